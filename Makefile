@@ -1,0 +1,61 @@
+# The habits of this project. `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := .tools/bin/uv
+NODE_DIR := src/evpower/devstack/supabase_lite
+export UV_PYTHON_DOWNLOADS := never
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help setup demo dev test check format bench lock clean
+
+help: ## list the habits
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 16
+
+setup: .venv/.installed $(NODE_DIR)/node_modules/.installed ## install everything into this checkout
+
+.tools/bin/uv: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit("EvPower needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { echo "EvPower needs pip for $(PYTHON) (Debian: apt-get install python3-pip)"; exit 1; }
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-script-location --require-hashes --upgrade --target .tools -r requirements/uv.txt
+	@touch $@
+
+.venv/.installed: .tools/bin/uv requirements/dev.txt pyproject.toml
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(NODE_DIR)/node_modules/.installed: .venv/.installed $(NODE_DIR)/package-lock.json
+	@$(BIN)/python -m evpower.devstack.install
+	@touch $@
+
+demo: setup ## the main job, done for real in front of you
+	@$(BIN)/evpower demo
+
+dev: setup ## the whole stack on this machine
+	@$(BIN)/evpower dev
+
+test: setup ## every test
+	@$(BIN)/pytest
+
+check: setup ## format, lint, types, import rings, snapshots
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/snapshots -n0
+
+format: setup ## let ruff write it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## measure against the named peers; ONLY=name for one
+	@$(BIN)/python -m bench $(ONLY)
+
+lock: .tools/bin/uv ## pin the dependencies anew
+	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 requirements/uv.in -o requirements/uv.txt
+	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 pyproject.toml --extra dev -o requirements/runtime.txt
+	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 pyproject.toml --extra dev --group test --group check --group build --group bench -o requirements/dev.txt
+
+clean: ## remove what setup and the stack made here
+	rm -rf .venv .tools .evpower $(NODE_DIR)/node_modules

@@ -1,0 +1,38 @@
+-- What every slice stands on: the role the processes run as, and answers kept for repeated requests.
+
+-- The processes log in as the owner and SET ROLE to this one: it reads everything, writes what
+-- it must, and moves money only through the functions of schema wallet.
+do $$
+begin
+  create role evpower_app nologin;
+exception
+  when duplicate_object then null;
+end
+$$;
+
+do $$
+begin
+  execute format('grant evpower_app to %I', current_user);
+exception
+  when others then raise notice 'evpower_app is not granted to %: %', current_user, sqlerrm;
+end
+$$;
+
+create schema foundation;
+grant usage on schema foundation to evpower_app;
+
+-- A request that came with an Idempotency-Key, and the answer it got.
+create table foundation.idempotency_keys (
+  scope text not null check (length(scope) between 1 and 200), -- who asked: client:<uuid>, service:<name>, address:<ip>
+  key text not null check (length(key) between 1 and 255),
+  request_sha256 bytea not null check (length(request_sha256) = 32), -- method, path and body
+  status smallint,                                   -- null while the first request runs
+  media_type text,
+  body bytea,
+  leased_until timestamptz not null,                 -- a crashed first request frees its key then
+  created_at timestamptz not null default now(),
+  primary key (scope, key),
+  check ((status is null) = (body is null))
+);
+create index idempotency_keys_created_at on foundation.idempotency_keys (created_at);
+grant select, insert, update, delete on foundation.idempotency_keys to evpower_app;

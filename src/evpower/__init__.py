@@ -1,0 +1,3 @@
+"""EvPower: the backend of a charging network with a prepaid wallet."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""One machine, nothing installed by hand: embedded PostgreSQL and a local Supabase."""

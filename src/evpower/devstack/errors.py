@@ -1,0 +1,10 @@
+"""The one error of the devstack: what is wrong and how to put it right."""
+
+
+class DevstackError(Exception):
+    """Something on this machine keeps the stack from running; `str()` is one clear line."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(f"{what}. {fix}" if fix else what)
+        self.what = what
+        self.fix = fix

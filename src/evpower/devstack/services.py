@@ -1,0 +1,108 @@
+"""What a stack is made of: things that start, tell whether they run, and stop."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+from urllib.request import ProxyHandler, build_opener
+
+from evpower.devstack import children
+from evpower.devstack.children import Child
+from evpower.devstack.errors import DevstackError
+
+
+class Service(Protocol):
+    """A part of the stack; `stop` on one that does not run does nothing."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def running(self) -> bool: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class ProcessService:
+    """A child process that is ready once `ready_url` answers 200."""
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        *,
+        log: Path,
+        ready_url: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        start_timeout_s: float = 60.0,
+        stop_timeout_s: float = 10.0,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._argv = argv
+        self._ready_url = ready_url
+        self._env = env
+        self._cwd = cwd
+        self._start_timeout_s = start_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._child: Child | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.running
+
+    @property
+    def pid(self) -> int:
+        if self._child is None:
+            raise RuntimeError(f"{self.name} is not running")
+        return self._child.pid
+
+    async def start(self) -> None:
+        """Spawn and wait until it answers; `DevstackError` quotes its last words."""
+        if self.running:
+            return
+        child = children.spawn(
+            self.name, self._argv, log=self.log, env=self._env, cwd=self._cwd
+        )
+        try:
+            await self._wait_ready(child)
+        except BaseException:
+            child.kill()
+            raise
+        self._child = child
+
+    async def stop(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            await child.stop(timeout_s=self._stop_timeout_s)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+
+    async def _wait_ready(self, child: Child) -> None:
+        deadline = time.monotonic() + self._start_timeout_s
+        while child.running and time.monotonic() < deadline:
+            if await asyncio.to_thread(_answers, self._ready_url):
+                return
+            await asyncio.sleep(0.02)
+        what = (
+            f"was not ready in {self._start_timeout_s:.0f} s"
+            if child.running
+            else "ended"
+        )
+        said = " | ".join(child.log_tail(4).splitlines())
+        raise DevstackError(f"{self.name} {what}: {said}", f"The log is {self.log}.")
+
+
+def _answers(url: str) -> bool:
+    with (
+        suppress(OSError),
+        build_opener(ProxyHandler({})).open(url, timeout=2) as response,
+    ):
+        return bool(response.status == 200)
+    return False

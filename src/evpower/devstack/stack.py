@@ -1,0 +1,166 @@
+"""The whole stack on one machine: PostgreSQL, the local Supabase, and what the caller adds."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from evpower.devstack import ports
+from evpower.devstack.accounts import make_reachable
+from evpower.devstack.errors import DevstackError
+from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.devstack.services import Service
+from evpower.devstack.supabase import LocalSupabase
+
+_MARKER = ".evpower-data"
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+ExtraChildren = Callable[["Stack"], Sequence[Service]]
+
+
+class Stack:
+    """Starts its parts in order and stops them in reverse; all its state is in `data`."""
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        port: int | None = None,
+        supabase_port: int | None = None,
+        postgres_port: int | None = None,
+        fresh: bool = False,
+        migrations_dir: Path | None = None,
+        extra_children: ExtraChildren | None = None,
+    ) -> None:
+        self.data = data.absolute()
+        self.port = port
+        self.fresh = fresh
+        self.postgres = EmbeddedPostgres(self.data / "postgres", port=postgres_port)
+        self._supabase_port = supabase_port
+        self._migrations_dir = migrations_dir or supabase_migrations()
+        self._extra_children = extra_children
+        self._supabase: LocalSupabase | None = None
+        self._started: list[Service] = []
+
+    @classmethod
+    async def start(
+        cls,
+        data: Path,
+        port: int | None = None,
+        supabase_port: int | None = None,
+        fresh: bool = False,
+        *,
+        extra_children: ExtraChildren | None = None,
+    ) -> Self:
+        """A running stack; the caller owes it a `stop()`."""
+        stack = cls(
+            data,
+            port=port,
+            supabase_port=supabase_port,
+            fresh=fresh,
+            extra_children=extra_children,
+        )
+        await stack.up()
+        return stack
+
+    @property
+    def supabase(self) -> LocalSupabase:
+        if self._supabase is None:
+            raise RuntimeError("The stack has not been started")
+        return self._supabase
+
+    @property
+    def evpower_dsn(self) -> str:
+        """EvPower's own database."""
+        return self.postgres.dsn("evpower")
+
+    @property
+    def services(self) -> Sequence[Service]:
+        """What runs, in the order it was started."""
+        return tuple(self._started)
+
+    async def up(self) -> None:
+        """Start everything, or stop again what was started and raise."""
+        if self.port is None:
+            self.port = ports.free_port()
+        ports.require_free(self.port, owner="EvPower", flag="--port")
+        if self._supabase_port is not None:
+            ports.require_free(
+                self._supabase_port, owner="the local Supabase", flag="--supabase-port"
+            )
+        await self._prepare_data()
+        try:
+            await self._add(self.postgres)
+            await asyncio.gather(
+                self.postgres.create_database("evpower"),
+                self.postgres.create_database("supabase"),
+            )
+            self._supabase = LocalSupabase(
+                self.postgres.dsn("supabase"),
+                port=self._supabase_port,
+                state_dir=self.data / "supabase",
+                migrations_dir=self._migrations_dir,
+            )
+            await self._add(self._supabase)
+            for service in self._extra_children(self) if self._extra_children else ():
+                await self._add(service)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop everything, last started first; data stays."""
+        while self._started:
+            await self._started.pop().stop()
+
+    async def watch(self) -> str:
+        """Wait until a part ends by itself and return its name."""
+        while True:
+            for service in self._started:
+                if not service.running:
+                    return service.name
+            await asyncio.sleep(0.2)
+
+    async def __aenter__(self) -> Self:
+        if not self._started:
+            await self.up()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def _add(self, service: Service) -> None:
+        self._started.append(service)
+        await service.start()
+
+    async def _prepare_data(self) -> None:
+        marker = self.data / _MARKER
+        if self.data.is_dir() and any(self.data.iterdir()) and not marker.exists():
+            what = f"{self.data} holds other files and is not a data folder of EvPower"
+            raise DevstackError(what, "Choose another folder with --data.")
+        try:
+            if self.fresh and marker.exists():
+                await self.postgres.reclaim()
+                shutil.rmtree(self.data)
+            make_reachable(self.data)
+            marker.touch()
+        except OSError as error:
+            what = f"{self.data} can't be used: {error.strerror}"
+            raise DevstackError(what, "Choose another folder with --data.") from error
+
+
+def supabase_migrations() -> Path:
+    """The migrations of the Supabase project: in the checkout, or inside the installed package."""
+    installed = _PACKAGE / "_supabase" / "migrations"
+    return (
+        installed
+        if installed.is_dir()
+        else _PACKAGE.parent.parent / "supabase" / "migrations"
+    )

@@ -1,0 +1,47 @@
+// Brings the database to what a Supabase project with our migrations looks like.
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+const BOOTSTRAP = new URL("./bootstrap.sql", import.meta.url);
+
+/** Roles, schemas and default grants; once, for a database without migrations table. */
+export async function bootstrap(sql) {
+  const [{ made }] = await sql`
+    select to_regclass('supabase_migrations.schema_migrations') is not null as made`;
+  if (!made) {
+    const text = await readFile(BOOTSTRAP, "utf8");
+    await sql.begin((tx) => tx.unsafe(text).simple());
+  }
+}
+
+/** Applies what is not recorded yet, in name order, a file being one transaction. */
+export async function migrate(sql, directory) {
+  const names = (await readdir(directory).catch(() => [])).filter((name) => name.endsWith(".sql"));
+  const rows = await sql`select version from supabase_migrations.schema_migrations`;
+  const known = new Set(rows.map((row) => row.version));
+  for (const file of names.sort()) {
+    const [version, name] = split(file);
+    if (known.has(version)) continue;
+    const text = await readFile(join(directory, file), "utf8");
+    try {
+      await sql.begin(async (tx) => {
+        await tx.unsafe(text).simple();
+        await tx`insert into supabase_migrations.schema_migrations (version, name, statements)
+                 values (${version}, ${name}, ${[text]})`;
+      });
+    } catch (error) {
+      throw new Error(`migration ${file}${lineOf(text, error)}: ${error.message}`);
+    }
+    console.log(`applied migration ${file}`);
+  }
+}
+
+function split(file) {
+  const match = /^(\d+)_(.*)\.sql$/.exec(file);
+  return match ? [match[1], match[2]] : [file.replace(/\.sql$/, ""), ""];
+}
+
+function lineOf(text, error) {
+  const position = Number(error.position);
+  return position ? ` line ${text.slice(0, position).split("\n").length}` : "";
+}
