@@ -11,7 +11,7 @@ from evpower.devstack.children import Account
 from evpower.devstack.errors import DevstackError
 
 _CANDIDATES = ("nobody", "daemon")
-_COPY_ROOT = Path("/var/tmp")  # noqa: S108 - root-owned sub-folder, checked before use
+_COPY_ROOT = Path("/var/tmp")  # a root-owned folder in it, checked before use
 
 
 def unprivileged() -> Account | None:
@@ -65,9 +65,7 @@ def reachable_copy(tree: Path, account: Account, key: str) -> Path:
     if _trusted(target):
         return target
     if target.is_symlink() or target.exists():
-        raise DevstackError(
-            f"{target} exists but is not root's own", f"Remove {target}."
-        )
+        raise DevstackError(f"{target} exists but is not root's own", f"Remove {target}.")
     staging = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=_COPY_ROOT))
     shutil.copytree(tree, staging, symlinks=True, dirs_exist_ok=True)
     staging.chmod(0o755)

@@ -104,7 +104,7 @@ def spawn(
             user=None if account is None else account.uid,
             group=None if account is None else account.gid,
             extra_groups=None if account is None else [],
-            preexec_fn=_die_with_parent(parent_death),
+            preexec_fn=_die_with_parent(parent_death),  # noqa: PLW1509 - two system calls only
         )
     return Child(name, process, log)
 
@@ -170,10 +170,7 @@ async def wait_gone(pid: int, timeout_s: float) -> bool:
 def children_of(pid: int) -> list[int]:
     """The direct children of a process; empty where /proc does not tell."""
     try:
-        return [
-            int(part)
-            for part in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        ]
+        return [int(part) for part in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (OSError, ValueError):
         return []
 
@@ -192,9 +189,7 @@ def tail(path: Path, lines: int = 12) -> str:
 def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None
-    prctl = ctypes.CDLL(
-        None
-    ).prctl  # loaded before the fork: the child must not allocate much
+    prctl = ctypes.CDLL(None).prctl  # loaded before the fork: the child must not allocate much
     parent = os.getpid()
 
     def arm() -> None:

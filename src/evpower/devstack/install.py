@@ -56,9 +56,7 @@ def install(directory: Path = SERVER_DIR) -> None:
         )
     except subprocess.TimeoutExpired as error:
         what = f"npm did not finish in {_TIMEOUT_S // 60} minutes"
-        raise DevstackError(
-            what, "Check the network and run it again: make setup"
-        ) from error
+        raise DevstackError(what, "Check the network and run it again: make setup") from error
     if done.returncode != 0:
         raise _npm_error(done.stdout)
     (directory / "node_modules" / ".installed").touch()
@@ -67,17 +65,13 @@ def install(directory: Path = SERVER_DIR) -> None:
 def _npm_error(output: str) -> DevstackError:
     lines = [line.removeprefix("npm error ").strip() for line in output.splitlines()]
     said = [line for line in lines if line and "complete log" not in line.lower()]
-    code = next(
-        (found for found in _NETWORK_CODES if any(found in line for line in said)), None
-    )
+    code = next((found for found in _NETWORK_CODES if any(found in line for line in said)), None)
     if code is not None:
         return DevstackError(
             f"npm can't reach its registry ({code})",
             "Check the network, or set a mirror with npm_config_registry, and run: make setup",
         )
-    return DevstackError(
-        f"npm ci failed: {' | '.join(said[:4])}", "Run it again: make setup"
-    )
+    return DevstackError(f"npm ci failed: {' | '.join(said[:4])}", "Run it again: make setup")
 
 
 def main() -> int:

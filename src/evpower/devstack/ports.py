@@ -32,6 +32,4 @@ def _port_error(port: int, owner: str, flag: str, error: OSError) -> DevstackErr
     if error.errno == errno.EACCES:
         what = f"Port {port}, which {owner} needs, may only be opened by root"
         return DevstackError(what, f"Choose one above 1023 with {flag} <port>.")
-    return DevstackError(
-        f"{owner} can't listen on port {port}: {error.strerror}", f"Try {flag}."
-    )
+    return DevstackError(f"{owner} can't listen on port {port}: {error.strerror}", f"Try {flag}.")

@@ -155,9 +155,7 @@ class EmbeddedPostgres:
         """Create the database unless it is there."""
         connection = await asyncpg.connect(self.dsn("postgres"))
         try:
-            if not await connection.fetchval(
-                "select 1 from pg_database where datname = $1", name
-            ):
+            if not await connection.fetchval("select 1 from pg_database where datname = $1", name):
                 quoted = name.replace('"', '""')
                 with suppress(asyncpg.DuplicateDatabaseError):
                     await connection.execute(f'create database "{quoted}"')
@@ -180,10 +178,7 @@ class EmbeddedPostgres:
             raise _folder_error(parent, f"can't be made: {error.strerror}") from error
         if not os.access(parent, os.W_OK | os.X_OK):
             raise _folder_error(parent, "is not writable for this user")
-        if (
-            account is not None
-            and (closed := first_unreachable(parent, account)) is not None
-        ):
+        if account is not None and (closed := first_unreachable(parent, account)) is not None:
             raise DevstackError(
                 f"PostgreSQL can't run as root, and the user {account.name!r} it runs as instead "
                 f"can't enter {closed}",
@@ -208,13 +203,9 @@ class EmbeddedPostgres:
             what = "is not a PostgreSQL data folder (no PG_VERSION in it)"
             raise _folder_error(folder, what) from error
         if major != _MAJOR:
-            raise _folder_error(
-                folder, f"was made by PostgreSQL {major}, this is {_MAJOR}"
-            )
+            raise _folder_error(folder, f"was made by PostgreSQL {major}, this is {_MAJOR}")
         if not self._beside("password").exists():
-            raise _folder_error(
-                folder, f"has lost its password file {self._beside('password')}"
-            )
+            raise _folder_error(folder, f"has lost its password file {self._beside('password')}")
 
     def _take_lock(self) -> None:
         lock = self._beside("lock").open("a+")
@@ -288,9 +279,7 @@ class EmbeddedPostgres:
         if done.returncode != 0:
             shutil.rmtree(staging, ignore_errors=True)
             last = done.stdout.strip().splitlines()[-3:]
-            raise DevstackError(
-                f"PostgreSQL can't make {self.data_dir}: {' '.join(last)}", ""
-            )
+            raise DevstackError(f"PostgreSQL can't make {self.data_dir}: {' '.join(last)}", "")
         staging.rename(self.data_dir)
 
     async def _launch(self, account: Account | None) -> None:
@@ -328,11 +317,7 @@ class EmbeddedPostgres:
         while child.running:
             with suppress(OSError):
                 lines = pid_file.read_text().splitlines()
-                if (
-                    len(lines) >= 8
-                    and lines[0] == str(child.pid)
-                    and lines[7].strip() == "ready"
-                ):
+                if len(lines) >= 8 and lines[0] == str(child.pid) and lines[7].strip() == "ready":
                     return True
             if time.monotonic() >= deadline:
                 await child.stop(timeout_s=5.0, first=signal.SIGQUIT)
@@ -344,14 +329,8 @@ class EmbeddedPostgres:
         return False
 
     def _start_error(self, start: int) -> DevstackError:
-        said = [
-            line for line in _since(self.log, start).splitlines() if "FATAL" in line
-        ]
-        reason = (
-            said[-1].partition("FATAL:")[2].strip()
-            if said
-            else children.tail(self.log, 2)
-        )
+        said = [line for line in _since(self.log, start).splitlines() if "FATAL" in line]
+        reason = said[-1].partition("FATAL:")[2].strip() if said else children.tail(self.log, 2)
         return DevstackError(
             f"PostgreSQL can't start on {self.data_dir}: {reason}",
             f"The log is {self.log}; to begin anew (this deletes the data) use --fresh.",

@@ -63,9 +63,7 @@ class ProcessService:
         """Spawn and wait until it answers; `DevstackError` quotes its last words."""
         if self.running:
             return
-        child = children.spawn(
-            self.name, self._argv, log=self.log, env=self._env, cwd=self._cwd
-        )
+        child = children.spawn(self.name, self._argv, log=self.log, env=self._env, cwd=self._cwd)
         try:
             await self._wait_ready(child)
         except BaseException:
@@ -90,11 +88,7 @@ class ProcessService:
             if await asyncio.to_thread(_answers, self._ready_url):
                 return
             await asyncio.sleep(0.02)
-        what = (
-            f"was not ready in {self._start_timeout_s:.0f} s"
-            if child.running
-            else "ended"
-        )
+        what = f"was not ready in {self._start_timeout_s:.0f} s" if child.running else "ended"
         said = " | ".join(child.log_tail(4).splitlines())
         raise DevstackError(f"{self.name} {what}: {said}", f"The log is {self.log}.")
 

@@ -159,8 +159,4 @@ class Stack:
 def supabase_migrations() -> Path:
     """The migrations of the Supabase project: in the checkout, or inside the installed package."""
     installed = _PACKAGE / "_supabase" / "migrations"
-    return (
-        installed
-        if installed.is_dir()
-        else _PACKAGE.parent.parent / "supabase" / "migrations"
-    )
+    return installed if installed.is_dir() else _PACKAGE.parent.parent / "supabase" / "migrations"

@@ -120,9 +120,7 @@ class LocalSupabase:
             try:
                 self._keys = Keys(**json.loads(path.read_text()))
             except FileNotFoundError:
-                self._keys = Keys(
-                    _api_key("publishable"), _api_key("secret"), _jwt_secret()
-                )
+                self._keys = Keys(_api_key("publishable"), _api_key("secret"), _jwt_secret())
                 self._state_dir.mkdir(parents=True, exist_ok=True)
                 write_private(path, json.dumps(asdict(self._keys), indent=2))
             except (ValueError, TypeError) as error:
@@ -156,9 +154,7 @@ def node_binary() -> Path:
 
 def _require_packages() -> None:
     if not (SERVER_DIR / "node_modules" / "@supabase" / "lite").is_dir():
-        raise DevstackError(
-            "The local Supabase's npm packages are missing", "Run: make setup"
-        )
+        raise DevstackError("The local Supabase's npm packages are missing", "Run: make setup")
 
 
 def _api_key(kind: str) -> str:

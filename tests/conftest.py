@@ -1,0 +1,89 @@
+"""Real PostgreSQL for every test: one server a worker, one freshly cloned database a test."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.migrations import migrate
+
+TEMPLATE = "template_evpower"
+
+
+@dataclass(frozen=True)
+class Server:
+    """The PostgreSQL of this worker, with a migrated template to clone from."""
+
+    postgres: EmbeddedPostgres
+
+    def dsn(self, database: str) -> str:
+        return self.postgres.dsn(database)
+
+    async def new_database(self) -> str:
+        """A migrated, empty database; answers its dsn. About 30 ms."""
+        name = f"t_{uuid4().hex[:12]}"
+        admin: Connection = await asyncpg.connect(self.dsn("postgres"))
+        try:
+            await admin.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
+        finally:
+            await admin.close()
+        return self.dsn(name)
+
+
+@pytest.fixture(scope="session")
+async def server() -> AsyncIterator[Server]:
+    """Start it once a worker. Not durable: no test here crashes it (those start their own)."""
+    folder = Path(tempfile.mkdtemp(prefix=f"evpower-test-{os.getpid()}-", dir="/var/tmp"))
+    postgres = EmbeddedPostgres(folder / "pg", settings={"fsync": "off", "full_page_writes": "off"})
+    await postgres.start()
+    try:
+        await postgres.create_database(TEMPLATE)
+        await migrate(postgres.dsn(TEMPLATE))
+        yield Server(postgres)
+    finally:
+        await postgres.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def dsn(server: Server) -> AsyncIterator[str]:
+    """A database of this test's own, as its owner (psql's view)."""
+    dsn = await server.new_database()
+    yield dsn
+    admin: Connection = await asyncpg.connect(server.dsn("postgres"))
+    try:
+        await admin.execute(f"drop database if exists {dsn.rsplit('/', 1)[1]} with (force)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+async def db(dsn: str) -> AsyncIterator[Database]:
+    """The same database as the processes see it: role evpower_app."""
+    database = await Database.open(dsn, size=10)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def owner(dsn: str) -> AsyncIterator[Connection]:
+    """A connection of the owner: what a person in psql may do."""
+    connection: Connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def client_id(owner: Connection) -> UUID:
+    """A client with an empty wallet."""
+    client = uuid4()
+    await owner.execute("insert into identity.clients (id, origin) values ($1, 'import')", client)
+    return client
