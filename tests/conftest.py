@@ -42,6 +42,7 @@ class Server:
 async def server() -> AsyncIterator[Server]:
     """Start it once a worker. Not durable: no test here crashes it (those start their own)."""
     folder = Path(tempfile.mkdtemp(prefix=f"evpower-test-{os.getpid()}-", dir="/var/tmp"))
+    folder.chmod(0o755)  # as root, PostgreSQL runs as another user
     postgres = EmbeddedPostgres(folder / "pg", settings={"fsync": "off", "full_page_writes": "off"})
     await postgres.start()
     try:

@@ -1,0 +1,143 @@
+"""The embedded PostgreSQL starts, survives, and says plainly why it can't."""
+
+import os
+import socket
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from evpower.devstack import children
+from evpower.devstack.accounts import unprivileged
+from evpower.devstack.errors import DevstackError
+from evpower.devstack.postgres import EmbeddedPostgres
+
+
+async def _value(cluster: EmbeddedPostgres, sql: str) -> object:
+    connection = await asyncpg.connect(cluster.dsn("postgres"))
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.close()
+
+
+async def test_cluster_is_durable_utf8_and_on_the_loopback_only(postgres: EmbeddedPostgres) -> None:
+    assert await _value(postgres, "show server_encoding") == "UTF8"
+    assert await _value(postgres, "show synchronous_commit") == "on"
+    assert await _value(postgres, "show listen_addresses") == "127.0.0.1"
+    assert await _value(postgres, "select datlocale from pg_database limit 1") == "C.UTF-8"
+    assert (postgres.bin_dir / "pgbench").exists()
+
+
+async def test_password_is_private_and_needed(postgres: EmbeddedPostgres) -> None:
+    secret = postgres.data_dir.with_name("pg.password")
+    assert secret.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(postgres.dsn("postgres").replace(postgres.password, "guess"))
+
+
+async def test_committed_row_survives_a_kill(folder: Path) -> None:
+    cluster = EmbeddedPostgres(folder / "pg")
+    await cluster.start()
+    try:
+        assert await _value(cluster, "show fsync") == "on"
+        await _value(cluster, "create table kept as select 7 as n")
+        cluster.kill()
+        assert not cluster.running
+        await cluster.start()
+        assert await _value(cluster, "select n from kept") == 7
+    finally:
+        await cluster.stop()
+
+
+async def test_pid_file_naming_a_stranger_is_no_obstacle(folder: Path) -> None:
+    cluster = EmbeddedPostgres(folder / "pg")
+    await cluster.start()
+    try:
+        pid_file = cluster.data_dir / "postmaster.pid"
+        lines = pid_file.read_text().split("\n")
+        cluster.kill()
+        pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]))
+        await cluster.start()
+        assert await _value(cluster, "select 1") == 1
+    finally:
+        await cluster.stop()
+
+
+async def test_orphan_on_the_same_folder_is_stopped_first(folder: Path) -> None:
+    cluster = EmbeddedPostgres(folder / "pg")
+    await cluster.start()
+    await cluster.stop()
+    orphan = children.spawn(
+        "orphan",
+        [
+            *(cluster.bin_dir / "postgres", "-D", cluster.data_dir, "-p", str(cluster.port)),
+            *("-c", "unix_socket_directories="),
+        ],
+        log=folder / "orphan.log",
+        account=unprivileged(),
+        cwd=folder,
+    )
+    try:
+        pid_file = cluster.data_dir / "postmaster.pid"
+        while "ready" not in (pid_file.read_text() if pid_file.exists() else ""):
+            assert orphan.running, orphan.log_tail()
+            await orphan.wait(0.02)
+        await cluster.start()
+        assert orphan.exit_code == 0
+        assert await _value(cluster, "select 1") == 1
+    finally:
+        await cluster.stop()
+        orphan.kill()
+
+
+async def test_second_owner_of_a_folder_is_refused(postgres: EmbeddedPostgres) -> None:
+    with pytest.raises(DevstackError, match="Another EvPower process"):
+        await EmbeddedPostgres(postgres.data_dir).start()
+
+
+async def test_taken_port_is_named_with_its_flag(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(DevstackError, match=rf"Port {port}.*--postgres-port"):
+            await EmbeddedPostgres(folder / "pg", port=port).start()
+
+
+async def test_folder_that_is_no_cluster_is_refused(folder: Path) -> None:
+    (folder / "pg").mkdir()
+    (folder / "pg" / "thesis.txt").write_text("mine")
+    with pytest.raises(DevstackError, match="not a PostgreSQL data folder"):
+        await EmbeddedPostgres(folder / "pg").start()
+    assert (folder / "pg" / "thesis.txt").exists()
+
+
+async def test_other_major_version_is_refused(folder: Path) -> None:
+    (folder / "pg").mkdir()
+    (folder / "pg" / "PG_VERSION").write_text("16\n")
+    with pytest.raises(DevstackError, match="made by PostgreSQL 16, this is 18"):
+        await EmbeddedPostgres(folder / "pg").start()
+
+
+async def test_damaged_cluster_quotes_the_server_in_one_line(folder: Path) -> None:
+    cluster = EmbeddedPostgres(folder / "pg")
+    await cluster.start()
+    await cluster.stop()
+    (cluster.data_dir / "global" / "pg_control").unlink()
+    with pytest.raises(DevstackError, match="pg_control") as caught:
+        await cluster.start()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may not run PostgreSQL itself")
+async def test_root_is_told_which_folder_is_closed_to_postgres(folder: Path) -> None:
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(DevstackError, match=rf"can't enter {closed}.*chmod o\+x"):
+        await EmbeddedPostgres(closed / "pg").start()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+async def test_folder_that_is_not_writable_is_refused(folder: Path) -> None:
+    folder.chmod(0o555)
+    with pytest.raises(DevstackError, match="not writable"):
+        await EmbeddedPostgres(folder / "pg").start()
