@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from evpower.devstack.postgres import EmbeddedPostgres
 from evpower.devstack.supabase import LocalSupabase
@@ -16,15 +15,15 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """An empty folder that PostgreSQL may enter even when the tests run as root."""
+    """Make an empty folder that PostgreSQL may enter even when the tests run as root."""
     path = _make_folder()
     yield path
     shutil.rmtree(path)
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="package")
+@pytest.fixture(scope="session")
 async def postgres() -> AsyncIterator[EmbeddedPostgres]:
-    """One cluster for the tests that don't break it."""
+    """Run one cluster for the tests that don't break it."""
     path = _make_folder()
     cluster = EmbeddedPostgres(path / "pg", settings={"fsync": "off"})
     await cluster.start()
@@ -33,9 +32,9 @@ async def postgres() -> AsyncIterator[EmbeddedPostgres]:
     shutil.rmtree(path)
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="package")
+@pytest.fixture(scope="session")
 async def supabase(postgres: EmbeddedPostgres) -> AsyncIterator[LocalSupabase]:
-    """A local Supabase with the schema of tests/devstack/migrations."""
+    """Run a local Supabase with the schema of tests/devstack/migrations."""
     await postgres.create_database("supabase")
     local = LocalSupabase(
         postgres.dsn("supabase"),

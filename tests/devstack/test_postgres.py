@@ -138,6 +138,6 @@ async def test_root_is_told_which_folder_is_closed_to_postgres(folder: Path) -> 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 async def test_folder_that_is_not_writable_is_refused(folder: Path) -> None:
-    folder.chmod(0o555)
+    folder.chmod(0o555)  # noqa: ASYNC240 - a blink
     with pytest.raises(DevstackError, match="not writable"):
         await EmbeddedPostgres(folder / "pg").start()

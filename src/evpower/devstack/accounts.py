@@ -1,4 +1,4 @@
-"""Who runs PostgreSQL when we are root, and what that user can reach."""
+"""Who runs PostgreSQL when we are root, what that user can reach, and who reads our files."""
 
 import os
 import pwd
@@ -11,7 +11,7 @@ from evpower.devstack.children import Account
 from evpower.devstack.errors import DevstackError
 
 _CANDIDATES = ("nobody", "daemon")
-_COPY_ROOT = Path("/var/tmp")  # a root-owned folder in it, checked before use
+_COPY_ROOT = Path("/var/tmp")  # noqa: S108 - a root-owned folder in it, checked before use
 
 
 def unprivileged() -> Account | None:
@@ -31,7 +31,7 @@ def unprivileged() -> Account | None:
 
 
 def first_unreachable(path: Path, account: Account) -> Path | None:
-    """The outermost folder on the way to `path` that the account can't enter."""
+    """Find the outermost folder on the way to `path` that the account can't enter."""
     resolved = path.resolve()
     for folder in [*reversed(resolved.parents), resolved]:
         if folder.is_dir() and not _may_enter(folder, account):
@@ -48,6 +48,14 @@ def make_reachable(folder: Path) -> None:
             path.chmod(0o755)
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only this user may read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    path.chmod(0o600)
+
+
 def _may_enter(folder: Path, account: Account) -> bool:
     info = folder.stat()
     if info.st_uid == account.uid:
@@ -58,7 +66,7 @@ def _may_enter(folder: Path, account: Account) -> bool:
 
 
 def reachable_copy(tree: Path, account: Account, key: str) -> Path:
-    """`tree` itself, or a root-owned copy of it under /var/tmp that the account can read."""
+    """Return `tree`, or a root-owned copy of it under /var/tmp that the account can read."""
     if first_unreachable(tree / "bin", account) is None:
         return tree
     target = _COPY_ROOT / f"evpower-postgres-{key}"

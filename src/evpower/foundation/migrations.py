@@ -32,7 +32,9 @@ def load(folder: Path | None = None) -> list[Migration]:
     """The files of the checkout, or those packed into the wheel."""
     source = folder or (_PACKAGED if _PACKAGED.is_dir() else _CHECKOUT)
     found = [
-        Migration(path.stem, text := path.read_text("utf-8"), hashlib.sha256(text.encode()).hexdigest())
+        Migration(
+            path.stem, text := path.read_text("utf-8"), hashlib.sha256(text.encode()).hexdigest()
+        )
         for path in sorted(source.glob("[0-9]*.sql"))
     ]
     if not found:
@@ -44,7 +46,9 @@ async def applied(connection: Connection) -> dict[str, str]:
     """Version to digest of every migration this database has."""
     if await connection.fetchval("select to_regclass('public.evpower_migrations')") is None:
         return {}
-    rows: list[Record] = await connection.fetch("select version, sha256 from public.evpower_migrations")
+    rows: list[Record] = await connection.fetch(
+        "select version, sha256 from public.evpower_migrations"
+    )
     return {row["version"]: row["sha256"] for row in rows}
 
 
@@ -56,12 +60,15 @@ async def pending(connection: Connection) -> list[Migration]:
 
 async def migrate(dsn: str, on_step: Callable[[str], None] = lambda _: None) -> list[str]:
     """Bring a database up to date; answers the versions applied now. Raises MigrationError."""
-    connection: Connection = await asyncpg.connect(dsn, timeout=10, server_settings={"timezone": "UTC"})
+    connection: Connection = await asyncpg.connect(
+        dsn, timeout=10, server_settings={"timezone": "UTC"}
+    )
     try:
         await connection.execute("select pg_advisory_lock($1)", _LOCK)
         await connection.execute(
             "create table if not exists public.evpower_migrations ("
-            " version text primary key, sha256 text not null, applied_at timestamptz not null default now())"
+            " version text primary key, sha256 text not null,"
+            " applied_at timestamptz not null default now())"
         )
         have = await applied(connection)
         done: list[str] = []
@@ -69,8 +76,8 @@ async def migrate(dsn: str, on_step: Callable[[str], None] = lambda _: None) -> 
             if migration.version in have:
                 if have[migration.version] != migration.sha256:
                     raise MigrationError(
-                        f"{migration.version} was changed after it had been applied: restore the file, "
-                        "put the change into a new one"
+                        f"{migration.version} was changed after it had been applied: "
+                        "restore the file, put the change into a new one"
                     )
                 continue
             on_step(migration.version)
@@ -91,4 +98,6 @@ async def _apply(connection: Connection, migration: Migration) -> None:
                 migration.sha256,
             )
     except asyncpg.PostgresError as error:
-        raise MigrationError(f"{migration.version} failed, nothing of it was kept: {error}") from error
+        raise MigrationError(
+            f"{migration.version} failed, nothing of it was kept: {error}"
+        ) from error

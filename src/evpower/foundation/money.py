@@ -1,4 +1,4 @@
-"""Money: integer minor units inside, som with two decimals at the edge. The one place that converts."""
+"""Money: integer minor units inside, som with two decimals at the edge; converted only here."""
 
 import json
 from decimal import Decimal, InvalidOperation
@@ -23,7 +23,9 @@ def to_minor(amount: Decimal | int | str, currency: str = CURRENCY) -> int:
     except (InvalidOperation, ValueError, OverflowError, ArithmeticError) as error:
         raise Invalid("invalid_amount", f"not an amount: {str(amount)[:40]!r}") from error
     if scaled != minor:
-        raise Invalid("invalid_amount", f"more than {EXPONENTS[currency]} decimals: {str(amount)[:40]}")
+        raise Invalid(
+            "invalid_amount", f"more than {EXPONENTS[currency]} decimals: {str(amount)[:40]}"
+        )
     if abs(minor) > MAX_MINOR:
         raise Invalid("invalid_amount", "the amount is too large")
     return minor
