@@ -93,7 +93,7 @@ class Stack:
             )
         await self._prepare_data()
         try:
-            await self._add(self.postgres)
+            await self.add(self.postgres)
             await asyncio.gather(
                 self.postgres.create_database("evpower"),
                 self.postgres.create_database("supabase"),
@@ -104,9 +104,9 @@ class Stack:
                 state_dir=self.data / "supabase",
                 migrations_dir=self._migrations_dir,
             )
-            await self._add(self._supabase)
+            await self.add(self._supabase)
             for service in self._extra_children(self) if self._extra_children else ():
-                await self._add(service)
+                await self.add(service)
         except BaseException:
             await self.stop()
             raise
@@ -137,7 +137,8 @@ class Stack:
     ) -> None:
         await self.stop()
 
-    async def _add(self, service: Service) -> None:
+    async def add(self, service: Service) -> None:
+        """Start one more part, stopped with the others."""
         self._started.append(service)
         await service.start()
 

@@ -1,0 +1,115 @@
+"""Rows, bars, and taking turns: what every benchmark is made of."""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Measure = Callable[[], Awaitable[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a row must reach: its ratio (or its value, when `of` says so) against a figure."""
+
+    sign: Literal[">=", "<="]
+    figure: float
+    of: Literal["ratio", "value"] = "ratio"
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.figure:g}" + (" x" if self.of == "ratio" else "")
+
+    def met(self, value: float, ratio: float | None) -> bool:
+        """Whether the row is good enough; a ratio that is not there is not."""
+        got = value if self.of == "value" else ratio
+        if got is None:
+            return False
+        return got >= self.figure if self.sign == ">=" else got <= self.figure
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One comparison, as it is printed; without a bar it only informs."""
+
+    name: str
+    value: float
+    unit: str
+    peer: str
+    peer_value: float | None = None
+    bar: Bar | None = None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the peer's figure ours is."""
+        return self.value / self.peer_value if self.peer_value else None
+
+    @property
+    def ok(self) -> bool:
+        """True when the bar is met or there is none."""
+        return self.bar is None or self.bar.met(self.value, self.ratio)
+
+    def as_json(self) -> str:
+        """One line for machines."""
+        fields = asdict(self)
+        fields["value"] = _short(self.value)
+        fields["peer_value"] = None if self.peer_value is None else _short(self.peer_value)
+        fields["ratio"] = None if self.ratio is None else _short(self.ratio)
+        fields["bar"] = None if self.bar is None else str(self.bar)
+        fields["ok"] = self.ok
+        order = ("name", "value", "unit", "peer", "peer_value", "ratio", "bar", "ok", "note")
+        return json.dumps({key: fields[key] for key in order if key != "note" or fields["note"]})
+
+    def cells(self) -> tuple[str, ...]:
+        """The same for people."""
+        return (
+            self.name,
+            f"{_people(self.value)} {self.unit}",
+            self.peer,
+            "" if self.peer_value is None else f"{_people(self.peer_value)} {self.unit}",
+            "" if self.ratio is None else f"{_people(self.ratio)} x",
+            "" if self.bar is None else str(self.bar),
+            "" if self.bar is None else ("yes" if self.ok else "NO"),
+        )
+
+
+HEADINGS = ("benchmark", "ours", "peer or limit", "the peer's", "ratio", "bar", "met")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A Markdown table."""
+    body = [HEADINGS, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in body) for column in range(len(HEADINGS))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in body
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+async def in_turn(*sides: Measure, rounds: int = 3) -> tuple[float, ...]:
+    """Measure every side `rounds` times, A B A B ..., and answer each side's median."""
+    seen: list[list[float]] = [[] for _ in sides]
+    for _ in range(rounds):
+        for got, side in zip(seen, sides, strict=True):
+            got.append(await side())
+    for got in seen:
+        say("    " + "  ".join(_people(value) for value in got))
+    return tuple(statistics.median(got) for got in seen)
+
+
+def say(text: str) -> None:
+    """Progress, where it does not disturb the figures."""
+    sys.stderr.write(f"[{time.strftime('%H:%M:%S')}] {text}\n")
+    sys.stderr.flush()
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}") if abs(value) < 1000 else round(value)
+
+
+def _people(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,54 @@
+"""pgbench, the peer for anything that is one SQL function: no Python, no HTTP, the same database."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from evpower.devstack import children
+from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.foundation.db import APP_ROLE
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What pgbench said; latency is the mean of one transaction in milliseconds."""
+
+    tps: float
+    latency_ms: float
+    transactions: int
+
+
+async def pgbench(
+    postgres: EmbeddedPostgres,
+    dsn: str,
+    script: str,
+    folder: Path,
+    *,
+    clients: int,
+    seconds: int,
+    variables: dict[str, int] | None = None,
+) -> Outcome:
+    """Run a script with prepared statements as the processes' role. Raises RuntimeError."""
+    path = folder / "script.pgbench"
+    path.write_text(script)
+    argv: list[str | Path] = [postgres.bin_dir / "pgbench", "-n", "-M", "prepared"]
+    argv += ["-c", str(clients), "-j", str(min(2, clients)), "-T", str(seconds), "-f", path]
+    for name, value in (variables or {}).items():
+        argv += ["-D", f"{name}={value}"]
+    env = {**os.environ, "PGOPTIONS": f"-c role={APP_ROLE} -c timezone=UTC -c jit=off"}
+    done = await children.run([*argv, dsn], env=env, timeout_s=seconds + 60)
+    if done.returncode != 0:
+        raise RuntimeError(f"pgbench failed: {done.stdout[-2000:]}")
+    return Outcome(
+        tps=_figure(r"tps = ([\d.]+)", done.stdout),
+        latency_ms=_figure(r"latency average = ([\d.]+) ms", done.stdout),
+        transactions=int(_figure(r"actually processed: (\d+)", done.stdout)),
+    )
+
+
+def _figure(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    if found is None:
+        raise RuntimeError(f"pgbench did not say {pattern}: {text[-2000:]}")
+    return float(found[1])

@@ -1,0 +1,5 @@
+"""`python -m evpower`."""
+
+from evpower.cli import main
+
+main()

@@ -1,0 +1,41 @@
+"""The command tree. Commands import what they need when they run, so that --help stays quick."""
+
+import typer
+
+from evpower import __version__
+from evpower.cli import dev, keys, ledger, payments, server, sync
+
+app = typer.Typer(
+    name="evpower",
+    help="Backend of an EV-charging operator: a prepaid wallet, kept equal with Supabase.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+server.register(app)
+dev.register(app)
+app.add_typer(keys.keys, name="keys")
+app.add_typer(keys.operators, name="operators")
+app.add_typer(payments.payments, name="payments")
+app.add_typer(ledger.ledger, name="ledger")
+app.add_typer(sync.sync, name="sync")
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback form
+    if value:
+        typer.echo(f"evpower {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(  # noqa: FBT001
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Backend of an EV-charging operator."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

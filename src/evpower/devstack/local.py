@@ -1,0 +1,207 @@
+"""EvPower on one machine: the stack, its own database migrated, the sandbox bank, the processes."""
+
+import asyncio
+import json
+import os
+import secrets
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from evpower import identity
+from evpower.devstack import ports
+from evpower.devstack.accounts import write_private
+from evpower.devstack.errors import DevstackError
+from evpower.devstack.services import ProcessService, Service
+from evpower.devstack.stack import Stack
+from evpower.foundation.db import Database
+from evpower.foundation.migrations import MigrationError, migrate
+
+_SERVICE_NAME: Final = "devstack"
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Where everything answers, and the keys to it; one line of `evpower dev --json`."""
+
+    ready: bool
+    api: str
+    supabase: str
+    sandbox: str
+    publishable_key: str
+    secret_key: str
+    service_key: str
+    database_url: str
+    supabase_database_url: str
+    pid: int
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+
+class LocalEvPower:
+    """The running stack; `api`, `bank` and `worker` are its processes."""
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        port: int | None = None,
+        supabase_port: int | None = None,
+        sandbox_port: int | None = None,
+        fresh: bool = False,
+        split: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.port = port or ports.free_port()
+        self.sandbox_port = sandbox_port or ports.free_port()
+        self.stack = Stack(
+            data,
+            port=self.port,
+            supabase_port=supabase_port or ports.free_port(),
+            fresh=fresh,
+        )
+        self._split = split
+        self._overrides = dict(environment or {})
+        self._service_key = ""
+        self.bank: ProcessService
+        self.api: ProcessService
+        self.worker: ProcessService | None = None
+
+    @property
+    def api_url(self) -> str:
+        """Base URL of EvPower."""
+        return f"http://{ports.LOOPBACK}:{self.port}"
+
+    @property
+    def sandbox_url(self) -> str:
+        """Base URL of the bank."""
+        return f"http://{ports.LOOPBACK}:{self.sandbox_port}"
+
+    async def start(self) -> None:
+        """Start all of it; what was started is stopped again when a part fails."""
+        ports.require_free(self.sandbox_port, owner="the sandbox bank", flag="--sandbox-port")
+        await self.stack.up()
+        try:
+            await self._migrate()
+            self._service_key = await self._create_service_key()
+            for service in self._processes():
+                await self.stack.add(service)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End every process; data stays."""
+        await self.stack.stop()
+
+    def urls(self) -> Urls:
+        """Everything a person or a script needs to use it."""
+        return Urls(
+            ready=True,
+            api=self.api_url,
+            supabase=self.stack.supabase.url,
+            sandbox=self.sandbox_url,
+            publishable_key=self.stack.supabase.publishable_key,
+            secret_key=self.stack.supabase.secret_key,
+            service_key=self._service_key,
+            database_url=self.stack.evpower_dsn,
+            supabase_database_url=self.stack.postgres.dsn("supabase"),
+            pid=os.getpid(),
+        )
+
+    def environment(self) -> dict[str, str]:
+        """The settings the processes run with; also what `evpower <command>` needs beside them."""
+        supabase = self.stack.supabase
+        return {
+            **os.environ,
+            "EVPOWER_ENV": "development",
+            "EVPOWER_DATABASE_URL": self.stack.evpower_dsn,
+            "EVPOWER_HOST": ports.LOOPBACK,
+            "EVPOWER_PORT": str(self.port),
+            "EVPOWER_PUBLIC_URL": self.api_url,
+            "EVPOWER_SUPABASE_URL": supabase.url,
+            "EVPOWER_SUPABASE_SECRET_KEY": supabase.secret_key,
+            "EVPOWER_SUPABASE_PUBLISHABLE_KEY": supabase.publishable_key,
+            "EVPOWER_SUPABASE_JWT_SECRET": supabase.jwt_secret,
+            "EVPOWER_PAYMENT_QR_PROVIDER": "sandbox",
+            "EVPOWER_SANDBOX_URL": self.sandbox_url,
+            "EVPOWER_SANDBOX_SECRET": self._sandbox_secret(),
+            "EVPOWER_RATE_REGISTER_PER_HOUR": "100000",
+            "EVPOWER_RATE_PER_MINUTE": "100000",
+            "EVPOWER_RATE_MONEY_PER_MINUTE": "100000",
+            "EVPOWER_RATE_WEBHOOK_PER_MINUTE": "1000000",
+            **self._overrides,
+        }
+
+    async def _migrate(self) -> None:
+        try:
+            await migrate(self.stack.evpower_dsn)
+        except MigrationError as error:
+            what = f"The data folder {self.stack.data} does not fit this version: {error}"
+            raise DevstackError(what, "Start with --fresh to begin anew.") from error
+
+    async def _create_service_key(self) -> str:
+        path = self.stack.data / "service-key"
+        if path.exists():
+            return path.read_text().strip()
+        database = await Database.open(self.stack.evpower_dsn, size=2)
+        try:
+            async with database.transaction() as connection:
+                created = await identity.create_service_key(
+                    connection, name=_SERVICE_NAME, actor="devstack"
+                )
+        finally:
+            await database.close()
+        write_private(path, created.key)
+        return created.key
+
+    def _sandbox_secret(self) -> str:
+        path = self.stack.data / "sandbox-secret"
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(32))
+        return path.read_text().strip()
+
+    def _processes(self) -> Sequence[Service]:
+        environment = self.environment()
+        logs = self.stack.data
+        self.bank = ProcessService(
+            "The sandbox bank",
+            [sys.executable, "-m", "evpower.devstack.sandbox"],
+            log=logs / "sandbox.log",
+            ready_url=f"{self.sandbox_url}/health",
+            env={
+                **environment,
+                "SANDBOX_PORT": str(self.sandbox_port),
+                "SANDBOX_STATE_DIR": str(self.stack.data / "sandbox"),
+            },
+        )
+        self.api = self._evpower("api" if self._split else "all", self.port)
+        if not self._split:
+            return (self.bank, self.api)
+        self.worker = self._evpower("worker", ports.free_port())
+        return (self.bank, self.api, self.worker)
+
+    def _evpower(self, role: str, port: int) -> ProcessService:
+        return ProcessService(
+            "EvPower" if role == "all" else f"EvPower ({role})",
+            [sys.executable, "-m", "evpower", "serve", "--role", role, "--port", str(port)],
+            log=self.stack.data / f"evpower-{role}.log",
+            ready_url=f"http://{ports.LOOPBACK}:{port}/readyz",
+            env=self.environment(),
+            stop_timeout_s=15.0,
+        )
+
+
+@asynccontextmanager
+async def running(evpower: LocalEvPower) -> AsyncGenerator[LocalEvPower]:
+    """Start it, and end it whatever happens."""
+    await evpower.start()
+    try:
+        yield evpower
+    finally:
+        await asyncio.shield(evpower.stop())
