@@ -99,6 +99,18 @@ class LocalEvPower:
         """End every process; data stays."""
         await self.stack.stop()
 
+    async def restart(self, role: str, changes: Mapping[str, str] | None = None) -> ProcessService:
+        """Start the API or the worker again, with some settings changed; ends one still running."""
+        old = self.worker if role == "worker" and self.worker else self.api
+        await self.stack.remove(old)
+        new = self._evpower(role, self.port if old is self.api else ports.free_port(), changes)
+        if old is self.api:
+            self.api = new
+        else:
+            self.worker = new
+        await self.stack.add(new)
+        return new
+
     def urls(self) -> Urls:
         """Everything a person or a script needs to use it."""
         return Urls(
@@ -186,13 +198,15 @@ class LocalEvPower:
         self.worker = self._evpower("worker", ports.free_port())
         return (self.bank, self.api, self.worker)
 
-    def _evpower(self, role: str, port: int) -> ProcessService:
+    def _evpower(
+        self, role: str, port: int, changes: Mapping[str, str] | None = None
+    ) -> ProcessService:
         return ProcessService(
             "EvPower" if role == "all" else f"EvPower ({role})",
             [sys.executable, "-m", "evpower", "serve", "--role", role, "--port", str(port)],
             log=self.stack.data / f"evpower-{role}.log",
             ready_url=f"http://{ports.LOOPBACK}:{port}/readyz",
-            env=self.environment(),
+            env={**self.environment(), **(changes or {})},
             stop_timeout_s=15.0,
         )
 

@@ -142,6 +142,11 @@ class Stack:
         self._started.append(service)
         await service.start()
 
+    async def remove(self, service: Service) -> None:
+        """Stop one part for good."""
+        self._started.remove(service)
+        await service.stop()
+
     async def _prepare_data(self) -> None:
         marker = self.data / _MARKER
         if self.data.is_dir() and any(self.data.iterdir()) and not marker.exists():

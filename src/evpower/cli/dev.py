@@ -1,0 +1,113 @@
+"""`evpower dev` and `evpower demo`: the whole stack on this machine."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import typer
+
+from evpower.cli.out import console, errors, fail
+
+DEFAULT_DATA = Path(".evpower")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the tree."""
+    app.command()(dev)
+    app.command()(demo)
+
+
+def dev(
+    port: int = typer.Option(9210, help="Where EvPower answers."),
+    supabase_port: int = typer.Option(54321, help="Where the local Supabase answers."),
+    sandbox_port: int = typer.Option(9211, help="Where the sandbox bank answers."),
+    data: Path = typer.Option(DEFAULT_DATA / "dev", help="The data folder."),
+    fresh: bool = typer.Option(False, "--fresh", help="Begin with an empty data folder."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON line when ready."),
+) -> None:
+    """Run PostgreSQL, a local Supabase, a sandbox bank and EvPower; Ctrl-C ends all of it."""
+    from evpower.devstack.errors import DevstackError
+
+    try:
+        died = asyncio.run(
+            _dev(port, supabase_port, sandbox_port, data, fresh=fresh, as_json=as_json)
+        )
+    except DevstackError as error:
+        fail(error.what, error.fix)
+    if died is not None:
+        fail(f"{died} ended by itself", f"Its last words are in {data}/*.log.")
+
+
+async def _dev(
+    port: int, supabase_port: int, sandbox_port: int, data: Path, *, fresh: bool, as_json: bool
+) -> str | None:
+    from evpower.devstack.local import LocalEvPower
+
+    evpower = LocalEvPower(
+        data, port=port, supabase_port=supabase_port, sandbox_port=sandbox_port, fresh=fresh
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if not as_json:
+        errors.print("Starting PostgreSQL, Supabase, the sandbox bank and EvPower…")
+    starting = asyncio.create_task(evpower.start())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return None
+    await starting
+    try:
+        urls = evpower.urls()
+        if as_json:
+            sys.stdout.write(urls.to_json() + "\n")
+            sys.stdout.flush()
+        else:
+            _print_urls(evpower.environment(), urls.api, urls.supabase, urls.sandbox)
+        watching = asyncio.create_task(evpower.stack.watch())
+        await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return watching.result() if watching.done() else None
+    finally:
+        await evpower.stop()
+
+
+def _print_urls(environment: dict[str, str], api: str, supabase: str, sandbox: str) -> None:
+    console.print(f"[bold green]ready[/]  EvPower   {api}   (docs: {api}/docs)", soft_wrap=True)
+    console.print(f"       Supabase  {supabase}", soft_wrap=True)
+    console.print(f"       bank      {sandbox}", soft_wrap=True)
+    console.print("\nFor other commands in another terminal:", soft_wrap=True)
+    for name, value in environment.items():
+        if name.startswith("EVPOWER_") and name not in os.environ and "RATE" not in name:
+            sys.stdout.write(f"  export {name}='{value}'\n")
+    sys.stdout.write("\nCtrl-C ends everything; the data stays for the next start.\n")
+    sys.stdout.flush()
+
+
+def demo(
+    keep: bool = typer.Option(False, "--keep", help="Leave the stack running and print its URLs."),
+    drivers: int = typer.Option(20, min=2, max=500, help="How many drivers."),
+    data: Path = typer.Option(DEFAULT_DATA / "demo", help="The data folder; emptied first."),
+) -> None:
+    """Do the main job for real: register, pay, charge, lose Supabase, and end equal on both sides."""
+    from evpower.devstack.demo import Demo, DemoFailed
+    from evpower.devstack.errors import DevstackError
+
+    async def run() -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - inside asyncio.run there is one
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        await Demo(data, drivers=drivers, keep=keep, console=console).run()
+
+    try:
+        asyncio.run(run())
+    except DevstackError as error:
+        fail(error.what, error.fix)
+    except DemoFailed as error:
+        fail(str(error), f"The logs are in {data}.")
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        fail("stopped before the end", code=130)

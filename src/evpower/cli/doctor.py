@@ -1,0 +1,181 @@
+"""What `evpower doctor` looks at; each finding carries its fix."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import asyncpg
+import httpx
+
+from evpower.config import Settings, problems
+from evpower.foundation import migrations
+from evpower.foundation.db import APP_ROLE, Connection
+from evpower.foundation.http import new_http_client
+
+_OLDEST_POSTGRES: Final = 160000
+_SKEW_S: Final = 30.0
+_FUNCTIONS: Final = ("evpower_apply", "evpower_digest")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; a part that fails does not hide the others."""
+    found = [_settings(settings)]
+    found += await _database(settings)
+    if settings.supabase_url:
+        async with new_http_client() as http:
+            found += await _supabase(settings, http)
+    return found
+
+
+def _settings(settings: Settings) -> Finding:
+    wrong = problems(settings)
+    return Finding("settings", not wrong, "; ".join(wrong) or "complete", "see .env.example")
+
+
+async def _database(settings: Settings) -> list[Finding]:
+    url = settings.database_url.get_secret_value()
+    if not url:
+        return []
+    try:
+        connection: Connection = await asyncpg.connect(url, timeout=5)
+    except (OSError, asyncpg.PostgresError, TimeoutError, ValueError) as error:
+        return [Finding("database", False, f"no answer: {error}", "check EVPOWER_DATABASE_URL")]
+    try:
+        return await _look_at_database(connection)
+    finally:
+        await connection.close()
+
+
+async def _look_at_database(connection: Connection) -> list[Finding]:
+    number: int = await connection.fetchval("select current_setting('server_version_num')::int")
+    version: str = await connection.fetchval("show server_version")
+    lacking = await migrations.pending(connection)
+    role: bool = await connection.fetchval(
+        "select exists (select from pg_roles where rolname = $1)"
+        " and pg_has_role(current_user, (select oid from pg_roles where rolname = $1), 'member')",
+        APP_ROLE,
+    )
+    now: datetime = await connection.fetchval("select clock_timestamp()")
+    durable: str = await connection.fetchval("show synchronous_commit")
+    return [
+        Finding("database", number >= _OLDEST_POSTGRES, f"PostgreSQL {version}", "16 or newer"),
+        Finding(
+            "migrations",
+            not lacking,
+            f"{len(lacking)} to apply" if lacking else "current",
+            "evpower migrate",
+        ),
+        Finding(
+            "database role",
+            bool(role),
+            f"{APP_ROLE} {'is ours' if role else 'is missing or not granted'}",
+            f"evpower migrate, then as an administrator: grant {APP_ROLE} to <login role>",
+        ),
+        Finding("durability", durable != "off", f"synchronous_commit={durable}", "turn it on"),
+        _clock("database clock", now),
+    ]
+
+
+def _clock(name: str, theirs: datetime) -> Finding:
+    skew = abs((datetime.now(UTC) - theirs).total_seconds())
+    fix = "run NTP on both machines: tokens and webhooks are refused when clocks differ"
+    return Finding(name, skew <= _SKEW_S, f"{skew:.1f} s apart", fix)
+
+
+async def _supabase(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
+    checks: tuple[Callable[[Settings, httpx.AsyncClient], Awaitable[list[Finding]]], ...] = (
+        _reachable,
+        _admin,
+        _functions,
+        _signing_keys,
+    )
+    found: list[Finding] = []
+    for check in checks:
+        try:
+            found += await check(settings, http)
+        except httpx.HTTPError as error:
+            what = f"no answer: {type(error).__name__}"
+            found.append(Finding("Supabase", False, what, "check EVPOWER_SUPABASE_URL"))
+            break
+    return found
+
+
+def _secret(settings: Settings) -> dict[str, str]:
+    key = settings.supabase_secret_key.get_secret_value()
+    bearer = {"Authorization": f"Bearer {key}"} if key.count(".") == 2 else {}  # noqa: PLR2004 - a JWT
+    return {"apikey": key, **bearer}
+
+
+async def _reachable(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
+    url = f"{settings.supabase_url}/rest/v1/clients?select=id&limit=1"
+    answer = await http.get(url, headers={"apikey": settings.supabase_publishable_key})
+    found = [
+        Finding(
+            "Supabase publishable key",
+            answer.status_code not in {401, 403} or "permission" in answer.text,
+            f"answered {answer.status_code}",
+            "EVPOWER_SUPABASE_PUBLISHABLE_KEY from the project's API settings",
+        )
+    ]
+    if "date" in answer.headers:
+        found.append(_clock("Supabase clock", parsedate_to_datetime(answer.headers["date"])))
+    return found
+
+
+async def _admin(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
+    url = f"{settings.supabase_url}/auth/v1/admin/users?page=1&per_page=1"
+    answer = await http.get(url, headers=_secret(settings))
+    return [
+        Finding(
+            "Supabase secret key",
+            answer.is_success,
+            f"admin API answered {answer.status_code}",
+            "EVPOWER_SUPABASE_SECRET_KEY: a secret key (sb_secret_...), not the publishable one",
+        )
+    ]
+
+
+async def _functions(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
+    found: list[Finding] = []
+    for name in _FUNCTIONS:
+        answer = await http.post(
+            f"{settings.supabase_url}/rest/v1/rpc/{name}", headers=_secret(settings), json={}
+        )
+        # an empty call is refused for its arguments when the function is there under another signature
+        missing = answer.status_code == httpx.codes.NOT_FOUND and "hint" not in answer.text.lower()
+        found.append(
+            Finding(
+                f"Supabase function {name}",
+                not missing and answer.status_code not in {401, 403},
+                "missing" if missing else f"there ({answer.status_code})",
+                "apply supabase/migrations: `supabase db push` (docs/deploy.md)",
+            )
+        )
+    return found
+
+
+async def _signing_keys(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
+    answer = await http.get(f"{settings.supabase_url}/auth/v1/.well-known/jwks.json")
+    keys = answer.json().get("keys", []) if answer.is_success else []
+    legacy = bool(settings.supabase_jwt_secret.get_secret_value())
+    kinds = ", ".join(sorted({str(key.get("alg")) for key in keys})) or "no public keys"
+    return [
+        Finding(
+            "token signing keys",
+            bool(keys) or legacy,
+            kinds + (", HS256 secret set" if legacy else ""),
+            "enable asymmetric signing keys in the project, or set EVPOWER_SUPABASE_JWT_SECRET",
+        )
+    ]

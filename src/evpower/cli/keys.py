@@ -1,0 +1,96 @@
+"""`evpower keys` and `evpower operators`: who else may call."""
+
+import json
+from uuid import UUID
+
+import typer
+
+from evpower import identity
+from evpower.cli.out import console, errors
+from evpower.cli.settings import with_database
+from evpower.foundation.db import Database
+
+keys = typer.Typer(help="Service keys: machines that may call.", no_args_is_help=True)
+operators = typer.Typer(help="People of the operator.", no_args_is_help=True)
+_ACTOR = typer.Option("cli", "--actor", help="Who does this, for the audit.")
+
+
+@keys.command("create")
+def create(name: str, actor: str = _ACTOR) -> None:
+    """Make a key and print it, this once; only its hash is kept."""
+
+    async def work(database: Database) -> identity.CreatedKey:
+        async with database.transaction() as connection:
+            return await identity.create_service_key(connection, name=name, actor=actor)
+
+    typer.echo(with_database(work).key)
+    errors.print("Keep it now: it is not shown again.")
+
+
+@keys.command("list")
+def list_keys(as_json: bool = typer.Option(False, "--json")) -> None:
+    """Show every key by its name and first characters."""
+
+    async def work(database: Database) -> list[identity.ServiceKey]:
+        async with database.connection() as connection:
+            return await identity.list_service_keys(connection)
+
+    found = with_database(work)
+    if as_json:
+        rows = [{"name": key.name, "hint": key.hint, "revoked": bool(key.revoked_at)} for key in found]
+        typer.echo(json.dumps(rows))
+        return
+    for key in found:
+        state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "active"
+        used = f"last used {key.last_used_at:%Y-%m-%d %H:%M}Z" if key.last_used_at else "never used"
+        console.print(f"{key.name:24} {key.hint}…  {state:20} {used}")
+
+
+@keys.command("revoke")
+def revoke(name: str, actor: str = _ACTOR, reason: str = typer.Option("", "--reason")) -> None:
+    """End a key at once."""
+
+    async def work(database: Database) -> None:
+        async with database.transaction() as connection:
+            await identity.revoke_service_key(connection, name=name, actor=actor, reason=reason)
+
+    with_database(work)
+    console.print(f"{name} is revoked")
+
+
+@operators.command("add")
+def add(user_id: UUID, name: str, actor: str = _ACTOR) -> None:
+    """Let a Supabase user read every client's history."""
+
+    async def work(database: Database) -> None:
+        async with database.transaction() as connection:
+            await identity.add_operator(connection, user_id=user_id, name=name, actor=actor)
+
+    with_database(work)
+    console.print(f"{name} is an operator")
+
+
+@operators.command("remove")
+def remove(user_id: UUID, actor: str = _ACTOR, reason: str = typer.Option("", "--reason")) -> None:
+    """Take the role away."""
+
+    async def work(database: Database) -> None:
+        async with database.transaction() as connection:
+            await identity.remove_operator(
+                connection, user_id=user_id, actor=actor, reason=reason
+            )
+
+    with_database(work)
+    console.print("removed")
+
+
+@operators.command("list")
+def list_operators() -> None:
+    """Show who has the role."""
+
+    async def work(database: Database) -> list[identity.Operator]:
+        async with database.connection() as connection:
+            return await identity.list_operators(connection)
+
+    for operator in with_database(work):
+        console.print(f"{operator.user_id}  {operator.name}")

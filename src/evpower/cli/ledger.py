@@ -1,0 +1,48 @@
+"""`evpower ledger`: prove that the money is right, on the live database."""
+
+import json
+
+import typer
+
+from evpower import wallet
+from evpower.cli.out import console, fail, progress
+from evpower.cli.settings import with_database
+from evpower.foundation.db import Database
+
+ledger = typer.Typer(help="Prove the money.", no_args_is_help=True)
+_SHOWN = 20
+
+
+@ledger.callback()
+def _root() -> None:
+    """Prove the money."""
+
+
+@ledger.command()
+def verify(as_json: bool = typer.Option(False, "--json", help="One JSON line.")) -> None:
+    """Prove every wallet: dense versions, an unbroken chain, causes, holds, debts; exit 1 if not."""
+
+    async def work(database: Database) -> wallet.Report:
+        with progress("wallets") as step:
+            return await wallet.verify(database, step)
+
+    report = with_database(work)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "wallets": report.wallets,
+                    "transactions": report.transactions,
+                    "offenders": len(report.offenders),
+                    "found": [str(offender) for offender in report.offenders[:_SHOWN]],
+                }
+            )
+        )
+    else:
+        console.print(f"{report.wallets} wallets, {report.transactions} transactions")
+        for offender in report.offenders[:_SHOWN]:
+            console.print(f"[red]{offender}[/]", soft_wrap=True)
+    if report.offenders:
+        fail(f"{len(report.offenders)} places are wrong", "docs/runbook.md, “ledger verify fails”.")
+    if not as_json:
+        console.print("[green]every som is accounted for[/]")

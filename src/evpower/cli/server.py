@@ -1,0 +1,81 @@
+"""`evpower serve`, `migrate`, `doctor` and `openapi`."""
+
+import asyncio
+import json
+import sys
+from typing import Literal
+
+import typer
+
+from evpower.cli.out import console, errors, fail
+from evpower.cli.settings import database_url, load, load_checked
+
+Role = Literal["all", "api", "worker"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the tree."""
+    app.command()(serve)
+    app.command()(migrate)
+    app.command()(doctor)
+    app.command()(openapi)
+
+
+def serve(
+    role: str = typer.Option("all", help="all, api (HTTP only) or worker (relay and jobs only)."),
+    host: str = typer.Option("", help="Address to listen on; EVPOWER_HOST by default."),
+    port: int = typer.Option(0, help="Port to listen on; EVPOWER_PORT by default."),
+) -> None:
+    """Run EvPower; refused with a list when a setting is missing or unsafe."""
+    if role not in {"all", "api", "worker"}:
+        fail(f"there is no role {role!r}", "all, api or worker")
+    settings = load_checked()
+    changes: dict[str, str | int] = {}
+    if host:
+        changes["host"] = host
+    if port:
+        changes["port"] = port
+    from evpower import bootstrap
+
+    sys.exit(bootstrap.serve(settings.model_copy(update=changes), role))  # type: ignore[arg-type]
+
+
+def migrate() -> None:
+    """Bring EvPower's database up to date."""
+    import asyncpg
+
+    from evpower.foundation import migrations
+
+    url = database_url(load())
+    try:
+        done = asyncio.run(migrations.migrate(url, lambda step: errors.print(f"applying {step}")))
+    except migrations.MigrationError as error:
+        fail(str(error))
+    except (OSError, asyncpg.PostgresError) as error:
+        fail(f"the database does not let us in: {error}", "Check EVPOWER_DATABASE_URL.")
+    console.print(f"applied {len(done)}, up to date" if done else "up to date")
+
+
+def doctor(as_json: bool = typer.Option(False, "--json", help="One JSON line.")) -> None:
+    """Look at the database, Supabase, keys and clocks, and name the fix of what is wrong."""
+    from evpower.cli.doctor import examine
+
+    findings = asyncio.run(examine(load()))
+    if as_json:
+        rows = [{"name": f.name, "ok": f.ok, "detail": f.detail, "fix": f.fix} for f in findings]
+        typer.echo(json.dumps(rows))
+    else:
+        for finding in findings:
+            mark = "[green]ok[/]  " if finding.ok else "[bold red]bad[/] "
+            console.print(f"{mark} {finding.name}: {finding.detail}", soft_wrap=True)
+            if not finding.ok:
+                console.print(f"      fix: {finding.fix}", soft_wrap=True)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def openapi() -> None:
+    """Print the OpenAPI description."""
+    from evpower import bootstrap
+
+    typer.echo(json.dumps(bootstrap.openapi(), indent=2, ensure_ascii=False, sort_keys=True))

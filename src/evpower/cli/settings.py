@@ -1,0 +1,67 @@
+"""Settings for commands: read from the environment and .env, checked before anything starts."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from evpower.cli.out import fail
+from evpower.config import Settings, problems
+from evpower.foundation.db import Database
+from evpower.foundation.errors import EvPowerError
+
+T = TypeVar("T")
+
+
+def load() -> Settings:
+    """Read them; a value that makes no sense ends the command with its name."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"EVPOWER_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors()
+        ]
+        fail("the settings make no sense:\n  " + "\n  ".join(lines))
+
+
+def load_checked() -> Settings:
+    """Read them and refuse to go on when any is missing or unsafe; all are listed at once."""
+    settings = load()
+    if found := problems(settings):
+        fail(
+            "the settings are not complete:\n  - " + "\n  - ".join(found),
+            "See .env.example; on one machine for development use `evpower dev`.",
+        )
+    return settings
+
+
+def database_url(settings: Settings) -> str:
+    """The database, or an end with a clear line."""
+    url = settings.database_url.get_secret_value()
+    if not url:
+        fail("EVPOWER_DATABASE_URL is not set", "postgres://user:pass@host:5432/evpower")
+    return url
+
+
+def with_database(work: Callable[[Database], Awaitable[T]], *, role: str | None = None) -> T:
+    """Run `work` on the database; errors of the world become one line and exit 1.
+
+    `role` None acts as the login role (an administrator at a terminal).
+    """
+    settings = load()
+
+    async def run() -> T:
+        database = await Database.open(
+            database_url(settings), size=4, role=role, application_name="evpower-cli"
+        )
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(run())
+    except EvPowerError as error:
+        fail(error.detail)

@@ -1,0 +1,99 @@
+"""A driver who pays, and what both databases show of it."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+import httpx
+
+from evpower.devstack.local import LocalEvPower
+
+PATIENCE_S = 60.0
+
+
+async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Poll, bounded; fails with `what` when it never came true."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not await holds():
+        assert time.monotonic() < deadline, what
+        await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Money:
+    """A client as one database shows it: tyiyn, and the number of transactions."""
+
+    balance_minor: int
+    transactions: int
+
+
+class Driver:
+    """Signs up for real, then pays through the bank."""
+
+    def __init__(self, evpower: LocalEvPower, http: httpx.AsyncClient) -> None:
+        self.evpower = evpower
+        self.http = http
+        self.urls = evpower.urls()
+        self.client_id = UUID(int=0)
+        self._token = ""
+
+    async def sign_up(self) -> None:
+        name = secrets.token_hex(5)
+        body = {
+            "email": f"{name}@example.kg",
+            "password": name * 2,
+            "phone": f"+996555{secrets.randbelow(10**6):06d}",
+        }
+        answer = await self.http.post(f"{self.urls.api}/api/v1/auth/register", json=body)
+        assert answer.status_code == 201, answer.text
+        self.client_id = UUID(answer.json()["client_id"])
+        signed_in = await self.http.post(
+            f"{self.urls.supabase}/auth/v1/token?grant_type=password",
+            headers={"apikey": self.urls.publishable_key},
+            json={"email": body["email"], "password": body["password"]},
+        )
+        self._token = signed_in.json()["access_token"]
+
+    async def open_invoice(self, som: int) -> dict[str, str]:
+        answer = await self.http.post(
+            f"{self.urls.api}/api/v1/balance/topup-qr",
+            headers={"Authorization": f"Bearer {self._token}"},
+            json={"amount": som},
+        )
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["success"], answer.text
+        return answer.json()
+
+    async def approve(self, invoice: dict[str, str]) -> None:
+        answer = await self.http.post(f"{invoice['app_link']}/approve", json={})
+        assert answer.is_success, answer.text
+
+    async def here(self) -> Money:
+        """The wallet in EvPower's database."""
+        connection = await asyncpg.connect(self.urls.database_url)
+        try:
+            row = await connection.fetchrow(
+                "select balance_minor, (select count(*) from wallet.transactions t"
+                " where t.client_id = w.client_id) as n from wallet.wallets w where client_id = $1",
+                self.client_id,
+            )
+            return Money(row["balance_minor"], row["n"])
+        finally:
+            await connection.close()
+
+    async def there(self) -> Money:
+        """The same in Supabase's database."""
+        connection = await asyncpg.connect(self.urls.supabase_database_url)
+        try:
+            row = await connection.fetchrow(
+                "select (select (balance * 100)::bigint from public.clients where id = $1) as b,"
+                " (select count(*) from public.transactions where client_id = $1) as n",
+                self.client_id,
+            )
+            return Money(row["b"] if row["b"] is not None else -1, row["n"])
+        finally:
+            await connection.close()

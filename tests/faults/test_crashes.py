@@ -1,0 +1,65 @@
+"""SIGKILL at every step between a webhook and Supabase: nothing lost, nothing twice."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import evpower as package
+from evpower.devstack.local import LocalEvPower
+from evpower.foundation.steps import Step
+from tests.faults.driver import Driver, Money, until
+
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(240)]
+
+IN_API = ("webhook.", "confirm.")
+
+
+@pytest.fixture(scope="module")
+async def driver(evpower: LocalEvPower) -> AsyncIterator[Driver]:
+    async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+        driver = Driver(evpower, http)
+        await driver.sign_up()
+        yield driver
+
+
+def test_every_step_is_passed_by_the_code() -> None:
+    """A step nobody reaches would make its case below prove nothing."""
+    source = "".join(path.read_text() for path in Path(package.__path__[0]).rglob("*.py"))
+    passed = set(re.findall(r"reached\(Step\.(\w+)\)", source))
+    assert passed == {step.name for step in Step}
+
+
+@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("victim", ["process", "postgres"])
+async def test_a_crash_loses_and_repeats_nothing(
+    evpower: LocalEvPower, driver: Driver, step: Step, victim: str
+) -> None:
+    before = await driver.here()
+    await until(lambda: _equal(driver, before), "the sides were not equal before the crash")
+    postgres = evpower.stack.postgres
+    role = "api" if step.startswith(IN_API) else "worker"
+    fuse = step.value if victim == "process" else f"{step.value}@{postgres.pid}"
+    invoice = await driver.open_invoice(25)
+    doomed = await evpower.restart(role, {"EVPOWER_KILL_AT": fuse})
+
+    await driver.approve(invoice)
+
+    if victim == "process":
+        await until(lambda: _gone(doomed), f"nothing was killed at {step}")
+        await evpower.restart(role)
+    else:
+        await until(lambda: _gone(postgres), f"nothing was killed at {step}")
+        await postgres.start()
+    after = Money(before.balance_minor + 25_00, before.transactions + 1)
+    await until(lambda: _equal(driver, after), f"after a crash at {step} the sides never met")
+
+
+async def _gone(service: object) -> bool:
+    return not service.running  # type: ignore[attr-defined]
+
+
+async def _equal(driver: Driver, money: Money) -> bool:
+    return await driver.here() == money == await driver.there()
