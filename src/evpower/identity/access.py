@@ -1,0 +1,178 @@
+"""Who calls, from the verified token or service key alone; never from the body or the path."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from fastapi import Request
+
+from evpower.foundation.clock import Clock, utc_now
+from evpower.foundation.db import Database
+from evpower.foundation.errors import Forbidden, Unauthenticated
+from evpower.identity import store_access
+from evpower.identity.clients import ensure_client
+from evpower.identity.introspect import introspect
+from evpower.identity.model import Principal
+from evpower.identity.service_keys import PREFIX, check_service_key
+from evpower.identity.supabase_admin import SupabaseAdmin
+from evpower.identity.tokens import TokenVerifier
+
+OPERATORS_FRESH_S: Final = 30.0
+_KNOWN_S: Final = 300.0
+_KNOWN_MAX: Final = 50_000
+
+
+class Access:
+    """Methods that take a request are FastAPI dependencies; the principal is found once."""
+
+    def __init__(
+        self,
+        db: Database,
+        verifier: TokenVerifier,
+        *,
+        clock: Clock = utc_now,
+        introspect_with: SupabaseAdmin | None = None,
+    ) -> None:
+        """With `introspect_with`, Supabase is asked about every token before money moves."""
+        self._db = db
+        self._verifier = verifier
+        self._clock = clock
+        self._admin = introspect_with
+        self._known = _KnownClients(clock)
+        self._operators = _Operators(db, clock)
+
+    async def principal(self, request: Request) -> Principal:
+        """Return who calls; a client seen for the first time is created with its wallet.
+
+        Raises Unauthenticated("missing_token" | "invalid_token" | "token_expired"),
+        Unavailable("auth_unavailable").
+        """
+        found: Principal | None = getattr(request.state, "principal", None)
+        if found is None:
+            found = await self.identify(request)
+            request.state.principal = found
+        return found
+
+    async def identify(self, request: Request) -> Principal:
+        """Find the principal of anything with headers, unremembered."""
+        is_key, credential = _credential(request)
+        if is_key:
+            name = await check_service_key(self._db, credential)
+            return Principal("service", None, name, None)
+        claims = await self._verifier.verify(credential)
+        operator = (await self._operators.by_id()).get(claims.sub)
+        if operator is not None:
+            return Principal("operator", None, operator, claims.expires_at, claims.sub)
+        if not self._known.has(claims.sub):
+            async with self._db.transaction() as connection:
+                await ensure_client(connection, claims)
+            self._known.add(claims.sub)
+        return Principal("client", claims.sub, "", claims.expires_at, claims.sub)
+
+    async def require_client(self, request: Request) -> Principal:
+        """Only a client may call. Raises Forbidden("forbidden")."""
+        found = await self.principal(request)
+        if found.kind != "client":
+            raise Forbidden("forbidden", "only a client may do this")
+        return found
+
+    async def require_client_for_money(self, request: Request) -> Principal:
+        """Only a client, and Supabase itself still knows the token where the settings want that.
+
+        The client's own status is read by whoever moves the money, in that transaction.
+        Raises Unauthenticated, Forbidden("forbidden" | "client_blocked"), Unavailable.
+        """
+        found = await self.require_client(request)
+        if self._admin is not None:
+            _, token = _credential(request)
+            await introspect(self._admin, token, await self._verifier.verify(token), self._clock)
+        return found
+
+    async def require_service(self, request: Request) -> Principal:
+        """Only another system's key may call. Raises Forbidden("forbidden")."""
+        found = await self.principal(request)
+        if found.kind != "service":
+            raise Forbidden("forbidden", "only a service key may do this")
+        return found
+
+    def flush(self) -> None:
+        """Forget everything remembered: tokens, operators, known clients."""
+        self._verifier.flush()
+        self._known.clear()
+        self._operators.expire()
+
+
+def may_read(principal: Principal, client_id: UUID) -> None:
+    """Pass for that client, operators and services. Raises Forbidden("forbidden")."""
+    if principal.kind == "client" and principal.client_id != client_id:
+        raise Forbidden("forbidden", "this belongs to somebody else")
+
+
+def _credential(request: Request) -> tuple[bool, str]:
+    """Return whether it is a service key, and the key or token."""
+    headers = request.headers
+    keys = headers.getlist("x-service-key")
+    if keys:
+        if len(keys) > 1:
+            raise Unauthenticated("invalid_token", "more than one service key")
+        return True, keys[0].strip()
+    sent = headers.getlist("authorization")
+    if not sent or not sent[0].strip():
+        raise Unauthenticated("missing_token", "an access token is needed")
+    scheme, _, token = sent[0].strip().partition(" ")
+    token = token.strip()
+    if len(sent) > 1 or scheme.lower() != "bearer":
+        raise Unauthenticated("invalid_token", "Authorization must be one Bearer token")
+    if not token:
+        raise Unauthenticated("missing_token", "an access token is needed")
+    return token.startswith(PREFIX), token
+
+
+class _KnownClients:
+    """Ids that surely exist (clients are never deleted): no round trip for them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until: OrderedDict[UUID, float] = OrderedDict()
+
+    def has(self, client_id: UUID) -> bool:
+        return self._until.get(client_id, 0.0) > self._clock().timestamp()
+
+    def add(self, client_id: UUID) -> None:
+        self._until[client_id] = self._clock().timestamp() + _KNOWN_S
+        self._until.move_to_end(client_id)
+        if len(self._until) > _KNOWN_MAX:
+            self._until.popitem(last=False)
+
+    def clear(self) -> None:
+        self._until.clear()
+
+
+class _Operators:
+    """Names by user id, read again every 30 s by one caller at a time."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._names: Mapping[UUID, str] = {}
+        self._until: float = 0.0
+        self._lock = asyncio.Lock()
+
+    async def by_id(self) -> Mapping[UUID, str]:
+        if self._clock().timestamp() >= self._until:
+            async with self._lock:
+                if self._clock().timestamp() >= self._until:
+                    await self._read()
+        return self._names
+
+    def expire(self) -> None:
+        self._until = 0.0
+
+    async def _read(self) -> None:
+        async with self._db.connection() as connection:
+            operators = await store_access.active_operators(connection)
+        self._names = {operator.user_id: operator.name for operator in operators}
+        self._until = (self._clock() + timedelta(seconds=OPERATORS_FRESH_S)).timestamp()

@@ -1,0 +1,147 @@
+"""The life of a client: created on first sight, active, blocked, closed; never deleted."""
+
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import Conflict, Forbidden, NotFound, Unavailable
+from evpower.identity import metrics, store
+from evpower.identity.audit import record_act
+from evpower.identity.model import Claims, Client, Origin, Profile
+
+_TRIES: Final = 5
+_log: Final = structlog.get_logger()
+
+
+async def ensure_client(connection: Connection, claims: Claims) -> Client:
+    """Return the client of a verified token, created with an empty wallet on first sight."""
+    return await ensure(connection, claims.sub, claims.profile, "token")
+
+
+async def ensure(
+    connection: Connection, client_id: UUID, profile: Profile, origin: Origin
+) -> Client:
+    """Return the client, or create it; any number of callers at once make one.
+
+    An email or phone that another open client has is not stored: holding it proves nothing, and two
+    wallets never become one by it.
+    """
+    found = await store.client_by_id(connection, client_id)
+    tries = 0
+    while found is None:
+        created = await store.insert_client(connection, client_id, profile, origin)
+        if created is not None:
+            metrics.CLIENTS_CREATED.labels(origin).inc()
+            _log.info("client_created", client_id=str(client_id), origin=origin)
+            return created
+        found = await store.client_by_id(connection, client_id)
+        if found is None:
+            profile = await _without_taken(connection, client_id, profile)
+        tries += 1
+        if tries > _TRIES:  # others take and give up the same email faster than we look
+            raise Unavailable("database_busy", "the client could not be created", retry_after_s=1)
+    return found
+
+
+async def _without_taken(connection: Connection, client_id: UUID, profile: Profile) -> Profile:
+    by_email, by_phone = await store.holders(connection, profile.email, profile.phone)
+    for contact, holder in (("email", by_email), ("phone", by_phone)):
+        if holder is not None:
+            metrics.CONTACTS_LEFT_OUT.labels(contact).inc()
+            _log.warning(
+                "contact_left_out", contact=contact, client_id=str(client_id), held_by=str(holder)
+            )
+    return replace(
+        profile,
+        email=profile.email if by_email is None else None,
+        phone=profile.phone if by_phone is None else None,
+    )
+
+
+async def get_client(connection: Connection, client_id: UUID) -> Client:
+    """Read a client. Raises NotFound("client_not_found")."""
+    found = await store.client_by_id(connection, client_id)
+    if found is None:
+        raise NotFound("client_not_found", "there is no such client")
+    return found
+
+
+async def require_active(connection: Connection, client_id: UUID) -> Client:
+    """Read a client as it is now, for money to move in the same transaction.
+
+    Raises NotFound("client_not_found"), Forbidden("client_blocked" | "client_closed").
+    """
+    found = await get_client(connection, client_id)
+    if found.status != "active":
+        raise Forbidden(f"client_{found.status}", f"the client is {found.status}")
+    return found
+
+
+async def update_profile(connection: Connection, client_id: UUID, profile: Profile) -> Client:
+    """Replace email, phone and name as Supabase has them now.
+
+    Raises NotFound("client_not_found"), Conflict("email_taken" | "phone_taken").
+    """
+    try:
+        async with connection.transaction():
+            changed = await store.set_profile(connection, client_id, profile)
+    except asyncpg.UniqueViolationError as error:
+        contact = "phone" if error.constraint_name == "clients_phone_key" else "email"
+        raise Conflict(f"{contact}_taken", f"another client has this {contact}") from error
+    if changed is None:
+        raise NotFound("client_not_found", "there is no such client")
+    return changed
+
+
+async def block_client(
+    connection: Connection, client_id: UUID, *, actor: str, reason: str
+) -> Client:
+    """Keep a client from moving money; reading stays. Blocked twice is blocked.
+
+    Raises NotFound("client_not_found"), Conflict("client_closed").
+    """
+    changed = await store.set_status(connection, client_id, "blocked", ["active", "blocked"])
+    return await _acted(connection, client_id, changed, "client.block", actor, reason)
+
+
+async def unblock_client(
+    connection: Connection, client_id: UUID, *, actor: str, reason: str
+) -> Client:
+    """Make a blocked client active again.
+
+    Raises NotFound("client_not_found"), Conflict("client_closed").
+    """
+    changed = await store.set_status(connection, client_id, "active", ["active", "blocked"])
+    return await _acted(connection, client_id, changed, "client.unblock", actor, reason)
+
+
+async def close_client(
+    connection: Connection, client_id: UUID, *, actor: str, reason: str
+) -> Client:
+    """Close a client for good: money and history stay, email and phone become free for others.
+
+    Raises NotFound("client_not_found").
+    """
+    changed = await store.set_status(
+        connection, client_id, "closed", ["active", "blocked", "closed"]
+    )
+    return await _acted(connection, client_id, changed, "client.close", actor, reason)
+
+
+async def _acted(
+    connection: Connection,
+    client_id: UUID,
+    changed: Client | None,
+    action: str,
+    actor: str,
+    reason: str,
+) -> Client:
+    if changed is None:
+        await get_client(connection, client_id)
+        raise Conflict("client_closed", "the client is closed")
+    await record_act(connection, actor=actor, action=action, subject=str(client_id), reason=reason)
+    return changed

@@ -1,0 +1,90 @@
+"""POST /api/v1/auth/register."""
+
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from evpower.foundation.clock import Clock, utc_now
+from evpower.foundation.db import Database
+from evpower.identity.model import Confirm
+from evpower.identity.register import Application, register
+from evpower.identity.supabase_admin import SupabaseAdmin
+
+
+class RegisterBody(BaseModel):
+    """Who wants to become a client. Unknown members are ignored."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    email: Annotated[str, Field(max_length=320, examples=["driver@example.kg"])]
+    password: Annotated[SecretStr, Field(max_length=1024, description="8 to 72 bytes")]
+    phone: Annotated[
+        str,
+        Field(
+            max_length=64, examples=["+996 555 123456", "0555123456"], description="KG by default"
+        ),
+    ]
+    name: Annotated[str | None, Field(max_length=200)] = None
+
+
+class Registered(BaseModel):
+    """The new client; an email or phone that somebody else got meanwhile is null."""
+
+    success: bool = True
+    client_id: UUID
+    email: str | None
+    phone: Annotated[str | None, Field(description="E.164")]
+
+
+def _problem(description: str) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "success", "error", "message"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "success": {"type": "boolean", "const": False},
+            "error": {"type": "string"},
+            "message": {"type": "string"},
+        },
+    }
+    return {"description": description, "content": {"application/problem+json": {"schema": schema}}}
+
+
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    409: _problem("`email_taken`, `phone_taken`"),
+    413: _problem("`too_large`"),
+    422: _problem("`weak_password`, `invalid_phone`, `invalid_email`, `invalid_request`"),
+    429: _problem("`too_many_requests`"),
+    503: _problem("`auth_unavailable`, `database_unavailable`, `database_busy`"),
+}
+
+
+def router(
+    db: Database, admin: SupabaseAdmin, *, confirm: Confirm, clock: Clock = utc_now
+) -> APIRouter:
+    """Build the routes; `confirm` is settings.register_confirm."""
+    routes = APIRouter(prefix="/api/v1/auth", tags=["auth"])
+
+    @routes.post(
+        "/register",
+        status_code=201,
+        responses=_RESPONSES,
+        summary="Become a client",
+    )
+    async def register_client(body: RegisterBody) -> Registered:  # pyright: ignore[reportUnusedFunction]
+        """Create the Supabase user and the client under one id; then sign in at Supabase."""
+        client = await register(
+            db,
+            admin,
+            Application(body.email, body.password, body.phone, body.name),
+            confirm=confirm,
+            clock=clock,
+        )
+        return Registered(client_id=client.id, email=client.email, phone=client.phone)
+
+    return routes

@@ -1,0 +1,16 @@
+"""What can go wrong between us and Supabase Auth; the kinds themselves are the foundation's."""
+
+from evpower.foundation.errors import Unavailable
+
+
+class AuthRefused(Exception):
+    """Supabase Auth understood and said no; `code` is its error_code."""
+
+    def __init__(self, code: str, status: int) -> None:
+        super().__init__(f"{status} {code}")
+        self.code = code
+        self.status = status
+
+
+class AuthUnanswered(Unavailable):
+    """The request may have been carried out, nobody knows: read before deciding."""

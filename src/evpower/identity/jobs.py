@@ -1,0 +1,57 @@
+"""What the worker does for identity, every few seconds."""
+
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Database
+from evpower.foundation.errors import Unavailable
+from evpower.identity import metrics, store
+from evpower.identity.model import Intent
+from evpower.identity.register import ask_to_confirm, complete
+from evpower.identity.supabase_admin import SupabaseAdmin
+
+IDLE: Final = timedelta(seconds=30)  # longer than a running registration takes
+LIFE: Final = timedelta(minutes=15)
+_BATCH: Final = 50
+
+_log: Final = structlog.get_logger()
+
+
+async def converge_registrations(db: Database, admin: SupabaseAdmin, clock: Clock) -> int:
+    """Finish what crashed half-way; answer how many were settled.
+
+    A user gets its client, an intent without user ends after 15 minutes. Supabase being down is
+    no error: they wait for the next time.
+    """
+    now = clock()
+    async with db.transaction() as connection:
+        intents = await store.claim_idle_intents(connection, now, now - IDLE, _BATCH)
+    settled = 0
+    for intent in intents:
+        try:
+            settled += await _converge(db, admin, intent, expired=intent.created_at <= now - LIFE)
+        except Unavailable as error:
+            _log.info("registrations_wait", waiting=len(intents), reason=error.code)
+            break
+    return settled
+
+
+async def _converge(db: Database, admin: SupabaseAdmin, intent: Intent, *, expired: bool) -> bool:
+    user = await admin.get_user(intent.client_id)
+    if user is None:
+        if not expired:
+            return False
+        async with db.transaction() as connection:
+            ended = await store.end_intent(connection, intent.client_id, "expired", "no user")
+        if ended:
+            metrics.CONVERGED.labels("expired").inc()
+        return ended
+    async with db.transaction() as connection:
+        await complete(connection, user)
+    metrics.CONVERGED.labels("completed").inc()
+    _log.info("registration_completed", client_id=str(intent.client_id))
+    await ask_to_confirm(admin, user)
+    return True

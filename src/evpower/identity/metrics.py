@@ -1,0 +1,42 @@
+"""Counters of identity."""
+
+from typing import Final
+
+from prometheus_client import Counter, Histogram
+
+TOKEN_CHECKS: Final = Counter(
+    "evpower_identity_token_checks", "Access tokens checked, by result", ["result"]
+)
+TOKEN_CACHED: Final = TOKEN_CHECKS.labels("cached")
+TOKEN_VERIFIED: Final = TOKEN_CHECKS.labels("verified")
+TOKEN_EXPIRED: Final = TOKEN_CHECKS.labels("expired")
+TOKEN_REFUSED: Final = TOKEN_CHECKS.labels("refused")
+
+JWKS_FETCHES: Final = Counter(
+    "evpower_identity_jwks_fetches", "Readings of Supabase's signing keys, by result", ["result"]
+)
+AUTH_CALLS: Final = Histogram(
+    "evpower_identity_auth_call_seconds",
+    "Calls of Supabase Auth, by what was asked and the answer's status",
+    ["call", "status"],
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+REGISTRATIONS: Final = Counter(
+    "evpower_identity_registrations", "Registrations, by how they ended", ["result"]
+)
+CONVERGED: Final = Counter(
+    "evpower_identity_registrations_converged",
+    "Half-way registrations put right, by how",
+    ["result"],
+)
+CLIENTS_CREATED: Final = Counter(
+    "evpower_identity_clients_created", "Clients created, by where they came from", ["origin"]
+)
+CONTACTS_LEFT_OUT: Final = Counter(
+    "evpower_identity_contacts_left_out",
+    "Emails and phones not stored because another client has them",
+    ["contact"],
+)
+SERVICE_KEYS_REFUSED: Final = Counter(
+    "evpower_identity_service_keys_refused", "Service keys that were unknown or revoked"
+)

@@ -1,0 +1,132 @@
+"""What identity speaks of: clients, tokens, callers, keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import SecretStr
+
+Status = Literal["active", "blocked", "closed"]
+Origin = Literal["register", "token", "supabase", "import"]
+Confirm = Literal["auto", "email"]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A person with a wallet; the id is the Supabase Auth UUID."""
+
+    id: UUID
+    email: str | None
+    phone: str | None  # E.164
+    name: str | None
+    status: Status
+    origin: Origin
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What Supabase knows of a person, in our form; None: not known or not usable."""
+
+    email: str | None = None
+    phone: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified access token says."""
+
+    sub: UUID
+    role: str
+    expires_at: datetime
+    profile: Profile
+    app_metadata: Mapping[
+        str, object
+    ]  # only servers write it; user_metadata is the user's own word
+
+    @property
+    def email_confirmed(self) -> bool | None:
+        """False when we know it is not; None: a token doesn't say, only Supabase's record does."""
+        return False if self.app_metadata.get("evpower_email_unverified") is True else None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: a client (with their id), an operator or another system."""
+
+    kind: Literal["client", "operator", "service"]
+    client_id: UUID | None  # of a client alone
+    name: str  # of the service key or the operator, for logs and the audit; empty for a client
+    expires_at: datetime | None  # of the token; a service key has none
+    user_id: UUID | None = None  # the Supabase user of a client or an operator
+
+
+@dataclass(frozen=True, slots=True)
+class AuthUser:
+    """A user as Supabase Auth has it."""
+
+    id: UUID
+    email: str | None
+    email_confirmed: bool
+    confirmation_sent: bool
+    banned_until: datetime | None
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user to create in Supabase Auth under an id we chose."""
+
+    id: UUID
+    email: str
+    phone: str
+    name: str | None
+    password: SecretStr
+    email_confirm: bool
+    app_metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A registration that was begun."""
+
+    client_id: UUID
+    email: str
+    phone: str
+    name: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceKey:
+    """Another system's key, without the key."""
+
+    id: int
+    name: str
+    hint: str
+    created_at: datetime
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedKey:
+    """A new key: the only time it can be read."""
+
+    id: int
+    name: str
+    hint: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A Supabase user who may read every client."""
+
+    user_id: UUID
+    name: str
+    created_at: datetime

@@ -1,0 +1,165 @@
+"""SQL of clients and registrations; that of keys, operators and the audit is in store_access."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from evpower.foundation.db import Connection, Record
+from evpower.identity.model import Client, Intent, Origin, Profile, Status
+
+_CLIENT: Final = "id, email, phone, name, status, origin, created_at, updated_at"
+_INTENT: Final = "client_id, email, phone, name, created_at"
+
+
+def _client(row: Record | None) -> Client | None:
+    return Client(**dict(row)) if row is not None else None
+
+
+def _intent(row: Record | None) -> Intent | None:
+    return Intent(**dict(row)) if row is not None else None
+
+
+async def client_by_id(connection: Connection, client_id: UUID) -> Client | None:
+    """Read one client."""
+    return _client(
+        await connection.fetchrow(
+            f"select {_CLIENT} from identity.clients where id = $1", client_id
+        )
+    )
+
+
+async def insert_client(
+    connection: Connection, client_id: UUID, profile: Profile, origin: Origin
+) -> Client | None:
+    """Create a client, its wallet with it; None when the id, email or phone is taken."""
+    return _client(
+        await connection.fetchrow(
+            "insert into identity.clients (id, email, phone, name, origin)"
+            f" values ($1, $2, $3, $4, $5) on conflict do nothing returning {_CLIENT}",
+            client_id,
+            profile.email,
+            profile.phone,
+            profile.name,
+            origin,
+        )
+    )
+
+
+async def holders(
+    connection: Connection, email: str | None, phone: str | None
+) -> tuple[UUID | None, UUID | None]:
+    """Who of the clients that are not closed has this email, and who this phone."""
+    row = await connection.fetchrow(
+        "select (select id from identity.clients where status <> 'closed' and email = $1) as email,"
+        " (select id from identity.clients where status <> 'closed' and phone = $2) as phone",
+        email,
+        phone,
+    )
+    return (row["email"], row["phone"]) if row is not None else (None, None)
+
+
+async def set_profile(connection: Connection, client_id: UUID, profile: Profile) -> Client | None:
+    """Replace email, phone and name; None: no such client. May raise UniqueViolationError."""
+    return _client(
+        await connection.fetchrow(
+            "update identity.clients set email = $2, phone = $3, name = $4, updated_at = now()"
+            f" where id = $1 returning {_CLIENT}",
+            client_id,
+            profile.email,
+            profile.phone,
+            profile.name,
+        )
+    )
+
+
+async def set_status(
+    connection: Connection, client_id: UUID, status: Status, allowed_from: Sequence[Status]
+) -> Client | None:
+    """Change the status if it is one of `allowed_from`; None when it was not."""
+    return _client(
+        await connection.fetchrow(
+            "update identity.clients set status = $2, updated_at = now()"
+            f" where id = $1 and status = any($3) returning {_CLIENT}",
+            client_id,
+            status,
+            list(allowed_from),
+        )
+    )
+
+
+async def insert_intent(connection: Connection, intent: Intent) -> Intent | None:
+    """Begin a registration; None when one is open for this email or phone."""
+    return _intent(
+        await connection.fetchrow(
+            "insert into identity.registrations"
+            " (client_id, email, phone, name, created_at, updated_at)"
+            f" values ($1, $2, $3, $4, $5, $5) on conflict do nothing returning {_INTENT}",
+            intent.client_id,
+            intent.email,
+            intent.phone,
+            intent.name,
+            intent.created_at,
+        )
+    )
+
+
+async def resume_intent(connection: Connection, email: str, now: datetime) -> Intent | None:
+    """Take the open registration of this email up again: the job leaves it alone for a while."""
+    return _intent(
+        await connection.fetchrow(
+            "update identity.registrations set updated_at = greatest(updated_at, $2)"
+            f" where email = $1 and state = 'intended' returning {_INTENT}",
+            email,
+            now,
+        )
+    )
+
+
+async def phone_is_intended(connection: Connection, phone: str, email: str) -> bool:
+    """Whether the open registration of another email has this phone."""
+    found = await connection.fetchval(
+        "select 1 from identity.registrations"
+        " where phone = $1 and state = 'intended' and email <> $2",
+        phone,
+        email,
+    )
+    return found is not None
+
+
+async def finish_intent(connection: Connection, client_id: UUID) -> None:
+    """Mark a registration done, whatever it was before: its user and client exist."""
+    await connection.execute(
+        "update identity.registrations set state = 'done', reason = null, updated_at = now()"
+        " where client_id = $1 and state <> 'done'",
+        client_id,
+    )
+
+
+async def end_intent(connection: Connection, client_id: UUID, state: str, reason: str) -> bool:
+    """Close an open registration as refused or expired; false when it was not open any more."""
+    found = await connection.fetchval(
+        "update identity.registrations set state = $2, reason = $3, updated_at = now()"
+        " where client_id = $1 and state = 'intended' returning true",
+        client_id,
+        state,
+        reason,
+    )
+    return found is not None
+
+
+async def claim_idle_intents(
+    connection: Connection, now: datetime, idle_before: datetime, limit: int
+) -> list[Intent]:
+    """Open registrations nobody touched since `idle_before`, the oldest first; touched by this."""
+    rows: list[Record] = await connection.fetch(
+        "update identity.registrations set updated_at = $1 where client_id in ("
+        "  select client_id from identity.registrations"
+        "  where state = 'intended' and updated_at <= $2"
+        "  order by updated_at limit $3 for update skip locked"
+        f") returning {_INTENT}",
+        now,
+        idle_before,
+        limit,
+    )
+    return [Intent(**dict(row)) for row in rows]

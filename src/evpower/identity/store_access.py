@@ -1,0 +1,121 @@
+"""SQL of those who call besides clients: service keys, operators, and the audit of acts by hand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from evpower.foundation.db import Connection, Record
+from evpower.identity.model import Operator, ServiceKey
+
+_KEY: Final = "id, name, hint, created_at, last_used_at, revoked_at"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """What a presented key turned out to be."""
+
+    id: int
+    name: str
+    key_sha256: bytes
+    revoked: bool
+    used_lately: bool
+
+
+async def insert_key(connection: Connection, name: str, key_sha256: bytes, hint: str) -> int | None:
+    """Keep a key's hash; None when the name is taken."""
+    return await connection.fetchval(
+        "insert into identity.service_keys (name, key_sha256, hint) values ($1, $2, $3)"
+        " on conflict (name) do nothing returning id",
+        name,
+        key_sha256,
+        hint,
+    )
+
+
+async def key_by_hash(connection: Connection, key_sha256: bytes) -> FoundKey | None:
+    """Find a key, revoked ones too."""
+    row = await connection.fetchrow(
+        "select id, name, key_sha256, revoked_at is not null as revoked,"
+        " coalesce(last_used_at > now() - interval '1 minute', false) as used_lately"
+        " from identity.service_keys where key_sha256 = $1",
+        key_sha256,
+    )
+    return FoundKey(**dict(row)) if row is not None else None
+
+
+async def touch_key(connection: Connection, key_id: int) -> None:
+    """Note the use; once a minute is enough."""
+    await connection.execute(
+        "update identity.service_keys set last_used_at = now() where id = $1"
+        " and (last_used_at is null or last_used_at <= now() - interval '1 minute')",
+        key_id,
+    )
+
+
+async def all_keys(connection: Connection) -> list[ServiceKey]:
+    """Every key, the oldest first."""
+    rows: list[Record] = await connection.fetch(
+        f"select {_KEY} from identity.service_keys order by id"
+    )
+    return [ServiceKey(**dict(row)) for row in rows]
+
+
+async def revoke_key(connection: Connection, name: str) -> ServiceKey | None:
+    """End a key; one already revoked keeps its time. None when there is none of this name."""
+    row = await connection.fetchrow(
+        "update identity.service_keys set revoked_at = coalesce(revoked_at, now())"
+        f" where name = $1 returning {_KEY}",
+        name,
+    )
+    return ServiceKey(**dict(row)) if row is not None else None
+
+
+async def put_operator(connection: Connection, user_id: UUID, name: str) -> None:
+    """Give the role, or give it back."""
+    await connection.execute(
+        "insert into identity.operators (user_id, name) values ($1, $2)"
+        " on conflict (user_id) do update set name = excluded.name, revoked_at = null",
+        user_id,
+        name,
+    )
+
+
+async def revoke_operator(connection: Connection, user_id: UUID) -> bool:
+    """Take the role away; false when the user didn't have it."""
+    found = await connection.fetchval(
+        "update identity.operators set revoked_at = now()"
+        " where user_id = $1 and revoked_at is null returning true",
+        user_id,
+    )
+    return found is not None
+
+
+async def active_operators(connection: Connection) -> list[Operator]:
+    """Who has the role."""
+    rows: list[Record] = await connection.fetch(
+        "select user_id, name, created_at from identity.operators"
+        " where revoked_at is null order by created_at, user_id"
+    )
+    return [Operator(**dict(row)) for row in rows]
+
+
+async def insert_audit(
+    connection: Connection,
+    *,
+    actor: str,
+    action: str,
+    subject: str,
+    reason: str | None,
+    details: Mapping[str, object],
+) -> None:
+    """Add one line to the audit."""
+    await connection.execute(
+        "insert into identity.audit (actor, action, subject, reason, details)"
+        " values ($1, $2, $3, $4, $5)",
+        actor,
+        action,
+        subject,
+        reason,
+        dict(details),
+    )

@@ -1,0 +1,219 @@
+"""Supabase Auth as a server calls it: users under ids we choose, read back; passwords proved."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Final, cast
+from uuid import UUID
+
+import httpx
+import orjson
+import structlog
+from pydantic import SecretStr
+
+from evpower.foundation.errors import Unavailable
+from evpower.identity import metrics
+from evpower.identity.errors import AuthRefused, AuthUnanswered
+from evpower.identity.model import AuthUser, NewUser
+from evpower.identity.profile import profile_of
+
+_TIMEOUT: Final = httpx.Timeout(8.0, connect=2.0)  # hashing a password takes Auth a while
+_LONG_WAIT_S: Final = 30
+_NOT_FOUND: Final = 404
+_TOO_MANY: Final = 429
+_SERVER_ERROR: Final = 500
+# No connection was made: surely nothing was done.
+_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+# An idle connection closed under our hands: worth one more try, every call here may be repeated.
+_DROPPED: Final = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+_OUR_FAULT: Final = {401, 403, 408, 429}  # a bad key or too many calls: nothing the person can mend
+
+_log: Final = structlog.get_logger()
+
+
+class SupabaseAdmin:
+    """A thin client of GoTrue over the shared HTTP client."""
+
+    def __init__(
+        self,
+        *,
+        http: httpx.AsyncClient,
+        url: str,
+        secret_key: SecretStr,
+        publishable_key: str = "",
+    ) -> None:
+        """`url` is the project's; sb_secret_... and legacy service_role keys work."""
+        self._http = http
+        self._base = f"{url.rstrip('/')}/auth/v1"
+        secret = secret_key.get_secret_value()
+        self._app = {"apikey": publishable_key or secret}
+        self._admin = {"apikey": secret}
+        # Opaque keys are no JWTs and belong in apikey alone; the legacy service_role key is one.
+        if secret.count(".") == 2:  # noqa: PLR2004 - the dots of a JWT
+            self._admin["Authorization"] = f"Bearer {secret}"
+
+    async def create_user(self, user: NewUser) -> AuthUser:
+        """Create a user under our id.
+
+        Raises AuthRefused (email_exists, weak_password, validation_failed, ...), AuthUnanswered
+        when it may exist now (GoTrue says 500 to a taken id, too), Unavailable.
+        """
+        body: dict[str, object] = {
+            "id": str(user.id),
+            "email": user.email,
+            "password": user.password.get_secret_value(),
+            "email_confirm": user.email_confirm,
+            "user_metadata": {"phone": user.phone} | ({"name": user.name} if user.name else {}),
+            "app_metadata": dict(user.app_metadata),
+        }
+        answer = await self._send("create_user", "POST", "/admin/users", self._admin, body)
+        return _user(_json(answer))
+
+    async def get_user(self, user_id: UUID) -> AuthUser | None:
+        """Read a user; None when there is none or it was deleted. Raises Unavailable."""
+        try:
+            answer = await self._send("get_user", "GET", f"/admin/users/{user_id}", self._admin)
+        except AuthRefused as refusal:
+            if refusal.status == _NOT_FOUND:
+                return None
+            raise Unavailable("auth_unavailable", f"Supabase Auth answered {refusal}") from refusal
+        record = _json(answer)
+        return None if record.get("deleted_at") else _user(record)
+
+    async def proves_password(self, user_id: UUID, email: str, password: SecretStr) -> bool:
+        """Whether this password signs in as exactly this user. Raises Unavailable."""
+        body: dict[str, object] = {"email": email, "password": password.get_secret_value()}
+        try:
+            path = "/token?grant_type=password"
+            answer = await self._send("prove_password", "POST", path, self._app, body)
+        except AuthRefused as refusal:
+            # GoTrue says "not confirmed" only after the password was right; whose email it is,
+            # the caller knows from having read the user.
+            return refusal.code == "email_not_confirmed"
+        user = _json(answer).get("user")
+        return isinstance(user, dict) and cast("Mapping[str, object]", user).get("id") == str(
+            user_id
+        )
+
+    async def user_of(self, token: str) -> AuthUser | None:
+        """Ask Supabase whose token this is; None: not good any more. Raises Unavailable."""
+        headers = {**self._app, "Authorization": f"Bearer {token}"}
+        try:
+            answer = await self._send("introspect", "GET", "/user", headers, token_asked=True)
+        except AuthRefused:
+            return None
+        return _user(_json(answer))
+
+    async def send_confirmation(self, email: str) -> None:
+        """Ask Supabase to mail the confirmation link. Raises AuthRefused, Unavailable."""
+        body: dict[str, object] = {"type": "signup", "email": email}
+        await self._send("send_confirmation", "POST", "/resend", self._app, body)
+
+    async def _send(
+        self,
+        call: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: Mapping[str, object] | None = None,
+        *,
+        token_asked: bool = False,
+    ) -> httpx.Response:
+        content = None if body is None else orjson.dumps(body)
+        all_headers = {**headers, "Content-Type": "application/json"} if content else dict(headers)
+        began = perf_counter()
+        status = "none"
+        try:
+            answer = await self._try_twice(method, self._base + path, all_headers, content)
+            status = str(answer.status_code)
+        except _NEVER_SENT as error:
+            raise Unavailable(
+                "auth_unavailable", "Supabase Auth can't be reached", retry_after_s=5
+            ) from error
+        except httpx.HTTPError as error:
+            raise AuthUnanswered(
+                "auth_unavailable", "Supabase Auth did not answer", retry_after_s=5
+            ) from error
+        finally:
+            metrics.AUTH_CALLS.labels(call, status).observe(perf_counter() - began)
+        return _accept(call, answer, token_asked=token_asked)
+
+    async def _try_twice(
+        self, method: str, url: str, headers: dict[str, str], content: bytes | None
+    ) -> httpx.Response:
+        for last in (False, True):
+            try:
+                return await self._http.request(
+                    method, url, headers=headers, content=content, timeout=_TIMEOUT
+                )
+            except _DROPPED:
+                if last:
+                    raise
+        raise AssertionError
+
+
+def _accept(call: str, answer: httpx.Response, *, token_asked: bool) -> httpx.Response:
+    status = answer.status_code
+    if answer.is_success:
+        return answer
+    code = _error_code(answer)
+    if status >= _SERVER_ERROR:
+        _log.warning("auth_failed", call=call, status=status, code=code)
+        raise AuthUnanswered(
+            "auth_unavailable", f"Supabase Auth answered {status}", retry_after_s=5
+        )
+    if status == _TOO_MANY or (status in _OUR_FAULT and not token_asked):
+        _log.error("auth_refused_us", call=call, status=status, code=code)
+        raise Unavailable(
+            "auth_unavailable",
+            f"Supabase Auth answered {status} {code}",
+            retry_after_s=_LONG_WAIT_S,
+        )
+    raise AuthRefused(code, status)
+
+
+def _error_code(answer: httpx.Response) -> str:
+    """GoTrue's error_code; the API gateway in front of it answers in other shapes."""
+    try:
+        body: object = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        return "unknown"
+    code = cast("Mapping[str, object]", body).get("error_code") if isinstance(body, dict) else None
+    return code if isinstance(code, str) else "unknown"
+
+
+def _json(answer: httpx.Response) -> Mapping[str, object]:
+    try:
+        body: object = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise AuthUnanswered("auth_unavailable", "Supabase Auth answered nonsense")
+    return cast("Mapping[str, object]", body)
+
+
+def _user(record: Mapping[str, object]) -> AuthUser:
+    raw_id = record.get("id")
+    try:
+        user_id = UUID(raw_id if isinstance(raw_id, str) else "")
+    except ValueError as error:
+        raise AuthUnanswered("auth_unavailable", "Supabase Auth answered nonsense") from error
+    profile = profile_of(record)
+    return AuthUser(
+        id=user_id,
+        email=profile.email,
+        email_confirmed=bool(record.get("email_confirmed_at")),
+        confirmation_sent=bool(record.get("confirmation_sent_at")),
+        banned_until=_moment(record.get("banned_until")),
+        profile=profile,
+    )
+
+
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,0 +1,216 @@
+"""Access tokens of Supabase, verified here: no call of Supabase for a known key."""
+
+import re
+from base64 import urlsafe_b64decode
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Final, cast
+from uuid import UUID
+
+import httpx
+import jwt
+import orjson
+from pydantic import SecretStr
+
+from evpower.foundation.clock import Clock, utc_now
+from evpower.foundation.errors import Unauthenticated
+from evpower.identity import metrics
+from evpower.identity.jwks import Jwks
+from evpower.identity.model import Claims
+from evpower.identity.profile import profile_of
+
+MAX_TOKEN_BYTES: Final = 8192
+LEEWAY_S: Final = 30  # what PostgREST allows between two clocks
+CACHE_SIZE: Final = 10_000
+_MIN_SECRET_BYTES: Final = 32  # RFC 7518 3.2
+_COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_NIL: Final = UUID(int=0)
+_LATEST: Final = 253_402_300_799  # the last second datetime knows
+_JWS: Final = jwt.PyJWS(algorithms=["ES256", "RS256", "HS256"])
+
+
+class TokenVerifier:
+    """Checks access tokens of one Supabase project. `flush()` forgets all it has learned."""
+
+    def __init__(
+        self,
+        *,
+        issuer_url: str,
+        http: httpx.AsyncClient,
+        audience: str = "authenticated",
+        jwks_url: str | None = None,
+        hs256_secret: SecretStr | None = None,
+        previous_hs256_secrets: Sequence[SecretStr] = (),
+        clock: Clock = utc_now,
+        cache_size: int = CACHE_SIZE,
+    ) -> None:
+        """Raise ValueError for an HS256 secret below 32 bytes; an empty one counts as none."""
+        self._issuer = issuer_url.rstrip("/")
+        self._audience = audience
+        self._clock = clock
+        texts = [
+            s.get_secret_value() for s in (hs256_secret, *previous_hs256_secrets) if s is not None
+        ]
+        self._secrets = tuple(text.encode() for text in texts if text)
+        if any(len(secret) < _MIN_SECRET_BYTES for secret in self._secrets):
+            raise ValueError(f"an HS256 secret needs at least {_MIN_SECRET_BYTES} bytes")
+        self._cache: OrderedDict[bytes, tuple[float, Claims]] = OrderedDict()
+        self._cache_size = cache_size
+        self._jwks = Jwks(
+            url=jwks_url or f"{self._issuer}/.well-known/jwks.json",
+            http=http,
+            clock=clock,
+            on_loss=self._cache.clear,
+        )
+
+    async def verify(self, token: str) -> Claims:
+        """Return the claims of a good token.
+
+        Raises Unauthenticated("missing_token" | "invalid_token" | "token_expired") and
+        Unavailable("auth_unavailable") when no signing key could ever be read.
+        """
+        if not token:
+            raise Unauthenticated("missing_token", "an access token is needed")
+        if len(token) > MAX_TOKEN_BYTES or not token.isascii():
+            metrics.TOKEN_REFUSED.inc()
+            raise _invalid("not an access token")
+        digest = sha256(token.encode()).digest()
+        known = self._cache.get(digest)
+        if known is not None:
+            if self._clock().timestamp() < known[0]:
+                self._cache.move_to_end(digest)
+                self._jwks.keep_fresh()
+                metrics.TOKEN_CACHED.inc()
+                return known[1]
+            del self._cache[digest]
+        try:
+            claims = await self._check(token)
+        except Unauthenticated as error:
+            expired = error.code == "token_expired"
+            (metrics.TOKEN_EXPIRED if expired else metrics.TOKEN_REFUSED).inc()
+            raise
+        metrics.TOKEN_VERIFIED.inc()
+        self._cache[digest] = (claims.expires_at.timestamp(), claims)
+        if len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
+        return claims
+
+    def flush(self) -> None:
+        """Forget verified tokens and read the signing keys again before the next new one."""
+        self._cache.clear()
+        self._jwks.expire()
+
+    @property
+    def cached(self) -> int:
+        """How many verified tokens are remembered."""
+        return len(self._cache)
+
+    async def _check(self, token: str) -> Claims:
+        header = _header(token)
+        if header.get("alg") == "HS256":
+            payload = self._open_shared(token)
+        else:
+            payload = await self._open_signed(token, header)
+        return self._claims(payload)
+
+    def _open_shared(self, token: str) -> bytes:
+        for secret in self._secrets:
+            payload = _open(token, secret, "HS256")
+            if payload is not None:
+                return payload
+        raise _invalid("the signature is not of this project")
+
+    async def _open_signed(self, token: str, header: dict[str, Any]) -> bytes:
+        kid, algorithm = header.get("kid"), header.get("alg")
+        if not isinstance(kid, str) or algorithm not in ("ES256", "RS256"):
+            raise _invalid("the algorithm is not accepted")
+        key = await self._jwks.find(kid)
+        # The key says which algorithm it is good for, never the token.
+        if key is None or key.algorithm != algorithm:
+            raise _invalid("the signing key is not of this project")
+        payload = _open(token, key.key, key.algorithm)
+        if payload is None:
+            raise _invalid("the signature is not of this project")
+        return payload
+
+    def _claims(self, payload: bytes) -> Claims:
+        claims = _object(payload)
+        if claims.get("iss") != self._issuer:
+            raise _invalid("the token is of another project")
+        audience = claims.get("aud")
+        audiences = cast("list[object]", audience) if isinstance(audience, list) else [audience]
+        if self._audience not in audiences:
+            raise _invalid("the token is for another audience")
+        if claims.get("role") != "authenticated":
+            raise _invalid("the token is not a user's")
+        sub = claims.get("sub")
+        if not isinstance(sub, str) or not _UUID.fullmatch(sub) or UUID(sub) == _NIL:
+            raise _invalid("the token names no user")
+        now = self._clock().timestamp()
+        expires = _time(claims, "exp")
+        if expires is None:
+            raise _invalid("the token has no end")
+        for name in ("iat", "nbf"):
+            begins = _time(claims, name)
+            if begins is not None and begins > now + LEEWAY_S:
+                raise _invalid("the token is not valid yet")
+        if now >= expires + LEEWAY_S:
+            raise Unauthenticated("token_expired", "the access token has expired")
+        app_metadata = claims.get("app_metadata")
+        return Claims(
+            sub=UUID(sub),
+            role="authenticated",
+            expires_at=datetime.fromtimestamp(expires, UTC),
+            profile=profile_of(claims),
+            app_metadata=cast("dict[str, object]", app_metadata)
+            if isinstance(app_metadata, dict)
+            else {},
+        )
+
+
+def _invalid(detail: str) -> Unauthenticated:
+    return Unauthenticated("invalid_token", detail)
+
+
+def _header(token: str) -> dict[str, Any]:
+    if not _COMPACT.fullmatch(token):
+        raise _invalid("not an access token")
+    encoded = token.partition(".")[0]
+    try:
+        header = _object(urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+    except ValueError as error:
+        raise _invalid("not an access token") from error
+    # RFC 7515 4.1.11: who doesn't understand a critical extension must refuse.
+    if "crit" in header:
+        raise _invalid("the token asks for extensions we don't have")
+    return header
+
+
+def _open(token: str, key: object, algorithm: str) -> bytes | None:
+    try:
+        return _JWS.decode_complete(token, cast("bytes", key), algorithms=[algorithm])["payload"]
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        parsed: object = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise _invalid("not an access token") from error
+    if not isinstance(parsed, dict):
+        raise _invalid("not an access token")
+    return cast("dict[str, Any]", parsed)
+
+
+def _time(claims: dict[str, Any], name: str) -> float | None:
+    """Read seconds since 1970 (RFC 7519 2, NumericDate)."""
+    if name not in claims:
+        return None
+    value: object = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
+        raise _invalid("the token's times make no sense")
+    return float(value)

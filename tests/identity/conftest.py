@@ -1,0 +1,172 @@
+"""A real local Supabase, a small web server as Supabase's outermost edge, and a clock to turn."""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from evpower.devstack.supabase import LocalSupabase
+from evpower.foundation.http import new_http_client
+from evpower.identity.supabase_admin import SupabaseAdmin
+from tests.conftest import Server
+
+Answer = tuple[int, bytes] | None  # None: the connection is dropped without a word
+
+
+@dataclass
+class Clock:
+    """Stands still until it is told otherwise."""
+
+    at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def forward(self, **delta: float) -> None:
+        self.at += timedelta(**delta)
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Edge:
+    """HTTP/1.1 on a socket: `respond` decides each answer, `requests` is what came."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.respond: Callable[[Request], Awaitable[Answer]] = self._nothing
+        self._server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def count(self, path: str) -> int:
+        return sum(request.path.startswith(path) for request in self.requests)
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+
+    @staticmethod
+    async def _nothing(_: Request) -> Answer:
+        return 404, b"{}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            method, path, _ = head[0].split(" ")
+            pairs = (line.partition(":") for line in head[1:] if line)
+            headers = {name.lower(): value.strip() for name, _, value in pairs}
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+            request = Request(method, path, headers, body)
+            self.requests.append(request)
+            answer = await self.respond(request)
+            if answer is not None:
+                status, content = answer
+                writer.write(
+                    f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
+                    f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n".encode()
+                    + content
+                )
+                await writer.drain()
+        writer.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with new_http_client() as client:
+        yield client
+
+
+@pytest.fixture
+async def edge() -> AsyncIterator[Edge]:
+    server = Edge()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def supabase(server: Server) -> AsyncIterator[LocalSupabase]:
+    """Run one real local Supabase a worker, with cheap password hashes; Auth alone matters here."""
+    await server.postgres.create_database("supabase_identity")
+    with (
+        tempfile.TemporaryDirectory(prefix="evpower-supabase-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("LITE_AUTH_BCRYPT_COST", "4")
+        migrations = Path(folder) / "migrations"
+        migrations.mkdir()
+        local = LocalSupabase(
+            server.postgres.dsn("supabase_identity"),
+            port=None,
+            state_dir=Path(folder) / "state",
+            migrations_dir=migrations,
+        )
+        await local.start()
+        yield local
+        await local.stop()
+
+
+@pytest.fixture
+def admin(supabase: LocalSupabase, http: httpx.AsyncClient) -> SupabaseAdmin:
+    return SupabaseAdmin(
+        http=http,
+        url=supabase.url,
+        secret_key=SecretStr(supabase.secret_key),
+        publishable_key=supabase.publishable_key,
+    )
+
+
+@pytest.fixture
+def admin_through_edge(
+    supabase: LocalSupabase, http: httpx.AsyncClient, edge: Edge
+) -> SupabaseAdmin:
+    """Reach the real Supabase through `edge`, which passes everything on until told otherwise."""
+
+    async def pass_on(request: Request) -> Answer:
+        return await forward(supabase, http, request)
+
+    edge.respond = pass_on
+    return SupabaseAdmin(
+        http=http,
+        url=edge.url,
+        secret_key=SecretStr(supabase.secret_key),
+        publishable_key=supabase.publishable_key,
+    )
+
+
+async def forward(supabase: LocalSupabase, http: httpx.AsyncClient, request: Request) -> Answer:
+    """Carry one request to the real Supabase."""
+    headers = {
+        name: value
+        for name, value in request.headers.items()
+        if name in {"apikey", "authorization", "content-type"}
+    }
+    answer = await http.request(
+        request.method, supabase.url + request.path, headers=headers, content=request.body
+    )
+    return answer.status_code, answer.content

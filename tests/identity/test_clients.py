@@ -1,0 +1,125 @@
+"""A client is created on first sight, once, and never takes what belongs to another."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Conflict, Forbidden, NotFound
+from evpower.identity import clients
+from evpower.identity.model import Claims, Client, Profile
+
+AIDA = Profile("aida@example.kg", "+996555123456", "Aida")
+
+
+def claims(sub: UUID, profile: Profile = AIDA) -> Claims:
+    return Claims(sub, "authenticated", datetime.now(UTC) + timedelta(hours=1), profile, {})
+
+
+async def seen(db: Database, sub: UUID, profile: Profile = AIDA) -> Client:
+    async with db.transaction() as connection:
+        return await clients.ensure_client(connection, claims(sub, profile))
+
+
+async def test_first_sight_creates_a_client_with_an_empty_wallet(
+    db: Database, owner: Connection
+) -> None:
+    sub = uuid4()
+    client = await seen(db, sub)
+    assert (client.id, client.email, client.phone, client.name) == (
+        sub,
+        "aida@example.kg",
+        "+996555123456",
+        "Aida",
+    )
+    assert (client.status, client.origin) == ("active", "token")
+    wallet = await owner.fetchrow("select * from wallet.wallets where client_id = $1", sub)
+    assert wallet is not None
+    assert (wallet["version"], wallet["balance_minor"]) == (0, 0)
+
+
+async def test_twenty_calls_at_once_create_one(db: Database, owner: Connection) -> None:
+    sub = uuid4()
+    answers = await asyncio.gather(*(seen(db, sub) for _ in range(20)))
+    assert len(set(answers)) == 1
+    assert await owner.fetchval("select count(*) from identity.clients") == 1
+    assert await owner.fetchval("select count(*) from wallet.wallets") == 1
+
+
+async def test_twenty_people_with_one_email_get_it_once(db: Database, owner: Connection) -> None:
+    answers = await asyncio.gather(*(seen(db, uuid4()) for _ in range(20)))
+    assert len({client.id for client in answers}) == 20
+    assert sum(client.email is not None for client in answers) == 1
+    assert sum(client.phone is not None for client in answers) == 1
+    assert await owner.fetchval("select count(*) from wallet.wallets") == 20
+
+
+async def test_address_of_another_client_is_left_out(db: Database) -> None:
+    await seen(db, uuid4())
+    same_email = await seen(db, uuid4(), Profile("aida@example.kg", "+996555000001", "B"))
+    assert (same_email.email, same_email.phone) == (None, "+996555000001")
+    same_phone = await seen(db, uuid4(), Profile("c@example.kg", "+996555123456", "C"))
+    assert (same_phone.email, same_phone.phone) == ("c@example.kg", None)
+
+
+async def test_second_sight_changes_nothing(db: Database) -> None:
+    sub = uuid4()
+    first = await seen(db, sub)
+    assert await seen(db, sub, Profile("new@example.kg", None, "New")) == first
+
+
+async def test_profile_is_replaced_unless_another_has_it(db: Database) -> None:
+    other, mine = await seen(db, uuid4()), await seen(db, uuid4(), Profile(name="B"))
+    async with db.transaction() as connection:
+        with pytest.raises(Conflict) as email:
+            await clients.update_profile(connection, mine.id, Profile(email=other.email))
+        with pytest.raises(Conflict) as phone:
+            await clients.update_profile(connection, mine.id, Profile(phone=other.phone))
+        changed = await clients.update_profile(connection, mine.id, Profile("b@example.kg"))
+        with pytest.raises(NotFound):
+            await clients.update_profile(connection, uuid4(), AIDA)
+    assert (email.value.code, phone.value.code) == ("email_taken", "phone_taken")
+    assert (changed.email, changed.name) == ("b@example.kg", None)
+    assert changed.updated_at > mine.updated_at
+
+
+async def test_status_decides_about_money_and_acts_are_written_down(
+    db: Database, owner: Connection
+) -> None:
+    client = await seen(db, uuid4())
+    who = {"actor": "bek", "reason": "fraud"}
+    async with db.transaction() as connection:
+        assert (await clients.require_active(connection, client.id)).status == "active"
+        assert (await clients.block_client(connection, client.id, **who)).status == "blocked"
+        with pytest.raises(Forbidden) as blocked:
+            await clients.require_active(connection, client.id)
+        assert (await clients.unblock_client(connection, client.id, **who)).status == "active"
+        assert (await clients.close_client(connection, client.id, **who)).status == "closed"
+        with pytest.raises(Forbidden) as closed:
+            await clients.require_active(connection, client.id)
+        with pytest.raises(Conflict):
+            await clients.unblock_client(connection, client.id, **who)
+        with pytest.raises(NotFound):
+            await clients.block_client(connection, uuid4(), **who)
+        with pytest.raises(NotFound):
+            await clients.get_client(connection, uuid4())
+    assert (blocked.value.code, closed.value.code) == ("client_blocked", "client_closed")
+    rows = await owner.fetch(
+        "select actor, action, subject, reason from identity.audit order by id"
+    )
+    assert [row["action"] for row in rows] == ["client.block", "client.unblock", "client.close"]
+    assert {(row["actor"], row["subject"], row["reason"]) for row in rows} == {
+        ("bek", str(client.id), "fraud")
+    }
+
+
+async def test_closed_client_frees_its_address_but_stays(db: Database, owner: Connection) -> None:
+    old = await seen(db, uuid4())
+    async with db.transaction() as connection:
+        await clients.close_client(connection, old.id, actor="bek", reason="asked")
+    assert (await seen(db, uuid4())).email == "aida@example.kg"
+    with pytest.raises(asyncpg.RestrictViolationError):
+        await owner.execute("delete from identity.clients where id = $1", old.id)

@@ -1,0 +1,108 @@
+"""Emails, phones and names have one stored form."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evpower.identity.contact import clean_name, normal_email, normal_phone
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "+996 555 123456",
+        "0555123456",
+        "555123456",
+        "996555123456",
+        "00996555123456",
+        "(0555) 12-34-56",
+        "+996.555.123.456",
+    ],
+)
+def test_one_phone_has_one_form(raw: str) -> None:
+    assert normal_phone(raw) == "+996555123456"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        "+",
+        "12",
+        "+996",
+        "+996123",
+        "0555",
+        "driver",
+        "+996 555 CALL-ME",
+        "0555123456 ext 5",
+        "+1 555 555 0100 1",
+        "9" * 40,
+        "+٩٩٦٥٥٥١٢٣٤٥٦",
+        "0555123456;drop",
+        "+0996555123456",
+        "\x00",
+    ],
+)
+def test_what_is_no_phone_is_refused(raw: str) -> None:
+    assert normal_phone(raw) is None
+
+
+def test_foreign_phone_keeps_its_country() -> None:
+    assert normal_phone("+7 701 123 45 67") == "+77011234567"
+
+
+@pytest.mark.parametrize(
+    ("raw", "stored"),
+    [
+        (" Driver.One+ev@Example.KG ", "driver.one+ev@example.kg"),
+        ("a@b.co", "a@b.co"),
+        ("o'neil@ex-ample.kg", "o'neil@ex-ample.kg"),
+    ],
+)
+def test_email_is_stored_in_lower_case(raw: str, stored: str) -> None:
+    assert normal_email(raw) == stored
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        "a",
+        "a@",
+        "@b.kg",
+        "a@b",
+        "a@@b.kg",
+        "a b@c.kg",
+        "a@b..kg",
+        ".a@b.kg",
+        "a.@b.kg",
+        "a..b@c.kg",
+        "a@-b.kg",
+        "a@b-.kg",
+        "<a@b.kg>",
+        "a@b.kg\n,c@d.kg",
+        "İ@b.kg",
+        "a@бек.kg",
+        "a" * 65 + "@b.kg",
+        "a@" + "b." * 130 + "kg",
+        "a\x00@b.kg",
+        "a@[127.0.0.1]",
+    ],
+)
+def test_what_is_no_email_is_refused(raw: str) -> None:
+    assert normal_email(raw) is None
+
+
+@given(st.text(max_size=2000))
+def test_any_text_is_survived(text: str) -> None:
+    normal_email(text)
+    normal_phone(text)
+    name = clean_name(text)
+    assert name is None or (1 <= len(name) <= 200 and "\0" not in name)
+    assert name is None or name.encode()
+
+
+def test_name_is_one_clean_line() -> None:
+    assert clean_name(" Бек \t\n  Азиз\u2028\0 ") == "Бек Азиз"
+    assert clean_name("\ud800") is None
+    assert clean_name("x" * 500) == "x" * 200

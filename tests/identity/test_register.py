@@ -1,0 +1,483 @@
+"""Registration ends with one user and one client under one id, wherever it was cut off."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from evpower.devstack.supabase import LocalSupabase
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Conflict, EvPowerError, Invalid, Unavailable
+from evpower.identity import clients
+from evpower.identity.jobs import converge_registrations
+from evpower.identity.model import AuthUser, Client, Confirm, NewUser, Profile
+from evpower.identity.register import Application, register
+from evpower.identity.supabase_admin import SupabaseAdmin
+from tests.identity.conftest import Answer, Clock, Edge, Request, forward
+
+PASSWORD = "correct-horse-7"
+USERS = "/auth/v1/admin/users"
+
+
+class Crash(Exception):
+    """The process is gone."""
+
+
+class CrashingAdmin(SupabaseAdmin):
+    """Dies right before or right after the user is created."""
+
+    before = after = False
+
+    async def create_user(self, user: NewUser) -> AuthUser:
+        if self.before:
+            raise Crash
+        created = await super().create_user(user)
+        if self.after:
+            raise Crash
+        return created
+
+
+class CrashingDatabase(Database):
+    """Dies in its nth transaction: before it is committed, or right after."""
+
+    def __init__(self, db: Database, *, nth: int, committed: bool) -> None:
+        self._db = db
+        self._left = nth
+        self._committed = committed
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        self._left -= 1
+        async with self._db.transaction() as connection:
+            yield connection
+            if self._left == 0 and not self._committed:
+                raise Crash
+        if self._left == 0:
+            raise Crash
+
+
+def someone(**changes: Any) -> Application:
+    number = uuid4().int
+    fields: dict[str, Any] = {
+        "email": f"{number:x}@example.kg",
+        "password": SecretStr(PASSWORD),
+        "phone": f"+996555{number % 10**6:06}",
+        "name": "Aida",
+    }
+    return Application(**(fields | changes))
+
+
+@pytest.fixture
+def crashing(supabase: LocalSupabase, http: httpx.AsyncClient) -> CrashingAdmin:
+    return CrashingAdmin(http=http, url=supabase.url, secret_key=SecretStr(supabase.secret_key))
+
+
+@pytest.fixture
+def sign_up(db: Database, admin: SupabaseAdmin, clock: Clock) -> Any:
+    async def sign_up(
+        application: Application,
+        *,
+        through: SupabaseAdmin = admin,
+        on: Database = db,
+        confirm: Confirm = "auto",
+    ) -> Client:
+        return await register(on, through, application, confirm=confirm, clock=clock)
+
+    return sign_up
+
+
+async def signed_in(
+    supabase: LocalSupabase, http: httpx.AsyncClient, email: str, password: str = PASSWORD
+) -> Any:
+    answer = await http.post(
+        f"{supabase.url}/auth/v1/token?grant_type=password",
+        json={"email": email, "password": password},
+        headers={"apikey": supabase.publishable_key},
+    )
+    return answer.json()
+
+
+async def users_of(supabase: LocalSupabase, http: httpx.AsyncClient, email: str) -> list[Any]:
+    answer = await http.get(
+        f"{supabase.url}{USERS}?per_page=1000", headers={"apikey": supabase.secret_key}
+    )
+    return [user for user in answer.json()["users"] if user["email"] == email]
+
+
+async def states(owner: Connection) -> list[str]:
+    rows = await owner.fetch("select state from identity.registrations order by created_at")
+    return [row["state"] for row in rows]
+
+
+async def test_driver_registers_and_signs_in_under_the_same_id(
+    sign_up: Any, supabase: LocalSupabase, http: httpx.AsyncClient, owner: Connection
+) -> None:
+    who = someone(email=f"Driver.{uuid4().hex}@Example.KG", phone="0555 123456")
+    client = await sign_up(who)
+    assert (client.email, client.phone) == (who.email.lower(), "+996555123456")
+    assert (client.name, client.origin) == ("Aida", "register")
+    user = (await signed_in(supabase, http, who.email))["user"]
+    assert UUID(user["id"]) == client.id
+    assert user["user_metadata"]["phone"] == "+996555123456"
+    assert user["phone"] == ""  # nobody has verified it
+    assert user["app_metadata"]["evpower_email_unverified"] is True
+    assert await states(owner) == ["done"]
+    version = await owner.fetchval(
+        "select version from wallet.wallets where client_id = $1", client.id
+    )
+    assert version == 0
+
+
+async def test_nothing_of_the_password_is_stored(sign_up: Any, owner: Connection) -> None:
+    await sign_up(someone())
+    for table in ("clients", "registrations", "audit"):
+        rows = await owner.fetch(f"select t::text as row from identity.{table} t")
+        assert all(PASSWORD not in row["row"] for row in rows)
+    assert PASSWORD not in repr(someone())
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"email": "nobody"}, "invalid_email"),
+        ({"email": "a\0@example.kg"}, "invalid_email"),
+        ({"phone": "12"}, "invalid_phone"),
+        ({"phone": "' or 1=1 --"}, "invalid_phone"),
+        ({"password": SecretStr("seven77")}, "weak_password"),
+        ({"password": SecretStr("x" * 73)}, "weak_password"),
+        ({"password": SecretStr("ы" * 37)}, "weak_password"),
+        ({"password": SecretStr("with\0nul-inside")}, "weak_password"),
+        ({"password": SecretStr("")}, "weak_password"),
+    ],
+)
+async def test_bad_input_is_refused_before_anything_is_written(
+    sign_up: Any, owner: Connection, changes: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        await sign_up(someone(**changes))
+    assert caught.value.code == code
+    assert await states(owner) == []
+
+
+async def test_email_and_phone_are_registered_once(sign_up: Any) -> None:
+    first = someone()
+    await sign_up(first)
+    with pytest.raises(Conflict) as email:
+        await sign_up(someone(email=first.email.upper()))
+    with pytest.raises(Conflict) as phone:
+        await sign_up(someone(phone=first.phone))
+    assert (email.value.code, phone.value.code) == ("email_taken", "phone_taken")
+
+
+async def test_email_of_somebody_who_signed_up_at_supabase_is_taken(
+    sign_up: Any, supabase: LocalSupabase, http: httpx.AsyncClient, owner: Connection
+) -> None:
+    who = someone()
+    await http.post(
+        f"{supabase.url}/auth/v1/signup",
+        json={"email": who.email, "password": PASSWORD},
+        headers={"apikey": supabase.publishable_key},
+    )
+    with pytest.raises(Conflict) as caught:  # though the password is theirs: they can sign in
+        await sign_up(who)
+    assert caught.value.code == "email_taken"
+    assert await states(owner) == ["refused"]
+    assert await owner.fetchval("select count(*) from identity.clients") == 0
+
+
+async def test_two_at_once_with_one_email_make_one_client(
+    sign_up: Any, supabase: LocalSupabase, http: httpx.AsyncClient, owner: Connection
+) -> None:
+    who = someone()
+    answers = await asyncio.gather(*(sign_up(who) for _ in range(6)), return_exceptions=True)
+    ids = {answer.id for answer in answers if isinstance(answer, Client)}
+    refusals = {answer.code for answer in answers if isinstance(answer, EvPowerError)}
+    assert len(ids) == 1
+    assert refusals <= {"email_taken"}
+    assert [UUID(user["id"]) for user in await users_of(supabase, http, who.email)] == list(ids)
+    assert await owner.fetchval("select count(*) from identity.clients") == 1
+
+
+async def test_two_at_once_with_other_passwords_never_share_a_client(
+    sign_up: Any, supabase: LocalSupabase, http: httpx.AsyncClient
+) -> None:
+    who = someone()
+    passwords = ["first-password", "other-password"]
+    answers = await asyncio.gather(
+        *(sign_up(someone(email=who.email, password=SecretStr(text))) for text in passwords),
+        return_exceptions=True,
+    )
+    won = [isinstance(answer, Client) for answer in answers]
+    assert sorted(won) == [False, True]
+    session = await signed_in(supabase, http, who.email, passwords[won.index(True)])
+    assert UUID(session["user"]["id"]) == answers[won.index(True)].id  # type: ignore[union-attr]
+
+
+async def test_two_at_once_with_one_phone_make_one_client(sign_up: Any) -> None:
+    first = someone()
+    answers = await asyncio.gather(
+        sign_up(first), sign_up(someone(phone=first.phone)), return_exceptions=True
+    )
+    [won] = [answer for answer in answers if isinstance(answer, Client)]
+    assert won.phone == first.phone
+    assert {a.code for a in answers if isinstance(a, EvPowerError)} == {"phone_taken"}
+
+
+CRASHES = {
+    "before the intent is committed": (1, False, None),
+    "after the intent is committed": (1, True, None),
+    "before the user is created": (0, False, "before"),
+    "after the user is created": (0, False, "after"),
+    "before the client is committed": (2, False, None),
+}
+
+
+@pytest.fixture(params=CRASHES.values(), ids=CRASHES.keys())
+async def crashed(
+    request: pytest.FixtureRequest, sign_up: Any, crashing: CrashingAdmin, db: Database
+) -> Application:
+    """Somebody whose registration was cut off at one of the steps."""
+    nth, committed, side = request.param
+    if side:
+        setattr(crashing, side, True)
+    who = someone()
+    with pytest.raises(Crash):
+        await sign_up(who, through=crashing, on=CrashingDatabase(db, nth=nth, committed=committed))
+    return who
+
+
+async def test_retry_after_any_crash_ends_with_one_client(
+    crashed: Application,
+    sign_up: Any,
+    supabase: LocalSupabase,
+    http: httpx.AsyncClient,
+    owner: Connection,
+) -> None:
+    intended = await owner.fetchval("select client_id from identity.registrations")
+    client = await sign_up(crashed)
+    assert intended in {None, client.id}
+    assert [user["id"] for user in await users_of(supabase, http, crashed.email)] == [
+        str(client.id)
+    ]
+    assert (client.email, client.phone) == (crashed.email, crashed.phone)
+    assert await states(owner) == ["done"]
+    assert await owner.fetchval("select count(*) from wallet.wallets") == 1
+
+
+async def test_job_after_any_crash_settles_it(
+    crashed: Application,
+    db: Database,
+    admin: SupabaseAdmin,
+    clock: Clock,
+    supabase: LocalSupabase,
+    http: httpx.AsyncClient,
+    owner: Connection,
+) -> None:
+    assert await converge_registrations(db, admin, clock) == 0  # it may still be running
+    begun = len(await states(owner))
+    for _ in range(31):
+        clock.forward(seconds=31)
+        await converge_registrations(db, admin, clock)
+    users = [UUID(user["id"]) for user in await users_of(supabase, http, crashed.email)]
+    made = [row["id"] for row in await owner.fetch("select id from identity.clients")]
+    assert made == users
+    assert await states(owner) == (["done"] if users else ["expired"] * begun)
+
+
+async def test_intent_lives_15_minutes(
+    sign_up: Any, crashing: CrashingAdmin, db: Database, clock: Clock, owner: Connection
+) -> None:
+    crashing.before = True
+    with pytest.raises(Crash):
+        await sign_up(someone(), through=crashing)
+    clock.forward(minutes=14, seconds=59)
+    assert await converge_registrations(db, crashing, clock) == 0
+    assert await states(owner) == ["intended"]
+    clock.forward(seconds=31)
+    assert await converge_registrations(db, crashing, clock) == 1
+    assert await states(owner) == ["expired"]
+
+
+async def test_retry_with_another_password_gets_nothing(
+    sign_up: Any, crashing: CrashingAdmin, owner: Connection
+) -> None:
+    crashing.after = True
+    who = someone()
+    with pytest.raises(Crash):
+        await sign_up(who, through=crashing)
+    with pytest.raises(Conflict) as caught:
+        await sign_up(someone(email=who.email, password=SecretStr("a-guess-of-mine")))
+    assert caught.value.code == "email_taken"
+    assert await owner.fetchval("select count(*) from identity.clients") == 0
+    assert (await sign_up(who)).phone == who.phone  # the owner still gets theirs
+
+
+async def test_somebody_elses_retry_does_not_change_the_phone(
+    sign_up: Any, crashing: CrashingAdmin, db: Database, clock: Clock
+) -> None:
+    crashing.after = True
+    who = someone()
+    with pytest.raises(Crash):
+        await sign_up(who, through=crashing)
+    with pytest.raises(Conflict):
+        await sign_up(someone(email=who.email, password=SecretStr("a-guess-of-mine")))
+    clock.forward(seconds=31)
+    assert await converge_registrations(db, crashing, clock) == 1
+    async with db.connection() as connection:
+        phones = await connection.fetch("select phone from identity.clients")
+    assert [row["phone"] for row in phones] == [who.phone]
+
+
+async def test_user_created_but_answer_lost_is_registered_at_once(
+    sign_up: Any,
+    admin_through_edge: SupabaseAdmin,
+    edge: Edge,
+    supabase: LocalSupabase,
+    http: httpx.AsyncClient,
+) -> None:
+    for lost in (None, (500, b"{}"), (504, b"gateway"), (200, b"nonsense")):
+        done: list[Answer] = []
+
+        async def lose(request: Request, lost: Answer = lost, done: list[Answer] = done) -> Answer:
+            answer = await forward(supabase, http, request)
+            if request.method == "POST" and request.path == USERS and not done:
+                done.append(answer)
+                return lost
+            return answer
+
+        edge.respond = lose
+        who = someone()
+        client = await sign_up(who, through=admin_through_edge)
+        assert [u["id"] for u in await users_of(supabase, http, who.email)] == [str(client.id)]
+        assert len(done) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        (500, b"{}"),
+        (503, b"{}"),
+        (429, b"{}"),
+        (401, b'{"message":"Invalid API key"}'),
+        (403, b'{"error_code":"bad_jwt"}'),
+        (422, b'{"error_code":"something_new"}'),
+    ],
+)
+async def test_auth_failing_is_auth_unavailable(
+    sign_up: Any, admin_through_edge: SupabaseAdmin, edge: Edge, owner: Connection, answer: Answer
+) -> None:
+    async def fail(_: Request) -> Answer:
+        return answer
+
+    edge.respond = fail
+    with pytest.raises(Unavailable) as caught:
+        await sign_up(someone(), through=admin_through_edge)
+    assert caught.value.code == "auth_unavailable"
+    assert caught.value.retry_after_s
+    assert await owner.fetchval("select count(*) from identity.clients") == 0
+
+
+async def test_auth_being_gone_is_auth_unavailable_and_the_job_waits(
+    sign_up: Any,
+    admin_through_edge: SupabaseAdmin,
+    edge: Edge,
+    db: Database,
+    clock: Clock,
+    owner: Connection,
+) -> None:
+    await edge.stop()
+    with pytest.raises(Unavailable) as caught:
+        await sign_up(someone(), through=admin_through_edge)
+    assert caught.value.code == "auth_unavailable"
+    clock.forward(hours=1)
+    assert await converge_registrations(db, admin_through_edge, clock) == 0
+    assert await states(owner) == ["intended"]
+
+
+async def test_supabases_refusals_are_told(
+    sign_up: Any, admin_through_edge: SupabaseAdmin, edge: Edge, owner: Connection
+) -> None:
+    said = {
+        "weak_password": "weak_password",
+        "validation_failed": "invalid_email",
+        "email_address_invalid": "invalid_email",
+    }
+    for theirs, ours in said.items():
+        body = json.dumps({"code": 422, "error_code": theirs, "msg": "no"}).encode()
+
+        async def refuse(_: Request, body: bytes = body) -> Answer:
+            return 422, body
+
+        edge.respond = refuse
+        with pytest.raises(Invalid) as caught:
+            await sign_up(someone(), through=admin_through_edge)
+        assert caught.value.code == ours
+        assert ("min" in caught.value.params) == (ours == "weak_password")  # the text names them
+    assert await states(owner) == ["refused"] * 3
+
+
+async def test_keys_go_where_hosted_supabase_takes_them(
+    edge: Edge, http: httpx.AsyncClient
+) -> None:
+    for key, bearer in (("sb_secret_abc", None), ("aaa.bbb.ccc", "Bearer aaa.bbb.ccc")):
+        admin = SupabaseAdmin(http=http, url=edge.url + "/", secret_key=SecretStr(key))
+        assert await admin.get_user(uuid4()) is None
+        seen = edge.requests[-1].headers
+        assert (seen["apikey"], seen.get("authorization")) == (key, bearer)
+
+
+async def test_email_mode_creates_unconfirmed_and_asks_for_the_mail_once(
+    sign_up: Any,
+    admin_through_edge: SupabaseAdmin,
+    edge: Edge,
+    supabase: LocalSupabase,
+    http: httpx.AsyncClient,
+) -> None:
+    who = someone()
+    client = await sign_up(who, through=admin_through_edge, confirm="email")
+    assert client.email == who.email
+    [mail] = [request for request in edge.requests if request.path == "/auth/v1/resend"]
+    assert json.loads(mail.body) == {"type": "signup", "email": who.email}
+    session = await signed_in(supabase, http, who.email)
+    assert session["error_code"] == "email_not_confirmed"
+    [user] = await users_of(supabase, http, who.email)
+    assert "evpower_email_unverified" not in user["app_metadata"]
+
+
+async def test_email_mode_retry_proves_the_password_though_unconfirmed(
+    sign_up: Any, crashing: CrashingAdmin
+) -> None:
+    crashing.after = True
+    who = someone()
+    with pytest.raises(Crash):
+        await sign_up(who, through=crashing, confirm="email")
+    with pytest.raises(Conflict):
+        await sign_up(
+            someone(email=who.email, password=SecretStr("a-guess-of-mine")), confirm="email"
+        )
+    assert (await sign_up(who, confirm="email")).email == who.email
+
+
+async def test_signing_up_with_an_owners_address_takes_nothing(
+    sign_up: Any, db: Database, supabase: LocalSupabase, http: httpx.AsyncClient
+) -> None:
+    """A wallet came by import; somebody signs up at Supabase with its email and phone."""
+    wallet_owner, stranger = uuid4(), uuid4()
+    profile = Profile(f"{wallet_owner.hex}@example.kg", "+996555777777", "Owner")
+    async with db.transaction() as connection:
+        await clients.ensure(connection, wallet_owner, profile, "import")
+    async with db.transaction() as connection:
+        other = await clients.ensure(connection, stranger, profile, "token")
+    assert (other.id, other.email, other.phone) == (stranger, None, None)
+    with pytest.raises(Conflict):
+        await sign_up(someone(email=profile.email))
+    assert await users_of(supabase, http, str(profile.email)) == []
+    with pytest.raises(Conflict):
+        await sign_up(someone(phone=profile.phone))
