@@ -6,7 +6,7 @@ NODE_DIR := src/evpower/devstack/supabase_lite
 export UV_PYTHON_DOWNLOADS := never
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo dev test check format bench lock clean
+.PHONY: help setup demo dev test check format snapshots bench lock clean
 
 help: ## list the habits
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 16
@@ -49,6 +49,9 @@ format: setup ## let ruff write it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+snapshots: setup ## write schema.sql and openapi.json anew
+	@$(BIN)/python -m tests.snapshots
+
 bench: setup ## measure against the named peers; ONLY=name for one
 	@$(BIN)/python -m bench $(ONLY)
 
@@ -56,6 +59,8 @@ lock: .tools/bin/uv ## pin the dependencies anew
 	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 requirements/uv.in -o requirements/uv.txt
 	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 pyproject.toml --extra dev -o requirements/runtime.txt
 	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 pyproject.toml --extra dev --group test --group check --group build --group bench -o requirements/dev.txt
+	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 pyproject.toml -c requirements/dev.txt -o requirements/production.txt
+	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 --group build -c requirements/dev.txt -o requirements/build.txt
 
 clean: ## remove what setup and the stack made here
 	rm -rf .venv .tools .evpower $(NODE_DIR)/node_modules

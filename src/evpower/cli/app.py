@@ -21,7 +21,7 @@ app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(sync.sync, name="sync")
 
 
-def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback form
+def _version(value: bool) -> None:
     if value:
         typer.echo(f"evpower {__version__}")
         raise typer.Exit
@@ -29,7 +29,7 @@ def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback form
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(  # noqa: FBT001
+    version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
 ) -> None:

@@ -93,7 +93,7 @@ def demo(
     drivers: int = typer.Option(20, min=2, max=500, help="How many drivers."),
     data: Path = typer.Option(DEFAULT_DATA / "demo", help="The data folder; emptied first."),
 ) -> None:
-    """Do the main job for real: register, pay, charge, lose Supabase, and end equal on both sides."""
+    """Do the main job for real: register, pay, charge, lose Supabase, end equal on both sides."""
     from evpower.devstack.demo import Demo, DemoFailed
     from evpower.devstack.errors import DevstackError
 

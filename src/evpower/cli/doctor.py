@@ -16,6 +16,7 @@ from evpower.foundation.http import new_http_client
 
 _OLDEST_POSTGRES: Final = 160000
 _SKEW_S: Final = 30.0
+_NOT_FOUND: Final = 404
 _FUNCTIONS: Final = ("evpower_apply", "evpower_digest")
 
 
@@ -153,8 +154,8 @@ async def _functions(settings: Settings, http: httpx.AsyncClient) -> list[Findin
         answer = await http.post(
             f"{settings.supabase_url}/rest/v1/rpc/{name}", headers=_secret(settings), json={}
         )
-        # an empty call is refused for its arguments when the function is there under another signature
-        missing = answer.status_code == httpx.codes.NOT_FOUND and "hint" not in answer.text.lower()
+        # a function that is there refuses an empty call for its arguments, with a hint
+        missing = answer.status_code == _NOT_FOUND and "hint" not in answer.text.lower()
         found.append(
             Finding(
                 f"Supabase function {name}",
@@ -168,7 +169,7 @@ async def _functions(settings: Settings, http: httpx.AsyncClient) -> list[Findin
 
 async def _signing_keys(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
     answer = await http.get(f"{settings.supabase_url}/auth/v1/.well-known/jwks.json")
-    keys = answer.json().get("keys", []) if answer.is_success else []
+    keys: list[dict[str, str]] = answer.json().get("keys", []) if answer.is_success else []
     legacy = bool(settings.supabase_jwt_secret.get_secret_value())
     kinds = ", ".join(sorted({str(key.get("alg")) for key in keys})) or "no public keys"
     return [

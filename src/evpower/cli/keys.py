@@ -37,7 +37,9 @@ def list_keys(as_json: bool = typer.Option(False, "--json")) -> None:
 
     found = with_database(work)
     if as_json:
-        rows = [{"name": key.name, "hint": key.hint, "revoked": bool(key.revoked_at)} for key in found]
+        rows = [
+            {"name": key.name, "hint": key.hint, "revoked": bool(key.revoked_at)} for key in found
+        ]
         typer.echo(json.dumps(rows))
         return
     for key in found:
@@ -76,9 +78,7 @@ def remove(user_id: UUID, actor: str = _ACTOR, reason: str = typer.Option("", "-
 
     async def work(database: Database) -> None:
         async with database.transaction() as connection:
-            await identity.remove_operator(
-                connection, user_id=user_id, actor=actor, reason=reason
-            )
+            await identity.remove_operator(connection, user_id=user_id, actor=actor, reason=reason)
 
     with_database(work)
     console.print("removed")

@@ -1,14 +1,190 @@
 """`evpower sync`: what Supabase lacks, whether both sides are equal, and how to heal."""
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from typing import Literal, TypeVar, cast
+from uuid import UUID
 
 import typer
 
 from evpower import sync as synced
 from evpower.cli.out import console, fail, progress
 from evpower.cli.settings import load_checked, with_database
+from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
+from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import new_http_client
+
+T = TypeVar("T")
+Topic = Literal["client", "session"]
 
 sync = typer.Typer(help="Keep Supabase and EvPower equal.", no_args_is_help=True)
 _JSON = typer.Option(False, "--json", help="One JSON line.")
+_SHOWN = 20
+
+
+@sync.command()
+def status(as_json: bool = _JSON) -> None:
+    """Show what is not in Supabase yet, what is parked and why, and how long changes take."""
+
+    async def work(database: Database) -> synced.Status:
+        async with database.connection() as connection:
+            return await synced.status(connection)
+
+    now = with_database(work)
+    if as_json:
+        row = {
+            "pending": now.pending,
+            "oldest_s": now.oldest_s,
+            "parked": now.parked,
+            "lag_p50_ms": now.lag.p50_ms or 0,
+            "lag_p99_ms": now.lag.p99_ms or 0,
+            "transactions": now.lag.transactions,
+            "target": now.target,
+            "drift": now.drift,
+            "last_error": now.last_error,
+        }
+        typer.echo(json.dumps(row))
+        return
+    console.print(
+        f"Supabase   {now.target}" + (f": {now.target_error}" if now.target_error else "")
+    )
+    age = f", the oldest for {now.oldest_s:.0f} s" if now.oldest_s else ""
+    console.print(
+        f"pending    {now.pending} ({now.pending_clients} clients, "
+        f"{now.pending_sessions} sessions){age}"
+    )
+    console.print(f"parked     {now.parked}")
+    for parked in now.parked_keys:
+        console.print(f"           {parked.topic} {parked.key}: {parked.why}", soft_wrap=True)
+    if now.lag.p50_ms is not None:
+        console.print(
+            f"lag        p50 {now.lag.p50_ms} ms, p99 {now.lag.p99_ms} ms "
+            f"({now.lag.transactions} transactions in 15 minutes)"
+        )
+    console.print(f"drift      {now.drift}")
+    if now.last_error:
+        console.print(f"last error {now.last_error}", soft_wrap=True)
+
+
+@sync.command()
+def check(
+    repair: bool = typer.Option(False, "--repair", help="Send again what EvPower is right about."),
+    as_json: bool = _JSON,
+) -> None:
+    """Compare every client and session on both sides; exit 1 when something differs."""
+
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Checked:
+        relay = synced.Relay(database, rpc, load_checked(), utc_now)
+        with progress("compared") as step:
+            return await synced.check(
+                database,
+                rpc,
+                repair=repair,
+                deliver=relay.drain if repair else None,
+                on_progress=lambda at: step(at.done, at.total),
+            )
+
+    found = _with_supabase(work)
+    left = len(found.drift) - found.healed
+    if as_json:
+        row = {
+            "clients": found.clients,
+            "sessions": found.sessions,
+            "transactions": found.transactions,
+            "in_flight": found.in_flight,
+            "foreign_sessions": found.foreign_sessions,
+            "drift": left,
+            "healed": found.healed,
+        }
+        typer.echo(json.dumps(row))
+    else:
+        console.print(
+            f"{found.clients} clients with {found.transactions} transactions, "
+            f"{found.sessions} sessions; {found.in_flight} still under way"
+        )
+        for drift in found.drift[:_SHOWN]:
+            console.print(f"[red]{drift.topic} {drift.key}[/]: {drift.action}", soft_wrap=True)
+            console.print(f"    here  {drift.ours}\n    there {drift.theirs}", soft_wrap=True)
+    if left:
+        fail(f"{left} differ", "evpower sync check --repair" if not repair else "docs/runbook.md")
+    if not as_json:
+        console.print("[green]equal[/]" + (f", {found.healed} healed" if found.healed else ""))
+
+
+@sync.command()
+def replay(
+    topic: str = typer.Argument("", help="client or session; nothing: every parked key."),
+    key: str = typer.Argument("", help="Its id."),
+) -> None:
+    """Try parked keys again, or send one client or session again from its start."""
+    if bool(topic) != bool(key) or topic not in {"", "client", "session"}:
+        fail("name a topic and an id", "evpower sync replay client <uuid>")
+
+    async def work(database: Database) -> int:
+        async with database.transaction() as connection:
+            if not topic:
+                return await synced.replay_parked(connection)
+            await synced.replay(connection, cast("Topic", topic), _uuid(key))
+            return 1
+
+    console.print(f"{with_database(work)} to send again")
+
+
+@sync.command()
+def backfill(
+    topic: str = typer.Argument("", help="client or session; nothing: both."),
+    from_scratch: bool = typer.Option(
+        False, "--from-scratch", help="Supabase was emptied: send every transaction again."
+    ),
+) -> None:
+    """Mark every client and session to be sent; a run that was stopped carries on."""
+    if topic not in {"", "client", "session"}:
+        fail(f"there is no topic {topic!r}", "client or session")
+    topics = (cast("Topic", topic),) if topic else ("client", "session")
+
+    async def work(database: Database) -> synced.Backfilled:
+        with progress("marked") as step:
+            return await synced.backfill(
+                database,
+                topics,
+                from_scratch=from_scratch,
+                on_progress=lambda at: step(at.done, at.total),
+            )
+
+    done = with_database(work)
+    console.print(
+        f"{done.clients} clients and {done.sessions} sessions are marked; "
+        "a running worker sends them (evpower sync status)"
+    )
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        fail(f"{text!r} is not an id")
+
+
+def _with_supabase(work: Callable[[Database, synced.SupabaseRpc], Awaitable[T]]) -> T:
+    settings = load_checked()
+
+    async def run() -> T:
+        database = await Database.open(
+            settings.database_url.get_secret_value(), size=4, application_name="evpower-cli"
+        )
+        try:
+            async with new_http_client() as http:
+                secret = settings.supabase_secret_key.get_secret_value()
+                rpc = synced.SupabaseRpc(http, settings.supabase_url, secret, timeout_s=30)
+                return await work(database, rpc)
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(run())
+    except EvPowerError as error:
+        fail(error.detail)
+    except synced.SyncError as error:
+        fail(f"Supabase: {error}", "evpower doctor names the cause.")

@@ -21,6 +21,8 @@ from evpower.devstack.local import LocalEvPower
 
 _SOM: Final = 100
 _AT_ONCE: Final = 8
+_OUTAGE_S: Final = 4.0
+_UNAUTHORIZED: Final = 401
 
 
 class DemoFailed(Exception):
@@ -119,7 +121,7 @@ class Demo:
             headers={"apikey": urls.publishable_key},
             json={"email": driver.email, "password": driver.password},
         )
-        _require(signed_in.status_code == httpx.codes.OK, f"sign-in failed: {signed_in.text[:200]}")
+        _require(signed_in.is_success, f"sign-in failed: {signed_in.text[:200]}")
         _require(
             signed_in.json()["user"]["id"] == driver.client_id,
             "the Supabase user has another id than the EvPower client",
@@ -159,7 +161,7 @@ class Demo:
             json={"event": "payment.approved", "amount": 100_000_000},
         )
         _require(
-            forged.status_code == httpx.codes.UNAUTHORIZED,
+            forged.status_code == _UNAUTHORIZED,
             f"a forged webhook was answered {forged.status_code}",
         )
         self._say("A forged webhook was refused with 401")
@@ -197,6 +199,7 @@ class Demo:
         self._say("Supabase is stopped; drivers go on paying and charging")
         began = time.monotonic()
         await self._each("Top up and charge without Supabase", self._during_outage)
+        await asyncio.sleep(max(0.0, _OUTAGE_S - (time.monotonic() - began)))
         await supabase.start()
         self._say(f"Supabase is back after {time.monotonic() - began:.1f} s")
 
@@ -260,17 +263,21 @@ class Demo:
         )
         self._say(f"Balances: {total / _SOM:.2f} som in EvPower, the same in Supabase")
         self._say(
-            f"Commit to Supabase: p50 {status['lag_p50_ms']:.0f} ms, p99 {status['lag_p99_ms']:.0f} ms "
-            "(the outage included)"
+            f"Commit to Supabase: p50 {status['lag_p50_ms']} ms, "
+            f"p99 {status['lag_p99_ms']} ms (the outage included)"
         )
         self._say(f"sync check: {check['clients']} clients, drift {check['drift']}")
-        self._say(f"ledger verify: {ledger['transactions']} transactions, {ledger['offenders']} wrong")
+        self._say(
+            f"ledger verify: {ledger['transactions']} transactions, {ledger['offenders']} wrong"
+        )
         _require(check["drift"] == 0 and ledger["offenders"] == 0, "the two sides are not equal")
         self._say("[bold green]Equal to the last tyiyn.[/]")
 
     async def _stay(self) -> None:
         urls = self.evpower.urls()
-        self._say(f"Still running: EvPower {urls.api}, docs {urls.api}/docs, Supabase {urls.supabase}")
+        self._say(
+            f"Still running: EvPower {urls.api}, docs {urls.api}/docs, Supabase {urls.supabase}"
+        )
         self._say(f"The first driver: {self.drivers[0].email} / {self.drivers[0].password}")
         self._say(urls.to_json())
         self._say("Ctrl-C ends everything")

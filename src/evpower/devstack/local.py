@@ -64,6 +64,7 @@ class LocalEvPower:
             port=self.port,
             supabase_port=supabase_port or ports.free_port(),
             fresh=fresh,
+            beside=self._start_evpower,
         )
         self._split = split
         self._overrides = dict(environment or {})
@@ -86,14 +87,17 @@ class LocalEvPower:
         """Start all of it; what was started is stopped again when a part fails."""
         ports.require_free(self.sandbox_port, owner="the sandbox bank", flag="--sandbox-port")
         await self.stack.up()
+
+    async def _start_evpower(self) -> None:
+        bank = self._make_bank()
+        starting = asyncio.create_task(self.stack.add(bank))
         try:
             await self._migrate()
             self._service_key = await self._create_service_key()
-            for service in self._processes():
-                await self.stack.add(service)
-        except BaseException:
-            await self.stop()
-            raise
+        finally:
+            await starting
+        for service in self._make_processes():
+            await self.stack.add(service)
 
     async def stop(self) -> None:
         """End every process; data stays."""
@@ -178,25 +182,30 @@ class LocalEvPower:
             write_private(path, secrets.token_urlsafe(32))
         return path.read_text().strip()
 
-    def _processes(self) -> Sequence[Service]:
-        environment = self.environment()
-        logs = self.stack.data
+    def _make_bank(self) -> ProcessService:
         self.bank = ProcessService(
             "The sandbox bank",
-            [sys.executable, "-m", "evpower.devstack.sandbox"],
-            log=logs / "sandbox.log",
+            [
+                sys.executable,
+                "-m",
+                "evpower.devstack.sandbox",
+                f"--port={self.sandbox_port}",
+                f"--webhook-url={self.api_url}/api/v1/payment/webhook/sandbox",
+                f"--state-dir={self.stack.data / 'sandbox'}",
+                f"--public-url={self.sandbox_url}",
+            ],
+            log=self.stack.data / "sandbox.log",
             ready_url=f"{self.sandbox_url}/health",
-            env={
-                **environment,
-                "SANDBOX_PORT": str(self.sandbox_port),
-                "SANDBOX_STATE_DIR": str(self.stack.data / "sandbox"),
-            },
+            env=self.environment(),
         )
+        return self.bank
+
+    def _make_processes(self) -> Sequence[Service]:
         self.api = self._evpower("api" if self._split else "all", self.port)
         if not self._split:
-            return (self.bank, self.api)
+            return (self.api,)
         self.worker = self._evpower("worker", ports.free_port())
-        return (self.bank, self.api, self.worker)
+        return (self.api, self.worker)
 
     def _evpower(
         self, role: str, port: int, changes: Mapping[str, str] | None = None

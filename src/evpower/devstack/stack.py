@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,7 +33,10 @@ class Stack:
         fresh: bool = False,
         migrations_dir: Path | None = None,
         extra_children: ExtraChildren | None = None,
+        beside: Callable[[], Coroutine[None, None, None]] | None = None,
     ) -> None:
+        """`beside` runs while the local Supabase starts: its keys are known already."""
+        self._beside = beside
         self.data = data.absolute()
         self.port = port
         self.fresh = fresh
@@ -104,7 +107,10 @@ class Stack:
                 state_dir=self.data / "supabase",
                 migrations_dir=self._migrations_dir,
             )
-            await self.add(self._supabase)
+            if self._beside is None:
+                await self.add(self._supabase)
+            else:
+                await _together(self.add(self._supabase), self._beside())
             for service in self._extra_children(self) if self._extra_children else ():
                 await self.add(service)
         except BaseException:
@@ -161,6 +167,13 @@ class Stack:
         except OSError as error:
             what = f"{self.data} can't be used: {error.strerror}"
             raise DevstackError(what, "Choose another folder with --data.") from error
+
+
+async def _together(*works: Coroutine[None, None, None]) -> None:
+    """Run them at once and wait for all, so that nothing starts after a failure was told."""
+    for result in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 def supabase_migrations() -> Path:

@@ -8,7 +8,7 @@ from typing import Final
 
 import asyncpg
 
-from evpower.foundation.db import Connection, Record
+from evpower.foundation.db import APP_ROLE, Connection, Record
 
 _LOCK: Final = 0x45565057  # "EVPW"
 _PACKAGED: Final = Path(__file__).resolve().parents[1] / "_migrations"
@@ -83,6 +83,8 @@ async def migrate(dsn: str, on_step: Callable[[str], None] = lambda _: None) -> 
             on_step(migration.version)
             await _apply(connection, migration)
             done.append(migration.version)
+        if done:  # every process asks whether its database is current
+            await connection.execute(f"grant select on public.evpower_migrations to {APP_ROLE}")
         return done
     finally:
         await connection.close()

@@ -1,4 +1,4 @@
-"""The steps between a provider's webhook and Supabase, named, so that a test can die at each of them.
+"""The steps between a provider's webhook and Supabase, named: a test can die at each of them.
 
 `reached(step)` does nothing unless a test armed that step; then the process it names is killed,
 as a power cut would. Arming is refused outside development.

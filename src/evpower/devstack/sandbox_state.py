@@ -1,0 +1,170 @@
+"""What the sandbox bank remembers: invoices, and webhooks not yet delivered. One SQLite file."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_SCHEMA: Final = """
+create table if not exists invoices (
+  ref text primary key, order_id text not null unique, amount integer not null,
+  currency text not null, description text not null, status text not null,
+  paid integer not null default 0, refunded integer not null default 0,
+  created_s real not null, payable_until_s real not null, changed_s real not null
+);
+create table if not exists deliveries (
+  id integer primary key, ref text not null, event_id text not null, body blob not null,
+  due_s real not null, attempts integer not null default 0, lose integer not null default 0,
+  state text not null default 'open'
+);
+create index if not exists deliveries_due on deliveries (due_s) where state = 'open';
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BankInvoice:
+    """A bill as the bank has it: amounts in tyiyn, times in unix seconds."""
+
+    ref: str
+    order_id: str
+    amount: int
+    currency: str
+    description: str
+    status: str
+    paid: int
+    refunded: int
+    created_s: float
+    payable_until_s: float
+    changed_s: float
+
+    def status_at(self, now_s: float) -> str:
+        """An unpaid bill ends by itself once nobody may pay it any more."""
+        ended = self.status == "processing" and now_s >= self.payable_until_s
+        return "canceled" if ended else self.status
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A webhook to send; the first `lose` attempts get lost on the way."""
+
+    id: int
+    event_id: str
+    body: bytes
+    due_s: float
+    attempts: int
+    lose: int
+
+
+_INVOICE: Final = (
+    "ref, order_id, amount, currency, description, status, paid, refunded, created_s,"
+    " payable_until_s, changed_s"
+)
+
+
+class BankState:
+    """The file; every change is in it before the bank answers."""
+
+    def __init__(self, folder: Path | None) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        path = ":memory:" if folder is None else str(folder / "bank.sqlite3")
+        self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._file.executescript(
+            "pragma journal_mode = wal; pragma synchronous = normal;" + _SCHEMA
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def add(self, invoice: BankInvoice) -> None:
+        """Keep a new bill."""
+        self._file.execute(
+            f"insert into invoices ({_INVOICE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                invoice.ref,
+                invoice.order_id,
+                invoice.amount,
+                invoice.currency,
+                invoice.description,
+                invoice.status,
+                invoice.paid,
+                invoice.refunded,
+                invoice.created_s,
+                invoice.payable_until_s,
+                invoice.changed_s,
+            ),
+        )
+
+    def by_ref(self, ref: str) -> BankInvoice | None:
+        """A bill by the bank's id."""
+        return self._one("ref", ref)
+
+    def by_order(self, order_id: str) -> BankInvoice | None:
+        """A bill by the merchant's order."""
+        return self._one("order_id", order_id)
+
+    def _one(self, column: str, value: str) -> BankInvoice | None:
+        row = self._file.execute(
+            f"select {_INVOICE} from invoices where {column} = ?", (value,)
+        ).fetchone()
+        return BankInvoice(*row) if row else None
+
+    def change(self, invoice: BankInvoice, deliveries: Sequence[Delivery]) -> None:
+        """Keep a bill's new state together with the webhooks that tell it."""
+        self._file.execute("begin")
+        try:
+            self._file.execute(
+                "update invoices set status = ?, paid = ?, refunded = ?, changed_s = ?"
+                " where ref = ?",
+                (invoice.status, invoice.paid, invoice.refunded, invoice.changed_s, invoice.ref),
+            )
+            self._file.executemany(
+                "insert into deliveries (ref, event_id, body, due_s, lose) values (?, ?, ?, ?, ?)",
+                [(invoice.ref, d.event_id, d.body, d.due_s, d.lose) for d in deliveries],
+            )
+            self._file.execute("commit")
+        except BaseException:
+            self._file.execute("rollback")
+            raise
+
+    def due(self, now_s: float, *, busy: set[int], limit: int) -> list[Delivery]:
+        """Webhooks to send now, but those being sent."""
+        rows = self._file.execute(
+            "select id, event_id, body, due_s, attempts, lose from deliveries"
+            " where state = 'open' and due_s <= ? order by due_s limit ?",
+            (now_s, limit + len(busy)),
+        ).fetchall()
+        return [Delivery(*row) for row in rows if row[0] not in busy][:limit]
+
+    def next_due_s(self, *, busy: set[int]) -> float | None:
+        """When the next webhook is to be sent."""
+        rows = self._file.execute(
+            "select id, due_s from deliveries where state = 'open' order by due_s limit ?",
+            (len(busy) + 1,),
+        ).fetchall()
+        return next((due_s for number, due_s in rows if number not in busy), None)
+
+    def delivered(self, number: int) -> None:
+        """The merchant took it."""
+        self._file.execute(
+            "update deliveries set state = 'done', attempts = attempts + 1 where id = ?",
+            (number,),
+        )
+
+    def failed(self, number: int, *, next_s: float | None, lost: bool) -> None:
+        """The merchant did not take it: again at that time, or never when None."""
+        self._file.execute(
+            "update deliveries set attempts = attempts + 1, lose = lose - ?,"
+            " due_s = coalesce(?, due_s), state = case when ? is null then 'given_up' else state end"
+            " where id = ?",
+            (int(lost), next_s, next_s, number),
+        )
+
+    def deliveries(self, ref: str) -> list[dict[str, object]]:
+        """A bill's webhooks, for a person to look at."""
+        rows = self._file.execute(
+            "select event_id, state, attempts from deliveries where ref = ? order by id", (ref,)
+        ).fetchall()
+        return [{"event_id": row[0], "state": row[1], "attempts": row[2]} for row in rows]

@@ -1,0 +1,122 @@
+"""Answers kept for repeated requests. The first request with a key runs, its twins get its answer."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Connection
+
+LEASE: Final = timedelta(
+    seconds=60
+)  # a first request that has not ended by then is taken for crashed
+KEPT_FOR: Final = timedelta(hours=72)
+MAX_BODY_BYTES: Final = 64 * 1024
+_PURGE_BATCH: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A caller's key and the digest of the request that came with it."""
+
+    scope: str
+    key: str
+    request_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """Nobody has answered yet: run the request, then `finish` or `free` under this lease."""
+
+    leased_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The first request with this key still runs, until then at the latest."""
+
+    leased_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Differs:
+    """The key came before, with another request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the first request was answered."""
+
+    status: int
+    media_type: str | None
+    body: bytes
+
+
+async def claim(
+    connection: Connection, key: Key, now: datetime
+) -> Mine | Running | Differs | Answered:
+    """Take the key, or learn what became of the one who has it. A passed lease is taken over."""
+    lease: datetime | None = await connection.fetchval(
+        "insert into foundation.idempotency_keys as k (scope, key, request_sha256, leased_until, created_at)"
+        " values ($1, $2, $3, $4::timestamptz, $5)"
+        " on conflict (scope, key) do update set leased_until = excluded.leased_until"
+        "  where k.status is null and k.leased_until <= $5 and k.request_sha256 = excluded.request_sha256"
+        " returning leased_until",
+        key.scope,
+        key.key,
+        key.request_sha256,
+        now + LEASE,
+        now,
+    )
+    if lease is not None:
+        return Mine(lease)
+    row = await connection.fetchrow(
+        "select request_sha256, status, media_type, body, leased_until"
+        " from foundation.idempotency_keys where scope = $1 and key = $2",
+        key.scope,
+        key.key,
+    )
+    if row is None:  # freed between the two statements: the caller asks again
+        return Running(now)
+    if row["request_sha256"] != key.request_sha256:
+        return Differs()
+    if row["status"] is None:
+        return Running(row["leased_until"])
+    return Answered(row["status"], row["media_type"], row["body"])
+
+
+async def finish(connection: Connection, key: Key, lease: Mine, answer: Answered) -> bool:
+    """Keep the answer; false when the lease had passed and another request took over."""
+    done = await connection.fetchval(
+        "update foundation.idempotency_keys set status = $4, media_type = $5, body = $6"
+        " where scope = $1 and key = $2 and leased_until = $3 and status is null returning true",
+        key.scope,
+        key.key,
+        lease.leased_until,
+        answer.status,
+        answer.media_type,
+        answer.body,
+    )
+    return done is True
+
+
+async def free(connection: Connection, key: Key, lease: Mine) -> None:
+    """Forget the key: the request failed and may be tried again."""
+    await connection.execute(
+        "delete from foundation.idempotency_keys"
+        " where scope = $1 and key = $2 and leased_until = $3 and status is null",
+        key.scope,
+        key.key,
+        lease.leased_until,
+    )
+
+
+async def purge(connection: Connection, clock: Clock) -> int:
+    """Forget keys older than 72 hours, some thousands a call; answers how many went."""
+    status = await connection.execute(
+        "delete from foundation.idempotency_keys where ctid = any (array("
+        " select ctid from foundation.idempotency_keys where created_at < $1 limit $2))",
+        clock() - KEPT_FOR,
+        _PURGE_BATCH,
+    )
+    return int(status.rsplit(" ", 1)[1])

@@ -1,0 +1,95 @@
+"""Structured logs: one JSON object a line on stdout, with the request's id and without secrets."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from typing import Any, Final
+
+import orjson
+import structlog
+
+# The id of the request being served; empty outside of one.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+_SECRET_WORDS: Final = (
+    "password",
+    "secret",
+    "token",
+    "authorization",
+    "apikey",
+    "api_key",
+    "service_key",
+    "signature",
+    "card_pan",
+    "cvv",
+)
+_LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+_Event = MutableMapping[str, Any]
+
+
+def configure(level: str = "info", *, json: bool = True) -> None:
+    """Set up structlog and the standard library's logging once, in bootstrap."""
+    number = _LEVELS[level]
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_request_id,
+        hide_secrets,
+    ]
+    render: list[structlog.typing.Processor] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_dumps_bytes)]
+        if json
+        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+    )
+    structlog.configure(
+        processors=[*shared, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.BytesLoggerFactory() if json else structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    text_render: list[structlog.typing.Processor] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_dumps_text)]
+        if json
+        else render
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *text_render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(number, logging.WARNING))  # other libraries: only what is wrong
+
+
+def add_request_id(_logger: object, _name: str, event: _Event) -> _Event:
+    """Say which request a line belongs to."""
+    current = request_id.get()
+    if current:
+        event.setdefault("request_id", current)
+    return event
+
+
+def hide_secrets(_logger: object, _name: str, event: _Event) -> _Event:
+    """Blank values whose name says that they are secret; the last net, not the first."""
+    for name in event:
+        lowered = name.lower()
+        if any(word in lowered for word in _SECRET_WORDS):
+            event[name] = "[hidden]"
+    return event
+
+
+def _dumps_bytes(event: Any, **_: object) -> bytes:
+    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _dumps_text(event: Any, **_: object) -> str:
+    return _dumps_bytes(event).decode()

@@ -1,0 +1,170 @@
+"""A proxy on the loopback that fails on purpose: between us and any HTTP/1.1 server."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+_LIMIT = 64 * 1024 * 1024
+
+
+class Fault(Enum):
+    """What happens to a request; the others pass untouched."""
+
+    NONE = "none"
+    REFUSE = "refuse"  # the connection is closed before anything is read
+    ERROR_500 = "error_500"  # answered here, the server never sees it
+    ERROR_503 = "error_503"
+    HANG = "hang"  # read and never answered
+    DROP_BEFORE = "drop_before"  # read, not passed on, the connection cut
+    DROP_AFTER = "drop_after"  # passed on and applied, the answer thrown away
+    GARBAGE = "garbage"  # passed on, another answer than the server's
+
+
+@dataclass
+class FaultProxy:
+    """`await FaultProxy(target_url).start()`; set `fault`, or `plan` for one request each."""
+
+    target: str
+    fault: Fault = Fault.NONE
+    delay_s: float = 0.0  # before a request is passed on
+    plan: list[Fault] = field(default_factory=list)
+    only: Callable[[str], bool] = lambda _path: True
+    requests: int = 0
+    passed: int = 0
+    port: int = 0
+    _server: asyncio.Server | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> Self:
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", self.port, limit=_LIMIT
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def stop(self) -> None:
+        """Close the port and every connection; `start` opens the same port again."""
+        if self._server is not None:
+            self._server.close()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            await self._server.wait_closed()
+            self._server = None
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection; requests one after the other."""
+        try:
+            while await self._one(reader, writer):
+                pass
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = await reader.readuntil(b"\r\n\r\n")
+        path = head.split(b" ", 2)[1].decode()
+        hit = self.only(path)
+        fault = Fault.NONE
+        if hit:
+            self.requests += 1
+            fault = self.plan.pop(0) if self.plan else self.fault
+        if fault is Fault.REFUSE:
+            return False
+        body = await _body(head, reader)
+        if hit and self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        if fault is Fault.HANG:
+            await asyncio.sleep(3600)
+        if fault is Fault.DROP_BEFORE:
+            return False
+        if fault in {Fault.ERROR_500, Fault.ERROR_503}:
+            writer.write(_answer(fault.value[-3:], b'{"message":"made by the fault proxy"}'))
+            await writer.drain()
+            return True
+        answer = await self._pass_on(head, body)
+        self.passed += 1
+        if fault is Fault.DROP_AFTER:
+            return False
+        writer.write(
+            _answer("200", b"<html>not what you asked</html>") if fault is Fault.GARBAGE else answer
+        )
+        await writer.drain()
+        return b"\r\nconnection: close" not in answer.lower() or fault is Fault.GARBAGE
+
+    async def _pass_on(self, head: bytes, body: bytes) -> bytes:
+        """A connection of its own, so that its end is the answer's end."""
+        to = urlsplit(self.target)
+        reader, writer = await asyncio.open_connection(to.hostname, to.port or 80, limit=_LIMIT)
+        try:
+            lines = head.split(b"\r\n")
+            kept = [
+                line
+                for line in lines[1:]
+                if line and not line.lower().startswith((b"connection:", b"expect:"))
+            ]
+            writer.write(b"\r\n".join([lines[0], *kept, b"Connection: close", b"", b""]) + body)
+            await writer.drain()
+            answer = await reader.readuntil(b"\r\n\r\n")
+            content = await _body(answer, reader, to_end=True)
+            first, *rest = answer.split(b"\r\n")
+            dropped = (b"connection:", b"transfer-encoding:", b"content-length:", b"keep-alive:")
+            rest = [line for line in rest if line and not line.lower().startswith(dropped)]
+            length = b"Content-Length: %d" % len(content)
+            return b"\r\n".join([first, *rest, length, b"", b""]) + content
+        finally:
+            writer.close()
+
+
+async def _body(head: bytes, reader: asyncio.StreamReader, *, to_end: bool = False) -> bytes:
+    headers = dict(
+        (name.strip().lower(), value.strip())
+        for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:] if line)
+    )
+    if headers.get(b"transfer-encoding", b"").lower() == b"chunked":
+        parts: list[bytes] = []
+        while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+            parts.append(await reader.readexactly(size))
+            await reader.readexactly(2)
+        await reader.readuntil(b"\r\n")
+        return b"".join(parts)
+    if b"content-length" in headers:
+        return await reader.readexactly(int(headers[b"content-length"]))
+    if to_end and not head.startswith((b"HTTP/1.1 204", b"HTTP/1.1 304")):
+        return await reader.read(_LIMIT)
+    return b""
+
+
+def _answer(status: str, body: bytes) -> bytes:
+    return (
+        f"HTTP/1.1 {status} Fault\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body

@@ -1,0 +1,126 @@
+"""`evpower dev` as a new user meets it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from evpower.devstack.children import alive, children_of
+from evpower.devstack.ports import free_port
+
+pytestmark = [pytest.mark.xdist_group("stacks"), pytest.mark.timeout(180)]
+
+
+@contextmanager
+def dev(data: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """Start it and wait for its one line; ended at the latest here."""
+    ports = [f"--{name}={free_port()}" for name in ("port", "supabase-port", "sandbox-port")]
+    words = [sys.executable, "-m", "evpower", "dev", "--json", f"--data={data}", *ports, *options]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, "it ended without being ready"
+            yield process, json.loads(line)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def test_one_line_when_ready_and_every_child_ends_with_it(folder: Path) -> None:
+    with dev(folder / "data") as (process, said):
+        assert said["ready"] is True
+        assert said["pid"] == process.pid
+        assert {"publishable_key", "secret_key", "service_key", "database_url"} <= said.keys()
+        ready = httpx.get(f"{said['api']}/readyz", trust_env=False)
+        assert ready.json()["supabase"] == "ok"
+        children = [
+            pid for child in children_of(process.pid) for pid in (child, *children_of(child))
+        ]
+        assert len(children) >= 4
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert [pid for pid in children if alive(pid)] == []
+
+
+def test_a_second_start_on_the_same_data_carries_on(folder: Path) -> None:
+    driver = {"email": "one@example.kg", "password": "a good password", "phone": "+996555000001"}
+    with dev(folder / "data") as (_, first):
+        made = httpx.post(f"{first['api']}/api/v1/auth/register", json=driver, trust_env=False)
+        assert made.status_code == 201, made.text
+    with dev(folder / "data") as (_, second):
+        assert second["publishable_key"] == first["publishable_key"]
+        assert second["service_key"] == first["service_key"]
+        signed_in = httpx.post(
+            f"{second['supabase']}/auth/v1/token?grant_type=password",
+            headers={"apikey": second["publishable_key"]},
+            json={"email": driver["email"], "password": driver["password"]},
+            trust_env=False,
+        )
+        client_id = made.json()["client_id"]
+        balance = httpx.get(
+            f"{second['api']}/api/v1/balance/{client_id}",
+            headers={"Authorization": f"Bearer {signed_in.json()['access_token']}"},
+            trust_env=False,
+        )
+        assert balance.json()["balance"] == 0
+
+
+def test_a_crash_of_the_command_leaves_no_stack_that_blocks_the_next(folder: Path) -> None:
+    with dev(folder / "data") as (process, _):
+        process.kill()
+        process.wait()
+    with dev(folder / "data") as (_, said):
+        assert said["ready"] is True
+
+
+def test_a_taken_port_is_a_clear_line(folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        words = ["dev", f"--data={folder / 'data'}", f"--port={port}"]
+        done = _run(*words, f"--supabase-port={free_port()}", f"--sandbox-port={free_port()}")
+    assert done.returncode == 1
+    assert str(port) in done.stderr
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_somebody_elses_folder_is_refused_and_kept(folder: Path) -> None:
+    (folder / "thesis.txt").write_text("years of work")
+    ports = [f"--{name}={free_port()}" for name in ("port", "supabase-port", "sandbox-port")]
+    done = _run("dev", "--fresh", f"--data={folder}", *ports)
+    assert done.returncode == 1
+    assert "--data" in done.stderr
+    assert (folder / "thesis.txt").exists()
+
+
+def test_the_demo_ends_equal(folder: Path) -> None:
+    began = time.monotonic()
+    done = _run("demo", "--drivers=4", f"--data={folder / 'demo'}", timeout_s=170)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "drift 0" in done.stdout
+    assert "Equal to the last tyiyn" in done.stdout
+    assert time.monotonic() - began < 170
+
+
+def _run(*words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "evpower", *words],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env=os.environ,
+        check=False,
+    )
