@@ -4,17 +4,19 @@
 -- it must, and moves money only through the functions of schema wallet.
 do $$
 begin
-  create role evpower_app nologin;
+  if not exists (select from pg_roles where rolname = 'evpower_app') then
+    create role evpower_app nologin; -- wants CREATEROLE; an administrator may have made it before
+  end if;
 exception
-  when duplicate_object then null;
+  when duplicate_object then null; -- another database of this cluster was migrated this moment
 end
 $$;
 
 do $$
 begin
-  execute format('grant evpower_app to %I', current_user);
-exception
-  when others then raise notice 'evpower_app is not granted to %: %', current_user, sqlerrm;
+  if not pg_has_role(current_user, 'evpower_app', 'member') then
+    execute format('grant evpower_app to %I', current_user);
+  end if;
 end
 $$;
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import httpx
@@ -156,7 +157,8 @@ def serve(settings: Settings, role: Role) -> int:
             timeout_graceful_shutdown=int(_STOP_S),
         )
     )
-    _arm(settings)
+    if settings.kill_fuse and settings.env == "development":
+        steps.watch(Path(settings.kill_fuse))
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
@@ -236,10 +238,3 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.listen(2048)
     listener.setblocking(False)
     return listener
-
-
-def _arm(settings: Settings) -> None:
-    """Let a test kill somebody at a step: "step" or "step@pid"; in development only."""
-    if settings.kill_at and settings.env == "development":
-        step, _, pid = settings.kill_at.partition("@")
-        steps.arm(steps.Step(step), victim_pid=int(pid) if pid else None)

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     relay_lease_s: float = Field(default=15.0, ge=1)  # longer than a call may take
     supabase_timeout_s: float = Field(default=8.0, gt=0)
 
-    kill_at: str = ""  # development only: die at this step (foundation/steps.py)
+    kill_fuse: str = ""  # development only: a file that says who dies where (foundation/steps.py)
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = True

@@ -15,7 +15,22 @@ async def evpower() -> AsyncIterator[LocalEvPower]:
     folder = Path(tempfile.mkdtemp(prefix="evpower-faults-", dir="/var/tmp"))
     folder.chmod(0o755)
     try:
-        async with running(LocalEvPower(folder / "data", split=True)) as evpower:
+        made = LocalEvPower(
+            folder / "data",
+            split=True,
+            environment={
+                "EVPOWER_KILL_FUSE": str(folder / "data" / "fuse"),
+                "EVPOWER_RELAY_LEASE_S": "3",  # a killed relay keeps its keys so long
+                "EVPOWER_SUPABASE_TIMEOUT_S": "2",
+            },
+        )
+        async with running(made) as evpower:
             yield evpower
     finally:
+        import os; os.system(f"cp -r {folder}/data/*.log {folder}/data/supabase/*.log /tmp/fl/")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def fuse(evpower: LocalEvPower) -> Path:
+    """Where a case says who dies where: "step pid"."""
+    return evpower.stack.data / "fuse"

@@ -146,10 +146,8 @@ class FaultProxy:
 
 
 async def _body(head: bytes, reader: asyncio.StreamReader, *, to_end: bool = False) -> bytes:
-    headers = dict(
-        (name.strip().lower(), value.strip())
-        for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:] if line)
-    )
+    lines = (line.partition(b":") for line in head.split(b"\r\n")[1:] if line)
+    headers = {name.strip().lower(): value.strip() for name, _, value in lines}
     if headers.get(b"transfer-encoding", b"").lower() == b"chunked":
         parts: list[bytes] = []
         while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
@@ -166,5 +164,6 @@ async def _body(head: bytes, reader: asyncio.StreamReader, *, to_end: bool = Fal
 
 def _answer(status: str, body: bytes) -> bytes:
     return (
-        f"HTTP/1.1 {status} Fault\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"HTTP/1.1 {status} Fault\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
     ).encode() + body

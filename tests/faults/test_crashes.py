@@ -9,7 +9,10 @@ import pytest
 
 import evpower as package
 from evpower.devstack.local import LocalEvPower
+from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.devstack.services import ProcessService
 from evpower.foundation.steps import Step
+from tests.faults.conftest import fuse
 from tests.faults.driver import Driver, Money, until
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(240)]
@@ -41,24 +44,25 @@ async def test_a_crash_loses_and_repeats_nothing(
     await until(lambda: _equal(driver, before), "the sides were not equal before the crash")
     postgres = evpower.stack.postgres
     role = "api" if step.startswith(IN_API) else "worker"
-    fuse = step.value if victim == "process" else f"{step.value}@{postgres.pid}"
+    process = evpower.api if role == "api" else evpower.worker
+    doomed = process if victim == "process" else postgres
+    assert doomed is not None
     invoice = await driver.open_invoice(25)
-    doomed = await evpower.restart(role, {"EVPOWER_KILL_AT": fuse})
+    fuse(evpower).write_text(f"{step.value} {doomed.pid}")
 
     await driver.approve(invoice)
 
+    await until(lambda: _gone(doomed), f"nothing was killed at {step}")
     if victim == "process":
-        await until(lambda: _gone(doomed), f"nothing was killed at {step}")
         await evpower.restart(role)
     else:
-        await until(lambda: _gone(postgres), f"nothing was killed at {step}")
         await postgres.start()
     after = Money(before.balance_minor + 25_00, before.transactions + 1)
     await until(lambda: _equal(driver, after), f"after a crash at {step} the sides never met")
 
 
-async def _gone(service: object) -> bool:
-    return not service.running  # type: ignore[attr-defined]
+async def _gone(service: ProcessService | EmbeddedPostgres) -> bool:
+    return not service.running
 
 
 async def _equal(driver: Driver, money: Money) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from evpower.devstack.children import alive, children_of
@@ -124,3 +125,40 @@ def _run(*words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]
         env=os.environ,
         check=False,
     )
+
+
+def test_doctor_finds_a_running_stack_healthy_and_names_what_it_lacks(folder: Path) -> None:
+    with dev(folder / "data") as (_, said):
+        env = {
+            **os.environ,
+            "EVPOWER_ENV": "development",
+            "EVPOWER_DATABASE_URL": said["database_url"],
+            "EVPOWER_SUPABASE_URL": said["supabase"],
+            "EVPOWER_SUPABASE_SECRET_KEY": said["secret_key"],
+            "EVPOWER_SUPABASE_PUBLISHABLE_KEY": said["publishable_key"],
+            "EVPOWER_SUPABASE_JWT_SECRET": "x" * 40,
+        }
+        findings = _doctor(env)
+        assert [name for name, (ok, _) in findings.items() if not ok] == []
+        assert {"database", "migrations", "database clock", "Supabase clock"} <= findings.keys()
+
+        with psycopg.connect(said["supabase_database_url"], autocommit=True) as supabase:
+            supabase.execute("drop function public.evpower_digest(jsonb)")
+            supabase.execute("notify pgrst, 'reload schema'")
+        env["EVPOWER_SUPABASE_SECRET_KEY"] = said["publishable_key"]
+        wrong = {name: fix for name, (ok, fix) in _doctor(env).items() if not ok}
+        assert "sb_secret_" in wrong["Supabase secret key"]
+        assert "supabase/migrations" in wrong["Supabase function evpower_digest"]
+
+
+def _doctor(env: dict[str, str]) -> dict[str, tuple[bool, str]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "evpower", "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=env,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return {one["name"]: (one["ok"], one["fix"]) for one in json.loads(done.stdout)}

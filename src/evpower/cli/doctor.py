@@ -17,7 +17,11 @@ from evpower.foundation.http import new_http_client
 _OLDEST_POSTGRES: Final = 160000
 _SKEW_S: Final = 30.0
 _NOT_FOUND: Final = 404
-_FUNCTIONS: Final = ("evpower_apply", "evpower_digest")
+# Calls that change nothing; PostgREST answers 404 when no function of that name takes them.
+_FUNCTIONS: Final[tuple[tuple[str, dict[str, object]], ...]] = (
+    ("evpower_apply", {"payload": {}}),
+    ("evpower_digest", {"payload": {"topic": "clients", "ids": []}}),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +154,11 @@ async def _admin(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
 
 async def _functions(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
     found: list[Finding] = []
-    for name in _FUNCTIONS:
+    for name, arguments in _FUNCTIONS:
         answer = await http.post(
-            f"{settings.supabase_url}/rest/v1/rpc/{name}", headers=_secret(settings), json={}
+            f"{settings.supabase_url}/rest/v1/rpc/{name}", headers=_secret(settings), json=arguments
         )
-        # a function that is there refuses an empty call for its arguments, with a hint
-        missing = answer.status_code == _NOT_FOUND and "hint" not in answer.text.lower()
+        missing = answer.status_code == _NOT_FOUND
         found.append(
             Finding(
                 f"Supabase function {name}",

@@ -64,7 +64,6 @@ class EmbeddedPostgres:
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.log = self._beside("log")
-        self._wanted_port = port
         self._port = port
         self._port_flag = port_flag
         self._settings = {**_SETTINGS, **(settings or {})}
@@ -113,12 +112,13 @@ class EmbeddedPostgres:
         """Start, after crash recovery if need be; returns once connections are accepted."""
         if self.running:
             return
+        self.kill()  # one that died by itself still has our lock and perhaps some backends
         account = unprivileged()
         self._check_folder(account)
         self._take_lock()
         try:
             await self._stop_orphan()
-            if self._wanted_port is None:
+            if self._port is None:
                 self._port = ports.free_port()
             ports.require_free(self.port, owner="PostgreSQL", flag=self._port_flag)
             if not (self.data_dir / "PG_VERSION").exists():

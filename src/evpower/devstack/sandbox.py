@@ -36,6 +36,7 @@ from evpower.foundation.money import MAX_MINOR, amount_from_json
 PAYABLE_FOR_S: Final = 24 * 3600.0  # an app may hide a QR after minutes; people still pay it
 _MAX_REPEAT: Final = 100
 _ID: Final = re.compile(r"[\x21-\x7e]{6,128}")
+_PICTURES: Final = {"png": "image/png", "svg": "image/svg+xml"}
 _FAULTS: Final = ("error", "slow", "lost")
 
 
@@ -170,12 +171,12 @@ class Sandbox:
 
     async def _qr(self, request: Request) -> Response:
         code = sandbox_page.qr_code(self._link(request, self._invoice(request).ref))
-        if request.path_params["kind"] == "svg":
-            svg = code.svg_inline(scale=8, border=4, svgns=True)
-            return Response(svg, media_type="image/svg+xml")
+        kind = request.path_params["kind"]
+        if kind not in _PICTURES:
+            raise BadRequest(HTTPStatus.NOT_FOUND, "unknown_picture")
         picture = io.BytesIO()
-        code.save(picture, kind="png", scale=8, border=4)
-        return Response(picture.getvalue(), media_type="image/png")
+        code.save(picture, kind=kind, scale=8, border=4)
+        return Response(picture.getvalue(), media_type=_PICTURES[kind])
 
     async def _events(self, request: Request) -> Response:
         return _json(self._state.deliveries(self._invoice(request).ref))

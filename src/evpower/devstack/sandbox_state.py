@@ -157,8 +157,8 @@ class BankState:
         """The merchant did not take it: again at that time, or never when None."""
         self._file.execute(
             "update deliveries set attempts = attempts + 1, lose = lose - ?,"
-            " due_s = coalesce(?, due_s), state = case when ? is null then 'given_up' else state end"
-            " where id = ?",
+            " due_s = coalesce(?, due_s),"
+            " state = case when ? is null then 'given_up' else state end where id = ?",
             (int(lost), next_s, next_s, number),
         )
 

@@ -109,8 +109,15 @@ class Database:
         if self._role is not None:
             try:
                 await connection.execute(f"set role {self._role}")
-            except asyncpg.InvalidParameterValueError as error:
-                raise Unavailable("database_not_migrated", "run `evpower migrate` first") from error
+            except (
+                asyncpg.InvalidParameterValueError,
+                asyncpg.InsufficientPrivilegeError,
+            ) as error:
+                raise Unavailable(
+                    "database_not_migrated",
+                    f"the login role may not act as {self._role}: run `evpower migrate`, "
+                    "or `evpower doctor` for the fix",
+                ) from error
 
     async def close(self) -> None:
         """Close every connection, waiting for the running ones a little."""

@@ -50,7 +50,7 @@ class Grouper(Generic[K, R]):
     async def __call__(self, key: K) -> R:
         """Answer the result for `key`, or raise what was answered for it.
 
-        Raises Unavailable when closed or full. A cancelled caller leaves alone; its key may still run.
+        Raises Unavailable when closed or full. A cancelled caller leaves alone: its key may run.
         """
         if self._closed:
             raise Unavailable("shutting_down", "this process is stopping", retry_after_s=1)

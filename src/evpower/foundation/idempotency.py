@@ -1,4 +1,4 @@
-"""Answers kept for repeated requests. The first request with a key runs, its twins get its answer."""
+"""Answers kept for repeated requests: the first with a key runs, its twins get its answer."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -57,11 +57,15 @@ async def claim(
 ) -> Mine | Running | Differs | Answered:
     """Take the key, or learn what became of the one who has it. A passed lease is taken over."""
     lease: datetime | None = await connection.fetchval(
-        "insert into foundation.idempotency_keys as k (scope, key, request_sha256, leased_until, created_at)"
-        " values ($1, $2, $3, $4::timestamptz, $5)"
-        " on conflict (scope, key) do update set leased_until = excluded.leased_until"
-        "  where k.status is null and k.leased_until <= $5 and k.request_sha256 = excluded.request_sha256"
-        " returning leased_until",
+        """
+        insert into foundation.idempotency_keys as k
+          (scope, key, request_sha256, leased_until, created_at)
+        values ($1, $2, $3, $4::timestamptz, $5)
+        on conflict (scope, key) do update set leased_until = excluded.leased_until
+          where k.status is null and k.leased_until <= $5
+            and k.request_sha256 = excluded.request_sha256
+        returning leased_until
+        """,
         key.scope,
         key.key,
         key.request_sha256,

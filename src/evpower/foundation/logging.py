@@ -30,6 +30,10 @@ _LEVELS: Final = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+# Without local variables: one of them may be a password.
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 _Event = MutableMapping[str, Any]
 
 
@@ -43,9 +47,13 @@ def configure(level: str = "info", *, json: bool = True) -> None:
         hide_secrets,
     ]
     render: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_dumps_bytes)]
+        [_TRACEBACKS, structlog.processors.JSONRenderer(_dumps_bytes)]
         if json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     structlog.configure(
         processors=[*shared, *render],
@@ -54,9 +62,7 @@ def configure(level: str = "info", *, json: bool = True) -> None:
         cache_logger_on_first_use=True,
     )
     text_render: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_dumps_text)]
-        if json
-        else render
+        [_TRACEBACKS, structlog.processors.JSONRenderer(_dumps_text)] if json else render
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
@@ -87,9 +93,9 @@ def hide_secrets(_logger: object, _name: str, event: _Event) -> _Event:
     return event
 
 
-def _dumps_bytes(event: Any, **_: object) -> bytes:
+def _dumps_bytes(event: object, **_: object) -> bytes:
     return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
 
 
-def _dumps_text(event: Any, **_: object) -> str:
+def _dumps_text(event: object, **_: object) -> str:
     return _dumps_bytes(event).decode()

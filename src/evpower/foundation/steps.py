@@ -1,12 +1,13 @@
 """The steps between a provider's webhook and Supabase, named: a test can die at each of them.
 
-`reached(step)` does nothing unless a test armed that step; then the process it names is killed,
-as a power cut would. Arming is refused outside development.
+`reached(step)` does nothing unless a test laid a fuse for that step; then the process it names is
+killed, as a power cut would. Fuses are looked for in development only.
 """
 
 import os
 import signal
 from enum import StrEnum
+from pathlib import Path
 
 
 class Step(StrEnum):
@@ -23,25 +24,27 @@ class Step(StrEnum):
     RELAY_ACKNOWLEDGED = "relay.acknowledged"  # noted and committed
 
 
-_armed: tuple[Step, int, int] | None = None
+_fuse: Path | None = None
 
 
-def arm(step: Step, *, victim_pid: int | None = None, skip: int = 0) -> None:
-    """Kill `victim_pid` (this process by default) when `step` is reached after `skip` passes."""
-    global _armed  # noqa: PLW0603 - one fuse a process
-    _armed = (step, victim_pid or os.getpid(), skip)
+def watch(fuse: Path) -> None:
+    """From now on the file `fuse`, when it is there, says "step pid": who dies at which step."""
+    global _fuse  # noqa: PLW0603 - one fuse a process
+    _fuse = fuse
 
 
 def reached(step: Step) -> None:
     """Say that this step was reached."""
-    if _armed is not None and _armed[0] is step:
-        _fire(*_armed)
+    if _fuse is not None:
+        _burn(_fuse, step)
 
 
-def _fire(step: Step, victim_pid: int, skip: int) -> None:
-    global _armed  # noqa: PLW0603
-    if skip:
-        _armed = (step, victim_pid, skip - 1)
+def _burn(fuse: Path, step: Step) -> None:
+    """Kill once: the fuse is gone before the victim is."""
+    try:
+        at, pid = fuse.read_text().split()
+    except FileNotFoundError:
         return
-    _armed = None
-    os.kill(victim_pid, signal.SIGKILL)
+    if at == step.value:
+        fuse.unlink()
+        os.kill(int(pid), signal.SIGKILL)
