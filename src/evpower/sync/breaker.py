@@ -1,0 +1,60 @@
+"""A breaker: while the target is dead it costs one probe now and then, nothing else."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from evpower.foundation.clock import Clock
+
+_FIRST_S: Final = 0.25
+_LONGEST_S: Final = 15.0
+
+
+class Breaker:
+    """Opens at the first failure; then one probe at a time, farther and farther apart."""
+
+    def __init__(self, clock: Clock, jitter: Callable[[], float]) -> None:
+        self._clock = clock
+        self._jitter = jitter
+        self._failures = 0
+        self._probe_at: datetime | None = None
+        self._probing = False
+
+    @property
+    def open(self) -> bool:
+        """Whether the target is thought dead."""
+        return self._probe_at is not None
+
+    def allows(self) -> bool:
+        """Whether a call may start now; when open, the caller becomes the probe."""
+        if self._probe_at is None:
+            return True
+        if self._probing or self._clock() < self._probe_at:
+            return False
+        self._probing = True
+        return True
+
+    def wait_s(self) -> float:
+        """How long until the next probe; 0 when closed or due."""
+        if self._probe_at is None:
+            return 0.0
+        return max(0.0, (self._probe_at - self._clock()).total_seconds())
+
+    def unused(self) -> None:
+        """The allowed call was not made: there was nothing to send."""
+        self._probing = False
+
+    def succeeded(self) -> None:
+        """The target answers: everything flows again."""
+        self._failures = 0
+        self._probe_at = None
+        self._probing = False
+
+    def failed(self) -> None:
+        """One failure; calls that were under way when it opened count once together."""
+        if self._probe_at is not None and not self._probing:
+            return
+        self._failures += 1
+        pause = min(_LONGEST_S, _FIRST_S * 2 ** min(self._failures - 1, 10))
+        self._probe_at = self._clock() + timedelta(seconds=pause * (0.5 + self._jitter()))
+        self._probing = False

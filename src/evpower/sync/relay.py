@@ -1,0 +1,303 @@
+"""The relay carries what is pending to Supabase: hundreds of keys a call, several at once."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, cast
+from uuid import UUID
+
+import structlog
+
+from evpower.config import Settings
+from evpower.foundation import steps
+from evpower.foundation.bus import Bus, Doorbell
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Database
+from evpower.foundation.errors import Unavailable
+from evpower.foundation.steps import Step
+from evpower.sync import metrics, store
+from evpower.sync.breaker import Breaker
+from evpower.sync.errors import SyncError, TargetRefuses, TargetUnavailable, TooLarge
+from evpower.sync.model import Answer, Claim, Delivered, Finish, Outcome, Outgoing, Topic, Verdict
+from evpower.sync.supabase_rpc import Rpc
+
+_APPLY: Final = "evpower_apply"
+_PROBE_KEYS: Final = 20
+_LINGER_S: Final = 0.01  # changes of one moment travel together
+_TRANSIENT: Final = ("40", "55", "57", "53", "08")  # SQLSTATE classes that pass by themselves
+_LONGEST_PAUSE_S: Final = 30.0
+_log = structlog.get_logger()
+
+
+class Relay:
+    """Any number may run, in any number of processes; a key is in one call at a time."""
+
+    def __init__(
+        self,
+        db: Database,
+        rpc: Rpc,
+        settings: Settings,
+        clock: Clock,
+        bus: Bus | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._db = db
+        self._rpc = rpc
+        self._settings = settings
+        self._jitter = jitter
+        self._breaker = Breaker(clock, jitter)
+        self._doorbell = Doorbell()
+        self._bus = bus
+        self._budget = (
+            settings.relay_transactions
+        )  # both shrink when a gateway finds a call too large
+        self._batch = settings.relay_batch
+        self._state = ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Carry until `stop` is set; calls under way are finished, nothing stays leased."""
+        end = self._bus.subscribe(lambda _topic, _key: self._doorbell.ring()) if self._bus else None
+        try:
+            await self._loop(stop)
+        finally:
+            if end is not None:
+                end()
+
+    async def run_once(self) -> Delivered:
+        """One call's worth; nothing when nothing is due or the breaker is open."""
+        claims = await self._claim()
+        return await self._deliver(claims) if claims else Delivered()
+
+    async def drain(self) -> Delivered:
+        """Carry until nothing is due or Supabase fails; answers what was brought."""
+        return await self._loop(asyncio.Event(), until_idle=True)
+
+    async def _loop(self, stop: asyncio.Event, *, until_idle: bool = False) -> Delivered:
+        calls: set[asyncio.Task[Delivered]] = set()
+        total, idle_s = Delivered(), _LINGER_S
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                finished = {task for task in calls if task.done()}
+                calls -= finished
+                total = sum((task.result() for task in finished), total)
+                if len(calls) >= self._settings.relay_in_flight:
+                    await asyncio.wait({*calls, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                try:
+                    claims = await self._claim()
+                except Unavailable as error:
+                    _log.warning("relay_waits_for_database", error=error.detail)
+                    claims, idle_s = [], self._settings.relay_poll_s
+                if claims:
+                    calls.add(asyncio.create_task(self._deliver(claims)))
+                    idle_s = _LINGER_S
+                    await asyncio.sleep(0 if len(claims) >= _PROBE_KEYS else _LINGER_S)
+                elif until_idle and (not calls or self._breaker.open):
+                    break
+                elif calls and until_idle:
+                    await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await self._pause(stopping, max(idle_s, self._breaker.wait_s()))
+                    idle_s = min(self._settings.relay_poll_s, idle_s * 2)
+        finally:
+            stopping.cancel()
+            results = await asyncio.gather(*calls, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            total += result
+        return total
+
+    async def _pause(self, stopping: "asyncio.Task[bool]", timeout_s: float) -> None:
+        ring = asyncio.create_task(self._doorbell.wait(timeout_s))
+        await asyncio.wait({ring, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        ring.cancel()
+        with suppress(asyncio.CancelledError):
+            await ring
+
+    async def _claim(self) -> list[Claim]:
+        was_open = self._breaker.open
+        if not self._breaker.allows():
+            return []
+        claims: list[Claim] = []
+        try:
+            async with self._db.connection() as connection:
+                claims = await store.claim(
+                    connection,
+                    keys=_PROBE_KEYS if was_open else self._batch,
+                    transactions=_PROBE_KEYS if was_open else self._budget,
+                    lease_s=self._settings.relay_lease_s,
+                )
+        finally:
+            if not claims:
+                self._breaker.unused()
+        if claims:
+            steps.reached(Step.RELAY_CLAIMED)
+        return claims
+
+    async def _deliver(self, claims: Sequence[Claim]) -> Delivered:
+        """Read, send, finish. Never raises for a failure of Supabase or of our database."""
+        try:
+            return await self._carry(claims)
+        except Unavailable as error:  # the leases end by themselves
+            self._breaker.unused()
+            _log.warning("relay_lost_database", error=error.detail)
+            return Delivered(calls=1, retried=len(claims))
+
+    async def _carry(self, claims: Sequence[Claim]) -> Delivered:
+        async with self._db.connection() as connection:
+            outgoing = await store.read(connection, claims, chunk=self._budget)
+        steps.reached(Step.RELAY_READ)
+        started = time.perf_counter()
+        try:
+            raw = await self._rpc.call(_APPLY, outgoing.body())
+            answers = parse_answers(raw)
+            steps.reached(Step.RELAY_APPLIED)
+        except TooLarge as error:
+            self._breaker.unused()
+            self._budget = max(1, min(self._budget, outgoing.transaction_count) // 2)
+            self._batch = max(1, min(self._batch, len(claims)) // 2)
+            return await self._put_off(claims, error, "too_large")
+        except TargetRefuses as error:
+            self._breaker.failed()
+            await self._set_state("misconfigured", str(error))
+            return await self._put_off(claims, error, "misconfigured")
+        except TargetUnavailable as error:
+            self._breaker.failed()
+            await self._set_state("down", str(error))
+            return await self._put_off(claims, error, "unavailable")
+        took_ms = int((time.perf_counter() - started) * 1000)
+        recovered = self._breaker.open
+        self._breaker.succeeded()
+        await self._set_state("up", None)
+        ends = [self._judge(one, answers.get((one.topic, one.key)), outgoing) for one in claims]
+        if gaps := sum(answer.outcome == "gap" for answer in answers.values()):
+            _log.warning("supabase_lacks_transactions", clients=gaps)
+        await self._finish(ends)
+        return await self._remember(ends, outgoing, answers, took_ms, recovered=recovered)
+
+    async def _remember(
+        self,
+        ends: Sequence[Finish],
+        outgoing: Outgoing,
+        answers: Mapping[tuple[Topic, UUID], Answer],
+        took_ms: int,
+        *,
+        recovered: bool,
+    ) -> Delivered:
+        sent = [end.claim for end in ends if end.verdict == "sent"]
+        async with self._db.connection() as connection:
+            if recovered:
+                await store.release_waiting(connection)
+            if sent:
+                lags = await store.record_call(
+                    connection, sent, outgoing.transaction_count, took_ms
+                )
+                for lag_ms in lags:
+                    metrics.LAG_SECONDS.observe(lag_ms / 1000)
+        metrics.CALLS.labels("ok").inc()
+        metrics.TRANSACTIONS.inc(outgoing.transaction_count)
+        for answer in answers.values():
+            metrics.KEYS.labels(answer.topic, answer.outcome).inc()
+        outcomes = [answer.outcome for answer in answers.values()]
+        return Delivered(
+            keys=len(sent),
+            transactions=outgoing.transaction_count,
+            applied=outcomes.count("applied"),
+            stale=outcomes.count("stale"),
+            refused=sum(end.verdict == "park" for end in ends),
+            retried=sum(end.verdict in {"retry", "more"} for end in ends),
+            calls=1,
+        )
+
+    def _judge(self, claim: Claim, answer: Answer | None, outgoing: Outgoing) -> Finish:
+        """What becomes of one mark after Supabase answered."""
+        part = outgoing.parts.get(claim.key) if claim.topic == "client" else None
+        if answer is None:
+            return self._unanswered(claim, sent=claim.topic == "session" or part is not None)
+        match answer.outcome:
+            case "gap":
+                was = part.from_version if part is not None else 0
+                have = answer.why if isinstance(answer.why, int) else 0
+                return Finish(claim, "more", acknowledge=(was, have))
+            case "refused":
+                return self._refused(claim, str(answer.why))
+            case "applied" | "stale":
+                if part is None:
+                    return Finish(claim, "sent")
+                verdict: Verdict = "sent" if part.complete else "more"
+                return Finish(claim, verdict, acknowledge=(part.from_version, part.to_version))
+
+    def _unanswered(self, claim: Claim, *, sent: bool) -> Finish:
+        """A key that is in no table of ours was not sent; any other waits until it is named."""
+        if not sent:
+            return Finish(claim, "park", "no such client in EvPower")
+        return Finish(claim, "retry", "Supabase did not answer for it", self._delay_s(claim))
+
+    def _refused(self, claim: Claim, why: str) -> Finish:
+        """A refusal that passes by itself is tried again; any other waits for a person."""
+        if why.startswith(_TRANSIENT):
+            return Finish(claim, "retry", why, self._delay_s(claim))
+        _log.error("sync_key_parked", topic=claim.topic, key=str(claim.key), why=why)
+        return Finish(claim, "park", why)
+
+    async def _put_off(self, claims: Sequence[Claim], error: SyncError, outcome: str) -> Delivered:
+        """Nothing was answered: the keys wait, each a little longer than last time."""
+        metrics.CALLS.labels(outcome).inc()
+        said = str(error)[:300]
+        await self._finish([Finish(one, "retry", said, self._delay_s(one)) for one in claims])
+        return Delivered(retried=len(claims), calls=1)
+
+    async def _finish(self, ends: Sequence[Finish]) -> None:
+        """Keys a request is changing this moment are tried again, then left to their lease."""
+        left = list(ends)
+        for attempt in range(8):
+            async with self._db.transaction() as connection:
+                left = await store.finish(connection, left)
+                steps.reached(Step.RELAY_UNCOMMITTED)
+            steps.reached(Step.RELAY_ACKNOWLEDGED)
+            if not left:
+                return
+            await asyncio.sleep(0.005 * 2**attempt)
+
+    def _delay_s(self, claim: Claim) -> float:
+        return min(_LONGEST_PAUSE_S, 0.2 * 2 ** min(claim.attempts, 10)) * (0.5 + self._jitter())
+
+    async def _set_state(self, state: str, error: str | None) -> None:
+        metrics.TARGET_UP.set(state == "up")
+        if state == self._state:
+            return
+        self._state = state
+        if state == "misconfigured":
+            _log.error("supabase_refuses_evpower", error=error)
+        else:
+            _log.info("supabase_state", state=state, error=error)
+        async with self._db.connection() as connection:
+            await store.set_target(connection, state, error)
+
+
+def parse_answers(raw: object) -> dict[tuple[Topic, UUID], Answer]:
+    """The answer of evpower_apply; what does not look like one is an answer that did not come."""
+    if not isinstance(raw, Mapping):
+        raise TargetUnavailable("evpower_apply answered something else")
+    listed = cast("Mapping[str, object]", raw).get("keys")
+    if not isinstance(listed, list):
+        raise TargetUnavailable("evpower_apply answered without keys")
+    answers: dict[tuple[Topic, UUID], Answer] = {}
+    for item in cast("list[object]", listed):
+        try:
+            topic, key, outcome, why = cast("tuple[Topic, str, Outcome, str | int | None]", item)
+            answer = Answer(topic, UUID(key), outcome, why)
+        except (TypeError, ValueError) as error:
+            raise TargetUnavailable("evpower_apply answered a key in an unknown form") from error
+        if answer.topic in {"client", "session"} and outcome in {
+            "applied",
+            "stale",
+            "gap",
+            "refused",
+        }:
+            answers[answer.topic, answer.key] = answer
+    return answers

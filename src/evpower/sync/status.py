@@ -1,0 +1,119 @@
+"""How the sync does right now, from the database alone: any process may ask."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from evpower.foundation.db import Connection, Record
+from evpower.sync import metrics
+from evpower.sync.model import Topic
+
+_WINDOW_S: Final = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A key Supabase refused, and why."""
+
+    topic: Topic
+    key: str
+    why: str
+    parked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How long changes were under way, of the calls of the last minutes; None: there were none."""
+
+    p50_ms: int | None
+    p99_ms: int | None
+    keys: int
+    transactions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`oldest_s` is the age of the oldest change; `target` is up, down, misconfigured, unknown."""
+
+    pending: int
+    pending_clients: int
+    pending_sessions: int
+    oldest_s: float | None
+    parked: int
+    parked_keys: tuple[Parked, ...]
+    lag: Lag
+    target: str
+    target_error: str | None
+    target_since: datetime | None
+    drift: int
+    last_error: str | None
+
+
+async def status(
+    connection: Connection, *, parked_limit: int = 20, window_s: float = _WINDOW_S
+) -> Status:
+    """Answer what waits, what is parked, and the lag of the last `window_s` seconds."""
+    row = await connection.fetchrow(
+        "select count(*) filter (where parked_at is null) as pending,"
+        " count(*) filter (where parked_at is null and topic = 'client') as clients,"
+        " count(*) filter (where parked_at is null and topic = 'session') as sessions,"
+        " extract(epoch from clock_timestamp()"
+        "         - min(since) filter (where parked_at is null))::float8 as oldest_s,"
+        " count(parked_at) as parked,"
+        " (select count(*) from sync.drift where healed_at is null) as drift,"
+        " max(last_error) filter (where parked_at is null) as last_error from sync.pending"
+    )
+    assert row is not None  # noqa: S101 - an aggregate always has a row
+    parked: list[Record] = await connection.fetch(
+        "select topic, key::text as key, coalesce(last_error, '') as why, parked_at"
+        " from sync.pending where parked_at is not null order by parked_at desc, key limit $1",
+        parked_limit,
+    )
+    target = await connection.fetchrow(
+        "select state, error, since from sync.targets where name = 'supabase'"
+    )
+    answer = Status(
+        pending=row["pending"],
+        pending_clients=row["clients"],
+        pending_sessions=row["sessions"],
+        oldest_s=row["oldest_s"],
+        parked=row["parked"],
+        parked_keys=tuple(Parked(*one) for one in parked),
+        lag=await _lag(connection, window_s),
+        target=target["state"] if target is not None else "unknown",
+        target_error=target["error"] if target is not None else None,
+        target_since=target["since"] if target is not None else None,
+        drift=row["drift"],
+        last_error=row["last_error"],
+    )
+    metrics.PENDING.set(answer.pending)
+    metrics.PARKED.set(answer.parked)
+    metrics.OLDEST_SECONDS.set(answer.oldest_s or 0)
+    metrics.DRIFT.set(answer.drift)
+    return answer
+
+
+async def _lag(connection: Connection, window_s: float) -> Lag:
+    rows: list[Record] = await connection.fetch(
+        "select keys, transactions, lags_ms from sync.calls"
+        " where at > now() - make_interval(secs => $1)",
+        window_s,
+    )
+    # Each number stands for as many keys as its call had per number.
+    drawn = sorted((ms, row["keys"] / len(row["lags_ms"])) for row in rows for ms in row["lags_ms"])
+    return Lag(
+        p50_ms=_percentile(drawn, 0.50),
+        p99_ms=_percentile(drawn, 0.99),
+        keys=sum(row["keys"] for row in rows),
+        transactions=sum(row["transactions"] for row in rows),
+    )
+
+
+def _percentile(drawn: list[tuple[int, float]], share: float) -> int | None:
+    wanted = share * sum(weight for _, weight in drawn)
+    reached = 0.0
+    for ms, weight in drawn:
+        reached += weight
+        if reached >= wanted:
+            return ms
+    return drawn[-1][0] if drawn else None

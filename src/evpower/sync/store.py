@@ -1,0 +1,318 @@
+"""All SQL of the relay: claim, read, finish. It skips what others hold, so it never deadlocks."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from evpower.foundation.db import Connection, Record
+from evpower.sync.model import (
+    CLIENT_STATUS,
+    SESSION_STATUS,
+    Claim,
+    ClientPart,
+    Finish,
+    Outgoing,
+    Topic,
+)
+
+
+def _case(column: str, words: dict[str, str]) -> str:
+    return f"case {column} " + " ".join(f"when '{a}' then '{b}'" for a, b in words.items()) + " end"
+
+
+_CLIENT_STATUS: Final = _case("c.status", dict(CLIENT_STATUS))
+_SESSION_STATUS: Final = _case("s.state", dict(SESSION_STATUS))
+
+# A lease or a finished mark that a crash forgets costs a repeated call, which is harmless:
+# no flush is waited for.
+_UNFLUSHED: Final = (
+    "unflushed as materialized (select set_config('synchronous_commit', 'off', true))"
+)
+
+# A statement of its own: what is read afterwards is at least as new as the marks it leased. The
+# number that orders claims is the time: it grows over crashes and restored backups too.
+_CLAIM: Final = f"""
+with {_UNFLUSHED}, due as materialized (
+  select p.topic, p.key, p.next_at from sync.pending p
+   where p.parked_at is null and p.next_at <= now()
+     and (p.leased_until is null or p.leased_until < now())
+   order by p.next_at limit $1 for update skip locked
+), sized as (
+  select d.topic, d.key,
+         sum(least(greatest(w.version - coalesce(a.version, 0), 0), $2)) over before
+           - least(greatest(w.version - coalesce(a.version, 0), 0), $2) as earlier
+    from due d
+    left join wallet.wallets w on d.topic = 'client' and w.client_id = d.key
+    left join sync.acknowledged a on d.topic = 'client' and a.client_id = d.key
+  window before as (order by d.next_at, d.key rows unbounded preceding)
+)
+update sync.pending p set leased_until = now() + make_interval(secs => $3)
+  from sized z, unflushed
+ where p.topic = z.topic and p.key = z.key and coalesce(z.earlier, 0) < $2
+returning p.topic, p.key, p.seq, p.since, p.attempts, p.force,
+          (extract(epoch from clock_timestamp()) * 1000000)::bigint as number,
+          clock_timestamp() as claimed_at
+"""
+
+
+async def claim(
+    connection: Connection, *, keys: int, transactions: int, lease_s: float
+) -> list[Claim]:
+    """Lease the longest due keys: at most so many, and about so many transactions."""
+    rows: list[Record] = await connection.fetch(_CLAIM, keys, transactions, lease_s)
+    return [Claim(*row) for row in rows]
+
+
+# Money is text with two decimals. A client with too many new transactions is carried in part: its
+# balance is then the one after the last transaction sent.
+_READ_CLIENTS: Final = f"""
+with asked as (
+  select * from unnest($1::uuid[], $2::bigint[], $3::boolean[]) as a (key, number, force)
+), state as materialized (
+  select c.id, c.email, c.phone, c.name, {_CLIENT_STATUS} as status, c.created_at,
+         greatest(c.updated_at, w.updated_at) as updated_at, w.currency, w.balance_minor,
+         w.held_minor, w.version, w.revision, a.number, a.force,
+         coalesce(k.version, 0) as from_version,
+         least(w.version, coalesce(k.version, 0) + $4) as to_version
+    from asked a
+    join identity.clients c on c.id = a.key
+    join wallet.wallets w on w.client_id = a.key
+    left join sync.acknowledged k on k.client_id = a.key
+), lines as (
+  select t.id, t.client_id, t.version, t.kind as type,
+         round(t.amount_minor * 0.01, 2)::text as amount,
+         round(t.balance_before_minor * 0.01, 2)::text as balance_before,
+         round(t.balance_after_minor * 0.01, 2)::text as balance_after,
+         p.invoice_id, s.session_id, t.event_at, t.created_at
+    from state x
+    join wallet.transactions t
+      on t.client_id = x.id and t.version > x.from_version and t.version <= x.to_version
+    left join wallet.refunds r on r.id = t.refund_id
+    left join payments.payments p on p.id = coalesce(t.payment_id, r.payment_id)
+    left join charging.settlements s on s.id = coalesce(t.settlement_id, r.settlement_id)
+), heads as (
+  select x.id, x.email, x.phone, x.name, x.status, x.created_at, x.updated_at, x.currency,
+         round(coalesce(t.balance_after_minor, x.balance_minor) * 0.01, 2)::text as balance,
+         round(least(x.held_minor, coalesce(t.balance_after_minor, x.balance_minor)) * 0.01,
+               2)::text as held,
+         x.to_version as balance_version,
+         case when x.to_version < x.version then 0 else x.revision end as wallet_revision,
+         x.number as revision, x.from_version,
+         x.force and x.to_version = x.version as force, x.to_version < x.version as partial
+    from state x
+    left join wallet.transactions t
+      on x.to_version < x.version and t.client_id = x.id and t.version = x.to_version
+)
+select (select coalesce(json_agg(h), '[]')::text from heads h) as clients,
+       (select coalesce(json_agg(l), '[]')::text from lines l) as transactions,
+       (select array_agg(x.id) from state x) as ids,
+       (select array_agg(x.from_version) from state x) as from_versions,
+       (select array_agg(x.to_version) from state x) as to_versions,
+       (select array_agg(x.to_version = x.version) from state x) as complete
+"""
+
+# Owners go along for a Supabase that lacks them: older projects have a foreign key there.
+_READ_SESSIONS: Final = f"""
+with asked as (
+  select * from unnest($1::uuid[], $2::boolean[]) as a (key, force)
+), lines as materialized (
+  select s.id, s.client_id as user_id, s.client_id, s.station_id, s.connector_id,
+         coalesce(s.started_at, s.created_at) as start_time,
+         s.ended_at as stop_time, s.ended_at as end_time,
+         round(s.energy_wh * 0.001, 3)::text as energy,
+         round(s.energy_wh * 0.001, 3)::text as energy_consumed,
+         round(s.cost_minor * 0.01, 2)::text as amount,
+         round(s.cost_minor * 0.01, 2)::text as total_cost,
+         {_SESSION_STATUS} as status, s.revision, s.created_at, s.updated_at, a.force
+    from asked a join charging.sessions s on s.id = a.key
+), owners as (
+  select c.id, c.email, c.phone, c.name, {_CLIENT_STATUS} as status, w.currency, c.created_at,
+         c.updated_at
+    from identity.clients c join wallet.wallets w on w.client_id = c.id
+   where c.id in (select l.client_id from lines l)
+)
+select (select coalesce(json_agg(l), '[]')::text from lines l) as sessions,
+       (select coalesce(json_agg(o), '[]')::text from owners o) as owners
+"""
+
+
+async def read(connection: Connection, claims: Sequence[Claim], *, chunk: int) -> Outgoing:
+    """What Supabase lacks of these keys, as JSON; at most `chunk` transactions of one client."""
+    clients = [one for one in claims if one.topic == "client"]
+    sessions = [one for one in claims if one.topic == "session"]
+    client_json = transaction_json = session_json = owner_json = "[]"
+    parts: dict[UUID, ClientPart] = {}
+    if clients:
+        row = await connection.fetchrow(
+            _READ_CLIENTS,
+            [one.key for one in clients],
+            [one.number for one in clients],
+            [one.force for one in clients],
+            chunk,
+        )
+        assert row is not None  # noqa: S101 - a select without from always has a row
+        client_json, transaction_json = row["clients"], row["transactions"]
+        columns = zip(
+            row["ids"] or (),
+            row["from_versions"] or (),
+            row["to_versions"] or (),
+            row["complete"] or (),
+            strict=True,
+        )
+        parts = {one[0]: ClientPart(*one) for one in columns}
+    if sessions:
+        row = await connection.fetchrow(
+            _READ_SESSIONS, [one.key for one in sessions], [one.force for one in sessions]
+        )
+        assert row is not None  # noqa: S101
+        session_json, owner_json = row["sessions"], row["owners"]
+    count = sum(max(0, part.to_version - part.from_version) for part in parts.values())
+    return Outgoing(client_json, transaction_json, session_json, owner_json, parts, count)
+
+
+# Only from the version the call started at: a reset in the meantime (a repair) stays a reset.
+_ACKNOWLEDGE: Final = """
+insert into sync.acknowledged as k (client_id, version)
+select a.key, a.version from unnest($1::uuid[], $2::bigint[], $3::bigint[]) as a (key, was, version)
+ where a.was = 0 or exists (select from sync.acknowledged o where o.client_id = a.key)
+ order by a.key
+on conflict (client_id) do update set version = excluded.version, at = now()
+ where k.version = (select a.was from unnest($1::uuid[], $2::bigint[]) as a (key, was)
+                     where a.key = k.client_id)
+   and k.version <> excluded.version
+"""
+
+# A mark goes only if nothing newer came; else its lease goes. Keys somebody changes this moment are
+# skipped, not waited for: the answer says which were done.
+_FINISH: Final = f"""
+with {_UNFLUSHED}, ended as materialized (
+  select p.topic, p.key, e.verdict, e.error, e.delay_s,
+         e.verdict = 'sent' and e.seq = p.seq as gone,
+         case when e.verdict = 'sent' then greatest(p.since, e.claimed_at) else p.since end as since
+    from unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::float8[],
+                $7::timestamptz[]) as e (topic, key, seq, verdict, error, delay_s, claimed_at)
+    join sync.pending p on p.topic = e.topic and p.key = e.key
+   order by p.topic, p.key for update of p skip locked
+), deleted as (
+  delete from sync.pending p using ended e where e.gone and p.topic = e.topic and p.key = e.key
+), kept as (
+  update sync.pending p
+     set leased_until = null, since = e.since, last_error = e.error,
+         attempts = case e.verdict when 'retry' then p.attempts + 1 else 0 end,
+         next_at = case e.verdict when 'retry' then now() + make_interval(secs => e.delay_s)
+                                  else p.next_at end,
+         parked_at = case e.verdict when 'park' then now() end
+    from ended e where not e.gone and p.topic = e.topic and p.key = e.key
+)
+select e.topic, e.key from ended e, unflushed
+"""
+_PRESENT: Final = """
+select p.topic, p.key from sync.pending p
+  join unnest($1::text[], $2::uuid[]) as e (topic, key) on p.topic = e.topic and p.key = e.key
+"""
+
+
+async def finish(connection: Connection, ends: Sequence[Finish]) -> list[Finish]:
+    """End claims; answers those whose key was busy and must be ended again."""
+    told = [(one.claim.key, *one.acknowledge) for one in ends if one.acknowledge is not None]
+    if told:
+        await connection.execute(
+            _ACKNOWLEDGE, *(list(column) for column in zip(*told, strict=True))
+        )
+    if not ends:
+        return []
+    topics, keys = [one.claim.topic for one in ends], [one.claim.key for one in ends]
+    rows: list[Record] = await connection.fetch(
+        _FINISH,
+        topics,
+        keys,
+        [one.claim.seq for one in ends],
+        [one.verdict for one in ends],
+        [one.error for one in ends],
+        [one.delay_s for one in ends],
+        [one.claim.claimed_at for one in ends],
+    )
+    if len(rows) == len(ends):
+        return []
+    done = {(row["topic"], row["key"]) for row in rows}
+    left = [one for one in ends if (one.claim.topic, one.claim.key) not in done]
+    rows = await connection.fetch(
+        _PRESENT, [one.claim.topic for one in left], [one.claim.key for one in left]
+    )
+    there = {(row["topic"], row["key"]) for row in rows}
+    return [one for one in left if (one.claim.topic, one.claim.key) in there]
+
+
+# Lags are drawn evenly from the sorted ones: few numbers, the same distribution.
+_RECORD_CALL: Final = f"""
+with {_UNFLUSHED}, lags as (
+  select greatest(0, extract(epoch from clock_timestamp() - s) * 1000)::int as ms
+    from unnest($1::timestamptz[]) s
+), drawn as (
+  select case when count(*) <= 64 then array_agg(ms order by ms)
+              else percentile_disc(array(select q / 63.0 from generate_series(0, 63) q))
+                     within group (order by ms) end as ms
+    from lags
+)
+insert into sync.calls as c (slot, keys, transactions, took_ms, lags_ms)
+select (nextval('sync.calls_seq') % 1000)::int, cardinality($1::timestamptz[]), $2, $3, ms
+  from drawn, unflushed
+on conflict (slot) do update
+  set at = excluded.at, keys = excluded.keys, transactions = excluded.transactions,
+      took_ms = excluded.took_ms, lags_ms = excluded.lags_ms
+returning lags_ms
+"""
+
+
+async def record_call(
+    connection: Connection, claims: Sequence[Claim], transactions: int, took_ms: int
+) -> list[int]:
+    """Remember a call that reached Supabase; answers up to 64 of its lags in milliseconds."""
+    lags: list[int] = await connection.fetchval(
+        _RECORD_CALL, [one.since for one in claims], transactions, took_ms
+    )
+    return lags
+
+
+async def set_target(connection: Connection, state: str, error: str | None) -> None:
+    """Tell other processes what the relay thinks of Supabase."""
+    await connection.execute(
+        "insert into sync.targets as t (name, state, error) values ('supabase', $1, $2)"
+        " on conflict (name) do update set state = excluded.state, error = excluded.error,"
+        " since = case when t.state = excluded.state then t.since else now() end",
+        state,
+        error,
+    )
+
+
+async def release_waiting(connection: Connection) -> None:
+    """After an outage: what was put off because of Supabase, not because of itself, is due now."""
+    await connection.execute(
+        "update sync.pending p set next_at = now() from ("
+        " select topic, key from sync.pending where parked_at is null and next_at > now()"
+        " order by topic, key for update skip locked) due"
+        " where p.topic = due.topic and p.key = due.key"
+    )
+
+
+async def mark(
+    connection: Connection, topic: Topic, keys: Sequence[UUID], *, force: bool = False
+) -> None:
+    """Mark keys pending, due now and unparked; `force` makes Supabase take them whatever it has."""
+    if topic == "client" and force:
+        await connection.execute(
+            "insert into sync.acknowledged (client_id, version)"
+            " select k, 0 from unnest($1::uuid[]) k order by k"
+            " on conflict (client_id) do update set version = 0, at = now()",
+            keys,
+        )
+    await connection.execute(
+        "insert into sync.pending as p (topic, key, force)"
+        " select $1, k, $3 from unnest($2::uuid[]) k order by k"
+        " on conflict (topic, key) do update"
+        " set seq = excluded.seq, next_at = now(), parked_at = null,"
+        " attempts = 0, force = p.force or excluded.force",
+        topic,
+        keys,
+        force,
+    )

@@ -1,0 +1,131 @@
+"""A thin client of Supabase's RPC: bytes out, bytes in, every failure sorted."""
+
+import json
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final, Protocol, cast
+
+import httpx
+
+from evpower.sync import metrics
+from evpower.sync.errors import TargetRefuses, TargetUnavailable, TooLarge
+
+_TRANSIENT_STATUS: Final = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
+# SQLSTATE classes that pass by themselves, and PostgREST's "no connection" and "pool is busy".
+_TRANSIENT_CODES: Final = (
+    "08",
+    "40",
+    "53",
+    "55",
+    "57",
+    "58",
+    "XX",
+    "PGRST000",
+    "PGRST001",
+    "PGRST003",
+)
+
+
+class Rpc(Protocol):
+    """Calls one function of the Supabase project."""
+
+    async def call(self, function: str, body: bytes) -> object:
+        """Answer the parsed JSON. Raises TargetUnavailable, TargetRefuses, TooLarge."""
+        ...
+
+
+class SupabaseRpc:
+    """`POST {url}/rest/v1/rpc/{function}` with the project's secret key."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, url: str, secret_key: str, *, timeout_s: float = 8.0
+    ) -> None:
+        self._http = http
+        self._base = f"{url.rstrip('/')}/rest/v1/rpc/"
+        self._timeout = httpx.Timeout(timeout_s, connect=min(2.0, timeout_s))
+        self._headers = {
+            "apikey": secret_key,
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
+        if _is_jwt(secret_key):  # the legacy service_role key; an sb_secret_ key is no bearer token
+            self._headers["Authorization"] = f"Bearer {secret_key}"
+
+    async def call(self, function: str, body: bytes) -> object:
+        """One request, no retry: whoever asks knows what may be sent twice."""
+        started = time.perf_counter()
+        outcome = "unavailable"
+        try:
+            response = await self._http.post(
+                self._base + function, content=body, headers=self._headers, timeout=self._timeout
+            )
+            answer = _read(function, response)
+            outcome = "ok"
+        except (httpx.TimeoutException, httpx.TransportError) as error:
+            raise TargetUnavailable(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+        except TargetRefuses:
+            outcome = "refused"
+            raise
+        else:
+            return answer
+        finally:
+            metrics.RPC_SECONDS.labels(function, outcome).observe(time.perf_counter() - started)
+
+
+def _read(function: str, response: httpx.Response) -> object:
+    status = response.status_code
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        raise TooLarge(f"{function}: 413")
+    if status < HTTPStatus.OK or status >= HTTPStatus.MULTIPLE_CHOICES:
+        code, message = _problem(response)
+        said = f"{function}: HTTP {status} {code} {message}".rstrip()
+        if (
+            status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            or status in _TRANSIENT_STATUS
+            or code.startswith(_TRANSIENT_CODES)
+        ):
+            raise TargetUnavailable(said)
+        raise TargetRefuses(said)
+    try:
+        answer = cast("object", json.loads(response.content))
+        # Some gateways hand jsonb over as text, some wrap the one row in a list.
+        while isinstance(answer, str):
+            answer = cast("object", json.loads(answer))
+    except ValueError as error:
+        raise TargetUnavailable(f"{function}: the answer is not JSON") from error
+    return _unwrap(function, answer)
+
+
+def _unwrap(function: str, answer: object) -> object:
+    """A one-row list, or a row with the function's name as its column, is the answer inside."""
+    if isinstance(answer, list):
+        rows = cast("list[object]", answer)
+        return _unwrap(function, rows[0]) if len(rows) == 1 else rows
+    if isinstance(answer, Mapping):
+        row = cast("Mapping[str, object]", answer)
+        return row[function] if set(row) == {function} else row
+    return answer
+
+
+def _problem(response: httpx.Response) -> tuple[str, str]:
+    """PostgREST's code and message, cut; a gateway's page is not worth quoting."""
+    try:
+        body = cast("object", json.loads(response.content))
+    except ValueError:
+        return "", ""
+    if not isinstance(body, Mapping):
+        return "", ""
+    fields = cast("Mapping[str, object]", body)
+    return str(fields.get("code") or "")[:20], str(fields.get("message") or "")[:200]
+
+
+def _is_jwt(key: str) -> bool:
+    return key.startswith("eyJ") and key.count(".") == 2  # noqa: PLR2004 - header.claims.signature

@@ -1,0 +1,121 @@
+"""A real local Supabase in both shapes, one server a worker; rows are told apart by their ids."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from evpower.config import Settings
+from evpower.devstack.stack import supabase_migrations
+from evpower.devstack.supabase import LocalSupabase
+from evpower.foundation.clock import utc_now
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.http import new_http_client
+from evpower.sync import Relay, SupabaseRpc
+from tests.conftest import Server
+from tests.sync.world import Target, World
+
+OLDER = Path(__file__).parent / "older_project.sql"
+
+
+async def _start(server: Server, name: str, *, older: bool) -> tuple[LocalSupabase, Path]:
+    folder = Path(tempfile.mkdtemp(prefix=f"evpower-{name}-", dir="/var/tmp"))
+    migrations = folder / "migrations"
+    shutil.copytree(supabase_migrations(), migrations)
+    if older:
+        shutil.copy(OLDER, migrations / "20250101000000_older_project.sql")
+    await server.postgres.create_database(name)
+    local = LocalSupabase(
+        server.dsn(name), port=None, state_dir=folder / "state", migrations_dir=migrations
+    )
+    await local.start()
+    return local, folder
+
+
+@pytest.fixture(scope="session")
+async def fresh_project(server: Server) -> AsyncGenerator[Target]:
+    """A Supabase project that began with EvPower."""
+    local, folder = await _start(server, "supabase_fresh", older=False)
+    yield Target(local, server.dsn("supabase_fresh"), older=False)
+    await local.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+async def older_project(server: Server) -> AsyncGenerator[Target]:
+    """A Supabase project that lived before EvPower."""
+    local, folder = await _start(server, "supabase_older", older=True)
+    yield Target(local, server.dsn("supabase_older"), older=True)
+    await local.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["fresh_project", "older_project"])
+def target(request: pytest.FixtureRequest, fresh_project: Target, older_project: Target) -> Target:
+    """Run the test against both shapes."""
+    return {"fresh_project": fresh_project, "older_project": older_project}[request.param]
+
+
+@pytest.fixture
+async def http() -> AsyncGenerator[httpx.AsyncClient]:
+    async with new_http_client() as client:
+        yield client
+
+
+@pytest.fixture
+async def there(target: Target) -> AsyncGenerator[Connection]:
+    """A psql of the owner of the Supabase project, both shapes in turn; empty at the start."""
+    async with target.psql() as connection:
+        await target.empty(connection)
+        yield connection
+
+
+@pytest.fixture
+async def there_fresh(fresh_project: Target) -> AsyncGenerator[Connection]:
+    """A psql of the owner of the fresh project; empty at the start."""
+    async with fresh_project.psql() as connection:
+        await fresh_project.empty(connection)
+        yield connection
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(_env_file=None, relay_poll_s=0.1)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.fixture
+def relay(
+    db: Database,
+    http: httpx.AsyncClient,
+    target: Target,
+    settings: Settings,
+    there: Connection,  # noqa: ARG001 - empties the project first
+) -> Relay:
+    """A relay to the project of this test."""
+    return Relay(db, rpc_to(http, target), settings, utc_now)
+
+
+@pytest.fixture
+def relay_fresh(
+    db: Database,
+    http: httpx.AsyncClient,
+    fresh_project: Target,
+    settings: Settings,
+    there_fresh: Connection,  # noqa: ARG001 - empties the project first
+) -> Relay:
+    """A relay to the fresh project."""
+    return Relay(db, rpc_to(http, fresh_project), settings, utc_now)
+
+
+@pytest.fixture
+def world(owner: Connection) -> World:
+    return World(owner)
+
+
+def rpc_to(
+    http: httpx.AsyncClient, target: Target, url: str | None = None, timeout_s: float = 8.0
+) -> SupabaseRpc:
+    return SupabaseRpc(http, url or target.local.url, target.local.secret_key, timeout_s=timeout_s)

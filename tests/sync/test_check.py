@@ -1,0 +1,196 @@
+"""`sync check` finds every kind of difference, and `--repair` heals what EvPower is right about."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from evpower.charging.model import STATUS_OF
+from evpower.foundation.db import Connection, Database
+from evpower.sync import SESSION_STATUS, Checked, Relay, SupabaseRpc, backfill, check, status
+from evpower.sync.backfill import Progress
+from evpower.sync.check import Progress as Compared
+from tests.sync.conftest import rpc_to
+from tests.sync.world import Target, World, balance, by_hand, versions
+
+
+@pytest.fixture
+def rpc(http: httpx.AsyncClient, target: Target) -> SupabaseRpc:
+    return rpc_to(http, target)
+
+
+@pytest.fixture
+async def client(world: World, relay: Relay) -> UUID:
+    """A client with three transactions and a session, equal on both sides."""
+    client = await world.client()
+    await world.top_up(client, 50_000, 20_000)
+    await world.session(client)
+    await relay.drain()
+    return client
+
+
+async def compare(db: Database, rpc: SupabaseRpc, **more: Any) -> Checked:
+    async def at_once(_: float) -> None: ...
+
+    return await check(db, rpc, pause=at_once, **more)
+
+
+async def test_equal_sides_have_no_drift(
+    db: Database, rpc: SupabaseRpc, world: World, relay: Relay, client: UUID
+) -> None:
+    await world.clients(25)
+    await relay.drain()
+    seen: list[Compared] = []
+    done = await compare(db, rpc, batch=10, on_progress=seen.append)
+    assert (done.clients, done.sessions, done.transactions) == (26, 1, 3)
+    assert (done.drift, done.in_flight, done.equal) == ((), 0, True)
+    assert Compared("client", "evpower", 26, 26) in seen
+    assert Compared("client", "supabase", 26, 26) in seen
+    assert client
+
+
+BY_HAND = {
+    "balance": "update public.clients set balance = balance + 1",
+    "balance with fractions": "update public.clients set balance = balance + 0.01",
+    "held": "update public.clients set held = 5",
+    "version": "update public.clients set balance_version = 99, balance = 0",
+    "transaction amount": "update public.transactions set amount = amount + 1 where version = 1",
+    "swapped amounts": "update public.transactions"
+    " set amount = case version when 1 then 200.00 else 500.00 end,"
+    " balance_after = balance_after where version < 3",
+    "transaction type": "update public.transactions set type = 'refund' where version = 1",
+    "transaction gone": "delete from public.transactions where version = 2",
+    "last transaction gone": "delete from public.transactions where version = 3",
+    "all transactions gone": "delete from public.transactions",
+    "status": "update public.clients set status = 'blocked'",
+    "session cost": "update public.charging_sessions set amount = 1, total_cost = 1",
+    "older columns apart": "update public.charging_sessions set energy = 3",
+    "session status": "update public.charging_sessions set status = 'started'",
+    "session gone": "delete from public.charging_sessions",
+    "everything gone": "delete from public.transactions; delete from public.charging_sessions;"
+    " delete from public.clients",
+}
+
+
+@pytest.mark.parametrize("change", BY_HAND)
+async def test_drift_made_by_hand_is_found_and_healed(
+    change: str, db: Database, rpc: SupabaseRpc, relay: Relay, there: Connection, client: UUID
+) -> None:
+    async with by_hand(there):
+        await there.execute(BY_HAND[change])
+    found = await compare(db, rpc)
+    assert found.drift
+    assert not found.equal
+    assert {one.right_side for one in found.drift} == {"evpower"}
+    async with db.connection() as connection:
+        assert (await status(connection)).drift == len(found.drift)
+    healed = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert healed.equal, healed.drift
+    assert healed.healed == len(found.drift)
+    assert (await compare(db, rpc)).drift == ()
+    assert await balance(there, client) == "576.55"
+    assert await versions(there, client) == [1, 2, 3]
+    async with db.connection() as connection:
+        assert (await status(connection)).drift == 0
+        rows = await connection.fetch("select action, healed_at from sync.drift")
+    assert all(row["healed_at"] for row in rows)
+
+
+async def test_rows_only_supabase_has_are_reported_and_kept(
+    db: Database, rpc: SupabaseRpc, relay: Relay, there: Connection, client: UUID
+) -> None:
+    stranger = uuid4()
+    async with by_hand(there):
+        await there.execute(f"insert into public.clients (id, balance) values ('{stranger}', 777)")
+        await there.execute(
+            f"insert into public.clients (id) values ('{uuid4()}')"
+        )  # no money: no drift
+        await there.execute(
+            "insert into public.transactions"
+            " (client_id, type, amount, balance_before, balance_after)"
+            f" values ('{client}', 'topup', 5, 0, 5)"
+        )
+        await there.execute(
+            "insert into public.charging_sessions (id, user_id, status)"
+            f" values ('{uuid4()}', '{client}', 'stopped')"
+        )
+    done = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert {one.key for one in done.drift} == {str(stranger), str(client)}
+    assert done.healed == 0
+    assert done.foreign_sessions == 1
+    assert await there.fetchval("select count(*) from public.transactions") == 4
+    assert await balance(there, stranger) == "777.00"
+    await there.execute("delete from public.transactions where version is null")
+    await there.execute(f"delete from public.clients where id::text = '{stranger}'")
+    assert (await compare(db, rpc)).drift == ()
+    async with db.connection() as connection:
+        assert (await status(connection)).drift == 0
+
+
+async def test_what_is_on_its_way_is_not_drift(
+    db: Database, rpc: SupabaseRpc, world: World, relay: Relay, client: UUID
+) -> None:
+    await world.top_up(client, 100)
+    done = await compare(db, rpc)
+    assert (done.drift, done.in_flight) == ((), 1)
+    await relay.drain()
+    done = await compare(db, rpc)
+    assert (done.drift, done.in_flight) == ((), 0)
+
+
+async def test_parked_key_is_drift(
+    db: Database, rpc: SupabaseRpc, world: World, client: UUID
+) -> None:
+    await world.top_up(client, 100)
+    await world.db.execute("update sync.pending set parked_at = now()")
+    assert [one.key for one in (await compare(db, rpc)).drift] == [str(client)]
+
+
+async def test_client_leaving_through_supabase_is_not_drift(
+    db: Database, rpc: SupabaseRpc, there: Connection, client: UUID
+) -> None:
+    await there.execute("update public.clients set status = 'inactive', name = 'Someone else'")
+    assert (await compare(db, rpc)).drift == ()
+    assert client
+
+
+async def test_empty_supabase_is_filled_by_backfill(
+    db: Database, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection, target: Target
+) -> None:
+    clients = await world.clients(120)
+    await world.top_up_everyone(clients, 3)
+    for one in clients[:5]:
+        await world.session(one, cost_minor=100)
+    await relay.drain()
+    await target.empty(there)
+    seen: list[Progress] = []
+    marked = await backfill(db, on_progress=seen.append)
+    assert (marked.clients, marked.sessions) == (120, 5)
+    assert seen[0] == Progress("client", 120, 120)
+    await relay.drain()
+    assert (await compare(db, rpc)).drift == ()
+    assert await there.fetchval("select count(*) from public.transactions") == 365
+
+
+async def test_stopped_backfill_carries_on(db: Database, world: World) -> None:
+    clients = sorted(await world.clients(25))
+    await world.db.execute("delete from sync.pending")
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await backfill(db, page=10, on_progress=stop)
+    assert await world.pending() == 20
+    await world.db.execute("delete from sync.pending")
+    assert (await backfill(db)).clients == 25
+    rows = await world.db.fetch("select key from sync.pending order by key")
+    assert [row["key"] for row in rows] == clients[20:]
+    assert (await backfill(db)).clients == 25  # a finished one begins anew
+    assert await world.pending() == 25
+
+
+def test_session_words_are_those_of_the_history() -> None:
+    assert dict(SESSION_STATUS) == STATUS_OF

@@ -1,0 +1,563 @@
+"""The relay brings every change to Supabase once, whatever fails on the way."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from evpower.config import Settings
+from evpower.foundation.bus import LocalBus
+from evpower.foundation.clock import utc_now
+from evpower.foundation.db import Connection, Database
+from evpower.sync import (
+    Relay,
+    SupabaseRpc,
+    TargetRefuses,
+    TargetUnavailable,
+    replay,
+    replay_parked,
+    status,
+    store,
+)
+from tests.faults.proxy import Fault, FaultProxy
+from tests.sync.conftest import rpc_to
+from tests.sync.world import Target, World, balance, versions
+
+
+class HandClock:
+    """Time that moves when told."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 22, 10, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not await holds():  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def proxy(fresh_project: Target) -> AsyncGenerator[FaultProxy]:
+    async with FaultProxy(fresh_project.local.url) as running:
+        yield running
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def through_proxy(
+    db: Database, http: httpx.AsyncClient, fresh_project: Target, proxy: FaultProxy,
+    settings: Settings, clock: HandClock,
+    there_fresh: Connection,  # noqa: ARG001 - empties the project first
+) -> Relay:  # fmt: skip
+    """A relay whose calls pass the proxy and give up after a second."""
+    rpc = rpc_to(http, fresh_project, proxy.url, timeout_s=1.0)
+    return Relay(db, rpc, settings, clock, jitter=lambda: 0.0)
+
+
+async def due_now(world: World) -> None:
+    await world.db.execute("update sync.pending set next_at = now(), leased_until = null")
+
+
+async def test_top_up_and_charge_reach_supabase(
+    relay: Relay, world: World, there: Connection
+) -> None:
+    client = await world.client(name="Айгүл")
+    (invoice,) = await world.top_up(client, 50_000)
+    session = await world.session(client, cost_minor=12_345, energy_wh=10_001)
+    done = await relay.drain()
+    assert (done.keys, done.transactions, done.refused) == (2, 2, 0)
+    assert await world.pending() == 0
+    row = await there.fetchrow("select * from public.clients")
+    assert row is not None
+    assert (float(row["balance"]), float(row["held"]), row["currency"]) == (376.55, 0.0, "KGS")
+    assert (row["name"], str(row["status"]), row["balance_version"]) == ("Айгүл", "active", 2)
+    rows = await there.fetch("select * from public.transactions order by version")
+    assert [
+        (r["type"], float(r["amount"]), float(r["balance_before"]), float(r["balance_after"]))
+        for r in rows
+    ] == [
+        ("topup", 500.0, 0.0, 500.0),
+        ("charge", -123.45, 500.0, 376.55),
+    ]
+    assert (rows[0]["invoice_id"], rows[1]["session_id"]) == (invoice, session)
+    one = await there.fetchrow("select * from public.charging_sessions")
+    assert one is not None
+    assert (str(one["id"]), str(one["user_id"]), str(one["status"])) == (
+        str(session),
+        str(client),
+        "stopped",
+    )
+    assert (float(one["energy"]), float(one["amount"]), one["connector_id"]) == (10.001, 123.45, 1)
+    assert one["stop_time"] == one["end_time"]
+
+
+async def test_ids_and_times_are_the_same_on_both_sides(
+    relay: Relay, world: World, there: Connection
+) -> None:
+    client = await world.client()
+    await world.top_up(client, 1, 2, 3)
+    await relay.drain()
+    ours = await world.db.fetch(
+        "select id::text, version, created_at, event_at from wallet.transactions order by version"
+    )
+    theirs = await there.fetch(
+        "select id::text, version, created_at, event_at from public.transactions order by version"
+    )
+    assert [tuple(row) for row in ours] == [tuple(row) for row in theirs]
+
+
+async def test_new_client_is_there_before_any_money(
+    relay: Relay, world: World, there: Connection
+) -> None:
+    client = await world.client()
+    await relay.drain()
+    assert await balance(there, client) == "0.00"
+
+
+async def test_hold_is_seen_as_held(relay: Relay, world: World, there: Connection) -> None:
+    client = await world.client()
+    await world.top_up(client, 50_000)
+    session = uuid4()
+    await world.db.execute(
+        "insert into charging.sessions (id, client_id, station_id, connector_id, state, source)"
+        " values ($1, $2, 'CHR-BGK-001', 2, 'requested', 'evpower')",
+        session,
+        client,
+    )
+    await world.db.fetchrow("select wallet.hold($1, 20000)", session)
+    await relay.drain()
+    row = await there.fetchrow("select balance, held from public.clients")
+    assert row is not None
+    assert (float(row["balance"]), float(row["held"])) == (500, 200)
+    await world.db.fetchrow("select wallet.release_hold($1)", session)
+    await relay.drain()
+    assert float(await there.fetchval("select held from public.clients")) == 0
+
+
+async def test_session_brings_the_client_supabase_lacks(
+    relay: Relay, world: World, there: Connection
+) -> None:
+    client = await world.client()
+    session = await world.session(client, charge=False)
+    await world.db.execute("delete from sync.pending where topic = 'client'")
+    assert (await relay.drain()).refused == 0
+    assert await there.fetchval("select id::text from public.charging_sessions") == str(session)
+    assert await balance(there, client) == "0.00"
+
+
+async def test_blocked_and_closed_clients_are_told(
+    relay: Relay, world: World, there: Connection
+) -> None:
+    client = await world.client()
+    for ours, theirs in (
+        ("active", "active"),
+        ("blocked", "blocked"),
+        ("active", "active"),
+        ("closed", "inactive"),
+    ):
+        await world.db.execute("update identity.clients set status = $1", ours)
+        await relay.drain()
+        assert await there.fetchval("select status::text from public.clients") == theirs
+    assert await world.pending() == 0
+    assert client
+
+
+async def test_backlog_of_one_client_goes_in_chunks(
+    db: Database, http: httpx.AsyncClient, target: Target, world: World, there: Connection
+) -> None:
+    client = await world.client()
+    await world.top_up_everyone([client], 5000, 100)
+    settings = Settings(_env_file=None, relay_transactions=700)  # pyright: ignore[reportCallIssue]
+    relay = Relay(db, rpc_to(http, target), settings, utc_now)
+    first = await relay.run_once()
+    assert first.transactions == 700
+    assert await balance(there, client) == "700.00"
+    assert await world.pending() == 1
+    done = await relay.drain()
+    assert done.transactions == 4300
+    assert done.calls == 7
+    assert await balance(there, client) == "5000.00"
+    assert await versions(there, client) == list(range(1, 5001))
+    assert await world.pending() == 0
+
+
+async def test_two_relays_share_the_work(
+    db: Database,
+    http: httpx.AsyncClient,
+    target: Target,
+    world: World,
+    there: Connection,
+    settings: Settings,
+) -> None:
+    clients = await world.clients(200)
+    await world.top_up_everyone(clients, 5)
+    small = settings.model_copy(update={"relay_batch": 20})
+    relays = [Relay(db, rpc_to(http, target), small, utc_now) for _ in range(2)]
+    done = await asyncio.gather(*(relay.drain() for relay in relays))
+    assert all(one.keys for one in done)
+    assert sum(one.keys for one in done) == 200
+    assert sum(one.transactions for one in done) == 1000
+    assert await there.fetchval("select count(*) from public.transactions") == 1000
+    assert (
+        await there.fetchval("select sum(balance)::numeric from public.clients")
+        == 200 * 5 * 1050 // 100
+    )
+    assert await world.pending() == 0
+
+
+async def test_change_during_a_call_is_not_lost(
+    through_proxy: Relay, proxy: FaultProxy, world: World, there_fresh: Connection
+) -> None:
+    client = await world.client()
+    await world.top_up(client, 1000)
+    proxy.delay_s = 0.4
+    call = asyncio.create_task(through_proxy.run_once())
+    await eventually(lambda: _is(proxy.requests == 1))
+    await world.top_up(client, 500)
+    await call
+    assert await world.pending() == 1
+    await through_proxy.run_once()
+    assert await balance(there_fresh, client) == "15.00"
+    assert await versions(there_fresh, client) == [1, 2]
+    assert await world.pending() == 0
+
+
+async def _is(fact: object) -> bool:
+    return bool(fact)
+
+
+async def test_key_that_a_request_is_changing_is_finished_later(
+    through_proxy: Relay, proxy: FaultProxy, world: World, there_fresh: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    client = await world.client()
+    await world.top_up(client, 1000)
+    finished = count_calls(monkeypatch, "finish")
+    proxy.delay_s = 0.3
+    call = asyncio.create_task(through_proxy.run_once())
+    await eventually(lambda: _is(proxy.requests == 1))
+    async with world.db.transaction():
+        await world.db.execute("update sync.pending set seq = nextval('sync.pending_seq')")
+        await eventually(lambda: _is(proxy.passed == 1))
+        await eventually(lambda: _is(len(finished) > 1))
+    await call
+    row = await world.db.fetchrow("select leased_until, parked_at from sync.pending")
+    assert row is not None
+    assert row["leased_until"] is None
+    assert await balance(there_fresh, client) == "10.00"
+
+
+class TestFaults:
+    """Supabase fails; no change is lost and none happens twice."""
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            Fault.REFUSE,
+            Fault.ERROR_500,
+            Fault.ERROR_503,
+            Fault.HANG,
+            Fault.DROP_BEFORE,
+            Fault.DROP_AFTER,
+            Fault.GARBAGE,
+        ],
+    )
+    async def test_recovers_and_is_equal(
+        self, fault: Fault, through_proxy: Relay, proxy: FaultProxy, clock: HandClock, world: World,
+        there_fresh: Connection, db: Database,
+    ) -> None:  # fmt: skip
+        client = await world.client()
+        await world.top_up(client, 1000, 2000)
+        session = await world.session(client, cost_minor=500)
+        proxy.plan = [fault]
+        failed = await through_proxy.run_once()
+        assert (failed.keys, failed.retried) == (0, 2)
+        async with db.connection() as connection:
+            seen = await status(connection)
+        assert (seen.pending, seen.parked, seen.target) == (2, 0, "down")
+        assert seen.last_error
+        await due_now(world)
+        clock.move(60)
+        await through_proxy.drain()
+        assert await world.pending() == 0
+        assert await balance(there_fresh, client) == "25.00"
+        assert await versions(there_fresh, client) == [1, 2, 3]
+        assert await there_fresh.fetchval("select id from public.charging_sessions") == session
+        async with db.connection() as connection:
+            assert (await status(connection)).target == "up"
+
+    async def test_dead_target_costs_one_probe_at_a_time(
+        self, through_proxy: Relay, proxy: FaultProxy, clock: HandClock, world: World
+    ) -> None:
+        await world.clients(300)
+        proxy.fault = Fault.ERROR_503
+        await through_proxy.drain()
+        first = proxy.requests
+        assert first <= 3  # those under way together
+        for _ in range(20):
+            await due_now(world)
+            await through_proxy.drain()
+        assert proxy.requests == first
+        for probes in range(1, 4):
+            clock.move(60)
+            await due_now(world)
+            await through_proxy.drain()
+            assert proxy.requests == first + probes
+
+    async def test_slow_supabase_gets_everything(
+        self, through_proxy: Relay, proxy: FaultProxy, world: World, there_fresh: Connection
+    ) -> None:
+        proxy.delay_s = 0.3
+        clients = await world.clients(50)
+        await world.top_up_everyone(clients, 2)
+        await through_proxy.drain()
+        assert await there_fresh.fetchval("select count(*) from public.transactions") == 100
+        assert await world.pending() == 0
+
+    async def test_wrong_key_is_told_loudly_and_nothing_is_parked(
+        self,
+        db: Database,
+        http: httpx.AsyncClient,
+        fresh_project: Target,
+        settings: Settings,
+        world: World,
+    ) -> None:
+        await world.client()
+        rpc = SupabaseRpc(http, fresh_project.local.url, "sb_secret_of_another_project_00000000")
+        relay = Relay(db, rpc, settings, utc_now)
+        await relay.run_once()
+        async with db.connection() as connection:
+            seen = await status(connection)
+        assert (seen.target, seen.pending, seen.parked) == ("misconfigured", 1, 0)
+        assert seen.target_error is not None
+        assert "401" in seen.target_error
+        with pytest.raises(TargetRefuses):
+            await rpc.call("evpower_digest", b'{"payload": {}}')
+
+    async def test_missing_function_is_a_configuration_error(
+        self, http: httpx.AsyncClient, fresh_project: Target
+    ) -> None:
+        with pytest.raises(TargetRefuses):
+            await rpc_to(http, fresh_project).call("evpower_nothing", b"{}")
+
+    async def test_nobody_there_is_unavailable(self, http: httpx.AsyncClient) -> None:
+        with pytest.raises(TargetUnavailable):
+            await SupabaseRpc(http, "http://127.0.0.1:9", "sb_secret_x").call(
+                "evpower_apply", b"{}"
+            )
+
+    async def test_running_relay_survives_an_outage(
+        self, db: Database, http: httpx.AsyncClient, fresh_project: Target, proxy: FaultProxy,
+        settings: Settings, world: World, there_fresh: Connection,
+    ) -> None:  # fmt: skip
+        relay = Relay(db, rpc_to(http, fresh_project, proxy.url, timeout_s=1), settings, utc_now)
+        stop = asyncio.Event()
+        running = asyncio.create_task(relay.run(stop))
+        client = await world.client()
+        await world.top_up(client, 1000)
+        await eventually(lambda: _has(there_fresh, client, "10.00"))
+        await proxy.stop()
+        await world.top_up(client, 500)
+        others = await world.clients(100)
+        await eventually(lambda: _target_is(db, "down"))
+        assert await world.pending() == 101
+        await proxy.start()
+        await eventually(lambda: _has(there_fresh, client, "15.00"))
+        await eventually(lambda: _empty(world))
+        stop.set()
+        await running
+        assert await there_fresh.fetchval("select count(*) from public.clients") == 1 + len(others)
+
+
+async def _target_is(db: Database, state: str) -> bool:
+    async with db.connection() as connection:
+        return (await status(connection)).target == state
+
+
+async def _has(there: Connection, client: UUID, som: str) -> bool:
+    return await balance(there, client) == som
+
+
+async def _empty(world: World) -> bool:
+    return await world.pending() == 0
+
+
+async def test_poisoned_key_parks_and_the_others_flow(
+    relay: Relay, world: World, there: Connection, db: Database, target: Target
+) -> None:
+    if target.older:
+        await there.execute(
+            "insert into public.clients (id, email) values ('someone', 'taken@example.kg')"
+        )
+    else:
+        await there.execute(
+            "alter table public.clients"
+            " add constraint no_poison check (email <> 'taken@example.kg')"
+        )
+    try:
+        good, bad = await world.clients(20), await world.client(email="taken@example.kg")
+        await world.top_up_everyone([*good, bad], 2)
+        done = await relay.drain()
+        assert (done.keys, done.refused) == (20, 1)
+        assert await versions(there, bad) == []
+        async with db.connection() as connection:
+            seen = await status(connection)
+            assert (seen.pending, seen.parked) == (0, 1)
+            assert seen.parked_keys[0].key == str(bad)
+            assert seen.parked_keys[0].why.startswith("23")
+            assert "example.kg" not in seen.parked_keys[0].why
+        assert (await relay.drain()).calls == 0
+    finally:
+        await there.execute("alter table public.clients drop constraint if exists no_poison")
+        await there.execute("delete from public.clients where id::text = 'someone'")
+    async with db.transaction() as connection:
+        assert await replay_parked(connection) == 1
+    await relay.drain()
+    assert await balance(there, bad) == "21.00"
+    assert await world.pending() == 0
+
+
+async def test_new_change_unparks_its_key(relay: Relay, world: World, there: Connection) -> None:
+    client = await world.client()
+    await world.db.execute("update sync.pending set parked_at = now()")
+    assert (await relay.drain()).calls == 0
+    await world.top_up(client, 700)
+    await relay.drain()
+    assert await balance(there, client) == "7.00"
+
+
+async def test_supabase_restored_from_a_backup_is_filled_again(
+    relay: Relay, world: World, there: Connection, target: Target
+) -> None:
+    client = await world.client()
+    await world.top_up(client, 100, 200, 300)
+    await relay.drain()
+    await target.empty(there)
+    await world.top_up(client, 400)
+    await relay.drain()
+    assert await versions(there, client) == [1, 2, 3, 4]
+    assert await balance(there, client) == "10.00"
+
+
+async def test_replay_sends_one_client_whole(
+    relay: Relay, world: World, there: Connection, db: Database
+) -> None:
+    client = await world.client()
+    await world.top_up(client, 100, 200)
+    await relay.drain()
+    await there.execute("update public.transactions set amount = 999 where version = 1")
+    async with db.transaction() as connection:
+        await replay(connection, "client", client)
+    assert (await relay.drain()).transactions == 2
+    assert float(await there.fetchval("select sum(amount) from public.transactions")) == 3
+
+
+async def test_lease_of_a_dead_relay_ends(
+    db: Database, http: httpx.AsyncClient, fresh_project: Target, settings: Settings, world: World,
+    there_fresh: Connection,
+) -> None:  # fmt: skip
+    client = await world.client()
+    relay = Relay(db, rpc_to(http, fresh_project), settings, utc_now)
+    await world.db.execute("update sync.pending set leased_until = now() + interval '1 hour'")
+    assert (await relay.drain()).calls == 0
+    await world.db.execute("update sync.pending set leased_until = now() - interval '1 second'")
+    await relay.drain()
+    assert await balance(there_fresh, client) == "0.00"
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
+    """Note every return of a statement of the store, by how many rows it gave."""
+    seen: list[int] = []
+    real = getattr(store, name)
+
+    async def counted(*args: Any, **kwargs: Any) -> Any:
+        rows = await real(*args, **kwargs)
+        seen.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(store, name, counted)
+    return seen
+
+
+async def test_bus_wakes_the_relay(
+    db: Database, http: httpx.AsyncClient, fresh_project: Target, settings: Settings, world: World,
+    there_fresh: Connection, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    claims = count_calls(monkeypatch, "claim")
+    monkeypatch.setattr("evpower.sync.relay._LINGER_S", 60.0)
+    bus = LocalBus()
+    relay = Relay(db, rpc_to(http, fresh_project), settings, utc_now, bus)
+    running = asyncio.create_task(relay.run(asyncio.Event()))
+    await eventually(lambda: _is(claims))  # nothing was there: it sleeps for a minute now
+    client = await world.client()
+    bus.publish("client", client)
+    await eventually(lambda: _has(there_fresh, client, "0.00"))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_lag_is_seen_from_another_process(
+    relay_fresh: Relay, world: World, db: Database
+) -> None:
+    clients = await world.clients(150)
+    await world.top_up_everyone(clients, 1)
+    await relay_fresh.drain()
+    async with db.connection() as connection:
+        seen = await status(connection)
+    assert (seen.lag.keys, seen.lag.transactions) == (150, 150)
+    assert seen.lag.p50_ms is not None
+    assert seen.lag.p99_ms is not None
+    assert 0 <= seen.lag.p50_ms <= seen.lag.p99_ms < 60_000
+    assert seen.oldest_s is None
+
+
+async def test_changes_and_relays_at_once_never_deadlock(
+    db: Database, http: httpx.AsyncClient, fresh_project: Target, settings: Settings, world: World,
+    there_fresh: Connection,
+) -> None:  # fmt: skip
+    clients = await world.clients(30)
+    stop = asyncio.Event()
+    small = settings.model_copy(update={"relay_batch": 10})
+    relays = [Relay(db, rpc_to(http, fresh_project), small, utc_now) for _ in range(2)]
+    running = [asyncio.create_task(relay.run(stop)) for relay in relays]
+    for turn in range(40):
+        await world.top_up_everyone(clients[turn % 7 :], 1, 100)
+    await eventually(lambda: _empty(world), 30)
+    stop.set()
+    await asyncio.gather(*running)
+    ours = await world.db.fetchval("select sum(balance_minor)::bigint from wallet.wallets")
+    theirs = await there_fresh.fetchval("select sum(balance * 100)::bigint from public.clients")
+    assert ours == theirs
+
+
+async def test_station_unknown_to_an_older_project_parks_its_session_alone(
+    db: Database, http: httpx.AsyncClient, older_project: Target, settings: Settings, world: World
+) -> None:
+    client = await world.client()
+    await world.top_up(client, 100_000)
+    await world.session(client)
+    bad = await world.session(client, station="CHR-UNKNOWN")
+    async with older_project.psql() as there:
+        await older_project.empty(there)
+        done = await Relay(db, rpc_to(http, older_project), settings, utc_now).drain()
+        assert done.refused == 1
+        assert await there.fetchval("select count(*) from public.charging_sessions") == 1
+    parked = await world.db.fetchrow("select * from sync.pending")
+    assert parked is not None
+    assert parked["key"] == bad
+    assert parked["last_error"].startswith("23503: ")
