@@ -1,14 +1,19 @@
 """Rows, bars, and taking turns: what every benchmark is made of."""
 
+import asyncio
 import json
 import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 Measure = Callable[[], Awaitable[float]]
+_QUIET = 0.15  # of all cores busy with other work: as little as that does not disturb
+_SAMPLE_S = 0.2
+_PATIENCE_S = 30.0  # waited for quiet in a whole run
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +89,14 @@ def table(rows: Sequence[Row]) -> str:
     body = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in body) for column in range(len(HEADINGS))]
     lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
         for line in body
     ]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+    return "\n".join(
+        [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+    )
 
 
 async def in_turn(*sides: Measure, rounds: int = 3) -> tuple[float, ...]:
@@ -95,10 +104,39 @@ async def in_turn(*sides: Measure, rounds: int = 3) -> tuple[float, ...]:
     seen: list[list[float]] = [[] for _ in sides]
     for _ in range(rounds):
         for got, side in zip(seen, sides, strict=True):
+            await quiet()
             got.append(await side())
     for got in seen:
         say("    " + "  ".join(_people(value) for value in got))
     return tuple(statistics.median(got) for got in seen)
+
+
+async def quiet() -> None:
+    """Wait a little for a moment when nobody else works; remember how busy it was in the end."""
+    while (share := await _busy_share()) > _QUIET and _waited_s[0] < _PATIENCE_S:
+        _waited_s[0] += _SAMPLE_S
+    disturbance.append(share)
+    if share > 2 * _QUIET:
+        say(f"    the machine is {share:.0%} busy with other work: figures will be off")
+
+
+disturbance: list[float] = []  # how busy the machine was before each measurement
+_waited_s = [0.0]
+
+
+async def _busy_share() -> float:
+    try:
+        idle, total = _jiffies()
+        await asyncio.sleep(_SAMPLE_S)
+        later_idle, later_total = _jiffies()
+    except (OSError, ValueError):  # no /proc: nothing is known
+        return 0.0
+    return 1 - (later_idle - idle) / max(1, later_total - total)
+
+
+def _jiffies() -> tuple[int, int]:
+    fields = [int(one) for one in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    return fields[3] + fields[4], sum(fields)
 
 
 def say(text: str) -> None:

@@ -1,8 +1,8 @@
-"""`python -m bench.loadgen PLAN.json`: sends ready-made requests from its own process, checks answers.
+"""`python -m bench.loadgen PLAN.json`: sends ready-made requests from a process of its own.
 
-A request is bytes with the status it must be answered with. Closed loop: every connection sends its
-next request when the answer came. Paced: one request each 1/rate seconds on an idle connection, late
-ones are not skipped.
+A request is bytes with the status it must be answered with. Closed loop: every connection sends
+its next request when the answer came. Paced: one request each 1/rate seconds on an idle connection;
+late ones are not skipped.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ import time
 from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final, cast
 
 import httptools
 import uvloop
@@ -24,6 +24,7 @@ import uvloop
 from bench.harness import say
 
 _HEAD = struct.Struct("!HI")
+_PATIENCE_S: Final = 20.0  # for answers still on their way at the end
 Request = tuple[int, bytes]
 
 
@@ -39,15 +40,15 @@ class Plan:
     limit: int | None = None
     cycle: bool = True
     rate: float | None = None
-    stamps: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came back. Latencies in milliseconds, of the requests after the warm-up."""
+    """What came back; all but `answered` is of the requests after the warm-up, in milliseconds."""
 
     rate: float
     requests: int
+    answered: int
     seconds: float
     wrong: int
     statuses: dict[str, int]
@@ -102,10 +103,10 @@ class _Run:
         self.plan = plan
         self.source: Iterator[Request] = self._take(requests)
         self.latencies = array("d")
-        self.stamps: list[tuple[int, float]] = []
         self.statuses: Counter[str] = Counter()
         self.wrong = 0
         self.sent = 0
+        self.answers = 0
         self.running = 0
         self.idle: deque[_Connection] = deque()
         self.finished = asyncio.Event()
@@ -135,6 +136,7 @@ class _Run:
     def answered(self, connection: "_Connection", status: int, body: bytes) -> None:
         """Count an answer and let its connection go on."""
         now = time.perf_counter()
+        self.answers += 1
         if status != connection.wanted:
             self.wrong += 1
             self.statuses[f"{status} for {connection.wanted}"] += 1
@@ -143,8 +145,6 @@ class _Run:
         if connection.sent_at >= self.measured_from:
             self.latencies.append((now - connection.sent_at) * 1000)
             self.last = now
-        if self.plan.stamps is not None:
-            self.stamps.append((connection.number, time.time()))
         if self.plan.rate is None:
             connection.send_next()
         else:
@@ -170,6 +170,7 @@ class _Run:
         return Report(
             rate=len(ordered) / elapsed,
             requests=len(ordered),
+            answered=self.answers,
             seconds=elapsed,
             wrong=self.wrong,
             statuses=dict(self.statuses),
@@ -190,12 +191,10 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._body = b""
         self.wanted = 0
-        self.number = 0
         self.sent_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP gives no other
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def send_next(self) -> None:
         """Send the next request, or hang up when there is none."""
@@ -211,7 +210,6 @@ class _Connection(asyncio.Protocol):
             self._run.failed("connection lost")
             return
         self.wanted, raw = request
-        self.number = self._run.sent - 1
         self.sent_at = time.perf_counter()
         self._transport.write(raw)
 
@@ -253,7 +251,11 @@ async def _closed_loop(run: _Run) -> None:
     run.running = len(connections)
     for connection in connections:
         connection.send_next()
-    await run.finished.wait()
+    try:
+        longest = 600.0 if run.plan.limit is not None else run.until - run.began + _PATIENCE_S
+        await asyncio.wait_for(run.finished.wait(), longest)
+    except TimeoutError:
+        run.failed("no answer")
 
 
 async def _paced(run: _Run, rate: float) -> None:
@@ -264,7 +266,7 @@ async def _paced(run: _Run, rate: float) -> None:
         wait = begin + run.sent / rate - time.perf_counter()
         if wait > 0:
             await asyncio.sleep(wait)
-        while not run.idle:  # every connection is busy: the server is slower than the pace
+        while not run.idle:  # noqa: ASYNC110 - the server is slower than the pace
             await asyncio.sleep(0.001)
         request = run.next()
         if request is None:
@@ -272,21 +274,28 @@ async def _paced(run: _Run, rate: float) -> None:
         run.running += 1
         run.finished.clear()
         run.idle.popleft().send(request)
-    with suppress(TimeoutError):
-        await asyncio.wait_for(run.finished.wait(), 10)
+    if run.running:
+        try:
+            await asyncio.wait_for(run.finished.wait(), _PATIENCE_S)
+        except TimeoutError:
+            run.failed("no answer")
 
 
-async def _main(path: Path) -> None:
-    plan = Plan(**json.loads(path.read_text()))
-    run = _Run(plan, read_requests(Path(plan.requests)))
+async def _send(plan: Plan, requests: list[Request]) -> Report:
+    run = _Run(plan, requests)
     if plan.rate is None:
         await _closed_loop(run)
     else:
         await _paced(run, plan.rate)
-    if plan.stamps is not None:
-        Path(plan.stamps).write_text(json.dumps(run.stamps))
-    print(json.dumps(asdict(run.report())))
+    return run.report()
+
+
+def main(path: Path) -> None:
+    """Run a plan and print its report."""
+    plan = Plan(**json.loads(path.read_text()))
+    report = uvloop.run(_send(plan, read_requests(Path(plan.requests))))
+    print(json.dumps(asdict(report)))
 
 
 if __name__ == "__main__":
-    uvloop.run(_main(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))

@@ -12,11 +12,18 @@ create table wallet.wallets (
   debt_minor bigint not null default 0 check (debt_minor >= 0),  -- sum of open debts
   version bigint not null default 0 check (version >= 0),        -- of the last transaction
   revision bigint not null default 0,                            -- of the row: holds raise it too
+  spent_minor bigint not null default 0 check (spent_minor >= 0), -- charges less what was given back of them
+  last_topup_at timestamptz,                                     -- when the newest credited payment was confirmed
   chain_version bigint generated always as (nullif(version, 0)) stored,
   updated_at timestamptz not null default now(),
   check (held_minor between 0 and balance_minor),
-  check (version > 0 or balance_minor = 0)
+  check (version > 0 or balance_minor = 0),
+  unique (client_id, currency)
 ) with (fillfactor = 70);
+
+-- A payment is in its wallet's currency: there is no exchange rate anywhere in here.
+alter table payments.payments add constraint payments_in_the_wallets_currency
+  foreign key (client_id, currency) references wallet.wallets (client_id, currency);
 
 create type wallet.transaction_kind as enum ('topup', 'charge', 'refund');
 
@@ -39,10 +46,15 @@ create table wallet.refunds (
   check (settlement_id is null or posted_minor = amount_minor),
   check (payment_id is null or posted_minor between -amount_minor and 0),
   unique (payment_id, provider_ref),
+  unique (settlement_id, provider_ref),
   unique (id, client_id, posted_minor)
 );
-create index refunds_by_settlement on wallet.refunds (settlement_id) where settlement_id is not null;
-grant select, insert on wallet.refunds to evpower_app;
+create index refunds_collecting on wallet.refunds (collects_debt_id) where collects_debt_id is not null;
+-- An order only: posting it, or settling as if charged, is for the functions below.
+grant insert (client_id, settlement_id, payment_id, amount_minor, actor, reason, provider_ref)
+  on wallet.refunds to evpower_app;
+revoke insert on charging.settlements from evpower_app;
+grant insert (session_id, revision, client_id, due_minor) on charging.settlements to evpower_app;
 
 -- One change of a wallet's balance, for ever. A row starts where the last one ended, and has one cause
 -- whose client and amount are its own.
@@ -113,6 +125,7 @@ create table wallet.debts (
 );
 create index debts_open on wallet.debts (client_id, id) where collected_minor < amount_minor;
 
+create index settlements_collecting on charging.settlements (collects_debt_id) where collects_debt_id is not null;
 alter table charging.settlements add constraint settlements_collect_debt
   foreign key (collects_debt_id) references wallet.debts;
 alter table wallet.refunds add constraint refunds_collect_debt
@@ -167,16 +180,20 @@ $$;
 create trigger wallets_move_forward before update on wallet.wallets for each row
   when (new.version < old.version or new.revision <= old.revision
         or (new.version = old.version) <> (new.balance_minor = old.balance_minor)
-        or new.client_id <> old.client_id or new.currency <> old.currency)
+        or new.client_id <> old.client_id or new.currency <> old.currency
+        or (new.version = old.version
+            and (new.spent_minor, new.last_topup_at) is distinct from (old.spent_minor, old.last_topup_at)))
   execute function wallet.refuse_step_back();
 
--- At commit: what is set aside is the sum of open holds, what is owed the sum of open debts.
+-- At commit: what is set aside is the sum of open holds, what is owed the sum of open debts, and nobody
+-- owes while money is free.
 create function wallet.check_reserved() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
   if exists (
       select from wallet.wallets w where w.client_id = new.client_id and (
-        w.held_minor <> (select coalesce(sum(h.amount_minor), 0) from wallet.holds h
+        w.debt_minor > 0 and w.balance_minor > w.held_minor
+        or w.held_minor <> (select coalesce(sum(h.amount_minor), 0) from wallet.holds h
                           where h.client_id = w.client_id and h.state = 'open')
         or w.debt_minor <> (select coalesce(sum(d.amount_minor - d.collected_minor), 0) from wallet.debts d
                              where d.client_id = w.client_id and d.collected_minor < d.amount_minor))) then
@@ -188,7 +205,7 @@ end
 $$;
 create constraint trigger wallets_match_holds_and_debts after update on wallet.wallets
   deferrable initially deferred for each row
-  when (old.held_minor <> new.held_minor or old.debt_minor <> new.debt_minor)
+  when (old.held_minor <> new.held_minor or old.debt_minor <> new.debt_minor or new.debt_minor > 0)
   execute function wallet.check_reserved();
 create constraint trigger holds_match_their_wallet after insert or update on wallet.holds
   deferrable initially deferred for each row execute function wallet.check_reserved();
@@ -198,6 +215,152 @@ create trigger holds_are_kept before delete or truncate on wallet.holds
   for each statement execute function wallet.refuse_change();
 create trigger debts_are_kept before delete or truncate on wallet.debts
   for each statement execute function wallet.refuse_change();
+create trigger refunds_are_kept before delete or truncate on wallet.refunds
+  for each statement execute function wallet.refuse_change();
+
+-- A hold grows while it is open and is resolved once.
+create function wallet.guard_hold() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if old.state <> 'open' or new.amount_minor < old.amount_minor
+     or (new.session_id, new.client_id, new.created_at)
+        is distinct from (old.session_id, old.client_id, old.created_at) then
+    raise exception 'the hold of session % is resolved once and never shrinks', old.session_id
+      using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+create trigger holds_resolve_once before update on wallet.holds
+  for each row execute function wallet.guard_hold();
+
+-- A refund order is of its client's own charge or payment, and posting is the only change it sees.
+create function wallet.guard_refund() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  if tg_op = 'INSERT' then
+    if new.settlement_id is not null and not exists (
+         select from charging.settlements s where s.id = new.settlement_id and s.client_id = new.client_id)
+       or new.payment_id is not null and not exists (
+         select from payments.payments p where p.id = new.payment_id and p.client_id = new.client_id) then
+      raise exception 'a refund is of something its client paid' using errcode = 'foreign_key_violation';
+    end if;
+  elsif old.posted_minor is not null
+     or (new.id, new.client_id, new.settlement_id, new.payment_id, new.amount_minor, new.collects_debt_id,
+         new.actor, new.reason, new.provider_ref, new.created_at)
+        is distinct from
+        (old.id, old.client_id, old.settlement_id, old.payment_id, old.amount_minor, old.collects_debt_id,
+         old.actor, old.reason, old.provider_ref, old.created_at) then
+    raise exception 'refund % stays as it is', old.id using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+create trigger refunds_stay before insert or update on wallet.refunds
+  for each row execute function wallet.guard_refund();
+
+-- At commit: a debt is what its bill or reversal could not take, and what was collected of it is in the ledger.
+create function wallet.check_debt(debt bigint) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+  if exists (select from wallet.debts d where d.id = debt and (
+       d.amount_minor is distinct from coalesce(
+         (select s.due_minor - s.debited_minor from charging.settlements s
+           where s.id = d.settlement_id and s.client_id = d.client_id),
+         (select r.amount_minor + r.posted_minor from wallet.refunds r
+           where r.id = d.refund_id and r.client_id = d.client_id))
+       or d.collected_minor <>
+          (select coalesce(sum(s.debited_minor), 0) from charging.settlements s
+            where s.collects_debt_id = d.id and s.client_id = d.client_id and s.debited_minor = s.due_minor)
+          - (select coalesce(sum(r.posted_minor), 0) from wallet.refunds r
+              where r.collects_debt_id = d.id and r.client_id = d.client_id
+                and r.posted_minor = -r.amount_minor))) then
+    raise exception 'debt % does not match what was due and what was collected', debt
+      using errcode = 'check_violation';
+  end if;
+end
+$$;
+create function wallet.check_debts() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  perform wallet.check_debt(new.id);
+  return null;
+end
+$$;
+create constraint trigger debts_match_their_cause after insert or update on wallet.debts
+  deferrable initially deferred for each row execute function wallet.check_debts();
+
+-- At commit: what a settlement took is in the ledger, what it could not take is a debt, and what was given
+-- back of it is in refunds.
+create function wallet.check_settlement() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  if exists (select from charging.settlements s where s.id = new.id and (
+       (s.debited_minor > 0) <> exists (select from wallet.transactions t where t.settlement_id = s.id)
+       or s.due_minor - s.debited_minor <>
+          coalesce((select d.amount_minor from wallet.debts d where d.settlement_id = s.id), 0)
+       or s.refunded_minor <> (select coalesce(sum(r.posted_minor), 0) from wallet.refunds r
+                                where r.settlement_id = s.id))) then
+    raise exception 'settlement % does not match the ledger', new.id using errcode = 'check_violation';
+  end if;
+  if new.collects_debt_id is not null then
+    perform wallet.check_debt(new.collects_debt_id);
+  end if;
+  return null;
+end
+$$;
+create constraint trigger settlements_match_the_ledger after insert or update on charging.settlements
+  deferrable initially deferred for each row when (new.debited_minor is not null)
+  execute function wallet.check_settlement();
+
+-- At commit: what a posted refund moved is in the ledger, and its charge or payment knows of it.
+create function wallet.check_refund() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  if exists (select from wallet.refunds r where r.id = new.id and (
+       (r.posted_minor <> 0) <> exists (select from wallet.transactions t where t.refund_id = r.id)
+       or r.payment_id is not null and r.amount_minor + r.posted_minor <>
+          coalesce((select d.amount_minor from wallet.debts d where d.refund_id = r.id), 0)
+       or r.settlement_id is not null and not exists (
+         select from charging.settlements s where s.id = r.settlement_id and s.refunded_minor =
+           (select sum(x.posted_minor) from wallet.refunds x where x.settlement_id = s.id)))) then
+    raise exception 'refund % does not match the ledger', new.id using errcode = 'check_violation';
+  end if;
+  if new.payment_id is not null then
+    perform wallet.check_payment(new.payment_id);
+  end if;
+  if new.collects_debt_id is not null then
+    perform wallet.check_debt(new.collects_debt_id);
+  end if;
+  return null;
+end
+$$;
+create constraint trigger refunds_match_the_ledger after insert or update on wallet.refunds
+  deferrable initially deferred for each row when (new.posted_minor is not null)
+  execute function wallet.check_refund();
+
+-- At commit: a payment is refunded by as much as its posted refunds say, and no other way.
+create function wallet.check_payment(payment bigint) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+  if exists (select from payments.payments p where p.id = payment and p.refunded_minor <>
+       (select coalesce(sum(r.amount_minor), 0) from wallet.refunds r
+         where r.payment_id = p.id and r.posted_minor is not null and r.collects_debt_id is null)) then
+    raise exception 'payment % does not match its refunds', payment using errcode = 'check_violation';
+  end if;
+end
+$$;
+create function wallet.check_payments() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  perform wallet.check_payment(new.id);
+  return null;
+end
+$$;
+create constraint trigger payments_match_refunds_when_made after insert on payments.payments
+  deferrable initially deferred for each row when (new.refunded_minor <> 0)
+  execute function wallet.check_payments();
+create constraint trigger payments_match_refunds after update on payments.payments
+  deferrable initially deferred for each row when (new.refunded_minor <> old.refunded_minor)
+  execute function wallet.check_payments();
 
 -- What every operation answers.
 create type wallet.result as (
@@ -245,7 +408,9 @@ begin
     end if;
     update wallet.debts set collected_minor = collected_minor + take where id = debt.id;
     update wallet.wallets
-       set revision = revision + 1, updated_at = now(), balance_minor = balance_minor - take, debt_minor = debt_minor - take, version = version + 1
+       set revision = revision + 1, updated_at = now(), version = version + 1,
+           balance_minor = balance_minor - take, debt_minor = debt_minor - take,
+           spent_minor = spent_minor + case when debt.settlement_id is not null then take else 0 end
      where client_id = for_client;
     insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
                                      balance_after_minor, settlement_id, refund_id, event_at)
@@ -260,8 +425,11 @@ $$;
 
 -- Credit confirmed payments; the amounts are read from them. Any number, any order, any repeats.
 -- Outcomes: posted, repeated, not_confirmed, not_found.
+-- Every table is reached by a key of the row before (lateral, offset 0): a plan made while the tables were
+-- small must not turn into reading all of them later.
 create function wallet.credit_many(payment_ids bigint[]) returns setof wallet.result
-language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   posted bigint[];
   debtor uuid;
@@ -271,17 +439,21 @@ begin
     order by w.client_id for no key update;
 
   with due as materialized (
-    select p.id, p.client_id, p.credited_minor as amount, coalesce(p.confirmed_at, now()) as event_at,
+    select p.id, p.client_id, p.credited_minor as amount, p.confirmed_at as event_at,
+           max(p.confirmed_at) over chain as last_event_at,
            w.version + row_number() over chain as version,
            w.balance_minor + sum(p.credited_minor) over chain as after
-      from payments.payments p join wallet.wallets w on w.client_id = p.client_id
-     where p.id = any (payment_ids) and p.credited_minor is not null
-       and not exists (select from wallet.transactions t where t.payment_id = p.id)
+      from (select distinct unnest(payment_ids) as id) asked
+     cross join lateral (select * from payments.payments p where p.id = asked.id offset 0) p
+     cross join lateral (select * from wallet.wallets w where w.client_id = p.client_id offset 0) w
+     where p.credited_minor is not null
+       and (select true from wallet.transactions t where t.payment_id = asked.id) is null
     window chain as (partition by p.client_id order by p.id rows unbounded preceding)
   ), moved as (
     update wallet.wallets w
-       set revision = w.revision + 1, updated_at = now(), balance_minor = x.after, version = x.version
-      from (select distinct on (client_id) client_id, version, after from due
+       set revision = w.revision + 1, updated_at = now(), balance_minor = x.after, version = x.version,
+           last_topup_at = greatest(w.last_topup_at, x.last_event_at)
+      from (select distinct on (client_id) client_id, version, after, last_event_at from due
              order by client_id, version desc) x
      where w.client_id = x.client_id
   ), written as (
@@ -293,9 +465,11 @@ begin
   ) select array_agg(payment_id) into posted from written;
 
   for debtor in
-    select w.client_id from wallet.wallets w
-     where w.debt_minor > 0 and w.client_id in (
-       select p.client_id from payments.payments p where p.id = any (posted))
+    select w.client_id
+      from (select distinct p.client_id from unnest(posted) as asked (id)
+             cross join lateral (select * from payments.payments p where p.id = asked.id offset 0) p) x
+     cross join lateral (select * from wallet.wallets w where w.client_id = x.client_id offset 0) w
+     where w.debt_minor > 0
      order by w.client_id
   loop
     perform wallet.collect_debts(debtor);
@@ -307,9 +481,9 @@ begin
            asked.id, p.client_id, t.id, t.amount_minor,
            w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor
       from (select distinct unnest(payment_ids) as id) asked
-      left join payments.payments p on p.id = asked.id
-      left join wallet.transactions t on t.payment_id = p.id
-      left join wallet.wallets w on w.client_id = p.client_id;
+      left join lateral (select * from payments.payments p where p.id = asked.id offset 0) p on true
+      left join lateral (select * from wallet.transactions t where t.payment_id = asked.id offset 0) t on true
+      left join lateral (select * from wallet.wallets w where w.client_id = p.client_id offset 0) w on true;
 end
 $$;
 
@@ -330,8 +504,10 @@ begin
   if hold_minor is null or hold_minor <= 0 then
     raise exception 'a hold is more than nothing, not %', hold_minor using errcode = 'check_violation';
   end if;
+  -- Locked, so that a session which ends meanwhile is not left with an open hold.
   select s.client_id, s.state, c.status into owner
-    from charging.sessions s join identity.clients c on c.id = s.client_id where s.id = for_session;
+    from charging.sessions s join identity.clients c on c.id = s.client_id
+   where s.id = for_session for no key update of s;
   if not found then
     return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
@@ -347,8 +523,9 @@ begin
     outcome := 'held';
     insert into wallet.holds (session_id, client_id, amount_minor)
     values (for_session, owner.client_id, hold_minor);
-    update wallet.wallets set revision = revision + 1, updated_at = now(), held_minor = held_minor + hold_minor where client_id = owner.client_id
-      returning * into strict w;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor + hold_minor
+     where client_id = owner.client_id returning * into strict w;
   end if;
   return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
               w.debt_minor)::wallet.result;
@@ -364,6 +541,9 @@ declare
   outcome text;
   w wallet.wallets;
 begin
+  if total_minor is null or total_minor <= 0 then
+    raise exception 'a hold is more than nothing, not %', total_minor using errcode = 'check_violation';
+  end if;
   select * into existing from wallet.holds where session_id = for_session;
   if not found then
     return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
@@ -379,15 +559,18 @@ begin
   else
     outcome := 'held';
     update wallet.holds set amount_minor = total_minor where session_id = for_session;
-    update wallet.wallets set revision = revision + 1, updated_at = now(), held_minor = held_minor + total_minor - existing.amount_minor
-      where client_id = existing.client_id returning * into strict w;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(),
+           held_minor = held_minor + total_minor - existing.amount_minor
+     where client_id = existing.client_id returning * into strict w;
   end if;
   return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
               w.debt_minor)::wallet.result;
 end
 $$;
 
--- Give a hold back. Outcomes: released, repeated, resolved (it was charged), not_found.
+-- Give a hold back; what the client owes is taken from what becomes free.
+-- Outcomes: released, repeated, resolved (it was charged), not_found.
 create function wallet.release_hold(for_session uuid) returns wallet.result
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -404,8 +587,13 @@ begin
   if existing.state = 'open' then
     outcome := 'released';
     update wallet.holds set state = 'released', resolved_at = now() where session_id = for_session;
-    update wallet.wallets set revision = revision + 1, updated_at = now(), held_minor = held_minor - existing.amount_minor
-      where client_id = existing.client_id returning * into strict w;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor - existing.amount_minor
+     where client_id = existing.client_id returning * into strict w;
+    if w.debt_minor > 0 then
+      perform wallet.collect_debts(existing.client_id);
+      select * into strict w from wallet.wallets where client_id = existing.client_id;
+    end if;
   else
     outcome := case existing.state when 'released' then 'repeated' else 'resolved' end;
   end if;
@@ -415,7 +603,7 @@ end
 $$;
 
 -- Debit a finished session's settlement, resolve its hold, mark the session settled. What is not there
--- becomes a debt; what other sessions hold is not touched.
+-- becomes a debt, and older debts are taken from what the hold leaves; what other sessions hold is not touched.
 -- Outcomes: posted, repeated, nothing_due, not_found.
 create function wallet.charge(for_settlement bigint) returns wallet.result
 language plpgsql security definer set search_path = '' as $$
@@ -448,8 +636,9 @@ begin
       values (s.client_id, s.id, s.due_minor - take);
     end if;
     update wallet.wallets
-       set revision = revision + 1, updated_at = now(), held_minor = held_minor - coalesce(held, 0), balance_minor = balance_minor - take,
-           debt_minor = debt_minor + s.due_minor - take, version = version + (take > 0)::int
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor - coalesce(held, 0),
+           balance_minor = balance_minor - take, debt_minor = debt_minor + s.due_minor - take,
+           spent_minor = spent_minor + take, version = version + (take > 0)::int
      where client_id = s.client_id;
     if take > 0 then
       insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
@@ -459,6 +648,9 @@ begin
       returning * into strict txn;
     end if;
     update charging.sessions set state = 'settled' where id = s.session_id and state = 'finished';
+    if w.debt_minor > 0 then -- an older debt, and the hold may have been more than the bill
+      perform wallet.collect_debts(s.client_id);
+    end if;
     select * into strict w from wallet.wallets where client_id = s.client_id;
   end if;
   return row (outcome, for_settlement, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor,
@@ -477,7 +669,10 @@ begin
   perform from wallet.wallets w
     where w.client_id in (select s.client_id from charging.settlements s where s.id = any (settlement_ids))
     order by w.client_id for no key update;
-  for one in select distinct unnest(settlement_ids) order by 1 loop
+  for one in -- client by client, the order in which whoever watches wallets locks its own rows
+    select a.id from (select distinct unnest(settlement_ids) as id) a
+      left join charging.settlements s on s.id = a.id order by s.client_id, a.id
+  loop
     return next wallet.charge(one);
   end loop;
 end
@@ -531,8 +726,10 @@ begin
         values (r.client_id, r.id, r.amount_minor + moved);
       end if;
       update wallet.wallets
-         set revision = revision + 1, updated_at = now(), balance_minor = balance_minor + moved, version = version + (moved <> 0)::int,
-             debt_minor = debt_minor + case when r.payment_id is not null then r.amount_minor + moved else 0 end
+         set revision = revision + 1, updated_at = now(), balance_minor = balance_minor + moved,
+             version = version + (moved <> 0)::int,
+             debt_minor = debt_minor + case when r.payment_id is not null then r.amount_minor + moved else 0 end,
+             spent_minor = spent_minor - case when r.settlement_id is not null then moved else 0 end
        where client_id = r.client_id;
       if moved <> 0 then
         insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
@@ -563,7 +760,10 @@ begin
   perform from wallet.wallets w
     where w.client_id in (select r.client_id from wallet.refunds r where r.id = any (refund_ids))
     order by w.client_id for no key update;
-  for one in select distinct unnest(refund_ids) order by 1 loop
+  for one in
+    select a.id from (select distinct unnest(refund_ids) as id) a
+      left join wallet.refunds r on r.id = a.id order by r.client_id, a.id
+  loop
     return next wallet.refund(one);
   end loop;
 end

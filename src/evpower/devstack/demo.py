@@ -258,8 +258,8 @@ class Demo:
         total = sum(driver.balance_minor for driver in self.drivers)
         self._say(
             f"{len(self.drivers)} drivers, {self.counts.topups} top-ups "
-            f"({self.counts.webhooks_repeated} with repeated, {self.counts.webhooks_late} with late "
-            f"webhooks), {self.counts.sessions} sessions, each sent twice and charged once"
+            f"({self.counts.webhooks_repeated} with repeated, {self.counts.webhooks_late} with "
+            f"late webhooks), {self.counts.sessions} sessions, each sent twice and charged once"
         )
         self._say(f"Balances: {total / _SOM:.2f} som in EvPower, the same in Supabase")
         self._say(

@@ -64,6 +64,9 @@ class Database:
             "statement_timeout": str(statement_timeout_ms),
             "idle_in_transaction_session_timeout": "30000",
             "jit": "off",
+            # Plans live as long as a connection: one made while a table was empty would
+            # read all of it from then on, in foreign key checks too. All statements have indexes.
+            "enable_seqscan": "off",
         }
         self._pool: _Pool | None = None
 

@@ -9,6 +9,7 @@ from evpower.foundation.errors import Invalid
 CURRENCY: Final = "KGS"
 EXPONENTS: Final = {"KGS": 2}  # ISO 4217: decimals of the minor unit
 MAX_MINOR: Final = 100_000_000_000  # a billion som: anything above is somebody's mistake
+_MAX_DIGITS: Final = 20
 
 
 def to_minor(amount: Decimal | int | str, currency: str = CURRENCY) -> int:
@@ -18,6 +19,8 @@ def to_minor(amount: Decimal | int | str, currency: str = CURRENCY) -> int:
     """
     try:
         value = Decimal(amount)
+        if value and abs(value.adjusted()) > _MAX_DIGITS:  # 1e999999 would become a number as long
+            raise Invalid("invalid_amount", "the amount is too large or too small")
         scaled = value.scaleb(EXPONENTS[currency])
         minor = int(scaled)
     except (InvalidOperation, ValueError, OverflowError, ArithmeticError) as error:

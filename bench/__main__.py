@@ -1,0 +1,95 @@
+"""`python -m bench [NAME ...] [--write-docs]`: run all or some; exit 1 when a bar was missed."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+
+import uvloop
+
+from bench import docs
+from bench.credit import credit_grouped, credit_single
+from bench.harness import Row, say, table
+from bench.house import House
+from bench.memory import memory
+from bench.reads import balance, history
+from bench.relay import relay, relay_lag
+from bench.rows import row_bytes
+from bench.tokens import tokens
+from bench.topup import topup_http
+
+Benchmark = Callable[[House], Awaitable[list[Row]]]
+
+# In the order of their questions: does it beat the sketch, does it keep up, what does it cost.
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "topup_http": topup_http,
+    "history": history,
+    "balance": balance,
+    "credit_grouped": credit_grouped,
+    "credit_single": credit_single,
+    "relay": relay,
+    "relay_lag": relay_lag,
+    "tokens": tokens,
+    "row_bytes": row_bytes,
+    "memory": memory,
+}
+
+
+async def run(names: list[str]) -> tuple[list[Row], list[str]]:
+    """Run benchmarks one after another; one that breaks does not stop the others."""
+    rows: list[Row] = []
+    broken: list[str] = []
+    async with House() as house:
+        for name in names:
+            say(name)
+            try:
+                found = await BENCHMARKS[name](house)
+            except Exception:  # noqa: BLE001 - reported, and the run fails
+                traceback.print_exc()
+                broken.append(name)
+                continue
+            for row in found:
+                print(" | ".join(cell for cell in row.cells() if cell))
+                print(row.as_json(), flush=True)
+            rows += found
+    return rows, broken
+
+
+async def _main(names: list[str], *, write_docs: bool) -> int:
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    began = time.monotonic()
+    rows, broken = await run(names)
+    print("\n" + table(rows))
+    if write_docs and not broken:
+        docs.write(rows, time.monotonic() - began)
+        say(f"wrote {docs.PAGE}")
+    missed = [row.name for row in rows if not row.ok]
+    if missed:
+        say(f"bars missed: {', '.join(missed)}")
+    if broken:
+        say(f"broke: {', '.join(broken)}")
+    return 1 if missed or broken else 0
+
+
+def main() -> int:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
+    asked = parser.parse_args()
+    unknown = [name for name in asked.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+    try:
+        return uvloop.run(_main(asked.names or list(BENCHMARKS), write_docs=asked.write_docs))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

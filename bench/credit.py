@@ -1,0 +1,108 @@
+"""The wallet in process beside pgbench calling the same SQL function on the same database."""
+
+import asyncio
+import time
+
+from bench import seed
+from bench.harness import Bar, Row, in_turn
+from bench.house import House
+from bench.pgbench import Outcome, pgbench
+from evpower.foundation.db import Database
+from evpower.wallet import WalletGroup
+
+CLIENTS = 10_000
+SECONDS = 3
+# Every client of pgbench walks its own stretch of fresh payments.
+_SCRIPT = """\
+\\set n :n + 1
+\\set id :first + :client_id * :stride + :n - 1
+select * from wallet.credit(:id);
+"""
+
+
+async def pgbench_credits(house: House, dsn: str, *, clients: int, stride: int) -> Outcome:
+    """Let pgbench credit fresh confirmed payments; every one it counted must be in the ledger."""
+    async with house.owner(dsn) as owner:
+        first = await seed.add_payments(owner, clients * stride, confirmed=True)
+        await seed.settle_down(owner)
+        outcome = await pgbench(
+            house.postgres, dsn, _SCRIPT, house.folder, clients=clients, seconds=SECONDS,
+            variables={"first": first, "stride": stride, "n": 0},
+        )  # fmt: skip
+        found = await seed.credited(owner, first, clients * stride)
+    if found < outcome.transactions:
+        raise RuntimeError(
+            f"{outcome.transactions} counted, {found} in the ledger: a longer stride"
+        )
+    return outcome
+
+
+async def credit_grouped(house: House) -> list[Row]:
+    """Credits a second, 256 callers at once, each waiting for its own commit."""
+    dsn = await wallets(house)
+
+    async def ours() -> float:
+        rate, _ = await _credits(house, dsn, callers=256, payments=60_000)
+        return rate
+
+    async def peer() -> float:
+        return (await pgbench_credits(house, dsn, clients=16, stride=1_200)).tps
+
+    rate, peer_rate = await in_turn(ours, peer, rounds=5)
+    return [
+        Row("credit_grouped", rate, "credits/s", "pgbench, 16 clients", peer_rate, Bar(">=", 4))
+    ]
+
+
+async def credit_single(house: House) -> list[Row]:
+    """Milliseconds of one call when nobody else calls."""
+    dsn = await wallets(house)
+
+    async def ours() -> float:
+        _, latency_ms = await _credits(house, dsn, callers=1, payments=15_000)
+        return latency_ms
+
+    async def peer() -> float:
+        return (await pgbench_credits(house, dsn, clients=1, stride=15_000)).latency_ms
+
+    latency, peer_latency = await in_turn(ours, peer, rounds=5)
+    return [Row("credit_single", latency, "ms", "pgbench, 1 client", peer_latency, Bar("<=", 1.3))]
+
+
+async def wallets(house: House) -> str:
+    """A database that has lived a little: plans made on empty tables are not what is measured."""
+    dsn = await house.new_database()
+    async with house.owner(dsn) as owner:
+        await seed.add_clients(owner, CLIENTS)
+        first = await seed.add_payments(owner, 2 * CLIENTS, confirmed=True)
+        await seed.credit_all(owner, first, 2 * CLIENTS)
+    return dsn
+
+
+async def _credits(house: House, dsn: str, *, callers: int, payments: int) -> tuple[float, float]:
+    """Credits a second, and the mean milliseconds of one."""
+    async with house.owner(dsn) as owner:
+        first = await seed.add_payments(owner, payments, confirmed=True)
+        await seed.settle_down(owner)
+        db = await Database.open(dsn)
+        group = WalletGroup(db)
+        ids = iter(range(first, first + payments))
+        done = 0
+        began = time.perf_counter()
+        until = began + SECONDS
+
+        async def caller() -> None:
+            nonlocal done
+            while time.perf_counter() < until and (payment := next(ids, None)) is not None:
+                await group.credit(payment)
+                done += 1
+
+        try:
+            await asyncio.gather(*(caller() for _ in range(callers)))
+            elapsed = time.perf_counter() - began
+        finally:
+            await group.close()
+            await db.close()
+        if await seed.credited(owner, first, payments) != done:
+            raise RuntimeError("the ledger disagrees with what was answered")
+    return done / elapsed, elapsed * 1000 * callers / done

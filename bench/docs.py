@@ -1,0 +1,67 @@
+"""Writes docs/benchmarks.md: the last table, and the machine it was measured on."""
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.harness import Row, disturbance, table
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+
+_INTRO = """\
+# Benchmarks
+
+Written by `python -m bench --write-docs`; `make bench` measures again, `make bench ONLY=name` one.
+Every benchmark measures EvPower and its peer or limit in turn, in one run, on one machine and one
+PostgreSQL, and compares medians. Commits are durable: `fsync`, `synchronous_commit` and
+`full_page_writes` are on, or the run refuses to start. The load generator checks the status of
+every answer. It shares the machine with the servers: absolute figures are low, ratios carry over.
+
+"""
+
+_PEERS = """
+
+## The peers
+
+- **sketch**: the requirements' snippets taken literally (`bench/sketch.py`): FastAPI, supabase-py,
+  a Supabase client made in every call, `get_user` for each token, the balance written in three
+  steps. 16 connections, the same local Supabase.
+- **pgbench**: PostgreSQL's own load generator calling the same SQL function: C, no Python, no HTTP.
+- **the same bytes from memory**: a route of the same server, behind the same middlewares and token
+  check, that answers a constant of the same size: what HTTP costs in this process without any data.
+- **get_user**: one question to Supabase Auth about a token, with a kept-open connection.
+"""
+
+
+def write(rows: Sequence[Row], seconds: float) -> None:
+    """Replace the page."""
+    PAGE.parent.mkdir(exist_ok=True)
+    notes = [f"- {row.name}: {row.note}" for row in rows if row.note]
+    PAGE.write_text(
+        _INTRO
+        + f"Measured {datetime.now(UTC):%Y-%m-%d} in {seconds / 60:.1f} minutes on {machine()}. "
+        + f"Other work took {sum(disturbance) / max(1, len(disturbance)):.0%} of it.\n\n"
+        + table(rows)
+        + ("\n\n" + "\n".join(notes) if notes else "")
+        + _PEERS
+    )
+
+
+def machine() -> str:
+    """One line on what this is."""
+    cpu, memory = platform.processor() or platform.machine(), ""
+    with suppress(OSError):
+        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        cpu = found[1] if found else cpu
+        kilobytes = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
+        memory = f", {int(kilobytes[1]) / 2**20:.0f} GB" if kilobytes else ""
+    return (
+        f"{os.cpu_count()} cores of {cpu}{memory}, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}, PostgreSQL 18, asyncpg {version('asyncpg')}, "
+        f"uvicorn {version('uvicorn')} with uvloop {version('uvloop')}"
+    )

@@ -1,0 +1,64 @@
+"""Does the API process grow with the requests it has served."""
+
+import random
+import re
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from bench import requests
+from bench.evpower_server import EvPowerServer, Reader, readers
+from bench.harness import Bar, Row, say
+from bench.house import House
+from bench.loadgen import Request
+from bench.reads import PATHS
+from bench.webhooks import fresh_webhooks
+
+_FIRST = 20_000
+_ALL = 200_000
+_PIECE = 20_000
+_TOPUPS = 2_000  # of each piece
+
+
+async def memory(house: House) -> list[Row]:
+    """Resident memory after 200,000 mixed requests beside that after 20,000."""
+    dsn = await house.new_database()
+    people = await readers(house, dsn)
+    async with AsyncExitStack() as stack:
+        server = await EvPowerServer.start(house, stack, dsn)
+        seen: list[float] = []
+        for _ in range(_ALL // _PIECE):
+            await server.load(await _mixed(house, dsn, people), limit=_PIECE, warmup_s=0.0)
+            seen.append(_resident_mb(server.process.pid))
+            say(f"    {len(seen) * _PIECE:,} requests: {seen[-1]:.1f} MB")
+    early, late = seen[_FIRST // _PIECE - 1], seen[-1]
+    return [
+        Row("memory", late, "MB", "the same process after 20,000", early, Bar("<=", 1.1)),
+    ]
+
+
+async def _mixed(house: House, dsn: str, people: list[Reader]) -> list[Request]:
+    """Reads, top-ups, and what must be refused: another's balance, no token, no such route."""
+    _, mixed = await fresh_webhooks(house, dsn, _TOPUPS)
+    paths = list(PATHS.values())
+    while len(mixed) < _PIECE:
+        one, other = random.choice(people), random.choice(people)
+        kind = random.random()
+        if kind < 0.96:
+            mixed.append(requests.get(random.choice(paths).format(client_id=one.id), one.token))
+        elif kind < 0.98:
+            status = 200 if one is other else 403
+            path = PATHS["balance"].format(client_id=other.id)
+            mixed.append(requests.get(path, one.token, status=status))
+        elif kind < 0.99:
+            mixed.append(requests.get(PATHS["balance"].format(client_id=one.id), status=401))
+        else:
+            mixed.append(requests.get(f"/nothing/{one.id}", status=404))
+    random.shuffle(mixed)
+    return mixed
+
+
+def _resident_mb(pid: int) -> float:
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    if found is None:
+        raise RuntimeError("this system does not tell a process's memory")
+    return int(found[1]) / 1024

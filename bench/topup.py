@@ -1,0 +1,47 @@
+"""Confirmed top-ups over HTTP: signed webhook in, committed, answered."""
+
+from contextlib import AsyncExitStack
+
+from bench import seed
+from bench.credit import pgbench_credits, wallets
+from bench.evpower_server import EvPowerServer
+from bench.harness import Bar, Row, in_turn, say
+from bench.house import House
+from bench.sketch_server import Sketch
+from bench.webhooks import fresh_webhooks
+
+_SECONDS = 4.0
+_PAYMENTS = 16_000
+
+
+async def topup_http(house: House) -> list[Row]:
+    """16 connections, beside the sketch over HTTP and pgbench with 16 clients."""
+    sketch = await house.once(Sketch.start)
+    async with AsyncExitStack() as stack:
+        dsn = await wallets(house)
+        server = await EvPowerServer.start(house, stack, dsn)
+
+        async def ours() -> float:
+            return await _confirmed(server)
+
+        async def peer() -> float:
+            return (await pgbench_credits(house, dsn, clients=16, stride=1_200)).tps
+
+        rate, limit, sketched = await in_turn(ours, peer, sketch.top_ups)
+    unit = "top-ups/s"
+    return [
+        Row("topup_http", rate, unit, "sketch", sketched, Bar(">=", 150)),
+        Row("topup_http", rate, unit, "pgbench, 16 clients", limit, Bar(">=", 0.3)),
+    ]
+
+
+async def _confirmed(server: EvPowerServer) -> float:
+    first, webhooks = await fresh_webhooks(server.house, server.dsn, _PAYMENTS)
+    report = await server.load(webhooks, seconds=_SECONDS, cycle=False)
+    async with server.house.owner(server.dsn) as owner:
+        found = await seed.credited(owner, first, _PAYMENTS)
+    if found != report.answered:
+        raise RuntimeError(f"{report.answered} were answered, {found} are in the ledger")
+    cpu = f"generator {report.cpu_s:.1f} s CPU"
+    say(f"    p50 {report.p50_ms:.1f} ms, p99 {report.p99_ms:.1f} ms, {cpu}")
+    return report.rate

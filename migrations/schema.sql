@@ -1,0 +1,1827 @@
+-- The sum of all migrations, for reading. Written by `make snapshots`, never by hand.
+
+CREATE SCHEMA charging;
+
+CREATE SCHEMA foundation;
+
+CREATE SCHEMA identity;
+
+CREATE SCHEMA payments;
+
+CREATE SCHEMA sync;
+
+CREATE SCHEMA wallet;
+
+CREATE TYPE payments.decision AS (
+	ord integer,
+	outcome text,
+	review text,
+	provider text,
+	event_id text,
+	body_sha256 bytea,
+	payment_id bigint,
+	paid_minor bigint,
+	refund_minor bigint,
+	seen boolean
+);
+
+CREATE TYPE payments.incoming AS (
+	ord integer,
+	provider text,
+	event_id text,
+	body_sha256 bytea,
+	payment_id bigint,
+	provider_ref text,
+	status text,
+	paid_minor bigint,
+	currency text,
+	refunded_minor bigint
+);
+
+CREATE TYPE wallet.result AS (
+	outcome text,
+	cause_id bigint,
+	client_id uuid,
+	transaction_id uuid,
+	amount_minor bigint,
+	balance_minor bigint,
+	held_minor bigint,
+	version bigint,
+	revision bigint,
+	debt_minor bigint
+);
+
+CREATE TYPE wallet.transaction_kind AS ENUM (
+    'topup',
+    'charge',
+    'refund'
+);
+
+CREATE FUNCTION charging.guard_session() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if (new.id, new.client_id, new.source) is distinct from (old.id, old.client_id, old.source) then
+    raise exception 'session % keeps its client and source', old.id using errcode = 'check_violation';
+  end if;
+  if new.state <> old.state and (old.state, new.state) not in (
+      ('requested', 'starting'), ('requested', 'refused'), ('requested', 'cancelled'), ('requested', 'expired'),
+      ('requested', 'failed'), ('requested', 'charging'),
+      ('starting', 'charging'), ('starting', 'refused'), ('starting', 'cancelled'), ('starting', 'expired'),
+      ('starting', 'failed'),
+      ('expired', 'charging'),                         -- a start that came late
+      ('charging', 'stopping'), ('charging', 'finished'), ('charging', 'failed'),
+      ('stopping', 'finished'), ('stopping', 'charging'), ('stopping', 'failed'),
+      ('finished', 'settled')) then
+    raise exception 'session % cannot go from % to %', old.id, old.state, new.state
+      using errcode = 'check_violation';
+  end if;
+  if old.state in ('finished', 'settled')
+     and (new.station_id, new.connector_id, new.started_at, new.ended_at, new.energy_wh, new.cost_minor,
+          new.billed_elsewhere)
+         is distinct from
+         (old.station_id, old.connector_id, old.started_at, old.ended_at, old.energy_wh, old.cost_minor,
+          old.billed_elsewhere) then
+    raise exception 'session % is finished: its facts stay', old.id using errcode = 'check_violation';
+  end if;
+  new.revision := old.revision + 1;
+  new.updated_at := now();
+  return new;
+end
+$$;
+
+CREATE FUNCTION charging.guard_settlement() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    if not exists (select from charging.sessions s
+                    where s.id = new.session_id and s.state in ('finished', 'settled')
+                      and not s.billed_elsewhere) then
+      raise exception 'session % is not finished, or was billed elsewhere: it has nothing to settle',
+        new.session_id using errcode = 'check_violation';
+    end if;
+    return new;
+  end if;
+  if tg_op = 'DELETE' or (new.id, new.session_id, new.client_id, new.due_minor, new.revision)
+       is distinct from (old.id, old.session_id, old.client_id, old.due_minor, old.revision)
+     or (old.debited_minor is not null and new.debited_minor is distinct from old.debited_minor) then
+    raise exception 'settlement % stays as it is', old.id using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+
+CREATE FUNCTION identity.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  raise exception 'the audit is append-only' using errcode = 'restrict_violation';
+end
+$$;
+
+CREATE FUNCTION identity.refuse_delete() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  raise exception 'clients are closed, never deleted' using errcode = 'restrict_violation';
+end
+$$;
+
+CREATE FUNCTION payments.apply_events(batch payments.incoming[]) RETURNS payments.decision[]
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  decided payments.decision[];
+  confirmed bigint[];
+  back record;
+  refund_id bigint;
+  posted text;
+  written int;
+begin
+  with e as (
+    select i.*, p.status as was, p.amount_minor as due, p.refunded_minor as was_refunded,
+           p.credited_minor is not null as credited, p.resolved_at is not null as resolved,
+           coalesce(i.currency = p.currency, false) as ours,
+           coalesce(i.provider_ref <> p.provider_ref, false) as other_ref,
+           case i.status when 'refunded' then coalesce(i.refunded_minor, p.amount_minor)
+                         else coalesce(i.refunded_minor, 0) end as returned,
+           s.body_sha256 as seen_sha256, s.outcome as seen_outcome
+      from unnest(batch) i
+      left join lateral (select * from payments.payments where id = i.payment_id offset 0) p on true
+      left join lateral (select * from payments.events s where s.provider = i.provider
+                          and s.event_id = i.event_id offset 0) s on true
+  ), d as (
+    select e.*, case
+        when seen_sha256 <> body_sha256 then 'event_reused'
+        when seen_outcome <> 'unknown_payment' then 'repeated'
+        when was is null then 'unknown_payment'
+        when status = 'processing' then 'ignored'
+        when status = 'canceled' then case was when 'processing' then 'canceled' else 'ignored' end
+        when credited then case
+          when other_ref or not ours or paid_minor <> due or returned > due then 'review'
+          when returned > was_refunded then 'refunded'
+          else 'repeated' end
+        when resolved or not ours or paid_minor is distinct from due or returned > due then 'review'
+        else 'confirmed' end as outcome
+      from e
+  )
+  select array_agg(row (ord, outcome,
+           case outcome when 'event_reused' then 'event_reused'
+                        when 'review' then case when not ours then 'currency_mismatch'
+                                                when paid_minor is distinct from due then 'amount_mismatch'
+                                                when resolved then 'paid_after_resolution'
+                                                when credited and other_ref then 'paid_twice'
+                                                else 'refund_exceeds' end end,
+           provider, event_id, body_sha256, payment_id, case when ours then paid_minor end,
+           case when outcome in ('confirmed', 'refunded') then returned - was_refunded end,
+           seen_sha256 is not null)::payments.decision),
+         array_agg(payment_id) filter (where outcome = 'confirmed')
+    into decided, confirmed from d;
+
+  update payments.payments p
+     set status = case d.outcome when 'confirmed' then 'approved' when 'canceled' then 'canceled' else p.status end,
+         paid_minor = case when p.credited_minor is null and d.outcome in ('confirmed', 'review')
+                           then coalesce(d.paid_minor, p.paid_minor) else p.paid_minor end,
+         confirmed_at = case d.outcome when 'confirmed' then now() else p.confirmed_at end,
+         review = coalesce(d.review, p.review),
+         closed_at = case when d.outcome <> 'event_reused' then coalesce(p.closed_at, now()) else p.closed_at end,
+         next_check_at = case when d.outcome <> 'event_reused' then null else p.next_check_at end,
+         updated_at = now()
+    from unnest(decided) d
+   where p.id = d.payment_id and d.outcome in ('confirmed', 'canceled', 'review', 'event_reused');
+
+  if confirmed is not null then
+    perform wallet.credit_many(confirmed);
+  end if;
+
+  for back in select d.*, p.client_id from unnest(decided) d join payments.payments p on p.id = d.payment_id
+               where d.refund_minor > 0 order by d.payment_id
+  loop
+    insert into wallet.refunds (client_id, payment_id, amount_minor, actor, reason, provider_ref)
+    values (back.client_id, back.payment_id, back.refund_minor, 'provider:' || back.provider,
+            'returned by the provider', back.event_id)
+    returning id into refund_id;
+    select r.outcome into posted from wallet.refund(refund_id) r;
+    if posted <> 'posted' then
+      raise exception 'refund % of payment % is %', refund_id, back.payment_id, posted;
+    end if;
+  end loop;
+
+  insert into payments.events (provider, event_id, body_sha256, payment_id, outcome)
+  select d.provider, d.event_id, d.body_sha256, d.payment_id, d.outcome
+    from unnest(decided) d where not d.seen order by d.provider, d.event_id
+  on conflict do nothing;
+  get diagnostics written = row_count;
+  if written <> (select count(*) from unnest(decided) d where not d.seen) then
+    raise exception 'an event came twice at once, about different payments' using errcode = 'serialization_failure';
+  end if;
+  update payments.events s set payment_id = d.payment_id, outcome = d.outcome
+    from unnest(decided) d
+   where d.seen and d.outcome not in ('repeated', 'event_reused', 'unknown_payment')
+     and s.provider = d.provider and s.event_id = d.event_id;
+  return decided;
+end
+$$;
+
+CREATE FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[]) RETURNS TABLE(outcome text, review text, payment_id bigint, invoice_id text, client_id uuid, balance_minor bigint, held_minor bigint, version bigint, revision bigint, debt_minor bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+declare
+  firsts payments.incoming[];
+  others payments.incoming[]; -- a second event of a payment, a second event of an id: one by one, in order
+  ids bigint[];
+  returns_money boolean;
+  decided payments.decision[];
+  other payments.incoming;
+begin
+  with e as (
+    select e.*, coalesce(
+        (select p.id from payments.payments p where p.order_id = e.order_id and p.provider = e.provider),
+        (select p.id from payments.payments p where p.provider = e.provider and p.provider_ref = e.provider_ref)
+      ) as payment_id
+      from unnest(providers, event_ids, digests, order_ids, provider_refs, statuses, paid_minors, currencies,
+                  refunded_minors) with ordinality
+        as e (provider, event_id, body_sha256, order_id, provider_ref, status, paid_minor, currency,
+              refunded_minor, ord)
+  ), ranked as (
+    select row (ord, provider, event_id, body_sha256, payment_id, provider_ref, status, paid_minor, currency,
+                refunded_minor)::payments.incoming as one, ord, payment_id,
+           status in ('refunded', 'partial_refund') or refunded_minor > 0 as returns_money,
+           row_number() over (partition by coalesce(payment_id, -ord) order by ord) = 1
+           and row_number() over (partition by provider, event_id order by ord) = 1 as is_first
+      from e
+  )
+  select array_agg(one order by ord) filter (where is_first),
+         array_agg(one order by ord) filter (where not is_first),
+         array_agg(payment_id), bool_or(r.returns_money)
+    into firsts, others, ids, returns_money from ranked r;
+
+  perform from payments.payments p where p.id = any (ids) order by p.id for no key update;
+  if returns_money or others is not null then -- every wallet now, in order: later each would be locked in turn
+    perform from wallet.wallets w
+      where w.client_id in (select p.client_id from payments.payments p where p.id = any (ids))
+      order by w.client_id for no key update;
+  end if;
+
+  decided := payments.apply_events(firsts);
+  if others is not null then
+    foreach other in array others loop
+      decided := decided || payments.apply_events(array[other]);
+    end loop;
+  end if;
+
+  return query
+    select d.outcome, d.review, p.id, p.invoice_id, p.client_id,
+           w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor
+      from unnest(decided) d
+      left join payments.payments p on p.id = d.payment_id
+      left join wallet.wallets w on w.client_id = p.client_id
+     order by d.ord;
+end
+$$;
+
+CREATE FUNCTION payments.guard_payment() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if (new.id, new.client_id, new.amount_minor, new.currency, new.provider, new.invoice_id)
+     is distinct from
+     (old.id, old.client_id, old.amount_minor, old.currency, old.provider, old.invoice_id) then
+    raise exception 'payment % keeps its client, amount, currency, provider and invoice', old.id
+      using errcode = 'check_violation';
+  end if;
+  if new.status <> old.status and (old.status, new.status) not in (
+      ('processing', 'approved'), ('processing', 'canceled'), ('canceled', 'approved'),
+      ('approved', 'refunded'), ('approved', 'partial_refund'), ('partial_refund', 'refunded')) then
+    raise exception 'payment % cannot go from % to %', old.id, old.status, new.status
+      using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+
+CREATE FUNCTION sync.mark_clients() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into sync.pending (topic, key)
+  select 'client', c.client_id from (select distinct client_id from changed) c order by c.client_id
+  on conflict (topic, key) do update
+    set seq = excluded.seq, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
+  return null;
+end
+$$;
+
+CREATE FUNCTION sync.mark_profiles() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into sync.pending (topic, key)
+  select 'client', c.id from changed c order by c.id
+  on conflict (topic, key) do update
+    set seq = excluded.seq, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
+  return null;
+end
+$$;
+
+CREATE FUNCTION sync.mark_sessions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into sync.pending (topic, key)
+  select 'session', c.id from changed c order by c.id
+  on conflict (topic, key) do update
+    set seq = excluded.seq, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
+  return null;
+end
+$$;
+
+CREATE FUNCTION wallet.charge(for_settlement bigint) RETURNS wallet.result
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  s charging.settlements;
+  w wallet.wallets;
+  held bigint;
+  take bigint;
+  outcome text;
+  txn wallet.transactions;
+begin
+  select * into s from charging.settlements where id = for_settlement;
+  if not found then
+    return row ('not_found', for_settlement, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  perform from charging.sessions where id = s.session_id for no key update; -- session before wallet, always
+  select * into strict w from wallet.wallets where client_id = s.client_id for no key update;
+  select * into strict s from charging.settlements where id = for_settlement;
+  if s.debited_minor is not null then
+    outcome := case s.due_minor when 0 then 'nothing_due' else 'repeated' end;
+    select * into txn from wallet.transactions where settlement_id = for_settlement;
+  else
+    update wallet.holds set state = 'charged', resolved_at = now()
+      where session_id = s.session_id and state = 'open' returning amount_minor into held;
+    take := least(s.due_minor, w.balance_minor - w.held_minor + coalesce(held, 0));
+    outcome := case s.due_minor when 0 then 'nothing_due' else 'posted' end;
+    update charging.settlements set debited_minor = take, charged_at = now() where id = for_settlement;
+    if take < s.due_minor then
+      insert into wallet.debts (client_id, settlement_id, amount_minor)
+      values (s.client_id, s.id, s.due_minor - take);
+    end if;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor - coalesce(held, 0),
+           balance_minor = balance_minor - take, debt_minor = debt_minor + s.due_minor - take,
+           spent_minor = spent_minor + take, version = version + (take > 0)::int
+     where client_id = s.client_id;
+    if take > 0 then
+      insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
+                                       balance_after_minor, settlement_id, event_at)
+      select s.client_id, w.version + 1, 'charge', -take, w.balance_minor, w.balance_minor - take, s.id, x.ended_at
+        from charging.sessions x where x.id = s.session_id
+      returning * into strict txn;
+    end if;
+    update charging.sessions set state = 'settled' where id = s.session_id and state = 'finished';
+    if w.debt_minor > 0 then -- an older debt, and the hold may have been more than the bill
+      perform wallet.collect_debts(s.client_id);
+    end if;
+    select * into strict w from wallet.wallets where client_id = s.client_id;
+  end if;
+  return row (outcome, for_settlement, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor,
+              w.version, w.revision, w.debt_minor)::wallet.result;
+end
+$$;
+
+CREATE FUNCTION wallet.charge_many(settlement_ids bigint[]) RETURNS SETOF wallet.result
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  one bigint;
+begin
+  perform from charging.sessions x
+    where x.id in (select s.session_id from charging.settlements s where s.id = any (settlement_ids))
+    order by x.id for no key update;
+  perform from wallet.wallets w
+    where w.client_id in (select s.client_id from charging.settlements s where s.id = any (settlement_ids))
+    order by w.client_id for no key update;
+  for one in -- client by client, the order in which whoever watches wallets locks its own rows
+    select a.id from (select distinct unnest(settlement_ids) as id) a
+      left join charging.settlements s on s.id = a.id order by s.client_id, a.id
+  loop
+    return next wallet.charge(one);
+  end loop;
+end
+$$;
+
+CREATE FUNCTION wallet.check_debt(debt bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if exists (select from wallet.debts d where d.id = debt and (
+       d.amount_minor is distinct from coalesce(
+         (select s.due_minor - s.debited_minor from charging.settlements s
+           where s.id = d.settlement_id and s.client_id = d.client_id),
+         (select r.amount_minor + r.posted_minor from wallet.refunds r
+           where r.id = d.refund_id and r.client_id = d.client_id))
+       or d.collected_minor <>
+          (select coalesce(sum(s.debited_minor), 0) from charging.settlements s
+            where s.collects_debt_id = d.id and s.client_id = d.client_id and s.debited_minor = s.due_minor)
+          - (select coalesce(sum(r.posted_minor), 0) from wallet.refunds r
+              where r.collects_debt_id = d.id and r.client_id = d.client_id
+                and r.posted_minor = -r.amount_minor))) then
+    raise exception 'debt % does not match what was due and what was collected', debt
+      using errcode = 'check_violation';
+  end if;
+end
+$$;
+
+CREATE FUNCTION wallet.check_debts() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform wallet.check_debt(new.id);
+  return null;
+end
+$$;
+
+CREATE FUNCTION wallet.check_payment(payment bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if exists (select from payments.payments p where p.id = payment and p.refunded_minor <>
+       (select coalesce(sum(r.amount_minor), 0) from wallet.refunds r
+         where r.payment_id = p.id and r.posted_minor is not null and r.collects_debt_id is null)) then
+    raise exception 'payment % does not match its refunds', payment using errcode = 'check_violation';
+  end if;
+end
+$$;
+
+CREATE FUNCTION wallet.check_payments() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform wallet.check_payment(new.id);
+  return null;
+end
+$$;
+
+CREATE FUNCTION wallet.check_posted() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if exists (select from posted p join wallet.wallets w using (client_id) where w.version < p.version) then
+    raise exception 'a transaction is ahead of its wallet' using errcode = 'check_violation';
+  end if;
+  return null;
+end
+$$;
+
+CREATE FUNCTION wallet.check_refund() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if exists (select from wallet.refunds r where r.id = new.id and (
+       (r.posted_minor <> 0) <> exists (select from wallet.transactions t where t.refund_id = r.id)
+       or r.payment_id is not null and r.amount_minor + r.posted_minor <>
+          coalesce((select d.amount_minor from wallet.debts d where d.refund_id = r.id), 0)
+       or r.settlement_id is not null and not exists (
+         select from charging.settlements s where s.id = r.settlement_id and s.refunded_minor =
+           (select sum(x.posted_minor) from wallet.refunds x where x.settlement_id = s.id)))) then
+    raise exception 'refund % does not match the ledger', new.id using errcode = 'check_violation';
+  end if;
+  if new.payment_id is not null then
+    perform wallet.check_payment(new.payment_id);
+  end if;
+  if new.collects_debt_id is not null then
+    perform wallet.check_debt(new.collects_debt_id);
+  end if;
+  return null;
+end
+$$;
+
+CREATE FUNCTION wallet.check_reserved() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if exists (
+      select from wallet.wallets w where w.client_id = new.client_id and (
+        w.debt_minor > 0 and w.balance_minor > w.held_minor
+        or w.held_minor <> (select coalesce(sum(h.amount_minor), 0) from wallet.holds h
+                          where h.client_id = w.client_id and h.state = 'open')
+        or w.debt_minor <> (select coalesce(sum(d.amount_minor - d.collected_minor), 0) from wallet.debts d
+                             where d.client_id = w.client_id and d.collected_minor < d.amount_minor))) then
+    raise exception 'wallet of % does not match its open holds and debts', new.client_id
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end
+$$;
+
+CREATE FUNCTION wallet.check_settlement() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if exists (select from charging.settlements s where s.id = new.id and (
+       (s.debited_minor > 0) <> exists (select from wallet.transactions t where t.settlement_id = s.id)
+       or s.due_minor - s.debited_minor <>
+          coalesce((select d.amount_minor from wallet.debts d where d.settlement_id = s.id), 0)
+       or s.refunded_minor <> (select coalesce(sum(r.posted_minor), 0) from wallet.refunds r
+                                where r.settlement_id = s.id))) then
+    raise exception 'settlement % does not match the ledger', new.id using errcode = 'check_violation';
+  end if;
+  if new.collects_debt_id is not null then
+    perform wallet.check_debt(new.collects_debt_id);
+  end if;
+  return null;
+end
+$$;
+
+CREATE FUNCTION wallet.collect_debts(for_client uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  w wallet.wallets;
+  debt record;
+  take bigint;
+  cause bigint;
+begin
+  for debt in
+    select d.id, d.settlement_id, d.refund_id, d.amount_minor - d.collected_minor as open_minor,
+           s.session_id, r.payment_id
+      from wallet.debts d
+      left join charging.settlements s on s.id = d.settlement_id
+      left join wallet.refunds r on r.id = d.refund_id
+     where d.client_id = for_client and d.collected_minor < d.amount_minor
+     order by d.id for no key update of d
+  loop
+    select * into strict w from wallet.wallets where client_id = for_client for no key update;
+    take := least(debt.open_minor, w.balance_minor - w.held_minor);
+    exit when take <= 0;
+    if debt.settlement_id is not null then
+      insert into charging.settlements (session_id, revision, client_id, due_minor, debited_minor, charged_at,
+                                        collects_debt_id)
+      select debt.session_id, max(s.revision) + 1, for_client, take, take, now(), debt.id
+        from charging.settlements s where s.session_id = debt.session_id
+      returning id into strict cause;
+    else
+      insert into wallet.refunds (client_id, payment_id, amount_minor, posted_minor, posted_at,
+                                  collects_debt_id, actor, reason)
+      values (for_client, debt.payment_id, take, -take, now(), debt.id, 'wallet', 'debt collected')
+      returning id into strict cause;
+    end if;
+    update wallet.debts set collected_minor = collected_minor + take where id = debt.id;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), version = version + 1,
+           balance_minor = balance_minor - take, debt_minor = debt_minor - take,
+           spent_minor = spent_minor + case when debt.settlement_id is not null then take else 0 end
+     where client_id = for_client;
+    insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
+                                     balance_after_minor, settlement_id, refund_id, event_at)
+    values (for_client, w.version + 1,
+            case when debt.settlement_id is not null then 'charge' else 'refund' end::wallet.transaction_kind,
+            -take, w.balance_minor, w.balance_minor - take,
+            case when debt.settlement_id is not null then cause end,
+            case when debt.refund_id is not null then cause end, now());
+  end loop;
+end
+$$;
+
+CREATE FUNCTION wallet.credit(payment_id bigint) RETURNS wallet.result
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select * from wallet.credit_many(array[payment_id])
+$$;
+
+CREATE FUNCTION wallet.credit_many(payment_ids bigint[]) RETURNS SETOF wallet.result
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+declare
+  posted bigint[];
+  debtor uuid;
+begin
+  perform from wallet.wallets w
+    where w.client_id in (select p.client_id from payments.payments p where p.id = any (payment_ids))
+    order by w.client_id for no key update;
+
+  with due as materialized (
+    select p.id, p.client_id, p.credited_minor as amount, p.confirmed_at as event_at,
+           max(p.confirmed_at) over chain as last_event_at,
+           w.version + row_number() over chain as version,
+           w.balance_minor + sum(p.credited_minor) over chain as after
+      from (select distinct unnest(payment_ids) as id) asked
+     cross join lateral (select * from payments.payments p where p.id = asked.id offset 0) p
+     cross join lateral (select * from wallet.wallets w where w.client_id = p.client_id offset 0) w
+     where p.credited_minor is not null
+       and (select true from wallet.transactions t where t.payment_id = asked.id) is null
+    window chain as (partition by p.client_id order by p.id rows unbounded preceding)
+  ), moved as (
+    update wallet.wallets w
+       set revision = w.revision + 1, updated_at = now(), balance_minor = x.after, version = x.version,
+           last_topup_at = greatest(w.last_topup_at, x.last_event_at)
+      from (select distinct on (client_id) client_id, version, after, last_event_at from due
+             order by client_id, version desc) x
+     where w.client_id = x.client_id
+  ), written as (
+    insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
+                                     balance_after_minor, payment_id, event_at)
+    select client_id, version, 'topup', amount, after - amount, after, id, event_at from due
+    order by client_id, version
+    returning payment_id
+  ) select array_agg(payment_id) into posted from written;
+
+  for debtor in
+    select w.client_id
+      from (select distinct p.client_id from unnest(posted) as asked (id)
+             cross join lateral (select * from payments.payments p where p.id = asked.id offset 0) p) x
+     cross join lateral (select * from wallet.wallets w where w.client_id = x.client_id offset 0) w
+     where w.debt_minor > 0
+     order by w.client_id
+  loop
+    perform wallet.collect_debts(debtor);
+  end loop;
+
+  return query
+    select case when t.id is null then case when p.id is null then 'not_found' else 'not_confirmed' end
+                when p.id = any (posted) then 'posted' else 'repeated' end,
+           asked.id, p.client_id, t.id, t.amount_minor,
+           w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor
+      from (select distinct unnest(payment_ids) as id) asked
+      left join lateral (select * from payments.payments p where p.id = asked.id offset 0) p on true
+      left join lateral (select * from wallet.transactions t where t.payment_id = asked.id offset 0) t on true
+      left join lateral (select * from wallet.wallets w where w.client_id = p.client_id offset 0) w on true;
+end
+$$;
+
+CREATE FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint) RETURNS wallet.result
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  existing wallet.holds;
+  outcome text;
+  w wallet.wallets;
+begin
+  if total_minor is null or total_minor <= 0 then
+    raise exception 'a hold is more than nothing, not %', total_minor using errcode = 'check_violation';
+  end if;
+  select * into existing from wallet.holds where session_id = for_session;
+  if not found then
+    return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
+  select * into strict existing from wallet.holds where session_id = for_session;
+  if existing.state <> 'open' then
+    outcome := 'resolved';
+  elsif existing.amount_minor >= total_minor then
+    outcome := 'repeated';
+  elsif w.balance_minor - w.held_minor < total_minor - existing.amount_minor then
+    outcome := 'insufficient';
+  else
+    outcome := 'held';
+    update wallet.holds set amount_minor = total_minor where session_id = for_session;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(),
+           held_minor = held_minor + total_minor - existing.amount_minor
+     where client_id = existing.client_id returning * into strict w;
+  end if;
+  return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
+              w.debt_minor)::wallet.result;
+end
+$$;
+
+CREATE FUNCTION wallet.guard_hold() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if old.state <> 'open' or new.amount_minor < old.amount_minor
+     or (new.session_id, new.client_id, new.created_at)
+        is distinct from (old.session_id, old.client_id, old.created_at) then
+    raise exception 'the hold of session % is resolved once and never shrinks', old.session_id
+      using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+
+CREATE FUNCTION wallet.guard_refund() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    if new.settlement_id is not null and not exists (
+         select from charging.settlements s where s.id = new.settlement_id and s.client_id = new.client_id)
+       or new.payment_id is not null and not exists (
+         select from payments.payments p where p.id = new.payment_id and p.client_id = new.client_id) then
+      raise exception 'a refund is of something its client paid' using errcode = 'foreign_key_violation';
+    end if;
+  elsif old.posted_minor is not null
+     or (new.id, new.client_id, new.settlement_id, new.payment_id, new.amount_minor, new.collects_debt_id,
+         new.actor, new.reason, new.provider_ref, new.created_at)
+        is distinct from
+        (old.id, old.client_id, old.settlement_id, old.payment_id, old.amount_minor, old.collects_debt_id,
+         old.actor, old.reason, old.provider_ref, old.created_at) then
+    raise exception 'refund % stays as it is', old.id using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+
+CREATE FUNCTION wallet.hold(for_session uuid, hold_minor bigint) RETURNS wallet.result
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  owner record;
+  existing wallet.holds;
+  outcome text;
+  w wallet.wallets;
+begin
+  if hold_minor is null or hold_minor <= 0 then
+    raise exception 'a hold is more than nothing, not %', hold_minor using errcode = 'check_violation';
+  end if;
+  -- Locked, so that a session which ends meanwhile is not left with an open hold.
+  select s.client_id, s.state, c.status into owner
+    from charging.sessions s join identity.clients c on c.id = s.client_id
+   where s.id = for_session for no key update of s;
+  if not found then
+    return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  select * into strict w from wallet.wallets where client_id = owner.client_id for no key update;
+  select * into existing from wallet.holds where session_id = for_session;
+  if found then
+    outcome := case existing.state when 'open' then 'repeated' else 'resolved' end;
+  elsif owner.status <> 'active' or owner.state not in ('requested', 'starting', 'charging', 'expired') then
+    outcome := 'closed';
+  elsif w.balance_minor - w.held_minor < hold_minor then
+    outcome := 'insufficient';
+  else
+    outcome := 'held';
+    insert into wallet.holds (session_id, client_id, amount_minor)
+    values (for_session, owner.client_id, hold_minor);
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor + hold_minor
+     where client_id = owner.client_id returning * into strict w;
+  end if;
+  return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
+              w.debt_minor)::wallet.result;
+end
+$$;
+
+CREATE FUNCTION wallet.open_wallet() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into wallet.wallets (client_id) values (new.id);
+  return null;
+end
+$$;
+
+CREATE FUNCTION wallet.refund(for_refund bigint) RETURNS wallet.result
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  r wallet.refunds;
+  w wallet.wallets;
+  moved bigint;
+  outcome text;
+  txn wallet.transactions;
+begin
+  select * into r from wallet.refunds where id = for_refund;
+  if not found then
+    return row ('not_found', for_refund, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  if r.payment_id is not null then -- payment before wallet, as a confirmation locks them
+    perform from payments.payments where id = r.payment_id for no key update;
+  end if;
+  select * into strict w from wallet.wallets where client_id = r.client_id for no key update;
+  select * into strict r from wallet.refunds where id = for_refund;
+  if r.posted_minor is not null then
+    outcome := 'repeated';
+    select * into txn from wallet.transactions where refund_id = for_refund;
+  else
+    outcome := 'posted';
+    if r.settlement_id is not null then
+      moved := r.amount_minor;
+      update charging.settlements set refunded_minor = refunded_minor + r.amount_minor
+        where id = r.settlement_id and client_id = r.client_id
+          and refunded_minor + r.amount_minor <= coalesce(debited_minor, 0);
+    else
+      moved := -least(r.amount_minor, w.balance_minor - w.held_minor);
+      update payments.payments
+         set refunded_minor = refunded_minor + r.amount_minor,
+             status = case when refunded_minor + r.amount_minor = amount_minor then 'refunded'
+                           else 'partial_refund' end, updated_at = now()
+        where id = r.payment_id and client_id = r.client_id
+          and refunded_minor + r.amount_minor <= coalesce(credited_minor, 0);
+    end if;
+    if not found then
+      outcome := 'exceeds';
+    else
+      update wallet.refunds set posted_minor = moved, posted_at = now() where id = for_refund;
+      if moved < 0 and -moved < r.amount_minor or moved = 0 then
+        insert into wallet.debts (client_id, refund_id, amount_minor)
+        values (r.client_id, r.id, r.amount_minor + moved);
+      end if;
+      update wallet.wallets
+         set revision = revision + 1, updated_at = now(), balance_minor = balance_minor + moved,
+             version = version + (moved <> 0)::int,
+             debt_minor = debt_minor + case when r.payment_id is not null then r.amount_minor + moved else 0 end,
+             spent_minor = spent_minor - case when r.settlement_id is not null then moved else 0 end
+       where client_id = r.client_id;
+      if moved <> 0 then
+        insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
+                                         balance_after_minor, refund_id, event_at)
+        values (r.client_id, w.version + 1, 'refund', moved, w.balance_minor, w.balance_minor + moved, r.id,
+                r.created_at)
+        returning * into strict txn;
+      end if;
+      if moved > 0 and w.debt_minor > 0 then
+        perform wallet.collect_debts(r.client_id);
+      end if;
+      select * into strict w from wallet.wallets where client_id = r.client_id;
+    end if;
+  end if;
+  return row (outcome, for_refund, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor,
+              w.version, w.revision, w.debt_minor)::wallet.result;
+end
+$$;
+
+CREATE FUNCTION wallet.refund_many(refund_ids bigint[]) RETURNS SETOF wallet.result
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  one bigint;
+begin
+  perform from payments.payments p
+    where p.id in (select r.payment_id from wallet.refunds r where r.id = any (refund_ids))
+    order by p.id for no key update;
+  perform from wallet.wallets w
+    where w.client_id in (select r.client_id from wallet.refunds r where r.id = any (refund_ids))
+    order by w.client_id for no key update;
+  for one in
+    select a.id from (select distinct unnest(refund_ids) as id) a
+      left join wallet.refunds r on r.id = a.id order by r.client_id, a.id
+  loop
+    return next wallet.refund(one);
+  end loop;
+end
+$$;
+
+CREATE FUNCTION wallet.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  raise exception '%.% is append-only', tg_table_schema, tg_table_name using errcode = 'restrict_violation';
+end
+$$;
+
+CREATE FUNCTION wallet.refuse_step_back() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  raise exception 'the wallet of % only moves forward, by its functions', old.client_id
+    using errcode = 'check_violation';
+end
+$$;
+
+CREATE FUNCTION wallet.release_hold(for_session uuid) RETURNS wallet.result
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  existing wallet.holds;
+  outcome text;
+  w wallet.wallets;
+begin
+  select * into existing from wallet.holds where session_id = for_session;
+  if not found then
+    return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
+  select * into strict existing from wallet.holds where session_id = for_session;
+  if existing.state = 'open' then
+    outcome := 'released';
+    update wallet.holds set state = 'released', resolved_at = now() where session_id = for_session;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor - existing.amount_minor
+     where client_id = existing.client_id returning * into strict w;
+    if w.debt_minor > 0 then
+      perform wallet.collect_debts(existing.client_id);
+      select * into strict w from wallet.wallets where client_id = existing.client_id;
+    end if;
+  else
+    outcome := case existing.state when 'released' then 'repeated' else 'resolved' end;
+  end if;
+  return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
+              w.debt_minor)::wallet.result;
+end
+$$;
+
+CREATE TABLE charging.sessions (
+    id uuid NOT NULL,
+    client_id uuid NOT NULL,
+    station_id text NOT NULL,
+    connector_id integer NOT NULL,
+    state text NOT NULL,
+    source text NOT NULL,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    energy_wh bigint DEFAULT 0 NOT NULL,
+    cost_minor bigint DEFAULT 0 NOT NULL,
+    billed_elsewhere boolean DEFAULT false NOT NULL,
+    revision bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT sessions_check CHECK (((ended_at IS NULL) OR (started_at IS NULL) OR (ended_at >= started_at))),
+    CONSTRAINT sessions_check1 CHECK (((state <> ALL (ARRAY['finished'::text, 'settled'::text])) OR ((started_at IS NOT NULL) AND (ended_at IS NOT NULL)))),
+    CONSTRAINT sessions_connector_id_check CHECK (((connector_id >= 1) AND (connector_id <= 1000))),
+    CONSTRAINT sessions_cost_minor_check CHECK ((cost_minor >= 0)),
+    CONSTRAINT sessions_energy_wh_check CHECK ((energy_wh >= 0)),
+    CONSTRAINT sessions_source_check CHECK ((source = ANY (ARRAY['evpower'::text, 'import'::text]))),
+    CONSTRAINT sessions_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text, 'finished'::text, 'settled'::text, 'expired'::text, 'refused'::text, 'cancelled'::text, 'failed'::text]))),
+    CONSTRAINT sessions_station_id_check CHECK (((length(station_id) >= 1) AND (length(station_id) <= 64)))
+);
+
+CREATE TABLE charging.settlements (
+    id bigint NOT NULL,
+    session_id uuid NOT NULL,
+    revision integer NOT NULL,
+    client_id uuid NOT NULL,
+    due_minor bigint NOT NULL,
+    debited_minor bigint,
+    debit_minor bigint GENERATED ALWAYS AS ((- debited_minor)) STORED,
+    refunded_minor bigint DEFAULT 0 NOT NULL,
+    collects_debt_id bigint,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    charged_at timestamp with time zone,
+    CONSTRAINT settlements_check CHECK (((debited_minor >= 0) AND (debited_minor <= due_minor))),
+    CONSTRAINT settlements_check1 CHECK (((refunded_minor >= 0) AND (refunded_minor <= COALESCE(debited_minor, (0)::bigint)))),
+    CONSTRAINT settlements_check2 CHECK (((debited_minor IS NULL) = (charged_at IS NULL))),
+    CONSTRAINT settlements_due_minor_check CHECK ((due_minor >= 0)),
+    CONSTRAINT settlements_revision_check CHECK ((revision > 0))
+);
+
+ALTER TABLE charging.settlements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME charging.settlements_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE foundation.idempotency_keys (
+    scope text NOT NULL,
+    key text NOT NULL,
+    request_sha256 bytea NOT NULL,
+    status smallint,
+    media_type text,
+    body bytea,
+    leased_until timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT idempotency_keys_check CHECK (((status IS NULL) = (body IS NULL))),
+    CONSTRAINT idempotency_keys_key_check CHECK (((length(key) >= 1) AND (length(key) <= 255))),
+    CONSTRAINT idempotency_keys_request_sha256_check CHECK ((length(request_sha256) = 32)),
+    CONSTRAINT idempotency_keys_scope_check CHECK (((length(scope) >= 1) AND (length(scope) <= 200)))
+);
+
+CREATE TABLE identity.audit (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    subject text NOT NULL,
+    reason text,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT audit_action_check CHECK (((length(action) >= 1) AND (length(action) <= 100))),
+    CONSTRAINT audit_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200)))
+);
+
+ALTER TABLE identity.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME identity.audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE identity.clients (
+    id uuid NOT NULL,
+    email text,
+    phone text,
+    name text,
+    status text DEFAULT 'active'::text NOT NULL,
+    origin text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT clients_email_check CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 320)))),
+    CONSTRAINT clients_id_check CHECK ((id <> '00000000-0000-0000-0000-000000000000'::uuid)),
+    CONSTRAINT clients_name_check CHECK ((length(name) <= 200)),
+    CONSTRAINT clients_origin_check CHECK ((origin = ANY (ARRAY['register'::text, 'token'::text, 'supabase'::text, 'import'::text]))),
+    CONSTRAINT clients_phone_check CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text)),
+    CONSTRAINT clients_status_check CHECK ((status = ANY (ARRAY['active'::text, 'blocked'::text, 'closed'::text])))
+);
+
+CREATE TABLE identity.operators (
+    user_id uuid NOT NULL,
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    revoked_at timestamp with time zone,
+    CONSTRAINT operators_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+CREATE TABLE identity.registrations (
+    client_id uuid NOT NULL,
+    email text NOT NULL,
+    phone text NOT NULL,
+    name text,
+    state text DEFAULT 'intended'::text NOT NULL,
+    reason text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT registrations_email_check CHECK ((email = lower(email))),
+    CONSTRAINT registrations_name_check CHECK ((length(name) <= 200)),
+    CONSTRAINT registrations_phone_check CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text)),
+    CONSTRAINT registrations_state_check CHECK ((state = ANY (ARRAY['intended'::text, 'done'::text, 'refused'::text, 'expired'::text])))
+);
+
+CREATE TABLE identity.service_keys (
+    id bigint NOT NULL,
+    name text NOT NULL,
+    key_sha256 bytea NOT NULL,
+    hint text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_used_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    CONSTRAINT service_keys_key_sha256_check CHECK ((length(key_sha256) = 32)),
+    CONSTRAINT service_keys_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
+);
+
+ALTER TABLE identity.service_keys ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME identity.service_keys_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE payments.events (
+    provider text NOT NULL,
+    event_id text NOT NULL,
+    body_sha256 bytea NOT NULL,
+    payment_id bigint,
+    outcome text NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT events_body_sha256_check CHECK ((length(body_sha256) = 32)),
+    CONSTRAINT events_event_id_check CHECK (((length(event_id) >= 1) AND (length(event_id) <= 200)))
+);
+
+CREATE TABLE payments.payments (
+    id bigint NOT NULL,
+    invoice_id text NOT NULL,
+    order_id text NOT NULL,
+    client_id uuid NOT NULL,
+    provider text NOT NULL,
+    provider_ref text,
+    method text NOT NULL,
+    amount_minor bigint NOT NULL,
+    currency character(3) DEFAULT 'KGS'::bpchar NOT NULL,
+    status text DEFAULT 'processing'::text NOT NULL,
+    paid_minor bigint,
+    confirmed_at timestamp with time zone,
+    credited_minor bigint GENERATED ALWAYS AS (
+CASE
+    WHEN (status = ANY (ARRAY['approved'::text, 'refunded'::text, 'partial_refund'::text])) THEN amount_minor
+    ELSE NULL::bigint
+END) STORED,
+    refunded_minor bigint DEFAULT 0 NOT NULL,
+    review text,
+    description text,
+    qr_code text,
+    qr_code_url text,
+    app_link text,
+    expires_at timestamp with time zone NOT NULL,
+    closed_at timestamp with time zone,
+    next_check_at timestamp with time zone,
+    last_checked_at timestamp with time zone,
+    check_count integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    resolved_at timestamp with time zone,
+    resolved_by bigint,
+    CONSTRAINT payments_amount_minor_check CHECK (((amount_minor >= 1) AND (amount_minor <= '100000000000'::bigint))),
+    CONSTRAINT payments_check CHECK (((refunded_minor >= 0) AND (refunded_minor <= amount_minor))),
+    CONSTRAINT payments_confirmed_in_full CHECK (((credited_minor IS NULL) OR ((paid_minor = amount_minor) AND (confirmed_at IS NOT NULL)))),
+    CONSTRAINT payments_description_check CHECK ((length(description) <= 500)),
+    CONSTRAINT payments_invoice_id_check CHECK (((length(invoice_id) >= 6) AND (length(invoice_id) <= 64))),
+    CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['qr'::text, 'card'::text, 'cash'::text]))),
+    CONSTRAINT payments_order_id_check CHECK (((length(order_id) >= 6) AND (length(order_id) <= 128))),
+    CONSTRAINT payments_paid_minor_check CHECK ((paid_minor >= 0)),
+    CONSTRAINT payments_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 40))),
+    CONSTRAINT payments_refunds_match_status CHECK ((((status = 'refunded'::text) = (refunded_minor = amount_minor)) AND ((status = 'partial_refund'::text) = ((refunded_minor > 0) AND (refunded_minor < amount_minor))))),
+    CONSTRAINT payments_status_check CHECK ((status = ANY (ARRAY['processing'::text, 'approved'::text, 'canceled'::text, 'refunded'::text, 'partial_refund'::text])))
+);
+
+ALTER TABLE payments.payments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME payments.payments_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.evpower_migrations (
+    version text NOT NULL,
+    sha256 text NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE sync.acknowledged (
+    client_id uuid NOT NULL,
+    version bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT acknowledged_version_check CHECK ((version >= 0))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE sync.backfills (
+    topic text NOT NULL,
+    after uuid,
+    marked bigint DEFAULT 0 NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT backfills_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text])))
+);
+
+CREATE TABLE sync.calls (
+    slot integer NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    keys integer NOT NULL,
+    transactions integer NOT NULL,
+    took_ms integer NOT NULL,
+    lags_ms integer[] NOT NULL,
+    CONSTRAINT calls_lags_ms_check CHECK ((cardinality(lags_ms) <= 64)),
+    CONSTRAINT calls_slot_check CHECK (((slot >= 0) AND (slot <= 999)))
+)
+WITH (fillfactor='50');
+
+CREATE SEQUENCE sync.calls_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE sync.calls_seq OWNED BY sync.calls.slot;
+
+CREATE TABLE sync.drift (
+    id bigint NOT NULL,
+    found_at timestamp with time zone DEFAULT now() NOT NULL,
+    topic text NOT NULL,
+    key text NOT NULL,
+    ours jsonb,
+    theirs jsonb,
+    right_side text NOT NULL,
+    action text NOT NULL,
+    healed_at timestamp with time zone,
+    CONSTRAINT drift_right_side_check CHECK ((right_side = ANY (ARRAY['evpower'::text, 'supabase'::text])))
+);
+
+ALTER TABLE sync.drift ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME sync.drift_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE sync.pending (
+    topic text NOT NULL,
+    key uuid NOT NULL,
+    seq bigint NOT NULL,
+    since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    next_at timestamp with time zone DEFAULT now() NOT NULL,
+    leased_until timestamp with time zone,
+    last_error text,
+    parked_at timestamp with time zone,
+    force boolean DEFAULT false NOT NULL,
+    CONSTRAINT pending_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text])))
+)
+WITH (fillfactor='70', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0.05');
+
+CREATE SEQUENCE sync.pending_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE sync.pending_seq OWNED BY sync.pending.seq;
+
+CREATE TABLE sync.targets (
+    name text NOT NULL,
+    state text NOT NULL,
+    error text,
+    since timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT targets_state_check CHECK ((state = ANY (ARRAY['up'::text, 'down'::text, 'misconfigured'::text])))
+);
+
+CREATE TABLE wallet.debts (
+    id bigint NOT NULL,
+    client_id uuid NOT NULL,
+    settlement_id bigint,
+    refund_id bigint,
+    amount_minor bigint NOT NULL,
+    collected_minor bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT debts_amount_minor_check CHECK ((amount_minor > 0)),
+    CONSTRAINT debts_check CHECK (((collected_minor >= 0) AND (collected_minor <= amount_minor))),
+    CONSTRAINT debts_check1 CHECK ((num_nonnulls(settlement_id, refund_id) = 1))
+);
+
+ALTER TABLE wallet.debts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME wallet.debts_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE wallet.holds (
+    session_id uuid NOT NULL,
+    client_id uuid NOT NULL,
+    amount_minor bigint NOT NULL,
+    state text DEFAULT 'open'::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    resolved_at timestamp with time zone,
+    CONSTRAINT holds_amount_minor_check CHECK ((amount_minor >= 0)),
+    CONSTRAINT holds_check CHECK (((state = 'open'::text) = (resolved_at IS NULL))),
+    CONSTRAINT holds_state_check CHECK ((state = ANY (ARRAY['open'::text, 'released'::text, 'charged'::text])))
+);
+
+CREATE TABLE wallet.refunds (
+    id bigint NOT NULL,
+    client_id uuid NOT NULL,
+    settlement_id bigint,
+    payment_id bigint,
+    amount_minor bigint NOT NULL,
+    posted_minor bigint,
+    collects_debt_id bigint,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    provider_ref text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    posted_at timestamp with time zone,
+    CONSTRAINT refunds_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT refunds_amount_minor_check CHECK ((amount_minor > 0)),
+    CONSTRAINT refunds_check CHECK ((num_nonnulls(settlement_id, payment_id) = 1)),
+    CONSTRAINT refunds_check1 CHECK (((posted_minor IS NULL) = (posted_at IS NULL))),
+    CONSTRAINT refunds_check2 CHECK (((settlement_id IS NULL) OR (posted_minor = amount_minor))),
+    CONSTRAINT refunds_check3 CHECK (((payment_id IS NULL) OR ((posted_minor >= (- amount_minor)) AND (posted_minor <= 0)))),
+    CONSTRAINT refunds_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
+);
+
+ALTER TABLE wallet.refunds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME wallet.refunds_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE wallet.transactions (
+    client_id uuid NOT NULL,
+    version bigint NOT NULL,
+    prev_version bigint GENERATED ALWAYS AS (NULLIF((version - 1), 0)) STORED,
+    amount_minor bigint NOT NULL,
+    balance_before_minor bigint NOT NULL,
+    balance_after_minor bigint NOT NULL,
+    payment_id bigint,
+    settlement_id bigint,
+    refund_id bigint,
+    event_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    kind wallet.transaction_kind NOT NULL,
+    CONSTRAINT transactions_add_up CHECK ((balance_after_minor = (balance_before_minor + amount_minor))),
+    CONSTRAINT transactions_balance_after_minor_check CHECK ((balance_after_minor >= 0)),
+    CONSTRAINT transactions_sign_and_cause CHECK (
+CASE kind
+    WHEN 'topup'::wallet.transaction_kind THEN ((amount_minor > 0) AND (payment_id IS NOT NULL) AND (settlement_id IS NULL) AND (refund_id IS NULL))
+    WHEN 'charge'::wallet.transaction_kind THEN ((amount_minor < 0) AND (settlement_id IS NOT NULL) AND (payment_id IS NULL) AND (refund_id IS NULL))
+    WHEN 'refund'::wallet.transaction_kind THEN ((amount_minor <> 0) AND (refund_id IS NOT NULL) AND (payment_id IS NULL) AND (settlement_id IS NULL))
+    ELSE NULL::boolean
+END),
+    CONSTRAINT transactions_start_at_nothing CHECK (((version > 1) OR (balance_before_minor = 0))),
+    CONSTRAINT transactions_version_check CHECK ((version > 0))
+);
+
+CREATE TABLE wallet.wallets (
+    client_id uuid NOT NULL,
+    currency character(3) DEFAULT 'KGS'::bpchar NOT NULL,
+    balance_minor bigint DEFAULT 0 NOT NULL,
+    held_minor bigint DEFAULT 0 NOT NULL,
+    debt_minor bigint DEFAULT 0 NOT NULL,
+    version bigint DEFAULT 0 NOT NULL,
+    revision bigint DEFAULT 0 NOT NULL,
+    spent_minor bigint DEFAULT 0 NOT NULL,
+    last_topup_at timestamp with time zone,
+    chain_version bigint GENERATED ALWAYS AS (NULLIF(version, 0)) STORED,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT wallets_balance_minor_check CHECK ((balance_minor >= 0)),
+    CONSTRAINT wallets_check CHECK (((held_minor >= 0) AND (held_minor <= balance_minor))),
+    CONSTRAINT wallets_check1 CHECK (((version > 0) OR (balance_minor = 0))),
+    CONSTRAINT wallets_debt_minor_check CHECK ((debt_minor >= 0)),
+    CONSTRAINT wallets_spent_minor_check CHECK ((spent_minor >= 0)),
+    CONSTRAINT wallets_version_check CHECK ((version >= 0))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE ONLY sync.pending ALTER COLUMN seq SET DEFAULT nextval('sync.pending_seq'::regclass);
+
+ALTER TABLE ONLY charging.sessions
+    ADD CONSTRAINT sessions_id_client_id_key UNIQUE (id, client_id);
+
+ALTER TABLE ONLY charging.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY charging.settlements
+    ADD CONSTRAINT settlements_id_client_id_debit_minor_key UNIQUE (id, client_id, debit_minor);
+
+ALTER TABLE ONLY charging.settlements
+    ADD CONSTRAINT settlements_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY charging.settlements
+    ADD CONSTRAINT settlements_session_id_revision_key UNIQUE (session_id, revision);
+
+ALTER TABLE ONLY foundation.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (scope, key);
+
+ALTER TABLE ONLY identity.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY identity.clients
+    ADD CONSTRAINT clients_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY identity.operators
+    ADD CONSTRAINT operators_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY identity.registrations
+    ADD CONSTRAINT registrations_pkey PRIMARY KEY (client_id);
+
+ALTER TABLE ONLY identity.service_keys
+    ADD CONSTRAINT service_keys_key_sha256_key UNIQUE (key_sha256);
+
+ALTER TABLE ONLY identity.service_keys
+    ADD CONSTRAINT service_keys_name_key UNIQUE (name);
+
+ALTER TABLE ONLY identity.service_keys
+    ADD CONSTRAINT service_keys_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY payments.events
+    ADD CONSTRAINT events_pkey PRIMARY KEY (provider, event_id);
+
+ALTER TABLE ONLY payments.payments
+    ADD CONSTRAINT payments_id_client_id_credited_minor_key UNIQUE (id, client_id, credited_minor);
+
+ALTER TABLE ONLY payments.payments
+    ADD CONSTRAINT payments_invoice_id_key UNIQUE (invoice_id);
+
+ALTER TABLE ONLY payments.payments
+    ADD CONSTRAINT payments_order_id_key UNIQUE (order_id);
+
+ALTER TABLE ONLY payments.payments
+    ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY payments.payments
+    ADD CONSTRAINT payments_provider_provider_ref_key UNIQUE (provider, provider_ref);
+
+ALTER TABLE ONLY public.evpower_migrations
+    ADD CONSTRAINT evpower_migrations_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY sync.acknowledged
+    ADD CONSTRAINT acknowledged_pkey PRIMARY KEY (client_id);
+
+ALTER TABLE ONLY sync.backfills
+    ADD CONSTRAINT backfills_pkey PRIMARY KEY (topic);
+
+ALTER TABLE ONLY sync.calls
+    ADD CONSTRAINT calls_pkey PRIMARY KEY (slot);
+
+ALTER TABLE ONLY sync.drift
+    ADD CONSTRAINT drift_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY sync.pending
+    ADD CONSTRAINT pending_pkey PRIMARY KEY (topic, key);
+
+ALTER TABLE ONLY sync.targets
+    ADD CONSTRAINT targets_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY wallet.debts
+    ADD CONSTRAINT debts_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY wallet.debts
+    ADD CONSTRAINT debts_refund_id_key UNIQUE (refund_id);
+
+ALTER TABLE ONLY wallet.debts
+    ADD CONSTRAINT debts_settlement_id_key UNIQUE (settlement_id);
+
+ALTER TABLE ONLY wallet.holds
+    ADD CONSTRAINT holds_pkey PRIMARY KEY (session_id);
+
+ALTER TABLE ONLY wallet.refunds
+    ADD CONSTRAINT refunds_id_client_id_posted_minor_key UNIQUE (id, client_id, posted_minor);
+
+ALTER TABLE ONLY wallet.refunds
+    ADD CONSTRAINT refunds_payment_id_provider_ref_key UNIQUE (payment_id, provider_ref);
+
+ALTER TABLE ONLY wallet.refunds
+    ADD CONSTRAINT refunds_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY wallet.refunds
+    ADD CONSTRAINT refunds_settlement_id_provider_ref_key UNIQUE (settlement_id, provider_ref);
+
+ALTER TABLE ONLY wallet.transactions
+    ADD CONSTRAINT transactions_chain_key UNIQUE (client_id, version, balance_after_minor);
+
+ALTER TABLE ONLY wallet.transactions
+    ADD CONSTRAINT transactions_pkey PRIMARY KEY (client_id, version);
+
+ALTER TABLE ONLY wallet.wallets
+    ADD CONSTRAINT wallets_client_id_currency_key UNIQUE (client_id, currency);
+
+ALTER TABLE ONLY wallet.wallets
+    ADD CONSTRAINT wallets_pkey PRIMARY KEY (client_id);
+
+CREATE INDEX sessions_by_client ON charging.sessions USING btree (client_id, created_at DESC, id DESC);
+
+CREATE UNIQUE INDEX sessions_one_open_per_client ON charging.sessions USING btree (client_id) WHERE ((source = 'evpower'::text) AND (state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text])));
+
+CREATE UNIQUE INDEX sessions_one_open_per_connector ON charging.sessions USING btree (station_id, connector_id) WHERE ((source = 'evpower'::text) AND (state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text])));
+
+CREATE INDEX settlements_collecting ON charging.settlements USING btree (collects_debt_id) WHERE (collects_debt_id IS NOT NULL);
+
+CREATE INDEX settlements_uncharged ON charging.settlements USING btree (id) WHERE (debited_minor IS NULL);
+
+CREATE INDEX idempotency_keys_created_at ON foundation.idempotency_keys USING btree (created_at);
+
+CREATE UNIQUE INDEX clients_email_key ON identity.clients USING btree (email) WHERE (status <> 'closed'::text);
+
+CREATE UNIQUE INDEX clients_phone_key ON identity.clients USING btree (phone) WHERE (status <> 'closed'::text);
+
+CREATE UNIQUE INDEX registrations_open_email_key ON identity.registrations USING btree (email) WHERE (state = 'intended'::text);
+
+CREATE UNIQUE INDEX registrations_open_phone_key ON identity.registrations USING btree (phone) WHERE (state = 'intended'::text);
+
+CREATE INDEX events_by_payment ON payments.events USING btree (payment_id);
+
+CREATE INDEX payments_by_client ON payments.payments USING btree (client_id, id DESC);
+
+CREATE INDEX payments_to_check ON payments.payments USING btree (next_check_at) WHERE (next_check_at IS NOT NULL);
+
+CREATE INDEX payments_to_review ON payments.payments USING btree (id) WHERE (review IS NOT NULL);
+
+CREATE INDEX drift_open ON sync.drift USING btree (id) WHERE (healed_at IS NULL);
+
+CREATE UNIQUE INDEX drift_open_key ON sync.drift USING btree (topic, key) WHERE (healed_at IS NULL);
+
+CREATE INDEX pending_due ON sync.pending USING btree (next_at) WHERE (parked_at IS NULL);
+
+CREATE INDEX debts_open ON wallet.debts USING btree (client_id, id) WHERE (collected_minor < amount_minor);
+
+CREATE INDEX holds_open ON wallet.holds USING btree (client_id) WHERE (state = 'open'::text);
+
+CREATE INDEX refunds_collecting ON wallet.refunds USING btree (collects_debt_id) WHERE (collects_debt_id IS NOT NULL);
+
+CREATE UNIQUE INDEX refunds_settlement_reference ON wallet.refunds USING btree (settlement_id, provider_ref);
+
+CREATE UNIQUE INDEX transactions_payment_key ON wallet.transactions USING btree (payment_id) WHERE (payment_id IS NOT NULL);
+
+CREATE UNIQUE INDEX transactions_refund_key ON wallet.transactions USING btree (refund_id) WHERE (refund_id IS NOT NULL);
+
+CREATE UNIQUE INDEX transactions_settlement_key ON wallet.transactions USING btree (settlement_id) WHERE (settlement_id IS NOT NULL);
+
+CREATE TRIGGER sessions_go_one_way BEFORE UPDATE ON charging.sessions FOR EACH ROW EXECUTE FUNCTION charging.guard_session();
+
+CREATE TRIGGER sessions_pend AFTER UPDATE ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_sessions();
+
+CREATE TRIGGER sessions_pend_new AFTER INSERT ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_sessions();
+
+CREATE CONSTRAINT TRIGGER settlements_match_the_ledger AFTER INSERT OR UPDATE ON charging.settlements DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.debited_minor IS NOT NULL)) EXECUTE FUNCTION wallet.check_settlement();
+
+CREATE TRIGGER settlements_stay BEFORE INSERT OR DELETE OR UPDATE ON charging.settlements FOR EACH ROW EXECUTE FUNCTION charging.guard_settlement();
+
+CREATE TRIGGER audit_is_append_only BEFORE DELETE OR UPDATE ON identity.audit FOR EACH STATEMENT EXECUTE FUNCTION identity.refuse_change();
+
+CREATE TRIGGER audit_is_kept BEFORE TRUNCATE ON identity.audit FOR EACH STATEMENT EXECUTE FUNCTION identity.refuse_change();
+
+CREATE TRIGGER clients_are_kept BEFORE DELETE ON identity.clients FOR EACH STATEMENT EXECUTE FUNCTION identity.refuse_delete();
+
+CREATE TRIGGER clients_are_kept_whole BEFORE TRUNCATE ON identity.clients FOR EACH STATEMENT EXECUTE FUNCTION identity.refuse_delete();
+
+CREATE TRIGGER clients_have_a_wallet AFTER INSERT ON identity.clients FOR EACH ROW EXECUTE FUNCTION wallet.open_wallet();
+
+CREATE TRIGGER clients_pend AFTER UPDATE ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_profiles();
+
+CREATE TRIGGER clients_pend_new AFTER INSERT ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_profiles();
+
+CREATE TRIGGER payments_go_one_way BEFORE UPDATE ON payments.payments FOR EACH ROW EXECUTE FUNCTION payments.guard_payment();
+
+CREATE CONSTRAINT TRIGGER payments_match_refunds AFTER UPDATE ON payments.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.refunded_minor <> old.refunded_minor)) EXECUTE FUNCTION wallet.check_payments();
+
+CREATE CONSTRAINT TRIGGER payments_match_refunds_when_made AFTER INSERT ON payments.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.refunded_minor <> 0)) EXECUTE FUNCTION wallet.check_payments();
+
+CREATE TRIGGER debts_are_kept BEFORE DELETE OR TRUNCATE ON wallet.debts FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
+
+CREATE CONSTRAINT TRIGGER debts_match_their_cause AFTER INSERT OR UPDATE ON wallet.debts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wallet.check_debts();
+
+CREATE CONSTRAINT TRIGGER debts_match_their_wallet AFTER INSERT OR UPDATE ON wallet.debts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wallet.check_reserved();
+
+CREATE TRIGGER holds_are_kept BEFORE DELETE OR TRUNCATE ON wallet.holds FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
+
+CREATE CONSTRAINT TRIGGER holds_match_their_wallet AFTER INSERT OR UPDATE ON wallet.holds DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wallet.check_reserved();
+
+CREATE TRIGGER holds_resolve_once BEFORE UPDATE ON wallet.holds FOR EACH ROW EXECUTE FUNCTION wallet.guard_hold();
+
+CREATE TRIGGER refunds_are_kept BEFORE DELETE OR TRUNCATE ON wallet.refunds FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
+
+CREATE CONSTRAINT TRIGGER refunds_match_the_ledger AFTER INSERT OR UPDATE ON wallet.refunds DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.posted_minor IS NOT NULL)) EXECUTE FUNCTION wallet.check_refund();
+
+CREATE TRIGGER refunds_stay BEFORE INSERT OR UPDATE ON wallet.refunds FOR EACH ROW EXECUTE FUNCTION wallet.guard_refund();
+
+CREATE TRIGGER transactions_are_append_only BEFORE DELETE OR UPDATE ON wallet.transactions FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
+
+CREATE TRIGGER transactions_are_kept BEFORE TRUNCATE ON wallet.transactions FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
+
+CREATE TRIGGER transactions_match_their_wallet AFTER INSERT ON wallet.transactions REFERENCING NEW TABLE AS posted FOR EACH STATEMENT EXECUTE FUNCTION wallet.check_posted();
+
+CREATE TRIGGER wallets_are_kept BEFORE DELETE OR TRUNCATE ON wallet.wallets FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
+
+CREATE CONSTRAINT TRIGGER wallets_match_holds_and_debts AFTER UPDATE ON wallet.wallets DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.held_minor <> new.held_minor) OR (old.debt_minor <> new.debt_minor) OR (new.debt_minor > 0))) EXECUTE FUNCTION wallet.check_reserved();
+
+CREATE TRIGGER wallets_move_forward BEFORE UPDATE ON wallet.wallets FOR EACH ROW WHEN (((new.version < old.version) OR (new.revision <= old.revision) OR ((new.version = old.version) <> (new.balance_minor = old.balance_minor)) OR (new.client_id <> old.client_id) OR (new.currency <> old.currency) OR ((new.version = old.version) AND ((new.spent_minor IS DISTINCT FROM old.spent_minor) OR (new.last_topup_at IS DISTINCT FROM old.last_topup_at))))) EXECUTE FUNCTION wallet.refuse_step_back();
+
+CREATE TRIGGER wallets_pend AFTER UPDATE ON wallet.wallets REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_clients();
+
+ALTER TABLE ONLY charging.sessions
+    ADD CONSTRAINT sessions_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY charging.settlements
+    ADD CONSTRAINT settlements_collect_debt FOREIGN KEY (collects_debt_id) REFERENCES wallet.debts(id);
+
+ALTER TABLE ONLY charging.settlements
+    ADD CONSTRAINT settlements_session_id_client_id_fkey FOREIGN KEY (session_id, client_id) REFERENCES charging.sessions(id, client_id);
+
+ALTER TABLE ONLY identity.clients
+    ADD CONSTRAINT clients_wallet FOREIGN KEY (id) REFERENCES wallet.wallets(client_id) DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE ONLY payments.events
+    ADD CONSTRAINT events_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES payments.payments(id);
+
+ALTER TABLE ONLY payments.payments
+    ADD CONSTRAINT payments_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY payments.payments
+    ADD CONSTRAINT payments_in_the_wallets_currency FOREIGN KEY (client_id, currency) REFERENCES wallet.wallets(client_id, currency);
+
+ALTER TABLE ONLY payments.payments
+    ADD CONSTRAINT payments_resolved_by_fkey FOREIGN KEY (resolved_by) REFERENCES payments.payments(id);
+
+ALTER TABLE ONLY sync.acknowledged
+    ADD CONSTRAINT acknowledged_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY wallet.debts
+    ADD CONSTRAINT debts_client_id_fkey FOREIGN KEY (client_id) REFERENCES wallet.wallets(client_id);
+
+ALTER TABLE ONLY wallet.debts
+    ADD CONSTRAINT debts_refund_id_fkey FOREIGN KEY (refund_id) REFERENCES wallet.refunds(id);
+
+ALTER TABLE ONLY wallet.debts
+    ADD CONSTRAINT debts_settlement_id_fkey FOREIGN KEY (settlement_id) REFERENCES charging.settlements(id);
+
+ALTER TABLE ONLY wallet.holds
+    ADD CONSTRAINT holds_client_id_fkey FOREIGN KEY (client_id) REFERENCES wallet.wallets(client_id);
+
+ALTER TABLE ONLY wallet.holds
+    ADD CONSTRAINT holds_session_id_client_id_fkey FOREIGN KEY (session_id, client_id) REFERENCES charging.sessions(id, client_id);
+
+ALTER TABLE ONLY wallet.refunds
+    ADD CONSTRAINT refunds_client_id_fkey FOREIGN KEY (client_id) REFERENCES wallet.wallets(client_id);
+
+ALTER TABLE ONLY wallet.refunds
+    ADD CONSTRAINT refunds_collect_debt FOREIGN KEY (collects_debt_id) REFERENCES wallet.debts(id);
+
+ALTER TABLE ONLY wallet.refunds
+    ADD CONSTRAINT refunds_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES payments.payments(id);
+
+ALTER TABLE ONLY wallet.refunds
+    ADD CONSTRAINT refunds_settlement_id_fkey FOREIGN KEY (settlement_id) REFERENCES charging.settlements(id);
+
+ALTER TABLE ONLY wallet.transactions
+    ADD CONSTRAINT transactions_chain FOREIGN KEY (client_id, prev_version, balance_before_minor) REFERENCES wallet.transactions(client_id, version, balance_after_minor);
+
+ALTER TABLE ONLY wallet.transactions
+    ADD CONSTRAINT transactions_payment FOREIGN KEY (payment_id, client_id, amount_minor) REFERENCES payments.payments(id, client_id, credited_minor);
+
+ALTER TABLE ONLY wallet.transactions
+    ADD CONSTRAINT transactions_refund FOREIGN KEY (refund_id, client_id, amount_minor) REFERENCES wallet.refunds(id, client_id, posted_minor);
+
+ALTER TABLE ONLY wallet.transactions
+    ADD CONSTRAINT transactions_settlement FOREIGN KEY (settlement_id, client_id, amount_minor) REFERENCES charging.settlements(id, client_id, debit_minor);
+
+ALTER TABLE ONLY wallet.wallets
+    ADD CONSTRAINT wallets_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY wallet.wallets
+    ADD CONSTRAINT wallets_rest_on_a_transaction FOREIGN KEY (client_id, chain_version, balance_minor) REFERENCES wallet.transactions(client_id, version, balance_after_minor) DEFERRABLE INITIALLY DEFERRED;
+
+GRANT USAGE ON SCHEMA charging TO evpower_app;
+
+GRANT USAGE ON SCHEMA foundation TO evpower_app;
+
+GRANT USAGE ON SCHEMA identity TO evpower_app;
+
+GRANT USAGE ON SCHEMA payments TO evpower_app;
+
+GRANT USAGE ON SCHEMA sync TO evpower_app;
+
+GRANT USAGE ON SCHEMA wallet TO evpower_app;
+
+REVOKE ALL ON FUNCTION payments.apply_events(batch payments.incoming[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[]) TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.charge(for_settlement bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.charge(for_settlement bigint) TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.charge_many(settlement_ids bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.charge_many(settlement_ids bigint[]) TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.check_debt(debt bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.check_debts() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.check_payment(payment bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.check_payments() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.check_posted() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.check_refund() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.check_reserved() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.check_settlement() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.collect_debts(for_client uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.credit(payment_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.credit(payment_id bigint) TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.credit_many(payment_ids bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.credit_many(payment_ids bigint[]) TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint) TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.guard_hold() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.guard_refund() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.hold(for_session uuid, hold_minor bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.hold(for_session uuid, hold_minor bigint) TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.open_wallet() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.refund(for_refund bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.refund(for_refund bigint) TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.refund_many(refund_ids bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.refund_many(refund_ids bigint[]) TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.refuse_step_back() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.release_hold(for_session uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.release_hold(for_session uuid) TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE charging.sessions TO evpower_app;
+
+GRANT SELECT ON TABLE charging.settlements TO evpower_app;
+
+GRANT INSERT(session_id) ON TABLE charging.settlements TO evpower_app;
+
+GRANT INSERT(revision) ON TABLE charging.settlements TO evpower_app;
+
+GRANT INSERT(client_id) ON TABLE charging.settlements TO evpower_app;
+
+GRANT INSERT(due_minor) ON TABLE charging.settlements TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.idempotency_keys TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE identity.audit TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE identity.clients TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE identity.operators TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE identity.registrations TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE identity.service_keys TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE payments.events TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE payments.payments TO evpower_app;
+
+GRANT SELECT ON TABLE public.evpower_migrations TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.acknowledged TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.backfills TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.calls TO evpower_app;
+
+GRANT USAGE ON SEQUENCE sync.calls_seq TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.drift TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.pending TO evpower_app;
+
+GRANT USAGE ON SEQUENCE sync.pending_seq TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE sync.targets TO evpower_app;
+
+GRANT SELECT ON TABLE wallet.debts TO evpower_app;
+
+GRANT SELECT ON TABLE wallet.holds TO evpower_app;
+
+GRANT SELECT ON TABLE wallet.refunds TO evpower_app;
+
+GRANT INSERT(client_id) ON TABLE wallet.refunds TO evpower_app;
+
+GRANT INSERT(settlement_id) ON TABLE wallet.refunds TO evpower_app;
+
+GRANT INSERT(payment_id) ON TABLE wallet.refunds TO evpower_app;
+
+GRANT INSERT(amount_minor) ON TABLE wallet.refunds TO evpower_app;
+
+GRANT INSERT(actor) ON TABLE wallet.refunds TO evpower_app;
+
+GRANT INSERT(reason) ON TABLE wallet.refunds TO evpower_app;
+
+GRANT INSERT(provider_ref) ON TABLE wallet.refunds TO evpower_app;
+
+GRANT SELECT ON TABLE wallet.transactions TO evpower_app;
+
+GRANT SELECT ON TABLE wallet.wallets TO evpower_app;

@@ -1,0 +1,7 @@
+"""The HTTP edge: what every request meets before and after the slices."""
+
+from evpower.api.app import create_app
+from evpower.api.edge import Caller, Identify
+from evpower.api.health import Collector, Probe
+
+__all__ = ["Caller", "Collector", "Identify", "Probe", "create_app"]

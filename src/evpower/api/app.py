@@ -1,0 +1,99 @@
+"""The composition of the HTTP side: routers in, one ASGI application out."""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from evpower.api import errors, health, limits, openapi
+from evpower.api.edge import Edge, EdgeOptions, Identify
+from evpower.api.replay import Replay
+from evpower.config import Settings
+from evpower.foundation.clock import Clock, utc_now
+from evpower.foundation.db import Database
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(  # noqa: PLR0913 - the composition of a whole side is named once, here
+    routers: Sequence[APIRouter],
+    db: Database,
+    identify: Identify,
+    settings: Settings,
+    *,
+    version: str,
+    supabase: health.Probe | None = None,
+    collectors: Sequence[health.Collector] = (),
+    lifespan: Lifespan | None = None,
+    clock: Clock = utc_now,
+    now_s: Callable[[], float] = time.monotonic,
+) -> FastAPI:
+    """Everything HTTP. Serve it without the server's own proxy headers and access log.
+
+    `identify` answers who asks (`Access.principal`); `supabase` is true while Supabase answers;
+    `collectors` refresh gauges at a scrape; `now_s` is a monotonic clock for rate limits and
+    cached probes. Both proxy headers and the access log are the edge's own.
+    Raises ValueError when settings.trusted_proxies holds something that is no address or network.
+    """
+    app = FastAPI(
+        title="EvPower API",
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+        lifespan=lifespan or _nothing,
+    )
+    for router in routers:
+        app.include_router(router)
+    app.include_router(
+        health.router(
+            db,
+            version=version,
+            now_s=now_s,
+            supabase=supabase,
+            collectors=collectors,
+            metrics_token=settings.metrics_token.get_secret_value(),
+        )
+    )
+    errors.install(app)
+    openapi.install(app, version=version, server_url=settings.public_url)
+    app.add_middleware(
+        Edge,
+        options=_options(settings),
+        rates=limits.RateLimits(_budgets(settings), now_s),
+        identify=identify,
+        replay=Replay(db, clock),
+    )
+    return app
+
+
+def _options(settings: Settings) -> EdgeOptions:
+    return EdgeOptions(
+        max_body_bytes=settings.max_body_bytes,
+        max_in_flight=settings.max_in_flight,
+        trusted_proxies=limits.parse_networks(settings.trusted_proxies),
+        cors_origins=frozenset(
+            origin.strip().rstrip("/")
+            for origin in settings.cors_origins.split(",")
+            if origin.strip()
+        ),
+        hsts=settings.env == "production",
+        access_log=settings.access_log and settings.log_level in ("debug", "info"),
+    )
+
+
+def _budgets(settings: Settings) -> limits.Budgets:
+    return limits.Budgets(
+        general_per_minute=settings.rate_per_minute,
+        service_per_minute=settings.rate_service_per_minute,
+        money_per_minute=settings.rate_money_per_minute,
+        register_per_hour=settings.rate_register_per_hour,
+        webhook_per_minute=settings.rate_webhook_per_minute,
+    )
+
+
+@asynccontextmanager
+async def _nothing(_: FastAPI) -> AsyncGenerator[None]:
+    yield

@@ -1,0 +1,170 @@
+"""Errors as RFC 9457 problems with the members the apps already read; rendered only here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import asyncpg
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from evpower.api import messages
+from evpower.foundation.errors import EvPowerError, Invalid, Unauthenticated
+
+PROBLEM: Final = "application/problem+json"
+# Starlette's own refusals, by status.
+_HTTP_CODES: Final = {
+    400: ("invalid_request", 422),
+    401: ("unauthorized", 401),
+    403: ("forbidden", 403),
+    404: ("not_found", 404),
+    405: ("method_not_allowed", 405),
+    413: ("too_large", 413),
+    422: ("invalid_request", 422),
+    429: ("too_many_requests", 429),
+    503: ("service_unavailable", 503),
+}
+# RFC 9110 renamed these; which name Python knows depends on its version.
+_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+_MAX_FIELDS: Final = 20
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One rendered error: status, headers, body."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def render(
+    error: EvPowerError, accept_language: str = "", extra: Mapping[str, Any] | None = None
+) -> Problem:
+    """An error for the wire. `extra` members come last."""
+    language = messages.choose_language(accept_language)
+    params = {"retry_after_s": error.retry_after_s or 1, **error.params}
+    status = error.http_status
+    body = orjson.dumps(
+        {
+            "type": f"urn:evpower:problem:{error.code}",
+            "title": _TITLES.get(status) or HTTPStatus(status).phrase,
+            "status": status,
+            "detail": error.detail,
+            "success": False,
+            "error": error.code,
+            "message": messages.text(error.code, status, language, params),
+            **(extra or {}),
+        }
+    )
+    headers = [
+        (b"content-type", PROBLEM.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"content-language", language.encode()),
+        (b"vary", b"Accept-Language"),
+    ]
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", str(error.retry_after_s).encode()))
+    if status == Unauthenticated.status:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return Problem(status, headers, body)
+
+
+def internal_error(accept_language: str, request_id: str) -> Problem:
+    """What a caller may know of our own mistake: that it was one, and the id to ask us about it."""
+    error = EvPowerError("internal_error", "the request failed unexpectedly")
+    return render(error, accept_language, {"request_id": request_id})
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of the routes leave as a problem."""
+
+    async def known(request: Request, error: Exception) -> Response:
+        assert isinstance(error, EvPowerError)  # noqa: S101 - Starlette's own promise
+        return _respond(request, error)
+
+    async def refused_by_starlette(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        code, status = _HTTP_CODES.get(error.status_code, ("internal_error", 500))
+        response = _respond(
+            request,
+            EvPowerError(code, str(error.detail) if status != 500 else "", status=status),  # noqa: PLR2004
+        )
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            return _with_allowed_methods(app, request, response)
+        return response
+
+    async def misshaped(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        fields = _fields(error.errors())
+        detail = "; ".join(
+            f"{field['field'] or 'body'}: {field['problem']}" for field in fields[:3]
+        )
+        return _respond(request, Invalid("invalid_request", detail), {"errors": fields})
+
+    async def unstorable(request: Request, error: Exception) -> Response:
+        """Blame the caller for a value no column holds: a NUL, a number out of range."""
+        del error
+        return _respond(request, Invalid("invalid_request", "a value cannot be stored"))
+
+    async def gone(request: Request, error: Exception) -> Response:
+        """Answer nobody: the caller hung up while sending."""
+        del error
+        return _respond(request, Invalid("invalid_request", "the request ended early"))
+
+    app.add_exception_handler(EvPowerError, known)
+    app.add_exception_handler(HTTPException, refused_by_starlette)
+    app.add_exception_handler(RequestValidationError, misshaped)
+    app.add_exception_handler(asyncpg.DataError, unstorable)
+    app.add_exception_handler(ClientDisconnect, gone)
+
+
+def _respond(
+    request: Request, error: EvPowerError, extra: Mapping[str, Any] | None = None
+) -> Response:
+    problem = render(error, request.headers.get("accept-language", ""), extra)
+    response = Response(problem.body, problem.status)
+    response.raw_headers = problem.headers
+    return response
+
+
+def _fields(errors: Sequence[Any]) -> list[dict[str, str]]:
+    """Which fields are wrong and how; never the value itself, it may be a password."""
+    return [
+        {
+            "field": ".".join(
+                str(part) for part in error["loc"] if part not in ("body", "query", "path")
+            ),
+            "problem": str(error["msg"]),
+        }
+        for error in errors[:_MAX_FIELDS]
+    ]
+
+
+def _with_allowed_methods(app: FastAPI, request: Request, refused: Response) -> Response:
+    """Starlette names the methods of the first matching route only; here are all of them."""
+    allowed = allowed_methods(app, request)
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers={"Allow": allowed})
+    refused.headers["Allow"] = allowed
+    return refused
+
+
+def allowed_methods(app: FastAPI, request: Request) -> str:
+    """The Allow header of a path."""
+    scope = dict(request.scope)
+    methods = {"OPTIONS"}
+    for method in _METHODS:
+        scope["method"] = method
+        if any(route.matches(scope)[0] is Match.FULL for route in app.routes):
+            methods.add(method)
+    if "GET" in methods:
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))

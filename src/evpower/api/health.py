@@ -1,0 +1,177 @@
+"""Is the process alive, is it ready, what does it count, and its documentation."""
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import orjson
+import structlog
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import Response
+
+from evpower.api import docs, metrics
+from evpower.foundation import migrations
+from evpower.foundation.db import Database
+from evpower.foundation.errors import EvPowerError, Unauthenticated
+
+logger = structlog.get_logger(__name__)
+
+# Refreshes its gauges with one cheap query; called at each scrape.
+Collector = Callable[[], Awaitable[None]]
+# True while the other side answers.
+Probe = Callable[[], Awaitable[bool]]
+
+_PROBE_TIMEOUT_S: Final = 2.0
+_FRESH_DATABASE_S: Final = 1.0
+_FRESH_SUPABASE_S: Final = 10.0
+_COLLECT_TIMEOUT_S: Final = 5.0
+DatabaseState = Literal["ok", "down", "behind"]
+
+
+@dataclass(slots=True)
+class _Cached:
+    """The last answer of a probe; one caller asks, the others wait for it."""
+
+    ask: Callable[[], Awaitable[str]]
+    fresh_s: float
+    now_s: Callable[[], float]
+    value: str = ""
+    at: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def get(self) -> str:
+        async with self.lock:
+            if not self.value or self.now_s() - self.at > self.fresh_s:
+                self.value = await self.ask()
+                self.at = self.now_s()
+        return self.value
+
+
+def router(
+    db: Database,
+    *,
+    version: str,
+    now_s: Callable[[], float],
+    supabase: Probe | None = None,
+    collectors: Sequence[Collector] = (),
+    metrics_token: str = "",
+) -> APIRouter:
+    """/, /healthz, /readyz, /metrics, /docs. `now_s` is a monotonic clock."""
+    routes = APIRouter(tags=["service"])
+    database = _Cached(lambda: _ask_database(db), _FRESH_DATABASE_S, now_s)
+    outside = _Cached(lambda: _ask_supabase(supabase), _FRESH_SUPABASE_S, now_s)
+
+    @routes.get(
+        "/",
+        summary="What this service is",
+        responses=_ok({"service": "evpower", "version": "0.1.0"}),
+    )
+    async def info() -> Response:
+        return _json(
+            {
+                "success": True,
+                "service": "evpower",
+                "version": version,
+                "docs": "/docs",
+                "health": "/readyz",
+            }
+        )
+
+    @routes.get("/healthz", summary="The process is alive", responses=_ok({"status": "alive"}))
+    async def alive() -> Response:
+        return _json({"status": "alive"})
+
+    ready_example = {"status": "ready", "database": "ok", "supabase": "ok"}
+
+    @routes.get(
+        "/readyz",
+        summary="The database answers and has every migration",
+        description="Supabase being down is `degraded`, not unready: no driver's request needs it.",
+        responses={
+            **_ok(ready_example),
+            503: {
+                "description": "Not ready: the database is down or behind",
+                "content": {
+                    "application/json": {"example": {**ready_example, "status": "unready"}}
+                },
+            },
+        },
+    )
+    async def ready() -> Response:
+        state, supabase_state = await asyncio.gather(database.get(), outside.get())
+        is_ready = state == "ok"
+        return _json(
+            {
+                "status": "ready" if is_ready else "unready",
+                "database": state,
+                "supabase": supabase_state,
+                "version": version,
+            },
+            200 if is_ready else 503,
+        )
+
+    @routes.get(
+        "/metrics",
+        summary="Counters and gauges for Prometheus",
+        responses={
+            200: {
+                "description": "Prometheus text",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            },
+            401: {"description": "A metrics token is configured and was not sent"},
+        },
+    )
+    async def scrape(request: Request) -> Response:
+        if metrics_token and not hmac.compare_digest(
+            request.headers.get("authorization", "").encode(), f"Bearer {metrics_token}".encode()
+        ):
+            raise Unauthenticated("unauthorized", "the metrics token is missing or wrong")
+        for collect in collectors:
+            await _collect(collect)
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    @routes.get("/docs", include_in_schema=False)
+    async def documentation() -> Response:
+        return docs.page()
+
+    return routes
+
+
+async def _ask_database(db: Database) -> DatabaseState:
+    try:
+        async with db.connection() as connection:
+            return "behind" if await migrations.pending(connection) else "ok"
+    except EvPowerError:
+        return "down"
+
+
+async def _ask_supabase(probe: Probe | None) -> str:
+    if probe is None:
+        return "unknown"
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            return "ok" if await probe() else "degraded"
+    except Exception as error:  # noqa: BLE001 - whatever a probe raises means one thing here
+        logger.info("supabase_probe_failed", reason=type(error).__name__)
+        return "degraded"
+
+
+async def _collect(collect: Collector) -> None:
+    """Refresh some gauges; a scrape without them is better than none."""
+    try:
+        async with asyncio.timeout(_COLLECT_TIMEOUT_S):
+            await collect()
+    except Exception as error:  # noqa: BLE001 - counted, and the scrape goes on
+        metrics.COLLECTOR_FAILURES.inc()
+        logger.warning("metrics_collector_failed", reason=type(error).__name__)
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _ok(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": "OK", "content": {"application/json": {"example": example}}}}

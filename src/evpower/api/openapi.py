@@ -1,0 +1,145 @@
+"""The OpenAPI document: what every call may answer, said once for all of them."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+_PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_PROBLEM_SCHEMA: Final = {
+    "title": "Problem",
+    "type": "object",
+    "description": "RFC 9457, with the members the apps read.",
+    "required": ["type", "title", "status", "detail", "success", "error", "message"],
+    "properties": {
+        "type": {"type": "string", "example": "urn:evpower:problem:client_not_found"},
+        "title": {"type": "string", "example": "Not Found"},
+        "status": {"type": "integer", "example": 404},
+        "detail": {"type": "string", "description": "For developers, in English."},
+        "success": {"type": "boolean", "const": False},
+        "error": {
+            "type": "string",
+            "description": "Stable snake_case code.",
+            "example": "client_not_found",
+        },
+        "message": {
+            "type": "string",
+            "description": "For a person, in the language of Accept-Language.",
+        },
+        "errors": {
+            "type": "array",
+            "description": "With invalid_request: which fields, and why.",
+            "items": {
+                "type": "object",
+                "required": ["field", "problem"],
+                "properties": {"field": {"type": "string"}, "problem": {"type": "string"}},
+            },
+        },
+        "request_id": {"type": "string"},
+    },
+}
+_SECURITY_SCHEMES: Final = {
+    "supabaseToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A Supabase access token; its subject is the client_id.",
+    },
+    "serviceKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Service-Key",
+        "description": "Another system's key; it may also come as a bearer token.",
+    },
+}
+_TAGS: Final = [
+    {"name": "auth", "description": "Registration"},
+    {"name": "balance", "description": "Prepaid money: balance, history, top-ups"},
+    {"name": "payment", "description": "Payments and their providers' webhooks"},
+    {"name": "charging", "description": "Charging sessions and their history"},
+    {"name": "service", "description": "Health, metrics"},
+]
+_EVERYWHERE: Final = {
+    "422": "The request makes no sense",
+    "429": "Too many requests: see Retry-After",
+    "500": "Our mistake: tell us the request id",
+    "503": "A part we need does not answer: try again",
+}
+_ON_POST: Final = {
+    "409": "The state says otherwise, or the Idempotency-Key came with another request",
+    "413": "The body is too large",
+}
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A repeat gets the stored answer, with `Idempotent-Replayed: true`.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+_PUBLIC: Final = ("/api/v1/auth/register", "/api/v1/payment/webhook", "/api/v1/webhooks/")
+_METHODS: Final = ("get", "post", "put", "patch", "delete")
+
+
+def install(app: FastAPI, *, version: str, server_url: str) -> None:
+    """Make app.openapi() answer our document; it is built once."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _build(app, version, server_url)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _build(app: FastAPI, version: str, server_url: str) -> dict[str, Any]:
+    document = get_openapi(
+        title="EvPower API",
+        version=version,
+        description=(
+            "Backend of an EV-charging operator. Money is a JSON number in som with at most "
+            "2 decimals; times are UTC ending in Z. Errors are `application/problem+json`; "
+            "key on `error`."
+        ),
+        routes=app.routes,
+        servers=[{"url": server_url}] if server_url else [{"url": "/"}],
+        tags=_TAGS,
+    )
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Problem"] = _PROBLEM_SCHEMA
+    components["securitySchemes"] = _SECURITY_SCHEMES
+    for path, methods in document["paths"].items():
+        for method in _METHODS:
+            if method in methods:
+                _complete(path, method, methods[method])
+    return document
+
+
+def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
+    responses: dict[str, Any] = operation.setdefault("responses", {})
+    if path.startswith("/api/"):
+        for status, description in (_EVERYWHERE | (_ON_POST if method == "post" else {})).items():
+            responses.setdefault(status, {"description": description})
+        if not path.startswith(_PUBLIC):
+            responses.setdefault("401", {"description": "No valid token or key"})
+            operation.setdefault("security", [{"supabaseToken": []}, {"serviceKey": []}])
+        if method == "post" and not path.startswith(_PUBLIC[1:]):
+            operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+    for status, response in responses.items():
+        if status >= "400" and _is_left_open(response):
+            response["content"] = _PROBLEM
+        if status == "429" or (status == "503" and path.startswith("/api/")):
+            response.setdefault(
+                "headers",
+                {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds"}},
+            )
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _is_left_open(response: Mapping[str, Any]) -> bool:
+    """True where the route said nothing of the body, or FastAPI put its own error there."""
+    content = response.get("content")
+    return not content or "HTTPValidationError" in str(content)

@@ -1,0 +1,192 @@
+"""Idempotency-Key: the first request runs, its twins wait for its answer and get the same one."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from evpower.api import metrics
+from evpower.foundation import idempotency
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Database
+from evpower.foundation.errors import Conflict, EvPowerError, Invalid
+from evpower.foundation.idempotency import Answered, Differs, Key, Mine
+
+logger = structlog.get_logger(__name__)
+
+_PRINTABLE: Final = re.compile(rb"[\x21-\x7e]{1,255}")
+_FIRST_POLL_S: Final = 0.02
+_LONGEST_POLL_S: Final = 0.5
+# Says nothing about the request itself, only about this moment: not kept.
+_PASSING: Final = frozenset({401, 403, 408, 413, 425, 429})
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Replay:
+    """Runs a request at most once per caller, key and body."""
+
+    def __init__(
+        self, db: Database, clock: Clock, *, wait_s: float = 10.0, sleep: Sleep = asyncio.sleep
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._wait_s = wait_s
+        self._sleep = sleep
+
+    async def run(
+        self,
+        app: ASGIApp,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        scope_name: str,
+        key: bytes,
+    ) -> None:
+        """Answer from the app or from what was kept. Raises Invalid, Conflict."""
+        if not _PRINTABLE.fullmatch(key):
+            raise Invalid("invalid_idempotency_key", "1 to 255 printable ASCII characters")
+        body = await _read(receive)
+        if body is None:
+            return  # the caller hung up
+        digest = hashlib.sha256()
+        for part in (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+        mine = await self._claim(Key(scope_name[:200], key.decode(), digest.digest()))
+        if isinstance(mine, Answered):
+            metrics.REPLAYED.inc()
+            await _replay(mine, send)
+            return
+        await self._run_first(app, scope, receive, send, body, mine)
+
+    async def _claim(self, key: Key) -> "Answered | tuple[Key, Mine]":
+        waited_s, pause_s = 0.0, _FIRST_POLL_S
+        while True:
+            async with self._db.connection() as connection:
+                state = await idempotency.claim(connection, key, self._clock())
+            match state:
+                case Answered():
+                    return state
+                case Mine():
+                    return key, state
+                case Differs():
+                    raise Conflict(
+                        "idempotency_conflict", "this Idempotency-Key came with another request"
+                    )
+                case _ if waited_s >= self._wait_s:
+                    raise Conflict(
+                        "idempotency_in_progress",
+                        "the first request with this key still runs",
+                        retry_after_s=5,
+                    )
+                case _:
+                    await self._sleep(pause_s)
+                    waited_s += pause_s
+                    pause_s = min(pause_s * 2, _LONGEST_POLL_S)
+
+    async def _run_first(
+        self,
+        app: ASGIApp,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        body: bytes,
+        mine: tuple[Key, Mine],
+    ) -> None:
+        answer = _Captured(send)
+        try:
+            await app(scope, _again(body, receive), answer.send)
+        except Exception:
+            await self._settle(mine, None)
+            raise
+        keep = answer.kept()
+        await self._settle(mine, keep)
+        await answer.flush()
+
+    async def _settle(self, mine: tuple[Key, Mine], answer: Answered | None) -> None:
+        """Keep the answer or free the key. The request is done: failing here undoes nothing."""
+        key, lease = mine
+        try:
+            async with self._db.connection() as connection:
+                if answer is None:
+                    await idempotency.free(connection, key, lease)
+                elif not await idempotency.finish(connection, key, lease, answer):
+                    logger.warning("idempotency_lease_lost")
+        except EvPowerError as error:
+            logger.warning("idempotency_answer_not_kept", code=error.code)
+
+
+class _Captured:
+    """Holds an answer back until it is kept; one too large to keep passes straight through."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._messages: list[Message] = []
+        self._size = 0
+        self._passing = False
+
+    async def send(self, message: Message) -> None:
+        if self._passing:
+            await self._send(message)
+            return
+        self._messages.append(message)
+        self._size += len(message.get("body", b""))
+        if self._size > idempotency.MAX_BODY_BYTES:
+            self._passing = True
+            await self.flush()
+
+    async def flush(self) -> None:
+        messages, self._messages = self._messages, []
+        for message in messages:
+            await self._send(message)
+
+    def kept(self) -> Answered | None:
+        """The answer to keep; None for a failure, a passing refusal, or one that is too large."""
+        if self._passing or not self._messages:
+            return None
+        start, *parts = self._messages
+        status: int = start["status"]
+        if status >= 500 or status in _PASSING:  # noqa: PLR2004 - server errors
+            return None
+        media_type = next(
+            (value.decode() for name, value in start["headers"] if name == b"content-type"), None
+        )
+        return Answered(status, media_type, b"".join(part.get("body", b"") for part in parts))
+
+
+async def _read(receive: Receive) -> bytes | None:
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Hand the read body to the app; after it only a disconnect can come."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return again
+
+
+async def _replay(answer: Answered, send: Send) -> None:
+    headers = [
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"idempotent-replayed", b"true"),
+    ]
+    if answer.media_type:
+        headers.append((b"content-type", answer.media_type.encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,240 @@
+"""POST /api/v1/charging/sync-history and GET /api/v1/charging/history/{client_id}."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    WithJsonSchema,
+)
+
+from evpower.charging import facts
+from evpower.charging.history import history
+from evpower.charging.model import Recorded, Report, Status
+from evpower.charging.record import record
+from evpower.foundation.clock import Clock, utc_now
+from evpower.foundation.db import Database
+from evpower.foundation.money import to_som
+from evpower.identity import Access, Principal, may_read
+
+_CREATED: Final = 201
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise ValueError("control characters or nothing to read")
+    return text
+
+
+# Numbers and times are read by `facts`, which names what is wrong with them; here is their shape.
+_Time = Annotated[object, WithJsonSchema({"type": "string", "format": "date-time"})]
+_TimeOrNull = Annotated[
+    object, WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]})
+]
+_Energy = Annotated[
+    object,
+    WithJsonSchema(
+        {
+            "type": "number",
+            "minimum": 0,
+            "maximum": facts.MAX_ENERGY_KWH,
+            "multipleOf": 0.001,
+            "description": "kWh, at most 3 decimals",
+        }
+    ),
+]
+_Cost = Annotated[
+    object,
+    WithJsonSchema(
+        {
+            "type": "number",
+            "minimum": 0,
+            "multipleOf": 0.01,
+            "description": "som, at most 2 decimals",
+        }
+    ),
+]
+
+
+class SessionReport(BaseModel):
+    """A charging session that another system ran."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "session_id": "6f1c2d0e-8f57-4f5d-9c55-2f8f5a3f9a11",
+                "client_id": "0c1f3a58-5a0b-4b1c-8a64-6a3f0d9b7e21",
+                "station_id": "EVI-0080",
+                "connector_id": 1,
+                "start_time": "2025-09-25T10:00:00Z",
+                "end_time": "2025-09-25T10:45:00Z",
+                "energy_consumed": 21.375,
+                "total_cost": 288.56,
+                "status": "stopped",
+            }
+        }
+    )
+
+    session_id: UUID
+    client_id: UUID
+    station_id: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
+    connector_id: Annotated[StrictInt, Field(ge=1, le=1000)]
+    start_time: _Time
+    end_time: _TimeOrNull = None
+    energy_consumed: _Energy
+    total_cost: _Cost
+    status: Annotated[Status, Field(description="Only a `stopped` session is charged")]
+    billed: Annotated[
+        StrictBool, Field(description="True: it was paid elsewhere, record it without charging")
+    ] = False
+
+    def checked(self, now: datetime) -> Report:
+        """The report in our units. Raises Invalid with the code of what is wrong."""
+        started_at = facts.moment(self.start_time, "start_time", now)
+        return Report(
+            id=self.session_id,
+            client_id=self.client_id,
+            station_id=self.station_id,
+            connector_id=self.connector_id,
+            status=self.status,
+            started_at=started_at,
+            ended_at=facts.end(self.end_time, self.status, started_at, now),
+            energy_wh=facts.energy_wh(self.energy_consumed),
+            cost_minor=facts.cost_minor(self.total_cost),
+            billed=self.billed,
+        )
+
+
+class SessionRecorded(BaseModel):
+    """What became of the report."""
+
+    success: bool = True
+    session_id: UUID
+    created: Annotated[bool, Field(description="By this very call")]
+    charged: Annotated[bool, Field(description="Its cost went through the wallet, now or before")]
+    debt: Annotated[
+        float | None, Field(description="som the balance could not pay; taken from the next top-up")
+    ] = None
+
+
+class HistorySession(BaseModel):
+    """Keys as in Supabase `charging_sessions`; the older names beside the newer ones."""
+
+    id: UUID
+    client_id: UUID
+    user_id: UUID
+    station_id: str
+    connector_id: int
+    start_time: datetime | None
+    end_time: datetime | None
+    stop_time: datetime | None
+    energy_consumed: Annotated[float, Field(description="kWh")]
+    energy: Annotated[float, Field(description="kWh")]
+    total_cost: Annotated[float, Field(description="som")]
+    amount: Annotated[float, Field(description="som")]
+    status: Status
+    created_at: datetime
+
+
+_SYNC_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "model": SessionRecorded,
+        "description": "Known already; or a started one that has now ended",
+    },
+    201: {"model": SessionRecorded, "description": "Recorded"},
+    401: {"description": "`missing_token`, `invalid_token`"},
+    403: {"description": "`forbidden`: only a service key may report sessions"},
+    404: {"description": "`client_not_found`"},
+    409: {
+        "description": "`session_conflict`: the same id with other facts; `idempotency_conflict`"
+    },
+    422: {
+        "description": "`invalid_request`, `invalid_energy`, `implausible_energy`, "
+        "`invalid_amount`, "
+        "`invalid_time`, `end_before_start`, `end_time_required`, `end_time_unexpected`"
+    },
+}
+_HISTORY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "model": list[HistorySession],
+        "description": "Newest first",
+        "headers": {
+            "Link": {
+                "description": 'The next page, when there is more: `<...>; rel="next"`',
+                "schema": {"type": "string"},
+            }
+        },
+    },
+    401: {"description": "`missing_token`, `invalid_token`, `token_expired`"},
+    403: {"description": "`forbidden`: the history of somebody else"},
+    404: {"description": "`client_not_found`"},
+    422: {"description": "`invalid_request`, `invalid_cursor`"},
+}
+
+
+def router(access: Access, db: Database, *, clock: Clock = utc_now) -> APIRouter:
+    """Build the routes."""
+    routes = APIRouter(prefix="/api/v1/charging", tags=["charging"])
+
+    @routes.post(
+        "/sync-history",
+        summary="Record a session that another system ran",
+        status_code=_CREATED,
+        responses=_SYNC_RESPONSES,
+        response_class=Response,
+        openapi_extra={"security": [{"serviceKey": []}]},
+    )
+    async def sync_history(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(access.require_service)], report: SessionReport
+    ) -> Response:
+        """Safe to repeat: a finished session is charged once, in the transaction that keeps it."""
+        checked = report.checked(clock())
+        async with db.transaction() as connection:
+            recorded = await record(connection, checked)
+        return Response(
+            _answer(recorded), 201 if recorded.created else 200, media_type="application/json"
+        )
+
+    @routes.get(
+        "/history/{client_id}",
+        summary="A client's charging sessions",
+        responses=_HISTORY_RESPONSES,
+        response_class=Response,
+    )
+    async def client_history(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(access.principal)],
+        client_id: UUID,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        before: Annotated[str | None, Query(description="From the Link of the page before")] = None,
+    ) -> Response:
+        may_read(caller, client_id)
+        async with db.connection() as connection:
+            page = await history(connection, client_id, limit=limit, before=before)
+        response = Response(page.body, media_type="application/json")
+        if page.next is not None:
+            query = urlencode({"limit": limit, "before": page.next})
+            response.headers["Link"] = f'</api/v1/charging/history/{client_id}?{query}>; rel="next"'
+        return response
+
+    return routes
+
+
+def _answer(recorded: Recorded) -> bytes:
+    answer: dict[str, Any] = {
+        "success": True,
+        "session_id": str(recorded.session_id),
+        "created": recorded.created,
+        "charged": recorded.charged,
+    }
+    if recorded.debt_minor:
+        answer["debt"] = to_som(recorded.debt_minor)
+    return orjson.dumps(answer)

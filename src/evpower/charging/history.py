@@ -1,0 +1,56 @@
+"""A client's sessions, newest first, as JSON the database built."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from evpower.charging import store
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import Invalid, NotFound
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST: Final = (datetime(9999, 1, 1, tzinfo=UTC), UUID(int=2**128 - 1))
+_CURSOR_BYTES: Final = 24
+_MAX_MICROSECONDS: Final = 253_000_000_000_000_000  # before the year 9999
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page: a JSON list, and the cursor of the next one when there is more."""
+
+    body: bytes
+    next: str | None
+
+
+async def history(
+    connection: Connection, client_id: UUID, *, limit: int, before: str | None
+) -> Page:
+    """One page of at most `limit` sessions before the cursor, keys as in `charging_sessions`.
+
+    Raises Invalid("invalid_cursor"), NotFound("client_not_found").
+    """
+    at, session_id = _FIRST if before is None else _read_cursor(before)
+    row = await store.page(connection, client_id, limit, at, session_id)
+    if not row["known"]:
+        raise NotFound("client_not_found", "there is no such client")
+    following = _write_cursor(row["last_created_at"], row["last_id"]) if row["more"] else None
+    return Page((row["body"] or "[]").encode(), following)
+
+
+def _write_cursor(at: datetime, session_id: UUID) -> str:
+    microseconds = (at - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(microseconds.to_bytes(8, "big") + session_id.bytes).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        raw = base64.b64decode(cursor.encode("ascii"), b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise Invalid("invalid_cursor", "not a cursor of ours") from error
+    microseconds = int.from_bytes(raw[:8], "big")
+    if len(raw) != _CURSOR_BYTES or microseconds > _MAX_MICROSECONDS:
+        raise Invalid("invalid_cursor", "not a cursor of ours")
+    return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=raw[8:])

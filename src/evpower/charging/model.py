@@ -1,0 +1,77 @@
+"""What charging knows: energy in Wh, money in minor units (tyiyn), times in aware UTC."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID
+
+Status = Literal["started", "stopped", "error"]  # the words of Supabase and the apps
+State = Literal[
+    "requested", "starting", "charging", "stopping", "finished", "settled",
+    "expired", "refused", "cancelled", "failed",
+]  # fmt: skip
+Source = Literal["evpower", "import"]
+
+STATE_OF: Final[dict[Status, State]] = {
+    "started": "charging",
+    "stopped": "finished",
+    "error": "failed",
+}
+STATUS_OF: Final[dict[State, Status]] = {
+    "requested": "started", "starting": "started", "charging": "started", "stopping": "started",
+    "finished": "stopped", "settled": "stopped",
+    "expired": "error", "refused": "error", "cancelled": "error", "failed": "error",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What another system says of a session, checked."""
+
+    id: UUID
+    client_id: UUID
+    station_id: str
+    connector_id: int
+    status: Status
+    started_at: datetime
+    ended_at: datetime | None
+    energy_wh: int
+    cost_minor: int
+    billed: bool  # paid somewhere else: never charged here
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session as it is stored."""
+
+    id: UUID
+    client_id: UUID
+    station_id: str
+    connector_id: int
+    state: State
+    source: Source
+    started_at: datetime | None
+    ended_at: datetime | None
+    energy_wh: int
+    cost_minor: int
+    billed_elsewhere: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """The first settlement of a session: what it cost and what the wallet could pay at once."""
+
+    id: int
+    due_minor: int
+    debited_minor: int | None  # None: not charged yet
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a report."""
+
+    session_id: UUID
+    created: bool  # by this very call
+    charged: bool  # the session's cost went through the wallet, now or before
+    debt_minor: int  # the part the balance could not pay when it was charged
+    changed: bool  # this very call changed something

@@ -1,0 +1,131 @@
+"""All SQL of charging."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from evpower.charging.model import STATE_OF, Bill, Report, Session
+from evpower.foundation.db import Connection, Record
+
+_COLUMNS: Final = (
+    "id, client_id, station_id, connector_id, state, source, started_at, ended_at, energy_wh,"
+    " cost_minor, billed_elsewhere"
+)
+
+
+async def insert_imported(connection: Connection, report: Report) -> bool:
+    """Keep a reported session; false when its id is there already. Waits for a twin's commit.
+
+    Raises asyncpg.ForeignKeyViolationError when there is no such client.
+    """
+    inserted = await connection.fetchval(
+        """
+        insert into charging.sessions (id, client_id, station_id, connector_id, state, source,
+          started_at, ended_at, energy_wh, cost_minor, billed_elsewhere)
+        values ($1, $2, $3, $4, $5, 'import', $6, $7, $8, $9, $10)
+        on conflict (id) do nothing returning true
+        """,
+        report.id,
+        report.client_id,
+        report.station_id,
+        report.connector_id,
+        STATE_OF[report.status],
+        report.started_at,
+        report.ended_at,
+        report.energy_wh,
+        report.cost_minor,
+        report.billed,
+    )
+    return inserted is True
+
+
+async def lock_session(connection: Connection, session_id: UUID) -> Session:
+    """The session, locked until the transaction ends."""
+    row = await connection.fetchrow(
+        f"select {_COLUMNS} from charging.sessions where id = $1 for no key update", session_id
+    )
+    assert row is not None, "sessions are never deleted"  # noqa: S101
+    return Session(**dict(row))
+
+
+async def end_imported(connection: Connection, report: Report) -> None:
+    """A session that was reported as running has ended: these are its final facts."""
+    await connection.execute(
+        "update charging.sessions set state = $2, ended_at = $3, energy_wh = $4, cost_minor = $5,"
+        " billed_elsewhere = $6 where id = $1",
+        report.id,
+        STATE_OF[report.status],
+        report.ended_at,
+        report.energy_wh,
+        report.cost_minor,
+        report.billed,
+    )
+
+
+async def insert_bill(connection: Connection, session_id: UUID) -> int:
+    """The first settlement of a finished session, over its whole cost; answers its id."""
+    bill: int = await connection.fetchval(
+        "insert into charging.settlements (session_id, revision, client_id, due_minor)"
+        " select id, 1, client_id, cost_minor from charging.sessions where id = $1 returning id",
+        session_id,
+    )
+    return bill
+
+
+async def find_bill(connection: Connection, session_id: UUID) -> Bill | None:
+    """The first settlement of a session, if it has one."""
+    row = await connection.fetchrow(
+        """
+        select id, due_minor, debited_minor from charging.settlements
+         where session_id = $1 and revision = 1
+        """,
+        session_id,
+    )
+    return None if row is None else Bill(**dict(row))
+
+
+def _z(column: str) -> str:
+    """A time as JSON, ISO 8601 in UTC ending in Z. Half the cost of to_char."""
+    text = f"replace(({column} at time zone 'UTC')::text, ' ', 'T')"
+    return f"""coalesce('"' || {text} || 'Z"', 'null')"""
+
+
+# One page as JSON text, keys as in Supabase charging_sessions, older names beside the newer ones.
+# Built by concatenation: json_build_object costs twice as much.
+_PAGE: Final = f"""
+with page as (
+  select id, client_id::text as client, to_json(station_id)::text as station,
+         connector_id::text as connector,
+         {_z("started_at")} as started, {_z("ended_at")} as ended, {_z("created_at")} as created,
+         (energy_wh * 0.001)::text as energy, (cost_minor * 0.01)::text as cost, created_at,
+         case when state in ('finished', 'settled') then 'stopped'
+              when state in ('expired', 'refused', 'cancelled', 'failed') then 'error'
+              else 'started' end as status,
+         row_number() over (order by created_at desc, id desc) as n
+    from charging.sessions
+   where client_id = $1 and (created_at, id) < ($3, $4)
+   order by created_at desc, id desc
+   limit $2 + 1)
+select '[' || string_agg(
+         '{{"id":"' || id || '","client_id":"' || client || '","user_id":"' || client
+         || '","station_id":' || station || ',"connector_id":' || connector
+         || ',"start_time":' || started || ',"end_time":' || ended || ',"stop_time":' || ended
+         || ',"energy_consumed":' || energy || ',"energy":' || energy
+         || ',"total_cost":' || cost || ',"amount":' || cost
+         || ',"status":"' || status || '","created_at":' || created || '}}',
+         ',' order by n) filter (where n <= $2) || ']' as body,
+       count(*) > $2 as more,
+       max(created_at) filter (where n = $2) as last_created_at,
+       (array_agg(id) filter (where n = $2))[1] as last_id,
+       count(*) > 0 or exists (select from identity.clients where id = $1) as known
+  from page
+"""
+
+
+async def page(
+    connection: Connection, client_id: UUID, limit: int, before_at: datetime, before_id: UUID
+) -> Record:
+    """The newest sessions before a place: body, more, last_created_at, last_id, known."""
+    row = await connection.fetchrow(_PAGE, client_id, limit, before_at, before_id)
+    assert row is not None, "an aggregate answers one row"  # noqa: S101
+    return row

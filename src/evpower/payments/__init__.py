@@ -1,0 +1,37 @@
+"""Money in and out through providers: top up, confirm, recheck, cash, refund, review."""
+
+from evpower.payments.confirm import Confirmer
+from evpower.payments.endpoints import router
+from evpower.payments.jobs import measure, recheck_forever
+from evpower.payments.manual import cash
+from evpower.payments.model import Confirmation, Event, Payment, Posted
+from evpower.payments.providers.protocol import Invoice, Provider
+from evpower.payments.providers.registry import Providers, configured_providers
+from evpower.payments.recheck import recheck_due
+from evpower.payments.refund import refund_charge, refund_payment
+from evpower.payments.review import in_review, resolve
+from evpower.payments.top_up import NotBegun, ToppingUp, top_up
+
+__all__ = [
+    "Confirmation",
+    "Confirmer",
+    "Event",
+    "Invoice",
+    "NotBegun",
+    "Payment",
+    "Posted",
+    "Provider",
+    "Providers",
+    "ToppingUp",
+    "cash",
+    "configured_providers",
+    "in_review",
+    "measure",
+    "recheck_due",
+    "recheck_forever",
+    "refund_charge",
+    "refund_payment",
+    "resolve",
+    "router",
+    "top_up",
+]

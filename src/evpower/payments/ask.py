@@ -1,0 +1,44 @@
+"""Every call to a provider goes through here: counted, timed, only the named errors come out."""
+
+import time
+from collections.abc import Awaitable
+from typing import Final, Literal, TypeVar
+
+import structlog
+
+from evpower.payments import metrics
+from evpower.payments.errors import (
+    ProviderError,
+    ProviderRefused,
+    ProviderUnavailable,
+    UnknownToProvider,
+)
+
+log = structlog.get_logger()
+T = TypeVar("T")
+_RESULTS: Final[dict[type[ProviderError], str]] = {
+    ProviderRefused: "refused",
+    ProviderUnavailable: "unavailable",
+    UnknownToProvider: "unknown",
+}
+
+
+async def ask(provider: str, call: Literal["create", "status"], answer: Awaitable[T]) -> T:
+    """Await a provider's answer. Raises ProviderError; a surprise in the adapter is no answer."""
+    started = time.perf_counter()
+    result = "ok"
+    try:
+        return await answer
+    except ProviderError as error:
+        result = _RESULTS.get(type(error), "unavailable")
+        log.warning(
+            "provider_call_failed", provider=provider, call=call, result=result, why=str(error)
+        )
+        raise
+    except Exception as error:
+        result = "unavailable"
+        log.exception("provider_adapter_failed", provider=provider, call=call)
+        raise ProviderUnavailable(f"the adapter failed: {type(error).__name__}") from error
+    finally:
+        metrics.PROVIDER_CALLS.labels(provider, call, result).inc()
+        metrics.PROVIDER_SECONDS.labels(provider, call).observe(time.perf_counter() - started)

@@ -1,0 +1,90 @@
+"""The old API's answers about payments: field for field, money as numbers, times ending in Z."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from evpower.foundation.clock import to_z
+from evpower.foundation.money import to_som
+from evpower.payments.model import STATUSES, Payment
+from evpower.payments.top_up import LIFETIME, NotBegun, ToppingUp
+
+_LIFETIME_S: Final = int(LIFETIME.total_seconds())
+_ASK_AGAIN: Final = timedelta(seconds=15)
+
+
+def topping_up(begun: ToppingUp) -> dict[str, Any]:
+    """A QR to pay. No null members: the oldest app refuses them."""
+    payment, invoice = begun.payment, begun.invoice
+    expires = to_z(payment.expires_at)
+    return {
+        "success": True,
+        "invoice_id": payment.invoice_id,
+        "order_id": payment.order_id,
+        "qr_code": invoice.qr_code,
+        "qr_code_url": invoice.qr_code_url,
+        "app_link": invoice.app_link,
+        "amount": to_som(payment.amount_minor),
+        "client_id": str(payment.client_id),
+        "current_balance": to_som(begun.balance_minor),
+        "qr_expires_at": expires,
+        "invoice_expires_at": expires,
+        "qr_lifetime_seconds": _LIFETIME_S,
+        "invoice_lifetime_seconds": _LIFETIME_S,
+    }
+
+
+def not_begun(refused: NotBegun, client_id: UUID, message: str) -> dict[str, Any]:
+    """Why there is no QR; the invoice's id when it may still come to be."""
+    answer: dict[str, Any] = {
+        "success": False,
+        "error": refused.code,
+        "message": message,
+        "client_id": str(client_id),
+    }
+    if refused.payment is not None:
+        answer["invoice_id"] = refused.payment.invoice_id
+        answer["amount"] = to_som(refused.payment.amount_minor)
+    if refused.balance_minor is not None:
+        answer["current_balance"] = to_som(refused.balance_minor)
+    return answer
+
+
+def status(payment: Payment, now: datetime) -> dict[str, Any]:
+    """A payment as the app polls it."""
+    shown = payment.shown_status(now)
+    expired = now >= payment.expires_at
+    checked = payment.last_checked_at
+    expires = to_z(payment.expires_at)
+    return {
+        "success": True,
+        "status": STATUSES.index(shown),
+        "status_text": shown,
+        "amount": to_som(payment.amount_minor),
+        "paid_amount": None if payment.paid_minor is None else to_som(payment.paid_minor),
+        "invoice_id": payment.invoice_id,
+        "can_proceed": shown == "approved",
+        "can_start_charging": False,
+        "qr_expired": expired,
+        "invoice_expired": expired,
+        "qr_expires_at": expires,
+        "invoice_expires_at": expires,
+        "last_status_check_at": None if checked is None else to_z(checked),
+        "needs_callback_check": shown == "processing"
+        and (checked is None or now - checked >= _ASK_AGAIN),
+        "error": None,
+    }
+
+
+def unknown_payment(invoice_id: str, message: str) -> dict[str, Any]:
+    """No payment has this id."""
+    return {
+        "success": False,
+        "status": 0,
+        "status_text": "processing",
+        "invoice_id": invoice_id,
+        "can_proceed": False,
+        "can_start_charging": False,
+        "error": "payment_not_found",
+        "message": message,
+    }

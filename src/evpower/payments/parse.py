@@ -1,0 +1,88 @@
+"""Read a top-up request. Numbers stay exact: 0.1 is one tenth, 1e309 is no amount."""
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, NoReturn, cast
+from uuid import UUID
+
+from evpower.foundation.errors import Forbidden, Invalid
+from evpower.foundation.money import to_minor
+
+MAX_BYTES: Final = 16 * 1024
+_MAX_DESCRIPTION: Final = 500
+_MAX_DIGITS: Final = 20  # before and after the point; a longer number is nobody's top-up
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A top-up as asked for, in tyiyn."""
+
+    amount_minor: int
+    description: str | None
+
+
+def parse_top_up(raw: bytes, client_id: UUID, min_minor: int, max_minor: int) -> Asked:
+    """Read the body of a client's own request.
+
+    Raises Invalid("invalid_request" | "invalid_amount" | "minimum_amount_required" |
+    "maximum_amount_exceeded"), Forbidden("forbidden") when the body speaks for another client.
+    """
+    body = _object(raw)
+    said = body.get("client_id")
+    if said is not None and not (isinstance(said, str) and said.strip().lower() == str(client_id)):
+        raise Forbidden("forbidden", "client_id is not the token's")
+    description = body.get("description")
+    if description is not None and not _is_text(description):
+        raise Invalid(
+            "invalid_request",
+            f"description must be a text of at most {_MAX_DESCRIPTION} characters",
+        )
+    return Asked(_amount(body.get("amount"), min_minor, max_minor), description or None)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(raw, parse_float=_exact, parse_int=_exact, parse_constant=_exact)
+    except (ValueError, RecursionError) as error:
+        raise Invalid("invalid_request", "the body is not JSON") from error
+    if not isinstance(body, dict):
+        raise Invalid("invalid_request", "the body must be an object")
+    return cast("dict[str, Any]", body)
+
+
+def _exact(text: str) -> Decimal:
+    """Any number JSON or JavaScript can write; one beyond all bounds reads as NaN."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("nan")
+
+
+def _is_text(value: object) -> bool:
+    if not isinstance(value, str) or len(value) > _MAX_DESCRIPTION or "\0" in value:
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _amount(value: object, min_minor: int, max_minor: int) -> int:
+    if not isinstance(value, Decimal):
+        _refuse("the amount must be a number")
+    if (
+        not value.is_finite()
+        or abs(value.adjusted()) > _MAX_DIGITS
+        or len(value.as_tuple().digits) > _MAX_DIGITS
+    ):
+        _refuse("the amount is no amount of money")
+    amount_minor = to_minor(value)
+    if amount_minor <= 0:
+        _refuse("the amount must be more than nothing")
+    if amount_minor < min_minor:
+        raise Invalid("minimum_amount_required", "too little", params={"min_som": min_minor // 100})
+    if amount_minor > max_minor:
+        raise Invalid("maximum_amount_exceeded", "too much", params={"max_som": max_minor // 100})
+    return amount_minor
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise Invalid("invalid_amount", detail)

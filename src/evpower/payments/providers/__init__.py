@@ -1,0 +1,1 @@
+"""The providers EvPower can speak to, one file each."""

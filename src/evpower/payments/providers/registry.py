@@ -1,0 +1,52 @@
+"""Every provider this process may speak to, by name."""
+
+from collections.abc import Iterable, Mapping
+
+import httpx
+
+from evpower.config import Settings
+from evpower.foundation.errors import NotFound
+from evpower.payments.providers.protocol import Provider
+from evpower.payments.providers.sandbox import SandboxProvider
+
+
+class Providers:
+    """Providers by name, and the one that makes QR invoices (None: top-ups are off)."""
+
+    def __init__(self, providers: Iterable[Provider], qr_provider: str = "") -> None:
+        self._by_name: Mapping[str, Provider] = {one.name: one for one in providers}
+        if qr_provider and qr_provider not in self._by_name:
+            raise ValueError(
+                f"EVPOWER_PAYMENT_QR_PROVIDER is {qr_provider!r}: there is no such provider"
+            )
+        self.qr: Provider | None = self._by_name.get(qr_provider)
+
+    def get(self, name: str) -> Provider | None:
+        """The provider of that name, if there is one."""
+        return self._by_name.get(name)
+
+    def named(self, name: str) -> Provider:
+        """The provider of that name. Raises NotFound("provider_not_found")."""
+        provider = self._by_name.get(name)
+        if provider is None:
+            raise NotFound("provider_not_found", "no such payment provider")
+        return provider
+
+    @property
+    def names(self) -> list[str]:
+        """Those who can be asked; payments of others wait."""
+        return list(self._by_name)
+
+
+def configured_providers(settings: Settings, http: httpx.AsyncClient) -> Providers:
+    """What the settings say. The sandbox exists in development only, whatever else is set."""
+    found: list[Provider] = []
+    if settings.env == "development" and settings.sandbox_url:
+        secrets = [
+            part.strip()
+            for part in settings.sandbox_secret.get_secret_value().split(",")
+            if part.strip()
+        ]
+        found.append(SandboxProvider(settings.sandbox_url, secrets, http))
+    qr_provider = settings.payment_qr_provider or (found[0].name if found else "")
+    return Providers(found, qr_provider)

@@ -1,0 +1,86 @@
+"""Ask providers about every open payment until each is closed. Any number of workers may do it."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Database
+from evpower.payments import store
+from evpower.payments.ask import ask
+from evpower.payments.confirm import Confirmer
+from evpower.payments.errors import ProviderError, UnknownToProvider
+from evpower.payments.model import Payment
+from evpower.payments.providers.registry import Providers
+
+log = structlog.get_logger()
+LEASE: Final = timedelta(seconds=60)  # longer than any provider's answer may take
+BATCH: Final = 20
+_OFTEN: Final = timedelta(seconds=15)
+_OFTEN_FOR: Final = timedelta(minutes=5)
+_SELDOM: Final = timedelta(hours=1)
+_UNMADE_AFTER: Final = timedelta(minutes=2)  # an invoice may still be on its way there until then
+GIVE_UP_AFTER: Final = timedelta(days=5)
+
+
+def next_check(payment: Payment, now: datetime) -> datetime | None:
+    """When to ask next: each 15 s for 5 minutes, then ever less up to hourly; None after 5 days."""
+    age = now - payment.created_at
+    if age >= GIVE_UP_AFTER:
+        return None
+    if age < _OFTEN_FOR:
+        return now + _OFTEN
+    return now + min(age / 4, _SELDOM)
+
+
+async def recheck_due(
+    db: Database, providers: Providers, confirmer: Confirmer, clock: Clock
+) -> int:
+    """Ask about the payments that are due, some at once; answers how many were claimed."""
+    async with db.transaction() as connection:
+        due = await store.claim_due(
+            connection, providers=providers.names, now=clock(), lease=LEASE, limit=BATCH
+        )
+    done = await asyncio.gather(
+        *(_one(db, providers, confirmer, payment, clock) for payment in due), return_exceptions=True
+    )
+    for failed in done:
+        if failed is not None:
+            raise failed
+    return len(due)
+
+
+async def _one(
+    db: Database, providers: Providers, confirmer: Confirmer, payment: Payment, clock: Clock
+) -> None:
+    provider = providers.named(payment.provider)
+    answered = True
+    try:
+        told = await ask(
+            provider.name,
+            "status",
+            provider.ask_status(order_id=payment.order_id, provider_ref=payment.provider_ref),
+        )
+    except UnknownToProvider:
+        if clock() - payment.created_at >= _UNMADE_AFTER:
+            async with db.transaction() as connection:
+                await store.close_unmade(connection, payment.id, clock())
+            return
+    except ProviderError:
+        answered = False
+    else:
+        if told.status != "processing":
+            await confirmer.confirm(told)
+    now = clock()
+    when = next_check(payment, now)
+    async with db.transaction() as connection:
+        await store.asked(
+            connection,
+            payment.id,
+            now=now,
+            next_check_at=when,
+            review=None if when else "never_closed",
+            answered=answered,
+        )

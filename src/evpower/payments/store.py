@@ -1,0 +1,358 @@
+"""All SQL of this slice."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from evpower.foundation.db import Connection, Record
+from evpower.payments.model import Confirmation, Event, Payment, Posted
+from evpower.payments.providers.protocol import Invoice
+
+_COLUMNS: Final = (
+    "id, invoice_id, order_id, client_id, provider, provider_ref, method, amount_minor, currency,"
+    " status, paid_minor, refunded_minor, review, description, qr_code, qr_code_url, app_link,"
+    " created_at, expires_at, confirmed_at, closed_at, last_checked_at, check_count"
+)
+_CONFIRM_MANY: Final = (
+    "select outcome, review, payment_id, invoice_id, client_id, balance_minor, held_minor, version,"
+    " revision, debt_minor from payments.confirm_many($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+)
+
+
+def _payment(row: Record) -> Payment:
+    return Payment(*row.values())
+
+
+async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[Confirmation]:
+    """Apply events, one answer each in their order."""
+    rows = await connection.fetch(
+        _CONFIRM_MANY,
+        [one.provider for one in events],
+        [one.event_id for one in events],
+        [one.body_sha256 for one in events],
+        [one.order_id for one in events],
+        [one.provider_ref for one in events],
+        [one.status for one in events],
+        [one.paid_minor for one in events],
+        [one.currency for one in events],
+        [one.refunded_minor for one in events],
+    )
+    return [Confirmation(*row.values()) for row in rows]
+
+
+async def balance(connection: Connection, client_id: UUID) -> int:
+    """The balance in tyiyn."""
+    return await connection.fetchval(
+        "select balance_minor from wallet.wallets where client_id = $1", client_id
+    )
+
+
+async def end_shown_time(connection: Connection, client_id: UUID, now: datetime) -> None:
+    """A newer QR replaces the older ones on the screen; each stays payable and asked about."""
+    await connection.execute(
+        "update payments.payments set expires_at = $2, updated_at = $2"
+        " where client_id = $1 and status = 'processing' and method = 'qr' and expires_at > $2",
+        client_id,
+        now,
+    )
+
+
+async def insert_intent(  # noqa: PLR0913 - a row
+    connection: Connection,
+    *,
+    invoice_id: str,
+    client_id: UUID,
+    provider: str,
+    method: str,
+    amount_minor: int,
+    currency: str,
+    description: str | None,
+    now: datetime,
+    expires_at: datetime,
+    next_check_at: datetime,
+) -> Payment:
+    """The intent to be paid, before the provider hears of it."""
+    row = await connection.fetchrow(
+        "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"
+        "  amount_minor, currency, description, created_at, updated_at, expires_at, next_check_at)"
+        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11) returning " + _COLUMNS,
+        invoice_id,
+        f"{method}_topup_{invoice_id}",
+        client_id,
+        provider,
+        method,
+        amount_minor,
+        currency,
+        description,
+        now,
+        expires_at,
+        next_check_at,
+    )
+    return _payment(_there(row))
+
+
+async def keep_invoice(
+    connection: Connection, payment_id: int, invoice: Invoice, now: datetime
+) -> None:
+    """What the provider answered."""
+    await connection.execute(
+        "update payments.payments set provider_ref = $2, qr_code = $3, qr_code_url = $4,"
+        " app_link = $5, updated_at = $6 where id = $1",
+        payment_id,
+        invoice.provider_ref,
+        invoice.qr_code,
+        invoice.qr_code_url,
+        invoice.app_link,
+        now,
+    )
+
+
+async def close_unmade(connection: Connection, payment_id: int, now: datetime) -> bool:
+    """The provider has no such invoice: nothing more will come. False: something came already."""
+    done = await connection.fetchval(
+        "update payments.payments set status = 'canceled', closed_at = $2, next_check_at = null,"
+        " last_checked_at = $2, updated_at = $2"
+        " where id = $1 and status = 'processing' and closed_at is null returning true",
+        payment_id,
+        now,
+    )
+    return done is True
+
+
+async def by_invoice(connection: Connection, invoice_id: str) -> Payment | None:
+    """A payment by our invoice id, or by its order id, which the app sends without one."""
+    row = await connection.fetchrow(
+        f"select {_COLUMNS} from payments.payments where invoice_id = $1"
+        f" union all select {_COLUMNS} from payments.payments where order_id = $1 limit 1",
+        invoice_id,
+    )
+    return _payment(row) if row else None
+
+
+async def locked(connection: Connection, invoice_id: str) -> Payment | None:
+    """The same payment, locked until the transaction ends."""
+    row = await connection.fetchrow(
+        f"select {_COLUMNS} from payments.payments where invoice_id = $1 for no key update",
+        invoice_id,
+    )
+    return _payment(row) if row else None
+
+
+async def claim_due(
+    connection: Connection, *, providers: Sequence[str], now: datetime, lease: timedelta, limit: int
+) -> list[Payment]:
+    """Take open payments that are due to be asked about; others get them when the lease ends."""
+    rows = await connection.fetch(
+        "update payments.payments p set next_check_at = $2 from ("
+        "  select id from payments.payments where next_check_at <= $1 and provider = any ($3)"
+        "  order by next_check_at limit $4 for no key update skip locked) due"
+        " where p.id = due.id returning " + ", ".join(f"p.{name}" for name in _COLUMNS.split(", ")),
+        now,
+        now + lease,
+        list(providers),
+        limit,
+    )
+    return [_payment(row) for row in rows]
+
+
+async def asked(
+    connection: Connection,
+    payment_id: int,
+    *,
+    now: datetime,
+    next_check_at: datetime | None,
+    review: str | None,
+    answered: bool,
+) -> None:
+    """Note that the provider was asked; a payment still open is due again, or for a person."""
+    await connection.execute(
+        "update payments.payments set check_count = check_count + 1, updated_at = $2,"
+        " last_checked_at = case when $5 then $2 else last_checked_at end,"
+        " next_check_at = case when closed_at is null then $3::timestamptz end,"
+        " review = case when closed_at is null then coalesce(review, $4) else review end"
+        " where id = $1",
+        payment_id,
+        now,
+        next_check_at,
+        review,
+        answered,
+    )
+
+
+async def waiting(connection: Connection, now: datetime) -> tuple[int, int, float]:
+    """How many payments are open, how many in review, how long the most overdue waits (s)."""
+    row = _there(
+        await connection.fetchrow(
+            "select (select count(*) from payments.payments"
+            "  where next_check_at is not null) as open,"
+            " (select count(*) from payments.payments where review is not null) as review,"
+            " coalesce(extract(epoch from $1 - (select min(next_check_at) from payments.payments"
+            "  where next_check_at is not null)), 0)::float8 as lag_s",
+            now,
+        )
+    )
+    return row["open"], row["review"], max(0.0, row["lag_s"])
+
+
+async def insert_manual(  # noqa: PLR0913 - a row
+    connection: Connection,
+    *,
+    invoice_id: str,
+    client_id: UUID,
+    reference: str,
+    method: str,
+    amount_minor: int,
+    currency: str,
+    description: str,
+    now: datetime,
+) -> int | None:
+    """A payment a person vouches for, confirmed at once; None: the reference was used."""
+    return await connection.fetchval(
+        "insert into payments.payments (invoice_id, order_id, client_id, provider, provider_ref,"
+        "  method, amount_minor, currency, status, paid_minor, confirmed_at, description,"
+        "  expires_at, closed_at)"
+        " values ($1, 'manual_' || $1::text, $2, 'manual', $3, $4, $5, $6, 'approved', $5, $8, $7,"
+        "  $8, $8)"
+        " on conflict (provider, provider_ref) do nothing returning id",
+        invoice_id,
+        client_id,
+        reference,
+        method,
+        amount_minor,
+        currency,
+        description,
+        now,
+    )
+
+
+async def by_reference(connection: Connection, provider: str, reference: str) -> Payment | None:
+    """A payment by the provider's own id for it."""
+    row = await connection.fetchrow(
+        f"select {_COLUMNS} from payments.payments where provider = $1 and provider_ref = $2",
+        provider,
+        reference,
+    )
+    return _payment(row) if row else None
+
+
+async def credit(connection: Connection, payment_id: int) -> Posted:
+    """Credit a confirmed payment."""
+    row = _there(await connection.fetchrow("select * from wallet.credit($1)", payment_id))
+    return _posted(row, payment_id=payment_id)
+
+
+async def refund(connection: Connection, refund_id: int) -> Posted:
+    """Post a refund order."""
+    row = _there(await connection.fetchrow("select * from wallet.refund($1)", refund_id))
+    return _posted(row, refund_id=refund_id)
+
+
+def _posted(row: Record, payment_id: int | None = None, refund_id: int | None = None) -> Posted:
+    return Posted(
+        outcome=row["outcome"],
+        payment_id=payment_id,
+        refund_id=refund_id,
+        client_id=row["client_id"],
+        balance_minor=row["balance_minor"],
+        version=row["version"],
+        new=row["outcome"] == "posted",
+    )
+
+
+async def settlement_client(connection: Connection, settlement_id: int) -> UUID | None:
+    """Whose bill it is."""
+    return await connection.fetchval(
+        "select client_id from charging.settlements where id = $1", settlement_id
+    )
+
+
+async def order_refund(
+    connection: Connection,
+    *,
+    client_id: UUID,
+    settlement_id: int | None,
+    payment_id: int | None,
+    amount_minor: int,
+    actor: str,
+    reason: str,
+    reference: str,
+) -> int | None:
+    """The order to give back; None: the reference was used for this bill or payment."""
+    return await connection.fetchval(
+        "insert into wallet.refunds (client_id, settlement_id, payment_id, amount_minor, actor,"
+        " reason, provider_ref) values ($1, $2, $3, $4, $5, $6, $7)"
+        " on conflict do nothing returning id",
+        client_id,
+        settlement_id,
+        payment_id,
+        amount_minor,
+        actor,
+        reason,
+        reference,
+    )
+
+
+async def refund_by_reference(
+    connection: Connection, *, settlement_id: int | None, payment_id: int | None, reference: str
+) -> tuple[int, int]:
+    """The id and amount of the order made under this reference."""
+    row = _there(
+        await connection.fetchrow(
+            "select id, amount_minor from wallet.refunds where provider_ref = $3"
+            " and settlement_id is not distinct from $1 and payment_id is not distinct from $2",
+            settlement_id,
+            payment_id,
+            reference,
+        )
+    )
+    return row["id"], row["amount_minor"]
+
+
+async def in_review(connection: Connection, *, limit: int, after_id: int) -> list[Payment]:
+    """Payments a person must look at, oldest first."""
+    rows = await connection.fetch(
+        f"select {_COLUMNS} from payments.payments where review is not null and id > $1"
+        " order by id limit $2",
+        after_id,
+        limit,
+    )
+    return [_payment(row) for row in rows]
+
+
+async def was_resolved(connection: Connection, payment_id: int) -> bool:
+    """Whether a person decided about it before."""
+    return await connection.fetchval(
+        "select resolved_at is not null from payments.payments where id = $1", payment_id
+    )
+
+
+async def approve_reviewed(connection: Connection, payment_id: int, now: datetime) -> None:
+    """A person accepts a payment that was paid in full."""
+    await connection.execute(
+        "update payments.payments set status = 'approved', confirmed_at = $2, review = null,"
+        " resolved_at = $2, closed_at = coalesce(closed_at, $2), next_check_at = null,"
+        " updated_at = $2 where id = $1",
+        payment_id,
+        now,
+    )
+
+
+async def close_review(
+    connection: Connection, payment_id: int, *, resolved_by: int | None, now: datetime
+) -> None:
+    """A person looked: nothing is credited to this payment by itself any more."""
+    await connection.execute(
+        "update payments.payments set review = null, resolved_at = $3, resolved_by = $2,"
+        " status = case status when 'processing' then 'canceled' else status end,"
+        " closed_at = coalesce(closed_at, $3), next_check_at = null, updated_at = $3 where id = $1",
+        payment_id,
+        resolved_by,
+        now,
+    )
+
+
+def _there(row: Record | None) -> Record:
+    if row is None:
+        raise RuntimeError("the statement answered no row")
+    return row

@@ -1,0 +1,45 @@
+"""Take a provider's webhook: raw bytes in, a durable outcome out. Thousands a second pass."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+
+from evpower.foundation import steps
+from evpower.foundation.clock import Clock
+from evpower.foundation.errors import EvPowerError
+from evpower.foundation.steps import Step
+from evpower.payments import metrics
+from evpower.payments.confirm import Confirmer
+from evpower.payments.providers.protocol import Provider
+
+log = structlog.get_logger()
+MAX_BYTES: Final = 256 * 1024
+
+
+async def receive(
+    provider: Provider, confirmer: Confirmer, headers: Mapping[str, str], raw: bytes, clock: Clock
+) -> dict[str, Any]:
+    """Verify, apply, answer; what is answered is committed.
+
+    Raises Unauthenticated("invalid_signature" | "stale_webhook"), Invalid("invalid_webhook"),
+    Unavailable.
+    """
+    try:
+        event = provider.verify_webhook(headers, raw, clock())
+        steps.reached(Step.WEBHOOK_VERIFIED)
+        done = await confirmer.confirm(event)
+    except EvPowerError as error:
+        metrics.WEBHOOKS.labels(provider.name, error.code).inc()
+        log.warning("webhook_refused", provider=provider.name, code=error.code)
+        raise
+    metrics.WEBHOOKS.labels(provider.name, done.outcome).inc()
+    steps.reached(Step.WEBHOOK_ANSWERED)
+    if done.invoice_id is None:
+        return {"status": "payment_not_found", "provider": provider.name, "outcome": done.outcome}
+    return {
+        "status": "received",
+        "invoice_id": done.invoice_id,
+        "provider": provider.name,
+        "outcome": done.outcome,
+    }

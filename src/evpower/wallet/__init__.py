@@ -1,0 +1,50 @@
+"""A client's prepaid money: post, hold, read, verify.
+
+Functions take a connection inside the caller's transaction; `WalletGroup` commits by itself.
+"""
+
+from evpower.wallet.endpoints import router
+from evpower.wallet.grouping import WalletGroup
+from evpower.wallet.model import Hold, Posting, Transaction, Wallet
+from evpower.wallet.post import (
+    charge,
+    charge_many,
+    credit,
+    credit_many,
+    order_payment_refund,
+    order_settlement_refund,
+    refund,
+    refund_many,
+)
+from evpower.wallet.reserve import extend_hold, hold, release_hold
+from evpower.wallet.statement import balance, statement
+from evpower.wallet.store import get_hold, get_transactions, get_wallet
+from evpower.wallet.verify import Offender, Report, verify
+
+__all__ = [
+    "Hold",
+    "Offender",
+    "Posting",
+    "Report",
+    "Transaction",
+    "Wallet",
+    "WalletGroup",
+    "balance",
+    "charge",
+    "charge_many",
+    "credit",
+    "credit_many",
+    "extend_hold",
+    "get_hold",
+    "get_transactions",
+    "get_wallet",
+    "hold",
+    "order_payment_refund",
+    "order_settlement_refund",
+    "refund",
+    "refund_many",
+    "release_hold",
+    "router",
+    "statement",
+    "verify",
+]

@@ -1,0 +1,126 @@
+"""GET /api/v1/balance/{client_id} and GET /api/v1/balance/history/{client_id}."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel, Field
+
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Invalid, NotFound
+from evpower.identity import Access, Principal, may_read
+from evpower.wallet.model import Kind
+from evpower.wallet.statement import balance, statement
+
+_MAX_CURSOR_DIGITS: Final = 18
+_EMPTY: Final = b"[]"
+
+
+class Balance(BaseModel):
+    """The shape the apps know, with what is set aside and what is owed."""
+
+    success: bool
+    client_id: UUID
+    balance: Annotated[float, Field(description="som")]
+    currency: str
+    last_topup_at: datetime | None
+    total_spent: Annotated[float, Field(description="som")]
+    held: Annotated[float, Field(description="som set aside for running sessions")]
+    available: Annotated[float, Field(description="som: balance less held")]
+    version: Annotated[int, Field(description="Of the last transaction; never goes down")]
+    debt: Annotated[float, Field(description="som owed, taken from the next top-up")]
+
+
+class StatementLine(BaseModel):
+    """Keys as in Supabase `transactions`, and `version`."""
+
+    id: UUID
+    client_id: UUID
+    type: Kind
+    amount: Annotated[float, Field(description="som, signed")]
+    balance_before: float
+    balance_after: float
+    version: int
+    created_at: datetime
+    event_at: Annotated[datetime, Field(description="When it happened out there")]
+    invoice_id: str | None
+    session_id: UUID | None
+
+
+_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"description": "`missing_token`, `invalid_token`, `token_expired`"},
+    403: {"description": "`forbidden`: the money of somebody else"},
+    404: {"description": "`client_not_found`"},
+}
+_LINK: Final = {
+    "description": 'The next page, when there is more: `<...>; rel="next"`',
+    "schema": {"type": "string"},
+}
+
+
+def router(access: Access, db: Database) -> APIRouter:
+    """Build the routes."""
+    routes = APIRouter(prefix="/api/v1/balance", tags=["balance"])
+
+    @routes.get(
+        "/{client_id}",
+        summary="A client's balance",
+        responses={200: {"model": Balance, "description": "The balance now"}, **_REFUSALS},
+        response_class=Response,
+    )
+    async def client_balance(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(access.principal)], client_id: UUID
+    ) -> Response:
+        may_read(caller, client_id)
+        async with db.connection() as connection:
+            body = await _balance(connection, client_id)
+        return Response(body, media_type="application/json")
+
+    @routes.get(
+        "/history/{client_id}",
+        summary="Every change of a client's balance",
+        responses={
+            200: {
+                "model": list[StatementLine],
+                "description": "Newest first",
+                "headers": {"Link": _LINK},
+            },
+            **_REFUSALS,
+            422: {"description": "`invalid_request`, `invalid_cursor`"},
+        },
+        response_class=Response,
+    )
+    async def client_statement(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(access.principal)],
+        client_id: UUID,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        before: Annotated[str | None, Query(description="From the Link of the page before")] = None,
+    ) -> Response:
+        may_read(caller, client_id)
+        cursor = None if before is None else _read_cursor(before)
+        async with db.connection() as connection:
+            body, following = await statement(connection, client_id, limit, cursor)
+            if body == _EMPTY:
+                await _balance(connection, client_id)
+        response = Response(body, media_type="application/json")
+        if following is not None:
+            query = urlencode({"limit": limit, "before": following})
+            response.headers["Link"] = f'</api/v1/balance/history/{client_id}?{query}>; rel="next"'
+        return response
+
+    return routes
+
+
+async def _balance(connection: Connection, client_id: UUID) -> bytes:
+    body = await balance(connection, client_id)
+    if body is None:
+        raise NotFound("client_not_found", "there is no such client")
+    return body
+
+
+def _read_cursor(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > _MAX_CURSOR_DIGITS:
+        raise Invalid("invalid_cursor", "not a cursor of ours")
+    return int(text)

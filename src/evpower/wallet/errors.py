@@ -1,0 +1,60 @@
+"""Why the wallet refuses: outcomes of its SQL functions as errors of the world."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from evpower.foundation.errors import Conflict, EvPowerError, NotFound
+from evpower.foundation.money import to_text
+from evpower.wallet.model import Posting
+
+
+def _insufficient(posting: Posting) -> EvPowerError:
+    return Conflict(
+        "insufficient_balance",
+        "the free balance is too small",
+        params={"available": to_text(posting.available_minor)},
+    )
+
+
+def _refuse(kind: type[EvPowerError], code: str, detail: str) -> Callable[[Posting], EvPowerError]:
+    return lambda _: kind(code, detail)
+
+
+CREDIT: Final = {
+    "not_found": _refuse(NotFound, "payment_not_found", "there is no such payment"),
+    "not_confirmed": _refuse(Conflict, "payment_not_confirmed", "the payment is not confirmed"),
+}
+HOLD: Final = {
+    "not_found": _refuse(NotFound, "session_not_found", "there is no such session"),
+    "insufficient": _insufficient,
+    "closed": _refuse(Conflict, "hold_refused", "the session is over or its client is blocked"),
+    "resolved": _refuse(Conflict, "hold_resolved", "the session's hold is resolved already"),
+}
+EXTEND: Final = HOLD | {
+    "not_found": _refuse(NotFound, "hold_not_found", "the session has no hold"),
+}
+RELEASE: Final = {"not_found": EXTEND["not_found"]}
+CHARGE: Final = {
+    "not_found": _refuse(NotFound, "settlement_not_found", "there is no such settlement"),
+}
+REFUND: Final = {
+    "not_found": _refuse(NotFound, "refund_not_found", "there is no such refund"),
+    "exceeds": _refuse(Conflict, "refund_exceeds", "more than there is left to give back"),
+}
+
+
+def error_of(
+    posting: Posting, refusals: Mapping[str, Callable[[Posting], EvPowerError]]
+) -> EvPowerError | None:
+    """The error this outcome stands for; None when nothing is wrong."""
+    refusal = refusals.get(posting.outcome)
+    return None if refusal is None else refusal(posting)
+
+
+def accepted(
+    posting: Posting, refusals: Mapping[str, Callable[[Posting], EvPowerError]]
+) -> Posting:
+    """The posting, unless its outcome is a refusal: then that is raised."""
+    if (error := error_of(posting, refusals)) is not None:
+        raise error
+    return posting

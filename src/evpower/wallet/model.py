@@ -1,0 +1,96 @@
+"""What the wallet knows: amounts are integers in minor units (tyiyn)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID
+
+Kind = Literal["topup", "charge", "refund"]
+HoldState = Literal["open", "released", "charged"]
+Outcome = Literal[
+    "posted", "held", "released",  # something was done
+    "repeated", "nothing_due", "resolved",  # it had been done, or nothing was to do
+    "not_found", "not_confirmed", "insufficient", "closed", "exceeds",  # refused
+]  # fmt: skip
+
+_NEW: Final = frozenset({"posted", "held", "released"})
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """What one operation did, and the wallet after it. The fields of the SQL type wallet.result.
+
+    In a batch the wallet is shown as the whole batch left it. Where the outcome is `not_found`
+    there is no wallet, and the other fields are None in spite of their types.
+    """
+
+    outcome: Outcome
+    cause_id: int | None  # the payment, settlement or refund it was asked for; None for holds
+    client_id: UUID
+    transaction_id: UUID | None  # None: no money moved
+    amount_minor: int | None  # of the transaction, signed
+    balance_minor: int
+    held_minor: int
+    version: int  # of the last transaction
+    revision: int  # of the wallet: holds raise it too
+    debt_minor: int
+
+    @property
+    def new(self) -> bool:
+        """Whether this very call did it; False when it had been done before."""
+        return self.outcome in _NEW
+
+    @property
+    def available_minor(self) -> int:
+        """What may be spent or held."""
+        return self.balance_minor - self.held_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """A client's money now."""
+
+    client_id: UUID
+    currency: str
+    balance_minor: int
+    held_minor: int
+    debt_minor: int
+    spent_minor: int
+    last_topup_at: datetime | None
+    version: int
+    revision: int
+
+    @property
+    def available_minor(self) -> int:
+        """What may be spent or held."""
+        return self.balance_minor - self.held_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Money set aside for a session."""
+
+    session_id: UUID
+    client_id: UUID
+    amount_minor: int
+    state: HoldState
+    created_at: datetime
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One change of a wallet's balance; `amount_minor` is signed."""
+
+    id: UUID
+    client_id: UUID
+    version: int
+    kind: Kind
+    amount_minor: int
+    balance_before_minor: int
+    balance_after_minor: int
+    payment_id: int | None
+    settlement_id: int | None
+    refund_id: int | None
+    event_at: datetime
+    created_at: datetime

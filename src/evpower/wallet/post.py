@@ -1,0 +1,110 @@
+"""Change a balance: credit a confirmed payment, charge a settlement, post a refund.
+
+Every call may be repeated: it answers the same transaction, with `new` False.
+"""
+
+from collections.abc import Sequence
+
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import Conflict, NotFound
+from evpower.wallet import errors, store
+from evpower.wallet.metrics import count
+from evpower.wallet.model import Posting
+
+
+async def credit(connection: Connection, payment_id: int) -> Posting:
+    """Credit a confirmed payment by its own amount.
+
+    Raises NotFound("payment_not_found"), Conflict("payment_not_confirmed").
+    """
+    posting = count("credit", await store.credit(connection, payment_id))
+    return errors.accepted(posting, errors.CREDIT)
+
+
+async def credit_many(connection: Connection, payment_ids: Sequence[int]) -> list[Posting]:
+    """Credit many; one posting for each different id, refusals as outcomes, in any order."""
+    return [count("credit", one) for one in await store.credit_many(connection, payment_ids)]
+
+
+async def charge(connection: Connection, settlement_id: int) -> Posting:
+    """Debit a settlement and resolve its session's hold; what is not there becomes a debt.
+
+    Raises NotFound("settlement_not_found").
+    """
+    posting = count("charge", await store.charge(connection, settlement_id))
+    return errors.accepted(posting, errors.CHARGE)
+
+
+async def charge_many(connection: Connection, settlement_ids: Sequence[int]) -> list[Posting]:
+    """Debit many; one posting for each different id, refusals as outcomes."""
+    return [count("charge", one) for one in await store.charge_many(connection, settlement_ids)]
+
+
+async def order_settlement_refund(
+    connection: Connection,
+    settlement_id: int,
+    amount_minor: int,
+    *,
+    actor: str,
+    reason: str,
+    reference: str,
+) -> int:
+    """Order to give a client back (part of) a charge; answers the refund's id, to be posted.
+
+    The same `reference` again answers the same order. Raises NotFound("settlement_not_found"),
+    Conflict("refund_conflict") when the reference was used for another amount.
+    """
+    refund_id = await store.insert_settlement_refund(
+        connection, settlement_id, amount_minor, actor, reason, reference
+    )
+    if refund_id is not None:
+        return refund_id
+    earlier = await store.find_refund(connection, settlement_id, None, reference)
+    return _same_order(earlier, amount_minor, "settlement_not_found")
+
+
+async def order_payment_refund(
+    connection: Connection,
+    payment_id: int,
+    amount_minor: int,
+    *,
+    actor: str,
+    reason: str,
+    reference: str,
+) -> int:
+    """Record that a provider returned money; answers the refund's id, to be posted.
+
+    The same `reference` (the provider's own) again answers the same order. Raises
+    NotFound("payment_not_found"), Conflict("refund_conflict").
+    """
+    refund_id = await store.insert_payment_refund(
+        connection, payment_id, amount_minor, actor, reason, reference
+    )
+    if refund_id is not None:
+        return refund_id
+    earlier = await store.find_refund(connection, None, payment_id, reference)
+    return _same_order(earlier, amount_minor, "payment_not_found")
+
+
+def _same_order(earlier: tuple[int, int] | None, amount_minor: int, missing: str) -> int:
+    if earlier is None:
+        raise NotFound(missing)
+    refund_id, ordered_minor = earlier
+    if ordered_minor != amount_minor:
+        raise Conflict("refund_conflict", "this reference was used for another amount")
+    return refund_id
+
+
+async def refund(connection: Connection, refund_id: int) -> Posting:
+    """Post a refund order.
+
+    Raises NotFound("refund_not_found"), Conflict("refund_exceeds") when its charge took less or
+    its payment brought less than is to be given back.
+    """
+    posting = count("refund", await store.refund(connection, refund_id))
+    return errors.accepted(posting, errors.REFUND)
+
+
+async def refund_many(connection: Connection, refund_ids: Sequence[int]) -> list[Posting]:
+    """Post many; one posting for each different id, refusals as outcomes."""
+    return [count("refund", one) for one in await store.refund_many(connection, refund_ids)]

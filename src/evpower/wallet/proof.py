@@ -1,0 +1,167 @@
+"""The SQL of the proof: what each wallet and each cause of money should be, beside what it is.
+
+Each statement reads one bounded range, so that it is one short snapshot.
+"""
+
+from typing import Final
+
+# The wallets of one range ($1 exclusive, $2 inclusive), recomputed from the ledger and its causes.
+# Every table is read by the range or, fenced by `offset 0`, by id: never whole for each batch.
+WALLETS: Final = """
+with rows as (
+  select t.client_id, t.version, t.kind, t.amount_minor, t.balance_before_minor,
+         t.balance_after_minor, t.payment_id, t.settlement_id, t.refund_id, t.event_at,
+         row_number() over chain as place,
+         lag(t.balance_after_minor, 1, 0::bigint) over chain as start_minor
+    from wallet.transactions t
+   where t.client_id > $1 and t.client_id <= $2
+  window chain as (partition by t.client_id order by t.version)
+), ledger as (
+  select t.client_id,
+         count(*) as transactions,
+         max(t.version) as version,
+         count(*) filter (where t.version <> t.place) as gaps,
+         count(*) filter (where t.balance_before_minor <> t.start_minor
+           or t.balance_after_minor <> t.balance_before_minor + t.amount_minor) as breaks,
+         count(*) filter (where t.amount_minor is distinct from
+             coalesce(p.credited_minor, -s.debited_minor, r.posted_minor)
+           or t.client_id is distinct from coalesce(p.client_id, s.client_id, r.client_id)
+           or num_nonnulls(p.id, s.id, r.id) <> 1) as strangers,
+         sum(t.amount_minor)::bigint as sum_minor,
+         coalesce(sum(p.credited_minor), 0)::bigint as credited_minor,
+         coalesce(sum(s.debited_minor), 0)::bigint as debited_minor,
+         coalesce(sum(r.posted_minor), 0)::bigint as refunded_minor,
+         coalesce(sum(r.posted_minor) filter (where r.settlement_id is not null), 0)::bigint
+           as given_back_minor,
+         max(t.event_at) filter (where t.kind = 'topup') as last_topup_at
+    from rows t
+    left join lateral (
+      select x.id, x.client_id, x.credited_minor from payments.payments x
+       where x.id = t.payment_id offset 0) p on true
+    left join lateral (
+      select x.id, x.client_id, x.debited_minor from charging.settlements x
+       where x.id = t.settlement_id offset 0) s on true
+    left join lateral (
+      select x.id, x.client_id, x.posted_minor, x.settlement_id from wallet.refunds x
+       where x.id = t.refund_id offset 0) r on true
+   group by t.client_id
+), held as (
+  select client_id, sum(amount_minor)::bigint as minor from wallet.holds
+   where client_id > $1 and client_id <= $2 and state = 'open' group by client_id
+), owed as (
+  select client_id, sum(amount_minor - collected_minor)::bigint as minor from wallet.debts
+   where client_id > $1 and client_id <= $2 and collected_minor < amount_minor group by client_id
+), everybody as (
+  select client_id from wallet.wallets where client_id > $1 and client_id <= $2
+  union select id from identity.clients where id > $1 and id <= $2
+  union select client_id from ledger
+)
+select everybody.client_id, w.client_id is not null as has_wallet,
+       w.version, w.balance_minor, w.held_minor, w.debt_minor, w.spent_minor, w.last_topup_at,
+       coalesce(l.transactions, 0) as transactions,
+       coalesce(l.version, 0) as ledger_version,
+       coalesce(l.gaps, 0) as gaps,
+       coalesce(l.breaks, 0) as breaks,
+       coalesce(l.strangers, 0) as strangers,
+       coalesce(l.sum_minor, 0) as sum_minor,
+       coalesce(l.credited_minor, 0) as credited_minor,
+       coalesce(l.debited_minor, 0) as debited_minor,
+       coalesce(l.refunded_minor, 0) as refunded_minor,
+       coalesce(l.given_back_minor, 0) as given_back_minor,
+       l.last_topup_at as ledger_last_topup_at,
+       coalesce(last.balance_after_minor, 0) as last_after_minor,
+       coalesce(held.minor, 0) as open_holds_minor,
+       coalesce(owed.minor, 0) as open_debts_minor
+  from everybody
+  left join wallet.wallets w
+    on w.client_id = everybody.client_id and w.client_id > $1 and w.client_id <= $2
+  left join ledger l on l.client_id = everybody.client_id
+  left join held on held.client_id = everybody.client_id
+  left join owed on owed.client_id = everybody.client_id
+  left join wallet.transactions last
+    on last.client_id = w.client_id and last.version = w.version
+   and last.client_id > $1 and last.client_id <= $2
+"""
+
+# The last client of a range of $2 wallets after $1; null: the range is the last one.
+RANGE_END: Final = """
+select client_id from wallet.wallets where client_id > $1 order by client_id offset $2 - 1 limit 1
+"""
+
+# Each answers offenders of ids in ($1, $2]: client_id, subject, what, expected, found. $3 (in
+# some): the seconds for which what is confirmed may still wait for the wallet.
+PAYMENTS: Final = """
+select p.client_id, 'payment ' || p.id as subject, x.what, x.expected, x.found
+  from payments.payments p
+  cross join lateral (
+    select 'payment_not_credited_once' as what, 1::bigint as expected,
+           (select count(*) from wallet.transactions t where t.payment_id = p.id) as found
+     where p.credited_minor is not null
+    union all
+    select 'payment_refunds', p.refunded_minor,
+           (select coalesce(sum(r.amount_minor), 0)::bigint from wallet.refunds r
+             where r.payment_id = p.id and r.posted_minor is not null
+               and r.collects_debt_id is null)
+  ) x
+ where p.id > $1 and p.id <= $2 and x.expected <> x.found
+   and (x.what <> 'payment_not_credited_once' or x.found > 0
+        or p.confirmed_at < now() - make_interval(secs => $3))
+"""
+SETTLEMENTS: Final = """
+select s.client_id, 'settlement ' || s.id as subject, x.what, x.expected, x.found
+  from charging.settlements s
+  cross join lateral (
+    select 'settlement_not_charged_once' as what, (s.debited_minor > 0)::int::bigint as expected,
+           (select count(*) from wallet.transactions t where t.settlement_id = s.id) as found
+     where s.debited_minor is not null
+    union all
+    select 'settlement_not_charged', s.due_minor, null
+     where s.debited_minor is null and s.created_at < now() - make_interval(secs => $3)
+    union all
+    select 'settlement_shortfall', s.due_minor - s.debited_minor,
+           coalesce((select d.amount_minor from wallet.debts d where d.settlement_id = s.id), 0)
+     where s.debited_minor is not null
+    union all
+    select 'settlement_refunds', s.refunded_minor,
+           (select coalesce(sum(r.posted_minor), 0)::bigint from wallet.refunds r
+             where r.settlement_id = s.id)
+  ) x
+ where s.id > $1 and s.id <= $2 and x.expected is distinct from x.found
+"""
+REFUNDS: Final = """
+select r.client_id, 'refund ' || r.id as subject, x.what, x.expected, x.found
+  from wallet.refunds r
+  cross join lateral (
+    select 'refund_not_posted_once' as what, (r.posted_minor <> 0)::int::bigint as expected,
+           (select count(*) from wallet.transactions t where t.refund_id = r.id) as found
+    union all
+    select 'refund_shortfall', r.amount_minor + r.posted_minor,
+           coalesce((select d.amount_minor from wallet.debts d where d.refund_id = r.id), 0)
+     where r.payment_id is not null
+  ) x
+ where r.id > $1 and r.id <= $2 and r.posted_minor is not null and x.expected <> x.found
+"""
+DEBTS: Final = """
+select d.client_id, 'debt ' || d.id as subject, x.what, x.expected, x.found
+  from wallet.debts d
+  cross join lateral (
+    select 'debt_amount' as what, d.amount_minor as found,
+           coalesce((select s.due_minor - s.debited_minor from charging.settlements s
+                      where s.id = d.settlement_id),
+                    (select r.amount_minor + r.posted_minor from wallet.refunds r
+                      where r.id = d.refund_id)) as expected
+    union all
+    select 'debt_collected', d.collected_minor,
+           (select coalesce(sum(s.debited_minor), 0)::bigint from charging.settlements s
+             where s.collects_debt_id = d.id)
+           - (select coalesce(sum(r.posted_minor), 0)::bigint from wallet.refunds r
+               where r.collects_debt_id = d.id)
+  ) x
+ where d.id > $1 and d.id <= $2 and x.expected is distinct from x.found
+"""
+CAUSES: Final = {
+    "payments.payments": PAYMENTS,
+    "charging.settlements": SETTLEMENTS,
+    "wallet.refunds": REFUNDS,
+    "wallet.debts": DEBTS,
+}

@@ -1,0 +1,232 @@
+"""All SQL of the wallet. Money moves only through the functions of schema wallet."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from evpower.foundation.db import Connection, Record
+from evpower.wallet.model import Hold, Posting, Transaction, Wallet
+
+# JSON is put together in SQL, so that a page costs Python one copy of bytes. Amounts times 0.01 are
+# exact numerics with two decimals; only the invoice's id is free text and needs escaping.
+_AT: Final = """rtrim(to_json({} at time zone 'UTC')::text, '"') || 'Z"'"""
+_STATEMENT_JSON: Final = f"""
+select convert_to('[' || coalesce(string_agg(x.item, ','), '') || ']', 'UTF8') as page,
+       min(x.version) as lowest
+  from (
+    select t.version,
+           '{{"id":"' || t.id || '","client_id":"' || t.client_id || '","type":"' || t.kind
+           || '","amount":' || t.amount_minor * 0.01
+           || ',"balance_before":' || t.balance_before_minor * 0.01
+           || ',"balance_after":' || t.balance_after_minor * 0.01
+           || ',"version":' || t.version
+           || ',"created_at":' || {_AT.format("t.created_at")}
+           || ',"event_at":' || {_AT.format("t.event_at")}
+           || ',"invoice_id":' || coalesce(to_json((
+             select p.invoice_id from payments.payments p
+              where p.id = coalesce(t.payment_id,
+               (select r.payment_id from wallet.refunds r where r.id = t.refund_id))
+           ))::text, 'null')
+           || ',"session_id":' || coalesce('"' || (
+             select s.session_id from charging.settlements s where s.id = coalesce(t.settlement_id,
+               (select r.settlement_id from wallet.refunds r where r.id = t.refund_id))) || '"',
+             'null') || '}}' as item
+      from wallet.transactions t
+     where t.client_id = $1 and t.version < coalesce($2::bigint, 9223372036854775807)
+     order by t.version desc limit $3
+  ) x
+"""
+_BALANCE_JSON: Final = f"""
+select convert_to(
+         '{{"success":true,"client_id":"' || client_id || '","balance":' || balance_minor * 0.01
+         || ',"currency":"' || currency
+         || '","last_topup_at":' || coalesce({_AT.format("last_topup_at")}, 'null')
+         || ',"total_spent":' || spent_minor * 0.01
+         || ',"held":' || held_minor * 0.01
+         || ',"available":' || (balance_minor - held_minor) * 0.01
+         || ',"version":' || version
+         || ',"debt":' || debt_minor * 0.01 || '}}', 'UTF8')
+  from wallet.wallets where client_id = $1
+"""
+
+
+async def credit(connection: Connection, payment_id: int) -> Posting:
+    """Credit one confirmed payment."""
+    return _one(await connection.fetchrow("select * from wallet.credit($1)", payment_id))
+
+
+async def credit_many(connection: Connection, payment_ids: Sequence[int]) -> list[Posting]:
+    """Credit confirmed payments; one posting for each different id."""
+    rows = await connection.fetch("select * from wallet.credit_many($1::bigint[])", payment_ids)
+    return [Posting(*row) for row in rows]
+
+
+async def hold(connection: Connection, session_id: UUID, amount_minor: int) -> Posting:
+    """Set money aside for a session."""
+    return _one(
+        await connection.fetchrow("select * from wallet.hold($1, $2)", session_id, amount_minor)
+    )
+
+
+async def extend_hold(connection: Connection, session_id: UUID, total_minor: int) -> Posting:
+    """Raise an open hold to a new total."""
+    return _one(
+        await connection.fetchrow(
+            "select * from wallet.extend_hold($1, $2)", session_id, total_minor
+        )
+    )
+
+
+async def release_hold(connection: Connection, session_id: UUID) -> Posting:
+    """Give a hold back."""
+    return _one(await connection.fetchrow("select * from wallet.release_hold($1)", session_id))
+
+
+async def charge(connection: Connection, settlement_id: int) -> Posting:
+    """Debit one settlement."""
+    return _one(await connection.fetchrow("select * from wallet.charge($1)", settlement_id))
+
+
+async def charge_many(connection: Connection, settlement_ids: Sequence[int]) -> list[Posting]:
+    """Debit settlements; one posting for each different id."""
+    rows = await connection.fetch("select * from wallet.charge_many($1::bigint[])", settlement_ids)
+    return [Posting(*row) for row in rows]
+
+
+async def refund(connection: Connection, refund_id: int) -> Posting:
+    """Post one refund order."""
+    return _one(await connection.fetchrow("select * from wallet.refund($1)", refund_id))
+
+
+async def refund_many(connection: Connection, refund_ids: Sequence[int]) -> list[Posting]:
+    """Post refund orders; one posting for each different id."""
+    rows = await connection.fetch("select * from wallet.refund_many($1::bigint[])", refund_ids)
+    return [Posting(*row) for row in rows]
+
+
+async def insert_settlement_refund(
+    connection: Connection,
+    settlement_id: int,
+    amount_minor: int,
+    actor: str,
+    reason: str,
+    reference: str,
+) -> int | None:
+    """Order to give back to the wallet. None: no such settlement, or this reference was used."""
+    return await connection.fetchval(
+        """
+        insert into wallet.refunds
+          (client_id, settlement_id, amount_minor, actor, reason, provider_ref)
+        select client_id, id, $2, $3, $4, $5 from charging.settlements where id = $1
+        on conflict (settlement_id, provider_ref) do nothing
+        returning id
+        """,
+        settlement_id,
+        amount_minor,
+        actor,
+        reason,
+        reference,
+    )
+
+
+async def insert_payment_refund(
+    connection: Connection,
+    payment_id: int,
+    amount_minor: int,
+    actor: str,
+    reason: str,
+    reference: str,
+) -> int | None:
+    """Record what a provider returned. None: no such payment, or this reference was used."""
+    return await connection.fetchval(
+        """
+        insert into wallet.refunds
+          (client_id, payment_id, amount_minor, actor, reason, provider_ref)
+        select client_id, id, $2, $3, $4, $5 from payments.payments where id = $1
+        on conflict (payment_id, provider_ref) do nothing
+        returning id
+        """,
+        payment_id,
+        amount_minor,
+        actor,
+        reason,
+        reference,
+    )
+
+
+async def find_refund(
+    connection: Connection, settlement_id: int | None, payment_id: int | None, reference: str
+) -> tuple[int, int] | None:
+    """The id and amount of the order made under this reference."""
+    row = await connection.fetchrow(
+        """
+        select id, amount_minor from wallet.refunds
+         where provider_ref = $3 and (settlement_id = $1 or payment_id = $2)
+        """,
+        settlement_id,
+        payment_id,
+        reference,
+    )
+    return None if row is None else (row["id"], row["amount_minor"])
+
+
+async def get_wallet(connection: Connection, client_id: UUID) -> Wallet | None:
+    """A client's money now."""
+    row = await connection.fetchrow(
+        """
+        select client_id, currency, balance_minor, held_minor, debt_minor, spent_minor,
+               last_topup_at, version, revision
+          from wallet.wallets where client_id = $1
+        """,
+        client_id,
+    )
+    return None if row is None else Wallet(*row)
+
+
+async def get_hold(connection: Connection, session_id: UUID) -> Hold | None:
+    """The hold of a session, open or resolved."""
+    row = await connection.fetchrow(
+        """
+        select session_id, client_id, amount_minor, state, created_at, resolved_at
+          from wallet.holds where session_id = $1
+        """,
+        session_id,
+    )
+    return None if row is None else Hold(*row)
+
+
+async def get_transactions(
+    connection: Connection, client_id: UUID, after_version: int, limit: int
+) -> list[Transaction]:
+    """Up to `limit` transactions after a version, oldest first."""
+    rows = await connection.fetch(
+        """
+        select id, client_id, version, kind::text, amount_minor, balance_before_minor,
+               balance_after_minor, payment_id, settlement_id, refund_id, event_at, created_at
+          from wallet.transactions
+         where client_id = $1 and version > $2 order by version limit $3
+        """,
+        client_id,
+        after_version,
+        limit,
+    )
+    return [Transaction(*row) for row in rows]
+
+
+async def get_balance_json(connection: Connection, client_id: UUID) -> bytes | None:
+    """The answer of GET /api/v1/balance/{client_id}; None: no such client."""
+    return await connection.fetchval(_BALANCE_JSON, client_id)
+
+
+async def get_statement_json(
+    connection: Connection, client_id: UUID, before_version: int | None, limit: int
+) -> tuple[bytes, int | None]:
+    """A page of history as a JSON array, newest first, and its lowest version."""
+    row = await connection.fetchrow(_STATEMENT_JSON, client_id, before_version, limit)
+    assert row is not None, "an aggregate answers one row"  # noqa: S101
+    return row["page"], row["lowest"]
+
+
+def _one(row: Record | None) -> Posting:
+    assert row is not None, "a wallet function answers one row"  # noqa: S101
+    return Posting(*row)

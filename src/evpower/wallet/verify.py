@@ -1,0 +1,160 @@
+"""Prove on a live database, in bounded memory, that every som is where the ledger says.
+
+Batches are one read-only snapshot each, so writers are neither disturbed nor seen half-way.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+from evpower.foundation.db import Connection, Database
+from evpower.wallet import proof
+
+_FIRST: Final = UUID(int=0)
+_LAST: Final = UUID(int=2**128 - 1)
+_KEPT: Final = 1_000  # offenders named; all are counted
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Offender:
+    """Something that is not as it must be; amounts in minor units."""
+
+    client_id: UUID | None
+    subject: str  # "wallet", "payment 17", "all wallets"
+    what: str  # stable snake_case
+    expected: object
+    found: object
+
+
+@dataclass(slots=True)
+class Report:
+    """What was looked at, what it sums up to, and what is wrong."""
+
+    wallets: int = 0
+    transactions: int = 0
+    causes: int = 0  # payments, settlements, refunds and debts, counted by their highest ids
+    balance_minor: int = 0
+    held_minor: int = 0
+    debt_minor: int = 0
+    credited_minor: int = 0
+    debited_minor: int = 0
+    refunded_minor: int = 0  # signed: to wallets +, to banks -
+    offences: int = 0
+    offenders: list[Offender] = field(default_factory=list[Offender])  # the first thousand
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.offences == 0
+
+    def add(self, offender: Offender) -> None:
+        """Count it, and name it while there are few."""
+        self.offences += 1
+        if len(self.offenders) < _KEPT:
+            self.offenders.append(offender)
+
+
+async def verify(
+    db: Database,
+    on_progress: Progress = lambda _done, _total: None,
+    *,
+    grace_s: float = 60.0,
+    clients_per_batch: int = 1_000,
+    causes_per_batch: int = 20_000,
+) -> Report:
+    """Recompute every wallet from its transactions and every transaction from its cause.
+
+    A confirmed payment may be uncredited, and a settlement uncharged, for `grace_s`. `on_progress`
+    gets (done, total). Raises Unavailable when the database does not answer.
+    """
+    report = Report()
+    async with db.connection() as connection:
+        clients: int = await connection.fetchval("select count(*) from wallet.wallets")
+        tops: dict[str, int] = {
+            table: await connection.fetchval(f"select coalesce(max(id), 0) from {table}")
+            for table in proof.CAUSES
+        }
+        total = clients + sum(tops.values())
+        after, done = _FIRST, 0
+        while after != _LAST:
+            after = await _verify_wallets(connection, report, after, clients_per_batch)
+            done = min(report.wallets, clients)
+            on_progress(done, total)
+        for table, top in tops.items():
+            for start in range(0, top, causes_per_batch):
+                end = min(start + causes_per_batch, top)
+                await _verify_causes(connection, report, proof.CAUSES[table], start, end, grace_s)
+                done += end - start
+                on_progress(done, total)
+    report.causes = sum(tops.values())
+    _verify_total(report)
+    return report
+
+
+async def _verify_wallets(
+    connection: Connection, report: Report, after: UUID, clients: int
+) -> UUID:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        end: UUID = await connection.fetchval(proof.RANGE_END, after, clients) or _LAST
+        rows = await connection.fetch(proof.WALLETS, after, end)
+    for row in map(dict[str, Any], rows):
+        for offender in wallet_offenders(row):
+            report.add(offender)
+        if row["has_wallet"]:
+            report.wallets += 1
+            report.balance_minor += row["balance_minor"]
+            report.held_minor += row["held_minor"]
+            report.debt_minor += row["debt_minor"]
+        report.transactions += row["transactions"]
+        report.credited_minor += row["credited_minor"]
+        report.debited_minor += row["debited_minor"]
+        report.refunded_minor += row["refunded_minor"]
+    return end
+
+
+async def _verify_causes(
+    connection: Connection, report: Report, sql: str, start: int, end: int, grace_s: float
+) -> None:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        grace = (grace_s,) if "$3" in sql else ()
+        rows = await connection.fetch(sql, start, end, *grace)
+    for row in rows:
+        report.add(Offender(*row))
+
+
+def _verify_total(report: Report) -> None:
+    expected = report.credited_minor - report.debited_minor + report.refunded_minor
+    if report.balance_minor != expected:
+        report.add(Offender(None, "all wallets", "total", expected, report.balance_minor))
+
+
+def wallet_offenders(row: Mapping[str, Any]) -> list[Offender]:
+    """What is wrong with one wallet: a row of proof.WALLETS."""
+    client: UUID = row["client_id"]
+    if not row["has_wallet"]:
+        return [Offender(client, "wallet", "wallet_missing", 1, 0)]
+    moved = row["credited_minor"] - row["debited_minor"] + row["refunded_minor"]
+    owes_with_money = row["debt_minor"] > 0 and row["balance_minor"] > row["held_minor"]
+    checks: tuple[tuple[str, object, object], ...] = (
+        ("version", row["transactions"], row["version"]),
+        ("version_is_last", row["ledger_version"], row["version"]),
+        ("version_gaps", 0, row["gaps"]),
+        ("chain_breaks", 0, row["breaks"]),
+        ("transactions_unlike_their_cause", 0, row["strangers"]),
+        ("balance_is_last_balance_after", row["last_after_minor"], row["balance_minor"]),
+        ("balance_is_sum_of_amounts", row["sum_minor"], row["balance_minor"]),
+        ("balance_is_sum_of_causes", moved, row["balance_minor"]),
+        ("held", row["open_holds_minor"], row["held_minor"]),
+        ("debt", row["open_debts_minor"], row["debt_minor"]),
+        ("debt_beside_free_money", 0, int(owes_with_money)),
+        ("spent", row["debited_minor"] - row["given_back_minor"], row["spent_minor"]),
+        ("last_topup_at", row["ledger_last_topup_at"], row["last_topup_at"]),
+    )
+    return [
+        Offender(client, "wallet", what, expected, found)
+        for what, expected, found in checks
+        if expected != found
+    ]

@@ -1,0 +1,135 @@
+"""Alive, ready, counted, documented."""
+
+import base64
+import hashlib
+import re
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prometheus_client import Gauge
+
+from evpower.foundation.db import Connection, Database
+from tests.api.world import Api, bearer, running_api
+
+
+class Supabase:
+    """A probe that can be turned."""
+
+    def __init__(self) -> None:
+        self.answers: bool | Exception = True
+        self.asked = 0
+
+    async def __call__(self) -> bool:
+        self.asked += 1
+        if isinstance(self.answers, Exception):
+            raise self.answers
+        return self.answers
+
+
+class TestReadiness:
+    async def test_ready(self, db: Database) -> None:
+        async with running_api(db, supabase=Supabase()) as api:
+            response = await api.get("/readyz")
+        assert (response.status_code, response.json()) == (
+            200, {"status": "ready", "database": "ok", "supabase": "ok", "version": "0"},
+        )  # fmt: skip
+
+    @pytest.mark.parametrize("answer", [False, ConnectionError("refused"), TimeoutError()])
+    async def test_supabase_down_is_degraded_not_unready(self, db: Database, answer: Any) -> None:
+        supabase = Supabase()
+        supabase.answers = answer
+        async with running_api(db, supabase=supabase) as api:
+            response = await api.get("/readyz")
+        assert (response.status_code, response.json()["supabase"]) == (200, "degraded")
+
+    async def test_supabase_is_asked_once_in_ten_seconds(self, db: Database) -> None:
+        supabase = Supabase()
+        async with running_api(db, supabase=supabase) as api:
+            for _ in range(5):
+                await api.get("/readyz")
+            assert supabase.asked == 1
+            api.now_s.at_s += 11
+            await api.get("/readyz")
+        assert supabase.asked == 2
+
+    async def test_a_database_that_is_behind_is_unready(self, api: Api, owner: Connection) -> None:
+        await owner.execute(
+            "delete from public.evpower_migrations where version ="
+            " (select max(version) from public.evpower_migrations)"
+        )
+        response = await api.get("/readyz")
+        assert (response.status_code, response.json()["database"]) == (503, "behind")
+
+    async def test_a_database_that_is_gone_is_unready_but_the_process_lives(self, api: Api) -> None:
+        assert (await api.get("/readyz")).status_code == 200
+        await api.db.close()
+        api.now_s.at_s += 2
+        response = await api.get("/readyz")
+        assert (response.status_code, response.json()["database"]) == (503, "down")
+        assert (await api.get("/healthz")).json() == {"status": "alive"}
+
+
+class TestMetrics:
+    async def test_requests_are_counted_by_route_never_by_path(
+        self, api: Api, client_id: UUID
+    ) -> None:
+        await api.get(f"/api/v1/balance/{client_id}", bearer(client_id))
+        await api.get("/some/strange/path")
+        text = (await api.get("/metrics")).text
+        assert (
+            'evpower_http_requests_total{method="GET",route="/api/v1/balance/{client_id}",status="200"}'
+            in text
+        )
+        assert 'evpower_http_requests_total{method="GET",route="unmatched",status="404"}' in text
+        assert str(client_id) not in text
+        assert "/some/strange/path" not in text
+
+    async def test_gauges_are_refreshed_at_the_scrape_and_a_broken_one_hides_nothing(
+        self, db: Database
+    ) -> None:
+        gauge = Gauge("evpower_test_clients", "Clients, for this test")
+
+        async def broken() -> None:
+            raise RuntimeError("no")
+
+        async def refresh() -> None:
+            async with db.connection() as connection:
+                gauge.set(await connection.fetchval("select 42"))
+
+        async with running_api(db, collectors=[broken, refresh]) as api:
+            response = await api.get("/metrics")
+        assert (response.status_code, "evpower_test_clients 42.0" in response.text) == (200, True)
+
+    async def test_a_token_guards_them_when_there_is_one(self, db: Database) -> None:
+        async with running_api(db, metrics_token="prometheus-reads-this") as api:
+            refused = await api.get("/metrics")
+            wrong = await api.get("/metrics", {"Authorization": "Bearer no"})
+            right = await api.get("/metrics", {"Authorization": "Bearer prometheus-reads-this"})
+        assert (refused.status_code, wrong.status_code, right.status_code) == (401, 401, 200)
+
+
+class TestDocumentation:
+    async def test_the_page_may_run_its_own_script_and_no_other(self, api: Api) -> None:
+        response = await api.get("/docs")
+        csp = response.headers["content-security-policy"]
+        [inline] = re.findall(r"<script>(.*?)</script>", response.text)
+        digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in csp
+        script_src = next(part for part in csp.split("; ") if part.startswith("script-src"))
+        assert "unsafe-inline" not in script_src
+
+    async def test_the_document_is_served(self, api: Api) -> None:
+        document = (await api.get("/openapi.json")).json()
+        assert "/api/v1/charging/sync-history" in document["paths"]
+
+    async def test_every_answer_of_an_error_is_a_problem(self, api: Api) -> None:
+        document = (await api.get("/openapi.json")).json()
+        for path, methods in document["paths"].items():
+            for operation in methods.values():
+                for status, response in operation["responses"].items():
+                    if path.startswith("/api/") and status >= "400":
+                        assert list(response["content"]) == ["application/problem+json"], path
+
+    async def test_a_small_page_says_what_this_is(self, api: Api) -> None:
+        assert (await api.get("/")).json()["service"] == "evpower"

@@ -1,0 +1,142 @@
+"""Rate limits: who is counted, how much, and that the key cannot be chosen by the caller."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import pytest
+from fastapi import APIRouter
+
+from evpower.api.limits import Buckets, client_address, parse_networks
+from evpower.foundation.db import Database
+from tests.api.world import Api, Turning, bearer, running_api
+
+
+class TestBuckets:
+    def test_a_full_bucket_empties_and_refills(self) -> None:
+        now = Turning()
+        buckets = Buckets(3, 60, now)
+        assert [buckets.take("a") for _ in range(4)] == [0, 0, 0, 20]
+        now.at_s += 19
+        assert buckets.take("a") == 1
+        now.at_s += 1
+        assert [buckets.take("a"), buckets.take("a")] == [0, 20]
+        now.at_s += 3600
+        assert [buckets.take("a") for _ in range(4)] == [0, 0, 0, 20]
+
+    def test_callers_do_not_share(self) -> None:
+        buckets = Buckets(1, 60, Turning())
+        assert (buckets.take("a"), buckets.take("b"), buckets.take("a")) == (0, 0, 60)
+
+    def test_memory_is_bounded_and_forgets_the_least_recent(self) -> None:
+        buckets = Buckets(1, 60, Turning(), remembered=3)
+        for caller in ("a", "b", "c", "a", "d"):
+            buckets.take(caller)
+        assert len(buckets) == 3
+        assert buckets.take("a") > 0  # seen after b: still remembered
+
+
+class TestAddresses:
+    TRUSTED = parse_networks("10.0.0.0/8, 192.0.2.1")
+
+    @pytest.mark.parametrize(
+        ("peer", "forwarded", "expected"),
+        [
+            ("203.0.113.9", "", "203.0.113.9"),
+            ("203.0.113.9", "1.2.3.4", "203.0.113.9"),  # a stranger may write what it likes
+            ("10.0.0.1", "1.2.3.4", "1.2.3.4"),
+            ("10.0.0.1", "6.6.6.6, 1.2.3.4", "1.2.3.4"),  # the left was written by the caller
+            ("10.0.0.1", "1.2.3.4, 192.0.2.1, 10.9.9.9", "1.2.3.4"),
+            ("10.0.0.1", "10.0.0.7", "10.0.0.7"),
+            ("10.0.0.1", "nonsense", "10.0.0.1"),
+            ("10.0.0.1", ", ,", "10.0.0.1"),
+            ("10.0.0.1", "1.2.3.4," * 5000, "10.0.0.1"),
+            ("2001:db8:1:2:3:4:5:6", "", "2001:db8:1:2::/64"),
+            ("::ffff:203.0.113.9", "", "203.0.113.9"),
+            ("", "", "unknown"),
+        ],
+    )
+    def test_only_trusted_proxies_are_believed(
+        self, peer: str, forwarded: str, expected: str
+    ) -> None:
+        assert client_address(peer, forwarded, self.TRUSTED) == expected
+
+    def test_nonsense_in_the_settings_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="nonsense"):
+            parse_networks("10.0.0.1, nonsense")
+
+
+def stand_ins() -> APIRouter:
+    routes = APIRouter()
+
+    @routes.post("/api/v1/balance/topup-qr")
+    @routes.post("/api/v1/auth/register")
+    @routes.post("/api/v1/payment/webhook/sandbox")
+    async def fine() -> dict[str, bool]:
+        return {"success": True}
+
+    return routes
+
+
+@pytest.fixture
+async def api(db: Database) -> AsyncIterator[Api]:
+    async with running_api(
+        db, [stand_ins()], rate_per_minute=5, rate_money_per_minute=2, rate_register_per_hour=3,
+        rate_webhook_per_minute=7, rate_service_per_minute=9, trusted_proxies="127.0.0.1",
+    ) as api:  # fmt: skip
+        yield api
+
+
+async def passed(api: Api, method: str, path: str, headers: dict[str, str], tries: int = 12) -> int:
+    """How many of `tries` pass before the first 429."""
+    for count in range(tries):
+        response = await api.http.request(method, path, headers=headers)
+        if response.status_code == 429:
+            body = response.json()
+            assert body["error"] == "too_many_requests"
+            assert response.headers["retry-after"] in body["message"]
+            return count
+    return tries
+
+
+class TestBudgets:
+    async def test_each_client_has_its_own(self, api: Api) -> None:
+        one, other = uuid4(), uuid4()
+        assert await passed(api, "GET", f"/api/v1/balance/{one}", bearer(one)) == 5
+        assert await passed(api, "GET", f"/api/v1/balance/{other}", bearer(other)) == 5
+        api.now_s.at_s += 12
+        assert await passed(api, "GET", f"/api/v1/balance/{one}", bearer(one)) == 1
+
+    async def test_a_new_token_of_the_same_client_is_the_same_client(self, api: Api) -> None:
+        one = uuid4()
+        assert await passed(api, "GET", f"/api/v1/balance/{one}", bearer(one)) == 5
+        assert await passed(api, "GET", f"/api/v1/balance/{one}", bearer(one, jti="2")) == 0
+
+    async def test_tokens_that_are_none_are_counted_by_address(
+        self, api: Api, client_id: UUID
+    ) -> None:
+        path = f"/api/v1/balance/{client_id}"
+        assert await passed(api, "GET", path, {}) == 5
+        forged = {"Authorization": f"Bearer {uuid4()}"}
+        assert await passed(api, "GET", path, forged) == 0
+        elsewhere = {"X-Forwarded-For": "203.0.113.77"}
+        assert await passed(api, "GET", path, elsewhere) == 5
+        assert await passed(api, "GET", path, bearer(client_id)) == 5
+
+    async def test_money_has_a_smaller_one(self, api: Api) -> None:
+        one = uuid4()
+        assert await passed(api, "POST", "/api/v1/balance/topup-qr", bearer(one)) == 2
+        assert (await api.get(f"/api/v1/balance/{one}", bearer(one))).status_code == 200
+
+    async def test_registrations_are_counted_by_address_whatever_the_token(self, api: Api) -> None:
+        for _ in range(3):
+            response = await api.post("/api/v1/auth/register", bearer(uuid4()))
+            assert response.status_code == 200
+        refused = await api.post("/api/v1/auth/register", bearer(uuid4()))
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1200")
+
+    async def test_webhooks_and_services_have_theirs(self, api: Api) -> None:
+        assert await passed(api, "POST", "/api/v1/payment/webhook/sandbox", {}) == 7
+        assert await passed(api, "GET", f"/api/v1/balance/{uuid4()}", api.service) == 9
+
+    async def test_health_is_not_counted(self, api: Api) -> None:
+        assert await passed(api, "GET", "/healthz", {}, tries=30) == 30

@@ -1,0 +1,75 @@
+"""What the logs say, and never say."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+import structlog
+
+from evpower.foundation import logging as ours
+from tests.api.world import Api, bearer, token
+
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def lines(capfdbinary: pytest.CaptureFixture[bytes]) -> Iterator[Lines]:
+    """Log as production does; answers what was written since."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    ours.configure("info", json=True)
+    # The loggers of modules outlive this test, its standard output doesn't.
+    structlog.configure(**{**structlog.get_config(), "cache_logger_on_first_use": False})
+    yield lambda: [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+    structlog.reset_defaults()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def test_secrets_are_hidden_by_name(lines: Lines) -> None:
+    log = structlog.get_logger()
+    log.info(
+        "called", password="correct horse", access_token="eyJ", X_Supabase_Signature="v1,x", ok=1
+    )
+    [line] = lines()
+    assert (line["password"], line["access_token"], line["X_Supabase_Signature"]) == (
+        "[hidden]",
+    ) * 3
+    assert (line["ok"], line["event"], line["level"]) == (1, "called", "info")
+
+
+def test_a_traceback_shows_no_local_variables(lines: Lines) -> None:
+    def fail(password: str) -> None:
+        raise RuntimeError(str(len(password)))
+
+    try:
+        fail("correct horse")
+    except RuntimeError:
+        structlog.get_logger().exception("failed")
+    [line] = lines()
+    assert line["exception"][0]["exc_type"] == "RuntimeError"
+    assert "correct horse" not in json.dumps(line)
+
+
+def test_other_libraries_speak_the_same_way(lines: Lines) -> None:
+    ours.configure("info", json=True)  # its handler writes to the standard output of this moment
+    logging.getLogger("somebody").warning("it is %s", "late")
+    logging.getLogger("somebody").info("chatter")
+    [line] = lines()
+    assert (line["event"], line["level"]) == ("it is late", "warning")
+
+
+async def test_one_line_a_request_with_its_id_and_without_its_token(
+    lines: Lines, api: Api, client_id: UUID
+) -> None:
+    headers = {**bearer(client_id), "X-Request-ID": "phone-12345"}
+    lines()
+    await api.get(f"/api/v1/balance/{client_id}?secret=1", headers)
+    found = [line for line in lines() if line["event"] == "request"]
+    assert len(found) == 1
+    assert (found[0]["request_id"], found[0]["status"]) == ("phone-12345", 200)
+    assert found[0]["path"] == f"/api/v1/balance/{client_id}"
+    assert token(client_id)[:20] not in json.dumps(found)

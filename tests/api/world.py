@@ -1,0 +1,155 @@
+"""The whole edge over a real database: real tokens, keys and slices; a clock to turn."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import jwt
+import uvicorn
+from fastapi import APIRouter, FastAPI
+from pydantic import SecretStr
+
+from evpower import charging
+from evpower.api import Collector, Probe, create_app
+from evpower.config import Settings
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.http import new_http_client
+from evpower.identity import Access, TokenVerifier, add_operator, create_service_key
+from evpower.wallet import endpoints as wallet_endpoints
+
+ISSUER = "http://127.0.0.1:9/auth/v1"
+SECRET = "a secret of the tests, long enough to sign with"
+Headers = dict[str, str]
+
+
+@dataclass
+class Turning:
+    """A monotonic clock that stands still until it is told otherwise."""
+
+    at_s: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.at_s
+
+
+@dataclass
+class WallClock:
+    """Real time, and what was added to it."""
+
+    ahead: timedelta = field(default_factory=timedelta)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+def token(user: UUID, **claims: Any) -> str:
+    now = int(time.time())
+    payload = {
+        "sub": str(user), "aud": "authenticated", "iss": ISSUER, "role": "authenticated",
+        "iat": now, "exp": now + 3600, **claims,
+    }  # fmt: skip
+    return jwt.encode(payload, SECRET, algorithm="HS256")
+
+
+def bearer(user: UUID, **claims: Any) -> Headers:
+    return {"Authorization": f"Bearer {token(user, **claims)}"}
+
+
+@dataclass
+class Api:
+    """The application, and ways to call it as somebody."""
+
+    app: FastAPI
+    http: httpx.AsyncClient
+    db: Database
+    now_s: Turning
+    clock: WallClock
+    service: Headers = field(default_factory=dict)
+    operator: Headers = field(default_factory=dict)
+
+    async def get(self, path: str, headers: Headers | None = None, **more: Any) -> httpx.Response:
+        return await self.http.get(path, headers=headers, **more)
+
+    async def post(self, path: str, headers: Headers | None = None, **more: Any) -> httpx.Response:
+        return await self.http.post(path, headers=headers, **more)
+
+    async def new_client(self) -> UUID:
+        client = uuid4()
+        async with self.db.connection() as connection:
+            await connection.execute(
+                "insert into identity.clients (id, origin) values ($1, 'import')", client
+            )
+        return client
+
+
+@contextlib.asynccontextmanager
+async def running_api(
+    db: Database,
+    routers: Sequence[APIRouter] = (),
+    *,
+    supabase: Probe | None = None,
+    collectors: Sequence[Collector] = (),
+    **settings: Any,
+) -> AsyncIterator[Api]:
+    outside = new_http_client()
+    clock, now_s = WallClock(), Turning()
+    verifier = TokenVerifier(issuer_url=ISSUER, http=outside, hs256_secret=SecretStr(SECRET))
+    access = Access(db, verifier)
+    chosen = {"env": "development", "rate_per_minute": 100_000, **settings}
+    app = create_app(
+        [charging.router(access, db, clock=clock), wallet_endpoints.router(access, db), *routers],
+        db,
+        access.principal,
+        Settings(_env_file=None, **chosen),
+        version="0",
+        supabase=supabase,
+        collectors=collectors,
+        clock=clock,
+        now_s=now_s,
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
+        api = Api(app, http, db, now_s, clock)
+        async with db.transaction() as connection:
+            api.service, api.operator = await _helpers(connection)
+        yield api
+    await outside.aclose()
+
+
+async def _helpers(connection: Connection) -> tuple[Headers, Headers]:
+    key = await create_service_key(connection, name="importer", actor="test")
+    boss = uuid4()
+    await add_operator(connection, user_id=boss, name="Boss", actor="test")
+    return {"X-Service-Key": key.key}, bearer(boss)
+
+
+@contextlib.asynccontextmanager
+async def on_a_socket(app: FastAPI) -> AsyncIterator[str]:
+    """Serve it with uvicorn, as production does; answers its URL."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app, log_level="critical", access_log=False, proxy_headers=False, server_header=False
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    await until(lambda: server.started)
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+        listening.close()
+
+
+async def until(condition: Callable[[], bool], within_s: float = 5) -> None:
+    """Wait for something another task does."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0.01)

@@ -1,0 +1,14 @@
+"""The whole edge, over a database of this test's own."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from evpower.foundation.db import Database
+from tests.api.world import Api, running_api
+
+
+@pytest.fixture
+async def api(db: Database) -> AsyncIterator[Api]:
+    async with running_api(db) as api:
+        yield api

@@ -1,0 +1,152 @@
+"""A client's sessions: who may read them, and pages without gaps."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from evpower.foundation.db import Connection
+from tests.api.world import Api, bearer
+
+NOON = datetime(2026, 3, 8, 12, tzinfo=UTC)
+
+
+def path(client_id: UUID | str) -> str:
+    return f"/api/v1/charging/history/{client_id}"
+
+
+async def sessions(owner: Connection, client_id: UUID, count: int, start: int = 0) -> list[str]:
+    """Sessions, one a minute, two of them always at the same moment; answers ids, newest first."""
+    ids = [uuid4() for _ in range(count)]
+    await owner.executemany(
+        "insert into charging.sessions (id, client_id, station_id, connector_id, state, source,"
+        " started_at, ended_at, energy_wh, cost_minor, created_at)"
+        " values ($1, $2, 'EVI-\"80\"', 1, 'finished', 'import',"
+        " $3, $4, 12345, 1250, $5)",
+        [
+            (one, client_id, NOON, NOON + timedelta(minutes=45, microseconds=120_000),
+             NOON + timedelta(minutes=(start + index) // 2))
+            for index, one in enumerate(ids)
+        ],
+    )  # fmt: skip
+    rows = await owner.fetch(
+        "select id from charging.sessions where client_id = $1 order by created_at desc, id desc",
+        client_id,
+    )
+    return [str(row["id"]) for row in rows]
+
+
+class TestShape:
+    async def test_keys_are_those_of_supabase_and_the_older_ones(
+        self, api: Api, owner: Connection, client_id: UUID
+    ) -> None:
+        [session_id] = await sessions(owner, client_id, 1)
+        response = await api.get(path(client_id), bearer(client_id))
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "application/json"
+        assert response.json() == [
+            {
+                "id": session_id, "client_id": str(client_id), "user_id": str(client_id),
+                "station_id": 'EVI-"80"', "connector_id": 1,
+                "start_time": "2026-03-08T12:00:00Z",
+                "end_time": "2026-03-08T12:45:00.12Z", "stop_time": "2026-03-08T12:45:00.12Z",
+                "energy_consumed": 12.345, "energy": 12.345, "total_cost": 12.5, "amount": 12.5,
+                "status": "stopped", "created_at": "2026-03-08T12:00:00Z",
+            }
+        ]  # fmt: skip
+
+    async def test_a_running_session_has_no_end(
+        self, api: Api, owner: Connection, client_id: UUID
+    ) -> None:
+        await owner.execute(
+            "insert into charging.sessions"
+            " (id, client_id, station_id, connector_id, state, source, started_at)"
+            " values (gen_random_uuid(), $1, 'S', 1, 'charging', 'import', now())",
+            client_id,
+        )
+        [session] = (await api.get(path(client_id), bearer(client_id))).json()
+        assert (session["status"], session["end_time"], session["energy"]) == ("started", None, 0)
+
+    async def test_no_sessions_are_an_empty_list(self, api: Api, client_id: UUID) -> None:
+        response = await api.get(path(client_id), bearer(client_id))
+        assert (response.status_code, response.text) == (200, "[]")
+        assert "link" not in response.headers
+
+
+class TestPages:
+    async def test_120_sessions_have_no_gap_or_repeat_while_new_ones_arrive(
+        self, api: Api, owner: Connection, client_id: UUID
+    ) -> None:
+        before = await sessions(owner, client_id, 120)
+        seen: list[str] = []
+        address = f"{path(client_id)}?limit=7"
+        arrived = 120
+        while address:
+            response = await api.get(address, bearer(client_id))
+            assert response.status_code == 200
+            seen += [session["id"] for session in response.json()]
+            await sessions(owner, client_id, 3, start=arrived)
+            arrived += 3
+            link = response.headers.get("link", "")
+            address = link.partition(">")[0].lstrip("<")
+        assert seen == before
+
+    async def test_the_default_is_50_and_the_last_page_has_no_link(
+        self, api: Api, owner: Connection, client_id: UUID
+    ) -> None:
+        await sessions(owner, client_id, 50)
+        response = await api.get(path(client_id), bearer(client_id))
+        assert (len(response.json()), "link" in response.headers) == (50, False)
+        await sessions(owner, client_id, 1, start=50)
+        response = await api.get(path(client_id), bearer(client_id))
+        assert len(response.json()) == 50
+        assert response.headers["link"].endswith('; rel="next"')
+
+    @pytest.mark.parametrize("limit", ["0", "-1", "501", "100000", "abc", "1.5", "", "9" * 40])
+    async def test_limits_out_of_range_are_refused(
+        self, api: Api, client_id: UUID, limit: str
+    ) -> None:
+        response = await api.get(f"{path(client_id)}?limit={limit}", bearer(client_id))
+        assert (response.status_code, response.json()["error"]) == (422, "invalid_request")
+        assert response.json()["errors"][0]["field"] == "limit"
+
+    @pytest.mark.parametrize(
+        "cursor",
+        ["x", "", "AAAA", "%00", "' or 1=1", "ю", "_" * 32, "A" * 33, "2026-03-08T12:00:00Z",
+         "AA==", "9" * 4000],
+    )  # fmt: skip
+    async def test_cursors_that_are_none_are_refused(
+        self, api: Api, client_id: UUID, cursor: str
+    ) -> None:
+        response = await api.get(f"{path(client_id)}?before={cursor}", bearer(client_id))
+        assert response.status_code == 422
+        assert response.json()["error"] in {"invalid_cursor", "invalid_request"}
+
+
+class TestWho:
+    async def test_anonymous(self, api: Api, client_id: UUID) -> None:
+        response = await api.get(path(client_id))
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+
+    async def test_other_client(self, api: Api, client_id: UUID) -> None:
+        response = await api.get(path(client_id), bearer(uuid4()))
+        assert (response.status_code, response.json()["error"]) == (403, "forbidden")
+
+    @pytest.mark.parametrize("who", ["operator", "service"])
+    async def test_operator_and_service(
+        self, api: Api, owner: Connection, client_id: UUID, who: str
+    ) -> None:
+        await sessions(owner, client_id, 2)
+        headers = getattr(api, who)
+        assert len((await api.get(path(client_id), headers)).json()) == 2
+        unknown = await api.get(path(uuid4()), headers)
+        assert (unknown.status_code, unknown.json()["error"]) == (404, "client_not_found")
+
+    @pytest.mark.parametrize("client", ["me", "%27%20or%201=1", "00000000", "%00", "..%2F"])
+    async def test_ids_that_are_none_are_refused(self, api: Api, client: str) -> None:
+        response = await api.get(path(client), api.operator)
+        assert response.status_code in {404, 422}
+        body: dict[str, Any] = json.loads(response.content)
+        assert body["success"] is False

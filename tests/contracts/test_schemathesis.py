@@ -1,0 +1,147 @@
+"""Sense and nonsense generated from our OpenAPI document: no 5xx, no undocumented answer."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from uuid import uuid4
+
+import httpx
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis import checks, openapi
+
+from evpower import bootstrap
+from evpower.foundation.db import Database
+from evpower.identity import create_service_key
+from tests.api.world import SECRET, bearer
+from tests.conftest import Server
+
+OPERATIONS = sorted(
+    (method.upper(), path)
+    for path, methods in bootstrap.openapi()["paths"].items()
+    for method in methods
+)
+CLIENT = uuid4()
+CHECKS = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+    checks.response_headers_conformance,
+]
+
+
+@pytest.fixture(scope="module")
+async def dsn_of_module(server: Server) -> str:
+    return await server.new_database()
+
+
+@pytest.fixture(scope="module")
+async def service(dsn_of_module: str) -> dict[str, str]:
+    """Headers of a service key."""
+    db = await Database.open(dsn_of_module, size=2)
+    async with db.transaction() as connection:
+        key = await create_service_key(connection, name="importer", actor="test")
+        await connection.execute(
+            "insert into identity.clients (id, origin) values ($1, 'import')", CLIENT
+        )
+    await db.close()
+    return {"X-Service-Key": key.key}
+
+
+@pytest.fixture(scope="module")
+def url(dsn_of_module: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The real process, with limits out of the way and a Supabase that does not answer."""
+    port = free_port()
+    out = tmp_path_factory.mktemp("serve") / "log"
+    environment = {
+        **os.environ,
+        "EVPOWER_ENV": "development",
+        "EVPOWER_DATABASE_URL": dsn_of_module,
+        "EVPOWER_SUPABASE_URL": "http://127.0.0.1:9",
+        "EVPOWER_SUPABASE_SECRET_KEY": "sb_secret_of_no_project",
+        "EVPOWER_SUPABASE_PUBLISHABLE_KEY": "sb_publishable_of_no_project",
+        "EVPOWER_SUPABASE_JWT_SECRET": SECRET,
+        "EVPOWER_RATE_PER_MINUTE": "1000000",
+        "EVPOWER_RATE_SERVICE_PER_MINUTE": "1000000",
+        "EVPOWER_RATE_MONEY_PER_MINUTE": "1000000",
+        "EVPOWER_RATE_REGISTER_PER_HOUR": "1000000",
+        "EVPOWER_RATE_WEBHOOK_PER_MINUTE": "1000000",
+        "EVPOWER_LOG_LEVEL": "warning",
+    }
+    with out.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "evpower", "serve", "--role", "api", "--port", str(port)],
+            env=environment, stdout=log, stderr=log, cwd=out.parent,
+        )  # fmt: skip
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until_ready(address, process)
+        yield address
+        assert process.poll() is None, out.read_text()
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_ready(address: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the server ended"
+        try:
+            if httpx.get(f"{address}/healthz", trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    pytest.fail("the server did not start")
+
+
+@pytest.fixture(scope="module")
+def schema(url: str) -> schemathesis.BaseSchema:
+    document = httpx.get(f"{url}/openapi.json", trust_env=False).json()
+    document["servers"] = [{"url": url}]
+    return openapi.from_dict(document)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+@pytest.mark.parametrize("who", ["nobody", "client", "service"])
+def test_every_answer_is_documented(
+    schema: schemathesis.BaseSchema,
+    url: str,
+    service: dict[str, str],
+    method: str,
+    path: str,
+    who: str,
+) -> None:
+    client = CLIENT
+    headers = {"nobody": {}, "client": bearer(client), "service": service}[who]
+    modes = list(schemathesis.GenerationMode)
+    strategy = hypothesis.strategies.one_of(
+        *(schema[path][method].as_strategy(generation_mode=mode) for mode in modes)
+    )
+
+    @hypothesis.settings(
+        max_examples=20, deadline=None, database=None, derandomize=True,
+        suppress_health_check=list(hypothesis.HealthCheck), phases=[hypothesis.Phase.generate],
+    )  # fmt: skip
+    @hypothesis.given(case=strategy)
+    def answers_as_documented(case: schemathesis.Case) -> None:
+        for name in ("Authorization", "X-Service-Key"):
+            case.headers.pop(name, None)
+        if who != "nobody" and "client_id" in case.path_parameters:
+            case.path_parameters["client_id"] = str(client)
+        if who == "service" and isinstance(case.body, dict):
+            case.body["client_id"] = str(client)
+        case.call_and_validate(base_url=url, headers=headers, checks=CHECKS)
+
+    answers_as_documented()

@@ -1,0 +1,183 @@
+"""Concurrent calls become one batch; nobody waits for, or fails by, somebody else."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from evpower.foundation.errors import Unavailable
+from evpower.foundation.grouping import Grouper
+
+
+class Recorder:
+    """A batch function that notes its batches, waits for the gate and fails where told."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fails: Callable[[list[int]], Exception | None] = lambda _: None
+
+    async def __call__(self, keys: list[int]) -> dict[int, str | Exception]:
+        self.batches.append(keys)
+        await self.gate.wait()
+        if (error := self.fails(keys)) is not None:
+            raise error
+        return {key: LookupError("odd") if key == 13 else f"r{key}" for key in keys if key != 404}
+
+
+async def settle() -> None:
+    """Let everything that can run, run."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_while_a_batch_runs_the_next_one_gathers() -> None:
+    run = Recorder()
+    group = Grouper(run, in_flight=1, max_size=4)
+    run.gate.clear()
+    first = asyncio.create_task(group(0))
+    await settle()
+    rest = [asyncio.create_task(group(key)) for key in range(1, 8)]
+    await settle()
+    run.gate.set()
+    assert await first == "r0"
+    assert await asyncio.gather(*rest) == [f"r{key}" for key in range(1, 8)]
+    assert run.batches == [[0], [1, 2, 3, 4], [5, 6, 7]]
+
+
+async def test_a_lone_call_starts_at_once() -> None:
+    run = Recorder()
+    assert await Grouper(run)(5) == "r5"
+    assert run.batches == [[5]]
+
+
+async def test_at_most_so_many_batches_run_at_once() -> None:
+    run = Recorder()
+    group = Grouper(run, in_flight=2, max_size=1)
+    run.gate.clear()
+    calls = [asyncio.create_task(group(key)) for key in range(5)]
+    await settle()
+    assert len(run.batches) == 2
+    run.gate.set()
+    await asyncio.gather(*calls)
+    assert len(run.batches) == 5
+
+
+async def test_one_call_after_another_never_stalls() -> None:
+    group = Grouper(Recorder(), in_flight=1)
+    for key in range(20, 220):
+        assert await asyncio.wait_for(group(key), 5) == f"r{key}"
+
+
+async def test_an_error_of_one_item_fails_that_item() -> None:
+    group = Grouper(Recorder())
+    results = await asyncio.gather(*(group(key) for key in (1, 13, 404, 2)), return_exceptions=True)
+    assert results[0] == "r1"
+    assert results[3] == "r2"
+    assert isinstance(results[1], LookupError)
+    assert isinstance(results[2], LookupError)
+
+
+async def test_a_poisoned_item_fails_alone() -> None:
+    run = Recorder()
+    run.fails = lambda keys: ValueError("poison") if 7 in keys else None
+    seen: list[tuple[int, bool]] = []
+    group = Grouper(run, on_batch=lambda size, failed: seen.append((size, failed)))
+    results = await asyncio.gather(*(group(key) for key in (5, 7, 8)), return_exceptions=True)
+    assert results[0] == "r5"
+    assert isinstance(results[1], ValueError)
+    assert results[2] == "r8"
+    assert run.batches == [[5, 7, 8], [5], [7], [8]]
+    assert seen == [(3, True)]
+
+
+async def test_a_passing_failure_is_not_seen() -> None:
+    run = Recorder()
+    run.fails = lambda _: ValueError("deadlock") if len(run.batches) == 1 else None
+    assert await Grouper(run)(5) == "r5"
+
+
+async def test_a_hopeless_failure_fails_all_at_once() -> None:
+    run = Recorder()
+    run.fails = lambda _: ConnectionError("down")
+    group = Grouper(run, hopeless=lambda error: isinstance(error, ConnectionError))
+    results = await asyncio.gather(*(group(key) for key in range(5)), return_exceptions=True)
+    assert all(isinstance(result, ConnectionError) for result in results)
+    assert len(run.batches) == 1
+
+
+async def test_retries_end_with_their_budget() -> None:
+    run = Recorder()
+    run.fails = lambda _: ValueError("always")
+    group = Grouper(run, retry_budget_s=0)
+    results = await asyncio.gather(*(group(key) for key in range(5)), return_exceptions=True)
+    assert all(isinstance(result, ValueError) for result in results)
+    assert len(run.batches) == 1
+
+
+async def test_a_cancelled_caller_leaves_alone() -> None:
+    run = Recorder()
+    group = Grouper(run, in_flight=1)
+    run.gate.clear()
+    calls = [asyncio.create_task(group(key)) for key in (1, 2)]
+    await settle()
+    late = [asyncio.create_task(group(key)) for key in (3, 4)]
+    await settle()
+    calls[0].cancel()
+    late[0].cancel()
+    await settle()
+    run.gate.set()
+    assert await calls[1] == "r2"
+    assert await late[1] == "r4"
+    assert run.batches == [[1, 2], [4]], "what nobody waits for any more is not begun"
+
+
+async def test_one_key_asked_for_twice_runs_once_and_is_new_once() -> None:
+    run = Recorder()
+    group = Grouper(run, repeat=lambda result: f"{result} again")
+    results = await asyncio.gather(group(1), group(1), group(2), group(1))
+    assert results == ["r1", "r1 again", "r2", "r1 again again"]
+    assert run.batches == [[1, 2]]
+
+
+async def test_a_key_whose_batch_runs_is_asked_for_again() -> None:
+    run = Recorder()
+    group = Grouper(run, in_flight=1)
+    run.gate.clear()
+    first = asyncio.create_task(group(1))
+    await settle()
+    second = asyncio.create_task(group(1))
+    await settle()
+    run.gate.set()
+    await asyncio.gather(first, second)
+    assert run.batches == [[1], [1]]
+
+
+async def test_close_answers_what_was_taken_and_takes_no_more() -> None:
+    run = Recorder()
+    group = Grouper(run, in_flight=1, max_size=2)
+    run.gate.clear()
+    calls = [asyncio.create_task(group(key)) for key in range(5)]
+    await settle()
+    closing = asyncio.create_task(group.close())
+    await settle()
+    with pytest.raises(Unavailable):
+        await group(9)
+    run.gate.set()
+    await asyncio.wait_for(closing, 5)
+    assert [call.result() for call in calls] == [f"r{key}" for key in range(5)]
+
+
+async def test_a_full_queue_refuses() -> None:
+    run = Recorder()
+    group = Grouper(run, in_flight=1, max_waiting=2, max_size=1)
+    run.gate.clear()
+    first = asyncio.create_task(group(0))
+    await settle()
+    waiting = [asyncio.create_task(group(key)) for key in (1, 2)]
+    await settle()
+    with pytest.raises(Unavailable):
+        await group(3)
+    run.gate.set()
+    assert await asyncio.gather(first, *waiting) == ["r0", "r1", "r2"]

@@ -1,0 +1,206 @@
+"""EvPower's API and the sandbox bank, both on loopback sockets, and a clock that can be moved."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import jwt
+import pytest
+import uvicorn
+from pydantic import SecretStr
+
+from evpower.api import create_app, messages
+from evpower.config import Settings
+from evpower.devstack.sandbox import create_sandbox
+from evpower.foundation.bus import LocalBus
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.http import new_http_client
+from evpower.identity import Access, TokenVerifier
+from evpower.payments import Confirmer, Providers, router
+from evpower.payments.providers.sandbox import SandboxProvider
+
+SECRET = "the bank and the merchant know it, 32+"
+JWT_SECRET = "a secret of the local Supabase, 32 bytes and more"
+ISSUER = "http://supabase.test/auth/v1"
+
+
+class Clock:
+    """Runs as the real one does, and jumps when told."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def forward(self, **delta: float) -> None:
+        self.ahead += timedelta(**delta)
+
+
+class Served:
+    """An ASGI app behind a real socket."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self._server: uvicorn.Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    async def start(self, app: Any) -> None:
+        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
+        self._server = uvicorn.Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket.dup()]))
+        while not self._server.started:
+            assert not self._task.done(), "the server did not start"
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await self._task
+            self._server = None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class World:
+    """One client, the API, the bank, and what a driver and a bank customer may do with them."""
+
+    def __init__(self, db: Database, client_id: UUID, state_dir: Path) -> None:
+        self.db = db
+        self.client_id = client_id
+        self.clock = Clock()
+        self.bus = LocalBus()
+        self.told: list[UUID] = []
+        self.bus.subscribe(lambda _, key: self.told.append(key))
+        self.http = new_http_client()
+        self.api = Served()
+        self.bank = Served()
+        self.provider = SandboxProvider(self.bank.url, [SECRET], self.http, timeout_s=0.5)
+        self.providers = Providers([self.provider], "sandbox")
+        self.confirmer = Confirmer(db, self.bus)
+        self._state_dir = state_dir
+
+    async def start(self) -> None:
+        verifier = TokenVerifier(
+            issuer_url=ISSUER, http=self.http, hs256_secret=SecretStr(JWT_SECRET), clock=self.clock
+        )
+        access = Access(self.db, verifier, clock=self.clock)
+        routes = router(
+            self.db,
+            access,
+            self.providers,
+            self.confirmer,
+            min_som=10,
+            max_som=100_000,
+            say=lambda code, lang: messages.text(code, 200, messages.choose_language(lang), {}),
+            clock=self.clock,
+        )
+        settings = Settings.model_construct(rate_money_per_minute=10_000, rate_per_minute=10_000)
+        await self.api.start(create_app([routes], self.db, access.principal, settings, version="0"))
+        await self.start_bank()
+
+    async def start_bank(self) -> None:
+        webhook = f"{self.api.url}/api/v1/payment/webhook/sandbox"
+        retries = (0.02,) * 100
+        await self.bank.start(
+            create_sandbox(SECRET, webhook, self._state_dir, self.clock, retries_s=retries)
+        )
+
+    async def stop(self) -> None:
+        await self.bank.stop()
+        await self.api.stop()
+        await self.confirmer.close()
+        await self.http.aclose()
+        self.api.close()
+        self.bank.close()
+
+    def token(self, client_id: UUID | None = None) -> str:
+        now = self.clock()
+        claims = {
+            "sub": str(client_id or self.client_id),
+            "iss": ISSUER,
+            "aud": "authenticated",
+            "role": "authenticated",
+            "iat": now,
+            "exp": now + timedelta(hours=1),
+        }
+        return jwt.encode(claims, JWT_SECRET, algorithm="HS256")
+
+    async def ask(
+        self, method: str, path: str, *, client_id: UUID | None = None, **how: Any
+    ) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.token(client_id)}", **how.pop("headers", {})}
+        url = f"{self.api.url}/api/v1{path}"
+        return await self.http.request(method, url, headers=headers, **how)
+
+    async def top_up(self, amount: float = 100, **more: Any) -> dict[str, Any]:
+        answer = await self.ask("POST", "/balance/topup-qr", json={"amount": amount, **more})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def status(self, invoice_id: str) -> dict[str, Any]:
+        return (await self.ask("GET", f"/payment/status/{invoice_id}")).json()
+
+    async def until_approved(self, begun: dict[str, Any]) -> None:
+        async def approved() -> bool:
+            return (await self.status(begun["invoice_id"]))["status"] == 1
+
+        await eventually(approved)
+
+    async def pay(self, invoice: dict[str, Any], **how: Any) -> dict[str, Any]:
+        answer = await self.http.post(f"{invoice['app_link']}/approve", json=how)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def faults(self, **faults: Any) -> None:
+        assert (await self.http.post(f"{self.bank.url}/faults", json=faults)).status_code == 200
+
+    async def balance(self) -> int:
+        async with self.db.connection() as connection:
+            return await connection.fetchval(
+                "select balance_minor from wallet.wallets where client_id = $1", self.client_id
+            )
+
+
+@pytest.fixture
+async def world(db: Database, client_id: UUID, tmp_path: Path) -> AsyncIterator[World]:
+    world = World(db, client_id, tmp_path / "bank")
+    await world.start()
+    yield world
+    await world.stop()
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 10) -> None:
+    """Look again and again until it holds."""
+    async with asyncio.timeout(within_s):
+        while not await holds():  # noqa: ASYNC110 - what is waited for happens in a database
+            await asyncio.sleep(0.01)
+
+
+async def payment(
+    owner: Connection, client_id: UUID, amount_minor: int = 10_000, **columns: Any
+) -> str:
+    """An open payment of provider sandbox; answers its order id."""
+    code = uuid4().hex[:12]
+    await owner.execute(
+        "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"
+        " amount_minor, expires_at, provider_ref) values ($1, $2, $3, 'sandbox', 'qr', $4,"
+        " now() + interval '5 min', $5)",
+        f"inv-{code}",
+        f"order-{code}",
+        client_id,
+        amount_minor,
+        columns.get("provider_ref"),
+    )
+    return f"order-{code}"

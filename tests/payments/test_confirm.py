@@ -1,0 +1,390 @@
+"""What providers say happened is applied once, whatever they repeat, reorder or mistake."""
+
+import asyncio
+import hashlib
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from evpower.foundation.bus import LocalBus
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Invalid, Unavailable
+from evpower.payments import Confirmer, Event
+from evpower.payments.store import confirm_many
+from tests.payments.conftest import payment
+
+
+def event(order_id: str | None, event_id: str = "", **said: Any) -> Event:
+    facts: dict[str, Any] = {
+        "provider": "sandbox",
+        "event_id": event_id or uuid4().hex,
+        "order_id": order_id,
+        "provider_ref": None,
+        "status": "approved",
+        "paid_minor": 10_000,
+        "currency": "KGS",
+        "refunded_minor": 0,
+    } | said
+    digest = hashlib.sha256(repr(sorted(facts.items(), key=str)).encode()).digest()
+    return Event(**{"body_sha256": digest} | facts)
+
+
+@pytest.fixture
+def told() -> list[UUID]:
+    return []
+
+
+@pytest.fixture
+def confirmer(db: Database, told: list[UUID]) -> Confirmer:
+    bus = LocalBus()
+    bus.subscribe(lambda _, key: told.append(key))
+    return Confirmer(db, bus)
+
+
+async def balance(owner: Connection, client_id: UUID) -> int:
+    return await owner.fetchval(
+        "select balance_minor from wallet.wallets where client_id = $1", client_id
+    )
+
+
+async def row(owner: Connection, order_id: str) -> Any:
+    return await owner.fetchrow("select * from payments.payments where order_id = $1", order_id)
+
+
+async def kinds(owner: Connection, client_id: UUID) -> list[tuple[str, int]]:
+    rows = await owner.fetch(
+        "select kind::text, amount_minor from wallet.transactions where client_id = $1"
+        " order by version",
+        client_id,
+    )
+    return [(one["kind"], one["amount_minor"]) for one in rows]
+
+
+class TestOnePayment:
+    async def test_approval_credits_and_tells_the_bus(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID, told: list[UUID]
+    ) -> None:
+        order = await payment(owner, client_id)
+        done = await confirmer.confirm(event(order))
+        assert (done.outcome, done.client_id, done.balance_minor) == (
+            "confirmed",
+            client_id,
+            10_000,
+        )
+        assert (done.held_minor, done.version, done.review) == (0, 1, None)
+        assert told == [client_id]
+        stored = await row(owner, order)
+        assert (stored["status"], stored["paid_minor"]) == ("approved", 10_000)
+        assert stored["confirmed_at"] is not None
+        assert stored["closed_at"] is not None
+        assert stored["next_check_at"] is None
+
+    async def test_second_webhook_credits_nothing(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID, told: list[UUID]
+    ) -> None:
+        told_once = event(await payment(owner, client_id))
+        await confirmer.confirm(told_once)
+        again = await confirmer.confirm(told_once)
+        assert (again.outcome, again.balance_minor) == ("repeated", 10_000)
+        assert told == [client_id]
+
+    async def test_another_event_about_the_same_fact_credits_nothing(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        order = await payment(owner, client_id)
+        await confirmer.confirm(event(order))
+        assert (await confirmer.confirm(event(order))).outcome == "repeated"
+        assert await balance(owner, client_id) == 10_000
+
+    @pytest.mark.parametrize("same_id", [True, False])
+    async def test_fifty_parallel_confirmations_credit_once(
+        self,
+        db: Database,
+        owner: Connection,
+        client_id: UUID,
+        same_id: bool,  # noqa: FBT001
+    ) -> None:
+        order = await payment(owner, client_id)
+        workers = [Confirmer(db, LocalBus()) for _ in range(5)]
+        events = [event(order, "evt" if same_id else f"evt{n}") for n in range(50)]
+        done = await asyncio.gather(*(workers[n % 5].confirm(one) for n, one in enumerate(events)))
+        outcomes = [one.outcome for one in done]
+        assert (outcomes.count("confirmed"), outcomes.count("repeated")) == (1, 49)
+        assert await kinds(owner, client_id) == [("topup", 10_000)]
+
+    async def test_approval_after_cancel_is_credited(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        order = await payment(owner, client_id)
+        canceled = await confirmer.confirm(event(order, status="canceled", paid_minor=0))
+        assert canceled.outcome == "canceled"
+        assert (await row(owner, order))["status"] == "canceled"
+        assert (await confirmer.confirm(event(order))).outcome == "confirmed"
+        assert await balance(owner, client_id) == 10_000
+
+    async def test_cancel_after_approval_changes_nothing(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        order = await payment(owner, client_id)
+        await confirmer.confirm(event(order))
+        late = await confirmer.confirm(event(order, status="canceled", paid_minor=0))
+        assert late.outcome == "ignored"
+        assert (await row(owner, order))["status"] == "approved"
+
+    async def test_processing_changes_nothing(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        order = await payment(owner, client_id)
+        early = await confirmer.confirm(event(order, status="processing", paid_minor=0))
+        assert early.outcome == "ignored"
+        stored = await row(owner, order)
+        assert (stored["status"], stored["closed_at"]) == ("processing", None)
+
+    async def test_it_is_found_by_the_providers_id_too(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        await payment(owner, client_id, provider_ref="ref-7")
+        done = await confirmer.confirm(event(None, provider_ref="ref-7"))
+        assert done.outcome == "confirmed"
+
+
+class TestReview:
+    @pytest.mark.parametrize(
+        ("said", "why"),
+        [
+            ({"paid_minor": 9_999}, "amount_mismatch"),
+            ({"paid_minor": 10_001}, "amount_mismatch"),
+            ({"paid_minor": None}, "amount_mismatch"),
+            ({"currency": "KZT"}, "currency_mismatch"),
+            ({"status": "partial_refund", "refunded_minor": 10_001}, "refund_exceeds"),
+        ],
+    )
+    async def test_a_mismatch_waits_for_a_person_and_credits_nothing(
+        self,
+        confirmer: Confirmer,
+        owner: Connection,
+        client_id: UUID,
+        told: list[UUID],
+        said: dict[str, Any],
+        why: str,
+    ) -> None:
+        order = await payment(owner, client_id)
+        done = await confirmer.confirm(event(order, **said))
+        assert (done.outcome, done.review) == ("review", why)
+        assert (await balance(owner, client_id), told) == (0, [])
+        stored = await row(owner, order)
+        assert (stored["status"], stored["review"]) == ("processing", why)
+        assert stored["closed_at"] is not None
+        expected = None if why == "currency_mismatch" else said.get("paid_minor", 10_000)
+        assert stored["paid_minor"] == expected
+
+    async def test_same_id_with_another_body_is_shown_to_a_person(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        order = await payment(owner, client_id)
+        first = event(order, "evt", status="processing")
+        await confirmer.confirm(first)
+        other = await confirmer.confirm(event(order, "evt"))
+        assert (other.outcome, other.review) == ("event_reused", "event_reused")
+        stored = await row(owner, order)
+        assert (stored["status"], stored["review"]) == ("processing", "event_reused")
+        assert await balance(owner, client_id) == 0
+
+    async def test_a_second_payment_of_one_order_is_shown_to_a_person(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        order = await payment(owner, client_id, provider_ref="first")
+        await confirmer.confirm(event(order, provider_ref="first"))
+        twice = await confirmer.confirm(event(order, provider_ref="second"))
+        assert (twice.outcome, twice.review) == ("review", "paid_twice")
+        assert await balance(owner, client_id) == 10_000
+
+
+class TestUnknown:
+    async def test_unknown_order_is_said_and_kept(
+        self, confirmer: Confirmer, owner: Connection
+    ) -> None:
+        done = await confirmer.confirm(event("no-such-order", "evt"))
+        assert (done.outcome, done.client_id, done.payment_id) == ("unknown_payment", None, None)
+        assert await owner.fetchval("select outcome from payments.events") == "unknown_payment"
+
+    async def test_it_is_applied_when_told_again_after_the_payment_exists(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        early = event("order-later", "evt")
+        await confirmer.confirm(early)
+        order = await payment(owner, client_id)
+        await owner.execute(
+            "update payments.payments set order_id = 'order-later' where order_id = $1", order
+        )
+        assert (await confirmer.confirm(early)).outcome == "confirmed"
+        stored = await owner.fetchrow("select outcome, payment_id from payments.events")
+        assert stored is not None
+        assert (stored["outcome"], stored["payment_id"] is not None) == ("confirmed", True)
+
+    async def test_another_provider_cannot_confirm_it(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        order = await payment(owner, client_id)
+        done = await confirmer.confirm(event(order, provider="odengi"))
+        assert (done.outcome, await balance(owner, client_id)) == ("unknown_payment", 0)
+
+
+class TestRefunds:
+    async def test_partial_then_full_refund_takes_the_money_back(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID, told: list[UUID]
+    ) -> None:
+        order = await payment(owner, client_id)
+        await confirmer.confirm(event(order))
+        part = await confirmer.confirm(event(order, status="partial_refund", refunded_minor=3_000))
+        assert (part.outcome, part.balance_minor) == ("refunded", 7_000)
+        assert (await row(owner, order))["status"] == "partial_refund"
+        whole = await confirmer.confirm(event(order, status="refunded", refunded_minor=10_000))
+        assert (whole.outcome, whole.balance_minor) == ("refunded", 0)
+        assert (await row(owner, order))["status"] == "refunded"
+        assert told == [client_id] * 3
+        assert await kinds(owner, client_id) == [
+            ("topup", 10_000),
+            ("refund", -3_000),
+            ("refund", -7_000),
+        ]
+
+    async def test_reordered_and_repeated_refunds_take_no_more(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        order = await payment(owner, client_id)
+        await confirmer.confirm(event(order))
+        whole = event(order, status="refunded", refunded_minor=None)
+        assert (await confirmer.confirm(whole)).outcome == "refunded"
+        assert (await confirmer.confirm(whole)).outcome == "repeated"
+        late = await confirmer.confirm(event(order, status="partial_refund", refunded_minor=3_000))
+        assert late.outcome == "repeated"
+        assert await balance(owner, client_id) == 0
+
+    async def test_refund_before_its_approval_credits_and_takes_back(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        order = await payment(owner, client_id)
+        done = await confirmer.confirm(event(order, status="partial_refund", refunded_minor=4_000))
+        assert (done.outcome, done.balance_minor) == ("confirmed", 6_000)
+        assert (await confirmer.confirm(event(order))).outcome == "repeated"
+        assert await kinds(owner, client_id) == [("topup", 10_000), ("refund", -4_000)]
+
+    async def test_refund_above_the_balance_becomes_a_debt(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        order = await payment(owner, client_id)
+        await confirmer.confirm(event(order))
+        await hold_all(owner, client_id, 8_000)
+        done = await confirmer.confirm(event(order, status="refunded", refunded_minor=10_000))
+        assert (done.balance_minor, done.debt_minor) == (8_000, 8_000)
+        assert (await row(owner, order))["status"] == "refunded"
+
+
+async def hold_all(owner: Connection, client_id: UUID, amount_minor: int) -> None:
+    session = uuid4()
+    await owner.execute(
+        "insert into charging.sessions (id, client_id, station_id, connector_id, state, source,"
+        " started_at) values ($1, $2, 'EVP-1', 1, 'charging', 'evpower', now())",
+        session,
+        client_id,
+    )
+    held = await owner.fetchval("select (wallet.hold($1, $2)).outcome", session, amount_minor)
+    assert held == "held"
+
+
+class TestBatches:
+    async def test_answers_come_in_the_order_asked(
+        self, db: Database, owner: Connection, client_id: UUID
+    ) -> None:
+        orders = [await payment(owner, client_id, 100 + n) for n in range(5)]
+        events = [event(order, paid_minor=100 + n) for n, order in enumerate(orders)]
+        events.insert(2, event("no-such-order"))
+        async with db.transaction() as connection:
+            done = await confirm_many(connection, events)
+        outcomes = [one.outcome for one in done]
+        assert outcomes == ["confirmed"] * 2 + ["unknown_payment"] + ["confirmed"] * 3
+        assert {one.balance_minor for one in done if one.client_id} == {510}
+
+    async def test_several_events_of_one_payment_are_applied_in_order(
+        self, db: Database, owner: Connection, client_id: UUID
+    ) -> None:
+        order = await payment(owner, client_id)
+        approved = event(order, "evt-a")
+        events = [
+            event(order, status="canceled", paid_minor=0),
+            approved,
+            approved,
+            event(order, "evt-a", paid_minor=5),
+            event(order, status="refunded", refunded_minor=10_000),
+            event(order, status="processing"),
+        ]
+        async with db.transaction() as connection:
+            done = await confirm_many(connection, events)
+        outcomes = [one.outcome for one in done]
+        assert outcomes == [
+            "canceled",
+            "confirmed",
+            "repeated",
+            "event_reused",
+            "refunded",
+            "ignored",
+        ]
+        assert await kinds(owner, client_id) == [("topup", 10_000), ("refund", -10_000)]
+
+    async def test_events_of_many_wallets_and_refunds_at_once_do_not_deadlock(
+        self, db: Database, owner: Connection
+    ) -> None:
+        clients = [uuid4() for _ in range(6)]
+        await owner.executemany(
+            "insert into identity.clients (id, origin) values ($1, 'import')",
+            [(one,) for one in clients],
+        )
+        orders = [await payment(owner, client) for client in clients for _ in range(6)]
+        bus = LocalBus()
+        workers = [Confirmer(db, bus) for _ in range(4)]
+        events = [event(order) for order in orders]
+        events += [event(order, status="refunded", refunded_minor=None) for order in orders]
+        done = await asyncio.gather(
+            *(workers[n * 7 % 4].confirm(one) for n, one in enumerate(events * 2))
+        )
+        assert {one.outcome for one in done} <= {"confirmed", "refunded", "repeated"}
+        for client in clients:
+            assert sum(amount for _, amount in await kinds(owner, client)) == 0
+            assert len(await kinds(owner, client)) == 12
+
+    async def test_one_poisoned_event_fails_alone(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        good = [event(await payment(owner, client_id)) for _ in range(10)]
+        bad = replace(good[0], event_id="a\0b")
+        done = await asyncio.gather(
+            *(confirmer.confirm(one) for one in [*good[:5], bad, *good[5:]]),
+            return_exceptions=True,
+        )
+        failed = [one for one in done if isinstance(one, BaseException)]
+        assert len(failed) == 1
+        assert isinstance(failed[0], Invalid)
+        assert await balance(owner, client_id) == 100_000
+
+    async def test_without_a_database_nothing_is_promised(self, told: list[UUID]) -> None:
+        nowhere = Database("postgresql://127.0.0.1:1/none", size=2)
+        await nowhere.start()
+        confirmer = Confirmer(nowhere, LocalBus())
+        with pytest.raises(Unavailable) as refused:
+            await confirmer.confirm(event("order-1"))
+        assert refused.value.retry_after_s
+        assert told == []
+        await nowhere.close()
+
+
+class TestOnlyTheFunction:
+    async def test_processes_cannot_apply_events_behind_its_back(self, db: Database) -> None:
+        async with db.connection() as connection:
+            allowed = await connection.fetchval(
+                "select has_function_privilege('payments.apply_events(payments.incoming[])',"
+                " 'execute')"
+            )
+        assert allowed is False

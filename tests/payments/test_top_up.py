@@ -1,0 +1,223 @@
+"""POST /api/v1/balance/topup-qr, as the apps send it and as nobody should."""
+
+import asyncio
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from evpower.foundation.db import Connection
+from tests.payments.conftest import World
+
+
+class TestAnswer:
+    async def test_old_shape_with_a_qr_to_pay(self, world: World) -> None:
+        begun = await world.top_up(250.5, description="Tesla", client_id=str(world.client_id))
+        assert set(begun) == {
+            "success",
+            "invoice_id",
+            "order_id",
+            "qr_code",
+            "qr_code_url",
+            "app_link",
+            "amount",
+            "client_id",
+            "current_balance",
+            "qr_expires_at",
+            "invoice_expires_at",
+            "qr_lifetime_seconds",
+            "invoice_lifetime_seconds",
+        }
+        assert (begun["success"], begun["amount"], begun["current_balance"]) == (True, 250.5, 0)
+        assert begun["client_id"] == str(world.client_id)
+        assert begun["qr_lifetime_seconds"] == begun["invoice_lifetime_seconds"] == 300
+        assert begun["qr_expires_at"].endswith("Z")
+        lasts = datetime.fromisoformat(begun["qr_expires_at"]) - world.clock()
+        assert timedelta(seconds=290) < lasts <= timedelta(seconds=300)
+        picture = await world.http.get(begun["qr_code_url"])
+        assert picture.content.startswith(b"\x89PNG")
+
+    async def test_paid_top_up_is_on_the_balance(self, world: World) -> None:
+        begun = await world.top_up(100)
+        await world.pay(begun)
+        await world.until_approved(begun)
+        status = await world.status(begun["invoice_id"])
+        assert (status["success"], status["can_proceed"], status["paid_amount"]) == (
+            True,
+            True,
+            100,
+        )
+        assert await world.balance() == 10_000
+        assert world.told == [world.client_id]
+        assert (await world.top_up(100))["current_balance"] == 100
+
+    async def test_newer_qr_hides_the_older_which_stays_payable(self, world: World) -> None:
+        older = await world.top_up(100)
+        newer = await world.top_up(200)
+        assert (await world.status(older["invoice_id"]))["status"] == 2
+        assert (await world.status(newer["invoice_id"]))["status"] == 0
+        await world.pay(older)
+        await world.until_approved(older)
+        assert await world.balance() == 10_000
+
+
+NO_AMOUNTS = [
+    *("0", "-5", "-0.0", "10.001", "10.0000000001", "1e309", "-1e309", "1e999999999999999999999"),
+    *("1e999990", "1e-999990", "9" * 5000, "NaN", "Infinity", "-Infinity", '"abc"', '"100"'),
+    *("null", "true", "[100]", '{"som": 100}'),
+]
+NO_BODIES = [b"", b"nonsense", b"[]", b"null", b"\xff\xfe", b"[" * 10_000, b'{"amount": 100']
+NO_DESCRIPTIONS = [b"5", b'"\\ud800"', b'"%s"' % (b"x" * 501)]
+
+
+class TestBadInput:
+    async def refusal(self, world: World, body: bytes) -> tuple[int, str]:
+        answer = await world.ask("POST", "/balance/topup-qr", content=body)
+        return answer.status_code, answer.json()["error"]
+
+    async def test_amounts_that_are_none(self, world: World, owner: Connection) -> None:
+        for amount in NO_AMOUNTS:
+            body = f'{{"amount": {amount}}}'.encode()
+            assert await self.refusal(world, body) == (422, "invalid_amount"), amount[:40]
+        assert await self.refusal(world, b"{}") == (422, "invalid_amount")
+        assert await owner.fetchval("select count(*) from payments.payments") == 0
+
+    async def test_amounts_beyond_the_bounds(self, world: World) -> None:
+        low = await self.refusal(world, b'{"amount": 9.99}')
+        high = await self.refusal(world, b'{"amount": 100000.01}')
+        assert (low, high) == ((422, "minimum_amount_required"), (422, "maximum_amount_exceeded"))
+
+    async def test_amounts_within_the_bounds(self, world: World) -> None:
+        for amount in ["10", "100000", "100000.00", "1e2", "10.10"]:
+            body = f'{{"amount": {amount}}}'.encode()
+            answer = await world.ask("POST", "/balance/topup-qr", content=body)
+            assert answer.json()["amount"] == float(amount)
+
+    async def test_bodies_that_are_no_objects(self, world: World) -> None:
+        for body in NO_BODIES:
+            assert await self.refusal(world, body) == (422, "invalid_request"), body[:40]
+
+    async def test_descriptions_that_are_none(self, world: World) -> None:
+        for description in NO_DESCRIPTIONS:
+            body = b'{"amount": 100, "description": %s}' % description
+            assert await self.refusal(world, body) == (422, "invalid_request"), description[:40]
+
+    async def test_another_clients_id_is_forbidden(self, world: World) -> None:
+        for said in (str(uuid4()), 7, ""):
+            asked = {"amount": 100, "client_id": said}
+            answer = await world.ask("POST", "/balance/topup-qr", json=asked)
+            assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+
+    async def test_huge_body_is_cut(self, world: World) -> None:
+        answer = await world.ask("POST", "/balance/topup-qr", content=b" " * 50_000)
+        assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+
+    async def test_without_a_token(self, world: World) -> None:
+        answer = await world.http.post(
+            f"{world.api.url}/api/v1/balance/topup-qr", json={"amount": 100}
+        )
+        assert answer.status_code == 401
+
+    async def test_blocked_client_is_forbidden(self, world: World, owner: Connection) -> None:
+        await owner.execute("update identity.clients set status = 'blocked'")
+        answer = await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
+        assert (answer.status_code, answer.json()["error"]) == (403, "client_blocked")
+
+
+class TestProviderFails:
+    async def refused(self, world: World) -> dict[str, object]:
+        answer = await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
+        body = answer.json()
+        assert (answer.status_code, body["success"]) == (200, False)
+        assert body["error"] == "payment_provider_error"
+        assert body["message"]
+        return body
+
+    async def test_error_leaves_an_intent_that_is_asked_about(
+        self, world: World, owner: Connection
+    ) -> None:
+        await world.faults(create={"mode": "error"})
+        body = await self.refused(world)
+        stored = await owner.fetchrow("select * from payments.payments")
+        assert stored is not None
+        assert (stored["invoice_id"], stored["status"]) == (body["invoice_id"], "processing")
+        assert stored["next_check_at"] is not None
+        assert stored["closed_at"] is None
+
+    async def test_slow_provider_is_not_waited_for(self, world: World) -> None:
+        await world.faults(create={"mode": "slow", "slow_s": 3})
+        started = asyncio.get_running_loop().time()
+        await self.refused(world)
+        assert asyncio.get_running_loop().time() - started < 2.5
+
+    async def test_provider_that_is_down(self, world: World) -> None:
+        await world.bank.stop()
+        world.bank.close()
+        await self.refused(world)
+
+    async def test_refusal_closes_the_intent(self, world: World, owner: Connection) -> None:
+        world.provider._headers = {"X-Merchant-Key": "wrong"}
+        await self.refused(world)
+        stored = await owner.fetchrow("select * from payments.payments")
+        assert stored is not None
+        assert (stored["status"], stored["next_check_at"]) == ("canceled", None)
+        assert stored["closed_at"] is not None
+
+    async def test_without_any_provider(self, world: World, owner: Connection) -> None:
+        world.providers.qr = None
+        answer = await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
+        assert answer.json()["error"] == "payment_provider_error"
+        assert await owner.fetchval("select count(*) from payments.payments") == 0
+
+
+class TestStatus:
+    async def test_old_shape_while_it_waits(self, world: World) -> None:
+        begun = await world.top_up(100)
+        status = await world.status(begun["invoice_id"])
+        assert status == {
+            "success": True,
+            "status": 0,
+            "status_text": "processing",
+            "amount": 100.0,
+            "paid_amount": None,
+            "invoice_id": begun["invoice_id"],
+            "can_proceed": False,
+            "can_start_charging": False,
+            "qr_expired": False,
+            "invoice_expired": False,
+            "qr_expires_at": begun["qr_expires_at"],
+            "invoice_expires_at": begun["qr_expires_at"],
+            "last_status_check_at": None,
+            "needs_callback_check": True,
+            "error": None,
+        }
+        assert await world.status(begun["order_id"]) == status
+
+    async def test_expired_reads_as_canceled_and_is_still_credited(self, world: World) -> None:
+        begun = await world.top_up(100)
+        world.clock.forward(minutes=6)
+        status = await world.status(begun["invoice_id"])
+        assert (status["status"], status["qr_expired"]) == (2, True)
+        await world.pay(begun)
+        await world.until_approved(begun)
+        assert await world.balance() == 10_000
+
+    async def test_another_clients_invoice_is_forbidden(
+        self, world: World, owner: Connection
+    ) -> None:
+        other = uuid4()
+        await owner.execute(
+            "insert into identity.clients (id, origin) values ($1, 'import')", other
+        )
+        begun = await world.top_up(100)
+        answer = await world.ask("GET", f"/payment/status/{begun['invoice_id']}", client_id=other)
+        assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+
+    async def test_unknown_invoices(self, world: World) -> None:
+        for invoice_id in ["nothing", "'; drop table x --", "ыыы"]:
+            answer = await world.ask("GET", f"/payment/status/{invoice_id}")
+            body = answer.json()
+            assert (answer.status_code, body["success"]) == (200, False)
+            assert (body["status"], body["error"]) == (0, "payment_not_found")
+
+    async def test_without_a_token(self, world: World) -> None:
+        answer = await world.http.get(f"{world.api.url}/api/v1/payment/status/x")
+        assert answer.status_code == 401

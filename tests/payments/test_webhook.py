@@ -1,0 +1,120 @@
+"""POST /api/v1/payment/webhook/{provider}, over a real socket."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import httpx
+import orjson
+import pytest
+
+from evpower.foundation.db import Connection
+from evpower.payments.providers.signing import sign
+from tests.payments.conftest import SECRET, World, payment
+
+
+def fact(order_id: str, **said: Any) -> bytes:
+    facts = {"ref": "r1", "order_id": order_id, "status": "approved", "paid": 10_000}
+    return orjson.dumps(facts | {"currency": "KGS", "refunded": 0} | said)
+
+
+async def send(
+    world: World,
+    raw: bytes,
+    *,
+    event_id: str = "evt_1",
+    secret: str = SECRET,
+    age_s: int = 0,
+    provider: str = "sandbox",
+    headers: dict[str, str] | None = None,
+) -> httpx.Response:
+    timestamp = int(world.clock().timestamp()) - age_s
+    signed = {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": sign(secret.encode(), event_id, timestamp, raw),
+    }
+    url = f"{world.api.url}/api/v1/payment/webhook/{provider}"
+    return await world.http.post(url, content=raw, headers=signed if headers is None else headers)
+
+
+async def test_signed_webhook_credits(world: World, owner: Connection, client_id: UUID) -> None:
+    raw = fact(await payment(owner, client_id))
+    answer = await send(world, raw)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["status"], body["provider"], body["outcome"]) == (
+        "received",
+        "sandbox",
+        "confirmed",
+    )
+    assert body["invoice_id"].startswith("inv-")
+    again = await send(world, raw)
+    assert (again.status_code, again.json()["outcome"]) == (200, "repeated")
+    assert await world.balance() == 10_000
+
+
+async def test_fifty_at_once_credit_once(world: World, owner: Connection, client_id: UUID) -> None:
+    raw = fact(await payment(owner, client_id))
+    answers = await asyncio.gather(*(send(world, raw) for _ in range(50)))
+    assert {one.status_code for one in answers} == {200}
+    outcomes = [one.json()["outcome"] for one in answers]
+    assert (outcomes.count("confirmed"), outcomes.count("repeated")) == (1, 49)
+    assert await world.balance() == 10_000
+
+
+async def test_refusals_leave_no_trace(world: World, owner: Connection, client_id: UUID) -> None:
+    raw = fact(await payment(owner, client_id))
+    for how, status, code in [
+        ({"secret": "forged"}, 401, "invalid_signature"),
+        ({"headers": {}}, 401, "invalid_signature"),
+        ({"age_s": 301}, 401, "stale_webhook"),
+        ({"provider": "nobody"}, 404, "provider_not_found"),
+        ({"provider": "manual"}, 404, "provider_not_found"),
+    ]:
+        answer = await send(world, raw, **how)
+        assert (answer.status_code, answer.json()["error"]) == (status, code)
+    nonsense = await send(world, b"[1]")
+    assert (nonsense.status_code, nonsense.json()["error"]) == (422, "invalid_webhook")
+    assert await owner.fetchval("select count(*) from payments.events") == 0
+    assert await world.balance() == 0
+
+
+@pytest.mark.parametrize("size", [256 * 1024 + 1, 10 * 1024 * 1024])
+async def test_huge_webhook_is_refused_unread(world: World, size: int) -> None:
+    answer = await send(world, b"x" * size)
+    assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+
+
+async def test_huge_webhook_without_a_length_is_cut(world: World) -> None:
+    async def endless() -> Any:
+        for _ in range(100):
+            yield b"x" * 10_000
+
+    url = f"{world.api.url}/api/v1/payment/webhook/sandbox"
+    answer = await world.http.post(url, content=endless())
+    assert answer.status_code == 413
+
+
+async def test_unknown_order_is_answered_as_before(world: World) -> None:
+    answer = await send(world, fact("no-such-order"))
+    assert (answer.status_code, answer.json()["status"]) == (200, "payment_not_found")
+
+
+async def test_mismatch_is_taken_but_not_credited(
+    world: World, owner: Connection, client_id: UUID
+) -> None:
+    answer = await send(world, fact(await payment(owner, client_id), paid=1))
+    assert (answer.status_code, answer.json()["outcome"]) == (200, "review")
+    assert await world.balance() == 0
+
+
+async def test_database_down_asks_the_provider_to_come_back(
+    world: World, owner: Connection, client_id: UUID
+) -> None:
+    raw = fact(await payment(owner, client_id))
+    await world.db.close()
+    answer = await send(world, raw)
+    assert answer.status_code == 503
+    await world.db.start()
+    assert (await send(world, raw)).json()["outcome"] == "confirmed"

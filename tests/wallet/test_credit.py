@@ -1,0 +1,159 @@
+"""A confirmed payment is credited once, whatever is asked how often and in which order."""
+
+import asyncio
+
+import pytest
+
+from evpower import wallet
+from evpower.foundation.db import Database
+from evpower.foundation.errors import Conflict, NotFound, Unavailable
+from tests.wallet.world import NOON, World
+
+
+async def test_a_repeated_credit_answers_the_same_transaction(db: Database, world: World) -> None:
+    client = await world.client()
+    payment = await world.payment(client, 700)
+    async with db.transaction() as connection:
+        first = await wallet.credit(connection, payment)
+        second = await wallet.credit(connection, payment)
+    assert first.new
+    assert not second.new
+    assert first.transaction_id == second.transaction_id is not None
+    assert (second.amount_minor, second.balance_minor, second.version) == (700, 700, 1)
+    assert await world.amounts(client) == [700]
+
+
+async def test_what_is_not_confirmed_or_unknown_is_refused(db: Database, world: World) -> None:
+    payment = await world.payment(await world.client(), 700, confirmed=False)
+    async with db.transaction() as connection:
+        with pytest.raises(Conflict, match="not confirmed"):
+            await wallet.credit(connection, payment)
+        with pytest.raises(NotFound):
+            await wallet.credit(connection, payment + 1000)
+
+
+async def test_50_parallel_credits_of_one_payment_credit_once(db: Database, world: World) -> None:
+    client = await world.client()
+    payment = await world.payment(client, 700)
+
+    async def credit() -> wallet.Posting:
+        async with db.transaction() as connection:
+            return await wallet.credit(connection, payment)
+
+    postings = await asyncio.gather(*(credit() for _ in range(50)))
+    assert sum(posting.new for posting in postings) == 1
+    assert len({posting.transaction_id for posting in postings}) == 1
+    assert await world.amounts(client) == [700]
+
+
+async def test_a_batch_takes_repeats_unknown_ids_and_one_clients_many(
+    db: Database, world: World
+) -> None:
+    client, other = await world.client(), await world.client()
+    mine = [await world.payment(client, amount) for amount in (100, 200, 300)]
+    unconfirmed = await world.payment(other, 500, confirmed=False)
+    theirs = await world.payment(other, 400)
+    async with db.transaction() as connection:
+        await wallet.credit(connection, mine[1])
+        postings = await wallet.credit_many(
+            connection, [mine[2], theirs, 987_654, mine[0], mine[2], unconfirmed, mine[1]]
+        )
+    assert {posting.cause_id: posting.outcome for posting in postings} == {
+        mine[0]: "posted",
+        mine[1]: "repeated",
+        mine[2]: "posted",
+        theirs: "posted",
+        unconfirmed: "not_confirmed",
+        987_654: "not_found",
+    }
+    assert await world.amounts(client) == [200, 100, 300]
+    assert await world.money(client) == (600, 0, 0)
+    assert (await world.wallet(client))["last_topup_at"] == NOON
+
+
+async def test_overlapping_batches_in_opposite_order_do_not_deadlock(
+    db: Database, world: World
+) -> None:
+    clients = [await world.client() for _ in range(20)]
+    payments = [await world.payment(client, 10) for client in clients for _ in range(3)]
+
+    async def credit(ids: list[int]) -> int:
+        async with db.transaction() as connection:
+            return sum(one.new for one in await wallet.credit_many(connection, ids))
+
+    for _ in range(3):
+        more = [await world.payment(client, 10) for client in clients]
+        payments += more
+        await asyncio.gather(
+            *(credit(ids) for ids in (payments, payments[::-1], more[::-1], payments[::2]))
+        )
+    assert [await world.money(client) for client in clients] == [(60, 0, 0)] * 20
+
+
+async def test_the_group_credits_each_once_and_names_its_own_errors(
+    db: Database, world: World
+) -> None:
+    clients = [await world.client() for _ in range(10)]
+    payments = [await world.payment(client, 10) for client in clients for _ in range(6)]
+    unconfirmed = await world.payment(clients[0], 10, confirmed=False)
+    group = wallet.WalletGroup(db, max_size=16)
+    asked = [*payments, *payments, unconfirmed, 987_654]
+    results = await asyncio.gather(*(group.credit(one) for one in asked), return_exceptions=True)
+    await group.close()
+    assert isinstance(results[-2], Conflict)
+    assert isinstance(results[-1], NotFound)
+    postings = [result for result in results[:-2] if isinstance(result, wallet.Posting)]
+    assert sum(posting.new for posting in postings) == 60
+    assert len(postings) == 120
+    assert [await world.money(client) for client in clients] == [(60, 0, 0)] * 10
+
+
+async def test_a_locked_wallet_fails_its_own_credit_only(dsn: str, world: World) -> None:
+    impatient = Database(dsn, size=4, lock_timeout_ms=100)
+    await impatient.start()
+    locked, *others = [await world.client() for _ in range(4)]
+    payments = [await world.payment(client, 10) for client in (locked, *others)]
+    group = wallet.WalletGroup(impatient)
+    async with world.sql.transaction():
+        await world.sql.execute(
+            "select from wallet.wallets where client_id = $1 for update", locked
+        )
+        results = await asyncio.gather(*map(group.credit, payments), return_exceptions=True)
+    assert isinstance(results[0], Unavailable)
+    assert all(isinstance(result, wallet.Posting) and result.new for result in results[1:])
+    assert (await group.credit(payments[0])).new
+    await group.close()
+    await impatient.close()
+
+
+async def test_transactions_read_in_order(db: Database, world: World) -> None:
+    client = await world.topped_up(500)
+    await world.charged(client, 200)
+    async with db.connection() as connection:
+        first, second = await wallet.get_transactions(connection, client, 0, 10)
+        assert await wallet.get_transactions(connection, client, 2, 10) == []
+    assert (first.kind, first.amount_minor, first.balance_after_minor) == ("topup", 500, 500)
+    assert (second.kind, second.amount_minor, second.version) == ("charge", -200, 2)
+
+
+async def test_a_transaction_takes_at_most_300_bytes(db: Database, world: World) -> None:
+    await world.sql.execute(
+        """
+        insert into identity.clients (id, origin)
+        select gen_random_uuid(), 'import' from generate_series(1, 2000);
+        insert into payments.payments (invoice_id, order_id, client_id, provider, method,
+          amount_minor, status, paid_minor, confirmed_at, expires_at)
+        select 'invoice' || g || '-' || c.n, 'order' || g || '-' || c.n, c.id, 'sandbox', 'qr',
+               100 + g, 'approved', 100 + g, now(), now()
+          from generate_series(1, 10) g,
+               (select id, row_number() over (order by id) n from identity.clients) c
+         order by random();
+        """
+    )
+    ids = [row["id"] for row in await world.sql.fetch("select id from payments.payments")]
+    async with db.connection() as connection:
+        for start in range(0, len(ids), 200):
+            await wallet.credit_many(connection, ids[start : start + 200])
+    size = await world.sql.fetchval("select pg_total_relation_size('wallet.transactions')")
+    assert len(ids) == await world.sql.fetchval("select count(*) from wallet.transactions")
+    assert size / len(ids) <= 300, f"{size / len(ids):.0f} bytes"

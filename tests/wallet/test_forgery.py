@@ -1,0 +1,340 @@
+"""What a person in psql, as the database's owner, cannot do by accident or on purpose."""
+
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from evpower.foundation.db import Connection, Database
+from tests.wallet.world import World
+
+REFUSED = (asyncpg.IntegrityConstraintViolationError, asyncpg.CheckViolationError)
+
+
+async def refuse(connection: Connection, sql: str, *arguments: object) -> None:
+    """The statements, as one transaction, are refused by a constraint."""
+    with pytest.raises(REFUSED):
+        # Several statements in one text are one transaction; deferred checks run at its end.
+        await connection.execute(sql, *arguments)
+
+
+def forged_transaction(client: UUID, version: int, before: int, amount: int, **cause: int) -> str:
+    """SQL: move the wallet and write a row for it, consistent with one another."""
+    name, value = next(iter(cause.items()))
+    kind = {"payment_id": "topup", "settlement_id": "charge", "refund_id": "refund"}[name]
+    return f"""
+      update wallet.wallets set balance_minor = {before + amount}, version = {version},
+        revision = revision + 1 where client_id = '{client}';
+      insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
+        balance_after_minor, {name}, event_at)
+      values ('{client}', {version}, '{kind}', {amount}, {before}, {before + amount}, {value},
+        now());
+    """
+
+
+class TestWallets:
+    async def test_a_bare_balance_update_fails(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        set_balance = "update wallet.wallets set balance_minor = 9000{} where client_id = $1"
+        await refuse(world.sql, set_balance.format(""), client)
+        await refuse(world.sql, set_balance.format(", revision = revision + 1"), client)
+        await refuse(
+            world.sql,
+            set_balance.format(", revision = revision + 1, version = version + 1"),
+            client,
+        )
+        assert await world.money(client) == (5000, 0, 0)
+
+    async def test_a_wallet_cannot_point_back_to_an_older_version(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        await world.charged(client, 3000)
+        await refuse(
+            world.sql,
+            "update wallet.wallets set balance_minor = 5000, version = 1, revision = revision + 1"
+            " where client_id = $1",
+            client,
+        )
+        await refuse(
+            world.sql,
+            "update wallet.wallets set balance_minor = 0, version = 0, revision = revision + 1"
+            " where client_id = $1",
+            client,
+        )
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "held_minor = 100",
+            "debt_minor = 100",
+            "spent_minor = 100",
+            "last_topup_at = '2001-01-01'",
+            "currency = 'USD'",
+            "balance_minor = balance_minor - 1",
+            "balance_minor = -1",
+            "revision = revision - 5",
+        ],
+    )
+    async def test_a_forged_field_fails(self, world: World, change: str) -> None:
+        client = await world.topped_up(5000)
+        raised = "" if "revision" in change else "revision = revision + 1, "
+        await refuse(
+            world.sql, f"update wallet.wallets set {raised}{change} where client_id = $1", client
+        )
+
+    async def test_a_wallet_stays(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        await refuse(world.sql, "delete from wallet.wallets where client_id = $1", client)
+        await refuse(world.sql, "truncate wallet.wallets cascade")
+        await refuse(world.sql, "truncate identity.clients cascade")
+
+
+class TestTransactions:
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "update wallet.transactions set amount_minor = 1 where client_id = $1",
+            "update wallet.transactions set event_at = now() where client_id = $1",
+            "delete from wallet.transactions where client_id = $1",
+        ],
+    )
+    async def test_a_row_is_never_changed_or_deleted(self, world: World, sql: str) -> None:
+        client = await world.topped_up(5000)
+        await refuse(world.sql, sql, client)
+
+    async def test_truncate_fails(self, world: World) -> None:
+        await world.topped_up(5000)
+        await refuse(world.sql, "truncate wallet.transactions cascade")
+        await refuse(world.sql, "truncate payments.payments cascade")
+        await refuse(world.sql, "truncate charging.settlements cascade")
+
+    async def test_a_row_without_its_wallet_fails(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        payment = await world.payment(client, 700)
+        sql = forged_transaction(client, 2, 5000, 700, payment_id=payment)
+        await refuse(world.sql, sql.split(";")[1])
+
+    async def test_a_topup_without_a_confirmed_payment_fails(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        payment = await world.payment(client, 700, confirmed=False)
+        await refuse(world.sql, forged_transaction(client, 2, 5000, 700, payment_id=payment))
+        await refuse(world.sql, forged_transaction(client, 2, 5000, 700, payment_id=987654))
+
+    async def test_a_topup_of_another_amount_or_client_fails(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        other = await world.payment(await world.client(), 700)
+        payment = await world.payment(client, 700)
+        await refuse(world.sql, forged_transaction(client, 2, 5000, 701, payment_id=payment))
+        await refuse(world.sql, forged_transaction(client, 2, 5000, 700, payment_id=other))
+
+    async def test_a_second_topup_of_one_payment_fails(self, world: World) -> None:
+        client = await world.client()
+        payment = await world.payment(client, 700)
+        await world.sql.execute("select wallet.credit($1)", payment)
+        await refuse(world.sql, forged_transaction(client, 2, 700, 700, payment_id=payment))
+
+    async def test_a_gap_or_a_wrong_start_fails(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        payment = await world.payment(client, 700)
+        await refuse(world.sql, forged_transaction(client, 3, 5000, 700, payment_id=payment))
+        await refuse(world.sql, forged_transaction(client, 2, 4000, 700, payment_id=payment))
+
+    async def test_a_charge_beside_its_settlement_fails(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        settlement = await world.finished(client, 300)
+        await refuse(world.sql, forged_transaction(client, 2, 5000, -300, settlement_id=settlement))
+
+    async def test_a_payment_in_another_currency_is_not_made(self, world: World) -> None:
+        client = await world.client()
+        with pytest.raises(REFUSED):
+            await world.sql.execute(
+                """
+                insert into payments.payments (invoice_id, order_id, client_id, provider, method,
+                  amount_minor, currency, expires_at)
+                values ('invoice-usd', 'order-usd', $1, 'sandbox', 'qr', 100, 'USD', now())
+                """,
+                client,
+            )
+
+
+class TestCauses:
+    async def test_a_settlement_is_not_charged_without_a_transaction(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        settlement = await world.finished(client, 300)
+        await refuse(
+            world.sql,
+            "update charging.settlements set debited_minor = 300, charged_at = now() where id = $1",
+            settlement,
+        )
+
+    async def test_a_settlement_is_not_forgiven_without_a_debt(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        settlement = await world.finished(client, 300)
+        await refuse(
+            world.sql,
+            "update charging.settlements set debited_minor = 0, charged_at = now() where id = $1",
+            settlement,
+        )
+
+    async def test_a_refund_above_its_charge_fails(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        settlement = await world.charged(client, 300)
+        refund = await world.refund_order(client, 9000, settlement_id=settlement)
+        await refuse(
+            world.sql,
+            f"update wallet.refunds set posted_minor = 9000, posted_at = now() where id = {refund};"
+            + forged_transaction(client, 3, 4700, 9000, refund_id=refund),
+        )
+
+    async def test_a_refund_of_another_clients_charge_fails(self, world: World) -> None:
+        client, thief = await world.topped_up(5000), await world.topped_up(100)
+        settlement = await world.charged(client, 300)
+        with pytest.raises(REFUSED):
+            await world.refund_order(thief, 300, settlement_id=settlement)
+
+    async def test_a_refund_of_another_clients_payment_fails(self, world: World) -> None:
+        payment = await world.payment(await world.client(), 300)
+        with pytest.raises(REFUSED):
+            await world.refund_order(await world.client(), 300, payment_id=payment)
+
+    async def test_what_was_refunded_is_not_forgotten(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        settlement = await world.charged(client, 300)
+        refund = await world.refund_order(client, 300, settlement_id=settlement)
+        await world.sql.execute("select wallet.refund($1)", refund)
+        await refuse(
+            world.sql,
+            "update charging.settlements set refunded_minor = 0 where id = $1",
+            settlement,
+        )
+        await refuse(world.sql, "delete from wallet.refunds where id = $1", refund)
+        await refuse(world.sql, "update wallet.refunds set actor = 'me' where id = $1", refund)
+
+    async def test_a_payment_is_not_refunded_without_a_refund(self, world: World) -> None:
+        client = await world.client()
+        payment = await world.payment(client, 300)
+        await world.sql.execute("select wallet.credit($1)", payment)
+        await refuse(
+            world.sql,
+            "update payments.payments set status = 'refunded', refunded_minor = 300 where id = $1",
+            payment,
+        )
+
+    async def test_a_posted_refund_without_a_transaction_fails(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        settlement = await world.charged(client, 300)
+        refund = await world.refund_order(client, 300, settlement_id=settlement)
+        await refuse(
+            world.sql,
+            f"""
+            update wallet.refunds set posted_minor = 300, posted_at = now() where id = {refund};
+            update charging.settlements set refunded_minor = 300 where id = {settlement};
+            """,
+        )
+
+
+class TestHoldsAndDebts:
+    async def test_a_hold_without_its_wallet_fails(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        session = await world.session(client)
+        await refuse(
+            world.sql,
+            "insert into wallet.holds (session_id, client_id, amount_minor) values ($1, $2, 100)",
+            session,
+            client,
+        )
+
+    async def test_a_resolved_hold_is_not_opened_again(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        session = await world.session(client)
+        await world.sql.execute("select wallet.hold($1, 100)", session)
+        await world.sql.execute("select wallet.release_hold($1)", session)
+        await refuse(
+            world.sql,
+            f"""
+            update wallet.holds set state = 'open', resolved_at = null
+              where session_id = '{session}';
+            update wallet.wallets set held_minor = 100, revision = revision + 1
+              where client_id = '{client}';
+            """,
+        )
+        await refuse(world.sql, "delete from wallet.holds where client_id = $1", client)
+
+    async def test_a_debt_is_not_forgiven_in_silence(self, world: World) -> None:
+        client = await world.topped_up(100)
+        await world.charged(client, 300)
+        forgive = f"""
+          update wallet.wallets set debt_minor = 0, revision = revision + 1
+            where client_id = '{client}';
+          update wallet.debts set {{}} where client_id = '{client}';
+        """
+        await refuse(world.sql, forgive.format("collected_minor = amount_minor"))
+        await refuse(world.sql, "delete from wallet.debts where client_id = $1", client)
+        shrink = forgive.replace("debt_minor = 0", "debt_minor = 1")
+        await refuse(world.sql, shrink.format("amount_minor = 1"))
+
+    async def test_a_debt_nobody_made_fails(self, world: World) -> None:
+        client = await world.topped_up(1000)
+        settlement = await world.charged(client, 1000)
+        await refuse(
+            world.sql,
+            f"""
+            insert into wallet.debts (client_id, settlement_id, amount_minor)
+              values ('{client}', {settlement}, 500);
+            update wallet.wallets set debt_minor = 500, revision = revision + 1
+              where client_id = '{client}';
+            """,
+        )
+
+
+class TestTheAppsRole:
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "update wallet.wallets set updated_at = now()",
+            "insert into wallet.wallets (client_id) values (gen_random_uuid())",
+            "insert into wallet.transactions (client_id) values (gen_random_uuid())",
+            "delete from wallet.transactions",
+            "truncate wallet.transactions cascade",
+            "update wallet.holds set resolved_at = now()",
+            "insert into wallet.holds (session_id) values (gen_random_uuid())",
+            "update wallet.debts set collected_minor = 0",
+            "update wallet.refunds set posted_minor = 1",
+            "update charging.settlements set debited_minor = 1",
+            (
+                "insert into charging.settlements (session_id, revision, client_id, due_minor,"
+                " debited_minor, charged_at) values (null, 1, null, 1, 1, now())"
+            ),
+            (
+                "insert into wallet.refunds (client_id, settlement_id, amount_minor, actor, reason,"
+                " posted_minor, posted_at) values (gen_random_uuid(), 1, 1, 'me', 'none', 1, now())"
+            ),
+            "select wallet.collect_debts(gen_random_uuid())",
+            "alter table wallet.wallets disable trigger all",
+        ],
+    )
+    async def test_it_cannot_write_money(self, db: Database, sql: str) -> None:
+        async with db.connection() as connection:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(sql)
+
+    async def test_it_moves_money_by_functions(self, db: Database, world: World) -> None:
+        client = await world.client()
+        payment = await world.payment(client, 300)
+        async with db.connection() as connection:
+            await connection.execute("select wallet.credit($1)", payment)
+        assert await world.money(client) == (300, 0, 0)
+
+    async def test_it_cannot_charge_an_unfinished_session(self, db: Database, world: World) -> None:
+        client = await world.topped_up(5000)
+        session = await world.session(client, state="charging")
+        async with db.connection() as connection:
+            with pytest.raises(asyncpg.CheckViolationError):
+                await connection.execute(
+                    "insert into charging.settlements (session_id, revision, client_id, due_minor)"
+                    " values ($1, 1, $2, 100)",
+                    session,
+                    client,
+                )
+
+    async def test_a_wallet_of_nobody_fails(self, owner: Connection) -> None:
+        await refuse(owner, "insert into wallet.wallets (client_id) values ($1)", uuid4())

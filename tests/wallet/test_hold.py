@@ -1,0 +1,132 @@
+"""Money set aside: never more than there is, resolved once."""
+
+import asyncio
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from evpower import wallet
+from evpower.foundation.db import Database
+from evpower.foundation.errors import Conflict, NotFound
+from tests.wallet.world import World
+
+
+async def test_50_parallel_holds_never_overspend(db: Database, world: World) -> None:
+    client = await world.topped_up(1000)
+    sessions = [await world.session(client) for _ in range(50)]
+
+    async def hold(session: UUID) -> wallet.Posting:
+        async with db.transaction() as connection:
+            return await wallet.hold(connection, session, 90)
+
+    results = await asyncio.gather(*map(hold, sessions), return_exceptions=True)
+    refusals = [result for result in results if isinstance(result, Conflict)]
+    assert len(refusals) == 39
+    assert {refusal.code for refusal in refusals} == {"insufficient_balance"}
+    assert all(result.new for result in results if isinstance(result, wallet.Posting))
+    assert await world.money(client) == (1000, 990, 0)
+
+
+async def test_a_hold_is_made_once_and_released_once(db: Database, world: World) -> None:
+    client = await world.topped_up(1000)
+    session = await world.session(client)
+    async with db.transaction() as connection:
+        first = await wallet.hold(connection, session, 400)
+        again = await wallet.hold(connection, session, 700)
+        assert (first.new, again.new, again.held_minor) == (True, False, 400)
+        released = await wallet.release_hold(connection, session)
+        assert (released.new, released.held_minor) == (True, 0)
+        assert not (await wallet.release_hold(connection, session)).new
+        with pytest.raises(Conflict) as caught:
+            await wallet.hold(connection, session, 400)
+        assert caught.value.code == "hold_resolved"
+        hold = await wallet.get_hold(connection, session)
+        money = await wallet.get_wallet(connection, client)
+    assert hold is not None
+    assert hold.state == "released"
+    assert money is not None
+    assert (money.available_minor, money.version) == (1000, 1)
+    assert await world.amounts(client) == [1000]
+
+
+async def test_a_hold_grows_while_money_lasts(db: Database, world: World) -> None:
+    client = await world.topped_up(1000)
+    session = await world.session(client)
+    async with db.transaction() as connection:
+        await wallet.hold(connection, session, 400)
+        assert (await wallet.extend_hold(connection, session, 1000)).held_minor == 1000
+        lower = await wallet.extend_hold(connection, session, 500)
+        assert (lower.new, lower.held_minor) == (False, 1000)
+        with pytest.raises(Conflict) as caught:
+            await wallet.extend_hold(connection, session, 1001)
+        assert caught.value.code == "insufficient_balance"
+        assert caught.value.params == {"available": "0.00"}
+        await wallet.release_hold(connection, session)
+        with pytest.raises(Conflict) as caught:
+            await wallet.extend_hold(connection, session, 100)
+        assert caught.value.code == "hold_resolved"
+
+
+async def test_what_is_unknown_is_not_found(db: Database) -> None:
+    async with db.transaction() as connection:
+        for call in (
+            wallet.hold(connection, uuid4(), 1),
+            wallet.extend_hold(connection, uuid4(), 1),
+            wallet.release_hold(connection, uuid4()),
+        ):
+            with pytest.raises(NotFound):
+                await call
+
+
+@pytest.mark.parametrize("amount", [0, -1])
+async def test_a_hold_of_nothing_is_our_mistake(db: Database, world: World, amount: int) -> None:
+    session = await world.session(await world.topped_up(1000))
+    for call in (wallet.hold, wallet.extend_hold):
+        with pytest.raises(asyncpg.CheckViolationError):
+            async with db.transaction() as connection:
+                await call(connection, session, amount)
+
+
+@pytest.mark.parametrize("state", ["finished", "settled", "cancelled", "refused", "failed"])
+async def test_a_session_that_is_over_holds_nothing(db: Database, world: World, state: str) -> None:
+    session = await world.session(await world.topped_up(1000), state=state)
+    async with db.transaction() as connection:
+        with pytest.raises(Conflict) as caught:
+            await wallet.hold(connection, session, 10)
+    assert caught.value.code == "hold_refused"
+
+
+async def test_a_blocked_client_holds_nothing(db: Database, world: World) -> None:
+    client = await world.topped_up(1000)
+    await world.sql.execute("update identity.clients set status = 'blocked' where id = $1", client)
+    session = await world.session(client)
+    async with db.transaction() as connection:
+        with pytest.raises(Conflict):
+            await wallet.hold(connection, session, 10)
+
+
+async def test_a_session_cancelled_meanwhile_is_not_left_with_a_hold(
+    db: Database, world: World
+) -> None:
+    client = await world.topped_up(1000)
+    session = await world.session(client)
+
+    async def hold() -> wallet.Posting:
+        async with db.transaction() as connection:
+            return await wallet.hold(connection, session, 10)
+
+    async with world.sql.transaction():
+        await world.sql.execute(
+            "update charging.sessions set state = 'cancelled' where id = $1", session
+        )
+        await world.sql.execute("select wallet.release_hold($1)", session)
+        holding = asyncio.create_task(hold())
+        async with asyncio.timeout(5):
+            while not await world.sql.fetchval(
+                "select exists (select from pg_locks where not granted)"
+            ):
+                await world.sql.execute("select pg_sleep(0.01)")
+    with pytest.raises(Conflict):
+        await holding
+    assert await world.money(client) == (1000, 0, 0)

@@ -1,0 +1,201 @@
+"""`ledger verify` finds every kind of damage, made behind the back of all constraints."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import pytest
+
+from evpower import wallet
+from evpower.foundation.db import Database
+from tests.wallet.world import World
+
+
+@pytest.fixture
+async def client(world: World) -> UUID:
+    """A client with a bit of everything, among others."""
+    for _ in range(3):
+        await world.topped_up(70)
+    client = await world.client()
+    payment = await world.payment(client, 1000)
+    await world.sql.execute("select wallet.credit($1)", payment)
+    settlement = await world.charged(client, 300)
+    given = await world.refund_order(client, 100, settlement_id=settlement)
+    returned = await world.refund_order(client, 200, payment_id=payment)
+    for refund in (given, returned):
+        await world.sql.execute("select wallet.refund($1)", refund)
+    session = await world.session(client, state="charging")
+    await world.sql.execute("select wallet.hold($1, 550)", session)
+    await world.charged(client, 80)  # 50 paid, 30 owed
+    await world.sql.execute("select wallet.credit($1)", await world.payment(client, 10))
+    return client
+
+
+@pytest.fixture
+async def behind(world: World) -> AsyncIterator[World]:
+    """No trigger and no foreign key looks."""
+    await world.sql.execute("set session_replication_role = replica")
+    yield world
+    await world.sql.execute("reset session_replication_role")
+
+
+async def found(db: Database, client: UUID | None) -> set[str]:
+    """What verify says of this client."""
+    report = await wallet.verify(db, clients_per_batch=2, causes_per_batch=2)
+    assert report.ok == (not report.offenders)
+    return {offender.what for offender in report.offenders if offender.client_id == client}
+
+
+async def test_a_sound_ledger_has_no_offenders(db: Database, world: World, client: UUID) -> None:
+    steps: list[tuple[int, int]] = []
+    report = await wallet.verify(db, lambda done, total: steps.append((done, total)))
+    assert report.offenders == []
+    assert report.ok
+    assert (report.wallets, report.transactions) == (4, 10)
+    assert (report.balance_minor, report.held_minor, report.debt_minor) == (760, 550, 20)
+    assert (report.credited_minor, report.debited_minor, report.refunded_minor) == (
+        1220, 360, -100,
+    )  # fmt: skip
+    assert steps == sorted(steps)
+    assert steps[-1][0] == steps[-1][1]
+    assert await world.money(client) == (550, 550, 20)
+
+
+async def test_an_empty_database_is_sound(db: Database) -> None:
+    assert (await wallet.verify(db)).ok
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        ("update wallet.wallets set balance_minor = balance_minor + 1 where client_id = $1",
+         {"balance_is_last_balance_after", "balance_is_sum_of_amounts", "balance_is_sum_of_causes",
+          "debt_beside_free_money"}),
+        ("update wallet.wallets set version = version + 1 where client_id = $1",
+         {"version", "version_is_last", "balance_is_last_balance_after"}),
+        ("update wallet.wallets set held_minor = 1 where client_id = $1",
+         {"held", "debt_beside_free_money"}),
+        ("update wallet.wallets set debt_minor = 1 where client_id = $1", {"debt"}),
+        ("update wallet.wallets set spent_minor = 1 where client_id = $1", {"spent"}),
+        ("update wallet.wallets set last_topup_at = now() where client_id = $1", {"last_topup_at"}),
+        ("update wallet.holds set amount_minor = 1 where client_id = $1 and state = 'open'",
+         {"held"}),
+        ("update wallet.debts set amount_minor = 1000 where client_id = $1",
+         {"debt", "debt_amount", "settlement_shortfall"}),
+        ("update wallet.debts set collected_minor = 30 where client_id = $1",
+         {"debt", "debt_collected"}),
+        ("delete from wallet.debts where client_id = $1", {"debt", "settlement_shortfall"}),
+        ("delete from wallet.transactions where client_id = $1 and version = 3",
+         {"version", "version_gaps", "chain_breaks", "balance_is_sum_of_amounts",
+          "balance_is_sum_of_causes", "spent", "refund_not_posted_once"}),
+        ("delete from wallet.transactions where client_id = $1 and version = 1",
+         {"version", "version_gaps", "chain_breaks", "balance_is_sum_of_amounts",
+          "balance_is_sum_of_causes", "payment_not_credited_once"}),
+        ("delete from wallet.transactions where client_id = $1 and version = 2",
+         {"version", "version_gaps", "chain_breaks", "balance_is_sum_of_amounts", "spent",
+          "balance_is_sum_of_causes", "settlement_not_charged_once"}),
+        (("update wallet.transactions set amount_minor = 999, balance_after_minor = 999"
+         " where client_id = $1 and version = 1"),
+         {"chain_breaks", "transactions_unlike_their_cause", "balance_is_sum_of_amounts"}),
+        ("update wallet.transactions set event_at = now() where client_id = $1 and version = 1",
+         {"last_topup_at"}),
+        (("update wallet.refunds set amount_minor = 99, posted_minor = 99"
+         " where client_id = $1 and settlement_id is not null"),
+         {"transactions_unlike_their_cause", "balance_is_sum_of_causes", "spent",
+          "settlement_refunds"}),
+        ("update wallet.refunds set amount_minor = 201 where client_id = $1 and payment_id > 0",
+         {"refund_shortfall", "payment_refunds"}),
+        ("update charging.settlements set refunded_minor = 0 where client_id = $1",
+         {"settlement_refunds"}),
+        (("update charging.settlements set due_minor = 299, debited_minor = 299"
+         " where client_id = $1 and due_minor = 300"),
+         {"transactions_unlike_their_cause", "balance_is_sum_of_causes", "spent"}),
+        (("update charging.settlements set debited_minor = null, charged_at = null,"
+         " refunded_minor = 0, created_at = now() - interval '1 hour'"
+         " where client_id = $1 and due_minor = 300"),
+         {"transactions_unlike_their_cause", "balance_is_sum_of_causes", "spent",
+          "settlement_not_charged", "settlement_refunds"}),
+        (("update payments.payments set refunded_minor = 0, status = 'approved'"
+         " where client_id = $1"), {"payment_refunds"}),
+        ("delete from payments.payments where client_id = $1 and amount_minor = 10",
+         {"transactions_unlike_their_cause", "balance_is_sum_of_causes"}),
+        ("delete from wallet.wallets where client_id = $1", {"wallet_missing"}),
+    ],
+)  # fmt: skip
+async def test_damage_is_found(
+    db: Database, client: UUID, behind: World, damage: str, what: set[str]
+) -> None:
+    await behind.sql.execute(damage, client)
+    assert await found(db, client) == what
+
+
+async def test_one_payment_credited_twice_is_found(
+    db: Database, client: UUID, behind: World
+) -> None:
+    await behind.sql.execute("drop index wallet.transactions_payment_key")
+    await behind.sql.execute(
+        """
+        insert into wallet.transactions (client_id, version, kind, amount_minor,
+          balance_before_minor, balance_after_minor, payment_id, event_at)
+        select client_id, 8, kind, amount_minor, 550, 560, payment_id, event_at
+          from wallet.transactions where client_id = $1 and amount_minor = 10
+        """,
+        client,
+    )
+    await behind.sql.execute(
+        "update wallet.wallets set version = 8, balance_minor = 560 where client_id = $1", client
+    )
+    assert "payment_not_credited_once" in await found(db, client)
+
+
+async def test_a_ledger_of_nobody_is_found(db: Database, client: UUID, behind: World) -> None:
+    stranger = uuid4()
+    await behind.sql.execute(
+        """
+        insert into wallet.transactions (client_id, version, kind, amount_minor,
+          balance_before_minor, balance_after_minor, payment_id, event_at)
+        values ($1, 1, 'topup', 5, 0, 5, 987654, now())
+        """,
+        stranger,
+    )
+    assert await found(db, stranger) == {"wallet_missing"}
+    assert await found(db, client) == set()
+
+
+async def test_a_client_without_a_wallet_is_found(db: Database, behind: World) -> None:
+    client = await behind.client()
+    assert await found(db, client) == {"wallet_missing"}
+
+
+async def test_money_from_nowhere_is_in_the_total(
+    db: Database, client: UUID, behind: World
+) -> None:
+    await behind.sql.execute(
+        "update wallet.wallets set balance_minor = balance_minor + 5 where client_id = $1", client
+    )
+    report = await wallet.verify(db)
+    assert [
+        (one.subject, one.expected, one.found) for one in report.offenders if one.client_id is None
+    ] == [("all wallets", 760, 765)]
+
+
+async def test_a_fresh_confirmation_may_wait_an_old_one_may_not(db: Database, world: World) -> None:
+    client = await world.client()
+    fresh = await world.payment(client, 10, confirmed=False)
+    await world.confirm(fresh)
+    assert await found(db, client) == set()
+    await world.payment(client, 10)  # confirmed long ago
+    report = await wallet.verify(db)
+    assert [(one.client_id, one.what, one.expected, one.found) for one in report.offenders] == [
+        (client, "payment_not_credited_once", 1, 0)
+    ]
+
+
+async def test_many_offenders_are_counted_and_some_named(db: Database, behind: World) -> None:
+    await behind.sql.execute(
+        """
+        insert into identity.clients (id, origin)
+        select gen_random_uuid(), 'import' from generate_series(1, 1500)
+        """
+    )
+    report = await wallet.verify(db)
+    assert (report.offences, len(report.offenders), report.ok) == (1500, 1000, False)

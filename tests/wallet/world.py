@@ -1,0 +1,150 @@
+"""Facts a wallet stands on, made the way the other slices make them."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from evpower.foundation.db import Connection
+
+NOON = datetime(2026, 3, 8, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class World:
+    """Writes payments, sessions, settlements and refund orders as the database's owner."""
+
+    sql: Connection
+
+    async def client(self) -> UUID:
+        client = uuid4()
+        await self.sql.execute(
+            "insert into identity.clients (id, origin) values ($1, 'import')", client
+        )
+        return client
+
+    async def payment(self, client: UUID, amount_minor: int, *, confirmed: bool = True) -> int:
+        """A payment; approved unless told otherwise."""
+        code = uuid4().hex[:16]
+        return await self.sql.fetchval(
+            """
+            insert into payments.payments (invoice_id, order_id, client_id, provider, method,
+              amount_minor, status, paid_minor, confirmed_at, expires_at)
+            values ($1, $1, $2, 'sandbox', 'qr', $3, $4, $5, $6, now())
+            returning id
+            """,
+            code,
+            client,
+            amount_minor,
+            "approved" if confirmed else "processing",
+            amount_minor if confirmed else None,
+            NOON if confirmed else None,
+        )
+
+    async def confirm(self, payment_id: int) -> None:
+        await self.sql.execute(
+            """
+            update payments.payments
+               set status = 'approved', paid_minor = amount_minor, confirmed_at = now()
+             where id = $1
+            """,
+            payment_id,
+        )
+
+    async def topped_up(self, amount_minor: int) -> UUID:
+        """A new client with this much money."""
+        client = await self.client()
+        payment = await self.payment(client, amount_minor)
+        await self.sql.execute("select wallet.credit($1)", payment)
+        return client
+
+    async def session(self, client: UUID, *, state: str = "requested", cost_minor: int = 0) -> UUID:
+        """A session; imported ones may be many at once, and these are."""
+        session = uuid4()
+        await self.sql.execute(
+            """
+            insert into charging.sessions (id, client_id, station_id, connector_id, state, source,
+              started_at, ended_at, cost_minor)
+            values ($1, $2, 'S1', 1, $3, 'import', $4, $4, $5)
+            """,
+            session,
+            client,
+            state,
+            NOON,
+            cost_minor,
+        )
+        return session
+
+    async def finish(self, session: UUID, due_minor: int) -> int:
+        """The session ends and costs this much: answers its settlement."""
+        await self.sql.execute(
+            """
+            update charging.sessions
+               set state = 'finished', cost_minor = $2, started_at = $3, ended_at = $3
+             where id = $1 and state <> 'finished'
+            """,
+            session,
+            due_minor,
+            NOON,
+        )
+        return await self.settlement(session, due_minor)
+
+    async def settlement(self, session: UUID, due_minor: int, revision: int = 1) -> int:
+        return await self.sql.fetchval(
+            """
+            insert into charging.settlements (session_id, revision, client_id, due_minor)
+            select id, $3, client_id, $2 from charging.sessions where id = $1 returning id
+            """,
+            session,
+            due_minor,
+            revision,
+        )
+
+    async def finished(self, client: UUID, due_minor: int) -> int:
+        """The uncharged settlement of a new finished session."""
+        session = await self.session(client, state="charging")
+        return await self.finish(session, due_minor)
+
+    async def charged(self, client: UUID, due_minor: int) -> int:
+        """The charged settlement of a new finished session."""
+        settlement = await self.finished(client, due_minor)
+        await self.sql.execute("select wallet.charge($1)", settlement)
+        return settlement
+
+    async def refund_order(
+        self,
+        client: UUID,
+        amount_minor: int,
+        *,
+        settlement_id: int | None = None,
+        payment_id: int | None = None,
+    ) -> int:
+        return await self.sql.fetchval(
+            """
+            insert into wallet.refunds (client_id, settlement_id, payment_id, amount_minor, actor,
+                                        reason)
+            values ($1, $2, $3, $4, 'operator', 'test') returning id
+            """,
+            client,
+            settlement_id,
+            payment_id,
+            amount_minor,
+        )
+
+    async def wallet(self, client: UUID) -> dict[str, Any]:
+        row = await self.sql.fetchrow("select * from wallet.wallets where client_id = $1", client)
+        assert row is not None
+        return dict(row)
+
+    async def money(self, client: UUID) -> tuple[int, int, int]:
+        """Balance, held, debt."""
+        wallet = await self.wallet(client)
+        return wallet["balance_minor"], wallet["held_minor"], wallet["debt_minor"]
+
+    async def amounts(self, client: UUID) -> list[int]:
+        """The signed amounts of the ledger, oldest first."""
+        rows = await self.sql.fetch(
+            "select amount_minor from wallet.transactions where client_id = $1 order by version",
+            client,
+        )
+        return [row["amount_minor"] for row in rows]
