@@ -2,11 +2,15 @@
 --
 -- payload: {"clients": [...], "transactions": [...], "sessions": [...], "owners": [...]}, money as text in som.
 --   A client carries from_version (what EvPower thinks is here), revision (EvPower's order), and may carry
---   force (write whatever is here) and partial (more of its transactions follow). An owner is made only when
---   a session's client is missing.
+--   force (write whatever is here), partial (more of its transactions follow) and adopted (the balance from
+--   before EvPower that was carried over). An owner is made only when a session's client is missing.
 -- answer: {"keys": [["client" | "session", id, outcome, why], ...]}
 --   applied; stale: the same or newer is here; gap: earlier transactions are missing, `why` is the last
---   version here; refused: `why` is "sqlstate: message". A refused key never holds up the others.
+--   version here; refused: `why` is "sqlstate: message" or "opening_balance: ...". A refused key never holds
+--   up the others.
+--
+-- A balance that EvPower never wrote (evpower_revision is 0) is somebody's money from before EvPower. It is
+-- written over only when exactly it was adopted; force changes nothing about that.
 --
 -- The record definitions are built from this project's own column types, so that varchar ids, floats and
 -- enums are read by their own input functions.
@@ -20,7 +24,7 @@ do $migration$
 declare
   clients text := evpower.record_of('public.clients', array['id', 'email', 'phone', 'name', 'balance', 'held',
     'currency', 'balance_version', 'wallet_revision', 'status', 'created_at', 'updated_at'])
-    || ', revision bigint, from_version bigint, force boolean, partial boolean';
+    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric';
   transactions text := evpower.record_of('public.transactions', array['id', 'client_id', 'version', 'type',
     'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
   sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
@@ -34,7 +38,7 @@ create or replace function evpower.apply_set(payload jsonb) returns jsonb
 language plpgsql set search_path = '' set plan_cache_mode = force_generic_plan as $function$
 declare
   forced <key>[];
-  gapped <key>[];
+  kept_out <key>[];
   applied_clients <key>[];
   applied_sessions text[];
   answers jsonb;
@@ -45,20 +49,32 @@ begin
   perform from public.clients c
     where c.id in (select r.id from jsonb_to_recordset(payload -> 'clients') as r (<clients>))
     order by c.id for update;
-  select array_agg(r.id) filter (where r.force),
-         array_agg(r.id) filter (where r.force is not true and r.from_version > coalesce(c.balance_version, 0)),
-         jsonb_agg(jsonb_build_array('client', r.id, 'gap', coalesce(c.balance_version, 0)))
-           filter (where r.force is not true and r.from_version > coalesce(c.balance_version, 0))
-    into forced, gapped, answers
-    from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
-    left join public.clients c on c.id = r.id;
+  select array_agg(s.id) filter (where s.force and s.refusal is null),
+         array_agg(s.id) filter (where s.gap or s.refusal is not null),
+         jsonb_agg(case when s.gap then jsonb_build_array('client', s.id, 'gap', s.version)
+                        else jsonb_build_array('client', s.id, 'refused', s.refusal) end)
+           filter (where s.gap or s.refusal is not null)
+    into forced, kept_out, answers
+    from (
+      select r.id, r.force is true as force, coalesce(c.balance_version, 0) as version,
+             r.force is not true and r.from_version > coalesce(c.balance_version, 0) as gap,
+             case when c.evpower_revision = 0 and round(c.balance::numeric, 2) <> 0
+                   and round(c.balance::numeric, 2) is distinct from r.adopted
+                  then format('opening_balance: Supabase has %s, EvPower %s', round(c.balance::numeric, 2), case
+                         when r.adopted is not null then format('adopted %s', r.adopted)
+                         when r.balance_version > 0
+                           then format('has %s transactions and none of them is it', r.balance_version)
+                         else 'has no transactions' end)
+             end as refusal
+        from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
+        left join public.clients c on c.id = r.id) s;
   forced := coalesce(forced, '{}');
-  gapped := coalesce(gapped, '{}');
+  kept_out := coalesce(kept_out, '{}');
 
   if jsonb_array_length(payload -> 'transactions') > 0 then
     insert into public.transactions (<transaction_columns>)
     select <transaction_values> from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
-     where r.client_id <> all (gapped) and r.client_id <> all (forced)
+     where r.client_id <> all (kept_out) and r.client_id <> all (forced)
      order by r.client_id, r.version
     on conflict (client_id, version) do nothing;
     get diagnostics written = row_count;
@@ -76,15 +92,15 @@ begin
                               excluded.created_at);
     end if;
     sent := jsonb_array_length(payload -> 'transactions');
-    if gapped <> '{}' or forced <> '{}' then
+    if kept_out <> '{}' or forced <> '{}' then
       select count(*) into sent from jsonb_to_recordset(payload -> 'transactions') as r (client_id <key>)
-       where r.client_id <> all (gapped) and r.client_id <> all (forced);
+       where r.client_id <> all (kept_out) and r.client_id <> all (forced);
     end if;
     -- What was here already must be the same; a forged row is not taken for ours.
     if written < sent and exists (
         select from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
           join public.transactions t on t.client_id = r.client_id and t.version = r.version
-         where r.client_id <> all (gapped) and r.client_id <> all (forced)
+         where r.client_id <> all (kept_out) and r.client_id <> all (forced)
            and (t.type, t.amount, t.balance_before, t.balance_after)
                is distinct from (r.type, r.amount, r.balance_before, r.balance_after)) then
       raise exception 'a transaction with the same version but other amounts is here'
@@ -100,7 +116,7 @@ begin
     select r.id, r.email, r.phone, r.name, r.balance, r.held, r.currency, r.balance_version,
            r.wallet_revision, r.revision, r.status, r.created_at, r.updated_at
       from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
-     where r.id <> all (gapped)
+     where r.id <> all (kept_out)
      order by r.id
     on conflict (id) do update
       set balance = excluded.balance, held = excluded.held, currency = excluded.currency,
@@ -144,7 +160,7 @@ begin
     || coalesce((select jsonb_agg(jsonb_build_array('client', r.id,
                           case when r.id = any (applied_clients) then 'applied' else 'stale' end, null))
                    from jsonb_to_recordset(payload -> 'clients') as r (id <key>)
-                  where r.id <> all (gapped)), '[]')
+                  where r.id <> all (kept_out)), '[]')
     || coalesce((select jsonb_agg(jsonb_build_array('session', r.id,
                           case when r.id = any (applied_sessions) then 'applied' else 'stale' end, null))
                    from jsonb_to_recordset(payload -> 'sessions') as r (id text)), '[]');

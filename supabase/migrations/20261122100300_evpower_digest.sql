@@ -3,7 +3,7 @@
 -- payload: {"topic": "clients" | "sessions", "ids": [...]} for these, or {"topic", "after", "limit"} for a page
 --   in the order of the ids (after: null at first).
 -- answer: {"rows": [...], "next": the last id or null}. Money in som.
---   clients: id, balance, held, version, status, count and sum and last of the transactions that have a
+--   clients: id, balance, held, version, written (by EvPower, ever), status, count and sum and last of the transactions that have a
 --   version, moment (a weighted sum that sees swapped rows), foreign (transactions EvPower never wrote).
 --   sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, both vocabularies equal or not.
 do $migration$
@@ -33,7 +33,7 @@ begin
     end if;
     select jsonb_agg(jsonb_build_object(
              'id', c.id, 'balance', c.balance::numeric::text, 'held', c.held::text, 'version', c.balance_version,
-             'status', c.status, 'count', t.count, 'sum', t.sum, 'last', t.last, 'moment', t.moment,
+             'written', c.evpower_revision > 0, 'status', c.status, 'count', t.count, 'sum', t.sum, 'last', t.last, 'moment', t.moment,
              'foreign', t.strange))
       into rows
       from public.clients c

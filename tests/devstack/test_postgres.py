@@ -128,15 +128,21 @@ async def test_damaged_cluster_quotes_the_server_in_one_line(folder: Path) -> No
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may not run PostgreSQL itself")
-async def test_root_is_told_which_folder_is_closed_to_postgres(folder: Path) -> None:
+async def test_a_closed_folder_above_is_named_when_postgres_runs_as_another_user(
+    folder: Path,
+) -> None:
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
+    cluster = EmbeddedPostgres(closed / "pg")
+    if os.geteuid() != 0:  # the folder's owner runs PostgreSQL itself and may enter
+        await cluster.start()
+        await cluster.stop()
+        return
     with pytest.raises(DevstackError, match=rf"can't enter {closed}.*chmod o\+x"):
-        await EmbeddedPostgres(closed / "pg").start()
+        await cluster.start()
 
 
 async def test_folder_that_can_not_be_made_is_refused() -> None:
     """In /proc nobody makes folders, root neither."""
-    with pytest.raises(DevstackError, match="can't be made.*--data"):
+    with pytest.raises(DevstackError, match=r"can't be made.*--data"):
         await EmbeddedPostgres(Path("/proc/evpower/pg")).start()

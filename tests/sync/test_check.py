@@ -54,7 +54,6 @@ BY_HAND = {
     "balance": "update public.clients set balance = balance + 1",
     "balance with fractions": "update public.clients set balance = balance + 0.01",
     "held": "update public.clients set held = 5",
-    "version": "update public.clients set balance_version = 99, balance = 0",
     "transaction amount": "update public.transactions set amount = amount + 1 where version = 1",
     "swapped amounts": "update public.transactions"
     " set amount = case version when 1 then 200.00 else 500.00 end,"
@@ -116,16 +115,87 @@ async def test_rows_only_supabase_has_are_reported_and_kept(
             f" values ('{uuid4()}', '{client}', 'stopped')"
         )
     done = await compare(db, rpc, repair=True, deliver=relay.drain)
-    assert {one.key for one in done.drift} == {str(stranger), str(client)}
+    assert {one.key for one in done.drift} == {str(stranger)}
     assert done.healed == 0
-    assert done.foreign_sessions == 1
+    assert (done.foreign_sessions, done.foreign_transactions) == (1, 1)
     assert await there.fetchval("select count(*) from public.transactions") == 4
     assert await balance(there, stranger) == "777.00"
-    await there.execute("delete from public.transactions where version is null")
     await there.execute(f"delete from public.clients where id::text = '{stranger}'")
     assert (await compare(db, rpc)).drift == ()
     async with db.connection() as connection:
         assert (await status(connection)).drift == 0
+
+
+async def test_transactions_of_the_old_backend_are_not_drift(
+    db: Database, rpc: SupabaseRpc, relay: Relay, there: Connection, client: UUID
+) -> None:
+    stranger = uuid4()
+    await there.execute(f"insert into public.clients (id) values ('{stranger}')")
+    for one in (client, client, stranger):
+        await there.execute(
+            "insert into public.transactions"
+            " (client_id, type, amount, balance_before, balance_after)"
+            f" values ('{one}', 'topup', 5, 0, 5)"
+        )
+    done = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert (done.drift, done.foreign_transactions) == ((), 3)
+    await there.execute(
+        "insert into public.transactions"
+        " (client_id, version, type, amount, balance_before, balance_after)"
+        f" values ('{stranger}', 1, 'topup', 5, 0, 5)"
+    )
+    assert [one.key for one in (await compare(db, rpc)).drift] == [str(stranger)]
+
+
+AHEAD = {
+    "transactions": "insert into public.transactions"
+    " (client_id, version, type, amount, balance_before, balance_after)"
+    " select client_id, v, 'topup', 5, 0, 5 from public.transactions, generate_series(4, 5) v"
+    " where version = 1;"
+    " update public.clients set balance = 999, balance_version = 5",
+    "transactions alone": "insert into public.transactions"
+    " (client_id, version, type, amount, balance_before, balance_after)"
+    " select client_id, 4, 'topup', 5, 0, 5 from public.transactions where version = 1",
+    "version": "update public.clients set balance_version = 99, balance = 0",
+    "session": "update public.charging_sessions set revision = revision + 1, amount = 1",
+}
+
+
+@pytest.mark.parametrize("change", AHEAD)
+async def test_supabase_ahead_is_evidence_and_kept(
+    change: str, db: Database, rpc: SupabaseRpc, relay: Relay, there: Connection, client: UUID
+) -> None:
+    facts = (
+        "select (select json_agg(c order by id) from public.clients c)::text"
+        " || (select json_agg(t order by version) from public.transactions t)::text"
+        " || (select json_agg(s order by id) from public.charging_sessions s)::text"
+    )
+    async with by_hand(there):
+        await there.execute(AHEAD[change])
+    before = await there.fetchval(facts)
+    found = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert [one.action for one in found.drift] == [
+        "reported: Supabase is ahead, restore or decide by hand"
+    ]
+    assert (found.healed, found.equal) == (0, False)
+    assert await there.fetchval(facts) == before
+    assert (await compare(db, rpc, overwrite_ahead=True)).healed == 0  # nothing without repair
+    assert await there.fetchval(facts) == before
+    healed = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
+    assert healed.equal, healed.drift
+    assert await balance(there, client) == "576.55"
+    assert await versions(there, client) == [1, 2, 3]
+    assert (await compare(db, rpc)).drift == ()
+    kept = await there.fetch(
+        "select relation, was from evpower.set_aside where client_id = $1", str(client)
+    )
+    assert {row["relation"] for row in kept} == (
+        {"charging_sessions"}
+        if change == "session"
+        else {"clients", "transactions"}
+        if "transactions" in change
+        else {"clients"}
+    )
 
 
 async def test_what_is_on_its_way_is_not_drift(

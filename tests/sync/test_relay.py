@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
@@ -18,6 +19,7 @@ from evpower.sync import (
     SupabaseRpc,
     TargetRefuses,
     TargetUnavailable,
+    metrics,
     replay,
     replay_parked,
     status,
@@ -524,6 +526,25 @@ async def test_lag_is_seen_from_another_process(
     assert seen.lag.p99_ms is not None
     assert 0 <= seen.lag.p50_ms <= seen.lag.p99_ms < 60_000
     assert seen.oldest_s is None
+
+
+async def test_target_gauge_is_right_where_no_relay_runs(
+    through_proxy: Relay, world: World, db: Database, proxy: FaultProxy
+) -> None:
+    async def gauge_says() -> float | None:
+        metrics.TARGET_UP.set(-1)  # another process: nothing was measured here
+        async with db.connection() as connection:
+            await status(connection)
+        return REGISTRY.get_sample_value("evpower_sync_target_up")
+
+    assert await gauge_says() == 0
+    await world.client()
+    await through_proxy.drain()
+    assert await gauge_says() == 1
+    proxy.fault = Fault.REFUSE
+    await world.client()
+    await through_proxy.drain()
+    assert await gauge_says() == 0
 
 
 async def test_changes_and_relays_at_once_never_deadlock(

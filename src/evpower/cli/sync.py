@@ -1,11 +1,17 @@
 """`evpower sync`: what Supabase lacks, whether both sides are equal, and how to heal."""
 
 import asyncio
+import getpass
 import json
+import logging
+import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Literal, TypeVar, cast
 from uuid import UUID
 
+import structlog
 import typer
 
 from evpower import sync as synced
@@ -15,6 +21,7 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import new_http_client
+from evpower.foundation.money import to_text
 
 T = TypeVar("T")
 Topic = Literal["client", "session"]
@@ -71,6 +78,11 @@ def status(as_json: bool = _JSON) -> None:
 @sync.command()
 def check(
     repair: bool = typer.Option(False, "--repair", help="Send again what EvPower is right about."),
+    overwrite_ahead: bool = typer.Option(
+        False,
+        "--overwrite-ahead",
+        help="With --repair: also where Supabase knows more; its rows are put aside there first.",
+    ),
     as_json: bool = _JSON,
 ) -> None:
     """Compare every client and session on both sides; exit 1 when something differs."""
@@ -82,10 +94,13 @@ def check(
                 database,
                 rpc,
                 repair=repair,
+                overwrite_ahead=overwrite_ahead,
                 deliver=relay.drain if repair else None,
                 on_progress=lambda at: step(at.done, at.total),
             )
 
+    if overwrite_ahead and not repair:
+        fail("--overwrite-ahead goes with --repair", "docs/runbook.md")
     found = _with_supabase(work)
     left = len(found.drift) - found.healed
     if as_json:
@@ -95,6 +110,7 @@ def check(
             "transactions": found.transactions,
             "in_flight": found.in_flight,
             "foreign_sessions": found.foreign_sessions,
+            "foreign_transactions": found.foreign_transactions,
             "drift": left,
             "healed": found.healed,
         }
@@ -104,6 +120,11 @@ def check(
             f"{found.clients} clients with {found.transactions} transactions, "
             f"{found.sessions} sessions; {found.in_flight} still under way"
         )
+        if found.foreign_transactions or found.foreign_sessions:
+            console.print(
+                f"from before EvPower, left alone: {found.foreign_transactions} transactions, "
+                f"{found.foreign_sessions} sessions"
+            )
         for drift in found.drift[:_SHOWN]:
             console.print(f"[red]{drift.topic} {drift.key}[/]: {drift.action}", soft_wrap=True)
             console.print(f"    here  {drift.ours}\n    there {drift.theirs}", soft_wrap=True)
@@ -160,6 +181,59 @@ def backfill(
     )
 
 
+@sync.command()
+def adopt(
+    reason: str = typer.Option(..., "--reason", help="Why, for the audit."),
+    operator: str = typer.Option(
+        "", "--operator", help="Who does this; the login name by default."
+    ),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only tell what would be done."),
+    as_json: bool = _JSON,
+) -> None:
+    """Carry over the balances Supabase had before EvPower; exit 1 when any was not adopted."""
+
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Adopted:
+        with progress("looked at" if dry_run else "adopted") as step:
+            return await synced.adopt(
+                database,
+                rpc,
+                operator=operator or getpass.getuser(),
+                reason=reason,
+                clock=utc_now,
+                dry_run=dry_run,
+                on_progress=lambda at: step(at.done, at.total),
+            )
+
+    done = _with_supabase(work)
+    if as_json:
+        row = asdict(done) | {
+            "dry_run": dry_run,
+            "sum": to_text(done.adopted_minor),
+            "rounded_by": str(done.rounded_by),
+        }
+        typer.echo(json.dumps(row))
+    else:
+        _tell_adopted(done, dry_run=dry_run)
+    if done.left and not dry_run:
+        fail(f"{len(done.left)} not adopted", "docs/deploy.md says what to do with each")
+
+
+def _tell_adopted(done: synced.Adopted, *, dry_run: bool) -> None:
+    would = "would adopt" if dry_run else "adopted"
+    console.print(
+        f"{would} {done.adopted} balances, {to_text(done.adopted_minor)} som; "
+        f"{done.already} were adopted before and are on their way"
+    )
+    if done.rounded:
+        console.print(f"{done.rounded} rounded to tyiyn, {done.rounded_by:+f} som altogether")
+    if done.blocked:
+        console.print(f"{done.blocked} blocked, as in Supabase")
+    for why, count in Counter(one.why for one in done.left).items():
+        console.print(f"[yellow]not adopted[/] {count}: {why}", soft_wrap=True)
+    for one in done.left[:_SHOWN]:
+        console.print(f"    {one.id} {one.balance}: {one.why}", soft_wrap=True, markup=False)
+
+
 def _uuid(text: str) -> UUID:
     try:
         return UUID(text)
@@ -169,6 +243,11 @@ def _uuid(text: str) -> UUID:
 
 def _with_supabase(work: Callable[[Database, synced.SupabaseRpc], Awaitable[T]]) -> T:
     settings = load_checked()
+    # The output is for a person or a program; warnings go where progress goes.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
     async def run() -> T:
         database = await Database.open(

@@ -1,5 +1,6 @@
 """Keeps Supabase and EvPower equal: what changes here is carried there, and compared."""
 
+from evpower.sync.adopt import Adopted, Left, adopt
 from evpower.sync.backfill import Backfilled, backfill
 from evpower.sync.check import Checked, Drift, check
 from evpower.sync.errors import SyncError, TargetRefuses, TargetUnavailable, TooLarge
@@ -13,11 +14,13 @@ __all__ = [
     "AUTHORITY",
     "CLIENT_STATUS",
     "SESSION_STATUS",
+    "Adopted",
     "Backfilled",
     "Checked",
     "Delivered",
     "Drift",
     "Lag",
+    "Left",
     "Parked",
     "Relay",
     "Rpc",
@@ -27,6 +30,7 @@ __all__ = [
     "TargetRefuses",
     "TargetUnavailable",
     "TooLarge",
+    "adopt",
     "backfill",
     "check",
     "replay",

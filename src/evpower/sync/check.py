@@ -1,10 +1,16 @@
-"""`sync check`: every client and session of both sides compared, and healed by authority."""
+"""`sync check`: every client and session of both sides compared, and healed by authority.
+
+Two differences are somebody's money or the only record of it, and a repair leaves them alone: a
+balance from before EvPower, and a Supabase that knows more than EvPower does.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 from uuid import UUID
+
+import orjson
 
 from evpower.foundation.db import Database, Record
 from evpower.sync import digests, metrics, store
@@ -14,6 +20,8 @@ from evpower.sync.supabase_rpc import Rpc
 
 _ROUNDS: Final = 4
 _PAUSE_S: Final = 0.25
+_OPENING: Final = "reported: opening balance, see evpower sync adopt"
+_AHEAD: Final = "reported: Supabase is ahead, restore or decide by hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +48,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`in_flight` were not sent yet; `foreign_sessions` are Supabase's own, from before EvPower."""
+    """`in_flight` were not sent yet; `foreign_...` are Supabase's own, from before EvPower."""
 
     clients: int
     sessions: int
     transactions: int
     in_flight: int
     foreign_sessions: int
+    foreign_transactions: int
     drift: tuple[Drift, ...]
     healed: int
 
@@ -70,6 +79,7 @@ class _Walk:
         self.transactions = 0
         self.in_flight = 0
         self.foreign_sessions = 0
+        self.foreign_transactions = 0
 
     async def mismatches(
         self, topic: Topic, keys: Sequence[UUID]
@@ -118,6 +128,7 @@ async def check(
     rpc: Rpc,
     *,
     repair: bool = False,
+    overwrite_ahead: bool = False,
     deliver: Callable[[], Awaitable[object]] | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     batch: int = 1000,
@@ -125,6 +136,7 @@ async def check(
 ) -> Checked:
     """Compare both sides; with `repair` send again what EvPower is right about.
 
+    Where Supabase is ahead that happens only with `overwrite_ahead`, after its rows were put aside.
     `deliver` (the relay's `drain`) carries the repair at once; without it a running relay does.
     Raises the SyncErrors of a Supabase that does not answer.
     """
@@ -135,7 +147,7 @@ async def check(
         found += await _theirs_to_ours(walk, topic, on_progress)
     healed: set[tuple[Topic, str]] = set()
     if repair:
-        found = [await _repair(db, drift) for drift in found]
+        found = await _repair(walk, found, overwrite_ahead=overwrite_ahead)
     await _record(db, found)
     if repair and found:
         if deliver is not None:
@@ -149,6 +161,7 @@ async def check(
         transactions=walk.transactions,
         in_flight=walk.in_flight,
         foreign_sessions=walk.foreign_sessions,
+        foreign_transactions=walk.foreign_transactions,
         drift=tuple(found),
         healed=len(healed),
     )
@@ -164,7 +177,6 @@ def agree(ours: Digest | None, theirs: Digest | None) -> bool:
         )
         return (
             same_status
-            and theirs.foreign == 0
             and (ours.balance_minor, ours.held_minor, ours.version, ours.count, ours.sum_minor)
             == (
                 theirs.balance_minor,
@@ -214,16 +226,18 @@ async def _theirs_to_ours(
     while True:
         rows, after = await digests.page_of_theirs(walk.rpc, topic, after, walk.batch)
         done += len(rows)
+        walk.foreign_transactions += sum(
+            row.foreign for row in rows if isinstance(row, ClientDigest)
+        )
         known = await _known(walk.db, topic, [row.id for row in rows])
         for row in rows:
             if row.id in known:
                 continue
             if isinstance(row, SessionDigest) and row.revision is None:
                 walk.foreign_sessions += 1
-            elif isinstance(row, SessionDigest) or row.balance_minor or row.count or row.foreign:
-                found.append(
-                    Drift(topic, row.id, None, row, "evpower", "reported: only in Supabase")
-                )
+            elif isinstance(row, SessionDigest) or row.balance_minor or row.count:
+                action = _OPENING if _unadopted(row) else "reported: only in Supabase"
+                found.append(Drift(topic, row.id, None, row, "evpower", action))
         on_progress(Progress(topic, "supabase", done, done))
         if after is None:
             return found
@@ -249,9 +263,11 @@ def _is_uuid(text: str) -> bool:
 def _describe(here: Digest | None, there: Digest | None) -> str:
     if there is None:
         return "missing in Supabase"
+    if _unadopted(there):
+        return _OPENING
+    if _ahead(here, there):
+        return _AHEAD
     if isinstance(here, ClientDigest) and isinstance(there, ClientDigest):
-        if there.foreign or there.last > here.last:
-            return "reported: transactions only Supabase has"
         if (here.count, here.sum_minor, here.moment) != (
             there.count,
             there.sum_minor,
@@ -263,15 +279,44 @@ def _describe(here: Digest | None, there: Digest | None) -> str:
     return "differs"
 
 
-async def _repair(db: Database, drift: Drift) -> Drift:
-    if drift.ours is None:
-        return drift
-    async with db.transaction() as connection:
-        await store.mark(connection, drift.topic, [UUID(drift.key)], force=True)
-    action = drift.action.removeprefix("reported: ")
-    return Drift(
-        drift.topic, drift.key, drift.ours, drift.theirs, "evpower", f"{action}; sent again"
-    )
+def _unadopted(there: Digest) -> bool:
+    """Whether the balance is from before EvPower."""
+    return isinstance(there, ClientDigest) and not there.written and there.balance_minor != 0
+
+
+def _ahead(here: Digest | None, there: Digest) -> bool:
+    """Whether Supabase knows versions EvPower does not, as after EvPower's restore."""
+    if isinstance(here, ClientDigest) and isinstance(there, ClientDigest):
+        return max(there.last, there.version) > here.version
+    if isinstance(here, SessionDigest) and isinstance(there, SessionDigest):
+        return (there.revision or 0) > (here.revision or 0)
+    return False
+
+
+async def _repair(walk: _Walk, found: Sequence[Drift], *, overwrite_ahead: bool) -> list[Drift]:
+    """Mark what EvPower is right about; answers the drift with what was done."""
+    ahead = [one for one in found if one.action == _AHEAD] if overwrite_ahead else []
+    for start in range(0, len(ahead), walk.batch):
+        await _set_aside(walk.rpc, ahead[start : start + walk.batch])
+    told: list[Drift] = []
+    for drift in found:
+        kept = drift.action == _OPENING or (drift.action == _AHEAD and not overwrite_ahead)
+        if drift.ours is None or kept:
+            told.append(drift)
+            continue
+        async with walk.db.transaction() as connection:
+            await store.mark(connection, drift.topic, [UUID(drift.key)], force=True)
+        action = "Supabase was ahead, put aside" if drift.action == _AHEAD else drift.action
+        told.append(replace(drift, action=f"{action}; sent again"))
+    return told
+
+
+async def _set_aside(rpc: Rpc, ahead: Sequence[Drift]) -> None:
+    """Before the marks: what is taken away too much is sent again with the rest."""
+    clients = [[one.key, one.ours.version] for one in ahead if isinstance(one.ours, ClientDigest)]
+    sessions = [one.key for one in ahead if one.topic == "session"]
+    payload = {"clients": clients, "sessions": sessions}
+    await rpc.call("evpower_set_aside", orjson.dumps({"payload": payload}))
 
 
 async def _healed(walk: _Walk, found: Sequence[Drift]) -> set[tuple[Topic, str]]:

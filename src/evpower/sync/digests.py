@@ -124,6 +124,7 @@ def _client(row: Mapping[str, object]) -> ClientDigest:
         _scaled(row["moment"], 2),
         _scaled(row["held"], 2),
         int(str(row["foreign"])),
+        bool(row["written"]),
     )
 
 
@@ -142,4 +143,5 @@ def _session(row: Mapping[str, object]) -> SessionDigest:
 def _scaled(value: object, places: int) -> int | float:
     """Som to tyiyn, kWh to Wh; a fraction that is left makes a difference to be seen."""
     number = Decimal(str(value if value is not None else 0)).scaleb(places)
-    return int(number) if number == number.to_integral_value() else float(number)
+    whole = number.is_finite() and number == number.to_integral_value()
+    return int(number) if whole else float(number)

@@ -147,7 +147,10 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class ClientDigest:
-    """A client in short, money in tyiyn; equal digests mean equal rows."""
+    """A client in short, money in tyiyn; equal digests mean equal rows.
+
+    `foreign` counts transactions EvPower never wrote; `written`: EvPower wrote the client's row.
+    """
 
     id: str
     balance_minor: int | float
@@ -159,6 +162,7 @@ class ClientDigest:
     moment: int | float
     held_minor: int | float = 0
     foreign: int = field(default=0, compare=False)
+    written: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

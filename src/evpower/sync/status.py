@@ -90,6 +90,7 @@ async def status(
     metrics.PARKED.set(answer.parked)
     metrics.OLDEST_SECONDS.set(answer.oldest_s or 0)
     metrics.DRIFT.set(answer.drift)
+    metrics.TARGET_UP.set(answer.target == "up")
     return answer
 
 

@@ -23,6 +23,9 @@ def _case(column: str, words: dict[str, str]) -> str:
 _CLIENT_STATUS: Final = _case("c.status", dict(CLIENT_STATUS))
 _SESSION_STATUS: Final = _case("s.state", dict(SESSION_STATUS))
 
+# The receipt of the payment that carries a balance over, before the client's id.
+OPENING: Final = "opening:"
+
 # A lease or a finished mark that a crash forgets costs a repeated call, which is harmless:
 # no flush is waited for.
 _UNFLUSHED: Final = (
@@ -64,7 +67,8 @@ async def claim(
 
 
 # Money is text with two decimals. A client with too many new transactions is carried in part: its
-# balance is then the one after the last transaction sent.
+# balance is then the one after the last transaction sent. What was carried over from before EvPower
+# goes along while Supabase is not known to have anything of ours.
 _READ_CLIENTS: Final = f"""
 with asked as (
   select * from unnest($1::uuid[], $2::bigint[], $3::boolean[]) as a (key, number, force)
@@ -98,7 +102,10 @@ with asked as (
          x.to_version as balance_version,
          case when x.to_version < x.version then 0 else x.revision end as wallet_revision,
          x.number as revision, x.from_version,
-         x.force and x.to_version = x.version as force, x.to_version < x.version as partial
+         x.force and x.to_version = x.version as force, x.to_version < x.version as partial,
+         case when x.from_version = 0 then
+           (select round(o.amount_minor * 0.01, 2)::text from payments.payments o
+             where o.provider = 'manual' and o.provider_ref = '{OPENING}' || x.id) end as adopted
     from state x
     left join wallet.transactions t
       on x.to_version < x.version and t.client_id = x.id and t.version = x.to_version
@@ -316,3 +323,14 @@ async def mark(
         keys,
         force,
     )
+
+
+async def openings(connection: Connection, clients: Sequence[UUID]) -> dict[UUID, int]:
+    """Which of these were carried over before, with their tyiyn."""
+    rows: list[Record] = await connection.fetch(
+        "select k.id, p.amount_minor from unnest($1::uuid[]) as k (id) join payments.payments p"
+        " on p.provider = 'manual' and p.provider_ref = $2::text || k.id and p.client_id = k.id",
+        clients,
+        OPENING,
+    )
+    return {row["id"]: row["amount_minor"] for row in rows}

@@ -40,6 +40,7 @@ const connection = createPostgresConnection({
   url: config.databaseUrl,
   postgresOptions: {
     max: 20,
+    backoff: () => 0.3, // seconds; the default grows to 20 after a crash of PostgreSQL
     onnotice: () => {},
     connection: { application_name: "supabase-lite", search_path: "public,extensions" },
     types: {
@@ -55,7 +56,7 @@ const connection = createPostgresConnection({
 // request and undo the column grants of our migrations. bootstrap.sql makes roles and grants.
 connection.rlsState = "active";
 
-const sql = postgres(config.databaseUrl, { max: 8, onnotice: () => {} });
+const sql = postgres(config.databaseUrl, { max: 8, backoff: () => 0.3, onnotice: () => {} });
 const app = new App({
   connection,
   auth: {

@@ -1,0 +1,98 @@
+"""What the documents say is there: files, anchors, commands, settings, queries, metrics."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from evpower.cli.app import app
+from evpower.config import Settings
+from evpower.foundation.db import Connection
+
+ROOT = Path(__file__).resolve().parents[2]
+TOP = ("README.md", "README.ru.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+DOCUMENTS = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md"))]
+DEVELOPMENT_ONLY = {"sandbox_url", "sandbox_secret", "kill_fuse"}
+IDS = {"client_id = '…'": "client_id = '00000000-0000-4000-8000-000000000000'", "'+996…'": "'+996'"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), f"{link} is not there"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            assert anchor in {_slug(heading) for heading in headings}, f"no heading for {link}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_named_exists(document: Path) -> None:
+    known = _commands()
+    groups = {name.split()[0] for name in known if " " in name}
+    for words in re.findall(r"evpower ([a-z-]+(?: [a-z-]+)?)", document.read_text()):
+        first = words.split()[0]
+        if first in groups:
+            assert words in known or words == first, f"evpower {words}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ru.md"])
+def test_every_setting_is_in_the_readme_with_its_default(name: str) -> None:
+    text = (ROOT / name).read_text()
+    for field, info in Settings.model_fields.items():
+        if field in DEVELOPMENT_ONLY:
+            continue
+        default = info.default
+        shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
+        shown = str(shown).lower() if isinstance(shown, bool) else str(shown)
+        cell = f"`{shown}`" if shown else ""
+        assert f"| `EVPOWER_{field.upper()}` | {cell} |" in text, f"EVPOWER_{field.upper()}"
+
+
+def test_the_example_environment_names_every_setting_and_no_other() -> None:
+    named = set(re.findall(r"EVPOWER_([A-Z_]+)=", (ROOT / ".env.example").read_text()))
+    wanted = {field.upper() for field in Settings.model_fields if field not in DEVELOPMENT_ONLY}
+    assert named == wanted
+
+
+async def test_every_query_of_the_runbook_runs(owner: Connection) -> None:
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    blocks = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    queries = [one for block in blocks for one in block.split(";") if one.strip()]
+    assert queries
+    for query in queries:
+        runnable = query
+        for shown, value in IDS.items():
+            runnable = runnable.replace(shown, value)
+        await owner.fetch(
+            re.sub(r"= …|<[a-z ]+ id>", lambda m: "= 1" if "=" in m[0] else "1", runnable)
+        )
+
+
+def test_every_metric_of_the_runbook_is_in_the_code() -> None:
+    code = "".join(
+        path.read_text()
+        for path in (ROOT / "src").rglob("*.py")
+        if "node_modules" not in path.parts
+    ) + "".join(path.read_text() for path in (ROOT / "supabase").rglob("*.sql"))
+    for name in set(re.findall(r"`(evpower_[a-z_]+)", (ROOT / "docs" / "runbook.md").read_text())):
+        assert name in code, name
+
+
+def _slug(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", heading.strip().lower())).replace(" ", "-")
+
+
+def _commands() -> set[str]:
+    root = get_command(app)
+    found: set[str] = set()
+    for name, command in getattr(root, "commands", {}).items():
+        found.add(name)
+        found |= {f"{name} {sub}" for sub in getattr(command, "commands", {})}
+    assert isinstance(app, typer.Typer)
+    return found
