@@ -57,8 +57,6 @@ async def test_a_crash_loses_and_repeats_nothing(
         await evpower.restart(role)
     else:
         await postgres.start()
-        # The local Supabase lives on the same server; its driver may end the process with it.
-        await evpower.stack.supabase.start()
     after = Money(before.balance_minor + 25_00, before.transactions + 1)
     await until(lambda: _equal(driver, after), f"after a crash at {step} the sides never met")
 

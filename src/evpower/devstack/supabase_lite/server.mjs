@@ -34,6 +34,13 @@ function parseNumeric(text) {
   return digits <= 15 && Number.isFinite(Number(text)) ? Number(text) : text;
 }
 
+// When PostgreSQL dies under it, the driver writes to a socket that is gone, outside of any promise.
+// Its other connections come back; anything else is a bug and ends the process.
+process.on("uncaughtException", (error) => {
+  console.error(error);
+  if (!String(error.stack).includes("/postgres/src/connection.js")) process.exit(1);
+});
+
 const json = (oid) => ({ to: oid, from: [oid], serialize: serializeJson, parse: JSON.parse });
 const time = (oid) => ({ to: oid, from: [oid], serialize: String, parse: isoTime });
 const connection = createPostgresConnection({
