@@ -21,6 +21,7 @@ from evpower.foundation import idempotency, logging, loops, steps
 from evpower.foundation.bus import Bus, LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
+from evpower.foundation.hot import HotPath
 from evpower.foundation.http import new_http_client
 
 Role = Literal["all", "api", "worker"]
@@ -115,6 +116,7 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
         version=__version__,
         supabase=lambda: _supabase_answers(parts),
         collectors=[lambda: payments.measure(parts.db, utc_now), lambda: _measure_sync(parts)],
+        hot_paths=_hot_paths(parts) if role != "worker" else [],
         lifespan=lifespan,
     )
 
@@ -178,6 +180,14 @@ def _routers(parts: Parts) -> list[APIRouter]:
         ),
         wallet.router(parts.access, parts.db),
         charging.router(parts.access, parts.db),
+    ]
+
+
+def _hot_paths(parts: Parts) -> list[HotPath]:
+    return [
+        *payments.hot_paths(parts.providers, parts.confirmer),
+        *wallet.hot_paths(parts.access, parts.db),
+        *charging.hot_paths(parts.access, parts.db),
     ]
 
 

@@ -8,10 +8,12 @@ from fastapi import APIRouter, FastAPI
 
 from evpower.api import errors, health, limits, openapi
 from evpower.api.edge import Edge, EdgeOptions, Identify
+from evpower.api.hot import Hot
 from evpower.api.replay import Replay
 from evpower.config import Settings
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
+from evpower.foundation.hot import HotPath
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -25,6 +27,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
     version: str,
     supabase: health.Probe | None = None,
     collectors: Sequence[health.Collector] = (),
+    hot_paths: Sequence[HotPath] = (),
     lifespan: Lifespan | None = None,
     clock: Clock = utc_now,
     now_s: Callable[[], float] = time.monotonic,
@@ -43,6 +46,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
         redoc_url=None,
         openapi_url="/openapi.json",
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False},  # ours are in api/metrics.py
         lifespan=lifespan or _nothing,
     )
     for router in routers:
@@ -59,6 +63,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
     )
     errors.install(app)
     openapi.install(app, version=version, server_url=settings.public_url)
+    app.add_middleware(Hot, paths=hot_paths)
     app.add_middleware(
         Edge,
         options=_options(settings),

@@ -1,8 +1,17 @@
 """The life of a charging session. Here: sessions that ran elsewhere, and their history."""
 
-from evpower.charging.endpoints import router
+from evpower.charging.endpoints import hot_paths, router
 from evpower.charging.history import Page, history
 from evpower.charging.model import Recorded, Report, Status
 from evpower.charging.record import record
 
-__all__ = ["Page", "Recorded", "Report", "Status", "history", "record", "router"]
+__all__ = [
+    "Page",
+    "Recorded",
+    "Report",
+    "Status",
+    "history",
+    "hot_paths",
+    "record",
+    "router",
+]

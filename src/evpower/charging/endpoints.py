@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -23,9 +23,11 @@ from evpower.charging.model import Recorded, Report, Status
 from evpower.charging.record import record
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
+from evpower.foundation.hot import HotPath, plain_limit, plain_uuid
 from evpower.foundation.money import to_som
 from evpower.identity import Access, Principal, may_read
 
+_DEFAULT_LIMIT: Final = 50
 _CREATED: Final = 201
 
 
@@ -213,19 +215,38 @@ def router(access: Access, db: Database, *, clock: Clock = utc_now) -> APIRouter
     async def client_history(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.principal)],
         client_id: UUID,
-        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        limit: Annotated[int, Query(ge=1, le=500)] = _DEFAULT_LIMIT,
         before: Annotated[str | None, Query(description="From the Link of the page before")] = None,
     ) -> Response:
-        may_read(caller, client_id)
-        async with db.connection() as connection:
-            page = await history(connection, client_id, limit=limit, before=before)
-        response = Response(page.body, media_type="application/json")
-        if page.next is not None:
-            query = urlencode({"limit": limit, "before": page.next})
-            response.headers["Link"] = f'</api/v1/charging/history/{client_id}?{query}>; rel="next"'
-        return response
+        return await _answer_history(db, caller, client_id, limit, before)
 
     return routes
+
+
+def hot_paths(access: Access, db: Database) -> list[HotPath]:
+    """Name the path every phone asks again and again."""
+
+    async def serve_history(request: Request, tail: str) -> Response | None:
+        client_id, limit = plain_uuid(tail), plain_limit(request, _DEFAULT_LIMIT)
+        if client_id is None or limit is None:
+            return None
+        return await _answer_history(db, await access.principal(request), client_id, limit, None)
+
+    template = "/api/v1/charging/history/{client_id}"
+    return [HotPath("GET", "/api/v1/charging/history/", template, serve_history)]
+
+
+async def _answer_history(
+    db: Database, caller: Principal, client_id: UUID, limit: int, before: str | None
+) -> Response:
+    may_read(caller, client_id)
+    async with db.connection() as connection:
+        page = await history(connection, client_id, limit=limit, before=before)
+    response = Response(page.body, media_type="application/json")
+    if page.next is not None:
+        query = urlencode({"limit": limit, "before": page.next})
+        response.headers["Link"] = f'</api/v1/charging/history/{client_id}?{query}>; rel="next"'
+    return response
 
 
 def _answer(recorded: Recorded) -> bytes:

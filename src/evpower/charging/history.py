@@ -37,7 +37,7 @@ async def history(
     if not row["known"]:
         raise NotFound("client_not_found", "there is no such client")
     following = _write_cursor(row["last_created_at"], row["last_id"]) if row["more"] else None
-    return Page((row["body"] or "[]").encode(), following)
+    return Page(row["body"], following)
 
 
 def _write_cursor(at: datetime, session_id: UUID) -> str:

@@ -86,39 +86,40 @@ async def find_bill(connection: Connection, session_id: UUID) -> Bill | None:
 
 def _z(column: str) -> str:
     """A time as JSON, ISO 8601 in UTC ending in Z. Half the cost of to_char."""
-    text = f"replace(({column} at time zone 'UTC')::text, ' ', 'T')"
+    text = f"replace(({column} at time zone interval '0')::text, ' ', 'T')"
     return f"""coalesce('"' || {text} || 'Z"', 'null')"""
 
 
 # One page as JSON text, keys as in Supabase charging_sessions, older names beside the newer ones.
-# Built by concatenation: json_build_object costs twice as much.
+# Built by concatenation: json_build_object costs twice as much. Aggregates see the rows in the inner
+# select's order; only a full page looks whether there is more, by one probe of the same index.
 _PAGE: Final = f"""
-with page as (
-  select id, client_id::text as client, to_json(station_id)::text as station,
-         connector_id::text as connector,
-         {_z("started_at")} as started, {_z("ended_at")} as ended, {_z("created_at")} as created,
-         (energy_wh * 0.001)::text as energy, (cost_minor * 0.01)::text as cost, created_at,
-         case when state in ('finished', 'settled') then 'stopped'
-              when state in ('expired', 'refused', 'cancelled', 'failed') then 'error'
-              else 'started' end as status,
-         row_number() over (order by created_at desc, id desc) as n
-    from charging.sessions
-   where client_id = $1 and (created_at, id) < ($3, $4)
-   order by created_at desc, id desc
-   limit $2 + 1)
-select '[' || string_agg(
-         '{{"id":"' || id || '","client_id":"' || client || '","user_id":"' || client
-         || '","station_id":' || station || ',"connector_id":' || connector
+select convert_to('[' || coalesce(string_agg(
+         '{{"id":"' || id || (select '","client_id":"' || $1::uuid || '","user_id":"' || $1::uuid)
+         || '","station_id":' || station || ',"connector_id":' || connector_id
          || ',"start_time":' || started || ',"end_time":' || ended || ',"stop_time":' || ended
          || ',"energy_consumed":' || energy || ',"energy":' || energy
          || ',"total_cost":' || cost || ',"amount":' || cost
-         || ',"status":"' || status || '","created_at":' || created || '}}',
-         ',' order by n) filter (where n <= $2) || ']' as body,
-       count(*) > $2 as more,
-       max(created_at) filter (where n = $2) as last_created_at,
-       (array_agg(id) filter (where n = $2))[1] as last_id,
+         || case when state in ('finished', 'settled') then ',"status":"stopped","created_at":'
+                 when state in ('expired', 'refused', 'cancelled', 'failed')
+                 then ',"status":"error","created_at":'
+                 else ',"status":"started","created_at":' end
+         || {_z("created_at")} || '}}', ','), '') || ']', 'UTF8') as body,
+       count(*) = $2 and exists (
+         select from charging.sessions s
+          where s.client_id = $1
+            and (s.created_at, s.id) < (min(page.created_at), (array_agg(page.id))[$2])) as more,
+       min(created_at) as last_created_at,
+       (array_agg(id))[$2] as last_id,
        count(*) > 0 or exists (select from identity.clients where id = $1) as known
-  from page
+  from (
+    select id, to_json(station_id)::text as station, connector_id, state, created_at,
+           {_z("started_at")} as started, {_z("ended_at")} as ended,
+           (energy_wh * 0.001)::text as energy, (cost_minor * 0.01)::text as cost
+      from charging.sessions
+     where client_id = $1 and (created_at, id) < ($3, $4)
+     order by created_at desc, id desc
+     limit $2) page
 """
 
 

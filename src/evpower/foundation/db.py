@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
@@ -132,24 +133,53 @@ class Database:
         except TimeoutError:
             pool.terminate()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[Connection]:
+    def connection(self) -> "Borrowed":
         """One connection, each statement its own transaction; Unavailable when there is none."""
-        try:
-            async with self.pool.acquire(timeout=5) as connection:
-                yield connection
-        except LOST as error:
-            raise Unavailable(
-                "database_unavailable", "the database does not answer", retry_after_s=2
-            ) from error
-        except BUSY as error:
-            raise Unavailable("database_busy", "the database is busy", retry_after_s=1) from error
+        return Borrowed(self.pool)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
         """One transaction: committed when the block ends, rolled back when it raises."""
         async with self.connection() as connection, connection.transaction():
             yield connection
+
+
+class Borrowed(AbstractAsyncContextManager[Connection]):
+    """A connection of the pool for one block; what PostgreSQL's absence raises is Unavailable."""
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: _Pool) -> None:
+        self._pool = pool
+        self._connection: PoolConnectionProxy[Record] | None = None
+
+    async def __aenter__(self) -> Connection:
+        try:
+            self._connection = await self._pool.acquire(timeout=5)
+        except LOST as error:
+            raise _unavailable() from error
+        return self._connection
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        connection, self._connection = self._connection, None
+        assert connection is not None  # noqa: S101 - only entered blocks are left
+        try:
+            await self._pool.release(connection)
+        except LOST as lost:
+            raise _unavailable() from lost
+        if isinstance(error, LOST):
+            raise _unavailable() from error
+        if isinstance(error, BUSY):
+            raise Unavailable("database_busy", "the database is busy", retry_after_s=1) from error
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("database_unavailable", "the database does not answer", retry_after_s=2)
 
 
 async def _keep(_: Connection) -> None:

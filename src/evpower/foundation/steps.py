@@ -33,6 +33,11 @@ def watch(fuse: Path) -> None:
     _fuse = fuse
 
 
+def watching() -> bool:
+    """Tell whether this process looks for a fuse."""
+    return _fuse is not None
+
+
 def reached(step: Step) -> None:
     """Say that this step was reached."""
     if _fuse is not None:

@@ -1,7 +1,7 @@
 """Money in and out through providers: top up, confirm, recheck, cash, refund, review."""
 
 from evpower.payments.confirm import Confirmer
-from evpower.payments.endpoints import router
+from evpower.payments.endpoints import hot_paths, router
 from evpower.payments.jobs import measure, recheck_forever
 from evpower.payments.manual import cash
 from evpower.payments.model import Confirmation, Event, Payment, Posted
@@ -25,6 +25,7 @@ __all__ = [
     "ToppingUp",
     "cash",
     "configured_providers",
+    "hot_paths",
     "in_review",
     "measure",
     "recheck_due",

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError, Forbidden
+from evpower.foundation.hot import HotPath
 from evpower.identity import Principal, may_read
 from evpower.payments import old_shape, schemas, store, webhook
 from evpower.payments.confirm import Confirmer
@@ -127,9 +128,27 @@ def _add_webhook(
     )
     async def payment_webhook(request: Request, provider: str) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Take a signed event; repeated, reordered or late ones are harmless."""
-        known = providers.named(provider)
-        raw = await _body(request, webhook.MAX_BYTES)
-        return _json(await webhook.receive(known, confirmer, request.headers, raw, clock))
+        return await _take_webhook(request, provider, providers, confirmer, clock)
+
+
+def hot_paths(
+    providers: Providers, confirmer: Confirmer, *, clock: Clock = utc_now
+) -> list[HotPath]:
+    """Name the path banks call for every payment."""
+
+    async def serve_webhook(request: Request, tail: str) -> Response | None:
+        return await _take_webhook(request, tail, providers, confirmer, clock)
+
+    template = "/api/v1/payment/webhook/{provider}"
+    return [HotPath("POST", "/api/v1/payment/webhook/", template, serve_webhook)]
+
+
+async def _take_webhook(
+    request: Request, provider: str, providers: Providers, confirmer: Confirmer, clock: Clock
+) -> Response:
+    known = providers.named(provider)
+    raw = await _body(request, webhook.MAX_BYTES)
+    return _json(await webhook.receive(known, confirmer, request.headers, raw, clock))
 
 
 async def _body(request: Request, limit_bytes: int) -> bytes:

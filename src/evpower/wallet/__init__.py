@@ -3,7 +3,7 @@
 Functions take a connection inside the caller's transaction; `WalletGroup` commits by itself.
 """
 
-from evpower.wallet.endpoints import router
+from evpower.wallet.endpoints import hot_paths, router
 from evpower.wallet.grouping import WalletGroup
 from evpower.wallet.model import Hold, Posting, Transaction, Wallet
 from evpower.wallet.post import (
@@ -39,6 +39,7 @@ __all__ = [
     "get_transactions",
     "get_wallet",
     "hold",
+    "hot_paths",
     "order_payment_refund",
     "order_settlement_refund",
     "refund",

@@ -5,17 +5,21 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid, NotFound
+from evpower.foundation.hot import HotPath, plain_limit, plain_uuid
 from evpower.identity import Access, Principal, may_read
 from evpower.wallet.model import Kind
 from evpower.wallet.statement import balance, statement
 
 _MAX_CURSOR_DIGITS: Final = 18
 _EMPTY: Final = b"[]"
+
+
+_DEFAULT_LIMIT: Final = 50
 
 
 class Balance(BaseModel):
@@ -73,10 +77,7 @@ def router(access: Access, db: Database) -> APIRouter:
     async def client_balance(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.principal)], client_id: UUID
     ) -> Response:
-        may_read(caller, client_id)
-        async with db.connection() as connection:
-            body = await _balance(connection, client_id)
-        return Response(body, media_type="application/json")
+        return await _answer_balance(db, caller, client_id)
 
     @routes.get(
         "/history/{client_id}",
@@ -95,22 +96,61 @@ def router(access: Access, db: Database) -> APIRouter:
     async def client_statement(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.principal)],
         client_id: UUID,
-        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        limit: Annotated[int, Query(ge=1, le=500)] = _DEFAULT_LIMIT,
         before: Annotated[str | None, Query(description="From the Link of the page before")] = None,
     ) -> Response:
-        may_read(caller, client_id)
         cursor = None if before is None else _read_cursor(before)
-        async with db.connection() as connection:
-            body, following = await statement(connection, client_id, limit, cursor)
-            if body == _EMPTY:
-                await _balance(connection, client_id)
-        response = Response(body, media_type="application/json")
-        if following is not None:
-            query = urlencode({"limit": limit, "before": following})
-            response.headers["Link"] = f'</api/v1/balance/history/{client_id}?{query}>; rel="next"'
-        return response
+        return await _answer_statement(db, caller, client_id, limit, cursor)
 
     return routes
+
+
+def hot_paths(access: Access, db: Database) -> list[HotPath]:
+    """Name the paths every phone asks again and again."""
+
+    async def serve_balance(request: Request, tail: str) -> Response | None:
+        client_id = plain_uuid(tail)
+        if client_id is None or request.scope["query_string"]:
+            return None
+        return await _answer_balance(db, await access.principal(request), client_id)
+
+    async def serve_statement(request: Request, tail: str) -> Response | None:
+        client_id, limit = plain_uuid(tail), plain_limit(request, _DEFAULT_LIMIT)
+        if client_id is None or limit is None:
+            return None
+        return await _answer_statement(db, await access.principal(request), client_id, limit, None)
+
+    return [
+        HotPath("GET", "/api/v1/balance/", "/api/v1/balance/{client_id}", serve_balance),
+        HotPath(
+            "GET",
+            "/api/v1/balance/history/",
+            "/api/v1/balance/history/{client_id}",
+            serve_statement,
+        ),
+    ]
+
+
+async def _answer_balance(db: Database, caller: Principal, client_id: UUID) -> Response:
+    may_read(caller, client_id)
+    async with db.connection() as connection:
+        body = await _balance(connection, client_id)
+    return Response(body, media_type="application/json")
+
+
+async def _answer_statement(
+    db: Database, caller: Principal, client_id: UUID, limit: int, cursor: int | None
+) -> Response:
+    may_read(caller, client_id)
+    async with db.connection() as connection:
+        body, following = await statement(connection, client_id, limit, cursor)
+        if body == _EMPTY:
+            await _balance(connection, client_id)
+    response = Response(body, media_type="application/json")
+    if following is not None:
+        query = urlencode({"limit": limit, "before": following})
+        response.headers["Link"] = f'</api/v1/balance/history/{client_id}?{query}>; rel="next"'
+    return response
 
 
 async def _balance(connection: Connection, client_id: UUID) -> bytes:

@@ -8,29 +8,37 @@ from evpower.foundation.db import Connection, Record
 from evpower.wallet.model import Hold, Posting, Transaction, Wallet
 
 # JSON is put together in SQL, so that a page costs Python one copy of bytes. Amounts times 0.01 are
-# exact numerics with two decimals; only the invoice's id is free text and needs escaping.
-_AT: Final = """rtrim(to_json({} at time zone 'UTC')::text, '"') || 'Z"'"""
+# exact numerics with two decimals; only the invoice's id is free text and needs escaping. Most of a
+# page's cost is fetching rows, so each transaction looks up its one cause only. A zone given as an
+# interval needs no look-up, and replacing is half the cost of to_json or to_char.
+_AT: Final = """replace(({} at time zone interval '0')::text, ' ', 'T') || 'Z"'"""
+_INVOICE: Final = "(select to_json(p.invoice_id)::text from payments.payments p where p.id = {})"
+_SESSION: Final = "(select s.session_id::text from charging.settlements s where s.id = {})"
 _STATEMENT_JSON: Final = f"""
 select convert_to('[' || coalesce(string_agg(x.item, ','), '') || ']', 'UTF8') as page,
        min(x.version) as lowest
   from (
     select t.version,
-           '{{"id":"' || t.id || '","client_id":"' || t.client_id || '","type":"' || t.kind
-           || '","amount":' || t.amount_minor * 0.01
+           '{{"id":"' || t.id || (select '","client_id":"' || $1::uuid || '","type":"')
+           || t.kind || '","amount":' || t.amount_minor * 0.01
            || ',"balance_before":' || t.balance_before_minor * 0.01
            || ',"balance_after":' || t.balance_after_minor * 0.01
            || ',"version":' || t.version
-           || ',"created_at":' || {_AT.format("t.created_at")}
-           || ',"event_at":' || {_AT.format("t.event_at")}
-           || ',"invoice_id":' || coalesce(to_json((
-             select p.invoice_id from payments.payments p
-              where p.id = coalesce(t.payment_id,
-               (select r.payment_id from wallet.refunds r where r.id = t.refund_id))
-           ))::text, 'null')
-           || ',"session_id":' || coalesce('"' || (
-             select s.session_id from charging.settlements s where s.id = coalesce(t.settlement_id,
-               (select r.settlement_id from wallet.refunds r where r.id = t.refund_id))) || '"',
-             'null') || '}}' as item
+           || ',"created_at":"' || {_AT.format("t.created_at")}
+           || ',"event_at":"' || {_AT.format("t.event_at")}
+           || coalesce(case t.kind
+                when 'topup' then
+                  ',"invoice_id":' || {_INVOICE.format("t.payment_id")} || ',"session_id":null}}'
+                when 'charge' then
+                  ',"invoice_id":null,"session_id":"'
+                  || {_SESSION.format("t.settlement_id")} || '"}}'
+                when 'refund' then (
+                  select ',"invoice_id":' || coalesce({_INVOICE.format("r.payment_id")}, 'null')
+                         || ',"session_id":'
+                         || coalesce('"' || {_SESSION.format("r.settlement_id")} || '"', 'null')
+                         || '}}'
+                    from wallet.refunds r where r.id = t.refund_id)
+              end, ',"invoice_id":null,"session_id":null}}') as item
       from wallet.transactions t
      where t.client_id = $1 and t.version < coalesce($2::bigint, 9223372036854775807)
      order by t.version desc limit $3
@@ -40,7 +48,7 @@ _BALANCE_JSON: Final = f"""
 select convert_to(
          '{{"success":true,"client_id":"' || client_id || '","balance":' || balance_minor * 0.01
          || ',"currency":"' || currency
-         || '","last_topup_at":' || coalesce({_AT.format("last_topup_at")}, 'null')
+         || '","last_topup_at":' || coalesce('"' || {_AT.format("last_topup_at")}, 'null')
          || ',"total_spent":' || spent_minor * 0.01
          || ',"held":' || held_minor * 0.01
          || ',"available":' || (balance_minor - held_minor) * 0.01
