@@ -111,6 +111,7 @@ async def running_api(
         version="0",
         supabase=supabase,
         collectors=collectors,
+        hot_paths=[*charging.hot_paths(access, db), *wallet_endpoints.hot_paths(access, db)],
         clock=clock,
         now_s=now_s,
     )

@@ -91,7 +91,7 @@ def _z(column: str) -> str:
 
 
 # One page as JSON text, keys as in Supabase charging_sessions, older names beside the newer ones.
-# Built by concatenation: json_build_object costs twice as much. Aggregates see the rows in the inner
+# Built by concatenation: json_build_object costs twice as much. Aggregates see rows in the inner
 # select's order; only a full page looks whether there is more, by one probe of the same index.
 _PAGE: Final = f"""
 select convert_to('[' || coalesce(string_agg(
