@@ -181,3 +181,81 @@ async def test_a_full_queue_refuses() -> None:
         await group(3)
     run.gate.set()
     assert await asyncio.gather(first, *waiting) == ["r0", "r1", "r2"]
+
+
+async def served_alone(group: Grouper[int, str]) -> None:
+    """Bring a group to where calls come one at a time."""
+    assert await group(0) == "r0"
+
+
+async def test_calls_one_at_a_time_run_in_their_callers_task() -> None:
+    tasks: list[asyncio.Task[None] | None] = []
+
+    async def run(keys: list[int]) -> dict[int, str | Exception]:
+        tasks.append(asyncio.current_task())
+        return {key: f"r{key}" for key in keys}
+
+    group = Grouper(run)
+    await served_alone(group)
+    assert [await group(1), await group(2)] == ["r1", "r2"]
+    assert tasks[0] is not asyncio.current_task()
+    assert tasks[1:] == [asyncio.current_task()] * 2
+
+
+async def test_what_comes_while_a_lone_call_runs_is_one_batch_after_it() -> None:
+    run = Recorder()
+    group = Grouper(run, in_flight=1)
+    await served_alone(group)
+    run.gate.clear()
+    calls = [asyncio.create_task(group(key)) for key in (1, 2, 3)]
+    await settle()
+    assert run.batches == [[0], [1]]
+    run.gate.set()
+    assert await asyncio.gather(*calls) == ["r1", "r2", "r3"]
+    assert await asyncio.gather(group(4), group(5)) == ["r4", "r5"]
+    assert run.batches == [[0], [1], [2, 3], [4, 5]], "callers that came together gather again"
+
+
+async def test_a_cancelled_lone_caller_takes_nobody_along() -> None:
+    run = Recorder()
+    group = Grouper(run, in_flight=1)
+    await served_alone(group)
+    run.gate.clear()
+    lone = asyncio.create_task(group(1))
+    await settle()
+    others = [asyncio.create_task(group(key)) for key in (1, 2)]
+    await settle()
+    lone.cancel()
+    await settle()
+    assert lone.cancelled()
+    run.gate.set()
+    assert await asyncio.gather(*others) == ["r1", "r2"]
+    assert run.batches == [[0], [1], [1, 2]]
+    assert await asyncio.wait_for(group(3), 5) == "r3"
+
+
+async def test_a_lone_call_is_tried_again_and_fails_by_itself() -> None:
+    run = Recorder()
+    group = Grouper(run)
+    await served_alone(group)
+    run.fails = lambda _: ValueError("deadlock") if len(run.batches) == 2 else None
+    assert await group(1) == "r1"
+    run.fails = lambda _: ValueError("always")
+    with pytest.raises(ValueError, match="always"):
+        await group(2)
+    assert run.batches == [[0], [1], [1], [2], [2]]
+
+
+async def test_close_waits_for_a_lone_call() -> None:
+    run = Recorder()
+    group = Grouper(run)
+    await served_alone(group)
+    run.gate.clear()
+    lone = asyncio.create_task(group(1))
+    await settle()
+    closing = asyncio.create_task(group.close())
+    await settle()
+    assert not closing.done()
+    run.gate.set()
+    await asyncio.wait_for(closing, 5)
+    assert await lone == "r1"

@@ -126,6 +126,26 @@ async def test_a_locked_wallet_fails_its_own_credit_only(dsn: str, world: World)
     await impatient.close()
 
 
+async def test_a_cancelled_lone_credit_leaves_its_connection_usable(dsn: str, world: World) -> None:
+    one = Database(dsn, size=1)
+    await one.start()
+    client, other = [await world.client() for _ in range(2)]
+    first, cancelled, theirs = [await world.payment(c, 10) for c in (other, client, other)]
+    group = wallet.WalletGroup(one)
+    assert (await group.credit(first)).new
+    async with world.sql.transaction():
+        await world.sql.execute(
+            "select from wallet.wallets where client_id = $1 for update", client
+        )
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(group.credit(cancelled), 0.1)
+        assert (await asyncio.wait_for(group.credit(theirs), 5)).new
+    assert (await group.credit(cancelled)).new, "nothing of it was kept, so it is asked for again"
+    assert await world.money(client) == (10, 0, 0)
+    await group.close()
+    await one.close()
+
+
 async def test_transactions_read_in_order(db: Database, world: World) -> None:
     client = await world.topped_up(500)
     await world.charged(client, 200)

@@ -21,6 +21,8 @@ _NOT_FOUND: Final = 404
 _FUNCTIONS: Final[tuple[tuple[str, dict[str, object]], ...]] = (
     ("evpower_apply", {"payload": {}}),
     ("evpower_digest", {"payload": {"topic": "clients", "ids": []}}),
+    ("evpower_openings", {"payload": {"limit": 1}}),
+    ("evpower_set_aside", {"payload": {}}),
 )
 
 

@@ -22,6 +22,7 @@ else:
     _Pool = asyncpg.Pool
 
 APP_ROLE: Final = "evpower_app"
+_PATIENCE_S: Final = 5.0
 # What a lost or refused connection looks like: nothing was committed that we know of.
 LOST: Final = (
     OSError,
@@ -155,7 +156,8 @@ class Borrowed(AbstractAsyncContextManager[Connection]):
 
     async def __aenter__(self) -> Connection:
         try:
-            self._connection = await self._pool.acquire(timeout=5)
+            async with asyncio.timeout(_PATIENCE_S):  # acquire's own timeout costs a task
+                self._connection = await self._pool.acquire()
         except LOST as error:
             raise _unavailable() from error
         return self._connection

@@ -20,7 +20,8 @@ class Grouper(Generic[K, R]):
     `run` answers a result, or an exception, for each key. When it raises, the batch had no effect
     and each key is tried once alone, so that a poisoned key fails only itself; unless `hopeless`
     says that trying again is no use. A key asked for several times in one batch runs once: the
-    first caller gets its result, the others `repeat(result)`.
+    first caller gets its result, the others `repeat(result)`. Calls that come one at a time run in
+    their caller's own task: cancelled there, `run` is cancelled too, with that one key.
     """
 
     def __init__(
@@ -45,6 +46,9 @@ class Grouper(Generic[K, R]):
         self._on_batch = on_batch
         self._waiting: dict[K, _Waiters[R]] = {}
         self._batches: set[asyncio.Task[None]] = set()
+        self._lone: asyncio.Future[R] | None = None
+        # Until a batch was a lone one, its callers may come together: a task lets them gather.
+        self._came_alone = False
         self._closed = False
 
     async def __call__(self, key: K) -> R:
@@ -54,6 +58,8 @@ class Grouper(Generic[K, R]):
         """
         if self._closed:
             raise Unavailable("shutting_down", "this process is stopping", retry_after_s=1)
+        if self._came_alone and self._lone is None and not self._batches and not self._waiting:
+            return await self._run_alone(key)
         waiters = self._waiting.get(key)
         if waiters is None:
             if len(self._waiting) >= self._max_waiting:
@@ -61,17 +67,30 @@ class Grouper(Generic[K, R]):
             self._waiting[key] = waiters = []
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         waiters.append(future)
-        if len(self._batches) < self._in_flight:
-            self._start()
+        self._start_if_free()
         return await future
 
     async def close(self) -> None:
         """Take no more, and wait until everything taken is answered."""
         self._closed = True
-        while self._batches:
-            await asyncio.gather(*self._batches, return_exceptions=True)
+        while running := [*self._batches, *([] if self._lone is None else [self._lone])]:
+            await asyncio.wait(running)
 
-    def _start(self) -> None:
+    async def _run_alone(self, key: K) -> R:
+        """Serve one call without a task between: others come meanwhile and are served after."""
+        self._lone = future = asyncio.get_running_loop().create_future()
+        try:
+            await self._serve({key: [future]})
+        finally:
+            future.cancel()  # no effect once answered
+            self._lone = None
+            if self._waiting:
+                self._start_if_free()
+        return future.result()
+
+    def _start_if_free(self) -> None:
+        if len(self._batches) + (self._lone is not None) >= self._in_flight:
+            return
         # A context of its own: a batch belongs to no single request, neither do its logs.
         task = asyncio.get_running_loop().create_task(self._work(), context=Context())
         self._batches.add(task)
@@ -112,6 +131,7 @@ class Grouper(Generic[K, R]):
 
     async def _serve(self, batch: dict[K, _Waiters[R]]) -> None:
         keys = list(batch)
+        self._came_alone = len(keys) == 1 and not self._waiting
         try:
             results = await self._run(keys)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers
