@@ -57,7 +57,6 @@ bench: setup ## measure against the named peers; ONLY=name for one
 
 lock: .tools/bin/uv ## pin the dependencies anew
 	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 requirements/uv.in -o requirements/uv.txt
-	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 pyproject.toml --extra dev -o requirements/runtime.txt
 	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 pyproject.toml --extra dev --group test --group check --group build --group bench -o requirements/dev.txt
 	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 pyproject.toml -c requirements/dev.txt -o requirements/production.txt
 	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 --group build -c requirements/dev.txt -o requirements/build.txt

@@ -168,7 +168,7 @@ def serve(settings: Settings, role: Role) -> int:
 def _routers(parts: Parts) -> list[APIRouter]:
     settings = parts.settings
     return [
-        identity.router(parts.db, parts.admin, confirm=settings.register_confirm),
+        identity.router(parts.db, parts.admin, parts.bus, confirm=settings.register_confirm),
         payments.router(
             parts.db,
             parts.access,
@@ -179,7 +179,7 @@ def _routers(parts: Parts) -> list[APIRouter]:
             say=_say,
         ),
         wallet.router(parts.access, parts.db),
-        charging.router(parts.access, parts.db),
+        charging.router(parts.access, parts.db, parts.bus),
     ]
 
 

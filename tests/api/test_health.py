@@ -119,6 +119,17 @@ class TestDocumentation:
         script_src = next(part for part in csp.split("; ") if part.startswith("script-src"))
         assert "unsafe-inline" not in script_src
 
+    async def test_the_page_loads_nothing_from_elsewhere(self, api: Api) -> None:
+        page = (await api.get("/docs")).text
+        wanted = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert wanted
+        assert [one for one in wanted if not one.startswith(("/", "data:"))] == []
+        for path in wanted:
+            if path.startswith("/docs/"):
+                assert (await api.get(path)).status_code == 200
+        assert (await api.get("/docs/../pyproject.toml")).status_code == 404
+        assert (await api.get("/docs/redoc.standalone.js")).status_code == 404
+
     async def test_the_document_is_served(self, api: Api) -> None:
         document = (await api.get("/openapi.json")).json()
         assert "/api/v1/charging/sync-history" in document["paths"]

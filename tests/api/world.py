@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from evpower import charging
 from evpower.api import Collector, Probe, create_app
 from evpower.config import Settings
+from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import new_http_client
 from evpower.identity import Access, TokenVerifier, add_operator, create_service_key
@@ -71,6 +72,7 @@ class Api:
     db: Database
     now_s: Turning
     clock: WallClock
+    bus: LocalBus
     service: Headers = field(default_factory=dict)
     operator: Headers = field(default_factory=dict)
 
@@ -99,12 +101,16 @@ async def running_api(
     **settings: Any,
 ) -> AsyncIterator[Api]:
     outside = new_http_client()
-    clock, now_s = WallClock(), Turning()
+    clock, now_s, bus = WallClock(), Turning(), LocalBus()
     verifier = TokenVerifier(issuer_url=ISSUER, http=outside, hs256_secret=SecretStr(SECRET))
     access = Access(db, verifier)
     chosen = {"env": "development", "rate_per_minute": 100_000, **settings}
     app = create_app(
-        [charging.router(access, db, clock=clock), wallet_endpoints.router(access, db), *routers],
+        [
+            charging.router(access, db, bus, clock=clock),
+            wallet_endpoints.router(access, db),
+            *routers,
+        ],
         db,
         access.principal,
         Settings(_env_file=None, **chosen),
@@ -116,7 +122,7 @@ async def running_api(
         now_s=now_s,
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
-        api = Api(app, http, db, now_s, clock)
+        api = Api(app, http, db, now_s, clock, bus)
         async with db.transaction() as connection:
             api.service, api.operator = await _helpers(connection)
         yield api

@@ -300,3 +300,12 @@ class TestWho:
     async def test_wrong_key(self, api: Api, client_id: UUID) -> None:
         response = await api.post(PATH, {"X-Service-Key": "evp_no"}, json=report(client_id))
         assert response.status_code == 401
+
+
+async def test_the_bus_hears_of_a_session_once(api: Api, client_id: UUID) -> None:
+    heard: list[tuple[str, UUID]] = []
+    api.bus.subscribe(lambda topic, key: heard.append((topic, key)))
+    body = report(client_id)
+    for _ in range(2):
+        await api.post(PATH, api.service, json=body)
+    assert heard == [("session", UUID(body["session_id"])), ("client", client_id)]

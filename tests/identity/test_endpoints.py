@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 
+from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
 from evpower.identity.endpoints import router
@@ -20,7 +21,7 @@ PATH = "/api/v1/auth/register"
 @pytest.fixture
 async def app(db: Database, admin: SupabaseAdmin) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
-    app.include_router(router(db, admin, confirm="auto"))
+    app.include_router(router(db, admin, LocalBus(), confirm="auto"))
 
     @app.exception_handler(EvPowerError)
     async def render(_: Request, error: Any) -> Response:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from evpower.api import docs, metrics
 from evpower.foundation import migrations
 from evpower.foundation.db import Database
-from evpower.foundation.errors import EvPowerError, Unauthenticated
+from evpower.foundation.errors import EvPowerError, NotFound, Unauthenticated
 
 logger = structlog.get_logger(__name__)
 
@@ -136,6 +136,13 @@ def router(
     @routes.get("/docs", include_in_schema=False)
     async def documentation() -> Response:
         return docs.page()
+
+    @routes.get("/docs/{name}", include_in_schema=False)
+    async def documentation_asset(name: str) -> Response:
+        found = docs.asset(name)
+        if found is None:
+            raise NotFound("not_found", "no such file")
+        return found
 
     return routes
 

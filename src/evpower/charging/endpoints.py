@@ -21,6 +21,7 @@ from evpower.charging import facts
 from evpower.charging.history import history
 from evpower.charging.model import Recorded, Report, Status
 from evpower.charging.record import record
+from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.hot import HotPath, plain_limit, plain_uuid
@@ -183,8 +184,8 @@ _HISTORY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def router(access: Access, db: Database, *, clock: Clock = utc_now) -> APIRouter:
-    """Build the routes."""
+def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) -> APIRouter:
+    """Build the routes; `bus` is told of what was committed."""
     routes = APIRouter(prefix="/api/v1/charging", tags=["charging"])
 
     @routes.post(
@@ -202,6 +203,9 @@ def router(access: Access, db: Database, *, clock: Clock = utc_now) -> APIRouter
         checked = report.checked(clock())
         async with db.transaction() as connection:
             recorded = await record(connection, checked)
+        if recorded.changed:
+            bus.publish("session", recorded.session_id)
+            bus.publish("client", checked.client_id)
         return Response(
             _answer(recorded), 201 if recorded.created else 200, media_type="application/json"
         )

@@ -156,4 +156,6 @@ def _minor(amount: str) -> int:
 
 def _tell(done: money.Posted) -> None:
     how = "done" if done.new else "it was done before, nothing changed"
-    console.print(f"{how}: client {done.client_id} has {to_text(done.balance_minor)} som")
+    console.print(
+        f"{how}: client {done.client_id} has {to_text(done.balance_minor)} som", soft_wrap=True
+    )

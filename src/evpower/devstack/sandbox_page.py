@@ -94,7 +94,8 @@ def page(invoice: BankInvoice, status: str, link: str, language: str) -> str:
         f'<button class="{look}">{text[what]}</button></form>'
         for what, look in (("approve", "yes"), ("cancel", "no"))
     )
-    qr = f'<div class="qr">{qr_code(link).svg_inline(scale=4, border=2)}</div><p>{text["scan"]}</p>'
+    drawing = qr_code(link).svg_inline(border=2, omitsize=True)  # its size is the page's business
+    qr = f'<div class="qr">{drawing}</div><p>{text["scan"]}</p>'
     languages = "".join(f'<a href="?lang={code}">{code}</a>' for code in _TEXTS)
     return (
         f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">{reload}'

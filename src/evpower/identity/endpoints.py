@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.identity.model import Confirm
@@ -65,7 +66,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def router(
-    db: Database, admin: SupabaseAdmin, *, confirm: Confirm, clock: Clock = utc_now
+    db: Database, admin: SupabaseAdmin, bus: Bus, *, confirm: Confirm, clock: Clock = utc_now
 ) -> APIRouter:
     """Build the routes; `confirm` is settings.register_confirm."""
     routes = APIRouter(prefix="/api/v1/auth", tags=["auth"])
@@ -85,6 +86,7 @@ def router(
             confirm=confirm,
             clock=clock,
         )
+        bus.publish("client", client.id)
         return Registered(client_id=client.id, email=client.email, phone=client.phone)
 
     return routes
