@@ -190,6 +190,23 @@ class WalletMachine(RuleBasedStateMachine):
             self.charge(settlement)
         return settlement
 
+    @rule(target=sessions, account=accounts, off=st.sampled_from([-1, 0, 1]))
+    def hold_what_is_free(self, account: Account, off: int) -> Session:
+        """To the tyiyn, one below and one above: where a wrong comparison would show."""
+        session = self.request_session(account)
+        self.hold(session, max(1, account.free + off))
+        self.go_on(session, "charging")
+        return session
+
+    @rule(target=settlements, session=sessions, off=st.sampled_from([-1, 0, 1]))
+    def charge_what_is_there(self, session: Session, off: int) -> Any:
+        """Beside other sessions' holds, which must stay untouched, or to the last tyiyn."""
+        own = session.hold if session.hold is not None and session.hold_open else 0
+        settlement = self.finish(session, max(0, session.account.free + own + off))
+        if isinstance(settlement, Settlement):
+            self.charge(settlement)
+        return settlement
+
     @rule(target=payments, account=accounts, amount=AMOUNTS)
     def top_up(self, account: Account, amount: int) -> Payment:
         payment = self.create_payment(account, amount)
