@@ -150,7 +150,7 @@ class TestRefunds:
         assert (await kinds(owner, client_id))[-1] == ("refund", 1_000)
         with pytest.raises(Conflict) as refused:
             await self.give_back(db, settlement, 2_000)
-        assert refused.value.code == "reference_reused"
+        assert refused.value.code == "refund_conflict"
 
     async def test_no_more_than_was_charged(
         self, db: Database, owner: Connection, client_id: UUID

@@ -1,9 +1,8 @@
 """Refunds by hand: to the wallet what a charge took, or from it what a provider returned."""
 
-from uuid import UUID
-
+from evpower import wallet
 from evpower.foundation.db import Connection
-from evpower.foundation.errors import Conflict, Invalid, NotFound
+from evpower.foundation.errors import Invalid, NotFound
 from evpower.identity import record_act
 from evpower.payments import metrics, store
 from evpower.payments.manual import check_words
@@ -22,21 +21,20 @@ async def refund_charge(
     """Return to the wallet at most what this settlement took, with an audit row.
 
     The same reference again changes nothing. Raises NotFound("settlement_not_found"),
-    Conflict("refund_exceeds", "reference_reused"), Invalid("invalid_amount", "reason_missing").
+    Conflict("refund_exceeds", "refund_conflict"), Invalid("invalid_amount", "reason_missing").
     """
-    client_id = await store.settlement_client(connection, settlement_id)
-    if client_id is None:
-        raise NotFound("settlement_not_found", f"there is no settlement {settlement_id}")
-    return await _refund(
+    _check(amount_minor, operator, reason, reference)
+    refund_id = await wallet.order_settlement_refund(
         connection,
-        client_id=client_id,
-        settlement_id=settlement_id,
-        payment_id=None,
-        amount_minor=amount_minor,
-        operator=operator,
+        settlement_id,
+        amount_minor,
+        actor=operator,
         reason=reason,
         reference=reference,
     )
+    posting = await wallet.refund(connection, refund_id)
+    cause = _cause(amount_minor, reference, settlement_id=settlement_id)
+    return await _settled(connection, "payments.refund_charge", posting, cause, operator, reason)
 
 
 async def refund_payment(
@@ -52,70 +50,54 @@ async def refund_payment(
 
     Same errors as `refund_charge`, and NotFound("payment_not_found").
     """
+    _check(amount_minor, operator, reason, reference)
     payment = await store.locked(connection, invoice_id)
     if payment is None:
         raise NotFound("payment_not_found", f"there is no payment {invoice_id}")
-    posted = await _refund(
-        connection,
-        client_id=payment.client_id,
-        settlement_id=None,
-        payment_id=payment.id,
-        amount_minor=amount_minor,
-        operator=operator,
-        reason=reason,
-        reference=reference,
+    refund_id = await wallet.order_payment_refund(
+        connection, payment.id, amount_minor, actor=operator, reason=reason, reference=reference
     )
-    if posted.new:
+    posting = await wallet.refund(connection, refund_id)
+    if posting.new:
         metrics.STATES.labels(payment.provider, "refunded").inc()
-    return posted
+    cause = _cause(amount_minor, reference, payment_id=payment.id)
+    return await _settled(connection, "payments.refund_payment", posting, cause, operator, reason)
 
 
-async def _refund(
-    connection: Connection,
-    *,
-    client_id: UUID,
-    settlement_id: int | None,
-    payment_id: int | None,
-    amount_minor: int,
-    operator: str,
-    reason: str,
-    reference: str,
-) -> Posted:
+def _check(amount_minor: int, operator: str, reason: str, reference: str) -> None:
     check_words(operator=operator, reason=reason, reference=reference)
     if amount_minor <= 0:
         raise Invalid("invalid_amount", "the amount must be more than nothing")
-    refund_id = await store.order_refund(
-        connection,
-        client_id=client_id,
-        settlement_id=settlement_id,
-        payment_id=payment_id,
-        amount_minor=amount_minor,
-        actor=operator,
-        reason=reason,
-        reference=reference,
-    )
-    if refund_id is None:
-        refund_id, ordered_minor = await store.refund_by_reference(
-            connection, settlement_id=settlement_id, payment_id=payment_id, reference=reference
+
+
+def _cause(amount_minor: int, reference: str, **of: int) -> dict[str, int | str]:
+    return {**of, "amount_minor": amount_minor, "reference": reference}
+
+
+async def _settled(
+    connection: Connection,
+    action: str,
+    posting: wallet.Posting,
+    cause: dict[str, int | str],
+    operator: str,
+    reason: str,
+) -> Posted:
+    """Write the audit row of a refund that was posted just now, and answer what it did."""
+    if posting.new:
+        await record_act(
+            connection,
+            actor=operator,
+            action=action,
+            subject=f"client:{posting.client_id}",
+            reason=reason,
+            details={**cause, "refund_id": posting.cause_id, "moved_minor": posting.amount_minor},
         )
-        if ordered_minor != amount_minor:
-            raise Conflict("reference_reused", f"reference {reference} was used for another amount")
-        return await store.refund(connection, refund_id)
-    posted = await store.refund(connection, refund_id)
-    if posted.outcome != "posted":
-        raise Conflict("refund_exceeds", "more than there is to give back")
-    await record_act(
-        connection,
-        actor=operator,
-        action="payments.refund_payment" if payment_id else "payments.refund_charge",
-        subject=f"client:{client_id}",
-        reason=reason,
-        details={
-            "refund_id": refund_id,
-            "amount_minor": amount_minor,
-            "payment_id": payment_id,
-            "settlement_id": settlement_id,
-            "reference": reference,
-        },
+    return Posted(
+        outcome=posting.outcome,
+        payment_id=None,
+        refund_id=posting.cause_id,
+        client_id=posting.client_id,
+        balance_minor=posting.balance_minor,
+        version=posting.version,
+        new=posting.new,
     )
-    return posted

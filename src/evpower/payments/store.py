@@ -242,71 +242,16 @@ async def credit(connection: Connection, payment_id: int) -> Posted:
     return _posted(row, payment_id=payment_id)
 
 
-async def refund(connection: Connection, refund_id: int) -> Posted:
-    """Post a refund order."""
-    row = _there(await connection.fetchrow("select * from wallet.refund($1)", refund_id))
-    return _posted(row, refund_id=refund_id)
-
-
-def _posted(row: Record, payment_id: int | None = None, refund_id: int | None = None) -> Posted:
+def _posted(row: Record, payment_id: int) -> Posted:
     return Posted(
         outcome=row["outcome"],
         payment_id=payment_id,
-        refund_id=refund_id,
+        refund_id=None,
         client_id=row["client_id"],
         balance_minor=row["balance_minor"],
         version=row["version"],
         new=row["outcome"] == "posted",
     )
-
-
-async def settlement_client(connection: Connection, settlement_id: int) -> UUID | None:
-    """Whose bill it is."""
-    return await connection.fetchval(
-        "select client_id from charging.settlements where id = $1", settlement_id
-    )
-
-
-async def order_refund(
-    connection: Connection,
-    *,
-    client_id: UUID,
-    settlement_id: int | None,
-    payment_id: int | None,
-    amount_minor: int,
-    actor: str,
-    reason: str,
-    reference: str,
-) -> int | None:
-    """The order to give back; None: the reference was used for this bill or payment."""
-    return await connection.fetchval(
-        "insert into wallet.refunds (client_id, settlement_id, payment_id, amount_minor, actor,"
-        " reason, provider_ref) values ($1, $2, $3, $4, $5, $6, $7)"
-        " on conflict do nothing returning id",
-        client_id,
-        settlement_id,
-        payment_id,
-        amount_minor,
-        actor,
-        reason,
-        reference,
-    )
-
-
-async def refund_by_reference(
-    connection: Connection, *, settlement_id: int | None, payment_id: int | None, reference: str
-) -> tuple[int, int]:
-    """The id and amount of the order made under this reference."""
-    row = _there(
-        await connection.fetchrow(
-            "select id, amount_minor from wallet.refunds where provider_ref = $3"
-            " and settlement_id is not distinct from $1 and payment_id is not distinct from $2",
-            settlement_id,
-            payment_id,
-            reference,
-        )
-    )
-    return row["id"], row["amount_minor"]
 
 
 async def in_review(connection: Connection, *, limit: int, after_id: int) -> list[Payment]:

@@ -54,7 +54,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "phone_taken": "This phone is already registered. Sign in or reset the password.",
     "provider_not_found": "There is no such payment provider.",
     "receipt_reused": "This receipt was used already.",
-    "reference_reused": "This reference was used already.",
     "refund_conflict": "This refund exists with other facts.",
     "refund_exceeds": "No more can be given back than was taken.",
     "refund_not_found": "The refund was not found.",
