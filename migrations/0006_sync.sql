@@ -28,46 +28,37 @@ create table sync.acknowledged (
 grant select, insert, update, delete on sync.acknowledged to evpower_app;
 
 -- Marks in the transaction that made the change. Domain slices know nothing of it: these triggers watch them.
-create function sync.mark_clients() returns trigger
+-- The topic is the trigger's argument.
+create function sync.mark_owners() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
   insert into sync.pending (topic, key)
-  select 'client', c.client_id from (select distinct client_id from changed) c order by c.client_id
+  select distinct tg_argv[0], c.client_id from changed c order by c.client_id
   on conflict (topic, key) do update
     set seq = excluded.seq, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
   return null;
 end
 $$;
-create function sync.mark_profiles() returns trigger
+create function sync.mark_rows() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
   insert into sync.pending (topic, key)
-  select 'client', c.id from changed c order by c.id
-  on conflict (topic, key) do update
-    set seq = excluded.seq, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
-  return null;
-end
-$$;
-create function sync.mark_sessions() returns trigger
-language plpgsql security definer set search_path = '' as $$
-begin
-  insert into sync.pending (topic, key)
-  select 'session', c.id from changed c order by c.id
+  select tg_argv[0], c.id from changed c order by c.id
   on conflict (topic, key) do update
     set seq = excluded.seq, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
   return null;
 end
 $$;
 create trigger wallets_pend after update on wallet.wallets
-  referencing new table as changed for each statement execute function sync.mark_clients();
+  referencing new table as changed for each statement execute function sync.mark_owners('client');
 create trigger clients_pend_new after insert on identity.clients
-  referencing new table as changed for each statement execute function sync.mark_profiles();
+  referencing new table as changed for each statement execute function sync.mark_rows('client');
 create trigger clients_pend after update on identity.clients
-  referencing new table as changed for each statement execute function sync.mark_profiles();
+  referencing new table as changed for each statement execute function sync.mark_rows('client');
 create trigger sessions_pend_new after insert on charging.sessions
-  referencing new table as changed for each statement execute function sync.mark_sessions();
+  referencing new table as changed for each statement execute function sync.mark_rows('session');
 create trigger sessions_pend after update on charging.sessions
-  referencing new table as changed for each statement execute function sync.mark_sessions();
+  referencing new table as changed for each statement execute function sync.mark_rows('session');
 
 -- What a comparison of the two sides found, and what was done about it.
 create table sync.drift (

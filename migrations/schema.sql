@@ -317,39 +317,26 @@ begin
 end
 $$;
 
-CREATE FUNCTION sync.mark_clients() RETURNS trigger
+CREATE FUNCTION sync.mark_owners() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 begin
   insert into sync.pending (topic, key)
-  select 'client', c.client_id from (select distinct client_id from changed) c order by c.client_id
+  select distinct tg_argv[0], c.client_id from changed c order by c.client_id
   on conflict (topic, key) do update
     set seq = excluded.seq, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
   return null;
 end
 $$;
 
-CREATE FUNCTION sync.mark_profiles() RETURNS trigger
+CREATE FUNCTION sync.mark_rows() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 begin
   insert into sync.pending (topic, key)
-  select 'client', c.id from changed c order by c.id
-  on conflict (topic, key) do update
-    set seq = excluded.seq, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
-  return null;
-end
-$$;
-
-CREATE FUNCTION sync.mark_sessions() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
-    AS $$
-begin
-  insert into sync.pending (topic, key)
-  select 'session', c.id from changed c order by c.id
+  select tg_argv[0], c.id from changed c order by c.id
   on conflict (topic, key) do update
     set seq = excluded.seq, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
   return null;
@@ -1552,9 +1539,9 @@ CREATE UNIQUE INDEX transactions_settlement_key ON wallet.transactions USING btr
 
 CREATE TRIGGER sessions_go_one_way BEFORE UPDATE ON charging.sessions FOR EACH ROW EXECUTE FUNCTION charging.guard_session();
 
-CREATE TRIGGER sessions_pend AFTER UPDATE ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_sessions();
+CREATE TRIGGER sessions_pend AFTER UPDATE ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_rows('session');
 
-CREATE TRIGGER sessions_pend_new AFTER INSERT ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_sessions();
+CREATE TRIGGER sessions_pend_new AFTER INSERT ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_rows('session');
 
 CREATE CONSTRAINT TRIGGER settlements_match_the_ledger AFTER INSERT OR UPDATE ON charging.settlements DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.debited_minor IS NOT NULL)) EXECUTE FUNCTION wallet.check_settlement();
 
@@ -1570,9 +1557,9 @@ CREATE TRIGGER clients_are_kept_whole BEFORE TRUNCATE ON identity.clients FOR EA
 
 CREATE TRIGGER clients_have_a_wallet AFTER INSERT ON identity.clients FOR EACH ROW EXECUTE FUNCTION wallet.open_wallet();
 
-CREATE TRIGGER clients_pend AFTER UPDATE ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_profiles();
+CREATE TRIGGER clients_pend AFTER UPDATE ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_rows('client');
 
-CREATE TRIGGER clients_pend_new AFTER INSERT ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_profiles();
+CREATE TRIGGER clients_pend_new AFTER INSERT ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_rows('client');
 
 CREATE TRIGGER payments_go_one_way BEFORE UPDATE ON payments.payments FOR EACH ROW EXECUTE FUNCTION payments.guard_payment();
 
@@ -1610,7 +1597,7 @@ CREATE CONSTRAINT TRIGGER wallets_match_holds_and_debts AFTER UPDATE ON wallet.w
 
 CREATE TRIGGER wallets_move_forward BEFORE UPDATE ON wallet.wallets FOR EACH ROW WHEN (((new.version < old.version) OR (new.revision <= old.revision) OR ((new.version = old.version) <> (new.balance_minor = old.balance_minor)) OR (new.client_id <> old.client_id) OR (new.currency <> old.currency) OR ((new.version = old.version) AND ((new.spent_minor IS DISTINCT FROM old.spent_minor) OR (new.last_topup_at IS DISTINCT FROM old.last_topup_at))))) EXECUTE FUNCTION wallet.refuse_step_back();
 
-CREATE TRIGGER wallets_pend AFTER UPDATE ON wallet.wallets REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_clients();
+CREATE TRIGGER wallets_pend AFTER UPDATE ON wallet.wallets REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_owners('client');
 
 ALTER TABLE ONLY charging.sessions
     ADD CONSTRAINT sessions_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
