@@ -72,6 +72,11 @@ class Driver:
         answer = await self.http.post(f"{invoice['app_link']}/approve", json={})
         assert answer.is_success, answer.text
 
+    async def read(self, path: str) -> httpx.Response:
+        return await self.http.get(
+            self.urls.api + path, headers={"Authorization": f"Bearer {self._token}"}
+        )
+
     async def here(self) -> Money:
         """The wallet in EvPower's database."""
         connection = await asyncpg.connect(self.urls.database_url)

@@ -1,0 +1,82 @@
+"""Supabase dead or hanging under a whole stack: no driver's request fails, and both sides meet."""
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from evpower.devstack.local import LocalEvPower
+from tests.faults.driver import Driver, Money, until
+
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(240)]
+READS = ("/api/v1/balance/{}", "/api/v1/balance/history/{}", "/api/v1/charging/history/{}")
+PATIENT_S = 5.0  # far below what a call that waited for Supabase would take in three requests
+
+
+@pytest.fixture(scope="module")
+async def driver(evpower: LocalEvPower) -> AsyncIterator[Driver]:
+    async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+        driver = Driver(evpower, http)
+        await driver.sign_up()
+        yield driver
+
+
+@contextmanager
+def hanging(pid: int) -> Iterator[None]:
+    """Its sockets stay open and nothing answers: the worst kind of slow."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_hanging_supabase_is_noticed_by_no_driver(
+    evpower: LocalEvPower, driver: Driver
+) -> None:
+    before = await driver.here()
+    with hanging(evpower.stack.supabase.pid):
+        await _pay_and_read(driver, before)
+    await _meet(driver, before)
+
+
+async def test_a_dead_supabase_is_noticed_by_no_driver(
+    evpower: LocalEvPower, driver: Driver
+) -> None:
+    before = await driver.here()
+    evpower.stack.supabase.kill()
+    try:
+        await _pay_and_read(driver, before)
+        ready = await driver.http.get(f"{driver.urls.api}/readyz")
+        assert ready.status_code == 200, "Supabase being down is degraded, not unready"
+    finally:
+        await evpower.stack.supabase.start()
+    await _meet(driver, before)
+
+
+async def _pay_and_read(driver: Driver, before: Money) -> None:
+    invoice = await driver.open_invoice(40)
+    await driver.approve(invoice)
+
+    async def credited() -> bool:
+        return (await driver.here()).balance_minor == before.balance_minor + 40_00
+
+    await until(credited, "the payment was not credited")
+    began = time.monotonic()
+    for path in READS:
+        answer = await driver.read(path.format(driver.client_id))
+        assert answer.status_code == 200, answer.text
+    assert time.monotonic() - began < PATIENT_S
+
+
+async def _meet(driver: Driver, before: Money) -> None:
+    after = Money(before.balance_minor + 40_00, before.transactions + 1)
+
+    async def equal() -> bool:
+        return await driver.here() == after == await driver.there()
+
+    await until(equal, "after the outage the sides never met")
