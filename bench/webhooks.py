@@ -7,7 +7,7 @@ from bench import requests, seed
 from bench.evpower_server import SANDBOX_SECRET
 from bench.house import House
 from bench.loadgen import Request
-from evpower.payments.providers import signing
+from evpower.foundation import standard_webhooks
 
 PATH = "/api/v1/payment/webhook/sandbox"
 
@@ -17,7 +17,7 @@ async def fresh_webhooks(house: House, dsn: str, count: int) -> tuple[int, list[
 
     Send them within five minutes: older ones are refused.
     """
-    key, now = signing.key_bytes(SANDBOX_SECRET), int(time.time())
+    key, now = standard_webhooks.key_bytes(SANDBOX_SECRET), int(time.time())
     async with house.owner(dsn) as owner:
         first = await seed.add_payments(owner, count, confirmed=False)
         rows = await owner.fetch(
@@ -34,7 +34,7 @@ async def fresh_webhooks(house: House, dsn: str, count: int) -> tuple[int, list[
         headers = {
             "webhook-id": message_id,
             "webhook-timestamp": str(now),
-            "webhook-signature": signing.sign(key, message_id, now, raw),
+            "webhook-signature": standard_webhooks.sign(key, message_id, now, raw),
         }
         ready.append(requests.post(PATH, raw, headers))
     return first, ready

@@ -1,11 +1,13 @@
 """Settings, read once, in bootstrap. A production start with a missing or unsafe one is refused."""
 
+import re
 from typing import Final, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _MIN_SECRET: Final = 32  # characters of an HS256 secret (RFC 7518 3.2)
+_MIN_WEBHOOK_SECRET: Final = 24  # characters
 
 
 class Settings(BaseSettings):
@@ -28,8 +30,14 @@ class Settings(BaseSettings):
     supabase_publishable_key: str = ""
     supabase_jwt_secret: SecretStr = SecretStr("")  # only while the project still signs with HS256
     supabase_jwt_secret_previous: SecretStr = SecretStr("")  # while tokens of the one before live
+    supabase_webhook_secrets: SecretStr = SecretStr("")  # "v1,whsec_...|v1,whsec_..."
     auth_introspect: Literal["never", "money"] = "never"
     register_confirm: Literal["auto", "email"] = "auto"
+
+    nats_url: SecretStr = SecretStr("")  # "nats://user:pass@a:4222,tls://b": several nodes
+    nats_prefix: str = Field(  # installations that share a NATS need one each
+        default="evpower", pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=64
+    )
 
     max_body_bytes: int = Field(default=256 * 1024, ge=1024)
     max_in_flight: int = Field(default=400, ge=1)
@@ -42,6 +50,13 @@ class Settings(BaseSettings):
     rate_register_per_hour: int = Field(default=10, ge=1)
     rate_webhook_per_minute: int = Field(default=3000, ge=1)
 
+    live_sockets: int = Field(default=20_000, ge=1)  # of this process
+    live_sockets_per_address: int = Field(default=200, ge=1)
+    live_sockets_per_client: int = Field(default=10, ge=1)
+    live_unauthenticated: int = Field(default=5_000, ge=1)  # sockets nobody has signed in on yet
+    live_sweep_s: float = Field(default=5.0, gt=0)
+    rate_sockets_per_minute: int = Field(default=600, ge=1)
+
     topup_min_som: int = Field(default=10, ge=1)
     topup_max_som: int = Field(default=100_000, ge=1)
     payment_qr_provider: str = ""
@@ -53,7 +68,13 @@ class Settings(BaseSettings):
     relay_transactions: int = Field(default=2000, ge=1, le=20_000)  # in one call, and of one client
     relay_in_flight: int = Field(default=3, ge=1, le=20)  # calls at the same time
     relay_lease_s: float = Field(default=15.0, ge=1)  # longer than a call may take
+    pull_poll_s: float = Field(default=2.0, gt=0)
     supabase_timeout_s: float = Field(default=8.0, gt=0)
+
+    check_at: str = Field(default="22:00", pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?$")  # UTC
+    check_hot_s: float = Field(default=3600.0, ge=0)  # 0: never
+    check_repair: bool = True
+    check_pause_s: float = Field(default=0.2, ge=0)
 
     kill_fuse: str = ""  # development only: a file that says who dies where (foundation/steps.py)
 
@@ -80,6 +101,11 @@ def problems(settings: Settings) -> list[str]:
         settings.supabase_publishable_key,
         "the publishable key (sb_publishable_...) of the project's API settings",
     )
+    servers = settings.nats_url.get_secret_value()
+    if servers and not all(
+        one.strip().startswith(("nats://", "tls://")) for one in servers.split(",") if one.strip()
+    ):
+        found.append("EVPOWER_NATS_URL must read nats://host:4222 or tls://user:password@host:4222")
     if settings.env == "development":
         return found
     found.extend(_unsafe(settings, secret))
@@ -95,6 +121,13 @@ def _unsafe(settings: Settings, secret: str) -> list[str]:
     legacy = settings.supabase_jwt_secret.get_secret_value()
     if legacy and len(legacy) < _MIN_SECRET:
         found.append("EVPOWER_SUPABASE_JWT_SECRET is shorter than 32 characters: rotate it")
+    webhooks = settings.supabase_webhook_secrets.get_secret_value()
+    parts = [one for one in re.split(r"[|,\s]+", webhooks) if one not in ("", "v1")]
+    if any(len(one) < _MIN_WEBHOOK_SECRET for one in parts):
+        found.append(
+            "EVPOWER_SUPABASE_WEBHOOK_SECRETS holds one shorter than 24 characters: use "
+            "whsec_ and the base64 of 24 random bytes or more"
+        )
     if settings.sandbox_url or settings.sandbox_secret.get_secret_value():
         found.append("EVPOWER_SANDBOX_* is set: the sandbox bank makes money out of nothing")
     if settings.payment_qr_provider == "sandbox":

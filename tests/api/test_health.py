@@ -32,7 +32,8 @@ class TestReadiness:
         async with running_api(db, supabase=Supabase()) as api:
             response = await api.get("/readyz")
         assert (response.status_code, response.json()) == (
-            200, {"status": "ready", "database": "ok", "supabase": "ok", "version": "0"},
+            200,
+            {"status": "ready", "database": "ok", "supabase": "ok", "bus": "local", "version": "0"},
         )  # fmt: skip
 
     @pytest.mark.parametrize("answer", [False, ConnectionError("refused"), TimeoutError()])
@@ -42,6 +43,14 @@ class TestReadiness:
         async with running_api(db, supabase=supabase) as api:
             response = await api.get("/readyz")
         assert (response.status_code, response.json()["supabase"]) == (200, "degraded")
+
+    @pytest.mark.parametrize(("connected", "state"), [(True, "ok"), (False, "degraded")])
+    async def test_a_bus_that_is_away_is_degraded_not_unready(
+        self, db: Database, *, connected: bool, state: str
+    ) -> None:
+        async with running_api(db, supabase=Supabase(), bus_connected=lambda: connected) as api:
+            response = await api.get("/readyz")
+        assert (response.status_code, response.json()["bus"]) == (200, state)
 
     async def test_supabase_is_asked_once_in_ten_seconds(self, db: Database) -> None:
         supabase = Supabase()

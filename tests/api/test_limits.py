@@ -6,7 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 from fastapi import APIRouter
 
-from evpower.api.limits import Buckets, client_address, parse_networks
+from evpower.api.limits import Buckets
+from evpower.foundation.addresses import client_address, parse_networks
 from evpower.foundation.db import Database
 from tests.api.world import Api, Turning, bearer, running_api
 

@@ -97,6 +97,7 @@ async def running_api(
     routers: Sequence[APIRouter] = (),
     *,
     supabase: Probe | None = None,
+    bus_connected: Callable[[], bool] | None = None,
     collectors: Sequence[Collector] = (),
     **settings: Any,
 ) -> AsyncIterator[Api]:
@@ -116,6 +117,7 @@ async def running_api(
         Settings(_env_file=None, **chosen),
         version="0",
         supabase=supabase,
+        bus=bus_connected,
         collectors=collectors,
         hot_paths=[*charging.hot_paths(access, db), *wallet_endpoints.hot_paths(access, db)],
         clock=clock,

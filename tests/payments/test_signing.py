@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from evpower.foundation.errors import Invalid, Unauthenticated
 from evpower.foundation.money import MAX_MINOR
+from evpower.foundation.standard_webhooks import key_bytes, sign, verify
 from evpower.payments.providers.sandbox import SandboxProvider
-from evpower.payments.providers.signing import key_bytes, sign, verify
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())

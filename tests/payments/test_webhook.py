@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from evpower.foundation.db import Connection
-from evpower.payments.providers.signing import sign
+from evpower.foundation.standard_webhooks import sign
 from tests.payments.conftest import SECRET, World, payment
 
 

@@ -11,9 +11,11 @@ from evpower.api.edge import Edge, EdgeOptions, Identify
 from evpower.api.hot import Hot
 from evpower.api.replay import Replay
 from evpower.config import Settings
+from evpower.foundation.addresses import parse_networks
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.hot import HotPath
+from evpower.foundation.sockets import parse_origins
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -26,6 +28,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
     *,
     version: str,
     supabase: health.Probe | None = None,
+    bus: Callable[[], bool] | None = None,
     collectors: Sequence[health.Collector] = (),
     hot_paths: Sequence[HotPath] = (),
     lifespan: Lifespan | None = None,
@@ -35,6 +38,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
     """Everything HTTP. Serve it without the server's own proxy headers and access log.
 
     `identify` answers who asks (`Access.principal`); `supabase` is true while Supabase answers;
+    `bus` while the other nodes are reached (None: there are none);
     `collectors` refresh gauges at a scrape; `now_s` is a monotonic clock for rate limits and
     cached probes. Both proxy headers and the access log are the edge's own.
     Raises ValueError when settings.trusted_proxies holds something that is no address or network.
@@ -57,6 +61,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
             version=version,
             now_s=now_s,
             supabase=supabase,
+            bus=bus,
             collectors=collectors,
             metrics_token=settings.metrics_token.get_secret_value(),
         )
@@ -78,12 +83,8 @@ def _options(settings: Settings) -> EdgeOptions:
     return EdgeOptions(
         max_body_bytes=settings.max_body_bytes,
         max_in_flight=settings.max_in_flight,
-        trusted_proxies=limits.parse_networks(settings.trusted_proxies),
-        cors_origins=frozenset(
-            origin.strip().rstrip("/")
-            for origin in settings.cors_origins.split(",")
-            if origin.strip()
-        ),
+        trusted_proxies=parse_networks(settings.trusted_proxies),
+        cors_origins=parse_origins(settings.cors_origins),
         hsts=settings.env == "production",
         access_log=settings.access_log and settings.log_level in ("debug", "info"),
     )
@@ -96,6 +97,7 @@ def _budgets(settings: Settings) -> limits.Budgets:
         money_per_minute=settings.rate_money_per_minute,
         register_per_hour=settings.rate_register_per_hour,
         webhook_per_minute=settings.rate_webhook_per_minute,
+        sockets_per_minute=settings.rate_sockets_per_minute,
     )
 
 

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evpower.api import errors, limits, metrics
 from evpower.api.replay import Replay
+from evpower.foundation.addresses import Network, client_address
 from evpower.foundation.errors import EvPowerError, Invalid, Unavailable
 from evpower.foundation.logging import request_id as current_request_id
 
@@ -79,7 +80,7 @@ class EdgeOptions:
 
     max_body_bytes: int = 256 * 1024
     max_in_flight: int = 400
-    trusted_proxies: tuple[limits.Network, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     cors_origins: frozenset[str] = frozenset()  # "*" allows every origin
     hsts: bool = False
     access_log: bool = True
@@ -223,6 +224,9 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] == "websocket":
+            await self._pass_socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -239,6 +243,38 @@ class Edge:
             metrics.IN_FLIGHT.set(self._in_flight)
             self._record(exchange, scope["method"], inner, time.perf_counter() - started)
             current_request_id.reset(token)
+
+    async def _pass_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Name a socket, and bound how fast one address opens them; its route says how many."""
+        headers = _Headers(scope["headers"])
+        request_id = headers.request_id or uuid.uuid4().hex.encode()
+        current_request_id.set(request_id.decode())  # a socket's task is its own
+
+        async def named(message: Message) -> None:
+            if message["type"] in ("websocket.accept", "websocket.http.response.start"):
+                more = [(b"x-request-id", request_id)]
+                message = {**message, "headers": [*message.get("headers", ()), *more]}
+            await send(message)
+
+        peer = scope.get("client")
+        address = client_address(
+            peer[0] if peer else "", headers.forwarded_for, self.options.trusted_proxies
+        )
+        wait_s = self._rates.take_socket(address)
+        if wait_s:
+            metrics.REFUSED.labels("too_many_requests").inc()
+            problem = errors.render(_too_many(wait_s), headers.accept_language)
+            await named(
+                {
+                    "type": "websocket.http.response.start",
+                    "status": problem.status,
+                    "headers": problem.headers,
+                }
+            )
+            await named({"type": "websocket.http.response.body", "body": problem.body})
+            return
+        del headers, peer, address
+        await self._app(scope, receive, named)
 
     async def _serve(self, exchange: _Exchange, scope: Scope) -> None:
         try:
@@ -281,12 +317,7 @@ class Edge:
             address = self._address(exchange, scope)
             wait_s = self._rates.take(method, path, caller or f"address:{address}", address)
             if wait_s:
-                raise EvPowerError(
-                    "too_many_requests",
-                    f"try again in {wait_s} s",
-                    status=429,
-                    retry_after_s=wait_s,
-                )
+                raise _too_many(wait_s)
             # A credential that was not accepted gets its 401 from the route, never a stored answer.
             if (
                 exchange.headers.key is not None
@@ -321,7 +352,7 @@ class Edge:
 
     def _address(self, exchange: _Exchange, scope: Scope) -> str:
         peer = scope.get("client")
-        return limits.client_address(
+        return client_address(
             peer[0] if peer else "", exchange.headers.forwarded_for, self.options.trusted_proxies
         )
 
@@ -388,3 +419,9 @@ class Edge:
 
 def _too_large(limit_bytes: int) -> EvPowerError:
     return EvPowerError("too_large", f"the body is larger than {limit_bytes} bytes", status=413)
+
+
+def _too_many(wait_s: int) -> EvPowerError:
+    return EvPowerError(
+        "too_many_requests", f"try again in {wait_s} s", status=429, retry_after_s=wait_s
+    )

@@ -56,6 +56,7 @@ def router(
     version: str,
     now_s: Callable[[], float],
     supabase: Probe | None = None,
+    bus: Callable[[], bool] | None = None,
     collectors: Sequence[Collector] = (),
     metrics_token: str = "",
 ) -> APIRouter:
@@ -84,12 +85,13 @@ def router(
     async def alive() -> Response:
         return _json({"status": "alive"})
 
-    ready_example = {"status": "ready", "database": "ok", "supabase": "ok"}
+    ready_example = {"status": "ready", "database": "ok", "supabase": "ok", "bus": "local"}
 
     @routes.get(
         "/readyz",
         summary="The database answers and has every migration",
-        description="Supabase being down is `degraded`, not unready: no driver's request needs it.",
+        description="Supabase or the bus between nodes being down is `degraded`, not unready: "
+        "no driver's request needs them. With one node the bus is `local`.",
         responses={
             **_ok(ready_example),
             503: {
@@ -108,6 +110,7 @@ def router(
                 "status": "ready" if is_ready else "unready",
                 "database": state,
                 "supabase": supabase_state,
+                "bus": _bus_state(bus),
                 "version": version,
             },
             200 if is_ready else 503,
@@ -153,6 +156,12 @@ async def _ask_database(db: Database) -> DatabaseState:
             return "behind" if await migrations.pending(connection) else "ok"
     except EvPowerError:
         return "down"
+
+
+def _bus_state(connected: Callable[[], bool] | None) -> str:
+    if connected is None:
+        return "local"
+    return "ok" if connected() else "degraded"
 
 
 async def _ask_supabase(probe: Probe | None) -> str:

@@ -4,22 +4,16 @@ Each node counts for itself: behind a balancer with n nodes a caller has up to n
 That is enough to stop a flood; what must hold exactly (money) is held by the database.
 """
 
-import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _REMEMBERED: Final = 50_000
 _MONEY_PATHS: Final = frozenset({"/api/v1/balance/topup-qr", "/api/v1/balance/topup-card"})
 _REGISTER_PATHS: Final = frozenset({"/api/v1/auth/register"})
 _WEBHOOK_PREFIXES: Final = ("/api/v1/payment/webhook", "/api/v1/webhooks/")
-_MAX_FORWARDED: Final = 20
-_IPV6_SITE_BITS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +25,7 @@ class Budgets:
     money_per_minute: int = 20
     register_per_hour: int = 10
     webhook_per_minute: int = 3_000
+    sockets_per_minute: int = 600
 
 
 class Buckets:
@@ -83,6 +78,11 @@ class RateLimits:
         self._money = Buckets(budgets.money_per_minute, 60, now_s)
         self._register = Buckets(budgets.register_per_hour, 3600, now_s)
         self._webhook = Buckets(budgets.webhook_per_minute, 60, now_s)
+        self._sockets = Buckets(budgets.sockets_per_minute, 60, now_s)
+
+    def take_socket(self, address: str) -> int:
+        """Count one WebSocket handshake: 0 when it may pass, else the seconds to wait."""
+        return self._sockets.take(address)
 
     def take(self, method: str, path: str, caller: str, address: str) -> int:
         """Count one request: 0 when it may pass, else the seconds to wait.
@@ -100,50 +100,3 @@ class RateLimits:
         if wait_s == 0 and method == "POST" and path in _MONEY_PATHS:
             wait_s = self._money.take(caller)
         return wait_s
-
-
-def parse_networks(text: str) -> tuple[Network, ...]:
-    """Comma-separated addresses and networks. Raises ValueError on anything else."""
-    return tuple(
-        ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()
-    )
-
-
-def client_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:
-    """Who is asking. X-Forwarded-For counts as far as trusted proxies wrote it, from the right.
-
-    An IPv6 caller is its /64: one subscriber has all of it.
-    """
-    address = peer
-    if forwarded_for and trusted and _is_trusted(peer, trusted):
-        for hop in reversed(forwarded_for.rsplit(",", _MAX_FORWARDED)[-_MAX_FORWARDED:]):
-            candidate = hop.strip()
-            try:
-                ipaddress.ip_address(candidate)
-            except ValueError:
-                break
-            address = candidate
-            if not _is_trusted(candidate, trusted):
-                break
-    return _site(address)
-
-
-def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in trusted)
-
-
-@lru_cache(maxsize=4096)
-def _site(address: str) -> str:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address[:64] or "unknown"
-    if parsed.version == 4:  # noqa: PLR2004 - the versions of IP
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, _IPV6_SITE_BITS), strict=False))

@@ -58,6 +58,7 @@ _TAGS: Final = [
     {"name": "balance", "description": "Prepaid money: balance, history, top-ups"},
     {"name": "payment", "description": "Payments and their providers' webhooks"},
     {"name": "charging", "description": "Charging sessions and their history"},
+    {"name": "sync", "description": "What Supabase tells us"},
     {"name": "service", "description": "Health, metrics"},
 ]
 _EVERYWHERE: Final = {

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 from uuid import UUID
 
-Topic = Literal["client", "session"]
+# "supabase" (key UUID(int=0)): something changed in Supabase, go and look.
+Topic = Literal["client", "session", "supabase"]
 Listener = Callable[[Topic, UUID], None]
 
 

@@ -91,7 +91,9 @@ class Database:
     def pool(self) -> _Pool:
         """The pool; Unavailable before `start`."""
         if self._pool is None:
-            raise Unavailable("database_unavailable", "the database is not connected")
+            raise Unavailable(
+                "database_unavailable", "the database is not connected", retry_after_s=2
+            )
         return self._pool
 
     async def start(self) -> None:

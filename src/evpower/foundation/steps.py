@@ -1,4 +1,4 @@
-"""The steps between a provider's webhook and Supabase, named: a test can die at each of them.
+"""The steps on the way to Supabase and from it, named: a test can die at each of them.
 
 `reached(step)` does nothing unless a test laid a fuse for that step; then the process it names is
 killed, as a power cut would. Fuses are looked for in development only.
@@ -22,6 +22,11 @@ class Step(StrEnum):
     RELAY_APPLIED = "relay.applied"  # Supabase has it, we have not noted so
     RELAY_UNCOMMITTED = "relay.uncommitted"  # noted, not committed
     RELAY_ACKNOWLEDGED = "relay.acknowledged"  # noted and committed
+    DOORBELL_VERIFIED = "doorbell.verified"  # Supabase rang, nothing is noted
+    DOORBELL_NOTED = "doorbell.noted"  # committed, no puller was woken
+    PULL_READ = "pull.read"  # changes from Supabase are read, nothing is written
+    PULL_UNCOMMITTED = "pull.uncommitted"  # clients and the cursor are written, not committed
+    PULL_COMMITTED = "pull.committed"  # committed, nobody was told
 
 
 _fuse: Path | None = None

@@ -8,9 +8,10 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 
+from evpower.foundation.body import read_body
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
-from evpower.foundation.errors import EvPowerError, Forbidden
+from evpower.foundation.errors import Forbidden
 from evpower.foundation.hot import HotPath
 from evpower.identity import Principal, may_read
 from evpower.payments import old_shape, schemas, store, webhook
@@ -29,6 +30,10 @@ class Access(Protocol):
 
     def principal(self, request: Request) -> Awaitable[Principal]:
         """Anybody with a valid token or key."""
+        ...
+
+    def resolve(self, caller: Principal, raw: str | UUID) -> Awaitable[UUID]:
+        """Whom an id means, one from before included."""
         ...
 
     def require_client_for_money(self, request: Request) -> Awaitable[Principal]:
@@ -76,8 +81,10 @@ def _add_top_up(
     ) -> Response:
         """Make an invoice the client pays in their bank's app. The client is the token's."""
         client_id = _client_of(principal)
-        raw = await _body(request, MAX_BYTES)
+        raw = await read_body(request, MAX_BYTES)
         asked = parse_top_up(raw, client_id, *bounds_minor)
+        if asked.speaks_for is not None:
+            may_read(principal, await access.resolve(principal, asked.speaks_for))
         begun = await top_up(
             db,
             providers.qr,
@@ -147,27 +154,8 @@ async def _take_webhook(
     request: Request, provider: str, providers: Providers, confirmer: Confirmer, clock: Clock
 ) -> Response:
     known = providers.named(provider)
-    raw = await _body(request, webhook.MAX_BYTES)
+    raw = await read_body(request, webhook.MAX_BYTES)
     return _json(await webhook.receive(known, confirmer, request.headers, raw, clock))
-
-
-async def _body(request: Request, limit_bytes: int) -> bytes:
-    """The raw body, cut off at the limit. Raises 413 too_large."""
-    said = request.headers.get("content-length", "")
-    if said.isdigit() and int(said[:20]) > limit_bytes:
-        raise _too_large(limit_bytes)
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit_bytes:
-            raise _too_large(limit_bytes)
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _too_large(limit_bytes: int) -> EvPowerError:
-    return EvPowerError("too_large", f"the body is larger than {limit_bytes} bytes", status=413)
 
 
 def _client_of(principal: Principal) -> UUID:

@@ -9,6 +9,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "auth_unavailable": "Sign-in is unavailable for the moment. Try again in a minute.",
     "client_blocked": "This account is blocked. Please contact support.",
     "client_closed": "This account is closed. Please contact support.",
+    "client_deleted": "You asked for this account to be deleted. Restore it to go on.",
     "client_not_found": "The client was not found.",
     "conflict": "The data has changed meanwhile. Please refresh.",
     "database_busy": "The service is busy. Try again in a few seconds.",
@@ -19,6 +20,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "end_time_required": "A stopped session needs the time it ended.",
     "end_time_unexpected": "A running session cannot have ended.",
     "forbidden": "You have no access to this.",
+    "forbidden_origin": "This web page may not open live updates.",
     "hold_not_found": "No money is set aside for this session.",
     "hold_refused": "No money can be set aside: the session is over or the client is blocked.",
     "hold_resolved": "The money set aside was used or released already.",
@@ -68,6 +70,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "token_expired": "The sign-in has expired. Please sign in again.",
     "too_large": "The request is too large.",
     "too_many_requests": "Too many requests. Try again in {retry_after_s} s.",
+    "too_many_sockets": "Too many devices are connected from this network. Try again in {retry_after_s} s.",
     "unauthorized": "Please sign in again.",
     "weak_password": "The password does not fit: {min} to {max} bytes, and none of the most common ones.",
 }

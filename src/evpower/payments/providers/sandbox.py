@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Final, Literal, cast
 import httpx
 import orjson
 
+from evpower.foundation import standard_webhooks
 from evpower.foundation.errors import Invalid
 from evpower.foundation.money import MAX_MINOR
 from evpower.payments.errors import ProviderRefused, ProviderUnavailable, UnknownToProvider
 from evpower.payments.model import STATUSES, Event
-from evpower.payments.providers import signing
 from evpower.payments.providers.protocol import Invoice
 
 _MAX_ID: Final = 128
@@ -22,7 +22,7 @@ _MAX_ID: Final = 128
 
 def merchant_key(secret: str) -> str:
     """What the API shows the bank to be let in: derived, so the webhooks' secret never travels."""
-    return hmac.digest(signing.key_bytes(secret), b"merchant api", hashlib.sha256).hex()
+    return hmac.digest(standard_webhooks.key_bytes(secret), b"merchant api", hashlib.sha256).hex()
 
 
 class SandboxProvider:
@@ -37,7 +37,7 @@ class SandboxProvider:
         if not secrets or not all(secrets):
             raise ValueError("the sandbox provider needs a secret")
         self._url = url.rstrip("/")
-        self._keys = [signing.key_bytes(secret) for secret in secrets]
+        self._keys = [standard_webhooks.key_bytes(secret) for secret in secrets]
         self._headers = {"X-Merchant-Key": merchant_key(secrets[0])}
         self._http = http
         self._timeout_s = timeout_s
@@ -81,7 +81,7 @@ class SandboxProvider:
 
     def verify_webhook(self, headers: Mapping[str, str], raw: bytes, now: datetime) -> Event:
         """Check the signature of the raw bytes, then read them."""
-        event_id = signing.verify(self._keys, headers, raw, now)
+        event_id = standard_webhooks.verify(self._keys, headers, raw, now)
         try:
             body = orjson.loads(raw)
         except orjson.JSONDecodeError as error:

@@ -1,0 +1,28 @@
+"""Read a request's raw body, never more of it than allowed."""
+
+from typing import Final
+
+from starlette.requests import Request
+
+from evpower.foundation.errors import EvPowerError
+
+_MAX_DIGITS: Final = 20
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """The raw body, cut off at the limit. Raises 413 too_large."""
+    said = request.headers.get("content-length", "")
+    if said.isascii() and said.isdigit() and int(said[:_MAX_DIGITS]) > limit_bytes:
+        raise _too_large(limit_bytes)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large(limit_bytes: int) -> EvPowerError:
+    return EvPowerError("too_large", f"the body is larger than {limit_bytes} bytes", status=413)

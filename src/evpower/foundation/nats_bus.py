@@ -1,0 +1,282 @@
+"""The bus between nodes: a change goes to the listeners here at once, over NATS to the others.
+
+NATS may be away, slow or lose messages: nothing here waits for it or fails for it, because every
+reader also looks by itself. What is published while it is away waits in a bounded set.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import cycle
+from typing import Final, get_args
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from evpower.foundation.bus import Listener, LocalBus, Topic
+from evpower.foundation.nats_link import NatsLink, parse_servers
+
+CONNECTED: Final = Gauge("evpower_bus_connected", "1 while this process is connected to NATS")
+PUBLISHED: Final = Counter("evpower_bus_published_total", "Changes sent to the other nodes")
+MESSAGES: Final = Counter("evpower_bus_messages_total", "Messages they were sent in")
+RECEIVED: Final = Counter("evpower_bus_received_total", "Changes heard from the other nodes")
+DROPPED: Final = Counter(
+    "evpower_bus_dropped_total",
+    "Changes or messages not passed on; harmless, every reader also looks by itself",
+    ["reason"],  # full: too many waited; malformed: not ours; slow: came faster than read
+)
+
+_FORMAT: Final = b"\x01"
+_HELLO: Final = _FORMAT  # a message without changes
+_CODES: Final[dict[Topic, bytes]] = {"client": b"c", "session": b"s", "supabase": b"b"}
+_TOPICS: Final[dict[int, Topic]] = {code[0]: topic for topic, code in _CODES.items()}
+_CHANGE_BYTES: Final = 17
+_PER_MESSAGE: Final = 1000
+_WAITING: Final = 20_000
+_GAP_S: Final = 0.002  # between messages: what comes meanwhile goes together
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+_CLOSE_S: Final = 3.0
+log: Final = structlog.get_logger()
+
+assert set(_CODES) == set(get_args(Topic)), "every topic needs its byte on the wire"  # noqa: S101
+
+
+def encode(changes: list[bytes], per_message: int = _PER_MESSAGE) -> Iterator[bytes]:
+    """Pack changes (17 bytes each) into messages."""
+    for start in range(0, len(changes), per_message):
+        yield _FORMAT + b"".join(changes[start : start + per_message])
+
+
+def decode(message: bytes) -> list[tuple[Topic, UUID]] | None:
+    """Unpack a message; None when it is not one of ours. A topic not known yet is passed over."""
+    body = message[1:]
+    if (
+        message[:1] != _FORMAT
+        or len(body) % _CHANGE_BYTES
+        or len(body) > _PER_MESSAGE * _CHANGE_BYTES
+    ):
+        return None
+    return [
+        (_TOPICS[body[at]], UUID(bytes=body[at + 1 : at + _CHANGE_BYTES]))
+        for at in range(0, len(body), _CHANGE_BYTES)
+        if body[at] in _TOPICS
+    ]
+
+
+async def announce(urls: str, topic: Topic, key: UUID, *, prefix: str = "evpower") -> str:
+    """Tell the nodes of one change from outside of them; "" or why that was not possible.
+
+    Raises ValueError when the URLs make no sense.
+    """
+    trouble = ""
+    for server in parse_servers(urls):
+        try:
+            link = await NatsLink.open(server, f"{prefix}.changes", _ignore, hello=_HELLO)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+            trouble = _reason(error)
+            continue
+        try:
+            await link.publish(_FORMAT + _CODES[topic] + key.bytes)
+            await link.settle()
+        except Exception as error:  # noqa: BLE001 - as above
+            trouble = _reason(error)
+        else:
+            return ""
+        finally:
+            await link.close()
+    return trouble
+
+
+async def reach(urls: str, *, prefix: str = "evpower") -> list[tuple[str, str]]:
+    """Try every server: its address, and what is wrong with it, "" for nothing.
+
+    Raises ValueError when the URLs make no sense.
+    """
+    found: list[tuple[str, str]] = []
+    for server in parse_servers(urls):
+        try:
+            link = await NatsLink.open(server, f"{prefix}.changes", _ignore, hello=_HELLO)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+            found.append((server.address, _reason(error)))
+        else:
+            await link.close()
+            found.append((server.address, ""))
+    return found
+
+
+class NatsBus:
+    """A bus for several nodes; `publish` never waits and never fails."""
+
+    def __init__(
+        self,
+        urls: str,
+        *,
+        prefix: str = "evpower",
+        check_s: float = 5.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`urls`: comma-separated nats:// or tls:// URLs; raises ValueError on others.
+
+        `check_s`: an idle connection is tried this often, so a hung server is noticed.
+        """
+        self._servers = parse_servers(urls)
+        self._subject = f"{prefix}.changes"
+        self._check_s = check_s
+        self._jitter = jitter
+        self._local = LocalBus()
+        self._waiting: dict[bytes, None] = {}
+        self._bell = asyncio.Event()
+        self._up = asyncio.Event()
+        self._is_away = False  # told in the log
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the other nodes can be told and heard right now."""
+        return self._up.is_set()
+
+    def publish(self, topic: Topic, key: UUID) -> None:
+        """Call the listeners of this process now, and tell the other nodes soon."""
+        change = _CODES[topic] + key.bytes
+        if change not in self._waiting:
+            if len(self._waiting) < _WAITING:
+                self._waiting[change] = None
+                self._bell.set()
+            else:
+                DROPPED.labels("full").inc()
+        self._local.publish(topic, key)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` for every change of any node; the answer ends it."""
+        return self._local.subscribe(listener)
+
+    async def start(self) -> None:
+        """Begin to connect, for ever; returns at once, whether NATS is there or not."""
+        self._stopping = False
+        CONNECTED.set(0)
+        self._task = asyncio.create_task(self._run(), name="nats-bus")
+
+    async def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until it is connected, at most so long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._up.wait(), timeout_s)
+        return self.connected
+
+    async def close(self) -> None:
+        """Send what waits if NATS is there, and end within a few seconds."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        self._stopping = True
+        self._bell.set()
+        if self.connected:
+            await asyncio.wait([task], timeout=_CLOSE_S)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        servers = cycle(sorted(self._servers, key=lambda _: self._jitter()))
+        while not self._stopping:
+            server = next(servers)
+            try:
+                link = await NatsLink.open(
+                    server,
+                    self._subject,
+                    self._hear,
+                    hello=_HELLO,
+                    on_lost=self._bell.set,
+                    on_slow=DROPPED.labels("slow").inc,
+                )
+            except Exception as error:  # noqa: BLE001 - told, and tried again for ever
+                self._say_away(server.address, error)
+            else:
+                pause_s = _FIRST_PAUSE_S
+                self._say_connected(server.address)
+                await self._serve(link, server.address)
+            if not self._stopping:
+                await asyncio.sleep(pause_s * (0.5 + self._jitter()))
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _serve(self, link: NatsLink, address: str) -> None:
+        """Send until the link is lost or the bus is closed."""
+        try:
+            while link.is_open:
+                rang = await self._rang()
+                await self._send(link)
+                if self._stopping:
+                    await link.settle()
+                    return
+                if rang:
+                    await asyncio.sleep(_GAP_S)
+                else:
+                    await link.check()
+            self._say_away(address, None)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._say_away(address, error)
+        finally:
+            self._up.clear()
+            CONNECTED.set(0)
+            await link.close()
+
+    async def _rang(self) -> bool:
+        if not self._bell.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._bell.wait(), self._check_s)
+        rang = self._bell.is_set()
+        self._bell.clear()
+        return rang
+
+    async def _send(self, link: NatsLink) -> None:
+        changes, self._waiting = list(self._waiting), {}
+        sent = 0
+        fits = max(1, (link.max_payload_bytes - len(_FORMAT)) // _CHANGE_BYTES)
+        try:
+            for message in encode(changes, min(_PER_MESSAGE, fits)):
+                await link.publish(message)
+                count = len(message) // _CHANGE_BYTES
+                sent += count
+                MESSAGES.inc()
+                PUBLISHED.inc(count)
+        finally:
+            for change in changes[sent:]:
+                self._waiting.setdefault(change, None)
+
+    async def _hear(self, message: bytes) -> None:
+        changes = decode(message)
+        if changes is None:
+            DROPPED.labels("malformed").inc()
+            return
+        RECEIVED.inc(len(changes))
+        for topic, key in changes:
+            try:
+                self._local.publish(topic, key)
+            except Exception:
+                log.exception("bus_listener_failed", topic=topic)
+        await asyncio.sleep(0)  # a flood of messages must leave room for others
+
+    def _say_connected(self, address: str) -> None:
+        self._is_away = False
+        self._up.set()
+        CONNECTED.set(1)
+        log.info("bus_connected", server=address)
+
+    def _say_away(self, address: str, error: BaseException | None) -> None:
+        """Tell it once until it is back."""
+        if not self._is_away:
+            self._is_away = True
+            reason = _reason(error) if error else "connection lost"
+            log.warning("bus_away", server=address, reason=reason)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+async def _ignore(_message: bytes) -> None:
+    """Whoever only tries the connection hears nothing."""

@@ -1,0 +1,79 @@
+"""What every WebSocket is checked for before it may stay: its origin, and how many there are."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+def origin_allowed(origin: str, cors_origins: frozenset[str]) -> bool:
+    """Whether a handshake with this Origin may go on; apps that are no browser send none ("")."""
+    return not origin or origin in cors_origins or "*" in cors_origins
+
+
+def parse_origins(text: str) -> frozenset[str]:
+    """Comma-separated origins, as EVPOWER_CORS_ORIGINS has them."""
+    return frozenset(one.strip().rstrip("/") for one in text.split(",") if one.strip())
+
+
+class SocketLimits:
+    """Counts the open sockets of this node: in all, by address, and by a key known later."""
+
+    def __init__(self, *, per_address: int, per_key: int, total: int) -> None:
+        self._per_address = per_address
+        self._total = total
+        self._counts = _Counts(per_key)
+
+    def __len__(self) -> int:
+        return self._counts.open
+
+    def open(self, address: str) -> "Seat | None":
+        """Count one more socket of this address; None when there are too many."""
+        counts = self._counts
+        if counts.open >= self._total or counts.addresses[address] >= self._per_address:
+            return None
+        counts.open += 1
+        counts.addresses[address] += 1
+        return Seat(counts, address)
+
+
+class Seat:
+    """One counted socket; whoever opened it owes it a `leave()`."""
+
+    __slots__ = ("_address", "_counts", "_keys", "_left")
+
+    def __init__(self, counts: "_Counts", address: str) -> None:
+        self._counts = counts
+        self._address = address
+        self._keys: list[str] = []
+        self._left = False
+
+    def claim(self, key: str) -> bool:
+        """Count it for this key too (a client, say); False when the key has all it may have."""
+        if self._counts.keys[key] >= self._counts.per_key:
+            return False
+        self._counts.keys[key] += 1
+        self._keys.append(key)
+        return True
+
+    def leave(self) -> None:
+        """Stop counting it; a second time does nothing."""
+        if self._left:
+            return
+        self._left = True
+        self._counts.open -= 1
+        _forget_one(self._counts.addresses, self._address)
+        for key in self._keys:
+            _forget_one(self._counts.keys, key)
+
+
+@dataclass(slots=True)
+class _Counts:
+    per_key: int
+    open: int = 0
+    addresses: Counter[str] = field(default_factory=Counter[str])
+    keys: Counter[str] = field(default_factory=Counter[str])
+
+
+def _forget_one(counter: Counter[str], name: str) -> None:
+    counter[name] -= 1
+    if counter[name] <= 0:
+        del counter[name]

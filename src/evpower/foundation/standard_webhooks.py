@@ -1,0 +1,105 @@
+"""Standard Webhooks signatures: "v1,<base64 of HMAC-SHA256>" over id.timestamp.body."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from evpower.foundation.errors import Unauthenticated
+
+TOLERANCE_S: Final = 300
+_MAX_CANDIDATES: Final = 10
+_MAX_GIVEN: Final = 2_000
+_MAX_ID: Final = 150
+_MAX_DIGITS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A message's headers in a form that can be checked; `timestamp` in unix seconds."""
+
+    message_id: str
+    timestamp: int
+    candidates: tuple[bytes, ...]
+
+
+def key_bytes(secret: str) -> bytes:
+    """The bytes of a secret: base64 after "whsec_", else the text itself."""
+    if secret.startswith("whsec_"):
+        try:
+            return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        except binascii.Error as error:
+            raise ValueError("a secret that starts with whsec_ must be base64 after it") from error
+    return secret.encode()
+
+
+def sign(key: bytes, message_id: str, timestamp: int, raw: bytes) -> str:
+    """The signature header of a message; `timestamp` in unix seconds."""
+    signed = f"{message_id}.{timestamp}.".encode() + raw
+    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+
+
+def read(message_id: str, timestamp: str, signatures: str) -> Signed | None:
+    """The three headers, or None when no true sender writes them so. Computes nothing."""
+    plain = (
+        0 < len(message_id) <= _MAX_ID
+        and message_id.isascii()
+        and message_id.isprintable()
+        and "." not in message_id
+        and 0 < len(timestamp) <= _MAX_DIGITS
+        and timestamp.isascii()
+        and timestamp.isdigit()
+        and timestamp == str(int(timestamp))
+    )
+    candidates = tuple(one for one in listed(signatures) if one.startswith(b"v1,"))
+    return Signed(message_id, int(timestamp), candidates) if plain and candidates else None
+
+
+def listed(signatures: str) -> list[bytes]:
+    """The signatures of one header; some senders join them with ", " where others put a space."""
+    parts = signatures[:_MAX_GIVEN].split()[:_MAX_CANDIDATES]
+    return [part.strip(",").encode("utf-8", "replace") for part in parts]
+
+
+def is_timely(signed: Signed, now: datetime) -> bool:
+    """Whether it was sent within 300 s of now, before or after."""
+    return abs(now.timestamp() - signed.timestamp) <= TOLERANCE_S
+
+
+def matches(signed: Signed, keys: Iterable[bytes], raw: bytes) -> bool:
+    """Whether one of the signatures was made by one of the keys over these very bytes."""
+    return any_equal(
+        (sign(key, signed.message_id, signed.timestamp, raw).encode() for key in keys),
+        signed.candidates,
+    )
+
+
+def any_equal(expected: Iterable[bytes], candidates: Sequence[bytes]) -> bool:
+    """Compare every one with every other, without an early end, so that time tells nothing."""
+    good = False
+    for one in expected:
+        for candidate in candidates:
+            good |= hmac.compare_digest(one, candidate)
+    return good
+
+
+def verify(keys: Sequence[bytes], headers: Mapping[str, str], raw: bytes, now: datetime) -> str:
+    """Check the headers against the raw bytes with every key; answers the message's id.
+
+    Raises Unauthenticated("invalid_signature"), or ("stale_webhook") when an authentic message is
+    more than 300 s old or ahead.
+    """
+    signed = read(
+        headers.get("webhook-id", ""),
+        headers.get("webhook-timestamp", ""),
+        headers.get("webhook-signature", ""),
+    )
+    if signed is None or not matches(signed, keys, raw):
+        raise Unauthenticated("invalid_signature", "the signature does not match")
+    if not is_timely(signed, now):
+        raise Unauthenticated("stale_webhook", "the webhook is too old or ahead of time")
+    return signed.message_id

@@ -1,0 +1,475 @@
+"""The bus between nodes, on a real NATS server that is killed, hung, slow, or not ours."""
+
+import asyncio
+import datetime as dt
+import ipaddress
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import nats
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from evpower.devstack.nats import LocalNats
+from evpower.devstack.ports import free_port
+from evpower.foundation.bus import Topic
+from evpower.foundation.nats_bus import NatsBus, announce, decode, encode, reach
+from evpower.foundation.nats_link import parse_servers
+
+PATIENCE_S = 20.0
+Change = tuple[Topic, UUID]
+
+
+async def until(holds: Callable[[], bool], what: str) -> None:
+    """Poll, bounded."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, what
+        await asyncio.sleep(0.005)
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"evpower_bus_{name}", labels) or 0.0
+
+
+class Node:
+    """A bus, and what its listener heard."""
+
+    def __init__(self, url: str, prefix: str = "evpower") -> None:
+        self.bus = NatsBus(url, prefix=prefix, check_s=0.1, jitter=lambda: 0.0)
+        self.heard: list[Change] = []
+        self.bus.subscribe(lambda topic, key: self.heard.append((topic, key)))
+
+    async def has_heard(self, *changes: Change) -> None:
+        await until(lambda: set(changes) <= set(self.heard), f"never heard {changes[:3]}")
+
+
+@asynccontextmanager
+async def nodes(*urls: str, connected: bool = True) -> AsyncIterator[list[Node]]:
+    made = [Node(url) for url in urls]
+    try:
+        for node in made:
+            await node.bus.start()
+        if connected:
+            for node in made:
+                assert await node.bus.wait_connected(PATIENCE_S)
+        yield made
+    finally:
+        await asyncio.gather(*(node.bus.close() for node in made))
+
+
+@asynccontextmanager
+async def serving(server: LocalNats) -> AsyncIterator[LocalNats]:
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalNats]:
+    """One for the tests that leave it whole."""
+    async with serving(LocalNats(tmp_path_factory.mktemp("nats"))) as server:
+        yield server
+
+
+class TestChanges:
+    async def test_a_change_is_heard_once_on_every_node(self, server: LocalNats) -> None:
+        async with nodes(server.url, server.url, server.url) as (here, there, yonder):
+            changes: list[Change] = [
+                ("client", uuid4()),
+                ("session", uuid4()),
+                ("supabase", UUID(int=0)),
+            ]
+            for change in changes:
+                here.bus.publish(*change)
+            assert here.heard == changes, "the listeners of its own process hear it at once"
+            await there.has_heard(*changes)
+            await yonder.has_heard(*changes)
+            there.bus.publish("client", last := uuid4())
+            await here.has_heard(("client", last))
+            assert here.heard == [*changes, ("client", last)], "nothing of its own came back"
+            assert sorted(there.heard, key=str) == sorted([*changes, ("client", last)], key=str)
+
+    async def test_ten_thousand_publishes_are_a_few_messages(self, server: LocalNats) -> None:
+        async with nodes(server.url, server.url) as (here, there):
+            messages, published = counted("messages_total"), counted("published_total")
+            keys = [uuid4() for _ in range(10_000)]
+            for key in keys:
+                here.bus.publish("client", key)
+            await there.has_heard(*(("client", key) for key in keys))
+            assert counted("messages_total") - messages == 10
+            assert counted("published_total") - published == 10_000
+            assert len(there.heard) == 10_000
+
+    async def test_one_key_published_ten_thousand_times_is_one_change(
+        self, server: LocalNats
+    ) -> None:
+        async with nodes(server.url, server.url) as (here, there):
+            key = uuid4()
+            for _ in range(10_000):
+                here.bus.publish("client", key)
+            here.bus.publish("session", key)
+            await there.has_heard(("client", key), ("session", key))
+            assert there.heard == [("client", key), ("session", key)]
+
+    async def test_what_is_published_right_before_the_end_is_sent(self, server: LocalNats) -> None:
+        async with nodes(server.url) as (there,):
+            here = Node(server.url)
+            await here.bus.start()
+            assert await here.bus.wait_connected(PATIENCE_S)
+            here.bus.publish("client", key := uuid4())
+            await here.bus.close()
+            await there.has_heard(("client", key))
+
+    async def test_installations_with_other_prefixes_do_not_hear_each_other(
+        self, server: LocalNats
+    ) -> None:
+        other = Node(server.url, "staging")
+        async with nodes(server.url, server.url) as (here, there):
+            await other.bus.start()
+            try:
+                assert await other.bus.wait_connected(PATIENCE_S)
+                here.bus.publish("client", ours := uuid4())
+                other.bus.publish("client", uuid4())
+                await there.has_heard(("client", ours))
+            finally:
+                await other.bus.close()
+            assert there.heard == [("client", ours)]
+            assert ("client", ours) not in other.heard
+
+    async def test_a_listener_that_fails_stops_nobody(self, server: LocalNats) -> None:
+        async with nodes(server.url, server.url) as (here, there):
+
+            def fail(_topic: Topic, key: UUID) -> None:
+                if key.int == 1:
+                    raise RuntimeError("a bug in a listener")
+
+            there.bus.subscribe(fail)
+            here.bus.publish("client", UUID(int=1))
+            here.bus.publish("client", after := uuid4())
+            await there.has_heard(("client", after))
+
+
+class TestGarbage:
+    @pytest.mark.parametrize(
+        "message",
+        [
+            b"",
+            b"hello",
+            b"\x02c" + bytes(16),
+            b"\x01c" + bytes(15),
+            b"\x01" + (b"c" + bytes(16)) * 1001,
+            b'{"topic": "client"}',
+        ],
+        ids=["empty", "text", "other format", "short", "too many", "json"],
+    )
+    async def test_what_is_not_ours_is_counted_and_ignored(
+        self, server: LocalNats, message: bytes
+    ) -> None:
+        stranger = await nats.connect(server.url)
+        try:
+            async with nodes(server.url) as (here,):
+                before = counted("dropped_total", reason="malformed")
+                await stranger.publish("evpower.changes", message)
+                await stranger.publish("evpower.changes", b"\x01c" + UUID(int=7).bytes)
+                await here.has_heard(("client", UUID(int=7)))
+                assert here.heard == [("client", UUID(int=7))]
+                assert counted("dropped_total", reason="malformed") == before + 1
+        finally:
+            await stranger.close()
+
+    @given(st.binary(max_size=200))
+    def test_no_bytes_break_the_reader(self, message: bytes) -> None:
+        for topic, key in decode(message) or []:
+            assert topic in {"client", "session", "supabase"}
+            assert isinstance(key, UUID)
+
+    @given(st.lists(st.tuples(st.sampled_from("csb"), st.uuids()), max_size=50))
+    def test_what_is_packed_is_unpacked(self, changes: list[tuple[str, UUID]]) -> None:
+        topics: dict[str, Topic] = {"c": "client", "s": "session", "b": "supabase"}
+        packed = encode([code.encode() + key.bytes for code, key in changes], per_message=7)
+        unpacked = [change for message in packed for change in decode(message) or []]
+        assert unpacked == [(topics[code], key) for code, key in changes]
+
+    def test_a_topic_of_a_newer_version_is_passed_over(self) -> None:
+        message = b"\x01z" + UUID(int=1).bytes + b"c" + UUID(int=2).bytes
+        assert decode(message) == [("client", UUID(int=2))]
+
+
+class TestAwayAndBack:
+    async def test_a_server_may_come_later(self, tmp_path: Path) -> None:
+        server = LocalNats(tmp_path)
+        async with nodes(server.url, server.url, connected=False) as (here, there):
+            here.bus.publish("client", early := uuid4())
+            assert here.heard == [("client", early)], "the listeners here need no NATS"
+            assert not await here.bus.wait_connected(0.3)
+            async with serving(server):
+                assert await here.bus.wait_connected(PATIENCE_S)
+                assert await there.bus.wait_connected(PATIENCE_S)
+                here.bus.publish("client", key := uuid4())
+                await there.has_heard(("client", key))
+
+    async def test_what_waited_for_the_connection_is_sent(self, server: LocalNats) -> None:
+        async with nodes(server.url) as (there,):
+            here = Node(server.url)
+            here.bus.publish("client", key := uuid4())
+            await here.bus.start()
+            try:
+                await there.has_heard(("client", key))
+            finally:
+                await here.bus.close()
+
+    async def test_killed_and_started_again_the_nodes_find_each_other(self, tmp_path: Path) -> None:
+        async with serving(LocalNats(tmp_path)) as server:
+            with capture_logs() as logs:
+                async with nodes(server.url, server.url) as (here, there):
+                    server.kill()
+                    await until(lambda: not here.bus.connected, "the loss was not noticed")
+                    await until(lambda: not there.bus.connected, "the loss was not noticed")
+                    here.bus.publish("client", meanwhile := uuid4())
+                    assert ("client", meanwhile) in here.heard
+                    assert not await here.bus.wait_connected(0.5), "it tries in vain a few times"
+                    await server.start()
+                    assert await here.bus.wait_connected(PATIENCE_S)
+                    assert await there.bus.wait_connected(PATIENCE_S)
+                    here.bus.publish("client", after := uuid4())
+                    await there.has_heard(("client", after))
+        told = sorted(str(line["event"]) for line in logs)
+        assert told == ["bus_away"] * 2 + ["bus_connected"] * 4, "told once per change of state"
+
+    async def test_a_hung_server_holds_nobody_up_and_is_noticed(self, tmp_path: Path) -> None:
+        async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+                for _ in range(5):
+                    began = time.perf_counter()
+                    for _ in range(10_000):
+                        here.bus.publish("client", uuid4())
+                    assert time.perf_counter() - began < 1, "publishing waits for nobody"
+                    await asyncio.sleep(0)
+                await until(lambda: not here.bus.connected, "a hung server was not noticed")
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
+            assert await here.bus.wait_connected(PATIENCE_S)
+
+    async def test_closing_while_the_server_hangs_is_bounded(self, tmp_path: Path) -> None:
+        async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+                here.bus.publish("client", uuid4())
+                began = time.monotonic()
+                await here.bus.close()
+                assert time.monotonic() - began < 6
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
+
+    async def test_what_waits_is_bounded_and_the_rest_is_counted(self) -> None:
+        here = Node(f"nats://127.0.0.1:{free_port()}")
+        before = counted("dropped_total", reason="full")
+        for _ in range(30_000):
+            here.bus.publish("client", uuid4())
+        assert counted("dropped_total", reason="full") - before == 10_000
+        assert len(here.heard) == 30_000
+        await here.bus.start()
+        await here.bus.close()
+
+    async def test_a_silent_and_a_strange_server_are_passed_by(self, server: LocalNats) -> None:
+        """One accepts and says nothing, one speaks HTTP, one is not there; the fourth is ours."""
+        writers: list[asyncio.StreamWriter] = []
+
+        async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.append(writer)
+
+        async def strange(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 100_000)
+            writers.append(writer)
+
+        mute = await asyncio.start_server(silent, "127.0.0.1", 0)
+        other = await asyncio.start_server(strange, "127.0.0.1", 0)
+        ports = [
+            mute.sockets[0].getsockname()[1],
+            other.sockets[0].getsockname()[1],
+            free_port(),
+            server.port,
+        ]
+        try:
+            async with nodes(",".join(f"nats://127.0.0.1:{port}" for port in ports)) as (here,):
+                assert here.bus.connected
+        finally:
+            for writer in writers:
+                writer.close()
+            mute.close()
+            other.close()
+            await mute.wait_closed()
+            await other.wait_closed()
+
+
+class TestRights:
+    async def test_wrong_credentials_keep_it_away_and_are_never_told(self, tmp_path: Path) -> None:
+        async with serving(LocalNats(tmp_path, user="evpower", password="right")) as server:
+            url = f"nats://evpower:wr0ng-secret@127.0.0.1:{server.port}"
+            with capture_logs() as logs:
+                async with nodes(url, connected=False) as (here,):
+                    await until(lambda: bool(logs), "nothing was told")
+                    assert not await here.bus.wait_connected(0.3)
+            [line] = [line for line in logs if line["event"] == "bus_away"]
+            assert "authorization" in line["reason"].lower()
+            assert "wr0ng-secret" not in str(logs)
+
+    async def test_credentials_of_the_url_are_percent_decoded(self, tmp_path: Path) -> None:
+        async with (
+            serving(LocalNats(tmp_path, user="ev", password="p@ss:w/rd%")) as server,
+            nodes(f"nats://ev:p%40ss%3Aw%2Frd%25@127.0.0.1:{server.port}", server.url) as (here, _),
+        ):
+            assert here.bus.connected
+
+    async def test_a_token_alone_signs_in(self, tmp_path: Path) -> None:
+        settings = {"authorization": {"token": "t0ken"}}
+        async with (
+            serving(LocalNats(tmp_path, settings=settings)) as server,
+            nodes(f"nats://t0ken@127.0.0.1:{server.port}") as (here,),
+        ):
+            assert here.bus.connected
+
+    @pytest.mark.parametrize("right", ["subscribe", "publish"])
+    async def test_a_missing_right_shows_as_not_connected(self, tmp_path: Path, right: str) -> None:
+        user = {"user": "ev", "password": "pw", "permissions": {right: {"deny": ["evpower.>"]}}}
+        settings = {"authorization": {"users": [user]}}
+        async with serving(LocalNats(tmp_path, settings=settings)) as server:
+            with capture_logs() as logs:
+                async with nodes(f"nats://ev:pw@127.0.0.1:{server.port}", connected=False) as (
+                    here,
+                ):
+                    await until(lambda: bool(logs), "nothing was told")
+                    assert not here.bus.connected
+            assert "permissions violation" in logs[0]["reason"].lower()
+
+
+class TestFromOutside:
+    """Commands are no nodes: they connect, tell one change or look, and are gone."""
+
+    async def test_a_command_tells_the_nodes(self, server: LocalNats) -> None:
+        gone = f"nats://127.0.0.1:{free_port()}"
+        async with nodes(server.url) as (here,):
+            key = uuid4()
+            assert await announce(f"{gone},{server.url}", "client", key) == ""
+            await here.has_heard(("client", key))
+
+    async def test_a_command_is_told_that_nobody_heard(self) -> None:
+        assert await announce(f"nats://127.0.0.1:{free_port()}", "client", uuid4())
+
+    async def test_every_server_is_tried(self, server: LocalNats) -> None:
+        gone = free_port()
+        found = await reach(f"nats://u:s3cret@127.0.0.1:{gone},{server.url}")
+        (first, trouble), second = found
+        assert first == f"127.0.0.1:{gone}"
+        assert trouble
+        assert "s3cret" not in trouble
+        assert second == (f"127.0.0.1:{server.port}", "")
+
+
+class TestTls:
+    async def test_tls_with_an_authority_of_ones_own(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        certificate, key = make_certificate(tmp_path)
+        async with serving(LocalNats(tmp_path, tls=(certificate, key))) as server:
+            async with nodes(server.url, connected=False) as (here,):
+                assert not await here.bus.wait_connected(0.5), "an unknown authority was trusted"
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            async with nodes(server.url, server.url) as (here, there):
+                here.bus.publish("client", key_of := uuid4())
+                await there.has_heard(("client", key_of))
+
+    async def test_no_credentials_go_to_a_server_that_offers_no_tls(self) -> None:
+        received = bytearray()
+        asked = asyncio.Event()
+
+        async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b'INFO {"auth_required":true,"max_payload":1048576}\r\n')
+            asked.set()
+            received.extend(await reader.read())
+            writer.close()
+
+        server = await asyncio.start_server(plain, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        with capture_logs() as logs:
+            async with nodes(f"tls://ev:secret@127.0.0.1:{port}", connected=False):
+                await asyncio.wait_for(asked.wait(), PATIENCE_S)
+                await until(lambda: bool(logs), "nothing was told")
+        server.close()
+        await server.wait_closed()
+        assert not received
+        assert "no TLS" in logs[0]["reason"]
+
+
+class TestUrls:
+    def test_several_servers(self) -> None:
+        first, second = parse_servers("nats://a:4223, tls://user:pw@[::1]")
+        assert (first.address, first.tls, first.url) == ("a:4223", False, "nats://a:4223")
+        assert (second.url, second.user, second.password) == ("tls://[::1]:4222", "user", "pw")
+        assert "pw" not in repr(second)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "",
+            " , ",
+            "http://a:s3cret@b",
+            "nats://",
+            "nats://u:s3cret@a:port",
+            "nats://a:99999",
+            "s3cret",
+            "nats://[u:s3cret@a",
+            "nats://a/s3cret",
+        ],
+    )
+    def test_nonsense_is_refused_without_quoting_it(self, url: str) -> None:
+        with pytest.raises(ValueError) as refused:
+            NatsBus(url)
+        assert "s3cret" not in str(refused.value)
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "evpower test")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files

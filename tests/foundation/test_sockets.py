@@ -1,0 +1,42 @@
+"""What a WebSocket is checked for."""
+
+import pytest
+
+from evpower.foundation.sockets import SocketLimits, origin_allowed
+
+ALLOWED = frozenset({"https://app.evpower.kg"})
+
+
+@pytest.mark.parametrize(
+    ("origin", "fine"),
+    [
+        ("", True),  # an app that is no browser
+        ("https://app.evpower.kg", True),
+        ("https://app.evpower.kg.evil.example", False),
+        ("http://app.evpower.kg", False),
+        ("null", False),
+    ],
+)
+def test_a_browser_must_come_from_a_named_origin(origin: str, *, fine: bool) -> None:
+    assert origin_allowed(origin, ALLOWED) is fine
+
+
+def test_any_origin_where_a_star_is_configured() -> None:
+    assert origin_allowed("https://evil.example", frozenset({"*"}))
+
+
+def test_sockets_are_counted_by_address_by_key_and_in_all() -> None:
+    limits = SocketLimits(per_address=2, per_key=1, total=3)
+    first, second = limits.open("a"), limits.open("a")
+    assert first is not None
+    assert second is not None
+    assert limits.open("a") is None, "a third of one address"
+    assert first.claim("driver")
+    assert not second.claim("driver"), "a second of one driver"
+    assert limits.open("b") is not None
+    assert limits.open("c") is None, "a fourth in all"
+    first.leave()
+    first.leave()
+    assert len(limits) == 2, "left once, however often it is said"
+    assert second.claim("driver"), "the driver's place is free again"
+    assert limits.open("a") is not None
