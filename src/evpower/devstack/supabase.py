@@ -8,6 +8,7 @@ import os
 import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from evpower.devstack import ports
 from evpower.devstack.accounts import write_private
@@ -15,6 +16,7 @@ from evpower.devstack.errors import DevstackError
 from evpower.devstack.services import ProcessService
 
 SERVER_DIR = Path(__file__).parent / "supabase_lite"
+PgNet = Literal["works", "stuck", "absent"]
 _PROJECT_REF = "supabase-self-hosted"  # part of a key's checksum, as lite computes it
 
 
@@ -40,7 +42,9 @@ class LocalSupabase:
         state_dir: Path,
         migrations_dir: Path,
         port_flag: str = "--supabase-port",
+        pg_net: PgNet = "works",
     ) -> None:
+        """`pg_net` is a stand-in for that extension; "stuck" queues requests and sends none."""
         self.log = state_dir / "supabase.log"
         self._dsn = postgres_dsn
         self._wanted_port = port
@@ -48,6 +52,7 @@ class LocalSupabase:
         self._port_flag = port_flag
         self._state_dir = state_dir
         self._migrations_dir = migrations_dir
+        self._pg_net = pg_net
         self._keys: Keys | None = None
         self._process: ProcessService | None = None
 
@@ -145,6 +150,7 @@ class LocalSupabase:
             "publishableKey": keys.publishable_key,
             "secretKey": keys.secret_key,
             "jwtSecret": keys.jwt_secret,
+            "pgNet": self._pg_net,
         }
         write_private(path, json.dumps(config))
         return path

@@ -7,6 +7,7 @@ import { createPostgresConnection } from "@supabase/lite/postgres";
 import postgres from "postgres";
 import { admin } from "./admin.mjs";
 import { bootstrap, migrate } from "./migrate.mjs";
+import { startPgNet } from "./pg_net.mjs";
 import { enrich, requireUnbanned, signIn, verify } from "./sessions.mjs";
 import { AuthError, userJson } from "./users.mjs";
 
@@ -176,6 +177,7 @@ async function main() {
     grant select, trigger, references on auth.users to postgres;
     grant all on all tables in schema auth to supabase_auth_admin, service_role`).simple();
   await migrate(sql, config.migrationsDir);
+  const stopPgNet = await startPgNet(sql, config.pgNet);
   await connection.introspect({ useCache: true });
   // PostgREST's signal after a change of the schema: notify pgrst, 'reload schema'
   await sql.listen("pgrst", () => connection.clearSchemaCache());
@@ -185,6 +187,7 @@ async function main() {
   server.keepAliveTimeout = 75_000; // longer than any client keeps an idle connection
   server.on("error", fail);
   const stop = () => {
+    stopPgNet();
     server.close();
     server.closeAllConnections?.();
     Promise.allSettled([sql.end({ timeout: 1 }), connection.close()]).then(() => process.exit(0));
