@@ -114,6 +114,15 @@ begin
 end
 $$;
 
+CREATE FUNCTION identity.is_untouched(client uuid) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select not exists (select from wallet.wallets w where w.client_id = client and (w.version > 0 or w.revision > 0))
+     and not exists (select from payments.payments p where p.client_id = client)
+     and not exists (select from charging.sessions s where s.client_id = client)
+$$;
+
 CREATE FUNCTION identity.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -764,7 +773,7 @@ begin
     raise exception 'a hold is more than nothing, not %', hold_minor using errcode = 'check_violation';
   end if;
   -- Locked, so that a session which ends meanwhile is not left with an open hold.
-  select s.client_id, s.state, c.status into owner
+  select s.client_id, s.state, c.status = 'active' and c.deletion_requested_at is null as welcome into owner
     from charging.sessions s join identity.clients c on c.id = s.client_id
    where s.id = for_session for no key update of s;
   if not found then
@@ -774,7 +783,7 @@ begin
   select * into existing from wallet.holds where session_id = for_session;
   if found then
     outcome := case existing.state when 'open' then 'repeated' else 'resolved' end;
-  elsif owner.status <> 'active' or owner.state not in ('requested', 'starting', 'charging', 'expired') then
+  elsif not owner.welcome or owner.state not in ('requested', 'starting', 'charging', 'expired') then
     outcome := 'closed';
   elsif w.balance_minor - w.held_minor < hold_minor then
     outcome := 'insufficient';
@@ -1014,6 +1023,18 @@ CREATE TABLE foundation.idempotency_keys (
     CONSTRAINT idempotency_keys_scope_check CHECK (((length(scope) >= 1) AND (length(scope) <= 200)))
 );
 
+CREATE TABLE identity.aliases (
+    kind text NOT NULL,
+    alias text NOT NULL,
+    client_id uuid NOT NULL,
+    run bigint,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    confirmed_at timestamp with time zone,
+    CONSTRAINT aliases_alias_check CHECK (((length(alias) >= 1) AND (length(alias) <= 200))),
+    CONSTRAINT aliases_check CHECK (((kind <> 'id_tag'::text) OR (alias = lower(alias)))),
+    CONSTRAINT aliases_kind_check CHECK ((kind = ANY (ARRAY['client_id'::text, 'id_tag'::text])))
+);
+
 CREATE TABLE identity.audit (
     id bigint NOT NULL,
     at timestamp with time zone DEFAULT now() NOT NULL,
@@ -1044,12 +1065,85 @@ CREATE TABLE identity.clients (
     origin text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    deletion_requested_at timestamp with time zone,
     CONSTRAINT clients_email_check CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 320)))),
     CONSTRAINT clients_id_check CHECK ((id <> '00000000-0000-0000-0000-000000000000'::uuid)),
     CONSTRAINT clients_name_check CHECK ((length(name) <= 200)),
     CONSTRAINT clients_origin_check CHECK ((origin = ANY (ARRAY['register'::text, 'token'::text, 'supabase'::text, 'import'::text]))),
     CONSTRAINT clients_phone_check CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text)),
     CONSTRAINT clients_status_check CHECK ((status = ANY (ARRAY['active'::text, 'blocked'::text, 'closed'::text])))
+);
+
+CREATE TABLE identity.migration_decisions (
+    old_id text NOT NULL,
+    client_id uuid NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT migration_decisions_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT migration_decisions_old_id_check CHECK (((length(old_id) >= 1) AND (length(old_id) <= 200))),
+    CONSTRAINT migration_decisions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
+);
+
+CREATE TABLE identity.migration_rows (
+    run bigint NOT NULL,
+    line bigint NOT NULL,
+    old_id text NOT NULL,
+    plan text NOT NULL,
+    state text DEFAULT 'planned'::text NOT NULL,
+    client_id uuid,
+    matched_by text,
+    reason text,
+    detail text,
+    email text,
+    phone text,
+    name text,
+    email_proof text NOT NULL,
+    phone_proof text NOT NULL,
+    id_tags text[] DEFAULT '{}'::text[] NOT NULL,
+    password text NOT NULL,
+    balance_minor bigint DEFAULT 0 NOT NULL,
+    carried_at timestamp with time zone,
+    digest bytea NOT NULL,
+    note text,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT migration_rows_balance_minor_check CHECK ((balance_minor >= 0)),
+    CONSTRAINT migration_rows_check CHECK (((plan = ANY (ARRAY['conflict'::text, 'invalid'::text])) OR (client_id IS NOT NULL))),
+    CONSTRAINT migration_rows_digest_check CHECK ((length(digest) = 32)),
+    CONSTRAINT migration_rows_email_proof_check CHECK ((email_proof = ANY (ARRAY['yes'::text, 'assumed'::text, 'no'::text]))),
+    CONSTRAINT migration_rows_matched_by_check CHECK ((matched_by = ANY (ARRAY['id'::text, 'email'::text, 'phone'::text, 'decision'::text]))),
+    CONSTRAINT migration_rows_password_check CHECK ((password = ANY (ARRAY['none'::text, 'carried'::text, 'unknown'::text]))),
+    CONSTRAINT migration_rows_phone_proof_check CHECK ((phone_proof = ANY (ARRAY['yes'::text, 'assumed'::text, 'no'::text]))),
+    CONSTRAINT migration_rows_plan_check CHECK ((plan = ANY (ARRAY['adopt'::text, 'create'::text, 'conflict'::text, 'invalid'::text]))),
+    CONSTRAINT migration_rows_state_check CHECK ((state = ANY (ARRAY['planned'::text, 'done'::text, 'failed'::text, 'kept'::text, 'reverting'::text, 'reverted'::text])))
+);
+
+CREATE TABLE identity.migrations (
+    id bigint NOT NULL,
+    mark uuid DEFAULT gen_random_uuid() NOT NULL,
+    source text NOT NULL,
+    actor text NOT NULL,
+    state text DEFAULT 'running'::text NOT NULL,
+    rows_read bigint DEFAULT 0 NOT NULL,
+    rows_skipped bigint DEFAULT 0 NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    confirmed_at timestamp with time zone,
+    reverted_at timestamp with time zone,
+    CONSTRAINT migrations_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT migrations_check CHECK (((state = 'confirmed'::text) = (confirmed_at IS NOT NULL))),
+    CONSTRAINT migrations_check1 CHECK (((state = 'reverted'::text) = (reverted_at IS NOT NULL))),
+    CONSTRAINT migrations_source_check CHECK (((length(source) >= 1) AND (length(source) <= 300))),
+    CONSTRAINT migrations_state_check CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'confirmed'::text, 'reverting'::text, 'reverted'::text])))
+);
+
+ALTER TABLE identity.migrations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME identity.migrations_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE identity.operators (
@@ -1185,6 +1279,11 @@ CREATE TABLE sync.backfills (
     CONSTRAINT backfills_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text])))
 );
 
+CREATE TABLE sync.blocked_before (
+    client_id uuid NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE sync.calls (
     slot integer NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -1206,6 +1305,66 @@ CREATE SEQUENCE sync.calls_seq
 
 ALTER SEQUENCE sync.calls_seq OWNED BY sync.calls.slot;
 
+CREATE TABLE sync.check_turns (
+    kind text NOT NULL,
+    due_at timestamp with time zone,
+    leased_by uuid,
+    leased_until timestamp with time zone,
+    check_id bigint,
+    CONSTRAINT check_turns_check CHECK (((leased_by IS NULL) = (leased_until IS NULL))),
+    CONSTRAINT check_turns_kind_check CHECK ((kind = ANY (ARRAY['hot'::text, 'all'::text])))
+);
+
+CREATE TABLE sync.checks (
+    id bigint NOT NULL,
+    kind text NOT NULL,
+    since timestamp with time zone,
+    repair boolean NOT NULL,
+    stage integer DEFAULT 0 NOT NULL,
+    after text,
+    counts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    error text,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    noted_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT checks_check CHECK (((kind = 'hot'::text) = (since IS NOT NULL))),
+    CONSTRAINT checks_kind_check CHECK ((kind = ANY (ARRAY['hand'::text, 'hot'::text, 'all'::text])))
+);
+
+ALTER TABLE sync.checks ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME sync.checks_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE sync.contact_conflicts (
+    client_id uuid NOT NULL,
+    contact text NOT NULL,
+    value text NOT NULL,
+    holder uuid NOT NULL,
+    since timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT contact_conflicts_contact_check CHECK ((contact = ANY (ARRAY['email'::text, 'phone'::text])))
+);
+
+CREATE TABLE sync.cursors (
+    name text NOT NULL,
+    xid text,
+    seq bigint,
+    revision bigint DEFAULT 0 NOT NULL,
+    moved_at timestamp with time zone,
+    checked_at timestamp with time zone,
+    walking boolean DEFAULT true NOT NULL,
+    walk_after text,
+    walked bigint DEFAULT 0 NOT NULL,
+    walked_at timestamp with time zone,
+    resets integer DEFAULT 0 NOT NULL,
+    CONSTRAINT cursors_check CHECK (((xid IS NULL) = (seq IS NULL))),
+    CONSTRAINT cursors_name_check CHECK ((name = 'supabase'::text))
+);
+
 CREATE TABLE sync.drift (
     id bigint NOT NULL,
     found_at timestamp with time zone DEFAULT now() NOT NULL,
@@ -1216,11 +1375,54 @@ CREATE TABLE sync.drift (
     right_side text NOT NULL,
     action text NOT NULL,
     healed_at timestamp with time zone,
+    kind text DEFAULT 'differs'::text NOT NULL,
+    fields text[] DEFAULT '{}'::text[] NOT NULL,
+    notice boolean DEFAULT false NOT NULL,
+    repaired boolean DEFAULT false NOT NULL,
+    check_id bigint,
+    seen_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT drift_right_side_check CHECK ((right_side = ANY (ARRAY['evpower'::text, 'supabase'::text])))
 );
 
 ALTER TABLE sync.drift ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME sync.drift_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE sync.failed_people (
+    client_id uuid NOT NULL,
+    gone boolean DEFAULT false NOT NULL,
+    blocked_before boolean DEFAULT false NOT NULL,
+    error text NOT NULL,
+    attempts integer DEFAULT 1 NOT NULL,
+    since timestamp with time zone DEFAULT now() NOT NULL,
+    next_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE sync.inbox (
+    id bigint NOT NULL,
+    source text NOT NULL,
+    event_id text NOT NULL,
+    body_sha256 bytea NOT NULL,
+    kind text NOT NULL,
+    row_id text,
+    repeats integer DEFAULT 0 NOT NULL,
+    reuses integer DEFAULT 0 NOT NULL,
+    received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT inbox_body_sha256_check CHECK ((length(body_sha256) = 32)),
+    CONSTRAINT inbox_event_id_check CHECK (((length(event_id) >= 1) AND (length(event_id) <= 200))),
+    CONSTRAINT inbox_kind_check CHECK ((length(kind) <= 100)),
+    CONSTRAINT inbox_row_id_check CHECK ((length(row_id) <= 100)),
+    CONSTRAINT inbox_source_check CHECK ((source = ANY (ARRAY['webhook'::text, 'plain'::text, 'auth'::text])))
+)
+WITH (fillfactor='90');
+
+ALTER TABLE sync.inbox ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME sync.inbox_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1258,6 +1460,23 @@ CREATE TABLE sync.targets (
     error text,
     since timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT targets_state_check CHECK ((state = ANY (ARRAY['up'::text, 'down'::text, 'misconfigured'::text])))
+);
+
+CREATE TABLE sync.webhook_secrets (
+    id bigint NOT NULL,
+    secret text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    not_after timestamp with time zone,
+    CONSTRAINT webhook_secrets_secret_check CHECK (((length(secret) >= 16) AND (length(secret) <= 500)))
+);
+
+ALTER TABLE sync.webhook_secrets ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME sync.webhook_secrets_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE wallet.debts (
@@ -1393,11 +1612,26 @@ ALTER TABLE ONLY charging.settlements
 ALTER TABLE ONLY foundation.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (scope, key);
 
+ALTER TABLE ONLY identity.aliases
+    ADD CONSTRAINT aliases_pkey PRIMARY KEY (kind, alias);
+
 ALTER TABLE ONLY identity.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY identity.clients
     ADD CONSTRAINT clients_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY identity.migration_decisions
+    ADD CONSTRAINT migration_decisions_pkey PRIMARY KEY (old_id);
+
+ALTER TABLE ONLY identity.migration_rows
+    ADD CONSTRAINT migration_rows_pkey PRIMARY KEY (run, line);
+
+ALTER TABLE ONLY identity.migrations
+    ADD CONSTRAINT migrations_mark_key UNIQUE (mark);
+
+ALTER TABLE ONLY identity.migrations
+    ADD CONSTRAINT migrations_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY identity.operators
     ADD CONSTRAINT operators_pkey PRIMARY KEY (user_id);
@@ -1441,17 +1675,44 @@ ALTER TABLE ONLY sync.acknowledged
 ALTER TABLE ONLY sync.backfills
     ADD CONSTRAINT backfills_pkey PRIMARY KEY (topic);
 
+ALTER TABLE ONLY sync.blocked_before
+    ADD CONSTRAINT blocked_before_pkey PRIMARY KEY (client_id);
+
 ALTER TABLE ONLY sync.calls
     ADD CONSTRAINT calls_pkey PRIMARY KEY (slot);
 
+ALTER TABLE ONLY sync.check_turns
+    ADD CONSTRAINT check_turns_pkey PRIMARY KEY (kind);
+
+ALTER TABLE ONLY sync.checks
+    ADD CONSTRAINT checks_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY sync.contact_conflicts
+    ADD CONSTRAINT contact_conflicts_pkey PRIMARY KEY (client_id, contact);
+
+ALTER TABLE ONLY sync.cursors
+    ADD CONSTRAINT cursors_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY sync.drift
     ADD CONSTRAINT drift_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY sync.failed_people
+    ADD CONSTRAINT failed_people_pkey PRIMARY KEY (client_id);
+
+ALTER TABLE ONLY sync.inbox
+    ADD CONSTRAINT inbox_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY sync.inbox
+    ADD CONSTRAINT inbox_source_event_id_key UNIQUE (source, event_id);
 
 ALTER TABLE ONLY sync.pending
     ADD CONSTRAINT pending_pkey PRIMARY KEY (topic, key);
 
 ALTER TABLE ONLY sync.targets
     ADD CONSTRAINT targets_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY sync.webhook_secrets
+    ADD CONSTRAINT webhook_secrets_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY wallet.debts
     ADD CONSTRAINT debts_pkey PRIMARY KEY (id);
@@ -1495,15 +1756,31 @@ CREATE UNIQUE INDEX sessions_one_open_per_client ON charging.sessions USING btre
 
 CREATE UNIQUE INDEX sessions_one_open_per_connector ON charging.sessions USING btree (station_id, connector_id) WHERE ((source = 'evpower'::text) AND (state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text])));
 
+CREATE INDEX sessions_updated ON charging.sessions USING brin (updated_at) WITH (autosummarize='on');
+
 CREATE INDEX settlements_collecting ON charging.settlements USING btree (collects_debt_id) WHERE (collects_debt_id IS NOT NULL);
 
 CREATE INDEX settlements_uncharged ON charging.settlements USING btree (id) WHERE (debited_minor IS NULL);
 
 CREATE INDEX idempotency_keys_created_at ON foundation.idempotency_keys USING btree (created_at);
 
+CREATE INDEX aliases_by_client ON identity.aliases USING btree (client_id);
+
+CREATE INDEX aliases_by_run ON identity.aliases USING btree (run);
+
 CREATE UNIQUE INDEX clients_email_key ON identity.clients USING btree (email) WHERE (status <> 'closed'::text);
 
 CREATE UNIQUE INDEX clients_phone_key ON identity.clients USING btree (phone) WHERE (status <> 'closed'::text);
+
+CREATE INDEX migration_rows_client ON identity.migration_rows USING btree (client_id) WHERE (client_id IS NOT NULL);
+
+CREATE INDEX migration_rows_left ON identity.migration_rows USING btree (run, state);
+
+CREATE INDEX migration_rows_old_id ON identity.migration_rows USING btree (old_id);
+
+CREATE UNIQUE INDEX migration_rows_work ON identity.migration_rows USING btree (run, old_id) WHERE (plan = ANY (ARRAY['adopt'::text, 'create'::text]));
+
+CREATE UNIQUE INDEX migrations_one_open ON identity.migrations USING btree ((true)) WHERE (state = ANY (ARRAY['running'::text, 'reverting'::text]));
 
 CREATE UNIQUE INDEX registrations_open_email_key ON identity.registrations USING btree (email) WHERE (state = 'intended'::text);
 
@@ -1517,9 +1794,15 @@ CREATE INDEX payments_to_check ON payments.payments USING btree (next_check_at) 
 
 CREATE INDEX payments_to_review ON payments.payments USING btree (id) WHERE (review IS NOT NULL);
 
+CREATE INDEX checks_by_kind ON sync.checks USING btree (kind, id);
+
+CREATE INDEX drift_of_check ON sync.drift USING btree (check_id, id) WHERE (healed_at IS NULL);
+
 CREATE INDEX drift_open ON sync.drift USING btree (id) WHERE (healed_at IS NULL);
 
 CREATE UNIQUE INDEX drift_open_key ON sync.drift USING btree (topic, key) WHERE (healed_at IS NULL);
+
+CREATE INDEX failed_people_due ON sync.failed_people USING btree (next_at);
 
 CREATE INDEX pending_due ON sync.pending USING btree (next_at) WHERE (parked_at IS NULL);
 
@@ -1608,8 +1891,17 @@ ALTER TABLE ONLY charging.settlements
 ALTER TABLE ONLY charging.settlements
     ADD CONSTRAINT settlements_session_id_client_id_fkey FOREIGN KEY (session_id, client_id) REFERENCES charging.sessions(id, client_id);
 
+ALTER TABLE ONLY identity.aliases
+    ADD CONSTRAINT aliases_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY identity.aliases
+    ADD CONSTRAINT aliases_run_fkey FOREIGN KEY (run) REFERENCES identity.migrations(id);
+
 ALTER TABLE ONLY identity.clients
     ADD CONSTRAINT clients_wallet FOREIGN KEY (id) REFERENCES wallet.wallets(client_id) DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE ONLY identity.migration_rows
+    ADD CONSTRAINT migration_rows_run_fkey FOREIGN KEY (run) REFERENCES identity.migrations(id);
 
 ALTER TABLE ONLY payments.events
     ADD CONSTRAINT events_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES payments.payments(id);
@@ -1625,6 +1917,18 @@ ALTER TABLE ONLY payments.payments
 
 ALTER TABLE ONLY sync.acknowledged
     ADD CONSTRAINT acknowledged_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY sync.blocked_before
+    ADD CONSTRAINT blocked_before_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY sync.check_turns
+    ADD CONSTRAINT check_turns_check_id_fkey FOREIGN KEY (check_id) REFERENCES sync.checks(id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY sync.contact_conflicts
+    ADD CONSTRAINT contact_conflicts_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY sync.contact_conflicts
+    ADD CONSTRAINT contact_conflicts_holder_fkey FOREIGN KEY (holder) REFERENCES identity.clients(id);
 
 ALTER TABLE ONLY wallet.debts
     ADD CONSTRAINT debts_client_id_fkey FOREIGN KEY (client_id) REFERENCES wallet.wallets(client_id);
@@ -1757,6 +2061,8 @@ GRANT INSERT(due_minor) ON TABLE charging.settlements TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.idempotency_keys TO evpower_app;
 
+GRANT SELECT ON TABLE identity.aliases TO evpower_app;
+
 GRANT SELECT,INSERT ON TABLE identity.audit TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.clients TO evpower_app;
@@ -1777,17 +2083,33 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.acknowledged TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.backfills TO evpower_app;
 
+GRANT SELECT,INSERT ON TABLE sync.blocked_before TO evpower_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.calls TO evpower_app;
 
 GRANT USAGE ON SEQUENCE sync.calls_seq TO evpower_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE sync.drift TO evpower_app;
+GRANT SELECT,UPDATE ON TABLE sync.check_turns TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.checks TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.contact_conflicts TO evpower_app;
+
+GRANT SELECT,UPDATE ON TABLE sync.cursors TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.drift TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.failed_people TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.inbox TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.pending TO evpower_app;
 
 GRANT USAGE ON SEQUENCE sync.pending_seq TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.targets TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.webhook_secrets TO evpower_app;
 
 GRANT SELECT ON TABLE wallet.debts TO evpower_app;
 

@@ -2,20 +2,26 @@
 
 import asyncio
 import contextlib
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 from pydantic import SecretStr
 
+from evpower.devstack.stack import supabase_migrations
 from evpower.devstack.supabase import LocalSupabase
+from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import new_http_client
 from evpower.identity.supabase_admin import SupabaseAdmin
+from tests.api.world import Api, running_api
 from tests.conftest import Server
+from tests.identity.moving import Moving
 
 Answer = tuple[int, bytes] | None  # None: the connection is dropped without a word
 
@@ -170,3 +176,50 @@ async def forward(supabase: LocalSupabase, http: httpx.AsyncClient, request: Req
         request.method, supabase.url + request.path, headers=headers, content=request.body
     )
     return answer.status_code, answer.content
+
+
+@pytest.fixture(scope="session")
+async def project(server: Server) -> AsyncIterator[LocalSupabase]:
+    """Run one real local Supabase a worker with EvPower's functions in it."""
+    await server.postgres.create_database("supabase_moving")
+    folder = Path(tempfile.mkdtemp(prefix="evpower-moving-", dir="/var/tmp"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LITE_AUTH_BCRYPT_COST", "4")
+        local = LocalSupabase(
+            server.postgres.dsn("supabase_moving"),
+            port=None,
+            state_dir=folder / "state",
+            migrations_dir=supabase_migrations(),
+        )
+        await local.start()
+        yield local
+        await local.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def moving(
+    server: Server,
+    dsn: str,
+    owner: Connection,
+    project: LocalSupabase,
+    http: httpx.AsyncClient,
+    tmp_path: Path,
+) -> AsyncIterator[Moving]:
+    """An empty project beside an empty EvPower."""
+    there: Connection = await asyncpg.connect(server.dsn("supabase_moving"))
+    await there.execute(
+        "delete from auth.users; delete from public.clients"
+    )  # quicker than truncate
+    db = await Database.open(dsn, size=10, role=None)
+    admin = SupabaseAdmin(http=http, url=project.url, secret_key=SecretStr(project.secret_key))
+    yield Moving(db, owner, there, project, admin, http, tmp_path)
+    await db.close()
+    await there.close()
+
+
+@pytest.fixture
+async def api(db: Database) -> AsyncIterator[Api]:
+    """The whole edge."""
+    async with running_api(db) as api:
+        yield api

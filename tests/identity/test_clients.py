@@ -116,6 +116,46 @@ async def test_status_decides_about_money_and_acts_are_written_down(
     }
 
 
+async def test_a_client_who_asked_for_deletion_moves_no_money(db: Database) -> None:
+    client = await seen(db, uuid4())
+    at = datetime.now(UTC)
+    async with db.transaction() as connection:
+        await clients.request_deletion(connection, client.id, at)
+        with pytest.raises(Forbidden) as asked:
+            await clients.require_active(connection, client.id)
+        assert (await clients.get_client(connection, client.id)).deletion_requested_at == at
+        await clients.withdraw_deletion(connection, client.id)
+        await clients.require_active(connection, client.id)
+    assert asked.value.code == "client_deleted"
+
+
+async def test_a_profile_of_supabase_leaves_out_what_another_has(db: Database) -> None:
+    holder, other = await seen(db, uuid4()), await seen(db, uuid4(), Profile("b@example.kg"))
+    async with db.transaction() as connection:
+        locked = await clients.lock_client(connection, other.id)
+        assert locked is not None
+        wanted = Profile("aida@example.kg", "+996555000009", "Other")
+        now, taken = await clients.sync_profile(connection, locked, wanted)
+        assert (now.email, now.phone, now.name) == (None, "+996555000009", "Other")
+        assert taken == {"email": holder.id}
+        again, still = await clients.sync_profile(connection, now, wanted)
+        assert (again, still) == (now, taken)
+
+
+async def test_two_who_take_one_address_at_once_share_it_out(db: Database) -> None:
+    people = [await seen(db, uuid4(), Profile(f"{n}@example.kg")) for n in range(6)]
+
+    async def take(client: Client) -> Client:
+        async with db.transaction() as connection:
+            locked = await clients.lock_client(connection, client.id)
+            assert locked is not None
+            now, _ = await clients.sync_profile(connection, locked, Profile("one@example.kg"))
+            return now
+
+    now = await asyncio.gather(*(take(client) for client in people))
+    assert sorted(str(one.email) for one in now) == ["None"] * 5 + ["one@example.kg"]
+
+
 async def test_closed_client_frees_its_address_but_stays(db: Database, owner: Connection) -> None:
     old = await seen(db, uuid4())
     async with db.transaction() as connection:

@@ -106,6 +106,26 @@ class TestBadInput:
             answer = await world.ask("POST", "/balance/topup-qr", json=asked)
             assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
 
+    async def test_the_clients_own_id_from_before_is_the_client(
+        self, world: World, owner: Connection
+    ) -> None:
+        other = uuid4()
+        await owner.execute(
+            "insert into identity.clients (id, origin) values ($1, 'import')", other
+        )
+        for old_id, client in (("C-7", world.client_id), ("C-8", other)):
+            await owner.execute(
+                "insert into identity.aliases (kind, alias, client_id)"
+                " values ('client_id', $1, $2)",
+                old_id,
+                client,
+            )
+        begun = await world.top_up(100, client_id="C-7")
+        assert begun["client_id"] == str(world.client_id)
+        asked = {"amount": 100, "client_id": "C-8"}
+        answer = await world.ask("POST", "/balance/topup-qr", json=asked)
+        assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+
     async def test_huge_body_is_cut(self, world: World) -> None:
         answer = await world.ask("POST", "/balance/topup-qr", content=b" " * 50_000)
         assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
@@ -115,6 +135,14 @@ class TestBadInput:
             f"{world.api.url}/api/v1/balance/topup-qr", json={"amount": 100}
         )
         assert answer.status_code == 401
+
+    async def test_client_who_asked_for_deletion_is_forbidden(
+        self, world: World, owner: Connection
+    ) -> None:
+        await owner.execute("update identity.clients set deletion_requested_at = now()")
+        answer = await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
+        assert (answer.status_code, answer.json()["error"]) == (403, "client_deleted")
+        assert await owner.fetchval("select count(*) from payments.payments") == 0
 
     async def test_blocked_client_is_forbidden(self, world: World, owner: Connection) -> None:
         await owner.execute("update identity.clients set status = 'blocked'")

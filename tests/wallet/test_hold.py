@@ -106,6 +106,17 @@ async def test_a_blocked_client_holds_nothing(db: Database, world: World) -> Non
             await wallet.hold(connection, session, 10)
 
 
+async def test_a_client_who_asked_for_deletion_holds_nothing(db: Database, world: World) -> None:
+    client = await world.topped_up(1000)
+    await world.sql.execute(
+        "update identity.clients set deletion_requested_at = now() where id = $1", client
+    )
+    session = await world.session(client)
+    async with db.transaction() as connection:
+        with pytest.raises(Conflict):
+            await wallet.hold(connection, session, 10)
+
+
 async def test_a_session_cancelled_meanwhile_is_not_left_with_a_hold(
     db: Database, world: World
 ) -> None:

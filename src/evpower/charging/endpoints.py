@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -30,6 +30,8 @@ from evpower.identity import Access, Principal, may_read
 
 _DEFAULT_LIMIT: Final = 50
 _CREATED: Final = 201
+_BEFORE: Final = "UUID, or an id from before"  # the id a client had in another system
+_ID_MAX: Final = 200
 
 
 def _printable(text: str) -> str:
@@ -88,7 +90,7 @@ class SessionReport(BaseModel):
     )
 
     session_id: UUID
-    client_id: UUID
+    client_id: Annotated[str, Field(min_length=1, max_length=_ID_MAX, description=_BEFORE)]
     station_id: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
     connector_id: Annotated[StrictInt, Field(ge=1, le=1000)]
     start_time: _Time
@@ -100,12 +102,12 @@ class SessionReport(BaseModel):
         StrictBool, Field(description="True: it was paid elsewhere, record it without charging")
     ] = False
 
-    def checked(self, now: datetime) -> Report:
-        """The report in our units. Raises Invalid with the code of what is wrong."""
+    def checked(self, client_id: UUID, now: datetime) -> Report:
+        """The report in our units, of the client meant. Raises Invalid with a code."""
         started_at = facts.moment(self.start_time, "start_time", now)
         return Report(
             id=self.session_id,
-            client_id=self.client_id,
+            client_id=client_id,
             station_id=self.station_id,
             connector_id=self.connector_id,
             status=self.status,
@@ -197,10 +199,10 @@ def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) ->
         openapi_extra={"security": [{"serviceKey": []}]},
     )
     async def sync_history(  # pyright: ignore[reportUnusedFunction]
-        _: Annotated[Principal, Depends(access.require_service)], report: SessionReport
+        caller: Annotated[Principal, Depends(access.require_service)], report: SessionReport
     ) -> Response:
         """Safe to repeat: a finished session is charged once, in the transaction that keeps it."""
-        checked = report.checked(clock())
+        checked = report.checked(await access.resolve(caller, report.client_id), clock())
         async with db.transaction() as connection:
             recorded = await record(connection, checked)
         if recorded.changed:
@@ -218,11 +220,11 @@ def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) ->
     )
     async def client_history(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.principal)],
-        client_id: UUID,
+        client_id: Annotated[str, Path(max_length=_ID_MAX, description=_BEFORE)],
         limit: Annotated[int, Query(ge=1, le=500)] = _DEFAULT_LIMIT,
         before: Annotated[str | None, Query(description="From the Link of the page before")] = None,
     ) -> Response:
-        return await _answer_history(db, caller, client_id, limit, before)
+        return await _answer_history(access, db, caller, client_id, limit, before)
 
     return routes
 
@@ -234,15 +236,22 @@ def hot_paths(access: Access, db: Database) -> list[HotPath]:
         client_id, limit = plain_uuid(tail), plain_limit(request, _DEFAULT_LIMIT)
         if client_id is None or limit is None:
             return None
-        return await _answer_history(db, await access.principal(request), client_id, limit, None)
+        caller = await access.principal(request)
+        return await _answer_history(access, db, caller, client_id, limit, None)
 
     template = "/api/v1/charging/history/{client_id}"
     return [HotPath("GET", "/api/v1/charging/history/", template, serve_history)]
 
 
 async def _answer_history(
-    db: Database, caller: Principal, client_id: UUID, limit: int, before: str | None
+    access: Access,
+    db: Database,
+    caller: Principal,
+    said: str | UUID,
+    limit: int,
+    before: str | None,
 ) -> Response:
+    client_id = await access.resolve(caller, said)
     may_read(caller, client_id)
     async with db.connection() as connection:
         page = await history(connection, client_id, limit=limit, before=before)

@@ -1,16 +1,23 @@
 """Clients, registration, access tokens, service keys, operators."""
 
+from evpower.identity import migrate
 from evpower.identity.access import Access, may_read
+from evpower.identity.aliases import OldIds, resolve, resolve_id_tag
 from evpower.identity.audit import record_act
 from evpower.identity.clients import (
     block_client,
     close_client,
     ensure,
     ensure_client,
+    ensure_newcomers,
     get_client,
+    lock_client,
+    request_deletion,
     require_active,
+    sync_profile,
     unblock_client,
     update_profile,
+    withdraw_deletion,
 )
 from evpower.identity.endpoints import router
 from evpower.identity.introspect import introspect
@@ -18,6 +25,7 @@ from evpower.identity.jobs import converge_registrations
 from evpower.identity.model import (
     Claims,
     Client,
+    Contact,
     CreatedKey,
     Operator,
     Principal,
@@ -36,7 +44,9 @@ __all__ = [
     "Application",
     "Claims",
     "Client",
+    "Contact",
     "CreatedKey",
+    "OldIds",
     "Operator",
     "Principal",
     "Profile",
@@ -50,18 +60,26 @@ __all__ = [
     "create_service_key",
     "ensure",
     "ensure_client",
+    "ensure_newcomers",
     "get_client",
     "introspect",
     "list_operators",
     "list_service_keys",
+    "lock_client",
     "may_read",
+    "migrate",
     "profile_of",
     "record_act",
     "register",
     "remove_operator",
+    "request_deletion",
     "require_active",
+    "resolve",
+    "resolve_id_tag",
     "revoke_service_key",
     "router",
+    "sync_profile",
     "unblock_client",
     "update_profile",
+    "withdraw_deletion",
 ]

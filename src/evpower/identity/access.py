@@ -13,9 +13,10 @@ from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Forbidden, Unauthenticated
 from evpower.identity import store_access
+from evpower.identity.aliases import OldIds
 from evpower.identity.clients import ensure_client
 from evpower.identity.introspect import introspect
-from evpower.identity.model import Principal
+from evpower.identity.model import Claims, Principal
 from evpower.identity.service_keys import PREFIX, check_service_key
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import TokenVerifier
@@ -43,6 +44,7 @@ class Access:
         self._admin = introspect_with
         self._known = _KnownClients(clock)
         self._operators = _Operators(db, clock)
+        self._old_ids = OldIds(db, clock=clock)
 
     async def principal(self, request: Request) -> Principal:
         """Return who calls; a client seen for the first time is created with its wallet.
@@ -72,6 +74,19 @@ class Access:
             self._known.add(claims.sub)
         return Principal("client", claims.sub, "", claims.expires_at, claims.sub)
 
+    async def client_of_token(self, token: str) -> Claims:
+        """Return the claims of a client's token; the client itself may not exist yet.
+
+        For callers who create clients in their own time. Raises Forbidden("forbidden") for
+        operators and service keys, and what `principal` raises.
+        """
+        if token.startswith(PREFIX):
+            raise Forbidden("forbidden", "only a client may do this")
+        claims = await self._verifier.verify(token)
+        if claims.sub in await self._operators.by_id():
+            raise Forbidden("forbidden", "only a client may do this")
+        return claims
+
     async def require_client(self, request: Request) -> Principal:
         """Only a client may call. Raises Forbidden("forbidden")."""
         found = await self.principal(request)
@@ -98,11 +113,20 @@ class Access:
             raise Forbidden("forbidden", "only a service key may do this")
         return found
 
+    async def resolve(self, caller: Principal, raw: str | UUID) -> UUID:
+        """Whom an id in a request means: a UUID, or the id a client had before; may_read is next.
+
+        The caller's own UUID costs nothing, other answers are remembered. Raises
+        Forbidden("forbidden"), Invalid("invalid_request").
+        """
+        return await self._old_ids.client(caller, raw)
+
     def flush(self) -> None:
-        """Forget everything remembered: tokens, operators, known clients."""
+        """Forget everything remembered: tokens, operators, known clients, old ids."""
         self._verifier.flush()
         self._known.clear()
         self._operators.expire()
+        self._old_ids.flush()
 
 
 def may_read(principal: Principal, client_id: UUID) -> None:

@@ -1,7 +1,9 @@
 """The life of a client: created on first sight, active, blocked, closed; never deleted."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from datetime import datetime
+from typing import Final, cast
 from uuid import UUID
 
 import asyncpg
@@ -11,9 +13,10 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Forbidden, NotFound, Unavailable
 from evpower.identity import metrics, store
 from evpower.identity.audit import record_act
-from evpower.identity.model import Claims, Client, Origin, Profile
+from evpower.identity.model import Claims, Client, Contact, Origin, Profile
 
 _TRIES: Final = 5
+_LOGGED: Final = 20  # one by one; of more, how many
 _log: Final = structlog.get_logger()
 
 
@@ -47,6 +50,20 @@ async def ensure(
     return found
 
 
+async def ensure_newcomers(
+    connection: Connection, people: Mapping[UUID, Profile], origin: Origin
+) -> set[UUID]:
+    """Create many in one statement; answers whom. For the others `ensure` is needed."""
+    created = await store.insert_clients(connection, people, origin)
+    metrics.CLIENTS_CREATED.labels(origin).inc(len(created))
+    if len(created) > _LOGGED:
+        _log.info("clients_created", count=len(created), origin=origin)
+        return created
+    for client_id in created:
+        _log.info("client_created", client_id=str(client_id), origin=origin)
+    return created
+
+
 async def _without_taken(connection: Connection, client_id: UUID, profile: Profile) -> Profile:
     by_email, by_phone = await store.holders(connection, profile.email, profile.phone)
     for contact, holder in (("email", by_email), ("phone", by_phone)):
@@ -73,12 +90,21 @@ async def get_client(connection: Connection, client_id: UUID) -> Client:
 async def require_active(connection: Connection, client_id: UUID) -> Client:
     """Read a client as it is now, for money to move in the same transaction.
 
-    Raises NotFound("client_not_found"), Forbidden("client_blocked" | "client_closed").
+    Raises NotFound("client_not_found"),
+    Forbidden("client_blocked" | "client_closed" | "client_deleted"), the last for one who asked
+    to be deleted.
     """
     found = await get_client(connection, client_id)
     if found.status != "active":
         raise Forbidden(f"client_{found.status}", f"the client is {found.status}")
+    if found.deletion_requested_at is not None:
+        raise Forbidden("client_deleted", "the client asked for the account to be deleted")
     return found
+
+
+async def lock_client(connection: Connection, client_id: UUID) -> Client | None:
+    """Read a client whom nobody else may change until the transaction ends; None: unknown."""
+    return await store.lock_client(connection, client_id)
 
 
 async def update_profile(connection: Connection, client_id: UUID, profile: Profile) -> Client:
@@ -95,6 +121,45 @@ async def update_profile(connection: Connection, client_id: UUID, profile: Profi
     if changed is None:
         raise NotFound("client_not_found", "there is no such client")
     return changed
+
+
+async def sync_profile(
+    connection: Connection, known: Client, profile: Profile
+) -> tuple[Client, Mapping[Contact, UUID]]:
+    """Make a locked client's contacts and name those of Supabase.
+
+    A contact that another open client has is left out and becomes empty, as the one before is no
+    longer theirs; the answer says who has it.
+    """
+    for _ in range(_TRIES):
+        by_email, by_phone = await store.holders(connection, profile.email, profile.phone)
+        taken: dict[Contact, UUID] = {}
+        if by_email not in {None, known.id}:
+            taken["email"] = cast("UUID", by_email)
+        if by_phone not in {None, known.id}:
+            taken["phone"] = cast("UUID", by_phone)
+        free = Profile(
+            email=None if "email" in taken else profile.email,
+            phone=None if "phone" in taken else profile.phone,
+            name=profile.name,
+        )
+        if free == Profile(known.email, known.phone, known.name):
+            return known, taken
+        try:
+            return await update_profile(connection, known.id, free), taken
+        except Conflict:  # somebody took it since we looked
+            continue
+    raise Unavailable("database_busy", "the profile could not be changed", retry_after_s=1)
+
+
+async def request_deletion(connection: Connection, client_id: UUID, at: datetime) -> None:
+    """The driver asked for it: no new charges and top-ups from now on, reading stays."""
+    await store.set_deletion_requested(connection, client_id, at)
+
+
+async def withdraw_deletion(connection: Connection, client_id: UUID) -> None:
+    """The driver changed their mind."""
+    await store.set_deletion_requested(connection, client_id, None)
 
 
 async def block_client(

@@ -14,3 +14,11 @@ class AuthRefused(Exception):
 
 class AuthUnanswered(Unavailable):
     """The request may have been carried out, nobody knows: read before deciding."""
+
+
+class AuthBusy(Unavailable):
+    """Supabase Auth has had enough calls for now."""
+
+
+class AuthDenied(Unavailable):
+    """Supabase Auth does not take our key: no other call will go better."""

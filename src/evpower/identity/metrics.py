@@ -40,3 +40,8 @@ CONTACTS_LEFT_OUT: Final = Counter(
 SERVICE_KEYS_REFUSED: Final = Counter(
     "evpower_identity_service_keys_refused", "Service keys that were unknown or revoked"
 )
+OLD_IDS: Final = Counter(
+    "evpower_identity_ids_looked_up",
+    "Ids that were not the caller's own: old ones, known clients' and unknown ones",
+    ["result"],
+)

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import SecretStr
 
 Status = Literal["active", "blocked", "closed"]
+Contact = Literal["email", "phone"]
 Origin = Literal["register", "token", "supabase", "import"]
 Confirm = Literal["auto", "email"]
 
@@ -25,6 +26,7 @@ class Client:
     origin: Origin
     created_at: datetime
     updated_at: datetime
+    deletion_requested_at: datetime | None = None  # asked for in Supabase, and not taken back
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,21 @@ class AuthUser:
     confirmation_sent: bool
     banned_until: datetime | None
     profile: Profile
+    phone: str | None = None  # E.164, of the account itself, not of user_metadata
+    phone_confirmed: bool = False
+    signed_in: bool = False  # ever
+    app_metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    @property
+    def email_proven(self) -> bool:
+        """Confirmed by its owner, not merely by us at registration (decision 0009)."""
+        unverified = self.app_metadata.get("evpower_email_unverified") is True
+        return self.email is not None and self.email_confirmed and not unverified
+
+    @property
+    def phone_proven(self) -> bool:
+        """Confirmed by its owner."""
+        return self.phone is not None and self.phone_confirmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +104,21 @@ class NewUser:
     name: str | None
     password: SecretStr
     email_confirm: bool
+    app_metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True, slots=True)
+class MovedUser:
+    """A user of another system, to create in Supabase Auth with the password hash it had there."""
+
+    id: UUID
+    email: str | None
+    email_confirm: bool
+    phone: str | None  # the account's own; one that is only told goes into user_metadata
+    phone_confirm: bool
+    told_phone: str | None
+    name: str | None
+    password_hash: str | None = field(repr=False)
     app_metadata: Mapping[str, object] = field(default_factory=dict[str, object])
 
 

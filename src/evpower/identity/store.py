@@ -1,6 +1,6 @@
 """SQL of clients and registrations; that of keys, operators and the audit is in store_access."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -8,7 +8,9 @@ from uuid import UUID
 from evpower.foundation.db import Connection, Record
 from evpower.identity.model import Client, Intent, Origin, Profile, Status
 
-_CLIENT: Final = "id, email, phone, name, status, origin, created_at, updated_at"
+_CLIENT: Final = (
+    "id, email, phone, name, status, origin, created_at, updated_at, deletion_requested_at"
+)
 _INTENT: Final = "client_id, email, phone, name, created_at"
 
 
@@ -29,6 +31,15 @@ async def client_by_id(connection: Connection, client_id: UUID) -> Client | None
     )
 
 
+async def lock_client(connection: Connection, client_id: UUID) -> Client | None:
+    """Read one client and keep others from changing it until the transaction ends."""
+    return _client(
+        await connection.fetchrow(
+            f"select {_CLIENT} from identity.clients where id = $1 for no key update", client_id
+        )
+    )
+
+
 async def insert_client(
     connection: Connection, client_id: UUID, profile: Profile, origin: Origin
 ) -> Client | None:
@@ -44,6 +55,26 @@ async def insert_client(
             origin,
         )
     )
+
+
+async def insert_clients(
+    connection: Connection, people: Mapping[UUID, Profile], origin: Origin
+) -> set[UUID]:
+    """Create clients with their wallets; answers whom: not those whose id or contact is taken."""
+    order = sorted(people)
+    rows: list[Record] = await connection.fetch(
+        "insert into identity.clients (id, email, phone, name, origin)"
+        " select c.id, c.email, c.phone, c.name, $5"
+        "   from unnest($1::uuid[], $2::text[], $3::text[], $4::text[])"
+        "     as c (id, email, phone, name)"
+        " on conflict do nothing returning id",
+        order,
+        [people[one].email for one in order],
+        [people[one].phone for one in order],
+        [people[one].name for one in order],
+        origin,
+    )
+    return {row["id"] for row in rows}
 
 
 async def holders(
@@ -85,6 +116,18 @@ async def set_status(
             status,
             list(allowed_from),
         )
+    )
+
+
+async def set_deletion_requested(
+    connection: Connection, client_id: UUID, at: datetime | None
+) -> None:
+    """Note when the driver asked to be deleted, or, with None, that it was taken back."""
+    await connection.execute(
+        "update identity.clients set deletion_requested_at = $2, updated_at = now()"
+        " where id = $1 and status <> 'closed'",
+        client_id,
+        at,
     )
 
 

@@ -13,8 +13,9 @@ from pydantic import SecretStr
 
 from evpower.foundation.errors import Unavailable
 from evpower.identity import metrics
-from evpower.identity.errors import AuthRefused, AuthUnanswered
-from evpower.identity.model import AuthUser, NewUser
+from evpower.identity.contact import normal_phone
+from evpower.identity.errors import AuthBusy, AuthDenied, AuthRefused, AuthUnanswered
+from evpower.identity.model import AuthUser, MovedUser, NewUser
 from evpower.identity.profile import profile_of
 
 _TIMEOUT: Final = httpx.Timeout(8.0, connect=2.0)  # hashing a password takes Auth a while
@@ -27,6 +28,8 @@ _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeou
 # An idle connection closed under our hands: worth one more try, every call here may be repeated.
 _DROPPED: Final = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 _OUR_FAULT: Final = {401, 403, 408, 429}  # a bad key or too many calls: nothing the person can mend
+
+_DENIED: Final = {401, 403}
 
 _log: Final = structlog.get_logger()
 
@@ -68,6 +71,48 @@ class SupabaseAdmin:
         }
         answer = await self._send("create_user", "POST", "/admin/users", self._admin, body)
         return _user(_json(answer))
+
+    async def import_user(self, user: MovedUser) -> AuthUser:
+        """Create a user of another system under our id; without a hash nobody knows its password.
+
+        Raises as create_user; AuthRefused("validation_failed") also for a hash it can't read.
+        """
+        told = {"phone": user.told_phone, "name": user.name}
+        body: dict[str, object] = {
+            "id": str(user.id),
+            "user_metadata": {key: value for key, value in told.items() if value},
+            "app_metadata": dict(user.app_metadata),
+        }
+        if user.email is not None:
+            body |= {"email": user.email, "email_confirm": user.email_confirm}
+        if user.phone is not None:
+            body |= {"phone": user.phone, "phone_confirm": user.phone_confirm}
+        if user.password_hash is not None:
+            body["password_hash"] = user.password_hash
+        answer = await self._send("import_user", "POST", "/admin/users", self._admin, body)
+        return _user(_json(answer))
+
+    async def delete_user(self, user_id: UUID) -> bool:
+        """Delete a user for good; false: there is none. Raises Unavailable."""
+        try:
+            await self._send("delete_user", "DELETE", f"/admin/users/{user_id}", self._admin)
+        except AuthRefused as refusal:
+            if refusal.status == _NOT_FOUND:
+                return False
+            raise Unavailable("auth_unavailable", f"Supabase Auth answered {refusal}") from refusal
+        return True
+
+    async def list_users(self, page: int, per_page: int) -> list[Mapping[str, object]]:
+        """One page of all users as Auth writes them, the newest first; empty after the last."""
+        path = f"/admin/users?page={page}&per_page={per_page}"
+        try:
+            answer = await self._send("list_users", "GET", path, self._admin)
+        except AuthRefused as refusal:
+            raise Unavailable("auth_unavailable", f"Supabase Auth answered {refusal}") from refusal
+        users = _json(answer).get("users")
+        if not isinstance(users, list):
+            raise AuthUnanswered("auth_unavailable", "Supabase Auth answered nonsense")
+        return cast("list[Mapping[str, object]]", users)
 
     async def get_user(self, user_id: UUID) -> AuthUser | None:
         """Read a user; None when there is none or it was deleted. Raises Unavailable."""
@@ -164,7 +209,8 @@ def _accept(call: str, answer: httpx.Response, *, token_asked: bool) -> httpx.Re
         )
     if status == _TOO_MANY or (status in _OUR_FAULT and not token_asked):
         _log.error("auth_refused_us", call=call, status=status, code=code)
-        raise Unavailable(
+        kind = AuthDenied if status in _DENIED else AuthBusy
+        raise kind(
             "auth_unavailable",
             f"Supabase Auth answered {status} {code}",
             retry_after_s=_LONG_WAIT_S,
@@ -199,6 +245,7 @@ def _user(record: Mapping[str, object]) -> AuthUser:
     except ValueError as error:
         raise AuthUnanswered("auth_unavailable", "Supabase Auth answered nonsense") from error
     profile = profile_of(record)
+    phone, metadata = record.get("phone"), record.get("app_metadata")
     return AuthUser(
         id=user_id,
         email=profile.email,
@@ -206,6 +253,11 @@ def _user(record: Mapping[str, object]) -> AuthUser:
         confirmation_sent=bool(record.get("confirmation_sent_at")),
         banned_until=_moment(record.get("banned_until")),
         profile=profile,
+        # Auth keeps a phone's digits without "+".
+        phone=normal_phone(f"+{phone.lstrip('+')}") if isinstance(phone, str) and phone else None,
+        phone_confirmed=bool(record.get("phone_confirmed_at")),
+        signed_in=bool(record.get("last_sign_in_at")),
+        app_metadata=cast("Mapping[str, object]", metadata) if isinstance(metadata, dict) else {},
     )
 
 

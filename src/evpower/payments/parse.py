@@ -20,25 +20,28 @@ class Asked:
 
     amount_minor: int
     description: str | None
+    speaks_for: str | None  # another id than the token's: one from before, or somebody else's
 
 
 def parse_top_up(raw: bytes, client_id: UUID, min_minor: int, max_minor: int) -> Asked:
     """Read the body of a client's own request.
 
     Raises Invalid("invalid_request" | "invalid_amount" | "minimum_amount_required" |
-    "maximum_amount_exceeded"), Forbidden("forbidden") when the body speaks for another client.
+    "maximum_amount_exceeded"), Forbidden("forbidden") when the body's client_id is no text.
     """
     body = _object(raw)
     said = body.get("client_id")
-    if said is not None and not (isinstance(said, str) and said.strip().lower() == str(client_id)):
+    if said is not None and not isinstance(said, str):
         raise Forbidden("forbidden", "client_id is not the token's")
+    own = said is None or said.strip().lower() == str(client_id)
     description = body.get("description")
     if description is not None and not _is_text(description):
         raise Invalid(
             "invalid_request",
             f"description must be a text of at most {_MAX_DESCRIPTION} characters",
         )
-    return Asked(_amount(body.get("amount"), min_minor, max_minor), description or None)
+    amount_minor = _amount(body.get("amount"), min_minor, max_minor)
+    return Asked(amount_minor, description or None, None if own else said)
 
 
 def _object(raw: bytes) -> dict[str, Any]:

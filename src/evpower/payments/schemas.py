@@ -76,7 +76,7 @@ TOP_UP_BODY: Final[dict[str, Any]] = {
                         "client_id": _nullable(
                             {
                                 "type": "string",
-                                "description": "Optional; must be the token's subject",
+                                "description": "Optional; the token's subject, or an old id",
                             }
                         ),
                     },
@@ -91,7 +91,7 @@ TOP_UP_RESPONSES: Final[Responses] = {
         {"anyOf": [_BEGUN, _NOT_BEGUN]},
     ),
     401: _problem("`missing_token`, `invalid_token`, `token_expired`"),
-    403: _problem("`forbidden`, `client_blocked`, `client_closed`"),
+    403: _problem("`forbidden`, `client_blocked`, `client_closed`, `client_deleted`"),
     413: _problem("`too_large`"),
     422: _problem(
         "`invalid_amount`, `minimum_amount_required`, `maximum_amount_exceeded`, `invalid_request`"

@@ -55,7 +55,7 @@ async def top_up(
 ) -> ToppingUp | NotBegun:
     """Make an invoice a client can pay.
 
-    Raises Forbidden("client_blocked" | "client_closed"), Unavailable.
+    Raises Forbidden("client_blocked" | "client_closed" | "client_deleted"), Unavailable.
     """
     now = clock()
     async with db.transaction() as connection:

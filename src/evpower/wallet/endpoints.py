@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from evpower.foundation.db import Connection, Database
@@ -20,6 +20,8 @@ _EMPTY: Final = b"[]"
 
 
 _DEFAULT_LIMIT: Final = 50
+# A UUID, or the id a client had in a system before: old apps and integrations still say it.
+ClientId = Annotated[str, Path(max_length=200, description="UUID, or an id from before")]
 
 
 class Balance(BaseModel):
@@ -75,9 +77,9 @@ def router(access: Access, db: Database) -> APIRouter:
         response_class=Response,
     )
     async def client_balance(  # pyright: ignore[reportUnusedFunction]
-        caller: Annotated[Principal, Depends(access.principal)], client_id: UUID
+        caller: Annotated[Principal, Depends(access.principal)], client_id: ClientId
     ) -> Response:
-        return await _answer_balance(db, caller, client_id)
+        return await _answer_balance(access, db, caller, client_id)
 
     @routes.get(
         "/history/{client_id}",
@@ -95,12 +97,12 @@ def router(access: Access, db: Database) -> APIRouter:
     )
     async def client_statement(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.principal)],
-        client_id: UUID,
+        client_id: ClientId,
         limit: Annotated[int, Query(ge=1, le=500)] = _DEFAULT_LIMIT,
         before: Annotated[str | None, Query(description="From the Link of the page before")] = None,
     ) -> Response:
         cursor = None if before is None else _read_cursor(before)
-        return await _answer_statement(db, caller, client_id, limit, cursor)
+        return await _answer_statement(access, db, caller, client_id, limit, cursor)
 
     return routes
 
@@ -112,13 +114,14 @@ def hot_paths(access: Access, db: Database) -> list[HotPath]:
         client_id = plain_uuid(tail)
         if client_id is None or request.scope["query_string"]:
             return None
-        return await _answer_balance(db, await access.principal(request), client_id)
+        return await _answer_balance(access, db, await access.principal(request), client_id)
 
     async def serve_statement(request: Request, tail: str) -> Response | None:
         client_id, limit = plain_uuid(tail), plain_limit(request, _DEFAULT_LIMIT)
         if client_id is None or limit is None:
             return None
-        return await _answer_statement(db, await access.principal(request), client_id, limit, None)
+        caller = await access.principal(request)
+        return await _answer_statement(access, db, caller, client_id, limit, None)
 
     return [
         HotPath("GET", "/api/v1/balance/", "/api/v1/balance/{client_id}", serve_balance),
@@ -131,7 +134,10 @@ def hot_paths(access: Access, db: Database) -> list[HotPath]:
     ]
 
 
-async def _answer_balance(db: Database, caller: Principal, client_id: UUID) -> Response:
+async def _answer_balance(
+    access: Access, db: Database, caller: Principal, said: str | UUID
+) -> Response:
+    client_id = await access.resolve(caller, said)
     may_read(caller, client_id)
     async with db.connection() as connection:
         body = await _balance(connection, client_id)
@@ -139,8 +145,14 @@ async def _answer_balance(db: Database, caller: Principal, client_id: UUID) -> R
 
 
 async def _answer_statement(
-    db: Database, caller: Principal, client_id: UUID, limit: int, cursor: int | None
+    access: Access,
+    db: Database,
+    caller: Principal,
+    said: str | UUID,
+    limit: int,
+    cursor: int | None,
 ) -> Response:
+    client_id = await access.resolve(caller, said)
     may_read(caller, client_id)
     async with db.connection() as connection:
         body, following = await statement(connection, client_id, limit, cursor)

@@ -1,0 +1,161 @@
+"""Everybody Supabase knows, and what each says their email and phone are, proven or not.
+
+A contact is proven when Auth has it confirmed and EvPower did not merely say so (decision 0009).
+What stands in user_metadata or in a profile is the user's own word and proves nothing.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, cast
+from uuid import UUID
+
+import orjson
+
+from evpower.identity.contact import normal_email, normal_phone
+from evpower.identity.migrate.model import Refused
+from evpower.identity.supabase_admin import SupabaseAdmin
+
+PER_PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """That somebody has this email or phone."""
+
+    kind: Literal["email", "phone"]
+    value: str
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user of Supabase Auth, or a row of its clients alone."""
+
+    id: UUID
+    is_user: bool
+    deleted: bool
+    claims: tuple[Claim, ...]
+
+
+People = AsyncIterator[Sequence[Person]]
+
+
+class Rpc(Protocol):
+    """Calls one function of the Supabase project."""
+
+    async def call(self, function: str, body: bytes) -> object:
+        """Answer the parsed JSON."""
+        ...
+
+
+async def people_by_rpc(rpc: Rpc, *, limit: int = PER_PAGE) -> People:
+    """Walk users and clients by id, by the project's own function."""
+    after: str | None = None
+    while True:
+        body = orjson.dumps({"payload": {"after": after, "limit": limit}})
+        raw = await rpc.call("evpower_people", body)
+        try:
+            answer = cast("Mapping[str, object]", raw)
+            records = cast("Sequence[Mapping[str, object]]", answer["people"])
+            yield [person for record in records if (person := of_project(record)) is not None]
+            after = cast("str | None", answer["next"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Refused(
+                "supabase_unavailable", "evpower_people answered in an unknown form"
+            ) from error
+        if after is None:
+            return
+
+
+async def people_by_admin(admin: SupabaseAdmin, *, per_page: int = PER_PAGE) -> People:
+    """Page through the users alone, where the project lacks our function."""
+    page = 1
+    while users := await admin.list_users(page, per_page):
+        yield [person for user in users if (person := of_auth(user)) is not None]
+        page += 1
+
+
+def of_project(record: Mapping[str, object]) -> Person | None:
+    """Read an entry of evpower_people; None for the row of a client whose id is no UUID."""
+    person_id = _uuid(record.get("id"))
+    if person_id is None:
+        return None
+    user, client = _fields(record.get("user")), _fields(record.get("client"))
+    claims: list[Claim] = []
+    deleted = user is not None and user.get("deleted") is True
+    if user is not None and not deleted:
+        unverified = user.get("email_unverified") is True
+        claims += _accounts(
+            user,
+            email_proven=user.get("email_confirmed") is True and not unverified,
+            phone_proven=user.get("phone_confirmed") is True,
+        )
+        claims += _told({"phone": (_fields(user.get("metadata")) or {}).get("phone")})
+    if client is not None:
+        claims += _told(client)
+    return Person(person_id, user is not None, deleted, _strongest(claims))
+
+
+def of_auth(user: Mapping[str, object]) -> Person | None:
+    """Read a user as the admin API writes it."""
+    person_id = _uuid(user.get("id"))
+    if person_id is None:
+        return None
+    if user.get("deleted_at"):
+        return Person(person_id, is_user=True, deleted=True, claims=())
+    marks = _fields(user.get("app_metadata")) or {}
+    unverified = marks.get("evpower_email_unverified") is True
+    claims = _accounts(
+        user,
+        email_proven=bool(user.get("email_confirmed_at")) and not unverified,
+        phone_proven=bool(user.get("phone_confirmed_at")),
+    )
+    claims += _told({"phone": (_fields(user.get("user_metadata")) or {}).get("phone")})
+    return Person(person_id, is_user=True, deleted=False, claims=_strongest(claims))
+
+
+def _accounts(
+    fields: Mapping[str, object], *, email_proven: bool, phone_proven: bool
+) -> list[Claim]:
+    """The contacts of the account itself; Auth keeps a phone's digits with its country, bare."""
+    found = _told({"email": fields.get("email")})
+    found = [Claim(claim.kind, claim.value, email_proven) for claim in found]
+    phone = fields.get("phone")
+    if isinstance(phone, str) and phone:
+        value = normal_phone(f"+{phone.lstrip('+')}")
+        found += [Claim("phone", value, phone_proven)] if value is not None else []
+    return found
+
+
+def _told(fields: Mapping[str, object]) -> list[Claim]:
+    """What somebody typed: never proven, so a phone is taken in every way it may be meant."""
+    found: list[Claim] = []
+    email, phone = fields.get("email"), fields.get("phone")
+    if isinstance(email, str) and email.strip():
+        plain = email.strip().lower()
+        found.append(Claim("email", normal_email(plain) or plain, proven=False))
+    if isinstance(phone, str) and phone.strip():
+        plain = phone.strip()
+        readings = {normal_phone(plain), normal_phone(f"+{plain}") if plain.isdigit() else None}
+        found += [Claim("phone", value, proven=False) for value in readings if value is not None]
+    return found
+
+
+def _strongest(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    best: dict[tuple[str, str], Claim] = {}
+    for claim in claims:
+        key = (claim.kind, claim.value)
+        if key not in best or claim.proven:
+            best[key] = claim
+    return tuple(best.values())
+
+
+def _fields(value: object) -> Mapping[str, object] | None:
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else None
+
+
+def _uuid(value: object) -> UUID | None:
+    try:
+        return UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None

@@ -1,0 +1,171 @@
+"""Decide for every row of a source what is to become of it; nothing outside is changed by that."""
+
+import csv
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+from evpower.foundation.db import Connection, Database
+from evpower.identity.aliases import as_uuid
+from evpower.identity.migrate import plan_sql, store
+from evpower.identity.migrate.model import (
+    Counts,
+    Planned,
+    Progress,
+    Refused,
+    Run,
+    SourceRow,
+    Trouble,
+    no_progress,
+)
+from evpower.identity.migrate.people import People, Person
+from evpower.identity.migrate.source import Source
+
+T = TypeVar("T")
+_AT_ONCE: Final = 2000
+_SHOWN: Final = 50
+_REPORT: Final = ("line", "old_id", "plan", "client_id", "matched_by", "reason", "detail")
+
+
+async def plan(
+    db: Database,
+    source: Source,
+    people: People,
+    *,
+    actor: str,
+    dry_run: bool,
+    report: Path | None = None,
+    on_progress: Progress = no_progress,
+) -> Planned:
+    """Read the source and everybody in Supabase, decide, and keep the plan unless it is a dry run.
+
+    The tables it works in are temporary: it may be stopped anywhere. Raises SourceError,
+    Refused("migration_open"), Unavailable.
+    """
+    async with db.connection() as connection:
+        if not dry_run:
+            await refuse_open(connection)
+        await _patient(connection, plan_sql.STAGE)
+        await _stage_rows(connection, source, on_progress)
+        await _stage_people(connection, people, on_progress)
+        for rule in plan_sql.RULES:
+            await _patient(connection, rule)
+        counts = Counts(**dict(await store.counted(connection)))
+        troubles = tuple(
+            Trouble(**dict(row)) for row in await connection.fetch(plan_sql.TROUBLES, _SHOWN)
+        )
+        if report is not None:
+            await _write_report(connection, report)
+        run = None
+        if not dry_run and counts.read > counts.skip:
+            run = await _keep(connection, source, actor, counts)
+        await connection.execute(plan_sql.FORGET)
+    return Planned(run, counts, troubles)
+
+
+async def refuse_open(connection: Connection) -> None:
+    """One run at a time. Raises Refused("migration_open")."""
+    running = await store.open_run(connection)
+    if running is not None:
+        raise Refused(
+            "migration_open",
+            f"run {running.id} was not finished: carry on with --resume, "
+            f"or take it back with `evpower identity revert --run {running.id}`",
+        )
+
+
+async def _patient(connection: Connection, statement: str) -> None:
+    """A statement over everything: it may take minutes, and reading whole tables is right here."""
+    async with connection.transaction():
+        await connection.execute(
+            "set local statement_timeout = 0; set local enable_seqscan = on;"
+            " set local work_mem = '64MB'"
+        )
+        await connection.execute(statement, timeout=store.HOUR_S)
+
+
+async def _stage_rows(connection: Connection, source: Source, on_progress: Progress) -> None:
+    done = 0
+    async for rows in _batches(source.rows()):
+        await connection.copy_records_to_table(
+            "stage_rows",
+            schema_name="pg_temp",
+            columns=plan_sql.ROW_COLUMNS,
+            records=[_staged(row) for row in rows],
+        )
+        done += len(rows)
+        on_progress(done, None)
+
+
+def _staged(row: SourceRow) -> tuple[object, ...]:
+    own_id = as_uuid(row.old_id)
+    old_id = str(own_id) if own_id is not None else row.old_id
+    return (
+        row.line, old_id, row.email, row.phone, row.name, row.email_proof, row.phone_proof,
+        list(row.id_tags), row.password, row.balance_minor, row.digest,
+        "invalid" if row.wrong else None, row.wrong, row.detail,
+        own_id if own_id is not None and own_id.int else None,
+    )  # fmt: skip
+
+
+async def _stage_people(connection: Connection, people: People, on_progress: Progress) -> None:
+    done = 0
+    async for page in people:
+        await connection.copy_records_to_table(
+            "stage_people",
+            schema_name="pg_temp",
+            columns=("id", "is_user", "deleted"),
+            records=[(one.id, one.is_user, one.deleted) for one in page],
+        )
+        await connection.copy_records_to_table(
+            "stage_claims",
+            schema_name="pg_temp",
+            columns=("kind", "value", "id", "proven"),
+            records=[claim for one in page for claim in _claims(one)],
+        )
+        done += len(page)
+        on_progress(done, None)
+
+
+def _claims(one: Person) -> list[tuple[object, ...]]:
+    return [(claim.kind, claim.value, one.id, claim.proven) for claim in one.claims]
+
+
+async def _keep(connection: Connection, source: Source, actor: str, counts: Counts) -> Run:
+    """The run and all its rows at once: there is no half a plan."""
+    async with connection.transaction():
+        await store.be_patient(connection)
+        run = await store.insert_run(
+            connection, source.name, actor, rows_read=counts.read, rows_skipped=counts.skip
+        )
+        if run is None:
+            raise Refused("migration_open", "another run has just begun")
+        await connection.execute(plan_sql.KEEP, run.id, timeout=store.HOUR_S)
+    return run
+
+
+async def _write_report(connection: Connection, path: Path) -> None:
+    async with connection.transaction():
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(_REPORT)
+            async for row in connection.cursor(plan_sql.REPORT, prefetch=_AT_ONCE):
+                writer.writerow([_harmless(row[column]) for column in _REPORT])
+
+
+def _harmless(value: object) -> object:
+    """A cell that no spreadsheet takes for a formula."""
+    return (
+        f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+    )
+
+
+async def _batches(rows: AsyncIterator[T], size: int = _AT_ONCE) -> AsyncIterator[list[T]]:
+    batch: list[T] = []
+    async for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,264 @@
+"""The rules of who becomes whom, as SQL over staged rows; the first rule that fits decides.
+
+docs/migrate-ids.md has them as a table. Everything is set-based, so a hundred thousand rows take
+seconds, and the tables are temporary, so a dry run leaves nothing behind.
+"""
+
+from typing import Final
+
+# ruff: noqa: E501 - SQL reads better whole
+
+STAGE: Final = """
+drop table if exists stage_rows, stage_people, stage_claims, stage_matches, stage_reopenable;
+create temp table stage_rows (
+  line bigint not null,
+  old_id text not null,
+  email text, phone text, name text,
+  email_proof text not null, phone_proof text not null,
+  id_tags text[] not null,
+  password text not null,
+  balance_minor bigint not null,
+  digest bytea not null,
+  plan text, reason text, detail text,
+  own_id uuid,                 -- the id the client keeps if nobody else has it
+  begun boolean not null default false, -- an earlier run was about to create the user
+  client_id uuid, matched_by text
+);
+create temp table stage_people (id uuid not null, is_user boolean not null, deleted boolean not null);
+create temp table stage_claims (kind text not null, value text not null, id uuid not null, proven boolean not null);
+"""
+
+ROW_COLUMNS: Final = (
+    "line", "old_id", "email", "phone", "name", "email_proof", "phone_proof", "id_tags",
+    "password", "balance_minor", "digest", "plan", "reason", "detail", "own_id",
+)  # fmt: skip
+
+# A client whom only our own revert closed may come back; whoever else is closed may not.
+_CLOSED: Final = """
+exists (select from identity.clients c where c.id = {id} and c.status = 'closed'
+          and not exists (select from stage_reopenable o where o.id = c.id))
+"""
+_TAG_TAKEN: Final = """
+exists (select from unnest(r.id_tags) as t (tag)
+          join identity.aliases a on a.kind = 'id_tag' and a.alias = t.tag
+         where a.client_id is distinct from r.client_id)
+"""
+
+
+def _twice(match: str, value: str, source: str, reason: str) -> str:
+    return f"""
+with lines as (select {value} as value, line, plan from {source}),
+twice as (
+  select value, min(line) as first, max(line) as last from lines
+   where value is not null and value <> '' and plan is distinct from 'skip'
+   group by value having count(distinct line) > 1
+)
+update stage_rows r set plan = 'conflict', reason = '{reason}',
+       detail = 'also in line ' || case when t.first = r.line then t.last else t.first end
+  from twice t where {match} and r.plan is null
+"""
+
+
+# Each updates rows whose plan is still open.
+RULES: Final[tuple[str, ...]] = (
+    "create index on stage_rows (line)",
+    "create index on stage_rows (old_id)",
+    "create index on stage_rows (email)",
+    "create index on stage_rows (phone)",
+    "analyze stage_rows",
+    # Who was moved stays moved.
+    """
+update stage_rows r set plan = 'skip', reason = 'moved_before', client_id = a.client_id
+  from identity.aliases a
+ where a.kind = 'client_id' and a.alias = r.old_id and r.plan is null
+""",
+    # An id chosen by an earlier run that did not get to the end, or was reverted, is taken up again.
+    """
+update stage_rows r set own_id = x.client_id, begun = true
+  from (select distinct on (m.old_id) m.old_id, m.client_id from identity.migration_rows m
+          join stage_rows s on s.old_id = m.old_id
+         where m.plan = 'create' and m.state <> 'done'
+         order by m.old_id, m.run desc) x
+ where x.old_id = r.old_id and r.plan is null
+""",
+    """
+create temp table stage_reopenable as
+select distinct m.client_id as id from identity.migration_rows m
+  join stage_rows r on r.own_id = m.client_id where m.plan = 'create' and m.state = 'reverted'
+""",
+    # Clients of ours who hold a contact: by whatever way they came to it.
+    """
+insert into stage_claims
+select 'email', c.email, c.id, false from stage_rows r
+  join identity.clients c on c.email = r.email and c.status <> 'closed' where r.plan is null
+union
+select 'phone', c.phone, c.id, false from stage_rows r
+  join identity.clients c on c.phone = r.phone and c.status <> 'closed' where r.plan is null
+""",
+    # What is left of the closed, without a user, holds nothing.
+    """
+delete from stage_claims x using identity.clients c
+ where c.id = x.id and c.status = 'closed'
+   and not exists (select from stage_people p where p.id = x.id and p.is_user and not p.deleted)
+""",
+    "create index on stage_claims (kind, value)",
+    "create index on stage_claims (id)",
+    "create index on stage_people (id)",
+    "analyze stage_claims",
+    "analyze stage_people",
+    # The source contradicts itself.
+    _twice("t.value = r.old_id", "old_id", "stage_rows", "old_id_twice"),
+    _twice(
+        "t.value = any (r.id_tags)",
+        "x.tag",
+        "stage_rows cross join unnest(id_tags) as x (tag)",
+        "id_tag_twice",
+    ),
+    # A person has decided: contacts are not compared any more.
+    """
+update stage_rows r set client_id = d.client_id, matched_by = 'decision'
+  from identity.migration_decisions d where d.old_id = r.old_id and r.plan is null
+""",
+    """
+update stage_rows r set plan = 'conflict', reason = 'decided_for_nobody', detail = r.client_id::text
+ where r.plan is null and r.matched_by = 'decision'
+   and not exists (select from stage_people p where p.id = r.client_id and p.is_user and not p.deleted)
+""",
+    _twice("t.value = r.email and r.matched_by is null", "email", "stage_rows", "email_twice"),
+    _twice("t.value = r.phone and r.matched_by is null", "phone", "stage_rows", "phone_twice"),
+    # Users whom the old id itself or a contact proven on both sides names.
+    """
+create temp table stage_matches as
+select r.line, p.id, 'id' as by from stage_rows r
+  join stage_people p on p.id = r.own_id and p.is_user
+ where r.plan is null and r.matched_by is null and not r.begun
+union
+select r.line, c.id, c.kind from stage_rows r
+  join stage_claims c on c.kind = 'email' and c.value = r.email and c.proven
+ where r.plan is null and r.matched_by is null and r.email_proof <> 'no'
+   and not (r.begun and c.id = r.own_id)
+union
+select r.line, c.id, c.kind from stage_rows r
+  join stage_claims c on c.kind = 'phone' and c.value = r.phone and c.proven
+ where r.plan is null and r.matched_by is null and r.phone_proof <> 'no'
+   and not (r.begun and c.id = r.own_id)
+""",
+    "create index on stage_matches (line)",
+    "analyze stage_matches",
+    """
+update stage_rows r set plan = 'conflict', detail = m.ids,
+       reason = case when m.by_id then 'id_and_contact_of_two_users' else 'contacts_of_two_users' end
+  from (select line, string_agg(distinct id::text, ' ') as ids, bool_or(by = 'id') as by_id
+          from stage_matches group by line having count(distinct id) > 1) m
+ where m.line = r.line and r.plan is null
+""",
+    """
+update stage_rows r set client_id = m.id, matched_by = m.by
+  from (select distinct on (line) line, id, by from stage_matches
+         order by line, array_position(array['id', 'email', 'phone'], by)) m
+ where m.line = r.line and r.plan is null
+""",
+    """
+update stage_rows r set plan = 'conflict', reason = 'user_deleted', detail = r.client_id::text
+ where r.plan is null and exists (select from stage_people p where p.id = r.client_id and p.deleted)
+""",
+    # One contact agrees and the other, proven too, does not: a number may have a new owner.
+    """
+update stage_rows r set plan = 'conflict', reason = 'contacts_disagree', detail = r.client_id::text
+ where r.plan is null and r.matched_by in ('email', 'phone') and exists (
+   select from stage_claims c where c.id = r.client_id and c.proven and (
+     c.kind = 'email' and r.email is not null and r.email_proof <> 'no' and c.value <> r.email
+     or c.kind = 'phone' and r.phone is not null and r.phone_proof <> 'no' and c.value <> r.phone))
+""",
+    f"""
+update stage_rows r set plan = 'conflict', reason = 'client_closed', detail = r.client_id::text
+ where r.plan is null and r.client_id is not null and {_CLOSED.format(id="r.client_id")}
+""",
+    """
+update stage_rows r set plan = 'conflict', reason = 'user_has_another_old_id',
+       detail = r.client_id::text || ' was ' || a.alias
+  from identity.aliases a
+ where r.plan is null and r.matched_by in ('id', 'email', 'phone')
+   and a.client_id = r.client_id and a.kind = 'client_id' and a.alias <> r.old_id
+""",
+    """
+update stage_rows r set plan = 'conflict', reason = 'user_of_two_rows',
+       detail = 'also in line ' || case when t.first = r.line then t.last else t.first end
+  from (select client_id, min(line) as first, max(line) as last from stage_rows
+         where plan is null and client_id is not null
+         group by client_id having count(*) > 1) t
+ where t.client_id = r.client_id and r.plan is null and r.matched_by <> 'decision'
+""",
+    f"""
+update stage_rows r set plan = 'conflict', reason = 'id_tag_taken'
+ where r.plan is null and r.client_id is not null and {_TAG_TAKEN}
+""",
+    "update stage_rows r set plan = 'adopt' where r.plan is null and r.client_id is not null",
+    # Nobody is proven to be this client. Whoever else says so keeps us from guessing.
+    """
+update stage_rows r set plan = 'conflict', detail = c.id::text,
+       reason = c.kind || case when c.proven then '_unproven_in_source' else '_unproven' end
+  from (select distinct on (s.line) s.line, c.id, c.kind, c.proven from stage_rows s
+          join stage_claims c on c.kind = 'email' and c.value = s.email or c.kind = 'phone' and c.value = s.phone
+         where s.plan is null and c.id is distinct from s.own_id
+         order by s.line, c.proven desc, c.kind, c.id) c
+ where c.line = r.line and r.plan is null
+""",
+    f"""
+update stage_rows r set plan = 'conflict', reason = 'client_closed', detail = r.own_id::text
+ where r.plan is null and r.own_id is not null and {_CLOSED.format(id="r.own_id")}
+""",
+    """
+update stage_rows r set plan = 'conflict', reason = 'client_with_other_contacts', detail = c.id::text
+  from identity.clients c
+ where c.id = r.own_id and r.plan is null and c.status <> 'closed'
+   and (c.email <> r.email or c.phone <> r.phone)
+""",
+    """
+update stage_rows r set plan = 'invalid', reason = 'no_contact'
+ where r.plan is null and r.email is null and r.phone is null
+""",
+    "update stage_rows set client_id = coalesce(own_id, gen_random_uuid()) where plan is null",
+    f"""
+update stage_rows r set plan = 'conflict', reason = 'id_tag_taken'
+ where r.plan is null and {_TAG_TAKEN}
+""",
+    "update stage_rows set plan = 'create' where plan is null",
+    "update stage_rows set client_id = null where plan in ('conflict', 'invalid')",
+)
+
+COUNT: Final = """
+select count(*) as read,
+       count(*) filter (where plan = 'adopt') as adopt,
+       count(*) filter (where plan = 'create') as create,
+       count(*) filter (where plan = 'skip') as skip,
+       count(*) filter (where plan = 'conflict') as conflict,
+       count(*) filter (where plan = 'invalid') as invalid,
+       coalesce(sum(cardinality(id_tags)) filter (where plan in ('adopt', 'create')), 0)::bigint as id_tags,
+       count(*) filter (where plan = 'create' and password = 'carried') as passwords,
+       count(*) filter (where plan = 'create' and password = 'unknown') as passwords_unknown,
+       count(*) filter (where plan in ('adopt', 'create') and balance_minor > 0) as balances,
+       coalesce(sum(balance_minor) filter (where plan in ('adopt', 'create')), 0)::bigint as balance_minor
+  from stage_rows
+"""
+
+TROUBLES: Final = """
+select line, old_id, plan, reason, detail from stage_rows
+ where plan in ('conflict', 'invalid') order by line limit $1
+"""
+
+REPORT: Final = """
+select line, old_id, plan, client_id, matched_by, reason, detail from stage_rows order by line
+"""
+
+KEEP: Final = """
+insert into identity.migration_rows (run, line, old_id, plan, client_id, matched_by, reason, detail,
+    email, phone, name, email_proof, phone_proof, id_tags, password, balance_minor, digest)
+select $1, line, old_id, plan, client_id, matched_by, reason, detail, email, phone, name, email_proof,
+       phone_proof, id_tags, password, balance_minor, digest
+  from stage_rows where plan <> 'skip' order by line
+"""
+
+FORGET: Final = (
+    "drop table if exists stage_rows, stage_people, stage_claims, stage_matches, stage_reopenable"
+)

@@ -1,0 +1,147 @@
+"""`evpower identity` as an operator runs it: killed, interrupted, asked again."""
+
+import asyncio
+import json
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from typing import Any
+
+from evpower.foundation.db import Connection
+from evpower.identity import migrate
+from tests.identity.moving import CONFIRMED, Moving, someone
+
+ROWS = 120
+
+
+async def start(moving: Moving, dsn: str, *words: str) -> Process:
+    with moving.environment(dsn) as environment:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "evpower", "identity", *words,
+            stdout=PIPE, stderr=PIPE, env=environment, cwd=moving.folder,
+        )  # fmt: skip
+
+
+async def evpower(moving: Moving, dsn: str, *words: str) -> tuple[int | None, str, str]:
+    process = await start(moving, dsn, *words)
+    out, err = await process.communicate()
+    assert b"Traceback" not in err, err.decode()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def moved(owner: Connection, at_least: int, process: Process) -> None:
+    """Wait until so many rows are done."""
+    async with asyncio.timeout(60):
+        while process.returncode is None:
+            count = await owner.fetchval(
+                "select count(*) from identity.migration_rows where state = 'done'"
+            )
+            if count >= at_least:
+                return
+            await asyncio.sleep(0.02)
+    raise AssertionError(await process.communicate())
+
+
+def people() -> list[dict[str, object]]:
+    """Some to adopt, some to create, some with money or cards, a conflict and a nonsense."""
+    rows = [someone(f"old-{n}") for n in range(ROWS)]
+    for n, row in enumerate(rows):
+        row |= {"balance": "1.50" if n % 5 == 0 else "", "id_tags": f"tag-{n}" if n % 3 else ""}
+    rows.append(someone("twin", email=rows[1]["email"], balance="", id_tags=""))
+    rows.append(someone("nonsense", phone="none", balance="", id_tags=""))
+    return rows
+
+
+async def result(moving: Moving, rows: Sequence[dict[str, object]]) -> list[Any]:
+    """What came of every row, without what differs from one run to another."""
+    of = {row["id"]: row["email"] for row in rows}
+    found: list[Any] = []
+    for old_id, client in sorted((await moving.named()).items()):
+        user = await moving.there.fetchval("select email from auth.users where id = $1", client)
+        kept = await moving.owner.fetchrow(
+            "select c.email, c.status, w.balance_minor, w.version,"
+            " (select array_agg(alias order by alias) from identity.aliases a"
+            "   where a.client_id = c.id) as aliases"
+            " from identity.clients c join wallet.wallets w on w.client_id = c.id where c.id = $1",
+            client,
+        )
+        assert kept is not None
+        assert user == kept["email"] == of[old_id]
+        found.append((old_id, tuple(kept)))
+    counts = await moving.owner.fetchrow(
+        "select (select count(*) from identity.clients), (select count(*) from payments.payments),"
+        " (select count(*) from identity.aliases)"
+    )
+    return [found, tuple(counts or ()), await moving.users()]
+
+
+async def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(
+    moving: Moving, dsn: str
+) -> None:
+    rows = people()
+    for row in rows[10:30]:
+        await moving.user(email=row["email"], **CONFIRMED)
+    path = str((moving.csv(*rows))._path)
+    words = ("migrate", "--source", path)
+    process = await start(moving, dsn, *words, "--per-second", "150")
+    await moved(moving.owner, 30, process)
+    process.kill()
+    await process.communicate()
+    code, _, err = await evpower(moving, dsn, *words)
+    assert (code, "--resume" in err) == (1, True)
+    code, out, err = await evpower(
+        moving, dsn, *words, "--resume", "--json", "--per-second", "2000"
+    )
+    assert code == 1, err  # a conflict and a nonsense are left to a person
+    done = json.loads(out)["done"]
+    assert (done["done"], done["failed"], done["conflicts"], done["invalid"]) == (119, 0, 2, 1)
+
+    found, counts, users = await result(moving, rows)
+    assert len(found) == ROWS - 1
+    assert users == ROWS - 1
+    assert counts[0] == ROWS - 1
+    opened = {old_id for old_id, kept in found if kept[2] == 150 and kept[3] == 1}
+    assert opened == {row["id"] for row in rows if row["balance"] and row["id"] != "old-1"}
+    assert counts[1] == len(opened)
+    tags = sum(1 for row in rows[:ROWS] if row["id_tags"] and row["id"] != "old-1")
+    assert counts[2] == ROWS - 1 + tags
+
+
+async def test_ctrl_c_ends_it_cleanly(moving: Moving, dsn: str) -> None:
+    rows = [someone(n) for n in range(100)]
+    words = ("migrate", "--source", str(moving.csv(*rows)._path))
+    process = await start(moving, dsn, *words, "--per-second", "100")
+    await moved(moving.owner, 10, process)
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert (process.returncode, b"--resume" in err, b"Traceback" in err) == (1, True, False)
+    assert await moving.users() == len(await moving.named())  # nothing was left half-way
+    code, _, _ = await evpower(moving, dsn, *words, "--resume", "--per-second", "2000")
+    assert (code, len(await moving.named()), await moving.users()) == (0, 100, 100)
+
+
+async def test_the_whole_way_of_an_operator(moving: Moving, dsn: str) -> None:
+    rows = [someone("a", balance="10"), someone("b", balance=""), someone("c", balance="")]
+    user = await moving.user(email=rows[2]["email"])
+    source = str(moving.csv(*rows)._path)
+    code, out, _ = await evpower(moving, dsn, "migrate", "--source", source, "--dry-run")
+    assert code == 0
+    assert "2 would be created" in out
+    assert "10.00 som" in out
+    assert "email_unproven" in out
+    assert "no column says which emails were confirmed" in out
+    assert await moving.named() == {}
+    code, out, err = await evpower(moving, dsn, "migrate", "--source", source)
+    assert (code, "1 are for a person" in err) == (1, True)
+    async with moving.db.transaction() as connection:
+        await migrate.decide(connection, "c", user, actor="Aizada", reason="came with a passport")
+    code, _, _ = await evpower(moving, dsn, "migrate", "--source", source)
+    assert (code, (await moving.named())["c"]) == (0, user)
+    _, out, _ = await evpower(moving, dsn, "status", "--json")
+    newest, first = json.loads(out)
+    assert (newest["adopted"], newest["rows_skipped"], first["created"]) == (1, 2, 2)
+    async with moving.db.transaction() as connection:
+        await migrate.confirm(connection, first["id"], actor="Aizada")
+    code, out, _ = await evpower(moving, dsn, "revert", "--json")
+    assert json.loads(out) == {"run": newest["id"], "aliases": 1, "users": 0, "kept": 0}
