@@ -1,6 +1,5 @@
 """`sync check` finds every kind of difference, and `--repair` heals what EvPower is right about."""
 
-from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -8,9 +7,10 @@ import pytest
 
 from evpower.charging.model import STATUS_OF
 from evpower.foundation.db import Connection, Database
-from evpower.sync import SESSION_STATUS, Checked, Relay, SupabaseRpc, backfill, check, status
+from evpower.sync import SESSION_STATUS, Relay, SupabaseRpc, backfill, status
 from evpower.sync.backfill import Progress
 from evpower.sync.check import Progress as Compared
+from tests.sync.checking import compare, empty, give_users, kinds, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, by_hand, versions
 
@@ -20,33 +20,41 @@ def rpc(http: httpx.AsyncClient, target: Target) -> SupabaseRpc:
     return rpc_to(http, target)
 
 
+@pytest.fixture(autouse=True)
+async def nobody(there: Connection) -> None:
+    """Nobody signed up before."""
+    await empty(there)
+
+
 @pytest.fixture
-async def client(world: World, relay: Relay) -> UUID:
+async def client(world: World, relay: Relay, there: Connection) -> UUID:
     """A client with three transactions and a session, equal on both sides."""
     client = await world.client()
+    await give_users(world, there)
     await world.top_up(client, 50_000, 20_000)
     await world.session(client)
     await relay.drain()
     return client
 
 
-async def compare(db: Database, rpc: SupabaseRpc, **more: Any) -> Checked:
-    async def at_once(_: float) -> None: ...
-
-    return await check(db, rpc, pause=at_once, **more)
-
-
 async def test_equal_sides_have_no_drift(
-    db: Database, rpc: SupabaseRpc, world: World, relay: Relay, client: UUID
+    db: Database,
+    rpc: SupabaseRpc,
+    world: World,
+    relay: Relay,
+    there: Connection,
+    client: UUID,
 ) -> None:
     await world.clients(25)
+    await give_users(world, there)
     await relay.drain()
     seen: list[Compared] = []
     done = await compare(db, rpc, batch=10, on_progress=seen.append)
-    assert (done.clients, done.sessions, done.transactions) == (26, 1, 3)
-    assert (done.drift, done.in_flight, done.equal) == ((), 0, True)
+    assert (done.people, done.clients, done.sessions, done.transactions) == (26, 26, 1, 3)
+    assert (done.drift, done.told, done.in_flight, done.equal) == ((), (), 0, True)
     assert Compared("client", "evpower", 26, 26) in seen
     assert Compared("client", "supabase", 26, 26) in seen
+    assert Compared("profile", "supabase", 26, 26) in seen
     assert client
 
 
@@ -100,11 +108,8 @@ async def test_rows_only_supabase_has_are_reported_and_kept(
     db: Database, rpc: SupabaseRpc, relay: Relay, there: Connection, client: UUID
 ) -> None:
     stranger = uuid4()
-    async with by_hand(there):
+    async with past_every_guard(there):
         await there.execute(f"insert into public.clients (id, balance) values ('{stranger}', 777)")
-        await there.execute(
-            f"insert into public.clients (id) values ('{uuid4()}')"
-        )  # no money: no drift
         await there.execute(
             "insert into public.transactions"
             " (client_id, type, amount, balance_before, balance_after)"
@@ -115,22 +120,42 @@ async def test_rows_only_supabase_has_are_reported_and_kept(
             f" values ('{uuid4()}', '{client}', 'stopped')"
         )
     done = await compare(db, rpc, repair=True, deliver=relay.drain)
-    assert {one.key for one in done.drift} == {str(stranger)}
+    assert kinds(done) == {str(stranger): "opening"}
     assert done.healed == 0
     assert (done.foreign_sessions, done.foreign_transactions) == (1, 1)
     assert await there.fetchval("select count(*) from public.transactions") == 4
     assert await balance(there, stranger) == "777.00"
-    await there.execute(f"delete from public.clients where id::text = '{stranger}'")
+    async with past_every_guard(there):
+        await there.execute(f"delete from public.clients where id::text = '{stranger}'")
     assert (await compare(db, rpc)).drift == ()
     async with db.connection() as connection:
         assert (await status(connection)).drift == 0
+
+
+async def test_row_nobody_here_knows_of_becomes_a_client(
+    db: Database, rpc: SupabaseRpc, relay: Relay, world: World, there: Connection, client: UUID
+) -> None:
+    stranger = uuid4()
+    async with past_every_guard(there):
+        await there.execute(f"insert into public.clients (id, name) values ('{stranger}', 'Nur')")
+    assert kinds(await compare(db, rpc)) == {str(stranger): "unseen"}
+    done = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert (kinds(done), done.equal) == ({str(stranger): "unseen"}, True)
+    assert done.drift[0].right_side == "supabase"
+    name = await world.db.fetchval("select name from identity.clients where id = $1", stranger)
+    assert name == "Nur"
+    await relay.drain()
+    assert (await compare(db, rpc)).drift == ()
+    assert client
 
 
 async def test_transactions_of_the_old_backend_are_not_drift(
     db: Database, rpc: SupabaseRpc, relay: Relay, there: Connection, client: UUID
 ) -> None:
     stranger = uuid4()
-    await there.execute(f"insert into public.clients (id) values ('{stranger}')")
+    async with past_every_guard(there):
+        await there.execute(f"insert into public.clients (id) values ('{stranger}')")
+    await compare(db, rpc, repair=True, deliver=relay.drain)  # becomes a client
     for one in (client, client, stranger):
         await there.execute(
             "insert into public.transactions"
@@ -144,7 +169,7 @@ async def test_transactions_of_the_old_backend_are_not_drift(
         " (client_id, version, type, amount, balance_before, balance_after)"
         f" values ('{stranger}', 1, 'topup', 5, 0, 5)"
     )
-    assert [one.key for one in (await compare(db, rpc)).drift] == [str(stranger)]
+    assert kinds(await compare(db, rpc)) == {str(stranger): "ahead"}
 
 
 AHEAD = {

@@ -76,7 +76,9 @@ async def ours(world: World, client: UUID) -> int | None:
 
 async def with_id(world: World, client: UUID) -> None:
     await world.db.execute(
-        "insert into identity.clients (id, name, origin) values ($1, 'Old', 'token')", client
+        "insert into identity.clients (id, name, email, origin)"
+        " values ($1, 'Old', $1::uuid || '@example.kg', 'token')",
+        client,
     )
 
 

@@ -1,54 +1,70 @@
-"""`sync check`: every client and session of both sides compared, and healed by authority.
+"""`sync check`: every person, client and session of both sides compared, and healed by authority.
 
-Two differences are somebody's money or the only record of it, and a repair leaves them alone: a
-balance from before EvPower, and a Supabase that knows more than EvPower does.
+What is found is written down and repaired page by page, so that a Supabase that lost everything
+takes no more memory than one that is equal. Some differences are somebody's money or the only
+record of it, and a repair leaves them alone: drift.CURES says which.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Final
 from uuid import UUID
 
 import orjson
 
-from evpower.foundation.db import Database, Record
-from evpower.sync import digests, metrics, store
-from evpower.sync.digests import Digest
-from evpower.sync.model import ON_THE_WAY_OUT, TOPICS, ClientDigest, SessionDigest, Side, Topic
+from evpower.foundation.clock import Clock, utc_now
+from evpower.foundation.db import Connection, Database
+from evpower.sync import metrics, profiles, store, store_check
+from evpower.sync.compare import STAGES, Comparison, Page, Pause, Stage
+from evpower.sync.digests import Part
+from evpower.sync.drift import CURES, Drift
+from evpower.sync.errors import TargetUnavailable, TooLarge
+from evpower.sync.model import ClientDigest, Side
+from evpower.sync.store_check import CheckRow, Kept
 from evpower.sync.supabase_rpc import Rpc
 
-_ROUNDS: Final = 4
-_PAUSE_S: Final = 0.25
-_OPENING: Final = "reported: opening balance, see evpower sync adopt"
-_AHEAD: Final = "reported: Supabase is ahead, restore or decide by hand"
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """One difference: what each side has, who is right, what was done about it."""
-
-    topic: Topic
-    key: str
-    ours: Digest | None
-    theirs: Digest | None
-    right_side: Side
-    action: str
+SAMPLE: Final = 100
+_VERIFY: Final = len(STAGES)  # the stage after the last page: was what was repaired healed
+_DONE: Final = _VERIFY + 1
+_LEAST_BATCH: Final = 50
+_TOO_SLOW: Final = ("57014", "Timeout")  # a statement or a request took too long
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of about `total` rows of one topic; `side` says whose rows are walked."""
+    """`done` of about `total` keys of one topic; `side` says whose keys are walked."""
 
-    topic: Topic
+    topic: Part
     side: Side
     done: int
     total: int
 
 
+@dataclass(slots=True)
+class Counts:
+    """What a comparison counted so far; kept with its place, so that it carries on."""
+
+    profile: int = 0
+    client: int = 0
+    session: int = 0
+    transactions: int = 0
+    in_flight: int = 0
+    foreign_sessions: int = 0
+    foreign_transactions: int = 0
+    drift: int = 0
+    notices: int = 0
+    repaired: int = 0
+    healed: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`in_flight` were not sent yet; `foreign_...` are Supabase's own, from before EvPower."""
+    """What a comparison found; `drift` are the first of `differ`, the rest is in sync.drift.
+
+    `in_flight` were under way; `foreign_...` are Supabase's own, from before EvPower; `notices` are
+    worth knowing though nobody is wrong; `check_id` names the comparison in sync.drift.
+    """
 
     clients: int
     sessions: int
@@ -58,69 +74,185 @@ class Checked:
     foreign_transactions: int
     drift: tuple[Drift, ...]
     healed: int
+    people: int = 0
+    differ: int = 0
+    notices: int = 0
+    told: tuple[Drift, ...] = ()
+    check_id: int = 0
 
     @property
     def equal(self) -> bool:
         """Whether nothing is left that differs."""
-        return len(self.drift) == self.healed
+        return self.differ == self.healed
 
 
-class _Walk:
-    """The state of one comparison."""
+@dataclass(slots=True)
+class _Sample:
+    """The first of what was found, for people to look at."""
+
+    drift: list[Drift] = field(default_factory=list[Drift])
+    notices: list[Drift] = field(default_factory=list[Drift])
+
+    def add(self, found: Sequence[Drift]) -> None:
+        for one in found:
+            kept = self.notices if one.notice else self.drift
+            if len(kept) < SAMPLE:
+                kept.append(one)
+
+
+class Check:
+    """One comparison under way: steps of a page, each kept with what it found when it ends."""
 
     def __init__(
-        self, db: Database, rpc: Rpc, batch: int, pause: Callable[[float], Awaitable[None]]
+        self,
+        comparison: Comparison,
+        row: CheckRow,
+        *,
+        clock: Clock,
+        overwrite_ahead: bool = False,
+        deliver: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        self.db = db
-        self.rpc = rpc
-        self.batch = batch
-        self.pause = pause
-        self.compared: dict[Topic, int] = {"client": 0, "session": 0}
-        self.transactions = 0
-        self.in_flight = 0
-        self.foreign_sessions = 0
-        self.foreign_transactions = 0
+        self.row = row
+        self.counts = Counts(**{one.name: row.counts.get(one.name, 0) for one in fields(Counts)})
+        self.stage = row.stage
+        self.sample = _Sample()
+        self._comparison = comparison
+        self._clock = clock
+        self._after = row.after
+        self._overwrite_ahead = overwrite_ahead
+        self._deliver = deliver
+        self._walked = 0
 
-    async def mismatches(
-        self, topic: Topic, keys: Sequence[UUID]
-    ) -> dict[str, tuple[Digest | None, Digest | None]]:
-        """Keys that differ now."""
-        async with self.db.connection() as connection:
-            here = await digests.ours(connection, topic, keys)
-        there = await digests.theirs(self.rpc, topic, keys)
-        return {
-            key: (here.get(key), there.get(key))
-            for key in (str(one) for one in keys)
-            if not agree(here.get(key), there.get(key))
-        }
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to compare."""
+        return self.stage >= _DONE
 
-    async def settled(
-        self, topic: Topic, keys: Sequence[UUID]
-    ) -> dict[str, tuple[Digest | None, Digest | None]]:
-        """Keys that go on differing though nothing of them is under way."""
-        wrong = await self.mismatches(topic, keys)
-        for _ in range(_ROUNDS):
-            if not wrong:
-                return {}
-            before = await self.pending(topic, wrong)
-            await self.pause(_PAUSE_S)
-            wrong = await self.mismatches(topic, [UUID(key) for key in wrong])
-            moving = before | await self.pending(topic, wrong)
-            if not moving & wrong.keys():
-                return wrong
-        moving = await self.pending(topic, wrong)
-        self.in_flight += len(moving)
-        return {key: pair for key, pair in wrong.items() if key not in moving}
+    async def step(
+        self, with_it: Callable[[Connection], Awaitable[None]] | None = None
+    ) -> Progress | None:
+        """Do one page. `with_it` runs in the transaction that keeps it, and may refuse by raising.
 
-    async def pending(self, topic: Topic, keys: Iterable[str]) -> set[str]:
-        async with self.db.connection() as connection:
-            rows: list[Record] = await connection.fetch(
-                "select key::text as key from sync.pending"
-                " where topic = $1 and key = any ($2::uuid[]) and parked_at is null",
-                topic,
-                list(keys),
-            )
-        return {row["key"] for row in rows}
+        Raises the SyncErrors of a Supabase that does not answer; the page is then done again.
+        """
+        if self.stage == _VERIFY:
+            await self._verify(with_it)
+            return None
+        stage = STAGES[self.stage]
+        page = await self._page(stage)
+        found = await self._repair(page.drift) if self.row.repair else list(page.drift)
+        self._count(stage, page, found)
+        done = self._walked
+        self._move(page)
+        async with self._comparison.db.transaction() as connection:
+            if with_it is not None:
+                await with_it(connection)
+            if self.row.repair:
+                await _send_again(connection, found)
+            await store_check.record(connection, self.row.id, found)
+            await store_check.close_agreed(connection, stage.topic, page.agreed)
+            await self._keep(connection)
+            if not found:  # lost in a crash, the page is compared again: no flush is waited for
+                await store_check.do_not_wait(connection)
+        metrics.CHECKED.labels(stage.topic, stage.side).inc(page.walked)
+        self.sample.add(found)
+        if self._deliver is not None and any(one.repaired for one in found):
+            await self._deliver()
+        return Progress(stage.topic, stage.side, done, done)
+
+    async def _page(self, stage: Stage) -> Page:
+        """A page that is too much for Supabase is asked for again, smaller."""
+        while True:
+            try:
+                return await self._comparison.page(stage, self._after)
+            except (TooLarge, TargetUnavailable) as error:
+                slow = isinstance(error, TooLarge) or any(one in str(error) for one in _TOO_SLOW)
+                if not slow or self._comparison.batch <= _LEAST_BATCH:
+                    raise
+                self._comparison.batch = max(_LEAST_BATCH, self._comparison.batch // 4)
+
+    def _count(self, stage: Stage, page: Page, found: Sequence[Drift]) -> None:
+        counts = self.counts
+        self._walked += page.walked
+        if stage.side == "evpower":
+            setattr(counts, stage.topic, getattr(counts, stage.topic) + page.walked)
+        counts.transactions += page.transactions
+        counts.in_flight += page.in_flight
+        counts.foreign_sessions += page.foreign_sessions
+        counts.foreign_transactions += page.foreign_transactions
+        counts.notices += sum(one.notice for one in found)
+        counts.drift += sum(not one.notice for one in found)
+        counts.repaired += sum(one.repaired for one in found)
+
+    def _move(self, page: Page) -> None:
+        self._after = page.next
+        if page.next is not None:
+            return
+        self._walked = 0
+        self.stage += 1
+        hot = self.row.kind == "hot"  # of what changed lately only EvPower keeps the time
+        while hot and self.stage < _VERIFY and STAGES[self.stage].side == "supabase":
+            self.stage += 1
+
+    async def _repair(self, drift: Sequence[Drift]) -> list[Drift]:
+        """Do what may be done about a page's drift; marks are made with its record."""
+        overwritten = [one for one in drift if self._is_overwritten(one)]
+        if overwritten:
+            await _set_aside(self._comparison.rpc, overwritten)
+        taken: set[UUID] = set()
+        if people := [UUID(one.key) for one in drift if CURES[one.kind] == "take"]:
+            taken = await profiles.take(self._comparison.db, self._comparison.rpc, people)
+        return [self._done(one, taken) for one in drift]
+
+    def _done(self, one: Drift, taken: set[UUID]) -> Drift:
+        match CURES[one.kind]:
+            case "send":
+                return one.with_done("sent again")
+            case "overwrite" if self._is_overwritten(one):
+                return one.with_done("put aside there, sent again")
+            case "take" if UUID(one.key) in taken:
+                return one.with_done("taken")
+            case _:
+                return one
+
+    def _is_overwritten(self, one: Drift) -> bool:
+        return self._overwrite_ahead and CURES[one.kind] == "overwrite"
+
+    async def _verify(self, with_it: Callable[[Connection], Awaitable[None]] | None) -> None:
+        """Look again at a page of what was repaired; after the last one the comparison ends."""
+        db, batch = self._comparison.db, self._comparison.batch
+        async with db.connection() as connection:
+            kept = await store_check.repaired(connection, self.row.id, int(self._after or 0), batch)
+        healed: list[Kept] = []
+        for topic in ("profile", "client", "session"):
+            part = [one for one in kept if one.topic == topic]
+            wrong = await self._comparison.still_wrong(topic, [one.key for one in part])
+            healed += [one for one in part if one.key not in wrong]
+        self.counts.healed += len(healed)
+        if len(kept) == batch:
+            self._after = str(kept[-1].id)
+        else:
+            self._after, self.stage = None, _DONE
+        async with db.transaction() as connection:
+            if with_it is not None:
+                await with_it(connection)
+            await store_check.heal(connection, [one.id for one in healed])
+            await (self._end(connection) if self.done else self._keep(connection))
+        for one in healed:
+            metrics.HEALED.labels(one.kind, self.row.kind).inc()
+
+    async def _end(self, connection: Connection) -> None:
+        if self.row.kind != "hot":
+            await store_check.close_unseen(connection, self.row.id)
+        await store_check.finish(connection, self.row.id, asdict(self.counts), self._clock())
+        drift, notices = await store_check.open_drift(connection)
+        metrics.DRIFT.set(drift)
+        metrics.NOTICES.set(notices)
+
+    async def _keep(self, connection: Connection) -> None:
+        await store_check.move(
+            connection, self.row.id, self.stage, self._after, asdict(self.counts)
+        )
 
 
 async def check(
@@ -131,239 +263,69 @@ async def check(
     overwrite_ahead: bool = False,
     deliver: Callable[[], Awaitable[object]] | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
-    batch: int = 1000,
-    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    batch: int = 2000,
+    pause: Pause = asyncio.sleep,
 ) -> Checked:
-    """Compare both sides; with `repair` send again what EvPower is right about.
+    """Compare both sides; with `repair` heal what one side is right about without doubt.
 
-    Where Supabase is ahead that happens only with `overwrite_ahead`, after its rows were put aside.
-    `deliver` (the relay's `drain`) carries the repair at once; without it a running relay does.
-    Raises the SyncErrors of a Supabase that does not answer.
+    Where Supabase is ahead, or the histories part, EvPower's word is written only with
+    `overwrite_ahead`, after what is there was put aside. `deliver` (the relay's `drain`) carries
+    the repair at once; without it a running relay does. Raises the SyncErrors of a Supabase that
+    does not answer.
     """
-    walk = _Walk(db, rpc, batch, pause)
-    found: list[Drift] = []
-    for topic in TOPICS:
-        found += await _ours_to_theirs(walk, topic, on_progress)
-        found += await _theirs_to_ours(walk, topic, on_progress)
-    healed: set[tuple[Topic, str]] = set()
-    if repair:
-        found = await _repair(walk, found, overwrite_ahead=overwrite_ahead)
-    await _record(db, found)
-    if repair and found:
-        if deliver is not None:
-            await deliver()
-        healed = await _healed(walk, found)
-    await _close(db, found, healed)
-    metrics.DRIFT.set(len(found) - len(healed))
+    async with db.transaction() as connection:
+        row = await store_check.begin(connection, "hand", repair=repair, since=None, now=utc_now())
+    comparison = Comparison(db, rpc, batch=batch, pause=pause)
+    work = Check(comparison, row, clock=utc_now, overwrite_ahead=overwrite_ahead, deliver=deliver)
+    totals: dict[Stage, int | None] = {}
+    while not work.done:
+        stage = STAGES[work.stage] if work.stage < _VERIFY else None
+        if stage is not None and stage not in totals:
+            totals[stage] = await comparison.total(stage)
+        at = await work.step()
+        if at is not None and stage is not None:
+            on_progress(Progress(at.topic, at.side, at.done, max(at.done, totals[stage] or 0)))
+    return summary(work)
+
+
+def summary(work: Check) -> Checked:
+    """What a comparison found."""
+    counts = work.counts
     return Checked(
-        clients=walk.compared["client"],
-        sessions=walk.compared["session"],
-        transactions=walk.transactions,
-        in_flight=walk.in_flight,
-        foreign_sessions=walk.foreign_sessions,
-        foreign_transactions=walk.foreign_transactions,
-        drift=tuple(found),
-        healed=len(healed),
+        clients=counts.client,
+        sessions=counts.session,
+        transactions=counts.transactions,
+        in_flight=counts.in_flight,
+        foreign_sessions=counts.foreign_sessions,
+        foreign_transactions=counts.foreign_transactions,
+        drift=tuple(work.sample.drift),
+        healed=counts.healed,
+        people=counts.profile,
+        differ=counts.drift,
+        notices=counts.notices,
+        told=tuple(work.sample.notices),
+        check_id=work.row.id,
     )
 
 
-def agree(ours: Digest | None, theirs: Digest | None) -> bool:
-    """Whether the two say the same, each about what it is right about."""
-    if ours is None or theirs is None:
-        return ours is theirs
-    if isinstance(ours, ClientDigest) and isinstance(theirs, ClientDigest):
-        same_status = ours.status == theirs.status or (
-            ours.status == "active" and theirs.status in ON_THE_WAY_OUT
-        )
-        return (
-            same_status
-            and (ours.balance_minor, ours.held_minor, ours.version, ours.count, ours.sum_minor)
-            == (
-                theirs.balance_minor,
-                theirs.held_minor,
-                theirs.version,
-                theirs.count,
-                theirs.sum_minor,
-            )
-            and (ours.last, ours.moment) == (theirs.last, theirs.moment)
-        )
-    return ours == theirs
+def _is_sent(one: Drift) -> bool:
+    return one.repaired and one.topic != "profile"
 
 
-async def _ours_to_theirs(
-    walk: _Walk, topic: Topic, on_progress: Callable[[Progress], None]
-) -> list[Drift]:
-    found: list[Drift] = []
-    after: UUID | None = None
-    table = "identity.clients" if topic == "client" else "charging.sessions"
-    async with walk.db.connection() as connection:
-        total: int = await connection.fetchval(f"select count(*) from {table}")
-    while True:
-        async with walk.db.connection() as connection:
-            keys = await digests.page_of_ours(connection, topic, after, walk.batch)
-            if topic == "client" and keys:
-                walk.transactions += await connection.fetchval(
-                    "select coalesce(sum(version), 0)::bigint from wallet.wallets"
-                    " where client_id = any ($1::uuid[])",
-                    keys,
-                )
-        if not keys:
-            return found
-        for key, (here, there) in (await walk.settled(topic, keys)).items():
-            found.append(Drift(topic, key, here, there, "evpower", _describe(here, there)))
-        after = keys[-1]
-        walk.compared[topic] += len(keys)
-        on_progress(Progress(topic, "evpower", walk.compared[topic], total))
+async def _send_again(connection: Connection, found: Sequence[Drift]) -> None:
+    for topic in ("client", "session"):
+        keys = [UUID(one.key) for one in found if one.topic == topic and _is_sent(one)]
+        if keys:
+            await store.mark(connection, topic, keys, force=True)
 
 
-async def _theirs_to_ours(
-    walk: _Walk, topic: Topic, on_progress: Callable[[Progress], None]
-) -> list[Drift]:
-    """Rows only Supabase has: money nobody here knows of is reported, never deleted."""
-    found: list[Drift] = []
-    after: str | None = None
-    done = 0
-    while True:
-        rows, after = await digests.page_of_theirs(walk.rpc, topic, after, walk.batch)
-        done += len(rows)
-        walk.foreign_transactions += sum(
-            row.foreign for row in rows if isinstance(row, ClientDigest)
-        )
-        known = await _known(walk.db, topic, [row.id for row in rows])
-        for row in rows:
-            if row.id in known:
-                continue
-            if isinstance(row, SessionDigest) and row.revision is None:
-                walk.foreign_sessions += 1
-            elif isinstance(row, SessionDigest) or row.balance_minor or row.count:
-                action = _OPENING if _unadopted(row) else "reported: only in Supabase"
-                found.append(Drift(topic, row.id, None, row, "evpower", action))
-        on_progress(Progress(topic, "supabase", done, done))
-        if after is None:
-            return found
-
-
-async def _known(db: Database, topic: Topic, keys: Sequence[str]) -> set[str]:
-    table = "identity.clients" if topic == "client" else "charging.sessions"
-    async with db.connection() as connection:
-        rows: list[Record] = await connection.fetch(
-            f"select id::text as id from {table} where id = any ($1::uuid[])",
-            [key for key in keys if _is_uuid(key)],
-        )
-    return {row["id"] for row in rows}
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
-
-
-def _describe(here: Digest | None, there: Digest | None) -> str:
-    if there is None:
-        return "missing in Supabase"
-    if _unadopted(there):
-        return _OPENING
-    if _ahead(here, there):
-        return _AHEAD
-    if isinstance(here, ClientDigest) and isinstance(there, ClientDigest):
-        if (here.count, here.sum_minor, here.moment) != (
-            there.count,
-            there.sum_minor,
-            there.moment,
-        ):
-            return "transactions differ"
-        if here.balance_minor != there.balance_minor:
-            return "balance differs"
-    return "differs"
-
-
-def _unadopted(there: Digest) -> bool:
-    """Whether the balance is from before EvPower."""
-    return isinstance(there, ClientDigest) and not there.written and there.balance_minor != 0
-
-
-def _ahead(here: Digest | None, there: Digest) -> bool:
-    """Whether Supabase knows versions EvPower does not, as after EvPower's restore."""
-    if isinstance(here, ClientDigest) and isinstance(there, ClientDigest):
-        return max(there.last, there.version) > here.version
-    if isinstance(here, SessionDigest) and isinstance(there, SessionDigest):
-        return (there.revision or 0) > (here.revision or 0)
-    return False
-
-
-async def _repair(walk: _Walk, found: Sequence[Drift], *, overwrite_ahead: bool) -> list[Drift]:
-    """Mark what EvPower is right about; answers the drift with what was done."""
-    ahead = [one for one in found if one.action == _AHEAD] if overwrite_ahead else []
-    for start in range(0, len(ahead), walk.batch):
-        await _set_aside(walk.rpc, ahead[start : start + walk.batch])
-    told: list[Drift] = []
-    for drift in found:
-        kept = drift.action == _OPENING or (drift.action == _AHEAD and not overwrite_ahead)
-        if drift.ours is None or kept:
-            told.append(drift)
-            continue
-        async with walk.db.transaction() as connection:
-            await store.mark(connection, drift.topic, [UUID(drift.key)], force=True)
-        action = "Supabase was ahead, put aside" if drift.action == _AHEAD else drift.action
-        told.append(replace(drift, action=f"{action}; sent again"))
-    return told
-
-
-async def _set_aside(rpc: Rpc, ahead: Sequence[Drift]) -> None:
+async def _set_aside(rpc: Rpc, drift: Sequence[Drift]) -> None:
     """Before the marks: what is taken away too much is sent again with the rest."""
-    clients = [[one.key, one.ours.version] for one in ahead if isinstance(one.ours, ClientDigest)]
-    sessions = [one.key for one in ahead if one.topic == "session"]
+    clients = [
+        [one.key, min(one.ours.version, (one.parted or one.ours.version + 1) - 1)]
+        for one in drift
+        if isinstance(one.ours, ClientDigest)
+    ]
+    sessions = [one.key for one in drift if one.topic == "session"]
     payload = {"clients": clients, "sessions": sessions}
     await rpc.call("evpower_set_aside", orjson.dumps({"payload": payload}))
-
-
-async def _healed(walk: _Walk, found: Sequence[Drift]) -> set[tuple[Topic, str]]:
-    healed: set[tuple[Topic, str]] = set()
-    for topic in TOPICS:
-        keys = [UUID(one.key) for one in found if one.topic == topic and one.ours is not None]
-        for start in range(0, len(keys), walk.batch):
-            part = keys[start : start + walk.batch]
-            wrong = await walk.mismatches(topic, part)
-            for _ in range(_ROUNDS * 5):  # a relay elsewhere may be carrying it
-                if not await walk.pending(topic, wrong):
-                    break
-                await walk.pause(_PAUSE_S)
-                wrong = await walk.mismatches(topic, [UUID(key) for key in wrong])
-            healed.update((topic, key) for key in map(str, part) if key not in wrong)
-    return healed
-
-
-async def _record(db: Database, found: Sequence[Drift]) -> None:
-    async with db.transaction() as connection:
-        await connection.executemany(
-            "insert into sync.drift as d (topic, key, ours, theirs, right_side, action)"
-            " values ($1, $2, $3, $4, $5, $6)"
-            " on conflict (topic, key) where healed_at is null do update set ours = excluded.ours,"
-            " theirs = excluded.theirs, action = excluded.action",
-            [
-                (
-                    one.topic,
-                    one.key,
-                    asdict(one.ours) if one.ours is not None else None,
-                    asdict(one.theirs) if one.theirs is not None else None,
-                    one.right_side,
-                    one.action,
-                )
-                for one in found
-            ],
-        )
-
-
-async def _close(db: Database, found: Sequence[Drift], healed: set[tuple[Topic, str]]) -> None:
-    """Drift that is no more, healed now or since the last check, is closed."""
-    left = [(one.topic, one.key) for one in found if (one.topic, one.key) not in healed]
-    async with db.transaction() as connection:
-        await connection.execute(
-            "update sync.drift d set healed_at = now() where healed_at is null and not exists ("
-            " select from unnest($1::text[], $2::text[]) as l (topic, key)"
-            " where l.topic = d.topic and l.key = d.key)",
-            [topic for topic, _ in left],
-            [key for _, key in left],
-        )

@@ -21,7 +21,13 @@ AUTHORITY: Final[Mapping[str, Side]] = MappingProxyType(
         "client.email": "supabase",
         "client.phone": "supabase",
         "client.name": "supabase",
+        "client.reachable": "evpower",  # whether a contact is one, and in what form it is kept
+        "client.holder": "evpower",  # who has a contact that two claim
         "client.deletion": "supabase",
+        "client.row": "evpower",  # that there is one in Supabase
+        "client.blocked_before": "supabase",  # a block from before EvPower
+        "client.unknown": "evpower",  # that a client exists: nobody is ever deleted
+        "client.id": "evpower",
         "session": "evpower",
     }
 )
@@ -149,7 +155,8 @@ class Delivered:
 class ClientDigest:
     """A client in short, money in tyiyn; equal digests mean equal rows.
 
-    `foreign` counts transactions EvPower never wrote; `written`: EvPower wrote the client's row.
+    `history` is a hash of all its transactions with their ids; `foreign` counts those EvPower never
+    wrote; `written`: EvPower wrote the client's row.
     """
 
     id: str
@@ -161,6 +168,7 @@ class ClientDigest:
     last: int
     moment: int | float
     held_minor: int | float = 0
+    history: str | None = None
     foreign: int = field(default=0, compare=False)
     written: bool = field(default=True, compare=False)
 

@@ -58,12 +58,16 @@ class Relay:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Carry until `stop` is set; calls under way are finished, nothing stays leased."""
-        end = self._bus.subscribe(lambda _topic, _key: self._doorbell.ring()) if self._bus else None
+        end = self._bus.subscribe(self._rung) if self._bus else None
         try:
             await self._loop(stop)
         finally:
             if end is not None:
                 end()
+
+    def _rung(self, topic: str, _: UUID) -> None:
+        if topic != "supabase":  # what changed there is the puller's
+            self._doorbell.ring()
 
     async def run_once(self) -> Delivered:
         """One call's worth; nothing when nothing is due or the breaker is open."""

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Final
 
 from evpower.foundation.db import Connection, Record
-from evpower.sync import metrics
+from evpower.sync import metrics, store_check
 from evpower.sync.model import Topic
+from evpower.sync.store_check import CheckRow
 
 _WINDOW_S: Final = 900.0
 
@@ -32,8 +33,41 @@ class Lag:
 
 
 @dataclass(frozen=True, slots=True)
+class Unaccepted:
+    """Somebody in Supabase whose change can't be applied, and why."""
+
+    client_id: str
+    why: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """The way in. `age_s`: since the changes were last read to their end; None: never.
+
+    `walked` people were looked at by the walk that runs (`walking`) or ran last; `contacts` wait
+    until another client lets go of them; `source` is up, down, misconfigured, unknown.
+    """
+
+    source: str
+    source_error: str | None
+    age_s: float | None
+    walking: bool
+    walked: int
+    walked_at: datetime | None
+    resets: int
+    failed: int
+    failed_people: tuple[Unaccepted, ...]
+    contacts: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """`oldest_s` is the age of the oldest change; `target` is up, down, misconfigured, unknown."""
+    """`oldest_s` is the age of the oldest change; `target` is up, down, misconfigured, unknown.
+
+    `notices` are found by the check though nobody is wrong; `checks` are those under way, then the
+    last of each kind that ended.
+    """
 
     pending: int
     pending_clients: int
@@ -47,6 +81,9 @@ class Status:
     target_since: datetime | None
     drift: int
     last_error: str | None
+    incoming: Incoming
+    notices: int = 0
+    checks: tuple[CheckRow, ...] = ()
 
 
 async def status(
@@ -60,7 +97,6 @@ async def status(
         " extract(epoch from clock_timestamp()"
         "         - min(since) filter (where parked_at is null))::float8 as oldest_s,"
         " count(parked_at) as parked,"
-        " (select count(*) from sync.drift where healed_at is null) as drift,"
         " max(last_error) filter (where parked_at is null) as last_error from sync.pending"
     )
     assert row is not None  # noqa: S101 - an aggregate always has a row
@@ -72,6 +108,7 @@ async def status(
     target = await connection.fetchrow(
         "select state, error, since from sync.targets where name = 'supabase'"
     )
+    drift, notices = await store_check.open_drift(connection)
     answer = Status(
         pending=row["pending"],
         pending_clients=row["clients"],
@@ -83,14 +120,56 @@ async def status(
         target=target["state"] if target is not None else "unknown",
         target_error=target["error"] if target is not None else None,
         target_since=target["since"] if target is not None else None,
-        drift=row["drift"],
+        drift=drift,
         last_error=row["last_error"],
+        incoming=await _incoming(connection, parked_limit),
+        notices=notices,
+        checks=tuple(await store_check.last_checks(connection)),
     )
     metrics.PENDING.set(answer.pending)
     metrics.PARKED.set(answer.parked)
     metrics.OLDEST_SECONDS.set(answer.oldest_s or 0)
     metrics.DRIFT.set(answer.drift)
+    metrics.NOTICES.set(answer.notices)
+    for one in answer.checks:
+        if one.finished_at is not None:
+            metrics.CHECK_SUCCESS.labels(one.kind).set(one.finished_at.timestamp())
     metrics.TARGET_UP.set(answer.target == "up")
+    return answer
+
+
+async def _incoming(connection: Connection, limit: int) -> Incoming:
+    row = await connection.fetchrow(
+        "select extract(epoch from clock_timestamp() - greatest(c.checked_at, c.moved_at))::float8"
+        " as age_s, c.walking, c.walked, c.walked_at, c.resets, t.state, t.error,"
+        " (select count(*) from sync.failed_people) as failed,"
+        " (select count(*) from sync.contact_conflicts) as contacts"
+        " from sync.cursors c left join sync.targets t on t.name = 'changes'"
+        " where c.name = 'supabase'"
+    )
+    assert row is not None  # noqa: S101 - the migration put it there
+    failed: list[Record] = await connection.fetch(
+        "select client_id::text as client_id, error, attempts from sync.failed_people"
+        " order by since desc, client_id limit $1",
+        limit,
+    )
+    answer = Incoming(
+        source=row["state"] or "unknown",
+        source_error=row["error"],
+        age_s=row["age_s"],
+        walking=row["walking"],
+        walked=row["walked"],
+        walked_at=row["walked_at"],
+        resets=row["resets"],
+        failed=row["failed"],
+        failed_people=tuple(Unaccepted(*one) for one in failed),
+        contacts=row["contacts"],
+    )
+    metrics.PEOPLE_FAILED.set(answer.failed)
+    metrics.CONTACT_CONFLICTS.set(answer.contacts)
+    metrics.PULLER_UP.set(answer.source == "up")
+    if answer.age_s is not None:
+        metrics.CURSOR_AGE_SECONDS.set(answer.age_s)
     return answer
 
 

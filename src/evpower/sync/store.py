@@ -22,6 +22,18 @@ def _case(column: str, words: dict[str, str]) -> str:
 
 _CLIENT_STATUS: Final = _case("c.status", dict(CLIENT_STATUS))
 _SESSION_STATUS: Final = _case("s.state", dict(SESSION_STATUS))
+# Of a client who asked for deletion Supabase's word stands; a row that is made anew must say so.
+_ASKED: Final = "c.status = 'active' and c.deletion_requested_at is not null"
+_LEAVING: Final = CLIENT_STATUS["closed"]
+# What a new row says of the person; a contact somebody else has here is Supabase's word still.
+# A closed client's contacts are free for others, and Supabase may have deleted the person: nothing.
+_CONTACTS: Final = """
+case when c.status <> 'closed' then coalesce(c.email, (select k.value from sync.contact_conflicts k
+  where k.client_id = c.id and k.contact = 'email')) end as email,
+case when c.status <> 'closed' then coalesce(c.phone, (select k.value from sync.contact_conflicts k
+  where k.client_id = c.id and k.contact = 'phone')) end as phone,
+case when c.status <> 'closed' then c.name end as name
+"""
 
 # The receipt of the payment that carries a balance over, before the client's id.
 OPENING: Final = "opening:"
@@ -73,9 +85,10 @@ _READ_CLIENTS: Final = f"""
 with asked as (
   select * from unnest($1::uuid[], $2::bigint[], $3::boolean[]) as a (key, number, force)
 ), state as materialized (
-  select c.id, c.email, c.phone, c.name, {_CLIENT_STATUS} as status, c.created_at,
-         greatest(c.updated_at, w.updated_at) as updated_at, w.currency, w.balance_minor,
-         w.held_minor, w.version, w.revision, a.number, a.force,
+  select c.id, {_CONTACTS},
+         case when {_ASKED} and a.force then '{_LEAVING}' else {_CLIENT_STATUS} end as status,
+         c.created_at, greatest(c.updated_at, w.updated_at) as updated_at, w.currency,
+         w.balance_minor, w.held_minor, w.version, w.revision, a.number, a.force,
          coalesce(k.version, 0) as from_version,
          least(w.version, coalesce(k.version, 0) + $4) as to_version
     from asked a
@@ -133,8 +146,9 @@ with asked as (
          {_SESSION_STATUS} as status, s.revision, s.created_at, s.updated_at, a.force
     from asked a join charging.sessions s on s.id = a.key
 ), owners as (
-  select c.id, c.email, c.phone, c.name, {_CLIENT_STATUS} as status, w.currency, c.created_at,
-         c.updated_at
+  select c.id, {_CONTACTS},
+         case when {_ASKED} then '{_LEAVING}' else {_CLIENT_STATUS} end as status,
+         w.currency, c.created_at, c.updated_at
     from identity.clients c join wallet.wallets w on w.client_id = c.id
    where c.id in (select l.client_id from lines l)
 )

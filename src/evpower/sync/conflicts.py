@@ -1,0 +1,158 @@
+"""The conflict table: where the two sides disagree, who is right, and what is done.
+
+docs/sync.md shows the same rows to people; a test compares them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, get_args
+
+from evpower.sync import metrics
+from evpower.sync.model import AUTHORITY, Side
+
+Kind = Literal[
+    "balance_by_hand",
+    "balance_by_driver",
+    "profile_differs",
+    "contact_taken",
+    "contact_unusable",
+    "status_differs",
+    "blocked_before",
+    "deletion_requested",
+    "deletion_withdrawn",
+    "user_deleted",
+    "closed_but_alive",
+    "row_gone",
+    "user_unknown",
+    "born_twice",
+    "foreign_id",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One row: `field` is what AUTHORITY calls it, `counted` the metric that shows it."""
+
+    kind: Kind
+    when: str
+    field: str
+    done: str
+    counted: str
+
+    @property
+    def right(self) -> Side:
+        """Whose word counts."""
+        return AUTHORITY[self.field]
+
+
+def _row(kind: Kind, when: str, field: str, done: str, counted: str = "") -> Conflict:
+    label = f'evpower_sync_conflicts_total{{kind="{kind}"}}'
+    return Conflict(kind, when, field, done, counted or label)
+
+
+_ROWS: Final = (
+    _row(
+        "balance_by_hand",
+        "A balance in Supabase was changed by hand, past the triggers",
+        "client.balance",
+        "The check finds it; with repair, EvPower's balance is written again",
+        "evpower_sync_drift",
+    ),
+    _row(
+        "balance_by_driver",
+        "An app or a server writes a balance in Supabase",
+        "client.balance",
+        "Supabase refuses the write: column grants, then a trigger",
+        "nothing: it never happened",
+    ),
+    _row(
+        "profile_differs",
+        "Email, phone or name say something else on each side, whoever changed them",
+        "client.email",
+        "Supabase's values are stored, in EvPower's form",
+    ),
+    _row(
+        "contact_taken",
+        "An email or phone is another open client's here",
+        "client.holder",
+        "It is left empty, the rest is stored; it is given over once the holder lets go",
+    ),
+    _row(
+        "contact_unusable",
+        "An email or phone in Supabase is none",
+        "client.reachable",
+        "It counts as empty here and stays as it is there",
+    ),
+    _row(
+        "status_differs",
+        "Supabase says another status than EvPower's, and no deletion was asked for",
+        "client.status",
+        "EvPower's status is sent again",
+    ),
+    _row(
+        "blocked_before",
+        "A row EvPower never wrote says blocked",
+        "client.blocked_before",
+        "The client is blocked in EvPower too, once, with a line in the audit",
+    ),
+    _row(
+        "deletion_requested",
+        "The driver asked for deletion: inactive, pending_deletion or delete_requested_at",
+        "client.deletion",
+        "No new charge and no new top-up, 403 `client_deleted`; reading stays, and so does"
+        " what Supabase says",
+    ),
+    _row(
+        "deletion_withdrawn",
+        "The driver took the deletion back",
+        "client.deletion",
+        "Everything is allowed again",
+    ),
+    _row(
+        "user_deleted",
+        "The auth user was deleted, a session may be running here",
+        "client.deletion",
+        "The client is closed, one EvPower did not know too: email and phone become free, money and"
+        " history stay, what runs is settled, what was paid is credited",
+    ),
+    _row(
+        "closed_but_alive",
+        "A client closed in EvPower can still sign in, or was made again under the same id",
+        "client.status",
+        "Closed stays closed; `inactive` is sent again",
+    ),
+    _row(
+        "row_gone",
+        "The row of clients is gone, the auth user is there",
+        "client.row",
+        "The row is sent again, with the auth user's contacts, or EvPower's where it has none",
+    ),
+    _row(
+        "user_unknown",
+        "EvPower's client is unknown in Supabase, and no deletion was ever seen",
+        "client.unknown",
+        "Nothing is closed: Supabase may have been restored empty. The check reports it",
+        "evpower_sync_drift",
+    ),
+    _row(
+        "born_twice",
+        "Supabase and EvPower made the same client at the same moment",
+        "client.unknown",
+        "One client, one wallet: the id is the same on both sides",
+    ),
+    _row(
+        "foreign_id",
+        "An id in Supabase is no UUID",
+        "client.id",
+        "It is left alone until it is moved to one id",
+    ),
+)
+CONFLICTS: Final[Mapping[Kind, Conflict]] = MappingProxyType({one.kind: one for one in _ROWS})
+assert set(CONFLICTS) == set(get_args(Kind))  # noqa: S101 - a kind without its row is our mistake
+
+
+def count(kinds: Iterable[Kind]) -> None:
+    """Count what was met, after the transaction that dealt with it."""
+    for kind in kinds:
+        metrics.CONFLICTS.labels(kind).inc()

@@ -1,0 +1,168 @@
+"""A person as Supabase has them now: the auth user, and the row the apps read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, cast
+from uuid import UUID
+
+from evpower.identity import Contact, Profile, profile_of
+from evpower.sync.model import ON_THE_WAY_OUT
+
+_NIL: Final = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The row of public.clients. `written`: EvPower wrote it at least once."""
+
+    profile: Profile
+    status: str
+    delete_requested_at: datetime | None
+    delete_requested: bool
+    written: bool
+    unusable: tuple[Contact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """The user of Supabase Auth; `deleted` is Auth's soft deletion, where the row stays."""
+
+    profile: Profile
+    deleted: bool
+    email_confirmed: bool = False
+    phone_confirmed: bool = False
+    email_unverified: bool = False
+    unusable: tuple[Contact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One id of Supabase, as it is now; without both it has nothing of them."""
+
+    id: UUID
+    row: Row | None = None
+    user: User | None = None
+
+    @property
+    def profile(self) -> Profile:
+        """What counts: the row's where there is one, else the user's."""
+        said = self.row or self.user
+        return said.profile if said is not None else Profile()
+
+    @property
+    def unusable(self) -> tuple[Contact, ...]:
+        """Contacts that say something which is no email or phone; they count as empty."""
+        said = self.row or self.user
+        return said.unusable if said is not None else ()
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody can sign in as them."""
+        return self.user is not None and not self.user.deleted
+
+    @property
+    def leaving(self) -> bool | None:
+        """Whether they asked to be deleted; None: Supabase does not say."""
+        if self.row is None:
+            return None
+        if self.row.delete_requested or self.row.status in ON_THE_WAY_OUT:
+            return True
+        return None if self.row.status == "blocked" else False
+
+
+def parse_all(raw: object) -> list[Person]:
+    """Those of a list that are people with ids of ours; raises ValueError for no list."""
+    if not isinstance(raw, list):
+        raise ValueError("no list of people")  # noqa: TRY004 - it is what came, not our mistake
+    found = (parse(one) for one in cast("list[object]", raw))
+    return [person for person in found if person is not None]
+
+
+def parse(raw: object) -> Person | None:
+    """Read one person, unknown fields aside; None for an id that can't be a client's here."""
+    if not isinstance(raw, Mapping):
+        return None
+    fields = cast("Mapping[str, object]", raw)
+    client_id = parse_id(fields.get("id"))
+    if client_id is None:
+        return None
+    return Person(client_id, _row(fields.get("client")), _user(fields.get("user")))
+
+
+def parse_id(raw: object) -> UUID | None:
+    """Only a UUID as PostgreSQL writes it: any other spelling would be another row there."""
+    if not isinstance(raw, str):
+        return None
+    try:
+        found = UUID(raw)
+    except ValueError:
+        return None
+    return found if str(found) == raw and found != _NIL else None
+
+
+def parse_time(raw: object) -> datetime | None:
+    """ISO 8601, or PostgreSQL's own form with a space; without a zone it is UTC."""
+    if not isinstance(raw, str):
+        return None
+    try:
+        at = datetime.fromisoformat(raw.strip())
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def _row(raw: object) -> Row | None:
+    if not isinstance(raw, Mapping):
+        return None
+    fields = cast("Mapping[str, object]", raw)
+    phone = fields.get("phone")
+    told = {"phone": phone, "name": fields.get("name")}
+    profile = profile_of({"email": fields.get("email"), "phone": phone, "user_metadata": told})
+    requested = fields.get("delete_requested_at")
+    return Row(
+        profile=profile,
+        status=str(fields.get("status") or "active"),
+        delete_requested_at=parse_time(requested),
+        delete_requested=bool(requested),
+        written=fields.get("written") is not False,
+        unusable=_unusable(profile, [fields.get("email")], [phone]),
+    )
+
+
+def _user(raw: object) -> User | None:
+    if not isinstance(raw, Mapping):
+        return None
+    fields = cast("Mapping[str, object]", raw)
+    metadata = fields.get("metadata")
+    told: Mapping[str, object] = (
+        cast("Mapping[str, object]", metadata) if isinstance(metadata, Mapping) else {}
+    )
+    profile = profile_of(
+        {"email": fields.get("email"), "phone": fields.get("phone"), "user_metadata": dict(told)}
+    )
+    return User(
+        profile=profile,
+        deleted=fields.get("deleted") is True,
+        email_confirmed=fields.get("email_confirmed") is True,
+        phone_confirmed=fields.get("phone_confirmed") is True,
+        email_unverified=fields.get("email_unverified") is True,
+        unusable=_unusable(
+            profile, [fields.get("email")], [fields.get("phone"), told.get("phone")]
+        ),
+    )
+
+
+def _unusable(
+    profile: Profile, emails: Sequence[object], phones: Sequence[object]
+) -> tuple[Contact, ...]:
+    found: list[Contact] = []
+    if profile.email is None and any(_says(one) for one in emails):
+        found.append("email")
+    if profile.phone is None and any(_says(one) for one in phones):
+        found.append("phone")
+    return tuple(found)
+
+
+def _says(value: object) -> bool:
+    return value is not None and value is not False and bool(str(value).strip())

@@ -1,0 +1,96 @@
+"""The SQL of digests: EvPower's side, letter for letter as evpower_digest says Supabase's."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from evpower.sync.model import CLIENT_STATUS, SESSION_STATUS
+
+
+def _case(column: str, words: Mapping[str, str]) -> str:
+    return f"case {column} " + " ".join(f"when '{a}' then '{b}'" for a, b in words.items()) + " end"
+
+
+# What a transaction is recognised by: its id; its time where Supabase numbers its own; nothing.
+_PRINTS: Final = {
+    "id": "t.id::text",
+    "time": "(extract(epoch from t.created_at) * 1000000)::bigint::text",
+    "none": "''",
+}
+_HISTORY: Final = """string_agg(concat_ws(':', t.version, t.kind, t.amount_minor,
+    t.balance_before_minor, t.balance_after_minor, {print}), ',' order by t.version)"""
+
+
+def _hashes(line: str, joins: str) -> str:
+    """One hash a chunk, in the order of the ids: `$1` the ids, `$2` how many a chunk has."""
+    return f"""
+select encode(sha256(convert_to(string_agg(array_to_string(array[{line}], '|', '~'), e'\\n'
+         order by k.nr), 'UTF8')), 'hex') as hash
+  from (select id, nr, (nr - 1) / $2::int as part
+          from unnest($1::uuid[]) with ordinality k (id, nr)) k
+  {joins}
+ group by k.part order by k.part
+"""
+
+
+_CLIENT_LINE: Final = (
+    """c.id::text, w.balance_minor::text, w.held_minor::text, w.version::text,
+    case when c.status = 'active' and c.deletion_requested_at is not null then '-' else """
+    + _case("c.status", CLIENT_STATUS)
+    + """ end,
+    (select {history} from wallet.transactions t where t.client_id = c.id)"""
+)
+_SESSION_LINE: Final = (
+    "s.id::text, s.client_id::text, s.revision::text, "
+    + _case("s.state", SESSION_STATUS)
+    + ", s.energy_wh::text, s.cost_minor::text, 'true'"
+)
+# Somebody with a user, who is not blocked from before and has one email everywhere.
+_PERSON_LINE: Final = """k.id::text, c.email, regexp_replace(c.phone, '\\D', '', 'g'), c.name,
+    case when c.deletion_requested_at is null then 'u---' else 'ul--' end"""
+
+
+def _of_each(sql: str) -> dict[str, str]:
+    return {by: sql.replace("{print}", one) for by, one in _PRINTS.items()}
+
+
+HASHES: Final[Mapping[str, Mapping[str, str]]] = {
+    "client": _of_each(
+        _hashes(
+            _CLIENT_LINE.replace("{history}", _HISTORY),
+            "left join identity.clients c on c.id = k.id"
+            " left join wallet.wallets w on w.client_id = k.id",
+        )
+    ),
+    "session": _of_each(_hashes(_SESSION_LINE, "left join charging.sessions s on s.id = k.id")),
+    "profile": _of_each(_hashes(_PERSON_LINE, "left join identity.clients c on c.id = k.id")),
+}
+
+CLIENTS: Final[Mapping[str, str]] = _of_each(f"""
+select c.id::text as id, w.balance_minor, w.held_minor, w.version, c.status, t.*
+  from identity.clients c
+  join wallet.wallets w on w.client_id = c.id
+ cross join lateral (
+   select count(*) as count, coalesce(sum(t.amount_minor), 0)::bigint as sum_minor,
+          coalesce(max(t.version), 0) as last,
+          coalesce(sum(t.version::numeric * (t.amount_minor * 31 + t.balance_after_minor * 7
+            + 100 * case t.kind when 'topup' then 1 when 'charge' then 2 when 'refund' then 3 end)),
+            0)::text as moment,
+          encode(sha256(convert_to({_HISTORY}, 'UTF8')), 'hex') as history
+     from wallet.transactions t where t.client_id = c.id) t
+ where c.id = any ($1::uuid[])
+""")
+
+SESSIONS: Final = """
+select s.id::text as id, s.client_id::text as client_id, s.revision, s.state, s.energy_wh,
+       s.cost_minor
+  from charging.sessions s where s.id = any ($1::uuid[])
+"""
+
+# Of transactions Supabase has, the first of each client that is another one here.
+APART: Final[Mapping[str, str]] = _of_each("""
+select x.id, min(x.version) as version
+  from unnest($1::text[], $2::bigint[], $3::text[]) as x (id, version, print)
+  join wallet.transactions t on t.client_id = x.id::uuid and t.version = x.version
+ where {print} <> x.print
+ group by x.id
+""")

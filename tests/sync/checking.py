@@ -1,0 +1,102 @@
+"""What a comparison is tried on: whole people on both sides, and damage done past every guard."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from evpower.foundation.db import Connection, Database, Record
+from evpower.sync import Checked, Rpc, check
+from tests.sync.world import World
+
+
+async def compare(db: Database, rpc: Rpc, **more: Any) -> Checked:
+    """A comparison by hand that does not wait for anybody."""
+
+    async def at_once(_: float) -> None: ...
+
+    return await check(db, rpc, **{"pause": at_once, **more})
+
+
+@asynccontextmanager
+async def past_every_guard(side: Connection) -> AsyncGenerator[None]:
+    """No trigger fires and no foreign key is looked at: what a superuser can do."""
+    await side.execute("set session_replication_role = replica")
+    try:
+        yield
+    finally:
+        await side.execute("reset session_replication_role")
+
+
+async def empty(there: Connection) -> None:
+    """A project nobody has signed up in, with nothing noted."""
+    async with past_every_guard(there):
+        await there.execute(
+            "delete from public.transactions; delete from public.charging_sessions;"
+            " delete from public.clients; delete from auth.users; delete from evpower.changes;"
+            " delete from evpower.set_aside"
+        )
+
+
+async def give_users(world: World, there: Connection) -> None:
+    """Every client of EvPower has a user in Supabase Auth, with the same contacts."""
+    rows: list[Record] = await world.db.fetch(
+        "select id, email, ltrim(phone, '+') as phone, name from identity.clients"
+    )
+    async with past_every_guard(there):
+        await there.executemany(
+            "insert into auth.users (id, email, phone, raw_user_meta_data)"
+            " values ($1, $2, $3, jsonb_build_object('name', $4::text)) on conflict do nothing",
+            [tuple(row) for row in rows],
+        )
+
+
+async def drift_rows(db: Database, *, healed: bool = False) -> dict[tuple[str, str], str]:
+    """(topic, key) to kind of what sync.drift has open, or healed."""
+    async with db.connection() as connection:
+        rows: list[Record] = await connection.fetch(
+            "select topic, key, kind from sync.drift where (healed_at is not null) = $1", healed
+        )
+    return {(row["topic"], row["key"]): row["kind"] for row in rows}
+
+
+def kinds(found: Checked) -> dict[str, str]:
+    """Which keys differ, and how."""
+    return {one.key: one.kind for one in found.drift}
+
+
+def keys(clients: Iterable[UUID]) -> set[str]:
+    return {str(one) for one in clients}
+
+
+class Calls:
+    """Passes every call on, counts it, and fails when told."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self.rpc = rpc
+        self.bodies: list[tuple[str, bytes]] = []
+        self.failure: Exception | None = None
+        self.fail_from: int | None = None
+        self.gate: asyncio.Event | None = None
+        self._called = asyncio.Event()
+
+    async def call(self, function: str, body: bytes) -> object:
+        self.bodies.append((function, body))
+        self._called.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.fail_from is not None and len(self.bodies) >= self.fail_from:
+            assert self.failure is not None
+            raise self.failure
+        return await self.rpc.call(function, body)
+
+    async def reached(self, text: bytes, count: int) -> None:
+        """Wait until so many calls had this in their body."""
+        while self.walked(text) < count:
+            self._called.clear()
+            await self._called.wait()
+
+    def walked(self, text: bytes) -> int:
+        """How many calls had this in their body."""
+        return sum(text in body for _, body in self.bodies)

@@ -1,0 +1,61 @@
+"""`evpower sync check` and what `evpower sync status` says of it."""
+
+import os
+import subprocess
+import sys
+
+import orjson
+import pytest
+
+from evpower.foundation.db import Connection
+from evpower.sync import Relay
+from tests.sync.checking import empty, give_users, past_every_guard
+from tests.sync.world import Target, World, by_hand
+
+
+@pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
+async def test_check_shows_some_and_says_where_the_rest_is(
+    dsn: str, target: Target, world: World, relay: Relay, there: Connection
+) -> None:
+    await empty(there)
+    await world.clients(25)
+    await give_users(world, there)
+    await relay.drain()
+    lost = await world.db.fetchval("select id from identity.clients order by id desc limit 1")
+    async with by_hand(there):
+        await there.execute("update public.clients set balance = 3")
+    async with past_every_guard(there):
+        await there.execute(f"delete from auth.users where id = '{lost}'")
+    env = {
+        "PATH": os.environ["PATH"],
+        "EVPOWER_ENV": "development",
+        "EVPOWER_DATABASE_URL": dsn,
+        "EVPOWER_SUPABASE_URL": target.local.url,
+        "EVPOWER_SUPABASE_SECRET_KEY": target.local.secret_key,
+        "EVPOWER_SUPABASE_PUBLISHABLE_KEY": target.local.publishable_key,
+        "EVPOWER_SUPABASE_JWT_SECRET": "x" * 40,
+    }
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "evpower", "sync", *words],
+            capture_output=True, text=True, timeout=60, env=env, check=False,
+        )  # fmt: skip
+
+    found = run("check")
+    assert found.returncode == 1
+    assert found.stdout.count("balance differs (balance_minor)") == 20
+    assert f"profile {lost}: reported: no user in Supabase Auth" in found.stdout
+    assert "and 5 more: select * from sync.drift where check_id = 1" in found.stdout
+    assert "25 differ" in found.stderr
+    told = orjson.loads(run("check", "--json").stdout)
+    assert (told["check"], told["people"], told["drift"], told["notices"]) == (2, 25, 25, 1)
+    repaired = run("check", "--repair")
+    assert repaired.returncode == 0, repaired.stderr
+    assert "equal, 25 healed" in repaired.stdout
+    status = run("status")
+    assert "drift      0 and 1 worth knowing" in status.stdout
+    assert "by hand" in status.stdout
+    assert "25 clients, 25 differed, 25 healed" in status.stdout
+    (last,) = orjson.loads(run("status", "--json").stdout)["checks"]
+    assert (last["kind"], last["healed"], last["waits"]) == ("hand", 25, None)

@@ -1,0 +1,253 @@
+"""EvPower restored from an older backup: histories that part are found, and never written over."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+
+from evpower.config import Settings
+from evpower.devstack.stack import supabase_migrations
+from evpower.devstack.supabase import SERVER_DIR
+from evpower.foundation.clock import utc_now
+from evpower.foundation.db import Connection, Database
+from evpower.sync import Relay, Rpc, SupabaseRpc
+from evpower.sync.digests import Digests
+from tests.conftest import Server
+from tests.sync.checking import compare, empty, give_users, kinds
+from tests.sync.conftest import rpc_to
+from tests.sync.test_supabase_schema import NUMBERED
+from tests.sync.world import Target, World, balance, versions
+
+one_shape = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+async def nobody(there: Connection) -> None:
+    await empty(there)
+
+
+@pytest.fixture
+def rpc(http: httpx.AsyncClient, target: Target) -> SupabaseRpc:
+    return rpc_to(http, target)
+
+
+class House:
+    """An EvPower that can be taken back to an earlier moment."""
+
+    def __init__(self, server: Server, rpc: Rpc, settings: Settings) -> None:
+        self.server = server
+        self.rpc = rpc
+        self.settings = settings
+
+    @asynccontextmanager
+    async def at(self, dsn: str) -> AsyncGenerator[tuple[World, Relay, Database]]:
+        owner: Connection = await asyncpg.connect(dsn)
+        db = await Database.open(dsn, size=5)
+        try:
+            yield World(owner), Relay(db, self.rpc, self.settings, utc_now), db
+        finally:
+            await db.close()
+            await owner.close()
+
+    async def backup(self, dsn: str) -> str:
+        """A copy of it as it is now; nobody may be connected."""
+        copy = f"{dsn.rsplit('/', 1)[1]}_copy"
+        admin: Connection = await asyncpg.connect(self.server.dsn("postgres"))
+        try:
+            async with asyncio.timeout(10):
+                while await admin.fetchval(
+                    "select count(*) from pg_stat_activity where datname = $1",
+                    dsn.rsplit("/", 1)[1],
+                ):
+                    pass
+            await admin.execute(f"create database {copy} template {dsn.rsplit('/', 1)[1]}")
+        finally:
+            await admin.close()
+        return self.server.dsn(copy)
+
+
+@pytest.fixture
+def house(server: Server, rpc: SupabaseRpc, settings: Settings) -> House:
+    return House(server, rpc, settings)
+
+
+async def lost_hours(
+    house: House, there: Connection, after_restore: tuple[int, ...]
+) -> tuple[str, UUID, UUID]:
+    """A night's backup, a morning nobody here remembers, and what came after the restore.
+
+    Answers the restored database, a client with two histories, and one nothing happened to.
+    """
+    dsn = await house.server.new_database()
+    async with house.at(dsn) as (world, relay, _):
+        client, quiet = await world.client(), await world.client()
+        await give_users(world, there)
+        await world.top_up(client, 10_000, 20_000)
+        await world.top_up(quiet, 700)
+        await relay.drain()
+    restored = await house.backup(dsn)
+    async with house.at(dsn) as (world, relay, _):
+        await world.top_up(client, 30_000, 40_000)
+        await relay.drain()
+    async with house.at(restored) as (world, relay, _):
+        await world.top_up(client, *after_restore)
+        await relay.drain()
+    return restored, client, quiet
+
+
+async def test_histories_of_one_length_are_found_to_part(
+    house: House, rpc: SupabaseRpc, there: Connection
+) -> None:
+    restored, client, _ = await lost_hours(house, there, (500, 600))
+    before = await there.fetchval("select json_agg(t order by version)::text from transactions t")
+    async with house.at(restored) as (_, relay, db):
+        found = await compare(db, rpc, repair=True, deliver=relay.drain)
+        assert kinds(found) == {str(client): "parted"}
+        assert [one.action for one in found.drift] == [
+            "reported: the histories part at version 3, decide by hand"
+        ]
+        assert (found.healed, found.equal) == (0, False)
+        assert (
+            await there.fetchval("select json_agg(t order by version)::text from transactions t")
+            == before
+        )
+        healed = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
+        assert healed.equal, healed.drift
+        assert (await compare(db, rpc)).drift == ()
+    assert (await balance(there, client), await versions(there, client)) == ("311.00", [1, 2, 3, 4])
+    assert await set_aside(there, client) == ["300.00", "400.00"]
+
+
+async def test_same_amounts_in_other_transactions_are_two_histories(
+    house: House, rpc: SupabaseRpc, there: Connection
+) -> None:
+    restored, client, _ = await lost_hours(house, there, (30_000, 40_000))
+    async with house.at(restored) as (world, relay, db):
+        assert kinds(await compare(db, rpc, repair=True)) == {str(client): "parted"}
+        await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
+        assert (await compare(db, rpc)).drift == ()
+        ours = await world.db.fetch("select id from wallet.transactions order by id")
+    theirs = await there.fetch("select id from public.transactions order by id")
+    assert [row["id"] for row in theirs] == [row["id"] for row in ours]
+    assert await set_aside(there, client) == ["300.00", "400.00"]
+
+
+async def test_longer_history_that_parts_is_put_aside_from_there(
+    house: House, rpc: SupabaseRpc, there: Connection
+) -> None:
+    """Supabase is ahead and below that other transactions have the same versions: all are kept."""
+    restored, client, _ = await lost_hours(house, there, (500,))
+    async with house.at(restored) as (_, relay, db):
+        found = await compare(db, rpc, repair=True)
+        assert [(one.kind, one.parted) for one in found.drift] == [("ahead", 3)]
+        healed = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
+        assert healed.equal, healed.drift
+    assert (await balance(there, client), await versions(there, client)) == ("305.00", [1, 2, 3])
+    assert await set_aside(there, client) == ["300.00", "400.00"]
+
+
+@one_shape
+async def test_history_that_grew_past_the_other_is_found_to_part(
+    house: House, rpc: SupabaseRpc, there: Connection
+) -> None:
+    restored, client, _ = await lost_hours(house, there, (500, 600, 700))
+    async with house.at(restored) as (_, relay, db):
+        assert kinds(await compare(db, rpc, repair=True, deliver=relay.drain)) == {
+            str(client): "parted"
+        }
+        assert await set_aside(there, client) == []
+        await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
+        assert (await compare(db, rpc)).drift == ()
+    assert await set_aside(there, client) == ["300.00", "400.00"]
+
+
+@one_shape
+async def test_only_amounts_changed_by_hand_are_no_parting(
+    house: House, rpc: SupabaseRpc, there: Connection, world: World, relay: Relay, db: Database
+) -> None:
+    client = await world.client()
+    await give_users(world, there)
+    await world.top_up(client, 100, 200, 300)
+    await relay.drain()
+    await there.execute(
+        "update public.transactions set amount = 9, balance_before = 4 where version = 2"
+    )
+    await there.execute("update public.transactions set balance_before = 1 where version = 3")
+    assert kinds(await compare(db, rpc)) == {str(client): "transactions"}
+    assert (await compare(db, rpc, repair=True, deliver=relay.drain)).equal
+    assert house
+
+
+async def set_aside(there: Connection, client: UUID) -> list[str]:
+    rows = await there.fetch(
+        "select round((was ->> 'amount')::numeric, 2)::text as amount from evpower.set_aside"
+        " where relation = 'transactions' and client_id = $1 order by 1",
+        str(client),
+    )
+    return [row["amount"] for row in rows]
+
+
+class Direct:
+    """Calls the function as PostgREST would, in a project without one."""
+
+    def __init__(self, there: Connection) -> None:
+        self.there = there
+
+    async def call(self, function: str, body: bytes) -> object:
+        payload = json.dumps(json.loads(body)["payload"])
+        async with self.there.transaction():
+            return json.loads(
+                await self.there.fetchval(f"select public.{function}($1::jsonb)::text", payload)
+            )
+
+
+@one_shape
+async def test_where_supabase_numbers_transactions_their_time_tells_them_apart(
+    server: Server, db: Database, world: World, settings: Settings
+) -> None:
+    await server.postgres.create_database("supabase_numbered_check")
+    there: Connection = await asyncpg.connect(server.dsn("supabase_numbered_check"))
+    try:
+        await there.execute((SERVER_DIR / "bootstrap.sql").read_text())
+        await there.execute(
+            "create table auth.users (id uuid primary key, email text, phone text,"
+            " raw_user_meta_data jsonb, raw_app_meta_data jsonb, deleted_at timestamptz,"
+            " email_confirmed_at timestamptz, phone_confirmed_at timestamptz)"
+        )
+        await there.execute(NUMBERED)
+        for path in sorted(supabase_migrations().glob("*.sql")):
+            await there.execute(path.read_text())
+        rpc = Direct(there)
+        client = await world.client()
+        await world.top_up(client, 100, 200)
+        await Relay(db, rpc, settings, utc_now).drain()
+        await there.execute("delete from public.transactions where version is null")
+        assert (await compare(db, rpc)).drift == ()
+        await there.execute(
+            "update public.transactions set created_at = created_at - interval '1 us'"
+            " where version = 2"
+        )
+        assert kinds(await compare(db, rpc, repair=True)) == {str(client): "parted"}
+    finally:
+        await there.close()
+
+
+@one_shape
+async def test_partings_of_many_clients_are_found_over_many_pages(
+    db: Database, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+) -> None:
+    clients = sorted(await world.clients(12))
+    await world.top_up_everyone(clients, 900)
+    await relay.drain()
+    wanted = {str(one): 3 + 80 * nr for nr, one in enumerate(clients) if nr % 2}
+    for one, version in wanted.items():
+        await there.execute(
+            "update public.transactions set id = gen_random_uuid()"
+            f" where client_id::text = '{one}' and version >= {version}"
+        )
+    assert await Digests(db, rpc).partings([str(one) for one in clients]) == wanted

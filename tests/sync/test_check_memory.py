@@ -1,0 +1,70 @@
+"""A Supabase that lost everything takes no more memory to compare than one that is equal."""
+
+import gc
+import tracemalloc
+
+import httpx
+import pytest
+
+from evpower.foundation.db import Connection, Database
+from evpower.sync import Relay, Rpc
+from evpower.sync.check import SAMPLE
+from tests.sync.checking import compare, drift_rows, empty, give_users, past_every_guard
+from tests.sync.conftest import rpc_to
+from tests.sync.world import Target, World
+
+pytestmark = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
+_BATCH = 100
+
+
+class Sizes:
+    """Passes calls on and keeps nothing of them but how many keys the largest had."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self.rpc = rpc
+        self.most_keys = 0
+
+    async def call(self, function: str, body: bytes) -> object:
+        self.most_keys = max(self.most_keys, body.count(b"-") // 4)
+        return await self.rpc.call(function, body)
+
+
+async def test_three_thousand_lost_clients_are_compared_and_healed_page_by_page(
+    db: Database,
+    http: httpx.AsyncClient,
+    target: Target,
+    world: World,
+    relay: Relay,
+    there: Connection,
+) -> None:
+    await empty(there)
+    calls = Sizes(rpc_to(http, target))
+    peaks: list[int] = []
+    for more in (300, 2_700):
+        clients = await world.clients(more)
+        await world.top_up_everyone(clients, 1)
+        await give_users(world, there)
+        await relay.drain()
+        async with past_every_guard(there):
+            await there.execute("delete from public.transactions; delete from public.clients")
+        gc.collect()
+        tracemalloc.start()
+        found = await compare(db, calls, batch=_BATCH)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found.differ == await world.db.fetchval("select count(*) from identity.clients")
+        assert (len(found.drift), found.healed) == (SAMPLE, 0)
+    assert calls.most_keys <= _BATCH
+    assert peaks[1] - peaks[0] < 640 * 1024, peaks  # gathered, the others would take 2 MB
+    waiting: list[int] = []
+
+    async def deliver() -> None:
+        waiting.append(await world.pending())
+        await relay.drain()
+
+    healed = await compare(db, calls, batch=_BATCH, repair=True, deliver=deliver)
+    assert (healed.differ, healed.healed, healed.equal) == (3_000, 3_000, True)
+    assert max(waiting) <= _BATCH  # repaired page by page, not gathered
+    assert len(waiting) == 30
+    assert await there.fetchval("select count(*) from public.transactions") == 3_000
+    assert await drift_rows(db) == {}

@@ -1,0 +1,274 @@
+"""`sync check` compares people: Supabase is right about them, and nobody is closed by a guess."""
+
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from evpower.foundation.db import Connection, Database, Record
+from evpower.sync import Relay, SupabaseRpc, status
+from tests.sync.checking import (
+    Calls,
+    compare,
+    drift_rows,
+    empty,
+    give_users,
+    kinds,
+    past_every_guard,
+)
+from tests.sync.conftest import rpc_to
+from tests.sync.world import Target, World
+
+one_shape = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+async def nobody(there: Connection) -> None:
+    await empty(there)
+
+
+@pytest.fixture
+def rpc(http: httpx.AsyncClient, target: Target) -> SupabaseRpc:
+    return rpc_to(http, target)
+
+
+@pytest.fixture
+async def client(world: World, relay: Relay, there: Connection) -> UUID:
+    """Equal on both sides, with everything a profile can hold."""
+    client = await world.client(name="Айдана Уметова-O'Neill")
+    await world.db.execute("update identity.clients set phone = '+996700112233'")
+    await give_users(world, there)
+    await relay.drain()
+    return client
+
+
+async def here(world: World, client: UUID) -> Record:
+    row = await world.db.fetchrow("select * from identity.clients where id = $1", client)
+    assert row is not None
+    return row
+
+
+async def test_equal_people_are_compared_by_hashes_alone(
+    db: Database, rpc: SupabaseRpc, world: World, relay: Relay, client: UUID
+) -> None:
+    await world.top_up(client, 12_345, 1)
+    await world.session(client, cost_minor=777)
+    calls = Calls(rpc)
+    await relay.drain()
+    assert (await compare(db, calls)).equal
+    assert {function for function, _ in calls.bodies} == {"evpower_digest"}
+    assert calls.walked(b'"ids"') == calls.walked(b'"chunk"') == 3
+
+
+SAID = {
+    "email": ("update public.clients set email = 'new@example.kg'", "email", "new@example.kg"),
+    "phone": ("update public.clients set phone = '0700 44 55 66'", "phone", "+996700445566"),
+    "name": ("update public.clients set name = '  Aida   Asanova '", "name", "Aida Asanova"),
+    "no phone": ("update public.clients set phone = null", "phone", None),
+    "no name": ("update public.clients set name = ''", "name", None),
+}
+
+
+@pytest.mark.parametrize("change", SAID)
+async def test_profile_of_supabase_is_taken(
+    change: str, db: Database, rpc: SupabaseRpc, world: World, there: Connection, client: UUID
+) -> None:
+    sql, field, value = SAID[change]
+    async with past_every_guard(there):
+        await there.execute(sql)
+        if field == "email":
+            await there.execute("update auth.users set email = 'new@example.kg'")
+    found = await compare(db, rpc)
+    assert kinds(found) == {str(client): "profile"}
+    assert [(one.fields, one.right_side) for one in found.drift] == [((field,), "supabase")]
+    healed = await compare(db, rpc, repair=True)
+    assert (healed.differ, healed.healed) == (1, 1)
+    assert (await here(world, client))[field] == value
+    rows = await world.db.fetch("select fields, action, repaired from sync.drift")
+    assert [tuple(row) for row in rows] == [([field], "profile differs; taken", True)]
+
+
+@one_shape
+@pytest.mark.parametrize(("field", "value"), [("email", "x@y.kg"), ("phone", None), ("name", "X")])
+async def test_profile_damaged_here_is_healed_from_supabase(
+    field: str, value: str | None, db: Database, rpc: SupabaseRpc, world: World, client: UUID
+) -> None:
+    before = await here(world, client)
+    async with past_every_guard(world.db):
+        await world.db.execute(f"update identity.clients set {field} = $1", value)
+    assert kinds(await compare(db, rpc)) == {str(client): "profile"}
+    assert (await compare(db, rpc, repair=True)).equal
+    assert (await here(world, client))[field] == before[field]
+
+
+@one_shape
+async def test_deletion_asked_for_and_taken_back_is_taken(
+    db: Database, rpc: SupabaseRpc, world: World, there: Connection, client: UUID, relay: Relay
+) -> None:
+    async with past_every_guard(there):
+        await there.execute("update public.clients set status = 'inactive'")
+    found = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert (kinds(found), found.equal) == ({str(client): "deletion"}, True)
+    assert (await here(world, client))["deletion_requested_at"] is not None
+    calls = Calls(rpc)
+    assert (await compare(db, calls)).drift == ()
+    assert calls.walked(b'"chunk"') == calls.walked(b'"ids"')  # leaving costs no look at the row
+    async with past_every_guard(there):
+        await there.execute("update public.clients set status = 'active'")
+    found = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert (kinds(found), found.equal) == ({str(client): "deletion"}, True)
+    assert (await here(world, client))["deletion_requested_at"] is None
+
+
+@one_shape
+async def test_user_deleted_softly_closes_the_client(
+    db: Database, rpc: SupabaseRpc, world: World, there: Connection, client: UUID, relay: Relay
+) -> None:
+    async with past_every_guard(there):
+        await there.execute("update auth.users set deleted_at = now()")
+    found = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert kinds(found) == {str(client): "deletion"}
+    assert (await here(world, client))["status"] == "closed"
+    assert (await compare(db, rpc)).drift == ()
+
+
+async def test_block_from_before_evpower_is_adopted(
+    db: Database, rpc: SupabaseRpc, world: World, there: Connection, relay: Relay, client: UUID
+) -> None:
+    blocked = await world.client(email="blocked@example.kg")
+    await give_users(world, there)
+    await world.db.execute("delete from sync.pending")
+    async with past_every_guard(there):
+        await there.execute(
+            "insert into public.clients (id, email, name, status)"
+            f" values ('{blocked}', 'blocked@example.kg', 'Aida', 'blocked')"
+        )
+    assert kinds(await compare(db, rpc)) == {str(blocked): "block"}
+    assert (await compare(db, rpc, repair=True, deliver=relay.drain)).equal
+    assert (await here(world, blocked))["status"] == "blocked"
+    assert await there.fetchval("select count(*) from public.clients where status = 'blocked'") == 1
+    assert (await compare(db, rpc)).drift == ()
+    assert client
+
+
+async def test_users_nobody_here_knows_of_become_clients(
+    db: Database, rpc: SupabaseRpc, world: World, there: Connection, relay: Relay, client: UUID
+) -> None:
+    users = [uuid4() for _ in range(7)]
+    async with past_every_guard(there):
+        await there.executemany(
+            "insert into auth.users (id, email) values ($1, $2)",
+            [(one, f"{one.hex}@example.kg") for one in users],
+        )
+        await there.execute(f"insert into auth.users (id, deleted_at) values ('{uuid4()}', now())")
+    assert kinds(await compare(db, rpc, batch=3)) == {str(one): "unseen" for one in users}
+    found = await compare(db, rpc, repair=True, deliver=relay.drain, batch=3)
+    assert (found.differ, found.healed) == (7, 7)
+    assert await world.db.fetchval("select count(*) from wallet.wallets") == 8
+    done = await compare(db, rpc, batch=3)
+    assert (done.drift, done.clients, done.in_flight) == ((), 8, 0)
+    assert client
+
+
+@one_shape
+async def test_clients_without_a_user_are_told_of_and_never_closed(
+    db: Database, rpc: SupabaseRpc, world: World, there: Connection, relay: Relay, client: UUID
+) -> None:
+    await world.top_up(client, 5_000)
+    await relay.drain()
+    async with past_every_guard(there):
+        await there.execute("delete from auth.users")
+        await there.execute("delete from public.transactions")
+        await there.execute("delete from public.clients")
+    found = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert kinds(found) == {str(client): "missing"}
+    assert (found.equal, found.notices) == (True, 1)
+    assert [(one.key, one.kind, one.notice) for one in found.told] == [
+        (str(client), "userless", True)
+    ]
+    assert (await here(world, client))["status"] == "active"
+    assert await drift_rows(db) == {("profile", str(client)): "userless"}
+    async with db.connection() as connection:
+        now = await status(connection)
+    assert (now.drift, now.notices) == (0, 1)
+    await give_users(world, there)
+    assert (await compare(db, rpc)).notices == 0
+    assert await drift_rows(db) == {}
+
+
+@one_shape
+async def test_contact_another_client_has_is_no_endless_drift(
+    db: Database, rpc: SupabaseRpc, world: World, there: Connection, relay: Relay, client: UUID
+) -> None:
+    """EvPower knows of a holder whom Supabase lost: the email is not taken from them."""
+    other = await world.client(email="other@example.kg")
+    await give_users(world, there)
+    await relay.drain()
+    async with past_every_guard(there):
+        await there.execute(f"delete from auth.users where id = '{other}'")
+        await there.execute(f"delete from public.clients where id::text = '{other}'")
+        await there.execute("update auth.users set email = 'other@example.kg'")
+        await there.execute("update public.clients set email = 'other@example.kg'")
+    await world.db.execute(  # the row of the holder is not sent again meanwhile
+        "insert into sync.pending (topic, key, next_at) values ('client', $1, now() + '1 day')",
+        other,
+    )
+    assert kinds(await compare(db, rpc)) == {str(client): "profile"}
+    assert (await compare(db, rpc, repair=True)).equal
+    assert (await here(world, client))["email"] is None
+    found = await compare(db, rpc)
+    assert found.drift == ()
+    assert {(one.key, one.kind) for one in found.told} == {
+        (str(client), "contact_taken"),
+        (str(other), "userless"),
+    }
+
+
+@one_shape
+async def test_row_and_user_with_two_emails_are_told_of(
+    db: Database, rpc: SupabaseRpc, there: Connection, client: UUID
+) -> None:
+    async with past_every_guard(there):
+        await there.execute("update auth.users set email = 'login@example.kg'")
+    found = await compare(db, rpc, repair=True)
+    assert (found.drift, [one.kind for one in found.told]) == ((), ["email_apart"])
+    assert found.told[0].key == str(client)
+
+
+@one_shape
+async def test_closed_client_has_no_profile_to_keep(
+    db: Database, rpc: SupabaseRpc, world: World, there: Connection, relay: Relay, client: UUID
+) -> None:
+    await world.db.execute("update identity.clients set status = 'closed'")
+    await relay.drain()
+    async with past_every_guard(there):
+        await there.execute("update public.clients set name = 'anonymous', email = null")
+        await there.execute("delete from auth.users")
+    done = await compare(db, rpc)
+    assert (done.drift, done.told, done.people, done.clients) == ((), (), 0, 1)
+    async with past_every_guard(there):
+        await there.execute("delete from public.clients")  # gone with the user
+    assert (await compare(db, rpc)).drift == ()
+    assert client
+
+
+@one_shape
+async def test_change_that_is_about_to_be_pulled_is_no_drift(
+    db: Database, rpc: SupabaseRpc, there: Connection, client: UUID
+) -> None:
+    await there.execute("update public.clients set name = 'Renamed'")  # noted in the log
+    done = await compare(db, rpc, repair=True)
+    assert (done.drift, done.in_flight) == ((), 1)
+    assert client
+
+
+async def test_ids_that_are_none_of_ours_are_left_alone(
+    db: Database, rpc: SupabaseRpc, there: Connection, target: Target, client: UUID
+) -> None:
+    if target.older:
+        async with past_every_guard(there):
+            await there.execute("insert into public.clients (id, name) values ('client_007', 'J')")
+            await there.execute("insert into public.clients (id, balance) values ('old_1', 50)")
+    done = await compare(db, rpc, repair=True, batch=1)
+    assert kinds(done) == ({"old_1": "opening"} if target.older else {})
+    assert client

@@ -1,0 +1,597 @@
+"""The puller takes every change of Supabase once, in order, whatever fails on the way."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from evpower.config import Settings
+from evpower.foundation.bus import LocalBus
+from evpower.foundation.clock import utc_now
+from evpower.foundation.db import Connection, Database
+from evpower.identity import Claims, Profile, ensure_client
+from evpower.sync import Puller, Relay, TargetRefuses, TargetUnavailable, accept, status
+from evpower.sync.model_changes import read_changes, read_people
+from evpower.sync.people import Person, parse, parse_time
+from evpower.sync.supabase_rpc import Rpc
+from tests.sync.conftest import rpc_to
+from tests.sync.pulling import (
+    HandClock,
+    Scripted,
+    Supabase,
+    client_here,
+    counted,
+    emptied,
+    page,
+    person,
+)
+from tests.sync.world import Target, World
+
+DOORBELL = UUID(int=0)
+
+
+@pytest.fixture
+async def supabase(
+    fresh_project: Target, there_fresh: Connection, http: httpx.AsyncClient
+) -> Supabase:
+    await emptied(fresh_project, there_fresh)
+    return Supabase(fresh_project, there_fresh, http)
+
+
+@pytest.fixture
+def rpc(http: httpx.AsyncClient, supabase: Supabase) -> Scripted:
+    """The real one, which a test may make answer something else."""
+    return Scripted(rpc_to(http, supabase.target))
+
+
+@pytest.fixture
+def puller(db: Database, rpc: Scripted, settings: Settings) -> Puller:
+    return a_puller(db, rpc, settings)
+
+
+def a_puller(db: Database, rpc: Rpc, settings: Settings, clock: Any = utc_now) -> Puller:
+    return Puller(db, rpc, settings, clock, jitter=lambda: 0.0)
+
+
+async def cursor(world: World) -> tuple[object, ...]:
+    row = await world.db.fetchrow("select xid, seq, walking from sync.cursors")
+    assert row is not None
+    return tuple(row)
+
+
+async def names(world: World) -> list[str]:
+    rows = await world.db.fetch("select name from identity.clients order by name")
+    return [row["name"] for row in rows]
+
+
+class TestReading:
+    def test_both_forms_of_time_are_read(self) -> None:
+        at = datetime(2026, 11, 22, 21, 8, 55, 457253, tzinfo=UTC)
+        assert parse_time("2026-11-22 21:08:55.457253+00") == at
+        assert parse_time("2026-11-22T21:08:55.457253+00:00") == at
+        assert parse_time("2026-11-22T21:08:55.457253Z") == at
+        assert parse_time("2026-11-23T03:08:55.457253+06:00") == at
+        assert parse_time("2026-11-22T21:08:55.457253") == at
+        assert parse_time("infinity") is None
+        assert parse_time(7) is None
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            None, "x", [], {}, {"id": None}, {"id": 7}, {"id": "client_007"},
+            {"id": str(UUID(int=0))}, {"id": "{" + str(uuid4()) + "}"},
+            {"id": "0B5A1D7E-0000-4000-8000-0000000000AA"},
+        ],
+    )  # fmt: skip
+    def test_an_id_that_is_not_ours_is_nobody(self, raw: object) -> None:
+        assert parse(raw) is None
+
+    def test_unknown_fields_and_odd_values_do_no_harm(self) -> None:
+        raw = person(
+            client={"email": 7, "phone": ["x"], "name": {"a": 1}, "status": None, "more": True},
+            user={"metadata": None, "email": "A@Example.KG", "extra": []},
+        )
+        read = parse({**raw, "beyond": 1})
+        assert read is not None
+        assert read.row is not None
+        assert (read.row.status, read.profile.email, read.profile.name) == ("active", None, None)
+        assert read.unusable == ("email", "phone")
+        assert read.user is not None
+        assert read.user.profile.email == "a@example.kg"
+
+    def test_the_row_counts_before_the_user_even_where_it_is_empty(self) -> None:
+        user = {"email": "user@example.kg", "phone": "996555123456", "metadata": {"name": "User"}}
+        both = parse(person(client={"name": "Row"}, user=user))
+        alone = parse(person(user=user))
+        assert both is not None
+        assert alone is not None
+        assert (both.profile.email, both.profile.phone, both.profile.name) == (None, None, "Row")
+        assert (alone.profile.email, alone.profile.phone) == ("user@example.kg", "+996555123456")
+        assert alone.profile.name == "User"
+
+    @pytest.mark.parametrize(
+        "form", ["+996555123456", "996555123456", "0555123456", "0555 123-456"]
+    )
+    def test_phones_of_a_row_are_read_in_every_form(self, form: str) -> None:
+        read = parse(person(client={"phone": form}))
+        assert read is not None
+        assert read.profile.phone == "+996555123456"
+
+    @pytest.mark.parametrize("answer", [None, [], "x", {}, {"changes": [{}], "people": 7}])
+    def test_an_answer_in_another_form_is_no_answer(self, answer: object) -> None:
+        with pytest.raises(TargetUnavailable):
+            read_changes(answer)
+        with pytest.raises(TargetUnavailable):
+            read_people(answer)
+
+
+async def test_a_sign_up_becomes_a_client_with_a_wallet(
+    supabase: Supabase, puller: Puller, world: World
+) -> None:
+    driver = await supabase.sign_up(phone="+996555123456", name="Aida")
+    pulled = await puller.drain()
+    assert (pulled.created, pulled.failed, pulled.error) == (1, 0, None)
+    here = await client_here(world.db, driver.id)
+    assert (here["email"], here["phone"], here["name"], here["origin"]) == (
+        driver.email,
+        "+996555123456",
+        "Aida",
+        "supabase",
+    )
+    wallets = await world.db.fetchval("select count(*) from wallet.wallets")
+    assert wallets == 1
+
+
+async def test_pages_are_pulled_until_nothing_is_left(
+    supabase: Supabase, puller: Puller, world: World
+) -> None:
+    await puller.drain()
+    await supabase.psql.execute(
+        "insert into public.clients (id, name) select gen_random_uuid(), 'n' || i"
+        " from generate_series(1, 450) i"
+    )
+    pulled = await puller.drain()
+    assert (pulled.changes, pulled.created) == (450, 450)
+    assert await world.db.fetchval("select count(*) from identity.clients") == 450
+    again = await puller.drain()
+    assert (again.changes, again.accepted) == (0, 0)
+
+
+async def test_the_first_start_looks_at_everybody_once(
+    supabase: Supabase, puller: Puller, world: World, rpc: Scripted
+) -> None:
+    """Who was there before the log has no row in it."""
+    client = uuid4()
+    await supabase.insert_row(client, name="Before")
+    driver = await supabase.sign_up()
+    await supabase.psql.execute("truncate evpower.changes")
+    pulled = await puller.drain()
+    assert (pulled.changes, pulled.walked, pulled.created) == (0, 2, 2)
+    await client_here(world.db, client)
+    await client_here(world.db, driver.id)
+    asked = rpc.asked.count("evpower_people")
+    await puller.drain()
+    assert rpc.asked.count("evpower_people") == asked
+
+
+async def test_a_walk_goes_on_where_it_was_stopped(db: Database, settings: Settings) -> None:
+    rpc = Scripted()
+    people = [person(client={"name": f"n{n}"}) for n in range(4)]
+    rpc.answers["evpower_people"] = [
+        {"people": people[:2], "next": people[1]["id"]},
+        TargetUnavailable("down"),
+        {"people": people[2:], "next": None},
+    ]
+    clock = HandClock()
+    stopped = await a_puller(db, rpc, settings, clock).drain()
+    assert (stopped.walked, stopped.error) == (2, "down")
+    async with db.connection() as connection:
+        now = (await status(connection)).incoming
+    assert (now.walking, now.walked, now.source) == (True, 2, "down")
+    bodies: list[bytes] = []
+    rest = await a_puller(db, _Seen(rpc, bodies), settings, clock).drain()
+    assert (rest.walked, rest.error) == (2, None)
+    assert any(people[1]["id"].encode() in body for body in bodies), "it began anew"
+    async with db.connection() as connection:
+        now = (await status(connection)).incoming
+    assert (now.walking, now.walked, now.source) == (False, 4, "up")
+
+
+class _Seen:
+    """Passes calls on and keeps what was asked."""
+
+    def __init__(self, inner: Rpc, bodies: list[bytes]) -> None:
+        self._inner = inner
+        self._bodies = bodies
+
+    async def call(self, function: str, body: bytes) -> object:
+        self._bodies.append(body)
+        return await self._inner.call(function, body)
+
+
+async def test_a_restored_supabase_makes_everybody_be_looked_at_again(
+    supabase: Supabase, puller: Puller, world: World
+) -> None:
+    driver = await supabase.sign_up(name="Aida")
+    await puller.drain()
+    assert (await cursor(world))[0] is not None
+    # A backup older than EvPower's cursor: the log ends before it, the row has an older name.
+    await supabase.update_row(driver.id, name="As it was") if await supabase.row(
+        driver.id
+    ) else await supabase.insert_row(driver.id, email=driver.email, name="As it was")
+    await supabase.psql.execute("truncate evpower.changes")
+    pulled = await puller.drain()
+    assert (pulled.reset, pulled.walked, pulled.error) == (True, 1, None)
+    assert await cursor(world) == (None, None, False)
+    assert (await client_here(world.db, driver.id))["name"] == "As it was"
+    async with puller._db.connection() as connection:
+        assert (await status(connection)).incoming.resets == 1
+
+
+async def test_a_supabase_restored_empty_closes_nobody(
+    supabase: Supabase, puller: Puller, world: World
+) -> None:
+    drivers = [await supabase.sign_up() for _ in range(3)]
+    await puller.drain()
+    await emptied(supabase.target, supabase.psql)
+    pulled = await puller.drain()
+    assert (pulled.reset, pulled.closed) == (True, 0)
+    for driver in drivers:
+        assert (await client_here(world.db, driver.id))["status"] == "active"
+
+
+async def test_a_top_up_that_was_relayed_does_not_come_back(
+    supabase: Supabase,
+    puller: Puller,
+    world: World,
+    db: Database,
+    http: httpx.AsyncClient,
+    settings: Settings,
+) -> None:
+    relay = Relay(db, rpc_to(http, supabase.target), settings, utc_now)
+    driver = await supabase.sign_up()
+    await puller.drain()
+    await relay.drain()
+    await puller.drain()
+    before = await supabase.changes()
+    await world.top_up(driver.id, 10_000)
+    await world.session(driver.id, cost_minor=4_000)
+    assert (await relay.drain()).transactions == 2
+    assert await supabase.changes() == before
+    assert (await puller.drain()).changes == 0
+
+
+async def test_a_change_of_a_long_transaction_is_not_skipped(
+    supabase: Supabase, puller: Puller, world: World
+) -> None:
+    first, second = uuid4(), uuid4()
+    await supabase.insert_row(first, name="a")
+    await supabase.insert_row(second, name="b")
+    await puller.drain()
+    async with supabase.target.psql() as late:
+        await late.execute("begin")
+        await late.execute("update public.clients set name = 'late' where id = $1", first)
+        await supabase.update_row(second, name="early")
+        assert (await puller.drain()).changes == 0  # it waits for the older one
+        await late.execute("commit")
+    assert (await puller.drain()).changes == 2
+    assert await names(world) == ["early", "late"]
+
+
+async def test_two_pullers_take_each_change_once(
+    supabase: Supabase,
+    world: World,
+    db: Database,
+    http: httpx.AsyncClient,
+    settings: Settings,
+) -> None:
+    pullers = [a_puller(db, rpc_to(http, supabase.target), settings) for _ in range(2)]
+    await pullers[0].drain()
+    await supabase.psql.execute(
+        "insert into public.clients (id, name) select gen_random_uuid(), 'n' || i"
+        " from generate_series(1, 420) i"
+    )
+    both = await asyncio.gather(*(one.drain() for one in pullers))
+    assert sum(one.changes for one in both) == 420
+    assert sum(one.created for one in both) == 420
+    assert await world.db.fetchval("select count(*) from identity.clients") == 420
+
+
+async def test_an_old_page_is_thrown_away_after_a_newer_one(
+    supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
+) -> None:
+    """A read; B read and applied what came after; A goes on."""
+    client = uuid4()
+    slow, quick = a_puller(db, rpc, settings), a_puller(db, rpc.inner or rpc, settings)
+    await quick.drain()
+    await supabase.insert_row(client, name="old")
+
+    async def read_then_wait() -> object:
+        assert rpc.inner is not None
+        old = await rpc.inner.call("evpower_changes", b'{"payload":{"after":null,"limit":200}}')
+        await supabase.update_row(client, name="new")
+        assert (await quick.drain()).error is None
+        return old
+
+    rpc.answers["evpower_changes"] = [read_then_wait]
+    pulled = await slow.pull_once()
+    assert (pulled.discarded, pulled.changes) == (1, 0)
+    assert (await client_here(world.db, client))["name"] == "new"
+    after = await cursor(world)
+    assert (await slow.drain()).changes == 0
+    assert await cursor(world) == after
+
+
+async def test_an_old_page_of_a_walk_is_thrown_away_too(
+    supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
+) -> None:
+    client = uuid4()
+    slow, quick = a_puller(db, rpc, settings), a_puller(db, rpc.inner or rpc, settings)
+    await quick.drain()
+    await supabase.insert_row(client, name="old")
+    await quick.drain()
+
+    async def read_then_wait() -> object:
+        assert rpc.inner is not None
+        old = await rpc.inner.call("evpower_people", b'{"payload":{"after":null,"limit":200}}')
+        await supabase.update_row(client, name="new")
+        assert (await quick.pull_once()).changes == 1
+        return old
+
+    rpc.answers["evpower_people"] = [read_then_wait]
+    walked = await slow.walk_all()
+    assert (walked.discarded, walked.error) == (1, None)
+    assert walked.walked >= 1
+    assert (await client_here(world.db, client))["name"] == "new"
+
+
+@asynccontextmanager
+async def failing(world: World, client: UUID) -> AsyncGenerator[None]:
+    """The database refuses this one client, for a reason nobody foresaw."""
+    await world.db.execute(
+        "create function public.surprise() returns trigger language plpgsql as"
+        f" $$ begin if new.id = '{client}' then raise exception 'surprise'; end if;"
+        " return new; end $$;"
+        " create trigger surprise before insert or update on identity.clients"
+        " for each row execute function public.surprise()"
+    )
+    yield
+    await world.db.execute("drop trigger surprise on identity.clients")
+
+
+async def test_one_who_can_not_be_taken_holds_up_nobody(
+    supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
+) -> None:
+    clock = HandClock()
+    puller = a_puller(db, rpc, settings, clock)
+    await puller.drain()
+    bad, good = uuid4(), uuid4()
+    async with failing(world, bad):
+        await supabase.insert_row(bad, name="bad")
+        await supabase.insert_row(good, name="good")
+        pulled = await puller.drain()
+        assert (pulled.changes, pulled.created, pulled.failed) == (2, 1, 1)
+        assert await names(world) == ["good"]
+        async with db.connection() as connection:
+            now = (await status(connection)).incoming
+        assert (now.failed, now.failed_people[0].client_id) == (1, str(bad))
+        assert now.failed_people[0].why == "RaiseError: surprise"
+        clock.move(60)
+        assert (await puller.drain()).failed == 1
+        attempts = await world.db.fetchval("select attempts from sync.failed_people")
+        assert attempts == 2
+        assert (await puller.drain()).failed == 0, "it is not due"
+    clock.move(600)
+    await puller.drain()
+    assert await names(world) == ["bad", "good"]
+    assert await world.db.fetchval("select count(*) from sync.failed_people") == 0
+
+
+async def test_a_deletion_that_failed_is_not_forgotten_by_a_later_change(
+    supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
+) -> None:
+    puller = a_puller(db, rpc, settings)
+    driver = await supabase.sign_up(name="Aida")
+    await supabase.insert_row(driver.id, name="Aida")
+    await puller.drain()
+    async with failing(world, driver.id):
+        await supabase.delete_user(driver.id)
+        assert (await puller.drain()).failed == 1
+    await supabase.update_row(driver.id, name="Later")
+    pulled = await puller.drain()
+    assert (pulled.closed, pulled.failed) == (1, 0)
+    assert (await client_here(world.db, driver.id))["status"] == "closed"
+
+
+async def test_supabase_down_is_asked_seldom_and_pulled_when_it_is_back(
+    db: Database, settings: Settings
+) -> None:
+    rpc, clock = Scripted(), HandClock()
+    client = person(client={"name": "Aida"})
+    rpc.answers["evpower_changes"] = [
+        TargetUnavailable("503"), TargetRefuses("404 PGRST202"), page(client),
+    ]  # fmt: skip
+    puller = a_puller(db, rpc, settings, clock)
+    assert (await puller.drain()).error == "503"
+    assert (await puller.drain()).error == "503"
+    assert len(rpc.asked) == 1, "the breaker is open"
+    clock.move(20)
+    assert (await puller.drain()).error == "404 PGRST202"
+    async with db.connection() as connection:
+        now = (await status(connection)).incoming
+    assert (now.source, now.source_error) == ("misconfigured", "404 PGRST202")
+    clock.move(20)
+    pulled = await puller.drain()
+    assert (pulled.error, pulled.changes, pulled.created) == (None, 1, 1)
+
+
+async def test_a_doorbell_makes_a_waiting_puller_pull(
+    supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
+) -> None:
+    bus, stop = LocalBus(), asyncio.Event()
+    puller = Puller(db, rpc, settings, utc_now, bus)
+    running = asyncio.create_task(puller.run(stop, periodic=False))
+    try:
+        await eventually(lambda: _true(len(rpc.asked) >= 1))
+        driver = await supabase.sign_up()
+        asked = len(rpc.asked)
+        bus.publish("client", uuid4())  # somebody else's bell
+        assert len(rpc.asked) == asked
+        bus.publish("supabase", DOORBELL)
+        await eventually(lambda: _is_known(world, driver.id))
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 5)
+    assert "evpower_people" not in rpc.asked, "a walk is for those who look by themselves"
+
+
+async def test_without_any_doorbell_changes_arrive(
+    supabase: Supabase, rpc: Scripted, world: World, db: Database
+) -> None:
+    settings = Settings(_env_file=None, pull_poll_s=0.05)  # pyright: ignore[reportCallIssue]
+    stop = asyncio.Event()
+    running = asyncio.create_task(Puller(db, rpc, settings, utc_now).run(stop))
+    try:
+        driver = await supabase.sign_up()
+        await eventually(lambda: _is_known(world, driver.id))
+        await supabase.change_user(driver.id, user_metadata={"name": "Renamed"})
+        await eventually(lambda: _is_named(world, driver.id, "Renamed"))
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 5)
+
+
+async def test_a_ring_before_the_change_is_visible_is_answered_again(
+    db: Database, settings: Settings, world: World
+) -> None:
+    """An older transaction holds the change back for a moment: no second bell will ring."""
+    rpc, bus, stop = Scripted(), LocalBus(), asyncio.Event()
+    running = asyncio.create_task(Puller(db, rpc, settings, utc_now, bus).run(stop, periodic=False))
+    nothing: dict[str, Any] = {"changes": [], "people": [], "more": False, "reset": False}
+    try:
+        await eventually(lambda: _true(len(rpc.asked) >= 1))
+        someone = person(client={"name": "Aida"})
+        rpc.answers["evpower_changes"] = [nothing, nothing, page(someone)]
+        bus.publish("supabase", DOORBELL)
+        await eventually(lambda: _is_known(world, UUID(someone["id"])))
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 5)
+
+
+async def test_taken_changes_are_pruned_but_the_last(
+    supabase: Supabase, puller: Puller, world: World
+) -> None:
+    for n in range(3):
+        await supabase.insert_row(uuid4(), name=f"n{n}")
+    assert await puller.prune() == 0, "nothing was taken"
+    await puller.drain()
+    await supabase.psql.execute("update evpower.changes set at = now() - interval '8 days'")
+    assert await puller.prune() == 2
+    pulled = await puller.drain()
+    assert (pulled.reset, pulled.changes) == (False, 0)
+    assert (await cursor(world))[0] is not None
+
+
+async def test_accepting_twice_changes_nothing(db: Database, world: World) -> None:
+    raw = parse(person(client={"name": "Aida", "email": "aida@example.kg"}, user={}))
+    assert raw is not None
+    async with db.transaction() as connection:
+        first = await accept(connection, raw, gone=False)
+    await world.db.execute("delete from sync.pending")
+    before = await client_here(world.db, raw.id)
+    async with db.transaction() as connection:
+        second = await accept(connection, raw, gone=False)
+    assert (first.outcome, second.outcome) == ("created", "same")
+    assert dict(await client_here(world.db, raw.id)) == dict(before)
+    assert await world.pending() == 0
+
+
+async def test_somebody_deleted_before_we_heard_of_them_never_becomes_an_open_client(
+    supabase: Supabase, puller: Puller, world: World, db: Database
+) -> None:
+    """The app's row is left behind, and the token is good for a while."""
+    driver = await supabase.sign_up(name="Aida")
+    await supabase.insert_row(driver.id, name="Aida", email=driver.email)
+    await supabase.delete_user(driver.id)
+    await puller.drain()
+    await supabase.update_row(driver.id, name="Somebody", status="blocked")
+    async with db.transaction() as connection:
+        claims = Claims(driver.id, "authenticated", utc_now(), Profile(email=driver.email), {})
+        await ensure_client(connection, claims)
+    await puller.drain()
+    here = await client_here(world.db, driver.id)
+    assert (here["status"], here["email"], here["name"]) == ("closed", None, None)
+
+
+async def test_a_row_that_went_with_its_user_is_not_made_again(
+    supabase: Supabase, puller: Puller, world: World
+) -> None:
+    driver = await supabase.sign_up()
+    await puller.drain()
+    await supabase.psql.execute("delete from auth.users")
+    await puller.drain()
+    assert (await client_here(world.db, driver.id))["status"] == "closed"
+    assert await world.pending() == 0
+
+
+async def test_one_nobody_knows_is_nobody(db: Database, world: World) -> None:
+    async with db.transaction() as connection:
+        done = await accept(connection, Person(uuid4()), gone=False)
+    assert done.outcome == "unknown"
+    assert await world.db.fetchval("select count(*) from identity.clients") == 0
+
+
+async def test_born_twice_is_counted(db: Database, world: World) -> None:
+    """The token was faster: between the look and the insert."""
+    raw = parse(person(client={"name": "Aida"}, user={}))
+    assert raw is not None
+    before = counted("born_twice")
+    async with db.transaction() as holder:
+        await holder.execute(
+            "insert into identity.clients (id, origin) values ($1, 'token')", raw.id
+        )
+
+        async def take() -> None:
+            async with db.transaction() as connection:
+                done = await accept(connection, raw, gone=False)
+            assert done.conflicts == ("born_twice",)
+
+        taking = asyncio.create_task(take())
+        await eventually(lambda: _waits_for_a_lock(world))
+    await taking
+    assert (await client_here(world.db, raw.id))["name"] == "Aida"
+    assert counted("born_twice") == before, "the caller counts, after the commit"
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not await holds():  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.02)
+
+
+async def _true(value: bool) -> bool:  # noqa: FBT001
+    return value
+
+
+async def _is_known(world: World, client: UUID) -> bool:
+    return await world.db.fetchval(
+        "select exists (select from identity.clients where id = $1)", client
+    )
+
+
+async def _is_named(world: World, client: UUID, name: str) -> bool:
+    found = await world.db.fetchval("select name from identity.clients where id = $1", client)
+    return found == name
+
+
+async def _waits_for_a_lock(world: World) -> bool:
+    return await world.db.fetchval(
+        "select exists (select from pg_stat_activity where datname = current_database()"
+        " and wait_event_type = 'Lock')"
+    )

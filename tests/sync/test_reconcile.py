@@ -1,0 +1,414 @@
+"""Comparisons that run by themselves: when, once, from where they stopped, and what they heal."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+
+from evpower.config import Settings
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Connection, Database
+from evpower.sync import Reconciler, Relay, Rpc, SupabaseRpc, TargetRefuses, TargetUnavailable
+from evpower.sync import status as sync_status
+from evpower.sync.reconcile import LEASE_S, next_at
+from tests.sync.checking import Calls, drift_rows, empty, give_users, keys, past_every_guard
+from tests.sync.conftest import rpc_to
+from tests.sync.world import Target, World, by_hand, versions
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+pytestmark = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+async def nobody(there: Connection) -> None:
+    await empty(there)
+
+
+class HandClock:
+    """Time that moves when told, a day ahead of the database's at most."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def rpc(http: httpx.AsyncClient, target: Target) -> SupabaseRpc:
+    return rpc_to(http, target)
+
+
+@pytest.fixture
+def calls(rpc: SupabaseRpc) -> Calls:
+    return Calls(rpc)
+
+
+class Workers:
+    """Processes that may run the comparisons."""
+
+    def __init__(self, db: Database, settings: Settings, clock: HandClock) -> None:
+        self.db = db
+        self.settings = settings
+        self.clock = clock
+
+    def one(self, rpc: Rpc, *, batch: int = 10, clock: Clock | None = None) -> Reconciler:
+        async def at_once(_: float) -> None:
+            await asyncio.sleep(0)
+
+        return Reconciler(
+            self.db, rpc, self.settings, clock or self.clock, batch=batch, pause=at_once
+        )
+
+    async def due(self, rpc: Rpc) -> None:
+        """The turns are planned, and it is a day later."""
+        assert await self.one(rpc).turn() is None
+        self.clock.move(hours=24)
+        async with self.db.transaction() as connection:  # the hourly one is not looked at here
+            await connection.execute("update sync.check_turns set due_at = null where kind = 'hot'")
+
+
+@pytest.fixture
+def workers(db: Database, settings: Settings, clock: HandClock) -> Workers:
+    settings.check_hot_s = 0
+    return Workers(db, settings, clock)
+
+
+async def people(world: World, relay: Relay, there: Connection, count: int) -> None:
+    clients = await world.clients(count)
+    await give_users(world, there)
+    await world.top_up_everyone(clients, 2)
+    await relay.drain()
+
+
+@pytest.mark.parametrize(
+    ("at", "now", "expected"),
+    [
+        ("22:00", NOON, NOON.replace(hour=22)),
+        ("11:59", NOON, NOON.replace(day=21, hour=11, minute=59)),
+        ("12:00", NOON, NOON.replace(day=21)),
+        ("", NOON, None),
+    ],
+)
+def test_night_is_when_the_operator_says(at: str, now: datetime, expected: datetime) -> None:
+    assert next_at(at, now) == expected
+
+
+async def test_everything_is_compared_each_night_and_what_is_wrong_is_healed(
+    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection, db: Database
+) -> None:
+    await people(world, relay, there, 25)
+    await workers.due(rpc)
+    wrong = {row["id"] for row in await there.fetch("select id from clients order by id limit 3")}
+    async with by_hand(there):
+        await there.execute(
+            "update public.clients set balance = 7 where id::text = any ($1)", list(keys(wrong))
+        )
+    before = _healed()
+    stop = asyncio.Event()
+    carrying = asyncio.create_task(relay.run(stop))
+    taken = await workers.one(rpc).turn()
+    stop.set()
+    await carrying
+    assert taken is not None
+    assert taken.found is not None
+    assert (taken.kind, taken.found.clients, taken.found.differ) == ("all", 25, 3)
+    assert (taken.found.healed, taken.found.equal) == (3, True)
+    assert _healed() - before == 3
+    assert await drift_rows(db) == {}
+    assert set(await drift_rows(db, healed=True)) == {("client", key) for key in keys(wrong)}
+    assert await workers.one(rpc).turn() is None  # not again before the next night
+    workers.clock.move(hours=24)
+    assert await workers.one(rpc).turn() is not None
+
+
+async def test_it_only_looks_where_it_may_not_repair(
+    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection, db: Database
+) -> None:
+    workers.settings.check_repair = False
+    await people(world, relay, there, 3)
+    await workers.due(rpc)
+    async with by_hand(there):
+        await there.execute("update public.clients set balance = 7")
+    taken = await workers.one(rpc).turn()
+    assert taken is not None
+    assert taken.found is not None
+    assert (taken.found.differ, taken.found.healed) == (3, 0)
+    assert await world.pending() == 0
+    async with db.connection() as connection:
+        now = await sync_status(connection)
+    assert now.drift == 3
+    last = {one.kind: one for one in now.checks}["all"]
+    assert (last.counts["drift"], last.counts["client"], last.error) == (3, 3, None)
+    assert last.finished_at == workers.clock.now
+    assert _sample("evpower_sync_check_success_timestamp_seconds", kind="all") == (
+        workers.clock.now.timestamp()
+    )
+
+
+async def test_what_is_only_there_and_what_is_ahead_is_left_to_a_person(
+    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+) -> None:
+    await people(world, relay, there, 2)
+    await workers.due(rpc)
+    ahead = await there.fetchval("select id from public.clients limit 1")
+    async with past_every_guard(there):
+        await there.execute(
+            "insert into public.transactions"
+            " (client_id, version, type, amount, balance_before, balance_after)"
+            f" values ('{ahead}', 3, 'topup', 5, 21, 26)"
+        )
+    taken = await workers.one(rpc).turn()
+    assert taken is not None
+    assert taken.found is not None
+    assert [(one.kind, one.key) for one in taken.found.drift] == [("ahead", str(ahead))]
+    assert not taken.found.equal
+    assert await world.pending() == 0
+    assert await versions(there, ahead) == [1, 2, 3]
+
+
+async def test_two_workers_run_it_once(
+    workers: Workers, calls: Calls, world: World, relay: Relay, there: Connection
+) -> None:
+    await people(world, relay, there, 25)
+    await workers.due(calls)
+    taken = await asyncio.gather(*(workers.one(calls).turn() for _ in range(4)))
+    found = [one.found for one in taken if one is not None]
+    assert [one.clients for one in found if one is not None] == [25]
+    assert calls.walked(b'"topic":"clients","ids"') == 3  # 25 clients, 10 a page
+    assert await world.db.fetchval("select count(*) from sync.checks") == 1
+
+
+async def test_killed_between_pages_it_is_carried_on_by_another(
+    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection, db: Database
+) -> None:
+    await people(world, relay, there, 45)
+    await workers.due(rpc)
+    async with by_hand(there):
+        await there.execute("update public.clients set balance = 7")
+    workers.settings.check_repair = False
+    first = Calls(rpc)
+    first.gate = asyncio.Event()
+    first.gate.set()
+    killed = asyncio.create_task(workers.one(first).turn())
+    await first.reached(b'"topic":"clients"', 4)  # in the middle of the clients
+    first.gate.clear()
+    killed.cancel()
+    await asyncio.gather(killed, return_exceptions=True)
+    row = await world.db.fetchrow("select * from sync.checks")
+    assert row is not None
+    assert (row["stage"], row["finished_at"]) == (2, None)
+    reached = row["after"]
+    assert reached is not None
+    second = Calls(rpc)
+    assert await workers.one(second).turn() is None  # its lease lives
+    workers.clock.move(seconds=LEASE_S + 1)
+    taken = await workers.one(second).turn()
+    assert taken is not None
+    assert taken.found is not None
+    assert (taken.check_id, taken.found.clients, taken.found.differ) == (row["id"], 45, 45)
+    assert second.walked(b'"topic":"people"') == 0  # that was done
+    compared = sum(b'"chunk"' in body and b'"clients"' in body for _, body in second.bodies)
+    done = await world.db.fetchval(
+        "select count(*) from identity.clients where id <= $1::uuid", reached
+    )
+    assert compared == -(-(45 - done) // 10)
+    assert len(await drift_rows(db)) == 45
+
+
+async def test_worker_that_was_taken_over_keeps_nothing(
+    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+) -> None:
+    await people(world, relay, there, 25)
+    await workers.due(rpc)
+    slow = Calls(rpc)
+    slow.gate = asyncio.Event()
+    hanging = asyncio.create_task(workers.one(slow).turn())
+    await slow.reached(b"", 1)
+    workers.clock.move(seconds=LEASE_S + 1)
+    taken = await workers.one(rpc).turn()
+    slow.gate.set()
+    late = await hanging
+    assert taken is not None
+    assert taken.found is not None
+    assert taken.found.clients == 25
+    assert late is not None
+    assert (late.found, late.waits) == (None, "taken over")
+    assert len(slow.bodies) == 1
+
+
+@pytest.mark.parametrize("error", [TargetUnavailable("HTTP 503"), TargetRefuses("HTTP 401")])
+async def test_supabase_failing_in_the_middle_is_waited_for(
+    error: Exception,
+    workers: Workers,
+    calls: Calls,
+    world: World,
+    relay: Relay,
+    there: Connection,
+) -> None:
+    await people(world, relay, there, 45)
+    await workers.due(calls)
+    calls.failure, calls.fail_from = error, 9
+    worker = workers.one(calls)
+    taken = await worker.turn()
+    assert taken is not None
+    assert (taken.found, taken.waits) == (None, str(error))
+    assert await worker.turn() is None  # not asked again at once
+    (waiting,) = (await sync_status(world.db)).checks
+    assert (waiting.kind, waiting.error, waiting.finished_at) == ("all", str(error), None)
+    calls.fail_from = None
+    workers.clock.move(minutes=11)
+    asked = len(calls.bodies)
+    taken = await worker.turn()
+    assert taken is not None
+    assert taken.found is not None
+    assert (taken.found.people, taken.found.clients, taken.found.drift) == (45, 45, ())
+    assert len(calls.bodies) - asked < 24 - 8 + 2  # from where it stood
+    assert await world.db.fetchval("select error from sync.checks") is None
+
+
+async def test_nobody_is_asked_while_the_relay_knows_it_is_down(
+    workers: Workers, calls: Calls, world: World, relay: Relay, there: Connection
+) -> None:
+    await people(world, relay, there, 2)
+    await workers.due(calls)
+    await world.db.execute(
+        "insert into sync.targets (name, state, error) values ('supabase', 'down', 'refused')"
+        " on conflict (name) do update set state = 'down', error = 'refused'"
+    )
+    await world.top_up((await world.clients(1))[0], 5)
+    taken = await workers.one(calls).turn()
+    assert taken is not None
+    assert (taken.waits, calls.bodies) == ("refused", [])
+    await world.db.execute("update sync.targets set state = 'up', error = null")
+    workers.clock.move(minutes=2)
+    taken = await workers.one(calls).turn()
+    assert taken is not None
+    assert taken.found is not None
+
+
+async def test_slow_answer_makes_the_pages_smaller(
+    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+) -> None:
+    await people(world, relay, there, 130)
+    await workers.due(rpc)
+
+    class Slow(Calls):
+        async def call(self, function: str, body: bytes) -> object:
+            if body.count(b"-") > 4 * 60:
+                raise TargetUnavailable(f"{function}: HTTP 500 57014 canceling statement")
+            return await super().call(function, body)
+
+    taken = await workers.one(Slow(rpc), batch=120).turn()
+    assert taken is not None
+    assert taken.found is not None
+    assert (taken.found.clients, taken.found.drift) == (130, ())
+
+
+async def test_stopped_process_gives_its_turn_back_at_once(
+    workers: Workers, calls: Calls, world: World, relay: Relay, there: Connection
+) -> None:
+    await people(world, relay, there, 25)
+    await workers.due(calls)
+    stop = asyncio.Event()
+    stop.set()
+    taken = await workers.one(calls).turn(stop)
+    assert taken is not None
+    assert (taken.waits, calls.bodies) == ("stopped", [])
+    taken = await workers.one(calls).turn()
+    assert taken is not None
+    assert taken.found is not None
+
+
+async def test_what_changed_lately_is_compared_each_hour(
+    workers: Workers, calls: Calls, world: World, relay: Relay, there: Connection
+) -> None:
+    workers.settings.check_at = ""
+    workers.settings.check_hot_s = 3600
+    await people(world, relay, there, 30)
+    client = (await world.clients(1))[0]
+    session = await world.session(client, cost_minor=5)
+    await give_users(world, there)
+    await relay.drain()
+    async with past_every_guard(world.db):
+        for table in ("identity.clients", "wallet.wallets", "charging.sessions"):
+            await world.db.execute(f"update {table} set updated_at = now() - interval '30 days'")
+    assert await workers.one(calls).turn() is None
+    workers.clock.move(hours=1)
+    taken = await workers.one(calls).turn()
+    assert taken is not None
+    assert taken.found is not None
+    assert (taken.kind, taken.found.people, taken.found.clients, taken.found.sessions) == (
+        "hot",
+        0,
+        0,
+        0,
+    )
+    await world.top_up(client, 400)
+    async with past_every_guard(world.db):
+        await world.db.execute(
+            "update charging.sessions set updated_at = now() where id = $1", session
+        )
+    await relay.drain()
+    async with by_hand(there):
+        await there.execute("update public.clients set balance = balance + 1")
+        await there.execute("update public.charging_sessions set amount = 9, total_cost = 9")
+    workers.clock.move(hours=1)
+    taken = await workers.one(calls).turn()
+    assert taken is not None
+    assert taken.found is not None
+    assert {one.key for one in taken.found.drift} == keys([client, session])
+    assert (taken.found.clients, taken.found.sessions) == (1, 1)
+    assert calls.walked(b'"short"') == 0  # the other side has no "lately"
+
+
+async def test_hot_check_closes_only_what_it_looked_at(
+    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection, db: Database
+) -> None:
+    workers.settings.check_at = ""
+    workers.settings.check_hot_s = 3600
+    hot, cold = await world.clients(2)
+    await give_users(world, there)
+    await relay.drain()
+    async with past_every_guard(world.db):
+        for table, key in (("identity.clients", "id"), ("wallet.wallets", "client_id")):
+            await world.db.execute(
+                f"update {table} set updated_at = now() - interval '30 days' where {key} = $1", cold
+            )
+        await world.db.execute(
+            "insert into sync.drift (topic, key, right_side, action)"
+            " select 'client', id::text, 'evpower', 'balance differs' from identity.clients"
+        )
+    await workers.one(rpc).turn()
+    workers.clock.move(hours=1)
+    taken = await workers.one(rpc).turn()
+    assert taken is not None
+    assert taken.found is not None
+    assert set(await drift_rows(db)) == {("client", str(cold))}
+    assert set(await drift_rows(db, healed=True)) == {("client", str(hot))}
+
+
+async def test_the_loop_ends_when_told(workers: Workers, rpc: SupabaseRpc) -> None:
+    stop = asyncio.Event()
+    running = asyncio.create_task(workers.one(rpc).run(stop))
+    await asyncio.sleep(0)
+    stop.set()
+    await asyncio.wait_for(running, 5)
+
+
+def _sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def _healed() -> float:
+    return _sample("evpower_sync_healed_total", kind="balance", by="all")
