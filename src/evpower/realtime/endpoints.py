@@ -1,0 +1,244 @@
+"""WS /api/v1/ws: who may open a socket, signing in on it, and what an app may send."""
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, cast
+from urllib.parse import parse_qsl
+
+import orjson
+import structlog
+from fastapi import APIRouter
+from starlette.types import Message, Receive, Scope, Send
+
+from evpower.config import Settings
+from evpower.foundation.addresses import client_address, parse_networks
+from evpower.foundation.errors import EvPowerError, Forbidden, Unauthenticated, Unavailable
+from evpower.foundation.sockets import Seat, SocketLimits, origin_allowed, parse_origins
+from evpower.identity import Access
+from evpower.realtime import frames, metrics
+from evpower.realtime.hub import Hub
+from evpower.realtime.model import (
+    BAD_MESSAGE,
+    FAILED,
+    MISSING_TOKEN,
+    OTHER_CLIENT,
+    TOKEN_IN_URL,
+    TOO_MANY_MESSAGES,
+    Ending,
+)
+from evpower.realtime.sockets import Socket
+from evpower.realtime.wire import CLOSE, EXTENSION, SocketProtocol
+
+PATH: Final = "/api/v1/ws"
+SUBPROTOCOL: Final = "evpower.v1"
+MAX_MESSAGE_BYTES: Final = 9 * 1024  # the longest access token we take, and the rest of its message
+_BEARER: Final = "bearer."
+_FORWARDED: Final = b"x-forwarded-for"
+_RETRY_S: Final = 5
+_MESSAGES_PER_S: Final = 10  # more are answered with an error,
+_FLOOD_PER_S: Final = 20  # and so many end the socket
+_MAX_VERSION: Final = 2**63 - 1
+_TOKEN_NAMES: Final = frozenset({"token", "access_token", "jwt", "auth", "authorization", "bearer"})
+_TOKEN_SHAPE: Final = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]*", re.ASCII)
+log: Final = structlog.get_logger()
+
+
+def router(
+    access: Access, hub: Hub, settings: Settings, *, now_s: Callable[[], float] = time.monotonic
+) -> APIRouter:
+    """Build the route; it answers only on a server that was given SocketProtocol as its `ws`."""
+    routes = APIRouter(tags=["live"])
+    routes.add_websocket_route(PATH, cast("Any", _Live(access, hub, settings, now_s)))
+    return routes
+
+
+class _Live:
+    """The endpoint, as a plain ASGI application: a socket costs no more than it must."""
+
+    def __init__(
+        self, access: Access, hub: Hub, settings: Settings, now_s: Callable[[], float]
+    ) -> None:
+        self._access = access
+        self._hub = hub
+        self._now_s = now_s
+        self._max_waiting = settings.live_unauthenticated
+        self._trusted = parse_networks(settings.trusted_proxies)
+        self._origins = parse_origins(settings.cors_origins)
+        self._total = settings.live_sockets
+        self._limits = SocketLimits(
+            per_address=settings.live_sockets_per_address,
+            per_key=settings.live_sockets_per_client,
+            total=settings.live_sockets,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one socket for as long as it lives. Raises EvPowerError instead of accepting."""
+        wire: SocketProtocol | None = scope.get("extensions", {}).get(EXTENSION)
+        if wire is None:
+            raise RuntimeError("this server was not given realtime.SocketProtocol as its `ws`")
+        seat = self._admit(scope)
+        try:
+            await self._serve(scope, receive, send, wire)
+        finally:
+            seat.leave()
+
+    def _admit(self, scope: Scope) -> Seat:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if not origin_allowed(headers.get(b"origin", b"").decode("latin-1"), self._origins):
+            raise _refused(Forbidden("forbidden_origin", "this origin may not open sockets"))
+        is_full = len(self._limits) >= self._total or self._hub.waiting >= self._max_waiting
+        if is_full or self._hub.stopping:
+            raise _refused(
+                Unavailable("overloaded", "too many sockets are open", retry_after_s=_RETRY_S)
+            )
+        forwarded = b",".join(value for name, value in scope["headers"] if name == _FORWARDED)
+        seat = self._limits.open(
+            client_address(
+                scope["client"][0] if scope.get("client") else "",
+                forwarded.decode("latin-1"),
+                self._trusted,
+            )
+        )
+        if seat is None:
+            raise _refused(
+                EvPowerError(
+                    "too_many_sockets",
+                    "too many sockets are open from this address",
+                    status=429,
+                    retry_after_s=_RETRY_S,
+                )
+            )
+        return seat
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, wire: SocketProtocol
+    ) -> None:
+        socket = Socket(wire, self._hub)
+        self._hub.attach(socket)
+        left: Message | None = None
+        try:
+            await receive()
+            await self._accept(socket, scope, send)
+            while True:
+                message = await receive()
+                if message["type"] == "websocket.receive":
+                    await self._take(socket, message)
+                elif message["type"] == CLOSE:
+                    await send({**message, "type": "websocket.close"})
+                    break
+                else:
+                    left = message
+                    break
+        except OSError:
+            pass  # it is gone
+        except Exception:
+            log.exception("live_failed")
+            socket.ended = FAILED
+            with suppress(Exception):
+                await send(
+                    {"type": "websocket.close", "code": FAILED.code, "reason": FAILED.reason}
+                )
+        finally:
+            self._hub.detach(socket)
+            _count(socket, left)
+
+    async def _accept(self, socket: Socket, scope: Scope, send: Send) -> None:
+        offered: list[str] = scope["subprotocols"]
+        token = next((one[len(_BEARER) :] for one in offered if one.startswith(_BEARER)), None)
+        exposed = _holds_token(scope["query_string"])
+        await send(
+            {
+                "type": "websocket.accept",
+                "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None,
+            }
+        )
+        socket.wire.forget_handshake()
+        if exposed:
+            socket.end(TOKEN_IN_URL)
+        elif token is not None:
+            await self._sign_in(socket, token, None)
+
+    async def _take(self, socket: Socket, event: Message) -> None:
+        """Act on one message. Whatever it holds, the worst that happens is that we hang up."""
+        if socket.ended is not None:
+            return
+        count = socket.count_message(self._now_s())
+        if count > _FLOOD_PER_S:
+            socket.end(TOO_MANY_MESSAGES)
+            return
+        message = _parse(event)
+        if message is None:
+            socket.end(BAD_MESSAGE)
+        elif message.get("type") == "auth":
+            await self._take_auth(socket, message)
+        elif socket.client_id is None:
+            socket.end(MISSING_TOKEN)
+        elif count > _MESSAGES_PER_S:
+            socket.refuse_message("too_many_messages", f"at most {_MESSAGES_PER_S} a second")
+        elif message.get("type") == "ping" and socket.write(frames.PONG):
+            metrics.FRAMES.labels("pong").inc()
+
+    async def _take_auth(self, socket: Socket, message: dict[str, Any]) -> None:
+        token, version = message.get("token"), message.get("version")
+        if not isinstance(token, str) or not token:
+            socket.end(MISSING_TOKEN)
+        elif version is not None and (type(version) is not int or not 0 <= version <= _MAX_VERSION):
+            socket.end(BAD_MESSAGE)
+        else:
+            await self._sign_in(socket, token, version)
+
+    async def _sign_in(self, socket: Socket, token: str, version: int | None) -> None:
+        try:
+            claims = await self._access.client_of_token(token)
+        except Unauthenticated as error:
+            return socket.end(Ending(4401, error.code))
+        except Forbidden as error:
+            return socket.end(Ending(4403, error.code))
+        except EvPowerError as error:
+            return socket.end(Ending(1013, error.code))
+        if socket.ended is not None:
+            return None  # it took too long
+        if socket.client_id not in (None, claims.sub):
+            return socket.end(OTHER_CLIENT)
+        socket.write(frames.connected(claims.sub, claims.expires_at, self._hub.ping_s))
+        metrics.FRAMES.labels("connection").inc()
+        if socket.client_id is None:
+            self._hub.join(socket, claims, version)
+        else:
+            self._hub.extend(socket, claims)
+        return None
+
+
+def _parse(event: Message) -> dict[str, Any] | None:
+    """The JSON object of a text message; None: it is no such thing."""
+    text: str | None = event.get("text")
+    if text is None:
+        return None
+    try:
+        parsed: object = orjson.loads(text)
+    except ValueError:
+        return None
+    return cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else None
+
+
+def _holds_token(query: bytes) -> bool:
+    """Whether the URL carries a token: it would be in every proxy's log."""
+    return any(
+        name.lower() in _TOKEN_NAMES or _TOKEN_SHAPE.fullmatch(value)
+        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    )
+
+
+def _count(socket: Socket, left: Message | None) -> None:
+    if socket.ended is not None:
+        metrics.CLOSED.labels(str(socket.ended.code), socket.ended.reason).inc()
+    else:
+        code = left.get("code", 1006) if left is not None else 1006
+        metrics.CLOSED.labels(str(code) if code in (1000, 1001, 1009) else "other", "client").inc()
+
+
+def _refused(error: EvPowerError) -> EvPowerError:
+    metrics.REFUSED.labels(error.code).inc()
+    return error

@@ -1,0 +1,81 @@
+"""Every message we send, as the bytes that go on the wire.
+
+A server's frames have no mask (RFC 6455 5.1), so one encoding serves all sockets of a client.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from websockets.frames import Frame, Opcode
+
+from evpower.charging import STATUS_OF
+from evpower.foundation.clock import to_z
+from evpower.foundation.money import to_som
+from evpower.realtime.model import Balance, Session
+
+_WH_PER_KWH: Final = 1000
+
+
+def _frame(message: dict[str, Any]) -> bytes:
+    return Frame(Opcode.TEXT, orjson.dumps(message)).serialize(mask=False)
+
+
+PING: Final = _frame({"type": "ping"})
+PONG: Final = _frame({"type": "pong"})
+
+
+def connected(client_id: UUID, expires_at: datetime, ping_s: float) -> bytes:
+    """The token was good; the socket lives until it expires or another is sent."""
+    return _frame(
+        {
+            "type": "connection",
+            "status": "connected",
+            "client_id": str(client_id),
+            "expires_at": to_z(expires_at),
+            "ping_s": ping_s,
+        }
+    )
+
+
+def balance(now: Balance, kind: str = "balance_update") -> bytes:
+    """The money as it is now, in som. Kind `ready`: the app had this version already."""
+    return _frame(
+        {
+            "type": kind,
+            "client_id": str(now.client_id),
+            "balance": to_som(now.balance_minor, now.currency),
+            "held": to_som(now.held_minor, now.currency),
+            "available": to_som(now.balance_minor - now.held_minor, now.currency),
+            "currency": now.currency,
+            "version": now.version,
+            "revision": now.revision,
+            "timestamp": to_z(now.changed_at),
+        }
+    )
+
+
+def session(now: Session) -> bytes:
+    """A session as it is now: kWh and som."""
+    return _frame(
+        {
+            "type": "charging_update",
+            "session_id": str(now.id),
+            "client_id": str(now.client_id),
+            "station_id": now.station_id,
+            "connector_id": now.connector_id,
+            "status": STATUS_OF[now.state],
+            "energy_consumed": now.energy_wh / _WH_PER_KWH,
+            "total_cost": to_som(now.cost_minor),
+            "start_time": None if now.started_at is None else to_z(now.started_at),
+            "end_time": None if now.ended_at is None else to_z(now.ended_at),
+            "revision": now.revision,
+            "timestamp": to_z(now.changed_at),
+        }
+    )
+
+
+def error(code: str, text: str) -> bytes:
+    """Something was wrong with what the app sent; `code` is stable."""
+    return _frame({"type": "error", "error": code, "message": text})

@@ -1,0 +1,81 @@
+"""All SQL of live updates. It only reads, always for many clients at once."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from evpower.foundation.db import Connection
+from evpower.realtime.model import Balance, Session
+
+NEWEST: Final = 3  # sessions of a client that a lost message is made up for
+# Rows are reached by key (lateral, offset 0): a plan made on empty tables must stay good later.
+_BALANCES: Final = """
+select w.client_id, w.currency, w.balance_minor, w.held_minor, w.version, w.revision, w.updated_at
+  from unnest($1::uuid[]) as asked (id)
+ cross join lateral (select * from wallet.wallets w where w.client_id = asked.id offset 0) w
+"""
+_COLUMNS: Final = (
+    "s.id, s.client_id, s.station_id, s.connector_id, s.state, s.energy_wh, s.cost_minor,"
+    " s.started_at, s.ended_at, s.revision, s.created_at, s.updated_at"
+)
+_NEWEST: Final = f"""
+(select * from charging.sessions s where s.client_id = asked.id
+  order by s.created_at desc, s.id desc limit {NEWEST}) s
+"""
+_CHANGED_BALANCES: Final = """
+select known.id
+  from unnest($1::uuid[], $2::bigint[]) as known (id, revision)
+ cross join lateral (select w.revision from wallet.wallets w
+                      where w.client_id = known.id offset 0) w
+ where w.revision <> known.revision
+"""
+_CHANGED_SESSIONS: Final = f"""
+select s.id
+  from unnest($1::uuid[]) as asked (id)
+ cross join lateral {_NEWEST}
+  left join unnest($2::uuid[], $3::bigint[]) as known (id, revision) on known.id = s.id
+ where s.revision is distinct from known.revision
+"""
+
+
+async def balances(connection: Connection, client_ids: Sequence[UUID]) -> list[Balance]:
+    """The money of clients now; those who do not exist are left out."""
+    return [Balance(*row) for row in await connection.fetch(_BALANCES, client_ids)]
+
+
+async def sessions(connection: Connection, session_ids: Sequence[UUID]) -> list[Session]:
+    """Sessions as they are now."""
+    rows = await connection.fetch(
+        f"select {_COLUMNS} from unnest($1::uuid[]) as asked (id) cross join lateral"
+        " (select * from charging.sessions s where s.id = asked.id offset 0) s",
+        session_ids,
+    )
+    return [Session(*row) for row in rows]
+
+
+async def newest_sessions(connection: Connection, client_ids: Sequence[UUID]) -> list[Session]:
+    """The last few sessions of each client, in no order."""
+    rows = await connection.fetch(
+        f"select {_COLUMNS} from unnest($1::uuid[]) as asked (id) cross join lateral {_NEWEST}",
+        client_ids,
+    )
+    return [Session(*row) for row in rows]
+
+
+async def changed_balances(
+    connection: Connection, client_ids: Sequence[UUID], revisions: Sequence[int]
+) -> list[UUID]:
+    """Clients whose wallet is not at the revision told."""
+    rows = await connection.fetch(_CHANGED_BALANCES, client_ids, revisions)
+    return [row[0] for row in rows]
+
+
+async def changed_sessions(
+    connection: Connection,
+    client_ids: Sequence[UUID],
+    session_ids: Sequence[UUID],
+    revisions: Sequence[int],
+) -> list[UUID]:
+    """Newest sessions of these clients that are not known at the revision they have."""
+    rows = await connection.fetch(_CHANGED_SESSIONS, client_ids, session_ids, revisions)
+    return [row[0] for row in rows]

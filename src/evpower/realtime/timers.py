@@ -1,0 +1,140 @@
+"""What happens to sockets by time: pings, expired tokens, sign-ins that never come, deaf peers.
+
+One timer for all of them: a task or a timer each would cost more memory than the socket itself.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from heapq import heappop, heappush
+from math import ceil
+from typing import Final
+
+import structlog
+
+from evpower.foundation.clock import Clock
+from evpower.realtime import frames, metrics
+from evpower.realtime.model import AUTH_TIMEOUT, TOKEN_EXPIRED, TOO_SLOW
+from evpower.realtime.sockets import Socket
+
+log: Final = structlog.get_logger()
+
+
+class Timers:
+    """Every open socket, in the order of what is due."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        now_s: Callable[[], float],
+        *,
+        ping_s: float,
+        tick_s: float,
+        slow_s: float,
+        auth_s: float,
+    ) -> None:
+        self._clock = clock
+        self._now_s = now_s
+        self._tick_s = tick_s
+        self._slow_s = slow_s
+        self._auth_s = auth_s
+        # A wheel: each tick pings one slot, so that pings never come all at once.
+        self._slots: list[set[Socket]] = [set() for _ in range(max(1, round(ping_s / tick_s)))]
+        self._slot = 0
+        self._open = 0
+        self._signed_in = 0
+        self._sign_ins: deque[tuple[float, Socket]] = deque()  # all wait equally long
+        self._ends: dict[int, set[Socket]] = {}  # by the second in which their tokens expire
+        self._end_seconds: list[int] = []  # a heap of those
+
+    def __len__(self) -> int:
+        return self._open
+
+    @property
+    def waiting(self) -> int:
+        """Sockets on which nobody has signed in yet."""
+        return self._open - self._signed_in
+
+    def add(self, socket: Socket) -> None:
+        """A socket was opened."""
+        socket.slot = self._slot  # the one pinged last: a whole round from now
+        self._slots[socket.slot].add(socket)
+        self._open += 1
+        self._sign_ins.append((self._now_s() + self._auth_s, socket))
+        self._measure()
+
+    def sign_in(self, socket: Socket, expires_at: datetime) -> None:
+        """Somebody signed in on it."""
+        self._signed_in += 1
+        self.extend(socket, expires_at)
+        self._measure()
+
+    def extend(self, socket: Socket, expires_at: datetime) -> None:
+        """Its token expires then; an older end no longer counts."""
+        self._forget_end(socket)
+        socket.expires_s = ceil(expires_at.timestamp())
+        if socket.expires_s not in self._ends:
+            self._ends[socket.expires_s] = set()
+            heappush(self._end_seconds, socket.expires_s)
+        self._ends[socket.expires_s].add(socket)
+
+    def remove(self, socket: Socket) -> None:
+        """It is gone; a second time does nothing."""
+        if socket not in self._slots[socket.slot]:
+            return
+        self._slots[socket.slot].remove(socket)
+        self._forget_end(socket)
+        self._open -= 1
+        self._signed_in -= socket.client_id is not None
+        self._measure()
+
+    def _forget_end(self, socket: Socket) -> None:
+        if same := self._ends.get(socket.expires_s):
+            same.discard(socket)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Tick until `stop`."""
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self._tick_s)
+            if not stop.is_set():
+                try:
+                    self.tick()
+                except Exception:
+                    log.exception("live_tick_failed")
+
+    def tick(self) -> None:
+        """Do what is due now."""
+        now_s = self._now_s()
+        self._end_sign_ins(now_s)
+        self._end_sessions(self._clock().timestamp())
+        for slot in self._slots:
+            for socket in slot:
+                if socket.deaf_since is not None and now_s - socket.deaf_since >= self._slow_s:
+                    socket.end(TOO_SLOW)
+        self._slot = (self._slot + 1) % len(self._slots)
+        for socket in self._slots[self._slot]:
+            if socket.write(frames.PING):
+                metrics.PINGS_SENT.inc()
+            elif socket.wire.slow and socket.deaf_since is None:
+                socket.deaf_since = now_s
+
+    def _end_sign_ins(self, now_s: float) -> None:
+        while self._sign_ins:
+            due_s, socket = self._sign_ins[0]
+            if socket.client_id is None and socket.ended is None and due_s > now_s:
+                return
+            self._sign_ins.popleft()
+            if socket.client_id is None:
+                socket.end(AUTH_TIMEOUT)
+
+    def _end_sessions(self, now: float) -> None:
+        while self._end_seconds and self._end_seconds[0] <= now:
+            for socket in self._ends.pop(heappop(self._end_seconds)):
+                socket.end(TOKEN_EXPIRED)
+
+    def _measure(self) -> None:
+        metrics.SIGNED_IN.set(self._signed_in)
+        metrics.WAITING.set(self.waiting)

@@ -1,0 +1,240 @@
+"""What a driver's app sees of money and sessions."""
+
+import asyncio
+from uuid import UUID, uuid4
+
+from evpower.foundation.db import Connection, Database
+from tests.realtime.world import Gate, Live, counted, running, token, until
+
+
+async def test_after_signing_in_the_balance_comes_once(live: Live, client_id: UUID) -> None:
+    await live.top_up(client_id, 250)
+    async with live.watching(client_id) as app:
+        state = await app.expect("balance_update")
+        assert await app.is_quiet()
+    assert state.pop("timestamp").endswith("Z")
+    assert state == {
+        "type": "balance_update", "client_id": str(client_id), "balance": 250.0, "held": 0.0,
+        "available": 250.0, "currency": "KGS", "version": 1, "revision": 1,
+    }  # fmt: skip
+
+
+async def test_a_change_is_told_to_every_socket_of_its_client_by_one_read(
+    live: Live, client_id: UUID
+) -> None:
+    async with (
+        live.watching(client_id) as a, live.watching(client_id) as b, live.watching(client_id) as c
+    ):  # fmt: skip
+        for app in (a, b, c):
+            await app.expect("balance_update")
+        await asyncio.gather(*(app.is_quiet() for app in (a, b, c)))
+        before = counted("evpower_realtime_reads_total")
+        await live.top_up(client_id)
+        states = [await app.expect("balance_update") for app in (a, b, c)]
+        assert states[0] == states[1] == states[2]
+        assert states[0]["balance"] == 100.0
+        assert counted("evpower_realtime_reads_total") == before + 1
+
+
+async def test_changes_of_another_client_never_arrive(live: Live, client_id: UUID) -> None:
+    other = await live.new_client()
+    async with live.watching(client_id) as mine, live.watching(other) as theirs:
+        await mine.expect("balance_update")
+        await theirs.expect("balance_update")
+        await live.top_up(other)
+        await live.start_session(other)
+        kinds = {(await theirs.next())["type"] for _ in range(2)}
+        assert kinds == {"balance_update", "charging_update"}
+        assert await mine.is_quiet()
+
+
+async def test_money_set_aside_shows_though_the_version_stays(live: Live, client_id: UUID) -> None:
+    await live.top_up(client_id, 300)
+    async with live.watching(client_id) as app:
+        first = await app.expect("balance_update")
+        await live.start_session(client_id, hold_som=120)
+        seen = {(m := await app.next())["type"]: m for _ in range(2)}
+    held = seen["balance_update"]
+    assert (held["held"], held["available"], held["balance"]) == (120.0, 180.0, 300.0)
+    assert held["version"] == first["version"]
+    assert held["revision"] > first["revision"]
+
+
+async def test_an_app_that_has_the_version_is_told_it_is_ready(live: Live, client_id: UUID) -> None:
+    await live.top_up(client_id, 300)
+    async with live.watching(client_id, version=1) as app:
+        state = await app.expect("ready")
+        assert (state["balance"], state["version"]) == (300.0, 1)
+        await live.top_up(client_id, 50)
+        assert (await app.expect("balance_update"))["version"] == 2
+
+
+async def test_an_app_that_is_behind_gets_the_state(live: Live, client_id: UUID) -> None:
+    await live.top_up(client_id)
+    await live.top_up(client_id)
+    async with live.watching(client_id, version=1) as app:
+        assert (await app.expect("balance_update"))["version"] == 2
+
+
+async def test_an_app_ahead_of_us_is_put_right(live: Live, client_id: UUID) -> None:
+    await live.top_up(client_id)
+    async with live.watching(client_id, version=99) as app:
+        assert (await app.expect("balance_update"))["version"] == 1
+
+
+async def test_a_client_nobody_knows_yet_is_created(live: Live) -> None:
+    newcomer = uuid4()
+    async with live.watching(newcomer) as app:
+        state = await app.expect("balance_update")
+    assert (state["balance"], state["version"]) == (0.0, 0)
+    assert await live.owner.fetchval(
+        "select origin from identity.clients where id = $1", newcomer
+    ) == "token"  # fmt: skip
+
+
+async def test_a_session_is_told_from_start_to_end(live: Live, client_id: UUID) -> None:
+    async with live.watching(client_id) as app:
+        await app.expect("balance_update")
+        session = await live.start_session(client_id)
+        started = await app.expect("charging_update")
+        assert (started["session_id"], started["status"]) == (str(session), "started")
+        assert started["end_time"] is None
+        await live.stop_session(session)
+        ended = await app.expect("charging_update")
+    assert (ended["status"], ended["energy_consumed"], ended["total_cost"]) == (
+        "stopped", 12.345, 166.66,
+    )  # fmt: skip
+    assert ended["revision"] > started["revision"]
+    assert ended["end_time"].endswith("Z")
+
+
+async def test_an_app_that_comes_back_hears_how_its_session_ended(
+    live: Live, client_id: UUID
+) -> None:
+    session = await live.start_session(client_id)
+    async with live.watching(client_id) as app:
+        await app.expect("balance_update")
+        assert (await app.expect("charging_update"))["status"] == "started"
+    await live.stop_session(session)
+    async with live.watching(client_id) as app:
+        await app.expect("balance_update")
+        assert (await app.expect("charging_update"))["status"] == "stopped"
+
+
+async def test_sessions_of_yesterday_are_not_told(
+    live: Live, client_id: UUID, owner: Connection
+) -> None:
+    session = await live.start_session(client_id)
+    await live.stop_session(session)
+    await owner.execute("alter table charging.sessions disable trigger all")
+    await owner.execute("update charging.sessions set updated_at = now() - interval '1 day'")
+    await owner.execute("alter table charging.sessions enable trigger all")
+    async with live.watching(client_id) as app:
+        await app.expect("balance_update")
+        assert await app.is_quiet()
+        assert await live.hub.sweep() == 0
+
+
+async def test_a_change_between_register_and_read_is_not_lost(
+    db: Database, owner: Connection, client_id: UUID
+) -> None:
+    gate = Gate(db)
+    async with running(db, owner, hub_db=gate) as live:
+        gate.hold = asyncio.Event()
+        async with live.watching(client_id) as app:
+            await gate.held.wait()  # the first reading has its rows, from before the change
+            await live.top_up(client_id, 70)
+            gate.hold.set()
+            assert (await app.expect("balance_update"))["balance"] == 0.0
+            assert (await app.expect("balance_update"))["balance"] == 70.0
+
+
+async def test_a_reading_begun_before_a_socket_came_is_not_its_first_state(
+    db: Database, owner: Connection, client_id: UUID
+) -> None:
+    gate = Gate(db)
+    async with running(db, owner, hub_db=gate) as live, live.watching(client_id) as early:
+        await early.expect("balance_update")
+        gate.hold = asyncio.Event()
+        live.bus.publish("client", client_id)
+        await gate.held.wait()
+        await live.top_up(client_id, 70, tell=False)
+        async with live.watching(client_id, version=1) as late:
+            gate.hold.set()
+            assert (await late.expect("ready"))["balance"] == 70.0
+
+
+async def test_the_sweep_makes_up_for_lost_messages(live: Live, client_id: UUID) -> None:
+    others = [await live.new_client() for _ in range(3)]
+    async with live.watching(client_id) as app, live.watching(others[0]) as other:
+        await app.expect("balance_update")
+        await other.expect("balance_update")
+        await live.top_up(client_id, tell=False)
+        session = await live.start_session(client_id, tell=False)
+        assert await live.hub.sweep() == 2
+        seen = {(m := await app.next())["type"]: m for _ in range(2)}
+        assert seen["balance_update"]["balance"] == 100.0
+        assert seen["charging_update"]["session_id"] == str(session)
+        assert await live.hub.sweep() == 0
+        assert await other.is_quiet()
+
+
+async def test_the_sweep_runs_by_itself(db: Database, owner: Connection, client_id: UUID) -> None:
+    async with (
+        running(db, owner, settings={"live_sweep_s": 0.05}) as live,
+        live.watching(client_id) as app,
+    ):
+        await app.expect("balance_update")
+        await live.top_up(client_id, tell=False)
+        assert (await app.expect("balance_update"))["balance"] == 100.0
+
+
+async def test_versions_never_go_down_on_a_socket(live: Live, client_id: UUID) -> None:
+    async with live.watching(client_id) as app:
+        revisions = [(await app.expect("balance_update"))["revision"]]
+        for _ in range(30):
+            await live.top_up(client_id)
+            live.bus.publish("client", client_id)
+        while revisions[-1] < 30:
+            revisions.append((await app.expect("balance_update"))["revision"])
+        assert revisions == sorted(set(revisions))
+        assert await app.is_quiet()
+
+
+async def test_the_database_away_delays_and_loses_nothing(
+    db: Database, owner: Connection, client_id: UUID
+) -> None:
+    async with running(db, owner) as live, live.watching(client_id) as app:
+        await app.expect("balance_update")
+        before = counted("evpower_realtime_read_failures_total")
+        await db.close()
+        await live.top_up(client_id)
+        await until(lambda: counted("evpower_realtime_read_failures_total") > before)
+        await db.start()
+        assert (await app.expect("balance_update"))["balance"] == 100.0
+
+
+async def test_nobody_is_left_in_the_hub(live: Live, client_id: UUID) -> None:
+    async with live.watching(client_id) as app:
+        await app.expect("balance_update")
+        assert client_id in live.hub
+    await until(lambda: len(live.hub) == 0)
+    assert client_id not in live.hub
+    assert live.hub.waiting == 0
+
+
+async def test_blocked_clients_may_watch(live: Live, client_id: UUID, owner: Connection) -> None:
+    await live.top_up(client_id)
+    await owner.execute("update identity.clients set status = 'blocked' where id = $1", client_id)
+    async with live.watching(client_id) as app:
+        assert (await app.expect("balance_update"))["balance"] == 100.0
+
+
+async def test_the_token_may_come_as_a_subprotocol(live: Live, client_id: UUID) -> None:
+    offered = ["evpower.v1", f"bearer.{token(client_id)}"]
+    async with live.open(subprotocols=offered) as app:
+        assert app.wire.subprotocol == "evpower.v1"
+        assert app.wire.response is not None
+        assert len(app.wire.response.headers["X-Request-ID"]) == 32
+        assert (await app.expect("connection"))["client_id"] == str(client_id)
+        await app.expect("balance_update")

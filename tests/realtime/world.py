@@ -1,0 +1,275 @@
+"""The live endpoint on a real socket and database; money moves by the wallet's functions."""
+
+import asyncio
+import contextlib
+import json
+import socket as sockets
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+import jwt
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from evpower import realtime
+from evpower.api import create_app
+from evpower.config import Settings
+from evpower.foundation.bus import LocalBus
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.http import new_http_client
+from evpower.identity import Access, TokenVerifier, add_operator
+from evpower.realtime.hub import Hub
+
+ISSUER = "http://127.0.0.1:9/auth/v1"
+SECRET = "a secret of the tests, long enough to sign with"
+PATIENCE_S = 5.0
+Message = dict[str, Any]
+
+
+def token(client: UUID, *, lives_s: float = 3600, **claims: Any) -> str:
+    now = int(time.time())
+    payload = {
+        "sub": str(client), "aud": "authenticated", "iss": ISSUER, "role": "authenticated",
+        "iat": now - 60, "exp": now + lives_s, **claims,
+    }  # fmt: skip
+    return jwt.encode(payload, SECRET, algorithm="HS256")
+
+
+@dataclass
+class Clock:
+    """Real time, and what was added to it."""
+
+    ahead: timedelta = field(default_factory=timedelta)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@dataclass
+class App:
+    """A phone: one socket and what came on it."""
+
+    wire: ClientConnection
+
+    async def say(self, message: object) -> None:
+        await self.wire.send(message if isinstance(message, str | bytes) else json.dumps(message))
+
+    async def next(self) -> Message:
+        async with asyncio.timeout(PATIENCE_S):
+            return json.loads(await self.wire.recv())
+
+    async def expect(self, kind: str) -> Message:
+        """The next message that is no ping is of this type."""
+        while (message := await self.next())["type"] == "ping":
+            pass
+        assert message["type"] == kind, message
+        return message
+
+    async def closed(self) -> tuple[int, str]:
+        """Read to the end; answers code and reason."""
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                while True:
+                    await self.wire.recv()
+            except ConnectionClosed:
+                return self.wire.close_code or 0, self.wire.close_reason or ""
+
+    async def is_quiet(self) -> bool:
+        """Whether nothing was on its way: a ping of ours is answered by the next message."""
+        await self.say({"type": "ping"})
+        return (await self.next())["type"] == "pong"
+
+
+@dataclass
+class Live:
+    """A running server and the hands to move its clients' money."""
+
+    url: str
+    hub: Hub
+    bus: LocalBus
+    db: Database
+    owner: Connection
+    clock: Clock
+    server: uvicorn.Server
+
+    @contextlib.asynccontextmanager
+    async def open(self, path: str = "", **how: Any) -> AsyncIterator[App]:
+        """A socket nobody has signed in on."""
+        async with connect(self.url + path, ping_interval=None, **how) as wire:
+            yield App(wire)
+
+    @contextlib.asynccontextmanager
+    async def watching(
+        self, client: UUID, version: int | None = None, **how: Any
+    ) -> AsyncIterator[App]:
+        """Signed in; the first state is still to be read."""
+        async with self.open(**how) as app:
+            more = {} if version is None else {"version": version}
+            await app.say({"type": "auth", "token": token(client), **more})
+            await app.expect("connection")
+            yield app
+
+    async def new_client(self) -> UUID:
+        client = uuid4()
+        await self.owner.execute(
+            "insert into identity.clients (id, origin) values ($1, 'import')", client
+        )
+        return client
+
+    async def top_up(self, client: UUID, som: int = 100, *, tell: bool = True) -> None:
+        payment = await self.owner.fetchval(
+            "insert into payments.payments (invoice_id, order_id, client_id, provider,"
+            " provider_ref, method, amount_minor, status, paid_minor, confirmed_at, expires_at)"
+            " values ($1, $1, $2, 'sandbox', $1, 'qr', $3, 'approved', $3, now(),"
+            " now() + interval '1 hour') returning id",
+            uuid4().hex, client, som * 100,
+        )  # fmt: skip
+        await self.owner.execute("select from wallet.credit($1)", payment)
+        if tell:
+            self.bus.publish("client", client)
+
+    async def start_session(
+        self, client: UUID, *, tell: bool = True, hold_som: int = 0, source: str = "evpower"
+    ) -> UUID:
+        session = uuid4()
+        await self.owner.execute(
+            "insert into charging.sessions (id, client_id, station_id, connector_id, state,"
+            " source, started_at) values ($1, $2, $3, 1, 'charging', $4, now())",
+            session, client, f"EVP-{session.hex[:6]}", source,
+        )  # fmt: skip
+        if hold_som:
+            await self.owner.execute("select from wallet.hold($1, $2)", session, hold_som * 100)
+        if tell:
+            self.bus.publish("session", session)
+            self.bus.publish("client", client)
+        return session
+
+    async def stop_session(self, session: UUID, *, tell: bool = True) -> None:
+        await self.owner.execute(
+            "update charging.sessions set state = 'finished', ended_at = now(),"
+            " energy_wh = 12345, cost_minor = 16666 where id = $1",
+            session,
+        )
+        if tell:
+            self.bus.publish("session", session)
+
+
+@dataclass
+class Gate:
+    """A database whose readings can be held: read already, not yet given to the hub."""
+
+    db: Database
+    hold: asyncio.Event | None = None
+    held: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def connection(self) -> "_Gated":
+        return _Gated(self)
+
+    def transaction(self) -> Any:
+        return self.db.transaction()
+
+
+class _Gated:
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._borrowed = gate.db.connection()
+
+    async def __aenter__(self) -> Self:
+        self._connection = await self._borrowed.__aenter__()
+        return self
+
+    async def __aexit__(self, *how: object) -> None:
+        await self._borrowed.__aexit__(*how)
+
+    async def fetch(self, *query: Any) -> Any:
+        rows = await self._connection.fetch(*query)
+        if self._gate.hold is not None:
+            self._gate.held.set()
+            await self._gate.hold.wait()
+        return rows
+
+
+@contextlib.asynccontextmanager
+async def running(
+    db: Database,
+    owner: Connection,
+    *,
+    hub_db: Any = None,
+    settings: Message | None = None,
+    listener: sockets.socket | None = None,
+    **times: Any,
+) -> AsyncIterator[Live]:
+    chosen = {"env": "development", "live_sweep_s": 3600, **(settings or {})}
+    config = Settings(_env_file=None, **chosen)  # type: ignore[call-arg]
+    outside, bus, clock = new_http_client(), LocalBus(), Clock()
+    access = Access(
+        db, TokenVerifier(issuer_url=ISSUER, http=outside, hs256_secret=SecretStr(SECRET))
+    )
+    hub = Hub(hub_db or db, bus, config, clock, **{"tick_s": 0.02, **times})
+    app = create_app(
+        [realtime.router(access, hub, config)], db, access.principal, config, version="0"
+    )
+    stop = asyncio.Event()
+    working = asyncio.create_task(hub.run(stop))
+    async with _serving(app, listener) as (server, port):
+        yield Live(f"ws://127.0.0.1:{port}/api/v1/ws", hub, bus, db, owner, clock, server)
+    stop.set()
+    await working
+    await outside.aclose()
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    app: FastAPI, listener: sockets.socket | None
+) -> AsyncIterator[tuple[uvicorn.Server, int]]:
+    listening = listener or sockets.socket()
+    listening.bind(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            ws=realtime.SocketProtocol,
+            ws_max_size=realtime.MAX_MESSAGE_BYTES,
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
+            log_level="critical",
+            access_log=False,
+            timeout_graceful_shutdown=5,
+            lifespan="off",
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    await until(lambda: server.started)
+    try:
+        yield server, port
+    finally:
+        server.should_exit = True
+        await serving
+        listening.close()
+
+
+async def until(condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+    """Wait for something another task does."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0.005)
+
+
+def counted(name: str, **labels: str) -> float:
+    """What a counter stands at."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def make_operator(db: Database) -> UUID:
+    boss = uuid4()
+    async with db.transaction() as connection:
+        await add_operator(connection, user_id=boss, name="Boss", actor="test")
+    return boss
