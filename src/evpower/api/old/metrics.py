@@ -1,0 +1,11 @@
+"""What the old contract counts."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+SOCKETS: Final = Gauge("evpower_old_sockets", "Open sockets of /api/v1/ws/locations")
+REFUSED: Final = Counter(
+    "evpower_old_sockets_refused_total", "Sockets closed by us, by reason", ["reason"]
+)
+PUSHED: Final = Counter("evpower_old_pushed_total", "Location frames written to sockets")

@@ -1,0 +1,438 @@
+"""The old socket of locations: its frames to the letter, its limits, and what it never carries."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+import uvicorn
+from fastapi import APIRouter, FastAPI
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from evpower.api.old import LocationFeed, router
+from evpower.api.old.location_socket import PATHS
+from evpower.foundation.addresses import parse_networks
+from evpower.foundation.db import Database
+from evpower.realtime import SocketProtocol
+from tests.api.world import running_api, until
+
+PATH, ALIAS = PATHS
+APP = "https://app.evpower.kg"
+UPDATE = {
+    "type": "location_status_update",
+    "location_id": "7",
+    "status": "available",
+    "timestamp": "2026-01-01T00:00:00Z",
+}
+Frame = dict[str, Any]
+
+
+@contextlib.asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[str]:
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, ws=SocketProtocol, log_level="critical", access_log=False,
+            ws_per_message_deflate=False, lifespan="off",
+        )
+    )  # fmt: skip
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    await until(lambda: server.started)
+    try:
+        yield f"ws://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        listening.close()
+
+
+class World:
+    """A server with nothing but the old socket."""
+
+    def __init__(self, feed: LocationFeed, url: str) -> None:
+        self.feed = feed
+        self.url = url
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, query: str = "?client_id=driver-1", path: str = PATH, **more: Any
+    ) -> AsyncIterator[ClientConnection]:
+        """A socket that has had its greeting."""
+        async with connect(self.url + path + query, proxy=None, **more) as ws:
+            greeting = await read(ws)
+            assert greeting["type"] == "connection"
+            yield ws
+
+    async def ending(self, query: str = "", **more: Any) -> tuple[int, str]:
+        """How a socket is closed that may not stay."""
+        async with connect(self.url + PATH + query, proxy=None, **more) as ws:
+            return await closed(ws)
+
+
+async def closed(ws: ClientConnection) -> tuple[int, str]:
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await read(ws)
+    assert ws.close_code is not None
+    return ws.close_code, ws.close_reason or ""
+
+
+async def read(ws: ClientConnection) -> Frame:
+    async with asyncio.timeout(10):
+        return json.loads(await ws.recv())
+
+
+async def ask(ws: ClientConnection, frame: Any) -> Frame:
+    await ws.send(frame if isinstance(frame, str | bytes) else json.dumps(frame))
+    return await read(ws)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    feed, app = LocationFeed(), FastAPI()
+    app.include_router(
+        router(feed, cors_origins=frozenset({APP}), trusted_proxies=parse_networks("127.0.0.1/32"))
+    )
+    async with serving(app) as url:
+        yield World(feed, url)
+
+
+class TestFrames:
+    async def test_the_greeting_says_the_client_id_back(self, world: World) -> None:
+        async with connect(f"{world.url}{PATH}?client_id=a%20b", proxy=None) as ws:
+            assert await read(ws) == {
+                "type": "connection",
+                "status": "connected",
+                "client_id": "a b",
+                "message": "Подключение установлено",
+            }
+
+    async def test_a_client_id_is_optional(self, world: World) -> None:
+        async with connect(world.url + PATH, proxy=None) as ws:
+            assert (await read(ws))["client_id"] is None
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            {"action": "subscribe", "channel": "location:7"},
+            {"type": "subscribe", "data": {"channel": "location:7"}},
+        ],
+        ids=["documented", "spoken by the app"],
+    )
+    async def test_both_dialects_subscribe(self, world: World, frame: Frame) -> None:
+        async with world.open() as ws:
+            assert await ask(ws, frame) == {
+                "type": "subscription",
+                "status": "subscribed",
+                "channel": "location:7",
+            }
+            assert world.feed.push("location:7", UPDATE) == 1
+            assert await read(ws) == UPDATE
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            {"action": "unsubscribe", "channel": "all"},
+            {"type": "unsubscribe", "data": {"channel": "all"}},
+        ],
+    )
+    async def test_both_dialects_unsubscribe(self, world: World, frame: Frame) -> None:
+        async with world.open() as ws:
+            assert world.feed.push("all", UPDATE) == 1, "subscribed to all from the start"
+            assert await read(ws) == UPDATE
+            assert await ask(ws, frame) == {
+                "type": "subscription",
+                "status": "unsubscribed",
+                "channel": "all",
+            }
+            assert world.feed.push("all", UPDATE) == 0
+
+    @pytest.mark.parametrize("frame", [{"action": "ping"}, {"type": "ping"}, b'{"action":"ping"}'])
+    async def test_a_ping_is_answered(self, world: World, frame: Any) -> None:
+        async with world.open() as ws:
+            answer = await ask(ws, frame)
+            assert answer.keys() == {"type", "timestamp"}
+            assert answer["type"] == "pong"
+            assert isinstance(answer["timestamp"], float)
+
+    async def test_a_pong_is_not_answered(self, world: World) -> None:
+        async with world.open() as ws:
+            await ws.send('{"type": "pong"}')
+            assert (await ask(ws, {"action": "ping"}))["type"] == "pong"
+
+    @pytest.mark.parametrize(
+        ("frame", "code"),
+        [
+            ("", "invalid_message"),
+            ("no json", "invalid_message"),
+            ("[]", "invalid_message"),
+            ("null", "invalid_message"),
+            (b"\xff\xfe", "invalid_message"),
+            ("[" * 2000, "invalid_message"),
+            ("{}", "unknown_action"),
+            ({"action": "drop tables"}, "unknown_action"),
+            ({"action": ["subscribe"]}, "unknown_action"),
+            ({"type": {"a": 1}}, "unknown_action"),
+            ({"action": "subscribe"}, "invalid_channel"),
+            ({"action": "subscribe", "channel": ""}, "invalid_channel"),
+            ({"action": "subscribe", "channel": 7}, "invalid_channel"),
+            ({"action": "subscribe", "channel": "x" * 129}, "invalid_channel"),
+            ({"type": "subscribe", "data": "location:7"}, "invalid_channel"),
+            ({"type": "unsubscribe", "data": {"channel": None}}, "invalid_channel"),
+        ],
+        ids=str,
+    )
+    async def test_nonsense_is_an_error_and_the_socket_lives(
+        self, world: World, frame: Any, code: str
+    ) -> None:
+        async with world.open() as ws:
+            assert await ask(ws, frame) == {"type": "error", "message": code}
+            assert (await ask(ws, {"action": "ping"}))["type"] == "pong"
+
+    async def test_the_server_pings_by_itself(self) -> None:
+        feed, app = LocationFeed(ping_s=0.05), FastAPI()
+        app.include_router(router(feed, cors_origins=frozenset(), trusted_proxies=()))
+        async with serving(app) as url, World(feed, url).open() as ws:
+            assert [await read(ws) for _ in range(3)] == [{"type": "ping"}] * 3
+
+    async def test_the_alias_is_shadowed_by_no_location(self, db: Database) -> None:
+        """`/api/v1/locations/{location_id}` and its like come first, as the old server had them."""
+        locations = APIRouter()
+
+        @locations.get("/api/v1/locations/{location_id}")
+        @locations.get("/api/v1/locations/{location_id}/{rest:path}")
+        async def location(location_id: str) -> dict[str, str]:
+            return {"id": location_id}
+
+        feed = LocationFeed()
+        routes = router(feed, cors_origins=frozenset(), trusted_proxies=())
+        async with running_api(db, [locations, routes]) as api, serving(api.app) as url:
+            world = World(feed, url)
+            async with world.open(path=PATH), world.open(path=ALIAS) as ws:
+                assert world.feed.push("all", UPDATE) == 2
+                assert await read(ws) == UPDATE
+
+
+class TestChannels:
+    async def test_each_hears_its_own_channels_only(self, world: World) -> None:
+        async with world.open("?client_id=a") as one, world.open("?client_id=b") as other:
+            for ws, channel in ((one, "station:CHR-1"), (other, "location_stations:7")):
+                await ask(ws, {"action": "unsubscribe", "channel": "all"})
+                await ask(ws, {"action": "subscribe", "channel": channel})
+            station = {"type": "station_status_update", "station_id": "CHR-1", "status": "active"}
+            assert world.feed.push("station:CHR-1", station) == 1
+            assert world.feed.push("location_stations:7", UPDATE) == 1
+            assert await read(one) == station
+            assert await read(other) == UPDATE
+            assert world.feed.push("station:CHR-2", station) == 0
+
+    @pytest.mark.parametrize(
+        ("asked", "pushed"),
+        [
+            ("location_updates:all", "all"),
+            ("location_updates:7", "location:7"),
+            ("station_updates:CHR-1", "station:CHR-1"),
+            ("location_stations:7", "location_stations:7"),
+        ],
+    )
+    async def test_the_old_inner_names_are_the_same_channels(
+        self, world: World, asked: str, pushed: str
+    ) -> None:
+        async with world.open() as ws:
+            await ask(ws, {"action": "unsubscribe", "channel": "all"})
+            answer = await ask(ws, {"action": "subscribe", "channel": asked})
+            assert answer["channel"] == asked, "said back as it was asked"
+            assert world.feed.push(pushed, UPDATE) == 1
+            assert await read(ws) == UPDATE
+
+    async def test_a_raw_name_is_taken_and_stays_silent(self, world: World) -> None:
+        async with world.open() as ws:
+            answer = await ask(ws, {"action": "subscribe", "channel": "client_sessions:somebody"})
+            assert answer["status"] == "subscribed"
+            with pytest.raises(ValueError, match="not a public channel"):
+                world.feed.push("client_sessions:somebody", UPDATE)
+
+    @pytest.mark.parametrize("kind", ["balance_update", "charging_session_update", None])
+    async def test_neither_money_nor_sessions_can_be_pushed(
+        self, world: World, kind: str | None
+    ) -> None:
+        async with world.open():
+            with pytest.raises(ValueError, match="does not belong"):
+                world.feed.push("all", {"type": kind, "balance": 100})
+
+    async def test_a_socket_has_so_many_channels(self) -> None:
+        feed, wire = LocationFeed(), Wire()
+        viewer = feed.join(wire)
+        for number in range(49):
+            assert feed.subscribe(viewer, f"location:{number}") == ""
+        assert feed.subscribe(viewer, "location:one too many") == "too_many_channels"
+        assert feed.subscribe(viewer, "location:1") == "", "one it has already"
+        feed.unsubscribe(viewer, "location:1")
+        assert feed.subscribe(viewer, "location:another") == ""
+        feed.leave(viewer)
+        assert not feed._viewers
+
+
+class TestLimits:
+    @pytest.mark.parametrize("origin", ["https://evil.example", "null", f"{APP}.evil.example"])
+    async def test_a_page_of_another_origin_is_sent_away(self, world: World, origin: str) -> None:
+        assert await world.ending(origin=origin) == (1008, "origin_not_allowed")
+
+    async def test_a_page_of_the_app_may_stay(self, world: World) -> None:
+        async with world.open(origin=APP):
+            assert len(world.feed) == 1
+
+    async def test_ten_sockets_of_one_client_id_and_no_more(self, world: World) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(10):
+                await stack.enter_async_context(world.open())
+            assert await world.ending("?client_id=driver-1") == (1013, "too_many_sockets")
+            await stack.enter_async_context(world.open("?client_id=driver-2"))
+        await until(lambda: len(world.feed) == 0)
+        async with world.open():
+            assert len(world.feed) == 1, "their places are free again"
+
+    async def test_twenty_sockets_of_one_address_and_no_more(self, world: World) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(20):
+                await stack.enter_async_context(world.open(""))
+            assert await world.ending() == (1013, "too_many_sockets")
+            elsewhere = {"X-Forwarded-For": "203.0.113.9"}
+            await stack.enter_async_context(world.open("", additional_headers=elsewhere))
+
+    async def test_nobody_locks_a_driver_out_from_another_address(self, world: World) -> None:
+        """The client_id is no secret: ten of them elsewhere cost its owner none."""
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(10):
+                await stack.enter_async_context(world.open("?client_id=victim"))
+            at_home = {"X-Forwarded-For": "203.0.113.9"}
+            await stack.enter_async_context(
+                world.open("?client_id=victim", additional_headers=at_home)
+            )
+
+    async def test_a_long_client_id_is_refused(self, world: World) -> None:
+        assert await world.ending("?client_id=" + "x" * 65) == (1008, "invalid_client_id")
+
+    async def test_the_eleventh_message_of_a_second_is_refused(self, world: World) -> None:
+        async with world.open() as ws:
+            for _ in range(12):
+                await ws.send('{"action": "ping"}')
+            kinds = [(await read(ws)).get("message", "pong") for _ in range(12)]
+            assert kinds == ["pong"] * 10 + ["rate_limited"] * 2
+
+    async def test_a_flood_ends_the_socket(self, world: World) -> None:
+        async with world.open() as ws:
+            with contextlib.suppress(ConnectionClosed):
+                for _ in range(300):
+                    await ws.send('{"action": "ping"}')
+            assert await closed(ws) == (1008, "rate_limited")
+
+    async def test_a_big_message_ends_the_socket(self, world: World) -> None:
+        async with world.open() as ws:
+            await ws.send("x" * 4097)
+            assert await closed(ws) == (1009, "message_too_big")
+
+    async def test_one_that_does_not_read_is_hung_up_on(self, world: World) -> None:
+        async with world.open("?client_id=reader") as reader:
+            lazy = await not_reading(world.url)
+            await until(lambda: len(world.feed) == 2)
+            deadline = time.monotonic() + 20
+            big = {**UPDATE, "location_name": "x" * 4000}
+            while len(world.feed) == 2:
+                assert time.monotonic() < deadline, "it was never hung up on"
+                world.feed.push("all", big)
+                assert await read(reader) == big, "the others are served meanwhile"
+            lazy.close()
+
+
+class Wire:
+    """A wire that keeps what was written."""
+
+    def __init__(self) -> None:
+        self.slow = False
+        self.aborted = False
+        self.frames: list[bytes] = []
+
+    def write(self, frame: bytes) -> bool:
+        self.frames.append(frame)
+        return True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def forget_handshake(self) -> None:
+        """Nothing to forget."""
+
+    def pings(self) -> int:
+        return sum(b'{"type":"ping"}' in frame for frame in self.frames)
+
+
+class TestPings:
+    async def test_a_thousand_idle_sockets_share_one_timer_and_no_task(self) -> None:
+        feed = LocationFeed(ping_s=0.05)
+        tasks = len(asyncio.all_tasks())
+        wires = [Wire() for _ in range(1000)]
+        viewers = [feed.join(wire) for wire in wires]
+        await until(lambda: all(wire.pings() >= 3 for wire in wires))
+        assert len(asyncio.all_tasks()) == tasks
+        for viewer in viewers:
+            feed.leave(viewer)
+        assert feed._timer is None
+
+    async def test_a_slow_socket_is_hung_up_on_at_its_ping(self) -> None:
+        feed, wire = LocationFeed(ping_s=0.01), Wire()
+        viewer = feed.join(wire)
+        wire.slow = True
+        await until(lambda: wire.aborted)
+        assert wire.frames == []
+        feed.leave(viewer)
+
+    async def test_pings_keep_their_distance_whoever_comes_and_goes(self) -> None:
+        feed = LocationFeed(ping_s=0.2)
+        first, second = Wire(), Wire()
+        gone = feed.join(first)
+        await until(lambda: first.pings() == 1)
+        stays = feed.join(second)
+        feed.leave(gone)
+        began = time.monotonic()
+        await until(lambda: second.pings() == 1)
+        assert time.monotonic() - began > 0.1, "not at the time of the one that left"
+        assert first.pings() == 1
+        feed.leave(stays)
+
+    def test_what_is_pushed_is_one_encoding_for_all(self) -> None:
+        async def work() -> list[Wire]:
+            feed, wires = LocationFeed(), [Wire() for _ in range(3)]
+            viewers = [feed.join(wire) for wire in wires]
+            assert feed.push("all", UPDATE) == 3
+            for viewer in viewers:
+                feed.leave(viewer)
+            return wires
+
+        first, *others = asyncio.run(work())
+        assert all(other.frames[0] is first.frames[0] for other in others)
+        assert orjson.loads(first.frames[0][2:]) == UPDATE
+
+
+async def not_reading(url: str) -> socket.socket:
+    """A socket whose other end never reads, with small buffers."""
+    host, _, port = url.removeprefix("ws://").partition(":")
+    lazy = socket.socket()
+    lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    lazy.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(lazy, (host, int(port)))
+    handshake = (
+        f"GET {PATH}?client_id=lazy HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "Sec-WebSocket-Version: 13\r\n\r\n"
+    )
+    await loop.sock_sendall(lazy, handshake.encode())
+    return lazy
