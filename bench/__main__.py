@@ -11,13 +11,18 @@ from collections.abc import Awaitable, Callable, Mapping
 import uvloop
 
 from bench import docs
+from bench.changes import change_alone, change_rung
 from bench.credit import credit_grouped, credit_single
 from bench.harness import Row, say, table
 from bench.house import House
+from bench.live import live_idle, live_push, live_reconnect
 from bench.memory import memory
+from bench.migrate import migrate_clients
 from bench.reads import balance, history
+from bench.reconcile import reconcile
 from bench.relay import relay, relay_lag
 from bench.rows import row_bytes
+from bench.supabase_webhooks import supabase_webhooks
 from bench.tokens import tokens
 from bench.topup import topup_http
 
@@ -32,6 +37,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "credit_single": credit_single,
     "relay": relay,
     "relay_lag": relay_lag,
+    "supabase_webhooks": supabase_webhooks,
+    "change_rung": change_rung,
+    "change_alone": change_alone,
+    "live_push": live_push,
+    "live_reconnect": live_reconnect,
+    "live_idle": live_idle,
+    "migrate": migrate_clients,
+    "reconcile": reconcile,
     "tokens": tokens,
     "row_bytes": row_bytes,
     "memory": memory,

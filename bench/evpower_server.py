@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,13 @@ class EvPowerServer:
 
     @classmethod
     async def start(
-        cls, house: House, stack: AsyncExitStack, dsn: str, *, role: str = "api"
+        cls,
+        house: House,
+        stack: AsyncExitStack,
+        dsn: str,
+        *,
+        role: str = "api",
+        env: Mapping[str, str] | None = None,
     ) -> "EvPowerServer":
         """Start `evpower serve --role ROLE` with the bench-only route."""
         supabase = await house.supabase()
@@ -57,7 +64,7 @@ class EvPowerServer:
             [sys.executable, "-m", "bench.api_server", role],
             log=house.folder / f"evpower-{role}-{port}.log",
             ready_url=f"http://{LOOPBACK}:{port}/healthz",
-            env=_environment(supabase, dsn, port) | {"BENCH_BYTES": str(folder)},
+            env=_environment(supabase, dsn, port) | {"BENCH_BYTES": str(folder)} | dict(env or {}),
         )
         await process.start()
         stack.push_async_callback(process.stop)

@@ -1,10 +1,11 @@
 """The composition root: the only place that knows every part."""
 
 import asyncio
+import gc
 import socket
 import sys
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,21 +15,27 @@ import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI
 
-from evpower import __version__, charging, identity, payments, sync, wallet
-from evpower.api import create_app, messages
+from evpower import __version__, charging, identity, payments, realtime, sync, wallet
+from evpower.api import create_app, messages, old
 from evpower.config import Settings
 from evpower.foundation import idempotency, logging, loops, steps
+from evpower.foundation.addresses import parse_networks
 from evpower.foundation.bus import Bus, LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.hot import HotPath
 from evpower.foundation.http import new_http_client
+from evpower.foundation.nats_bus import NatsBus
+from evpower.foundation.sockets import parse_origins
 
 Role = Literal["all", "api", "worker"]
 
 _CONVERGE_S: Final = 5.0
 _PURGE_S: Final = 600.0
+_PRUNE_S: Final = 3600.0
 _STOP_S: Final = 10.0
+_BACKLOG: Final = 4096  # all phones coming back at once
+_VANISHED_MS: Final = 60_000
 log: Final = structlog.get_logger()
 
 
@@ -45,6 +52,9 @@ class Parts:
     providers: payments.Providers
     confirmer: payments.Confirmer
     rpc: sync.SupabaseRpc
+    locations: old.LocationFeed
+    webhooks: sync.SupabaseWebhooks
+    hub: realtime.Hub
 
 
 def assemble(settings: Settings) -> Parts:
@@ -55,7 +65,8 @@ def assemble(settings: Settings) -> Parts:
         size=settings.database_pool,
         application_name="evpower",
     )
-    bus = LocalBus()
+    nats_url = settings.nats_url.get_secret_value()
+    bus = NatsBus(nats_url, prefix=settings.nats_prefix) if nats_url else LocalBus()
     admin = identity.SupabaseAdmin(
         http=http,
         url=settings.supabase_url,
@@ -85,6 +96,11 @@ def assemble(settings: Settings) -> Parts:
             settings.supabase_secret_key.get_secret_value(),
             timeout_s=settings.supabase_timeout_s,
         ),
+        locations=old.LocationFeed(),
+        webhooks=sync.SupabaseWebhooks(
+            db, bus, settings.supabase_webhook_secrets.get_secret_value()
+        ),
+        hub=realtime.Hub(db, bus, settings, utc_now),
     )
 
 
@@ -95,8 +111,13 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await parts.db.start()
+        if isinstance(parts.bus, NatsBus):
+            await parts.bus.start()
         stop = asyncio.Event()
-        jobs = [asyncio.create_task(job) for job in _jobs(parts, stop)] if role != "api" else []
+        wanted = [*_pulling(parts, role, stop), *(_jobs(parts, stop) if role != "api" else [])]
+        if role != "worker":
+            wanted.append(loops.revive("live", lambda: parts.hub.run(stop), stop))
+        jobs = [asyncio.create_task(job) for job in wanted]
         log.info("started", role=role, version=__version__)
         try:
             yield
@@ -104,6 +125,9 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
             stop.set()
             await _end(jobs)
             await parts.confirmer.close()
+            await parts.webhooks.close()
+            if isinstance(parts.bus, NatsBus):
+                await parts.bus.close()  # after all that publishes
             await parts.http.aclose()
             await parts.db.close()
             log.info("stopped", role=role)
@@ -115,6 +139,7 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
         settings,
         version=__version__,
         supabase=lambda: _supabase_answers(parts),
+        bus=_bus_state(parts.bus),
         collectors=[lambda: payments.measure(parts.db, utc_now), lambda: _measure_sync(parts)],
         hot_paths=_hot_paths(parts) if role != "worker" else [],
         lifespan=lifespan,
@@ -148,17 +173,24 @@ def serve(settings: Settings, role: Role) -> int:
             app,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
             http="httptools",
-            ws="none",
+            ws=realtime.SocketProtocol,
+            ws_max_size=realtime.MAX_MESSAGE_BYTES,
+            ws_ping_interval=None,  # the hub pings, by one timer for all
+            ws_per_message_deflate=False,  # tens of KiB a socket, for messages of 200 bytes
             lifespan="on",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
             date_header=True,
+            backlog=_BACKLOG,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(_STOP_S),
         )
     )
+    _allow_files()
+    gc.collect()
+    gc.freeze()  # what is here now stays: no later collection looks at it again
     if settings.kill_fuse and settings.env == "development":
         steps.watch(Path(settings.kill_fuse))
     server.run(sockets=[listener])
@@ -179,7 +211,14 @@ def _routers(parts: Parts) -> list[APIRouter]:
             say=_say,
         ),
         wallet.router(parts.access, parts.db),
+        realtime.router(parts.access, parts.hub, settings),
         charging.router(parts.access, parts.db, parts.bus),
+        old.router(
+            parts.locations,
+            cors_origins=parse_origins(settings.cors_origins),
+            trusted_proxies=parse_networks(settings.trusted_proxies),
+        ),
+        sync.webhook_router(parts.webhooks),
     ]
 
 
@@ -198,6 +237,7 @@ def _say(code: str, accept_language: str) -> str:
 
 def _jobs(parts: Parts, stop: asyncio.Event) -> list[Coroutine[None, None, None]]:
     relay = sync.Relay(parts.db, parts.rpc, parts.settings, utc_now, parts.bus)
+    reconciler = sync.Reconciler(parts.db, parts.rpc, parts.settings, utc_now)
 
     async def converge() -> None:
         await identity.converge_registrations(parts.db, parts.admin, utc_now)
@@ -215,9 +255,21 @@ def _jobs(parts: Parts, stop: asyncio.Event) -> list[Coroutine[None, None, None]
             ),
             stop,
         ),
+        loops.revive("reconcile", lambda: reconciler.run(stop), stop),
         loops.every(_CONVERGE_S, "converge_registrations", converge, stop),
         loops.every(_PURGE_S, "purge_idempotency_keys", purge, stop),
+        loops.every(_PURGE_S, "purge_webhook_inbox", parts.webhooks.purge, stop),
     ]
+
+
+def _pulling(parts: Parts, role: Role, stop: asyncio.Event) -> list[Coroutine[None, None, None]]:
+    """Every process answers the doorbell; those with jobs also look by themselves."""
+    puller = sync.Puller(parts.db, parts.rpc, parts.settings, utc_now, parts.bus)
+    periodic = role != "api"
+    pull = loops.revive("puller", lambda: puller.run(stop, periodic=periodic), stop)
+    if not periodic:
+        return [pull]
+    return [pull, loops.every(_PRUNE_S, "prune_changes", puller.prune, stop)]
 
 
 async def _end(jobs: list[asyncio.Task[None]]) -> None:
@@ -240,11 +292,28 @@ async def _supabase_answers(parts: Parts) -> bool:
     return answer.is_success
 
 
+def _bus_state(bus: Bus) -> Callable[[], bool] | None:
+    """Whether the other nodes are reached; None where there are no others."""
+    return (lambda: bus.connected) if isinstance(bus, NatsBus) else None
+
+
+def _allow_files() -> None:
+    """Let the process have as many sockets as its user may; the usual 1,024 are soon gone."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(OSError, ValueError):  # some systems say "unlimited" and mean less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
-    listener.listen(2048)
+    if sys.platform == "linux":  # inherited by its sockets: a vanished phone is noticed
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _VANISHED_MS)
+    listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener

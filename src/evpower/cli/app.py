@@ -3,7 +3,7 @@
 import typer
 
 from evpower import __version__
-from evpower.cli import dev, keys, ledger, payments, server, sync
+from evpower.cli import dev, identity, keys, ledger, payments, server, supabase, sync
 
 app = typer.Typer(
     name="evpower",
@@ -19,6 +19,8 @@ app.add_typer(keys.operators, name="operators")
 app.add_typer(payments.payments, name="payments")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(sync.sync, name="sync")
+app.add_typer(identity.identity, name="identity")
+app.add_typer(supabase.supabase, name="supabase")
 
 
 def _version(value: bool) -> None:

@@ -9,10 +9,14 @@ from typing import Final
 import asyncpg
 import httpx
 
+from evpower import sync
+from evpower.cli.supabase import told, what_is_wrong
 from evpower.config import Settings, problems
 from evpower.foundation import migrations
-from evpower.foundation.db import APP_ROLE, Connection
+from evpower.foundation.db import APP_ROLE, Connection, Database
+from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import new_http_client
+from evpower.foundation.nats_bus import reach
 
 _OLDEST_POSTGRES: Final = 160000
 _SKEW_S: Final = 30.0
@@ -23,6 +27,11 @@ _FUNCTIONS: Final[tuple[tuple[str, dict[str, object]], ...]] = (
     ("evpower_digest", {"payload": {"topic": "clients", "ids": []}}),
     ("evpower_openings", {"payload": {"limit": 1}}),
     ("evpower_set_aside", {"payload": {}}),
+    ("evpower_changes", {"payload": {"limit": 1}}),
+    ("evpower_people", {"payload": {"ids": []}}),
+    ("evpower_changes_prune", {"payload": {}}),
+    ("evpower_webhook_configure", {"payload": {}}),
+    ("evpower_webhook_status", {"payload": {}}),
 )
 
 
@@ -40,6 +49,7 @@ async def examine(settings: Settings) -> list[Finding]:
     """Look at everything; a part that fails does not hide the others."""
     found = [_settings(settings)]
     found += await _database(settings)
+    found += await _nats(settings)
     if settings.supabase_url:
         async with new_http_client() as http:
             found += await _supabase(settings, http)
@@ -101,11 +111,27 @@ def _clock(name: str, theirs: datetime) -> Finding:
     return Finding(name, skew <= _SKEW_S, f"{skew:.1f} s apart", fix)
 
 
+async def _nats(settings: Settings) -> list[Finding]:
+    urls = settings.nats_url.get_secret_value()
+    if not urls:
+        return []
+    fix = "check EVPOWER_NATS_URL, and the right to publish and subscribe on EVPOWER_NATS_PREFIX.>"
+    try:
+        answers = await reach(urls, prefix=settings.nats_prefix)
+    except ValueError as error:
+        return [Finding("NATS", False, str(error), fix)]
+    return [
+        Finding(f"NATS {address}", not trouble, trouble or "connected, may publish and listen", fix)
+        for address, trouble in answers
+    ]
+
+
 async def _supabase(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
     checks: tuple[Callable[[Settings, httpx.AsyncClient], Awaitable[list[Finding]]], ...] = (
         _reachable,
         _admin,
         _functions,
+        _doorbell,
         _signing_keys,
     )
     found: list[Finding] = []
@@ -170,6 +196,23 @@ async def _functions(settings: Settings, http: httpx.AsyncClient) -> list[Findin
             )
         )
     return found
+
+
+async def _doorbell(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
+    fix = "evpower supabase secret rotate"
+    secret = settings.supabase_secret_key.get_secret_value()
+    rpc = sync.SupabaseRpc(http, settings.supabase_url, secret)
+    try:
+        database = await Database.open(settings.database_url.get_secret_value(), size=2)
+        try:
+            now = await sync.doorbell(
+                database, rpc, settings.supabase_webhook_secrets.get_secret_value()
+            )
+        finally:
+            await database.close()
+    except (EvPowerError, sync.SyncError, asyncpg.PostgresError, ValueError) as error:
+        return [Finding("doorbell", False, f"can't tell: {error}", "mend the above first")]
+    return [Finding("doorbell", not what_is_wrong(now), told(now), fix)]
 
 
 async def _signing_keys(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:

@@ -1,34 +1,28 @@
 """`evpower sync`: what Supabase lacks, whether both sides are equal, and how to heal."""
 
-import asyncio
 import getpass
 import json
-import logging
-import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Literal, TypeVar, cast
+from typing import Literal, cast
 from uuid import UUID
 
-import structlog
 import typer
 
 from evpower import sync as synced
 from evpower.cli.out import console, fail, progress
+from evpower.cli.remote import with_supabase
 from evpower.cli.settings import load_checked, with_database
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
-from evpower.foundation.errors import EvPowerError
-from evpower.foundation.http import new_http_client
 from evpower.foundation.money import to_text
 
-T = TypeVar("T")
 Topic = Literal["client", "session"]
 
 sync = typer.Typer(help="Keep Supabase and EvPower equal.", no_args_is_help=True)
 _JSON = typer.Option(False, "--json", help="One JSON line.")
 _SHOWN = 20
+_CHECKS = {"all": "everything", "hot": "what changed lately", "hand": "by hand"}
 
 
 @sync.command()
@@ -50,7 +44,23 @@ def status(as_json: bool = _JSON) -> None:
             "transactions": now.lag.transactions,
             "target": now.target,
             "drift": now.drift,
+            "notices": now.notices,
+            "checks": [
+                {
+                    "kind": one.kind,
+                    "finished_at": one.finished_at.isoformat() if one.finished_at else None,
+                    "waits": one.error,
+                    **one.counts,
+                }
+                for one in now.checks
+            ],
             "last_error": now.last_error,
+            "changes": now.incoming.source,
+            "changes_age_s": now.incoming.age_s,
+            "walking": now.incoming.walking,
+            "walked": now.incoming.walked,
+            "people_failed": now.incoming.failed,
+            "contacts_waiting": now.incoming.contacts,
         }
         typer.echo(json.dumps(row))
         return
@@ -70,22 +80,88 @@ def status(as_json: bool = _JSON) -> None:
             f"lag        p50 {now.lag.p50_ms} ms, p99 {now.lag.p99_ms} ms "
             f"({now.lag.transactions} transactions in 15 minutes)"
         )
-    console.print(f"drift      {now.drift}")
+    _tell_checks(now)
     if now.last_error:
         console.print(f"last error {now.last_error}", soft_wrap=True)
+    _tell_incoming(now.incoming)
+
+
+def _tell_checks(now: synced.Status) -> None:
+    told = f" and {now.notices} worth knowing" if now.notices else ""
+    console.print(f"drift      {now.drift}{told}")
+    for one in now.checks:
+        counts = one.counts
+        ended = f"{one.finished_at:%F %T}" if one.finished_at is not None else "under way"
+        console.print(
+            f"check      {_CHECKS[one.kind]}: {ended}, {counts.get('client', 0)} clients, "
+            f"{counts.get('drift', 0)} differed, {counts.get('healed', 0)} healed"
+            + (f"; waits: {one.error}" if one.error else ""),
+            soft_wrap=True,
+            markup=False,
+        )
+
+
+def _tell_incoming(now: synced.Incoming) -> None:
+    said = now.source + (f": {now.source_error}" if now.source_error else "")
+    age = f", read to the end {now.age_s:.0f} s ago" if now.age_s is not None else ""
+    console.print(f"changes    {said}{age}", soft_wrap=True)
+    if now.walking:
+        console.print(f"           looking at everybody, {now.walked} so far")
+    elif now.walked_at is not None:
+        console.print(f"           all {now.walked} people were seen at {now.walked_at:%F %T}")
+    if now.resets:
+        console.print(f"           Supabase was restored {now.resets} times")
+    console.print(f"not taken  {now.failed}")
+    for one in now.failed_people:
+        console.print(f"           {one.client_id}: {one.why}", soft_wrap=True, markup=False)
+    console.print(f"contacts   {now.contacts} wait until another client lets go of them")
+
+
+@sync.command()
+def pull(
+    everybody: bool = typer.Option(
+        False, "--all", help="Look at everybody in Supabase again, not only at what changed."
+    ),
+    as_json: bool = _JSON,
+) -> None:
+    """Take what changed in Supabase, now."""
+
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Pulled:
+        puller = synced.Puller(database, rpc, load_checked(), utc_now)
+        if not everybody:
+            return await puller.drain()
+        with progress("looked at") as step:
+            return await puller.walk_all(lambda done: step(done, None))
+
+    done = with_supabase(work)
+    if as_json:
+        names = ("changes", "walked", "accepted", "created", "closed", "failed", "reset", "error")
+        typer.echo(json.dumps({name: getattr(done, name) for name in names}))
+    else:
+        console.print(
+            f"{done.changes} changes, {done.walked} people looked at: {done.accepted} taken,"
+            f" {done.created} of them new, {done.closed} closed"
+        )
+    if done.error is not None:
+        fail(f"Supabase: {done.error}", "evpower doctor names the cause.")
+    if done.failed:
+        fail(f"{done.failed} could not be taken", "evpower sync status")
 
 
 @sync.command()
 def check(
-    repair: bool = typer.Option(False, "--repair", help="Send again what EvPower is right about."),
+    repair: bool = typer.Option(
+        False, "--repair", help="Heal what one side is right about: money here, profiles there."
+    ),
     overwrite_ahead: bool = typer.Option(
         False,
         "--overwrite-ahead",
-        help="With --repair: also where Supabase knows more; its rows are put aside there first.",
+        help="With --repair: also where Supabase knows more or the histories part; its rows are"
+        " put aside there first.",
     ),
     as_json: bool = _JSON,
 ) -> None:
-    """Compare every client and session on both sides; exit 1 when something differs."""
+    """Compare every person, client and session on both sides; exit 1 when something differs."""
 
     async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Checked:
         relay = synced.Relay(database, rpc, load_checked(), utc_now)
@@ -101,37 +177,54 @@ def check(
 
     if overwrite_ahead and not repair:
         fail("--overwrite-ahead goes with --repair", "docs/runbook.md")
-    found = _with_supabase(work)
-    left = len(found.drift) - found.healed
+    found = with_supabase(work)
+    left = found.differ - found.healed
     if as_json:
         row = {
+            "check": found.check_id,
+            "people": found.people,
             "clients": found.clients,
             "sessions": found.sessions,
             "transactions": found.transactions,
             "in_flight": found.in_flight,
             "foreign_sessions": found.foreign_sessions,
             "foreign_transactions": found.foreign_transactions,
+            "notices": found.notices,
             "drift": left,
             "healed": found.healed,
         }
         typer.echo(json.dumps(row))
     else:
-        console.print(
-            f"{found.clients} clients with {found.transactions} transactions, "
-            f"{found.sessions} sessions; {found.in_flight} still under way"
-        )
-        if found.foreign_transactions or found.foreign_sessions:
-            console.print(
-                f"from before EvPower, left alone: {found.foreign_transactions} transactions, "
-                f"{found.foreign_sessions} sessions"
-            )
-        for drift in found.drift[:_SHOWN]:
-            console.print(f"[red]{drift.topic} {drift.key}[/]: {drift.action}", soft_wrap=True)
-            console.print(f"    here  {drift.ours}\n    there {drift.theirs}", soft_wrap=True)
+        _tell_checked(found)
     if left:
         fail(f"{left} differ", "evpower sync check --repair" if not repair else "docs/runbook.md")
     if not as_json:
         console.print("[green]equal[/]" + (f", {found.healed} healed" if found.healed else ""))
+
+
+def _tell_checked(found: synced.Checked) -> None:
+    console.print(
+        f"{found.clients} clients with {found.transactions} transactions, "
+        f"{found.sessions} sessions; {found.in_flight} still under way"
+    )
+    if found.foreign_transactions or found.foreign_sessions:
+        console.print(
+            f"from before EvPower, left alone: {found.foreign_transactions} transactions, "
+            f"{found.foreign_sessions} sessions"
+        )
+    for drift in found.drift[:_SHOWN]:
+        said = f" ({', '.join(drift.fields)})" if drift.fields else ""
+        console.print(f"[red]{drift.topic} {drift.key}[/]: {drift.action}{said}", soft_wrap=True)
+        for side, facts in (("here ", drift.ours), ("there", drift.theirs)):
+            console.print(f"    {side} {facts}", soft_wrap=True, markup=False)
+    for one in found.told[:_SHOWN]:
+        console.print(f"[yellow]{one.topic} {one.key}[/]: {one.action}", soft_wrap=True)
+    shown = min(len(found.drift), _SHOWN) + min(len(found.told), _SHOWN)
+    if more := found.differ + found.notices - shown:
+        console.print(
+            f"and {more} more: select * from sync.drift where check_id = {found.check_id}",
+            soft_wrap=True,
+        )
 
 
 @sync.command()
@@ -204,7 +297,7 @@ def adopt(
                 on_progress=lambda at: step(at.done, at.total),
             )
 
-    done = _with_supabase(work)
+    done = with_supabase(work)
     if as_json:
         row = asdict(done) | {
             "dry_run": dry_run,
@@ -239,31 +332,3 @@ def _uuid(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         fail(f"{text!r} is not an id")
-
-
-def _with_supabase(work: Callable[[Database, synced.SupabaseRpc], Awaitable[T]]) -> T:
-    settings = load_checked()
-    # The output is for a person or a program; warnings go where progress goes.
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-    async def run() -> T:
-        database = await Database.open(
-            settings.database_url.get_secret_value(), size=4, application_name="evpower-cli"
-        )
-        try:
-            async with new_http_client() as http:
-                secret = settings.supabase_secret_key.get_secret_value()
-                rpc = synced.SupabaseRpc(http, settings.supabase_url, secret, timeout_s=30)
-                return await work(database, rpc)
-        finally:
-            await database.close()
-
-    try:
-        return asyncio.run(run())
-    except EvPowerError as error:
-        fail(error.detail)
-    except synced.SyncError as error:
-        fail(f"Supabase: {error}", "evpower doctor names the cause.")

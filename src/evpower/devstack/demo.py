@@ -17,6 +17,8 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from evpower.devstack.demo_driver import Driver
+from evpower.devstack.demo_live import LiveBalance
 from evpower.devstack.local import LocalEvPower
 
 _SOM: Final = 100
@@ -27,37 +29,6 @@ _UNAUTHORIZED: Final = 401
 
 class DemoFailed(Exception):
     """Something was not as it must be; the text says what."""
-
-
-@dataclass
-class Driver:
-    """A driver, and what their wallet must show if no som is lost or made (tyiyn)."""
-
-    email: str
-    phone: str
-    password: str
-    client_id: str = ""
-    token: str = ""
-    balance_minor: int = 0
-    debt_minor: int = 0
-    transactions: int = 0
-    sessions: int = 0
-
-    def paid(self, amount_minor: int) -> None:
-        """A top-up; an open debt is taken from it at once, as a transaction of its own."""
-        self.transactions += 1
-        take = min(self.debt_minor, self.balance_minor + amount_minor)
-        self.transactions += take > 0
-        self.debt_minor -= take
-        self.balance_minor += amount_minor - take
-
-    def charged(self, cost_minor: int) -> None:
-        """A finished session; what the balance lacks becomes debt."""
-        take = min(cost_minor, self.balance_minor)
-        self.sessions += 1
-        self.transactions += take > 0
-        self.balance_minor -= take
-        self.debt_minor += cost_minor - take
 
 
 @dataclass
@@ -94,24 +65,70 @@ class Demo:
         try:
             self._say(f"Ready in {time.monotonic() - started:.1f} s at {self.evpower.api_url}")
             async with httpx.AsyncClient(timeout=30, trust_env=False) as self.http:
-                await self._story()
+                try:
+                    await self._story()
+                finally:
+                    await asyncio.gather(*(d.live.close() for d in self.drivers if d.live))
                 if self.keep:
                     await self._stay()
         finally:
             await self.evpower.stop()
 
     async def _story(self) -> None:
-        await self._each("Register with EvPower, sign in at Supabase", self._sign_up)
+        await self._each("Sign up, at EvPower and at Supabase itself, and go live", self._arrive)
         await self._each("Top up: signed webhooks, some repeated, some late", self._top_up)
         await self._forge()
         await self._each("Import finished charging sessions", self._charge)
         await self._outage()
         await self._each("A bill above the balance, and the next top-up pays it", self._owe)
+        await self._each("Rename themselves in Supabase", self._rename)
         await self._settle()
         await self._each("Read both histories, compare with Supabase", self._compare)
         await self._prove()
 
+    async def _arrive(self, driver: Driver) -> None:
+        """Every second one signs up at Supabase: EvPower learns of it by the change log."""
+        if self.drivers.index(driver) % 2:
+            await self._sign_up(driver)
+        else:
+            await self._register(driver)
+        driver.live = LiveBalance(self.evpower.api_url, driver.token)
+        await driver.live.open()
+
     async def _sign_up(self, driver: Driver) -> None:
+        urls = self.evpower.urls()
+        answer = await self.http.post(
+            f"{urls.supabase}/auth/v1/signup",
+            headers={"apikey": urls.publishable_key},
+            json={
+                "email": driver.email,
+                "password": driver.password,
+                "data": {"phone": driver.phone},
+            },
+        )
+        _require(answer.is_success, f"sign-up failed: {answer.text[:200]}")
+        driver.client_id = answer.json()["user"]["id"]
+        driver.token = answer.json()["access_token"]
+        path = f"/api/v1/balance/{driver.client_id}"
+        url, key = self.evpower.api_url + path, urls.service_key
+
+        async def known() -> bool:  # a service asks: the driver's own token would make the client
+            found = await self.http.get(url, headers={"Authorization": f"Bearer {key}"})
+            return found.is_success
+
+        await _until(known, "a sign-up at Supabase did not reach EvPower", 10)
+
+    async def _rename(self, driver: Driver) -> None:
+        urls = self.evpower.urls()
+        own = {"apikey": urls.publishable_key, "Authorization": f"Bearer {driver.token}"}
+        named = await self.http.patch(
+            f"{urls.supabase}/rest/v1/clients?id=eq.{driver.client_id}",
+            headers=own,
+            json={"name": f"Driver {driver.phone[-4:]}"},
+        )
+        _require(named.is_success, f"the name was not taken: {named.text[:200]}")
+
+    async def _register(self, driver: Driver) -> None:
         body = {"email": driver.email, "phone": driver.phone, "password": driver.password}
         answer = await self._api("POST", "/api/v1/auth/register", body=body, expect=201)
         driver.client_id = answer["client_id"]
@@ -239,6 +256,7 @@ class Demo:
             f"{driver.email}: expected {driver.balance_minor}, EvPower {ours}, Supabase {theirs}",
         )
         money = f"/api/v1/balance/history/{driver.client_id}?limit=500"
+        await self._see(driver)
         history = await self._api("GET", money, driver)
         _require(
             len(history) == driver.transactions,
@@ -251,6 +269,16 @@ class Demo:
             f"{driver.email}: {len(sessions)} sessions instead of {driver.sessions}",
         )
 
+    async def _see(self, driver: Driver) -> None:
+        live = driver.live
+        assert live is not None  # noqa: S101 - everybody arrived
+
+        async def shown() -> bool:
+            return live.balance_minor == driver.balance_minor
+
+        await _until(shown, f"{driver.email}: the live socket shows {live.balance_minor}", 10)
+        _require(live.in_order and not live.strangers, f"{driver.email}: wrong live frames")
+
     async def _prove(self) -> None:
         check = await self._command("sync", "check", "--json")
         ledger = await self._command("ledger", "verify", "--json")
@@ -262,6 +290,8 @@ class Demo:
             f"late webhooks), {self.counts.sessions} sessions, each sent twice and charged once"
         )
         self._say(f"Balances: {total / _SOM:.2f} som in EvPower, the same in Supabase")
+        frames = sum(driver.live.frames for driver in self.drivers if driver.live)
+        self._say(f"The same on every live socket, after {frames} frames in order")
         self._say(
             f"Commit to Supabase: p50 {status['lag_p50_ms']} ms, "
             f"p99 {status['lag_p99_ms']} ms (the outage included)"

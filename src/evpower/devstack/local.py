@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from evpower import identity
+from evpower import identity, sync
 from evpower.devstack import ports
 from evpower.devstack.accounts import write_private
 from evpower.devstack.errors import DevstackError
+from evpower.devstack.nats import LocalNats
 from evpower.devstack.services import ProcessService, Service
 from evpower.devstack.stack import Stack
 from evpower.foundation.db import Database
+from evpower.foundation.http import new_http_client
 from evpower.foundation.migrations import MigrationError, migrate
 
 _SERVICE_NAME: Final = "devstack"
@@ -55,6 +57,7 @@ class LocalEvPower:
         sandbox_port: int | None = None,
         fresh: bool = False,
         split: bool = False,
+        nats: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.port = port or ports.free_port()
@@ -66,6 +69,7 @@ class LocalEvPower:
             fresh=fresh,
             beside=self._start_evpower,
         )
+        self.nats = LocalNats(self.stack.data / "nats") if nats else None
         self._split = split
         self._overrides = dict(environment or {})
         self._service_key = ""
@@ -87,6 +91,11 @@ class LocalEvPower:
         """Start all of it; what was started is stopped again when a part fails."""
         ports.require_free(self.sandbox_port, owner="the sandbox bank", flag="--sandbox-port")
         await self.stack.up()
+        try:
+            await self._hang_doorbell()
+        except BaseException:
+            await self.stack.stop()
+            raise
 
     async def _start_evpower(self) -> None:
         bank = self._make_bank()
@@ -96,8 +105,31 @@ class LocalEvPower:
             self._service_key = await self._create_service_key()
         finally:
             await starting
+        if self.nats is not None:
+            await self.stack.add(self.nats)
         for service in self._make_processes():
             await self.stack.add(service)
+
+    async def _hang_doorbell(self) -> None:
+        """A fresh secret on both sides; this run's address of EvPower."""
+        supabase = self.stack.supabase
+        database = await Database.open(self.stack.evpower_dsn, size=2)
+        try:
+            async with new_http_client() as http:
+                rpc = sync.SupabaseRpc(http, supabase.url, supabase.secret_key)
+                await sync.rotate_secret(database, rpc, self.api_url + sync.WEBHOOK_PATH)
+        except sync.SyncError as error:
+            what = f"The local Supabase does not take the webhook: {error}"
+            raise DevstackError(what, f"Its log is {supabase.log}.") from error
+        finally:
+            await database.close()
+
+    async def add_api(self, changes: Mapping[str, str] | None = None) -> tuple[ProcessService, str]:
+        """Start one more API process, with some settings changed; answers it and its base URL."""
+        port = ports.free_port()
+        node = self._evpower("api", port, changes)
+        await self.stack.add(node)
+        return node, f"http://{ports.LOOPBACK}:{port}"
 
     async def stop(self) -> None:
         """End every process; data stays."""
@@ -151,6 +183,7 @@ class LocalEvPower:
             "EVPOWER_RATE_PER_MINUTE": "100000",
             "EVPOWER_RATE_MONEY_PER_MINUTE": "100000",
             "EVPOWER_RATE_WEBHOOK_PER_MINUTE": "1000000",
+            **({"EVPOWER_NATS_URL": self.nats.url} if self.nats else {}),
             **self._overrides,
         }
 

@@ -1,0 +1,186 @@
+"""Live updates: what an idle socket costs, all phones coming back at once, how late a push is."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+import time
+from bisect import bisect_left
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+from uuid import UUID, uuid4
+
+import orjson
+
+from bench import seed
+from bench.evpower_server import EvPowerServer, access_token
+from bench.harness import Bar, Row, say
+from bench.house import House
+from bench.live_client import Connected, Plan
+from bench.webhooks import fresh_webhooks
+
+_SCALE: Final = float(os.environ.get("BENCH_LIVE_SCALE", "1"))  # 0.1 to see that it runs
+_IDLE: Final = int(10_000 * _SCALE)
+_WARM: Final = 200
+_STORM: Final = int(5_000 * _SCALE)
+_WATCHING: Final = int(1_000 * _SCALE)
+_PACE: Final = 500.0 * _SCALE
+_PACED_S: Final = 20.0
+_NO_LIMIT: Final = {
+    "EVPOWER_LIVE_SOCKETS": "100000",
+    "EVPOWER_LIVE_SOCKETS_PER_ADDRESS": "100000",
+    "EVPOWER_LIVE_UNAUTHENTICATED": "100000",
+    "EVPOWER_RATE_SOCKETS_PER_MINUTE": "1000000000",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Phones:
+    """A process full of sockets."""
+
+    connected: Connected
+    child: asyncio.subprocess.Process
+    frames: Path
+
+    async def collect(self) -> list[tuple[float, str, int]]:
+        """End it; answers when which version of whom arrived, but the first states."""
+        await self.child.communicate(b"\n")
+        return [orjson.loads(line) for line in self.frames.read_bytes().splitlines()]
+
+
+@asynccontextmanager
+async def _phones(
+    server: EvPowerServer, tokens: Sequence[str], *, at_once: int = 0
+) -> AsyncGenerator[Phones]:
+    """Connect a socket for each token; all of them or none."""
+    name = server.house.folder / f"phones-{uuid4().hex[:8]}"
+    name.with_suffix(".tokens").write_text("\n".join(tokens))
+    plan = Plan(server.port, f"{name}.tokens", f"{name}.frames", at_once)
+    name.with_suffix(".json").write_text(json.dumps(asdict(plan)))
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.live_client", f"{name}.json",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        line = await child.stdout.readline() if child.stdout is not None else b""
+        connected = Connected(**json.loads(line))
+        if connected.failed:
+            raise RuntimeError(f"{connected.failed} of {len(tokens)} sockets failed")
+        yield Phones(connected, child, name.with_suffix(".frames"))
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+
+
+async def _server(
+    house: House, stack: AsyncExitStack, clients: int
+) -> tuple[EvPowerServer, list[str], str]:
+    """A server just started, and tokens of clients it has never seen."""
+    supabase = await house.supabase()
+    dsn = await house.new_database()
+    async with house.owner(dsn) as owner:
+        ids: list[UUID] = await seed.add_clients(owner, clients)
+        await seed.settle_down(owner)
+    server = await EvPowerServer.start(house, stack, dsn, env=_NO_LIMIT)
+    return server, [access_token(supabase, one) for one in ids], dsn
+
+
+async def live_idle(house: House) -> list[Row]:
+    """Resident memory for each of 10,000 signed-in sockets."""
+    async with AsyncExitStack() as stack:
+        server, tokens, _ = await _server(house, stack, _IDLE + _WARM)
+        async with _phones(server, tokens[:_WARM]):
+            before_kib = await _settled_kib(server)
+            async with _phones(server, tokens[_WARM:], at_once=200) as phones:
+                after_kib = await _settled_kib(server)
+                rate = phones.connected.sockets / phones.connected.seconds
+    each = (after_kib - before_kib) / _IDLE
+    note = f"{_IDLE:,} sockets, {after_kib / 1024:.0f} MB in all, opened at {rate:,.0f}/s"
+    return [Row("live_idle", each, "KiB/socket", "limit", 40, Bar("<=", 40, of="value"), note)]
+
+
+async def live_reconnect(house: House) -> list[Row]:
+    """Until 5,000 phones that come at once to a process just started have their balance."""
+    async with AsyncExitStack() as stack:
+        server, tokens, _ = await _server(house, stack, _STORM)
+        cpu_s = _cpu_s(server)
+        async with _phones(server, tokens) as phones:
+            took_s = phones.connected.seconds
+            cpu_s = _cpu_s(server) - cpu_s
+    note = f"{_STORM:,} sockets at once, none failed; {cpu_s:.1f} s of CPU"
+    return [Row("live_reconnect", took_s, "s", "limit", 15, Bar("<=", 15, of="value"), note)]
+
+
+async def live_push(house: House) -> list[Row]:
+    """From commit to frame, at 500 confirmed top-ups a second, with 1,000 sockets."""
+    async with AsyncExitStack() as stack:
+        server, tokens, dsn = await _server(house, stack, _WATCHING)
+        async with _phones(server, tokens) as phones:
+            first, webhooks = await fresh_webhooks(house, dsn, int(_PACE * (_PACED_S + 2)))
+            report = await server.load(
+                webhooks, rate=_PACE, seconds=_PACED_S, warmup_s=1.0, cycle=False
+            )
+            await asyncio.sleep(1)
+            frames = await phones.collect()
+        lags = await _lags_ms(house, dsn, first, frames)
+    if len(lags) < report.answered:
+        raise RuntimeError(f"{report.answered} were confirmed, {len(lags)} arrived")
+    p50, p99 = lags[len(lags) // 2], lags[int(len(lags) * 0.99)]
+    note = (
+        f"p50 {p50:.1f} ms, worst {lags[-1]:.0f} ms of {len(lags):,} changes at"
+        f" {report.rate:.0f}/s, {_WATCHING:,} sockets"
+    )
+    return [Row("live_push_p99", p99, "ms", "limit", 50, Bar("<=", 50, of="value"), note)]
+
+
+async def _lags_ms(
+    house: House, dsn: str, first: int, frames: list[tuple[float, str, int]]
+) -> list[float]:
+    """By PostgreSQL's commit timestamps; a state that came after several changes shows them all."""
+    async with house.owner(dsn) as owner:
+        rows = await owner.fetch(
+            "select client_id::text, version,"
+            " extract(epoch from pg_xact_commit_timestamp(xmin))::float8"
+            " from wallet.transactions where payment_id >= $1",
+            first,
+        )
+    seen: dict[str, list[tuple[int, float]]] = {}
+    for at, client, version in frames:
+        seen.setdefault(client, []).append((version, at))
+    lags: list[float] = []
+    for client, version, committed_at in rows:
+        arrived = seen.get(client, [])
+        place = bisect_left(arrived, (version, 0.0))
+        if place < len(arrived):
+            lags.append((arrived[place][1] - committed_at) * 1000)
+    return sorted(lags)
+
+
+def _cpu_s(server: EvPowerServer) -> float:
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def _settled_kib(server: EvPowerServer) -> int:
+    """Resident memory once it has stopped changing."""
+    seen, until = [0], time.monotonic() + 10
+    while time.monotonic() < until:
+        await asyncio.sleep(0.5)
+        seen.append(_resident_kib(server))
+        if abs(seen[-1] - seen[-2]) < 256:
+            break
+    say(f"    {seen[-1] / 1024:.1f} MB")
+    return seen[-1]
+
+
+def _resident_kib(server: EvPowerServer) -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+)", status)
+    if found is None:
+        raise RuntimeError("this system does not tell a process's memory")
+    return int(found[1])

@@ -1,0 +1,132 @@
+"""Moving clients to one id: rows a second beside what Supabase Auth's admin API gives by itself.
+
+`python -m bench.migrate CLIENTS` measures one run of any size, and what it used.
+"""
+
+import asyncio
+import csv
+import itertools
+import logging
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import httpx
+import structlog
+from pydantic import SecretStr
+
+from bench.harness import Bar, Row, in_turn, say
+from bench.house import House
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.http import new_http_client
+from evpower.identity import SupabaseAdmin, migrate
+from evpower.identity.model import MovedUser
+from evpower.sync import SupabaseRpc
+
+_CLIENTS: Final = 2_000
+_AT_ONCE: Final = 8
+_phones = itertools.count()  # nobody's twice, in any run
+_HASH: Final = "$2b$10$" + "a" * 53  # Auth hashes nothing then
+
+
+async def migrate_clients(house: House) -> list[Row]:
+    """A plan and a run of 2,000 clients, and 2,000 bare calls that create users."""
+    async with new_http_client() as http:
+        admin = await _admin(house, http)
+
+        async def ours() -> float:
+            return _CLIENTS / (await _run(house, http, admin, _CLIENTS))
+
+        async def peer() -> float:
+            return await _bare(admin, _CLIENTS)
+
+        rate, bare = await in_turn(ours, peer)
+    note = f"{_CLIENTS:,} clients, plan included; {_AT_ONCE} calls at once"
+    bar = Bar(">=", 0.5)
+    return [Row("migrate", rate, "clients/s", "bare admin API", bare, bar, note)]
+
+
+async def _bare(admin: SupabaseAdmin, count: int) -> float:
+    left = iter(range(count))
+
+    async def worker() -> None:
+        for _ in left:
+            person = uuid4()
+            await admin.import_user(
+                MovedUser(
+                    id=person, email=f"{person.hex}@bare.kg", email_confirm=True, phone=None,
+                    phone_confirm=False, told_phone="+996555000000", name="Aida",
+                    password_hash=_HASH,
+                )
+            )  # fmt: skip
+
+    began = time.monotonic()
+    await asyncio.gather(*(worker() for _ in range(_AT_ONCE)))
+    return count / (time.monotonic() - began)
+
+
+async def _run(house: House, http: httpx.AsyncClient, admin: SupabaseAdmin, count: int) -> float:
+    """Seconds of one run into a new database of EvPower; quiet, as the command is."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    dsn = await house.new_database()
+    source = migrate.CsvSource(_write(house.folder / f"{uuid4().hex}.csv", count))
+    db = await Database.open(dsn, size=_AT_ONCE + 4, role=None)
+    supabase = await house.supabase()
+    rpc = SupabaseRpc(http, supabase.url, supabase.secret_key, timeout_s=30)
+    began = time.monotonic()
+    planned = await migrate.plan(
+        db, source, migrate.people_by_rpc(rpc), actor="bench", dry_run=False
+    )
+    planned_s = time.monotonic() - began
+    if planned.run is None or planned.counts.create != count:
+        raise RuntimeError(f"not the plan: {planned}")
+    how = migrate.How(migrate.Pace(1e9), _AT_ONCE)
+    done = await migrate.execute(
+        db, admin, source, planned.run, carry=_no_money, how=how, actor="bench"
+    )
+    took_s = time.monotonic() - began
+    await db.close()
+    if done.done != count:
+        raise RuntimeError(f"not done: {done}")
+    say(f"    {count:,}: plan {planned_s:.1f} s, all {took_s:.1f} s")
+    return took_s
+
+
+async def _no_money(_: Connection, *about: object) -> bool:
+    raise RuntimeError(f"there is no balance in this source: {about}")
+
+
+def _write(path: Path, count: int) -> Path:
+    run = uuid4().hex[:8]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "email", "phone", "name", "password_hash", "id_tags"])
+        for n in range(count):
+            phone = f"+9965{next(_phones):08}"
+            tags = f"{run}-{n}" if n % 2 else ""
+            writer.writerow([f"{run}-{n}", f"{run}.{n}@moved.kg", phone, "Aida", _HASH, tags])
+    return path
+
+
+async def _admin(house: House, http: httpx.AsyncClient) -> SupabaseAdmin:
+    supabase = await house.supabase()
+    return SupabaseAdmin(http=http, url=supabase.url, secret_key=SecretStr(supabase.secret_key))
+
+
+async def _main(count: int) -> None:
+    async with House() as house, new_http_client() as http:
+        admin = await _admin(house, http)
+        took_s = await _run(house, http, admin, count)
+        memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        cpu_s = time.process_time()
+        print(
+            f"{count:,} clients in {took_s:.0f} s: {count / took_s:.0f}/s;"
+            f" this process {cpu_s:.0f} s CPU, {memory_mib:.0f} MiB at most"
+        )
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(int(sys.argv[1])))

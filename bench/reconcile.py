@@ -1,0 +1,138 @@
+"""Comparing both sides: how many clients a second, and whether more of them take more memory."""
+
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bench.harness import Bar, Row, quiet, say
+from bench.house import House
+from evpower.devstack.stack import supabase_migrations
+from evpower.devstack.supabase import LocalSupabase
+from evpower.foundation.db import Connection
+
+SMALL = 20_000
+LARGE = 100_000
+_EACH: Final = 5  # transactions a client
+_PATIENCE_S: Final = 120.0
+
+# Equal rows on both sides, made where they lie. No trigger and no foreign key has a say: what is
+# measured is the comparison. Ids come from the number, so that both sides have the same.
+_PEOPLE: Final = """
+  from (select g, md5('client ' || g)::uuid as id, 'driver' || g || '@example.kg' as email,
+               'Driver ' || g as name, '+9967' || lpad(g::text, 8, '0') as phone
+          from generate_series($1::int, $2::int) g) p
+"""
+_LINES: Final = f"""
+  from generate_series($1::int, $2::int) g cross join generate_series(1, {_EACH}) v
+ order by g, v
+"""
+_HERE: Final = (
+    f"""insert into identity.clients (id, email, phone, name, origin)
+    select id, email, phone, name, 'import' {_PEOPLE}""",
+    f"""insert into wallet.wallets (client_id, balance_minor, version)
+    select id, {_EACH} * (1000 + g), {_EACH} {_PEOPLE}""",
+    f"""insert into wallet.transactions (client_id, version, amount_minor, balance_before_minor,
+      balance_after_minor, payment_id, event_at, id, kind)
+    select md5('client ' || g)::uuid, v, 1000 + g, (v - 1) * (1000 + g), v * (1000 + g),
+           g::bigint * {_EACH} + v, now(), md5('line ' || g || '.' || v)::uuid, 'topup' {_LINES}""",
+)
+_THERE: Final = (
+    f"""insert into auth.users (id, email, phone, raw_user_meta_data)
+    select id, email, ltrim(phone, '+'), jsonb_build_object('name', name) {_PEOPLE}""",
+    f"""insert into public.clients (id, email, phone, name, balance, balance_version,
+      wallet_revision, evpower_revision)
+    select id, email, phone, name, {_EACH} * (1000 + g) * 0.01, {_EACH}, 1, 1 {_PEOPLE}""",
+    f"""insert into public.transactions (id, client_id, version, type, amount, balance_before,
+      balance_after)
+    select md5('line ' || g || '.' || v)::uuid, md5('client ' || g)::uuid, v, 'topup',
+           (1000 + g) * 0.01, (v - 1) * (1000 + g) * 0.01, v * (1000 + g) * 0.01 {_LINES}""",
+)
+
+
+async def reconcile(house: House) -> list[Row]:
+    """`sync check` of equal sides: 100,000 clients, and 20,000 for its memory."""
+    dsn = await house.new_database()
+    async with _project(house) as (supabase, there_dsn):
+        async with house.owner(dsn) as here, house.owner(there_dsn) as there:
+            await _add(here, there, 1, SMALL)
+            await quiet()
+            small = await _run("check", dsn, supabase)
+            naive = await _run("naive", dsn, supabase)
+            await _add(here, there, SMALL + 1, LARGE)
+        await quiet()
+        large = await _run("check", dsn, supabase)
+    rate, peer = (one["clients"] / one["seconds"] for one in (large, naive))
+    note = (
+        f"{LARGE:,} people and clients with {_EACH * LARGE:,} transactions in"
+        f" {large['seconds']:.1f} s; the peer took {naive['seconds']:.1f} s for {SMALL:,}"
+    )
+    return [
+        Row("reconcile", rate, "clients/s", "every row over PostgREST", peer, Bar(">=", 2), note),
+        Row(
+            "reconcile_memory",
+            _grown_mb(large),
+            "MB above the start",
+            f"the same with {SMALL:,} clients",
+            _grown_mb(small),
+            Bar("<=", 1.5),
+            f"the peer of the row above: {_grown_mb(naive):.0f} MB for {SMALL:,}",
+        ),
+    ]
+
+
+def _grown_mb(run: dict[str, Any]) -> float:
+    return max(1.0, run["peak_mb"] - run["start_mb"])
+
+
+@asynccontextmanager
+async def _project(house: House) -> AsyncGenerator[tuple[LocalSupabase, str]]:
+    """A Supabase of its own: here nobody else's clients are in the way."""
+    folder = Path(tempfile.mkdtemp(dir=house.folder))
+    await house.postgres.create_database("supabase_reconcile")
+    dsn = house.postgres.dsn("supabase_reconcile")
+    local = LocalSupabase(dsn, port=None, state_dir=folder, migrations_dir=supabase_migrations())
+    await local.start()
+    try:
+        yield local, dsn
+    finally:
+        await local.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _add(here: Connection, there: Connection, first: int, last: int) -> None:
+    say(f"  making clients up to {last:,}")
+    await asyncio.gather(_fill(here, _HERE, first, last), _fill(there, _THERE, first, last))
+
+
+async def _fill(side: Connection, statements: tuple[str, ...], first: int, last: int) -> None:
+    async with side.transaction():
+        await side.execute("set local session_replication_role = replica")
+        for statement in statements:
+            await side.execute(statement, first, last, timeout=_PATIENCE_S)
+    await side.execute("vacuum (analyze)", timeout=_PATIENCE_S)
+
+
+async def _run(mode: str, dsn: str, supabase: LocalSupabase) -> dict[str, Any]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bench.reconcile_run",
+        mode,
+        dsn,
+        supabase.url,
+        supabase.secret_key,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(_PATIENCE_S):
+        told, _ = await process.communicate()
+        if process.returncode != 0:
+            raise RuntimeError(f"the comparison ({mode}) failed")
+    found: dict[str, Any] = json.loads(told.splitlines()[-1])
+    say(f"    {mode}: {found}")
+    return found

@@ -1,0 +1,404 @@
+"""`evpower identity`: move clients from old ids to one id, confirm it or take it back."""
+
+import asyncio
+import getpass
+import json
+import logging
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+import structlog
+import typer
+
+from evpower import payments
+from evpower import sync as synced
+from evpower.cli.out import console, errors, fail, progress
+from evpower.cli.settings import load_checked, with_database
+from evpower.config import Settings
+from evpower.foundation.clock import utc_now
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import EvPowerError
+from evpower.foundation.http import new_http_client
+from evpower.foundation.money import to_text
+from evpower.identity import SupabaseAdmin
+from evpower.identity import migrate as moving
+
+T = TypeVar("T")
+
+identity = typer.Typer(help="Move clients from old ids to one id.", no_args_is_help=True)
+_JSON = typer.Option(False, "--json", help="One JSON line.")
+_RUN = typer.Option(None, "--run", help="Its number; the newest by default.")
+_OPERATOR = typer.Option("", "--operator", help="Who does this; the login name by default.")
+_PER_SECOND = typer.Option(50.0, "--per-second", min=0.1, help="Calls of Supabase Auth, at most.")
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    settings: Settings
+    db: Database
+    admin: SupabaseAdmin
+    rpc: synced.SupabaseRpc
+
+
+@identity.command("migrate")
+def migrate(  # noqa: PLR0913, PLR0917 - a command's options
+    source: str = typer.Option(..., "--source", help="A CSV file, or postgres://user@host/db."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only tell what would be done."),
+    resume: bool = typer.Option(False, "--resume", help="Carry on with a run that was stopped."),
+    table: str = typer.Option("clients", "--table", help="Of the database: schema.table."),
+    query: str = typer.Option("", "--query", help="Of the database: a select instead of a table."),
+    mapped: list[str] = typer.Option(
+        [], "--map", help="field=column where the names differ; field= leaves it out."
+    ),
+    unproven: list[str] = typer.Option(
+        [], "--unproven", help="email or phone: the old system never confirmed it."
+    ),
+    report: Path | None = typer.Option(None, "--report", help="Write every row's plan to a CSV."),
+    per_second: float = _PER_SECOND,
+    at_once: int = typer.Option(8, "--at-once", min=1, max=40, help="Calls at the same time."),
+    reason: str = typer.Option("moved from the old system", "--reason", help="For the audit."),
+    operator: str = _OPERATOR,
+    as_json: bool = _JSON,
+) -> None:
+    """Give every old client its Supabase user, and keep its old id; exit 1 when any was left."""
+    rows = _source(source, table, query, mapped, unproven)
+    actor = operator or getpass.getuser()
+
+    async def work(parts: _Parts) -> tuple[moving.Planned | None, moving.Done | None]:
+        run, planned = None, None
+        if resume and not dry_run:
+            async with parts.db.connection() as connection:
+                run = await moving.resumable(connection)
+        if run is None:
+            with progress("read") as step:
+                planned = await moving.plan(
+                    parts.db,
+                    rows,
+                    _everybody(parts),
+                    actor=actor,
+                    dry_run=dry_run,
+                    report=report,
+                    on_progress=step,
+                )
+            run = planned.run
+        if run is None:
+            return planned, None
+        how = moving.How(moving.Pace(per_second), at_once, parts.settings.register_confirm)
+        with progress("moved") as step, _stopped_by_signals() as stop:
+            done = await moving.execute(
+                parts.db, parts.admin, rows, run,
+                carry=_carrier(actor, reason), how=how, stop=stop, on_progress=step, actor=actor,
+            )  # fmt: skip
+        return planned, done
+
+    planned, done = _with_parts(work, connections=at_once + 4)
+    _tell(rows, planned, done, dry_run=dry_run, as_json=as_json)
+
+
+@identity.command()
+def status(as_json: bool = _JSON) -> None:
+    """Show every run and what became of its rows."""
+
+    async def work(database: Database) -> list[moving.Standing]:
+        async with database.connection() as connection:
+            return await moving.standings(connection)
+
+    runs = with_database(work)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) | {"started_at": str(one.started_at)} for one in runs]))
+        return
+    for one in runs:
+        console.print(f"run {one.id}  {one.state}  {one.started_at:%Y-%m-%d %H:%M}Z  {one.source}")
+        console.print(
+            f"    {one.rows_read} rows: {one.adopted} adopted, {one.created} created, "
+            f"{one.rows_skipped} moved before, {one.conflicts} conflicts, {one.invalid} invalid, "
+            f"{one.left} left"
+        )
+        if one.reverted or one.kept:
+            console.print(f"    {one.reverted} taken back, {one.kept} kept as they are in use")
+        if one.passwords_to_reset:
+            console.print(f"    {one.passwords_to_reset} must set a new password")
+    if not runs:
+        console.print("no run yet")
+
+
+@identity.command()
+def conflicts(
+    run: int | None = _RUN,
+    limit: int = typer.Option(1000, "--limit", min=1),
+    as_json: bool = _JSON,
+) -> None:
+    """Show what a run left to a person."""
+
+    async def work(database: Database) -> list[moving.Trouble]:
+        async with database.connection() as connection:
+            found = await moving.newest(connection) if run is None else run
+            return await moving.troubles_of(connection, found, limit) if found is not None else []
+
+    found = with_database(work)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in found]))
+        return
+    _tell_troubles(found, limit)
+    if not found:
+        console.print("[green]none[/]")
+
+
+@identity.command()
+def decide(
+    old_id: str,
+    client_id: UUID = typer.Argument(..., help="The Supabase user's id."),
+    reason: str = typer.Option(..., "--reason", help="How you know, for the audit."),
+    operator: str = _OPERATOR,
+) -> None:
+    """Settle a conflict: say whom an old client is; the next migrate does it."""
+
+    async def work(database: Database) -> None:
+        async with database.transaction() as connection:
+            await moving.decide(
+                connection, old_id, client_id, actor=operator or getpass.getuser(), reason=reason
+            )
+
+    with_database(work)
+    console.print(f"{old_id} will be {client_id}: run migrate again")
+
+
+@identity.command()
+def revert(
+    run: int | None = _RUN,
+    per_second: float = _PER_SECOND,
+    operator: str = _OPERATOR,
+    as_json: bool = _JSON,
+) -> None:
+    """Take a run back as far as nobody uses what it made."""
+
+    async def work(parts: _Parts) -> moving.Reverted:
+        with progress("looked at") as step:
+            return await moving.revert(
+                parts.db,
+                parts.admin,
+                run,
+                actor=operator or getpass.getuser(),
+                pace=moving.Pace(per_second),
+                on_progress=step,
+            )
+
+    done = _with_parts(work, connections=4)
+    if as_json:
+        typer.echo(json.dumps(asdict(done)))
+        return
+    console.print(
+        f"run {done.run}: {done.aliases} aliases of clients who were there before are gone, "
+        f"{done.users} users are deleted, {done.kept} kept as they are in use"
+    )
+    if done.kept:
+        console.print(f"evpower identity conflicts --run {done.run} names them")
+
+
+@identity.command()
+def confirm(run: int | None = _RUN, operator: str = _OPERATOR) -> None:
+    """Make a run final: it can't be taken back any more."""
+
+    async def work(database: Database) -> moving.Run:
+        async with database.transaction() as connection:
+            return await moving.confirm(connection, run, actor=operator or getpass.getuser())
+
+    console.print(f"run {with_database(work).id} is final")
+
+
+def _source(
+    source: str, table: str, query: str, mapped: Sequence[str], unproven: Sequence[str]
+) -> moving.Source:
+    names: dict[str, str] = {}
+    for one in mapped:
+        field, equals, column = one.partition("=")
+        if not equals or field not in moving.FIELDS:
+            fail(f"--map {one!r}: say field=column", f"fields: {', '.join(moving.FIELDS)}")
+        names[field] = column
+    doubted = frozenset(unproven)
+    if doubted - {"email", "phone"}:
+        fail("--unproven is email or phone")
+    try:
+        if source.startswith(("postgres://", "postgresql://")):
+            return moving.PostgresSource(
+                source, table=table, query=query, mapped=names, unproven=doubted
+            )
+    except moving.SourceError as error:
+        fail(str(error))
+    path = Path(source)
+    if not path.is_file():
+        fail(f"{source} is no file", "--source FILE.csv or postgres://user@host/db")
+    return moving.CsvSource(path, mapped=names, unproven=doubted)
+
+
+async def _everybody(parts: _Parts) -> AsyncGenerator[Sequence[moving.Person]]:
+    """Everybody in Supabase: by its own function, by the list of users where that is missing."""
+    pages = moving.people_by_rpc(parts.rpc)
+    try:
+        yield await anext(pages)
+    except synced.TargetRefuses as error:
+        errors.print(f"evpower_people is not there ({error}): reading the users one page at a time")
+        pages = moving.people_by_admin(parts.admin)
+    async for page in pages:
+        yield page
+
+
+def _carrier(actor: str, reason: str) -> moving.Carry:
+    """An old balance becomes a payment of provider manual, once a client (decision 0014)."""
+
+    async def carry(
+        connection: Connection, client_id: UUID, old_id: str, balance_minor: int
+    ) -> bool:
+        posted = await payments.cash(
+            connection,
+            client_id=client_id,
+            amount_minor=balance_minor,
+            operator=actor,
+            reason=f"{reason} (old id {old_id})"[:200],
+            receipt=f"opening:{client_id}",
+            now=utc_now(),
+        )
+        return posted.new
+
+    return carry
+
+
+@contextmanager
+def _stopped_by_signals() -> Generator[asyncio.Event]:
+    """The first Ctrl-C lets running calls end; a second one does not."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def end() -> None:
+        stop.set()
+        for one in signals:
+            loop.remove_signal_handler(one)
+
+    for one in signals:
+        loop.add_signal_handler(one, end)
+    try:
+        yield stop
+    finally:
+        for one in signals:
+            loop.remove_signal_handler(one)
+
+
+def _tell(
+    rows: moving.Source,
+    planned: moving.Planned | None,
+    done: moving.Done | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    if as_json:
+        counts = asdict(planned.counts) if planned is not None else {}
+        told = {"dry_run": dry_run, "plan": counts, "done": asdict(done) if done else None}
+        typer.echo(json.dumps(told))
+    else:
+        if planned is not None:
+            _tell_plan(rows, planned, dry_run=dry_run)
+        if done is not None:
+            console.print(
+                f"run {done.run}: {done.moved} moved now, {done.done} in all, "
+                f"{done.failed} failed, {done.conflicts} conflicts, {done.invalid} invalid"
+            )
+    if done is not None and done.failed:
+        fail(f"{done.failed} failed", "evpower identity migrate --resume tries them again")
+    if done is not None and done.conflicts + done.invalid:
+        fail(
+            f"{done.conflicts + done.invalid} are for a person",
+            f"evpower identity conflicts --run {done.run}; docs/migrate-ids.md says what to do",
+        )
+
+
+def _tell_plan(rows: moving.Source, planned: moving.Planned, *, dry_run: bool) -> None:
+    counts = planned.counts
+    would = "would be" if dry_run else "to be"
+    console.print(
+        f"{counts.read} rows: {counts.adopt} {would} adopted, {counts.create} {would} created, "
+        f"{counts.skip} moved before, {counts.conflict} conflicts, {counts.invalid} invalid"
+    )
+    if counts.id_tags:
+        console.print(f"{counts.id_tags} id tags")
+    if counts.balances:
+        console.print(
+            f"{counts.balances} balances, {to_text(counts.balance_minor)} som, {would} carried over"
+        )
+    if counts.passwords_unknown:
+        console.print(
+            f"[yellow]{counts.passwords_unknown} passwords[/] are hashed in a way Supabase Auth "
+            "can't check: these people set a new one"
+        )
+    for contact in ("email", "phone"):
+        if contact in rows.fields and f"{contact}_confirmed" not in rows.fields:
+            console.print(
+                f"[yellow]no column says which {contact}s were confirmed[/]: they are taken for "
+                f"their owners' own; --unproven {contact} if they were only typed"
+            )
+    if dry_run:
+        _tell_troubles(planned.troubles, counts.conflict + counts.invalid)
+
+
+def _tell_troubles(troubles: Sequence[moving.Trouble], total: int) -> None:
+    for why, count in Counter((one.plan, one.reason) for one in troubles).items():
+        plan, reason = why
+        console.print(f"[yellow]{plan}[/] {count}: {moving.reason_text(reason)}", soft_wrap=True)
+    for one in troubles[:_SHOWN]:
+        detail = f" ({one.detail})" if one.detail else ""
+        console.print(
+            f"    line {one.line}  {one.old_id}: {one.reason}{detail}", soft_wrap=True, markup=False
+        )
+    if len(troubles) > _SHOWN or total > len(troubles):
+        console.print("    … --json or --report FILE has all of them", markup=False)
+
+
+def _with_parts(work: Callable[[_Parts], Awaitable[T]], *, connections: int) -> T:
+    settings = load_checked()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+    async def run() -> T:
+        # As the login itself: the role of the processes may not name anybody (decision 0007).
+        database = await Database.open(
+            settings.database_url.get_secret_value(),
+            size=connections,
+            role=None,
+            application_name="evpower-cli",
+        )
+        try:
+            async with new_http_client() as http:
+                secret = settings.supabase_secret_key
+                admin = SupabaseAdmin(
+                    http=http,
+                    url=settings.supabase_url,
+                    secret_key=secret,
+                    publishable_key=settings.supabase_publishable_key,
+                )
+                rpc = synced.SupabaseRpc(
+                    http, settings.supabase_url, secret.get_secret_value(), timeout_s=30
+                )
+                return await work(_Parts(settings, database, admin, rpc))
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(run())
+    except moving.Stopped as error:
+        fail(str(error), "The same command with --resume carries on.")
+    except moving.SourceError as error:
+        fail(str(error))
+    except EvPowerError as error:
+        fail(error.detail)
+    except synced.SyncError as error:
+        fail(f"Supabase: {error}", "evpower doctor names the cause.")

@@ -1,0 +1,47 @@
+"""Commands that need the database and Supabase at once."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from evpower import sync
+from evpower.cli.out import fail
+from evpower.cli.settings import load_checked
+from evpower.foundation.db import Database
+from evpower.foundation.errors import EvPowerError
+from evpower.foundation.http import new_http_client
+
+T = TypeVar("T")
+
+
+def with_supabase(work: Callable[[Database, sync.SupabaseRpc], Awaitable[T]]) -> T:
+    """Run `work` on both; errors of the world become one line and exit 1."""
+    settings = load_checked()
+    # The output is for a person or a program; warnings go where progress goes.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+    async def run() -> T:
+        database = await Database.open(
+            settings.database_url.get_secret_value(), size=4, application_name="evpower-cli"
+        )
+        try:
+            async with new_http_client() as http:
+                secret = settings.supabase_secret_key.get_secret_value()
+                rpc = sync.SupabaseRpc(http, settings.supabase_url, secret, timeout_s=30)
+                return await work(database, rpc)
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(run())
+    except EvPowerError as error:
+        fail(error.detail)
+    except sync.SyncError as error:
+        fail(f"Supabase: {error}", "evpower doctor names the cause.")

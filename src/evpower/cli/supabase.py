@@ -1,0 +1,136 @@
+"""`evpower supabase`: the doorbell by which Supabase tells at once that something changed."""
+
+import json
+from dataclasses import asdict
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import typer
+
+from evpower import sync as synced
+from evpower.cli.out import console, fail
+from evpower.cli.remote import with_supabase
+from evpower.cli.settings import load_checked
+from evpower.config import Settings
+from evpower.foundation.db import Database
+
+supabase = typer.Typer(help="What Supabase tells EvPower, and how.", no_args_is_help=True)
+secret = typer.Typer(help="The secret Supabase signs with.", no_args_is_help=True)
+webhook = typer.Typer(help="The call Supabase makes on each change.", no_args_is_help=True)
+supabase.add_typer(secret, name="secret")
+supabase.add_typer(webhook, name="webhook")
+_JSON = typer.Option(False, "--json", help="One JSON line.")
+
+
+@secret.command()
+def rotate(
+    url: str = typer.Option(
+        "", "--url", help=f"Where Supabase calls; EVPOWER_PUBLIC_URL + {synced.WEBHOOK_PATH}."
+    ),
+    grace: float = typer.Option(
+        24, "--grace", min=0, max=720, help="Hours the secrets so far stay good."
+    ),
+    as_json: bool = _JSON,
+) -> None:
+    """Make a new secret known here, then to Supabase; also switches the webhook on."""
+    target = webhook_url(load_checked(), url)
+
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Rotated:
+        return await synced.rotate_secret(database, rpc, target, grace=timedelta(hours=grace))
+
+    done = with_supabase(work)
+    if as_json:
+        typer.echo(json.dumps({"url": target, **asdict(done)}))
+        return
+    console.print(f"Supabase calls {target} and signs with a new secret", soft_wrap=True)
+    console.print(f"the secret is kept in its {_place(done.kept_in)}", soft_wrap=True)
+    if done.retired:
+        console.print(f"{done.retired} older ones stay good for at most {grace:g} h")
+    if not done.pg_net:
+        console.print(f"[yellow]{_NO_PG_NET}[/]", soft_wrap=True)
+
+
+@webhook.command()
+def off() -> None:
+    """Let Supabase call no more; changes still arrive, every few seconds."""
+
+    async def work(_: Database, rpc: synced.SupabaseRpc) -> None:
+        await synced.silence(rpc)
+
+    with_supabase(work)
+    console.print("Supabase calls no more; `evpower supabase secret rotate` switches it on again")
+
+
+@supabase.command()
+def status(as_json: bool = _JSON) -> None:
+    """Show the doorbell and what waits; exit 1 when it is configured but can't ring."""
+    settings = load_checked()
+
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Doorbell:
+        return await synced.doorbell(
+            database, rpc, settings.supabase_webhook_secrets.get_secret_value()
+        )
+
+    now = with_supabase(work)
+    wrong = what_is_wrong(now)
+    if as_json:
+        ends = now.ends_at.isoformat() if now.ends_at else None
+        typer.echo(json.dumps({**asdict(now), "ends_at": ends, "wrong": wrong}))
+    else:
+        _tell(now)
+    if wrong:
+        fail(wrong, "evpower supabase secret rotate")
+
+
+def told(now: synced.Doorbell) -> str:
+    """The doorbell in one line."""
+    return what_is_wrong(now) or (f"Supabase calls {now.url}" if now.url else _OFF)
+
+
+def webhook_url(settings: Settings, given: str) -> str:
+    """The full address; ends the command where there is none or it is not safe."""
+    base = given or settings.public_url
+    if not base:
+        fail("where Supabase shall call is not known", "--url, or set EVPOWER_PUBLIC_URL")
+    parts = urlsplit(base)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        fail(f"{base!r} is no address", "https://api.example.kg")
+    if parts.scheme == "http" and settings.env == "production":
+        fail(f"{base} is not https", "Supabase calls over the internet")
+    return base if parts.path.strip("/") else base.rstrip("/") + synced.WEBHOOK_PATH
+
+
+def what_is_wrong(now: synced.Doorbell) -> str:
+    """Why a configured doorbell can't be heard; empty: it can, or none is configured."""
+    if now.url is None:
+        return ""
+    if not now.pg_net:
+        return _NO_PG_NET
+    if now.same is None:
+        return "Supabase has lost its secret: it does not call"
+    return "" if now.same else "Supabase signs with a secret that EvPower does not accept"
+
+
+def _tell(now: synced.Doorbell) -> None:
+    console.print(f"webhook    {now.url or _OFF}", soft_wrap=True)
+    console.print(f"pg_net     {'there' if now.pg_net else 'missing'}")
+    agreed = {None: "none", True: "the same on both sides", False: "[red]another than ours[/]"}
+    place = f", in Supabase's {_place(now.kept_in)}" if now.kept_in else ""
+    until = f", ends {now.ends_at:%Y-%m-%d %H:%M}Z" if now.ends_at else ""
+    console.print(f"secret     {agreed[now.same]}{place}{until}", soft_wrap=True)
+    held = f", {now.held_back} held back by a transaction that runs there" if now.held_back else ""
+    since = f", the oldest of {now.oldest}" if now.oldest else ""
+    console.print(f"changes    {now.changes} waiting{since}{held}", soft_wrap=True)
+    taken = f"xid {now.cursor[0]}, seq {now.cursor[1]}" if now.cursor else "none yet"
+    console.print(f"last taken {taken}")
+
+
+def _place(kept_in: str) -> str:
+    return "Vault" if kept_in == "vault" else "table evpower.secrets"
+
+
+_OFF = "off: changes arrive every few seconds"
+_NO_PG_NET = (
+    "pg_net is not installed in Supabase: it can't call, changes arrive every few seconds; "
+    "switch it on under Database > Extensions"
+)

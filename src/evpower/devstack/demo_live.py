@@ -1,0 +1,53 @@
+"""A driver's app with its live socket open, as the demo watches it."""
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+import websockets
+
+
+class LiveBalance:
+    """The balance an app would show that only listens; `balance_minor` in tyiyn."""
+
+    def __init__(self, api_url: str, token: str) -> None:
+        self._url = f"{api_url.replace('http', 'ws', 1)}/api/v1/ws"
+        self._token = token
+        self._task: asyncio.Task[None] | None = None
+        self.balance_minor: int | None = None
+        self.frames = 0
+        self.in_order = True
+        self.strangers = 0  # frames of somebody else: must stay 0
+        self._client_id = ""
+        self._revision = -1
+
+    async def open(self) -> None:
+        """Sign in and take the first state."""
+        self._socket = await websockets.connect(self._url)
+        await self._socket.send(json.dumps({"type": "auth", "token": self._token}))
+        while self.balance_minor is None:
+            self._take(json.loads(await self._socket.recv()))
+        self._task = asyncio.create_task(self._listen())
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._socket.close()
+
+    async def _listen(self) -> None:
+        async for text in self._socket:
+            self._take(json.loads(text))
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        if frame["type"] == "connection":
+            self._client_id = frame["client_id"]
+        elif frame["type"] == "balance_update":
+            self.strangers += frame["client_id"] != self._client_id
+            self.in_order = self.in_order and frame["revision"] > self._revision
+            self._revision = frame["revision"]
+            self.balance_minor = round(frame["balance"] * 100)
+            self.frames += 1

@@ -1,0 +1,112 @@
+"""`evpower supabase`: clear refusals, and the doorbell hung and taken down for real."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from evpower import sync
+from evpower.cli.supabase import webhook_url, what_is_wrong
+from evpower.config import Settings
+from evpower.devstack.stack import supabase_migrations
+from evpower.devstack.supabase import LocalSupabase
+from tests.cli.test_commands import GOOD, evpower
+from tests.conftest import Server
+
+PATH = "/api/v1/webhooks/supabase"
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "said"),
+    [
+        ((), {}, "EVPOWER_PUBLIC_URL"),
+        (("--url", "http://api.example.kg"), {}, "not https"),
+        (("--url", "api.example.kg"), {}, "is no address"),
+        (("--grace", "-1"), {}, "--grace"),
+        ((), {"EVPOWER_PUBLIC_URL": "https://api.example.kg"}, "database"),
+    ],
+)
+def test_rotation_that_can_not_be_says_why(
+    tmp_path: Path, words: tuple[str, ...], env: dict[str, str], said: str
+) -> None:
+    done = evpower(tmp_path, "supabase", "secret", "rotate", *words, env={**GOOD, **env})
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "public", "expected"),
+    [
+        ("", "https://api.example.kg", f"https://api.example.kg{PATH}"),
+        ("", "https://api.example.kg/", f"https://api.example.kg{PATH}"),
+        ("https://other.kg", "https://api.example.kg", f"https://other.kg{PATH}"),
+        ("https://other.kg/own/path", "", "https://other.kg/own/path"),
+    ],
+)
+def test_address_is_completed(given: str, public: str, expected: str) -> None:
+    settings = Settings.model_construct(public_url=public, env="production")
+    assert webhook_url(settings, given) == expected
+
+
+def _doorbell(
+    *, pg_net: bool = True, url: str | None = "https://x", same: bool | None = True
+) -> sync.Doorbell:
+    return sync.Doorbell(pg_net, url, "vault", same, None, 0, None, 0, None)
+
+
+def test_only_a_doorbell_that_is_configured_can_be_wrong() -> None:
+    assert what_is_wrong(_doorbell()) == ""
+    assert what_is_wrong(_doorbell(url=None, pg_net=False, same=False)) == ""
+    assert "pg_net is not installed" in what_is_wrong(_doorbell(pg_net=False))
+    assert "does not accept" in what_is_wrong(_doorbell(same=False))
+    assert "lost its secret" in what_is_wrong(_doorbell(same=None))
+
+
+async def test_doorbell_is_hung_looked_at_and_taken_down(
+    server: Server, dsn: str, tmp_path: Path
+) -> None:
+    await server.postgres.create_database("supabase_cli")
+    local = LocalSupabase(
+        server.dsn("supabase_cli"),
+        port=None,
+        state_dir=tmp_path,
+        migrations_dir=supabase_migrations(),
+    )
+    await local.start()
+    try:
+        env = {
+            "EVPOWER_ENV": "development",
+            "EVPOWER_DATABASE_URL": dsn,
+            "EVPOWER_SUPABASE_URL": local.url,
+            "EVPOWER_SUPABASE_SECRET_KEY": local.secret_key,
+            "EVPOWER_SUPABASE_PUBLISHABLE_KEY": local.publishable_key,
+            "EVPOWER_SUPABASE_JWT_SECRET": local.jwt_secret,
+            "EVPOWER_PUBLIC_URL": "http://127.0.0.1:9210",
+        }
+        off = evpower(tmp_path, "supabase", "status", "--json", env=env)
+        assert json.loads(off.stdout)["url"] is None
+        for retired in range(2):
+            done = evpower(tmp_path, "supabase", "secret", "rotate", "--json", env=env)
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout)["retired"] == retired
+        now = json.loads(evpower(tmp_path, "supabase", "status", "--json", env=env).stdout)
+        assert (now["url"], now["same"]) == (f"http://127.0.0.1:9210{PATH}", True)
+        assert "whsec_" not in done.stdout + done.stderr
+        doctor = json.loads(evpower(tmp_path, "doctor", "--json", env=env).stdout)
+        assert [one["ok"] for one in doctor if one["name"] == "doorbell"] == [True]
+        headers = {"apikey": local.secret_key}
+        async with httpx.AsyncClient(base_url=local.url, headers=headers) as other:
+            key = "whsec_" + "A" * 43 + "="
+            body = {"payload": {"secret": key}}
+            answer = await other.post("/rest/v1/rpc/evpower_webhook_configure", json=body)
+            assert answer.status_code == 200
+        wrong = evpower(tmp_path, "supabase", "status", env=env)
+        assert wrong.returncode == 1
+        assert "a secret that EvPower does not accept" in wrong.stderr
+        assert evpower(tmp_path, "supabase", "webhook", "off", env=env).returncode == 0
+        silent = evpower(tmp_path, "supabase", "status", env=env)
+        assert (silent.returncode, "off: changes arrive" in silent.stdout) == (0, True)
+    finally:
+        await local.stop()
