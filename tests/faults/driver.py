@@ -31,6 +31,16 @@ class Money:
     transactions: int
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Who the client is in EvPower, and how often they were made and closed."""
+
+    name: str | None
+    status: str
+    wallets: int
+    closings: int
+
+
 class Driver:
     """Signs up for real, then pays through the bank."""
 
@@ -58,6 +68,46 @@ class Driver:
         )
         self._token = signed_in.json()["access_token"]
 
+    async def sign_up_there(self) -> None:
+        """At Supabase itself, as the apps do; EvPower is not asked."""
+        name = secrets.token_hex(5)
+        made = await self.http.post(
+            f"{self.urls.supabase}/auth/v1/signup",
+            headers={"apikey": self.urls.publishable_key},
+            json={
+                "email": f"{name}@example.kg",
+                "password": name * 2,
+                "data": {"phone": f"+996777{secrets.randbelow(10**6):06d}", "name": "Aida"},
+            },
+        )
+        assert made.status_code == 200, made.text
+        self.client_id = UUID(made.json()["user"]["id"])
+        self._token = made.json()["access_token"]
+
+    async def rename(self, name: str) -> None:
+        """The app writes the profile in Supabase."""
+        answer = await self.http.patch(
+            f"{self.urls.supabase}/rest/v1/clients?id=eq.{self.client_id}",
+            headers={
+                "apikey": self.urls.publishable_key,
+                "Authorization": f"Bearer {self._token}",
+                "Prefer": "return=representation",
+            },
+            json={"name": name},
+        )
+        assert answer.status_code == 200, answer.text
+        assert answer.json(), "there is no row to rename"
+
+    async def leave(self) -> None:
+        """The user is deleted in Supabase."""
+        answer = await self.http.request(
+            "DELETE",
+            f"{self.urls.supabase}/auth/v1/admin/users/{self.client_id}",
+            headers={"apikey": self.urls.secret_key},
+            json={},
+        )
+        assert answer.status_code == 200, answer.text
+
     async def open_invoice(self, som: int) -> dict[str, str]:
         answer = await self.http.post(
             f"{self.urls.api}/api/v1/balance/topup-qr",
@@ -76,6 +126,21 @@ class Driver:
         return await self.http.get(
             self.urls.api + path, headers={"Authorization": f"Bearer {self._token}"}
         )
+
+    async def standing(self) -> Standing | None:
+        """The client as EvPower has them; None: not at all."""
+        connection = await asyncpg.connect(self.urls.database_url)
+        try:
+            row = await connection.fetchrow(
+                "select c.name, c.status, (select count(*) from wallet.wallets w"
+                " where w.client_id = c.id) as wallets, (select count(*) from identity.audit a"
+                " where a.subject = c.id::text and a.action = 'client.close') as closings"
+                " from identity.clients c where c.id = $1",
+                self.client_id,
+            )
+            return Standing(*row) if row is not None else None
+        finally:
+            await connection.close()
 
     async def here(self) -> Money:
         """The wallet in EvPower's database."""

@@ -1,0 +1,348 @@
+"""Both sides for real in one place: two databases, Supabase's server, EvPower's parts, faults."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import httpx
+from pydantic import SecretStr
+
+from evpower import bootstrap, identity, sync
+from evpower.api import create_app
+from evpower.config import Settings
+from evpower.devstack import ports
+from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.devstack.stack import supabase_migrations
+from evpower.devstack.supabase import LocalSupabase
+from evpower.foundation.db import Connection, Record
+from evpower.foundation.migrations import migrate
+from evpower.foundation.steps import Step
+from tests.faults.doorbells import SECRET, Bell
+from tests.faults.proxy import FaultProxy
+from tests.faults.supabase_side import PASSWORD, Psql, SupabaseSide
+from tests.sync.world import World as Money
+
+WEBHOOK = "/api/v1/webhooks/supabase"
+NODES = 2
+_ROUNDS = 25  # a rest that takes longer is none
+
+
+class PowerCut(BaseException):
+    """The process that was here is gone; nothing of it runs on."""
+
+
+@dataclass
+class Clock:
+    """The time it is, and what a rest skipped."""
+
+    ahead: timedelta = field(default_factory=timedelta)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@dataclass
+class Node:
+    """One EvPower process: its application, its relay, its puller."""
+
+    parts: bootstrap.Parts
+    http: httpx.AsyncClient
+    relay: sync.Relay
+    puller: sync.Puller
+
+    async def close(self) -> None:
+        await self.http.aclose()
+        await self.parts.confirmer.close()
+        await self.parts.webhooks.close()
+        await self.parts.http.aclose()
+        await self.parts.db.close()
+
+
+class BothSides(SupabaseSide):
+    """What people, operators, processes and the power company may do; and looks at both sides."""
+
+    def __init__(self, folder: Path) -> None:
+        # Not durable against a power cut of the machine; a killed PostgreSQL loses nothing.
+        self.postgres = EmbeddedPostgres(
+            folder / "pg", settings={"fsync": "off", "full_page_writes": "off"}
+        )
+        self.clock = Clock()
+        self.cut: Step | None = None  # where the next process to come by dies
+        self.folder = folder
+        self.nodes: list[Node] = []
+        self.proxy: FaultProxy
+        self.here: Psql
+
+    async def start(self) -> None:
+        await self.postgres.start()
+        await self.postgres.create_database("evpower")
+        await self.postgres.create_database("supabase")
+        self.here = Psql(self.postgres.dsn("evpower"))
+        self.there = Psql(self.postgres.dsn("supabase"))
+        self.supabase = LocalSupabase(
+            self.postgres.dsn("supabase"),
+            port=ports.free_port(),  # kept over its deaths
+            state_dir=self.folder / "state",
+            migrations_dir=supabase_migrations(),
+            pg_net="stuck",  # what it would send is taken out of its queue by hand
+        )
+        await asyncio.gather(self.supabase.start(), migrate(self.postgres.dsn("evpower")))
+        self.proxy = await FaultProxy(self.supabase.url).start()
+        self.phone_app = httpx.AsyncClient(base_url=self.supabase.url, timeout=20, trust_env=False)
+        self.nodes = [await self._new_node() for _ in range(NODES)]
+        await self.nodes[0].parts.rpc.call(
+            "evpower_webhook_configure",
+            json.dumps({"payload": {"url": f"http://evpower{WEBHOOK}", "secret": SECRET}}).encode(),
+        )
+
+    async def stop(self) -> None:
+        await self.drop_late()
+        for node in self.nodes:
+            await node.close()
+        await self.phone_app.aclose()
+        await self.proxy.stop()
+        await self.supabase.stop()
+        for psql in (self.here, self.there):
+            await psql.close()
+        await self.postgres.stop()
+
+    def reached(self, step: Step) -> None:
+        """Stands in for foundation.steps.reached: the fuse is laid in `cut`."""
+        if step is self.cut:
+            self.cut = None
+            raise PowerCut
+
+    # -- EvPower's processes -------------------------------------------------------------------
+
+    async def _new_node(self) -> Node:
+        supabase, url = self.supabase, self.proxy.url
+        settings = Settings(
+            _env_file=None,  # pyright: ignore[reportCallIssue]
+            env="development",
+            database_url=SecretStr(self.postgres.dsn("evpower")),
+            database_pool=8,
+            supabase_url=supabase.url,
+            supabase_secret_key=SecretStr(supabase.secret_key),
+            supabase_publishable_key=supabase.publishable_key,
+            supabase_jwt_secret=SecretStr(supabase.jwt_secret),
+            supabase_webhook_secrets=SecretStr(SECRET),
+            supabase_timeout_s=3.0,
+            relay_poll_s=0.05,
+            rate_per_minute=10**6,
+            rate_register_per_hour=10**6,
+            rate_webhook_per_minute=10**6,
+        )
+        made = bootstrap.assemble(settings)
+        # Tokens are issued under Supabase's own address, calls go through what fails on purpose.
+        rpc = sync.SupabaseRpc(made.http, url, supabase.secret_key, timeout_s=3.0)
+        admin = identity.SupabaseAdmin(
+            http=made.http,
+            url=url,
+            secret_key=settings.supabase_secret_key,
+            publishable_key=supabase.publishable_key,
+        )
+        parts = replace(made, rpc=rpc, admin=admin)
+        await parts.db.start()
+        app = create_app(
+            bootstrap._routers(parts),  # pyright: ignore[reportPrivateUsage]
+            parts.db,
+            parts.access.principal,
+            settings,
+            version="0",
+            hot_paths=bootstrap._hot_paths(parts),  # pyright: ignore[reportPrivateUsage]
+        )
+        return Node(
+            parts,
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://evpower"),
+            sync.Relay(parts.db, rpc, settings, self.clock, parts.bus, lambda: 0.0),
+            sync.Puller(parts.db, rpc, settings, self.clock, parts.bus, lambda: 0.0),
+        )
+
+    async def restart_node(self, index: int) -> None:
+        await self.nodes[index].close()
+        self.nodes[index] = await self._new_node()
+
+    async def survive(self, work: Awaitable[object]) -> object:
+        """Let a process work until it is done or dead."""
+        try:
+            return await work
+        except PowerCut:
+            return None
+
+    async def all_at_once(self) -> None:
+        """Every puller and every relay of every process, beside each other."""
+        jobs = [one for node in self.nodes for one in (node.puller.drain(), node.relay.drain())]
+        try:
+            ended = await asyncio.gather(*map(self.survive, jobs), return_exceptions=True)
+        finally:
+            self.cut = None
+        for one in ended:
+            if isinstance(one, BaseException):
+                raise one
+
+    async def converge(self) -> None:
+        """Finish or end registrations that were cut off."""
+        parts = self.nodes[0].parts
+        await identity.converge_registrations(parts.db, parts.admin, self.clock)
+
+    # -- what a power company may do -----------------------------------------------------------
+
+    async def kill_supabase(self) -> None:
+        self.supabase.kill()
+
+    async def kill_postgres(self) -> None:
+        """Both databases at once; what was not committed is gone."""
+        if self.late is not None:
+            self.late.terminate()
+            self.late = None
+        self.postgres.kill()
+        await self.postgres.start()
+
+    async def everything_runs(self) -> None:
+        """Start what is down, no faults any more; returns when both sides answer."""
+        self.proxy.plan.clear()
+        self.cut = None
+        await self.supabase.start()
+        for node in self.nodes:
+            await _patiently(lambda node=node: node.parts.db.pool.execute("select 1"))
+        await _patiently(self._supabase_answers)
+
+    async def _supabase_answers(self) -> None:
+        for path in ("/rest/v1/clients?select=id&limit=1", "/auth/v1/admin/users?per_page=1"):
+            (await self.phone_app.get(path, headers=self.server_key)).raise_for_status()
+
+    async def time_passes(self) -> None:
+        """Leases end, pauses end, breakers try again, half-way registrations are old."""
+        self.clock.ahead += timedelta(minutes=20)
+        await self.here.run(
+            "update sync.pending set next_at = now(), leased_until = null where parked_at is null"
+        )
+
+    async def settle(self) -> None:
+        """Everything runs until nothing moves any more, as it would by itself in a while."""
+        await self.everything_runs()
+        pulled: list[sync.Pulled] = []
+        for _ in range(_ROUNDS):
+            await self.time_passes()
+            await self.converge()
+            before = await self._marks()
+            pulled = [await node.puller.drain() for node in self.nodes]
+            for node in self.nodes:
+                await node.relay.drain()
+            moved = any(one.changes or one.walked or one.failed or one.error for one in pulled)
+            if not before and not moved and not await self._marks():
+                return
+        left = await self.here.rows("select topic, key, last_error from sync.pending")
+        failed = await self.here.rows("select client_id, error from sync.failed_people")
+        raise AssertionError(f"the sides never come to rest: {left} {failed} {pulled}")
+
+    async def _marks(self) -> int:
+        rows = await self.here.rows("select count(*) from sync.pending where parked_at is null")
+        return int(rows[0][0])
+
+    # -- doorbells -----------------------------------------------------------------------------
+
+    async def new_bells(self) -> list[Bell]:
+        """What Supabase would send, taken out of its queue as pg_net takes it."""
+        rows = await self.there.rows(
+            "delete from net.http_request_queue returning url, headers, body"
+        )
+        return [
+            Bell(
+                {name.lower(): value for name, value in json.loads(row["headers"]).items()},
+                row["body"],
+            )
+            for row in rows
+            if row["url"].endswith(WEBHOOK)
+        ]
+
+    async def ring(self, node: int, bell: Bell) -> int:
+        """One call of our webhook; what the process then does by itself is a rule of its own."""
+        answer = await self.nodes[node].http.post(
+            WEBHOOK, headers=dict(bell.headers), content=bell.body
+        )
+        return answer.status_code
+
+    async def inbox(self) -> int:
+        """How many calls were taken, ever."""
+        rows = await self.here.rows("select count(*) from sync.inbox")
+        return int(rows[0][0])
+
+    # -- people at EvPower ---------------------------------------------------------------------
+
+    async def register(self, node: int, email: str, phone: str, name: str) -> httpx.Response:
+        return await self.nodes[node].http.post(
+            "/api/v1/auth/register",
+            json={"email": email, "password": PASSWORD, "phone": phone, "name": name},
+        )
+
+    async def first_request(self, node: int, client: UUID, token: str) -> int:
+        answer = await self.nodes[node].http.get(
+            f"/api/v1/balance/{client}", headers={"Authorization": f"Bearer {token}"}
+        )
+        return answer.status_code
+
+    async def block(self, client: UUID, *, blocked: bool) -> None:
+        act = identity.block_client if blocked else identity.unblock_client
+        async with self.nodes[0].parts.db.transaction() as connection:
+            await act(connection, client, actor="operator", reason="the test says so")
+
+    @asynccontextmanager
+    async def money(self) -> AsyncGenerator[Money]:
+        """Payments and charges, on a connection of their own."""
+        connection: Connection = await asyncpg.connect(self.postgres.dsn("evpower"))
+        try:
+            yield Money(connection)
+        finally:
+            await connection.close()
+
+    async def top_up(self, client: UUID, amount_minor: int) -> None:
+        async with self.money() as money:
+            await money.top_up(client, amount_minor)
+
+    async def charge(self, client: UUID, cost_minor: int) -> None:
+        async with self.money() as money:
+            await money.session(client, cost_minor=cost_minor)
+
+    # -- looks ---------------------------------------------------------------------------------
+
+    async def client_here(self, client: UUID) -> Record | None:
+        return await (await self.here()).fetchrow(
+            "select * from identity.clients where id = $1", client
+        )
+
+    async def row_there(self, client: UUID) -> Record | None:
+        return await (await self.there()).fetchrow(
+            "select * from public.clients where id = $1", client
+        )
+
+    async def user_by_email(self, email: str) -> UUID | None:
+        found: UUID | None = await (await self.there()).fetchval(
+            "select id from auth.users where email = $1 and deleted_at is null", email
+        )
+        return found
+
+    async def drift(self) -> list[sync.Drift]:
+        parts = self.nodes[0].parts
+        return list((await sync.check(parts.db, parts.rpc, pause=_no_pause)).drift)
+
+
+async def _patiently(work: Callable[[], Awaitable[object]], within_s: float = 20.0) -> None:
+    async with asyncio.timeout(within_s):
+        while True:
+            try:
+                await work()
+            except (httpx.HTTPError, asyncpg.PostgresError, OSError, asyncpg.InterfaceError):
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def _no_pause(_: float) -> None:
+    """Nothing is under way at rest: no need to look twice with time between."""

@@ -1,0 +1,74 @@
+"""Doorbells made by hand: true ones, and those of somebody who does not have the secret."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID, uuid4
+
+SECRET: Final = "whsec_" + base64.b64encode(b"the doorbell of the tests, long enough").decode()
+_OTHERS: Final = "whsec_" + base64.b64encode(b"what somebody else would have guessed").decode()
+FORGERIES: Final = ("unsigned", "other secret", "other body", "other id", "stale", "hex of nothing")
+
+
+@dataclass(frozen=True)
+class Bell:
+    """A doorbell on its way."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<bell {self.headers.get('webhook-id', '?')}>"
+
+
+def true_bell(client: UUID, secret: str = SECRET, *, at: float | None = None) -> Bell:
+    """What Supabase sends for an update of a client's row, signed."""
+    body = json.dumps(
+        {
+            "type": "UPDATE",
+            "table": "clients",
+            "schema": "public",
+            "record": {"id": str(client), "balance": 1_000_000, "status": "active"},
+            "old_record": None,
+        }
+    ).encode()
+    message, moment = f"evp_{uuid4().hex}", str(int(time.time() if at is None else at))
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.digest(key, f"{message}.{moment}.".encode() + body, hashlib.sha256)
+    signature = "v1," + base64.b64encode(digest).decode()
+    return Bell(
+        {
+            "content-type": "application/json",
+            "webhook-id": message,
+            "webhook-timestamp": moment,
+            "webhook-signature": signature,
+            "x-supabase-signature": signature,
+        },
+        body,
+    )
+
+
+def forge(how: str, client: UUID) -> Bell:
+    """One that must be refused and change nothing."""
+    bell = true_bell(client)
+    headers = dict(bell.headers)
+    match how:
+        case "unsigned":
+            return Bell({"content-type": "application/json"}, bell.body)
+        case "other secret":
+            return true_bell(client, _OTHERS)
+        case "other body":
+            return Bell(headers, bell.body.replace(b"active", b"closed"))
+        case "other id":
+            return Bell(headers | {"webhook-id": f"evp_{uuid4().hex}"}, bell.body)
+        case "stale":
+            return true_bell(client, at=time.time() - 3600)
+        case _:
+            digest = hashlib.sha256(bell.body).hexdigest()
+            kept = {"content-type": "application/json", "x-supabase-signature": digest}
+            return Bell(kept, bell.body)

@@ -1,0 +1,110 @@
+"""The model: what people did, kept in plain fields; both sides must come to this at rest."""
+
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+CONTACTS: Final = ("email", "phone")
+PROFILE: Final = (*CONTACTS, "name")
+# EvPower's word for a client, as the apps know it.
+SHOWN: Final = {"active": "active", "blocked": "blocked", "closed": "inactive"}
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A contact or name as a person typed it, and what EvPower makes of it."""
+
+    text: str | None
+    normal: str | None
+
+
+NOTHING: Final = Typed(None, None)
+
+
+@dataclass
+class Person:
+    """One person at Supabase. `blocked` and `leaving` None: the order of events decides."""
+
+    id: UUID
+    token: str
+    profile: dict[str, Typed]
+    login: str | None = field(default=None, init=False)  # what Auth knows them by
+    written: set[str] = field(default_factory=set)  # what people themselves put into the row
+    row_was_there: bool = False
+    gone: bool = False
+    blocked: bool | None = False
+    leaving: bool | None = False
+    amounts: list[int] = field(default_factory=list)
+    ever: set[tuple[str, Typed]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.login = self.profile["email"].normal
+        self.ever = {(column, one) for column, one in self.profile.items()}
+
+    def __repr__(self) -> str:
+        return f"<{self.profile['email'].text}>"
+
+    @property
+    def balance(self) -> int:
+        return sum(self.amounts)
+
+    def writes(self, column: str, value: Typed) -> None:
+        """The row says this now, whatever anybody said before."""
+        self.profile[column] = value
+        self.ever.add((column, value))
+        self.written.add(column)
+
+    def logs_in_as(self, address: Typed) -> None:
+        """A new address of the login becomes the profile's; the same one again changes nothing."""
+        if address.normal != self.login:
+            self.login = address.normal
+            self.writes("email", address)
+
+    def loses_row(self) -> None:
+        """It is made again by EvPower, as EvPower knew it last."""
+        self.written.clear()
+        self.row_was_there = False
+        self.blocked = None if self.blocked is not True else self.blocked
+        self.leaving = None
+
+    def may_show(self, column: str) -> set[str | None]:
+        """What a row made by EvPower may say: anything it once knew, or less."""
+        known = [one for about, one in self.ever if about == column]
+        return {None, *(one.text for one in known), *(one.normal for one in known)}
+
+    def pays(self, amount: int) -> None:
+        self.amounts.append(amount)
+
+    def charges(self, cost: int) -> None:
+        """What is there is taken; the rest is owed and no transaction."""
+        taken = min(cost, self.balance)
+        if taken:
+            self.amounts.append(-taken)
+
+
+def email(number: int, which: int, *, shouted: bool = False) -> Typed:
+    """One of this example's addresses."""
+    normal = f"d{which}.{number}@example.kg"
+    return Typed(normal.upper() if shouted else normal, normal)
+
+
+def phone(number: int, which: int, form: str = "e164") -> Typed:
+    """One of this example's phones, as people write them."""
+    local = f"555{(number * 10 + which) % 10**6:06d}"
+    text = {"e164": f"+996{local}", "home": f"0{local}", "spaced": f"0{local[:3]} {local[3:]}"}
+    return Typed(text[form], f"+996{local}")
+
+
+def name(text: str | None) -> Typed:
+    """Names stay as they are typed."""
+    return Typed(text, text)
+
+
+def normal(column: str, text: str | None) -> str | None:
+    """What EvPower makes of a text in a row, for the forms used here."""
+    if text is None or column == "name":
+        return text
+    if column == "email":
+        return text.lower()
+    digits = text.replace(" ", "")
+    return f"+996{digits[1:]}" if digits.startswith("0") else digits

@@ -1,0 +1,406 @@
+"""Whatever happens on either side and between them: at rest both say the same."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from evpower.foundation.steps import Step
+from tests.faults import people as model
+from tests.faults.both_sides import NODES, BothSides
+from tests.faults.comparison import differences, ids
+from tests.faults.doorbells import FORGERIES, Bell, forge
+from tests.faults.people import NOTHING, Person, Typed
+from tests.faults.proxy import Fault
+
+pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(900)]
+
+T = TypeVar("T")
+EXAMPLES = {"thorough": 1000}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 25)
+WHO = st.integers(0, 5)
+WHICH = st.integers(0, 2)  # few addresses, so that people want the same ones
+NODE = st.integers(0, NODES - 1)
+NAMES = st.sampled_from(["Aida", "Бакыт", "Чолпон"])
+FORMS = st.sampled_from(["e164", "home", "spaced"])
+THEN = st.sampled_from(["", "pull", "relay", "pull, relay"])
+AMOUNTS = st.integers(1, 50_000)
+FAULTS = st.lists(
+    st.sampled_from([one for one in Fault if one not in {Fault.NONE, Fault.HANG}]),
+    min_size=1,
+    max_size=3,
+)
+PULL_CUTS = st.none() | st.sampled_from([one for one in Step if one.startswith("pull.")])
+RELAY_CUTS = st.none() | st.sampled_from([one for one in Step if one.startswith("relay.")])
+
+
+def followed(act: Callable[..., None]) -> Callable[..., None]:
+    """What somebody does, and who of EvPower's processes looks right after it."""
+
+    @wraps(act)
+    def rule(self: "BothSidesMachine", *, then: str = "", **drawn: Any) -> None:
+        act(self, **drawn)
+        self.work(then)
+
+    return rule
+
+
+class BothSidesMachine(RuleBasedStateMachine):
+    """People on both sides, processes that come and go, and a network that fails."""
+
+    world: BothSides  # set by the test
+    loop: asyncio.AbstractEventLoop
+    number = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        type(self).number += 1
+        self.up = True
+        self.all: list[Person] = []
+        self.bells: list[Bell] = []
+        self.late = False
+        self.strangers: set[UUID] = set()
+
+    def person(self, who: int) -> Person | None:
+        """One of those there are; which rule runs with what never depends on the world."""
+        return self.all[who % len(self.all)] if self.all else None
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it where the world lives."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+
+    @initialize()
+    def begin(self) -> None:
+        """One of each kind, so that there is somebody to happen things to."""
+        self.do(self.world.settle())
+        self.strangers = self.do(ids(self.world))
+        self.sign_up_there(which=0, told={"phone": 0}, makes_row=False)
+        self.register_here(node=0, which=1, other=1, text="Aida")
+
+    # -- people at Supabase --------------------------------------------------------------------
+
+    @precondition(lambda self: self.up)
+    @rule(
+        which=WHICH,
+        told=st.fixed_dictionaries({}, optional={"phone": WHICH, "name": NAMES}),
+        makes_row=st.booleans(),
+        then=THEN,
+    )
+    @followed
+    def sign_up_there(self, which: int, told: dict[str, Any], *, makes_row: bool) -> None:
+        address = model.email(self.number, which)
+        profile = {
+            "email": address,
+            "phone": model.phone(self.number, told["phone"]) if "phone" in told else NOTHING,
+            "name": model.name(told.get("name")),
+        }
+        data = {key: one.text for key, one in profile.items() if one.text and key != "email"}
+        made = self.do(self.world.sign_up(str(address.text), data))
+        if made is None:
+            return
+        person = Person(*made, profile)
+        self.all.append(person)
+        if makes_row:
+            self._app_writes(person, "email", address)
+
+    @precondition(lambda self: self.up)
+    @rule(
+        who=WHO,
+        which=WHICH,
+        form=FORMS,
+        shouted=st.booleans(),
+        text=NAMES | st.none(),
+        column=st.sampled_from(model.PROFILE),
+        then=THEN,
+    )
+    @followed
+    def edit_own_row(
+        self, who: int, column: str, which: int, form: str, *, shouted: bool, text: str | None
+    ) -> None:
+        person = self.person(who)
+        if person is None:
+            return
+        typed = {
+            "email": model.email(self.number, which, shouted=shouted),
+            "phone": model.phone(self.number, which, form),
+            "name": model.name(text),
+        }
+        self._app_writes(person, column, typed[column])
+
+    def _app_writes(self, person: Person, column: str, typed: Typed) -> None:
+        """The app changes the row, or makes it at the first login."""
+        key = self.world.driver_key(person.token)
+        if self.do(self.world.write_row(key, person.id, **{column: typed.text})):
+            person.writes(column, typed)
+            return
+        row = {one: typed if one == column else person.profile[one] for one in model.PROFILE}
+        texts = {one: value.text for one, value in row.items()}
+        self.do(self.world.insert_row(key, person.id, **texts))
+        for one, value in row.items():
+            person.writes(one, value)
+
+    @precondition(lambda self: self.up)
+    @rule(who=WHO, which=WHICH, then=THEN)
+    @followed
+    def change_email_of_user(self, who: int, which: int) -> None:
+        person = self.person(who)
+        if person is None or person.gone:
+            return
+        address = model.email(self.number, which)
+        if self.do(self.world.change_user(person.id, email=address.text)):
+            person.logs_in_as(address)
+
+    @precondition(lambda self: self.up)
+    @rule(who=WHO, status=st.sampled_from(["active", "blocked", "inactive"]), then=THEN)
+    @followed
+    def set_status_by_hand(self, who: int, status: str) -> None:
+        person = self.person(who)
+        if person is None:
+            return
+        row = self.do(self.world.row_there(person.id))
+        if row is None:
+            return
+        self.do(self.world.write_row(self.world.server_key, person.id, status=status))
+        if person.gone:
+            return
+        ours_before = row["evpower_revision"] == 0
+        match status:
+            case "blocked" if ours_before:
+                person.blocked, person.leaving = True, None
+            case "blocked":
+                person.leaving = None if person.leaving is not False else False
+            case "inactive":
+                person.leaving = True if person.blocked is False else None
+                person.blocked = None if ours_before and person.blocked else person.blocked
+            case _:
+                person.leaving = False if person.blocked is False else None
+                person.blocked = None if ours_before and person.blocked else person.blocked
+
+    @precondition(lambda self: self.up)
+    @rule(who=WHO, then=THEN)
+    @followed
+    def delete_row(self, who: int) -> None:
+        person = self.person(who)
+        if person is None:
+            return
+        self.do(self.world.delete_row(person.id))
+        person.loses_row()
+
+    @precondition(lambda self: self.up)
+    @rule(who=WHO, soft=st.booleans(), then=THEN)
+    @followed
+    def delete_user(self, who: int, *, soft: bool) -> None:
+        person = self.person(who)
+        if person is None:
+            return
+        if not person.gone:
+            self.do(self.world.delete_user(person.id, soft=soft))
+            person.gone = True
+
+    @precondition(lambda self: not self.late)
+    @rule()
+    def open_late_transaction(self) -> None:
+        self.do(self.world.open_late())
+        self.late = True
+
+    @precondition(lambda self: self.late)
+    @rule(who=WHO, text=NAMES)
+    def late_transaction_commits(self, who: int, text: str) -> None:
+        person = self.person(who)
+        if person is None:
+            return
+        self.late = False
+        if self.do(self.world.finish_late([(person.id, "name", text)])):
+            person.writes("name", model.name(text))
+
+    # -- people at EvPower ---------------------------------------------------------------------
+
+    @rule(node=NODE, which=WHICH, other=WHICH, text=NAMES, then=THEN)
+    @followed
+    def register_here(self, node: int, which: int, other: int, text: str) -> None:
+        address, number = model.email(self.number, which), model.phone(self.number, other)
+        answer = self.do(self.world.register(node, str(address.text), str(number.text), text))
+        assert answer.status_code in {201, 409, 503}, answer.text
+        user = self.do(self.world.user_by_email(str(address.text)))
+        if answer.status_code == 201:
+            assert answer.json()["client_id"] == str(user), "one id on both sides"
+        if user is None or any(one.id == user for one in self.all):
+            return
+        profile = {"email": address, "phone": number, "name": model.name(text)}
+        person = Person(user, self.do(self.world.sign_in(str(address.text))), profile)
+        self.all.append(person)
+
+    @rule(who=WHO, node=NODE, then=THEN)
+    @followed
+    def request_with_token(self, who: int, node: int) -> None:
+        """Also with a token that outlived its user."""
+        person = self.person(who)
+        if person is None:
+            return
+        status = self.do(self.world.first_request(node, person.id, person.token))
+        assert status in {200, 401, 403}
+
+    @rule(who=WHO, blocked=st.booleans(), then=THEN)
+    @followed
+    def block_here(self, who: int, *, blocked: bool) -> None:
+        person = self.person(who)
+        if person is None:
+            return
+        client = self.do(self.world.client_here(person.id))
+        if client is None or client["status"] == "closed" or person.leaving is not False:
+            return
+        self.do(self.world.block(person.id, blocked=blocked))
+        row = self.do(self.world.row_there(person.id))
+        unwritten = row is not None and row["evpower_revision"] == 0 and row["status"] == "blocked"
+        person.blocked = None if unwritten and not blocked else blocked
+
+    @rule(who=WHO, amount=AMOUNTS)
+    def top_up(self, who: int, amount: int) -> None:
+        person = self.person(who)
+        if person is None:
+            return
+        if self.do(self.world.client_here(person.id)) is not None:
+            self.do(self.world.top_up(person.id, amount))
+            person.pays(amount)
+
+    @rule(who=WHO, cost=AMOUNTS)
+    def charge(self, who: int, cost: int) -> None:
+        """Also of somebody whose user was deleted while the car was charging."""
+        person = self.person(who)
+        if person is None:
+            return
+        if 0 < cost <= person.balance:
+            self.do(self.world.charge(person.id, cost))
+            person.charges(cost)
+
+    # -- doorbells -----------------------------------------------------------------------------
+
+    @rule()
+    def supabase_rings(self) -> None:
+        """They are taken out of its queue, once; what becomes of them is another matter."""
+        self.bells += self.do(self.world.new_bells())
+
+    @rule(which=st.integers(0, 9), node=NODE, again=st.booleans())
+    def bell_arrives(self, which: int, node: int, *, again: bool) -> None:
+        """After younger ones perhaps, and perhaps not for the last time; others never arrive."""
+        if self.bells:
+            bell = self.bells[which % len(self.bells)]
+            assert self.do(self.world.ring(node, bell)) == 200
+            if not again:
+                self.bells.remove(bell)
+
+    @rule(who=WHO, node=NODE, how=st.sampled_from([*FORGERIES, "as driver", "as server"]))
+    def somebody_cheats(self, who: int, node: int, how: str) -> None:
+        """A forged doorbell, a balance written by hand: refused, and nothing has changed."""
+        person = self.person(who)
+        if person is None:
+            return
+        if how in FORGERIES:
+            before = self.do(self.world.inbox())
+            assert self.do(self.world.ring(node, forge(how, person.id))) == 401
+            assert self.do(self.world.inbox()) == before
+        elif self.up:
+            key = self.world.driver_key(person.token)
+            key = self.world.server_key if how == "as server" else key
+            status = self.do(self.world.write_balance(key, person.id))
+            no_row = self.do(self.world.row_there(person.id)) is None
+            assert status in {401, 403} or no_row
+
+    # -- processes -----------------------------------------------------------------------------
+
+    @rule(node=NODE, cut=PULL_CUTS)
+    def pull(self, node: int, cut: Step | None) -> None:
+        self._work(self.world.nodes[node].puller.pull_once(), cut)
+
+    @rule(node=NODE, cut=RELAY_CUTS)
+    def relay(self, node: int, cut: Step | None) -> None:
+        self._work(self.world.nodes[node].relay.drain(), cut)
+
+    @rule(cut=PULL_CUTS | RELAY_CUTS)
+    def everything_at_once(self, cut: Step | None) -> None:
+        self._work(self.world.all_at_once(), cut)
+
+    def work(self, then: str) -> None:
+        """Let a puller, a relay or both have their turn."""
+        node = self.world.nodes[0]
+        if "pull" in then:
+            self._work(node.puller.drain(), None)
+        if "relay" in then:
+            self._work(node.relay.drain(), None)
+
+    def _work(self, work: Coroutine[Any, Any, Any], cut: Step | None) -> None:
+        self.world.cut = cut
+        try:
+            self.do(self.world.survive(work))
+        finally:
+            self.world.cut = None
+
+    @rule(faults=FAULTS)
+    def network_fails(self, faults: list[Fault]) -> None:
+        self.world.proxy.plan.extend(faults)
+
+    @rule(what=st.sampled_from(["supabase", "postgres", "node 0", "node 1"]))
+    def dies(self, what: str) -> None:
+        """EvPower and PostgreSQL are back at once; Supabase when it is named again, or at rest."""
+        match what:
+            case "supabase" if self.up:
+                self.do(self.world.kill_supabase())
+                self.up = False
+            case "supabase":
+                self.do(self.world.everything_runs())
+                self.up = True
+            case "postgres":
+                self.do(self.world.kill_postgres())
+                self.do(self.world.everything_runs())
+                self.up, self.late = True, False
+            case _:
+                self.do(self.world.restart_node(int(what[-1])))
+
+    # -- rest ----------------------------------------------------------------------------------
+
+    @rule()
+    def rest(self) -> None:
+        self.do(self.world.drop_late())
+        self.late = False
+        self.do(self.world.settle())
+        self.up = True
+        assert self.do(differences(self.world, self.all, self.strangers)) == []
+
+    def teardown(self) -> None:
+        try:
+            self.rest()
+        finally:
+            self.do(self.world.everything_runs())
+
+
+async def test_at_rest_both_sides_are_equal(world: BothSides) -> None:
+    running = asyncio.get_running_loop()
+
+    class Here(BothSidesMachine):
+        loop = running
+
+    Here.world = world
+    await asyncio.to_thread(
+        run_state_machine_as_test,
+        Here,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
+            print_blob=True,
+            report_multiple_bugs=False,
+        ),
+    )

@@ -1,0 +1,63 @@
+"""The doorbell through real processes: it brings a change at once, and nothing depends on it."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+
+from evpower.devstack.local import LocalEvPower
+from tests.faults.driver import Driver, until
+from tests.faults.supabase_bell import cut_bell, hang_bell, is_looked_up
+
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+async def driver(evpower: LocalEvPower) -> AsyncIterator[Driver]:
+    async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+        driver = Driver(evpower, http)
+        await driver.sign_up()
+        await until(lambda: _has_row(driver), "no row in Supabase")
+        yield driver
+        await hang_bell(evpower, http)
+        await evpower.restart("worker")
+
+
+async def test_the_doorbell_alone_brings_a_change(evpower: LocalEvPower, driver: Driver) -> None:
+    await hang_bell(evpower, driver.http)
+    await evpower.restart("worker", {"EVPOWER_PULL_POLL_S": "3600"})
+    await until(lambda: is_looked_up(evpower), "the worker's only look never ended")
+    before = await _rung(evpower)
+    await driver.rename("rung")
+    await until(lambda: _is_named(driver, "rung"), "the doorbell brought nothing")
+    assert await _rung(evpower) > before
+
+
+async def test_without_any_doorbell_the_period_brings_it(
+    evpower: LocalEvPower, driver: Driver
+) -> None:
+    await cut_bell(evpower, driver.http)
+    await evpower.restart("worker", {"EVPOWER_PULL_POLL_S": "0.5"})
+    before = await _rung(evpower)
+    await driver.rename("looked up")
+    await until(lambda: _is_named(driver, "looked up"), "without a doorbell nothing came")
+    assert await _rung(evpower) == before
+
+
+async def _has_row(driver: Driver) -> bool:
+    return (await driver.there()).balance_minor >= 0
+
+
+async def _is_named(driver: Driver, name: str) -> bool:
+    standing = await driver.standing()
+    return standing is not None and standing.name == name
+
+
+async def _rung(evpower: LocalEvPower) -> int:
+    connection = await asyncpg.connect(evpower.urls().database_url)
+    try:
+        count: int = await connection.fetchval("select count(*) from sync.inbox")
+        return count
+    finally:
+        await connection.close()

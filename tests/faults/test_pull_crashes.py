@@ -1,0 +1,127 @@
+"""SIGKILL at every step of the way in: what happened in Supabase arrives, and once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from evpower.devstack.local import LocalEvPower
+from evpower.devstack.services import Service
+from evpower.foundation.steps import Step
+from tests.faults.conftest import fuse
+from tests.faults.driver import Driver, Standing, until
+from tests.faults.supabase_bell import cut_bell, hang_bell, is_looked_up
+from tests.faults.test_supabase_gone import hanging
+
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(240)]
+
+STEPS = [step for step in Step if step.startswith("pull.")]
+RUNG = [step for step in Step if step.startswith(("doorbell.", "pull."))]
+
+
+@pytest.fixture(scope="module")
+async def http(evpower: LocalEvPower) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+        yield http
+        await hang_bell(evpower, http)
+
+
+async def people(evpower: LocalEvPower, http: httpx.AsyncClient) -> tuple[Driver, Driver, Driver]:
+    """One who will come, one who will be renamed, one who will leave."""
+    coming, staying, leaving = (Driver(evpower, http) for _ in range(3))
+    for driver in (staying, leaving):
+        await driver.sign_up()
+        await until(lambda driver=driver: _has_row(driver), "no row in Supabase")
+    return coming, staying, leaving
+
+
+async def _has_row(driver: Driver) -> bool:
+    return (await driver.there()).balance_minor >= 0
+
+
+async def happen(coming: Driver, staying: Driver, leaving: Driver) -> None:
+    await staying.rename("Чолпон")
+    await coming.sign_up_there()
+    await leaving.leave()
+
+
+async def arrived(coming: Driver, staying: Driver, leaving: Driver) -> None:
+    """All of it is here, each exactly once."""
+
+    async def here() -> bool:
+        renamed, closed = await staying.standing(), await leaving.standing()
+        return (
+            await coming.standing() == Standing("Aida", "active", wallets=1, closings=0)
+            and renamed is not None
+            and renamed.name == "Чолпон"
+            and closed is not None
+            and (closed.status, closed.closings) == ("closed", 1)
+        )
+
+    await until(here, "what happened in Supabase never came")
+    await until(lambda: _has_row(coming), "the new client has no row in Supabase")
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("victim", ["worker", "postgres"])
+async def test_a_crash_of_the_worker_loses_and_repeats_nothing(
+    evpower: LocalEvPower, http: httpx.AsyncClient, step: Step, victim: str
+) -> None:
+    await cut_bell(evpower, http)  # or the API would be the one who gets there first
+    everybody = await people(evpower, http)
+    doomed = evpower.worker if victim == "worker" else evpower.stack.postgres
+    assert doomed is not None
+    fuse(evpower).write_text(f"{step.value} {doomed.pid}")
+
+    if victim == "worker":
+        await happen(*everybody)
+    else:  # Supabase's own database is in the same server: who asks then hears nothing
+        with suppress(httpx.HTTPError, AssertionError, TimeoutError):
+            await asyncio.wait_for(everybody[1].rename("Чолпон"), 2)
+
+    await until(lambda: _gone(doomed), f"nothing was killed at {step}")
+    if victim == "worker":
+        await evpower.restart("worker")
+    else:
+        await evpower.stack.postgres.start()
+        await until(lambda: _answers(evpower, http), "Supabase never came back")
+        await happen(*everybody)
+    await arrived(*everybody)
+
+
+@pytest.mark.parametrize("step", RUNG)
+async def test_a_crash_of_the_api_that_was_rung_loses_and_repeats_nothing(
+    evpower: LocalEvPower, http: httpx.AsyncClient, step: Step
+) -> None:
+    await hang_bell(evpower, http)
+    everybody = await people(evpower, http)
+    await until(lambda: is_looked_up(evpower), "the worker never read the log to its end")
+    assert evpower.worker is not None
+    with hanging(evpower.worker.pid):  # so that the doorbell alone brings anything
+        fuse(evpower).write_text(f"{step.value} {evpower.api.pid}")
+        await happen(*everybody)
+        await until(lambda: _gone(evpower.api), f"nothing was killed at {step}")
+    await evpower.restart("api")
+    # Nobody rings twice: what is missing is brought by the worker, who looks by himself.
+    await arrived(*everybody)
+
+
+async def _gone(service: Service) -> bool:
+    return not service.running
+
+
+async def _answers(evpower: LocalEvPower, http: httpx.AsyncClient) -> bool:
+    """A query that was under way when PostgreSQL died may never be answered: asked again."""
+    urls = evpower.urls()
+    key = {"apikey": urls.secret_key}
+    try:
+        answers = [
+            await http.get(urls.supabase + path, headers=key, timeout=1)
+            for path in ("/rest/v1/clients?select=id&limit=1", "/auth/v1/admin/users?per_page=1")
+            for _ in range(4)
+        ]
+    except httpx.HTTPError:
+        return False
+    return all(answer.is_success for answer in answers)

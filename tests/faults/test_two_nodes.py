@@ -1,0 +1,223 @@
+"""Three API processes, a worker and a real NATS: a driver sees at one node what another did.
+
+One node compares its sockets' clients with the database once a second, the other practically
+never: what reaches a socket there came over the bus.
+"""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from evpower.devstack.local import LocalEvPower, running
+from evpower.devstack.nats import LocalNats
+from evpower.foundation.steps import Step
+from tests.faults.conftest import fuse
+from tests.faults.driver import Driver, until
+
+pytestmark = [pytest.mark.xdist_group("two-nodes"), pytest.mark.timeout(240)]
+PATIENCE_S = 20.0  # far below _NEVER_S
+_NEVER_S = "600"
+
+
+@dataclass
+class Nodes:
+    """The stack, and its other API processes beside the one that drivers call."""
+
+    evpower: LocalEvPower
+    nats: LocalNats
+    by_bus: str  # URL of the node that practically never sweeps
+    by_sweep: str  # URL of the one that sweeps every second
+
+    @property
+    def urls(self) -> list[str]:
+        return [self.evpower.api_url, self.by_bus, self.by_sweep]
+
+    async def bus_is(self, state: str, http: httpx.AsyncClient, *urls: str) -> None:
+        async def all_say_so() -> bool:
+            answers = [await http.get(f"{url}/readyz") for url in urls or self.urls]
+            assert all(answer.status_code == 200 for answer in answers), "the bus unreadies nobody"
+            return all(answer.json()["bus"] == state for answer in answers)
+
+        await until(all_say_so, f"the bus never was {state} everywhere")
+
+
+@pytest.fixture(scope="module")
+async def nodes() -> AsyncIterator[Nodes]:
+    folder = Path(tempfile.mkdtemp(prefix="evpower-nodes-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    try:
+        made = LocalEvPower(
+            folder / "data",
+            split=True,
+            nats=True,
+            environment={"EVPOWER_KILL_FUSE": str(folder / "data" / "fuse")},
+        )
+        async with running(made) as evpower:
+            assert evpower.nats is not None
+            _, by_bus = await evpower.add_api({"EVPOWER_LIVE_SWEEP_S": _NEVER_S})
+            _, by_sweep = await evpower.add_api({"EVPOWER_LIVE_SWEEP_S": "1"})
+            yield Nodes(evpower, evpower.nats, by_bus, by_sweep)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+async def driver(nodes: Nodes) -> AsyncIterator[Driver]:
+    async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+        driver = Driver(nodes.evpower, http)
+        await driver.sign_up()
+        await nodes.bus_is("ok", http)
+        yield driver
+
+
+class Live:
+    """A driver's open socket and the balance it was told last."""
+
+    def __init__(self, ws: ClientConnection) -> None:
+        self._ws = ws
+        self.balance_som = -1.0
+        self.version = -1
+
+    async def hear(self) -> None:
+        """Read until the next balance."""
+        while True:
+            frame: dict[str, Any] = json.loads(await self._ws.recv())
+            if frame["type"] == "balance_update":
+                assert frame["version"] >= self.version, "a version went down"
+                self.balance_som, self.version = frame["balance"], frame["version"]
+                return
+
+    async def shows(self, som: float, within_s: float = PATIENCE_S) -> float:
+        """Wait until it shows this balance; answers how long that took."""
+        began = time.monotonic()
+        async with asyncio.timeout(within_s):
+            while self.balance_som != som:
+                await self.hear()
+        return time.monotonic() - began
+
+
+@contextlib.asynccontextmanager
+async def live(url: str, driver: Driver) -> AsyncIterator[Live]:
+    """A socket of this driver that was told the balance as it is now."""
+    async with connect(url.replace("http", "ws", 1) + "/api/v1/ws", proxy=None) as ws:
+        await ws.send(json.dumps({"type": "auth", "token": driver._token}))
+        socket = Live(ws)
+        async with asyncio.timeout(PATIENCE_S):
+            await socket.hear()
+        yield socket
+
+
+async def pay(driver: Driver, som: int) -> float:
+    """Pay through the node that drivers call; answers the balance there will be."""
+    before = await driver.here()
+    await driver.approve(await driver.open_invoice(som))
+    return before.balance_minor / 100 + som
+
+
+async def test_a_top_up_at_one_node_is_seen_at_the_others(nodes: Nodes, driver: Driver) -> None:
+    async with live(nodes.by_bus, driver) as there, live(nodes.evpower.api_url, driver) as here:
+        for som in (10, 20, 30):
+            after = await pay(driver, som)
+            await here.shows(after)
+            await there.shows(after)
+
+
+async def test_cash_taken_by_a_command_is_seen_at_once(nodes: Nodes, driver: Driver) -> None:
+    before = await driver.here()
+    async with live(nodes.by_bus, driver) as there:
+        said = await command(
+            nodes, "payments", "cash", "--client", str(driver.client_id), "--amount", "15",
+            "--receipt", "two-nodes-1", "--reason", "test",
+        )  # fmt: skip
+        await there.shows(before.balance_minor / 100 + 15)
+    assert "NATS" not in said
+
+
+async def test_without_nats_the_sweep_brings_it_and_with_it_again_the_bus(
+    nodes: Nodes, driver: Driver
+) -> None:
+    async with live(nodes.by_bus, driver) as by_bus, live(nodes.by_sweep, driver) as by_sweep:
+        nodes.nats.kill()
+        try:
+            await nodes.bus_is("degraded", driver.http)
+            after = await pay(driver, 40)
+            await by_sweep.shows(after)
+            with pytest.raises(TimeoutError):  # there is no other way to this node
+                await by_bus.shows(after, within_s=1)
+            said = await command(
+                nodes, "payments", "cash", "--client", str(driver.client_id), "--amount", "5",
+                "--receipt", "two-nodes-2", "--reason", "test",
+            )  # fmt: skip
+            assert "a few seconds later" in said, "the command says so, and is done all the same"
+            await by_sweep.shows(after + 5)
+        finally:
+            await nodes.nats.start()
+        await nodes.bus_is("ok", driver.http)
+        await by_bus.shows(await pay(driver, 50))
+
+
+async def test_a_node_killed_before_it_told_anybody(nodes: Nodes, driver: Driver) -> None:
+    """Committed, and the process gone: the others' sockets are told by their own sweep."""
+    async with live(nodes.by_sweep, driver) as there:
+        before = await driver.here()
+        invoice = await driver.open_invoice(60)
+        fuse(nodes.evpower).write_text(f"{Step.CONFIRM_COMMITTED} {nodes.evpower.api.pid}")
+        await driver.approve(invoice)
+        await until(lambda: _gone(nodes), "the node was not killed")
+        await there.shows(before.balance_minor / 100 + 60)
+        assert not nodes.evpower.api.running, "nobody else told it"
+    await nodes.evpower.restart("api")
+    await nodes.bus_is("ok", driver.http, nodes.evpower.api_url)
+
+
+async def test_the_worker_hears_the_nodes_and_supabase_has_all_of_it(
+    nodes: Nodes, driver: Driver
+) -> None:
+    await pay(driver, 70)
+
+    async def equal() -> bool:
+        return await driver.here() == await driver.there()
+
+    await until(equal, "Supabase never had it")
+    worker = nodes.evpower.worker
+    assert worker is not None
+    metrics = await driver.http.get(worker._ready_url.replace("/readyz", "/metrics"))
+    heard = [line for line in metrics.text.splitlines() if line.startswith("evpower_bus_received_")]
+    assert any(float(line.rsplit(" ", 1)[1]) > 0 for line in heard if "_total " in line)
+
+
+async def test_the_doctor_tries_every_server(nodes: Nodes) -> None:
+    url = nodes.nats.url.replace("nats://", "nats://evpower:wr0ng@")
+    said = await command(nodes, "doctor", "--json", EVPOWER_NATS_URL=url + ",nats://127.0.0.1:1")
+    found = [one for one in json.loads(said.splitlines()[0]) if one["name"].startswith("NATS")]
+    assert [one["ok"] for one in found] == [True, False], found
+    assert "wr0ng" not in said
+
+
+async def _gone(nodes: Nodes) -> bool:
+    return not nodes.evpower.api.running
+
+
+async def command(nodes: Nodes, *words: str, **changes: str) -> str:
+    """Run `evpower ...` beside the stack; answers all it said."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "evpower", *words,
+        env={**nodes.evpower.environment(), **changes},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert "Traceback" not in err.decode(), err.decode()
+    return out.decode() + err.decode()
