@@ -20,13 +20,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evpower.api import errors, limits, metrics
 from evpower.api.replay import Replay
+from evpower.api.request_headers import RequestHeaders
 from evpower.foundation.addresses import Network, client_address
 from evpower.foundation.errors import EvPowerError, Invalid, Unavailable
 from evpower.foundation.logging import request_id as current_request_id
 
 logger = structlog.get_logger(__name__)
 
-_SANE_ID: Final = re.compile(rb"[A-Za-z0-9._~-]{8,128}")
 # A NUL in JSON: no text column can hold it. An even number of backslashes before it is just text.
 _NUL_ESCAPE: Final = b"\\u0000"
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -86,41 +86,6 @@ class EdgeOptions:
     access_log: bool = True
 
 
-class _Headers:
-    """The request headers the edge reads, found in one pass."""
-
-    __slots__ = ("accept_language", "credential", "expect", "forwarded_for", "json", "key",
-                 "length",                  "origin", "preflight", "request_id")  # fmt: skip
-
-    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:  # noqa: C901 - one pass, one branch a header
-        self.accept_language = self.origin = self.forwarded_for = ""
-        self.credential = self.expect = self.json = self.preflight = False
-        self.key: bytes | None = None
-        self.length = -1
-        self.request_id = b""
-        for name, value in raw:
-            if name == b"accept-language":
-                self.accept_language = value.decode("latin-1")
-            elif name in (b"authorization", b"x-service-key"):
-                self.credential = True
-            elif name == b"content-length":
-                self.length = int(value) if value.isdigit() and len(value) < 20 else -1  # noqa: PLR2004
-            elif name == b"content-type":
-                self.json = b"json" in value.lower()
-            elif name == b"idempotency-key":
-                self.key = value
-            elif name == b"origin":
-                self.origin = value.decode("latin-1")
-            elif name == b"x-forwarded-for":
-                self.forwarded_for += ("," if self.forwarded_for else "") + value.decode("latin-1")
-            elif name == b"x-request-id":
-                self.request_id = value if _SANE_ID.fullmatch(value) else b""
-            elif name == b"expect":
-                self.expect = True
-            elif name == b"access-control-request-method":
-                self.preflight = True
-
-
 class _Exchange:
     """One request and its answer, as the edge sees them pass."""
 
@@ -131,7 +96,7 @@ class _Exchange:
         self._edge = edge
         self._receive = receive
         self._send = send
-        self.headers = _Headers(scope["headers"])
+        self.headers = RequestHeaders(scope["headers"])
         self.id = self.headers.request_id or uuid.uuid4().hex.encode()
         self.path: str = scope["path"]
         self.head_only: bool = scope["method"] == "HEAD"
@@ -246,7 +211,7 @@ class Edge:
 
     async def _pass_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Name a socket, and bound how fast one address opens them; its route says how many."""
-        headers = _Headers(scope["headers"])
+        headers = RequestHeaders(scope["headers"])
         request_id = headers.request_id or uuid.uuid4().hex.encode()
         current_request_id.set(request_id.decode())  # a socket's task is its own
 

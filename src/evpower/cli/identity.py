@@ -6,7 +6,6 @@ import json
 import logging
 import signal
 import sys
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ import typer
 
 from evpower import payments
 from evpower import sync as synced
+from evpower.cli.identity_told import print_troubles, tell
 from evpower.cli.out import console, errors, fail, progress
 from evpower.cli.settings import load_checked, with_database
 from evpower.config import Settings
@@ -26,7 +26,6 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import new_http_client
-from evpower.foundation.money import to_text
 from evpower.identity import SupabaseAdmin
 from evpower.identity import migrate as moving
 
@@ -37,7 +36,6 @@ _JSON = typer.Option(False, "--json", help="One JSON line.")
 _RUN = typer.Option(None, "--run", help="Its number; the newest by default.")
 _OPERATOR = typer.Option("", "--operator", help="Who does this; the login name by default.")
 _PER_SECOND = typer.Option(50.0, "--per-second", min=0.1, help="Calls of Supabase Auth, at most.")
-_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
         return planned, done
 
     planned, done = _with_parts(work, connections=at_once + 4)
-    _tell(rows, planned, done, dry_run=dry_run, as_json=as_json)
+    tell(rows, planned, done, dry_run=dry_run, as_json=as_json)
 
 
 @identity.command()
@@ -147,7 +145,7 @@ def conflicts(
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found]))
         return
-    _tell_troubles(found, limit)
+    print_troubles(found, limit)
     if not found:
         console.print("[green]none[/]")
 
@@ -289,76 +287,6 @@ def _stopped_by_signals() -> Generator[asyncio.Event]:
     finally:
         for one in signals:
             loop.remove_signal_handler(one)
-
-
-def _tell(
-    rows: moving.Source,
-    planned: moving.Planned | None,
-    done: moving.Done | None,
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    if as_json:
-        counts = asdict(planned.counts) if planned is not None else {}
-        told = {"dry_run": dry_run, "plan": counts, "done": asdict(done) if done else None}
-        typer.echo(json.dumps(told))
-    else:
-        if planned is not None:
-            _tell_plan(rows, planned, dry_run=dry_run)
-        if done is not None:
-            console.print(
-                f"run {done.run}: {done.moved} moved now, {done.done} in all, "
-                f"{done.failed} failed, {done.conflicts} conflicts, {done.invalid} invalid"
-            )
-    if done is not None and done.failed:
-        fail(f"{done.failed} failed", "evpower identity migrate --resume tries them again")
-    if done is not None and done.conflicts + done.invalid:
-        fail(
-            f"{done.conflicts + done.invalid} are for a person",
-            f"evpower identity conflicts --run {done.run}; docs/migrate-ids.md says what to do",
-        )
-
-
-def _tell_plan(rows: moving.Source, planned: moving.Planned, *, dry_run: bool) -> None:
-    counts = planned.counts
-    would = "would be" if dry_run else "to be"
-    console.print(
-        f"{counts.read} rows: {counts.adopt} {would} adopted, {counts.create} {would} created, "
-        f"{counts.skip} moved before, {counts.conflict} conflicts, {counts.invalid} invalid"
-    )
-    if counts.id_tags:
-        console.print(f"{counts.id_tags} id tags")
-    if counts.balances:
-        console.print(
-            f"{counts.balances} balances, {to_text(counts.balance_minor)} som, {would} carried over"
-        )
-    if counts.passwords_unknown:
-        console.print(
-            f"[yellow]{counts.passwords_unknown} passwords[/] are hashed in a way Supabase Auth "
-            "can't check: these people set a new one"
-        )
-    for contact in ("email", "phone"):
-        if contact in rows.fields and f"{contact}_confirmed" not in rows.fields:
-            console.print(
-                f"[yellow]no column says which {contact}s were confirmed[/]: they are taken for "
-                f"their owners' own; --unproven {contact} if they were only typed"
-            )
-    if dry_run:
-        _tell_troubles(planned.troubles, counts.conflict + counts.invalid)
-
-
-def _tell_troubles(troubles: Sequence[moving.Trouble], total: int) -> None:
-    for why, count in Counter((one.plan, one.reason) for one in troubles).items():
-        plan, reason = why
-        console.print(f"[yellow]{plan}[/] {count}: {moving.reason_text(reason)}", soft_wrap=True)
-    for one in troubles[:_SHOWN]:
-        detail = f" ({one.detail})" if one.detail else ""
-        console.print(
-            f"    line {one.line}  {one.old_id}: {one.reason}{detail}", soft_wrap=True, markup=False
-        )
-    if len(troubles) > _SHOWN or total > len(troubles):
-        console.print("    … --json or --report FILE has all of them", markup=False)
 
 
 def _with_parts(work: Callable[[_Parts], Awaitable[T]], *, connections: int) -> T:

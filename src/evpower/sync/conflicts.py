@@ -133,7 +133,7 @@ _ROWS: Final = (
         "EvPower's client is unknown in Supabase, and no deletion was ever seen",
         "client.unknown",
         "Nothing is closed: Supabase may have been restored empty. The check reports it",
-        "evpower_sync_drift",
+        "evpower_sync_notices",
     ),
     _row(
         "born_twice",
