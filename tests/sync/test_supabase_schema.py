@@ -355,6 +355,16 @@ class TestApply:
         assert await there.fetchval("select status::text from public.clients") == "inactive"
         await _apply(there, clients=[_client(client, revision=3, status="blocked")])
         await _apply(there, clients=[_client(client, revision=4, status="active")])
+        assert await there.fetchval("select status::text from public.clients") == "inactive"
+
+    async def test_a_wish_taken_back_under_a_block_does_not_return(self, there: Connection) -> None:
+        client = uuid4()
+        await _apply(there, clients=[_client(client)])
+        await there.execute("update public.clients set status = 'inactive'")
+        await _apply(there, clients=[_client(client, revision=2, status="blocked")])
+        await there.execute("update public.clients set status = 'active'")
+        await _apply(there, clients=[_client(client, revision=3, status="blocked")])
+        await _apply(there, clients=[_client(client, revision=4, status="active")])
         assert await there.fetchval("select status::text from public.clients") == "active"
 
     async def test_older_and_newer_columns_say_the_same(self, there: Connection) -> None:
