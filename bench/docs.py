@@ -34,6 +34,9 @@ _PEERS = """
 - **pgbench**: PostgreSQL's own load generator calling the same SQL function: C, no Python, no HTTP.
 - **the same bytes from memory**: a route of the same server, behind the same middlewares and token
   check, that answers a constant of the same size: what HTTP costs in this process without any data.
+- **every row over PostgREST**: what a plain comparison does: clients, transactions and users read
+  in pages of 1,000 and compared in Python.
+- **the admin API bare**: users created in the local Supabase Auth, nothing else done.
 - **get_user**: one question to Supabase Auth about a token, with a kept-open connection.
 """
 

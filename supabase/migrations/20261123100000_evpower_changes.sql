@@ -211,6 +211,11 @@ begin
     delete from evpower.uncarried w where w.user_id = waiting.user_id and w.contact = waiting.contact;
   end loop;
 end
+$function$;
+
+create or replace function evpower.forget_left() returns void
+language sql set search_path = '' as $function$
+  delete from evpower.uncarried w where not exists (select from auth.users u where u.id = w.user_id::uuid)
 $function$
 $body$;
   own text := case
@@ -220,6 +225,7 @@ $body$;
 begin
   if to_regclass('auth.users') is null then
     execute 'create or replace function evpower.carry_left() returns void language sql as $function$ $function$';
+    execute 'create or replace function evpower.forget_left() returns void language sql as $function$ $function$';
     return;
   end if;
   body := replace(body, '<own_new>', format(own, 'new.id'));
@@ -436,7 +442,8 @@ $$;
 
 -- public.evpower_changes({"after": {"xid": "<text>", "seq": n} | null, "limit": 1..1000}) ->
 --   {"changes": [{"xid", "seq", "table", "op", "id", "at"}], "people": [everybody named there, as they are now],
---    "more": whether there is more now, "reset": whether `after` is none of this log (it was restored or emptied)}
+--    "more": whether there is more now, "held": whether a transaction that still runs holds some back,
+--    "reset": whether `after` is none of this log (it was restored or emptied)}
 create or replace function public.evpower_changes(payload jsonb) returns jsonb
 language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
@@ -459,7 +466,7 @@ begin
     after_seq := (payload #>> '{after,seq}')::bigint;
     -- The last row that was given is never pruned: where it is missing, this is not the log it came from.
     if after_seq <> 0 and not exists (select from evpower.changes c where c.seq = after_seq and c.xid = after_xid) then
-      return '{"changes": [], "people": [], "more": false, "reset": true}';
+      return '{"changes": [], "people": [], "more": false, "held": false, "reset": true}';
     end if;
   end if;
   with page as materialized (
@@ -473,7 +480,9 @@ begin
          count(*) > size
     into changes, ids, more from page p;
   return jsonb_build_object('changes', coalesce(changes, '[]'), 'people', evpower.people_of(ids),
-                            'more', more, 'reset', false);
+                            'more', more, 'reset', false,
+                            'held', exists (select from evpower.changes c
+                                             where c.xid >= pg_snapshot_xmin(pg_current_snapshot())));
 end
 $$;
 
@@ -501,6 +510,7 @@ begin
        and c.at < now() - make_interval(days => coalesce((payload ->> 'keep_days')::int, 7))
      order by c.xid, c.seq limit 20000));
   get diagnostics pruned = row_count;
+  perform evpower.forget_left();
   return jsonb_build_object('pruned', pruned);
 end
 $$;

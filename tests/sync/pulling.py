@@ -188,7 +188,7 @@ class Scripted:
             return await self.inner.call(function, body)
         if function == "evpower_people":
             return {"people": [], "next": None}
-        return {"changes": [], "people": [], "more": False, "reset": False}
+        return page()
 
 
 def page(
@@ -202,4 +202,4 @@ def page(
         }
         for n, one in enumerate(people)
     ]  # fmt: skip
-    return {"changes": listed, "people": list(people), "more": more, "reset": False}
+    return {"changes": listed, "people": list(people), "more": more, "held": False, "reset": False}

@@ -68,13 +68,15 @@ class TestReading:
             second = await make_row(two, uuid4())  # takes the lower seq
             first = await make_row(one, uuid4())
             await late.commit()
-            assert (await reader.read())["changes"] == []
+            page = await reader.read()
+            assert (page["changes"], page["held"]) == ([], True)
             waiting = await rpc(log, "evpower_webhook_status")
             assert (waiting["changes"], waiting["held_back"]) == (1, 1)
             await early.commit()
         await reader.read_until(2)
         assert reader.ids == [first, second]
         assert reader.seen[0]["seq"] > reader.seen[1]["seq"]
+        assert (await reader.read())["held"] is False
 
     async def test_number_taken_before_and_committed_after_is_not_skipped(
         self, log: Connection, target: Target
@@ -178,7 +180,13 @@ class TestRestored:
     async def test_cursor_from_the_future_starts_again(self, log: Connection) -> None:
         await make_row(log, uuid4())
         page = await rpc(log, "evpower_changes", after={"xid": str(2**62), "seq": 5})
-        assert page == {"changes": [], "people": [], "more": False, "reset": True}
+        assert page == {
+            "changes": [],
+            "people": [],
+            "more": False,
+            "held": False,
+            "reset": True,
+        }
 
     async def test_cursor_whose_row_is_not_here_starts_again(self, log: Connection) -> None:
         reader = Reader(log)

@@ -472,13 +472,30 @@ async def test_a_ring_before_the_change_is_visible_is_answered_again(
     """An older transaction holds the change back for a moment: no second bell will ring."""
     rpc, bus, stop = Scripted(), LocalBus(), asyncio.Event()
     running = asyncio.create_task(Puller(db, rpc, settings, utc_now, bus).run(stop, periodic=False))
-    nothing: dict[str, Any] = {"changes": [], "people": [], "more": False, "reset": False}
+    nothing = page() | {"held": True}
     try:
         await eventually(lambda: _true(len(rpc.asked) >= 1))
         someone = person(client={"name": "Aida"})
         rpc.answers["evpower_changes"] = [nothing, nothing, page(someone)]
         bus.publish("supabase", DOORBELL)
         await eventually(lambda: _is_known(world, UUID(someone["id"])))
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 5)
+
+
+async def test_a_change_held_back_behind_another_does_not_wait_for_the_next_ring(
+    db: Database, settings: Settings, world: World
+) -> None:
+    rpc, bus, stop = Scripted(), LocalBus(), asyncio.Event()
+    running = asyncio.create_task(Puller(db, rpc, settings, utc_now, bus).run(stop, periodic=False))
+    try:
+        await eventually(lambda: _true(len(rpc.asked) >= 1))
+        first, second = person(client={"name": "Aida"}), person(client={"name": "Bek"})
+        rpc.answers["evpower_changes"] = [page(first) | {"held": True}, page(second, seq=2)]
+        bus.publish("supabase", DOORBELL)
+        await eventually(lambda: _is_known(world, UUID(second["id"])))
+        assert await _is_known(world, UUID(first["id"]))
     finally:
         stop.set()
         await asyncio.wait_for(running, 5)

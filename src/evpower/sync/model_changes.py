@@ -19,7 +19,8 @@ _WORDS: Final = frozenset(
 class Pulled:
     """What one page, or several, brought. `error`: what Supabase said instead of answering.
 
-    `discarded` pages were taken by somebody else first; `let_go`: a contact became free.
+    `discarded` pages were taken by somebody else first; `let_go`: a contact became free; `held`: a
+    transaction that runs in Supabase holds some changes back.
     """
 
     changes: int = 0
@@ -32,6 +33,7 @@ class Pulled:
     reset: bool = False
     let_go: bool = False
     more: bool = False
+    held: bool = False
     error: str | None = None
 
     def __add__(self, other: "Pulled") -> "Pulled":
@@ -46,6 +48,7 @@ class Pulled:
             reset=self.reset or other.reset,
             let_go=self.let_go or other.let_go,
             more=other.more,
+            held=self.held or other.held,
             error=other.error or self.error,
         )
 
@@ -76,6 +79,7 @@ class Changes:
     people: tuple[Person, ...]
     more: bool
     reset: bool
+    held: bool = False
 
     @property
     def everybody(self) -> tuple[Person, ...]:
@@ -125,6 +129,7 @@ def read_changes(raw: object) -> Changes:
             people=tuple(parse_all(answer["people"] or [])),
             more=answer["more"] is True,
             reset=answer.get("reset") is True,
+            held=answer.get("held") is True,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TargetUnavailable("evpower_changes answered in an unknown form") from error

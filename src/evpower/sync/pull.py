@@ -83,15 +83,14 @@ class Puller:
         end = self._bus.subscribe(heard) if self._bus else None
         stopping = asyncio.create_task(stop.wait())
         try:
-            rang = periodic  # what came while nobody was here
             while not stop.is_set():
                 try:
                     pulled = await self._work(stop, thorough=periodic)
-                    if rang and not pulled.changes:
+                    if pulled.held:
                         await self._listen_on(stop)
                 except Unavailable as error:
                     _log.warning("puller_waits_for_database", error=error.detail)
-                rang = await self._pause(stopping, periodic=periodic)
+                await self._pause(stopping, periodic=periodic)
         finally:
             stopping.cancel()
             if end is not None:
@@ -157,29 +156,27 @@ class Puller:
         return total
 
     async def _listen_on(self, stop: asyncio.Event) -> None:
-        """It rang and nothing was there: an older transaction in Supabase still holds it back."""
+        """An older transaction in Supabase holds a change back, and nobody rings when it ends."""
         for pause_s in _ECHOES_S:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause_s)
                 return
             pulled = await self._work(stop, thorough=False)
-            if pulled.changes or pulled.error is not None:
+            if not pulled.held or pulled.error is not None:
                 return
 
-    async def _pause(self, stopping: "asyncio.Task[bool]", *, periodic: bool) -> bool:
-        """Wait for a ring, the end, or the next time; true when it rang."""
+    async def _pause(self, stopping: "asyncio.Task[bool]", *, periodic: bool) -> None:
+        """Wait for a ring, the end, or the next time."""
         wait_s = self._breaker.wait_s()
         if wait_s > 0:  # Supabase is down: no ring makes us try sooner
             await asyncio.wait({stopping}, timeout=wait_s)
-            return True
+            return
         timeout_s = self._settings.pull_poll_s * (0.9 + 0.2 * self._jitter()) if periodic else 3600
         ring = asyncio.create_task(self._doorbell.wait(timeout_s))
         await asyncio.wait({ring, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        rang = ring.done() and ring.result()
         ring.cancel()
         with suppress(asyncio.CancelledError):
             await ring
-        return rang
 
     async def _guarded(self, work: Callable[[], Awaitable[Pulled]]) -> Pulled:
         """Ask nothing while the breaker is open, and keep what went wrong."""
@@ -220,7 +217,7 @@ class Puller:
         if not page.changes:
             if not page.more:
                 await self._note_end()
-            return Pulled()
+            return Pulled(held=page.held)
         steps.reached(Step.PULL_READ)
         last = page.changes[-1]
         async with self._db.transaction() as connection:
@@ -234,7 +231,7 @@ class Puller:
         self._tell(taken)
         if not page.more:
             await self._note_end()
-        return taken.told(changes=len(page.changes), more=page.more)
+        return taken.told(changes=len(page.changes), more=page.more, held=page.held)
 
     async def _begin_again(self, at: Cursor) -> Pulled:
         async with self._db.transaction() as connection:

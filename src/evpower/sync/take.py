@@ -29,7 +29,9 @@ class Taken:
     accepted: list[Accepted] = field(default_factory=list[Accepted])
     failed: dict[Failed, str] = field(default_factory=dict[Failed, str])
 
-    def told(self, *, changes: int = 0, walked: int = 0, more: bool = False) -> Pulled:
+    def told(
+        self, *, changes: int = 0, walked: int = 0, more: bool = False, held: bool = False
+    ) -> Pulled:
         """The same in numbers."""
         return Pulled(
             changes=changes,
@@ -40,6 +42,7 @@ class Taken:
             failed=len(self.failed),
             let_go=any(one.let_go for one in self.accepted),
             more=more,
+            held=held,
         )
 
 
