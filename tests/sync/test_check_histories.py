@@ -16,7 +16,7 @@ from evpower.devstack.supabase import SERVER_DIR
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, Rpc, SupabaseRpc
-from evpower.sync.digests import Digests
+from evpower.sync.compare.digests import Digests
 from tests.conftest import Server
 from tests.sync.checking import compare, empty, give_users, kinds
 from tests.sync.conftest import rpc_to

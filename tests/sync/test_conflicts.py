@@ -17,7 +17,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Forbidden
 from evpower.identity import Claims, Profile
 from evpower.sync import CONFLICTS, Puller, Relay, check
-from evpower.sync.conflicts import Kind
+from evpower.sync.incoming.conflicts import Kind
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import Supabase, client_here, counted, emptied
 from tests.sync.world import Target, World, balance, by_hand

@@ -25,7 +25,7 @@ from evpower.sync import (
     replay_parked,
     status,
 )
-from evpower.sync.adopt import Progress
+from evpower.sync.outgoing.adopt import Progress
 from tests.conftest import Server
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, by_hand, versions

@@ -12,7 +12,7 @@ from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Reconciler, Relay, Rpc, SupabaseRpc, TargetRefuses, TargetUnavailable
 from evpower.sync import status as sync_status
-from evpower.sync.reconcile import LEASE_S, next_at
+from evpower.sync.compare.reconcile import LEASE_S, next_at
 from tests.sync.checking import Calls, drift_rows, empty, give_users, keys, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, by_hand, versions

@@ -501,7 +501,7 @@ async def test_bus_wakes_the_relay(
     there_fresh: Connection, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     claims = count_calls(monkeypatch, "claim")
-    monkeypatch.setattr("evpower.sync.relay._LINGER_S", 60.0)
+    monkeypatch.setattr("evpower.sync.outgoing.relay._LINGER_S", 60.0)
     bus = LocalBus()
     relay = Relay(db, rpc_to(http, fresh_project), settings, utc_now, bus)
     running = asyncio.create_task(relay.run(asyncio.Event()))

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from evpower.foundation.standard_webhooks import key_bytes, sign
-from evpower.sync.signatures import Refused, is_authentic, parse_secret, parse_secrets, read_claim
+from evpower.sync.webhooks.signatures import (
+    Refused,
+    is_authentic,
+    parse_secret,
+    parse_secrets,
+    read_claim,
+)
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())

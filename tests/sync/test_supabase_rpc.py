@@ -10,7 +10,7 @@ from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.sync import Relay, SupabaseRpc, SyncError, TargetRefuses, TargetUnavailable, TooLarge
-from evpower.sync.relay import parse_answers
+from evpower.sync.outgoing.relay import parse_answers
 from tests.sync.world import World
 
 KEYS = {"keys": [["client", str(uuid4()), "applied", None]]}

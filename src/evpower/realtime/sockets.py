@@ -1,16 +1,25 @@
 """One open socket: whose it is and what it was told."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from evpower.realtime import frames, metrics
 from evpower.realtime.model import RESTART, Ending
 from evpower.realtime.wire import CLOSE, SocketProtocol
 
-if TYPE_CHECKING:
-    from evpower.realtime.hub import Hub
-
 _WINDOW_S: Final = 1.0
+
+
+class Keeper(Protocol):
+    """Whoever watches over sockets: the hub."""
+
+    def catch_up(self, socket: "Socket") -> None:
+        """Send the newest state to a socket that reads again."""
+        ...
+
+    def send_away(self, socket: "Socket") -> None:
+        """Close it soon: the process ends."""
+        ...
 
 
 class Socket:
@@ -20,7 +29,7 @@ class Socket:
                  "had_version", "heard", "joined_at", "open", "revision", "slot", "told",
                  "wire")  # fmt: skip
 
-    def __init__(self, wire: SocketProtocol, hub: "Hub") -> None:
+    def __init__(self, wire: SocketProtocol, hub: Keeper) -> None:
         self.wire = wire
         self._hub = hub
         self.client_id: UUID | None = None  # None: nobody has signed in yet

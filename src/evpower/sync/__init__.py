@@ -1,22 +1,24 @@
 """Keeps Supabase and EvPower equal: what changes here is carried there, and compared."""
 
-from evpower.sync.accept import Accepted, accept, give_free_contacts
-from evpower.sync.adopt import Adopted, Left, adopt
-from evpower.sync.backfill import Backfilled, backfill
-from evpower.sync.check import Checked, check
-from evpower.sync.conflicts import CONFLICTS, Conflict
-from evpower.sync.drift import Drift
-from evpower.sync.endpoints import webhook_router
+from evpower.sync.compare.check import Checked, check
+from evpower.sync.compare.drift import Drift
+from evpower.sync.compare.reconcile import Reconciler
 from evpower.sync.errors import SyncError, TargetRefuses, TargetUnavailable, TooLarge
+from evpower.sync.incoming.accept import Accepted, accept, give_free_contacts
+from evpower.sync.incoming.conflicts import CONFLICTS, Conflict
+from evpower.sync.incoming.model_changes import Pulled
+from evpower.sync.incoming.people import Person
+from evpower.sync.incoming.pull import Puller
 from evpower.sync.model import AUTHORITY, CLIENT_STATUS, SESSION_STATUS, Delivered
-from evpower.sync.model_changes import Pulled
-from evpower.sync.model_inbox import Inbox
-from evpower.sync.people import Person
-from evpower.sync.pull import Puller
-from evpower.sync.reconcile import Reconciler
-from evpower.sync.relay import Relay
-from evpower.sync.replay import replay, replay_parked
-from evpower.sync.secrets import (
+from evpower.sync.outgoing.adopt import Adopted, Left, adopt
+from evpower.sync.outgoing.backfill import Backfilled, backfill
+from evpower.sync.outgoing.relay import Relay
+from evpower.sync.outgoing.replay import replay, replay_parked
+from evpower.sync.status import Incoming, Lag, Parked, Status, Unaccepted, status
+from evpower.sync.supabase_rpc import Rpc, SupabaseRpc
+from evpower.sync.webhooks.endpoints import webhook_router
+from evpower.sync.webhooks.model_inbox import Inbox
+from evpower.sync.webhooks.secrets import (
     WEBHOOK_PATH,
     Doorbell,
     Rotated,
@@ -24,10 +26,8 @@ from evpower.sync.secrets import (
     rotate_secret,
     silence,
 )
-from evpower.sync.status import Incoming, Lag, Parked, Status, Unaccepted, status
-from evpower.sync.store_inbox import look as look_into_inbox
-from evpower.sync.supabase_rpc import Rpc, SupabaseRpc
-from evpower.sync.webhook import SupabaseWebhooks
+from evpower.sync.webhooks.store_inbox import look as look_into_inbox
+from evpower.sync.webhooks.webhook import SupabaseWebhooks
 
 __all__ = [
     "AUTHORITY",

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Final
 
 from evpower.foundation.db import Connection, Record
-from evpower.sync import metrics, store_check
+from evpower.sync import metrics
+from evpower.sync.compare import store_check
+from evpower.sync.compare.store_check import CheckRow
 from evpower.sync.model import Topic
-from evpower.sync.store_check import CheckRow
 
 _WINDOW_S: Final = 900.0
 

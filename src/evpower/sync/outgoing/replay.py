@@ -4,8 +4,8 @@ from uuid import UUID
 
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import NotFound
-from evpower.sync import store
 from evpower.sync.model import Topic
+from evpower.sync.outgoing import store
 
 
 async def replay_parked(connection: Connection) -> int:

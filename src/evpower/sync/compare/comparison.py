@@ -11,11 +11,11 @@ from typing import Final, cast
 from uuid import UUID
 
 from evpower.foundation.db import Database
-from evpower.sync import profiles, store_check
-from evpower.sync.digests import Digest, Digests, Part
-from evpower.sync.drift import Drift, agree, has_money, judge
+from evpower.sync.compare import profiles, store_check
+from evpower.sync.compare.digests import Digest, Digests, Part
+from evpower.sync.compare.drift import Drift, agree, has_money, judge
+from evpower.sync.incoming.people import parse_id
 from evpower.sync.model import ClientDigest, Side
-from evpower.sync.people import parse_id
 from evpower.sync.supabase_rpc import Rpc
 
 ROUNDS: Final = 4

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from evpower.foundation.db import Connection, Record
-from evpower.sync.model_inbox import Inbox, Outcome, Rung
+from evpower.sync.webhooks.model_inbox import Inbox, Outcome, Rung
 
 _MOST_SECRETS: Final = 10  # each costs an HMAC a call
 _COUNTED: Final = 10_000

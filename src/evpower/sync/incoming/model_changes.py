@@ -7,7 +7,7 @@ from typing import Final, cast
 from uuid import UUID
 
 from evpower.sync.errors import TargetUnavailable
-from evpower.sync.people import Person, parse_all, parse_id, parse_time
+from evpower.sync.incoming.people import Person, parse_all, parse_id, parse_time
 
 _WORDS: Final = frozenset(
     {f"{table}.{op}" for table in ("clients", "users") for op in ("insert", "update", "delete")}

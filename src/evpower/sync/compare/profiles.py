@@ -12,14 +12,14 @@ import orjson
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.identity import Profile
-from evpower.sync import conflicts, store_changes
-from evpower.sync.accept import give_free_contacts
-from evpower.sync.drift import Drift, Kind
+from evpower.sync.compare.drift import Drift, Kind
 from evpower.sync.errors import TargetUnavailable
-from evpower.sync.people import Person, parse_all
-from evpower.sync.store_changes import Known
+from evpower.sync.incoming import conflicts, store_changes
+from evpower.sync.incoming.accept import give_free_contacts
+from evpower.sync.incoming.people import Person, parse_all
+from evpower.sync.incoming.store_changes import Known
+from evpower.sync.incoming.take import Taken, take_people
 from evpower.sync.supabase_rpc import Rpc
-from evpower.sync.take import Taken, take_people
 
 _TOGETHER: Final = 100  # taken in one transaction
 _TRIES: Final = 8

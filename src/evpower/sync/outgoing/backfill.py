@@ -6,8 +6,8 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Database, Record
-from evpower.sync import store
 from evpower.sync.model import TOPICS, Topic
+from evpower.sync.outgoing import store
 
 _TABLES: Final[dict[Topic, str]] = {"client": "identity.clients", "session": "charging.sessions"}
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
-from evpower.sync.digests import Digest, Part
+from evpower.sync.compare.digests import Digest, Part
 from evpower.sync.model import ON_THE_WAY_OUT, ClientDigest, SessionDigest, Side
 
 Kind = Literal[

@@ -7,8 +7,8 @@ from typing import Final, Literal
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
-from evpower.sync.digests import Key, Part
-from evpower.sync.drift import Drift, as_facts
+from evpower.sync.compare.digests import Key, Part
+from evpower.sync.compare.drift import Drift, as_facts
 from evpower.sync.model import Topic
 
 CheckKind = Literal["hand", "hot", "all"]

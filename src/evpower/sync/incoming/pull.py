@@ -26,15 +26,16 @@ from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.steps import Step
-from evpower.sync import conflicts, metrics, store_changes
-from evpower.sync.accept import give_free_contacts
+from evpower.sync import metrics
 from evpower.sync.breaker import Breaker
 from evpower.sync.errors import SyncError, TargetRefuses
-from evpower.sync.model_changes import Changes, Pulled, read_changes, read_people
-from evpower.sync.people import Person
-from evpower.sync.store_changes import Cursor
+from evpower.sync.incoming import conflicts, store_changes
+from evpower.sync.incoming.accept import give_free_contacts
+from evpower.sync.incoming.model_changes import Changes, Pulled, read_changes, read_people
+from evpower.sync.incoming.people import Person
+from evpower.sync.incoming.store_changes import Cursor
+from evpower.sync.incoming.take import Taken, take_people
 from evpower.sync.supabase_rpc import Rpc
-from evpower.sync.take import Taken, take_people
 
 _PAGE: Final = 200  # changes taken in one transaction
 _WALK_PAGE: Final = 500  # most people of a walk are as they were

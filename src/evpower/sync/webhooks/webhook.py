@@ -19,10 +19,11 @@ from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError, Invalid, Unavailable
 from evpower.foundation.grouping import Grouper
 from evpower.foundation.steps import Step
-from evpower.sync import metrics, store_inbox
-from evpower.sync.model_inbox import Outcome, Rung, Source
-from evpower.sync.signatures import Claim, Refused, is_authentic, read_claim
-from evpower.sync.webhook_secrets import WebhookSecrets
+from evpower.sync import metrics
+from evpower.sync.webhooks import store_inbox
+from evpower.sync.webhooks.model_inbox import Outcome, Rung, Source
+from evpower.sync.webhooks.signatures import Claim, Refused, is_authentic, read_claim
+from evpower.sync.webhooks.webhook_secrets import WebhookSecrets
 
 KEEP: Final = timedelta(days=30)
 _KEEP_ROWS: Final = 1_000_000

@@ -21,11 +21,12 @@ from evpower.identity import (
     sync_profile,
     withdraw_deletion,
 )
-from evpower.sync import store, store_changes
-from evpower.sync.conflicts import Kind
+from evpower.sync.incoming import store_changes
+from evpower.sync.incoming.conflicts import Kind
+from evpower.sync.incoming.people import Person
+from evpower.sync.incoming.store_changes import Known
 from evpower.sync.model import CLIENT_STATUS, ON_THE_WAY_OUT
-from evpower.sync.people import Person
-from evpower.sync.store_changes import Known
+from evpower.sync.outgoing import store
 
 _ACTOR: Final = "supabase"
 _SETTLED_AT_ONCE: Final = 100

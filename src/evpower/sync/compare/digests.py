@@ -14,7 +14,7 @@ from uuid import UUID
 import orjson
 
 from evpower.foundation.db import Database, Record
-from evpower.sync import store_digests
+from evpower.sync.compare import store_digests
 from evpower.sync.errors import TargetRefuses, TargetUnavailable
 from evpower.sync.model import (
     CLIENT_STATUS,

@@ -11,8 +11,8 @@ import structlog
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Unavailable
-from evpower.sync import store_inbox
-from evpower.sync.signatures import parse_secret, parse_secrets
+from evpower.sync.webhooks import store_inbox
+from evpower.sync.webhooks.signatures import parse_secret, parse_secrets
 
 _FRESH_S: Final = 30.0
 _AGAIN_S: Final = 1.0  # the soonest that anybody's forgery makes us read again

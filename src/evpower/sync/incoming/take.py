@@ -12,11 +12,12 @@ import structlog
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import LOST, Connection
 from evpower.identity import ensure_newcomers
-from evpower.sync import metrics, store_changes
-from evpower.sync.accept import Accepted, accept, is_newcomer, is_same
-from evpower.sync.model_changes import Pulled
-from evpower.sync.people import Person
-from evpower.sync.store_changes import Failed
+from evpower.sync import metrics
+from evpower.sync.incoming import store_changes
+from evpower.sync.incoming.accept import Accepted, accept, is_newcomer, is_same
+from evpower.sync.incoming.model_changes import Pulled
+from evpower.sync.incoming.people import Person
+from evpower.sync.incoming.store_changes import Failed
 
 _LONGEST_RETRY_S: Final = 300.0
 _log = structlog.get_logger()

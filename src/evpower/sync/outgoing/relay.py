@@ -17,10 +17,11 @@ from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.steps import Step
-from evpower.sync import metrics, store
+from evpower.sync import metrics
 from evpower.sync.breaker import Breaker
 from evpower.sync.errors import SyncError, TargetRefuses, TargetUnavailable, TooLarge
 from evpower.sync.model import Answer, Claim, Delivered, Finish, Outcome, Outgoing, Topic, Verdict
+from evpower.sync.outgoing import store
 from evpower.sync.supabase_rpc import Rpc
 
 _APPLY: Final = "evpower_apply"

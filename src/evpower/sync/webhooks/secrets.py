@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from typing import Final, cast
 
 from evpower.foundation.db import Database
-from evpower.sync import store_changes, store_inbox, store_secrets
 from evpower.sync.errors import TargetRefuses, TargetUnavailable
-from evpower.sync.signatures import parse_secrets
+from evpower.sync.incoming import store_changes
 from evpower.sync.supabase_rpc import Rpc
+from evpower.sync.webhooks import store_inbox, store_secrets
+from evpower.sync.webhooks.signatures import parse_secrets
 
 WEBHOOK_PATH: Final = "/api/v1/webhooks/supabase"
 GRACE: Final = timedelta(hours=24)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from evpower.foundation.body import read_body
-from evpower.sync.webhook import SupabaseWebhooks
+from evpower.sync.webhooks.webhook import SupabaseWebhooks
 
 MAX_BYTES: Final = 256 * 1024
 _NEW: Final = b'{"success":true,"accepted":true}'

@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from evpower.foundation.db import Connection
-from evpower.sync.store_check import Turn
+from evpower.sync.compare.store_check import Turn
 
 
 async def plan(connection: Connection, kind: Turn, due_at: datetime | None) -> None:

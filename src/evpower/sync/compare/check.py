@@ -15,13 +15,15 @@ import orjson
 
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection, Database
-from evpower.sync import metrics, profiles, store, store_check
-from evpower.sync.compare import STAGES, Comparison, Page, Pause, Stage
-from evpower.sync.digests import Part
-from evpower.sync.drift import CURES, Drift
+from evpower.sync import metrics
+from evpower.sync.compare import profiles, store_check
+from evpower.sync.compare.comparison import STAGES, Comparison, Page, Pause, Stage
+from evpower.sync.compare.digests import Part
+from evpower.sync.compare.drift import CURES, Drift
+from evpower.sync.compare.store_check import CheckRow, Kept
 from evpower.sync.errors import TargetUnavailable, TooLarge
 from evpower.sync.model import ClientDigest, Side
-from evpower.sync.store_check import CheckRow, Kept
+from evpower.sync.outgoing import store
 from evpower.sync.supabase_rpc import Rpc
 
 SAMPLE: Final = 100

@@ -18,8 +18,8 @@ from evpower.foundation.errors import Conflict, Invalid, NotFound
 from evpower.foundation.money import MAX_MINOR, to_text
 from evpower.identity import block_client, ensure, get_client, profile_of, record_act
 from evpower.payments import cash
-from evpower.sync import store
 from evpower.sync.errors import TargetUnavailable
+from evpower.sync.outgoing import store
 from evpower.sync.supabase_rpc import Rpc
 
 _MAX_WORDS: Final = 200

@@ -21,11 +21,12 @@ from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.ids import new_uuid
-from evpower.sync import metrics, store_check, store_turns
-from evpower.sync.check import Check, Checked, summary
-from evpower.sync.compare import Comparison, Pause
+from evpower.sync import metrics
+from evpower.sync.compare import store_check, store_turns
+from evpower.sync.compare.check import Check, Checked, summary
+from evpower.sync.compare.comparison import Comparison, Pause
+from evpower.sync.compare.store_check import CheckRow, Turn
 from evpower.sync.errors import SyncError, TargetRefuses
-from evpower.sync.store_check import CheckRow, Turn
 from evpower.sync.supabase_rpc import Rpc
 
 LEASE_S: Final = 120.0  # longer than a page may take, with its calls and what it waits for

@@ -1,0 +1,1 @@
+"""Supabase rings: its signed calls, and the secrets that sign them."""
