@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -156,13 +157,16 @@ def text_of(rows: Sequence[Mapping[str, object]]) -> str:
     return out.getvalue()
 
 
+_PHONES = count(1)  # two alike would be a conflict
+
+
 def someone(old_id: object = None, **fields: object) -> dict[str, object]:
     """An old client nobody else resembles."""
     number = uuid4().int
     return {
         "id": old_id if old_id is not None else f"c{number % 10**12}",
         "email": f"{number:x}@example.kg"[-60:],
-        "phone": f"+996555{number % 10**6:06}",
+        "phone": f"+996555{next(_PHONES):06}",
         "name": "Aida",
         **fields,
     }

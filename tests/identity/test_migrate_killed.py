@@ -117,8 +117,8 @@ async def test_ctrl_c_ends_it_cleanly(moving: Moving, dsn: str) -> None:
     _, err = await process.communicate()
     assert (process.returncode, b"--resume" in err, b"Traceback" in err) == (1, True, False)
     assert await moving.users() == len(await moving.named())  # nothing was left half-way
-    code, _, _ = await evpower(moving, dsn, *words, "--resume", "--per-second", "2000")
-    assert (code, len(await moving.named()), await moving.users()) == (0, 100, 100)
+    code, out, err = await evpower(moving, dsn, *words, "--resume", "--per-second", "2000")
+    assert (code, len(await moving.named()), await moving.users()) == (0, 100, 100), out + err
 
 
 async def test_the_whole_way_of_an_operator(moving: Moving, dsn: str) -> None:

@@ -23,8 +23,8 @@ from evpower.sync import (
     replay,
     replay_parked,
     status,
-    store,
 )
+from evpower.sync.outgoing import store
 from tests.faults.proxy import Fault, FaultProxy
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, versions

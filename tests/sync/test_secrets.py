@@ -11,6 +11,7 @@ import pytest
 
 from evpower import sync
 from evpower.foundation.db import Connection, Database, Record
+from evpower.sync.webhooks import secrets
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target
 
@@ -129,4 +130,4 @@ async def test_waiting_changes_are_those_behind_the_cursor(
 def test_digest_is_of_the_secrets_text() -> None:
     """As evpower_webhook_status tells it."""
     secret = "whsec_" + base64.b64encode(bytes(32)).decode()
-    assert sync.secrets._digest(bytes(32)) == hashlib.sha256(secret.encode()).hexdigest()  # type: ignore[attr-defined]
+    assert secrets._digest(bytes(32)) == hashlib.sha256(secret.encode()).hexdigest()
