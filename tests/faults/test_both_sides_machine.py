@@ -398,8 +398,7 @@ async def test_at_rest_both_sides_are_equal(world: BothSides) -> None:
         Here,
         settings=settings(
             max_examples=EXAMPLES,
-            derandomize=EXAMPLES
-            == QUICK,  # the thorough search draws anew
+            derandomize=EXAMPLES == QUICK,  # the thorough search draws anew
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
