@@ -12,6 +12,7 @@ from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Reconciler, Relay, Rpc, SupabaseRpc, TargetRefuses, TargetUnavailable
 from evpower.sync import status as sync_status
+from evpower.sync.compare.comparison import Pause
 from evpower.sync.compare.reconcile import LEASE_S, next_at
 from tests.sync.checking import Calls, drift_rows, empty, give_users, keys, past_every_guard
 from tests.sync.conftest import rpc_to
@@ -54,6 +55,10 @@ def calls(rpc: SupabaseRpc) -> Calls:
     return Calls(rpc)
 
 
+async def at_once(_: float) -> None:
+    await asyncio.sleep(0)
+
+
 class Workers:
     """Processes that may run the comparisons."""
 
@@ -62,13 +67,23 @@ class Workers:
         self.settings = settings
         self.clock = clock
 
-    def one(self, rpc: Rpc, *, batch: int = 10, clock: Clock | None = None) -> Reconciler:
-        async def at_once(_: float) -> None:
-            await asyncio.sleep(0)
-
+    def one(
+        self, rpc: Rpc, *, batch: int = 10, clock: Clock | None = None, pause: Pause = at_once
+    ) -> Reconciler:
         return Reconciler(
-            self.db, rpc, self.settings, clock or self.clock, batch=batch, pause=at_once
+            self.db,
+            rpc,
+            self.settings,
+            clock or self.clock,
+            batch=batch,
+            pause=pause,
         )
+
+    async def until_carried(self, _: float) -> None:
+        """As long as a relay beside it takes, however slow this machine is."""
+        async with asyncio.timeout(60), self.db.connection() as connection:
+            while await connection.fetchval("select count(*) from sync.pending"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
     async def due(self, rpc: Rpc) -> None:
         """The turns are planned, and it is a day later."""
@@ -117,7 +132,7 @@ async def test_everything_is_compared_each_night_and_what_is_wrong_is_healed(
     before = _healed()
     stop = asyncio.Event()
     carrying = asyncio.create_task(relay.run(stop))
-    taken = await workers.one(rpc).turn()
+    taken = await workers.one(rpc, pause=workers.until_carried).turn()
     stop.set()
     await carrying
     assert taken is not None
