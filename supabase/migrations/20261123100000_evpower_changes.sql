@@ -271,7 +271,7 @@ drop trigger if exists evpower_keep_wish on public.clients;
 create trigger evpower_keep_wish before update on public.clients for each row
   when (current_setting('evpower.applying', true) = 'on'
         and (old.status::text in ('inactive', 'pending_deletion') and new.status::text = 'blocked'
-             or old.status::text = 'blocked' and new.status::text = 'active'))
+             or old.status::text = 'blocked' and new.status::text in ('active', 'inactive')))
   execute function evpower.keep_wish();
 drop trigger if exists evpower_keep_blocked on public.clients;
 create trigger evpower_keep_blocked before update on public.clients for each row

@@ -1,11 +1,14 @@
 """Orders of events that once parted the two sides: each is short enough to read."""
 
+from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from evpower.foundation.steps import Step
 from tests.faults.both_sides import BothSides
+from tests.faults.comparison import differences, ids
 
 pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(240)]
 
@@ -125,6 +128,73 @@ async def test_who_asked_to_be_deleted_still_asks_when_the_row_is_made_again(
     await world.write_row(world.server_key, client, status="inactive")
     await world.settle()
     await world.delete_row(client)
+    await world.settle()
+    await world.write_row(world.server_key, client, name="B")
+    await world.settle()
+    assert (await here(world, client))["deletion_requested_at"] is not None
+    assert (await there(world, client))["status"] == "inactive"
+
+
+async def test_a_row_made_for_a_session_is_whole(world: BothSides) -> None:
+    """Nothing but the session's mark was left: the client's went with the deleted user's row."""
+    client, _ = await signed_up(world, "whole")
+    await world.settle()
+    await world.top_up(client, 900)
+    await world.settle()
+    await world.charge(client, 286)
+    await world.delete_row(client)
+    await world.delete_user(client, soft=True)
+    await world.nodes[0].puller.drain()
+    await world.settle()
+    assert await differences(world, [], await ids(world) - {client}) == []
+    assert (await there(world, client))["status"] == "inactive"
+    assert (await there(world, client))["balance"] == Decimal("6.14")
+
+
+async def test_a_block_that_evpower_wrote_for_a_session_can_be_lifted(world: BothSides) -> None:
+    """The relay dies when Supabase has the session and, of its client, as good as nothing."""
+    client, _ = await signed_up(world, "lifted")
+    await world.settle()
+    await world.top_up(client, 900)
+    await world.block(client, blocked=True)
+    await world.settle()
+    await world.delete_row(client)
+    await world.charge(client, 286)
+    world.cut = Step.RELAY_APPLIED
+    await world.survive(world.nodes[0].relay.drain())
+    world.cut = None
+    await world.block(client, blocked=False)
+    await world.settle()
+    assert (await here(world, client))["status"] == "active"
+    assert (await there(world, client))["status"] == "active"
+    assert (await there(world, client))["balance"] == Decimal("6.14")
+
+
+async def test_a_wish_survives_a_row_that_a_charge_makes_again(world: BothSides) -> None:
+    """The relay is faster than the puller, which has not heard that the row is gone."""
+    client, _ = await signed_up(world, "charged")
+    await world.settle()
+    await world.top_up(client, 900)
+    await world.write_row(world.server_key, client, status="inactive")
+    await world.settle()
+    await world.delete_row(client)
+    await world.charge(client, 286)
+    await world.nodes[0].relay.drain()
+    await world.settle()
+    assert (await here(world, client))["deletion_requested_at"] is not None
+    assert (await there(world, client))["status"] == "inactive"
+
+
+async def test_a_wish_survives_a_block_in_a_row_made_again(world: BothSides) -> None:
+    """What the lost row said before the block is known to EvPower alone."""
+    client, _ = await signed_up(world, "twice")
+    await world.settle()
+    await world.write_row(world.server_key, client, status="inactive")
+    await world.settle()
+    await world.block(client, blocked=True)
+    await world.delete_row(client)
+    await world.settle()
+    await world.block(client, blocked=False)
     await world.settle()
     await world.write_row(world.server_key, client, name="B")
     await world.settle()

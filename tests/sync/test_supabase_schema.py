@@ -13,6 +13,7 @@ from evpower.devstack.supabase import SERVER_DIR
 from evpower.foundation.db import Connection
 from tests.conftest import Server
 from tests.sync.world import Target, balance, versions
+from tests.waiting import PATIENCE_S
 
 DENIED = {401, 403}
 
@@ -63,7 +64,7 @@ async def driver(
 ) -> AsyncGenerator[tuple[UUID, httpx.AsyncClient]]:
     """A driver who signed up in the app, and the app's client with the driver's token."""
     headers = {"apikey": target.local.publishable_key}
-    async with httpx.AsyncClient(base_url=target.local.url, headers=headers, timeout=20) as app:
+    async with httpx.AsyncClient(base_url=target.local.url, headers=headers, timeout=PATIENCE_S) as app:
         email = f"{uuid4().hex}@example.kg"
         answer = await app.post("/auth/v1/signup", json={"email": email, "password": "secret12"})
         session = answer.json()
@@ -224,7 +225,7 @@ async def test_app_without_a_token_reads_and_writes_nothing(
     client = uuid4()
     await _apply(there, clients=[_client(client)], transactions=[_transaction(client)])
     headers = {"apikey": target.local.publishable_key}
-    async with httpx.AsyncClient(base_url=target.local.url, headers=headers, timeout=20) as app:
+    async with httpx.AsyncClient(base_url=target.local.url, headers=headers, timeout=PATIENCE_S) as app:
         for table in ("clients", "transactions", "charging_sessions"):
             answer = await app.get(f"/rest/v1/{table}")
             assert answer.status_code in DENIED or answer.json() == []
@@ -248,7 +249,7 @@ async def test_secret_key_alone_cannot_set_money(target: Target, there: Connecti
     client = uuid4()
     await _apply(there, clients=[_client(client)])
     headers = {"apikey": target.local.secret_key}
-    async with httpx.AsyncClient(base_url=target.local.url, headers=headers, timeout=20) as server:
+    async with httpx.AsyncClient(base_url=target.local.url, headers=headers, timeout=PATIENCE_S) as server:
         answer = await server.patch(f"/rest/v1/clients?id=eq.{client}", json={"balance": 9})
     assert answer.status_code in DENIED
     assert await balance(there, client) == "100.00"
@@ -369,12 +370,45 @@ class TestApply:
 
     async def test_older_and_newer_columns_say_the_same(self, there: Connection) -> None:
         client, session = uuid4(), uuid4()
-        await _apply(there, owners=[_client(client)], sessions=[_session(session, client)])
+        await _apply(there, clients=[_client(client)], sessions=[_session(session, client)])
         row = await there.fetchrow("select * from public.charging_sessions")
         assert row is not None
         assert str(row["user_id"]) == str(row["client_id"]) == str(client)
         assert float(row["energy"]) == float(row["energy_consumed"]) == 1.5
         assert float(row["amount"]) == float(row["total_cost"]) == 20.25
+
+    async def test_a_session_makes_no_row_of_its_client(self, there: Connection) -> None:
+        client, session, other = uuid4(), uuid4(), uuid4()
+        told = await _apply(
+            there,
+            clients=[_client(other)],
+            sessions=[_session(session, client), _session(uuid4(), other)],
+        )
+        assert {one[2] for one in told} == {"applied", "orphan"}
+        assert [one[1] for one in told if one[2] == "orphan"] == [str(session)]
+        assert await there.fetchval("select count(*) from public.clients") == 1
+        assert await there.fetchval("select count(*) from public.charging_sessions") == 1
+
+    @pytest.mark.parametrize("stands", ["active", "inactive", "pending_deletion"])
+    async def test_whether_somebody_leaves_is_said_here(
+        self, there: Connection, stands: str
+    ) -> None:
+        client = uuid4()
+        await _apply(there, clients=[_client(client)])
+        await there.execute(f"update public.clients set status = '{stands}'")
+        for revision, force in ((2, False), (3, True)):
+            sent = _client(client, revision=revision, status="inactive")
+            await _apply(there, clients=[{**sent, "leaving": True, "force": force}])
+            assert await there.fetchval("select status::text from public.clients") == stands
+
+    async def test_who_leaves_still_does_in_a_new_row_and_after_a_block(
+        self, there: Connection
+    ) -> None:
+        client = uuid4()
+        for revision, status in ((1, "inactive"), (2, "blocked"), (3, "inactive")):
+            sent = _client(client, revision=revision, status=status)
+            await _apply(there, clients=[{**sent, "leaving": status == "inactive"}])
+            assert await there.fetchval("select status::text from public.clients") == status
 
     async def test_the_guard_is_back_after_a_call(self, there: Connection) -> None:
         client = uuid4()

@@ -87,7 +87,6 @@ class Outgoing:
     clients: str
     transactions: str
     sessions: str
-    owners: str
     parts: Mapping[UUID, ClientPart]
     transaction_count: int
 
@@ -95,16 +94,19 @@ class Outgoing:
         """The request's bytes; nothing is parsed or formatted on the way."""
         return (
             f'{{"payload":{{"clients":{self.clients},"transactions":{self.transactions},'
-            f'"sessions":{self.sessions},"owners":{self.owners}}}}}'
+            f'"sessions":{self.sessions}}}}}'
         ).encode()
 
 
-Outcome = Literal["applied", "stale", "gap", "refused"]
+Outcome = Literal["applied", "stale", "gap", "orphan", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What Supabase did with one key: `why` is the reason; of a gap, the last version it has."""
+    """What Supabase did with one key: `why` is the reason; of a gap, the last version it has.
+
+    An orphan is a session whose client Supabase does not have.
+    """
 
     topic: Topic
     key: UUID

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, cast
 from uuid import UUID
@@ -178,7 +178,12 @@ class Relay:
         recovered = self._breaker.open
         self._breaker.succeeded()
         await self._set_state("up", None)
-        ends = [self._judge(one, answers.get((one.topic, one.key)), outgoing) for one in claims]
+        stuck = await self._send_clients_of(
+            [one.key for one in answers.values() if one.outcome == "orphan"]
+        )
+        ends = [
+            self._judge(one, answers.get((one.topic, one.key)), outgoing, stuck) for one in claims
+        ]
         if gaps := sum(answer.outcome == "gap" for answer in answers.values()):
             _log.warning("supabase_lacks_transactions", clients=gaps)
         await self._finish(ends)
@@ -218,7 +223,9 @@ class Relay:
             calls=1,
         )
 
-    def _judge(self, claim: Claim, answer: Answer | None, outgoing: Outgoing) -> Finish:
+    def _judge(
+        self, claim: Claim, answer: Answer | None, outgoing: Outgoing, stuck: Collection[UUID]
+    ) -> Finish:
         """What becomes of one mark after Supabase answered."""
         part = outgoing.parts.get(claim.key) if claim.topic == "client" else None
         if answer is None:
@@ -228,6 +235,8 @@ class Relay:
                 was = part.from_version if part is not None else 0
                 have = answer.why if isinstance(answer.why, int) else 0
                 return Finish(claim, "more", acknowledge=(was, have))
+            case "orphan":
+                return self._orphan(claim, stuck=claim.key in stuck)
             case "refused":
                 return self._refused(claim, str(answer.why))
             case "applied" | "stale":
@@ -235,6 +244,20 @@ class Relay:
                     return Finish(claim, "sent")
                 verdict: Verdict = "sent" if part.complete else "more"
                 return Finish(claim, verdict, acknowledge=(part.from_version, part.to_version))
+
+    async def _send_clients_of(self, sessions: Sequence[UUID]) -> set[UUID]:
+        """Supabase lacks the clients of these sessions; answers those whose client it refuses."""
+        if not sessions:
+            return set()
+        async with self._db.transaction() as connection:
+            return await store.mark_clients_of(connection, sessions)
+
+    def _orphan(self, claim: Claim, *, stuck: bool) -> Finish:
+        """A session goes with its client, once more; then it waits for it."""
+        if stuck:
+            return Finish(claim, "park", "Supabase refuses its client")
+        delay_s = self._delay_s(claim) if claim.attempts else 0.0
+        return Finish(claim, "retry", "Supabase lacks its client", delay_s)
 
     def _unanswered(self, claim: Claim, *, sent: bool) -> Finish:
         """A key that is in no table of ours was not sent; any other waits until it is named."""
@@ -302,6 +325,7 @@ def parse_answers(raw: object) -> dict[tuple[Topic, UUID], Answer]:
             "applied",
             "stale",
             "gap",
+            "orphan",
             "refused",
         }:
             answers[answer.topic, answer.key] = answer

@@ -86,7 +86,8 @@ with asked as (
   select * from unnest($1::uuid[], $2::bigint[], $3::boolean[]) as a (key, number, force)
 ), state as materialized (
   select c.id, {_CONTACTS},
-         case when {_ASKED} and a.force then '{_LEAVING}' else {_CLIENT_STATUS} end as status,
+         case when {_ASKED} then '{_LEAVING}' else {_CLIENT_STATUS} end as status,
+         {_ASKED} as leaving,
          c.created_at, greatest(c.updated_at, w.updated_at) as updated_at, w.currency,
          w.balance_minor, w.held_minor, w.version, w.revision, a.number, a.force,
          coalesce(k.version, 0) as from_version,
@@ -108,7 +109,8 @@ with asked as (
     left join payments.payments p on p.id = coalesce(t.payment_id, r.payment_id)
     left join charging.settlements s on s.id = coalesce(t.settlement_id, r.settlement_id)
 ), heads as (
-  select x.id, x.email, x.phone, x.name, x.status, x.created_at, x.updated_at, x.currency,
+  select x.id, x.email, x.phone, x.name, x.status, x.leaving, x.created_at, x.updated_at,
+         x.currency,
          round(coalesce(t.balance_after_minor, x.balance_minor) * 0.01, 2)::text as balance,
          round(least(x.held_minor, coalesce(t.balance_after_minor, x.balance_minor)) * 0.01,
                2)::text as held,
@@ -131,11 +133,10 @@ select (select coalesce(json_agg(h), '[]')::text from heads h) as clients,
        (select array_agg(x.to_version = x.version) from state x) as complete
 """
 
-# Owners go along for a Supabase that lacks them: older projects have a foreign key there.
 _READ_SESSIONS: Final = f"""
 with asked as (
   select * from unnest($1::uuid[], $2::boolean[]) as a (key, force)
-), lines as materialized (
+), lines as (
   select s.id, s.client_id as user_id, s.client_id, s.station_id, s.connector_id,
          coalesce(s.started_at, s.created_at) as start_time,
          s.ended_at as stop_time, s.ended_at as end_time,
@@ -145,15 +146,8 @@ with asked as (
          round(s.cost_minor * 0.01, 2)::text as total_cost,
          {_SESSION_STATUS} as status, s.revision, s.created_at, s.updated_at, a.force
     from asked a join charging.sessions s on s.id = a.key
-), owners as (
-  select c.id, {_CONTACTS},
-         case when {_ASKED} then '{_LEAVING}' else {_CLIENT_STATUS} end as status,
-         w.currency, c.created_at, c.updated_at
-    from identity.clients c join wallet.wallets w on w.client_id = c.id
-   where c.id in (select l.client_id from lines l)
 )
-select (select coalesce(json_agg(l), '[]')::text from lines l) as sessions,
-       (select coalesce(json_agg(o), '[]')::text from owners o) as owners
+select coalesce(json_agg(l), '[]')::text from lines l
 """
 
 
@@ -161,7 +155,7 @@ async def read(connection: Connection, claims: Sequence[Claim], *, chunk: int) -
     """What Supabase lacks of these keys, as JSON; at most `chunk` transactions of one client."""
     clients = [one for one in claims if one.topic == "client"]
     sessions = [one for one in claims if one.topic == "session"]
-    client_json = transaction_json = session_json = owner_json = "[]"
+    client_json = transaction_json = session_json = "[]"
     parts: dict[UUID, ClientPart] = {}
     if clients:
         row = await connection.fetchrow(
@@ -182,13 +176,11 @@ async def read(connection: Connection, claims: Sequence[Claim], *, chunk: int) -
         )
         parts = {one[0]: ClientPart(*one) for one in columns}
     if sessions:
-        row = await connection.fetchrow(
+        session_json = await connection.fetchval(
             _READ_SESSIONS, [one.key for one in sessions], [one.force for one in sessions]
         )
-        assert row is not None  # noqa: S101
-        session_json, owner_json = row["sessions"], row["owners"]
     count = sum(max(0, part.to_version - part.from_version) for part in parts.values())
-    return Outgoing(client_json, transaction_json, session_json, owner_json, parts, count)
+    return Outgoing(client_json, transaction_json, session_json, parts, count)
 
 
 # Only from the version the call started at: a reset in the meantime (a repair) stays a reset.
@@ -337,6 +329,23 @@ async def mark(
         keys,
         force,
     )
+
+
+_OF_ORPHANS: Final = """
+select s.id, s.client_id, p.parked_at is not null as parked
+  from charging.sessions s
+  left join sync.pending p on p.topic = 'client' and p.key = s.client_id
+ where s.id = any ($1::uuid[])
+"""
+
+
+async def mark_clients_of(connection: Connection, sessions: Sequence[UUID]) -> set[UUID]:
+    """Mark the clients of these to be sent whole; answers the sessions whose client is parked."""
+    rows: list[Record] = await connection.fetch(_OF_ORPHANS, sessions)
+    wanted = sorted({row["client_id"] for row in rows if not row["parked"]})
+    if wanted:
+        await mark(connection, "client", wanted, force=True)
+    return {row["id"] for row in rows if row["parked"]}
 
 
 async def openings(connection: Connection, clients: Sequence[UUID]) -> dict[UUID, int]:
