@@ -1105,16 +1105,17 @@ CREATE TABLE identity.migration_rows (
     balance_minor bigint DEFAULT 0 NOT NULL,
     carried_at timestamp with time zone,
     digest bytea NOT NULL,
+    client_before boolean DEFAULT false NOT NULL,
     note text,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT migration_rows_balance_minor_check CHECK ((balance_minor >= 0)),
     CONSTRAINT migration_rows_check CHECK (((plan = ANY (ARRAY['conflict'::text, 'invalid'::text])) OR (client_id IS NOT NULL))),
     CONSTRAINT migration_rows_digest_check CHECK ((length(digest) = 32)),
     CONSTRAINT migration_rows_email_proof_check CHECK ((email_proof = ANY (ARRAY['yes'::text, 'assumed'::text, 'no'::text]))),
-    CONSTRAINT migration_rows_matched_by_check CHECK ((matched_by = ANY (ARRAY['id'::text, 'email'::text, 'phone'::text, 'decision'::text]))),
+    CONSTRAINT migration_rows_matched_by_check CHECK ((matched_by = ANY (ARRAY['id'::text, 'email'::text, 'phone'::text, 'decision'::text, 'moved'::text]))),
     CONSTRAINT migration_rows_password_check CHECK ((password = ANY (ARRAY['none'::text, 'carried'::text, 'unknown'::text]))),
     CONSTRAINT migration_rows_phone_proof_check CHECK ((phone_proof = ANY (ARRAY['yes'::text, 'assumed'::text, 'no'::text]))),
-    CONSTRAINT migration_rows_plan_check CHECK ((plan = ANY (ARRAY['adopt'::text, 'create'::text, 'conflict'::text, 'invalid'::text]))),
+    CONSTRAINT migration_rows_plan_check CHECK ((plan = ANY (ARRAY['adopt'::text, 'create'::text, 'add'::text, 'conflict'::text, 'invalid'::text]))),
     CONSTRAINT migration_rows_state_check CHECK ((state = ANY (ARRAY['planned'::text, 'done'::text, 'failed'::text, 'kept'::text, 'reverting'::text, 'reverted'::text])))
 );
 
@@ -1772,13 +1773,15 @@ CREATE UNIQUE INDEX clients_email_key ON identity.clients USING btree (email) WH
 
 CREATE UNIQUE INDEX clients_phone_key ON identity.clients USING btree (phone) WHERE (status <> 'closed'::text);
 
+CREATE INDEX clients_updated ON identity.clients USING brin (updated_at) WITH (autosummarize='on');
+
 CREATE INDEX migration_rows_client ON identity.migration_rows USING btree (client_id) WHERE (client_id IS NOT NULL);
 
 CREATE INDEX migration_rows_left ON identity.migration_rows USING btree (run, state);
 
 CREATE INDEX migration_rows_old_id ON identity.migration_rows USING btree (old_id);
 
-CREATE UNIQUE INDEX migration_rows_work ON identity.migration_rows USING btree (run, old_id) WHERE (plan = ANY (ARRAY['adopt'::text, 'create'::text]));
+CREATE UNIQUE INDEX migration_rows_work ON identity.migration_rows USING btree (run, old_id) WHERE (plan = ANY (ARRAY['adopt'::text, 'create'::text, 'add'::text]));
 
 CREATE UNIQUE INDEX migrations_one_open ON identity.migrations USING btree ((true)) WHERE (state = ANY (ARRAY['running'::text, 'reverting'::text]));
 
@@ -1813,6 +1816,8 @@ CREATE INDEX holds_open ON wallet.holds USING btree (client_id) WHERE (state = '
 CREATE INDEX refunds_collecting ON wallet.refunds USING btree (collects_debt_id) WHERE (collects_debt_id IS NOT NULL);
 
 CREATE UNIQUE INDEX refunds_settlement_reference ON wallet.refunds USING btree (settlement_id, provider_ref);
+
+CREATE INDEX transactions_created ON wallet.transactions USING brin (created_at) WITH (autosummarize='on');
 
 CREATE UNIQUE INDEX transactions_payment_key ON wallet.transactions USING btree (payment_id) WHERE (payment_id IS NOT NULL);
 

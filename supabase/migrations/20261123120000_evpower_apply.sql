@@ -113,6 +113,9 @@ begin
           status = case when c.status::text in ('inactive', 'pending_deletion')
                              and (excluded.status::text = 'active' or c.id = any (leaving))
                           or c.status::text = 'active' and c.id = any (leaving) then c.status
+                        when c.status::text = 'blocked' and c.id = any (leaving) then coalesce(
+                          (select w.status from evpower.wishes w where w.client_id = c.id::text)::<status>,
+                          excluded.status)
                         else excluded.status end,
           updated_at = greatest(c.updated_at, excluded.updated_at)
     where (excluded.balance_version, excluded.wallet_revision, excluded.evpower_revision)
@@ -162,6 +165,7 @@ $body$;
   body := replace(body, '<transactions>', transactions);
   body := replace(body, '<sessions>', sessions);
   body := replace(body, '<key>', key_type);
+  body := replace(body, '<status>', evpower.column_type('public.clients', 'status'));
   -- Where transactions.id is a number of the project's own, it stays so; (client_id, version) is the name.
   if evpower.column_type('public.transactions', 'id') in ('uuid', 'text', 'character varying') then
     body := replace(body, '<transaction_columns>', 'id, <transaction_columns>');

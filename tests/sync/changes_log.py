@@ -1,6 +1,5 @@
 """Looks at the change log of a Supabase project, as its owner and as EvPower reads it."""
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from uuid import UUID, uuid4
 import httpx
 
 from evpower.foundation.db import Connection
+from tests.waiting import until
 
 PASSWORD = "secret12"
 Note = tuple[str, str, str]  # table, op, id
@@ -49,9 +49,13 @@ class Reader:
 
     async def read_until(self, count: int) -> list[dict[str, Any]]:
         """Read until so many came: somebody else's transaction may hold the log up a moment."""
-        async with asyncio.timeout(10):
-            while len(self.seen) < count:
+
+        async def all_came() -> bool:
+            if len(self.seen) < count:
                 await self.read()
+            return len(self.seen) >= count
+
+        await until(all_came, f"{count} changes never came")
         return self.seen
 
     @property

@@ -13,10 +13,10 @@ from evpower.devstack.stack import supabase_migrations
 from evpower.devstack.supabase import LocalSupabase
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.http import new_http_client
 from evpower.sync import Relay, SupabaseRpc
 from tests.conftest import Server
 from tests.sync.world import Target, World
+from tests.waiting import PATIENCE_S, patient_http
 
 OLDER = Path(__file__).parent / "older_project.sql"
 
@@ -61,7 +61,7 @@ def target(request: pytest.FixtureRequest, fresh_project: Target, older_project:
 
 @pytest.fixture
 async def http() -> AsyncGenerator[httpx.AsyncClient]:
-    async with new_http_client() as client:
+    async with patient_http() as client:
         yield client
 
 
@@ -116,6 +116,6 @@ def world(owner: Connection) -> World:
 
 
 def rpc_to(
-    http: httpx.AsyncClient, target: Target, url: str | None = None, timeout_s: float = 8.0
+    http: httpx.AsyncClient, target: Target, url: str | None = None, timeout_s: float = PATIENCE_S
 ) -> SupabaseRpc:
     return SupabaseRpc(http, url or target.local.url, target.local.secret_key, timeout_s=timeout_s)

@@ -1,5 +1,5 @@
 -- A Supabase project that lived before EvPower: varchar ids, floats, enums, foreign keys, its own policies.
-create type public.client_status as enum ('active', 'inactive', 'blocked', 'pending_deletion');
+create type public.client_status as enum ('active', 'inactive', 'pending_deletion', 'suspended');
 create type public.session_status as enum ('started', 'stopped', 'error');
 create type public.limit_type as enum ('none', 'energy', 'amount');
 

@@ -11,6 +11,7 @@ from evpower.foundation.db import Connection
 from evpower.sync import Relay
 from tests.sync.checking import empty, give_users, past_every_guard
 from tests.sync.world import Target, World, by_hand
+from tests.waiting import COMMAND_S
 
 
 @pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
@@ -39,7 +40,7 @@ async def test_check_shows_some_and_says_where_the_rest_is(
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "evpower", "sync", *words],
-            capture_output=True, text=True, timeout=60, env=env, check=False,
+            capture_output=True, text=True, timeout=COMMAND_S, env=env, check=False,
         )  # fmt: skip
 
     found = run("check")

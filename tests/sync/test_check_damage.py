@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 import httpx
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as searched
 from hypothesis import strategies as st
 
@@ -19,6 +19,7 @@ from tests.conftest import Server
 from tests.sync.checking import compare, drift_rows, empty, give_users, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World
+from tests.waiting import COMMAND_S
 
 _CLIENTS = 12
 
@@ -193,12 +194,12 @@ async def test_any_damage_is_found_and_healed(
         async with equal_sides(server, older_project, http, configured) as (sides, relay):
             await sides.breaks_and_heals(relay, damages, batch)
 
-    @searched(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+    @searched(max_examples=8)
     @given(
         st.lists(st.none() | st.sampled_from(DAMAGES), min_size=1, max_size=_CLIENTS),
         st.integers(3, 30),
     )
     def any_damage(damages: list[Damage | None], batch: int) -> None:
-        asyncio.run_coroutine_threadsafe(once(damages, batch), loop).result(60)
+        asyncio.run_coroutine_threadsafe(once(damages, batch), loop).result(COMMAND_S)
 
     await asyncio.to_thread(any_damage)

@@ -1,6 +1,5 @@
 """EvPower restored from an older backup: histories that part are found, and never written over."""
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from tests.sync.checking import compare, empty, give_users, kinds
 from tests.sync.conftest import rpc_to
 from tests.sync.test_supabase_schema import NUMBERED
 from tests.sync.world import Target, World, balance, versions
+from tests.waiting import until
 
 one_shape = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
 
@@ -59,16 +59,16 @@ class House:
         copy = f"{dsn.rsplit('/', 1)[1]}_copy"
         admin: Connection = await asyncpg.connect(self.server.dsn("postgres"))
         try:
-            async with asyncio.timeout(10):
-                while await admin.fetchval(
-                    "select count(*) from pg_stat_activity where datname = $1",
-                    dsn.rsplit("/", 1)[1],
-                ):
-                    pass
+            await until(lambda: _nobody_is_in(admin, dsn))
             await admin.execute(f"create database {copy} template {dsn.rsplit('/', 1)[1]}")
         finally:
             await admin.close()
         return self.server.dsn(copy)
+
+
+async def _nobody_is_in(admin: Connection, dsn: str) -> bool:
+    people = "select count(*) from pg_stat_activity where datname = $1"
+    return await admin.fetchval(people, dsn.rsplit("/", 1)[1]) == 0
 
 
 @pytest.fixture

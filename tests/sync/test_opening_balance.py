@@ -29,6 +29,7 @@ from evpower.sync.outgoing.adopt import Progress
 from tests.conftest import Server
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, by_hand, versions
+from tests.waiting import COMMAND_S, PATIENCE_S
 
 
 @pytest.fixture
@@ -394,7 +395,7 @@ class TestAdopt:
         await old_row(there, "1")
         headers = {"apikey": target.local.publishable_key}
         async with httpx.AsyncClient(
-            base_url=target.local.url, headers=headers, timeout=20
+            base_url=target.local.url, headers=headers, timeout=PATIENCE_S
         ) as anyone:
             for name in ("evpower_openings", "evpower_set_aside"):
                 answer = await anyone.post(f"/rest/v1/rpc/{name}", json={"payload": {}})
@@ -421,7 +422,7 @@ async def test_the_command_tells_what_it_did(
         line = [sys.executable, "-m", "evpower", "sync", "adopt", "--operator", "Aibek", *words]
         return subprocess.run(
             [*line, "--reason", "cut-over"],
-            capture_output=True, text=True, timeout=60, env=env, check=False,
+            capture_output=True, text=True, timeout=COMMAND_S, env=env, check=False,
         )  # fmt: skip
 
     dry = run("--dry-run")

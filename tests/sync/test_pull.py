@@ -1,7 +1,7 @@
 """The puller takes every change of Supabase once, in order, whatever fails on the way."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -31,6 +31,7 @@ from tests.sync.pulling import (
     person,
 )
 from tests.sync.world import Target, World
+from tests.waiting import PATIENCE_S, until
 
 DOORBELL = UUID(int=0)
 
@@ -99,7 +100,7 @@ class TestReading:
         read = parse({**raw, "beyond": 1})
         assert read is not None
         assert read.row is not None
-        assert (read.row.status, read.profile.email, read.profile.name) == ("active", None, None)
+        assert (read.row.status, read.profile.email, read.profile.name) == ("", None, None)
         assert read.unusable == ("email", "phone")
         assert read.user is not None
         assert read.user.profile.email == "a@example.kg"
@@ -437,16 +438,16 @@ async def test_a_doorbell_makes_a_waiting_puller_pull(
     puller = Puller(db, rpc, settings, utc_now, bus)
     running = asyncio.create_task(puller.run(stop, periodic=False))
     try:
-        await eventually(lambda: _true(len(rpc.asked) >= 1))
+        await until(lambda: rpc.asked)
         driver = await supabase.sign_up()
         asked = len(rpc.asked)
         bus.publish("client", uuid4())  # somebody else's bell
         assert len(rpc.asked) == asked
         bus.publish("supabase", DOORBELL)
-        await eventually(lambda: _is_known(world, driver.id))
+        await until(lambda: _is_known(world, driver.id))
     finally:
         stop.set()
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, PATIENCE_S)
     assert "evpower_people" not in rpc.asked, "a walk is for those who look by themselves"
 
 
@@ -458,12 +459,12 @@ async def test_without_any_doorbell_changes_arrive(
     running = asyncio.create_task(Puller(db, rpc, settings, utc_now).run(stop))
     try:
         driver = await supabase.sign_up()
-        await eventually(lambda: _is_known(world, driver.id))
+        await until(lambda: _is_known(world, driver.id))
         await supabase.change_user(driver.id, user_metadata={"name": "Renamed"})
-        await eventually(lambda: _is_named(world, driver.id, "Renamed"))
+        await until(lambda: _is_named(world, driver.id, "Renamed"))
     finally:
         stop.set()
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, PATIENCE_S)
 
 
 async def test_a_ring_before_the_change_is_visible_is_answered_again(
@@ -474,14 +475,14 @@ async def test_a_ring_before_the_change_is_visible_is_answered_again(
     running = asyncio.create_task(Puller(db, rpc, settings, utc_now, bus).run(stop, periodic=False))
     nothing = page() | {"held": True}
     try:
-        await eventually(lambda: _true(len(rpc.asked) >= 1))
+        await until(lambda: rpc.asked)
         someone = person(client={"name": "Aida"})
         rpc.answers["evpower_changes"] = [nothing, nothing, page(someone)]
         bus.publish("supabase", DOORBELL)
-        await eventually(lambda: _is_known(world, UUID(someone["id"])))
+        await until(lambda: _is_known(world, UUID(someone["id"])))
     finally:
         stop.set()
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, PATIENCE_S)
 
 
 async def test_a_change_held_back_behind_another_does_not_wait_for_the_next_ring(
@@ -490,15 +491,15 @@ async def test_a_change_held_back_behind_another_does_not_wait_for_the_next_ring
     rpc, bus, stop = Scripted(), LocalBus(), asyncio.Event()
     running = asyncio.create_task(Puller(db, rpc, settings, utc_now, bus).run(stop, periodic=False))
     try:
-        await eventually(lambda: _true(len(rpc.asked) >= 1))
+        await until(lambda: rpc.asked)
         first, second = person(client={"name": "Aida"}), person(client={"name": "Bek"})
         rpc.answers["evpower_changes"] = [page(first) | {"held": True}, page(second, seq=2)]
         bus.publish("supabase", DOORBELL)
-        await eventually(lambda: _is_known(world, UUID(second["id"])))
+        await until(lambda: _is_known(world, UUID(second["id"])))
         assert await _is_known(world, UUID(first["id"]))
     finally:
         stop.set()
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, PATIENCE_S)
 
 
 async def test_taken_changes_are_pruned_but_the_last(
@@ -580,20 +581,10 @@ async def test_born_twice_is_counted(db: Database, world: World) -> None:
             assert done.conflicts == ("born_twice",)
 
         taking = asyncio.create_task(take())
-        await eventually(lambda: _waits_for_a_lock(world))
+        await until(lambda: _waits_for_a_lock(world))
     await taking
     assert (await client_here(world.db, raw.id))["name"] == "Aida"
     assert counted("born_twice") == before, "the caller counts, after the commit"
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not await holds():  # noqa: ASYNC110 - another process changes it
-            await asyncio.sleep(0.02)
-
-
-async def _true(value: bool) -> bool:  # noqa: FBT001
-    return value
 
 
 async def _is_known(world: World, client: UUID) -> bool:

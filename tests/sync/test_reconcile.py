@@ -17,6 +17,7 @@ from evpower.sync.compare.reconcile import LEASE_S, next_at
 from tests.sync.checking import Calls, drift_rows, empty, give_users, keys, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, by_hand, versions
+from tests.waiting import PATIENCE_S, until
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 pytestmark = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
@@ -81,9 +82,9 @@ class Workers:
 
     async def until_carried(self, _: float) -> None:
         """As long as a relay beside it takes, however slow this machine is."""
-        async with asyncio.timeout(60), self.db.connection() as connection:
-            while await connection.fetchval("select count(*) from sync.pending"):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        async with self.db.connection() as connection:
+            pending = "select count(*) from sync.pending"
+            await until(lambda: _is_none(connection, pending), "somebody goes on pending")
 
     async def due(self, rpc: Rpc) -> None:
         """The turns are planned, and it is a day later."""
@@ -358,6 +359,9 @@ async def test_what_changed_lately_is_compared_each_hour(
     async with past_every_guard(world.db):
         for table in ("identity.clients", "wallet.wallets", "charging.sessions"):
             await world.db.execute(f"update {table} set updated_at = now() - interval '30 days'")
+        await world.db.execute(
+            "update wallet.transactions set created_at = now() - interval '30 days'"
+        )
     assert await workers.one(calls).turn() is None
     workers.clock.move(hours=1)
     taken = await workers.one(calls).turn()
@@ -418,7 +422,11 @@ async def test_the_loop_ends_when_told(workers: Workers, rpc: SupabaseRpc) -> No
     running = asyncio.create_task(workers.one(rpc).run(stop))
     await asyncio.sleep(0)
     stop.set()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, PATIENCE_S)
+
+
+async def _is_none(connection: Connection, count: str) -> bool:
+    return await connection.fetchval(count) == 0
 
 
 def _sample(name: str, **labels: str) -> float:

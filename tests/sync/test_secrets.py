@@ -1,5 +1,6 @@
 """A new secret: known here before Supabase signs with it, the older ones for a while longer."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -14,6 +15,7 @@ from evpower.foundation.db import Connection, Database, Record
 from evpower.sync.webhooks import secrets
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target
+from tests.waiting import until
 
 URL = "http://127.0.0.1:9/api/v1/webhooks/supabase"
 
@@ -85,6 +87,46 @@ async def test_without_an_answer_old_and_new_both_stay(db: Database, owner: Conn
     with pytest.raises(sync.TargetUnavailable):
         await sync.rotate_secret(db, FakeSupabase(owner, sync.TargetUnavailable("?")), URL)
     assert [row["not_after"] for row in await _stored(owner)] == [None, None]
+
+
+async def test_of_two_rotations_at_once_the_one_supabase_has_stays(
+    db: Database, owner: Connection
+) -> None:
+    """The first to begin was the last to reach Supabase: the other must not end its secret."""
+    supabase = Slow(owner)
+    first = asyncio.create_task(sync.rotate_secret(db, supabase, URL))
+    await supabase.called.wait()
+    second = asyncio.create_task(sync.rotate_secret(db, supabase, URL))
+    await until(lambda: second.done() or _waits_for_its_turn(owner))
+    supabase.may_answer.set()
+    await asyncio.gather(first, second)
+    ends = {row["secret"]: row["not_after"] for row in await _stored(owner)}
+    assert len(ends) == 2
+    assert ends[supabase.holds] is None
+
+
+class Slow(FakeSupabase):
+    """The first call takes long; whatever comes last is what Supabase holds."""
+
+    def __init__(self, owner: Connection) -> None:
+        super().__init__(owner)
+        self.called, self.may_answer = asyncio.Event(), asyncio.Event()
+        self.holds = ""
+
+    async def call(self, function: str, body: bytes) -> object:
+        if not self.called.is_set():
+            self.called.set()
+            await self.may_answer.wait()
+        answer = await super().call(function, body)
+        self.holds = json.loads(body)["payload"]["secret"]
+        return answer
+
+
+async def _waits_for_its_turn(owner: Connection) -> bool:
+    return await owner.fetchval(
+        "select exists (select from pg_locks where locktype = 'advisory' and not granted"
+        " and database = (select oid from pg_database where datname = current_database()))"
+    )
 
 
 async def test_both_sides_hold_the_same_one(

@@ -64,7 +64,9 @@ async def driver(
 ) -> AsyncGenerator[tuple[UUID, httpx.AsyncClient]]:
     """A driver who signed up in the app, and the app's client with the driver's token."""
     headers = {"apikey": target.local.publishable_key}
-    async with httpx.AsyncClient(base_url=target.local.url, headers=headers, timeout=PATIENCE_S) as app:
+    async with httpx.AsyncClient(
+        base_url=target.local.url, headers=headers, timeout=PATIENCE_S
+    ) as app:
         email = f"{uuid4().hex}@example.kg"
         answer = await app.post("/auth/v1/signup", json={"email": email, "password": "secret12"})
         session = answer.json()
@@ -225,7 +227,9 @@ async def test_app_without_a_token_reads_and_writes_nothing(
     client = uuid4()
     await _apply(there, clients=[_client(client)], transactions=[_transaction(client)])
     headers = {"apikey": target.local.publishable_key}
-    async with httpx.AsyncClient(base_url=target.local.url, headers=headers, timeout=PATIENCE_S) as app:
+    async with httpx.AsyncClient(
+        base_url=target.local.url, headers=headers, timeout=PATIENCE_S
+    ) as app:
         for table in ("clients", "transactions", "charging_sessions"):
             answer = await app.get(f"/rest/v1/{table}")
             assert answer.status_code in DENIED or answer.json() == []
@@ -249,7 +253,9 @@ async def test_secret_key_alone_cannot_set_money(target: Target, there: Connecti
     client = uuid4()
     await _apply(there, clients=[_client(client)])
     headers = {"apikey": target.local.secret_key}
-    async with httpx.AsyncClient(base_url=target.local.url, headers=headers, timeout=PATIENCE_S) as server:
+    async with httpx.AsyncClient(
+        base_url=target.local.url, headers=headers, timeout=PATIENCE_S
+    ) as server:
         answer = await server.patch(f"/rest/v1/clients?id=eq.{client}", json={"balance": 9})
     assert answer.status_code in DENIED
     assert await balance(there, client) == "100.00"

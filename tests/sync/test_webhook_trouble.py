@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evpower.foundation.bus import LocalBus
@@ -211,9 +211,7 @@ _JSON = st.recursive(
     lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(max_size=9), one, max_size=3),
     max_leaves=8,
 )  # fmt: skip
-_EXAMPLES = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_EXAMPLES = settings(max_examples=60)
 
 
 class TestAnything:

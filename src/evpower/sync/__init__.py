@@ -15,7 +15,7 @@ from evpower.sync.outgoing.backfill import Backfilled, backfill
 from evpower.sync.outgoing.relay import Relay
 from evpower.sync.outgoing.replay import replay, replay_parked
 from evpower.sync.status import Incoming, Lag, Parked, Status, Unaccepted, status
-from evpower.sync.supabase_rpc import Rpc, SupabaseRpc
+from evpower.sync.supabase_rpc import Rpc, SupabaseRpc, read_answer
 from evpower.sync.webhooks.endpoints import webhook_router
 from evpower.sync.webhooks.model_inbox import Inbox
 from evpower.sync.webhooks.secrets import (
@@ -70,6 +70,7 @@ __all__ = [
     "doorbell",
     "give_free_contacts",
     "look_into_inbox",
+    "read_answer",
     "replay",
     "replay_parked",
     "rotate_secret",

@@ -6,6 +6,11 @@ SyncError
 └── TargetRefuses       a key, a right or a function is missing: a person must act
 """
 
+from typing import Final
+
+# A statement or a request took too long; something PostgreSQL has a limit for was beyond it.
+_TOO_MUCH: Final = ("57014", "Timeout", "HTTP 500 54")
+
 
 class SyncError(Exception):
     """A call of Supabase that brought no usable answer."""
@@ -21,3 +26,8 @@ class TooLarge(SyncError):
 
 class TargetRefuses(SyncError):
     """Supabase answers, but not to us: a wrong key, a missing function. Retrying does not help."""
+
+
+def is_too_much(error: SyncError) -> bool:
+    """Whether it may go well with less: it was too large, or took too long."""
+    return isinstance(error, TooLarge) or any(one in str(error) for one in _TOO_MUCH)

@@ -67,7 +67,7 @@ class SupabaseRpc:
             response = await self._http.post(
                 self._base + function, content=body, headers=self._headers, timeout=self._timeout
             )
-            answer = _read(function, response)
+            answer = read_answer(function, response)
             outcome = "ok"
         except (httpx.TimeoutException, httpx.TransportError) as error:
             raise TargetUnavailable(f"{type(error).__name__}: {error}".rstrip(": ")) from error
@@ -80,7 +80,8 @@ class SupabaseRpc:
             metrics.RPC_SECONDS.labels(function, outcome).observe(time.perf_counter() - started)
 
 
-def _read(function: str, response: httpx.Response) -> object:
+def read_answer(function: str, response: httpx.Response) -> object:
+    """The parsed JSON of a function's answer. Raises the SyncErrors."""
     status = response.status_code
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         raise TooLarge(f"{function}: 413")

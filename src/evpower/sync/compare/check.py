@@ -21,7 +21,7 @@ from evpower.sync.compare.comparison import STAGES, Comparison, Page, Pause, Sta
 from evpower.sync.compare.digests import Part
 from evpower.sync.compare.drift import CURES, Drift
 from evpower.sync.compare.store_check import CheckRow, Kept
-from evpower.sync.errors import TargetUnavailable, TooLarge
+from evpower.sync.errors import SyncError, is_too_much
 from evpower.sync.model import ClientDigest, Side
 from evpower.sync.outgoing import store
 from evpower.sync.supabase_rpc import Rpc
@@ -30,7 +30,6 @@ SAMPLE: Final = 100
 _VERIFY: Final = len(STAGES)  # the stage after the last page: was what was repaired healed
 _DONE: Final = _VERIFY + 1
 _LEAST_BATCH: Final = 50
-_TOO_SLOW: Final = ("57014", "Timeout")  # a statement or a request took too long
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +166,8 @@ class Check:
         while True:
             try:
                 return await self._comparison.page(stage, self._after)
-            except (TooLarge, TargetUnavailable) as error:
-                slow = isinstance(error, TooLarge) or any(one in str(error) for one in _TOO_SLOW)
-                if not slow or self._comparison.batch <= _LEAST_BATCH:
+            except SyncError as error:
+                if not is_too_much(error) or self._comparison.batch <= _LEAST_BATCH:
                     raise
                 self._comparison.batch = max(_LEAST_BATCH, self._comparison.batch // 4)
 

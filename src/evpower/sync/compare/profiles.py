@@ -15,7 +15,7 @@ from evpower.identity import Profile
 from evpower.sync.compare.drift import Drift, Kind
 from evpower.sync.errors import TargetUnavailable
 from evpower.sync.incoming import conflicts, store_changes
-from evpower.sync.incoming.accept import give_free_contacts
+from evpower.sync.incoming.accept import give_free_contacts, wanted
 from evpower.sync.incoming.people import Person, parse_all
 from evpower.sync.incoming.store_changes import Known
 from evpower.sync.incoming.take import Taken, take_people
@@ -27,7 +27,7 @@ _TRIES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A person in short, as one side has them."""
+    """A person in short, as one side has them: kept for long, so nobody is recognised by it."""
 
     email: str | None
     phone: str | None
@@ -89,13 +89,8 @@ def judge(known: Known | None, person: Person) -> Drift | None:
     kind, fields = _compare(known, person)
     if kind is None:
         return None
-    ours = Side(
-        known.profile.email,
-        known.profile.phone,
-        known.profile.name,
-        known.deletion_requested_at is not None,
-        known.status,
-    )
+    asked = known.deletion_requested_at is not None
+    ours = _side(known.profile, known.status, leaving=asked)
     return Drift("profile", key, kind, ours, _theirs(person), fields)
 
 
@@ -106,7 +101,8 @@ def _compare(known: Known, person: Person) -> tuple[Kind | None, tuple[str, ...]
     if field := _deletion(known, person):
         return "deletion", (field,)
     row = person.row
-    if row is not None and row.status == "blocked" and not row.written and known.status == "active":
+    blocked_before = row is not None and row.status == "blocked" and not row.written
+    if blocked_before and known.status == "active" and not known.block_seen:
         return "block", ("status",)
     if not person.alive:
         return "userless", ("user",)
@@ -120,8 +116,9 @@ def _profile(known: Known, person: Person) -> tuple[tuple[str, ...], tuple[str, 
     wrong: list[str] = []
     taken: list[str] = []
     waiting: dict[str, str] = {**known.waiting}
-    for name, value in _said(person, known.profile).items():
-        ours = getattr(known.profile, name)
+    said = wanted(person, known.profile)
+    for name in ("email", "phone", "name"):
+        ours, value = getattr(known.profile, name), getattr(said, name)
         if value == ours:
             continue
         waits = ours is None and waiting.get(name) == value
@@ -143,23 +140,32 @@ def _has_two_emails(person: Person) -> bool:
     return len({person.row.profile.email, person.user.profile.email} - {None}) > 1
 
 
-def _said(person: Person, before: Profile) -> dict[str, str | None]:
-    """What accepting would store; while the row is missing, what only the row said stays."""
-    said = person.profile
-    if person.row is not None:
-        return {"email": said.email, "phone": said.phone, "name": said.name}
-    return {
-        "email": said.email or before.email,
-        "phone": said.phone or before.phone,
-        "name": said.name or before.name,
-    }
-
-
 def _theirs(person: Person) -> Side:
-    said = person.profile
     status = person.row.status if person.row is not None else None
-    leaving = person.leaving is True
-    return Side(said.email, said.phone, said.name, leaving, status, user=person.alive)
+    return _side(person.profile, status, leaving=person.leaving is True, user=person.alive)
+
+
+def _side(said: Profile, status: str | None, *, leaving: bool, user: bool | None = None) -> Side:
+    return Side(
+        email=_masked_email(said.email),
+        phone=_masked_phone(said.phone),
+        name=_masked(said.name),
+        leaving=leaving,
+        status=status,
+        user=user,
+    )
+
+
+def _masked(text: str | None) -> str | None:
+    return f"{text[0]}***" if text else None
+
+
+def _masked_email(email: str | None) -> str | None:
+    return f"{email[0]}***@{email.partition('@')[2]}" if email else None
+
+
+def _masked_phone(phone: str | None) -> str | None:
+    return f"{phone[:4]}***{phone[-3:]}" if phone else None
 
 
 async def take(db: Database, rpc: Rpc, ids: Sequence[UUID]) -> set[UUID]:

@@ -168,9 +168,9 @@ class Reconciler:
         found = summary(check)
         metrics.CHECK_SUCCESS.labels(kind).set(now.timestamp())
         async with self._db.transaction() as connection:
+            await store_check.forget_old(connection, now, _KEEP_DAYS, _FORGOTTEN_AT_ONCE)
             if kind == "all":
                 due = next_at(self._settings.check_at, now)
-                await store_check.forget_old(connection, now, _KEEP_DAYS, _FORGOTTEN_AT_ONCE)
             else:
                 due = now + timedelta(seconds=self._settings.check_hot_s or _REFUSED_AGAIN_S)
             await store_turns.end(connection, kind, self._me, due)

@@ -67,16 +67,16 @@ def is_same(
     if known is None:
         return person.row is None and person.user is None and not gone
     if known.status == "closed":
-        return not person.alive and not _is_status_to_send(known, person)
+        return not (person.alive or known.waiting or _is_status_to_send(known, person))
     return not (
         _is_dead(person, gone=gone)
         or blocked_before
         or known.waiting
         or person.unusable
         or (person.row is None and (person.alive or person.user is None))
-        or _is_blocked_before(person, blocked_before=False)
+        or (_is_blocked_before(person, blocked_before=False) and not known.block_seen)
         or (person.leaving is not None and person.leaving != bool(known.deletion_requested_at))
-        or _wanted(person, known.profile) != known.profile
+        or wanted(person, known.profile) != known.profile
         or _is_status_to_send(known, person)
     )
 
@@ -114,10 +114,12 @@ async def accept(
             return Accepted(person.id, known=False)
         # A deleted user is kept in mind, closed and nameless: the row that was left behind, or a
         # token that is still good, must not make an open client later.
-        profile = Profile() if dead else person.profile
+        profile = Profile() if dead else wanted(person, Profile())
         made = await ensure(connection, person.id, profile, "supabase")
         if made.origin != "supabase":  # EvPower was faster by a moment
             met.append("born_twice")
+        elif person.user is None and not dead:
+            met.append("row_alone")
         client = await lock_client(connection, person.id)
         assert client is not None  # noqa: S101 - clients are never deleted
     work = _Work(connection, person, client, met, clock)
@@ -126,7 +128,8 @@ async def accept(
     elif _is_dead(person, gone=gone):
         await work.close()
     else:
-        await work.take_block(blocked_before=blocked_before)
+        # A block EvPower wrote and does not remember (it was restored from a backup) is one too.
+        await work.take_block(blocked_before=blocked_before or created)
         await work.take_deletion()
         await work.take_profile()
         await work.send_what_is_ours(created=created)
@@ -163,6 +166,8 @@ class _Work:
         if self._person.alive:
             self._met.append("closed_but_alive")
         known = await self._known()
+        if known.waiting:
+            await store_changes.keep_contacts(self._connection, known.id, {})
         if _is_status_to_send(known, self._person):
             await self._send(known)
 
@@ -214,13 +219,13 @@ class _Work:
             return
         self._met.extend("contact_unusable" for _ in self._person.unusable)
         before = _profile(self._client)
-        wanted = _wanted(self._person, before)
+        wished = wanted(self._person, before)
         waiting = await store_changes.waits_for(self._connection, self._client.id)
-        if before == wanted and not waiting:
+        if before == wished and not waiting:
             return
-        self._client, taken = await sync_profile(self._connection, self._client, wanted)
+        self._client, taken = await sync_profile(self._connection, self._client, wished)
         now = _profile(self._client)
-        values: dict[Contact, str | None] = {"email": wanted.email, "phone": wanted.phone}
+        values: dict[Contact, str | None] = {"email": wished.email, "phone": wished.phone}
         kept: dict[Contact, tuple[str, UUID]] = {
             contact: (value, holder)
             for contact, holder in taken.items()
@@ -278,12 +283,12 @@ async def give_free_contacts(db: Database) -> list[UUID]:
             if client.status == "closed":
                 await store_changes.keep_contacts(connection, client.id, {})
                 continue
-            wanted = Profile(
+            wished = Profile(
                 email=waiting.get("email", client.email),
                 phone=waiting.get("phone", client.phone),
                 name=client.name,
             )
-            now, taken = await sync_profile(connection, client, wanted)
+            now, taken = await sync_profile(connection, client, wished)
             kept: dict[Contact, tuple[str, UUID]] = {
                 contact: (waiting.get(contact, ""), holder) for contact, holder in taken.items()
             }
@@ -309,21 +314,31 @@ def _is_status_to_send(known: Known, person: Person) -> bool:
         return False
     there = person.row.status
     match known.status:
-        case "active":
-            return there == "blocked"
+        case "active":  # what is no word of EvPower's is written over too
+            return there != CLIENT_STATUS["active"] and there not in ON_THE_WAY_OUT
         case "closed":
             return there not in ON_THE_WAY_OUT
         case _:
             return there != CLIENT_STATUS[known.status]
 
 
-def _wanted(person: Person, before: Profile) -> Profile:
-    """The profile Supabase gives; while the row is missing, what only the row said stays."""
+def wanted(person: Person, before: Profile) -> Profile:
+    """The profile Supabase gives; while the row is missing, what only the row said stays.
+
+    A row nobody can sign in to gives no email or phone: a person who lives may need it. What is
+    held already stays while the row says the same, for a Supabase restored without its users.
+    """
     said = person.profile
+    if person.row is None and person.user is None:
+        return before
+    if person.user is None:
+        return Profile(
+            email=before.email if said.email == before.email else None,
+            phone=before.phone if said.phone == before.phone else None,
+            name=said.name,
+        )
     if person.row is not None:
         return said
-    if person.user is None:
-        return before
     return Profile(said.email or before.email, said.phone or before.phone, said.name or before.name)
 
 

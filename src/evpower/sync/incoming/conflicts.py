@@ -24,6 +24,7 @@ Kind = Literal[
     "user_deleted",
     "closed_but_alive",
     "row_gone",
+    "row_alone",
     "user_unknown",
     "born_twice",
     "foreign_id",
@@ -86,9 +87,10 @@ _ROWS: Final = (
     ),
     _row(
         "status_differs",
-        "Supabase says another status than EvPower's, and no deletion was asked for",
+        "Supabase says another status than EvPower's, be it a word EvPower does not know or none,"
+        " and it is no wish to be deleted",
         "client.status",
-        "EvPower's status is sent again",
+        "EvPower's status is written over it; a wish that was there before stands",
     ),
     _row(
         "blocked_before",
@@ -127,6 +129,15 @@ _ROWS: Final = (
         "The row of clients is gone, the auth user is there",
         "client.row",
         "The row is sent again, with the auth user's contacts, or EvPower's where it has none",
+    ),
+    _row(
+        "row_alone",
+        "A row of clients has no auth user, and EvPower saw neither the client nor a deletion: the"
+        " user was deleted before EvPower, or the row was put there by hand",
+        "client.holder",
+        "An open client, so that money in the row can be adopted; nobody can sign in as them. Email"
+        " and phone are taken once there is a user: until then a person who lives may have them."
+        " The check reports it",
     ),
     _row(
         "user_unknown",

@@ -7,20 +7,24 @@ from typing import Final, cast
 from uuid import UUID
 
 from evpower.identity import Contact, Profile, profile_of
-from evpower.sync.model import ON_THE_WAY_OUT
+from evpower.sync.model import CLIENT_STATUS, ON_THE_WAY_OUT
 
 _NIL: Final = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The row of public.clients. `written`: EvPower wrote it at least once."""
+    """The row of public.clients; `status` may be any. `written`: EvPower wrote it at least once.
+
+    `wish`: what the status said last, under a block of EvPower's.
+    """
 
     profile: Profile
     status: str
     delete_requested_at: datetime | None
     delete_requested: bool
     written: bool
+    wish: str = ""
     unusable: tuple[Contact, ...] = ()
 
 
@@ -63,12 +67,15 @@ class Person:
 
     @property
     def leaving(self) -> bool | None:
-        """Whether they asked to be deleted; None: Supabase does not say."""
+        """Whether they asked to be deleted; None: Supabase does not say. `active` takes it back."""
         if self.row is None:
             return None
-        if self.row.delete_requested or self.row.status in ON_THE_WAY_OUT:
+        said = self.row.status
+        if said == CLIENT_STATUS["blocked"]:
+            said = self.row.wish
+        if self.row.delete_requested or said in ON_THE_WAY_OUT:
             return True
-        return None if self.row.status == "blocked" else False
+        return False if said == CLIENT_STATUS["active"] else None
 
 
 def parse_all(raw: object) -> list[Person]:
@@ -107,9 +114,9 @@ def parse_time(raw: object) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(raw.strip())
-    except ValueError:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):  # at the edges of time there is no such moment in UTC
         return None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _row(raw: object) -> Row | None:
@@ -122,10 +129,11 @@ def _row(raw: object) -> Row | None:
     requested = fields.get("delete_requested_at")
     return Row(
         profile=profile,
-        status=str(fields.get("status") or "active"),
+        status=str(fields.get("status") or ""),
         delete_requested_at=parse_time(requested),
         delete_requested=bool(requested),
         written=fields.get("written") is not False,
+        wish=str(fields.get("wish") or ""),
         unusable=_unusable(profile, [fields.get("email")], [phone]),
     )
 

@@ -28,7 +28,7 @@ from evpower.foundation.errors import Unavailable
 from evpower.foundation.steps import Step
 from evpower.sync import metrics
 from evpower.sync.breaker import Breaker
-from evpower.sync.errors import SyncError, TargetRefuses
+from evpower.sync.errors import SyncError, TargetRefuses, is_too_much
 from evpower.sync.incoming import conflicts, store_changes
 from evpower.sync.incoming.accept import give_free_contacts
 from evpower.sync.incoming.model_changes import Changes, Pulled, read_changes, read_people
@@ -44,6 +44,7 @@ _RETRIED: Final = 100
 _ECHOES_S: Final = (0.015, 0.03, 0.05, 0.08, 0.12, 0.2)
 _CONTACTS_EVERY_S: Final = 15.0
 _KEEP_DAYS: Final = 7
+_PRUNE_CALLS: Final = 100  # of 20,000 changes at most: as many as Supabase may get in an hour
 _log = structlog.get_logger()
 
 
@@ -70,6 +71,7 @@ class Puller:
         self._state = ""
         self._said = ""
         self._contacts_at: datetime | None = None
+        self._share = 1.0  # of a page: a smaller one where Supabase can't give all of it
 
     async def run(self, stop: asyncio.Event, *, periodic: bool = True) -> None:
         """Pull until `stop` is set: at every doorbell, and when `periodic` every few seconds too.
@@ -120,16 +122,19 @@ class Puller:
             at = await store_changes.cursor(connection)
         if at.xid is None:
             return 0
-        before = {"xid": at.xid, "seq": at.seq}
-        try:
-            raw = await self._ask(
-                "evpower_changes_prune", {"before": before, "keep_days": _KEEP_DAYS}
-            )
-        except SyncError as error:
-            _log.info("changes_not_pruned", error=str(error)[:300])
-            return 0
-        pruned = cast("Mapping[str, object]", raw).get("pruned") if isinstance(raw, dict) else None
-        return pruned if isinstance(pruned, int) else 0
+        asked = {"before": {"xid": at.xid, "seq": at.seq}, "keep_days": _KEEP_DAYS}
+        total = 0
+        for _ in range(_PRUNE_CALLS):
+            try:
+                raw = await self._ask("evpower_changes_prune", asked)
+            except SyncError as error:
+                _log.info("changes_not_pruned", error=str(error)[:300])
+                break
+            pruned = cast("Mapping[str, object]", raw).get("pruned") if isinstance(raw, dict) else 0
+            total += pruned if isinstance(pruned, int) else 0
+            if not pruned:
+                break
+        return total
 
     async def _work(
         self,
@@ -187,6 +192,8 @@ class Puller:
             pulled = await work()
         except SyncError as error:
             self._breaker.failed()
+            if is_too_much(error):  # one row at least: the others behind it must come through
+                self._share = max(1 / _WALK_PAGE, self._share / 4)
             refuses = isinstance(error, TargetRefuses)
             state = "misconfigured" if refuses else "down"
             self._said = str(error)
@@ -200,8 +207,12 @@ class Puller:
     async def _ask(self, function: str, payload: Mapping[str, object]) -> object:
         return await self._rpc.call(function, orjson.dumps({"payload": payload}))
 
+    def _sized(self, page: int) -> int:
+        return max(1, int(page * self._share))
+
     async def _answered(self) -> None:
         self._breaker.succeeded()
+        self._share = min(1.0, self._share * 2)
         await self._set_state("up", None)
 
     # -- changes -------------------------------------------------------------------------------
@@ -210,7 +221,7 @@ class Puller:
         async with self._db.connection() as connection:
             at = await store_changes.cursor(connection)
         after = {"xid": at.xid, "seq": at.seq} if at.xid is not None else None
-        raw = await self._ask("evpower_changes", {"after": after, "limit": _PAGE})
+        raw = await self._ask("evpower_changes", {"after": after, "limit": self._sized(_PAGE)})
         page = read_changes(raw)
         await self._answered()
         if page.reset:
@@ -265,7 +276,7 @@ class Puller:
             at = await store_changes.cursor(connection)
         if not at.walking:
             return Pulled()
-        payload = {"after": at.walk_after, "limit": _WALK_PAGE}
+        payload = {"after": at.walk_after, "limit": self._sized(_WALK_PAGE)}
         page = read_people(await self._ask("evpower_people", payload))
         await self._answered()
         async with self._db.transaction() as connection:
@@ -282,7 +293,7 @@ class Puller:
     async def _retry_failed(self) -> Pulled:
         async with self._db.connection() as connection:
             at = await store_changes.cursor(connection)
-            due = await store_changes.due_failed(connection, self._clock(), _RETRIED)
+            due = await store_changes.due_failed(connection, self._clock(), self._sized(_RETRIED))
         if not due:
             return Pulled()
         ids = [one.id for one in due]

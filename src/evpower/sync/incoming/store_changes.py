@@ -34,6 +34,7 @@ class Known:
     status: str
     deletion_requested_at: datetime | None
     waiting: Mapping[Contact, str]
+    block_seen: bool  # a block from before EvPower was taken over once
     pending: bool  # Supabase is about to be told of the client
     parked: bool  # Supabase was told and refused
 
@@ -138,6 +139,7 @@ _KNOWN: Final = """
 select c.id, c.email, c.phone, c.name, c.status, c.deletion_requested_at,
        (select array_agg(array[w.contact, w.value]) from sync.contact_conflicts w
          where w.client_id = c.id) as waiting,
+       exists (select from sync.blocked_before b where b.client_id = c.id) as block_seen,
        p.key is not null as pending, p.parked_at is not null as parked
   from identity.clients c
   left join sync.pending p on p.topic = 'client' and p.key = c.id
@@ -155,6 +157,7 @@ async def known(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known
             status=row["status"],
             deletion_requested_at=row["deletion_requested_at"],
             waiting=dict(row["waiting"] or ()),
+            block_seen=row["block_seen"],
             pending=row["pending"],
             parked=row["parked"],
         )
@@ -163,9 +166,14 @@ async def known(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known
 
 
 async def unmark(connection: Connection, client_id: UUID) -> None:
-    """There is no row in Supabase to write this client into any more."""
+    """There is no row in Supabase to write this client into any more.
+
+    Not while a relay is sending what it read before: that makes a row, which is then corrected.
+    """
     await connection.execute(
-        "delete from sync.pending where topic = 'client' and key = $1", client_id
+        "delete from sync.pending where topic = 'client' and key = $1"
+        " and (leased_until is null or leased_until < now())",
+        client_id,
     )
 
 
@@ -199,7 +207,9 @@ async def keep_contacts(
 
 _FREE: Final = """
 select k.client_id, k.contact, k.value from sync.contact_conflicts k
- where not exists (select from identity.clients c where c.status <> 'closed'
+  join identity.clients w on w.id = k.client_id
+ where w.status = 'closed'
+    or not exists (select from identity.clients c where c.status <> 'closed'
                     and k.contact = 'email' and c.email = k.value)
    and not exists (select from identity.clients c where c.status <> 'closed'
                     and k.contact = 'phone' and c.phone = k.value)
@@ -208,7 +218,7 @@ select k.client_id, k.contact, k.value from sync.contact_conflicts k
 
 
 async def free_contacts(connection: Connection, limit: int) -> list[Waiting]:
-    """Contacts nobody has any more, who waits longest first."""
+    """Contacts nobody has any more, or wants any more; who waits longest first."""
     rows: list[Record] = await connection.fetch(_FREE, limit)
     return [Waiting(row["client_id"], row["contact"], row["value"]) for row in rows]
 

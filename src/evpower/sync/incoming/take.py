@@ -11,10 +11,10 @@ import structlog
 
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import LOST, Connection
-from evpower.identity import ensure_newcomers
+from evpower.identity import Profile, ensure_newcomers
 from evpower.sync import metrics
 from evpower.sync.incoming import store_changes
-from evpower.sync.incoming.accept import Accepted, accept, is_newcomer, is_same
+from evpower.sync.incoming.accept import Accepted, accept, is_newcomer, is_same, wanted
 from evpower.sync.incoming.model_changes import Pulled
 from evpower.sync.incoming.people import Person
 from evpower.sync.incoming.store_changes import Failed
@@ -63,7 +63,7 @@ async def take_people(
     before = await store_changes.failed_among(connection, ids)
     special = {*gone, *blocked_before, *before, *known}
     created = await _create(connection, [one for one in people if one.id not in special])
-    taken.accepted += [Accepted(one, created=True) for one in created]
+    taken.accepted += created.values()
     for person in sorted(people, key=lambda one: one.id):
         if person.id in created:
             continue
@@ -98,19 +98,24 @@ async def take_people(
     return taken
 
 
-async def _create(connection: Connection, people: Sequence[Person]) -> set[UUID]:
+async def _create(connection: Connection, people: Sequence[Person]) -> dict[UUID, Accepted]:
     """Those who are new and nothing else, together; who is left is accepted one by one."""
-    new = {person.id: person.profile for person in people if is_newcomer(person)}
+    new = {person.id: person for person in people if is_newcomer(person)}
     if not new:
-        return set()
+        return {}
+    profiles = {one: wanted(person, Profile()) for one, person in new.items()}
     try:
         async with connection.transaction():
-            return await ensure_newcomers(connection, new, "supabase")
+            created = await ensure_newcomers(connection, profiles, "supabase")
     except LOST:
         raise
     except asyncpg.PostgresError as error:
         _log.warning("newcomers_one_by_one", why=_why(error), people=len(new))
-        return set()
+        return {}
+    return {
+        one: Accepted(one, created=True, conflicts=() if new[one].user else ("row_alone",))
+        for one in created
+    }
 
 
 def _count(taken: Taken, looked_at: int) -> None:

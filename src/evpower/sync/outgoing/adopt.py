@@ -16,7 +16,7 @@ from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Invalid, NotFound
 from evpower.foundation.money import MAX_MINOR, to_text
-from evpower.identity import block_client, ensure, get_client, profile_of, record_act
+from evpower.identity import Profile, block_client, ensure, get_client, profile_of, record_act
 from evpower.payments import cash
 from evpower.sync.errors import TargetUnavailable
 from evpower.sync.outgoing import store
@@ -156,7 +156,8 @@ class _Run:
         return True
 
     async def enter(self, client: UUID, row: _Row) -> bool:
-        profile = profile_of(row.person)
+        # Contacts come with the walk, which knows whether anybody can sign in with them.
+        profile = Profile(name=profile_of(row.person).name)
         if row.status == "blocked":  # first, and by itself: the relay writes EvPower's status
             async with self.db.transaction() as connection:
                 known = await ensure(connection, client, profile, "supabase")

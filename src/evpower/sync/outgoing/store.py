@@ -312,13 +312,6 @@ async def mark(
     connection: Connection, topic: Topic, keys: Sequence[UUID], *, force: bool = False
 ) -> None:
     """Mark keys pending, due now and unparked; `force` makes Supabase take them whatever it has."""
-    if topic == "client" and force:
-        await connection.execute(
-            "insert into sync.acknowledged (client_id, version)"
-            " select k, 0 from unnest($1::uuid[]) k order by k"
-            " on conflict (client_id) do update set version = 0, at = now()",
-            keys,
-        )
     await connection.execute(
         "insert into sync.pending as p (topic, key, force)"
         " select $1, k, $3 from unnest($2::uuid[]) k order by k"
@@ -329,6 +322,13 @@ async def mark(
         keys,
         force,
     )
+    if topic == "client" and force:  # after the marks, which a change of the client takes first
+        await connection.execute(
+            "insert into sync.acknowledged (client_id, version)"
+            " select k, 0 from unnest($1::uuid[]) k order by k"
+            " on conflict (client_id) do update set version = 0, at = now()",
+            keys,
+        )
 
 
 _OF_ORPHANS: Final = """

@@ -60,20 +60,22 @@ async def rotate_secret(
 ) -> Rotated:
     """Make a new secret known here, then to Supabase, which rings at `url`; older ones end later.
 
+    One at a time: of two at once, the one that reached Supabase last could be ended by the other.
     Raises TargetRefuses, TargetUnavailable (Supabase may or may not sign with the new one then:
     every secret so far stays good, and a repeat is harmless).
     """
     secret = _text_of(random_bytes(_BYTES))
-    async with db.transaction() as connection:
-        number = await store_secrets.add(connection, secret)
-    try:
-        facts = await _call(rpc, "evpower_webhook_configure", {"url": url, "secret": secret})
-    except TargetRefuses:
+    async with store_secrets.alone(db):
         async with db.transaction() as connection:
-            await store_secrets.remove(connection, number)
-        raise
-    async with db.transaction() as connection:
-        retired = await store_secrets.retire_before(connection, number, grace)
+            number = await store_secrets.add(connection, secret)
+        try:
+            facts = await _call(rpc, "evpower_webhook_configure", {"url": url, "secret": secret})
+        except TargetRefuses:
+            async with db.transaction() as connection:
+                await store_secrets.remove(connection, number)
+            raise
+        async with db.transaction() as connection:
+            retired = await store_secrets.retire_before(connection, number, grace)
     return Rotated(bool(facts.get("pg_net")), str(facts.get("kept_in")), retired)
 
 

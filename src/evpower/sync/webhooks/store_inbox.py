@@ -7,18 +7,21 @@ from typing import Final
 from evpower.foundation.db import Connection, Record
 from evpower.sync.webhooks.model_inbox import Inbox, Outcome, Rung
 
-_MOST_SECRETS: Final = 10  # each costs an HMAC a call
+_MOST_SECRETS: Final = 32  # each costs an HMAC a call
 _COUNTED: Final = 10_000
 
 _SECRETS: Final = """
 select id, secret, not_after from sync.webhook_secrets
  where not_after is null or not_after > now()
- order by id desc limit $1
+ order by not_after is not null, id desc limit $1
 """
 
 
 async def secrets(connection: Connection) -> list[tuple[int, str, datetime | None]]:
-    """The newest secrets that have not ended: id, secret, end."""
+    """The secrets that have not ended: id, secret, end. Those without an end come first.
+
+    Rotations that got no answer leave many of them, and Supabase may sign with the oldest.
+    """
     rows: list[Record] = await connection.fetch(_SECRETS, _MOST_SECRETS)
     return [(row["id"], row["secret"], row["not_after"]) for row in rows]
 

@@ -1,0 +1,104 @@
+"""`evpower doctor` names the file of supabase/migrations that is missing, and the command."""
+
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from evpower.cli import doctor
+from evpower.cli.doctor import Finding
+from evpower.config import Settings
+from evpower.devstack.stack import supabase_migrations
+from evpower.foundation.db import Connection
+from tests.sync.world import Target
+
+DIGEST = "20261123110000_evpower_digest.sql"
+CHANGES = "20261123100000_evpower_changes.sql"
+Look = Callable[[], Awaitable[dict[str, Finding]]]
+
+
+@pytest.fixture
+def look(http: httpx.AsyncClient, target: Target) -> Look:
+    """What doctor finds of the functions and triggers of the project."""
+    local = target.local
+    settings = Settings(
+        _env_file=None,  # pyright: ignore[reportCallIssue]
+        supabase_url=local.url,
+        supabase_secret_key=SecretStr(local.secret_key),
+        supabase_publishable_key=local.publishable_key,
+    )
+
+    async def looked() -> dict[str, Finding]:
+        return {one.name: one for one in await doctor._functions(settings, http)}
+
+    return looked
+
+
+def sql(file: str) -> str:
+    return (supabase_migrations() / file).read_text()
+
+
+async def test_nothing_is_missing_where_all_files_were_applied(look: Look) -> None:
+    found = await look()
+    assert [one for one in found.values() if not one.ok] == []
+    assert found["Supabase migrations"].detail == "all there"
+
+
+async def test_a_function_that_is_missing_is_named_with_its_file(
+    look: Look, there: Connection
+) -> None:
+    await there.execute("alter function public.evpower_people(jsonb) rename to evpower_gone")
+    try:
+        found = (await look())["Supabase function evpower_people"]
+        assert not found.ok
+        assert CHANGES in found.detail
+        assert f"-f supabase/migrations/{CHANGES}" in found.fix
+    finally:
+        await there.execute("alter function public.evpower_gone(jsonb) rename to evpower_people")
+
+
+async def test_an_older_edition_is_told_from_the_newest(look: Look, there: Connection) -> None:
+    """It answers, and every comparison fails."""
+    await there.execute(sql("20261122100300_evpower_digest.sql"))
+    try:
+        found = await look()
+        assert found["Supabase function evpower_digest"].ok
+        migrations = found["Supabase migrations"]
+        assert not migrations.ok
+        assert migrations.detail == f"{DIGEST}: the newest edition of public.evpower_digest"
+        assert f"-f supabase/migrations/{DIGEST}" in migrations.fix
+    finally:
+        await there.execute(sql(DIGEST))
+    assert (await look())["Supabase migrations"].ok
+
+
+@pytest.mark.parametrize(
+    ("table", "trigger"),
+    [("public.clients", "evpower_note_client"), ("auth.users", "evpower_note_user")],
+)
+async def test_a_trigger_that_is_switched_off_is_found(
+    look: Look, there: Connection, table: str, trigger: str
+) -> None:
+    """Nothing else would say that sign-ups are not noted any more."""
+    await there.execute(f"alter table {table} disable trigger {trigger}")
+    try:
+        migrations = (await look())["Supabase migrations"]
+        assert migrations.detail == f"{CHANGES}: trigger {trigger} on {table}"
+        assert "enable trigger" in migrations.fix
+    finally:
+        await there.execute(f"alter table {table} enable trigger {trigger}")
+
+
+async def test_a_project_from_before_this_look_is_told_to_update(
+    look: Look, there: Connection
+) -> None:
+    await there.execute("alter function public.evpower_installed(jsonb) rename to evpower_gone")
+    try:
+        migrations = (await look())["Supabase migrations"]
+        assert (migrations.ok, "20261123130000_evpower_installed.sql" in migrations.detail) == (
+            False,
+            True,
+        )
+    finally:
+        await there.execute("alter function public.evpower_gone(jsonb) rename to evpower_installed")
