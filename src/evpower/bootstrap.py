@@ -26,6 +26,7 @@ from evpower.foundation.db import Database
 from evpower.foundation.hot import HotPath
 from evpower.foundation.http import new_http_client
 from evpower.foundation.nats_bus import NatsBus
+from evpower.foundation.nats_keys import NatsFiles
 from evpower.foundation.sockets import parse_origins
 
 Role = Literal["all", "api", "worker"]
@@ -65,8 +66,7 @@ def assemble(settings: Settings) -> Parts:
         size=settings.database_pool,
         application_name="evpower",
     )
-    nats_url = settings.nats_url.get_secret_value()
-    bus = NatsBus(nats_url, prefix=settings.nats_prefix) if nats_url else LocalBus()
+    bus = _bus(settings)
     admin = identity.SupabaseAdmin(
         http=http,
         url=settings.supabase_url,
@@ -102,6 +102,14 @@ def assemble(settings: Settings) -> Parts:
         ),
         hub=realtime.Hub(db, bus, settings, utc_now),
     )
+
+
+def _bus(settings: Settings) -> Bus:
+    urls = settings.nats_url.get_secret_value()
+    if not urls:
+        return LocalBus()
+    files = NatsFiles(settings.nats_creds, settings.nats_nkey_file, settings.nats_ca)
+    return NatsBus(urls, prefix=settings.nats_prefix, files=files)
 
 
 def build(settings: Settings, role: Role = "all") -> FastAPI:

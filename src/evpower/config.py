@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     register_confirm: Literal["auto", "email"] = "auto"
 
     nats_url: SecretStr = SecretStr("")  # "nats://user:pass@a:4222,tls://b": several nodes
+    nats_creds: str = ""  # path of a credentials file (a user's JWT and nkey)
+    nats_nkey_file: str = ""  # path of an nkey's seed, where the server knows the nkey
+    nats_ca: str = ""  # path of the authority, PEM, that signs the servers' certificates
     nats_prefix: str = Field(  # installations that share a NATS need one each
         default="evpower", pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=64
     )
@@ -51,11 +54,12 @@ class Settings(BaseSettings):
     rate_webhook_per_minute: int = Field(default=3000, ge=1)
 
     live_sockets: int = Field(default=20_000, ge=1)  # of this process
-    live_sockets_per_address: int = Field(default=200, ge=1)
+    live_sockets_per_address: int = Field(default=5_000, ge=1)  # a mobile operator's NAT is one
     live_sockets_per_client: int = Field(default=10, ge=1)
     live_unauthenticated: int = Field(default=5_000, ge=1)  # sockets nobody has signed in on yet
+    live_unauthenticated_per_address: int = Field(default=100, ge=1)
     live_sweep_s: float = Field(default=5.0, gt=0)
-    rate_sockets_per_minute: int = Field(default=600, ge=1)
+    rate_sockets_per_minute: int = Field(default=3000, ge=1)
 
     topup_min_som: int = Field(default=10, ge=1)
     topup_max_som: int = Field(default=100_000, ge=1)
@@ -106,6 +110,8 @@ def problems(settings: Settings) -> list[str]:
         one.strip().startswith(("nats://", "tls://")) for one in servers.split(",") if one.strip()
     ):
         found.append("EVPOWER_NATS_URL must read nats://host:4222 or tls://user:password@host:4222")
+    if settings.nats_creds and settings.nats_nkey_file:
+        found.append("EVPOWER_NATS_CREDS and EVPOWER_NATS_NKEY_FILE are both set: one is enough")
     if settings.env == "development":
         return found
     found.extend(_unsafe(settings, secret))

@@ -11,7 +11,8 @@ import pytest
 from fastapi import APIRouter, Request
 
 from evpower.foundation.db import Database
-from tests.api.world import Api, bearer, on_a_socket, running_api, until
+from tests.api.world import Api, bearer, on_a_socket, running_api
+from tests.waiting import PATIENCE_S, until
 
 KB = 1024
 
@@ -59,7 +60,7 @@ async def url(api: Api) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
         yield http
 
 
@@ -68,7 +69,7 @@ async def raw(url: str, sent: bytes) -> bytes:
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(sent)
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()

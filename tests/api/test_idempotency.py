@@ -16,7 +16,8 @@ from evpower.foundation import idempotency
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, NotFound
-from tests.api.world import Api, bearer, running_api, until
+from tests.api.world import Api, bearer, running_api
+from tests.waiting import until
 
 PATH = "/api/v1/test/make"
 

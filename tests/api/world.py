@@ -21,9 +21,9 @@ from evpower.api import Collector, Probe, create_app
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.http import new_http_client
 from evpower.identity import Access, TokenVerifier, add_operator, create_service_key
 from evpower.wallet import endpoints as wallet_endpoints
+from tests.waiting import patient_http, until
 
 ISSUER = "http://127.0.0.1:9/auth/v1"
 SECRET = "a secret of the tests, long enough to sign with"
@@ -101,7 +101,7 @@ async def running_api(
     collectors: Sequence[Collector] = (),
     **settings: Any,
 ) -> AsyncIterator[Api]:
-    outside = new_http_client()
+    outside = patient_http()
     clock, now_s, bus = WallClock(), Turning(), LocalBus()
     verifier = TokenVerifier(issuer_url=ISSUER, http=outside, hs256_secret=SecretStr(SECRET))
     access = Access(db, verifier)
@@ -155,10 +155,3 @@ async def on_a_socket(app: FastAPI) -> AsyncIterator[str]:
         server.should_exit = True
         await serving
         listening.close()
-
-
-async def until(condition: Callable[[], bool], within_s: float = 5) -> None:
-    """Wait for something another task does."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - nobody tells us
-            await asyncio.sleep(0.01)

@@ -7,6 +7,7 @@ import pytest
 
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.grouping import Grouper
+from tests.waiting import PATIENCE_S
 
 
 class Recorder:
@@ -67,7 +68,7 @@ async def test_at_most_so_many_batches_run_at_once() -> None:
 async def test_one_call_after_another_never_stalls() -> None:
     group = Grouper(Recorder(), in_flight=1)
     for key in range(20, 220):
-        assert await asyncio.wait_for(group(key), 5) == f"r{key}"
+        assert await asyncio.wait_for(group(key), PATIENCE_S) == f"r{key}"
 
 
 async def test_an_error_of_one_item_fails_that_item() -> None:
@@ -165,7 +166,7 @@ async def test_close_answers_what_was_taken_and_takes_no_more() -> None:
     with pytest.raises(Unavailable):
         await group(9)
     run.gate.set()
-    await asyncio.wait_for(closing, 5)
+    await asyncio.wait_for(closing, PATIENCE_S)
     assert [call.result() for call in calls] == [f"r{key}" for key in range(5)]
 
 
@@ -231,7 +232,7 @@ async def test_a_cancelled_lone_caller_takes_nobody_along() -> None:
     run.gate.set()
     assert await asyncio.gather(*others) == ["r1", "r2"]
     assert run.batches == [[0], [1], [1, 2]]
-    assert await asyncio.wait_for(group(3), 5) == "r3"
+    assert await asyncio.wait_for(group(3), PATIENCE_S) == "r3"
 
 
 async def test_a_lone_call_is_tried_again_and_fails_by_itself() -> None:
@@ -257,5 +258,5 @@ async def test_close_waits_for_a_lone_call() -> None:
     await settle()
     assert not closing.done()
     run.gate.set()
-    await asyncio.wait_for(closing, 5)
+    await asyncio.wait_for(closing, PATIENCE_S)
     assert await lone == "r1"

@@ -5,8 +5,7 @@ import datetime as dt
 import ipaddress
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -23,20 +22,13 @@ from structlog.testing import capture_logs
 
 from evpower.devstack.nats import LocalNats
 from evpower.devstack.ports import free_port
-from evpower.foundation.bus import Topic
+from evpower.foundation.bus import EVERYTHING, Topic
 from evpower.foundation.nats_bus import NatsBus, announce, decode, encode, reach
+from evpower.foundation.nats_keys import NatsFiles
 from evpower.foundation.nats_link import parse_servers
+from tests.waiting import PATIENCE_S, until
 
-PATIENCE_S = 20.0
 Change = tuple[Topic, UUID]
-
-
-async def until(holds: Callable[[], bool], what: str) -> None:
-    """Poll, bounded."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.005)
 
 
 def counted(name: str, **labels: str) -> float:
@@ -44,12 +36,21 @@ def counted(name: str, **labels: str) -> float:
 
 
 class Node:
-    """A bus, and what its listener heard."""
+    """A bus, what its listener heard, and how often it was to look at everything."""
 
-    def __init__(self, url: str, prefix: str = "evpower") -> None:
-        self.bus = NatsBus(url, prefix=prefix, check_s=0.1, jitter=lambda: 0.0)
+    def __init__(self, url: str, prefix: str = "evpower", files: NatsFiles | None = None) -> None:
+        self.bus = NatsBus(
+            url, prefix=prefix, files=files or NatsFiles(), check_s=0.1, jitter=lambda: 0.0
+        )
         self.heard: list[Change] = []
-        self.bus.subscribe(lambda topic, key: self.heard.append((topic, key)))
+        self.looks = 0
+        self.bus.subscribe(self._hear)
+
+    def _hear(self, topic: Topic, key: UUID) -> None:
+        if (topic, key) == ("client", EVERYTHING):
+            self.looks += 1
+        else:
+            self.heard.append((topic, key))
 
     async def has_heard(self, *changes: Change) -> None:
         await until(lambda: set(changes) <= set(self.heard), f"never heard {changes[:3]}")
@@ -255,24 +256,56 @@ class TestAwayAndBack:
             os.kill(server.pid, signal.SIGSTOP)
             try:
                 for _ in range(5):
-                    began = time.perf_counter()
-                    for _ in range(10_000):
+                    for _ in range(10_000):  # nothing here could let a server answer
                         here.bus.publish("client", uuid4())
-                    assert time.perf_counter() - began < 1, "publishing waits for nobody"
                     await asyncio.sleep(0)
                 await until(lambda: not here.bus.connected, "a hung server was not noticed")
             finally:
                 os.kill(server.pid, signal.SIGCONT)
             assert await here.bus.wait_connected(PATIENCE_S)
 
+    async def test_a_hung_server_is_noticed_though_there_is_always_something_to_say(
+        self, tmp_path: Path
+    ) -> None:
+        async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+
+                async def noticed() -> bool:
+                    here.bus.publish("client", uuid4())  # small: the kernel takes it for long
+                    await asyncio.sleep(0.01)
+                    return not here.bus.connected
+
+                await until(noticed, "it went on telling a server that hangs")
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
+
+    async def test_what_a_dying_server_did_not_pass_on_is_said_again(self, tmp_path: Path) -> None:
+        async with serving(LocalNats(tmp_path)) as server, nodes(server.url, server.url) as pair:
+            here, there = pair
+            os.kill(server.pid, signal.SIGSTOP)
+            here.bus.publish("client", key := uuid4())
+            await until(lambda: not here.bus._waiting, "it was never handed over")
+            os.kill(server.pid, signal.SIGKILL)
+            await until(lambda: not here.bus.connected, "the loss was not noticed")
+            server.kill()
+            await server.start()
+            await there.has_heard(("client", key))
+
+    async def test_who_was_away_looks_at_everything(self, tmp_path: Path) -> None:
+        async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
+            assert here.looks == 1
+            server.kill()
+            await until(lambda: not here.bus.connected, "the loss was not noticed")
+            await server.start()
+            await until(lambda: here.looks == 2, "what it missed is not looked for")
+
     async def test_closing_while_the_server_hangs_is_bounded(self, tmp_path: Path) -> None:
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
             os.kill(server.pid, signal.SIGSTOP)
             try:
                 here.bus.publish("client", uuid4())
-                began = time.monotonic()
-                await here.bus.close()
-                assert time.monotonic() - began < 6
+                await asyncio.wait_for(here.bus.close(), PATIENCE_S)
             finally:
                 os.kill(server.pid, signal.SIGCONT)
 
@@ -326,8 +359,15 @@ class TestRights:
                     await until(lambda: bool(logs), "nothing was told")
                     assert not await here.bus.wait_connected(0.3)
             [line] = [line for line in logs if line["event"] == "bus_away"]
-            assert "authorization" in line["reason"].lower()
+            assert line["reason"]
             assert "wr0ng-secret" not in str(logs)
+
+            async def says_why() -> bool:
+                """The server hangs up behind its answer: a slow reader may find the end alone."""
+                [(_, trouble)] = await reach(url)
+                return "authorization" in trouble.lower()
+
+            await until(says_why)
 
     async def test_credentials_of_the_url_are_percent_decoded(self, tmp_path: Path) -> None:
         async with (
@@ -365,11 +405,13 @@ class TestFromOutside:
         gone = f"nats://127.0.0.1:{free_port()}"
         async with nodes(server.url) as (here,):
             key = uuid4()
-            assert await announce(f"{gone},{server.url}", "client", key) == ""
+            assert (
+                await announce(f"{gone},{server.url}", [("client", key)], within_s=PATIENCE_S) == ""
+            )
             await here.has_heard(("client", key))
 
     async def test_a_command_is_told_that_nobody_heard(self) -> None:
-        assert await announce(f"nats://127.0.0.1:{free_port()}", "client", uuid4())
+        assert await announce(f"nats://127.0.0.1:{free_port()}", [("client", uuid4())])
 
     async def test_every_server_is_tried(self, server: LocalNats) -> None:
         gone = free_port()

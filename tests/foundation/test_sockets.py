@@ -2,7 +2,7 @@
 
 import pytest
 
-from evpower.foundation.sockets import SocketLimits, origin_allowed
+from evpower.foundation.sockets import Seat, SocketLimits, origin_allowed
 
 ALLOWED = frozenset({"https://app.evpower.kg"})
 
@@ -40,3 +40,39 @@ def test_sockets_are_counted_by_address_by_key_and_in_all() -> None:
     assert len(limits) == 2, "left once, however often it is said"
     assert second.claim("driver"), "the driver's place is free again"
     assert limits.open("a") is not None
+
+
+def test_few_may_wait_at_an_address_where_many_have_signed_in() -> None:
+    limits = SocketLimits(per_address=5, per_key=9, total=9, waiting_per_address=2)
+    signed_in: list[Seat] = []
+    for _ in range(4):
+        seat = limits.open("a mobile operator")
+        assert seat is not None
+        seat.settle()
+        seat.settle()
+        signed_in.append(seat)
+    last = limits.open("a mobile operator")
+    assert last is not None
+    assert limits.open("a mobile operator") is None, "a sixth in all"
+    signed_in[0].leave()
+    assert limits.open("a mobile operator") is not None
+    signed_in[1].leave()
+    assert limits.open("a mobile operator") is None, "a third that waits"
+    assert limits.open("elsewhere") is not None
+    last.settle()
+    assert limits.open("a mobile operator") is not None
+    last.leave()
+
+
+def test_nothing_is_kept_of_addresses_that_left() -> None:
+    for waiting in (None, 3):
+        limits = SocketLimits(per_address=5, per_key=9, total=9, waiting_per_address=waiting)
+        for number in range(100):
+            seat = limits.open(f"address {number}")
+            assert seat is not None
+            seat.claim(f"driver {number}")
+            if number % 2:
+                seat.settle()
+            seat.leave()
+        counts = limits._counts
+        assert not any((counts.addresses, counts.waiting, counts.keys))

@@ -13,7 +13,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from evpower.foundation.db import Connection, Database
 from evpower.identity.service_keys import PREFIX
-from tests.realtime.world import Live, counted, make_operator, running, token, until
+from tests.api.world import Turning
+from tests.realtime.world import Live, counted, make_operator, running, token
+from tests.waiting import until
 
 NO_OBJECTS: list[str | bytes] = [
     "", "hello", "[]", "null", "1", '"auth"', '{"type":', "[" * 5000, b"\x00\xff",
@@ -112,10 +114,12 @@ async def test_who_does_not_sign_in_is_closed(db: Database, owner: Connection) -
 
 
 async def test_who_signed_in_is_not(db: Database, owner: Connection, client_id: UUID) -> None:
+    now_s = Turning()
     async with (
-        running(db, owner, auth_s=0.05, ping_s=0.06) as live,
+        running(db, owner, now_s=now_s, auth_s=10, ping_s=0.06) as live,
         live.watching(client_id) as app,
     ):
+        now_s.at_s += 11
         while (await app.next())["type"] != "balance_update":
             pass
         pings = [await app.next() for _ in range(3)]
@@ -203,7 +207,7 @@ async def test_a_full_process_says_so(db: Database, owner: Connection, limit: st
 
 
 async def test_sockets_opened_too_fast(db: Database, owner: Connection) -> None:
-    async with running(db, owner, settings={"rate_sockets_per_minute": 2}) as live:
+    async with running(db, owner, settings={"rate_sockets_per_minute": 2}, now_s=Turning()) as live:
         async with live.open(), live.open():
             with pytest.raises(InvalidStatus) as refused:
                 await live.open().__aenter__()
@@ -224,8 +228,10 @@ async def test_an_origin_we_do_not_know(db: Database, owner: Connection) -> None
                 pass
 
 
-async def test_more_than_ten_messages_a_second(live: Live, client_id: UUID) -> None:
-    async with live.watching(client_id) as app:
+async def test_more_than_ten_messages_a_second(
+    db: Database, owner: Connection, client_id: UUID
+) -> None:
+    async with running(db, owner, now_s=Turning()) as live, live.watching(client_id) as app:
         await app.expect("balance_update")
         before = counted("evpower_realtime_closed_total", code="4429", reason="too_many_messages")
         for _ in range(60):
@@ -273,7 +279,7 @@ async def test_a_slow_reader_gets_the_newest_state_only(
     db: Database, owner: Connection, client_id: UUID
 ) -> None:
     changes = 200
-    async with running(db, owner, listener=_narrow(), slow_s=60) as live:
+    async with running(db, owner, listener=_narrow(), slow_s=3600) as live:
         async with await _deaf(live, client_id) as app:
             await app.expect("balance_update")
             app.wire.transport.pause_reading()

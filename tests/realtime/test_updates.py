@@ -3,7 +3,12 @@
 import asyncio
 from uuid import UUID, uuid4
 
+import pytest
+
+from evpower.foundation.bus import EVERYTHING
 from evpower.foundation.db import Connection, Database
+from evpower.realtime import frames
+from evpower.realtime.model import Session
 from tests.realtime.world import Gate, Live, counted, running, token, until
 
 
@@ -238,3 +243,37 @@ async def test_the_token_may_come_as_a_subprotocol(live: Live, client_id: UUID) 
         assert len(app.wire.response.headers["X-Request-ID"]) == 32
         assert (await app.expect("connection"))["client_id"] == str(client_id)
         await app.expect("balance_update")
+
+
+async def test_a_session_that_cannot_be_shown_stops_nobody(
+    live: Live, client_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer version of us, on another node, may know a state we do not."""
+    other = await live.new_client()
+    shown = frames.session
+
+    def refuse(session: Session) -> bytes:
+        if session.client_id == client_id:
+            raise KeyError(session.state)
+        return shown(session)
+
+    monkeypatch.setattr(frames, "session", refuse)
+    async with live.watching(client_id) as mine, live.watching(other) as theirs:
+        for app in (mine, theirs):
+            await app.expect("balance_update")
+        await live.start_session(client_id)
+        await live.top_up(client_id)
+        assert (await mine.expect("balance_update"))["balance"] == 100.0
+        await live.start_session(other)
+        assert (await theirs.expect("charging_update"))["status"] == "started"
+
+
+async def test_told_that_much_may_have_changed_the_hub_looks_at_once(
+    live: Live, client_id: UUID
+) -> None:
+    """The bus was away, or a command changed many clients. Nothing sweeps by itself here."""
+    async with live.watching(client_id) as app:
+        await app.expect("balance_update")
+        await live.top_up(client_id, tell=False)
+        live.bus.publish("client", EVERYTHING)
+        assert (await app.expect("balance_update"))["balance"] == 100.0

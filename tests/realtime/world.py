@@ -24,13 +24,12 @@ from evpower.api import create_app
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.http import new_http_client
 from evpower.identity import Access, TokenVerifier, add_operator
 from evpower.realtime.hub import Hub
+from tests.waiting import PATIENCE_S, patient_http, until
 
 ISSUER = "http://127.0.0.1:9/auth/v1"
 SECRET = "a secret of the tests, long enough to sign with"
-PATIENCE_S = 5.0
 Message = dict[str, Any]
 
 
@@ -205,18 +204,18 @@ async def running(
     hub_db: Any = None,
     settings: Message | None = None,
     listener: sockets.socket | None = None,
+    now_s: Callable[[], float] = time.monotonic,
     **times: Any,
 ) -> AsyncIterator[Live]:
     chosen = {"env": "development", "live_sweep_s": 3600, **(settings or {})}
     config = Settings(_env_file=None, **chosen)  # type: ignore[call-arg]
-    outside, bus, clock = new_http_client(), LocalBus(), Clock()
+    outside, bus, clock = patient_http(), LocalBus(), Clock()
     access = Access(
         db, TokenVerifier(issuer_url=ISSUER, http=outside, hs256_secret=SecretStr(SECRET))
     )
-    hub = Hub(hub_db or db, bus, config, clock, **{"tick_s": 0.02, **times})
-    app = create_app(
-        [realtime.router(access, hub, config)], db, access.principal, config, version="0"
-    )
+    hub = Hub(hub_db or db, bus, config, clock, now_s=now_s, **{"tick_s": 0.02, **times})
+    routes = realtime.router(access, hub, config, now_s=now_s)
+    app = create_app([routes], db, access.principal, config, version="0", now_s=now_s)
     stop = asyncio.Event()
     working = asyncio.create_task(hub.run(stop))
     async with _serving(app, listener) as (server, port):
@@ -240,9 +239,10 @@ async def _serving(
             ws_max_size=realtime.MAX_MESSAGE_BYTES,
             ws_ping_interval=None,
             ws_per_message_deflate=False,
+            proxy_headers=False,
             log_level="critical",
             access_log=False,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=int(PATIENCE_S),
             lifespan="off",
         )
     )
@@ -254,13 +254,6 @@ async def _serving(
         server.should_exit = True
         await serving
         listening.close()
-
-
-async def until(condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
-    """Wait for something another task does."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - nobody tells us
-            await asyncio.sleep(0.005)
 
 
 def counted(name: str, **labels: str) -> float:

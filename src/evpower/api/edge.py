@@ -32,6 +32,7 @@ _NUL_ESCAPE: Final = b"\\u0000"
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _DRAIN_BYTES: Final = 32 * 1024 * 1024
 _DRAIN_S: Final = 10.0
+_BODY_S: Final = 30.0  # a body may take; one that never ends would hold a place among those served
 _UNLIMITED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _SECURE_HEADERS: Final = [
     (b"x-content-type-options", b"nosniff"),
@@ -40,6 +41,7 @@ _SECURE_HEADERS: Final = [
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
 _CSP: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_HANG_UP: Final = (b"connection", b"close")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _HSTS: Final = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 _EXPOSED: Final = b"X-Request-ID, Link, Retry-After, Idempotent-Replayed, Content-Language"
@@ -89,8 +91,8 @@ class EdgeOptions:
 class _Exchange:
     """One request and its answer, as the edge sees them pass."""
 
-    __slots__ = ("_edge", "_receive", "_send", "body_ended", "ended", "head_only", "headers",
-                 "id", "path",                  "received", "refusal", "status")  # fmt: skip
+    __slots__ = ("_body_until", "_edge", "_receive", "_send", "body_ended", "ended", "head_only",
+                 "headers", "id", "path", "received", "refusal", "status")  # fmt: skip
 
     def __init__(self, edge: "Edge", scope: Scope, receive: Receive, send: Send) -> None:
         self._edge = edge
@@ -102,13 +104,14 @@ class _Exchange:
         self.head_only: bool = scope["method"] == "HEAD"
         self.received = 0
         self.body_ended = False
+        self._body_until = 0.0  # of the loop's clock; 0: nobody has begun to read
         self.status = 0  # 0: nothing was answered yet
         self.ended = False
         self.refusal: EvPowerError | None = None
 
     async def receive(self) -> Message:
-        """Count the body while it streams; what is too large or unstorable goes no further."""
-        message = await self._receive()
+        """Count the body while it streams; one too large, slow or unstorable goes no further."""
+        message = await (self._receive() if self.body_ended else self._receive_body())
         if message["type"] == "http.request":
             body: bytes = message.get("body", b"")
             self.received += len(body)
@@ -125,6 +128,17 @@ class _Exchange:
                 self.refusal = Invalid("invalid_request", "a text holds a NUL character")
                 raise self.refusal
         return message
+
+    async def _receive_body(self) -> Message:
+        self._body_until = self._body_until or asyncio.get_running_loop().time() + _BODY_S
+        try:
+            async with asyncio.timeout_at(self._body_until):
+                return await self._receive()
+        except TimeoutError:
+            self.refusal = EvPowerError(
+                "body_too_slow", "the body did not come in time", status=408
+            )
+            raise self.refusal from None
 
     async def send(self, message: Message) -> None:
         """Add what every answer carries."""
@@ -327,7 +341,9 @@ class Edge:
         if error.code == "too_large":
             await exchange.drain()
             if not exchange.body_ended:
-                headers = [*headers, (b"connection", b"close")]
+                headers = [*headers, _HANG_UP]
+        elif error.code == "body_too_slow":
+            headers = [*headers, _HANG_UP]
         await exchange.respond(problem.status, headers, problem.body)
 
     def complete(

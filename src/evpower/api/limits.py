@@ -25,7 +25,7 @@ class Budgets:
     money_per_minute: int = 20
     register_per_hour: int = 10
     webhook_per_minute: int = 3_000
-    sockets_per_minute: int = 600
+    sockets_per_minute: int = 3_000
 
 
 class Buckets:

@@ -68,6 +68,7 @@ _EVERYWHERE: Final = {
     "503": "A part we need does not answer: try again",
 }
 _ON_POST: Final = {
+    "408": "The body did not come in time",
     "409": "The state says otherwise, or the Idempotency-Key came with another request",
     "413": "The body is too large",
 }

@@ -1,10 +1,10 @@
 """What `evpower doctor` looks at; each finding carries its fix."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, cast
 
 import asyncpg
 import httpx
@@ -17,22 +17,25 @@ from evpower.foundation.db import APP_ROLE, Connection, Database
 from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import new_http_client
 from evpower.foundation.nats_bus import reach
+from evpower.foundation.nats_keys import NatsFiles
 
 _OLDEST_POSTGRES: Final = 160000
 _SKEW_S: Final = 30.0
 _NOT_FOUND: Final = 404
-# Calls that change nothing; PostgREST answers 404 when no function of that name takes them.
-_FUNCTIONS: Final[tuple[tuple[str, dict[str, object]], ...]] = (
-    ("evpower_apply", {"payload": {}}),
-    ("evpower_digest", {"payload": {"topic": "clients", "ids": []}}),
-    ("evpower_openings", {"payload": {"limit": 1}}),
-    ("evpower_set_aside", {"payload": {}}),
-    ("evpower_changes", {"payload": {"limit": 1}}),
-    ("evpower_people", {"payload": {"ids": []}}),
-    ("evpower_changes_prune", {"payload": {}}),
-    ("evpower_webhook_configure", {"payload": {}}),
-    ("evpower_webhook_status", {"payload": {}}),
+# Calls that change nothing, and the file that brings what they call; PostgREST answers 404 when no
+# function of that name takes them.
+_FUNCTIONS: Final[tuple[tuple[str, dict[str, object], str], ...]] = (
+    ("evpower_apply", {}, "20261122100200_evpower_apply.sql"),
+    ("evpower_digest", {"topic": "clients", "ids": []}, "20261123110000_evpower_digest.sql"),
+    ("evpower_openings", {"limit": 1}, "20261122100400_evpower_openings.sql"),
+    ("evpower_set_aside", {}, "20261122100400_evpower_openings.sql"),
+    ("evpower_changes", {"limit": 1}, "20261123100000_evpower_changes.sql"),
+    ("evpower_people", {"ids": []}, "20261123100000_evpower_changes.sql"),
+    ("evpower_changes_prune", {}, "20261123100000_evpower_changes.sql"),
+    ("evpower_webhook_configure", {}, "20261123100100_evpower_doorbell.sql"),
+    ("evpower_webhook_status", {}, "20261123100100_evpower_doorbell.sql"),
 )
+_INSTALLED: Final = ("evpower_installed", "20261123130000_evpower_installed.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +118,10 @@ async def _nats(settings: Settings) -> list[Finding]:
     urls = settings.nats_url.get_secret_value()
     if not urls:
         return []
-    fix = "check EVPOWER_NATS_URL, and the right to publish and subscribe on EVPOWER_NATS_PREFIX.>"
+    fix = "check EVPOWER_NATS_*, and the right to publish and subscribe on EVPOWER_NATS_PREFIX.>"
     try:
-        answers = await reach(urls, prefix=settings.nats_prefix)
+        files = NatsFiles(settings.nats_creds, settings.nats_nkey_file, settings.nats_ca)
+        answers = await reach(urls, prefix=settings.nats_prefix, files=files)
     except ValueError as error:
         return [Finding("NATS", False, str(error), fix)]
     return [
@@ -182,20 +186,52 @@ async def _admin(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
 
 async def _functions(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
     found: list[Finding] = []
-    for name, arguments in _FUNCTIONS:
-        answer = await http.post(
-            f"{settings.supabase_url}/rest/v1/rpc/{name}", headers=_secret(settings), json=arguments
-        )
+    for name, arguments, file in _FUNCTIONS:
+        answer = await _call(settings, http, name, arguments)
         missing = answer.status_code == _NOT_FOUND
         found.append(
             Finding(
                 f"Supabase function {name}",
                 not missing and answer.status_code not in {401, 403},
-                "missing" if missing else f"there ({answer.status_code})",
-                "apply supabase/migrations: `supabase db push` (docs/deploy.md)",
+                f"missing: {file}" if missing else f"there ({answer.status_code})",
+                _apply(file),
             )
         )
-    return found
+    return [*found, await _installed(settings, http)]
+
+
+async def _installed(settings: Settings, http: httpx.AsyncClient) -> Finding:
+    """Whether every trigger is there, and every function of the newest edition."""
+    name, file = _INSTALLED
+    answer = await _call(settings, http, name, {})
+    if answer.status_code == _NOT_FOUND:
+        return Finding("Supabase migrations", False, f"missing: {file}", _apply(file))
+    try:
+        told = sync.read_answer(name, answer)
+        lacking = cast("list[tuple[str, str]]", cast("Mapping[str, object]", told)["lacking"])
+    except (sync.SyncError, KeyError, TypeError) as error:
+        return Finding("Supabase migrations", False, f"can't tell: {error}", _apply(file))
+    fix = _apply(*sorted({one for one, _ in lacking}))
+    if any(what.startswith("trigger ") for _, what in lacking):
+        fix += "; a trigger that is only switched off: alter table ... enable trigger ..."
+    said = "; ".join(f"{one}: {what}" for one, what in lacking)
+    return Finding("Supabase migrations", not lacking, said or "all there", fix)
+
+
+async def _call(
+    settings: Settings, http: httpx.AsyncClient, name: str, payload: dict[str, object]
+) -> httpx.Response:
+    url = f"{settings.supabase_url}/rest/v1/rpc/{name}"
+    return await http.post(url, headers=_secret(settings), json={"payload": payload})
+
+
+def _apply(*files: str) -> str:
+    """The command that brings these, with the connection string of the dashboard."""
+    paths = " ".join(f"-f supabase/migrations/{file}" for file in files)
+    return (
+        f'psql "$SUPABASE_DATABASE_URL" -v ON_ERROR_STOP=1 --single-transaction {paths},'
+        " or `supabase db push` (docs/deploy.md)"
+    )
 
 
 async def _doorbell(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:

@@ -10,7 +10,7 @@ import typer
 from evpower import payments as money
 from evpower.cli.bell import ring
 from evpower.cli.out import console, fail
-from evpower.cli.settings import load, with_database
+from evpower.cli.settings import with_database
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Invalid
@@ -157,7 +157,7 @@ def _minor(amount: str) -> int:
 
 def _tell(done: money.Posted) -> None:
     if done.new:
-        ring(load(), "client", done.client_id)
+        ring(done.client_id)
     how = "done" if done.new else "it was done before, nothing changed"
     console.print(
         f"{how}: client {done.client_id} has {to_text(done.balance_minor)} som", soft_wrap=True

@@ -10,6 +10,7 @@ from uuid import UUID
 import typer
 
 from evpower import sync as synced
+from evpower.cli.bell import ringing
 from evpower.cli.out import console, fail, progress
 from evpower.cli.remote import with_supabase
 from evpower.cli.settings import load_checked, with_database
@@ -133,7 +134,8 @@ def pull(
         with progress("looked at") as step:
             return await puller.walk_all(lambda done: step(done, None))
 
-    done = with_supabase(work)
+    with ringing():
+        done = with_supabase(work)
     if as_json:
         names = ("changes", "walked", "accepted", "created", "closed", "failed", "reset", "error")
         typer.echo(json.dumps({name: getattr(done, name) for name in names}))
@@ -177,7 +179,8 @@ def check(
 
     if overwrite_ahead and not repair:
         fail("--overwrite-ahead goes with --repair", "docs/runbook.md")
-    found = with_supabase(work)
+    with ringing(on=repair):
+        found = with_supabase(work)
     left = found.differ - found.healed
     if as_json:
         row = {
@@ -297,7 +300,8 @@ def adopt(
                 on_progress=lambda at: step(at.done, at.total),
             )
 
-    done = with_supabase(work)
+    with ringing(on=not dry_run):
+        done = with_supabase(work)
     if as_json:
         row = asdict(done) | {
             "dry_run": dry_run,

@@ -8,13 +8,25 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MAX_FORWARDED: Final = 20
 _IPV6_SITE_BITS: Final = 64
+_MAPPED_BITS: Final = 96  # ::ffff:a.b.c.d, how a listener of both kinds sees IPv4
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Comma-separated addresses and networks. Raises ValueError on anything else."""
     return tuple(
-        ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()
+        _unmapped(ipaddress.ip_network(part.strip(), strict=False))
+        for part in text.split(",")
+        if part.strip()
     )
+
+
+def _unmapped(network: Network) -> Network:
+    """The IPv4 network that an IPv6 one may be another writing of."""
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= _MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((int(mapped), network.prefixlen - _MAPPED_BITS))
+    return network
 
 
 def client_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:
@@ -41,6 +53,8 @@ def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
+    if isinstance(parsed, ipaddress.IPv6Address):
+        parsed = parsed.ipv4_mapped or parsed
     return any(parsed in network for network in trusted)
 
 

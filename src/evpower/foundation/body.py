@@ -14,14 +14,12 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     said = request.headers.get("content-length", "")
     if said.isascii() and said.isdigit() and int(said[:_MAX_DIGITS]) > limit_bytes:
         raise _too_large(limit_bytes)
-    parts: list[bytes] = []
-    size = 0
+    raw = bytearray()  # not a list of parts: those may be of one byte each
     async for part in request.stream():
-        size += len(part)
-        if size > limit_bytes:
+        if len(raw) + len(part) > limit_bytes:
             raise _too_large(limit_bytes)
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        raw += part
+    return bytes(raw)
 
 
 def _too_large(limit_bytes: int) -> EvPowerError:

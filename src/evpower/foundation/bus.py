@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 from uuid import UUID
 
-# "supabase" (key UUID(int=0)): something changed in Supabase, go and look.
+# As a key: any may have changed, go and look. "supabase" has no other.
+EVERYTHING: Final = UUID(int=0)
 Topic = Literal["client", "session", "supabase"]
 Listener = Callable[[Topic, UUID], None]
 

@@ -22,7 +22,6 @@ else:
     _Pool = asyncpg.Pool
 
 APP_ROLE: Final = "evpower_app"
-_PATIENCE_S: Final = 5.0
 # What a lost or refused connection looks like: nothing was committed that we know of.
 LOST: Final = (
     OSError,
@@ -55,8 +54,11 @@ class Database:
         application_name: str = "evpower",
         lock_timeout_ms: int = 3_000,
         statement_timeout_ms: int = 15_000,
+        patience_s: float = 5.0,
     ) -> None:
+        """`patience_s`: how long a caller waits for a connection, and a new one to be made."""
         self.size = size
+        self._patience_s = patience_s
         self._dsn = dsn
         self._role = role
         self._server_settings = {
@@ -102,7 +104,7 @@ class Database:
             self._dsn,
             min_size=0,
             max_size=self.size,
-            timeout=5,
+            timeout=self._patience_s,
             command_timeout=30,
             init=self._ready,
             reset=_keep,
@@ -138,7 +140,7 @@ class Database:
 
     def connection(self) -> "Borrowed":
         """One connection, each statement its own transaction; Unavailable when there is none."""
-        return Borrowed(self.pool)
+        return Borrowed(self.pool, self._patience_s)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
@@ -150,15 +152,16 @@ class Database:
 class Borrowed(AbstractAsyncContextManager[Connection]):
     """A connection of the pool for one block; what PostgreSQL's absence raises is Unavailable."""
 
-    __slots__ = ("_connection", "_pool")
+    __slots__ = ("_connection", "_patience_s", "_pool")
 
-    def __init__(self, pool: _Pool) -> None:
+    def __init__(self, pool: _Pool, patience_s: float) -> None:
         self._pool = pool
+        self._patience_s = patience_s
         self._connection: PoolConnectionProxy[Record] | None = None
 
     async def __aenter__(self) -> Connection:
         try:
-            async with asyncio.timeout(_PATIENCE_S):  # acquire's own timeout costs a task
+            async with asyncio.timeout(self._patience_s):  # acquire's own timeout costs a task
                 self._connection = await self._pool.acquire()
         except LOST as error:
             raise _unavailable() from error

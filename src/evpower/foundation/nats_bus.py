@@ -6,17 +6,18 @@ reader also looks by itself. What is published while it is away waits in a bound
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Final, get_args
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Gauge
 
-from evpower.foundation.bus import Listener, LocalBus, Topic
-from evpower.foundation.nats_link import NatsLink, parse_servers
+from evpower.foundation.bus import EVERYTHING, Listener, LocalBus, Topic
+from evpower.foundation.nats_keys import NatsFiles
+from evpower.foundation.nats_link import NatsLink, NatsServer, parse_servers
 
 CONNECTED: Final = Gauge("evpower_bus_connected", "1 while this process is connected to NATS")
 PUBLISHED: Final = Counter("evpower_bus_published_total", "Changes sent to the other nodes")
@@ -38,7 +39,10 @@ _WAITING: Final = 20_000
 _GAP_S: Final = 0.002  # between messages: what comes meanwhile goes together
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
+_STEADY_S: Final = 5.0  # a connection that lived so long was a good one
 _CLOSE_S: Final = 3.0
+_ANNOUNCE_S: Final = 1.5
+_NO_FILES: Final = NatsFiles()
 log: Final = structlog.get_logger()
 
 assert set(_CODES) == set(get_args(Topic)), "every topic needs its byte on the wire"  # noqa: S101
@@ -66,45 +70,70 @@ def decode(message: bytes) -> list[tuple[Topic, UUID]] | None:
     ]
 
 
-async def announce(urls: str, topic: Topic, key: UUID, *, prefix: str = "evpower") -> str:
-    """Tell the nodes of one change from outside of them; "" or why that was not possible.
+async def announce(
+    urls: str,
+    changes: Sequence[tuple[Topic, UUID]],
+    *,
+    prefix: str = "evpower",
+    files: NatsFiles = _NO_FILES,
+    within_s: float = _ANNOUNCE_S,
+) -> str:
+    """Tell the nodes of changes from outside of them; "" or why that was not possible.
 
-    Raises ValueError when the URLs make no sense.
+    All servers are tried at the same time: one that hangs must not hold up the others, nor whoever
+    calls for longer than `within_s`. Raises ValueError when the URLs or files make no sense.
     """
-    trouble = ""
-    for server in parse_servers(urls):
-        try:
-            link = await NatsLink.open(server, f"{prefix}.changes", _ignore, hello=_HELLO)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-            trouble = _reason(error)
-            continue
-        try:
-            await link.publish(_FORMAT + _CODES[topic] + key.bytes)
-            await link.settle()
-        except Exception as error:  # noqa: BLE001 - as above
-            trouble = _reason(error)
-        else:
-            return ""
-        finally:
-            await link.close()
+    files.check()
+    messages = list(encode([_CODES[topic] + key.bytes for topic, key in changes]))
+    trying = {
+        asyncio.create_task(_announce(server, f"{prefix}.changes", messages, files))
+        for server in parse_servers(urls)
+    }
+    trouble = "no answer in time"
+    try:
+        async with asyncio.timeout(within_s):
+            for tried in asyncio.as_completed(trying):
+                trouble = await tried
+                if not trouble:
+                    break
+    except TimeoutError:
+        pass
+    for late in trying:
+        late.cancel()
+    await asyncio.gather(*trying, return_exceptions=True)
     return trouble
 
 
-async def reach(urls: str, *, prefix: str = "evpower") -> list[tuple[str, str]]:
+async def _announce(
+    server: NatsServer, subject: str, messages: Sequence[bytes], files: NatsFiles
+) -> str:
+    try:
+        link = await NatsLink.open(server, subject, _ignore, hello=_HELLO, files=files)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+        return _reason(error)
+    try:
+        for message in messages:
+            await link.publish(message)
+        await link.settle()
+    except Exception as error:  # noqa: BLE001 - as above
+        return _reason(error)
+    finally:
+        await link.close()
+    return ""
+
+
+async def reach(
+    urls: str, *, prefix: str = "evpower", files: NatsFiles = _NO_FILES
+) -> list[tuple[str, str]]:
     """Try every server: its address, and what is wrong with it, "" for nothing.
 
-    Raises ValueError when the URLs make no sense.
+    Raises ValueError when the URLs or files make no sense.
     """
-    found: list[tuple[str, str]] = []
-    for server in parse_servers(urls):
-        try:
-            link = await NatsLink.open(server, f"{prefix}.changes", _ignore, hello=_HELLO)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-            found.append((server.address, _reason(error)))
-        else:
-            await link.close()
-            found.append((server.address, ""))
-    return found
+    files.check()
+    servers = parse_servers(urls)
+    tried = (_announce(server, f"{prefix}.changes", (), files) for server in servers)
+    told = await asyncio.gather(*tried)
+    return [(server.address, trouble) for server, trouble in zip(servers, told, strict=True)]
 
 
 class NatsBus:
@@ -115,19 +144,24 @@ class NatsBus:
         urls: str,
         *,
         prefix: str = "evpower",
+        files: NatsFiles = _NO_FILES,
         check_s: float = 5.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`urls`: comma-separated nats:// or tls:// URLs; raises ValueError on others.
+        """`urls`: comma-separated nats:// or tls:// URLs.
 
-        `check_s`: an idle connection is tried this often, so a hung server is noticed.
+        `check_s`: an idle connection is tried this often, so a hung server is noticed. Raises
+        ValueError when the URLs or files make no sense.
         """
+        files.check()
+        self._files = files
         self._servers = parse_servers(urls)
         self._subject = f"{prefix}.changes"
         self._check_s = check_s
         self._jitter = jitter
         self._local = LocalBus()
         self._waiting: dict[bytes, None] = {}
+        self._unsure: dict[bytes, None] = {}  # sent, and the server did not yet say that it read it
         self._bell = asyncio.Event()
         self._up = asyncio.Event()
         self._is_away = False  # told in the log
@@ -151,7 +185,10 @@ class NatsBus:
         self._local.publish(topic, key)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` for every change of any node; the answer ends it."""
+        """Call `listener` for every change of any node; the answer ends it.
+
+        It hears ("client", EVERYTHING) when changes of other nodes may have been missed.
+        """
         return self._local.subscribe(listener)
 
     async def start(self) -> None:
@@ -190,51 +227,58 @@ class NatsBus:
                     self._subject,
                     self._hear,
                     hello=_HELLO,
+                    files=self._files,
                     on_lost=self._bell.set,
                     on_slow=DROPPED.labels("slow").inc,
                 )
             except Exception as error:  # noqa: BLE001 - told, and tried again for ever
                 self._say_away(server.address, error)
             else:
-                pause_s = _FIRST_PAUSE_S
+                began_s = asyncio.get_running_loop().time()
                 self._say_connected(server.address)
                 await self._serve(link, server.address)
+                if asyncio.get_running_loop().time() - began_s > _STEADY_S:
+                    pause_s = _FIRST_PAUSE_S
             if not self._stopping:
                 await asyncio.sleep(pause_s * (0.5 + self._jitter()))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _serve(self, link: NatsLink, address: str) -> None:
         """Send until the link is lost or the bus is closed."""
+        now_s = asyncio.get_running_loop().time
+        checked_s = now_s()
         try:
             while link.is_open:
-                rang = await self._rang()
+                await self._wait_for_ring()
                 await self._send(link)
+                if self._stopping or now_s() - checked_s >= self._check_s:
+                    await (link.settle() if self._unsure else link.check())
+                    self._unsure = {}
+                    checked_s = now_s()
                 if self._stopping:
-                    await link.settle()
                     return
-                if rang:
-                    await asyncio.sleep(_GAP_S)
-                else:
-                    await link.check()
+                await asyncio.sleep(_GAP_S)
             self._say_away(address, None)
         except Exception as error:  # noqa: BLE001 - as above
             self._say_away(address, error)
         finally:
             self._up.clear()
             CONNECTED.set(0)
+            again, self._unsure = self._unsure, {}
+            for change in islice(again, max(0, _WAITING - len(self._waiting))):
+                self._waiting[change] = None
             await link.close()
 
-    async def _rang(self) -> bool:
+    async def _wait_for_ring(self) -> None:
         if not self._bell.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._bell.wait(), self._check_s)
-        rang = self._bell.is_set()
         self._bell.clear()
-        return rang
 
     async def _send(self, link: NatsLink) -> None:
         changes, self._waiting = list(self._waiting), {}
         sent = 0
+        self._unsure |= dict.fromkeys(islice(changes, max(0, _WAITING - len(self._unsure))))
         fits = max(1, (link.max_payload_bytes - len(_FORMAT)) // _CHANGE_BYTES)
         try:
             for message in encode(changes, min(_PER_MESSAGE, fits)):
@@ -254,17 +298,21 @@ class NatsBus:
             return
         RECEIVED.inc(len(changes))
         for topic, key in changes:
-            try:
-                self._local.publish(topic, key)
-            except Exception:
-                log.exception("bus_listener_failed", topic=topic)
+            self._tell_here(topic, key)
         await asyncio.sleep(0)  # a flood of messages must leave room for others
+
+    def _tell_here(self, topic: Topic, key: UUID) -> None:
+        try:
+            self._local.publish(topic, key)
+        except Exception:
+            log.exception("bus_listener_failed", topic=topic)
 
     def _say_connected(self, address: str) -> None:
         self._is_away = False
         self._up.set()
         CONNECTED.set(1)
         log.info("bus_connected", server=address)
+        self._tell_here("client", EVERYTHING)  # what others said meanwhile was not heard
 
     def _say_away(self, address: str, error: BaseException | None) -> None:
         """Tell it once until it is back."""

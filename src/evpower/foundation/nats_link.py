@@ -6,7 +6,6 @@ one.
 """
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+
+from evpower.foundation.nats_keys import NatsFiles, NatsKey
 
 _PORT: Final = 4222
 _CONNECT_S: Final = 2
@@ -28,6 +29,7 @@ _PENDING_IN_BYTES: Final = 8 * 1024 * 1024
 _PENDING_IN: Final = 4096
 
 Handler = Callable[[bytes], Awaitable[None]]
+_NO_FILES: Final = NatsFiles()
 
 
 def _nothing() -> None:
@@ -89,6 +91,10 @@ class _Client(Client):
 
     tls_demanded = False
 
+    def sign_in_with(self, key: NatsKey) -> None:
+        """Answer the server's challenge with this key."""
+        self._public_nkey = key.public
+
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002 - theirs
         """Refuse a tls:// server that offers none, before the credentials are sent in clear."""
         if initial_connection and self.tls_demanded and not info.get("tls_required"):
@@ -123,18 +129,19 @@ class NatsLink:
         handler: Handler,
         *,
         hello: bytes,
+        files: NatsFiles = _NO_FILES,
         on_lost: Callable[[], None] = _nothing,
         on_slow: Callable[[], None] = _nothing,
     ) -> Self:
         """Connect, subscribe, and publish `hello`, so that a missing right shows at once.
 
-        Messages of this connection do not come back to it. Raises NatsError, OSError or
-        TimeoutError; none of their texts holds a credential.
+        Messages of this connection do not come back to it. Raises NatsError, OSError, TimeoutError
+        or ValueError (of `files`); none of their texts holds a credential.
         """
         link = cls(on_lost, on_slow)
         try:
             async with asyncio.timeout(_OPEN_S):
-                await link._connect(server, subject, handler, hello)
+                await link._connect(server, subject, handler, hello, files)
         except BaseException as error:
             await link.close()
             if link._trouble is not None and isinstance(error, Exception):
@@ -143,20 +150,25 @@ class NatsLink:
         return link
 
     async def _connect(
-        self, server: NatsServer, subject: str, handler: Handler, hello: bytes
+        self, server: NatsServer, subject: str, handler: Handler, hello: bytes, files: NatsFiles
     ) -> None:
         async def receive(message: Msg) -> None:
             await handler(message.data)
 
         self._subject = subject
         self._client.tls_demanded = server.tls
+        key = files.key()
+        if key is not None:
+            self._client.sign_in_with(key)
         await self._client.connect(
             [server.url],
             user=server.user if server.password is not None else None,
             password=server.password,
             token=server.user if server.password is None else None,
             name="evpower",
-            tls=ssl.create_default_context() if server.tls else None,
+            signature_cb=key.sign if key is not None else None,
+            user_jwt_cb=key.jwt.encode if key is not None and key.jwt else None,
+            tls=files.trust(tls=server.tls),
             no_echo=True,
             allow_reconnect=False,
             max_reconnect_attempts=1,

@@ -15,10 +15,18 @@ def parse_origins(text: str) -> frozenset[str]:
 
 
 class SocketLimits:
-    """Counts the open sockets of this node: in all, by address, and by a key known later."""
+    """Counts the open sockets of this node: in all, by address, and by a key known later.
 
-    def __init__(self, *, per_address: int, per_key: int, total: int) -> None:
+    Behind one address may be one person or a mobile operator's thousand phones: so many sockets may
+    have signed in there, but few may wait to, for nobody takes long to.
+    """
+
+    def __init__(
+        self, *, per_address: int, per_key: int, total: int, waiting_per_address: int | None = None
+    ) -> None:
+        """`per_address` counts those that wait too; None: nobody signs in here."""
         self._per_address = per_address
+        self._waiting_per_address = waiting_per_address
         self._total = total
         self._counts = _Counts(per_key)
 
@@ -30,35 +38,48 @@ class SocketLimits:
         counts = self._counts
         if counts.open >= self._total or counts.addresses[address] >= self._per_address:
             return None
+        may_wait = self._waiting_per_address
+        if may_wait is not None:
+            if counts.waiting[address] >= may_wait:
+                return None
+            counts.waiting[address] += 1
         counts.open += 1
         counts.addresses[address] += 1
-        return Seat(counts, address)
+        return Seat(counts, address, waits=may_wait is not None)
 
 
 class Seat:
     """One counted socket; whoever opened it owes it a `leave()`."""
 
-    __slots__ = ("_address", "_counts", "_keys", "_left")
+    __slots__ = ("_address", "_counts", "_keys", "_left", "_waits")
 
-    def __init__(self, counts: "_Counts", address: str) -> None:
+    def __init__(self, counts: "_Counts", address: str, *, waits: bool) -> None:
         self._counts = counts
         self._address = address
-        self._keys: list[str] = []
+        self._keys: tuple[str, ...] = ()
         self._left = False
+        self._waits = waits
 
     def claim(self, key: str) -> bool:
         """Count it for this key too (a client, say); False when the key has all it may have."""
         if self._counts.keys[key] >= self._counts.per_key:
             return False
         self._counts.keys[key] += 1
-        self._keys.append(key)
+        self._keys = (*self._keys, key)
         return True
+
+    def settle(self) -> None:
+        """Count it no longer among those that wait: somebody signed in."""
+        if self._waits:
+            self._waits = False
+            _forget_one(self._counts.waiting, self._address)
 
     def leave(self) -> None:
         """Stop counting it; a second time does nothing."""
         if self._left:
             return
         self._left = True
+        self.settle()
         self._counts.open -= 1
         _forget_one(self._counts.addresses, self._address)
         for key in self._keys:
@@ -70,6 +91,7 @@ class _Counts:
     per_key: int
     open: int = 0
     addresses: Counter[str] = field(default_factory=Counter[str])
+    waiting: Counter[str] = field(default_factory=Counter[str])
     keys: Counter[str] = field(default_factory=Counter[str])
 
 

@@ -71,6 +71,7 @@ class _Live:
             per_address=settings.live_sockets_per_address,
             per_key=settings.live_sockets_per_client,
             total=settings.live_sockets,
+            waiting_per_address=settings.live_unauthenticated_per_address,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +81,7 @@ class _Live:
             raise RuntimeError("this server was not given realtime.SocketProtocol as its `ws`")
         seat = self._admit(scope)
         try:
-            await self._serve(scope, receive, send, wire)
+            await self._serve(scope, receive, send, Socket(wire, self._hub, seat))
         finally:
             seat.leave()
 
@@ -112,10 +113,7 @@ class _Live:
             )
         return seat
 
-    async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, wire: SocketProtocol
-    ) -> None:
-        socket = Socket(wire, self._hub)
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, socket: Socket) -> None:
         self._hub.attach(socket)
         left: Message | None = None
         try:

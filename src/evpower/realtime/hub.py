@@ -18,13 +18,13 @@ from uuid import UUID
 import structlog
 
 from evpower.config import Settings
-from evpower.foundation.bus import Bus, Doorbell, Topic
+from evpower.foundation.bus import EVERYTHING, Bus, Doorbell, Topic
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Unavailable
 from evpower.identity import Claims, ensure_client
 from evpower.realtime import metrics, store
-from evpower.realtime.model import SUPERSEDED, TRY_LATER, Balance, Session
+from evpower.realtime.model import CLIENT_CLOSED, SUPERSEDED, TRY_LATER, Balance, Session
 from evpower.realtime.sockets import Socket
 from evpower.realtime.timers import Timers
 from evpower.realtime.watched import Watched
@@ -74,6 +74,7 @@ class Hub:
         self._changed_sessions: dict[UUID, float] = {}
         self._reading = 0
         self._bell = Doorbell()
+        self._sweep_bell = Doorbell()
 
     # Sockets
 
@@ -101,6 +102,7 @@ class Hub:
             client.claims = claims
         socket.client_id, socket.had_version = claims.sub, version
         socket.joined_at = self._reading
+        socket.seat.settle()
         self._timers.sign_in(socket, claims.expires_at)
         client.sockets.append(socket)
         if len(client.sockets) > self._per_client:
@@ -155,6 +157,7 @@ class Hub:
                 tasks.create_task(self._sweep_forever(stop))
                 await stop.wait()
                 self._bell.ring()
+                self._sweep_bell.ring()
         finally:
             unsubscribe()
 
@@ -162,6 +165,8 @@ class Hub:
         if topic == "client":
             if key in self._clients:
                 self._mark(key)
+            elif key == EVERYTHING:
+                self._sweep_bell.ring()
         elif topic == "session" and self._clients:
             if len(self._changed_sessions) < _MAX_SESSIONS_WAITING:
                 self._changed_sessions.setdefault(key, self._now_s())
@@ -220,13 +225,16 @@ class Hub:
         told: list[UUID] = []
         for balance in balances:
             if client := self._clients.get(balance.client_id):
+                told.append(client.id)
+                if balance.closed:
+                    _end_all(client)
+                    continue
                 client.keep_balance(balance)
                 touched[client.id] = client
-                told.append(client.id)
         read = frozenset(told)
         for session in sessions:
-            if client := self._clients.get(session.client_id):
-                client.keep_session(session)
+            client = self._clients.get(session.client_id)
+            if client is not None and _keep_session(client, session):
                 touched[client.id] = client
         now, now_s = self._clock(), self._now_s()
         for client in touched.values():
@@ -266,8 +274,7 @@ class Hub:
 
     async def _sweep_forever(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._sweep_s)
+            await self._sweep_bell.wait(self._sweep_s)
             if stop.is_set():
                 return
             try:
@@ -309,6 +316,21 @@ class Hub:
             self._hear("session", session_id)
         metrics.MISSED.labels("session").inc(len(lost_sessions))
         return len(lost) + len(lost_sessions)
+
+
+def _end_all(client: Watched) -> None:
+    for socket in tuple(client.sockets):
+        socket.end(CLIENT_CLOSED)
+
+
+def _keep_session(client: Watched, session: Session) -> bool:
+    """False: it can't be shown. What a newer version wrote must not stop all the others."""
+    try:
+        client.keep_session(session)
+    except Exception:
+        log.exception("live_session_not_shown", session_id=str(session.id))
+        return False
+    return True
 
 
 def _take(waiting: dict[UUID, float]) -> dict[UUID, float]:

@@ -19,6 +19,7 @@ class Balance:
     version: int  # of the last transaction, as everywhere else
     revision: int  # of the wallet: holds raise it too, so it orders what is shown
     changed_at: datetime
+    closed: bool = False  # the client was closed: nobody watches any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ TOKEN_IN_URL: Final = Ending(4400, "token_in_url")
 MISSING_TOKEN: Final = Ending(4401, "missing_token")
 TOKEN_EXPIRED: Final = Ending(4401, "token_expired")
 OTHER_CLIENT: Final = Ending(4403, "other_client")
+CLIENT_CLOSED: Final = Ending(4403, "client_closed")
 AUTH_TIMEOUT: Final = Ending(4408, "auth_timeout")
 SUPERSEDED: Final = Ending(4409, "superseded")
 TOO_MANY_MESSAGES: Final = Ending(4429, "too_many_messages")

@@ -3,6 +3,7 @@
 from typing import Final, Protocol
 from uuid import UUID
 
+from evpower.foundation.sockets import Seat
 from evpower.realtime import frames, metrics
 from evpower.realtime.model import RESTART, Ending
 from evpower.realtime.wire import CLOSE, SocketProtocol
@@ -26,11 +27,12 @@ class Socket:
     """What the hub knows of one socket. Nothing is queued here: state is kept once a client."""
 
     __slots__ = ("_hub", "_window_from", "client_id", "deaf_since", "ended", "expires_s",
-                 "had_version", "heard", "joined_at", "open", "revision", "slot", "told",
+                 "had_version", "heard", "joined_at", "open", "revision", "seat", "slot", "told",
                  "wire")  # fmt: skip
 
-    def __init__(self, wire: SocketProtocol, hub: Keeper) -> None:
+    def __init__(self, wire: SocketProtocol, hub: Keeper, seat: Seat) -> None:
         self.wire = wire
+        self.seat = seat
         self._hub = hub
         self.client_id: UUID | None = None  # None: nobody has signed in yet
         self.expires_s = 0  # its token's end, seconds since 1970

@@ -10,9 +10,11 @@ from evpower.realtime.model import Balance, Session
 NEWEST: Final = 3  # sessions of a client that a lost message is made up for
 # Rows are reached by key (lateral, offset 0): a plan made on empty tables must stay good later.
 _BALANCES: Final = """
-select w.client_id, w.currency, w.balance_minor, w.held_minor, w.version, w.revision, w.updated_at
+select w.client_id, w.currency, w.balance_minor, w.held_minor, w.version, w.revision, w.updated_at,
+       c.status = 'closed'
   from unnest($1::uuid[]) as asked (id)
  cross join lateral (select * from wallet.wallets w where w.client_id = asked.id offset 0) w
+ cross join lateral (select c.status from identity.clients c where c.id = asked.id offset 0) c
 """
 _COLUMNS: Final = (
     "s.id, s.client_id, s.station_id, s.connector_id, s.state, s.energy_wh, s.cost_minor,"
@@ -27,7 +29,8 @@ select known.id
   from unnest($1::uuid[], $2::bigint[]) as known (id, revision)
  cross join lateral (select w.revision from wallet.wallets w
                       where w.client_id = known.id offset 0) w
- where w.revision <> known.revision
+ cross join lateral (select c.status from identity.clients c where c.id = known.id offset 0) c
+ where w.revision <> known.revision or c.status = 'closed'
 """
 _CHANGED_SESSIONS: Final = f"""
 select s.id
@@ -65,7 +68,7 @@ async def newest_sessions(connection: Connection, client_ids: Sequence[UUID]) ->
 async def changed_balances(
     connection: Connection, client_ids: Sequence[UUID], revisions: Sequence[int]
 ) -> list[UUID]:
-    """Clients whose wallet is not at the revision told."""
+    """Clients whose wallet is not at the revision told, and those who were closed."""
     rows = await connection.fetch(_CHANGED_BALANCES, client_ids, revisions)
     return [row[0] for row in rows]
 

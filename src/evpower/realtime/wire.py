@@ -9,12 +9,17 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.http11 import Request
 
 EXTENSION: Final = "evpower.wire"
 CLOSE: Final = "evpower.close"  # an event of ours among those of ASGI: close with this code
 _HIGH_BYTES: Final = 16 * 1024  # written but not taken by the kernel: from here a peer is slow
 _LOW_BYTES: Final = 2 * 1024
+_SLICE_BYTES: Final = 2 * 1024
+_FRAMES_PER_S: Final = 500  # of any kind: beyond what any route takes as messages
+_PARTS: Final = 64  # of one message
+_NOT_UTF8: Final = 1007
 
 
 class Owner(Protocol):
@@ -33,6 +38,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     """Uvicorn's WebSocket protocol; `serve` names it as `ws`. Its scope carries it as EXTENSION."""
 
     owner: Owner | None = None
+    _second_from_s = 0.0
+    _frames_heard = 0  # in that second
+
+    def data_received(self, data: bytes) -> None:
+        """Take it in slices: one reading full of the smallest frames would hold everybody up."""
+        for start in range(0, len(data), _SLICE_BYTES):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + _SLICE_BYTES])
 
     def handle_connect(self, event: Request) -> None:
         """Start the application, which finds this wire in its scope."""
@@ -41,6 +55,60 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.transport.set_write_buffer_limits(high=_HIGH_BYTES, low=_LOW_BYTES)
             extensions = cast("dict[str, Any]", self.scope.get("extensions"))
             extensions[EXTENSION] = self
+
+    def handle_text(self, event: Frame) -> None:
+        """Take a message, or its first part."""
+        if self._in_bounds():
+            super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Take a message, or its first part."""
+        if self._in_bounds():
+            super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a part of a message; empty ones would never come to its longest length."""
+        if len(self.frames) >= _PARTS:
+            self.abort()
+        elif self._in_bounds():
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """Answer it, unless the answers are not read."""
+        if self._in_bounds() and not self.slow:
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # forget the answer
+
+    def handle_pong(self, event: Frame) -> None:
+        """Count it."""
+        if self._in_bounds():
+            super().handle_pong(event)
+
+    def send_receive_event_to_app(self) -> None:
+        """Close on text that is no UTF-8, without a line in the log: any stranger may send it."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.fail(_NOT_UTF8, "not UTF-8")
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
+    def _in_bounds(self) -> bool:
+        """Whether this frame may be taken; a peer that floods us is hung up on."""
+        if self.transport.is_closing():
+            return False
+        now_s = self.loop.time()
+        if now_s - self._second_from_s >= 1:
+            self._second_from_s, self._frames_heard = now_s, 0
+        self._frames_heard += 1
+        if self._frames_heard > _FRAMES_PER_S:
+            self.abort()
+            return False
+        return True
 
     def resume_writing(self) -> None:
         """Tell the owner too."""
@@ -73,7 +141,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def leave(self) -> None:
         """Close with 1012 and hang up without waiting for an answer."""
-        if not self.disconnected:
+        if not self.disconnected and not self.transport.is_closing():
             super().shutdown()
 
     def abort(self) -> None:

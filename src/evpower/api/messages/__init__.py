@@ -14,6 +14,7 @@ _BY_STATUS: Final = {
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
+    408: "body_too_slow",
     409: "conflict",
     413: "too_large",
     422: "invalid_request",

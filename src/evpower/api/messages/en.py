@@ -7,6 +7,7 @@ from typing import Final
 
 TEXTS: Final[Mapping[str, str]] = {
     "auth_unavailable": "Sign-in is unavailable for the moment. Try again in a minute.",
+    "body_too_slow": "The request did not arrive in time. Check the connection and try again.",
     "client_blocked": "This account is blocked. Please contact support.",
     "client_closed": "This account is closed. Please contact support.",
     "client_deleted": "You asked for this account to be deleted. Restore it to go on.",

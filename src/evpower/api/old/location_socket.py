@@ -4,8 +4,8 @@ Two dialects are understood, the documented one ({"action", "channel"}) and the 
 spoke ({"type", "data": {"channel"}}). The client_id proves nothing and is only said back.
 """
 
-import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 from urllib.parse import parse_qs
 
@@ -42,6 +42,7 @@ def router(
     cors_origins: frozenset[str],
     trusted_proxies: tuple[Network, ...],
     limits: SocketLimits | None = None,
+    now_s: Callable[[], float] = time.monotonic,
 ) -> APIRouter:
     """Both paths of the old socket. The server must speak WebSocket by realtime.SocketProtocol."""
     routes = APIRouter()
@@ -50,6 +51,7 @@ def router(
         limits or SocketLimits(per_address=_PER_ADDRESS, per_key=_PER_CLIENT, total=_TOTAL),
         cors_origins,
         trusted_proxies,
+        now_s,
     )
     for path in PATHS:
         routes.add_websocket_route(path, cast("Any", endpoint))
@@ -65,11 +67,13 @@ class LocationSocket:
         limits: SocketLimits,
         cors_origins: frozenset[str],
         trusted_proxies: tuple[Network, ...],
+        now_s: Callable[[], float],
     ) -> None:
         self._feed = feed
         self._limits = limits
         self._cors_origins = cors_origins
         self._trusted_proxies = trusted_proxies
+        self._now_s = now_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket to its end."""
@@ -118,10 +122,9 @@ class LocationSocket:
             self._feed.leave(viewer)
 
     async def _listen(self, viewer: Viewer, receive: Receive, send: Send) -> None:
-        clock = asyncio.get_running_loop().time
-        window_from_s, heard = clock(), 0
+        window_from_s, heard = self._now_s(), 0
         while (message := await receive())["type"] != "websocket.disconnect":
-            now_s = clock()
+            now_s = self._now_s()
             if now_s - window_from_s >= 1:
                 window_from_s, heard = now_s, 0
             heard += 1

@@ -1,0 +1,141 @@
+"""Commands that move money or change clients tell running nodes, and need nobody to hear it."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import NoReturn
+from uuid import UUID
+
+import pytest
+from typer.testing import CliRunner
+
+from evpower.cli import bell
+from evpower.cli import identity as identity_commands
+from evpower.cli import sync as sync_commands
+from evpower.cli.app import app
+from evpower.devstack.nats import LocalNats
+from evpower.foundation.bus import EVERYTHING
+from evpower.foundation.db import Connection
+from tests.foundation.test_nats_bus import Node, serving
+from tests.waiting import COMMAND_S, PATIENCE_S
+
+_LATER = "a few seconds later"
+
+
+@pytest.fixture
+async def nats(tmp_path: Path) -> AsyncIterator[LocalNats]:
+    async with serving(LocalNats(tmp_path / "nats", user="ev", password="s3cret")) as server:
+        yield server
+
+
+async def take_cash(
+    dsn: str, nats_url: str, client: UUID, tmp_path: Path, receipt: str = "1"
+) -> str:
+    """Credit 15 som by the command; answers all it said."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("EVPOWER_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "evpower", "payments", "cash", "--client", str(client),
+        "--amount", "15", "--receipt", receipt, "--reason", "test",
+        cwd=tmp_path,
+        env={**clean, "EVPOWER_DATABASE_URL": dsn, "EVPOWER_NATS_URL": nats_url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    out, _ = await asyncio.wait_for(process.communicate(), COMMAND_S)
+    said = out.decode()
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert "s3cret" not in said
+    return said
+
+
+async def test_cash_is_told_once_it_is_committed(
+    nats: LocalNats, dsn: str, owner: Connection, client_id: UUID, tmp_path: Path
+) -> None:
+    node = Node(nats.url)
+    await node.bus.start()
+    try:
+        assert await node.bus.wait_connected(PATIENCE_S)
+        assert _LATER not in await take_cash(dsn, nats.url, client_id, tmp_path)
+        await node.has_heard(("client", client_id))
+        node.heard.clear()
+        assert "before" in await take_cash(dsn, nats.url, client_id, tmp_path)
+        await take_cash(dsn, nats.url, client_id, tmp_path, receipt="2")
+        await node.has_heard(("client", client_id))
+        assert node.heard == [("client", client_id)], "what was done before changed nothing"
+    finally:
+        await node.bus.close()
+    balance = "select balance_minor from wallet.wallets where client_id = $1"
+    assert await owner.fetchval(balance, client_id) == 3000
+
+
+async def test_a_nats_that_is_down_fails_no_command(
+    nats: LocalNats, dsn: str, client_id: UUID, tmp_path: Path
+) -> None:
+    nats.kill()
+    assert _LATER in await take_cash(dsn, nats.url, client_id, tmp_path)
+
+
+async def test_a_nats_that_hangs_holds_no_command_up(
+    nats: LocalNats, dsn: str, client_id: UUID, tmp_path: Path
+) -> None:
+    os.kill(nats.pid, signal.SIGSTOP)
+    try:
+        assert "no answer in time" in await take_cash(dsn, nats.url, client_id, tmp_path)
+    finally:
+        os.kill(nats.pid, signal.SIGCONT)
+
+
+async def test_a_nats_that_knows_us_not_fails_no_command(
+    nats: LocalNats, dsn: str, client_id: UUID, tmp_path: Path
+) -> None:
+    url = nats.url.replace("s3cret", "wrong")
+    said = await take_cash(dsn, url, client_id, tmp_path)
+    assert _LATER in said
+    assert "authorization" in said.lower()
+
+
+async def test_an_address_that_makes_no_sense_fails_no_command(
+    dsn: str, client_id: UUID, tmp_path: Path
+) -> None:
+    assert _LATER in await take_cash(dsn, "http://s3cret@nats", client_id, tmp_path)
+
+
+class _Stopped(Exception):
+    """Any end of a command."""
+
+
+def _ends(*_: object, **__: object) -> NoReturn:
+    """Work that has committed something and then ends badly."""
+    raise _Stopped
+
+
+@pytest.mark.parametrize(
+    ("words", "rings"),
+    [
+        (["sync", "adopt", "--reason", "x"], 1),
+        (["sync", "adopt", "--reason", "x", "--dry-run"], 0),
+        (["sync", "pull"], 1),
+        (["sync", "check"], 0),
+        (["sync", "check", "--repair"], 1),
+        (["identity", "migrate", "--source", "{csv}"], 1),
+        (["identity", "migrate", "--source", "{csv}", "--dry-run"], 0),
+        (["identity", "revert"], 1),
+    ],
+    ids=lambda one: " ".join(one) if isinstance(one, list) else str(one),
+)
+def test_what_changes_many_rings_for_all_of_them_whatever_comes_in_between(
+    words: list[str], rings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "old.csv"
+    source.write_text("id\n")
+    told: list[Mapping[str, object]] = []
+    monkeypatch.setattr(bell, "_tell", lambda changes: told.append(dict(changes)))
+    monkeypatch.setattr(sync_commands, "with_supabase", _ends)
+    monkeypatch.setattr(identity_commands, "_with_parts", _ends)
+    done = CliRunner().invoke(app, [word.format(csv=source) for word in words])
+    assert isinstance(done.exception, _Stopped)
+    assert told == [{"client": EVERYTHING}] * rings

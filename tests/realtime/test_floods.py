@@ -1,0 +1,150 @@
+"""What a stranger may send without harm: floods of small frames, and answers nobody reads."""
+
+import asyncio
+import base64
+import logging
+import os
+import socket as sockets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+from websockets.frames import Frame, Opcode
+
+from evpower.foundation.db import Connection, Database
+from evpower.realtime.wire import SocketProtocol
+from tests.realtime.world import Live, running
+from tests.waiting import PATIENCE_S, until
+
+_NEVER_S = 3600.0
+_KERNEL = 4096  # bytes, of the small buffers on both ends
+
+
+def _frame(opcode: Opcode, data: bytes = b"", *, fin: bool = True) -> bytes:
+    return Frame(opcode, data, fin=fin).serialize(mask=True)
+
+
+def _narrow() -> sockets.socket:
+    listener = sockets.socket()
+    listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, _KERNEL)
+    return listener
+
+
+class Stranger:
+    """A raw connection after its handshake; it reads only when told to."""
+
+    def __init__(self, raw: sockets.socket) -> None:
+        self._raw = raw
+        self._loop = asyncio.get_running_loop()
+
+    async def send(self, data: bytes) -> bool:
+        """False: the server hung up."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._loop.sock_sendall(self._raw, data)
+        except (ConnectionError, OSError):
+            return False
+        return True
+
+    async def is_cut(self) -> bool:
+        """Read until the end; True: by hanging up, without a close frame."""
+        said = b""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while more := await self._loop.sock_recv(self._raw, 65536):
+                    said = more
+        except ConnectionError:
+            return True
+        return not said.startswith(b"\x88")
+
+
+@asynccontextmanager
+async def stranger(live: Live) -> AsyncIterator[tuple[Stranger, SocketProtocol]]:
+    """A socket nobody signs in on, and the server's side of it."""
+    host, port = live.url.removeprefix("ws://").split("/")[0].split(":")
+    raw = sockets.socket()
+    raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, _KERNEL)
+    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(raw, (host, int(port)))
+    key = base64.b64encode(os.urandom(16)).decode()
+    await loop.sock_sendall(
+        raw,
+        f"GET /api/v1/ws HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode(),
+    )
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += await loop.sock_recv(raw, 4096)
+    assert b" 101 " in answer
+    (wire,) = (one for one in live.server.server_state.connections if _is_socket(one))
+    try:
+        yield Stranger(raw), cast("SocketProtocol", wire)
+    finally:
+        raw.close()
+
+
+def _is_socket(connection: object) -> bool:
+    return isinstance(connection, SocketProtocol)
+
+
+async def test_pongs_nobody_reads_are_not_kept(db: Database, owner: Connection) -> None:
+    pings = _frame(Opcode.PING, b"x" * 125) * 50
+    async with running(db, owner, listener=_narrow()) as live, stranger(live) as (phone, wire):
+        most, sent = 0, 0
+        while sent < 2_000_000 and await phone.send(pings):
+            sent += len(pings)
+            await asyncio.sleep(0)
+            most = max(most, wire.transport.get_write_buffer_size())
+        assert most < 100_000, f"{most} bytes wait for somebody who never reads"
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [_frame(Opcode.PING), _frame(Opcode.PONG), _frame(Opcode.CONT, fin=False),
+     _frame(Opcode.TEXT, b"{}")],
+    ids=["pings", "pongs", "parts of a message", "messages"],
+)  # fmt: skip
+async def test_a_flood_of_small_frames_ends_the_socket(
+    db: Database, owner: Connection, flood: bytes
+) -> None:
+    first = _frame(Opcode.TEXT, fin=False) if flood == _frame(Opcode.CONT, fin=False) else b""
+    async with running(db, owner, auth_s=_NEVER_S) as live:
+        async with stranger(live) as (phone, wire):
+            await phone.send(first + flood * 40_000)
+            await until(lambda: wire.disconnected or wire.close_sent, "the flood goes on")
+            assert wire.queue.qsize() < 1000, "it was not all taken in"
+        await until(lambda: len(live.hub) == 0)
+
+
+async def test_a_message_in_endless_parts_is_cut(db: Database, owner: Connection) -> None:
+    async with (
+        running(db, owner, auth_s=_NEVER_S) as live,
+        stranger(live) as (phone, wire),
+    ):
+        await phone.send(_frame(Opcode.TEXT, b'{"type":', fin=False))
+        for _ in range(100):
+            if not await phone.send(_frame(Opcode.CONT, fin=False)):
+                break
+            await asyncio.sleep(0)
+        assert await phone.is_cut()
+        assert wire.disconnected
+
+
+async def test_a_message_in_parts_is_heard(live: Live) -> None:
+    async with stranger(live) as (phone, _):
+        for part, fin in ((b'{"type"', False), (b':"pi', False), (b'ng"}', True)):
+            opcode = Opcode.TEXT if part.startswith(b"{") else Opcode.CONT
+            await phone.send(_frame(opcode, part, fin=fin))
+        assert not await phone.is_cut(), "4401: it was heard, and nobody had signed in"
+
+
+async def test_text_that_is_no_utf8_is_closed_and_fills_no_log(
+    live: Live, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="uvicorn.error"):
+        async with live.open() as app:
+            await app.wire.send(b'{"type":"\xff"}', text=True)
+            assert (await app.closed())[0] == 1007
+    assert caplog.records == []
