@@ -3,10 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := .tools/bin/uv
 NODE_DIR := src/evpower/devstack/supabase_lite
+BROWSER_DIR := tests/browser
+BROWSER := $(BROWSER_DIR)/node_modules/.chromium/.unpacked
 export UV_PYTHON_DOWNLOADS := never
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo dev test check format snapshots bench lock clean
+.PHONY: help setup browser demo dev test check format snapshots bench lock clean
 
 help: ## list the habits
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 16
@@ -29,13 +31,19 @@ $(NODE_DIR)/node_modules/.installed: .venv/.installed $(NODE_DIR)/package-lock.j
 	@$(BIN)/python -m evpower.devstack.install
 	@touch $@
 
+browser: setup $(BROWSER) ## the headless Chromium of tests/browser
+
+$(BROWSER): .venv/.installed $(BROWSER_DIR)/package-lock.json $(BROWSER_DIR)/install.py
+	@$(BIN)/python -m tests.browser.install
+	@touch $@
+
 demo: setup ## the main job, done for real in front of you
 	@$(BIN)/evpower demo
 
 dev: setup ## the whole stack on this machine
 	@$(BIN)/evpower dev
 
-test: setup ## every test
+test: setup browser ## every test
 	@$(BIN)/pytest
 
 check: setup ## format, lint, types, import rings, snapshots
@@ -62,4 +70,4 @@ lock: .tools/bin/uv ## pin the dependencies anew
 	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 --group build -c requirements/dev.txt -o requirements/build.txt
 
 clean: ## remove what setup and the stack made here
-	rm -rf .venv .tools .evpower $(NODE_DIR)/node_modules
+	rm -rf .venv .tools .evpower $(NODE_DIR)/node_modules $(BROWSER_DIR)/node_modules

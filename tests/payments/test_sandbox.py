@@ -1,12 +1,12 @@
 """The bank of the devstack: what a person clicks, what scripts ask, what it does on its own."""
 
-import asyncio
 from typing import Any
 
 import httpx
 
 from evpower.foundation.db import Connection
-from tests.payments.conftest import World, eventually
+from tests.payments.conftest import World
+from tests.waiting import until
 
 LANGUAGES = {
     "ru": ("Оплатить", "Отменить"),
@@ -34,7 +34,7 @@ async def all_delivered(world: World, begun: dict[str, Any]) -> None:
     async def done() -> bool:
         return {one["state"] for one in await events(world, begun)} == {"done"}
 
-    await eventually(done)
+    await until(done)
 
 
 async def outcomes(owner: Connection) -> list[str]:
@@ -60,14 +60,14 @@ class TestPage:
             f"{begun['app_link']}/approve?lang=en", content=b"", headers=form
         )
         assert clicked.status_code == 303
-        page = await world.http.get(clicked.headers["location"])
+        page = await world.http.get(clicked.url.join(clicked.headers["location"]))
         assert "Paid" in page.text
         assert "<button" not in page.text
 
         async def credited() -> bool:
             return await world.balance() == 10_000
 
-        await eventually(credited)
+        await until(credited)
 
     async def test_qr_is_a_picture_and_a_drawing(self, world: World) -> None:
         begun = await world.top_up(100)
@@ -118,11 +118,12 @@ class TestActions:
         assert await world.balance() == 10_000
 
     async def test_delay_holds_the_webhook_back(self, world: World) -> None:
-        begun = await world.top_up(100)
-        await world.pay(begun, delay_s=60)
-        await asyncio.sleep(0.2)
+        begun, other = await world.top_up(100), await world.top_up(200)
+        await world.pay(begun, delay_s=3600)
+        await act(world, other, "cancel")
+        await all_delivered(world, other)  # what came later and waits for nothing is through
         assert [one["attempts"] for one in await events(world, begun)] == [0]
-        world.clock.forward(seconds=61)
+        world.clock.forward(seconds=3601)
         await world.pay(begun)  # the bank looks at its clock again
         await all_delivered(world, begun)
         assert await world.balance() == 10_000
@@ -174,7 +175,7 @@ class TestOnItsOwn:
         async def tried() -> bool:
             return (await events(world, begun))[0]["attempts"] >= 3
 
-        await eventually(tried)
+        await until(tried)
         await world.db.start()
         await all_delivered(world, begun)
         assert await world.balance() == 10_000

@@ -185,22 +185,25 @@ class Sandbox:
         invoice = self._invoice(request)
         by_hand = request.headers.get("content-type", "").startswith("application/x-www-form")
         body = {} if by_hand else await _object(request)
-        action = request.path_params["action"]
-        if action == "approve":
-            changed = self._approve(invoice, body)
-        elif action == "cancel":
-            changed = self._cancel(invoice)
-        elif action == "refund":
-            changed = self._refund(invoice, body)
-        else:
-            raise BadRequest(HTTPStatus.NOT_FOUND, "unknown_action")
+        try:
+            changed = self._do(request.path_params["action"], invoice, body)
+        except BadRequest as refused:
+            if by_hand and refused.status is HTTPStatus.CONFLICT:
+                return _back_to_page(request)  # it shows what happened meanwhile
+            raise
         event_id = self._tell(changed, body)
         if by_hand:
-            language = request.query_params.get("lang", "ru")[:2]
-            return RedirectResponse(
-                f"{self._link(request, invoice.ref)}?lang={language}", HTTPStatus.SEE_OTHER
-            )
+            return _back_to_page(request)
         return _json({"success": True, "event_id": event_id, **self._told(changed)})
+
+    def _do(self, action: str, invoice: BankInvoice, body: dict[str, Any]) -> BankInvoice:
+        if action == "approve":
+            return self._approve(invoice, body)
+        if action == "cancel":
+            return self._cancel(invoice)
+        if action == "refund":
+            return self._refund(invoice, body)
+        raise BadRequest(HTTPStatus.NOT_FOUND, "unknown_action")
 
     def _approve(self, invoice: BankInvoice, body: dict[str, Any]) -> BankInvoice:
         """Pay; an expired or canceled bill too, and again what was paid: banks are like that."""
@@ -357,6 +360,13 @@ def _number(body: dict[str, Any], name: str, default: float, most: float) -> flo
 
 def _json(answer: object) -> Response:
     return Response(orjson.dumps(answer), media_type="application/json")
+
+
+def _back_to_page(request: Request) -> Response:
+    """To the same host: a browser lets a form lead nowhere else (form-action 'self')."""
+    language = request.query_params.get("lang", "ru")[:2]
+    page = f"../{request.path_params['ref']}?lang={language}"
+    return RedirectResponse(page, HTTPStatus.SEE_OTHER)
 
 
 async def _healthy(_: Request) -> Response:

@@ -52,7 +52,8 @@ _STYLE: Final = """
 :root{color-scheme:light dark}
 body{margin:0;min-height:100vh;display:grid;place-items:center;background:#eef2f0;color:#16261f;
 font:16px/1.45 system-ui,sans-serif}
-main{background:#fff;border-radius:20px;padding:28px;width:min(92vw,360px);text-align:center;
+main{background:#fff;border-radius:20px;padding:28px;width:min(92vw,416px);box-sizing:border-box;
+text-align:center;
 box-shadow:0 8px 40px #0002}
 h1{font-size:15px;font-weight:600;margin:0;color:#5b6f66}
 .amount{font-size:44px;font-weight:700;margin:4px 0}
@@ -68,7 +69,9 @@ nav a{color:inherit;margin:0 6px}
 main{background:#18231f}p,h1{color:#9fb3a9}.no{background:#26352f;color:#e7efeb}}
 """
 HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'self'"
+    ),
     "Cache-Control": "no-store",
 }
 
@@ -90,7 +93,7 @@ def page(invoice: BankInvoice, status: str, link: str, language: str) -> str:
     is_open = status == "processing"
     reload = '<meta http-equiv="refresh" content="3">' if is_open else ""
     buttons = "".join(
-        f'<form method="post" action="{escape(link)}/{what}?lang={language}">'
+        f'<form method="post" action="{escape(invoice.ref)}/{what}?lang={language}">'
         f'<button class="{look}">{text[what]}</button></form>'
         for what, look in (("approve", "yes"), ("cancel", "no"))
     )
@@ -100,6 +103,7 @@ def page(invoice: BankInvoice, status: str, link: str, language: str) -> str:
     return (
         f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">{reload}'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<link rel="icon" href="data:,">'
         f"<title>{text['title']}</title><style>{_STYLE}</style></head><body><main>"
         f"<h1>{text['title']} · EvPower</h1>"
         f'<div class="amount">{amount} {text["som"]}</div>'

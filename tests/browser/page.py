@@ -1,0 +1,170 @@
+"""One page of the browser: opened, read, pressed as a person does; keeps what it complained of."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from tests.waiting import until
+
+_ELEMENT: Final = """(async selector => {
+  const element = document.querySelector(selector);
+  if (!element) return null;
+  element.scrollIntoView({block: "center", behavior: "instant"});
+  const frame = () => new Promise(requestAnimationFrame);
+  const middle = ({x, y, width, height}) => [x + width / 2, y + height / 2];
+  let at, before;
+  do {
+    before = at;
+    await frame();
+    at = middle(element.getBoundingClientRect());
+  } while (String(before) !== String(at));
+  return element.contains(document.elementFromPoint(...at)) ? at : null;
+})"""
+Call = Callable[..., Awaitable[dict[str, Any]]]
+
+
+class Refused(Exception):
+    """The browser would not."""
+
+
+class Thrown(Exception):
+    """JavaScript in the page threw."""
+
+
+class Page:
+    """`errors` are the lines a developer would see in red; `requests` all addresses it asked."""
+
+    def __init__(self, call: Call, session: str, context: str) -> None:
+        self.session = session
+        self.context = context
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        self.held: list[str] = []
+        self._call = call
+        self._loaded: set[str] = set()
+        self._lets_through = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def prepare(self, language: str) -> None:
+        """Listen to it, before anything is opened."""
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            await self._call(f"{domain}.enable", self.session)
+        await self._call("Page.setLifecycleEventsEnabled", self.session, enabled=True)
+        agent = await self.evaluate("navigator.userAgent")
+        await self._call(
+            "Emulation.setUserAgentOverride",
+            self.session,
+            userAgent=agent,
+            acceptLanguage=language,
+        )
+
+    async def resize(self, width: int, height: int) -> None:
+        """To the size of a device, in CSS pixels."""
+        await self._call(
+            "Emulation.setDeviceMetricsOverride",
+            self.session,
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+
+    async def open(self, url: str) -> None:
+        """Go there and wait until it is loaded."""
+        gone = await self._call("Page.navigate", self.session, url=url)
+        assert not gone.get("errorText"), f"{url}: {gone['errorText']}"
+        await until(lambda: gone["loaderId"] in self._loaded, f"{url} is loaded")
+
+    async def open_once(self, url: str) -> None:
+        """Open it; when it looks at the same address again, that request hangs.
+
+        So a press never meets a reload, and a page may stand there long after it was true.
+        """
+        self._lets_through = 1
+        await self._call("Fetch.enable", self.session, patterns=[{"urlPattern": url}])
+        await self.open(url)
+
+    async def evaluate(self, expression: str) -> Any:
+        """The value of JavaScript in the page, awaited if it is a promise."""
+        said = await self._call(
+            "Runtime.evaluate",
+            self.session,
+            expression=expression,
+            awaitPromise=True,
+            returnByValue=True,
+        )
+        if "exceptionDetails" in said:
+            raise Thrown(_described(said["exceptionDetails"]))
+        return said["result"].get("value")
+
+    async def until(self, expression: str) -> None:
+        """Wait until it is true in the page, whatever pages come in between."""
+        why = ""
+
+        async def holds() -> bool:
+            nonlocal why
+            try:
+                return await self.evaluate(f"Boolean({expression})")
+            except (Refused, Thrown) as error:  # the page it was asked of has gone, or just begins
+                why = str(error)
+                return False
+
+        try:
+            await until(holds, expression)
+        except AssertionError as error:
+            error.add_note(f"{why}\nThe page: {await self.text()!r}\nIn red: {self.errors}")
+            raise
+
+    async def text(self, selector: str = "body") -> str:
+        """What a person reads there."""
+        return await self.evaluate(f"document.querySelector({json.dumps(selector)}).innerText")
+
+    async def press(self, selector: str) -> None:
+        """With the mouse, in the middle of it; it must be there and not be covered."""
+        at = await self.evaluate(f"{_ELEMENT}({json.dumps(selector)})")
+        assert at is not None, f"nothing to press: {selector} in {await self.text()!r}"
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            await self._call(
+                "Input.dispatchMouseEvent",
+                self.session,
+                type=kind,
+                x=at[0],
+                y=at[1],
+                button="none" if kind == "mouseMoved" else "left",
+                clickCount=0 if kind == "mouseMoved" else 1,
+            )
+
+    def hear(self, event: str, told: dict[str, Any]) -> None:
+        """Keep what the browser tells of this page."""
+        match event:
+            case "Page.lifecycleEvent" if told["name"] == "load":
+                self._loaded.add(told["loaderId"])
+            case "Network.requestWillBeSent":
+                self.requests.append(told["request"]["url"])
+            case "Network.webSocketCreated":
+                self.requests.append(told["url"])
+            case "Fetch.requestPaused":
+                self._pause(told)
+            case "Runtime.consoleAPICalled" if told["type"] in ("error", "warning", "assert"):
+                self.errors.append(" ".join(str(one.get("value")) for one in told["args"]))
+            case "Runtime.exceptionThrown":
+                self.errors.append(_described(told["exceptionDetails"]))
+            case "Log.entryAdded" if told["entry"]["level"] in ("error", "warning"):
+                self.errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+            case _:
+                pass
+
+    def _pause(self, told: dict[str, Any]) -> None:
+        if self._lets_through == 0:
+            self.held.append(told["request"]["url"])
+            return
+        self._lets_through -= 1
+        going_on = self._call("Fetch.continueRequest", self.session, requestId=told["requestId"])
+        task = asyncio.ensure_future(going_on)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _described(details: dict[str, Any]) -> str:
+    return str(details.get("exception", {}).get("description", details["text"]))
