@@ -10,12 +10,28 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from evpower.devstack.postgres import EmbeddedPostgres
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.migrations import migrate
+from tests.waiting import PATIENCE_S
 
 TEMPLATE = "template_evpower"
+SERVER_SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
+
+# How long properties are searched: HYPOTHESIS_PROFILE=thorough for a night. Here, before any test
+# is read: what is decorated earlier would keep Hypothesis's own deadline of 200 ms.
+settings.register_profile(
+    "quick",
+    max_examples=120,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=3000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @dataclass(frozen=True)
@@ -40,10 +56,14 @@ class Server:
 
 @pytest.fixture(scope="session")
 async def server() -> AsyncIterator[Server]:
-    """Start it once a worker. Not durable: no test here crashes it (those start their own)."""
+    """Start it once a worker. Not durable: no test here crashes it (those start their own).
+
+    Autovacuum would come by whenever it likes: its transactions hold up Supabase's change log, and
+    what it finds out changes plans.
+    """
     folder = Path(tempfile.mkdtemp(prefix=f"evpower-test-{os.getpid()}-", dir="/var/tmp"))
     folder.chmod(0o755)  # as root, PostgreSQL runs as another user
-    postgres = EmbeddedPostgres(folder / "pg", settings={"fsync": "off", "full_page_writes": "off"})
+    postgres = EmbeddedPostgres(folder / "pg", settings=SERVER_SETTINGS)
     await postgres.start()
     try:
         await postgres.create_database(TEMPLATE)
@@ -69,7 +89,15 @@ async def dsn(server: Server) -> AsyncIterator[str]:
 @pytest.fixture
 async def db(dsn: str) -> AsyncIterator[Database]:
     """The same database as the processes see it: role evpower_app."""
-    database = await Database.open(dsn, size=10)
+    patience_ms = int(PATIENCE_S * 1000)
+    database = Database(
+        dsn,
+        size=10,
+        lock_timeout_ms=patience_ms,
+        statement_timeout_ms=patience_ms,
+        patience_s=PATIENCE_S,
+    )
+    await database.start()
     yield database
     await database.close()
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import COMMAND_S
+
 GOOD = {
     "EVPOWER_DATABASE_URL": "postgres://nobody@127.0.0.1:1/none",
     "EVPOWER_SUPABASE_URL": "https://project.supabase.co",
@@ -24,7 +26,7 @@ def evpower(
         [sys.executable, "-m", "evpower", *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=COMMAND_S,
         cwd=tmp_path,
         env={**clean, **(env or {})},
         check=False,

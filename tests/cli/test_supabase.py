@@ -13,6 +13,7 @@ from evpower.devstack.stack import supabase_migrations
 from evpower.devstack.supabase import LocalSupabase
 from tests.cli.test_commands import GOOD, evpower
 from tests.conftest import Server
+from tests.waiting import PATIENCE_S
 
 PATH = "/api/v1/webhooks/supabase"
 
@@ -97,7 +98,9 @@ async def test_doorbell_is_hung_looked_at_and_taken_down(
         doctor = json.loads(evpower(tmp_path, "doctor", "--json", env=env).stdout)
         assert [one["ok"] for one in doctor if one["name"] == "doorbell"] == [True]
         headers = {"apikey": local.secret_key}
-        async with httpx.AsyncClient(base_url=local.url, headers=headers) as other:
+        async with httpx.AsyncClient(
+            base_url=local.url, headers=headers, timeout=PATIENCE_S
+        ) as other:
             key = "whsec_" + "A" * 43 + "="
             body = {"payload": {"secret": key}}
             answer = await other.post("/rest/v1/rpc/evpower_webhook_configure", json=body)

@@ -4,8 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import httpx
@@ -19,6 +18,7 @@ from evpower.foundation.db import Database
 from evpower.identity import create_service_key
 from tests.api.world import SECRET, bearer
 from tests.conftest import Server
+from tests.waiting import PATIENCE_S, until
 
 OPERATIONS = sorted(
     (method.upper(), path)
@@ -54,7 +54,7 @@ async def service(dsn_of_module: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def url(dsn_of_module: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+async def url(dsn_of_module: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The real process, with limits out of the way and a Supabase that does not answer."""
     port = free_port()
     out = tmp_path_factory.mktemp("serve") / "log"
@@ -74,18 +74,18 @@ def url(dsn_of_module: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "EVPOWER_LOG_LEVEL": "warning",
     }
     with out.open("wb") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220 - it is not waited for here
             [sys.executable, "-m", "evpower", "serve", "--role", "api", "--port", str(port)],
             env=environment, stdout=log, stderr=log, cwd=out.parent,
         )  # fmt: skip
     try:
         address = f"http://127.0.0.1:{port}"
-        wait_until_ready(address, process)
+        await until(lambda: process.poll() is not None or _is_alive(address), "no server")
         yield address
         assert process.poll() is None, out.read_text()
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(PATIENCE_S)
 
 
 def free_port() -> int:
@@ -94,21 +94,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_until_ready(address: str, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the server ended"
-        try:
-            if httpx.get(f"{address}/healthz", trust_env=False).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    pytest.fail("the server did not start")
+def _is_alive(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/healthz", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
 
 
 @pytest.fixture(scope="module")
 def schema(url: str) -> schemathesis.BaseSchema:
-    document = httpx.get(f"{url}/openapi.json", trust_env=False).json()
+    document = httpx.get(f"{url}/openapi.json", trust_env=False, timeout=PATIENCE_S).json()
     document["servers"] = [{"url": url}]
     return openapi.from_dict(document)
 
@@ -142,6 +137,6 @@ def test_every_answer_is_documented(
             case.path_parameters["client_id"] = str(client)
         if who == "service" and isinstance(case.body, dict):
             case.body["client_id"] = str(client)
-        case.call_and_validate(base_url=url, headers=headers, checks=CHECKS)
+        case.call_and_validate(base_url=url, headers=headers, checks=CHECKS, timeout=PATIENCE_S)
 
     answers_as_documented()

@@ -1,8 +1,7 @@
-"""The stand-in for pg_net: at most once, never repeated, quick."""
+"""The stand-in for pg_net: at the commit, at most once, never repeated."""
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal, Self
@@ -12,6 +11,7 @@ import pytest
 
 from evpower.devstack.postgres import EmbeddedPostgres
 from evpower.devstack.supabase import LocalSupabase
+from tests.waiting import until
 
 HERE = Path(__file__).parent
 
@@ -22,7 +22,6 @@ class Receiver:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.heads: list[bytes] = []
-        self.arrived_at: list[float] = []
         self.status = b"200 OK"
         self.hang: asyncio.Event | None = None
 
@@ -40,7 +39,6 @@ class Receiver:
             line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line
         )
         body = await reader.readexactly(int(fields[b"content-length"]))
-        self.arrived_at.append(time.monotonic())
         self.heads.append(head)
         self.bodies.append(body)
         if self.hang is not None:
@@ -70,18 +68,18 @@ async def psql(
     await connection.close()
 
 
+PATIENT_MS = 60_000
 POST = "select net.http_post(url := $1, body := $2::jsonb, timeout_milliseconds := $3)"
 
 
 async def _responses(
     psql: "asyncpg.Connection[asyncpg.Record]", count: int
 ) -> list[asyncpg.Record]:
-    async with asyncio.timeout(20):
-        while True:
-            rows = await psql.fetch("select * from net._http_response order by id")
-            if len(rows) >= count:
-                return rows
-            await asyncio.sleep(0.01)
+    async def answered() -> bool:
+        return await psql.fetchval("select count(*) from net._http_response") >= count
+
+    await until(answered, f"{count} answers never came")
+    return await psql.fetch("select * from net._http_response order by id")
 
 
 async def test_request_goes_out_at_the_commit_with_the_bytes_of_the_json(
@@ -89,16 +87,14 @@ async def test_request_goes_out_at_the_commit_with_the_bytes_of_the_json(
 ) -> None:
     body = json.dumps({"longer key": 1.50, "a": "Бишкек"})
     async with psql.transaction():
-        number = await psql.fetchval(POST, receiver.url, body, 2000)
+        number = await psql.fetchval(POST, receiver.url, body, PATIENT_MS)
         text = await psql.fetchval("select $1::jsonb::text", body)
         assert receiver.bodies == []
-    committed_at = time.monotonic()
     (response,) = await _responses(psql, 1)
     assert receiver.bodies == [text.encode()]
     assert b"content-type: application/json\r\n" in receiver.heads[0].lower()
     assert (response["id"], response["status_code"], response["content"]) == (number, 200, "ok")
     assert response["content_type"] == "text/plain"
-    assert receiver.arrived_at[0] - committed_at < 1
 
 
 async def test_rolled_back_request_is_none(
@@ -106,9 +102,9 @@ async def test_rolled_back_request_is_none(
 ) -> None:
     transaction = psql.transaction()
     await transaction.start()
-    await psql.fetchval(POST, receiver.url, "{}", 2000)
+    await psql.fetchval(POST, receiver.url, "{}", PATIENT_MS)
     await transaction.rollback()
-    await psql.fetchval(POST, receiver.url, '{"second": true}', 2000)
+    await psql.fetchval(POST, receiver.url, '{"second": true}', PATIENT_MS)
     await _responses(psql, 1)
     assert receiver.bodies == [b'{"second": true}']
 
@@ -117,14 +113,14 @@ async def test_nothing_is_sent_twice(
     psql: "asyncpg.Connection[asyncpg.Record]", receiver: Receiver
 ) -> None:
     receiver.status = b"503 Service Unavailable"
-    await psql.fetchval(POST, receiver.url, "{}", 2000)
-    await psql.fetchval(POST, "http://127.0.0.1:1/nobody", "{}", 2000)
+    await psql.fetchval(POST, receiver.url, "{}", PATIENT_MS)
+    await psql.fetchval(POST, "http://127.0.0.1:1/nobody", "{}", PATIENT_MS)
     refused, unreachable = await _responses(psql, 2)
     assert refused["status_code"] == 503
     assert unreachable["status_code"] is None
     assert unreachable["error_msg"]
     receiver.status = b"200 OK"
-    await psql.fetchval(POST, receiver.url, '{"next": 1}', 2000)
+    await psql.fetchval(POST, receiver.url, '{"next": 1}', PATIENT_MS)
     await _responses(psql, 3)
     assert receiver.bodies == [b"{}", b'{"next": 1}']
     assert await psql.fetchval("select count(*) from net.http_request_queue") == 0
@@ -146,8 +142,8 @@ async def test_many_at_once_all_go_out(
     psql: "asyncpg.Connection[asyncpg.Record]", receiver: Receiver
 ) -> None:
     await psql.execute(
-        f"select net.http_post('{receiver.url}', jsonb_build_object('n', n))"
-        " from generate_series(1, 450) n"
+        f"select net.http_post('{receiver.url}', jsonb_build_object('n', n),"
+        f" timeout_milliseconds := {PATIENT_MS}) from generate_series(1, 450) n"
     )
     await _responses(psql, 450)
     assert sorted(json.loads(body)["n"] for body in receiver.bodies) == list(range(1, 451))
@@ -190,7 +186,7 @@ async def test_project_whose_pg_net_is_dead_or_missing(
         if mode == "absent":
             assert await connection.fetchval("select to_regnamespace('net')") is None
         else:
-            await connection.fetchval(POST, receiver.url, "{}", 1000)
+            await connection.fetchval(POST, receiver.url, "{}", PATIENT_MS)
             assert await connection.fetchval("select count(*) from net.http_request_queue") == 1
             assert receiver.bodies == []
     finally:

@@ -14,6 +14,7 @@ from evpower.devstack import children
 from evpower.devstack.errors import DevstackError
 from evpower.devstack.postgres import EmbeddedPostgres
 from evpower.devstack.supabase import SERVER_DIR, LocalSupabase, node_binary
+from tests.waiting import COMMAND_S, PATIENCE_S
 
 HERE = Path(__file__).parent
 PASSWORD = "secret12"
@@ -25,7 +26,9 @@ USERS = "/auth/v1/admin/users"
 async def service(supabase: LocalSupabase) -> AsyncIterator[httpx.AsyncClient]:
     """Open a client with the secret key."""
     headers = {"apikey": supabase.secret_key}
-    async with httpx.AsyncClient(base_url=supabase.url, headers=headers, timeout=30) as client:
+    async with httpx.AsyncClient(
+        base_url=supabase.url, headers=headers, timeout=PATIENCE_S
+    ) as client:
         yield client
 
 
@@ -33,7 +36,9 @@ async def service(supabase: LocalSupabase) -> AsyncIterator[httpx.AsyncClient]:
 async def app(supabase: LocalSupabase) -> AsyncIterator[httpx.AsyncClient]:
     """Open a client with the publishable key, as an app has it."""
     headers = {"apikey": supabase.publishable_key}
-    async with httpx.AsyncClient(base_url=supabase.url, headers=headers) as client:
+    async with httpx.AsyncClient(
+        base_url=supabase.url, headers=headers, timeout=PATIENCE_S
+    ) as client:
         yield client
 
 
@@ -178,7 +183,7 @@ async def test_admin_api_wants_the_secret_key(
     supabase: LocalSupabase, app: httpx.AsyncClient
 ) -> None:
     assert (await app.get(USERS)).status_code == 403
-    async with httpx.AsyncClient(base_url=supabase.url) as bare:
+    async with httpx.AsyncClient(base_url=supabase.url, timeout=PATIENCE_S) as bare:
         assert (await bare.get(USERS)).status_code == 401
         bearer = {"Authorization": f"Bearer {supabase.secret_key}"}
         assert (await bare.get(USERS, headers=bearer)).status_code == 200
@@ -187,7 +192,7 @@ async def test_admin_api_wants_the_secret_key(
 
 async def test_supabase_js_signs_up_reads_its_rows_and_no_others(supabase: LocalSupabase) -> None:
     script = [node_binary(), HERE / "client.mjs", supabase.url, supabase.publishable_key]
-    done = await children.run([*script, SERVER_DIR], timeout_s=60)
+    done = await children.run([*script, SERVER_DIR], timeout_s=COMMAND_S)
     assert done.returncode == 0, done.stdout
     said = json.loads(done.stdout.splitlines()[-1])
     note = {"body": "mine", "amount": 100.1, "at": "2026-01-02T03:04:05.678901+00:00"}

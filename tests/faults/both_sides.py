@@ -27,6 +27,7 @@ from tests.faults.doorbells import SECRET, Bell
 from tests.faults.proxy import FaultProxy
 from tests.faults.supabase_side import PASSWORD, Psql, SupabaseSide
 from tests.sync.world import World as Money
+from tests.waiting import PATIENCE_S
 
 WEBHOOK = "/api/v1/webhooks/supabase"
 NODES = 2
@@ -94,7 +95,9 @@ class BothSides(SupabaseSide):
         )
         await asyncio.gather(self.supabase.start(), migrate(self.postgres.dsn("evpower")))
         self.proxy = await FaultProxy(self.supabase.url).start()
-        self.phone_app = httpx.AsyncClient(base_url=self.supabase.url, timeout=20, trust_env=False)
+        self.phone_app = httpx.AsyncClient(
+            base_url=self.supabase.url, timeout=PATIENCE_S, trust_env=False
+        )
         self.nodes = [await self._new_node() for _ in range(NODES)]
         await self.nodes[0].parts.rpc.call(
             "evpower_webhook_configure",
@@ -132,7 +135,7 @@ class BothSides(SupabaseSide):
             supabase_publishable_key=supabase.publishable_key,
             supabase_jwt_secret=SecretStr(supabase.jwt_secret),
             supabase_webhook_secrets=SecretStr(SECRET),
-            supabase_timeout_s=3.0,
+            supabase_timeout_s=20.0,
             relay_poll_s=0.05,
             rate_per_minute=10**6,
             rate_register_per_hour=10**6,
@@ -140,7 +143,7 @@ class BothSides(SupabaseSide):
         )
         made = bootstrap.assemble(settings)
         # Tokens are issued under Supabase's own address, calls go through what fails on purpose.
-        rpc = sync.SupabaseRpc(made.http, url, supabase.secret_key, timeout_s=3.0)
+        rpc = sync.SupabaseRpc(made.http, url, supabase.secret_key, timeout_s=20.0)
         admin = identity.SupabaseAdmin(
             http=made.http,
             url=url,
@@ -333,7 +336,7 @@ class BothSides(SupabaseSide):
         return list((await sync.check(parts.db, parts.rpc, pause=_no_pause)).drift)
 
 
-async def _patiently(work: Callable[[], Awaitable[object]], within_s: float = 20.0) -> None:
+async def _patiently(work: Callable[[], Awaitable[object]], within_s: float = PATIENCE_S) -> None:
     async with asyncio.timeout(within_s):
         while True:
             try:

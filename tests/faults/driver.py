@@ -1,9 +1,6 @@
 """A driver who pays, and what both databases show of it."""
 
-import asyncio
 import secrets
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,16 +8,6 @@ import asyncpg
 import httpx
 
 from evpower.devstack.local import LocalEvPower
-
-PATIENCE_S = 60.0
-
-
-async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Poll, bounded; fails with `what` when it never came true."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not await holds():
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.05)
 
 
 @dataclass(frozen=True)

@@ -28,17 +28,18 @@ class Person:
     id: UUID
     token: str
     profile: dict[str, Typed]
-    login: str | None = field(default=None, init=False)  # what Auth knows them by
+    logins: dict[str, str | None] = field(default_factory=dict, init=False)  # what Auth has
     written: set[str] = field(default_factory=set)  # what people themselves put into the row
     row_was_there: bool = False
     gone: bool = False
     blocked: bool | None = False
     leaving: bool | None = False
+    ever_left: bool = False
     amounts: list[int] = field(default_factory=list)
     ever: set[tuple[str, Typed]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.login = self.profile["email"].normal
+        self.logins = {"email": self.profile["email"].normal, "phone": None}
         self.ever = {(column, one) for column, one in self.profile.items()}
 
     def __repr__(self) -> str:
@@ -54,18 +55,26 @@ class Person:
         self.ever.add((column, value))
         self.written.add(column)
 
-    def logs_in_as(self, address: Typed) -> None:
-        """A new address of the login becomes the profile's; the same one again changes nothing."""
-        if address.normal != self.login:
-            self.login = address.normal
-            self.writes("email", address)
+    def logs_in_as(self, contact: str, value: Typed) -> None:
+        """A new contact of the login becomes the profile's; the same one again changes nothing."""
+        if value.normal != self.logins[contact]:
+            self.logins[contact] = value.normal
+            self.writes(contact, value)
 
     def loses_row(self) -> None:
         """It is made again by EvPower, as EvPower knew it last."""
         self.written.clear()
         self.row_was_there = False
         self.blocked = None if self.blocked is not True else self.blocked
-        self.leaving = None
+        self.leaves_unsaid()
+
+    def leaves(self, *, wish: bool) -> None:
+        """They ask to be deleted, or take it back, whether they are blocked or not."""
+        self.leaving, self.ever_left = wish, self.ever_left or wish
+
+    def leaves_unsaid(self) -> None:
+        """Nothing says it any more: what counts is how much EvPower had read."""
+        self.leaving = None if self.ever_left else False
 
     def may_show(self, column: str) -> set[str | None]:
         """What a row made by EvPower may say: anything it once knew, or less."""

@@ -32,6 +32,7 @@ class FaultProxy:
     target: str
     fault: Fault = Fault.NONE
     delay_s: float = 0.0  # before a request is passed on
+    gate: asyncio.Event | None = None  # requests are passed on when it is set
     plan: list[Fault] = field(default_factory=list)
     only: Callable[[str], bool] = lambda _path: True
     requests: int = 0
@@ -103,6 +104,8 @@ class FaultProxy:
         body = await _body(head, reader)
         if hit and self.delay_s:
             await asyncio.sleep(self.delay_s)
+        if hit and self.gate is not None:
+            await self.gate.wait()
         if fault is Fault.HANG:
             await asyncio.sleep(3600)
         if fault is Fault.DROP_BEFORE:

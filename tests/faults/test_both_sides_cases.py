@@ -10,7 +10,7 @@ from evpower.foundation.steps import Step
 from tests.faults.both_sides import BothSides
 from tests.faults.comparison import differences, ids
 
-pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(900)]
 
 PHONE = "+996555999901"
 
@@ -200,3 +200,44 @@ async def test_a_wish_survives_a_block_in_a_row_made_again(world: BothSides) -> 
     await world.settle()
     assert (await here(world, client))["deletion_requested_at"] is not None
     assert (await there(world, client))["status"] == "inactive"
+
+
+@pytest.mark.parametrize("first", ["relay", "puller"])
+async def test_a_wish_made_under_a_block_counts_when_it_is_lifted(
+    world: BothSides, first: str
+) -> None:
+    """EvPower's block may be written over it before EvPower reads it."""
+    client, _ = await signed_up(world, f"under{first}")
+    await world.settle()
+    await world.block(client, blocked=True)
+    await world.write_row(world.server_key, client, status="inactive")
+    await getattr(world.nodes[0], first).drain()
+    await world.settle()
+    await world.block(client, blocked=False)
+    await world.settle()
+    assert (await there(world, client))["status"] == "inactive"
+    assert (await here(world, client))["deletion_requested_at"] is not None
+    assert await differences(world, [], await ids(world) - {client}) == []
+
+
+@pytest.mark.parametrize("first", ["relay", "puller"])
+async def test_a_wish_taken_back_under_a_block_is_none_when_it_is_lifted(
+    world: BothSides, first: str
+) -> None:
+    client, _ = await signed_up(world, f"back{first}")
+    await world.settle()
+    await world.write_row(world.server_key, client, status="inactive")
+    await world.settle()
+    await world.block(client, blocked=True)
+    await world.settle()
+    assert (await here(world, client))["deletion_requested_at"] is not None
+    await world.write_row(world.server_key, client, status="active")
+    await world.top_up(client, 100)  # something the relay has to write
+    await getattr(world.nodes[0], first).drain()
+    await world.settle()
+    assert (await here(world, client))["deletion_requested_at"] is None
+    assert (await there(world, client))["status"] == "blocked"
+    await world.block(client, blocked=False)
+    await world.settle()
+    assert (await there(world, client))["status"] == "active"
+    assert await differences(world, [], await ids(world) - {client}) == []

@@ -26,7 +26,7 @@ from tests.faults.doorbells import FORGERIES, Bell, forge
 from tests.faults.people import NOTHING, Person, Typed
 from tests.faults.proxy import Fault
 
-pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(1800)]
 
 T = TypeVar("T")
 QUICK = 25
@@ -80,7 +80,7 @@ class BothSidesMachine(RuleBasedStateMachine):
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it where the world lives."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(300)
 
     @initialize()
     def begin(self) -> None:
@@ -153,15 +153,16 @@ class BothSidesMachine(RuleBasedStateMachine):
             person.writes(one, value)
 
     @precondition(lambda self: self.up)
-    @rule(who=WHO, which=WHICH, then=THEN)
+    @rule(who=WHO, contact=st.sampled_from(model.CONTACTS), which=WHICH, then=THEN)
     @followed
-    def change_email_of_user(self, who: int, which: int) -> None:
+    def change_login(self, who: int, contact: str, which: int) -> None:
         person = self.person(who)
         if person is None or person.gone:
             return
-        address = model.email(self.number, which)
-        if self.do(self.world.change_user(person.id, email=address.text)):
-            person.logs_in_as(address)
+        value = getattr(model, contact)(self.number, which)
+        confirmed = {contact: value.text, f"{contact}_confirm": True}
+        if self.do(self.world.change_user(person.id, **confirmed)):
+            person.logs_in_as(contact, value)
 
     @precondition(lambda self: self.up)
     @rule(who=WHO, status=st.sampled_from(["active", "blocked", "inactive"]), then=THEN)
@@ -178,15 +179,11 @@ class BothSidesMachine(RuleBasedStateMachine):
             return
         ours_before = row["evpower_revision"] == 0
         match status:
-            case "blocked" if ours_before:
-                person.blocked, person.leaving = True, None
             case "blocked":
-                person.leaving = None if person.leaving is not False else False
-            case "inactive":
-                person.leaving = True if person.blocked is False else None
-                person.blocked = None if ours_before and person.blocked else person.blocked
+                person.leaves_unsaid()
+                person.blocked = ours_before or person.blocked
             case _:
-                person.leaving = False if person.blocked is False else None
+                person.leaves(wish=status == "inactive")
                 person.blocked = None if ours_before and person.blocked else person.blocked
 
     @precondition(lambda self: self.up)
@@ -260,7 +257,7 @@ class BothSidesMachine(RuleBasedStateMachine):
         if person is None:
             return
         client = self.do(self.world.client_here(person.id))
-        if client is None or client["status"] == "closed" or person.leaving is not False:
+        if client is None or client["status"] == "closed":
             return
         self.do(self.world.block(person.id, blocked=blocked))
         row = self.do(self.world.row_there(person.id))

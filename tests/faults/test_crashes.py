@@ -13,9 +13,10 @@ from evpower.devstack.postgres import EmbeddedPostgres
 from evpower.devstack.services import ProcessService
 from evpower.foundation.steps import Step
 from tests.faults.conftest import fuse
-from tests.faults.driver import Driver, Money, until
+from tests.faults.driver import Driver, Money
+from tests.waiting import PATIENCE_S, until
 
-pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
 
 IN_API = ("webhook.", "confirm.")
 # The way in is in test_pull_crashes.
@@ -24,7 +25,7 @@ OF_MONEY = [step for step in Step if not step.startswith(("doorbell.", "pull."))
 
 @pytest.fixture(scope="module")
 async def driver(evpower: LocalEvPower) -> AsyncIterator[Driver]:
-    async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as http:
         driver = Driver(evpower, http)
         await driver.sign_up()
         yield driver

@@ -7,15 +7,16 @@ import httpx
 import pytest
 
 from evpower.devstack.local import LocalEvPower
-from tests.faults.driver import Driver, until
+from tests.faults.driver import Driver
 from tests.faults.supabase_bell import cut_bell, hang_bell, is_looked_up
+from tests.waiting import PATIENCE_S, until
 
-pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
 async def driver(evpower: LocalEvPower) -> AsyncIterator[Driver]:
-    async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as http:
         driver = Driver(evpower, http)
         await driver.sign_up()
         await until(lambda: _has_row(driver), "no row in Supabase")

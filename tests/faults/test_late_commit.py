@@ -13,10 +13,10 @@ from evpower.foundation.db import Connection
 from tests.faults import people as model
 from tests.faults.both_sides import BothSides
 from tests.faults.comparison import differences
-from tests.faults.driver import until
 from tests.faults.people import NOTHING, Person
+from tests.waiting import until
 
-pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(900)]
 
 RENAME = "update public.clients set name = $2 where id = $1"
 

@@ -10,7 +10,6 @@ import json
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +18,17 @@ from typing import Any
 import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from evpower.devstack.local import LocalEvPower, running
 from evpower.devstack.nats import LocalNats
 from evpower.foundation.steps import Step
 from tests.faults.conftest import fuse
-from tests.faults.driver import Driver, until
+from tests.faults.driver import Driver
+from tests.waiting import COMMAND_S, PATIENCE_S, until
 
-pytestmark = [pytest.mark.xdist_group("two-nodes"), pytest.mark.timeout(240)]
-PATIENCE_S = 20.0  # far below _NEVER_S
-_NEVER_S = "600"
+pytestmark = [pytest.mark.xdist_group("two-nodes"), pytest.mark.timeout(900)]
+_NEVER_S = "86400"
 
 
 @dataclass
@@ -75,7 +75,7 @@ async def nodes() -> AsyncIterator[Nodes]:
 
 @pytest.fixture(scope="module")
 async def driver(nodes: Nodes) -> AsyncIterator[Driver]:
-    async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as http:
         driver = Driver(nodes.evpower, http)
         await driver.sign_up()
         await nodes.bus_is("ok", http)
@@ -99,13 +99,19 @@ class Live:
                 self.balance_som, self.version = frame["balance"], frame["version"]
                 return
 
-    async def shows(self, som: float, within_s: float = PATIENCE_S) -> float:
-        """Wait until it shows this balance; answers how long that took."""
-        began = time.monotonic()
+    async def ending(self) -> tuple[int | None, str | None]:
+        """Read to its end."""
+        async with asyncio.timeout(PATIENCE_S):
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await self.hear()
+        return self._ws.close_code, self._ws.close_reason
+
+    async def shows(self, som: float, within_s: float = PATIENCE_S) -> None:
+        """Wait until it shows this balance."""
         async with asyncio.timeout(within_s):
             while self.balance_som != som:
                 await self.hear()
-        return time.monotonic() - began
 
 
 @contextlib.asynccontextmanager
@@ -198,6 +204,20 @@ async def test_the_worker_hears_the_nodes_and_supabase_has_all_of_it(
     assert any(float(line.rsplit(" ", 1)[1]) > 0 for line in heard if "_total " in line)
 
 
+async def test_an_account_deleted_in_supabase_ends_its_sockets_everywhere(
+    nodes: Nodes, driver: Driver
+) -> None:
+    leaver = Driver(nodes.evpower, driver.http)
+    await leaver.sign_up()
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(live(url, leaver)) for url in nodes.urls]
+        stays = await stack.enter_async_context(live(nodes.by_bus, driver))
+        await leaver.leave()
+        for socket in sockets:
+            assert await socket.ending() == (4403, "client_closed")
+        await stays.shows(await pay(driver, 80))
+
+
 async def test_the_doctor_tries_every_server(nodes: Nodes) -> None:
     url = nodes.nats.url.replace("nats://", "nats://evpower:wr0ng@")
     said = await command(nodes, "doctor", "--json", EVPOWER_NATS_URL=url + ",nats://127.0.0.1:1")
@@ -218,6 +238,6 @@ async def command(nodes: Nodes, *words: str, **changes: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), COMMAND_S)
     assert "Traceback" not in err.decode(), err.decode()
     return out.decode() + err.decode()

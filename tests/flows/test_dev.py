@@ -1,12 +1,12 @@
 """`evpower dev` as a new user meets it."""
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +18,9 @@ import pytest
 
 from evpower.devstack.children import alive, children_of
 from evpower.devstack.ports import free_port
+from tests.waiting import COMMAND_S, PATIENCE_S, until
 
-pytestmark = [pytest.mark.xdist_group("stacks"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.xdist_group("stacks"), pytest.mark.timeout(900)]
 
 
 @contextmanager
@@ -35,7 +36,11 @@ def dev(data: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], dict
             yield process, json.loads(line)
         finally:
             process.terminate()
-            process.wait(60)
+            process.wait(PATIENCE_S)
+
+
+def _readiness(api: str) -> dict[str, str]:
+    return httpx.get(f"{api}/readyz", trust_env=False, timeout=PATIENCE_S).json()
 
 
 def test_one_line_when_ready_and_every_child_ends_with_it(folder: Path) -> None:
@@ -43,21 +48,26 @@ def test_one_line_when_ready_and_every_child_ends_with_it(folder: Path) -> None:
         assert said["ready"] is True
         assert said["pid"] == process.pid
         assert {"publishable_key", "secret_key", "service_key", "database_url"} <= said.keys()
-        ready = httpx.get(f"{said['api']}/readyz", trust_env=False)
-        assert ready.json()["supabase"] == "ok"
+        # A machine that is very busy may have it degraded for a look or two.
+        asyncio.run(until(lambda: _readiness(said["api"])["supabase"] == "ok"))
         children = [
             pid for child in children_of(process.pid) for pid in (child, *children_of(child))
         ]
         assert len(children) >= 4
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert [pid for pid in children if alive(pid)] == []
 
 
 def test_a_second_start_on_the_same_data_carries_on(folder: Path) -> None:
     driver = {"email": "one@example.kg", "password": "a good password", "phone": "+996555000001"}
     with dev(folder / "data") as (_, first):
-        made = httpx.post(f"{first['api']}/api/v1/auth/register", json=driver, trust_env=False)
+        made = httpx.post(
+            f"{first['api']}/api/v1/auth/register",
+            json=driver,
+            trust_env=False,
+            timeout=PATIENCE_S,
+        )
         assert made.status_code == 201, made.text
     with dev(folder / "data") as (_, second):
         assert second["publishable_key"] == first["publishable_key"]
@@ -67,12 +77,14 @@ def test_a_second_start_on_the_same_data_carries_on(folder: Path) -> None:
             headers={"apikey": second["publishable_key"]},
             json={"email": driver["email"], "password": driver["password"]},
             trust_env=False,
+            timeout=PATIENCE_S,
         )
         client_id = made.json()["client_id"]
         balance = httpx.get(
             f"{second['api']}/api/v1/balance/{client_id}",
             headers={"Authorization": f"Bearer {signed_in.json()['access_token']}"},
             trust_env=False,
+            timeout=PATIENCE_S,
         )
         assert balance.json()["balance"] == 0
 
@@ -108,15 +120,13 @@ def test_somebody_elses_folder_is_refused_and_kept(folder: Path) -> None:
 
 
 def test_the_demo_ends_equal(folder: Path) -> None:
-    began = time.monotonic()
-    done = _run("demo", "--drivers=4", f"--data={folder / 'demo'}", timeout_s=170)
+    done = _run("demo", "--drivers=4", f"--data={folder / 'demo'}", timeout_s=3 * COMMAND_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "drift 0" in done.stdout
     assert "Equal to the last tyiyn" in done.stdout
-    assert time.monotonic() - began < 170
 
 
-def _run(*words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def _run(*words: str, timeout_s: float = COMMAND_S) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "evpower", *words],
         capture_output=True,
@@ -156,7 +166,7 @@ def _doctor(env: dict[str, str]) -> dict[str, tuple[bool, str]]:
         [sys.executable, "-m", "evpower", "doctor", "--json"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=COMMAND_S,
         env=env,
         check=False,
     )

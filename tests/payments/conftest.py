@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from evpower.config import Settings
 from evpower.devstack.sandbox import create_sandbox
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.http import new_http_client
 from evpower.identity import Access, TokenVerifier
 from evpower.payments import Confirmer, Providers, router
 from evpower.payments.providers.sandbox import SandboxProvider
+from tests.waiting import PATIENCE_S, patient_http, until
 
 SECRET = "the bank and the merchant know it, 32+"
 JWT_SECRET = "a secret of the local Supabase, 32 bytes and more"
@@ -59,9 +59,9 @@ class Served:
         config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
         self._server = uvicorn.Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket.dup()]))
-        while not self._server.started:
-            assert not self._task.done(), "the server did not start"
-            await asyncio.sleep(0.005)
+        server, task = self._server, self._task
+        await until(lambda: server.started or task.done())
+        assert server.started, "the server did not start"
 
     async def stop(self) -> None:
         if self._server is not None and self._task is not None:
@@ -83,10 +83,10 @@ class World:
         self.bus = LocalBus()
         self.told: list[UUID] = []
         self.bus.subscribe(lambda _, key: self.told.append(key))
-        self.http = new_http_client()
+        self.http = patient_http()
         self.api = Served()
         self.bank = Served()
-        self.provider = SandboxProvider(self.bank.url, [SECRET], self.http, timeout_s=0.5)
+        self.provider = SandboxProvider(self.bank.url, [SECRET], self.http, timeout_s=PATIENCE_S)
         self.providers = Providers([self.provider], "sandbox")
         self.confirmer = Confirmer(db, self.bus)
         self._state_dir = state_dir
@@ -112,7 +112,7 @@ class World:
 
     async def start_bank(self) -> None:
         webhook = f"{self.api.url}/api/v1/payment/webhook/sandbox"
-        retries = (0.02,) * 100
+        retries = (0.02,) * 10_000
         await self.bank.start(
             create_sandbox(SECRET, webhook, self._state_dir, self.clock, retries_s=retries)
         )
@@ -156,7 +156,7 @@ class World:
         async def approved() -> bool:
             return (await self.status(begun["invoice_id"]))["status"] == 1
 
-        await eventually(approved)
+        await until(approved, "the payment was not approved")
 
     async def pay(self, invoice: dict[str, Any], **how: Any) -> dict[str, Any]:
         answer = await self.http.post(f"{invoice['app_link']}/approve", json=how)
@@ -165,6 +165,13 @@ class World:
 
     async def faults(self, **faults: Any) -> None:
         assert (await self.http.post(f"{self.bank.url}/faults", json=faults)).status_code == 200
+
+    def lose_patience(self) -> None:
+        """EvPower waits for the bank a moment only, from now on until `regain_patience`."""
+        self.provider._timeout_s = 0.1
+
+    def regain_patience(self) -> None:
+        self.provider._timeout_s = PATIENCE_S
 
     async def balance(self) -> int:
         async with self.db.connection() as connection:
@@ -179,13 +186,6 @@ async def world(db: Database, client_id: UUID, tmp_path: Path) -> AsyncIterator[
     await world.start()
     yield world
     await world.stop()
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 10) -> None:
-    """Look again and again until it holds."""
-    async with asyncio.timeout(within_s):
-        while not await holds():  # noqa: ASYNC110 - what is waited for happens in a database
-            await asyncio.sleep(0.01)
 
 
 async def payment(

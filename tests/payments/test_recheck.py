@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection
 from evpower.payments import Confirmer, measure, recheck_due, recheck_forever, store
 from evpower.payments.recheck import GIVE_UP_AFTER, next_check
-from tests.payments.conftest import World, eventually
+from tests.payments.conftest import World
+from tests.waiting import PATIENCE_S, until
 
 
 async def recheck(world: World) -> int:
@@ -53,7 +55,7 @@ async def test_webhook_after_asking_credits_nothing_more(world: World) -> None:
         told = (await world.http.get(f"{begun['app_link']}/events")).json()
         return all(one["state"] == "done" for one in told)
 
-    await eventually(delivered)
+    await until(delivered)
     assert await world.balance() == 10_000
 
 
@@ -104,9 +106,12 @@ async def test_provider_in_trouble_is_asked_again(
     await world.pay(begun, delay_s=3600)
     await world.faults(status={"mode": mode, "slow_s": 3})
     world.clock.forward(seconds=16)
+    if mode == "slow":
+        world.lose_patience()
     await recheck(world)
     row = await stored(owner)
     assert (row["check_count"], row["last_checked_at"]) == (1, None)
+    world.regain_patience()
     world.clock.forward(seconds=16)
     await recheck(world)
     assert await world.balance() == 10_000
@@ -195,19 +200,22 @@ async def test_loop_survives_the_database_and_stops_when_told(world: World) -> N
     await world.db.close()
     stop = asyncio.Event()
     confirmer = Confirmer(world.db, LocalBus())
-    loop = asyncio.create_task(
-        recheck_forever(world.db, world.providers, confirmer, world.clock, stop=stop, poll_s=0.01)
-    )
-    await asyncio.sleep(0.05)
+    with capture_logs() as logs:
+        loop = asyncio.create_task(
+            recheck_forever(
+                world.db, world.providers, confirmer, world.clock, stop=stop, poll_s=0.01
+            )
+        )
+        await until(lambda: any(one["event"] == "recheck_waits" for one in logs))
     await world.db.start()
     world.clock.forward(seconds=16)
 
     async def credited() -> bool:
         return await world.balance() == 10_000
 
-    await eventually(credited)
+    await until(credited)
     stop.set()
-    await asyncio.wait_for(loop, 5)
+    await asyncio.wait_for(loop, PATIENCE_S)
 
 
 async def test_gauges_tell_what_waits(world: World) -> None:
@@ -217,4 +225,4 @@ async def test_gauges_tell_what_waits(world: World) -> None:
     assert REGISTRY.get_sample_value("evpower_payments_by_state", {"state": "open"}) == 1
     lag_s = REGISTRY.get_sample_value("evpower_payments_recheck_lag_seconds")
     assert lag_s is not None
-    assert 29 < lag_s < 35
+    assert 29 < lag_s < 30 + PATIENCE_S

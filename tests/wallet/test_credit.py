@@ -7,6 +7,7 @@ import pytest
 from evpower import wallet
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, NotFound, Unavailable
+from tests.waiting import PATIENCE_S, until
 from tests.wallet.world import NOON, World
 
 
@@ -109,7 +110,7 @@ async def test_the_group_credits_each_once_and_names_its_own_errors(
 
 
 async def test_a_locked_wallet_fails_its_own_credit_only(dsn: str, world: World) -> None:
-    impatient = Database(dsn, size=4, lock_timeout_ms=100)
+    impatient = Database(dsn, size=4, lock_timeout_ms=1_000)
     await impatient.start()
     locked, *others = [await world.client() for _ in range(4)]
     payments = [await world.payment(client, 10) for client in (locked, *others)]
@@ -127,7 +128,7 @@ async def test_a_locked_wallet_fails_its_own_credit_only(dsn: str, world: World)
 
 
 async def test_a_cancelled_lone_credit_leaves_its_connection_usable(dsn: str, world: World) -> None:
-    one = Database(dsn, size=1)
+    one = Database(dsn, size=1, lock_timeout_ms=int(PATIENCE_S * 1000))
     await one.start()
     client, other = [await world.client() for _ in range(2)]
     first, cancelled, theirs = [await world.payment(c, 10) for c in (other, client, other)]
@@ -137,9 +138,12 @@ async def test_a_cancelled_lone_credit_leaves_its_connection_usable(dsn: str, wo
         await world.sql.execute(
             "select from wallet.wallets where client_id = $1 for update", client
         )
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(group.credit(cancelled), 0.1)
-        assert (await asyncio.wait_for(group.credit(theirs), 5)).new
+        lone = asyncio.create_task(group.credit(cancelled))
+        await until(world.somebody_waits_for_a_lock)
+        lone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await lone
+        assert (await asyncio.wait_for(group.credit(theirs), PATIENCE_S)).new
     assert (await group.credit(cancelled)).new, "nothing of it was kept, so it is asked for again"
     assert await world.money(client) == (10, 0, 0)
     await group.close()

@@ -9,6 +9,7 @@ import pytest
 from evpower import wallet
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, NotFound
+from tests.waiting import until
 from tests.wallet.world import World
 
 
@@ -133,11 +134,7 @@ async def test_a_session_cancelled_meanwhile_is_not_left_with_a_hold(
         )
         await world.sql.execute("select wallet.release_hold($1)", session)
         holding = asyncio.create_task(hold())
-        async with asyncio.timeout(5):
-            while not await world.sql.fetchval(
-                "select exists (select from pg_locks where not granted)"
-            ):
-                await world.sql.execute("select pg_sleep(0.01)")
+        await until(world.somebody_waits_for_a_lock)
     with pytest.raises(Conflict):
         await holding
     assert await world.money(client) == (1000, 0, 0)

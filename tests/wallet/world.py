@@ -16,6 +16,9 @@ class World:
 
     sql: Connection
 
+    async def somebody_waits_for_a_lock(self) -> bool:
+        return await self.sql.fetchval("select exists (select from pg_locks where not granted)")
+
     async def client(self) -> UUID:
         client = uuid4()
         await self.sql.execute(
