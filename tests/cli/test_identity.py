@@ -16,6 +16,9 @@ from evpower.cli.app import app
         (("--source", "FILE", "--map", "nothing=id"), "say field=column"),
         (("--source", "FILE", "--map", "old_id"), "say field=column"),
         (("--source", "FILE", "--unproven", "name"), "--unproven is email or phone"),
+        (("--source", "FILE", "--trust-auth", "name"), "--trust-auth is email or phone"),
+        (("--source", "[/red]old[bold].csv"), "[/red]old[bold].csv is no file"),
+        (("--source", "FILE", "--map", "[/x]=id"), "say field=column"),
     ],
 )
 def test_a_source_that_makes_no_sense_is_one_line(
@@ -27,6 +30,13 @@ def test_a_source_that_makes_no_sense_is_one_line(
     done = CliRunner().invoke(app, ["identity", "migrate", *line])
     assert done.exit_code == 1
     assert says in done.stderr
+
+
+def test_an_address_of_another_kind_is_not_printed() -> None:
+    line = ["identity", "migrate", "--source", "Postgres://me:s3cret@host/db"]
+    done = CliRunner().invoke(app, line)
+    assert done.exit_code == 1
+    assert "s3cret" not in done.output
 
 
 def test_every_step_has_its_command() -> None:

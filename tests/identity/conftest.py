@@ -17,13 +17,14 @@ from pydantic import SecretStr
 from evpower.devstack.stack import supabase_migrations
 from evpower.devstack.supabase import LocalSupabase
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.http import new_http_client
 from evpower.identity.supabase_admin import SupabaseAdmin
 from tests.api.world import Api, running_api
 from tests.conftest import Server
 from tests.identity.moving import Moving
+from tests.waiting import patient_http
 
-Answer = tuple[int, bytes] | None  # None: the connection is dropped without a word
+# With a header line, perhaps; None: the connection is dropped without a word.
+Answer = tuple[int, bytes] | tuple[int, bytes, bytes] | None
 
 
 @dataclass
@@ -86,10 +87,12 @@ class Edge:
             self.requests.append(request)
             answer = await self.respond(request)
             if answer is not None:
-                status, content = answer
+                status, content, *more = answer
                 writer.write(
                     f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
-                    f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n".encode()
+                    f"Content-Length: {len(content)}\r\nConnection: close\r\n".encode()
+                    + b"".join(line + b"\r\n" for line in more)
+                    + b"\r\n"
                     + content
                 )
                 await writer.drain()
@@ -103,7 +106,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with new_http_client() as client:
+    async with patient_http() as client:
         yield client
 
 

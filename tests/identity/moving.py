@@ -17,7 +17,7 @@ import httpx
 from evpower.cli.identity import _carrier
 from evpower.devstack.supabase import LocalSupabase
 from evpower.foundation.db import Connection, Database
-from evpower.identity import SupabaseAdmin, migrate
+from evpower.identity import Contact, SupabaseAdmin, migrate
 from evpower.sync import SupabaseRpc
 
 CONFIRMED: Mapping[str, Any] = {"email_confirm": True}
@@ -39,6 +39,7 @@ class Moving:
     http: httpx.AsyncClient
     folder: Path
     by: str = "rpc"
+    trusted: frozenset[Contact] = frozenset()  # what the operator trusts Auth with
     calls: list[float] = field(default_factory=list[float])
 
     def csv(self, *rows: Mapping[str, object], **options: Any) -> migrate.CsvSource:
@@ -53,13 +54,15 @@ class Moving:
                 SupabaseRpc(self.http, self.supabase.url, self.supabase.secret_key), limit=3
             )
             if self.by == "rpc"
-            else migrate.people_by_admin(self.admin, per_page=3)
+            else migrate.people_by_admin(self.admin, per_page=3, trusted=self.trusted)
         )
         async for page in pages:
             yield page
 
     async def plan(self, source: migrate.Source, **options: Any) -> migrate.Planned:
-        wishes = {"actor": "Aizada", "dry_run": False, **options}
+        wishes = {"actor": "Aizada", "dry_run": False, "trusted": self.trusted, **options}
+        if self.by == "rpc":
+            wishes["proofs"] = migrate.people_by_admin(self.admin, per_page=3)
         return await migrate.plan(self.db, source, self.people(), **wishes)
 
     async def run(

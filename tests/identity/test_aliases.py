@@ -88,6 +88,20 @@ class TestOldIds:
         ids.flush()
         assert await ids.client(SERVICE, old) == client_id
 
+    async def test_a_closed_client_is_whom_it_became_within_a_minute(
+        self, db: Database, owner: Connection, client_id: UUID
+    ) -> None:
+        former, clock = uuid4(), Clock()
+        ids = OldIds(db, clock=clock)
+        await owner.execute(
+            "insert into identity.clients (id, origin, status) values ($1, 'import', 'closed')",
+            former,
+        )
+        assert await ids.client(SERVICE, former) == former
+        await name(owner, client_id, former)
+        clock.forward(seconds=FRESH_S + 1)
+        assert await ids.client(SERVICE, former) == client_id
+
     async def test_no_more_than_so_many_are_remembered(self, db: Database, client_id: UUID) -> None:
         ids = OldIds(db, kept=3)
         for _ in range(10):

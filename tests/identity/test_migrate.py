@@ -1,6 +1,8 @@
 """Old clients get one id: adopted where it is proven, created otherwise, each once."""
 
 import asyncio
+import time
+from email.utils import formatdate
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -116,7 +118,7 @@ class TestConfirmedOrNot:
         assert user.email_confirmed is email_confirmed
         assert user.app_metadata.get("evpower_email_unverified") is unverified
         assert (user.phone == row["phone"]) is account_phone
-        assert user.phone_proven is account_phone
+        assert user.proves("phone") is account_phone
         assert user.profile.phone == row["phone"]
 
     async def test_with_confirmation_by_mail_nothing_is_said_to_be_confirmed(
@@ -224,6 +226,11 @@ class TestAgain:
         assert len(lines) == 4
         assert "'=1+1" in lines[2]
 
+    async def test_a_report_that_can_not_be_written_is_told_first(self, moving: Moving) -> None:
+        with pytest.raises(migrate.Refused, match="nowhere") as refused:
+            await moving.plan(moving.csv(someone()), report=moving.folder / "nowhere" / "r.csv")
+        assert refused.value.code == "report_not_writable"
+
     async def test_two_at_once_are_one(self, moving: Moving) -> None:
         source = moving.csv(someone(), someone())
         run = (await moving.plan(source)).run
@@ -321,6 +328,24 @@ class TestPostgresSource:
         source = migrate.PostgresSource("postgres://me:secret@host.kg:5432/old", table="clients")
         assert source.name == "postgres://host.kg/old clients"
 
+    @pytest.mark.parametrize(
+        "dsn",
+        [
+            "postgres://me:s3cr/et@127.0.0.1:1/old",
+            "postgres://me:s3cr#et@127.0.0.1:1/old",
+            "postgres://me:s3cr?et@127.0.0.1:1/old",
+            "postgres://me:s3c@ret@127.0.0.1:1/old",
+            "postgres://127.0.0.1:1/old?password=s3cret",
+            "postgresql://me:s3cret",
+        ],
+    )
+    async def test_no_password_is_told_when_the_address_is_wrong(self, dsn: str) -> None:
+        source = migrate.PostgresSource(dsn)
+        with pytest.raises(migrate.SourceError) as refused:
+            await anext(source.rows())
+        for told in (source.name, str(refused.value)):
+            assert not any(part in told for part in ("s3c", "ret", "et@"))
+
     async def test_a_database_that_does_not_answer_is_one_line(self, moving: Moving) -> None:
         source = migrate.PostgresSource("postgres://nobody@127.0.0.1:1/none")
         with pytest.raises(migrate.SourceError, match="does not answer"):
@@ -349,6 +374,27 @@ class TestRoleOfTheProcesses:
 
 
 class TestTrouble:
+    @pytest.mark.parametrize(("status", "said"), [(429, b"7"), (503, b"7"), (429, b"DATE")])
+    async def test_auth_is_not_called_before_it_said(
+        self, moving: Moving, edge: Edge, http: httpx.AsyncClient, status: int, said: bytes
+    ) -> None:
+        refusals = iter([status])
+
+        async def respond(request: Request) -> Answer:
+            refused = next(refusals, None)
+            if refused is None:
+                return await forward(moving.supabase, http, request)
+            at = formatdate(time.time() + 8, usegmt=True).encode()
+            return refused, b"{}", b"Retry-After: " + (at if said == b"DATE" else said)
+
+        edge.respond = respond
+        source = moving.csv(someone())
+        run = (await moving.plan(source)).run
+        assert run is not None
+        done = await moving.execute(source, run, admin=through(edge, moving))
+        assert done.done == 1
+        assert max(moving.calls) > 5
+
     async def test_a_busy_auth_is_called_again_later(
         self, moving: Moving, edge: Edge, http: httpx.AsyncClient
     ) -> None:

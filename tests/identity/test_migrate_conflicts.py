@@ -315,7 +315,7 @@ def test_every_reason_has_its_words() -> None:
     for path in folder.glob("*.py"):
         text = path.read_text()
         for pattern in (
-            r"_NotMoved\(\s*\"(\w+)\"",
+            r"NotMoved\(\s*\"(\w+)\"",
             r"bad\(\"(\w+)\"",
             r"reason = '(\w+)'",
             r"\"(\w+_twice)\"",

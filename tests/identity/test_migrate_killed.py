@@ -15,11 +15,14 @@ from tests.identity.moving import CONFIRMED, Moving, someone
 ROWS = 120
 
 
+def command(*words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "evpower", "identity", *words)
+
+
 async def start(moving: Moving, dsn: str, *words: str) -> Process:
     with moving.environment(dsn) as environment:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "evpower", "identity", *words,
-            stdout=PIPE, stderr=PIPE, env=environment, cwd=moving.folder,
+            *command(*words), stdout=PIPE, stderr=PIPE, env=environment, cwd=moving.folder,
         )  # fmt: skip
 
 
@@ -132,8 +135,11 @@ async def test_the_whole_way_of_an_operator(moving: Moving, dsn: str) -> None:
     assert "email_unproven" in out
     assert "no column says which emails were confirmed" in out
     assert await moving.named() == {}
+    code, _, err = await evpower(moving, dsn, "migrate", "--source", source, "--report", "no/r.csv")
+    assert (code, "no/r.csv: No such file" in err) == (1, True)
     code, out, err = await evpower(moving, dsn, "migrate", "--source", source)
     assert (code, "1 are for a person" in err) == (1, True)
+    assert "moved: 2 of 2" in err  # told without a terminal, too
     async with moving.db.transaction() as connection:
         await migrate.decide(connection, "c", user, actor="Aizada", reason="came with a passport")
     code, _, _ = await evpower(moving, dsn, "migrate", "--source", source)

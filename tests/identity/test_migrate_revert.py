@@ -1,13 +1,16 @@
 """Until it is confirmed a run can be taken back, as far as nobody uses what it made."""
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
 from evpower.foundation.db import Database
 from evpower.identity import SupabaseAdmin, migrate, resolve
+from tests.identity.conftest import Answer, Edge, Request, forward
 from tests.identity.moving import CONFIRMED, Moving, someone
+from tests.identity.test_migrate import through
 
 
 async def revert(moving: Moving, run: int | None = None, **more: Any) -> migrate.Reverted:
@@ -141,16 +144,105 @@ async def test_killed_while_taking_back_it_carries_on(moving: Moving) -> None:
     assert (await moving.users(), await moving.named()) == (0, {})
 
 
+async def test_a_client_from_before_is_not_closed_by_taking_its_user_back(moving: Moving) -> None:
+    """Its old id is its id; with the user, the puller would close it too."""
+    old = uuid4()
+    await moving.owner.execute(
+        "insert into identity.clients (id, origin) values ($1, 'register')", old
+    )
+    await moving.run(moving.csv(someone(old, id_tags="AA")))
+    back = await revert(moving)
+    assert (back.users, back.kept) == (0, 1)
+    assert (await status(moving, old), await moving.users()) == ("active", 1)
+
+
+async def test_a_blocked_client_does_not_come_back_free(moving: Moving) -> None:
+    row = someone("a")
+    await moving.run(moving.csv(row))
+    client = (await moving.named())["a"]
+    await moving.owner.execute("update identity.clients set status = 'blocked'")
+    assert (await revert(moving)).kept == 1
+    again = await moving.plan(moving.csv(row))
+    assert again.counts.skip == 1
+    assert await status(moving, client) == "blocked"
+
+
+async def test_a_client_who_is_another_old_client_too_is_not_deleted(moving: Moving) -> None:
+    first, second = someone("a"), someone("b")
+    await moving.run(moving.csv(first))
+    user = (await moving.named())["a"]
+    taken = second | {"email": first["email"]}
+    assert (await moving.run(moving.csv(taken))).conflicts == 1
+    async with moving.db.transaction() as connection:
+        await migrate.decide(connection, "b", user, actor="Aizada", reason="same person")
+    await moving.run(moving.csv(taken))
+    back = await revert(moving, 1)
+    assert (back.users, back.kept) == (0, 1)
+    assert await moving.named() == {"a": user, "b": user}
+    assert await moving.admin.get_user(user) is not None
+
+
+async def test_while_a_run_is_at_work_nobody_takes_it_back_or_confirms_it(moving: Moving) -> None:
+    source = moving.csv(someone("a"))
+    await moving.run(source)
+    async with moving.db.connection() as connection:
+        await connection.fetch("select pg_advisory_lock(1229210958)")
+        for act in (revert(moving), confirm(moving)):
+            with pytest.raises(migrate.Refused) as busy:
+                await act
+            assert busy.value.code == "migration_busy"
+        await connection.fetch("select pg_advisory_unlock(1229210958)")
+    assert (await revert(moving)).users == 1
+
+
+async def test_an_older_run_is_not_taken_back_while_another_is_open(moving: Moving) -> None:
+    await moving.run(moving.csv(someone("a")))
+    assert (await moving.plan(moving.csv(someone("b")))).run is not None
+    with pytest.raises(migrate.Refused) as refused:
+        await revert(moving, 1)
+    assert refused.value.code == "migration_open"
+    assert set(await moving.named()) == {"a"}
+
+
+async def test_a_busy_auth_does_not_end_it(
+    moving: Moving, edge: Edge, http: httpx.AsyncClient
+) -> None:
+    await moving.run(moving.csv(*(someone() for _ in range(3))))
+    refusals = iter([429, 503, None, 500, 429])
+
+    async def respond(request: Request) -> Answer:
+        status = next(refusals, None)
+        if status is not None:
+            return status, b"{}"
+        return await forward(moving.supabase, http, request)
+
+    edge.respond = respond
+    assert (await revert(moving, admin=through(edge, moving))).users == 3
+    assert await moving.users() == 0
+
+
+async def test_contacts_are_erased_when_it_is_taken_back_too(moving: Moving) -> None:
+    await moving.run(moving.csv(someone("a"), someone("b", email="private address")))
+    await revert(moving)
+    rows = await moving.owner.fetch("select t::text from identity.migration_rows t")
+    assert not any("private" in row["t"] or "+996" in row["t"] or "@" in row["t"] for row in rows)
+
+
+async def confirm(moving: Moving) -> migrate.Run:
+    async with moving.db.transaction() as connection:
+        return await migrate.confirm(connection, None, actor="Aizada")
+
+
 class TestConfirm:
     async def test_it_is_final_and_the_copies_of_contacts_are_erased(self, moving: Moving) -> None:
-        await moving.run(moving.csv(someone("a")))
+        await moving.run(moving.csv(someone("a"), someone("b", email="private address")))
         async with moving.db.transaction() as connection:
             run = await migrate.confirm(connection, None, actor="Aizada")
         with pytest.raises(migrate.Refused) as refused:
             await revert(moving, run.id)
         assert refused.value.code == "migration_state"
-        kept = await moving.owner.fetchrow("select email, phone, name from identity.migration_rows")
-        assert tuple(kept or ()) == (None, None, None)
+        for row in await moving.owner.fetch("select t::text from identity.migration_rows t"):
+            assert not any(word in row["t"] for word in ("private", "@", "+996", "Aida"))
         assert await moving.owner.fetchval(
             "select every(confirmed_at is not null) from identity.aliases"
         )

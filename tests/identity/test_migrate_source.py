@@ -45,6 +45,18 @@ class TestFile:
             (2, "1", "two lines"), (5, "2", 'a "b", c'),
         ]  # fmt: skip
 
+    @pytest.mark.parametrize("between", [",", ";", "\t"])
+    async def test_an_empty_line_of_a_spreadsheet_is_none(self, file: Path, between: str) -> None:
+        lines = ["id,email,name", ",,", " , ,", "1,a@example.kg,", ",,"]
+        file.write_text("\n".join(lines).replace(",", between))
+        [row] = await read(file)
+        assert (row.line, row.wrong) == (4, None)
+
+    async def test_a_field_of_ten_megabytes_is_one_line(self, file: Path) -> None:
+        file.write_text("id,name\n1," + "x" * 10_000_000 + "\n")
+        with pytest.raises(SourceError, match="line"):
+            await read(file)
+
     async def test_a_row_of_another_length_is_not_guessed(self, file: Path) -> None:
         file.write_text("id,email\n1,a@example.kg,x\n2\n3,c@example.kg\n")
         rows = await read(file)

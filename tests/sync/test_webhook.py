@@ -170,6 +170,7 @@ class TestTaken:
             b'{"table":["clients"],"type":"UPDATE"}',
             b"{}",
         ],
+        ids=["another table", "private", "public users", "truncate", "no type", "list", "nothing"],
     )
     async def test_what_is_no_change_of_a_person_is_ignored(
         self, hook: Hook, owner: Connection, raw: bytes

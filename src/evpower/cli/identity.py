@@ -15,9 +15,11 @@ from uuid import UUID
 
 import structlog
 import typer
+from rich.markup import escape
 
 from evpower import payments
 from evpower import sync as synced
+from evpower.cli.bell import ringing
 from evpower.cli.identity_told import print_troubles, tell
 from evpower.cli.out import console, errors, fail, progress
 from evpower.cli.settings import load_checked, with_database
@@ -26,7 +28,7 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import new_http_client
-from evpower.identity import SupabaseAdmin
+from evpower.identity import Contact, SupabaseAdmin
 from evpower.identity import migrate as moving
 
 T = TypeVar("T")
@@ -59,6 +61,11 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
     unproven: list[str] = typer.Option(
         [], "--unproven", help="email or phone: the old system never confirmed it."
     ),
+    trust: list[str] = typer.Option(
+        [],
+        "--trust-auth",
+        help="email or phone: confirmed in Auth is proof, though nobody was asked. Dangerous.",
+    ),
     report: Path | None = typer.Option(None, "--report", help="Write every row's plan to a CSV."),
     per_second: float = _PER_SECOND,
     at_once: int = typer.Option(8, "--at-once", min=1, max=40, help="Calls at the same time."),
@@ -68,6 +75,7 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
 ) -> None:
     """Give every old client its Supabase user, and keep its old id; exit 1 when any was left."""
     rows = _source(source, table, query, mapped, unproven)
+    trusted = _contacts("--trust-auth", trust)
     actor = operator or getpass.getuser()
 
     async def work(parts: _Parts) -> tuple[moving.Planned | None, moving.Done | None]:
@@ -80,16 +88,18 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
                 planned = await moving.plan(
                     parts.db,
                     rows,
-                    _everybody(parts),
+                    _everybody(parts, trusted),
                     actor=actor,
                     dry_run=dry_run,
+                    proofs=moving.people_by_admin(parts.admin),
+                    trusted=trusted,
                     report=report,
                     on_progress=step,
                 )
             run = planned.run
         if run is None:
             return planned, None
-        how = moving.How(moving.Pace(per_second), at_once, parts.settings.register_confirm)
+        how = moving.How(moving.Pace(per_second), at_once, parts.settings.register_confirm, trusted)
         with progress("moved") as step, _stopped_by_signals() as stop:
             done = await moving.execute(
                 parts.db, parts.admin, rows, run,
@@ -97,7 +107,10 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
             )  # fmt: skip
         return planned, done
 
-    planned, done = _with_parts(work, connections=at_once + 4)
+    with ringing(on=not dry_run):
+        planned, done = _with_parts(
+            work, connections=at_once + 4, again="The same command with --resume carries on."
+        )
     tell(rows, planned, done, dry_run=dry_run, as_json=as_json)
 
 
@@ -114,11 +127,14 @@ def status(as_json: bool = _JSON) -> None:
         typer.echo(json.dumps([asdict(one) | {"started_at": str(one.started_at)} for one in runs]))
         return
     for one in runs:
-        console.print(f"run {one.id}  {one.state}  {one.started_at:%Y-%m-%d %H:%M}Z  {one.source}")
+        console.print(
+            f"run {one.id}  {one.state}  {one.started_at:%Y-%m-%d %H:%M}Z  {one.source}",
+            markup=False,
+        )
         console.print(
             f"    {one.rows_read} rows: {one.adopted} adopted, {one.created} created, "
-            f"{one.rows_skipped} moved before, {one.conflicts} conflicts, {one.invalid} invalid, "
-            f"{one.left} left"
+            f"{one.added} added to, {one.rows_skipped} moved before, {one.conflicts} conflicts, "
+            f"{one.invalid} invalid, {one.left} left"
         )
         if one.reverted or one.kept:
             console.print(f"    {one.reverted} taken back, {one.kept} kept as they are in use")
@@ -166,7 +182,7 @@ def decide(
             )
 
     with_database(work)
-    console.print(f"{old_id} will be {client_id}: run migrate again")
+    console.print(f"{old_id} will be {client_id}: run migrate again", markup=False)
 
 
 @identity.command()
@@ -189,7 +205,8 @@ def revert(
                 on_progress=step,
             )
 
-    done = _with_parts(work, connections=4)
+    with ringing():
+        done = _with_parts(work, connections=4)
     if as_json:
         typer.echo(json.dumps(asdict(done)))
         return
@@ -219,32 +236,44 @@ def _source(
     for one in mapped:
         field, equals, column = one.partition("=")
         if not equals or field not in moving.FIELDS:
-            fail(f"--map {one!r}: say field=column", f"fields: {', '.join(moving.FIELDS)}")
+            fail(
+                f"--map {escape(repr(one))}: say field=column",
+                f"fields: {', '.join(moving.FIELDS)}",
+            )
         names[field] = column
-    doubted = frozenset(unproven)
-    if doubted - {"email", "phone"}:
-        fail("--unproven is email or phone")
+    doubted = _contacts("--unproven", unproven)
     try:
         if source.startswith(("postgres://", "postgresql://")):
             return moving.PostgresSource(
                 source, table=table, query=query, mapped=names, unproven=doubted
             )
     except moving.SourceError as error:
-        fail(str(error))
+        fail(escape(str(error)))
     path = Path(source)
     if not path.is_file():
-        fail(f"{source} is no file", "--source FILE.csv or postgres://user@host/db")
+        what = "this address" if "://" in source else escape(source)  # it may hold a password
+        fail(f"{what} is no file", "--source FILE.csv or postgres://user@host/db")
     return moving.CsvSource(path, mapped=names, unproven=doubted)
 
 
-async def _everybody(parts: _Parts) -> AsyncGenerator[Sequence[moving.Person]]:
+def _contacts(option: str, said: Sequence[str]) -> frozenset[Contact]:
+    kinds: dict[str, Contact] = {"email": "email", "phone": "phone"}
+    if set(said) - set(kinds):
+        fail(f"{option} is email or phone")
+    return frozenset(kinds[one] for one in said)
+
+
+async def _everybody(
+    parts: _Parts, trusted: frozenset[Contact] = frozenset()
+) -> AsyncGenerator[Sequence[moving.Person]]:
     """Everybody in Supabase: by its own function, by the list of users where that is missing."""
     pages = moving.people_by_rpc(parts.rpc)
     try:
         yield await anext(pages)
     except synced.TargetRefuses as error:
-        errors.print(f"evpower_people is not there ({error}): reading the users one page at a time")
-        pages = moving.people_by_admin(parts.admin)
+        told = escape(str(error))
+        errors.print(f"evpower_people is not there ({told}): reading the users one page at a time")
+        pages = moving.people_by_admin(parts.admin, trusted=trusted)
     async for page in pages:
         yield page
 
@@ -289,7 +318,12 @@ def _stopped_by_signals() -> Generator[asyncio.Event]:
             loop.remove_signal_handler(one)
 
 
-def _with_parts(work: Callable[[_Parts], Awaitable[T]], *, connections: int) -> T:
+def _with_parts(
+    work: Callable[[_Parts], Awaitable[T]],
+    *,
+    connections: int,
+    again: str = "The same command carries on.",
+) -> T:
     settings = load_checked()
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
@@ -323,10 +357,10 @@ def _with_parts(work: Callable[[_Parts], Awaitable[T]], *, connections: int) -> 
     try:
         return asyncio.run(run())
     except moving.Stopped as error:
-        fail(str(error), "The same command with --resume carries on.")
+        fail(escape(str(error)), again)
     except moving.SourceError as error:
-        fail(str(error))
+        fail(escape(str(error)))
     except EvPowerError as error:
-        fail(error.detail)
+        fail(escape(error.detail))
     except synced.SyncError as error:
-        fail(f"Supabase: {error}", "evpower doctor names the cause.")
+        fail(f"Supabase: {escape(str(error))}", "evpower doctor names the cause.")

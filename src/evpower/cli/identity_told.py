@@ -49,7 +49,8 @@ def _print_plan(rows: moving.Source, planned: moving.Planned, *, dry_run: bool) 
     would = "would be" if dry_run else "to be"
     console.print(
         f"{counts.read} rows: {counts.adopt} {would} adopted, {counts.create} {would} created, "
-        f"{counts.skip} moved before, {counts.conflict} conflicts, {counts.invalid} invalid"
+        f"{counts.add} {would} added to, {counts.skip} moved before, "
+        f"{counts.conflict} conflicts, {counts.invalid} invalid"
     )
     if counts.id_tags:
         console.print(f"{counts.id_tags} id tags")

@@ -1,8 +1,9 @@
 """Old ids and id tags of clients that moved to one id still mean them, in every old endpoint.
 
-A UUID that is a client's own id always means that client; only others are looked up.
+A UUID that is an open client's own id always means that client.
 """
 
+import re
 from collections import OrderedDict
 from typing import Final
 from uuid import UUID
@@ -15,12 +16,17 @@ from evpower.identity.model import Principal
 
 MAX_LENGTH: Final = 200
 FRESH_S: Final = 60.0
-_FOR_GOOD_S: Final = 3600.0  # a client is one for ever
+_FOR_GOOD_S: Final = 3600.0  # an open client means itself
 _KEPT: Final = 20_000
+# UUID() alone also takes signs, spaces, underscores and digits of other scripts among the 32.
+_UUID: Final = re.compile(r"(?:urn:)?(?:uuid:)?\{?[0-9a-fA-F-]{32,}\}?")
 
 
 async def resolve(connection: Connection, raw: str) -> UUID | None:
-    """Whom an id means: a client's own UUID, or the id it had before; None: nobody."""
+    """Whom an id means: a client's own UUID, or the id it had before; None: nobody.
+
+    The UUID of a closed client that became another one's old id means that one.
+    """
     client_id = as_uuid(raw)
     if client_id is None:
         return await store_aliases.find_alias(connection, "client_id", raw) if _fit(raw) else None
@@ -36,6 +42,8 @@ async def resolve_id_tag(connection: Connection, tag: str) -> UUID | None:
 
 def as_uuid(raw: str) -> UUID | None:
     """Read a UUID in any of the forms we always took."""
+    if not _UUID.fullmatch(raw):
+        return None
     try:
         return UUID(raw)
     except ValueError:
@@ -85,10 +93,10 @@ class OldIds:
             return found
         async with self._db.connection() as connection:
             if isinstance(name, UUID):
-                is_client, alias_of = await store_aliases.find_uuid(connection, name)
+                is_client, alias_of, is_open = await store_aliases.find_uuid(connection, name)
                 found = name if is_client else alias_of
                 old = not is_client and alias_of is not None
-                fresh_s = _FOR_GOOD_S if is_client else FRESH_S
+                fresh_s = _FOR_GOOD_S if is_open else FRESH_S
             else:
                 found = await store_aliases.find_alias(connection, "client_id", name)
                 old, fresh_s = found is not None, FRESH_S

@@ -21,7 +21,10 @@ _NAME_MAX: Final = 200
 
 def normal_email(raw: str) -> str | None:
     """Lower case, ASCII; None when it is no address that mail reaches."""
-    text = raw.strip().lower()
+    text = raw.strip()
+    if not text.isascii():  # before: some other letter becomes an ASCII one when it is made small
+        return None
+    text = text.lower()
     if len(text) > _EMAIL_MAX or len(text.partition("@")[0]) > _LOCAL_MAX:
         return None
     return text if _EMAIL.fullmatch(text) else None

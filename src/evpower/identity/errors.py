@@ -15,9 +15,13 @@ class AuthRefused(Exception):
 class AuthUnanswered(Unavailable):
     """The request may have been carried out, nobody knows: read before deciding."""
 
+    pause_s: float | None = None  # what its Retry-After says
+
 
 class AuthBusy(Unavailable):
     """Supabase Auth has had enough calls for now."""
+
+    pause_s: float | None = None  # what its Retry-After says
 
 
 class AuthDenied(Unavailable):

@@ -1,6 +1,6 @@
 """What identity speaks of: clients, tokens, callers, keys."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -80,18 +80,21 @@ class AuthUser:
     phone: str | None = None  # E.164, of the account itself, not of user_metadata
     phone_confirmed: bool = False
     signed_in: bool = False  # ever
+    vouched: frozenset[Contact] = frozenset()  # contacts that are more than typed
     app_metadata: Mapping[str, object] = field(default_factory=dict[str, object])
 
-    @property
-    def email_proven(self) -> bool:
-        """Confirmed by its owner, not merely by us at registration (decision 0009)."""
-        unverified = self.app_metadata.get("evpower_email_unverified") is True
-        return self.email is not None and self.email_confirmed and not unverified
+    def proves(self, kind: Contact, trusted: Collection[Contact] = ()) -> bool:
+        """Whether this contact is confirmed, and by more than having been typed.
 
-    @property
-    def phone_proven(self) -> bool:
-        """Confirmed by its owner."""
-        return self.phone is not None and self.phone_confirmed
+        Not by us at registration (decision 0009), nor by an Auth that confirms whatever is typed;
+        of kinds in `trusted`, what Auth has confirmed is.
+        """
+        if kind == "email":
+            unverified = self.app_metadata.get("evpower_email_unverified") is True
+            confirmed = self.email is not None and self.email_confirmed and not unverified
+        else:
+            confirmed = self.phone is not None and self.phone_confirmed
+        return confirmed and (kind in self.vouched or kind in trusted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from time import perf_counter
 from typing import Final, cast
 from uuid import UUID
@@ -17,6 +18,7 @@ from evpower.identity.contact import normal_phone
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthRefused, AuthUnanswered
 from evpower.identity.model import AuthUser, MovedUser, NewUser
 from evpower.identity.profile import profile_of
+from evpower.identity.proof import moment, vouched
 
 _TIMEOUT: Final = httpx.Timeout(8.0, connect=2.0)  # hashing a password takes Auth a while
 _LONG_WAIT_S: Final = 30
@@ -204,18 +206,36 @@ def _accept(call: str, answer: httpx.Response, *, token_asked: bool) -> httpx.Re
     code = _error_code(answer)
     if status >= _SERVER_ERROR:
         _log.warning("auth_failed", call=call, status=status, code=code)
-        raise AuthUnanswered(
+        failed = AuthUnanswered(
             "auth_unavailable", f"Supabase Auth answered {status}", retry_after_s=5
         )
+        failed.pause_s = _pause_s(answer)
+        raise failed
     if status == _TOO_MANY or (status in _OUR_FAULT and not token_asked):
         _log.error("auth_refused_us", call=call, status=status, code=code)
         kind = AuthDenied if status in _DENIED else AuthBusy
-        raise kind(
+        refused = kind(
             "auth_unavailable",
             f"Supabase Auth answered {status} {code}",
             retry_after_s=_LONG_WAIT_S,
         )
+        if isinstance(refused, AuthBusy):
+            refused.pause_s = _pause_s(answer)
+        raise refused
     raise AuthRefused(code, status)
+
+
+def _pause_s(answer: httpx.Response) -> float | None:
+    """Retry-After: seconds, or a date."""
+    said = answer.headers.get("retry-after", "").strip()
+    if said.isdecimal() and said.isascii():
+        return float(said[:9])
+    try:
+        at = parsedate_to_datetime(said)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(0.0, (at - datetime.now(UTC)).total_seconds())
 
 
 def _error_code(answer: httpx.Response) -> str:
@@ -251,21 +271,12 @@ def _user(record: Mapping[str, object]) -> AuthUser:
         email=profile.email,
         email_confirmed=bool(record.get("email_confirmed_at")),
         confirmation_sent=bool(record.get("confirmation_sent_at")),
-        banned_until=_moment(record.get("banned_until")),
+        banned_until=moment(record.get("banned_until")),
         profile=profile,
         # Auth keeps a phone's digits without "+".
         phone=normal_phone(f"+{phone.lstrip('+')}") if isinstance(phone, str) and phone else None,
         phone_confirmed=bool(record.get("phone_confirmed_at")),
         signed_in=bool(record.get("last_sign_in_at")),
+        vouched=vouched(record),
         app_metadata=cast("Mapping[str, object]", metadata) if isinstance(metadata, dict) else {},
     )
-
-
-def _moment(value: object) -> datetime | None:
-    if not isinstance(value, str) or not value:
-        return None
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

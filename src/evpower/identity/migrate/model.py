@@ -8,7 +8,7 @@ from uuid import UUID
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import EvPowerError
 
-Plan = Literal["adopt", "create", "skip", "conflict", "invalid"]
+Plan = Literal["adopt", "create", "add", "skip", "conflict", "invalid"]
 # Whether the old system had the contact confirmed: it said yes or no, or it has no word for it.
 Proof = Literal["yes", "assumed", "no"]
 Password = Literal["none", "carried", "unknown"]
@@ -27,6 +27,16 @@ class SourceError(Exception):
 
 class Stopped(Exception):
     """A run ended before its end and can be resumed; the text says why."""
+
+
+class NotMoved(Exception):
+    """This row stays: a conflict is for a person, anything else is tried again by --resume."""
+
+    def __init__(self, reason: str, detail: str = "", *, conflict: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+        self.conflict = conflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,7 @@ class Counts:
     read: int = 0
     adopt: int = 0
     create: int = 0
+    add: int = 0  # to clients who were moved before
     skip: int = 0
     conflict: int = 0
     invalid: int = 0
@@ -103,7 +114,7 @@ class Work:
     run: int
     line: int
     old_id: str
-    plan: Literal["adopt", "create"]
+    plan: Literal["adopt", "create", "add"]
     client_id: UUID
     matched_by: str | None
     email: str | None

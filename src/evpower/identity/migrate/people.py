@@ -1,18 +1,21 @@
 """Everybody Supabase knows, and what each says their email and phone are, proven or not.
 
-A contact is proven when Auth has it confirmed and EvPower did not merely say so (decision 0009).
-What stands in user_metadata or in a profile is the user's own word and proves nothing.
+A contact is proven when Auth has it confirmed, EvPower did not merely say so (decision 0009), and
+somebody vouches for it (identity.proof). The last evpower_people can't tell: that is asked of the
+admin API. What stands in user_metadata or in a profile is the user's own word and proves nothing.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, cast
+from typing import Final, Protocol, cast
 from uuid import UUID
 
 import orjson
 
 from evpower.identity.contact import normal_email, normal_phone
 from evpower.identity.migrate.model import Refused
+from evpower.identity.model import Contact
+from evpower.identity.proof import vouched
 from evpower.identity.supabase_admin import SupabaseAdmin
 
 PER_PAGE: Final = 1000
@@ -22,7 +25,7 @@ PER_PAGE: Final = 1000
 class Claim:
     """That somebody has this email or phone."""
 
-    kind: Literal["email", "phone"]
+    kind: Contact
     value: str
     proven: bool
 
@@ -49,7 +52,10 @@ class Rpc(Protocol):
 
 
 async def people_by_rpc(rpc: Rpc, *, limit: int = PER_PAGE) -> People:
-    """Walk users and clients by id, by the project's own function."""
+    """Walk users and clients by id, by the project's own function.
+
+    What it says is proven is confirmed: whether anybody vouches for it, only the admin API tells.
+    """
     after: str | None = None
     while True:
         body = orjson.dumps({"payload": {"after": after, "limit": limit}})
@@ -67,11 +73,13 @@ async def people_by_rpc(rpc: Rpc, *, limit: int = PER_PAGE) -> People:
             return
 
 
-async def people_by_admin(admin: SupabaseAdmin, *, per_page: int = PER_PAGE) -> People:
-    """Page through the users alone, where the project lacks our function."""
+async def people_by_admin(
+    admin: SupabaseAdmin, *, per_page: int = PER_PAGE, trusted: Collection[Contact] = ()
+) -> People:
+    """Page through the users alone; of kinds in `trusted` what Auth has confirmed is proven."""
     page = 1
     while users := await admin.list_users(page, per_page):
-        yield [person for user in users if (person := of_auth(user)) is not None]
+        yield [person for user in users if (person := of_auth(user, trusted)) is not None]
         page += 1
 
 
@@ -96,7 +104,7 @@ def of_project(record: Mapping[str, object]) -> Person | None:
     return Person(person_id, user is not None, deleted, _strongest(claims))
 
 
-def of_auth(user: Mapping[str, object]) -> Person | None:
+def of_auth(user: Mapping[str, object], trusted: Collection[Contact] = ()) -> Person | None:
     """Read a user as the admin API writes it."""
     person_id = _uuid(user.get("id"))
     if person_id is None:
@@ -105,10 +113,11 @@ def of_auth(user: Mapping[str, object]) -> Person | None:
         return Person(person_id, is_user=True, deleted=True, claims=())
     marks = _fields(user.get("app_metadata")) or {}
     unverified = marks.get("evpower_email_unverified") is True
+    owned = vouched(user) | set(trusted)
     claims = _accounts(
         user,
-        email_proven=bool(user.get("email_confirmed_at")) and not unverified,
-        phone_proven=bool(user.get("phone_confirmed_at")),
+        email_proven=bool(user.get("email_confirmed_at")) and not unverified and "email" in owned,
+        phone_proven=bool(user.get("phone_confirmed_at")) and "phone" in owned,
     )
     claims += _told({"phone": (_fields(user.get("user_metadata")) or {}).get("phone")})
     return Person(person_id, is_user=True, deleted=False, claims=_strongest(claims))
@@ -118,8 +127,10 @@ def _accounts(
     fields: Mapping[str, object], *, email_proven: bool, phone_proven: bool
 ) -> list[Claim]:
     """The contacts of the account itself; Auth keeps a phone's digits with its country, bare."""
-    found = _told({"email": fields.get("email")})
-    found = [Claim(claim.kind, claim.value, email_proven) for claim in found]
+    email = fields.get("email")
+    found = _told({"email": email})
+    if isinstance(email, str) and (own := normal_email(email)) is not None:
+        found = [Claim("email", own, email_proven)]
     phone = fields.get("phone")
     if isinstance(phone, str) and phone:
         value = normal_phone(f"+{phone.lstrip('+')}")

@@ -1,9 +1,11 @@
 """Decide for every row of a source what is to become of it; nothing outside is changed by that."""
 
 import csv
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TextIO, TypeVar
 
 from evpower.foundation.db import Connection, Database
 from evpower.identity.aliases import as_uuid
@@ -20,6 +22,7 @@ from evpower.identity.migrate.model import (
 )
 from evpower.identity.migrate.people import People, Person
 from evpower.identity.migrate.source import Source
+from evpower.identity.model import Contact
 
 T = TypeVar("T")
 _AT_ONCE: Final = 2000
@@ -27,38 +30,76 @@ _SHOWN: Final = 50
 _REPORT: Final = ("line", "old_id", "plan", "client_id", "matched_by", "reason", "detail")
 
 
-async def plan(
+async def plan(  # noqa: PLR0913 - what, from where, how
     db: Database,
     source: Source,
     people: People,
     *,
     actor: str,
     dry_run: bool,
+    proofs: People | None = None,
+    trusted: Collection[Contact] = (),
     report: Path | None = None,
     on_progress: Progress = no_progress,
 ) -> Planned:
     """Read the source and everybody in Supabase, decide, and keep the plan unless it is a dry run.
 
-    The tables it works in are temporary: it may be stopped anywhere. Raises SourceError,
-    Refused("migration_open"), Unavailable.
+    `proofs` are the users as the admin API writes them, walked where `people` can't tell what is
+    proven and it matters; of kinds in `trusted` what is confirmed is. The tables it works in are
+    temporary: it may be stopped anywhere. Raises SourceError, Refused("migration_open",
+    "report_not_writable"), Unavailable.
     """
+    with ExitStack() as stack:
+        file = stack.enter_context(_written(report)) if report is not None else None
+        return await _plan(
+            db,
+            source,
+            people,
+            _Wishes(actor, dry_run, proofs, frozenset(trusted), file),
+            on_progress,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    actor: str
+    dry_run: bool
+    proofs: People | None
+    trusted: frozenset[Contact]
+    report: TextIO | None
+
+
+def _written(path: Path) -> TextIO:
+    try:
+        return path.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise Refused("report_not_writable", f"{path}: {error.strerror}") from error
+
+
+async def _plan(
+    db: Database, source: Source, people: People, wishes: _Wishes, on_progress: Progress
+) -> Planned:
+    dry_run = wishes.dry_run
     async with db.connection() as connection:
         if not dry_run:
             await refuse_open(connection)
         await _patient(connection, plan_sql.STAGE)
         await _stage_rows(connection, source, on_progress)
         await _stage_people(connection, people, on_progress)
+        if wishes.proofs is not None and await _patient(connection, plan_sql.IS_PROOF_WANTED):
+            await _stage_proofs(connection, wishes.proofs, on_progress)
+            await _patient(connection, plan_sql.KEEP_PROVEN, list(wishes.trusted))
         for rule in plan_sql.RULES:
             await _patient(connection, rule)
         counts = Counts(**dict(await store.counted(connection)))
         troubles = tuple(
             Trouble(**dict(row)) for row in await connection.fetch(plan_sql.TROUBLES, _SHOWN)
         )
-        if report is not None:
-            await _write_report(connection, report)
+        if wishes.report is not None:
+            await _write_report(connection, wishes.report)
         run = None
         if not dry_run and counts.read > counts.skip:
-            run = await _keep(connection, source, actor, counts)
+            run = await _keep(connection, source, wishes.actor, counts)
         await connection.execute(plan_sql.FORGET)
     return Planned(run, counts, troubles)
 
@@ -74,14 +115,16 @@ async def refuse_open(connection: Connection) -> None:
         )
 
 
-async def _patient(connection: Connection, statement: str) -> None:
+async def _patient(connection: Connection, statement: str, *values: object) -> object:
     """A statement over everything: it may take minutes, and reading whole tables is right here."""
     async with connection.transaction():
         await connection.execute(
             "set local statement_timeout = 0; set local enable_seqscan = on;"
             " set local work_mem = '64MB'"
         )
-        await connection.execute(statement, timeout=store.HOUR_S)
+        if not values and not statement.lstrip().startswith("select"):
+            return await connection.execute(statement, timeout=store.HOUR_S)
+        return await connection.fetchval(statement, *values, timeout=store.HOUR_S)
 
 
 async def _stage_rows(connection: Connection, source: Source, on_progress: Progress) -> None:
@@ -127,6 +170,24 @@ async def _stage_people(connection: Connection, people: People, on_progress: Pro
         on_progress(done, None)
 
 
+async def _stage_proofs(connection: Connection, proofs: People, on_progress: Progress) -> None:
+    done = 0
+    async for page in proofs:
+        await connection.copy_records_to_table(
+            "stage_proofs",
+            schema_name="pg_temp",
+            columns=("kind", "value", "id"),
+            records=[
+                (claim.kind, claim.value, one.id)
+                for one in page
+                for claim in one.claims
+                if claim.proven
+            ],
+        )
+        done += len(page)
+        on_progress(done, None)
+
+
 def _claims(one: Person) -> list[tuple[object, ...]]:
     return [(claim.kind, claim.value, one.id, claim.proven) for claim in one.claims]
 
@@ -144,13 +205,13 @@ async def _keep(connection: Connection, source: Source, actor: str, counts: Coun
     return run
 
 
-async def _write_report(connection: Connection, path: Path) -> None:
+async def _write_report(connection: Connection, file: TextIO) -> None:
+    writer = csv.writer(file)
+    writer.writerow(_REPORT)
     async with connection.transaction():
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(_REPORT)
-            async for row in connection.cursor(plan_sql.REPORT, prefetch=_AT_ONCE):
-                writer.writerow([_harmless(row[column]) for column in _REPORT])
+        await store.be_patient(connection)
+        async for row in connection.cursor(plan_sql.REPORT, prefetch=_AT_ONCE):
+            writer.writerow([_harmless(row[column]) for column in _REPORT])
 
 
 def _harmless(value: object) -> object:

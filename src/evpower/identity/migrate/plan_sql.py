@@ -9,7 +9,7 @@ from typing import Final
 # ruff: noqa: E501 - SQL reads better whole
 
 STAGE: Final = """
-drop table if exists stage_rows, stage_people, stage_claims, stage_matches, stage_reopenable;
+drop table if exists stage_rows, stage_people, stage_claims, stage_proofs, stage_matches, stage_reopenable;
 create temp table stage_rows (
   line bigint not null,
   old_id text not null,
@@ -22,10 +22,26 @@ create temp table stage_rows (
   plan text, reason text, detail text,
   own_id uuid,                 -- the id the client keeps if nobody else has it
   begun boolean not null default false, -- an earlier run was about to create the user
+  client_before boolean not null default false, -- EvPower had the client before any run
   client_id uuid, matched_by text
 );
 create temp table stage_people (id uuid not null, is_user boolean not null, deleted boolean not null);
 create temp table stage_claims (kind text not null, value text not null, id uuid not null, proven boolean not null);
+create temp table stage_proofs (kind text not null, value text not null, id uuid not null);
+"""
+
+# Whether anything hangs on what is proven: asking for it walks all users once more.
+IS_PROOF_WANTED: Final = """
+select exists (select from stage_rows r join stage_claims c on c.kind = 'email' and c.value = r.email
+                where c.proven and r.plan is null)
+    or exists (select from stage_rows r join stage_claims c on c.kind = 'phone' and c.value = r.phone
+                where c.proven and r.plan is null)
+"""
+
+KEEP_PROVEN: Final = """
+update stage_claims c set proven = false
+ where c.proven and c.kind <> all ($1::text[])
+   and not exists (select from stage_proofs p where p.id = c.id and p.kind = c.kind and p.value = c.value)
 """
 
 ROW_COLUMNS: Final = (
@@ -45,12 +61,16 @@ exists (select from unnest(r.id_tags) as t (tag)
 """
 
 
+# A row that only adds to a client who was moved says nothing of contacts.
+_IF_NOT_MOVED: Final = "case when matched_by is distinct from 'moved' then {} end"
+
+
 def _twice(match: str, value: str, source: str, reason: str) -> str:
     return f"""
-with lines as (select {value} as value, line, plan from {source}),
+with lines as (select {value} as value, line from {source} where plan is distinct from 'skip'),
 twice as (
   select value, min(line) as first, max(line) as last from lines
-   where value is not null and value <> '' and plan is distinct from 'skip'
+   where value is not null and value <> ''
    group by value having count(distinct line) > 1
 )
 update stage_rows r set plan = 'conflict', reason = '{reason}',
@@ -66,11 +86,34 @@ RULES: Final[tuple[str, ...]] = (
     "create index on stage_rows (email)",
     "create index on stage_rows (phone)",
     "analyze stage_rows",
-    # Who was moved stays moved.
+    # Who was moved stays moved. What this source has more of them is added: id tags, a balance.
     """
-update stage_rows r set plan = 'skip', reason = 'moved_before', client_id = a.client_id
+update stage_rows r set plan = 'skip', reason = 'moved_before', client_id = a.client_id, matched_by = 'moved',
+       id_tags = array(select t.tag from unnest(r.id_tags) as t (tag)
+                        where not exists (select from identity.aliases x where x.kind = 'id_tag'
+                                             and x.alias = t.tag and x.client_id = a.client_id))
   from identity.aliases a
  where a.kind = 'client_id' and a.alias = r.old_id and r.plan is null
+""",
+    """
+update stage_rows r set balance_minor = case when m.carried in (0, r.balance_minor) then r.balance_minor - m.carried else 0 end,
+       plan = case when m.carried in (0, r.balance_minor) then r.plan else 'conflict' end,
+       reason = case when m.carried in (0, r.balance_minor) then r.reason else 'balance_changed' end,
+       detail = case when m.carried in (0, r.balance_minor) then r.detail else m.carried || ' tyiyn before' end
+  from (select s.line, (select coalesce(max(x.balance_minor), 0) from identity.migration_rows x
+                         where x.old_id = s.old_id and x.client_id = s.client_id and x.plan in ('adopt', 'create', 'add')
+                           and x.state in ('done', 'kept')) as carried
+          from stage_rows s where s.plan = 'skip' and s.balance_minor > 0) m
+ where m.line = r.line
+""",
+    """
+update stage_rows r set plan = 'conflict', reason = 'moved_to_another', detail = r.client_id::text
+  from identity.migration_decisions d
+ where d.old_id = r.old_id and r.plan = 'skip' and d.client_id <> r.client_id
+""",
+    """
+update stage_rows r set plan = null, reason = null
+ where r.plan = 'skip' and (r.id_tags <> '{}' or r.balance_minor > 0)
 """,
     # An id chosen by an earlier run that did not get to the end, or was reverted, is taken up again.
     """
@@ -80,6 +123,14 @@ update stage_rows r set own_id = x.client_id, begun = true
          where m.plan = 'create' and m.state <> 'done'
          order by m.old_id, m.run desc) x
  where x.old_id = r.old_id and r.plan is null
+""",
+    # A client of ours from before: taking the run back may not close it.
+    """
+update stage_rows r set client_before = true
+ where r.plan is null and r.own_id is not null and case when r.begun
+   then exists (select from identity.migration_rows m where m.old_id = r.old_id and m.client_id = r.own_id
+                   and m.plan = 'create' and m.client_before)
+   else exists (select from identity.clients c where c.id = r.own_id and c.status <> 'closed') end
 """,
     """
 create temp table stage_reopenable as
@@ -117,15 +168,38 @@ delete from stage_claims x using identity.clients c
     # A person has decided: contacts are not compared any more.
     """
 update stage_rows r set client_id = d.client_id, matched_by = 'decision'
-  from identity.migration_decisions d where d.old_id = r.old_id and r.plan is null
+  from identity.migration_decisions d where d.old_id = r.old_id and r.plan is null and r.matched_by is null
 """,
     """
 update stage_rows r set plan = 'conflict', reason = 'decided_for_nobody', detail = r.client_id::text
  where r.plan is null and r.matched_by = 'decision'
    and not exists (select from stage_people p where p.id = r.client_id and p.is_user and not p.deleted)
 """,
-    _twice("t.value = r.email and r.matched_by is null", "email", "stage_rows", "email_twice"),
-    _twice("t.value = r.phone and r.matched_by is null", "phone", "stage_rows", "phone_twice"),
+    _twice(
+        "t.value = r.email and r.matched_by is null",
+        _IF_NOT_MOVED.format("email"),
+        "stage_rows",
+        "email_twice",
+    ),
+    _twice(
+        "t.value = r.phone and r.matched_by is null",
+        _IF_NOT_MOVED.format("phone"),
+        "stage_rows",
+        "phone_twice",
+    ),
+    # Moved long ago, and now it seems to somebody else: a contact is another user's by now, or always was.
+    """
+update stage_rows r set plan = 'conflict', reason = 'moved_to_another', detail = r.client_id::text || ' or ' || c.id::text
+  from stage_claims c
+ where r.matched_by = 'moved' and (r.plan is null or r.plan = 'skip') and c.id <> r.client_id and c.proven
+   and c.kind = 'email' and c.value = r.email and r.email_proof <> 'no'
+""",
+    """
+update stage_rows r set plan = 'conflict', reason = 'moved_to_another', detail = r.client_id::text || ' or ' || c.id::text
+  from stage_claims c
+ where r.matched_by = 'moved' and (r.plan is null or r.plan = 'skip') and c.id <> r.client_id and c.proven
+   and c.kind = 'phone' and c.value = r.phone and r.phone_proof <> 'no'
+""",
     # Users whom the old id itself or a contact proven on both sides names.
     """
 create temp table stage_matches as
@@ -170,6 +244,14 @@ update stage_rows r set plan = 'conflict', reason = 'contacts_disagree', detail 
      c.kind = 'email' and r.email is not null and r.email_proof <> 'no' and c.value <> r.email
      or c.kind = 'phone' and r.phone is not null and r.phone_proof <> 'no' and c.value <> r.phone))
 """,
+    # The old id would go on to mean that client, with a wallet of its own.
+    """
+update stage_rows r set plan = 'conflict', reason = 'client_of_its_own', detail = r.client_id::text
+ where r.plan is null and r.client_id is not null and r.own_id <> r.client_id
+   and (exists (select from identity.clients c where c.id = r.own_id and c.status <> 'closed')
+     or exists (select from stage_people p where p.id = r.own_id and not p.deleted
+                   and (p.is_user or not exists (select from identity.clients c where c.id = r.own_id))))
+""",
     f"""
 update stage_rows r set plan = 'conflict', reason = 'client_closed', detail = r.client_id::text
  where r.plan is null and r.client_id is not null and {_CLOSED.format(id="r.client_id")}
@@ -185,15 +267,18 @@ update stage_rows r set plan = 'conflict', reason = 'user_has_another_old_id',
 update stage_rows r set plan = 'conflict', reason = 'user_of_two_rows',
        detail = 'also in line ' || case when t.first = r.line then t.last else t.first end
   from (select client_id, min(line) as first, max(line) as last from stage_rows
-         where plan is null and client_id is not null
+         where plan is null and client_id is not null and matched_by <> 'moved'
          group by client_id having count(*) > 1) t
- where t.client_id = r.client_id and r.plan is null and r.matched_by <> 'decision'
+ where t.client_id = r.client_id and r.plan is null and r.matched_by not in ('decision', 'moved')
 """,
     f"""
 update stage_rows r set plan = 'conflict', reason = 'id_tag_taken'
  where r.plan is null and r.client_id is not null and {_TAG_TAKEN}
 """,
-    "update stage_rows r set plan = 'adopt' where r.plan is null and r.client_id is not null",
+    """
+update stage_rows r set plan = case r.matched_by when 'moved' then 'add' else 'adopt' end
+ where r.plan is null and r.client_id is not null
+""",
     # Nobody is proven to be this client. Whoever else says so keeps us from guessing.
     """
 update stage_rows r set plan = 'conflict', detail = c.id::text,
@@ -231,14 +316,15 @@ COUNT: Final = """
 select count(*) as read,
        count(*) filter (where plan = 'adopt') as adopt,
        count(*) filter (where plan = 'create') as create,
+       count(*) filter (where plan = 'add') as add,
        count(*) filter (where plan = 'skip') as skip,
        count(*) filter (where plan = 'conflict') as conflict,
        count(*) filter (where plan = 'invalid') as invalid,
-       coalesce(sum(cardinality(id_tags)) filter (where plan in ('adopt', 'create')), 0)::bigint as id_tags,
+       coalesce(sum(cardinality(id_tags)) filter (where plan in ('adopt', 'create', 'add')), 0)::bigint as id_tags,
        count(*) filter (where plan = 'create' and password = 'carried') as passwords,
        count(*) filter (where plan = 'create' and password = 'unknown') as passwords_unknown,
-       count(*) filter (where plan in ('adopt', 'create') and balance_minor > 0) as balances,
-       coalesce(sum(balance_minor) filter (where plan in ('adopt', 'create')), 0)::bigint as balance_minor
+       count(*) filter (where plan in ('adopt', 'create', 'add') and balance_minor > 0) as balances,
+       coalesce(sum(balance_minor) filter (where plan in ('adopt', 'create', 'add')), 0)::bigint as balance_minor
   from stage_rows
 """
 
@@ -253,12 +339,13 @@ select line, old_id, plan, client_id, matched_by, reason, detail from stage_rows
 
 KEEP: Final = """
 insert into identity.migration_rows (run, line, old_id, plan, client_id, matched_by, reason, detail,
-    email, phone, name, email_proof, phone_proof, id_tags, password, balance_minor, digest)
+    email, phone, name, email_proof, phone_proof, id_tags, password, balance_minor, digest, client_before)
 select $1, line, old_id, plan, client_id, matched_by, reason, detail, email, phone, name, email_proof,
-       phone_proof, id_tags, password, balance_minor, digest
+       phone_proof, id_tags, password, balance_minor, digest, client_before
   from stage_rows where plan <> 'skip' order by line
 """
 
 FORGET: Final = (
-    "drop table if exists stage_rows, stage_people, stage_claims, stage_matches, stage_reopenable"
+    "drop table if exists stage_rows, stage_people, stage_claims, stage_proofs, stage_matches,"
+    " stage_reopenable"
 )

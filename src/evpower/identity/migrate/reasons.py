@@ -22,8 +22,8 @@ REASONS: Final[Mapping[str, str]] = {
     "email_twice": "two rows have one email",
     "phone_twice": "two rows have one phone",
     # Who it may be.
-    "email_unproven": "a user or client has this email without having proven it",
-    "phone_unproven": "a user or client has this phone without having proven it",
+    "email_unproven": "a user or client has this email, and nobody vouches that it is theirs",
+    "phone_unproven": "a user or client has this phone, and nobody vouches that it is theirs",
     "email_unproven_in_source": "a user has proven this email, but the old system had not",
     "phone_unproven_in_source": "a user has proven this phone, but the old system had not",
     "contacts_of_two_users": "its email is of one user and its phone of another",
@@ -36,6 +36,10 @@ REASONS: Final[Mapping[str, str]] = {
     "client_with_other_contacts": "a client with this id has another email or phone",
     "decided_for_nobody": "it was decided for a user that does not exist",
     "id_tag_taken": "an id tag is another client's",
+    "client_of_its_own": "its id is the id of another client, who has a wallet of its own",
+    # Moved before, and now something else.
+    "balance_changed": "it was moved with another balance",
+    "moved_to_another": "it was moved to one user, and now it is another's",
     # While it was done.
     "email_exists": "somebody took the email since the plan was made",
     "phone_exists": "somebody took the phone since the plan was made",
@@ -43,6 +47,9 @@ REASONS: Final[Mapping[str, str]] = {
     "user_gone": "the user does not exist any more",
     "alias_taken": "an id or tag was taken since the plan was made",
     "contact_taken": "another client took the email or phone meanwhile",
+    "created_otherwise": "an earlier run created its user with other contacts",
+    "not_storable": "the database has a rule against it",
+    "balance_carried_elsewhere": "its balance went into another wallet in a run taken back",
     "receipt_reused": "another balance was carried into this wallet before",
     "opening_balance_exists": "a balance was carried into this wallet before: the same one?",
     "auth_failed": "Supabase Auth failed for this user again and again",
@@ -53,6 +60,9 @@ REASONS: Final[Mapping[str, str]] = {
     "signed_in": "its user has signed in",
     "wallet_used": "its wallet was used",
     "not_ours": "its user was not created by this run",
+    "client_blocked": "the client is blocked",
+    "client_before": "the client was there before the run",
+    "has_another_old_id": "another old id means the same client",
 }
 
 

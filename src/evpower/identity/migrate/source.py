@@ -5,7 +5,7 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -30,6 +30,7 @@ _BCRYPT: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{
 _ARGON2: Final = re.compile(
     r"\$argon2id?\$v=19\$m=[0-9]{1,10},t=[0-9]{1,10},p=[0-9]{1,3}\$[A-Za-z0-9+/]{8,}\$[A-Za-z0-9+/]{16,}"
 )
+_UNREADABLE: Final = re.compile("[\0\ud800-\udfff]")
 _YES: Final = {"true", "t", "yes", "y", "1"}
 _NO: Final = {"", "false", "f", "no", "n", "0", "null"}
 _ID_MAX: Final = 200
@@ -38,6 +39,10 @@ _TAGS_MAX: Final = 50
 _FIELD_MAX: Final = 1024 * 1024
 _SHOWN: Final = 60
 _TYIYN: Final = Decimal(100)
+# Decimal() reads more: digits of other scripts, underscores, exponents it then can't multiply.
+_SOM: Final = re.compile(
+    r"[+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})(?:[eE][+-]?[0-9]{1,3})?"
+)
 
 
 class Source(Protocol):
@@ -102,9 +107,9 @@ class Reader:
         wrong: list[tuple[str, str | None]] = []
 
         def bad(reason: str, value: str | None = None) -> None:
-            wrong.append((reason, None if value is None else value[:_SHOWN]))
+            wrong.append((reason, None if value is None else _plain(value[:_SHOWN])))
 
-        if any(_unreadable(text) for text in texts.values()):
+        if any(map(_UNREADABLE.search, texts.values())):
             bad("not_readable")
             texts = {field: _mend(text) for field, text in texts.items()}
         old_id = texts.get("old_id", "").strip()
@@ -112,7 +117,7 @@ class Reader:
             bad("old_id_missing")
         elif len(old_id) > _ID_MAX or not old_id.isprintable():
             bad("old_id_invalid")
-            old_id = old_id[:_ID_MAX]
+            old_id = _plain(old_id[:_ID_MAX])
         email, phone = texts.get("email", "").strip(), texts.get("phone", "").strip()
         good_email = normal_email(email) if email else None
         good_phone = normal_phone(phone) if phone else None
@@ -160,12 +165,13 @@ class _Bad(Protocol):
     def __call__(self, reason: str, value: str | None = None) -> None: ...
 
 
-def _unreadable(text: str) -> bool:
-    return any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text)
-
-
 def _mend(text: str) -> str:
-    return "".join("?" if _unreadable(c) else c for c in text)
+    return _UNREADABLE.sub("?", text)
+
+
+def _plain(text: str) -> str:
+    """For people: nothing that steers a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _is_moment(text: str) -> bool:
@@ -198,12 +204,8 @@ def _balance(text: str, bad: _Bad) -> int:
     """Som to tyiyn, rounded half up: old systems kept floats."""
     if not text:
         return 0
-    try:
-        som = Decimal(text)
-    except InvalidOperation:
-        bad("balance_invalid", text)
-        return 0
-    if not som.is_finite() or som * _TYIYN > MAX_MINOR:
+    som = Decimal(text) if _SOM.fullmatch(text) else None
+    if som is None or abs(som * _TYIYN) > MAX_MINOR:
         bad("balance_invalid", text)
         return 0
     minor = int((som * _TYIYN).quantize(Decimal(1), ROUND_HALF_UP))
@@ -274,9 +276,11 @@ class CsvSource:
                 raise SourceError(f"line {records.line_num}: {error}") from error
             if record is None:
                 return
-            if len(record) == len(names):
+            if not any(map(str.strip, record)):
+                pass  # an empty line, however many delimiters it has
+            elif len(record) == len(names):
                 yield reader.row(line, {field: record[place] for field, place in at.items()})
-            elif record and any(record):
+            else:
                 yield _misshapen(line, record, at, len(names))
             line = records.line_num + 1
 
@@ -297,11 +301,11 @@ def _outside_quotes(line: str) -> str:
 def _misshapen(line: int, record: Sequence[str], at: Mapping[str, int], expected: int) -> SourceRow:
     """A record with too many or too few fields: which is which, nobody knows."""
     place = at["old_id"]
-    old_id = _mend(record[place].strip()[:_ID_MAX]) if place < len(record) else ""
+    old_id = _plain(_mend(record[place].strip()[:_ID_MAX])) if place < len(record) else ""
     return SourceRow(
         line=line, old_id=old_id, email=None, phone=None, name=None, email_proof="no",
         phone_proof="no", id_tags=(), password="none",  # noqa: S106 - that there is none
         password_hash=None, balance_minor=0,
         wrong="fields_miscounted", detail=f"{len(record)} fields, the header has {expected}",
-        digest=hashlib.sha256(repr(record).encode()).digest(),
+        digest=hashlib.sha256(repr(record).encode(errors="surrogatepass")).digest(),
     )  # fmt: skip

@@ -4,7 +4,6 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import date
 from typing import Final, cast
-from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -13,6 +12,10 @@ from evpower.identity.migrate.model import SourceError, SourceRow
 from evpower.identity.migrate.source import Reader, match_fields
 
 _AHEAD: Final = 1000
+# Only a source that is plainly so far is named: a slip in an address puts its password anywhere.
+_ADDRESS: Final = re.compile(
+    r"postgres(?:ql)?://(?:[^@/?#]*@)?(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.,_-]*)(?::[0-9]+)?(/[A-Za-z0-9_.-]*)?(?:\?[^@]*)?"
+)
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}")
 
 
@@ -33,8 +36,9 @@ class PostgresSource:
         self._query = query.strip().rstrip(";") or f"select * from {_quoted(table)}"
         self._mapped = mapped or {}
         self._unproven = unproven
-        where = urlsplit(dsn)
-        self.name = f"postgres://{where.hostname or ''}{where.path} {query.strip() or table}"[:300]
+        where = _ADDRESS.fullmatch(dsn)
+        address = f"{where[1]}{where[2] or ''}" if where else ""
+        self.name = f"postgres://{address} {query.strip() or table}"[:300]
         self.fields: Mapping[str, str] = {}
 
     async def rows(self) -> AsyncGenerator[SourceRow]:
@@ -49,7 +53,11 @@ class PostgresSource:
                     "idle_in_transaction_session_timeout": "0",
                 },
             )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        except ValueError:  # its text quotes the address, and so, perhaps, the password
+            raise SourceError(
+                "the source's address is none: postgres://user@host:5432/db"
+            ) from None
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise SourceError(f"the source does not answer: {error}") from error
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):

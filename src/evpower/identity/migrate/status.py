@@ -20,6 +20,7 @@ class Standing:
     rows_skipped: int
     adopted: int
     created: int
+    added: int  # to clients who were moved before
     conflicts: int
     invalid: int
     left: int  # to do, or failed
@@ -49,9 +50,10 @@ async def standings(connection: Connection, limit: int = 20) -> list[Standing]:
         "select m.id, m.source, m.state, m.started_at, m.rows_read, m.rows_skipped,"
         " count(*) filter (where r.plan = 'adopt' and r.state = 'done') as adopted,"
         " count(*) filter (where r.plan = 'create' and r.state = 'done') as created,"
+        " count(*) filter (where r.plan = 'add' and r.state = 'done') as added,"
         " count(*) filter (where r.plan = 'conflict') as conflicts,"
         " count(*) filter (where r.plan = 'invalid') as invalid,"
-        " count(*) filter (where r.plan in ('adopt', 'create')"
+        " count(*) filter (where r.plan in ('adopt', 'create', 'add')"
         "   and r.state in ('planned', 'failed', 'reverting')) as left,"
         " count(*) filter (where r.state = 'kept') as kept,"
         " count(*) filter (where r.state = 'reverted') as reverted,"

@@ -34,6 +34,12 @@ async def try_lock(connection: Connection) -> bool:
     return got
 
 
+async def try_lock_here(connection: Connection) -> bool:
+    """The same until this transaction ends."""
+    got: bool = await connection.fetchval("select pg_try_advisory_xact_lock($1)", _LOCK)
+    return got
+
+
 async def unlock(connection: Connection) -> None:
     """Let others have a go."""
     await connection.execute("select pg_advisory_unlock($1)", _LOCK)
@@ -61,7 +67,7 @@ async def latest_run(connection: Connection, states: Sequence[RunState]) -> Run 
         await connection.fetchrow(
             f"select {_RUN} from identity.migrations m where state = any ($1)"
             " and exists (select from identity.migration_rows r where r.run = m.id"
-            " and r.plan in ('adopt', 'create')) order by id desc limit 1",
+            " and r.plan in ('adopt', 'create', 'add')) order by id desc limit 1",
             list(states),
         )
     )
@@ -110,7 +116,7 @@ async def count_work(connection: Connection, run: int) -> int:
     """How many rows are left to do."""
     count: int = await connection.fetchval(
         "select count(*) from identity.migration_rows where run = $1"
-        " and plan in ('adopt', 'create') and state in ('planned', 'failed')",
+        " and plan in ('adopt', 'create', 'add') and state in ('planned', 'failed')",
         run,
     )
     return count
@@ -120,38 +126,11 @@ async def work_of(connection: Connection, run: int, old_ids: Sequence[str]) -> l
     """The rows of these old ids that are left to do."""
     rows: list[Record] = await connection.fetch(
         f"select {_WORK} from identity.migration_rows where run = $1 and old_id = any ($2)"
-        " and plan in ('adopt', 'create') and state in ('planned', 'failed')",
+        " and plan in ('adopt', 'create', 'add') and state in ('planned', 'failed')",
         run,
         list(old_ids),
     )
     return [Work(**dict(row)) for row in rows]
-
-
-_RECORD: Final = """
-with moved as (
-  update identity.migration_rows
-     set state = 'done', reason = null, detail = null, note = $3, updated_at = now()
-   where run = $1 and line = $2 and state in ('planned', 'failed')
-  returning run, old_id, client_id, id_tags
-), named as (
-  insert into identity.aliases (kind, alias, client_id, run)
-  select 'client_id', old_id, client_id, run from moved
-  union all
-  select 'id_tag', t.tag, m.client_id, m.run from moved m cross join unnest(m.id_tags) as t (tag)
-   where not exists (select from identity.aliases a
-                      where a.kind = 'id_tag' and a.alias = t.tag and a.client_id = m.client_id)
-  returning 1
-) select exists (select from moved) as moved, (select count(*) from named) as named
-"""
-
-
-async def record_done(connection: Connection, work: Work, note: str | None) -> bool:
-    """Write a row's aliases and mark it done; false: it was.
-
-    May raise UniqueViolationError.
-    """
-    row = await connection.fetchrow(_RECORD, work.run, work.line, note)
-    return row is not None and bool(row["moved"])
 
 
 async def record_carried(connection: Connection, work: Work) -> None:
@@ -189,8 +168,8 @@ async def fail_missing(connection: Connection, run: int) -> int:
     """Rows the source no longer has as they were planned."""
     rows: list[Record] = await connection.fetch(
         "update identity.migration_rows set state = 'failed', reason = 'gone_from_source',"
-        " updated_at = now() where run = $1 and plan in ('adopt', 'create') and state = 'planned'"
-        " returning line",
+        " updated_at = now() where run = $1 and plan in ('adopt', 'create', 'add')"
+        " and state = 'planned' returning line",
         run,
         timeout=HOUR_S,
     )
@@ -219,6 +198,30 @@ async def carried_before(connection: Connection, client_id: UUID, old_id: str) -
     return found is not None
 
 
+async def carried_elsewhere(connection: Connection, client_id: UUID, old_id: str) -> UUID | None:
+    """Another client into whose wallet the balance of this old client went before."""
+    found: UUID | None = await connection.fetchval(
+        "select client_id from identity.migration_rows"
+        " where old_id = $2 and client_id <> $1 and carried_at is not null limit 1",
+        client_id,
+        old_id,
+    )
+    return found
+
+
+async def is_open_client(connection: Connection, client_id: str) -> bool:
+    """Whether there is such a client, and not closed."""
+    found = await connection.fetchval(
+        "select 1 from identity.clients where id = $1::uuid and status <> 'closed'", client_id
+    )
+    return found is not None
+
+
+async def lose_in_a_crash(connection: Connection) -> None:
+    """Don't wait for the disk: what a crash of the database takes is simply done again."""
+    await connection.execute("set local synchronous_commit = off")
+
+
 async def was_reverted(connection: Connection, client_id: UUID) -> bool:
     """Whether a revert of ours closed this client."""
     found = await connection.fetchval(
@@ -233,8 +236,9 @@ async def standing(connection: Connection, run: int, moved: int) -> Done:
     """How a run stands."""
     row = await connection.fetchrow(
         "select count(*) filter (where state in ('done', 'kept')) as done,"
-        " count(*) filter (where plan in ('adopt', 'create') and state in ('planned', 'failed'))"
-        " as failed, count(*) filter (where plan = 'conflict') as conflicts,"
+        " count(*) filter (where plan in ('adopt', 'create', 'add')"
+        " and state in ('planned', 'failed')) as failed,"
+        " count(*) filter (where plan = 'conflict') as conflicts,"
         " count(*) filter (where plan = 'invalid') as invalid,"
         " (select rows_skipped from identity.migrations where id = $1) as skipped"
         " from identity.migration_rows where run = $1",

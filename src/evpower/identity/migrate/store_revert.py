@@ -14,14 +14,16 @@ class Created:
     run: int
     line: int
     client_id: UUID
+    old_id: str
     state: str
+    client_before: bool
 
 
 async def unname_adopted(connection: Connection, run: int) -> int:
     """Take the aliases from clients who were there before; answers how many aliases."""
     rows: list[Record] = await connection.fetch(
         "with back as (update identity.migration_rows set state = 'reverted', updated_at = now()"
-        " where run = $1 and plan = 'adopt' and state in ('planned', 'failed', 'done')"
+        " where run = $1 and plan in ('adopt', 'add') and state in ('planned', 'failed', 'done')"
         " returning run, client_id)"
         " delete from identity.aliases a using back b where a.run = b.run"
         " and a.client_id = b.client_id returning a.alias",
@@ -44,7 +46,7 @@ async def count_created(connection: Connection, run: int) -> int:
 async def created(connection: Connection, run: int, after: int, limit: int) -> list[Created]:
     """Rows to take back, in order; a planned one may have got its user before a crash."""
     rows: list[Record] = await connection.fetch(
-        "select run, line, client_id, state from identity.migration_rows"
+        "select run, line, client_id, old_id, state, client_before from identity.migration_rows"
         " where run = $1 and plan = 'create' and line > $2"
         " and state in ('planned', 'failed', 'done', 'reverting') order by line limit $3",
         run,
@@ -58,6 +60,18 @@ async def is_untouched(connection: Connection, client_id: UUID) -> bool:
     """Whether nothing ever happened with this client's money."""
     untouched: bool = await connection.fetchval("select identity.is_untouched($1)", client_id)
     return untouched
+
+
+async def has_other_old_id(connection: Connection, one: Created) -> bool:
+    """Whether this client is another old client, too, by another run or by hand."""
+    found = await connection.fetchval(
+        "select 1 from identity.aliases where client_id = $1 and kind = 'client_id'"
+        " and alias <> $2 and run is distinct from $3 limit 1",
+        one.client_id,
+        one.old_id,
+        one.run,
+    )
+    return found is not None
 
 
 async def keep(connection: Connection, one: Created, why: str) -> None:
@@ -77,7 +91,7 @@ async def unname(connection: Connection, one: Created) -> None:
         "with back as (update identity.migration_rows set state = 'reverting', updated_at = now()"
         " where run = $1 and line = $2 returning run, client_id)"
         " delete from identity.aliases a using back b"
-        " where a.run = b.run and a.client_id = b.client_id",
+        " where a.client_id = b.client_id and (a.run = b.run or a.kind = 'id_tag')",
         one.run,
         one.line,
     )
@@ -100,8 +114,15 @@ async def confirm(connection: Connection, run: int) -> None:
         run,
         timeout=HOUR_S,
     )
+    await forget_contacts(connection, run)
+
+
+async def forget_contacts(connection: Connection, run: int) -> None:
+    """Erase what the plan kept of people, and what a reason quotes of it."""
     await connection.execute(
-        "update identity.migration_rows set email = null, phone = null, name = null where run = $1",
+        "update identity.migration_rows set email = null, phone = null, name = null,"
+        " detail = case when plan = 'invalid' or reason = 'contact_taken' then null else detail end"
+        " where run = $1",
         run,
         timeout=HOUR_S,
     )

@@ -1,0 +1,166 @@
+"""Users the move creates come back through the change log while their rows are being moved."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from evpower.config import Settings
+from evpower.foundation.clock import utc_now
+from evpower.foundation.db import Connection, Database
+from evpower.identity import migrate
+from evpower.sync import Puller, SupabaseRpc
+from tests.identity.conftest import Answer, Edge, Request, forward
+from tests.identity.moving import CONFIRMED, Moving, someone
+from tests.identity.test_migrate import through
+from tests.waiting import until
+
+ROWS = 60
+
+
+@pytest.fixture
+async def puller(moving: Moving, db: Database) -> Puller:
+    """As in a process of EvPower, acting as its role."""
+    await moving.there.execute("delete from evpower.changes")  # of other tests
+    return a_puller(moving, db)
+
+
+def a_puller(moving: Moving, db: Database) -> Puller:
+    settings = Settings(_env_file=None, pull_poll_s=0.05)  # pyright: ignore[reportCallIssue]
+    rpc = SupabaseRpc(moving.http, moving.supabase.url, moving.supabase.secret_key, timeout_s=60)
+    return Puller(db, rpc, settings, utc_now, jitter=lambda: 0.0)
+
+
+def some_rows() -> list[dict[str, object]]:
+    """With money, cards and an old UUID among them."""
+    rows = [someone(f"old-{n}", balance="", id_tags=f"tag-{n}") for n in range(ROWS)]
+    for row in rows[::5]:
+        row["balance"] = "1.50"
+    rows[3]["id"] = str(UUID(int=3 << 64))
+    return rows
+
+
+async def clients(owner: Connection) -> dict[UUID, dict[str, Any]]:
+    rows = await owner.fetch(
+        "select c.id, c.email, c.phone, c.status, w.balance_minor from identity.clients c"
+        " join wallet.wallets w on w.client_id = c.id"
+    )
+    return {row["id"]: dict(row) for row in rows}
+
+
+async def are_one(moving: Moving, rows: list[dict[str, object]], puller: Puller) -> None:
+    """Each old client is one client with its user, its cards and its money, and stays so."""
+    for _ in range(2):
+        pulled = await puller.drain()
+        assert (pulled.error, pulled.failed) == (None, 0)
+        named, found = await moving.named(), await clients(moving.owner)
+        assert set(named) == {str(row["id"]) for row in rows}
+        assert set(named.values()) == set(found)
+        assert len(found) == len(rows) == await moving.users()
+        for row in rows:
+            client = found[named[str(row["id"])]]
+            assert (client["email"], client["phone"]) == (row["email"], row["phone"])
+            assert client["status"] == "active"
+            assert client["balance_minor"] == (150 if row.get("balance") else 0)
+            assert (
+                await moving.owner.fetchval(
+                    "select client_id from identity.aliases where kind = 'id_tag' and alias = $1",
+                    str(row["id_tags"]).lower(),
+                )
+                == client["id"]
+            )
+    assert await moving.owner.fetchval("select count(*) from payments.payments") == len(
+        [row for row in rows if row.get("balance")]
+    )
+
+
+async def test_the_puller_is_faster_than_the_row(
+    moving: Moving, puller: Puller, edge: Edge, http: httpx.AsyncClient
+) -> None:
+    """Auth has the user, the puller took it, and only then Auth's answer comes."""
+    one_at_a_time = asyncio.Lock()
+    taken = 0
+
+    async def respond(request: Request) -> Answer:
+        nonlocal taken
+        answer = await forward(moving.supabase, http, request)
+        async with one_at_a_time:
+            taken += (await puller.drain()).created
+        return answer
+
+    edge.respond = respond
+    rows = some_rows()
+    source = moving.csv(*rows)
+    run = (await moving.plan(source)).run
+    assert run is not None
+    done = await moving.execute(source, run, admin=through(edge, moving))
+    assert (done.done, done.failed, done.conflicts) == (ROWS, 0, 0)
+    assert taken == ROWS  # every client was born of the change log
+    await are_one(moving, rows, puller)
+
+
+async def test_both_make_the_client_in_one_moment(moving: Moving, puller: Puller) -> None:
+    """Somebody's insert of the very client is not committed yet when the row is written."""
+    row = someone("a", id_tags="AA")
+    source = moving.csv(row)
+    run = (await moving.plan(source)).run
+    assert run is not None
+    client = await moving.owner.fetchval("select client_id from identity.migration_rows")
+    begun = moving.owner.transaction()
+    await begun.start()
+    await moving.owner.execute(
+        "insert into identity.clients (id, email, phone, name, origin)"
+        " values ($1, $2, $3, 'Aida', 'supabase')",
+        client,
+        row["email"],
+        row["phone"],
+    )
+    moved = asyncio.create_task(moving.execute(source, run))
+    await until(lambda: is_waiting(moving))
+    await begun.commit()
+    done = await moved
+    assert (done.done, done.failed) == (1, 0)
+    await are_one(moving, [row], puller)
+
+
+async def is_waiting(moving: Moving) -> bool:
+    async with moving.db.connection() as connection:
+        return await connection.fetchval(
+            "select exists (select from pg_stat_activity where wait_event_type = 'Lock'"
+            " and datname = current_database())"
+        )
+
+
+async def test_two_pullers_run_on_beside_it(moving: Moving, puller: Puller, db: Database) -> None:
+    rows = some_rows()
+    for row in rows[:10]:
+        await moving.user(email=row["email"], user_metadata={"phone": row["phone"]}, **CONFIRMED)
+    stop = asyncio.Event()
+    running = [asyncio.create_task(one.run(stop)) for one in (puller, a_puller(moving, db))]
+    done = await moving.run(moving.csv(*rows), at_once=8)
+    assert (done.done, done.failed, done.conflicts) == (ROWS, 0, 0)
+    stop.set()
+    await asyncio.gather(*running)
+    await are_one(moving, rows, puller)
+
+
+@pytest.mark.parametrize("pulled_between", [True, False])
+async def test_taken_back_and_moved_again_it_is_open(
+    moving: Moving, puller: Puller, *, pulled_between: bool
+) -> None:
+    """The deletion of its user may be read late: then the user is there again."""
+    row = someone("a", id_tags="AA")
+    source = moving.csv(row)
+    await moving.run(source)
+    client = (await moving.named())["a"]
+    await puller.drain()
+    back = await migrate.revert(moving.db, moving.admin, None, actor="A", pace=moving.pace())
+    assert back.users == 1
+    if pulled_between:
+        await puller.drain()
+        assert (await clients(moving.owner))[client]["status"] == "closed"
+    assert (await moving.run(source)).done == 1
+    await are_one(moving, [row], puller)
+    assert await moving.named() == {"a": client}
