@@ -299,6 +299,7 @@ class TestPeople:
                         "name": "Row",
                         "status": "active",
                         "delete_requested_at": None,
+                        "wish": None,
                         "written": False,
                     },
                     "user": {

@@ -86,7 +86,8 @@ export async function passwordHash(params) {
 
 export async function requireFree(sql, { email, phone }, id = NIL) {
   if (email) {
-    const taken = await sql`select 1 from auth.users where email = ${email} and id <> ${id}`;
+    const taken = await sql`select 1 from auth.users
+      where email = ${email} and is_sso_user = false and id <> ${id}`;
     if (taken.length) {
       const message = "A user with this email address has already been registered";
       throw new AuthError(422, "email_exists", message);
