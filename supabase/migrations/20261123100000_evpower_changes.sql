@@ -323,7 +323,7 @@ $migration$;
 --   {"id", "client": null | {...}, "user": null | {...}}
 -- Texts are cut: their owner may write a book, and nobody else's change would come through.
 -- Everything is read by an index in its order: plans live long, and one made while a table was small would
--- read and sort all of it.
+-- read and sort all of it. Without "offset 0" one made while it was empty joins everybody with everybody.
 do $migration$
 declare
   id_type text := evpower.column_type('public.clients', 'id');
@@ -347,7 +347,7 @@ begin
                'written', c.evpower_revision > 0) as facts
         -- Not every project has that column, and some get it later: then the name means this one.
         from public.clients c cross join (select null::timestamptz as delete_requested_at) absent
-       where <client_is_i>) c on true
+       where <client_is_i> offset 0) c on true
     left join lateral (
       select jsonb_build_object(
                'email', nullif(u.email, ''), 'phone', nullif(u.phone, ''),
@@ -359,7 +359,7 @@ begin
                'deleted', u.deleted_at is not null,
                'email_unverified', u.raw_app_meta_data ->> 'evpower_email_unverified' is not distinct from 'true'
              ) as facts
-        from auth.users u where u.id = case when i.id <is_uuid> then i.id::uuid end) u on true;
+        from auth.users u where u.id = case when i.id <is_uuid> then i.id::uuid end offset 0) u on true;
   return coalesce(people, '[]');
 end
 $function$;
