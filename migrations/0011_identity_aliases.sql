@@ -25,10 +25,10 @@ create table identity.migration_rows (
   run bigint not null references identity.migrations,
   line bigint not null,
   old_id text not null,
-  plan text not null check (plan in ('adopt', 'create', 'add', 'conflict', 'invalid')), -- add: to one moved before
+  plan text not null check (plan in ('adopt', 'create', 'conflict', 'invalid')),
   state text not null default 'planned' check (state in ('planned', 'done', 'failed', 'kept', 'reverting', 'reverted')),
   client_id uuid,                                    -- adopted, or chosen for the user to be
-  matched_by text check (matched_by in ('id', 'email', 'phone', 'decision', 'moved')),
+  matched_by text check (matched_by in ('id', 'email', 'phone', 'decision')),
   reason text,
   detail text,
   email text,
@@ -41,13 +41,12 @@ create table identity.migration_rows (
   balance_minor bigint not null default 0 check (balance_minor >= 0),
   carried_at timestamptz,                            -- the balance went into the wallet
   digest bytea not null check (length(digest) = 32), -- of the row: another one needs another plan
-  client_before boolean not null default false,      -- EvPower had the client before any run
   note text,
   updated_at timestamptz not null default now(),
   primary key (run, line),
   check (plan in ('conflict', 'invalid') or client_id is not null)
 );
-create unique index migration_rows_work on identity.migration_rows (run, old_id) where plan in ('adopt', 'create', 'add');
+create unique index migration_rows_work on identity.migration_rows (run, old_id) where plan in ('adopt', 'create');
 create index migration_rows_old_id on identity.migration_rows (old_id);
 create index migration_rows_client on identity.migration_rows (client_id) where client_id is not null;
 create index migration_rows_left on identity.migration_rows (run, state);

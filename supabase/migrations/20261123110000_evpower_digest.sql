@@ -78,13 +78,13 @@ begin
     select jsonb_agg(h.hash order by h.part) into rows from (
       select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
                k.id,
-               nullif(lower(btrim(left(case when c.id is null then u.email::text else c.email::text end, 1000))), ''),
-               nullif(regexp_replace(left(case when c.id is null
+               nullif(lower(btrim(case when c.id is null then u.email::text else c.email::text end)), ''),
+               nullif(regexp_replace(case when c.id is null
                    then coalesce(nullif(u.phone::text, ''), u.raw_user_meta_data ->> 'phone')
-                   else c.phone::text end, 1000), '\D', '', 'g'), ''),
-               nullif(btrim(regexp_replace(left(case when c.id is null
+                   else c.phone::text end, '\D', '', 'g'), ''),
+               nullif(btrim(regexp_replace(case when c.id is null
                    then coalesce(nullif(u.raw_user_meta_data ->> 'name', ''), u.raw_user_meta_data ->> 'full_name')
-                   else c.name::text end, 1000), '\s+', ' ', 'g')), ''),
+                   else c.name::text end, '\s+', ' ', 'g')), ''),
                case when u.id is null or u.deleted_at is not null then '-' else 'u' end
                  || case when <leaving> then 'l' else '-' end
                  || case when c.status::text = 'blocked' and c.evpower_revision = 0 then 'b' else '-' end
