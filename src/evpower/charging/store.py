@@ -18,12 +18,14 @@ async def insert_imported(connection: Connection, report: Report) -> bool:
 
     Raises asyncpg.ForeignKeyViolationError when there is no such client.
     """
+    # No conflict target: with one, a twin would wait at the other unique key while its half-made row
+    # stands under the first, and the one it waits for would wait for that row: a deadlock.
     inserted = await connection.fetchval(
         """
         insert into charging.sessions (id, client_id, station_id, connector_id, state, source,
           started_at, ended_at, energy_wh, cost_minor, billed_elsewhere)
         values ($1, $2, $3, $4, $5, 'import', $6, $7, $8, $9, $10)
-        on conflict (id) do nothing returning true
+        on conflict do nothing returning true
         """,
         report.id,
         report.client_id,
