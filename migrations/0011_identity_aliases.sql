@@ -25,10 +25,10 @@ create table identity.migration_rows (
   run bigint not null references identity.migrations,
   line bigint not null,
   old_id text not null,
-  plan text not null check (plan in ('adopt', 'create', 'conflict', 'invalid')),
+  plan text not null check (plan in ('adopt', 'create', 'add', 'conflict', 'invalid')),
   state text not null default 'planned' check (state in ('planned', 'done', 'failed', 'kept', 'reverting', 'reverted')),
   client_id uuid,                                    -- adopted, or chosen for the user to be
-  matched_by text check (matched_by in ('id', 'email', 'phone', 'decision')),
+  matched_by text check (matched_by in ('id', 'email', 'phone', 'decision', 'moved')),
   reason text,
   detail text,
   email text,
@@ -43,10 +43,11 @@ create table identity.migration_rows (
   digest bytea not null check (length(digest) = 32), -- of the row: another one needs another plan
   note text,
   updated_at timestamptz not null default now(),
+  client_before boolean not null default false,      -- EvPower had the client before any run: a revert spares it
   primary key (run, line),
   check (plan in ('conflict', 'invalid') or client_id is not null)
 );
-create unique index migration_rows_work on identity.migration_rows (run, old_id) where plan in ('adopt', 'create');
+create unique index migration_rows_work on identity.migration_rows (run, old_id) where plan in ('adopt', 'create', 'add');
 create index migration_rows_old_id on identity.migration_rows (old_id);
 create index migration_rows_client on identity.migration_rows (client_id) where client_id is not null;
 create index migration_rows_left on identity.migration_rows (run, state);

@@ -21,7 +21,8 @@ create table if not exists evpower.uncarried (
   primary key (user_id, contact)
 );
 
--- Who asked to be deleted and is blocked now: the status can say only one of the two.
+-- What a blocked client's status said last, but for the block: whether they asked to be deleted. It can say only
+-- one of the two.
 create table if not exists evpower.wishes (
   client_id text primary key,
   status text not null,
@@ -33,42 +34,42 @@ revoke all on evpower.changes, evpower.uncarried, evpower.wishes from public, an
 -- They never fail and never wait long, whatever has become of this schema: a lost note is found by the nightly
 -- comparison, a refused sign-up by the driver. Columns are read from the row as JSON, so that columns this
 -- project lacks are no error and Auth may alter its own.
+--
+-- Notes a change of what is watched: paths into the row. A client whose id changes is two.
+create or replace function evpower.note(what text, op text, was jsonb, became jsonb, watched text[]) returns void
+language plpgsql set search_path = '' as $$
+begin
+  if what = 'clients' and op = 'UPDATE' and was ->> 'id' <> became ->> 'id' then
+    insert into evpower.changes ("table", row_id, op)
+    values (what, was ->> 'id', 'delete'), (what, became ->> 'id', 'insert');
+  elsif op <> 'UPDATE' or exists (select from unnest(watched) w (path)
+                                   where was #> w.path::text[] is distinct from became #> w.path::text[]) then
+    insert into evpower.changes ("table", row_id, op) values (what, coalesce(became, was) ->> 'id', lower(op));
+  end if;
+end
+$$;
+
 create or replace function evpower.note_client() returns trigger
 language plpgsql security definer set search_path = '' set lock_timeout = '500ms' as $$
 declare
-  old_row jsonb;
-  new_row jsonb;
+  was jsonb;
+  became jsonb;
 begin
   begin
-    if tg_op <> 'INSERT' then
-      old_row := to_jsonb(old);
-    end if;
-    if tg_op <> 'DELETE' then
-      new_row := to_jsonb(new);
-    end if;
-    if tg_op = 'UPDATE' and old_row ->> 'id' <> new_row ->> 'id' then
-      insert into evpower.changes ("table", row_id, op)
-      values ('clients', old_row ->> 'id', 'delete'), ('clients', new_row ->> 'id', 'insert');
-    elsif tg_op <> 'UPDATE'
-       or row (old_row -> 'email', old_row -> 'phone', old_row -> 'name', old_row -> 'status',
-               old_row -> 'delete_requested_at')
-          is distinct from
-          row (new_row -> 'email', new_row -> 'phone', new_row -> 'name', new_row -> 'status',
-               new_row -> 'delete_requested_at') then
-      insert into evpower.changes ("table", row_id, op)
-      values ('clients', coalesce(new_row, old_row) ->> 'id', lower(tg_op));
-    end if;
+    was := to_jsonb(old); -- null of an insert
+    became := to_jsonb(new);
+    perform evpower.note('clients', tg_op, was, became,
+                         array['{email}', '{phone}', '{name}', '{status}', '{delete_requested_at}']);
   exception
     when others then raise warning 'evpower: a change of a client was not noted: % %', sqlstate, sqlerrm;
   end;
   -- What somebody writes here now is newer than what waits to be written.
   begin
-    if tg_op <> 'DELETE' then
+    if became is not null then
       delete from evpower.uncarried u
-       where u.user_id = new_row ->> 'id'
-         and (old_row is null or old_row -> u.contact is distinct from new_row -> u.contact);
-      if old_row is null or old_row -> 'status' is distinct from new_row -> 'status' then
-        delete from evpower.wishes w where w.client_id = new_row ->> 'id';
+       where u.user_id = became ->> 'id' and (was is null or was -> u.contact is distinct from became -> u.contact);
+      if was is null or was -> 'status' is distinct from became -> 'status' then
+        delete from evpower.wishes w where w.client_id = became ->> 'id';
       end if;
     end if;
   exception
@@ -80,33 +81,16 @@ $$;
 
 create or replace function evpower.note_user() returns trigger
 language plpgsql security definer set search_path = '' set lock_timeout = '500ms' as $$
-declare
-  old_row jsonb;
-  new_row jsonb;
 begin
-  begin
-    if tg_op <> 'INSERT' then
-      old_row := to_jsonb(old);
-    end if;
-    if tg_op <> 'DELETE' then
-      new_row := to_jsonb(new);
-    end if;
-    -- A sign-in changes last_sign_in_at and must write nothing.
-    if tg_op <> 'UPDATE'
-       or row (old_row -> 'email', old_row -> 'phone', old_row -> 'email_confirmed_at',
-               old_row -> 'phone_confirmed_at', old_row -> 'raw_user_meta_data', old_row -> 'deleted_at',
-               old_row #> '{raw_app_meta_data,evpower_email_unverified}')
-          is distinct from
-          row (new_row -> 'email', new_row -> 'phone', new_row -> 'email_confirmed_at',
-               new_row -> 'phone_confirmed_at', new_row -> 'raw_user_meta_data', new_row -> 'deleted_at',
-               new_row #> '{raw_app_meta_data,evpower_email_unverified}') then
-      insert into evpower.changes ("table", row_id, op)
-      values ('users', coalesce(new_row, old_row) ->> 'id', lower(tg_op));
-    end if;
-  exception
-    when others then raise warning 'evpower: a change of a user was not noted: % %', sqlstate, sqlerrm;
-  end;
+  -- A sign-in changes last_sign_in_at and must write nothing.
+  perform evpower.note('users', tg_op, to_jsonb(old), to_jsonb(new),
+                       array['{email}', '{phone}', '{email_confirmed_at}', '{phone_confirmed_at}',
+                             '{raw_user_meta_data}', '{deleted_at}', '{raw_app_meta_data,evpower_email_unverified}']);
   return null;
+exception
+  when others then
+    raise warning 'evpower: a change of a user was not noted: % %', sqlstate, sqlerrm;
+    return null;
 end
 $$;
 
@@ -156,20 +140,22 @@ create or replace function evpower.carry_contact() returns trigger
 language plpgsql security definer set search_path = '' set lock_timeout = '500ms' as $function$
 declare
   what text;
-  old_row jsonb := to_jsonb(old);
-  new_row jsonb := to_jsonb(new);
+  was jsonb;
+  became jsonb;
 begin
   foreach what in array array['email', 'phone'] loop
-    continue when new.deleted_at is not null
-      or nullif(new_row ->> what, '') is not distinct from nullif(old_row ->> what, '');
     begin
+      was := to_jsonb(old);
+      became := to_jsonb(new);
+      continue when became ->> 'deleted_at' is not null
+        or nullif(became ->> what, '') is not distinct from nullif(was ->> what, '');
       if not exists (select from public.clients c where <own_new>) then
         insert into evpower.uncarried (user_id, contact) values (new.id::text, what) on conflict do nothing;
-      elsif new_row ->> what <> '' or exists (
+      elsif became ->> what <> '' or exists (
               select from public.clients c
-               where <own_new> and case what when 'email' then lower(c.email) = lower(old.email)
-                                   else regexp_replace(c.phone, '\D', '', 'g') = old.phone end) then
-        perform evpower.carry(new.id, what, new_row ->> what);
+               where <own_new> and case what when 'email' then lower(c.email) = lower(was ->> 'email')
+                                   else regexp_replace(c.phone, '\D', '', 'g') = was ->> 'phone' end) then
+        perform evpower.carry(new.id, what, became ->> what);
       end if;
     exception
       when others then
@@ -211,22 +197,51 @@ begin
     delete from evpower.uncarried w where w.user_id = waiting.user_id and w.contact = waiting.contact;
   end loop;
 end
+$function$;
+
+create or replace function evpower.forget_left() returns void
+language sql set search_path = '' set enable_seqscan = off as $function$
+  delete from evpower.uncarried w where not exists (select from auth.users u where u.id = w.user_id::uuid);
+  <forget_wishes>
 $function$
 $body$;
   own text := case
     when id_type = 'uuid' then 'c.id = %s::uuid'
     when id_type in ('text', 'character varying') then 'c.id = %s::text'
     else 'c.id::text = %s::text' end;
+  forget_wishes text := format('delete from evpower.wishes w where not exists (select from public.clients c where %s)',
+                               format(own, 'w.client_id'));
 begin
   if to_regclass('auth.users') is null then
     execute 'create or replace function evpower.carry_left() returns void language sql as $function$ $function$';
+    execute format('create or replace function evpower.forget_left() returns void language sql'
+                   ' as $function$ %s $function$', forget_wishes);
     return;
   end if;
+  body := replace(body, '<forget_wishes>', forget_wishes);
   body := replace(body, '<own_new>', format(own, 'new.id'));
   body := replace(body, '<own_u>', format(own, 'u.id'));
   body := replace(body, '<own_waiting>', format(own, 'waiting.user_id'));
   body := replace(body, '<own>', format(own, 'of_user'));
   execute body;
+end
+$migration$;
+
+-- EvPower's words for a client, where they are an enum's: one that is missing could never be written, and the
+-- client's money would wait with it.
+do $migration$
+declare
+  word text;
+  kind oid := (select a.atttypid from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
+                where a.attrelid = 'public.clients'::regclass and a.attname = 'status' and t.typtype = 'e');
+begin
+  foreach word in array array['active', 'inactive', 'blocked'] loop
+    if kind is not null then
+      execute format('alter type %s add value if not exists %L', kind::regtype, word);
+    end if;
+  end loop;
+exception
+  when insufficient_privilege then raise warning 'evpower: the status of a client lacks a word: %', sqlerrm;
 end
 $migration$;
 
@@ -242,7 +257,7 @@ begin
 end
 $$;
 
--- EvPower's block is written over a wish to be deleted, and gives it back when it is lifted.
+-- EvPower's block is written over what the status says, and gives a wish to be deleted back when it is lifted.
 create or replace function evpower.keep_wish() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -253,7 +268,7 @@ begin
     on conflict (client_id) do update set status = excluded.status, at = now();
   else
     delete from evpower.wishes w where w.client_id = new.id::text returning w.status into wish;
-    if wish is not null then
+    if wish in ('inactive', 'pending_deletion') then
       new.status := wish;
     end if;
   end if;
@@ -264,8 +279,8 @@ $$;
 drop trigger if exists evpower_keep_wish on public.clients;
 create trigger evpower_keep_wish before update on public.clients for each row
   when (current_setting('evpower.applying', true) = 'on'
-        and (old.status::text in ('inactive', 'pending_deletion') and new.status::text = 'blocked'
-             or old.status::text = 'blocked' and new.status::text = 'active'))
+        and (old.status::text in ('active', 'inactive', 'pending_deletion') and new.status::text = 'blocked'
+             or old.status::text = 'blocked' and new.status::text in ('active', 'inactive')))
   execute function evpower.keep_wish();
 drop trigger if exists evpower_keep_blocked on public.clients;
 create trigger evpower_keep_blocked before update on public.clients for each row
@@ -306,8 +321,9 @@ $migration$;
 
 -- People as they are now, in the order of the ids; ids may be none of a UUID, and known to neither side.
 --   {"id", "client": null | {...}, "user": null | {...}}
+-- Texts are cut: their owner may write a book, and nobody else's change would come through.
 -- Everything is read by an index in its order: plans live long, and one made while a table was small would
--- read and sort all of it.
+-- read and sort all of it. Without "offset 0" one made while it was empty joins everybody with everybody.
 do $migration$
 declare
   id_type text := evpower.column_type('public.clients', 'id');
@@ -324,22 +340,26 @@ begin
     from unnest(ids) with ordinality as i (id, nr)
     left join lateral (
       select jsonb_build_object(
-               'email', c.email, 'phone', c.phone, 'name', c.name, 'status', c.status,
-               'delete_requested_at', to_jsonb(c) -> 'delete_requested_at', -- not every project has it
+               'email', left(c.email::text, 1000), 'phone', left(c.phone::text, 1000),
+               'name', left(c.name::text, 1000), 'status', c.status,
+               'delete_requested_at', (select delete_requested_at from (select c.*) own),
+               'wish', (select w.status from evpower.wishes w where w.client_id = i.id),
                'written', c.evpower_revision > 0) as facts
-        from public.clients c where <client_is_i>) c on true
+        -- Not every project has that column, and some get it later: then the name means this one.
+        from public.clients c cross join (select null::timestamptz as delete_requested_at) absent
+       where <client_is_i> offset 0) c on true
     left join lateral (
       select jsonb_build_object(
                'email', nullif(u.email, ''), 'phone', nullif(u.phone, ''),
                'email_confirmed', u.email_confirmed_at is not null,
                'phone_confirmed', u.phone_confirmed_at is not null,
-               'metadata', jsonb_build_object('phone', u.raw_user_meta_data ->> 'phone',
-                                              'name', u.raw_user_meta_data ->> 'name',
-                                              'full_name', u.raw_user_meta_data ->> 'full_name'),
+               'metadata', jsonb_build_object('phone', left(u.raw_user_meta_data ->> 'phone', 1000),
+                                              'name', left(u.raw_user_meta_data ->> 'name', 1000),
+                                              'full_name', left(u.raw_user_meta_data ->> 'full_name', 1000)),
                'deleted', u.deleted_at is not null,
                'email_unverified', u.raw_app_meta_data ->> 'evpower_email_unverified' is not distinct from 'true'
              ) as facts
-        from auth.users u where u.id = case when i.id <is_uuid> then i.id::uuid end) u on true;
+        from auth.users u where u.id = case when i.id <is_uuid> then i.id::uuid end offset 0) u on true;
   return coalesce(people, '[]');
 end
 $function$;
@@ -436,7 +456,8 @@ $$;
 
 -- public.evpower_changes({"after": {"xid": "<text>", "seq": n} | null, "limit": 1..1000}) ->
 --   {"changes": [{"xid", "seq", "table", "op", "id", "at"}], "people": [everybody named there, as they are now],
---    "more": whether there is more now, "reset": whether `after` is none of this log (it was restored or emptied)}
+--    "more": whether there is more now, "held": whether a transaction that still runs holds some back,
+--    "reset": whether `after` is none of this log (it was restored or emptied)}
 create or replace function public.evpower_changes(payload jsonb) returns jsonb
 language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
@@ -459,7 +480,7 @@ begin
     after_seq := (payload #>> '{after,seq}')::bigint;
     -- The last row that was given is never pruned: where it is missing, this is not the log it came from.
     if after_seq <> 0 and not exists (select from evpower.changes c where c.seq = after_seq and c.xid = after_xid) then
-      return '{"changes": [], "people": [], "more": false, "reset": true}';
+      return '{"changes": [], "people": [], "more": false, "held": false, "reset": true}';
     end if;
   end if;
   with page as materialized (
@@ -473,7 +494,9 @@ begin
          count(*) > size
     into changes, ids, more from page p;
   return jsonb_build_object('changes', coalesce(changes, '[]'), 'people', evpower.people_of(ids),
-                            'more', more, 'reset', false);
+                            'more', more, 'reset', false,
+                            'held', exists (select from evpower.changes c
+                                             where c.xid >= pg_snapshot_xmin(pg_current_snapshot())));
 end
 $$;
 
@@ -501,6 +524,7 @@ begin
        and c.at < now() - make_interval(days => coalesce((payload ->> 'keep_days')::int, 7))
      order by c.xid, c.seq limit 20000));
   get diagnostics pruned = row_count;
+  perform evpower.forget_left();
   return jsonb_build_object('pruned', pruned);
 end
 $$;

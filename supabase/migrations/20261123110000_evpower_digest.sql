@@ -21,7 +21,7 @@ declare
   seen_by text;
   body text := $body$
 create or replace function public.evpower_digest(payload jsonb) returns jsonb
-language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_generic_plan
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_custom_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   client_ids <client>[];
@@ -78,13 +78,13 @@ begin
     select jsonb_agg(h.hash order by h.part) into rows from (
       select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
                k.id,
-               nullif(lower(btrim(case when c.id is null then u.email::text else c.email::text end)), ''),
-               nullif(regexp_replace(case when c.id is null
+               nullif(lower(btrim(left(case when c.id is null then u.email::text else c.email::text end, 1000))), ''),
+               nullif(regexp_replace(left(case when c.id is null
                    then coalesce(nullif(u.phone::text, ''), u.raw_user_meta_data ->> 'phone')
-                   else c.phone::text end, '\D', '', 'g'), ''),
-               nullif(btrim(regexp_replace(case when c.id is null
+                   else c.phone::text end, 1000), '\D', '', 'g'), ''),
+               nullif(btrim(regexp_replace(left(case when c.id is null
                    then coalesce(nullif(u.raw_user_meta_data ->> 'name', ''), u.raw_user_meta_data ->> 'full_name')
-                   else c.name::text end, '\s+', ' ', 'g')), ''),
+                   else c.name::text end, 1000), '\s+', ' ', 'g')), ''),
                case when u.id is null or u.deleted_at is not null then '-' else 'u' end
                  || case when <leaving> then 'l' else '-' end
                  || case when c.status::text = 'blocked' and c.evpower_revision = 0 then 'b' else '-' end
@@ -199,7 +199,7 @@ begin
     || case when evpower.column_type('public.clients', 'delete_requested_at') is null then ''
             else ' or c.delete_requested_at is not null' end);
   body := replace(body, '<by>', seen_by);
-  -- A plan made once for all pages must find where a page begins by the index.
+  -- However a page is planned, it must find where it begins by the index.
   body := replace(body, '<least client>', case evpower.column_type('public.clients', 'id')
     when 'uuid' then '00000000-0000-0000-0000-000000000000' else '' end);
   body := replace(body, '<least session>', case evpower.column_type('public.charging_sessions', 'id')

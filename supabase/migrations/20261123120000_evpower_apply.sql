@@ -3,6 +3,9 @@
 -- Such a row was taken for one from before EvPower, with its money missing and its block not EvPower's. It is
 -- refused instead, EvPower sends the client whole and the session again. New in payload: `leaving` of a client who
 -- asked to be deleted. No more "owners". New in the answer: orphan, a session whose client is not here.
+--
+-- It is planned at each call, for half a millisecond: a connection lives long, and a plan kept from when a table was
+-- empty reads all of it ever after.
 do $migration$
 declare
   clients text := evpower.record_of('public.clients', array['id', 'email', 'phone', 'name', 'balance', 'held',
@@ -18,7 +21,8 @@ declare
 begin
   body := $body$
 create or replace function evpower.apply_set(payload jsonb) returns jsonb
-language plpgsql set search_path = '' set plan_cache_mode = force_generic_plan as $function$
+language plpgsql set search_path = '' set plan_cache_mode = force_custom_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   forced <key>[];
   leaving <key>[];
@@ -213,4 +217,14 @@ begin
 end
 $$;
 
+do $migration$
+declare
+  setting text;
+begin
+  foreach setting in array array['plan_cache_mode = force_custom_plan', 'enable_seqscan = off', 'enable_hashjoin = off',
+                                 'enable_mergejoin = off'] loop
+    execute 'alter function public.evpower_set_aside(jsonb) set ' || setting;
+  end loop;
+end
+$migration$;
 revoke all on all functions in schema evpower from public, anon, authenticated;

@@ -7,18 +7,18 @@ language sql stable security definer set search_path = '' as $$
   with triggers (file, relation, name) as (values
     ('20261122100100_evpower_rights', 'public.clients', 'evpower_money_is_not_inserted'),
     ('20261122100100_evpower_rights', 'public.clients', 'evpower_money_is_not_updated'),
-    ('20261123121000_evpower_changes', 'public.clients', 'evpower_keep_blocked'),
-    ('20261123121000_evpower_changes', 'public.clients', 'evpower_keep_wish'),
-    ('20261123121000_evpower_changes', 'public.clients', 'evpower_note_client'),
-    ('20261123121000_evpower_changes', 'public.clients', 'evpower_note_truncate'),
-    ('20261123121000_evpower_changes', 'auth.users', 'evpower_carry_contact'),
-    ('20261123121000_evpower_changes', 'auth.users', 'evpower_note_user'),
-    ('20261123121000_evpower_changes', 'auth.users', 'evpower_note_truncate'),
+    ('20261123100000_evpower_changes', 'public.clients', 'evpower_keep_blocked'),
+    ('20261123100000_evpower_changes', 'public.clients', 'evpower_keep_wish'),
+    ('20261123100000_evpower_changes', 'public.clients', 'evpower_note_client'),
+    ('20261123100000_evpower_changes', 'public.clients', 'evpower_note_truncate'),
+    ('20261123100000_evpower_changes', 'auth.users', 'evpower_carry_contact'),
+    ('20261123100000_evpower_changes', 'auth.users', 'evpower_note_user'),
+    ('20261123100000_evpower_changes', 'auth.users', 'evpower_note_truncate'),
     ('20261123100100_evpower_doorbell', 'evpower.changes', 'evpower_ring')
   ), editions (file, function, word) as (values
     ('20261123120000_evpower_apply', 'evpower.apply_set(jsonb)', '''orphan'''),
-    ('20261123121000_evpower_changes', 'evpower.people_of(text[])', 'offset 0'),
-    ('20261123122000_evpower_digest', 'public.evpower_digest(jsonb)', 'left(case')
+    ('20261123100000_evpower_changes', 'evpower.people_of(text[])', 'offset 0'),
+    ('20261123110000_evpower_digest', 'public.evpower_digest(jsonb)', 'left(case')
   ), lacking (file, what) as (
     select t.file, format('trigger %s on %s', t.name, t.relation) from triggers t
      where not exists (select from pg_catalog.pg_trigger g

@@ -13,8 +13,8 @@ from evpower.devstack.stack import supabase_migrations
 from evpower.foundation.db import Connection
 from tests.sync.world import Target
 
-DIGEST = "20261123122000_evpower_digest.sql"
-CHANGES = "20261123121000_evpower_changes.sql"
+DIGEST = "20261123110000_evpower_digest.sql"
+CHANGES = "20261123100000_evpower_changes.sql"
 Look = Callable[[], Awaitable[dict[str, Finding]]]
 
 
@@ -60,7 +60,7 @@ async def test_a_function_that_is_missing_is_named_with_its_file(
 
 async def test_an_older_edition_is_told_from_the_newest(look: Look, there: Connection) -> None:
     """It answers, and every comparison fails."""
-    await there.execute(sql("20261123110000_evpower_digest.sql"))
+    await there.execute(sql("20261122100300_evpower_digest.sql"))
     try:
         found = await look()
         assert found["Supabase function evpower_digest"].ok

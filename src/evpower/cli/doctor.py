@@ -26,12 +26,12 @@ _NOT_FOUND: Final = 404
 # function of that name takes them.
 _FUNCTIONS: Final[tuple[tuple[str, dict[str, object], str], ...]] = (
     ("evpower_apply", {}, "20261122100200_evpower_apply.sql"),
-    ("evpower_digest", {"topic": "clients", "ids": []}, "20261123122000_evpower_digest.sql"),
+    ("evpower_digest", {"topic": "clients", "ids": []}, "20261123110000_evpower_digest.sql"),
     ("evpower_openings", {"limit": 1}, "20261122100400_evpower_openings.sql"),
     ("evpower_set_aside", {}, "20261122100400_evpower_openings.sql"),
-    ("evpower_changes", {"limit": 1}, "20261123121000_evpower_changes.sql"),
-    ("evpower_people", {"ids": []}, "20261123121000_evpower_changes.sql"),
-    ("evpower_changes_prune", {}, "20261123121000_evpower_changes.sql"),
+    ("evpower_changes", {"limit": 1}, "20261123100000_evpower_changes.sql"),
+    ("evpower_people", {"ids": []}, "20261123100000_evpower_changes.sql"),
+    ("evpower_changes_prune", {}, "20261123100000_evpower_changes.sql"),
     ("evpower_webhook_configure", {}, "20261123100100_evpower_doorbell.sql"),
     ("evpower_webhook_status", {}, "20261123100100_evpower_doorbell.sql"),
 )

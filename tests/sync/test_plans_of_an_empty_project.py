@@ -1,0 +1,191 @@
+"""Plans live as long as a connection: one made while nobody was there must be good for many."""
+
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from evpower.foundation.db import Connection
+from tests.sync.changes_log import forget
+from tests.sync.world import Target
+
+EVERYBODY = 3_000
+FEW = 10
+# Of each: the client, the user, a session, two transactions, notes; some are looked at twice.
+ENOUGH = FEW * 25
+
+Call = tuple[str, Mapping[str, Any]]
+Asks = Callable[[Sequence[str], Sequence[str]], Call]
+
+
+def client(key: str) -> dict[str, Any]:
+    moment = "2026-11-01T12:00:00Z"
+    return {
+        "id": key, "email": None, "phone": None, "name": "x", "balance": 12, "held": 0,
+        "currency": "KGS", "balance_version": 3, "wallet_revision": 3, "revision": 3,
+        "from_version": 2, "status": "active", "created_at": moment, "updated_at": moment,
+    }  # fmt: skip
+
+
+def transaction(key: str) -> dict[str, Any]:
+    moment = "2026-11-01T12:00:00Z"
+    return {
+        "id": str(uuid4()), "client_id": key, "version": 3, "type": "topup", "amount": 2,
+        "balance_before": 10, "balance_after": 12, "event_at": moment, "created_at": moment,
+    }  # fmt: skip
+
+
+def session(key: str, owner: str) -> dict[str, Any]:
+    moment = "2026-11-01T12:00:00Z"
+    return {
+        "id": key, "user_id": owner, "client_id": owner, "station_id": "CHR-BGK-001",
+        "connector_id": 1, "start_time": moment, "stop_time": moment, "end_time": moment,
+        "energy": 1, "energy_consumed": 1, "amount": 2, "total_cost": 2, "status": "stopped",
+        "revision": 2, "created_at": moment, "updated_at": moment,
+    }  # fmt: skip
+
+
+def applied(people: Sequence[str], sessions: Sequence[str]) -> Call:
+    return "evpower_apply", {
+        "clients": [client(key) for key in people],
+        "transactions": [transaction(key) for key in people],
+        "sessions": [session(key, who) for key, who in zip(sessions, people, strict=True)],
+    }
+
+
+def digest(topic: str, **more: Any) -> Asks:
+    def asks(people: Sequence[str], sessions: Sequence[str]) -> Call:
+        return "evpower_digest", {
+            "topic": topic, "ids": sessions if topic == "sessions" else people, **more
+        }  # fmt: skip
+
+    return asks
+
+
+def walk(function: str, **more: Any) -> Asks:
+    """A page of an index's beginning; everybody stands behind it."""
+    return lambda _people, _sessions: (function, {"after": None, "limit": FEW, **more})
+
+
+ASKED: dict[str, Asks] = {
+    "people by id": lambda people, _: ("evpower_people", {"ids": people}),
+    "people in order": walk("evpower_people"),
+    "changes": walk("evpower_changes"),
+    "clients by id": digest("clients"),
+    "clients by id, hashed": digest("clients", chunk=5),
+    "clients in order": walk("evpower_digest", topic="clients"),
+    "clients in order, short": walk("evpower_digest", topic="clients", short=True),
+    "sessions by id": digest("sessions"),
+    "sessions by id, hashed": digest("sessions", chunk=5),
+    "sessions in order": walk("evpower_digest", topic="sessions"),
+    "sessions in order, short": walk("evpower_digest", topic="sessions", short=True),
+    "people by id, hashed": digest("people", chunk=5),
+    "users in order": walk("evpower_digest", topic="users"),
+    "transactions of clients": lambda people, _: (
+        "evpower_digest",
+        {"topic": "transactions", "clients": [[key, 1] for key in people], "limit": FEW},
+    ),
+    "apply": applied,
+    "set aside": lambda people, sessions: (
+        "evpower_set_aside",
+        {"clients": [[key, 1] for key in people], "sessions": sessions},
+    ),
+}
+
+
+async def call(there: Connection, what: Call) -> Any:
+    function, payload = what
+    return json.loads(
+        await there.fetchval(f"select public.{function}($1::jsonb)", json.dumps(payload))
+    )
+
+
+async def nobody(there: Connection) -> None:
+    """Known to the planner to be nobody."""
+    await there.execute(
+        "truncate public.transactions, public.charging_sessions, public.clients cascade"
+    )
+    await there.execute("truncate auth.users cascade")
+    await forget(there)
+    for table in ("public.transactions", "public.charging_sessions", "public.clients",
+                  "auth.users", "evpower.changes"):  # fmt: skip
+        await there.execute(f"vacuum (analyze) {table}")
+
+
+async def everybody(there: Connection) -> None:
+    """Each with a user, two transactions and a session. No table is altered: that ends plans."""
+    await there.execute(
+        "insert into auth.users (id, email)"
+        " select gen_random_uuid(), gen_random_uuid() || '@e.kg' from generate_series(1, $1::int)",
+        EVERYBODY,
+    )
+    async with there.transaction():
+        await there.execute("set local session_replication_role = replica")  # no guards
+        await there.execute(
+            "insert into public.clients (id, name, balance, balance_version, wallet_revision,"
+            " evpower_revision) select id, 'x', 10, 2, 2, 2 from auth.users"
+        )
+    await there.execute(
+        "insert into public.transactions (client_id, version, type, amount, balance_before,"
+        " balance_after) select c.id, v, 'topup', 5, (v - 1) * 5, v * 5"
+        " from public.clients c, generate_series(1, 2) v"
+    )
+    await there.execute(
+        "insert into public.charging_sessions (id, user_id, client_id, station_id, revision,"
+        " status) select gen_random_uuid(), id, id, 'CHR-BGK-001', 1, 'stopped'"
+        " from public.clients"
+    )
+
+
+@pytest.fixture
+async def early(target: Target, there: Connection) -> AsyncGenerator[Connection]:
+    """A connection that asked everything once, of nobody and of a stranger."""
+    await nobody(there)
+    connection: Connection = await asyncpg.connect(target.dsn)
+    # Also what is no function's own setting: a plan for all values from the first call on.
+    await connection.execute("set plan_cache_mode = force_generic_plan")
+    for asks in ASKED.values():
+        begun = connection.transaction()
+        await begun.start()
+        await call(connection, asks([str(uuid4())], [str(uuid4())]))
+        await begun.rollback()
+    await everybody(there)
+    yield connection
+    await connection.close()
+    await nobody(there)
+
+
+async def test_what_was_planned_for_nobody_reads_few_of_everybody(
+    early: Connection, there: Connection
+) -> None:
+    people, sessions = await some(there, "clients"), await some(there, "charging_sessions")
+    read = {name: await rows_read(early, asks(people, sessions)) for name, asks in ASKED.items()}
+    assert {name: rows for name, rows in read.items() if rows > ENOUGH} == {}
+    assert {name for name, rows in read.items() if rows < FEW} == set()  # each was about somebody
+
+
+async def some(there: Connection, table: str) -> list[str]:
+    rows = await there.fetch(f"select id::text from public.{table} limit {FEW}")
+    return [row["id"] for row in rows]
+
+
+async def rows_read(connection: Connection, what: Call) -> int:
+    """How many rows the call looked at, in tables and by indexes; nothing stays of it."""
+    begun = connection.transaction()
+    await begun.start()
+    try:
+        before = await rows_seen(connection)  # what earlier transactions did may still be in it
+        await call(connection, what)
+        return await rows_seen(connection) - before
+    finally:
+        await begun.rollback()
+
+
+async def rows_seen(connection: Connection) -> int:
+    return await connection.fetchval(
+        "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int"
+        " from pg_stat_xact_all_tables where schemaname in ('public', 'auth', 'evpower')"
+    )
