@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 
 from evpower import __version__, charging, identity, payments, realtime, sync, wallet
-from evpower.api import create_app, messages, old
+from evpower.api import HeadProtocol, create_app, messages, old
 from evpower.config import Settings
 from evpower.foundation import idempotency, logging, loops, steps
 from evpower.foundation.addresses import parse_networks
@@ -180,7 +180,7 @@ def serve(settings: Settings, role: Role) -> int:
         uvicorn.Config(
             app,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="httptools",
+            http=HeadProtocol,
             ws=realtime.SocketProtocol,
             ws_max_size=realtime.MAX_MESSAGE_BYTES,
             ws_ping_interval=None,  # the hub pings, by one timer for all

@@ -17,13 +17,13 @@ from fastapi import APIRouter, FastAPI
 from pydantic import SecretStr
 
 from evpower import charging
-from evpower.api import Collector, Probe, create_app
+from evpower.api import Collector, HeadProtocol, Probe, create_app
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.identity import Access, TokenVerifier, add_operator, create_service_key
 from evpower.wallet import endpoints as wallet_endpoints
-from tests.waiting import patient_http, until
+from tests.waiting import PATIENCE_S, patient_http, until
 
 ISSUER = "http://127.0.0.1:9/auth/v1"
 SECRET = "a secret of the tests, long enough to sign with"
@@ -139,12 +139,18 @@ async def _helpers(connection: Connection) -> tuple[Headers, Headers]:
 
 
 @contextlib.asynccontextmanager
-async def on_a_socket(app: FastAPI) -> AsyncIterator[str]:
+async def on_a_socket(app: Any, http: type[HeadProtocol] = HeadProtocol) -> AsyncIterator[str]:
     """Serve it with uvicorn, as production does; answers its URL."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, log_level="critical", access_log=False, proxy_headers=False, server_header=False
+        app,
+        http=http,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=int(PATIENCE_S),
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))

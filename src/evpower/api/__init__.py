@@ -2,6 +2,7 @@
 
 from evpower.api.app import create_app
 from evpower.api.edge import Caller, Identify
+from evpower.api.heads import HeadProtocol
 from evpower.api.health import Collector, Probe
 
-__all__ = ["Caller", "Collector", "Identify", "Probe", "create_app"]
+__all__ = ["Caller", "Collector", "HeadProtocol", "Identify", "Probe", "create_app"]

@@ -18,8 +18,8 @@ async def insert_imported(connection: Connection, report: Report) -> bool:
 
     Raises asyncpg.ForeignKeyViolationError when there is no such client.
     """
-    # No conflict target: with one, a twin would wait at the other unique key while its half-made row
-    # stands under the first, and the one it waits for would wait for that row: a deadlock.
+    # No conflict target: with one, a twin would wait at the other unique key while its half-made
+    # row stands under the first, and the one it waits for would wait for that row: a deadlock.
     inserted = await connection.fetchval(
         """
         insert into charging.sessions (id, client_id, station_id, connector_id, state, source,

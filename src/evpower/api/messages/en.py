@@ -22,6 +22,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "end_time_unexpected": "A running session cannot have ended.",
     "forbidden": "You have no access to this.",
     "forbidden_origin": "This web page may not open live updates.",
+    "head_too_large": "The headers of the request are too large.",
+    "head_too_slow": "The request did not arrive in time. Check the connection and try again.",
     "hold_not_found": "No money is set aside for this session.",
     "hold_refused": "No money can be set aside: the session is over or the client is blocked.",
     "hold_resolved": "The money set aside was used or released already.",
