@@ -267,7 +267,7 @@ async def _everybody(
     parts: _Parts, trusted: frozenset[Contact] = frozenset()
 ) -> AsyncGenerator[Sequence[moving.Person]]:
     """Everybody in Supabase: by its own function, by the list of users where that is missing."""
-    pages = moving.people_by_rpc(parts.rpc)
+    pages = moving.people_by_rpc(parts.rpc, passing=synced.TargetUnavailable)
     try:
         yield await anext(pages)
     except synced.TargetRefuses as error:

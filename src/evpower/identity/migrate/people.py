@@ -5,13 +5,16 @@ somebody vouches for it (identity.proof). The last evpower_people can't tell: th
 admin API. What stands in user_metadata or in a profile is the user's own word and proves nothing.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from itertools import count
+from typing import Final, Protocol, TypeVar, cast
 from uuid import UUID
 
 import orjson
+import stamina
 
+from evpower.foundation.errors import Unavailable
 from evpower.identity.contact import normal_email, normal_phone
 from evpower.identity.migrate.model import Refused
 from evpower.identity.model import Contact
@@ -19,6 +22,9 @@ from evpower.identity.proof import vouched
 from evpower.identity.supabase_admin import SupabaseAdmin
 
 PER_PAGE: Final = 1000
+_ATTEMPTS: Final = 8  # some two minutes: a plan reads for many, and keeps nothing until its end
+_LONGEST_WAIT_S: Final = 30.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +57,22 @@ class Rpc(Protocol):
         ...
 
 
-async def people_by_rpc(rpc: Rpc, *, limit: int = PER_PAGE) -> People:
+async def people_by_rpc(
+    rpc: Rpc, *, limit: int = PER_PAGE, passing: type[Exception] = Unavailable
+) -> People:
     """Walk users and clients by id, by the project's own function.
 
-    What it says is proven is confirmed: whether anybody vouches for it, only the admin API tells.
+    A page that fails by `passing` is asked for again for a while, but for the first: then nothing
+    is lost. What it says is proven is confirmed: whether anybody vouches for it, only the admin
+    API tells.
     """
     after: str | None = None
     while True:
         body = orjson.dumps({"payload": {"after": after, "limit": limit}})
-        raw = await rpc.call("evpower_people", body)
+        once = after is None
+        raw = await _patiently(
+            lambda sent=body: rpc.call("evpower_people", sent), passing, once=once
+        )
         try:
             answer = cast("Mapping[str, object]", raw)
             records = cast("Sequence[Mapping[str, object]]", answer["people"])
@@ -76,11 +89,29 @@ async def people_by_rpc(rpc: Rpc, *, limit: int = PER_PAGE) -> People:
 async def people_by_admin(
     admin: SupabaseAdmin, *, per_page: int = PER_PAGE, trusted: Collection[Contact] = ()
 ) -> People:
-    """Page through the users alone; of kinds in `trusted` what Auth has confirmed is proven."""
-    page = 1
-    while users := await admin.list_users(page, per_page):
+    """Page through the users alone; of kinds in `trusted` what Auth has confirmed is proven.
+
+    A page that does not come is asked for again for a while, but for the first.
+    """
+    for page in count(1):
+        users = await _patiently(
+            lambda at=page: admin.list_users(at, per_page), Unavailable, once=page == 1
+        )
+        if not users:
+            return
         yield [person for user in users if (person := of_auth(user, trusted)) is not None]
-        page += 1
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]], passing: type[Exception], *, once: bool) -> T:
+    if once:
+        return await ask()
+    attempts = stamina.retry_context(
+        on=passing, attempts=_ATTEMPTS, timeout=None, wait_initial=1.0, wait_max=_LONGEST_WAIT_S
+    )
+    async for attempt in attempts:
+        with attempt:
+            return await ask()
+    raise AssertionError("the last attempt raises")  # pragma: no cover
 
 
 def of_project(record: Mapping[str, object]) -> Person | None:

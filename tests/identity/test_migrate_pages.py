@@ -1,0 +1,97 @@
+"""One page that does not come costs no plan: thousands may have been read before it."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+import pytest
+import stamina
+
+from evpower.foundation.errors import Unavailable
+from evpower.identity.migrate.people import People, people_by_admin, people_by_rpc
+from evpower.identity.supabase_admin import SupabaseAdmin
+
+PAGES = 3
+
+
+class Passing(Exception):
+    """What the caller says will pass."""
+
+
+@pytest.fixture(autouse=True)
+def no_waiting() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=3, cap=True):
+        yield
+
+
+class Project:
+    """Answers page by page; `fails` says how often each does not come first."""
+
+    def __init__(self, fails: dict[int, int], error: type[Exception] = Passing) -> None:
+        self.fails = dict(fails)
+        self.error = error
+        self.asked: list[int] = []
+
+    def _ask(self, page: int) -> None:
+        self.asked.append(page)
+        if self.fails.get(page, 0) > 0:
+            self.fails[page] -= 1
+            raise self.error("unavailable", "no answer")
+
+    async def call(self, _function: str, body: bytes) -> object:
+        after = orjson.loads(body)["payload"]["after"]
+        page = 1 if after is None else UUID(after).int + 1
+        self._ask(page)
+        person = str(UUID(int=page))
+        return {
+            "people": [{"id": person, "user": None, "client": None}],
+            "next": person if page < PAGES else None,
+        }
+
+    async def list_users(self, page: int, _per_page: int) -> list[dict[str, Any]]:
+        self._ask(page)
+        return [{"id": str(UUID(int=page))}] if page <= PAGES else []
+
+
+async def everybody(pages: People) -> list[int]:
+    return [person.id.int async for page in pages for person in page]
+
+
+def by_rpc(project: Project) -> People:
+    return people_by_rpc(project, passing=Passing)
+
+
+def by_admin(project: Project) -> People:
+    return people_by_admin(cast("SupabaseAdmin", project))
+
+
+@pytest.mark.parametrize(("walk", "error"), [(by_rpc, Passing), (by_admin, Unavailable)])
+class TestPages:
+    async def test_one_that_fails_is_asked_for_again(
+        self, walk: Any, error: type[Exception]
+    ) -> None:
+        project = Project({2: 2, 3: 1}, error)
+        assert await everybody(walk(project)) == [1, 2, 3]
+        assert project.asked[:6] == [1, 2, 2, 2, 3, 3]
+
+    async def test_the_first_fails_at_once(self, walk: Any, error: type[Exception]) -> None:
+        project = Project({1: 1}, error)
+        with pytest.raises(error):
+            await everybody(walk(project))
+        assert project.asked == [1]
+
+    async def test_one_that_never_comes_ends_it(self, walk: Any, error: type[Exception]) -> None:
+        project = Project({2: 99}, error)
+        with pytest.raises(error):
+            await everybody(walk(project))
+        assert project.asked == [1, 2, 2, 2]
+
+    async def test_what_does_not_pass_is_not_asked_again(
+        self, walk: Any, error: type[Exception]
+    ) -> None:
+        project = Project({2: 1}, RuntimeError)
+        with pytest.raises(RuntimeError):
+            await everybody(walk(project))
+        assert project.asked == [1, 2]
+        assert error is not RuntimeError
