@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Request
 
+from evpower.api import edge
 from evpower.foundation.db import Database
 from tests.api.world import Api, bearer, on_a_socket, running_api
 from tests.waiting import PATIENCE_S, until
@@ -34,6 +35,13 @@ class Gate:
             self.inside += 1
             await self.open.wait()
             return {"success": True}
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still while a refused body is read on hangs up on nobody."""
+    for bound in ("_DRAIN_S", "_BODY_S"):
+        monkeypatch.setattr(edge, bound, PATIENCE_S)
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from prometheus_client import Gauge
+from prometheus_client import REGISTRY, Gauge
 
+from evpower.api import health
 from evpower.foundation.db import Connection, Database
 from tests.api.world import Api, bearer, running_api
+from tests.waiting import PATIENCE_S
 
 
 class Supabase:
@@ -95,8 +97,9 @@ class TestMetrics:
         assert "/some/strange/path" not in text
 
     async def test_gauges_are_refreshed_at_the_scrape_and_a_broken_one_hides_nothing(
-        self, db: Database
+        self, db: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(health, "_COLLECT_TIMEOUT_S", PATIENCE_S)
         gauge = Gauge("evpower_test_clients", "Clients, for this test")
 
         async def broken() -> None:
@@ -106,8 +109,11 @@ class TestMetrics:
             async with db.connection() as connection:
                 gauge.set(await connection.fetchval("select 42"))
 
-        async with running_api(db, collectors=[broken, refresh]) as api:
-            response = await api.get("/metrics")
+        try:
+            async with running_api(db, collectors=[broken, refresh]) as api:
+                response = await api.get("/metrics")
+        finally:
+            REGISTRY.unregister(gauge)
         assert (response.status_code, "evpower_test_clients 42.0" in response.text) == (200, True)
 
     async def test_a_token_guards_them_when_there_is_one(self, db: Database) -> None:

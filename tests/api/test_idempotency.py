@@ -17,7 +17,7 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, NotFound
 from tests.api.world import Api, bearer, running_api
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 PATH = "/api/v1/test/make"
 
@@ -49,7 +49,11 @@ async def maker() -> Maker:
 
 
 @pytest.fixture
-async def api(db: Database, maker: Maker) -> AsyncIterator[Api]:
+async def api(db: Database, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
+    """Where twins wait for their first one however slow the machine is."""
+    usual = Replay.__init__.__kwdefaults__
+    assert usual is not None
+    monkeypatch.setitem(usual, "wait_s", PATIENCE_S)
     async with running_api(db, [maker.router]) as api:
         yield api
 

@@ -69,7 +69,11 @@ class Chromium:
         )
         try:
             wire = await connect(
-                await _address(child, folder), proxy=None, max_size=None, ping_interval=None
+                await _address(child, folder),
+                proxy=None,
+                max_size=None,
+                ping_interval=None,
+                open_timeout=PATIENCE_S,
             )
         except BaseException:
             child.kill()

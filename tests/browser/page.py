@@ -43,7 +43,7 @@ class Page:
         self.held: list[str] = []
         self._call = call
         self._loaded: set[str] = set()
-        self._lets_through = 0
+        self._let_through: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def prepare(self, language: str) -> None:
@@ -77,12 +77,11 @@ class Page:
         await until(lambda: gone["loaderId"] in self._loaded, f"{url} is loaded")
 
     async def open_once(self, url: str) -> None:
-        """Open it; when it looks at the same address again, that request hangs.
+        """Open it; when it looks at an address again, or at one below it, that request hangs.
 
         So a press never meets a reload, and a page may stand there long after it was true.
         """
-        self._lets_through = 1
-        await self._call("Fetch.enable", self.session, patterns=[{"urlPattern": url}])
+        await self._call("Fetch.enable", self.session, patterns=[{"urlPattern": f"{url}*"}])
         await self.open(url)
 
     async def evaluate(self, expression: str) -> Any:
@@ -156,10 +155,11 @@ class Page:
                 pass
 
     def _pause(self, told: dict[str, Any]) -> None:
-        if self._lets_through == 0:
-            self.held.append(told["request"]["url"])
+        url = told["request"]["url"]
+        if url in self._let_through:
+            self.held.append(url)
             return
-        self._lets_through -= 1
+        self._let_through.add(url)
         going_on = self._call("Fetch.continueRequest", self.session, requestId=told["requestId"])
         task = asyncio.ensure_future(going_on)
         self._tasks.add(task)

@@ -86,7 +86,7 @@ async def test_a_declined_bill_leaves_the_money_alone(page: Page, driver: Driver
 async def test_a_page_left_open_sees_by_itself_that_it_was_paid(page: Page, driver: Driver) -> None:
     bill = await driver.open_invoice(150)
     await page.open(bill["app_link"])
-    assert await page.evaluate(is_status("processing"))
+    await page.until(is_status("processing"))
     await driver.approve(bill)
     await page.until(is_status("approved"))
     assert page.errors == []

@@ -10,6 +10,7 @@ from evpower.devstack.local import LocalEvPower
 from tests.browser.page import Page
 from tests.browser.site import Site
 from tests.faults.driver import Driver
+from tests.waiting import until
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -22,6 +23,10 @@ ASK = """fetch({url}, {how}).then(
 async def ask(page: Page, url: str, **how: Any) -> Any:
     """The answer as the page gets to see it, or the name of the error."""
     return await page.evaluate(ASK.format(url=json.dumps(url), how=json.dumps(how)))
+
+
+def of_cors(page: Page) -> list[str]:
+    return [line for line in page.errors if "CORS" in line]
 
 
 async def payments(evpower: LocalEvPower, driver: Driver) -> int:
@@ -72,4 +77,5 @@ async def test_a_page_of_a_strange_site_reads_and_does_nothing(
     assert await ask(page, top_up, **asked, headers=typed) == "TypeError"
     assert await ask(page, top_up, **asked) == "TypeError"  # a "simple" one is sent unasked
     assert await payments(evpower, driver) == 0
-    assert len([line for line in page.errors if "CORS" in line]) == 4, page.errors
+    await until(lambda: len(of_cors(page)) >= 4, "the browser complains of each")
+    assert len(of_cors(page)) == 4, page.errors

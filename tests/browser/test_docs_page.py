@@ -20,7 +20,8 @@ async def test_the_docs_come_from_here_alone_and_call_the_api(
     operations = await page.evaluate(
         f"{paths}.then(all => Object.values(all).flatMap(Object.keys).length)"
     )
-    assert await page.evaluate("document.querySelectorAll('.opblock').length") == operations
+    assert operations
+    await page.until(f"document.querySelectorAll('.opblock').length === {operations}")
 
     for step in (".opblock-summary-control", ".try-out__btn", ".execute"):
         await page.until(f"document.querySelector('{HEALTH} {step}')")

@@ -9,14 +9,15 @@ from evpower.devstack.local import LocalEvPower
 from tests.browser.page import Page
 from tests.browser.site import Site
 from tests.faults.driver import Driver
+from tests.waiting import until
 
 pytestmark = pytest.mark.xdist_group("browser")
 
 
 async def watch(page: Page, evpower: LocalEvPower, driver: Driver) -> None:
-    """Start the client in the page; what it says is in `told`."""
+    """Start the client in the page; what it says is in `told`. By chance it comes back soon."""
     await page.evaluate(
-        "globalThis.told = []; globalThis.client = watch("
+        "Math.random = () => 0.05; globalThis.told = []; globalThis.client = watch("
         f"{json.dumps(evpower.api_url)}, async () => {json.dumps(driver._token)},"
         " message => told.push(message), message => told.push(message)); 0"
     )
@@ -77,4 +78,4 @@ async def until_refused(page: Page, evpower: LocalEvPower) -> None:
             " socket.onopen = () => done('opened'); socket.onclose = ({code}) => done(code); })"
         )
         assert closed == 1006
-    assert any("403" in line for line in page.errors), page.errors
+    await until(lambda: any("403" in line for line in page.errors), "it says 403 in red")

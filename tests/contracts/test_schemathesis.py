@@ -1,7 +1,6 @@
 """Sense and nonsense generated from our OpenAPI document: no 5xx, no undocumented answer."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,10 +13,10 @@ import schemathesis
 from schemathesis import checks, openapi
 
 from evpower import bootstrap
-from evpower.foundation.db import Database
+from evpower.devstack.ports import free_port
 from evpower.identity import create_service_key
 from tests.api.world import SECRET, bearer
-from tests.conftest import Server
+from tests.conftest import Server, patient_database
 from tests.waiting import PATIENCE_S, until
 
 OPERATIONS = sorted(
@@ -43,7 +42,8 @@ async def dsn_of_module(server: Server) -> str:
 @pytest.fixture(scope="module")
 async def service(dsn_of_module: str) -> dict[str, str]:
     """Headers of a service key."""
-    db = await Database.open(dsn_of_module, size=2)
+    db = patient_database(dsn_of_module, size=2)
+    await db.start()
     async with db.transaction() as connection:
         key = await create_service_key(connection, name="importer", actor="test")
         await connection.execute(
@@ -81,17 +81,12 @@ async def url(dsn_of_module: str, tmp_path_factory: pytest.TempPathFactory) -> A
     try:
         address = f"http://127.0.0.1:{port}"
         await until(lambda: process.poll() is not None or _is_alive(address), "no server")
+        assert process.poll() is None, out.read_text()
         yield address
         assert process.poll() is None, out.read_text()
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _is_alive(address: str) -> bool:

@@ -84,7 +84,9 @@ async def test_a_poisoned_item_fails_alone() -> None:
     run = Recorder()
     run.fails = lambda keys: ValueError("poison") if 7 in keys else None
     seen: list[tuple[int, bool]] = []
-    group = Grouper(run, on_batch=lambda size, failed: seen.append((size, failed)))
+    group = Grouper(
+        run, retry_budget_s=PATIENCE_S, on_batch=lambda size, failed: seen.append((size, failed))
+    )
     results = await asyncio.gather(*(group(key) for key in (5, 7, 8)), return_exceptions=True)
     assert results[0] == "r5"
     assert isinstance(results[1], ValueError)
@@ -96,7 +98,7 @@ async def test_a_poisoned_item_fails_alone() -> None:
 async def test_a_passing_failure_is_not_seen() -> None:
     run = Recorder()
     run.fails = lambda _: ValueError("deadlock") if len(run.batches) == 1 else None
-    assert await Grouper(run)(5) == "r5"
+    assert await Grouper(run, retry_budget_s=PATIENCE_S)(5) == "r5"
 
 
 async def test_a_hopeless_failure_fails_all_at_once() -> None:
@@ -237,7 +239,7 @@ async def test_a_cancelled_lone_caller_takes_nobody_along() -> None:
 
 async def test_a_lone_call_is_tried_again_and_fails_by_itself() -> None:
     run = Recorder()
-    group = Grouper(run)
+    group = Grouper(run, retry_budget_s=PATIENCE_S)
     await served_alone(group)
     run.fails = lambda _: ValueError("deadlock") if len(run.batches) == 2 else None
     assert await group(1) == "r1"

@@ -5,9 +5,11 @@ import datetime as dt
 import ipaddress
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import nats
@@ -21,11 +23,10 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from evpower.devstack.nats import LocalNats
-from evpower.devstack.ports import free_port
 from evpower.foundation.bus import EVERYTHING, Topic
 from evpower.foundation.nats_bus import NatsBus, announce, decode, encode, reach
 from evpower.foundation.nats_keys import NatsFiles
-from evpower.foundation.nats_link import parse_servers
+from evpower.foundation.nats_link import NatsLink, NatsServer, parse_servers
 from tests.waiting import PATIENCE_S, until
 
 Change = tuple[Topic, UUID]
@@ -86,6 +87,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loca
         yield server
 
 
+@pytest.mark.usefixtures("patient")
 class TestChanges:
     async def test_a_change_is_heard_once_on_every_node(self, server: LocalNats) -> None:
         async with nodes(server.url, server.url, server.url) as (here, there, yonder):
@@ -164,6 +166,7 @@ class TestChanges:
             await there.has_heard(("client", after))
 
 
+@pytest.mark.usefixtures("patient")
 class TestGarbage:
     @pytest.mark.parametrize(
         "message",
@@ -180,7 +183,7 @@ class TestGarbage:
     async def test_what_is_not_ours_is_counted_and_ignored(
         self, server: LocalNats, message: bytes
     ) -> None:
-        stranger = await nats.connect(server.url)
+        stranger = await nats.connect(server.url, connect_timeout=int(PATIENCE_S))
         try:
             async with nodes(server.url) as (here,):
                 before = counted("dropped_total", reason="malformed")
@@ -234,22 +237,24 @@ class TestAwayAndBack:
                 await here.bus.close()
 
     async def test_killed_and_started_again_the_nodes_find_each_other(self, tmp_path: Path) -> None:
-        async with serving(LocalNats(tmp_path)) as server:
+        async with serving(LocalNats(tmp_path)) as server, nodes(server.url, server.url) as pair:
+            here, there = pair
             with capture_logs() as logs:
-                async with nodes(server.url, server.url) as (here, there):
-                    server.kill()
-                    await until(lambda: not here.bus.connected, "the loss was not noticed")
-                    await until(lambda: not there.bus.connected, "the loss was not noticed")
-                    here.bus.publish("client", meanwhile := uuid4())
-                    assert ("client", meanwhile) in here.heard
-                    assert not await here.bus.wait_connected(0.5), "it tries in vain a few times"
-                    await server.start()
-                    assert await here.bus.wait_connected(PATIENCE_S)
-                    assert await there.bus.wait_connected(PATIENCE_S)
-                    here.bus.publish("client", after := uuid4())
-                    await there.has_heard(("client", after))
-        told = sorted(str(line["event"]) for line in logs)
-        assert told == ["bus_away"] * 2 + ["bus_connected"] * 4, "told once per change of state"
+                server.kill()
+                await until(lambda: not here.bus.connected, "the loss was not noticed")
+                await until(lambda: not there.bus.connected, "the loss was not noticed")
+                here.bus.publish("client", meanwhile := uuid4())
+                assert ("client", meanwhile) in here.heard
+                assert not await here.bus.wait_connected(0.5), "it tries in vain a few times"
+                await server.start()
+                assert await here.bus.wait_connected(PATIENCE_S)
+                assert await there.bus.wait_connected(PATIENCE_S)
+                here.bus.publish("client", after := uuid4())
+                await there.has_heard(("client", after))
+                told = Counter(line["event"] for line in logs)
+                away = sum(not node.bus.connected for node in pair)  # lost once more, if not 0
+            assert told["bus_away"] >= 2
+            assert told["bus_away"] - told["bus_connected"] == away, "once per change of state"
 
     async def test_a_hung_server_holds_nobody_up_and_is_noticed(self, tmp_path: Path) -> None:
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
@@ -280,25 +285,41 @@ class TestAwayAndBack:
             finally:
                 os.kill(server.pid, signal.SIGCONT)
 
-    async def test_what_a_dying_server_did_not_pass_on_is_said_again(self, tmp_path: Path) -> None:
+    async def test_what_a_dying_server_did_not_pass_on_is_said_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        may_come_back = asyncio.Event()
+        open_link = NatsLink.open
+
+        async def gated(server: NatsServer, subject: str, handler: Any, **how: Any) -> NatsLink:
+            if handler.__self__ is here.bus:
+                await may_come_back.wait()
+            return await open_link(server, subject, handler, **how)
+
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url, server.url) as pair:
             here, there = pair
+            monkeypatch.setattr(NatsLink, "open", gated)
             os.kill(server.pid, signal.SIGSTOP)
             here.bus.publish("client", key := uuid4())
             await until(lambda: not here.bus._waiting, "it was never handed over")
             os.kill(server.pid, signal.SIGKILL)
             await until(lambda: not here.bus.connected, "the loss was not noticed")
+            await until(lambda: not there.bus.connected, "the loss was not noticed")
             server.kill()
             await server.start()
+            assert await there.bus.wait_connected(PATIENCE_S), "who is not there hears nothing"
+            assert ("client", key) not in there.heard
+            may_come_back.set()
             await there.has_heard(("client", key))
 
     async def test_who_was_away_looks_at_everything(self, tmp_path: Path) -> None:
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
-            assert here.looks == 1
+            assert here.looks >= 1
             server.kill()
             await until(lambda: not here.bus.connected, "the loss was not noticed")
+            looked = here.looks
             await server.start()
-            await until(lambda: here.looks == 2, "what it missed is not looked for")
+            await until(lambda: here.looks > looked, "what it missed is not looked for")
 
     async def test_closing_while_the_server_hangs_is_bounded(self, tmp_path: Path) -> None:
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
@@ -309,8 +330,8 @@ class TestAwayAndBack:
             finally:
                 os.kill(server.pid, signal.SIGCONT)
 
-    async def test_what_waits_is_bounded_and_the_rest_is_counted(self) -> None:
-        here = Node(f"nats://127.0.0.1:{free_port()}")
+    async def test_what_waits_is_bounded_and_the_rest_is_counted(self, nobody: str) -> None:
+        here = Node(f"nats://{nobody}")
         before = counted("dropped_total", reason="full")
         for _ in range(30_000):
             here.bus.publish("client", uuid4())
@@ -319,7 +340,9 @@ class TestAwayAndBack:
         await here.bus.start()
         await here.bus.close()
 
-    async def test_a_silent_and_a_strange_server_are_passed_by(self, server: LocalNats) -> None:
+    async def test_a_silent_and_a_strange_server_are_passed_by(
+        self, server: LocalNats, nobody: str
+    ) -> None:
         """One accepts and says nothing, one speaks HTTP, one is not there; the fourth is ours."""
         writers: list[asyncio.StreamWriter] = []
 
@@ -332,14 +355,10 @@ class TestAwayAndBack:
 
         mute = await asyncio.start_server(silent, "127.0.0.1", 0)
         other = await asyncio.start_server(strange, "127.0.0.1", 0)
-        ports = [
-            mute.sockets[0].getsockname()[1],
-            other.sockets[0].getsockname()[1],
-            free_port(),
-            server.port,
-        ]
+        found = [f"127.0.0.1:{one.sockets[0].getsockname()[1]}" for one in (mute, other)]
+        tried = [*found, nobody, f"127.0.0.1:{server.port}"]
         try:
-            async with nodes(",".join(f"nats://127.0.0.1:{port}" for port in ports)) as (here,):
+            async with nodes(",".join(f"nats://{address}" for address in tried)) as (here,):
                 assert here.bus.connected
         finally:
             for writer in writers:
@@ -350,6 +369,7 @@ class TestAwayAndBack:
             await other.wait_closed()
 
 
+@pytest.mark.usefixtures("patient")
 class TestRights:
     async def test_wrong_credentials_keep_it_away_and_are_never_told(self, tmp_path: Path) -> None:
         async with serving(LocalNats(tmp_path, user="evpower", password="right")) as server:
@@ -395,35 +415,35 @@ class TestRights:
                 ):
                     await until(lambda: bool(logs), "nothing was told")
                     assert not here.bus.connected
-            assert "permissions violation" in logs[0]["reason"].lower()
+            [line] = [line for line in logs if line["event"] == "bus_away"]
+            assert "permissions violation" in line["reason"].lower()
 
 
+@pytest.mark.usefixtures("patient")
 class TestFromOutside:
     """Commands are no nodes: they connect, tell one change or look, and are gone."""
 
-    async def test_a_command_tells_the_nodes(self, server: LocalNats) -> None:
-        gone = f"nats://127.0.0.1:{free_port()}"
+    async def test_a_command_tells_the_nodes(self, server: LocalNats, nobody: str) -> None:
         async with nodes(server.url) as (here,):
             key = uuid4()
-            assert (
-                await announce(f"{gone},{server.url}", [("client", key)], within_s=PATIENCE_S) == ""
-            )
+            urls = f"nats://{nobody},{server.url}"
+            assert await announce(urls, [("client", key)], within_s=PATIENCE_S) == ""
             await here.has_heard(("client", key))
 
-    async def test_a_command_is_told_that_nobody_heard(self) -> None:
-        assert await announce(f"nats://127.0.0.1:{free_port()}", [("client", uuid4())])
+    async def test_a_command_is_told_that_nobody_heard(self, nobody: str) -> None:
+        assert await announce(f"nats://{nobody}", [("client", uuid4())])
 
-    async def test_every_server_is_tried(self, server: LocalNats) -> None:
-        gone = free_port()
-        found = await reach(f"nats://u:s3cret@127.0.0.1:{gone},{server.url}")
+    async def test_every_server_is_tried(self, server: LocalNats, nobody: str) -> None:
+        found = await reach(f"nats://u:s3cret@{nobody},{server.url}")
         (first, trouble), second = found
-        assert first == f"127.0.0.1:{gone}"
+        assert first == nobody
         assert trouble
         assert "s3cret" not in trouble
         assert second == (f"127.0.0.1:{server.port}", "")
 
 
 class TestTls:
+    @pytest.mark.usefixtures("patient")
     async def test_tls_with_an_authority_of_ones_own(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -438,20 +458,22 @@ class TestTls:
 
     async def test_no_credentials_go_to_a_server_that_offers_no_tls(self) -> None:
         received = bytearray()
-        asked = asyncio.Event()
+        gone = asyncio.Event()
 
         async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b'INFO {"auth_required":true,"max_payload":1048576}\r\n')
-            asked.set()
-            received.extend(await reader.read())
+            with suppress(ConnectionError):
+                while some := await reader.read(1000):
+                    received.extend(some)
             writer.close()
+            gone.set()
 
         server = await asyncio.start_server(plain, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         with capture_logs() as logs:
             async with nodes(f"tls://ev:secret@127.0.0.1:{port}", connected=False):
-                await asyncio.wait_for(asked.wait(), PATIENCE_S)
                 await until(lambda: bool(logs), "nothing was told")
+                await until(gone.is_set, "it did not hang up")
         server.close()
         await server.wait_closed()
         assert not received

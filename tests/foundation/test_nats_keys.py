@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from structlog.testing import capture_logs
 
 from evpower.devstack.nats import LocalNats
-from evpower.devstack.ports import free_port
 from evpower.foundation.nats_bus import announce, reach
 from evpower.foundation.nats_keys import NatsFiles, NatsKey
 from tests.foundation.test_nats_bus import Node, serving
@@ -130,6 +129,7 @@ async def _is_refused(url: str, files: NatsFiles, *, saying: str) -> None:
     await until(says_why, f"never said {saying}")
 
 
+@pytest.mark.usefixtures("patient")
 async def test_an_nkey_signs_in(tmp_path: Path) -> None:
     ours, other = Pair("user"), Pair("user")
     good = NatsFiles(nkey=_kept(tmp_path, "good.nk", f"{ours.seed}\n"))
@@ -141,6 +141,7 @@ async def test_an_nkey_signs_in(tmp_path: Path) -> None:
         await _is_refused(server.url, NatsFiles(), saying="authorization")
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_credentials_file_signs_in(tmp_path: Path) -> None:
     operator, account, user, stranger = (
         Pair("operator"), Pair("account"), Pair("user"), Pair("user")
@@ -183,6 +184,7 @@ async def test_a_new_file_counts_at_the_next_connection(tmp_path: Path) -> None:
         assert other.seed not in str(logs)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_tls_with_an_authority_of_ones_own(tmp_path: Path) -> None:
     ca, certificate, key = make_authority(tmp_path)
     elsewhere, _, _ = make_authority(tmp_path / "elsewhere")
@@ -194,14 +196,14 @@ async def test_tls_with_an_authority_of_ones_own(tmp_path: Path) -> None:
         await _is_refused(by_name, NatsFiles(ca=str(ca)), saying="certificate")
 
 
-async def test_tls_an_nkey_and_a_server_that_is_gone(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("patient")
+async def test_tls_an_nkey_and_a_server_that_is_gone(tmp_path: Path, nobody: str) -> None:
     ours = Pair("user")
     ca, certificate, key = make_authority(tmp_path)
     files = NatsFiles(nkey=_kept(tmp_path, "user.nk", ours.seed), ca=str(ca))
     settings = {"authorization": {"users": [{"nkey": ours.public}]}}
-    gone = f"tls://127.0.0.1:{free_port()}"
     async with serving(LocalNats(tmp_path, tls=(certificate, key), settings=settings)) as server:
-        url = f"{gone}, {server.url}"
+        url = f"tls://{nobody}, {server.url}"
         node = Node(url, files=files)
         await node.bus.start()
         try:
@@ -214,6 +216,7 @@ async def test_tls_an_nkey_and_a_server_that_is_gone(tmp_path: Path) -> None:
         assert not second
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_hung_server_holds_no_command_up(tmp_path: Path) -> None:
     """It takes connections and says nothing; the other one works."""
     async with serving(LocalNats(tmp_path / "a")) as hung, serving(LocalNats(tmp_path / "b")) as ok:
@@ -221,6 +224,7 @@ async def test_a_hung_server_holds_no_command_up(tmp_path: Path) -> None:
         await node.bus.start()
         os.kill(hung.pid, signal.SIGSTOP)
         try:
+            assert await node.bus.wait_connected(PATIENCE_S)
             key = uuid4()
             urls = f"{hung.url},{ok.url}"
             assert await announce(urls, [("client", key)], within_s=PATIENCE_S) == ""

@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from evpower import realtime
-from evpower.api import create_app
+from evpower.api import HeadProtocol, create_app
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
@@ -31,6 +31,9 @@ from tests.waiting import PATIENCE_S, patient_http, until
 ISSUER = "http://127.0.0.1:9/auth/v1"
 SECRET = "a secret of the tests, long enough to sign with"
 Message = dict[str, Any]
+# A machine that stands still for some seconds closes no socket. Pings cannot be put off as far, the
+# wheel has a slot for each tick: `App` passes them over.
+_PATIENT = {"tick_s": 0.02, "auth_s": 3600.0, "slow_s": 3600.0}
 
 
 def token(client: UUID, *, lives_s: float = 3600, **claims: Any) -> str:
@@ -62,13 +65,18 @@ class App:
         await self.wire.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
     async def next(self) -> Message:
+        """The next message that is no ping."""
+        while (message := await self.next_of_any_kind())["type"] == "ping":
+            pass
+        return message
+
+    async def next_of_any_kind(self) -> Message:
         async with asyncio.timeout(PATIENCE_S):
             return json.loads(await self.wire.recv())
 
     async def expect(self, kind: str) -> Message:
         """The next message that is no ping is of this type."""
-        while (message := await self.next())["type"] == "ping":
-            pass
+        message = await self.next()
         assert message["type"] == kind, message
         return message
 
@@ -102,7 +110,8 @@ class Live:
     @contextlib.asynccontextmanager
     async def open(self, path: str = "", **how: Any) -> AsyncIterator[App]:
         """A socket nobody has signed in on."""
-        async with connect(self.url + path, ping_interval=None, **how) as wire:
+        how = {"ping_interval": None, "open_timeout": PATIENCE_S, **how}
+        async with connect(self.url + path, **how) as wire:
             yield App(wire)
 
     @contextlib.asynccontextmanager
@@ -213,7 +222,7 @@ async def running(
     access = Access(
         db, TokenVerifier(issuer_url=ISSUER, http=outside, hs256_secret=SecretStr(SECRET))
     )
-    hub = Hub(hub_db or db, bus, config, clock, now_s=now_s, **{"tick_s": 0.02, **times})
+    hub = Hub(hub_db or db, bus, config, clock, now_s=now_s, **{**_PATIENT, **times})
     routes = realtime.router(access, hub, config, now_s=now_s)
     app = create_app([routes], db, access.principal, config, version="0", now_s=now_s)
     stop = asyncio.Event()
@@ -235,6 +244,7 @@ async def _serving(
     server = uvicorn.Server(
         uvicorn.Config(
             app,
+            http=HeadProtocol,
             ws=realtime.SocketProtocol,
             ws_max_size=realtime.MAX_MESSAGE_BYTES,
             ws_ping_interval=None,

@@ -1,0 +1,28 @@
+"""What the tests of NATS share: patience, and an address at which nobody is."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from evpower.foundation import nats_link
+from tests.waiting import PATIENCE_S
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not answer for some seconds is not lost.
+
+    What it did not say that it read is said again: heard twice, told twice in the log. A command
+    tries once.
+    """
+    for bound in ("_CONNECT_S", "_OPEN_S", "_ROUND_TRIP_S"):
+        monkeypatch.setattr(nats_link, bound, PATIENCE_S)
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address that is kept, so that nobody ever listens there."""
+    with socket.socket() as keeper:
+        keeper.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{keeper.getsockname()[1]}"
