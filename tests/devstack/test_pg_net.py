@@ -187,6 +187,7 @@ async def test_project_whose_pg_net_is_dead_or_missing(
             assert await connection.fetchval("select to_regnamespace('net')") is None
         else:
             await connection.fetchval(POST, receiver.url, "{}", PATIENT_MS)
+            await local.stop()  # it had the time in which a living worker sends
             assert await connection.fetchval("select count(*) from net.http_request_queue") == 1
             assert receiver.bodies == []
     finally:

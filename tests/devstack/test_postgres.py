@@ -1,6 +1,8 @@
 """The embedded PostgreSQL starts, survives, and says plainly why it can't."""
 
+import asyncio
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from evpower.devstack import children
 from evpower.devstack.accounts import unprivileged
 from evpower.devstack.errors import DevstackError
 from evpower.devstack.postgres import EmbeddedPostgres
+from tests.waiting import until
 
 
 async def _value(cluster: EmbeddedPostgres, sql: str) -> object:
@@ -47,6 +50,29 @@ async def test_committed_row_survives_a_kill(folder: Path) -> None:
         await cluster.start()
         assert await _value(cluster, "select n from kept") == 7
     finally:
+        await cluster.stop()
+
+
+async def test_a_backend_that_outlives_its_postmaster_is_waited_for(folder: Path) -> None:
+    """It holds the shared memory; on a busy machine it notices late that it is alone."""
+    cluster = EmbeddedPostgres(folder / "pg")
+    await cluster.start()
+    connection = await asyncpg.connect(cluster.dsn("postgres"))
+    late = connection.get_server_pid()
+    os.kill(late, signal.SIGSTOP)
+    os.kill(cluster.pid, signal.SIGKILL)  # by somebody else: nobody kills its backends
+    try:
+        await until(lambda: not cluster.running)
+        starting = asyncio.create_task(cluster.start())
+        in_use = "pre-existing shared memory block"
+        await until(lambda: starting.done() or cluster.log.read_text().count(in_use) > 20)
+        assert not starting.done(), await starting
+        os.kill(late, signal.SIGCONT)
+        await starting
+        assert await _value(cluster, "select 1") == 1
+    finally:
+        children.signal_pid(late, signal.SIGCONT)
+        connection.terminate()
         await cluster.stop()
 
 

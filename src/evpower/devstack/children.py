@@ -14,6 +14,7 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.01
+_KILLED_S = 60.0  # a busy machine takes its time even for the dead, who hold their ports until then
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Child:
             signal_pid(self.pid, first)
             if await self.wait(timeout_s) is None:
                 self.kill()
-        return await self.wait(5.0)
+        return await self.wait(_KILLED_S)
 
     def kill(self) -> None:
         """SIGKILL the child and whatever it started in its group."""
@@ -74,7 +75,7 @@ class Child:
                 os.killpg(self.pid, signal.SIGKILL)
             signal_pid(self.pid, signal.SIGKILL)
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(2.0)
+                self._process.wait(_KILLED_S)
 
     def log_tail(self, lines: int = 12) -> str:
         """Return the last lines the child wrote, for an error message."""

@@ -1,18 +1,69 @@
 """Picks TCP ports on the loopback and says plainly when one is taken."""
 
 import errno
+import random
 import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 from evpower.devstack.errors import DevstackError
 
 LOOPBACK = "127.0.0.1"
+_LOWEST: Final = 15_000  # below it programs have ports by habit
+_KERNEL_S_OWN: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_TRIES: Final = 200
+_kept: Final[dict[int, int | None]] = {}  # a port and what holds it, open to the end
 
 
 def free_port() -> int:
-    """Pick a port nobody listens on; the kernel does not hand it out again soon."""
+    """Pick a port nobody listens on, and nobody else is given while this process lives.
+
+    Whoever it is for binds it later, may die and bind it again. Out of the kernel's own range any
+    connection or another's `free_port` could have taken it by then.
+    """
+    for port in _candidates():
+        if _is_free(port) and _keep(port):
+            return port
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def _candidates() -> Sequence[int]:
+    """Some ports the kernel gives to nobody; none where it does not say which those are."""
+    try:
+        first = int(_KERNEL_S_OWN.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return ()
+    outside = range(_LOWEST, first)
+    return random.sample(outside, min(_TRIES, len(outside)))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _keep(port: int) -> bool:
+    """Keep it from others: on Linux by a name of which there is one, gone with this process."""
+    if port in _kept:
+        return False
+    holder: int | None = None
+    if sys.platform == "linux":
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as name:
+            try:
+                name.bind(f"\0evpower-port-{port}")
+            except OSError:
+                return False
+            holder = name.detach()
+    _kept[port] = holder
+    return True
 
 
 def require_free(port: int, *, owner: str, flag: str, host: str = LOOPBACK) -> None:
