@@ -3,9 +3,10 @@
 import asyncio
 import re
 
+import httpx
 import pytest
 
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, patient_http, until
 
 
 async def test_it_gives_up_and_says_what_never_came() -> None:
@@ -33,13 +34,47 @@ async def test_a_fact_may_have_to_be_waited_for_itself() -> None:
 
 async def test_what_came_while_the_time_ran_out_is_seen() -> None:
     looks: list[int] = []
+    clock = [0.0]
 
-    async def comes_late() -> bool:
+    def comes_late() -> bool:
         looks.append(len(looks))
-        if looks == [0]:
-            await asyncio.sleep(0.02)  # one look takes longer than all the time there is
-            return False
-        return True
+        clock[0] += 61  # one look takes longer than all the time there is
+        return len(looks) == 2
 
-    await until(comes_late, within_s=0.01)
+    await until(comes_late, within_s=60, now=lambda: clock[0])
     assert looks == [0, 1]
+
+
+async def test_after_that_it_is_not_looked_at_again() -> None:
+    looks: list[int] = []
+    clock = [0.0]
+
+    def never_comes() -> bool:
+        looks.append(len(looks))
+        clock[0] += 61
+        return False
+
+    with pytest.raises(AssertionError, match="the cows"):
+        await until(never_comes, "the cows", within_s=60, now=lambda: clock[0])
+    assert looks == [0, 1]
+
+
+class TestPatientHttp:
+    """A pause of the machine in the middle of a call is no answer."""
+
+    @pytest.mark.parametrize(("always", "kept"), [(False, {"read", "write"}), (True, set[str]())])
+    async def test_a_call_may_not_give_up_at_once(self, *, always: bool, kept: set[str]) -> None:
+        seen: list[dict[str, float]] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            seen.append(request.extensions["timeout"])
+            return httpx.Response(200)
+
+        async with patient_http(always=always) as http:
+            http._transport = httpx.MockTransport(answer)
+            await http.get("http://nobody.test/")
+            await http.get("http://nobody.test/", timeout=httpx.Timeout(0.1))
+        names = {"connect", "pool", "read", "write"}
+        assert seen[0] == dict.fromkeys(names, PATIENCE_S)
+        assert {name for name, seconds in seen[1].items() if seconds == 0.1} == kept
+        assert {name for name, seconds in seen[1].items() if seconds == PATIENCE_S} == names - kept

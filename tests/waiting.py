@@ -14,14 +14,20 @@ COMMAND_S = 240.0  # of a command in a process of its own
 Fact = Callable[[], object | Awaitable[object]]
 
 
-async def until(fact: Fact, what: str = "", *, within_s: float = PATIENCE_S) -> None:
+async def until(
+    fact: Fact,
+    what: str = "",
+    *,
+    within_s: float = PATIENCE_S,
+    now: Callable[[], float] = time.monotonic,
+) -> None:
     """Look until it is true; fails with `what`, or the fact's own text, when it never was.
 
     However long a look takes, it is looked at again after the time is over.
     """
-    deadline = time.monotonic() + within_s
+    deadline = now() + within_s
     while True:
-        is_last = time.monotonic() > deadline
+        is_last = now() > deadline
         holds = fact()
         if inspect.isawaitable(holds):
             holds = await holds
@@ -31,10 +37,20 @@ async def until(fact: Fact, what: str = "", *, within_s: float = PATIENCE_S) -> 
         await asyncio.sleep(0.01)
 
 
-def patient_http() -> httpx.AsyncClient:
-    """The HTTP client of a process, but one that waits for a busy machine."""
+def patient_http(*, always: bool = False) -> httpx.AsyncClient:
+    """The HTTP client of a process, but one that waits for a busy machine.
+
+    A call that says itself how long it waits is given longer to connect; `always`: for everything.
+    """
     http = new_http_client()
     http.timeout = httpx.Timeout(PATIENCE_S)
+    patient = http.timeout.as_dict()
+    lifted = patient if always else {name: patient[name] for name in ("connect", "pool")}
+
+    async def be_patient(request: httpx.Request) -> None:
+        request.extensions["timeout"] = request.extensions.get("timeout", {}) | lifted
+
+    http.event_hooks = {"request": [be_patient], "response": []}
     return http
 
 

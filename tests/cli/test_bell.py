@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 from uuid import UUID
@@ -19,6 +20,7 @@ from evpower.cli.app import app
 from evpower.devstack.nats import LocalNats
 from evpower.foundation.bus import EVERYTHING
 from evpower.foundation.db import Connection
+from tests.cli.patient import PATIENT
 from tests.foundation.test_nats_bus import Node, serving
 from tests.waiting import COMMAND_S, PATIENCE_S
 
@@ -32,12 +34,17 @@ async def nats(tmp_path: Path) -> AsyncIterator[LocalNats]:
 
 
 async def take_cash(
-    dsn: str, nats_url: str, client: UUID, tmp_path: Path, receipt: str = "1"
+    dsn: str,
+    nats_url: str,
+    client: UUID,
+    tmp_path: Path,
+    receipt: str = "1",
+    program: Sequence[str | Path] = ("-m", "evpower"),
 ) -> str:
     """Credit 15 som by the command; answers all it said."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("EVPOWER_")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "evpower", "payments", "cash", "--client", str(client),
+        sys.executable, *program, "payments", "cash", "--client", str(client),
         "--amount", "15", "--receipt", receipt, "--reason", "test",
         cwd=tmp_path,
         env={**clean, "EVPOWER_DATABASE_URL": dsn, "EVPOWER_NATS_URL": nats_url},
@@ -56,14 +63,15 @@ async def test_cash_is_told_once_it_is_committed(
     nats: LocalNats, dsn: str, owner: Connection, client_id: UUID, tmp_path: Path
 ) -> None:
     node = Node(nats.url)
+    cash = partial(take_cash, dsn, nats.url, client_id, tmp_path, program=[PATIENT])
     await node.bus.start()
     try:
         assert await node.bus.wait_connected(PATIENCE_S)
-        assert _LATER not in await take_cash(dsn, nats.url, client_id, tmp_path)
+        assert _LATER not in await cash()
         await node.has_heard(("client", client_id))
         node.heard.clear()
-        assert "before" in await take_cash(dsn, nats.url, client_id, tmp_path)
-        await take_cash(dsn, nats.url, client_id, tmp_path, receipt="2")
+        assert "before" in await cash()
+        assert _LATER not in await cash(receipt="2")
         await node.has_heard(("client", client_id))
         assert node.heard == [("client", client_id)], "what was done before changed nothing"
     finally:

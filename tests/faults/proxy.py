@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from evpower.devstack.ports import free_port
+
 _LIMIT = 64 * 1024 * 1024
 
 
@@ -46,10 +48,10 @@ class FaultProxy:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> Self:
+        self.port = self.port or free_port()  # nobody else's while it is closed, either
         self._server = await asyncio.start_server(
             self._accept, "127.0.0.1", self.port, limit=_LIMIT
         )
-        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def stop(self) -> None:

@@ -1,9 +1,16 @@
-"""Hangs the doorbell of the local Supabase, and takes it away."""
+"""Hangs the doorbell of the local Supabase, and takes it away; who may answer it."""
+
+import os
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import httpx
 
 from evpower.devstack.local import LocalEvPower
+from tests.faults.driver import Driver
+from tests.waiting import until
 
 
 async def hang_bell(evpower: LocalEvPower, http: httpx.AsyncClient) -> None:
@@ -31,9 +38,71 @@ async def is_looked_up(evpower: LocalEvPower) -> bool:
     here = await asyncpg.connect(evpower.urls().database_url)
     there = await asyncpg.connect(evpower.urls().supabase_database_url)
     try:
-        seq = await here.fetchval("select seq from sync.cursors where name = 'supabase'")
-        last = await there.fetchval("select max(seq) from evpower.changes")
-        return seq == last
+        at = await here.fetchrow("select xid, seq from sync.cursors where name = 'supabase'")
+        last = await there.fetchrow(
+            "select xid::text, seq from evpower.changes"
+            " order by evpower.changes.xid desc, seq desc limit 1"
+        )
+        return at is not None and last is not None and tuple(at) == tuple(last)
     finally:
         await here.close()
         await there.close()
+
+
+async def ring_once_more(evpower: LocalEvPower, http: httpx.AsyncClient) -> None:
+    """When all that was committed is told: somebody else signs up.
+
+    Who is rung looks for half a second; what an older transaction held back for longer would wait
+    for the worker.
+    """
+    await until(lambda: _nothing_is_held(evpower), "an older transaction never ended")
+    await Driver(evpower, http).sign_up_there()
+
+
+async def _nothing_is_held(evpower: LocalEvPower) -> bool:
+    there = await asyncpg.connect(evpower.urls().supabase_database_url)
+    try:
+        held = await there.fetchval(
+            "select count(*) from evpower.changes"
+            " where xid >= pg_snapshot_xmin(pg_current_snapshot())"
+        )
+        return held == 0
+    finally:
+        await there.close()
+
+
+@asynccontextmanager
+async def worker_away(evpower: LocalEvPower) -> AsyncGenerator[None]:
+    """The worker hangs, so that who is rung alone brings anything.
+
+    Between two of its transactions: one that stays open would hold up the change log of Supabase,
+    whose database is in the same PostgreSQL, and who is rung looks for a moment only.
+    """
+    worker = evpower.worker
+    assert worker is not None
+
+    async def hangs_at_rest() -> bool:
+        os.kill(worker.pid, signal.SIGSTOP)
+        if await _nobody_is_in_a_transaction(evpower):
+            return True
+        os.kill(worker.pid, signal.SIGCONT)
+        return False
+
+    try:
+        await until(hangs_at_rest, "EvPower is always in a transaction")
+        yield
+    finally:
+        os.kill(worker.pid, signal.SIGCONT)
+
+
+async def _nobody_is_in_a_transaction(evpower: LocalEvPower) -> bool:
+    """A `begin` that PostgreSQL has not read yet is none: without a statement it holds nothing."""
+    connection = await asyncpg.connect(evpower.urls().database_url)
+    try:
+        busy = await connection.fetchval(
+            "select count(*) from pg_stat_activity"
+            " where application_name = 'evpower' and state <> 'idle'"
+        )
+        return busy == 0
+    finally:
+        await connection.close()

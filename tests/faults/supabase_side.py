@@ -11,6 +11,7 @@ import httpx
 from evpower.devstack.postgres import EmbeddedPostgres
 from evpower.devstack.supabase import LocalSupabase
 from evpower.foundation.db import Connection, Record
+from tests.waiting import until
 
 PASSWORD = "correct-horse-7"
 
@@ -155,6 +156,19 @@ class SupabaseSide:
             await late.close()
 
     # -- the change log ----------------------------------------------------------------------
+
+    async def told(self) -> None:
+        """Wait until whoever asks is told every change that was committed until now.
+
+        A transaction that began before one of them, of anybody in this PostgreSQL, holds it back.
+        """
+        await until(self._nothing_is_held, "an older transaction never ended")
+
+    async def _nothing_is_held(self) -> bool:
+        rows = await self.there.rows(
+            "select from evpower.changes where xid >= pg_snapshot_xmin(pg_current_snapshot())"
+        )
+        return not rows
 
     async def changes(self, after: Mapping[str, Any] | None, *, limit: int) -> list[dict[str, Any]]:
         """One page of Supabase's change log, as EvPower's key reads it."""

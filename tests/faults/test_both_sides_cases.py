@@ -36,7 +36,8 @@ async def there(world: BothSides, client: UUID) -> asyncpg.Record:
 async def test_an_email_changed_before_the_row_was_made_is_the_row_s(world: BothSides) -> None:
     """The relay had read the older one; what it writes is no change anybody would be told of."""
     client, _ = await signed_up(world, "early")
-    await world.nodes[0].puller.drain()
+    await world.pull()
+    assert (await here(world, client))["email"] == "early@example.kg"
     await world.change_user(client, email="late@example.kg")
     await world.nodes[0].relay.drain()
     await world.settle()
@@ -64,7 +65,7 @@ async def test_a_token_that_outlived_its_user_opens_nothing(world: BothSides) ->
     """EvPower never heard of the client while the user lived."""
     client, token = await signed_up(world, "ghost")
     await world.delete_user(client, soft=False)
-    await world.nodes[0].puller.drain()
+    await world.pull()
     await world.first_request(0, client, token)
     await world.settle()
     found = await world.client_here(client)
@@ -75,7 +76,7 @@ async def test_a_row_left_by_a_deleted_user_opens_nothing(world: BothSides) -> N
     client, token = await signed_up(world, "remains")
     await world.insert_row(world.driver_key(token), client, email="remains@example.kg", name="A")
     await world.delete_user(client, soft=False)
-    await world.nodes[0].puller.drain()
+    await world.pull()
     await world.write_row(world.server_key, client, name="B")
     await world.settle()
     found = await world.client_here(client)
@@ -144,7 +145,7 @@ async def test_a_row_made_for_a_session_is_whole(world: BothSides) -> None:
     await world.charge(client, 286)
     await world.delete_row(client)
     await world.delete_user(client, soft=True)
-    await world.nodes[0].puller.drain()
+    await world.pull()
     await world.settle()
     assert await differences(world, [], await ids(world) - {client}) == []
     assert (await there(world, client))["status"] == "inactive"
@@ -211,6 +212,7 @@ async def test_a_wish_made_under_a_block_counts_when_it_is_lifted(
     await world.settle()
     await world.block(client, blocked=True)
     await world.write_row(world.server_key, client, status="inactive")
+    await world.told()
     await getattr(world.nodes[0], first).drain()
     await world.settle()
     await world.block(client, blocked=False)
@@ -233,6 +235,7 @@ async def test_a_wish_taken_back_under_a_block_is_none_when_it_is_lifted(
     assert (await here(world, client))["deletion_requested_at"] is not None
     await world.write_row(world.server_key, client, status="active")
     await world.top_up(client, 100)  # something the relay has to write
+    await world.told()
     await getattr(world.nodes[0], first).drain()
     await world.settle()
     assert (await here(world, client))["deletion_requested_at"] is None

@@ -86,6 +86,7 @@ class BothSidesMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         """One of each kind, so that there is somebody to happen things to."""
         self.do(self.world.settle())
+        self.do(self.world.new_bells())  # those of earlier examples: after 5 minutes none is taken
         self.strangers = self.do(ids(self.world))
         self.sign_up_there(which=0, told={"phone": 0}, makes_row=False)
         self.register_here(node=0, which=1, other=1, text="Aida")

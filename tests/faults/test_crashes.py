@@ -12,7 +12,7 @@ from evpower.devstack.local import LocalEvPower
 from evpower.devstack.postgres import EmbeddedPostgres
 from evpower.devstack.services import ProcessService
 from evpower.foundation.steps import Step
-from tests.faults.conftest import fuse
+from tests.faults.conftest import lay_fuse
 from tests.faults.driver import Driver, Money
 from tests.waiting import PATIENCE_S, until
 
@@ -51,7 +51,7 @@ async def test_a_crash_loses_and_repeats_nothing(
     doomed = process if victim == "process" else postgres
     assert doomed is not None
     invoice = await driver.open_invoice(25)
-    fuse(evpower).write_text(f"{step.value} {doomed.pid}")
+    lay_fuse(evpower, step, doomed.pid)
 
     await driver.approve(invoice)
 

@@ -8,7 +8,13 @@ import pytest
 
 from evpower.devstack.local import LocalEvPower
 from tests.faults.driver import Driver
-from tests.faults.supabase_bell import cut_bell, hang_bell, is_looked_up
+from tests.faults.supabase_bell import (
+    cut_bell,
+    hang_bell,
+    is_looked_up,
+    ring_once_more,
+    worker_away,
+)
 from tests.waiting import PATIENCE_S, until
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
@@ -27,12 +33,13 @@ async def driver(evpower: LocalEvPower) -> AsyncIterator[Driver]:
 
 async def test_the_doorbell_alone_brings_a_change(evpower: LocalEvPower, driver: Driver) -> None:
     await hang_bell(evpower, driver.http)
-    await evpower.restart("worker", {"EVPOWER_PULL_POLL_S": "3600"})
-    await until(lambda: is_looked_up(evpower), "the worker's only look never ended")
-    before = await _rung(evpower)
-    await driver.rename("rung")
-    await until(lambda: _is_named(driver, "rung"), "the doorbell brought nothing")
-    assert await _rung(evpower) > before
+    await until(lambda: is_looked_up(evpower), "the worker never read the log to its end")
+    async with worker_away(evpower):
+        before = await _calls(evpower)
+        await driver.rename("rung")
+        await ring_once_more(evpower, driver.http)
+        await until(lambda: _is_named(driver, "rung"), "the doorbell brought nothing")
+        assert await _calls(evpower) > before
 
 
 async def test_without_any_doorbell_the_period_brings_it(
@@ -40,10 +47,10 @@ async def test_without_any_doorbell_the_period_brings_it(
 ) -> None:
     await cut_bell(evpower, driver.http)
     await evpower.restart("worker", {"EVPOWER_PULL_POLL_S": "0.5"})
-    before = await _rung(evpower)
+    before = await _calls(evpower)
     await driver.rename("looked up")
     await until(lambda: _is_named(driver, "looked up"), "without a doorbell nothing came")
-    assert await _rung(evpower) == before
+    assert await _calls(evpower) == before
 
 
 async def _has_row(driver: Driver) -> bool:
@@ -55,10 +62,14 @@ async def _is_named(driver: Driver, name: str) -> bool:
     return standing is not None and standing.name == name
 
 
-async def _rung(evpower: LocalEvPower) -> int:
-    connection = await asyncpg.connect(evpower.urls().database_url)
+async def _calls(evpower: LocalEvPower) -> int:
+    """How many calls Supabase has ever handed to its pg_net, whenever they arrive."""
+    connection = await asyncpg.connect(evpower.urls().supabase_database_url)
     try:
-        count: int = await connection.fetchval("select count(*) from sync.inbox")
+        count: int = await connection.fetchval(
+            "select case when is_called then last_value else 0 end"
+            " from net.http_request_queue_id_seq"
+        )
         return count
     finally:
         await connection.close()

@@ -10,10 +10,15 @@ import pytest
 from evpower.devstack.local import LocalEvPower
 from evpower.devstack.services import Service
 from evpower.foundation.steps import Step
-from tests.faults.conftest import fuse
+from tests.faults.conftest import lay_fuse
 from tests.faults.driver import Driver, Standing
-from tests.faults.supabase_bell import cut_bell, hang_bell, is_looked_up
-from tests.faults.test_supabase_gone import hanging
+from tests.faults.supabase_bell import (
+    cut_bell,
+    hang_bell,
+    is_looked_up,
+    ring_once_more,
+    worker_away,
+)
 from tests.waiting import PATIENCE_S, until
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
@@ -74,7 +79,7 @@ async def test_a_crash_of_the_worker_loses_and_repeats_nothing(
     everybody = await people(evpower, http)
     doomed = evpower.worker if victim == "worker" else evpower.stack.postgres
     assert doomed is not None
-    fuse(evpower).write_text(f"{step.value} {doomed.pid}")
+    lay_fuse(evpower, step, doomed.pid)
 
     if victim == "worker":
         await happen(*everybody)
@@ -102,10 +107,10 @@ async def test_a_crash_of_the_api_that_was_rung_loses_and_repeats_nothing(
     await hang_bell(evpower, http)
     everybody = await people(evpower, http)
     await until(lambda: is_looked_up(evpower), "the worker never read the log to its end")
-    assert evpower.worker is not None
-    with hanging(evpower.worker.pid):  # so that the doorbell alone brings anything
-        fuse(evpower).write_text(f"{step.value} {evpower.api.pid}")
+    async with worker_away(evpower):
+        lay_fuse(evpower, step, evpower.api.pid)
         await happen(*everybody)
+        await ring_once_more(evpower, http)
         await until(lambda: _gone(evpower.api), f"nothing was killed at {step}")
     await evpower.restart("api")
     # Nobody rings twice: what is missing is brought by the worker, who looks by himself.

@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,14 @@ from websockets.exceptions import ConnectionClosed
 from evpower.devstack.local import LocalEvPower, running
 from evpower.devstack.nats import LocalNats
 from evpower.foundation.steps import Step
-from tests.faults.conftest import fuse
+from tests.cli.patient import PATIENT
+from tests.faults.conftest import lay_fuse
 from tests.faults.driver import Driver
 from tests.waiting import COMMAND_S, PATIENCE_S, until
 
 pytestmark = [pytest.mark.xdist_group("two-nodes"), pytest.mark.timeout(900)]
 _NEVER_S = "86400"
+_RECEIVED = "evpower_bus_received_total "
 
 
 @dataclass
@@ -47,10 +49,10 @@ class Nodes:
     async def bus_is(self, state: str, http: httpx.AsyncClient, *urls: str) -> None:
         async def all_say_so() -> bool:
             answers = [await http.get(f"{url}/readyz") for url in urls or self.urls]
-            assert all(answer.status_code == 200 for answer in answers), "the bus unreadies nobody"
-            return all(answer.json()["bus"] == state for answer in answers)
+            said = [(answer.status_code, answer.json()["bus"]) for answer in answers]
+            return said == [(200, state)] * len(said)  # whatever the bus is, it unreadies nobody
 
-        await until(all_say_so, f"the bus never was {state} everywhere")
+        await until(all_say_so, f"the bus never was {state} everywhere, and all of them ready")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,8 @@ class Live:
 @contextlib.asynccontextmanager
 async def live(url: str, driver: Driver) -> AsyncIterator[Live]:
     """A socket of this driver that was told the balance as it is now."""
-    async with connect(url.replace("http", "ws", 1) + "/api/v1/ws", proxy=None) as ws:
+    address = url.replace("http", "ws", 1) + "/api/v1/ws"
+    async with connect(address, proxy=None, open_timeout=PATIENCE_S, ping_interval=None) as ws:
         await ws.send(json.dumps({"type": "auth", "token": driver._token}))
         socket = Live(ws)
         async with asyncio.timeout(PATIENCE_S):
@@ -145,7 +148,7 @@ async def test_cash_taken_by_a_command_is_seen_at_once(nodes: Nodes, driver: Dri
     async with live(nodes.by_bus, driver) as there:
         said = await command(
             nodes, "payments", "cash", "--client", str(driver.client_id), "--amount", "15",
-            "--receipt", "two-nodes-1", "--reason", "test",
+            "--receipt", "two-nodes-1", "--reason", "test", program=[PATIENT],
         )  # fmt: skip
         await there.shows(before.balance_minor / 100 + 15)
     assert "NATS" not in said
@@ -179,7 +182,7 @@ async def test_a_node_killed_before_it_told_anybody(nodes: Nodes, driver: Driver
     async with live(nodes.by_sweep, driver) as there:
         before = await driver.here()
         invoice = await driver.open_invoice(60)
-        fuse(nodes.evpower).write_text(f"{Step.CONFIRM_COMMITTED} {nodes.evpower.api.pid}")
+        lay_fuse(nodes.evpower, Step.CONFIRM_COMMITTED, nodes.evpower.api.pid)
         await driver.approve(invoice)
         await until(lambda: _gone(nodes), "the node was not killed")
         await there.shows(before.balance_minor / 100 + 60)
@@ -191,17 +194,30 @@ async def test_a_node_killed_before_it_told_anybody(nodes: Nodes, driver: Driver
 async def test_the_worker_hears_the_nodes_and_supabase_has_all_of_it(
     nodes: Nodes, driver: Driver
 ) -> None:
-    await pay(driver, 70)
-
-    async def equal() -> bool:
-        return await driver.here() == await driver.there()
-
-    await until(equal, "Supabase never had it")
     worker = nodes.evpower.worker
     assert worker is not None
-    metrics = await driver.http.get(worker._ready_url.replace("/readyz", "/metrics"))
-    heard = [line for line in metrics.text.splitlines() if line.startswith("evpower_bus_received_")]
-    assert any(float(line.rsplit(" ", 1)[1]) > 0 for line in heard if "_total " in line)
+    url = worker._ready_url.removesuffix("/readyz")
+    await nodes.bus_is("ok", driver.http, *nodes.urls, url)
+    before = await _heard(url, driver.http)
+    som = await pay(driver, 70)
+
+    async def equal() -> bool:
+        here = await driver.here()
+        return here.balance_minor == som * 100 and here == await driver.there()
+
+    await until(equal, "Supabase never had it")
+
+    async def has_heard() -> bool:
+        return await _heard(url, driver.http) > before
+
+    await until(has_heard, "the worker never heard of it")
+
+
+async def _heard(url: str, http: httpx.AsyncClient) -> float:
+    """How many changes of other nodes this one has heard of."""
+    metrics = await http.get(f"{url}/metrics")
+    (line,) = [one for one in metrics.text.splitlines() if one.startswith(_RECEIVED)]
+    return float(line.removeprefix(_RECEIVED))
 
 
 async def test_an_account_deleted_in_supabase_ends_its_sockets_everywhere(
@@ -220,7 +236,8 @@ async def test_an_account_deleted_in_supabase_ends_its_sockets_everywhere(
 
 async def test_the_doctor_tries_every_server(nodes: Nodes) -> None:
     url = nodes.nats.url.replace("nats://", "nats://evpower:wr0ng@")
-    said = await command(nodes, "doctor", "--json", EVPOWER_NATS_URL=url + ",nats://127.0.0.1:1")
+    urls = url + ",nats://127.0.0.1:1"
+    said = await command(nodes, "doctor", "--json", program=[PATIENT], EVPOWER_NATS_URL=urls)
     found = [one for one in json.loads(said.splitlines()[0]) if one["name"].startswith("NATS")]
     assert [one["ok"] for one in found] == [True, False], found
     assert "wr0ng" not in said
@@ -230,10 +247,12 @@ async def _gone(nodes: Nodes) -> bool:
     return not nodes.evpower.api.running
 
 
-async def command(nodes: Nodes, *words: str, **changes: str) -> str:
+async def command(
+    nodes: Nodes, *words: str, program: Sequence[str | Path] = ("-m", "evpower"), **changes: str
+) -> str:
     """Run `evpower ...` beside the stack; answers all it said."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "evpower", *words,
+        sys.executable, *program, *words,
         env={**nodes.evpower.environment(), **changes},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import pytest
 from evpower.devstack.children import alive, children_of
 from evpower.devstack.ports import free_port
 from tests.waiting import COMMAND_S, PATIENCE_S, until
+
+Findings = dict[str, tuple[bool, str]]
 
 pytestmark = [pytest.mark.xdist_group("stacks"), pytest.mark.timeout(900)]
 
@@ -36,7 +38,7 @@ def dev(data: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], dict
             yield process, json.loads(line)
         finally:
             process.terminate()
-            process.wait(PATIENCE_S)
+            process.wait(COMMAND_S)
 
 
 def _readiness(api: str) -> dict[str, str]:
@@ -55,7 +57,7 @@ def test_one_line_when_ready_and_every_child_ends_with_it(folder: Path) -> None:
         ]
         assert len(children) >= 4
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE_S) == 0
+        assert process.wait(COMMAND_S) == 0
     assert [pid for pid in children if alive(pid)] == []
 
 
@@ -148,20 +150,39 @@ def test_doctor_finds_a_running_stack_healthy_and_names_what_it_lacks(folder: Pa
             "EVPOWER_SUPABASE_PUBLISHABLE_KEY": said["publishable_key"],
             "EVPOWER_SUPABASE_JWT_SECRET": "x" * 40,
         }
-        findings = _doctor(env)
-        assert [name for name, (ok, _) in findings.items() if not ok] == []
-        assert {"database", "migrations", "database clock", "Supabase clock"} <= findings.keys()
+        # A machine that is very busy may keep it waiting for an answer, which it says.
+        healthy = _doctor_finds(env, lambda found: all(ok for ok, _ in found.values()))
+        assert {"database", "migrations", "database clock", "Supabase clock"} <= healthy.keys()
 
         with psycopg.connect(said["supabase_database_url"], autocommit=True) as supabase:
             supabase.execute("drop function public.evpower_digest(jsonb)")
             supabase.execute("notify pgrst, 'reload schema'")
         env["EVPOWER_SUPABASE_SECRET_KEY"] = said["publishable_key"]
-        wrong = {name: fix for name, (ok, fix) in _doctor(env).items() if not ok}
-        assert "sb_secret_" in wrong["Supabase secret key"]
-        assert "supabase/migrations" in wrong["Supabase function evpower_digest"]
+        lacking = {"Supabase secret key", "Supabase function evpower_digest"}
+        found = _doctor_finds(
+            env, lambda found: not any(found.get(one, (True, ""))[0] for one in lacking)
+        )
+        assert "sb_secret_" in found["Supabase secret key"][1]
+        assert "supabase/migrations" in found["Supabase function evpower_digest"][1]
 
 
-def _doctor(env: dict[str, str]) -> dict[str, tuple[bool, str]]:
+def _doctor_finds(env: dict[str, str], fits: Callable[[Findings], bool]) -> Findings:
+    """Call the doctor until what he finds fits; answers that."""
+    found: Findings = {}
+
+    def looks() -> bool:
+        found.clear()
+        found.update(_doctor(env))
+        return fits(found)
+
+    try:
+        asyncio.run(until(looks))
+    except AssertionError as error:
+        raise AssertionError(f"the doctor goes on finding {found}") from error
+    return found
+
+
+def _doctor(env: dict[str, str]) -> Findings:
     done = subprocess.run(
         [sys.executable, "-m", "evpower", "doctor", "--json"],
         capture_output=True,

@@ -19,7 +19,7 @@ from evpower.devstack.supabase import LocalSupabase
 from evpower.foundation.db import Connection, Database
 from evpower.identity.supabase_admin import SupabaseAdmin
 from tests.api.world import Api, running_api
-from tests.conftest import Server
+from tests.conftest import Server, patient_database
 from tests.identity.moving import Moving
 from tests.waiting import patient_http
 
@@ -77,7 +77,8 @@ class Edge:
         return 404, b"{}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        lost = (asyncio.IncompleteReadError, ConnectionError)
+        with contextlib.suppress(*lost), contextlib.closing(writer):
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             method, path, _ = head[0].split(" ")
             pairs = (line.partition(":") for line in head[1:] if line)
@@ -96,7 +97,6 @@ class Edge:
                     + content
                 )
                 await writer.drain()
-        writer.close()
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with patient_http() as client:
+    async with patient_http(always=True) as client:
         yield client
 
 
@@ -214,7 +214,8 @@ async def moving(
     await there.execute(
         "delete from auth.users; delete from public.clients"
     )  # quicker than truncate
-    db = await Database.open(dsn, size=10, role=None)
+    db = patient_database(dsn, role=None)
+    await db.start()
     admin = SupabaseAdmin(http=http, url=project.url, secret_key=SecretStr(project.secret_key))
     yield Moving(db, owner, there, project, admin, http, tmp_path)
     await db.close()

@@ -1,6 +1,7 @@
 """POST /api/v1/auth/register as an app sees it."""
 
 from collections.abc import AsyncIterator
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +17,7 @@ from evpower.identity.endpoints import router
 from evpower.identity.supabase_admin import SupabaseAdmin
 
 PATH = "/api/v1/auth/register"
+_PHONES = count(1)  # two alike would be a conflict
 
 
 @pytest.fixture
@@ -38,11 +40,10 @@ async def app(db: Database, admin: SupabaseAdmin) -> AsyncIterator[httpx.AsyncCl
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    number = uuid4().int
     return {
-        "email": f"{number:x}@Example.kg",
+        "email": f"{uuid4().hex}@Example.kg",
         "password": "correct-horse-7",
-        "phone": f"0555 {number % 10**6:06}",
+        "phone": f"0555 {next(_PHONES):06}",
         **changes,
     }
 

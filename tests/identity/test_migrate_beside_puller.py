@@ -1,6 +1,7 @@
 """Users the move creates come back through the change log while their rows are being moved."""
 
 import asyncio
+import json
 from typing import Any
 from uuid import UUID
 
@@ -50,11 +51,30 @@ async def clients(owner: Connection) -> dict[UUID, dict[str, Any]]:
     return {row["id"]: dict(row) for row in rows}
 
 
+async def take_all(moving: Moving, puller: Puller) -> None:
+    """Drain until the last row of the change log is taken.
+
+    Any transaction that runs in that PostgreSQL holds back what was committed after it began, and
+    whether it does is looked at a moment later than the rows are: only the cursor tells.
+    """
+
+    async def is_taken() -> bool:
+        pulled = await puller.drain()
+        assert (pulled.error, pulled.failed) == (None, 0)
+        last = await moving.there.fetchrow(
+            "select xid::text, seq from evpower.changes c order by c.xid desc, c.seq desc limit 1"
+        )
+        cursor = await moving.owner.fetchrow("select xid::text, seq from sync.cursors")
+        assert cursor is not None
+        return last is None or tuple(last) == tuple(cursor)
+
+    await until(is_taken)
+
+
 async def are_one(moving: Moving, rows: list[dict[str, object]], puller: Puller) -> None:
     """Each old client is one client with its user, its cards and its money, and stays so."""
     for _ in range(2):
-        pulled = await puller.drain()
-        assert (pulled.error, pulled.failed) == (None, 0)
+        await take_all(moving, puller)
         named, found = await moving.named(), await clients(moving.owner)
         assert set(named) == {str(row["id"]) for row in rows}
         assert set(named.values()) == set(found)
@@ -83,11 +103,20 @@ async def test_the_puller_is_faster_than_the_row(
     one_at_a_time = asyncio.Lock()
     taken = 0
 
-    async def respond(request: Request) -> Answer:
+    async def is_client(user: UUID) -> bool:
+        """Others are created meanwhile: one look may come too early for this very user."""
         nonlocal taken
-        answer = await forward(moving.supabase, http, request)
         async with one_at_a_time:
             taken += (await puller.drain()).created
+            return await moving.owner.fetchval(
+                "select exists (select from identity.clients where id = $1)", user
+            )
+
+    async def respond(request: Request) -> Answer:
+        answer = await forward(moving.supabase, http, request)
+        if request.method == "POST":
+            user = UUID(json.loads(request.body)["id"])
+            await until(lambda: is_client(user), "the puller took the user")
         return answer
 
     edge.respond = respond
@@ -155,11 +184,11 @@ async def test_taken_back_and_moved_again_it_is_open(
     source = moving.csv(row)
     await moving.run(source)
     client = (await moving.named())["a"]
-    await puller.drain()
+    await take_all(moving, puller)
     back = await migrate.revert(moving.db, moving.admin, None, actor="A", pace=moving.pace())
     assert back.users == 1
     if pulled_between:
-        await puller.drain()
+        await take_all(moving, puller)
         assert (await clients(moving.owner))[client]["status"] == "closed"
     assert (await moving.run(source)).done == 1
     await are_one(moving, [row], puller)

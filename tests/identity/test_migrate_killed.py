@@ -8,21 +8,27 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
+
 from evpower.foundation.db import Connection
 from evpower.identity import migrate
+from tests.identity.conftest import Answer, Edge, Request, forward
 from tests.identity.moving import CONFIRMED, Moving, someone
+from tests.waiting import until
 
 ROWS = 120
+USERS = "/auth/v1/admin/users"
 
 
 def command(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "evpower", "identity", *words)
 
 
-async def start(moving: Moving, dsn: str, *words: str) -> Process:
+async def start(moving: Moving, dsn: str, *words: str, url: str = "") -> Process:
     with moving.environment(dsn) as environment:
         return await asyncio.create_subprocess_exec(
-            *command(*words), stdout=PIPE, stderr=PIPE, env=environment, cwd=moving.folder,
+            *command(*words), stdout=PIPE, stderr=PIPE, cwd=moving.folder,
+            env=environment | ({"EVPOWER_SUPABASE_URL": url} if url else {}),
         )  # fmt: skip
 
 
@@ -35,15 +41,47 @@ async def evpower(moving: Moving, dsn: str, *words: str) -> tuple[int | None, st
 
 async def moved(owner: Connection, at_least: int, process: Process) -> None:
     """Wait until so many rows are done."""
-    async with asyncio.timeout(60):
-        while process.returncode is None:
-            count = await owner.fetchval(
-                "select count(*) from identity.migration_rows where state = 'done'"
-            )
-            if count >= at_least:
-                return
-            await asyncio.sleep(0.02)
-    raise AssertionError(await process.communicate())
+
+    async def are_done() -> bool:
+        assert process.returncode is None, await process.communicate()
+        count = await owner.fetchval(
+            "select count(*) from identity.migration_rows where state = 'done'"
+        )
+        return count >= at_least
+
+    await until(are_done)
+
+
+async def gone(owner: Connection) -> None:
+    """What a killed process had begun is undone, and the run is nobody's."""
+
+    async def is_gone() -> bool:
+        return not await owner.fetchval(
+            "select exists (select from pg_stat_activity where application_name = 'evpower-cli'"
+            " and datname = current_database())"
+        )
+
+    await until(is_gone)
+
+
+def answers(moving: Moving, edge: Edge, http: httpx.AsyncClient, first: int) -> asyncio.Event:
+    """Auth creates every user, but says so of the `first` only until the event is set.
+
+    So the command can't end before it is killed, however late that is.
+    """
+    all_of_them, created = asyncio.Event(), 0
+
+    async def respond(request: Request) -> Answer:
+        nonlocal created
+        answer = await forward(moving.supabase, http, request)
+        if (request.method, request.path) == ("POST", USERS):
+            created += 1
+            if created > first:
+                await all_of_them.wait()
+        return answer
+
+    edge.respond = respond
+    return all_of_them
 
 
 def people() -> list[dict[str, object]]:
@@ -80,17 +118,21 @@ async def result(moving: Moving, rows: Sequence[dict[str, object]]) -> list[Any]
 
 
 async def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(
-    moving: Moving, dsn: str
+    moving: Moving, dsn: str, edge: Edge, http: httpx.AsyncClient
 ) -> None:
     rows = people()
     for row in rows[10:30]:
         await moving.user(email=row["email"], **CONFIRMED)
     path = str((moving.csv(*rows))._path)
     words = ("migrate", "--source", path)
-    process = await start(moving, dsn, *words, "--per-second", "150")
+    answered = answers(moving, edge, http, first=40)
+    process = await start(moving, dsn, *words, "--per-second", "150", url=edge.url)
     await moved(moving.owner, 30, process)
     process.kill()
     await process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    await gone(moving.owner)
+    answered.set()
     code, _, err = await evpower(moving, dsn, *words)
     assert (code, "--resume" in err) == (1, True)
     code, out, err = await evpower(
@@ -111,12 +153,16 @@ async def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(
     assert counts[2] == ROWS - 1 + tags
 
 
-async def test_ctrl_c_ends_it_cleanly(moving: Moving, dsn: str) -> None:
+async def test_ctrl_c_ends_it_cleanly(
+    moving: Moving, dsn: str, edge: Edge, http: httpx.AsyncClient
+) -> None:
     rows = [someone(n) for n in range(100)]
     words = ("migrate", "--source", str(moving.csv(*rows)._path))
-    process = await start(moving, dsn, *words, "--per-second", "100")
+    answered = answers(moving, edge, http, first=20)
+    process = await start(moving, dsn, *words, "--per-second", "100", url=edge.url)
     await moved(moving.owner, 10, process)
     process.send_signal(signal.SIGINT)
+    answered.set()
     _, err = await process.communicate()
     assert (process.returncode, b"--resume" in err, b"Traceback" in err) == (1, True, False)
     assert await moving.users() == len(await moving.named())  # nothing was left half-way

@@ -40,6 +40,15 @@ ROWS: Sequence[dict[str, object]] = (
     old_client("5b0c2f6e-8a53-4a63-9a3f-0d8f6f6a3c11"),
 )
 ADOPTED = "taken-money"
+PLANNED = "identity.migration_rows"
+HOLDS = (
+    PLANNED,
+    "identity.clients",  # users are there, nothing is written
+    "identity.aliases",  # clients are written, not committed
+    "payments.payments",  # aliases too, the money is not
+    "wallet.transactions",  # the payment is there, it is not credited
+    "identity.migrations",  # every row is done, the run is not
+)
 
 
 @dataclass
@@ -106,17 +115,32 @@ class Killing:
     async def held_up_at(self, table: str) -> AsyncGenerator[None]:
         """Nobody writes into this table; ends when the command was killed while it waited."""
         async with self.owner.transaction():
-            await self.owner.execute(f"lock table {table} in share row exclusive mode")
+            await self.owner.execute("select pg_advisory_xact_lock(77, hashtext($1))", table)
             yield
             await until(self._is_waiting)
             await self.kill()
             await self._gone()
+
+    async def can_be_held_up(self) -> None:
+        """Who writes into one of these waits longer than the command waits for a table's lock."""
+        await self.owner.execute(
+            "create function public.held_up() returns trigger language plpgsql security definer"
+            " set lock_timeout = '0' as $$ begin perform pg_advisory_xact_lock_shared(77,"
+            " hashtext(format('%s.%s', tg_table_schema, tg_table_name))); return null; end $$"
+        )
+        for table in HOLDS:
+            await self.owner.execute(
+                f"create trigger held_up before insert or update or delete on {table}"
+                " for each statement execute function public.held_up()"
+            )
 
     async def _gone(self) -> None:
         """The killed process left PostgreSQL, and what it had not committed is undone."""
         assert self.process is not None
         _, err = await self.process.communicate()
         assert self.process.returncode == -signal.SIGKILL, err.decode()
+        # It would see that when its lock is had, and that is held until it is gone.
+        await self.looks.fetch(f"select pg_terminate_backend(pid) {_OF_THE_COMMAND}", None)
         await until(self._nobody_is_there)
 
     async def _nobody_is_there(self) -> bool:
@@ -128,10 +152,11 @@ class Killing:
         return await self.looks.fetchval(_THERE, "Lock")
 
 
-_THERE = (
-    "select exists (select from pg_stat_activity where application_name = 'evpower-cli'"
-    " and datname = current_database() and ($1::text is null or wait_event_type = $1))"
+_OF_THE_COMMAND = (
+    "from pg_stat_activity where application_name = 'evpower-cli'"
+    " and datname = current_database() and ($1::text is null or wait_event_type = $1)"
 )
+_THERE = f"select exists (select {_OF_THE_COMMAND})"
 
 
 @asynccontextmanager
@@ -237,16 +262,11 @@ async def test_in_the_middle_of_every_transaction(
     victim: Killing, undisturbed: dict[str, Any]
 ) -> None:
     words = migrate(victim.moving)
-    async with victim.held_up_at("identity.migration_rows"):  # the plan is written
+    await victim.can_be_held_up()
+    async with victim.held_up_at(PLANNED):
         await victim.start(*words)
     assert await victim.owner.fetchval("select count(*) from identity.migrations") == 0
-    for number, table in enumerate((
-        "identity.clients",  # users are there, nothing is written
-        "identity.aliases",  # clients are written, not committed
-        "payments.payments",  # aliases too, the money is not
-        "wallet.transactions",  # the payment is there, it is not credited
-        "identity.migrations",  # every row is done, the run is not
-    )):  # fmt: skip
+    for number, table in enumerate(HOLDS[1:]):
         async with victim.held_up_at(table):
             await victim.start(*words, *(["--resume"] if number else []))
     code, said = await victim.run(*words, "--resume")

@@ -56,7 +56,14 @@ class Served:
         return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     async def start(self, app: Any) -> None:
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            ws="none",
+            lifespan="on",
+            timeout_keep_alive=int(PATIENCE_S),
+        )
         self._server = uvicorn.Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket.dup()]))
         server, task = self._server, self._task

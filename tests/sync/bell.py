@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
@@ -22,6 +23,8 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unauthenticated
 from evpower.foundation.standard_webhooks import key_bytes, sign
 from evpower.sync import SupabaseWebhooks, webhook_router
+from evpower.sync.webhooks import webhook_secrets
+from tests.waiting import PATIENCE_S
 
 URL = "/api/v1/webhooks/supabase"
 SECRET = "whsec_" + base64.b64encode(b"the secret of the settings, 32 b").decode()
@@ -87,13 +90,24 @@ async def calling(db: Database, secrets: str = SECRET, **more: Any) -> AsyncGene
     webhooks = SupabaseWebhooks(db, bus, secrets, clock=time, now_s=time.monotonic)
     chosen = {"env": "development", "rate_webhook_per_minute": 1_000_000, **more}
     app = create_app(
-        [webhook_router(webhooks)], db, _nobody, Settings(_env_file=None, **chosen), version="0"
+        [webhook_router(webhooks)],
+        db,
+        _nobody,
+        Settings(_env_file=None, **chosen),
+        version="0",
+        now_s=time.monotonic,
     )
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
-        hook = Hook(app, http, db, webhooks, time)
-        bus.subscribe(lambda topic, key: hook.rings.append(key) if topic == "supabase" else None)
-        yield hook
-    await webhooks.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(webhook_secrets, "_READ_S", PATIENCE_S)
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://api"
+        ) as http:
+            hook = Hook(app, http, db, webhooks, time)
+            bus.subscribe(
+                lambda topic, key: hook.rings.append(key) if topic == "supabase" else None
+            )
+            yield hook
+        await webhooks.close()
 
 
 async def _nobody(_: object) -> Any:

@@ -31,6 +31,22 @@ async def forget(there: Connection) -> None:
     await there.execute("delete from evpower.changes")
 
 
+async def told(there: Connection) -> None:
+    """Wait until whoever asks is told every change noted so far.
+
+    A transaction that began before one of them, of anybody in the cluster, holds it back; once it
+    is given out it stays so.
+    """
+    await until(lambda: _nothing_is_held(there), "an older transaction never ends")
+
+
+async def _nothing_is_held(there: Connection) -> bool:
+    return await there.fetchval(
+        "select not exists (select from evpower.changes"
+        " where xid >= pg_snapshot_xmin(pg_current_snapshot()))"
+    )
+
+
 class Reader:
     """EvPower's side: a cursor that moves with what was read."""
 

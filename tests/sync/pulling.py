@@ -10,8 +10,12 @@ from uuid import UUID, uuid4
 import httpx
 from prometheus_client import REGISTRY
 
-from evpower.foundation.db import Connection, Record
+from evpower.config import Settings
+from evpower.foundation.clock import Clock, utc_now
+from evpower.foundation.db import Connection, Database, Record
+from evpower.sync import Pulled, Puller
 from evpower.sync.supabase_rpc import Rpc
+from tests.sync.changes_log import told
 from tests.sync.world import Target
 
 PASSWORD = "correct-horse-7"
@@ -126,6 +130,29 @@ class Supabase:
 
     def key(self, client: UUID | str) -> UUID | str:
         return str(client) if self.target.older else client
+
+
+class DrainsAll(Puller):
+    """A puller that takes all that was committed in Supabase before it drains, with one drain.
+
+    `there` is nobody else's meanwhile; None: what it reads was written down by the test.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        rpc: Rpc,
+        settings: Settings,
+        there: Connection | None,
+        clock: Clock = utc_now,
+    ) -> None:
+        super().__init__(db, rpc, settings, clock, jitter=lambda: 0.0)
+        self._there = there
+
+    async def drain(self) -> Pulled:
+        if self._there is not None:
+            await told(self._there)
+        return await super().drain()
 
 
 async def emptied(target: Target, psql: Connection) -> None:

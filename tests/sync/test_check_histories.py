@@ -16,7 +16,7 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, Rpc, SupabaseRpc
 from evpower.sync.compare.digests import Digests
-from tests.conftest import Server
+from tests.conftest import Server, patient_database
 from tests.sync.checking import compare, empty, give_users, kinds
 from tests.sync.conftest import rpc_to
 from tests.sync.test_supabase_schema import NUMBERED
@@ -47,7 +47,8 @@ class House:
     @asynccontextmanager
     async def at(self, dsn: str) -> AsyncGenerator[tuple[World, Relay, Database]]:
         owner: Connection = await asyncpg.connect(dsn)
-        db = await Database.open(dsn, size=5)
+        db = patient_database(dsn, size=5)
+        await db.start()
         try:
             yield World(owner), Relay(db, self.rpc, self.settings, utc_now), db
         finally:

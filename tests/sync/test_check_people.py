@@ -7,6 +7,7 @@ import pytest
 
 from evpower.foundation.db import Connection, Database, Record
 from evpower.sync import Relay, SupabaseRpc, status
+from tests.sync.changes_log import told
 from tests.sync.checking import (
     Calls,
     compare,
@@ -257,6 +258,7 @@ async def test_change_that_is_about_to_be_pulled_is_no_drift(
     db: Database, rpc: SupabaseRpc, there: Connection, client: UUID
 ) -> None:
     await there.execute("update public.clients set name = 'Renamed'")  # noted in the log
+    await told(there)
     done = await compare(db, rpc, repair=True)
     assert (done.drift, done.in_flight) == ((), 1)
     assert client

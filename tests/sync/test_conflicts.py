@@ -19,7 +19,7 @@ from evpower.identity import Claims, Profile
 from evpower.sync import CONFLICTS, Puller, Relay, check
 from evpower.sync.incoming.conflicts import Kind
 from tests.sync.conftest import rpc_to
-from tests.sync.pulling import Supabase, client_here, counted, emptied
+from tests.sync.pulling import DrainsAll, Supabase, client_here, counted, emptied
 from tests.sync.world import Target, World, balance, by_hand
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "sync.md"
@@ -48,7 +48,7 @@ def relay(db: Database, http: httpx.AsyncClient, supabase: Supabase, settings: S
 
 @pytest.fixture
 def puller(db: Database, http: httpx.AsyncClient, supabase: Supabase, settings: Settings) -> Puller:
-    return Puller(db, rpc_to(http, supabase.target), settings, utc_now, jitter=lambda: 0.0)
+    return DrainsAll(db, rpc_to(http, supabase.target), settings, supabase.psql)
 
 
 Rest = Callable[[], Awaitable[None]]
@@ -340,7 +340,7 @@ async def test_a_driver_who_asked_for_deletion_moves_no_money_until_it_is_taken_
     met: Counted,
     way: str,
 ) -> None:
-    puller = Puller(db, rpc_to(http, older.target), settings, utc_now, jitter=lambda: 0.0)
+    puller = DrainsAll(db, rpc_to(http, older.target), settings, older.psql)
     relay = Relay(db, rpc_to(http, older.target), settings, utc_now)
     driver = await older.sign_up()
     await puller.drain()
@@ -549,7 +549,7 @@ async def test_an_id_that_is_no_uuid_is_left_alone(
     settings: Settings,
     met: Counted,
 ) -> None:
-    puller = Puller(db, rpc_to(http, older.target), settings, utc_now)
+    puller = DrainsAll(db, rpc_to(http, older.target), settings, older.psql)
     upper = str(uuid4()).upper()
     for strange in ("client_007", upper, str(UUID(int=0))):
         await older.insert_row(strange, name="Strange")

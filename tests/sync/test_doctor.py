@@ -1,6 +1,7 @@
 """`evpower doctor` names the file of supabase/migrations that is missing, and the command."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from evpower.config import Settings
 from evpower.devstack.stack import supabase_migrations
 from evpower.foundation.db import Connection
 from tests.sync.world import Target
+from tests.waiting import until
 
 DIGEST = "20261123110000_evpower_digest.sql"
 CHANGES = "20261123100000_evpower_changes.sql"
@@ -39,6 +41,23 @@ def sql(file: str) -> str:
     return (supabase_migrations() / file).read_text()
 
 
+@asynccontextmanager
+async def without(function: str, there: Connection, look: Look) -> AsyncGenerator[None]:
+    """As if it had never been applied."""
+    await there.execute(f"alter function public.{function}(jsonb) rename to evpower_gone")
+    try:
+        yield
+    finally:
+        await there.execute(f"alter function public.evpower_gone(jsonb) rename to {function}")
+        # PostgREST may have read the schema meanwhile, and would lack it in every later test.
+        await there.execute("notify pgrst, 'reload schema'")
+        await until(lambda: _all_is_there(look))
+
+
+async def _all_is_there(look: Look) -> bool:
+    return all(one.ok for one in (await look()).values())
+
+
 async def test_nothing_is_missing_where_all_files_were_applied(look: Look) -> None:
     found = await look()
     assert [one for one in found.values() if not one.ok] == []
@@ -48,14 +67,11 @@ async def test_nothing_is_missing_where_all_files_were_applied(look: Look) -> No
 async def test_a_function_that_is_missing_is_named_with_its_file(
     look: Look, there: Connection
 ) -> None:
-    await there.execute("alter function public.evpower_people(jsonb) rename to evpower_gone")
-    try:
+    async with without("evpower_people", there, look):
         found = (await look())["Supabase function evpower_people"]
         assert not found.ok
         assert CHANGES in found.detail
         assert f"-f supabase/migrations/{CHANGES}" in found.fix
-    finally:
-        await there.execute("alter function public.evpower_gone(jsonb) rename to evpower_people")
 
 
 async def test_an_older_edition_is_told_from_the_newest(look: Look, there: Connection) -> None:
@@ -93,12 +109,9 @@ async def test_a_trigger_that_is_switched_off_is_found(
 async def test_a_project_from_before_this_look_is_told_to_update(
     look: Look, there: Connection
 ) -> None:
-    await there.execute("alter function public.evpower_installed(jsonb) rename to evpower_gone")
-    try:
+    async with without("evpower_installed", there, look):
         migrations = (await look())["Supabase migrations"]
         assert (migrations.ok, "20261123130000_evpower_installed.sql" in migrations.detail) == (
             False,
             True,
         )
-    finally:
-        await there.execute("alter function public.evpower_gone(jsonb) rename to evpower_installed")

@@ -27,4 +27,7 @@ async def test_two_who_mark_a_client_at_once_wait_for_each_other(
 
 
 async def _waits(owner: Connection) -> bool:
-    return await owner.fetchval("select exists (select from pg_locks where not granted)")
+    return await owner.fetchval(
+        "select exists (select from pg_stat_activity where datname = current_database()"
+        " and wait_event_type = 'Lock')"
+    )

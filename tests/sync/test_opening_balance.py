@@ -416,6 +416,7 @@ async def test_the_command_tells_what_it_did(
         "EVPOWER_SUPABASE_SECRET_KEY": target.local.secret_key,
         "EVPOWER_SUPABASE_PUBLISHABLE_KEY": target.local.publishable_key,
         "EVPOWER_SUPABASE_JWT_SECRET": "x" * 40,
+        "EVPOWER_SUPABASE_TIMEOUT_S": str(PATIENCE_S),
     }
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -19,8 +18,10 @@ from evpower.sync import Puller, Relay, TargetRefuses, TargetUnavailable, accept
 from evpower.sync.incoming.model_changes import read_changes, read_people
 from evpower.sync.incoming.people import Person, parse, parse_time
 from evpower.sync.supabase_rpc import Rpc
+from tests.sync.changes_log import told
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import (
+    DrainsAll,
     HandClock,
     Scripted,
     Supabase,
@@ -51,12 +52,8 @@ def rpc(http: httpx.AsyncClient, supabase: Supabase) -> Scripted:
 
 
 @pytest.fixture
-def puller(db: Database, rpc: Scripted, settings: Settings) -> Puller:
-    return a_puller(db, rpc, settings)
-
-
-def a_puller(db: Database, rpc: Rpc, settings: Settings, clock: Any = utc_now) -> Puller:
-    return Puller(db, rpc, settings, clock, jitter=lambda: 0.0)
+def puller(db: Database, rpc: Scripted, settings: Settings, supabase: Supabase) -> Puller:
+    return DrainsAll(db, rpc, settings, supabase.psql)
 
 
 async def cursor(world: World) -> tuple[object, ...]:
@@ -189,13 +186,13 @@ async def test_a_walk_goes_on_where_it_was_stopped(db: Database, settings: Setti
         {"people": people[2:], "next": None},
     ]
     clock = HandClock()
-    stopped = await a_puller(db, rpc, settings, clock).drain()
+    stopped = await DrainsAll(db, rpc, settings, None, clock).drain()
     assert (stopped.walked, stopped.error) == (2, "down")
     async with db.connection() as connection:
         now = (await status(connection)).incoming
     assert (now.walking, now.walked, now.source) == (True, 2, "down")
     bodies: list[bytes] = []
-    rest = await a_puller(db, _Seen(rpc, bodies), settings, clock).drain()
+    rest = await DrainsAll(db, _Seen(rpc, bodies), settings, None, clock).drain()
     assert (rest.walked, rest.error) == (2, None)
     assert any(people[1]["id"].encode() in body for body in bodies), "it began anew"
     async with db.connection() as connection:
@@ -278,7 +275,8 @@ async def test_a_change_of_a_long_transaction_is_not_skipped(
         await late.execute("begin")
         await late.execute("update public.clients set name = 'late' where id = $1", first)
         await supabase.update_row(second, name="early")
-        assert (await puller.drain()).changes == 0  # it waits for the older one
+        held = await puller.pull_once()  # it waits for the older one
+        assert (held.changes, held.held) == (0, True)
         await late.execute("commit")
     assert (await puller.drain()).changes == 2
     assert await names(world) == ["early", "late"]
@@ -291,12 +289,14 @@ async def test_two_pullers_take_each_change_once(
     http: httpx.AsyncClient,
     settings: Settings,
 ) -> None:
-    pullers = [a_puller(db, rpc_to(http, supabase.target), settings) for _ in range(2)]
+    to_target = rpc_to(http, supabase.target)
+    pullers = [DrainsAll(db, to_target, settings, None) for _ in range(2)]
     await pullers[0].drain()
     await supabase.psql.execute(
         "insert into public.clients (id, name) select gen_random_uuid(), 'n' || i"
         " from generate_series(1, 420) i"
     )
+    await told(supabase.psql)
     both = await asyncio.gather(*(one.drain() for one in pullers))
     assert sum(one.changes for one in both) == 420
     assert sum(one.created for one in both) == 420
@@ -308,9 +308,11 @@ async def test_an_old_page_is_thrown_away_after_a_newer_one(
 ) -> None:
     """A read; B read and applied what came after; A goes on."""
     client = uuid4()
-    slow, quick = a_puller(db, rpc, settings), a_puller(db, rpc.inner or rpc, settings)
+    slow = DrainsAll(db, rpc, settings, supabase.psql)
+    quick = DrainsAll(db, rpc.inner or rpc, settings, supabase.psql)
     await quick.drain()
     await supabase.insert_row(client, name="old")
+    await told(supabase.psql)
 
     async def read_then_wait() -> object:
         assert rpc.inner is not None
@@ -332,7 +334,8 @@ async def test_an_old_page_of_a_walk_is_thrown_away_too(
     supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
 ) -> None:
     client = uuid4()
-    slow, quick = a_puller(db, rpc, settings), a_puller(db, rpc.inner or rpc, settings)
+    slow = DrainsAll(db, rpc, settings, supabase.psql)
+    quick = DrainsAll(db, rpc.inner or rpc, settings, supabase.psql)
     await quick.drain()
     await supabase.insert_row(client, name="old")
     await quick.drain()
@@ -341,6 +344,7 @@ async def test_an_old_page_of_a_walk_is_thrown_away_too(
         assert rpc.inner is not None
         old = await rpc.inner.call("evpower_people", b'{"payload":{"after":null,"limit":200}}')
         await supabase.update_row(client, name="new")
+        await told(supabase.psql)
         assert (await quick.pull_once()).changes == 1
         return old
 
@@ -369,7 +373,7 @@ async def test_one_who_can_not_be_taken_holds_up_nobody(
     supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
 ) -> None:
     clock = HandClock()
-    puller = a_puller(db, rpc, settings, clock)
+    puller = DrainsAll(db, rpc, settings, supabase.psql, clock)
     await puller.drain()
     bad, good = uuid4(), uuid4()
     async with failing(world, bad):
@@ -396,7 +400,7 @@ async def test_one_who_can_not_be_taken_holds_up_nobody(
 async def test_a_deletion_that_failed_is_not_forgotten_by_a_later_change(
     supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
 ) -> None:
-    puller = a_puller(db, rpc, settings)
+    puller = DrainsAll(db, rpc, settings, supabase.psql)
     driver = await supabase.sign_up(name="Aida")
     await supabase.insert_row(driver.id, name="Aida")
     await puller.drain()
@@ -417,7 +421,7 @@ async def test_supabase_down_is_asked_seldom_and_pulled_when_it_is_back(
     rpc.answers["evpower_changes"] = [
         TargetUnavailable("503"), TargetRefuses("404 PGRST202"), page(client),
     ]  # fmt: skip
-    puller = a_puller(db, rpc, settings, clock)
+    puller = DrainsAll(db, rpc, settings, None, clock)
     assert (await puller.drain()).error == "503"
     assert (await puller.drain()).error == "503"
     assert len(rpc.asked) == 1, "the breaker is open"
@@ -431,18 +435,30 @@ async def test_supabase_down_is_asked_seldom_and_pulled_when_it_is_back(
     assert (pulled.error, pulled.changes, pulled.created) == (None, 1, 1)
 
 
+class CountsItsWaits(Puller):
+    """How often it had nothing to do."""
+
+    waits = 0
+
+    async def _pause(self, stopping: "asyncio.Task[bool]", *, periodic: bool) -> None:
+        self.waits += 1
+        await super()._pause(stopping, periodic=periodic)
+
+
 async def test_a_doorbell_makes_a_waiting_puller_pull(
     supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
 ) -> None:
     bus, stop = LocalBus(), asyncio.Event()
-    puller = Puller(db, rpc, settings, utc_now, bus)
+    puller = CountsItsWaits(db, rpc, settings, utc_now, bus)
     running = asyncio.create_task(puller.run(stop, periodic=False))
     try:
-        await until(lambda: rpc.asked)
+        await until(lambda: puller.waits == 1)  # for an hour
         driver = await supabase.sign_up()
+        await told(supabase.psql)
         asked = len(rpc.asked)
         bus.publish("client", uuid4())  # somebody else's bell
-        assert len(rpc.asked) == asked
+        assert not puller._doorbell._event.is_set()
+        assert len(rpc.asked) == asked, "nothing else wakes it"
         bus.publish("supabase", DOORBELL)
         await until(lambda: _is_known(world, driver.id))
     finally:

@@ -1,7 +1,7 @@
 """The relay brings every change to Supabase once, whatever fails on the way."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from evpower.config import Settings
+from evpower.devstack.ports import free_port
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
@@ -25,11 +26,12 @@ from evpower.sync import (
     replay_parked,
     status,
 )
+from evpower.sync.model import Finish
 from evpower.sync.outgoing import store
 from tests.faults.proxy import Fault, FaultProxy
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, versions
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 
 class HandClock:
@@ -47,7 +49,8 @@ class HandClock:
 
 @pytest.fixture
 async def proxy(fresh_project: Target) -> AsyncGenerator[FaultProxy]:
-    async with FaultProxy(fresh_project.local.url) as running:
+    # A port that nobody is given while the proxy is away for a moment.
+    async with FaultProxy(fresh_project.local.url, port=free_port()) as running:
         yield running
 
 
@@ -69,10 +72,10 @@ def through_proxy(
 
 @contextmanager
 def impatient(relay: Relay) -> Iterator[None]:
-    """Its calls are given up after a moment."""
+    """Its calls are given up when no answer comes for a moment."""
     rpc = relay._rpc
     assert isinstance(rpc, SupabaseRpc)
-    patience, rpc._timeout = rpc._timeout, httpx.Timeout(0.5)
+    patience, rpc._timeout = rpc._timeout, httpx.Timeout(PATIENCE_S, read=0.5)
     yield
     rpc._timeout = patience
 
@@ -186,12 +189,13 @@ async def test_blocked_and_closed_clients_are_told(
 
 
 async def test_backlog_of_one_client_goes_in_chunks(
-    db: Database, http: httpx.AsyncClient, target: Target, world: World, there: Connection
-) -> None:
+    db: Database, http: httpx.AsyncClient, target: Target, settings: Settings, world: World,
+    there: Connection,
+) -> None:  # fmt: skip
     client = await world.client()
     await world.top_up_everyone([client], 5000, 100)
-    settings = Settings(_env_file=None, relay_transactions=700)  # pyright: ignore[reportCallIssue]
-    relay = Relay(db, rpc_to(http, target), settings, utc_now)
+    small = settings.model_copy(update={"relay_transactions": 700})
+    relay = Relay(db, rpc_to(http, target), small, utc_now)
     first = await relay.run_once()
     assert first.transactions == 700
     assert await balance(there, client) == "700.00"
@@ -268,15 +272,29 @@ async def test_key_that_a_request_is_changing_is_finished_later(
 ) -> None:  # fmt: skip
     client = await world.client()
     await world.top_up(client, 1000)
-    finished = count_calls(monkeypatch, "finish")
+    left: list[int] = []
+    is_free = asyncio.Event()
+    finish = store.finish
+
+    async def third_when_it_is_free(connection: Connection, ends: Sequence[Finish]) -> list[Finish]:
+        """However long the request takes: the relay tries for a second or so."""
+        if len(left) == 2:
+            await is_free.wait()
+        busy = await finish(connection, ends)
+        left.append(len(busy))
+        return busy
+
+    monkeypatch.setattr(store, "finish", third_when_it_is_free)
     proxy.gate = asyncio.Event()
     call = asyncio.create_task(through_proxy.run_once())
     await until(lambda: proxy.requests == 1)
     async with world.db.transaction():
         await world.db.execute("update sync.pending set seq = nextval('sync.pending_seq')")
         proxy.gate.set()
-        await until(lambda: len(finished) > 1)
+        await until(lambda: len(left) == 2)
+    is_free.set()
     await call
+    assert left == [1, 1, 0]
     row = await world.db.fetchrow("select leased_until, parked_at from sync.pending")
     assert row is not None
     assert row["leased_until"] is None
@@ -308,6 +326,7 @@ class TestFaults:
         proxy.plan = [fault]
         with impatient(through_proxy) if fault is Fault.HANG else nullcontext():
             failed = await through_proxy.run_once()
+        await until(lambda: not proxy.plan)  # given up, it may not have been read yet
         assert (failed.keys, failed.retried) == (0, 2)
         async with db.connection() as connection:
             seen = await status(connection)
@@ -360,7 +379,7 @@ class TestFaults:
         world: World,
     ) -> None:
         await world.client()
-        rpc = SupabaseRpc(http, fresh_project.local.url, "sb_secret_of_another_project_00000000")
+        rpc = rpc_to(http, fresh_project, secret_key="sb_secret_of_another_project_00000000")
         relay = Relay(db, rpc, settings, utc_now)
         await relay.run_once()
         async with db.connection() as connection:

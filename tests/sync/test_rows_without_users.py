@@ -11,7 +11,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.sync import Puller, Relay, adopt
 from tests.sync.checking import compare, past_every_guard
 from tests.sync.conftest import rpc_to
-from tests.sync.pulling import Supabase, client_here, counted, emptied
+from tests.sync.pulling import DrainsAll, Supabase, client_here, counted, emptied
 from tests.sync.world import Target, World, by_hand
 
 PHONE, EMAIL = "+996555000021", "shared@example.kg"
@@ -27,7 +27,7 @@ async def supabase(
 
 @pytest.fixture
 def puller(db: Database, http: httpx.AsyncClient, supabase: Supabase, settings: Settings) -> Puller:
-    return Puller(db, rpc_to(http, supabase.target), settings, utc_now, jitter=lambda: 0.0)
+    return DrainsAll(db, rpc_to(http, supabase.target), settings, supabase.psql)
 
 
 async def left_behind(supabase: Supabase, client: UUID | None = None, **columns: object) -> UUID:

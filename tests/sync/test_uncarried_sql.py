@@ -7,7 +7,16 @@ from uuid import UUID
 import pytest
 
 from evpower.foundation.db import Connection
-from tests.sync.changes_log import as_auth, digits, forget, make_row, make_user, noted, rpc
+from tests.sync.changes_log import (
+    as_auth,
+    digits,
+    forget,
+    make_row,
+    make_user,
+    noted,
+    rpc,
+    told,
+)
 from tests.sync.test_supabase_schema import _apply, _client
 from tests.sync.world import Target
 
@@ -110,6 +119,7 @@ async def test_what_waits_for_somebody_who_was_deleted_is_forgotten(log: Connect
     user = await make_user(log, email="old@example.kg")
     await change_email(log, user, "new@example.kg")
     await as_auth(log, "delete from auth.users where id = $1", user)
+    await told(log)
     page = await rpc(log, "evpower_changes", after=None, limit=10)
     last = page["changes"][-1]
     assert datetime.fromisoformat(last["at"]) > datetime.now(UTC) - timedelta(minutes=5)

@@ -12,6 +12,7 @@ import structlog
 
 from evpower.foundation.db import Connection, Database
 from tests.api.world import on_a_socket
+from tests.conftest import patient_database
 from tests.sync.bell import (
     SECRET,
     URL,
@@ -86,7 +87,8 @@ class TestTaken:
     async def test_forty_of_one_id_in_two_processes_are_one(
         self, hook: Hook, dsn: str, owner: Connection
     ) -> None:
-        other_db = await Database.open(dsn, size=4)
+        other_db = patient_database(dsn, size=4)
+        await other_db.start()
         async with calling(other_db) as other:
             raw = change()
             answers = await asyncio.gather(

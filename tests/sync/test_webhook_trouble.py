@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.sync import SupabaseWebhooks, look_into_inbox
+from tests.conftest import patient_database
 from tests.sync.bell import (
     NEWER,
     SECRET,
@@ -263,7 +264,8 @@ async def _statuses(
     headers: list[tuple[bytes, bytes]] | None = None,
 ) -> list[int]:
     """The answers of an application in an event loop of its own; headers may be any bytes."""
-    db = await Database.open(dsn, size=2)
+    db = patient_database(dsn, size=2)
+    await db.start()
     statuses: list[int] = []
     async with calling(db) as hook:
         for raw in bodies:

@@ -13,9 +13,10 @@ from evpower.foundation.db import Connection, Database
 from evpower.sync import Puller, Reconciler, Relay, SupabaseRpc
 from evpower.sync.incoming.accept import give_free_contacts
 from tests.sync.changes_log import rpc as asked
+from tests.sync.changes_log import told
 from tests.sync.checking import compare, kinds, past_every_guard
 from tests.sync.conftest import rpc_to
-from tests.sync.pulling import HandClock, Scripted, Supabase, client_here, emptied
+from tests.sync.pulling import DrainsAll, HandClock, Scripted, Supabase, client_here, emptied
 from tests.sync.test_supabase_schema import _apply, _client
 from tests.sync.world import Target, World, by_hand
 
@@ -34,8 +35,8 @@ def rpc(http: httpx.AsyncClient, supabase: Supabase) -> SupabaseRpc:
 
 
 @pytest.fixture
-def puller(db: Database, rpc: SupabaseRpc, settings: Settings) -> Puller:
-    return Puller(db, rpc, settings, utc_now, jitter=lambda: 0.0)
+def puller(db: Database, rpc: SupabaseRpc, settings: Settings, supabase: Supabase) -> Puller:
+    return DrainsAll(db, rpc, settings, supabase.psql)
 
 
 @pytest.fixture
@@ -158,6 +159,7 @@ async def test_a_wish_of_somebody_whose_row_is_gone_is_forgotten(supabase: Supab
     await _apply(there, clients=[_client(client, revision=2, status="blocked")])
     assert await there.fetchval("select client_id from evpower.wishes") == str(client)
     await supabase.delete_row(client)
+    await told(there)
     last = (await asked(there, "evpower_changes", after=None, limit=10))["changes"][-1]
     await asked(there, "evpower_changes_prune", before={"xid": last["xid"], "seq": last["seq"]})
     assert await there.fetchval("select count(*) from evpower.wishes") == 0

@@ -12,7 +12,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.sync import Puller, Relay
 from tests.sync.checking import compare
 from tests.sync.conftest import rpc_to
-from tests.sync.pulling import Driver, Supabase, client_here, counted, emptied
+from tests.sync.pulling import DrainsAll, Driver, Supabase, client_here, counted, emptied
 from tests.sync.world import Target, World
 
 Rest = Callable[[], Awaitable[None]]
@@ -27,7 +27,7 @@ async def supabase(target: Target, there: Connection, http: httpx.AsyncClient) -
 
 @pytest.fixture
 def puller(db: Database, http: httpx.AsyncClient, supabase: Supabase, settings: Settings) -> Puller:
-    return Puller(db, rpc_to(http, supabase.target), settings, utc_now, jitter=lambda: 0.0)
+    return DrainsAll(db, rpc_to(http, supabase.target), settings, supabase.psql)
 
 
 @pytest.fixture

@@ -17,7 +17,12 @@ class World:
     sql: Connection
 
     async def somebody_waits_for_a_lock(self) -> bool:
-        return await self.sql.fetchval("select exists (select from pg_locks where not granted)")
+        """In this database: the server has those of other tests, too."""
+        return await self.sql.fetchval(
+            "select exists (select from pg_locks w where not w.granted and exists ("
+            "  select from pg_locks h join pg_database d on d.oid = h.database"
+            "   where h.pid = w.pid and d.datname = current_database()))"
+        )
 
     async def client(self) -> UUID:
         client = uuid4()
