@@ -468,6 +468,7 @@ declare
   changes jsonb;
   ids text[];
   more boolean;
+  horizon xid8;
 begin
   if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
     payload := (payload #>> '{}')::jsonb;
@@ -475,6 +476,7 @@ begin
   size := least(greatest(coalesce((payload ->> 'limit')::int, 500), 1), 1000);
   perform evpower.own_restored_changes();
   perform evpower.carry_left();
+  horizon := pg_snapshot_xmin(pg_current_snapshot()); -- one for the page and for what it holds back
   if jsonb_typeof(payload -> 'after') = 'object' then
     after_xid := (payload #>> '{after,xid}')::xid8;
     after_seq := (payload #>> '{after,seq}')::bigint;
@@ -486,7 +488,7 @@ begin
   with page as materialized (
     select c.xid, c.seq, c."table", c.op, c.row_id, c.at, row_number() over (order by c.xid, c.seq) as nr
       from evpower.changes c
-     where (c.xid, c.seq) > (after_xid, after_seq) and c.xid < pg_snapshot_xmin(pg_current_snapshot())
+     where (c.xid, c.seq) > (after_xid, after_seq) and c.xid < horizon
      order by c.xid, c.seq limit size + 1)
   select jsonb_agg(jsonb_build_object('xid', p.xid::text, 'seq', p.seq, 'table', p."table", 'op', p.op,
                                       'id', p.row_id, 'at', p.at) order by p.nr) filter (where p.nr <= size),
@@ -495,8 +497,7 @@ begin
     into changes, ids, more from page p;
   return jsonb_build_object('changes', coalesce(changes, '[]'), 'people', evpower.people_of(ids),
                             'more', more, 'reset', false,
-                            'held', exists (select from evpower.changes c
-                                             where c.xid >= pg_snapshot_xmin(pg_current_snapshot())));
+                            'held', exists (select from evpower.changes c where c.xid >= horizon));
 end
 $$;
 

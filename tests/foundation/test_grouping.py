@@ -115,8 +115,24 @@ async def test_retries_end_with_their_budget() -> None:
     run.fails = lambda _: ValueError("always")
     group = Grouper(run, retry_budget_s=0)
     results = await asyncio.gather(*(group(key) for key in range(5)), return_exceptions=True)
-    assert all(isinstance(result, ValueError) for result in results)
+    assert [getattr(result, "code", None) for result in results] == ["overloaded"] * 5
     assert len(run.batches) == 1
+
+
+async def test_who_was_not_tried_alone_does_not_get_the_error_of_another() -> None:
+    """It would say that his own call makes no sense, and a bank would not repeat it."""
+    run = Recorder()
+    run.fails = lambda keys: ValueError("poison") if 7 in keys else None
+    group = Grouper(run, retry_budget_s=0)
+    results = await asyncio.gather(*(group(key) for key in (7, 8)), return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable, Unavailable]
+
+
+async def test_what_one_alone_failed_by_is_its_own() -> None:
+    run = Recorder()
+    run.fails = lambda _: ValueError("poison")
+    with pytest.raises(ValueError, match="poison"):
+        await Grouper(run, retry_budget_s=0)(7)
 
 
 async def test_a_cancelled_caller_leaves_alone() -> None:

@@ -346,3 +346,28 @@ class TestPeople:
     async def test_too_many_ids_are_refused(self, log: Connection) -> None:
         with pytest.raises(asyncpg.InvalidParameterValueError):
             await rpc(log, "evpower_people", ids=[str(n) for n in range(5001)])
+
+
+async def test_what_is_held_back_is_said_to_be_though_it_comes_free_meanwhile(
+    log: Connection, target: Target
+) -> None:
+    """Or nobody looks again before the next ring. The page is long, so that its reading takes."""
+    choose = random.Random(1)
+    await log.execute(
+        'insert into evpower.changes ("table", row_id, op)'
+        " select 'clients', gen_random_uuid()::text, 'update' from generate_series(1, 900)"
+    )
+    async with target.psql() as older, target.psql() as reading:
+        for _ in range(40):
+            running = older.transaction()
+            await running.start()
+            await older.fetchval("select pg_current_xact_id()")
+            withheld = await make_row(log, uuid4())
+            read = asyncio.create_task(Reader(reading).read())
+            steps = choose.randint(1, 200_000)  # it works on for a while
+            await older.fetchval("select count(*) from generate_series(1, $1::int)", steps)
+            await running.commit()
+            page = await read
+            came = withheld in {change["id"] for change in page["changes"]}
+            assert came or page["held"]
+            await log.execute(f"delete from evpower.changes where row_id = '{withheld}'")

@@ -19,7 +19,8 @@ class Grouper(Generic[K, R]):
 
     `run` answers a result, or an exception, for each key. When it raises, the batch had no effect
     and each key is tried once alone, so that a poisoned key fails only itself; unless `hopeless`
-    says that trying again is no use. A key asked for several times in one batch runs once: the
+    says that trying again is no use. For whom no time is left it is Unavailable: what failed may
+    be another's. A key asked for several times in one batch runs once: the
     first caller gets its result, the others `repeat(result)`. Calls that come one at a time run in
     their caller's own task: cancelled there, `run` is cancelled too, with that one key.
     """
@@ -145,13 +146,15 @@ class Grouper(Generic[K, R]):
     async def _serve_one_by_one(self, batch: dict[K, _Waiters[R]], error: Exception) -> None:
         deadline = time.monotonic() + self._retry_budget_s
         for key, waiters in batch.items():
-            if not self._hopeless(error) and time.monotonic() < deadline:
+            if self._hopeless(error):
+                result = error
+            elif time.monotonic() < deadline:
                 try:
                     result = (await self._run([key])).get(key, _unanswered(key))
                 except Exception as own:  # noqa: BLE001
                     result = error = own
             else:
-                result = error
+                result = error if len(batch) == 1 else _untried()
             self._answer(waiters, result)
 
     def _answer(self, waiters: Iterable[asyncio.Future[R]], result: R | Exception) -> None:
@@ -163,6 +166,10 @@ class Grouper(Generic[K, R]):
             else:
                 waiter.set_result(result)
                 result = self._repeat(result)
+
+
+def _untried() -> Exception:
+    return Unavailable("overloaded", "there was no time to try it alone", retry_after_s=1)
 
 
 def _unanswered(key: object) -> Exception:
