@@ -172,7 +172,8 @@ end
 $function$;
 
 create or replace function evpower.carry_left() returns void
-language plpgsql set search_path = '' set enable_seqscan = off as $function$
+language plpgsql set search_path = '' set plan_cache_mode = force_custom_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   waiting record;
 begin
@@ -180,10 +181,10 @@ begin
     return;
   end if;
   for waiting in
-    select w.user_id, w.contact, to_jsonb(u) ->> w.contact as said
+    select w.user_id, w.contact, u.facts ->> w.contact as said
       from evpower.uncarried w
-      join auth.users u on u.id = w.user_id::uuid
-     where exists (select from public.clients c where <own_u>)
+     cross join lateral (select u.id, to_jsonb(u) as facts from auth.users u where u.id = w.user_id::uuid offset 0) u
+     where (select true from public.clients c where <own_u>)
      order by w.since limit 100 for update of w skip locked
   loop
     begin

@@ -21,6 +21,7 @@ from evpower.foundation.nats_keys import NatsFiles, NatsKey
 _PORT: Final = 4222
 _CONNECT_S: Final = 2
 _OPEN_S: Final = 6.0
+_HANG_UPS: Final = 2  # without a reason, until that is told
 _ROUND_TRIP_S: Final = 2
 _CLOSE_S: Final = 1.0
 _NEVER_S: Final = 10**8
@@ -135,19 +136,25 @@ class NatsLink:
     ) -> Self:
         """Connect, subscribe, and publish `hello`, so that a missing right shows at once.
 
-        Messages of this connection do not come back to it. Raises NatsError, OSError, TimeoutError
-        or ValueError (of `files`); none of their texts holds a credential.
+        Messages of this connection do not come back to it. A server that does not know us hangs up
+        behind its answer, which may be lost with what we still sent: it is asked again. Raises
+        NatsError, OSError, TimeoutError or ValueError (of `files`); none of their texts holds a
+        credential.
         """
-        link = cls(on_lost, on_slow)
-        try:
-            async with asyncio.timeout(_OPEN_S):
-                await link._connect(server, subject, handler, hello, files)
-        except BaseException as error:
-            await link.close()
-            if link._trouble is not None and isinstance(error, Exception):
-                raise link._trouble from error
-            raise
-        return link
+        for tries_left in range(_HANG_UPS, -1, -1):
+            link = cls(on_lost, on_slow)
+            try:
+                async with asyncio.timeout(_OPEN_S):
+                    await link._connect(server, subject, handler, hello, files)
+            except BaseException as error:
+                await link.close()
+                if link._trouble is not None and isinstance(error, Exception):
+                    raise link._trouble from error
+                if not tries_left or not isinstance(error, (ConnectionResetError, BrokenPipeError)):
+                    raise
+            else:
+                return link
+        raise AssertionError("the last try raises")  # pragma: no cover
 
     async def _connect(
         self, server: NatsServer, subject: str, handler: Handler, hello: bytes, files: NatsFiles
