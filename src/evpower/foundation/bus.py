@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Literal, Protocol
 from uuid import UUID
 
@@ -58,3 +59,11 @@ class Doorbell:
             return False
         self._event.clear()
         return True
+
+    async def wait_unless(self, stopping: "asyncio.Task[bool]", timeout_s: float) -> None:
+        """Wait for a ring, at most so long, and no longer than until `stopping` is done."""
+        ring = asyncio.create_task(self.wait(timeout_s))
+        await asyncio.wait({ring, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        ring.cancel()
+        with suppress(asyncio.CancelledError):
+            await ring

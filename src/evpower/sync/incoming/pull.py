@@ -178,11 +178,7 @@ class Puller:
             await asyncio.wait({stopping}, timeout=wait_s)
             return
         timeout_s = self._settings.pull_poll_s * (0.9 + 0.2 * self._jitter()) if periodic else 3600
-        ring = asyncio.create_task(self._doorbell.wait(timeout_s))
-        await asyncio.wait({ring, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        ring.cancel()
-        with suppress(asyncio.CancelledError):
-            await ring
+        await self._doorbell.wait_unless(stopping, timeout_s)
 
     async def _guarded(self, work: Callable[[], Awaitable[Pulled]]) -> Pulled:
         """Ask nothing while the breaker is open, and keep what went wrong."""

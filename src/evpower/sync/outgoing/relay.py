@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Final, cast
 from uuid import UUID
 
@@ -105,7 +104,8 @@ class Relay:
                 elif calls and until_idle:
                     await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
                 else:
-                    await self._pause(stopping, max(idle_s, self._breaker.wait_s()))
+                    pause_s = max(idle_s, self._breaker.wait_s())
+                    await self._doorbell.wait_unless(stopping, pause_s)
                     idle_s = min(self._settings.relay_poll_s, idle_s * 2)
         finally:
             stopping.cancel()
@@ -115,13 +115,6 @@ class Relay:
                 raise result
             total += result
         return total
-
-    async def _pause(self, stopping: "asyncio.Task[bool]", timeout_s: float) -> None:
-        ring = asyncio.create_task(self._doorbell.wait(timeout_s))
-        await asyncio.wait({ring, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        ring.cancel()
-        with suppress(asyncio.CancelledError):
-            await ring
 
     async def _claim(self) -> list[Claim]:
         was_open = self._breaker.open
