@@ -61,6 +61,18 @@ def test_one_line_when_ready_and_every_child_ends_with_it(folder: Path) -> None:
     assert [pid for pid in children if alive(pid)] == []
 
 
+def test_commands_speak_to_it_with_the_settings_it_left(folder: Path) -> None:
+    with dev(folder / "data"):
+        settings = folder / "data" / "env"
+        assert settings.stat().st_mode & 0o777 == 0o600, "it holds keys"
+        words = f". '{settings}' && exec '{sys.executable}' -m evpower sync check"
+        done = subprocess.run(
+            ["sh", "-c", words], capture_output=True, text=True, timeout=COMMAND_S, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith("equal\n")
+
+
 def test_a_second_start_on_the_same_data_carries_on(folder: Path) -> None:
     driver = {"email": "one@example.kg", "password": "a good password", "phone": "+996555000001"}
     with dev(folder / "data") as (_, first):

@@ -1,7 +1,7 @@
 """`evpower dev` and `evpower demo`: the whole stack on this machine."""
 
 import asyncio
-import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -68,7 +68,7 @@ async def _dev(
             sys.stdout.write(urls.to_json() + "\n")
             sys.stdout.flush()
         else:
-            _print_urls(evpower.environment(), urls.api, urls.supabase, urls.sandbox)
+            _print_urls(evpower.settings_file, urls.api, urls.supabase, urls.sandbox)
         watching = asyncio.create_task(evpower.stack.watch())
         await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
         return watching.result() if watching.done() else None
@@ -76,14 +76,14 @@ async def _dev(
         await evpower.stop()
 
 
-def _print_urls(environment: dict[str, str], api: str, supabase: str, sandbox: str) -> None:
+def _print_urls(settings: Path, api: str, supabase: str, sandbox: str) -> None:
     console.print(f"[bold green]ready[/]  EvPower   {api}   (docs: {api}/docs)", soft_wrap=True)
     console.print(f"       Supabase  {supabase}", soft_wrap=True)
     console.print(f"       bank      {sandbox}", soft_wrap=True)
-    console.print("\nFor other commands in another terminal:", soft_wrap=True)
-    for name, value in environment.items():
-        if name.startswith("EVPOWER_") and name not in os.environ and "RATE" not in name:
-            sys.stdout.write(f"  export {name}='{value}'\n")
+    console.print(
+        "\nFor other commands, its keys and addresses in another terminal:", soft_wrap=True
+    )
+    sys.stdout.write(f"  . {shlex.quote(str(settings))}\n")
     sys.stdout.write("\nCtrl-C ends everything; the data stays for the next start.\n")
     sys.stdout.flush()
 

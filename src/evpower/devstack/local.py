@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -93,6 +94,7 @@ class LocalEvPower:
         await self.stack.up()
         try:
             await self._hang_doorbell()
+            self._tell_commands()
         except BaseException:
             await self.stack.stop()
             raise
@@ -186,6 +188,19 @@ class LocalEvPower:
             **({"EVPOWER_NATS_URL": self.nats.url} if self.nats else {}),
             **self._overrides,
         }
+
+    @property
+    def settings_file(self) -> Path:
+        """What a shell reads to have `evpower <command>` speak to this stack."""
+        return self.stack.data / "env"
+
+    def _tell_commands(self) -> None:
+        lines = [
+            f"export {name}={shlex.quote(value)}\n"
+            for name, value in self.environment().items()
+            if name.startswith("EVPOWER_") and "RATE" not in name
+        ]
+        write_private(self.settings_file, "".join(lines))
 
     async def _migrate(self) -> None:
         try:
