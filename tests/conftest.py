@@ -18,6 +18,11 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.migrations import migrate
 from tests.waiting import PATIENCE_S, until
 
+# A shell that speaks to a running stack has its settings; no test may meet that stack.
+for _name in [one for one in os.environ if one.startswith("EVPOWER_")]:
+    if not _name.startswith("EVPOWER_TEST_"):
+        del os.environ[_name]
+
 TEMPLATE = "template_evpower"
 SERVER_SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
