@@ -17,6 +17,8 @@ from tests.waiting import PATIENCE_S, until
 
 ENDLESS = 64 * 1024 * 1024
 GET = b"GET / HTTP/1.1\r\nhost: api\r\n"
+gate = asyncio.Event()  # closed: nobody is answered
+gate.set()
 Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -68,6 +70,7 @@ async def told(scope: Scope, receive: Receive, send: Send) -> None:
     while more:
         message = await receive()
         body, more = body + len(message.get("body", b"")), message.get("more_body", False)
+    await gate.wait()
     answer = b"%d %d" % (sum(len(value) for _, value in scope["headers"]), body)
     size = str(len(answer)).encode()
     await send(
@@ -223,6 +226,21 @@ class TestTime:
             assert not Turned.last().turn()
             writer.write(b"2")
             assert await answer(reader) == (200, b"2 2")
+
+    async def test_a_head_behind_an_answer_is_not_late(self, turned: str) -> None:
+        """While an answer is made, what the caller has sent may stand unread."""
+        asking = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n12"
+        async with a_peer(turned) as (reader, writer):
+            gate.clear()
+            try:
+                writer.write(asking + GET)
+                await until(lambda: Turned.last().is_at("HEAD"))
+                assert Turned.last().turn()
+            finally:
+                gate.set()
+            assert await answer(reader) == (200, b"2 2")
+            writer.write(b"\r\n")
+            assert await answer(reader) == (200, b"3 0")
 
     async def test_a_socket_is_not_waited_for(self, turned: str) -> None:
         async with a_peer(turned) as (reader, writer):

@@ -60,15 +60,11 @@ async def ring_once_more(evpower: LocalEvPower, http: httpx.AsyncClient) -> None
 
 
 async def _nothing_is_held(evpower: LocalEvPower) -> bool:
-    there = await asyncpg.connect(evpower.urls().supabase_database_url)
-    try:
-        held = await there.fetchval(
-            "select count(*) from evpower.changes"
-            " where xid >= pg_snapshot_xmin(pg_current_snapshot())"
-        )
-        return held == 0
-    finally:
-        await there.close()
+    return await _holds(
+        evpower.urls().supabase_database_url,
+        "select not exists (select from evpower.changes"
+        " where xid >= pg_snapshot_xmin(pg_current_snapshot()))",
+    )
 
 
 @asynccontextmanager
@@ -97,12 +93,16 @@ async def worker_away(evpower: LocalEvPower) -> AsyncGenerator[None]:
 
 async def _nobody_is_in_a_transaction(evpower: LocalEvPower) -> bool:
     """A `begin` that PostgreSQL has not read yet is none: without a statement it holds nothing."""
-    connection = await asyncpg.connect(evpower.urls().database_url)
+    return await _holds(
+        evpower.urls().database_url,
+        "select not exists (select from pg_stat_activity"
+        " where application_name = 'evpower' and state <> 'idle')",
+    )
+
+
+async def _holds(database_url: str, fact: str) -> bool:
+    connection = await asyncpg.connect(database_url)
     try:
-        busy = await connection.fetchval(
-            "select count(*) from pg_stat_activity"
-            " where application_name = 'evpower' and state <> 'idle'"
-        )
-        return busy == 0
+        return await connection.fetchval(fact)
     finally:
         await connection.close()

@@ -108,9 +108,11 @@ class HeadProtocol(HttpToolsProtocol):
         self._until = None
         if self.transport.is_closing():
             return
-        if self._part is _Part.HEAD:
+        if self._is_answering():
+            self._wait()  # meanwhile what was sent may stand unread
+        elif self._part is _Part.HEAD:
             self._refuse(_too_slow())
-        elif not self._is_answering():
+        else:
             self.transport.close()
 
     def _refuse(self, error: EvPowerError) -> None:
