@@ -58,7 +58,11 @@ async def pending(connection: Connection) -> list[Migration]:
     return [migration for migration in load() if migration.version not in have]
 
 
-async def migrate(dsn: str, on_step: Callable[[str], None] = lambda _: None) -> list[str]:
+async def migrate(
+    dsn: str,
+    on_step: Callable[[str], None] = lambda _: None,
+    folder: Path | None = None,
+) -> list[str]:
     """Bring a database up to date; answers the versions applied now. Raises MigrationError."""
     connection: Connection = await asyncpg.connect(
         dsn, timeout=10, server_settings={"timezone": "UTC"}
@@ -72,7 +76,7 @@ async def migrate(dsn: str, on_step: Callable[[str], None] = lambda _: None) -> 
         )
         have = await applied(connection)
         done: list[str] = []
-        for migration in load():
+        for migration in load(folder):
             if migration.version in have:
                 if have[migration.version] != migration.sha256:
                     raise MigrationError(

@@ -1,0 +1,40 @@
+-- The role the processes run as, and stored answers to repeated requests.
+
+-- The processes log in as the owner and SET ROLE to this one: it reads everything, writes what
+-- it must, and moves money only through the functions of schema wallet.
+do $$
+begin
+  if not exists (select from pg_roles where rolname = 'evpower_app') then
+    create role evpower_app nologin; -- wants CREATEROLE; an administrator may have made it before
+  end if;
+exception
+  when duplicate_object then null; -- another database of this cluster was migrated this moment
+end
+$$;
+
+do $$
+begin
+  if not pg_has_role(current_user, 'evpower_app', 'member') then
+    execute format('grant evpower_app to %I', current_user);
+  end if;
+end
+$$;
+
+create schema foundation;
+grant usage on schema foundation to evpower_app;
+
+-- A request that came with an Idempotency-Key, and its answer.
+create table foundation.idempotency_keys (
+  scope text not null check (length(scope) between 1 and 200), -- who asked: client:<uuid>, service:<name>, address:<ip>
+  key text not null check (length(key) between 1 and 255),
+  request_sha256 bytea not null check (length(request_sha256) = 32), -- method, path and body
+  status smallint,                                   -- null while the first request runs
+  media_type text,
+  body bytea,
+  leased_until timestamptz not null,                 -- a crashed first request frees its key then
+  created_at timestamptz not null default now(),
+  primary key (scope, key),
+  check ((status is null) = (body is null))
+);
+create index idempotency_keys_created_at on foundation.idempotency_keys (created_at);
+grant select, insert, update, delete on foundation.idempotency_keys to evpower_app;

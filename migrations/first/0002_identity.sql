@@ -1,0 +1,89 @@
+-- Clients, how they registered, and who else may call.
+create schema identity;
+grant usage on schema identity to evpower_app;
+
+-- A person with a wallet. The id is the Supabase Auth UUID, in both systems.
+create table identity.clients (
+  id uuid primary key check (id <> '00000000-0000-0000-0000-000000000000'),
+  email text check (email = lower(email) and length(email) between 3 and 320),
+  phone text check (phone ~ '^\+[1-9][0-9]{6,14}$'), -- E.164
+  name text check (length(name) <= 200),
+  status text not null default 'active' check (status in ('active', 'blocked', 'closed')),
+  origin text not null check (origin in ('register', 'token', 'supabase', 'import')),
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  deletion_requested_at timestamptz                  -- when the driver asked for it; null: not asked for
+);
+create unique index clients_email_key on identity.clients (email) where status <> 'closed';
+create unique index clients_phone_key on identity.clients (phone) where status <> 'closed';
+-- Recent changes are found by where they lie in the table; such an index keeps no update from staying in its page.
+create index clients_updated on identity.clients using brin (updated_at) with (autosummarize = on);
+grant select, insert, update on identity.clients to evpower_app;
+
+-- A client can't be deleted: money and its history stay, a client is closed instead.
+create function identity.refuse_delete() returns trigger language plpgsql set search_path = '' as $$
+begin
+  raise exception 'clients are closed, never deleted' using errcode = 'restrict_violation';
+end
+$$;
+create trigger clients_are_kept before delete on identity.clients
+  for each statement execute function identity.refuse_delete();
+create trigger clients_are_kept_whole before truncate on identity.clients
+  for each statement execute function identity.refuse_delete();
+
+-- The intent to create a user in Supabase Auth, written before the call. No password is ever here.
+create table identity.registrations (
+  client_id uuid primary key,
+  email text not null check (email = lower(email)),
+  phone text not null check (phone ~ '^\+[1-9][0-9]{6,14}$'),
+  name text check (length(name) <= 200),
+  state text not null default 'intended' check (state in ('intended', 'done', 'refused', 'expired')),
+  reason text,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now()
+);
+create unique index registrations_open_email_key on identity.registrations (email) where state = 'intended';
+create unique index registrations_open_phone_key on identity.registrations (phone) where state = 'intended';
+grant select, insert, update on identity.registrations to evpower_app;
+
+-- Machines that may call: the key itself is shown once and stored only as its hash.
+create table identity.service_keys (
+  id bigint generated always as identity primary key,
+  name text not null unique check (length(name) between 1 and 100),
+  key_sha256 bytea not null unique check (length(key_sha256) = 32),
+  hint text not null,                                -- the first characters, to tell keys apart
+  created_at timestamptz not null default now(),
+  last_used_at timestamptz,
+  revoked_at timestamptz
+);
+grant select, insert, update on identity.service_keys to evpower_app;
+
+-- The operator's staff: a Supabase user listed here may read every client.
+create table identity.operators (
+  user_id uuid primary key,
+  name text not null check (length(name) between 1 and 200),
+  created_at timestamptz not null default now(),
+  revoked_at timestamptz
+);
+grant select, insert, update on identity.operators to evpower_app;
+
+-- Acts of operators and administrators, for ever.
+create table identity.audit (
+  id bigint generated always as identity primary key,
+  at timestamptz not null default now(),
+  actor text not null check (length(actor) between 1 and 200),
+  action text not null check (length(action) between 1 and 100),
+  subject text not null,
+  reason text,
+  details jsonb not null default '{}'
+);
+create function identity.refuse_change() returns trigger language plpgsql set search_path = '' as $$
+begin
+  raise exception 'the audit is append-only' using errcode = 'restrict_violation';
+end
+$$;
+create trigger audit_is_append_only before update or delete on identity.audit
+  for each statement execute function identity.refuse_change();
+create trigger audit_is_kept before truncate on identity.audit
+  for each statement execute function identity.refuse_change();
+grant select, insert on identity.audit to evpower_app;

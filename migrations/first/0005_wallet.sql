@@ -1,0 +1,777 @@
+-- A client's prepaid money. Tables are private; the functions below are the only way in.
+-- Wrong states are refused by constraints, so the rules hold in psql too.
+create schema wallet;
+grant usage on schema wallet to evpower_app;
+
+-- Balance, what is set aside, and how many changes there were. Never index the balance: updates stay HOT.
+create table wallet.wallets (
+  client_id uuid primary key references identity.clients,
+  currency char(3) not null default 'KGS',
+  balance_minor bigint not null default 0 check (balance_minor >= 0),
+  held_minor bigint not null default 0,
+  debt_minor bigint not null default 0 check (debt_minor >= 0),  -- sum of open debts
+  version bigint not null default 0 check (version >= 0),        -- of the last transaction
+  revision bigint not null default 0,                            -- of the row: holds raise it too
+  spent_minor bigint not null default 0 check (spent_minor >= 0), -- charges less what was given back of them
+  last_topup_at timestamptz,                                     -- when the newest credited payment was confirmed
+  chain_version bigint generated always as (nullif(version, 0)) stored,
+  updated_at timestamptz not null default now(),
+  check (held_minor between 0 and balance_minor),
+  check (version > 0 or balance_minor = 0),
+  unique (client_id, currency)
+) with (fillfactor = 70);
+
+-- A payment is in its wallet's currency: there is no exchange rate anywhere in here.
+alter table payments.payments add constraint payments_in_the_wallets_currency
+  foreign key (client_id, currency) references wallet.wallets (client_id, currency);
+
+create type wallet.transaction_kind as enum ('topup', 'charge', 'refund');
+
+-- An order to give back: what a charge took (to the wallet), or what a provider returned (to the bank).
+create table wallet.refunds (
+  id bigint generated always as identity primary key,
+  client_id uuid not null references wallet.wallets,
+  settlement_id bigint references charging.settlements,
+  payment_id bigint references payments.payments,
+  amount_minor bigint not null check (amount_minor > 0),
+  posted_minor bigint,                                -- signed, as it stands in the wallet; null until posted
+  collects_debt_id bigint,
+  actor text not null check (length(actor) between 1 and 200),
+  reason text not null check (length(reason) between 1 and 500),
+  provider_ref text,
+  created_at timestamptz not null default now(),
+  posted_at timestamptz,
+  check (num_nonnulls(settlement_id, payment_id) = 1),
+  check ((posted_minor is null) = (posted_at is null)),
+  check (settlement_id is null or posted_minor = amount_minor),
+  check (payment_id is null or posted_minor between -amount_minor and 0),
+  unique (payment_id, provider_ref),
+  unique (settlement_id, provider_ref),
+  unique (id, client_id, posted_minor)
+);
+-- A reference given by an operator makes a refund of a charge happen once.
+create unique index refunds_settlement_reference on wallet.refunds (settlement_id, provider_ref);
+create index refunds_collecting on wallet.refunds (collects_debt_id) where collects_debt_id is not null;
+-- An order only: posting it, or settling as if charged, is for the functions below.
+grant insert (client_id, settlement_id, payment_id, amount_minor, actor, reason, provider_ref)
+  on wallet.refunds to evpower_app;
+
+-- One change of a wallet's balance, for ever. A row starts where the last one ended, and has one cause
+-- whose client and amount are its own.
+create table wallet.transactions (
+  client_id uuid not null,
+  version bigint not null check (version > 0),
+  prev_version bigint generated always as (nullif(version - 1, 0)) stored,
+  amount_minor bigint not null,
+  balance_before_minor bigint not null,
+  balance_after_minor bigint not null check (balance_after_minor >= 0),
+  payment_id bigint,
+  settlement_id bigint,
+  refund_id bigint,
+  event_at timestamptz not null,                      -- when it happened out there
+  created_at timestamptz not null default now(),
+  id uuid not null default gen_random_uuid(),
+  kind wallet.transaction_kind not null,
+  primary key (client_id, version),
+  constraint transactions_add_up check (balance_after_minor = balance_before_minor + amount_minor),
+  constraint transactions_start_at_nothing check (version > 1 or balance_before_minor = 0),
+  constraint transactions_sign_and_cause check (case kind
+    when 'topup' then amount_minor > 0 and payment_id is not null and settlement_id is null and refund_id is null
+    when 'charge' then amount_minor < 0 and settlement_id is not null and payment_id is null and refund_id is null
+    when 'refund' then amount_minor <> 0 and refund_id is not null and payment_id is null and settlement_id is null
+    end),
+  constraint transactions_chain_key unique (client_id, version, balance_after_minor),
+  constraint transactions_chain foreign key (client_id, prev_version, balance_before_minor)
+    references wallet.transactions (client_id, version, balance_after_minor),
+  constraint transactions_payment foreign key (payment_id, client_id, amount_minor)
+    references payments.payments (id, client_id, credited_minor),
+  constraint transactions_settlement foreign key (settlement_id, client_id, amount_minor)
+    references charging.settlements (id, client_id, debit_minor),
+  constraint transactions_refund foreign key (refund_id, client_id, amount_minor)
+    references wallet.refunds (id, client_id, posted_minor)
+);
+create unique index transactions_payment_key on wallet.transactions (payment_id) where payment_id is not null;
+create unique index transactions_settlement_key on wallet.transactions (settlement_id) where settlement_id is not null;
+create unique index transactions_refund_key on wallet.transactions (refund_id) where refund_id is not null;
+create index transactions_created on wallet.transactions using brin (created_at) with (autosummarize = on);
+
+-- A balance can't be changed without its row, by an administrator in psql either.
+alter table wallet.wallets add constraint wallets_rest_on_a_transaction
+  foreign key (client_id, chain_version, balance_minor)
+  references wallet.transactions (client_id, version, balance_after_minor) deferrable initially deferred;
+
+-- Money set aside for a running session. Not a balance change; resolved once.
+create table wallet.holds (
+  session_id uuid primary key,
+  client_id uuid not null references wallet.wallets,
+  amount_minor bigint not null check (amount_minor >= 0),
+  state text not null default 'open' check (state in ('open', 'released', 'charged')),
+  created_at timestamptz not null default now(),
+  resolved_at timestamptz,
+  check ((state = 'open') = (resolved_at is null)),
+  foreign key (session_id, client_id) references charging.sessions (id, client_id)
+);
+create index holds_open on wallet.holds (client_id) where state = 'open';
+
+-- What a client owes because a bill or a bank reversal met too small a balance. Taken from the next credit.
+create table wallet.debts (
+  id bigint generated always as identity primary key,
+  client_id uuid not null references wallet.wallets,
+  settlement_id bigint unique references charging.settlements,
+  refund_id bigint unique references wallet.refunds,
+  amount_minor bigint not null check (amount_minor > 0),
+  collected_minor bigint not null default 0 check (collected_minor between 0 and amount_minor),
+  created_at timestamptz not null default now(),
+  check (num_nonnulls(settlement_id, refund_id) = 1)
+);
+create index debts_open on wallet.debts (client_id, id) where collected_minor < amount_minor;
+
+create index settlements_collecting on charging.settlements (collects_debt_id) where collects_debt_id is not null;
+alter table charging.settlements add constraint settlements_collect_debt
+  foreign key (collects_debt_id) references wallet.debts;
+alter table wallet.refunds add constraint refunds_collect_debt
+  foreign key (collects_debt_id) references wallet.debts;
+
+grant select on all tables in schema wallet to evpower_app;
+
+-- A client has its wallet, at version 0, from its first moment.
+create function wallet.open_wallet() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  insert into wallet.wallets (client_id) values (new.id);
+  return null;
+end
+$$;
+create trigger clients_have_a_wallet after insert on identity.clients
+  for each row execute function wallet.open_wallet();
+alter table identity.clients add constraint clients_wallet
+  foreign key (id) references wallet.wallets (client_id) deferrable initially deferred;
+
+-- Append-only, and never ahead of its wallet: a forged row has no wallet that agrees with it.
+create function wallet.refuse_change() returns trigger language plpgsql set search_path = '' as $$
+begin
+  raise exception '%.% is append-only', tg_table_schema, tg_table_name using errcode = 'restrict_violation';
+end
+$$;
+create trigger transactions_are_append_only before update or delete on wallet.transactions
+  for each statement execute function wallet.refuse_change();
+create trigger transactions_are_kept before truncate on wallet.transactions
+  for each statement execute function wallet.refuse_change();
+create trigger wallets_are_kept before delete or truncate on wallet.wallets
+  for each statement execute function wallet.refuse_change();
+
+create function wallet.check_posted() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if exists (select from posted p join wallet.wallets w using (client_id) where w.version < p.version) then
+    raise exception 'a transaction is ahead of its wallet' using errcode = 'check_violation';
+  end if;
+  return null;
+end
+$$;
+create trigger transactions_match_their_wallet after insert on wallet.transactions
+  referencing new table as posted for each statement execute function wallet.check_posted();
+
+-- A wallet only moves forward: no pointing back to an older transaction that once agreed.
+create function wallet.refuse_step_back() returns trigger language plpgsql set search_path = '' as $$
+begin
+  raise exception 'the wallet of % only moves forward, by its functions', old.client_id
+    using errcode = 'check_violation';
+end
+$$;
+create trigger wallets_move_forward before update on wallet.wallets for each row
+  when (new.version < old.version or new.revision <= old.revision
+        or (new.version = old.version) <> (new.balance_minor = old.balance_minor)
+        or new.client_id <> old.client_id or new.currency <> old.currency
+        or (new.version = old.version
+            and (new.spent_minor, new.last_topup_at) is distinct from (old.spent_minor, old.last_topup_at)))
+  execute function wallet.refuse_step_back();
+
+-- At commit: what is set aside is the sum of open holds, what is owed the sum of open debts, and no
+-- client owes while money is free.
+create function wallet.check_reserved() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  if exists (
+      select from wallet.wallets w where w.client_id = new.client_id and (
+        w.debt_minor > 0 and w.balance_minor > w.held_minor
+        or w.held_minor <> (select coalesce(sum(h.amount_minor), 0) from wallet.holds h
+                          where h.client_id = w.client_id and h.state = 'open')
+        or w.debt_minor <> (select coalesce(sum(d.amount_minor - d.collected_minor), 0) from wallet.debts d
+                             where d.client_id = w.client_id and d.collected_minor < d.amount_minor))) then
+    raise exception 'wallet of % does not match its open holds and debts', new.client_id
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end
+$$;
+create constraint trigger wallets_match_holds_and_debts after update on wallet.wallets
+  deferrable initially deferred for each row
+  when (old.held_minor <> new.held_minor or old.debt_minor <> new.debt_minor or new.debt_minor > 0)
+  execute function wallet.check_reserved();
+create constraint trigger holds_match_their_wallet after insert or update on wallet.holds
+  deferrable initially deferred for each row execute function wallet.check_reserved();
+create constraint trigger debts_match_their_wallet after insert or update on wallet.debts
+  deferrable initially deferred for each row execute function wallet.check_reserved();
+create trigger holds_are_kept before delete or truncate on wallet.holds
+  for each statement execute function wallet.refuse_change();
+create trigger debts_are_kept before delete or truncate on wallet.debts
+  for each statement execute function wallet.refuse_change();
+create trigger refunds_are_kept before delete or truncate on wallet.refunds
+  for each statement execute function wallet.refuse_change();
+
+-- A hold grows while it is open and is resolved once.
+create function wallet.guard_hold() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if old.state <> 'open' or new.amount_minor < old.amount_minor
+     or (new.session_id, new.client_id, new.created_at)
+        is distinct from (old.session_id, old.client_id, old.created_at) then
+    raise exception 'the hold of session % is resolved once and never shrinks', old.session_id
+      using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+create trigger holds_resolve_once before update on wallet.holds
+  for each row execute function wallet.guard_hold();
+
+-- A refund order is of its client's own charge or payment, and posting is the only change it sees.
+create function wallet.guard_refund() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  if tg_op = 'INSERT' then
+    if new.settlement_id is not null and not exists (
+         select from charging.settlements s where s.id = new.settlement_id and s.client_id = new.client_id)
+       or new.payment_id is not null and not exists (
+         select from payments.payments p where p.id = new.payment_id and p.client_id = new.client_id) then
+      raise exception 'a refund is of something its client paid' using errcode = 'foreign_key_violation';
+    end if;
+  elsif old.posted_minor is not null
+     or (new.id, new.client_id, new.settlement_id, new.payment_id, new.amount_minor, new.collects_debt_id,
+         new.actor, new.reason, new.provider_ref, new.created_at)
+        is distinct from
+        (old.id, old.client_id, old.settlement_id, old.payment_id, old.amount_minor, old.collects_debt_id,
+         old.actor, old.reason, old.provider_ref, old.created_at) then
+    raise exception 'refund % stays as it is', old.id using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+create trigger refunds_stay before insert or update on wallet.refunds
+  for each row execute function wallet.guard_refund();
+
+-- At commit: a debt is what its bill or reversal could not take, and what was collected of it is in the ledger.
+create function wallet.check_debt(debt bigint) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+  if exists (select from wallet.debts d where d.id = debt and (
+       d.amount_minor is distinct from coalesce(
+         (select s.due_minor - s.debited_minor from charging.settlements s
+           where s.id = d.settlement_id and s.client_id = d.client_id),
+         (select r.amount_minor + r.posted_minor from wallet.refunds r
+           where r.id = d.refund_id and r.client_id = d.client_id))
+       or d.collected_minor <>
+          (select coalesce(sum(s.debited_minor), 0) from charging.settlements s
+            where s.collects_debt_id = d.id and s.client_id = d.client_id and s.debited_minor = s.due_minor)
+          - (select coalesce(sum(r.posted_minor), 0) from wallet.refunds r
+              where r.collects_debt_id = d.id and r.client_id = d.client_id
+                and r.posted_minor = -r.amount_minor))) then
+    raise exception 'debt % does not match what was due and what was collected', debt
+      using errcode = 'check_violation';
+  end if;
+end
+$$;
+create function wallet.check_debts() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  perform wallet.check_debt(new.id);
+  return null;
+end
+$$;
+create constraint trigger debts_match_their_cause after insert or update on wallet.debts
+  deferrable initially deferred for each row execute function wallet.check_debts();
+
+-- At commit: what a settlement took is in the ledger, what it could not take is a debt, and what was given
+-- back of it is in refunds.
+create function wallet.check_settlement() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  if exists (select from charging.settlements s where s.id = new.id and (
+       (s.debited_minor > 0) <> exists (select from wallet.transactions t where t.settlement_id = s.id)
+       or s.due_minor - s.debited_minor <>
+          coalesce((select d.amount_minor from wallet.debts d where d.settlement_id = s.id), 0)
+       or s.refunded_minor <> (select coalesce(sum(r.posted_minor), 0) from wallet.refunds r
+                                where r.settlement_id = s.id))) then
+    raise exception 'settlement % does not match the ledger', new.id using errcode = 'check_violation';
+  end if;
+  if new.collects_debt_id is not null then
+    perform wallet.check_debt(new.collects_debt_id);
+  end if;
+  return null;
+end
+$$;
+create constraint trigger settlements_match_the_ledger after insert or update on charging.settlements
+  deferrable initially deferred for each row when (new.debited_minor is not null)
+  execute function wallet.check_settlement();
+
+-- At commit: what a posted refund moved is in the ledger, and its charge or payment knows of it.
+create function wallet.check_refund() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  if exists (select from wallet.refunds r where r.id = new.id and (
+       (r.posted_minor <> 0) <> exists (select from wallet.transactions t where t.refund_id = r.id)
+       or r.payment_id is not null and r.amount_minor + r.posted_minor <>
+          coalesce((select d.amount_minor from wallet.debts d where d.refund_id = r.id), 0)
+       or r.settlement_id is not null and not exists (
+         select from charging.settlements s where s.id = r.settlement_id and s.refunded_minor =
+           (select sum(x.posted_minor) from wallet.refunds x where x.settlement_id = s.id)))) then
+    raise exception 'refund % does not match the ledger', new.id using errcode = 'check_violation';
+  end if;
+  if new.payment_id is not null then
+    perform wallet.check_payment(new.payment_id);
+  end if;
+  if new.collects_debt_id is not null then
+    perform wallet.check_debt(new.collects_debt_id);
+  end if;
+  return null;
+end
+$$;
+create constraint trigger refunds_match_the_ledger after insert or update on wallet.refunds
+  deferrable initially deferred for each row when (new.posted_minor is not null)
+  execute function wallet.check_refund();
+
+-- At commit: a payment is refunded by as much as its posted refunds say, and no other way.
+create function wallet.check_payment(payment bigint) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+  if exists (select from payments.payments p where p.id = payment and p.refunded_minor <>
+       (select coalesce(sum(r.amount_minor), 0) from wallet.refunds r
+         where r.payment_id = p.id and r.posted_minor is not null and r.collects_debt_id is null)) then
+    raise exception 'payment % does not match its refunds', payment using errcode = 'check_violation';
+  end if;
+end
+$$;
+create function wallet.check_payments() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  perform wallet.check_payment(new.id);
+  return null;
+end
+$$;
+create constraint trigger payments_match_refunds_when_made after insert on payments.payments
+  deferrable initially deferred for each row when (new.refunded_minor <> 0)
+  execute function wallet.check_payments();
+create constraint trigger payments_match_refunds after update on payments.payments
+  deferrable initially deferred for each row when (new.refunded_minor <> old.refunded_minor)
+  execute function wallet.check_payments();
+
+-- What every operation answers.
+create type wallet.result as (
+  outcome text,              -- posted, repeated, or why nothing was done
+  cause_id bigint,           -- the payment, settlement or refund it was asked for
+  client_id uuid,
+  transaction_id uuid,
+  amount_minor bigint,       -- of the transaction, signed
+  balance_minor bigint, held_minor bigint, version bigint, revision bigint,
+  debt_minor bigint          -- what the client still owes
+);
+
+-- Take what a client owes from what is free now. The wallet row is locked by the caller's transaction.
+create function wallet.collect_debts(for_client uuid) returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+  w wallet.wallets;
+  debt record;
+  take bigint;
+  cause bigint;
+begin
+  for debt in
+    select d.id, d.settlement_id, d.refund_id, d.amount_minor - d.collected_minor as open_minor,
+           s.session_id, r.payment_id
+      from wallet.debts d
+      left join charging.settlements s on s.id = d.settlement_id
+      left join wallet.refunds r on r.id = d.refund_id
+     where d.client_id = for_client and d.collected_minor < d.amount_minor
+     order by d.id for no key update of d
+  loop
+    select * into strict w from wallet.wallets where client_id = for_client for no key update;
+    take := least(debt.open_minor, w.balance_minor - w.held_minor);
+    exit when take <= 0;
+    if debt.settlement_id is not null then
+      insert into charging.settlements (session_id, revision, client_id, due_minor, debited_minor, charged_at,
+                                        collects_debt_id)
+      select debt.session_id, max(s.revision) + 1, for_client, take, take, now(), debt.id
+        from charging.settlements s where s.session_id = debt.session_id
+      returning id into strict cause;
+    else
+      insert into wallet.refunds (client_id, payment_id, amount_minor, posted_minor, posted_at,
+                                  collects_debt_id, actor, reason)
+      values (for_client, debt.payment_id, take, -take, now(), debt.id, 'wallet', 'debt collected')
+      returning id into strict cause;
+    end if;
+    update wallet.debts set collected_minor = collected_minor + take where id = debt.id;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), version = version + 1,
+           balance_minor = balance_minor - take, debt_minor = debt_minor - take,
+           spent_minor = spent_minor + case when debt.settlement_id is not null then take else 0 end
+     where client_id = for_client;
+    insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
+                                     balance_after_minor, settlement_id, refund_id, event_at)
+    values (for_client, w.version + 1,
+            case when debt.settlement_id is not null then 'charge' else 'refund' end::wallet.transaction_kind,
+            -take, w.balance_minor, w.balance_minor - take,
+            case when debt.settlement_id is not null then cause end,
+            case when debt.refund_id is not null then cause end, now());
+  end loop;
+end
+$$;
+
+-- Credit confirmed payments; the amounts are read from them. Any number, any order, any repeats.
+-- Outcomes: posted, repeated, not_confirmed, not_found.
+-- Every table is reached by a key of the row before (lateral, offset 0): a plan made while the tables were
+-- small must not turn into reading all of them later.
+create function wallet.credit_many(payment_ids bigint[]) returns setof wallet.result
+language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  posted bigint[];
+  debtor uuid;
+begin
+  perform from wallet.wallets w
+    where w.client_id in (select p.client_id from payments.payments p where p.id = any (payment_ids))
+    order by w.client_id for no key update;
+
+  with due as materialized (
+    select p.id, p.client_id, p.credited_minor as amount, p.confirmed_at as event_at,
+           max(p.confirmed_at) over chain as last_event_at,
+           w.version + row_number() over chain as version,
+           w.balance_minor + sum(p.credited_minor) over chain as after
+      from (select distinct unnest(payment_ids) as id) asked
+     cross join lateral (select * from payments.payments p where p.id = asked.id offset 0) p
+     cross join lateral (select * from wallet.wallets w where w.client_id = p.client_id offset 0) w
+     where p.credited_minor is not null
+       and (select true from wallet.transactions t where t.payment_id = asked.id) is null
+    window chain as (partition by p.client_id order by p.id rows unbounded preceding)
+  ), moved as (
+    update wallet.wallets w
+       set revision = w.revision + 1, updated_at = now(), balance_minor = x.after, version = x.version,
+           last_topup_at = greatest(w.last_topup_at, x.last_event_at)
+      from (select distinct on (client_id) client_id, version, after, last_event_at from due
+             order by client_id, version desc) x
+     where w.client_id = x.client_id
+  ), written as (
+    insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
+                                     balance_after_minor, payment_id, event_at)
+    select client_id, version, 'topup', amount, after - amount, after, id, event_at from due
+    order by client_id, version
+    returning payment_id
+  ) select array_agg(payment_id) into posted from written;
+
+  for debtor in
+    select w.client_id
+      from (select distinct p.client_id from unnest(posted) as asked (id)
+             cross join lateral (select * from payments.payments p where p.id = asked.id offset 0) p) x
+     cross join lateral (select * from wallet.wallets w where w.client_id = x.client_id offset 0) w
+     where w.debt_minor > 0
+     order by w.client_id
+  loop
+    perform wallet.collect_debts(debtor);
+  end loop;
+
+  return query
+    select case when t.id is null then case when p.id is null then 'not_found' else 'not_confirmed' end
+                when p.id = any (posted) then 'posted' else 'repeated' end,
+           asked.id, p.client_id, t.id, t.amount_minor,
+           w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor
+      from (select distinct unnest(payment_ids) as id) asked
+      left join lateral (select * from payments.payments p where p.id = asked.id offset 0) p on true
+      left join lateral (select * from wallet.transactions t where t.payment_id = asked.id offset 0) t on true
+      left join lateral (select * from wallet.wallets w where w.client_id = p.client_id offset 0) w on true;
+end
+$$;
+
+create function wallet.credit(payment_id bigint) returns wallet.result
+language sql security definer set search_path = '' as $$
+  select * from wallet.credit_many(array[payment_id])
+$$;
+
+-- Reserve money for a session; `closed` for a client who is not active or asked to be deleted.
+-- Outcomes: held, repeated, resolved, insufficient, closed, not_found.
+create function wallet.hold(for_session uuid, hold_minor bigint) returns wallet.result
+language plpgsql security definer set search_path = '' as $$
+declare
+  owner record;
+  existing wallet.holds;
+  outcome text;
+  w wallet.wallets;
+begin
+  if hold_minor is null or hold_minor <= 0 then
+    raise exception 'a hold is more than nothing, not %', hold_minor using errcode = 'check_violation';
+  end if;
+  -- Locked, so that a session which ends meanwhile is not left with an open hold.
+  select s.client_id, s.state, c.status = 'active' and c.deletion_requested_at is null as welcome into owner
+    from charging.sessions s join identity.clients c on c.id = s.client_id
+   where s.id = for_session for no key update of s;
+  if not found then
+    return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  select * into strict w from wallet.wallets where client_id = owner.client_id for no key update;
+  select * into existing from wallet.holds where session_id = for_session;
+  if found then
+    outcome := case existing.state when 'open' then 'repeated' else 'resolved' end;
+  elsif not owner.welcome or owner.state not in ('requested', 'starting', 'charging', 'expired') then
+    outcome := 'closed';
+  elsif w.balance_minor - w.held_minor < hold_minor then
+    outcome := 'insufficient';
+  else
+    outcome := 'held';
+    insert into wallet.holds (session_id, client_id, amount_minor)
+    values (for_session, owner.client_id, hold_minor);
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor + hold_minor
+     where client_id = owner.client_id returning * into strict w;
+  end if;
+  return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
+              w.debt_minor)::wallet.result;
+end
+$$;
+
+-- Raise an open hold to a new total while money lasts; never lowers it.
+-- Outcomes: held, repeated (already that high), insufficient, resolved, not_found.
+create function wallet.extend_hold(for_session uuid, total_minor bigint) returns wallet.result
+language plpgsql security definer set search_path = '' as $$
+declare
+  existing wallet.holds;
+  outcome text;
+  w wallet.wallets;
+begin
+  if total_minor is null or total_minor <= 0 then
+    raise exception 'a hold is more than nothing, not %', total_minor using errcode = 'check_violation';
+  end if;
+  select * into existing from wallet.holds where session_id = for_session;
+  if not found then
+    return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
+  select * into strict existing from wallet.holds where session_id = for_session;
+  if existing.state <> 'open' then
+    outcome := 'resolved';
+  elsif existing.amount_minor >= total_minor then
+    outcome := 'repeated';
+  elsif w.balance_minor - w.held_minor < total_minor - existing.amount_minor then
+    outcome := 'insufficient';
+  else
+    outcome := 'held';
+    update wallet.holds set amount_minor = total_minor where session_id = for_session;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(),
+           held_minor = held_minor + total_minor - existing.amount_minor
+     where client_id = existing.client_id returning * into strict w;
+  end if;
+  return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
+              w.debt_minor)::wallet.result;
+end
+$$;
+
+-- Give a hold back; what the client owes is taken from what becomes free.
+-- Outcomes: released, repeated, resolved (it was charged), not_found.
+create function wallet.release_hold(for_session uuid) returns wallet.result
+language plpgsql security definer set search_path = '' as $$
+declare
+  existing wallet.holds;
+  outcome text;
+  w wallet.wallets;
+begin
+  select * into existing from wallet.holds where session_id = for_session;
+  if not found then
+    return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
+  select * into strict existing from wallet.holds where session_id = for_session;
+  if existing.state = 'open' then
+    outcome := 'released';
+    update wallet.holds set state = 'released', resolved_at = now() where session_id = for_session;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor - existing.amount_minor
+     where client_id = existing.client_id returning * into strict w;
+    if w.debt_minor > 0 then
+      perform wallet.collect_debts(existing.client_id);
+      select * into strict w from wallet.wallets where client_id = existing.client_id;
+    end if;
+  else
+    outcome := case existing.state when 'released' then 'repeated' else 'resolved' end;
+  end if;
+  return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
+              w.debt_minor)::wallet.result;
+end
+$$;
+
+-- Debit a finished session's settlement, resolve its hold, mark the session settled. What is not there
+-- becomes a debt, and older debts are taken from what the hold leaves; what other sessions hold is not touched.
+-- Outcomes: posted, repeated, nothing_due, not_found.
+create function wallet.charge(for_settlement bigint) returns wallet.result
+language plpgsql security definer set search_path = '' as $$
+declare
+  s charging.settlements;
+  w wallet.wallets;
+  held bigint;
+  take bigint;
+  outcome text;
+  txn wallet.transactions;
+begin
+  select * into s from charging.settlements where id = for_settlement;
+  if not found then
+    return row ('not_found', for_settlement, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  perform from charging.sessions where id = s.session_id for no key update; -- session before wallet, always
+  select * into strict w from wallet.wallets where client_id = s.client_id for no key update;
+  select * into strict s from charging.settlements where id = for_settlement;
+  if s.debited_minor is not null then
+    outcome := case s.due_minor when 0 then 'nothing_due' else 'repeated' end;
+    select * into txn from wallet.transactions where settlement_id = for_settlement;
+  else
+    update wallet.holds set state = 'charged', resolved_at = now()
+      where session_id = s.session_id and state = 'open' returning amount_minor into held;
+    take := least(s.due_minor, w.balance_minor - w.held_minor + coalesce(held, 0));
+    outcome := case s.due_minor when 0 then 'nothing_due' else 'posted' end;
+    update charging.settlements set debited_minor = take, charged_at = now() where id = for_settlement;
+    if take < s.due_minor then
+      insert into wallet.debts (client_id, settlement_id, amount_minor)
+      values (s.client_id, s.id, s.due_minor - take);
+    end if;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor - coalesce(held, 0),
+           balance_minor = balance_minor - take, debt_minor = debt_minor + s.due_minor - take,
+           spent_minor = spent_minor + take, version = version + (take > 0)::int
+     where client_id = s.client_id;
+    if take > 0 then
+      insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
+                                       balance_after_minor, settlement_id, event_at)
+      select s.client_id, w.version + 1, 'charge', -take, w.balance_minor, w.balance_minor - take, s.id, x.ended_at
+        from charging.sessions x where x.id = s.session_id
+      returning * into strict txn;
+    end if;
+    update charging.sessions set state = 'settled' where id = s.session_id and state = 'finished';
+    if w.debt_minor > 0 then -- an older debt, and the hold may have been more than the bill
+      perform wallet.collect_debts(s.client_id);
+    end if;
+    select * into strict w from wallet.wallets where client_id = s.client_id;
+  end if;
+  return row (outcome, for_settlement, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor,
+              w.version, w.revision, w.debt_minor)::wallet.result;
+end
+$$;
+
+create function wallet.charge_many(settlement_ids bigint[]) returns setof wallet.result
+language plpgsql security definer set search_path = '' as $$
+declare
+  one bigint;
+begin
+  perform from charging.sessions x
+    where x.id in (select s.session_id from charging.settlements s where s.id = any (settlement_ids))
+    order by x.id for no key update;
+  perform from wallet.wallets w
+    where w.client_id in (select s.client_id from charging.settlements s where s.id = any (settlement_ids))
+    order by w.client_id for no key update;
+  for one in -- client by client, the order in which whoever watches wallets locks its own rows
+    select a.id from (select distinct unnest(settlement_ids) as id) a
+      left join charging.settlements s on s.id = a.id order by s.client_id, a.id
+  loop
+    return next wallet.charge(one);
+  end loop;
+end
+$$;
+
+-- Post a refund order: to the wallet at most what its charge took (+), to the bank what the provider
+-- returned (-). Outcomes: posted, repeated, exceeds, not_found.
+create function wallet.refund(for_refund bigint) returns wallet.result
+language plpgsql security definer set search_path = '' as $$
+declare
+  r wallet.refunds;
+  w wallet.wallets;
+  moved bigint;
+  outcome text;
+  txn wallet.transactions;
+begin
+  select * into r from wallet.refunds where id = for_refund;
+  if not found then
+    return row ('not_found', for_refund, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  if r.payment_id is not null then -- payment before wallet, as a confirmation locks them
+    perform from payments.payments where id = r.payment_id for no key update;
+  end if;
+  select * into strict w from wallet.wallets where client_id = r.client_id for no key update;
+  select * into strict r from wallet.refunds where id = for_refund;
+  if r.posted_minor is not null then
+    outcome := 'repeated';
+    select * into txn from wallet.transactions where refund_id = for_refund;
+  else
+    outcome := 'posted';
+    if r.settlement_id is not null then
+      moved := r.amount_minor;
+      update charging.settlements set refunded_minor = refunded_minor + r.amount_minor
+        where id = r.settlement_id and client_id = r.client_id
+          and refunded_minor + r.amount_minor <= coalesce(debited_minor, 0);
+    else
+      moved := -least(r.amount_minor, w.balance_minor - w.held_minor);
+      update payments.payments
+         set refunded_minor = refunded_minor + r.amount_minor,
+             status = case when refunded_minor + r.amount_minor = amount_minor then 'refunded'
+                           else 'partial_refund' end, updated_at = now()
+        where id = r.payment_id and client_id = r.client_id
+          and refunded_minor + r.amount_minor <= coalesce(credited_minor, 0);
+    end if;
+    if not found then
+      outcome := 'exceeds';
+    else
+      update wallet.refunds set posted_minor = moved, posted_at = now() where id = for_refund;
+      if moved < 0 and -moved < r.amount_minor or moved = 0 then
+        insert into wallet.debts (client_id, refund_id, amount_minor)
+        values (r.client_id, r.id, r.amount_minor + moved);
+      end if;
+      update wallet.wallets
+         set revision = revision + 1, updated_at = now(), balance_minor = balance_minor + moved,
+             version = version + (moved <> 0)::int,
+             debt_minor = debt_minor + case when r.payment_id is not null then r.amount_minor + moved else 0 end,
+             spent_minor = spent_minor - case when r.settlement_id is not null then moved else 0 end
+       where client_id = r.client_id;
+      if moved <> 0 then
+        insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
+                                         balance_after_minor, refund_id, event_at)
+        values (r.client_id, w.version + 1, 'refund', moved, w.balance_minor, w.balance_minor + moved, r.id,
+                r.created_at)
+        returning * into strict txn;
+      end if;
+      if moved > 0 and w.debt_minor > 0 then
+        perform wallet.collect_debts(r.client_id);
+      end if;
+      select * into strict w from wallet.wallets where client_id = r.client_id;
+    end if;
+  end if;
+  return row (outcome, for_refund, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor,
+              w.version, w.revision, w.debt_minor)::wallet.result;
+end
+$$;
+
+create function wallet.refund_many(refund_ids bigint[]) returns setof wallet.result
+language plpgsql security definer set search_path = '' as $$
+declare
+  one bigint;
+begin
+  perform from payments.payments p
+    where p.id in (select r.payment_id from wallet.refunds r where r.id = any (refund_ids))
+    order by p.id for no key update;
+  perform from wallet.wallets w
+    where w.client_id in (select r.client_id from wallet.refunds r where r.id = any (refund_ids))
+    order by w.client_id for no key update;
+  for one in
+    select a.id from (select distinct unnest(refund_ids) as id) a
+      left join wallet.refunds r on r.id = a.id order by r.client_id, a.id
+  loop
+    return next wallet.refund(one);
+  end loop;
+end
+$$;
+
+revoke all on all functions in schema wallet from public;
+grant execute on function wallet.credit_many(bigint[]), wallet.credit(bigint), wallet.hold(uuid, bigint),
+  wallet.extend_hold(uuid, bigint), wallet.release_hold(uuid), wallet.charge(bigint),
+  wallet.charge_many(bigint[]), wallet.refund(bigint), wallet.refund_many(bigint[]) to evpower_app;
