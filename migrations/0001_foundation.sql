@@ -1,4 +1,4 @@
--- What every slice stands on: the role the processes run as, and answers kept for repeated requests.
+-- The role the processes run as, and stored answers to repeated requests.
 
 -- The processes log in as the owner and SET ROLE to this one: it reads everything, writes what
 -- it must, and moves money only through the functions of schema wallet.
@@ -23,7 +23,7 @@ $$;
 create schema foundation;
 grant usage on schema foundation to evpower_app;
 
--- A request that came with an Idempotency-Key, and the answer it got.
+-- A request that came with an Idempotency-Key, and its answer.
 create table foundation.idempotency_keys (
   scope text not null check (length(scope) between 1 and 200), -- who asked: client:<uuid>, service:<name>, address:<ip>
   key text not null check (length(key) between 1 and 255),

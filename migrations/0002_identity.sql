@@ -1,4 +1,4 @@
--- Clients, the way they came to be, and who else may call.
+-- Clients, how they registered, and who else may call.
 create schema identity;
 grant usage on schema identity to evpower_app;
 
@@ -11,13 +11,16 @@ create table identity.clients (
   status text not null default 'active' check (status in ('active', 'blocked', 'closed')),
   origin text not null check (origin in ('register', 'token', 'supabase', 'import')),
   created_at timestamptz not null default now(),
-  updated_at timestamptz not null default now()
+  updated_at timestamptz not null default now(),
+  deletion_requested_at timestamptz                  -- when the driver asked for it; null: not asked for
 );
 create unique index clients_email_key on identity.clients (email) where status <> 'closed';
 create unique index clients_phone_key on identity.clients (phone) where status <> 'closed';
+-- Recent changes are found by where they lie in the table; such an index keeps no update from staying in its page.
+create index clients_updated on identity.clients using brin (updated_at) with (autosummarize = on);
 grant select, insert, update on identity.clients to evpower_app;
 
--- Why nobody can be deleted: money and its history stay, a client is closed instead.
+-- A client can't be deleted: money and its history stay, a client is closed instead.
 create function identity.refuse_delete() returns trigger language plpgsql set search_path = '' as $$
 begin
   raise exception 'clients are closed, never deleted' using errcode = 'restrict_violation';
@@ -43,7 +46,7 @@ create unique index registrations_open_email_key on identity.registrations (emai
 create unique index registrations_open_phone_key on identity.registrations (phone) where state = 'intended';
 grant select, insert, update on identity.registrations to evpower_app;
 
--- Machines that may call: the key itself is shown once and kept only as its hash.
+-- Machines that may call: the key itself is shown once and stored only as its hash.
 create table identity.service_keys (
   id bigint generated always as identity primary key,
   name text not null unique check (length(name) between 1 and 100),
@@ -55,7 +58,7 @@ create table identity.service_keys (
 );
 grant select, insert, update on identity.service_keys to evpower_app;
 
--- People of the operator: a Supabase user with this role may read every client.
+-- The operator's staff: a Supabase user listed here may read every client.
 create table identity.operators (
   user_id uuid primary key,
   name text not null check (length(name) between 1 and 200),
@@ -64,7 +67,7 @@ create table identity.operators (
 );
 grant select, insert, update on identity.operators to evpower_app;
 
--- What a person did by hand, for ever.
+-- Acts of operators and administrators, for ever.
 create table identity.audit (
   id bigint generated always as identity primary key,
   at timestamptz not null default now(),

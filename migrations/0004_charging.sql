@@ -27,6 +27,8 @@ create unique index sessions_one_open_per_client on charging.sessions (client_id
 create unique index sessions_one_open_per_connector on charging.sessions (station_id, connector_id)
   where source = 'evpower' and state in ('requested', 'starting', 'charging', 'stopping');
 create index sessions_by_client on charging.sessions (client_id, created_at desc, id desc);
+-- Recent changes are found by where they lie in the table; such an index keeps no update from staying in its page.
+create index sessions_updated on charging.sessions using brin (updated_at) with (autosummarize = on);
 grant select, insert, update on charging.sessions to evpower_app;
 
 create function charging.guard_session() returns trigger language plpgsql set search_path = '' as $$
@@ -81,7 +83,7 @@ create table charging.settlements (
   unique (id, client_id, debit_minor)                -- what a wallet transaction points at
 );
 create index settlements_uncharged on charging.settlements (id) where debited_minor is null;
-grant select, insert on charging.settlements to evpower_app;
+grant select, insert (session_id, revision, client_id, due_minor) on charging.settlements to evpower_app; -- charging one is wallet's
 
 create function charging.guard_settlement() returns trigger language plpgsql set search_path = '' as $$
 begin

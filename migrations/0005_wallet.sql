@@ -1,5 +1,5 @@
 -- A client's prepaid money. Tables are private; the functions below are the only way in.
--- Wrong states are refused by constraints, so the rules hold for a person in psql too.
+-- Wrong states are refused by constraints, so the rules hold in psql too.
 create schema wallet;
 grant usage on schema wallet to evpower_app;
 
@@ -49,12 +49,12 @@ create table wallet.refunds (
   unique (settlement_id, provider_ref),
   unique (id, client_id, posted_minor)
 );
+-- A reference given by an operator makes a refund of a charge happen once.
+create unique index refunds_settlement_reference on wallet.refunds (settlement_id, provider_ref);
 create index refunds_collecting on wallet.refunds (collects_debt_id) where collects_debt_id is not null;
 -- An order only: posting it, or settling as if charged, is for the functions below.
 grant insert (client_id, settlement_id, payment_id, amount_minor, actor, reason, provider_ref)
   on wallet.refunds to evpower_app;
-revoke insert on charging.settlements from evpower_app;
-grant insert (session_id, revision, client_id, due_minor) on charging.settlements to evpower_app;
 
 -- One change of a wallet's balance, for ever. A row starts where the last one ended, and has one cause
 -- whose client and amount are its own.
@@ -93,8 +93,9 @@ create table wallet.transactions (
 create unique index transactions_payment_key on wallet.transactions (payment_id) where payment_id is not null;
 create unique index transactions_settlement_key on wallet.transactions (settlement_id) where settlement_id is not null;
 create unique index transactions_refund_key on wallet.transactions (refund_id) where refund_id is not null;
+create index transactions_created on wallet.transactions using brin (created_at) with (autosummarize = on);
 
--- Nobody, not even an administrator in psql, changes a balance without its row.
+-- A balance can't be changed without its row, by an administrator in psql either.
 alter table wallet.wallets add constraint wallets_rest_on_a_transaction
   foreign key (client_id, chain_version, balance_minor)
   references wallet.transactions (client_id, version, balance_after_minor) deferrable initially deferred;
@@ -185,8 +186,8 @@ create trigger wallets_move_forward before update on wallet.wallets for each row
             and (new.spent_minor, new.last_topup_at) is distinct from (old.spent_minor, old.last_topup_at)))
   execute function wallet.refuse_step_back();
 
--- At commit: what is set aside is the sum of open holds, what is owed the sum of open debts, and nobody
--- owes while money is free.
+-- At commit: what is set aside is the sum of open holds, what is owed the sum of open debts, and no
+-- client owes while money is free.
 create function wallet.check_reserved() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
@@ -492,7 +493,8 @@ language sql security definer set search_path = '' as $$
   select * from wallet.credit_many(array[payment_id])
 $$;
 
--- Set money aside for a session. Outcomes: held, repeated, resolved, insufficient, closed, not_found.
+-- Reserve money for a session; `closed` for a client who is not active or asked to be deleted.
+-- Outcomes: held, repeated, resolved, insufficient, closed, not_found.
 create function wallet.hold(for_session uuid, hold_minor bigint) returns wallet.result
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -505,7 +507,7 @@ begin
     raise exception 'a hold is more than nothing, not %', hold_minor using errcode = 'check_violation';
   end if;
   -- Locked, so that a session which ends meanwhile is not left with an open hold.
-  select s.client_id, s.state, c.status into owner
+  select s.client_id, s.state, c.status = 'active' and c.deletion_requested_at is null as welcome into owner
     from charging.sessions s join identity.clients c on c.id = s.client_id
    where s.id = for_session for no key update of s;
   if not found then
@@ -515,7 +517,7 @@ begin
   select * into existing from wallet.holds where session_id = for_session;
   if found then
     outcome := case existing.state when 'open' then 'repeated' else 'resolved' end;
-  elsif owner.status <> 'active' or owner.state not in ('requested', 'starting', 'charging', 'expired') then
+  elsif not owner.welcome or owner.state not in ('requested', 'starting', 'charging', 'expired') then
     outcome := 'closed';
   elsif w.balance_minor - w.held_minor < hold_minor then
     outcome := 'insufficient';

@@ -1,7 +1,8 @@
--- What Supabase lacks: a set of keys, not a log. As small as the number of changed clients.
+-- Keeping Supabase equal to EvPower, in both directions: what is to be sent, what came in, comparisons.
 create schema sync;
 grant usage on schema sync to evpower_app;
 
+-- What Supabase lacks: a set of keys, not a log. As small as the number of changed clients.
 create sequence sync.pending_seq;
 create table sync.pending (
   topic text not null check (topic in ('client', 'session')),
@@ -13,8 +14,12 @@ create table sync.pending (
   leased_until timestamptz,
   last_error text,
   parked_at timestamptz,                                   -- Supabase refused it; why is in last_error
+  force boolean not null default false,                    -- set by a repair: write, whatever Supabase has
   primary key (topic, key)
-) with (fillfactor = 70);
+) with ( -- small and always changing: vacuumed early
+  fillfactor = 70, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.05
+);
+create index pending_due on sync.pending (next_at) where parked_at is null; -- the due ones, without reading the leased
 alter sequence sync.pending_seq owned by sync.pending.seq;
 grant select, insert, update, delete on sync.pending to evpower_app;
 grant usage on sequence sync.pending_seq to evpower_app;
@@ -27,8 +32,8 @@ create table sync.acknowledged (
 ) with (fillfactor = 70);
 grant select, insert, update, delete on sync.acknowledged to evpower_app;
 
--- Marks in the transaction that made the change. Domain slices know nothing of it: these triggers watch them.
--- The topic is the trigger's argument.
+-- Entries are written in the transaction that made the change. The domain slices don't know of it: these triggers
+-- watch their tables. The topic is the trigger's argument.
 create function sync.mark_owners() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
@@ -60,6 +65,143 @@ create trigger sessions_pend_new after insert on charging.sessions
 create trigger sessions_pend after update on charging.sessions
   referencing new table as changed for each statement execute function sync.mark_rows('session');
 
+-- The last calls that reached Supabase, a ring: how long changes were under way is read from here.
+create table sync.calls (
+  slot int primary key check (slot between 0 and 999),
+  at timestamptz not null default clock_timestamp(),
+  keys int not null,
+  transactions int not null,
+  took_ms int not null,
+  lags_ms int[] not null check (cardinality(lags_ms) <= 64) -- evenly drawn from the sorted lags of its keys
+) with (fillfactor = 50);
+create sequence sync.calls_seq;
+alter sequence sync.calls_seq owned by sync.calls.slot;
+grant select, insert, update on sync.calls to evpower_app;
+grant usage on sequence sync.calls_seq to evpower_app;
+
+-- The state of the relay's target as the relay last saw it, for other processes.
+create table sync.targets (
+  name text primary key,
+  state text not null check (state in ('up', 'down', 'misconfigured')),
+  error text,
+  since timestamptz not null default now()
+);
+grant select, insert, update on sync.targets to evpower_app;
+
+-- How far a backfill came, so that it resumes after a stop.
+create table sync.backfills (
+  topic text primary key check (topic in ('client', 'session')),
+  after uuid,
+  marked bigint not null default 0,
+  started_at timestamptz not null default now(),
+  finished_at timestamptz
+);
+grant select, insert, update, delete on sync.backfills to evpower_app;
+
+-- How far the change log of Supabase was applied. A transaction that applies a change raises `revision` first:
+-- what was read at an older revision is thrown away, so no old answer is applied after a newer one.
+create table sync.cursors (
+  name text primary key check (name = 'supabase'),
+  xid text,                                          -- the last change applied; null: none of this log
+  seq bigint,
+  revision bigint not null default 0,
+  moved_at timestamptz,
+  checked_at timestamptz,                            -- when the log was last read to its end
+  walking boolean not null default true,             -- a full scan runs, from `walk_after` on
+  walk_after text,
+  walked bigint not null default 0,                  -- users the running or last full scan read
+  walked_at timestamptz,                             -- when a full scan last ended; null: never
+  resets int not null default 0,                     -- how often Supabase turned out to be restored
+  check ((xid is null) = (seq is null))
+);
+insert into sync.cursors (name) values ('supabase');
+grant select, update on sync.cursors to evpower_app;
+
+-- Users a change could not be applied to, for whatever reason: retried, while the others go on.
+create table sync.failed_people (
+  client_id uuid primary key,
+  gone boolean not null default false,               -- the auth user was deleted
+  blocked_before boolean not null default false,
+  error text not null,
+  attempts int not null default 1,
+  since timestamptz not null default now(),
+  next_at timestamptz not null
+);
+create index failed_people_due on sync.failed_people (next_at);
+grant select, insert, update, delete on sync.failed_people to evpower_app;
+
+-- An email or phone Supabase says is this client's, but another open client has it here.
+create table sync.contact_conflicts (
+  client_id uuid not null references identity.clients,
+  contact text not null check (contact in ('email', 'phone')),
+  value text not null,
+  holder uuid not null references identity.clients,  -- the client who had it at the last attempt
+  since timestamptz not null default now(),
+  primary key (client_id, contact)
+);
+grant select, insert, update, delete on sync.contact_conflicts to evpower_app;
+
+-- Clients whose block from before EvPower was applied: once, so that an operator can lift it.
+create table sync.blocked_before (
+  client_id uuid primary key references identity.clients,
+  at timestamptz not null default now()
+);
+grant select, insert on sync.blocked_before to evpower_app;
+
+-- Secrets of signed calls from Supabase, besides those of the settings. A new one is inserted before Supabase signs with it; the one before ends at not_after.
+create table sync.webhook_secrets (
+  id bigint generated always as identity primary key,
+  secret text not null check (length(secret) between 16 and 500), -- whsec_<base64>, or any text
+  created_at timestamptz not null default now(),
+  not_after timestamptz
+);
+grant select, insert, update, delete on sync.webhook_secrets to evpower_app;
+
+-- Each event of Supabase once, for a month. It says that something changed, never what: that is read from Supabase.
+create table sync.inbox (
+  id bigint generated always as identity primary key,
+  source text not null check (source in ('webhook', 'plain', 'auth')), -- with an id; without one; an Auth hook
+  event_id text not null check (length(event_id) between 1 and 200),   -- without a lasting id: the body's digest
+  body_sha256 bytea not null check (length(body_sha256) = 32),
+  kind text not null check (length(kind) <= 100),
+  row_id text check (length(row_id) <= 100),
+  repeats int not null default 0,                                      -- came again with the same body
+  reuses int not null default 0,                                       -- its id came with another body: refused
+  received_at timestamptz not null default clock_timestamp(),
+  unique (source, event_id)
+) with (fillfactor = 90);
+grant select, insert, update, delete on sync.inbox to evpower_app;
+
+-- One comparison of both sides, from its first page to its last; what was begun is carried on from here.
+create table sync.checks (
+  id bigint generated always as identity primary key,
+  kind text not null check (kind in ('hand', 'hot', 'all')), -- by a command; recent changes; everything
+  since timestamptz,                                 -- hot: what changed after it
+  repair boolean not null,
+  stage int not null default 0,                      -- where it is: which part and side,
+  after text,                                        -- and the last key of it that was compared
+  counts jsonb not null default '{}',
+  error text,                                        -- what it waits for
+  started_at timestamptz not null,
+  finished_at timestamptz,
+  noted_at timestamptz not null default clock_timestamp(), -- by this database's clock: what was seen since
+  check ((kind = 'hot') = (since is not null))
+);
+create index checks_by_kind on sync.checks (kind, id);
+grant select, insert, update, delete on sync.checks to evpower_app;
+
+-- The scheduled comparisons: the process that leases a row runs it, no other does.
+create table sync.check_turns (
+  kind text primary key check (kind in ('hot', 'all')),
+  due_at timestamptz,
+  leased_by uuid,
+  leased_until timestamptz,
+  check_id bigint references sync.checks on delete set null, -- begun and not finished
+  check ((leased_by is null) = (leased_until is null))
+);
+insert into sync.check_turns (kind) values ('hot'), ('all');
+grant select, update on sync.check_turns to evpower_app;
+
 -- What a comparison of the two sides found, and what was done about it.
 create table sync.drift (
   id bigint generated always as identity primary key,
@@ -70,7 +212,15 @@ create table sync.drift (
   theirs jsonb,
   right_side text not null check (right_side in ('evpower', 'supabase')),
   action text not null,
-  healed_at timestamptz
+  healed_at timestamptz,                             -- null: open
+  kind text not null default 'differs',
+  fields text[] not null default '{}',               -- which of its fields differ
+  notice boolean not null default false,             -- only worth knowing: neither side is wrong
+  repaired boolean not null default false,           -- a repair was made
+  check_id bigint,                                   -- the comparison that saw it last
+  seen_at timestamptz not null default now()
 );
 create index drift_open on sync.drift (id) where healed_at is null;
-grant select, insert, update on sync.drift to evpower_app;
+create unique index drift_open_key on sync.drift (topic, key) where healed_at is null; -- found again is the same drift
+create index drift_of_check on sync.drift (check_id, id) where healed_at is null;
+grant select, insert, update, delete on sync.drift to evpower_app;

@@ -72,6 +72,20 @@ class TestReadiness:
         response = await api.get("/readyz")
         assert (response.status_code, response.json()["database"]) == (503, "behind")
 
+    async def test_a_database_of_an_unreleased_edition_is_unready(
+        self, api: Api, owner: Connection
+    ) -> None:
+        await owner.execute("update public.evpower_migrations set sha256 = 'x'")
+        response = await api.get("/readyz")
+        assert (response.status_code, response.json()["database"]) == (503, "unreleased")
+
+    async def test_a_newer_database_keeps_an_older_process_ready(
+        self, api: Api, owner: Connection
+    ) -> None:
+        await owner.execute("insert into public.evpower_migrations values ('9999_after', 'x')")
+        response = await api.get("/readyz")
+        assert (response.status_code, response.json()["database"]) == (200, "ok")
+
     async def test_a_database_that_is_gone_is_unready_but_the_process_lives(self, api: Api) -> None:
         assert (await api.get("/readyz")).status_code == 200
         await api.db.close()

@@ -103,6 +103,19 @@ def test_a_second_start_on_the_same_data_carries_on(folder: Path) -> None:
         assert balance.json()["balance"] == 0
 
 
+def test_data_of_an_unreleased_edition_is_refused_until_fresh(folder: Path) -> None:
+    with dev(folder / "data") as (_, said), psycopg.connect(said["database_url"]) as database:
+        database.execute("update public.evpower_migrations set sha256 = 'another text'")
+    ports = [f"--{name}={free_port()}" for name in ("port", "supabase-port", "sandbox-port")]
+    done = _run("dev", f"--data={folder / 'data'}", *ports)
+    assert done.returncode == 1
+    assert "made by an unreleased EvPower" in done.stderr
+    assert "--fresh" in done.stderr
+    assert "Traceback" not in done.stderr
+    with dev(folder / "data", "--fresh") as (_, said):
+        assert said["ready"] is True
+
+
 def test_a_crash_of_the_command_leaves_no_stack_that_blocks_the_next(folder: Path) -> None:
     with dev(folder / "data") as (process, _):
         process.kill()

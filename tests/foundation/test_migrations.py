@@ -1,7 +1,19 @@
 """The migrations, applied for real."""
 
+import pytest
+
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.migrations import applied, load, migrate
+from evpower.foundation.migrations import (
+    NEWER,
+    UNRELEASED,
+    UnknownEditionError,
+    applied,
+    edition,
+    load,
+    migrate,
+)
+from tests.conftest import Server
+from tests.snapshots.schema import dump
 
 
 async def test_every_file_is_applied_once(dsn: str, owner: Connection) -> None:
@@ -12,3 +24,51 @@ async def test_every_file_is_applied_once(dsn: str, owner: Connection) -> None:
 async def test_processes_act_as_the_app_role(db: Database) -> None:
     async with db.connection() as connection:
         assert await connection.fetchval("select current_user") == "evpower_app"
+
+
+TABLE = "public.evpower_migrations"
+FIRST, LAST = load()[0].version, load()[-1].version
+OTHER_TEXT = f"update {TABLE} set sha256 = 'x' where version = '{FIRST}'"
+WITHOUT_LAST = f"delete from {TABLE} where version = '{LAST}'"
+
+
+class TestDatabasesOfAnotherEdition:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            OTHER_TEXT,
+            f"update {TABLE} set sha256 = 'x' where version = '{LAST}'",
+            f"update {TABLE} set version = '0000_before' where version = '{FIRST}'",
+            f"insert into {TABLE} values ('0003_between', 'x')",
+            f"insert into {TABLE} values ('9999_after', 'x'); {WITHOUT_LAST}",
+            f"insert into {TABLE} values ('9999_after', 'x'); {OTHER_TEXT}",
+        ],
+    )
+    async def test_one_of_unreleased_files_is_refused_and_left_as_it_is(
+        self, server: Server, dsn: str, owner: Connection, change: str
+    ) -> None:
+        await owner.execute(change)
+        before = await applied(owner), dump(server.postgres, dsn)
+        with pytest.raises(UnknownEditionError) as refused:
+            await migrate(dsn)
+        assert str(refused.value) == UNRELEASED
+        assert (await applied(owner), dump(server.postgres, dsn)) == before
+        assert (await edition(owner)).is_unreleased
+
+    async def test_one_of_a_newer_version_is_refused_by_its_own_sentence(
+        self, dsn: str, owner: Connection
+    ) -> None:
+        await owner.execute("insert into public.evpower_migrations values ('9999_after', 'x')")
+        with pytest.raises(UnknownEditionError) as refused:
+            await migrate(dsn)
+        assert str(refused.value) == NEWER.format(versions="9999_after")
+        assert not (await edition(owner)).is_unreleased
+
+    async def test_one_that_lacks_the_last_file_is_brought_up_to_date(
+        self, dsn: str, owner: Connection
+    ) -> None:
+        await owner.execute(
+            "drop table identity.migration_decisions, identity.aliases, identity.migration_rows,"
+            f" identity.migrations; drop function identity.is_untouched; {WITHOUT_LAST}"
+        )
+        assert await migrate(dsn) == [LAST]

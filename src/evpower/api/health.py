@@ -28,7 +28,7 @@ _PROBE_TIMEOUT_S: Final = 2.0
 _FRESH_DATABASE_S: Final = 1.0
 _FRESH_SUPABASE_S: Final = 10.0
 _COLLECT_TIMEOUT_S: Final = 5.0
-DatabaseState = Literal["ok", "down", "behind"]
+DatabaseState = Literal["ok", "down", "behind", "unreleased"]
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ def router(
         responses={
             **_ok(ready_example),
             503: {
-                "description": "Not ready: the database is down or behind",
+                "description": "Not ready: the database is down, behind or unreleased",
                 "content": {
                     "application/json": {"example": {**ready_example, "status": "unready"}}
                 },
@@ -153,9 +153,12 @@ def router(
 async def _ask_database(db: Database) -> DatabaseState:
     try:
         async with db.connection() as connection:
-            return "behind" if await migrations.pending(connection) else "ok"
+            edition = await migrations.edition(connection)
     except EvPowerError:
         return "down"
+    if edition.is_unreleased:
+        return "unreleased"
+    return "behind" if edition.lacking else "ok"  # newer is ok: upgrades go node by node
 
 
 def _bus_state(connected: Callable[[], bool] | None) -> str:

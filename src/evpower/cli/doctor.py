@@ -81,7 +81,7 @@ async def _database(settings: Settings) -> list[Finding]:
 async def _look_at_database(connection: Connection) -> list[Finding]:
     number: int = await connection.fetchval("select current_setting('server_version_num')::int")
     version: str = await connection.fetchval("show server_version")
-    lacking = await migrations.pending(connection)
+    edition = await migrations.edition(connection)
     role: bool = await connection.fetchval(
         "select exists (select from pg_roles where rolname = $1)"
         " and pg_has_role(current_user, (select oid from pg_roles where rolname = $1), 'member')",
@@ -91,12 +91,7 @@ async def _look_at_database(connection: Connection) -> list[Finding]:
     durable: str = await connection.fetchval("show synchronous_commit")
     return [
         Finding("database", number >= _OLDEST_POSTGRES, f"PostgreSQL {version}", "16 or newer"),
-        Finding(
-            "migrations",
-            not lacking,
-            f"{len(lacking)} to apply" if lacking else "current",
-            "evpower migrate",
-        ),
+        _migrations(edition),
         Finding(
             "database role",
             bool(role),
@@ -106,6 +101,14 @@ async def _look_at_database(connection: Connection) -> list[Finding]:
         Finding("durability", durable != "off", f"synchronous_commit={durable}", "turn it on"),
         _clock("database clock", now),
     ]
+
+
+def _migrations(edition: migrations.Edition) -> Finding:
+    if edition.is_unreleased:
+        return Finding("migrations", False, edition.error, "begin a new database")
+    if edition.lacking:
+        return Finding("migrations", False, f"{len(edition.lacking)} to apply", "evpower migrate")
+    return Finding("migrations", True, edition.error or "current")
 
 
 def _clock(name: str, theirs: datetime) -> Finding:

@@ -21,7 +21,7 @@ from evpower.devstack.services import ProcessService, Service
 from evpower.devstack.stack import Stack
 from evpower.foundation.db import Database
 from evpower.foundation.http import new_http_client
-from evpower.foundation.migrations import MigrationError, migrate
+from evpower.foundation.migrations import MigrationError, UnknownEditionError, migrate
 
 _SERVICE_NAME: Final = "devstack"
 
@@ -205,6 +205,11 @@ class LocalEvPower:
     async def _migrate(self) -> None:
         try:
             await migrate(self.stack.evpower_dsn)
+        except UnknownEditionError as error:
+            raise DevstackError(
+                f"The data folder {self.stack.data} does not fit: {error}",
+                "Start with --fresh to begin with an empty data folder (this deletes the data).",
+            ) from error
         except MigrationError as error:
             what = f"The data folder {self.stack.data} does not fit this version: {error}"
             raise DevstackError(what, "Start with --fresh to begin anew.") from error

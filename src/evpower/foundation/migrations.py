@@ -1,7 +1,11 @@
-"""Numbered SQL files, each applied once, in order, in one transaction, by one process at a time."""
+"""Numbered SQL files, each applied once, in order, in one transaction, by one process at a time.
+
+Until version 0.1.0 they are a first edition, changed in place: a database of an earlier text is
+refused, never altered.
+"""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,7 +29,33 @@ class Migration:
 
 
 class MigrationError(Exception):
-    """A migration failed or an applied file changed; the text says which and what to do."""
+    """A migration failed, or the database is of another edition; the text says what to do."""
+
+
+class UnknownEditionError(MigrationError):
+    """The database was made by an unreleased EvPower, or by a newer one than this."""
+
+
+UNRELEASED: Final = (
+    "this database was made by an unreleased EvPower, begin a new one (`evpower dev --fresh`)"
+)
+NEWER: Final = "this database is newer than this EvPower: run a version that knows {versions}"
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """How a database's applied files compare with ours."""
+
+    lacking: tuple[Migration, ...]
+    unknown: tuple[str, ...]  # applied there, not among our files
+    is_unreleased: bool
+
+    @property
+    def error(self) -> str:
+        """Why `migrate` refuses the database; "" when it does not."""
+        if self.is_unreleased:
+            return UNRELEASED
+        return NEWER.format(versions=", ".join(self.unknown)) if self.unknown else ""
 
 
 def load(folder: Path | None = None) -> list[Migration]:
@@ -52,38 +82,41 @@ async def applied(connection: Connection) -> dict[str, str]:
     return {row["version"]: row["sha256"] for row in rows}
 
 
-async def pending(connection: Connection) -> list[Migration]:
-    """What this database still lacks."""
-    have = await applied(connection)
-    return [migration for migration in load() if migration.version not in have]
+async def edition(connection: Connection) -> Edition:
+    """Compare what this database has with our files."""
+    return compare(load(), await applied(connection))
 
 
-async def migrate(
-    dsn: str,
-    on_step: Callable[[str], None] = lambda _: None,
-    folder: Path | None = None,
-) -> list[str]:
+def compare(files: Sequence[Migration], have: Mapping[str, str]) -> Edition:
+    """Compare applied versions and their digests with our files.
+
+    A newer EvPower leaves all our files as they are and adds versions after our last; any other
+    difference comes from a text that was never released.
+    """
+    lacking = tuple(file for file in files if file.version not in have)
+    unknown = tuple(sorted(have.keys() - {file.version for file in files}))
+    changed = any(have[file.version] != file.sha256 for file in files if file.version in have)
+    is_newer = not lacking and all(version > files[-1].version for version in unknown)
+    return Edition(lacking, unknown, changed or (bool(unknown) and not is_newer))
+
+
+async def migrate(dsn: str, on_step: Callable[[str], None] = lambda _: None) -> list[str]:
     """Bring a database up to date; answers the versions applied now. Raises MigrationError."""
     connection: Connection = await asyncpg.connect(
         dsn, timeout=10, server_settings={"timezone": "UTC"}
     )
     try:
         await connection.execute("select pg_advisory_lock($1)", _LOCK)
+        found = await edition(connection)
+        if found.error:
+            raise UnknownEditionError(found.error)
         await connection.execute(
             "create table if not exists public.evpower_migrations ("
             " version text primary key, sha256 text not null,"
             " applied_at timestamptz not null default now())"
         )
-        have = await applied(connection)
         done: list[str] = []
-        for migration in load(folder):
-            if migration.version in have:
-                if have[migration.version] != migration.sha256:
-                    raise MigrationError(
-                        f"{migration.version} was changed after it had been applied: "
-                        "restore the file, put the change into a new one"
-                    )
-                continue
+        for migration in found.lacking:
             on_step(migration.version)
             await _apply(connection, migration)
             done.append(migration.version)
