@@ -8,10 +8,10 @@ BROWSER := $(BROWSER_DIR)/node_modules/.chromium/.unpacked
 export UV_PYTHON_DOWNLOADS := never
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup browser demo dev test check format snapshots bench lock clean
+.PHONY: help setup browser demo dev test check format snapshots supabase-migrations bench lock clean
 
 help: ## list the habits
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/' | expand -t 28
 
 setup: .venv/.installed $(NODE_DIR)/node_modules/.installed ## install everything into this checkout
 
@@ -57,8 +57,11 @@ format: setup ## let ruff write it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-snapshots: setup ## write schema.sql and openapi.json anew
+snapshots: setup ## write schema.sql, openapi.json and supabase/migrations anew
 	@$(BIN)/python -m tests.snapshots
+
+supabase-migrations: setup ## write supabase/migrations from supabase/source
+	@$(BIN)/python -m evpower.devstack.supabase_migrations
 
 bench: setup ## measure against the named peers; ONLY=name for one
 	@$(BIN)/python -m bench $(ONLY)

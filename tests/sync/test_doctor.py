@@ -1,7 +1,8 @@
-"""`evpower doctor` names the file of supabase/migrations that is missing, and the command."""
+"""`evpower doctor` names what is missing of supabase/source, and the command that brings it."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,13 +11,13 @@ from pydantic import SecretStr
 from evpower.cli import doctor
 from evpower.cli.doctor import Finding
 from evpower.config import Settings
-from evpower.devstack.stack import supabase_migrations
+from evpower.devstack.supabase_migrations import generate
 from evpower.foundation.db import Connection
 from tests.sync.world import Target
 from tests.waiting import until
 
-DIGEST = "20261123110000_evpower_digest.sql"
-CHANGES = "20261123100000_evpower_changes.sql"
+EARLIER = Path(__file__).parent / "earlier_project"
+MIGRATION = "-f supabase/migrations/20261129000000_evpower.sql"
 Look = Callable[[], Awaitable[dict[str, Finding]]]
 
 
@@ -35,10 +36,6 @@ def look(http: httpx.AsyncClient, target: Target) -> Look:
         return {one.name: one for one in await doctor._functions(settings, http)}
 
     return looked
-
-
-def sql(file: str) -> str:
-    return (supabase_migrations() / file).read_text()
 
 
 @asynccontextmanager
@@ -70,37 +67,40 @@ async def test_a_function_that_is_missing_is_named_with_its_file(
     async with without("evpower_people", there, look):
         found = (await look())["Supabase function evpower_people"]
         assert not found.ok
-        assert CHANGES in found.detail
-        assert f"-f supabase/migrations/{CHANGES}" in found.fix
+        assert "0006_reading.sql" in found.detail
+        assert MIGRATION in found.fix
 
 
 async def test_an_older_edition_is_told_from_the_newest(look: Look, there: Connection) -> None:
     """It answers, and every comparison fails."""
-    await there.execute(sql("20261122100300_evpower_digest.sql"))
+    await there.execute((EARLIER / "20261122100300_evpower_digest.sql").read_text())
     try:
         found = await look()
         assert found["Supabase function evpower_digest"].ok
         migrations = found["Supabase migrations"]
         assert not migrations.ok
-        assert migrations.detail == f"{DIGEST}: the newest edition of public.evpower_digest"
-        assert f"-f supabase/migrations/{DIGEST}" in migrations.fix
+        assert migrations.detail == "0009_digest.sql: the newest edition of public.evpower_digest"
+        assert MIGRATION in migrations.fix
     finally:
-        await there.execute(sql(DIGEST))
+        await there.execute(generate())
     assert (await look())["Supabase migrations"].ok
 
 
 @pytest.mark.parametrize(
-    ("table", "trigger"),
-    [("public.clients", "evpower_note_client"), ("auth.users", "evpower_note_user")],
+    ("table", "trigger", "file"),
+    [
+        ("public.clients", "evpower_note_client", "0004_changes.sql"),
+        ("auth.users", "evpower_note_user", "0005_users.sql"),
+    ],
 )
 async def test_a_trigger_that_is_switched_off_is_found(
-    look: Look, there: Connection, table: str, trigger: str
+    look: Look, there: Connection, table: str, trigger: str, file: str
 ) -> None:
     """Nothing else would say that sign-ups are not noted any more."""
     await there.execute(f"alter table {table} disable trigger {trigger}")
     try:
         migrations = (await look())["Supabase migrations"]
-        assert migrations.detail == f"{CHANGES}: trigger {trigger} on {table}"
+        assert migrations.detail == f"{file}: trigger {trigger} on {table}"
         assert "enable trigger" in migrations.fix
     finally:
         await there.execute(f"alter table {table} enable trigger {trigger}")
@@ -111,7 +111,7 @@ async def test_a_project_from_before_this_look_is_told_to_update(
 ) -> None:
     async with without("evpower_installed", there, look):
         migrations = (await look())["Supabase migrations"]
-        assert (migrations.ok, "20261123130000_evpower_installed.sql" in migrations.detail) == (
+        assert (migrations.ok, "0011_installed.sql" in migrations.detail) == (
             False,
             True,
         )

@@ -12,6 +12,7 @@ import httpx
 from evpower import sync
 from evpower.cli.supabase import told, what_is_wrong
 from evpower.config import Settings, problems
+from evpower.devstack.supabase_migrations import FILE as SUPABASE_MIGRATION
 from evpower.foundation import migrations
 from evpower.foundation.db import APP_ROLE, Connection, Database
 from evpower.foundation.errors import EvPowerError
@@ -22,20 +23,25 @@ from evpower.foundation.nats_keys import NatsFiles
 _OLDEST_POSTGRES: Final = 160000
 _SKEW_S: Final = 30.0
 _NOT_FOUND: Final = 404
-# Calls that change nothing, and the file that brings what they call; PostgREST answers 404 when no
-# function of that name takes them.
+# Calls that change nothing, and the file of supabase/source that makes what they call; PostgREST
+# answers 404 when no function of that name takes them.
 _FUNCTIONS: Final[tuple[tuple[str, dict[str, object], str], ...]] = (
-    ("evpower_apply", {}, "20261122100200_evpower_apply.sql"),
-    ("evpower_digest", {"topic": "clients", "ids": []}, "20261123110000_evpower_digest.sql"),
-    ("evpower_openings", {"limit": 1}, "20261122100400_evpower_openings.sql"),
-    ("evpower_set_aside", {}, "20261122100400_evpower_openings.sql"),
-    ("evpower_changes", {"limit": 1}, "20261123100000_evpower_changes.sql"),
-    ("evpower_people", {"ids": []}, "20261123100000_evpower_changes.sql"),
-    ("evpower_changes_prune", {}, "20261123100000_evpower_changes.sql"),
-    ("evpower_webhook_configure", {}, "20261123100100_evpower_doorbell.sql"),
-    ("evpower_webhook_status", {}, "20261123100100_evpower_doorbell.sql"),
+    ("evpower_apply", {}, "0008_apply.sql"),
+    ("evpower_digest", {"topic": "clients", "ids": []}, "0009_digest.sql"),
+    ("evpower_openings", {"limit": 1}, "0010_openings.sql"),
+    ("evpower_set_aside", {}, "0010_openings.sql"),
+    ("evpower_changes", {"limit": 1}, "0006_reading.sql"),
+    ("evpower_people", {"ids": []}, "0006_reading.sql"),
+    ("evpower_changes_prune", {}, "0006_reading.sql"),
+    ("evpower_webhook_configure", {}, "0007_webhook.sql"),
+    ("evpower_webhook_status", {}, "0007_webhook.sql"),
 )
-_INSTALLED: Final = ("evpower_installed", "20261123130000_evpower_installed.sql")
+_INSTALLED: Final = ("evpower_installed", "0011_installed.sql")
+# Brings all of it, with the connection string of the dashboard.
+_APPLY: Final = (
+    'psql "$SUPABASE_DATABASE_URL" -v ON_ERROR_STOP=1 --single-transaction'
+    f" -f supabase/migrations/{SUPABASE_MIGRATION}, or `supabase db push` (docs/deploy.md)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +203,7 @@ async def _functions(settings: Settings, http: httpx.AsyncClient) -> list[Findin
                 f"Supabase function {name}",
                 not missing and answer.status_code not in {401, 403},
                 f"missing: {file}" if missing else f"there ({answer.status_code})",
-                _apply(file),
+                _APPLY,
             )
         )
     return [*found, await _installed(settings, http)]
@@ -208,13 +214,13 @@ async def _installed(settings: Settings, http: httpx.AsyncClient) -> Finding:
     name, file = _INSTALLED
     answer = await _call(settings, http, name, {})
     if answer.status_code == _NOT_FOUND:
-        return Finding("Supabase migrations", False, f"missing: {file}", _apply(file))
+        return Finding("Supabase migrations", False, f"missing: {file}", _APPLY)
     try:
         told = sync.read_answer(name, answer)
         lacking = cast("list[tuple[str, str]]", cast("Mapping[str, object]", told)["lacking"])
     except (sync.SyncError, KeyError, TypeError) as error:
-        return Finding("Supabase migrations", False, f"can't tell: {error}", _apply(file))
-    fix = _apply(*sorted({one for one, _ in lacking}))
+        return Finding("Supabase migrations", False, f"can't tell: {error}", _APPLY)
+    fix = _APPLY
     if any(what.startswith("trigger ") for _, what in lacking):
         fix += "; a trigger that is only switched off: alter table ... enable trigger ..."
     said = "; ".join(f"{one}: {what}" for one, what in lacking)
@@ -226,15 +232,6 @@ async def _call(
 ) -> httpx.Response:
     url = f"{settings.supabase_url}/rest/v1/rpc/{name}"
     return await http.post(url, headers=_secret(settings), json={"payload": payload})
-
-
-def _apply(*files: str) -> str:
-    """The command that brings these, with the connection string of the dashboard."""
-    paths = " ".join(f"-f supabase/migrations/{file}" for file in files)
-    return (
-        f'psql "$SUPABASE_DATABASE_URL" -v ON_ERROR_STOP=1 --single-transaction {paths},'
-        " or `supabase db push` (docs/deploy.md)"
-    )
 
 
 async def _doorbell(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:

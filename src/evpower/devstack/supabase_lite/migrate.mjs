@@ -14,20 +14,24 @@ export async function bootstrap(sql) {
   }
 }
 
-/** Applies what is not recorded yet, in name order, a file being one transaction. */
+/**
+ * Applies what is not recorded yet, in name order, a file being one transaction. A recorded file whose text
+ * changed is applied again: EvPower's own is edited until a release, and safe to run again.
+ */
 export async function migrate(sql, directory) {
   const names = (await readdir(directory).catch(() => [])).filter((name) => name.endsWith(".sql"));
-  const rows = await sql`select version from supabase_migrations.schema_migrations`;
-  const known = new Set(rows.map((row) => row.version));
+  const rows = await sql`select version, statements from supabase_migrations.schema_migrations`;
+  const known = new Map(rows.map((row) => [row.version, row.statements?.join("")]));
   for (const file of names.sort()) {
     const [version, name] = split(file);
-    if (known.has(version)) continue;
     const text = await readFile(join(directory, file), "utf8");
+    if (known.get(version) === text) continue;
     try {
       await sql.begin(async (tx) => {
         await tx.unsafe(text).simple();
         await tx`insert into supabase_migrations.schema_migrations (version, name, statements)
-                 values (${version}, ${name}, ${[text]})`;
+                 values (${version}, ${name}, ${[text]})
+                 on conflict (version) do update set statements = excluded.statements`;
       });
     } catch (error) {
       throw new Error(`migration ${file}${lineOf(text, error)}: ${error.message}`);

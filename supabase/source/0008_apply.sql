@@ -1,0 +1,254 @@
+-- The only way EvPower writes: public.evpower_apply(payload).
+--
+-- payload: {"clients": [...], "transactions": [...], "sessions": [...]}, money as text in som.
+--   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
+--   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
+--   EvPower that was carried over) and leaving (the client asked to be deleted).
+-- returns: {"keys": [["client" | "session", id, outcome, reason], ...]}
+--   applied; stale: the same or newer is here; gap: earlier transactions are missing, the reason is the last
+--   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
+--   (a row made for the session would look like a client from before EvPower); refused: the reason is
+--   "sqlstate: message" or "opening_balance: ...". A refused key never holds up the others.
+--
+-- A balance that EvPower never wrote (evpower_revision is 0) is money from before EvPower. It is written over only
+-- when exactly it was adopted; force changes nothing about that.
+--
+-- Planned at each call, for half a millisecond: a connection lives long, and a plan kept from when a table was
+-- empty would read all of it ever after.
+do $migration$
+declare
+  clients text := evpower.record_of('public.clients', array['id', 'email', 'phone', 'name', 'balance', 'held',
+    'currency', 'balance_version', 'wallet_revision', 'status', 'created_at', 'updated_at'])
+    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, leaving boolean';
+  transactions text := evpower.record_of('public.transactions', array['id', 'client_id', 'version', 'type',
+    'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
+  sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
+    'connector_id', 'start_time', 'stop_time', 'end_time', 'energy', 'energy_consumed', 'amount', 'total_cost',
+    'status', 'revision', 'created_at', 'updated_at']) || ', force boolean';
+  key_type text := evpower.column_type('public.clients', 'id');
+  body text;
+begin
+  body := $body$
+create or replace function evpower.apply_set(payload jsonb) returns jsonb
+language plpgsql set search_path = '' set plan_cache_mode = force_custom_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
+declare
+  forced <key>[];
+  leaving <key>[];
+  kept_out <key>[];
+  applied_clients <key>[];
+  applied_sessions text[];
+  orphans text[];
+  answers jsonb;
+  sent bigint;
+  written bigint;
+begin
+  -- Clients first, in the order of their ids, so that two calls wait for each other instead of deadlocking.
+  perform from public.clients c
+    where c.id in (select r.id from jsonb_to_recordset(payload -> 'clients') as r (<clients>))
+    order by c.id for update;
+  select array_agg(s.id) filter (where s.force and s.refusal is null),
+         array_agg(s.id) filter (where s.gap or s.refusal is not null),
+         jsonb_agg(case when s.gap then jsonb_build_array('client', s.id, 'gap', s.version)
+                        else jsonb_build_array('client', s.id, 'refused', s.refusal) end)
+           filter (where s.gap or s.refusal is not null)
+    into forced, kept_out, answers
+    from (
+      select r.id, r.force is true as force, coalesce(c.balance_version, 0) as version,
+             r.force is not true and r.from_version > coalesce(c.balance_version, 0) as gap,
+             case when c.evpower_revision = 0 and round(c.balance::numeric, 2) <> 0
+                   and round(c.balance::numeric, 2) is distinct from r.adopted
+                  then format('opening_balance: Supabase has %s, EvPower %s', round(c.balance::numeric, 2), case
+                         when r.adopted is not null then format('adopted %s', r.adopted)
+                         when r.balance_version > 0
+                           then format('has %s transactions and none of them is it', r.balance_version)
+                         else 'has no transactions' end)
+             end as refusal
+        from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
+        left join public.clients c on c.id = r.id) s;
+  select coalesce(array_agg(r.id), '{}') into leaving
+    from jsonb_to_recordset(payload -> 'clients') as r (id <key>, leaving boolean) where r.leaving;
+  forced := coalesce(forced, '{}');
+  kept_out := coalesce(kept_out, '{}');
+
+  if jsonb_array_length(payload -> 'transactions') > 0 then
+    insert into public.transactions (<transaction_columns>)
+    select <transaction_values> from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
+     where r.client_id <> all (kept_out) and r.client_id <> all (forced)
+     order by r.client_id, r.version
+    on conflict (client_id, version) do nothing;
+    get diagnostics written = row_count;
+    if forced <> '{}' then
+      insert into public.transactions as t (<transaction_columns>)
+      select <transaction_values> from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
+       where r.client_id = any (forced)
+       order by r.client_id, r.version
+      on conflict (client_id, version) do update
+        set type = excluded.type, amount = excluded.amount, balance_before = excluded.balance_before,
+            balance_after = excluded.balance_after, invoice_id = excluded.invoice_id,
+            session_id = excluded.session_id, event_at = excluded.event_at, created_at = excluded.created_at
+      where (t.type, t.amount, t.balance_before, t.balance_after, t.created_at)
+            is distinct from (excluded.type, excluded.amount, excluded.balance_before, excluded.balance_after,
+                              excluded.created_at);
+    end if;
+    sent := jsonb_array_length(payload -> 'transactions');
+    if kept_out <> '{}' or forced <> '{}' then
+      select count(*) into sent from jsonb_to_recordset(payload -> 'transactions') as r (client_id <key>)
+       where r.client_id <> all (kept_out) and r.client_id <> all (forced);
+    end if;
+    -- What was here already must be the same; a forged row is not taken for ours.
+    if written < sent and exists (
+        select from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
+          join public.transactions t on t.client_id = r.client_id and t.version = r.version
+         where r.client_id <> all (kept_out) and r.client_id <> all (forced)
+           and (t.type, t.amount, t.balance_before, t.balance_after)
+               is distinct from (r.type, r.amount, r.balance_before, r.balance_after)) then
+      raise exception 'a transaction with the same version but other amounts is here'
+        using errcode = 'integrity_constraint_violation';
+    end if;
+  end if;
+
+  -- Money and status are EvPower's; the profile is this project's own and is only given to a new row. Whether
+  -- a client is on the way out (inactive, pending_deletion) is this project's word while the client is active in
+  -- EvPower: what EvPower knows of it (leaving) is for a row that is made anew, or was blocked.
+  with written as (
+    insert into public.clients as c (id, email, phone, name, balance, held, currency, balance_version,
+                                     wallet_revision, evpower_revision, status, created_at, updated_at)
+    select r.id, r.email, r.phone, r.name, r.balance, r.held, r.currency, r.balance_version,
+           r.wallet_revision, r.revision, r.status, r.created_at, r.updated_at
+      from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
+     where r.id <> all (kept_out)
+     order by r.id
+    on conflict (id) do update
+      set balance = excluded.balance, held = excluded.held, currency = excluded.currency,
+          balance_version = excluded.balance_version, wallet_revision = excluded.wallet_revision,
+          evpower_revision = excluded.evpower_revision,
+          status = case when c.status::text in ('inactive', 'pending_deletion')
+                             and (excluded.status::text = 'active' or c.id = any (leaving))
+                          or c.status::text = 'active' and c.id = any (leaving) then c.status
+                        when c.status::text = 'blocked' and c.id = any (leaving) then coalesce(
+                          (select w.status from evpower.wishes w where w.client_id = c.id::text)::<status>,
+                          excluded.status)
+                        else excluded.status end,
+          updated_at = greatest(c.updated_at, excluded.updated_at)
+    where (excluded.balance_version, excluded.wallet_revision, excluded.evpower_revision)
+          > (c.balance_version, c.wallet_revision, c.evpower_revision)
+       or c.id = any (forced)
+    returning c.id
+  ) select coalesce(array_agg(id), '{}') into applied_clients from written;
+
+  -- A row of a client is whole or not there: a session never makes one.
+  select coalesce(array_agg(o.id), '{}') into orphans
+    from jsonb_to_recordset(payload -> 'sessions') as o (id text, user_id <key>)
+   where not exists (select from public.clients c where c.id = o.user_id);
+
+  with written as (
+    insert into public.charging_sessions as s (id, user_id, client_id, station_id, connector_id, start_time,
+        stop_time, end_time, energy, energy_consumed, amount, total_cost, status, revision, created_at, updated_at)
+    select r.id, r.user_id, r.client_id, r.station_id, r.connector_id, r.start_time, r.stop_time, r.end_time,
+           r.energy, r.energy_consumed, r.amount, r.total_cost, r.status, r.revision, r.created_at, r.updated_at
+      from jsonb_to_recordset(payload -> 'sessions') as r (<sessions>)
+     where r.id::text <> all (orphans)
+     order by r.id
+    on conflict (id) do update
+      set user_id = excluded.user_id, client_id = excluded.client_id, station_id = excluded.station_id,
+          connector_id = excluded.connector_id, start_time = excluded.start_time, stop_time = excluded.stop_time,
+          end_time = excluded.end_time, energy = excluded.energy, energy_consumed = excluded.energy_consumed,
+          amount = excluded.amount, total_cost = excluded.total_cost, status = excluded.status,
+          revision = excluded.revision, created_at = excluded.created_at, updated_at = excluded.updated_at
+    where excluded.revision > coalesce(s.revision, 0)
+       or s.id::text in (select f.id from jsonb_to_recordset(payload -> 'sessions') as f (id text, force boolean)
+                          where f.force)
+    returning s.id
+  ) select coalesce(array_agg(id::text), '{}') into applied_sessions from written;
+
+  return coalesce(answers, '[]')
+    || coalesce((select jsonb_agg(jsonb_build_array('client', r.id,
+                          case when r.id = any (applied_clients) then 'applied' else 'stale' end, null))
+                   from jsonb_to_recordset(payload -> 'clients') as r (id <key>)
+                  where r.id <> all (kept_out)), '[]')
+    || coalesce((select jsonb_agg(jsonb_build_array('session', r.id,
+                          case when r.id = any (applied_sessions) then 'applied'
+                               when r.id = any (orphans) then 'orphan' else 'stale' end, null))
+                   from jsonb_to_recordset(payload -> 'sessions') as r (id text)), '[]');
+end
+$function$
+$body$;
+  body := replace(body, '<clients>', clients);
+  body := replace(body, '<transactions>', transactions);
+  body := replace(body, '<sessions>', sessions);
+  body := replace(body, '<key>', key_type);
+  body := replace(body, '<status>', evpower.column_type('public.clients', 'status'));
+  -- Where transactions.id is a number of the project's own, it stays so; (client_id, version) is the name.
+  if evpower.column_type('public.transactions', 'id') in ('uuid', 'text', 'character varying') then
+    body := replace(body, '<transaction_columns>', 'id, <transaction_columns>');
+    body := replace(body, '<transaction_values>', 'r.id, <transaction_values>');
+  else
+    body := replace(body, evpower.record_of('public.transactions', array['id']) || ', client_id ', 'client_id ');
+  end if;
+  body := replace(body, '<transaction_columns>', 'client_id, version, type, amount, balance_before, '
+    'balance_after, invoice_id, session_id, event_at, created_at');
+  body := replace(body, '<transaction_values>', 'r.client_id, r.version, r.type, r.amount, r.balance_before, '
+    'r.balance_after, r.invoice_id, r.session_id, r.event_at, r.created_at');
+  execute body;
+end
+$migration$;
+
+-- One key at a time, each in its own subtransaction: the slow way, taken when the set can't be written whole.
+create or replace function evpower.apply_each(payload jsonb) returns jsonb
+language plpgsql set search_path = '' as $$
+declare
+  answers jsonb := '[]';
+  item record;
+begin
+  for item in
+    select 'client' as topic, c.value ->> 'id' as id,
+           jsonb_build_object('clients', jsonb_build_array(c.value), 'transactions', coalesce(t.list, '[]')) as part
+      from jsonb_array_elements(payload -> 'clients') c
+      left join (select x.value ->> 'client_id' as client_id, jsonb_agg(x.value) as list
+                   from jsonb_array_elements(payload -> 'transactions') x group by 1) t
+        on t.client_id = c.value ->> 'id'
+    union all
+    select 'session', s.value ->> 'id', jsonb_build_object('sessions', jsonb_build_array(s.value))
+      from jsonb_array_elements(payload -> 'sessions') s
+  loop
+    begin
+      answers := answers || evpower.apply_set(
+        '{"clients": [], "transactions": [], "sessions": []}' || item.part);
+    exception
+      when deadlock_detected or serialization_failure or lock_not_available then raise;
+      when others then
+        answers := answers || jsonb_build_array(jsonb_build_array(
+          item.topic, item.id, 'refused', left(sqlstate || ': ' || sqlerrm, 300)));
+    end;
+  end loop;
+  return answers;
+end
+$$;
+
+create or replace function public.evpower_apply(payload jsonb) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  answers jsonb;
+begin
+  if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  payload := '{"clients": [], "transactions": [], "sessions": [], "owners": []}' || payload;
+  perform set_config('evpower.applying', 'on', true);
+  begin
+    answers := evpower.apply_set(payload);
+  exception
+    when deadlock_detected or serialization_failure or lock_not_available then raise;
+    when others then answers := evpower.apply_each(payload);
+  end;
+  perform set_config('evpower.applying', 'off', true);
+  return jsonb_build_object('keys', answers);
+end
+$$;
+revoke all on function public.evpower_apply(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_apply(jsonb) to service_role;
+
+revoke all on all functions in schema evpower from public, anon, authenticated;
+
+notify pgrst, 'reload schema';

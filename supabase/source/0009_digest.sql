@@ -1,0 +1,213 @@
+-- What is here, in short, so that EvPower can compare: public.evpower_digest(payload).
+--
+-- payload and what is returned, by topic ("clients", "sessions", "people", "users", "transactions"):
+--   {"topic": "clients" | "sessions", "ids": [...]} or {"topic", "after", "limit"}: {"rows": [...], "next"}
+--     clients: id, balance, held, version, written (by EvPower, ever), status, count, sum, last of the
+--     transactions that have a version, moment (a weighted sum that sees swapped rows), foreign (transactions
+--     EvPower never wrote), history (a hash of every transaction with its id). Money in som.
+--     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, same (both vocabularies).
+--   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
+--     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
+--     its id; its time where the project numbers its own; none. "leaving" lists clients whose status says
+--     nothing. people: the profile as the apps see it, brought to one form, and whether a user stands behind.
+--   {"topic": "clients" | "sessions" | "users", "after", "limit", "short": true}: {"ids", "foreign", "next"}
+--     sessions: only those EvPower wrote; foreign counts the others, of clients the transactions.
+--   {"topic": "transactions", "clients": [[id, after version], ...], "limit"}:
+--     {"rows": [[id, version, what it is recognised by], ...], "more"}, in the order asked.
+do $migration$
+declare
+  transaction_id text := evpower.column_type('public.transactions', 'id');
+  seen_by text;
+  body text := $body$
+create or replace function public.evpower_digest(payload jsonb) returns jsonb
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_custom_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
+declare
+  client_ids <client>[];
+  session_ids <session>[];
+  leaving <client>[];
+  topic text;
+  size int;
+  chunk int;
+  short boolean;
+  rows jsonb;
+  last text;
+  strange bigint;
+begin
+  if jsonb_typeof(payload) = 'string' then
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  topic := payload ->> 'topic';
+  size := least(greatest(coalesce((payload ->> 'limit')::int, 1000), 1), 5000);
+  chunk := case when payload ->> 'chunk' is not null then least(greatest((payload ->> 'chunk')::int, 1), 5000) end;
+  short := coalesce((payload ->> 'short')::boolean, false);
+
+  if topic = 'clients' and chunk is not null then
+    select coalesce(array_agg(i::<client>), '{}') into leaving
+      from jsonb_array_elements_text(coalesce(payload -> 'leaving', '[]')) i;
+    select jsonb_agg(h.hash order by h.part) into rows from (
+      select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
+               c.id::text, trim_scale(c.balance::numeric * 100)::text, trim_scale(c.held * 100)::text,
+               c.balance_version::text,
+               case when c.id = any (leaving) and c.status::text in ('active', 'inactive', 'pending_deletion')
+                    then '-' else c.status::text end,
+               t.history], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
+        from (select i.value::<client> as id, i.nr, (i.nr - 1) / chunk as part
+                from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
+        left join public.clients c on c.id = k.id
+        left join lateral (
+          select <history> as history
+            from public.transactions x where x.client_id = c.id and x.version is not null) t on true
+       group by k.part) h;
+    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>');
+
+  elsif topic = 'sessions' and chunk is not null then
+    select jsonb_agg(h.hash order by h.part) into rows from (
+      select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
+               s.id::text, s.user_id::text, s.revision::text, s.status::text,
+               trim_scale(s.energy::numeric * 1000)::text, trim_scale(s.amount::numeric * 100)::text,
+               (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
+        from (select i.value::<session> as id, i.nr, (i.nr - 1) / chunk as part
+                from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
+        left join public.charging_sessions s on s.id = k.id
+       group by k.part) h;
+    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>');
+
+  elsif topic = 'people' then
+    select jsonb_agg(h.hash order by h.part) into rows from (
+      select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
+               k.id,
+               nullif(lower(btrim(left(case when c.id is null then u.email::text else c.email::text end, 1000))), ''),
+               nullif(regexp_replace(left(case when c.id is null
+                   then coalesce(nullif(u.phone::text, ''), u.raw_user_meta_data ->> 'phone')
+                   else c.phone::text end, 1000), '\D', '', 'g'), ''),
+               nullif(btrim(regexp_replace(left(case when c.id is null
+                   then coalesce(nullif(u.raw_user_meta_data ->> 'name', ''), u.raw_user_meta_data ->> 'full_name')
+                   else c.name::text end, 1000), '\s+', ' ', 'g')), ''),
+               case when u.id is null or u.deleted_at is not null then '-' else 'u' end
+                 || case when <leaving> then 'l' else '-' end
+                 || case when c.status::text = 'blocked' and c.evpower_revision = 0 then 'b' else '-' end
+                 || case when lower(c.email::text) <> lower(u.email::text) then 'e' else '-' end
+             ], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
+        from (select i.value as id, i.nr, (i.nr - 1) / coalesce(chunk, 5000) as part
+                from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
+        left join public.clients c on c.id = k.id::<client>
+        left join auth.users u on u.id = k.id::uuid
+       group by k.part) h;
+    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>');
+
+  elsif topic = 'users' then
+    select jsonb_agg(p.id) filter (where not p.gone), (array_agg(p.id::text))[size] into rows, last from (
+      select u.id, u.deleted_at is not null as gone from auth.users u
+       where u.id > coalesce((payload ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000'::uuid)
+       order by u.id limit size) p;
+    return jsonb_build_object('ids', coalesce(rows, '[]'), 'foreign', 0, 'next', last);
+
+  elsif topic = 'transactions' then
+    select jsonb_agg(jsonb_build_array(p.client, p.version, p.print) order by p.nr, p.version) into rows from (
+      select k.nr, k.client, x.version, <print> as print
+        from (select i.value ->> 0 as client, (i.value ->> 0)::<client> as id, (i.value ->> 1)::bigint as after, i.nr
+                from jsonb_array_elements(payload -> 'clients') with ordinality i (value, nr)) k
+       cross join lateral (
+         select * from public.transactions a where a.client_id = k.id and a.version > k.after
+          order by a.version limit size + 1) x
+       order by k.nr, x.version limit size + 1) p;
+    rows := coalesce(rows, '[]');
+    return jsonb_build_object('rows', case when jsonb_array_length(rows) > size then rows - size else rows end,
+                              'more', jsonb_array_length(rows) > size);
+  end if;
+
+  if topic = 'clients' then
+    if jsonb_typeof(payload -> 'ids') = 'array' then
+      select array_agg(i::<client>) into client_ids from jsonb_array_elements_text(payload -> 'ids') i;
+    else
+      select array_agg(p.id), (array_agg(p.id::text))[size] into client_ids, last from (
+        select c.id from public.clients c
+         where c.id > coalesce((payload ->> 'after')::<client>, '<least client>'::<client>)
+         order by c.id limit size) p;
+    end if;
+    if short then
+      select count(*) into strange from public.transactions x
+       where x.client_id = any (client_ids) and x.version is null;
+      return jsonb_build_object('ids', coalesce(to_jsonb(client_ids), '[]'), 'foreign', strange, 'next', last);
+    end if;
+    select jsonb_agg(jsonb_build_object(
+             'id', c.id, 'balance', c.balance::numeric::text, 'held', c.held::text, 'version', c.balance_version,
+             'written', c.evpower_revision > 0, 'status', c.status, 'count', t.count, 'sum', t.sum, 'last', t.last,
+             'moment', t.moment, 'foreign', t.strange, 'history', t.history))
+      into rows
+      from public.clients c
+      left join lateral (
+        select count(x.version) as count, count(*) - count(x.version) as strange,
+               coalesce(sum(x.amount::numeric) filter (where x.version is not null), 0)::text as sum,
+               coalesce(max(x.version), 0) as last,
+               trim_scale(coalesce(sum(x.version * (x.amount::numeric * 31 + x.balance_after::numeric * 7
+                 + case x.type::text when 'topup' then 1 when 'charge' then 2 when 'refund' then 3 else 5 end)),
+                 0))::text as moment,
+               encode(sha256(convert_to(<history> filter (where x.version is not null), 'UTF8')), 'hex') as history
+          from public.transactions x where x.client_id = c.id) t on true
+     where c.id = any (client_ids);
+  elsif topic = 'sessions' then
+    if jsonb_typeof(payload -> 'ids') = 'array' then
+      select array_agg(i::<session>) into session_ids from jsonb_array_elements_text(payload -> 'ids') i;
+    else
+      select array_agg(p.id), (array_agg(p.id::text))[size] into session_ids, last from (
+        select s.id from public.charging_sessions s
+         where s.id > coalesce((payload ->> 'after')::<session>, '<least session>'::<session>)
+         order by s.id limit size) p;
+    end if;
+    if short then
+      select jsonb_agg(s.id) filter (where s.revision is not null), count(*) - count(s.revision)
+        into rows, strange
+        from public.charging_sessions s where s.id = any (session_ids);
+      return jsonb_build_object('ids', coalesce(rows, '[]'), 'foreign', strange, 'next', last);
+    end if;
+    select jsonb_agg(jsonb_build_object(
+             'id', s.id, 'client_id', s.user_id, 'revision', s.revision, 'status', s.status,
+             'energy', s.energy::numeric::text, 'cost', s.amount::numeric::text, 'same', <same>))
+      into rows
+      from public.charging_sessions s where s.id = any (session_ids);
+  else
+    raise exception 'there is no topic %', topic using errcode = 'invalid_parameter_value';
+  end if;
+  return jsonb_build_object('rows', coalesce(rows, '[]'), 'next', last, 'by', '<by>');
+end
+$function$
+$body$;
+begin
+  if transaction_id in ('uuid', 'text', 'character varying') then
+    seen_by := 'id';
+  elsif exists (select from pg_catalog.pg_attribute a
+                 where a.attrelid = 'public.transactions'::regclass and a.attname = 'created_at'
+                   and a.atttypid in ('timestamp'::regtype, 'timestamptz'::regtype) and a.atttypmod in (-1, 6)) then
+    seen_by := 'time';
+  else
+    seen_by := 'none';
+  end if;
+  body := replace(body, '<history>', $sql$string_agg(concat_ws(':', x.version, x.type,
+            trim_scale(x.amount::numeric * 100), trim_scale(x.balance_before::numeric * 100),
+            trim_scale(x.balance_after::numeric * 100), <print>), ',' order by x.version)$sql$);
+  body := replace(body, '<print>', case seen_by
+    when 'id' then 'x.id::text'
+    when 'time' then '(extract(epoch from x.created_at) * 1000000)::bigint::text'
+    else '''''' end);
+  body := replace(body, '<same>', $sql$s.client_id::text = s.user_id::text
+            and s.energy_consumed::numeric = s.energy::numeric and s.total_cost::numeric = s.amount::numeric
+            and s.end_time is not distinct from s.stop_time$sql$);
+  body := replace(body, '<leaving>', $sql$c.status::text in ('inactive', 'pending_deletion')$sql$
+    || case when evpower.column_type('public.clients', 'delete_requested_at') is null then ''
+            else ' or c.delete_requested_at is not null' end);
+  body := replace(body, '<by>', seen_by);
+  -- However a page is planned, it must find where it begins by the index.
+  body := replace(body, '<least client>', case evpower.column_type('public.clients', 'id')
+    when 'uuid' then '00000000-0000-0000-0000-000000000000' else '' end);
+  body := replace(body, '<least session>', case evpower.column_type('public.charging_sessions', 'id')
+    when 'uuid' then '00000000-0000-0000-0000-000000000000' else '' end);
+  body := replace(body, '<client>', evpower.column_type('public.clients', 'id'));
+  body := replace(body, '<session>', evpower.column_type('public.charging_sessions', 'id'));
+  execute body;
+end
+$migration$;
+revoke all on function public.evpower_digest(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_digest(jsonb) to service_role;
+notify pgrst, 'reload schema';
