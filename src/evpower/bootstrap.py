@@ -1,10 +1,9 @@
 """The composition root: the only place that knows every part."""
 
-import asyncio
 import gc
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,14 @@ from fastapi import APIRouter, FastAPI
 from evpower import __version__, charging, identity, payments, realtime, sync, wallet
 from evpower.api import HeadProtocol, create_app, messages, old
 from evpower.config import Settings
-from evpower.foundation import idempotency, logging, loops, steps
+from evpower.foundation import idempotency, logging, steps
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.bus import Bus, LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.hot import HotPath
 from evpower.foundation.http import new_http_client
+from evpower.foundation.loops import Loop, Loops, Round, every
 from evpower.foundation.nats_bus import NatsBus
 from evpower.foundation.nats_keys import NatsFiles
 from evpower.foundation.sockets import parse_origins
@@ -121,17 +121,13 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
         await parts.db.start()
         if isinstance(parts.bus, NatsBus):
             await parts.bus.start()
-        stop = asyncio.Event()
-        wanted = [*_pulling(parts, role, stop), *(_jobs(parts, stop) if role != "api" else [])]
-        if role != "worker":
-            wanted.append(loops.revive("live", lambda: parts.hub.run(stop), stop))
-        jobs = [asyncio.create_task(job) for job in wanted]
+        background = Loops(_loops(parts, role))
+        background.start()
         log.info("started", role=role, version=__version__)
         try:
             yield
         finally:
-            stop.set()
-            await _end(jobs)
+            await background.stop(_STOP_S)
             await parts.confirmer.close()
             await parts.webhooks.close()
             if isinstance(parts.bus, NatsBus):
@@ -243,50 +239,37 @@ def _say(code: str, accept_language: str) -> str:
     return messages.text(code, 200, messages.choose_language(accept_language), {})
 
 
-def _jobs(parts: Parts, stop: asyncio.Event) -> list[Coroutine[None, None, None]]:
-    relay = sync.Relay(parts.db, parts.rpc, parts.settings, utc_now, parts.bus)
-    reconciler = sync.Reconciler(parts.db, parts.rpc, parts.settings, utc_now)
+def _loops(parts: Parts, role: Role) -> list[Loop]:
+    """Every background loop of a process with this role."""
+    puller = sync.Puller(parts.db, parts.rpc, parts.settings, utc_now, parts.bus)
+    # Every process pulls when notified; worker processes also poll.
+    chosen = [puller.loop(periodic=role != "api")]
+    if role != "worker":
+        chosen += [*parts.hub.loops(), parts.locations.loop()]
+    if role != "api":
+        chosen += [every(_PRUNE_S, "prune_changes", puller.prune)]
+        chosen += _worker_loops(parts)
+    return chosen
 
-    async def converge() -> None:
-        await identity.converge_registrations(parts.db, parts.admin, utc_now)
 
-    async def purge() -> None:
+def _worker_loops(parts: Parts) -> list[Loop]:
+    async def purge(_: Round) -> None:
         async with parts.db.transaction() as connection:
             await idempotency.purge(connection, utc_now)
 
+    async def converge(current: Round) -> None:
+        await identity.converge_registrations(
+            parts.db, parts.admin, utc_now, progress=current.progress
+        )
+
     return [
-        loops.revive("relay", lambda: relay.run(stop), stop),
-        loops.revive(
-            "recheck",
-            lambda: payments.recheck_forever(
-                parts.db, parts.providers, parts.confirmer, utc_now, stop=stop
-            ),
-            stop,
-        ),
-        loops.revive("reconcile", lambda: reconciler.run(stop), stop),
-        loops.every(_CONVERGE_S, "converge_registrations", converge, stop),
-        loops.every(_PURGE_S, "purge_idempotency_keys", purge, stop),
-        loops.every(_PURGE_S, "purge_webhook_inbox", parts.webhooks.purge, stop),
+        sync.Relay(parts.db, parts.rpc, parts.settings, utc_now, parts.bus).loop(),
+        payments.recheck_loop(parts.db, parts.providers, parts.confirmer, utc_now),
+        sync.Reconciler(parts.db, parts.rpc, parts.settings, utc_now).loop(),
+        every(_CONVERGE_S, "converge_registrations", converge),
+        every(_PURGE_S, "purge_idempotency_keys", purge),
+        every(_PURGE_S, "purge_webhook_inbox", lambda _: parts.webhooks.purge()),
     ]
-
-
-def _pulling(parts: Parts, role: Role, stop: asyncio.Event) -> list[Coroutine[None, None, None]]:
-    """Every process answers the doorbell; those with jobs also look by themselves."""
-    puller = sync.Puller(parts.db, parts.rpc, parts.settings, utc_now, parts.bus)
-    periodic = role != "api"
-    pull = loops.revive("puller", lambda: puller.run(stop, periodic=periodic), stop)
-    if not periodic:
-        return [pull]
-    return [pull, loops.every(_PRUNE_S, "prune_changes", puller.prune, stop)]
-
-
-async def _end(jobs: list[asyncio.Task[None]]) -> None:
-    if not jobs:
-        return
-    _, late = await asyncio.wait(jobs, timeout=_STOP_S)
-    for job in late:
-        job.cancel()
-    await asyncio.gather(*jobs, return_exceptions=True)
 
 
 async def _measure_sync(parts: Parts) -> None:

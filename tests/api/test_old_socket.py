@@ -39,6 +39,16 @@ def dial(url: str, **more: Any) -> connect:
 
 
 @contextlib.asynccontextmanager
+async def pinging(feed: LocationFeed) -> AsyncIterator[None]:
+    """Ping as a process does."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(feed.loop().run(stop))
+    yield
+    stop.set()
+    await running
+
+
+@contextlib.asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[str]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
@@ -206,7 +216,7 @@ class TestFrames:
     async def test_the_server_pings_by_itself(self) -> None:
         feed, app = LocationFeed(ping_s=0.05), FastAPI()
         app.include_router(router(feed, cors_origins=frozenset(), trusted_proxies=()))
-        async with serving(app) as url, World(feed, url).open() as ws:
+        async with serving(app) as url, pinging(feed), World(feed, url).open() as ws:
             assert [await read(ws) for _ in range(3)] == [{"type": "ping"}] * 3
 
     async def test_the_alias_is_shadowed_by_no_location(self, db: Database) -> None:
@@ -387,23 +397,24 @@ class Wire:
 
 
 class TestPings:
-    async def test_a_thousand_idle_sockets_share_one_timer_and_no_task(self) -> None:
+    async def test_a_thousand_idle_sockets_share_one_loop_and_no_task(self) -> None:
         feed = LocationFeed(ping_s=0.05)
-        tasks = asyncio.all_tasks()
         wires = [Wire() for _ in range(1000)]
-        viewers = [feed.join(wire) for wire in wires]
-        await until(lambda: all(wire.pings() >= 3 for wire in wires))
-        begun = {str(task.get_coro()) for task in asyncio.all_tasks() - tasks}
-        assert not [coroutine for coroutine in begun if "LocationFeed" in coroutine]
-        for viewer in viewers:
-            feed.leave(viewer)
-        assert feed._timer is None
+        async with pinging(feed):
+            tasks = asyncio.all_tasks()
+            viewers = [feed.join(wire) for wire in wires]
+            await until(lambda: all(wire.pings() >= 3 for wire in wires))
+            begun = {str(task.get_coro()) for task in asyncio.all_tasks() - tasks}
+            assert not [coroutine for coroutine in begun if "LocationFeed" in coroutine]
+            for viewer in viewers:
+                feed.leave(viewer)
 
     async def test_a_slow_socket_is_hung_up_on_at_its_ping(self) -> None:
         feed, wire = LocationFeed(ping_s=0.01), Wire()
         viewer = feed.join(wire)
         wire.slow = True
-        await until(lambda: wire.aborted)
+        async with pinging(feed):
+            await until(lambda: wire.aborted)
         assert wire.frames == []
         feed.leave(viewer)
 
@@ -411,12 +422,13 @@ class TestPings:
         feed = LocationFeed(ping_s=0.2)
         first, second = Wire(), Wire()
         gone = feed.join(first)
-        await until(lambda: first.pings() > 0)
-        joined_s = asyncio.get_running_loop().time()
-        stays = feed.join(second)
-        feed.leave(gone)
-        pinged = first.pings()
-        await until(lambda: second.pings() >= 2)
+        async with pinging(feed):
+            await until(lambda: first.pings() > 0)
+            joined_s = asyncio.get_running_loop().time()
+            stays = feed.join(second)
+            feed.leave(gone)
+            pinged = first.pings()
+            await until(lambda: second.pings() >= 2)
         after_s = [at_s - joined_s for at_s in second.written_at_s]
         assert after_s[0] >= 0.2, "not at the time of the one that left"
         assert after_s[1] >= 0.4

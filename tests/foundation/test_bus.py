@@ -1,8 +1,8 @@
-"""The bus of one process, and the doorbell that wakes a loop."""
+"""The bus of one process."""
 
 from uuid import UUID, uuid4
 
-from evpower.foundation.bus import Doorbell, LocalBus, Topic
+from evpower.foundation.bus import LocalBus, Topic
 
 
 def test_a_listener_hears_every_change_until_it_ends() -> None:
@@ -28,13 +28,3 @@ def test_a_listener_may_end_itself_while_it_is_called() -> None:
     bus.publish("client", uuid4())
     bus.publish("session", uuid4())
     assert heard == ["once client", "always client", "always session"]
-
-
-async def test_rings_are_merged_and_a_ring_during_work_is_not_lost() -> None:
-    bell = Doorbell()
-    bell.ring()
-    bell.ring()
-    assert await bell.wait(5)
-    assert not await bell.wait(0.001)
-    bell.ring()  # while the loop works
-    assert await bell.wait(5)

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection
-from evpower.payments import Confirmer, measure, recheck_due, recheck_forever, store
+from evpower.payments import Confirmer, measure, recheck_due, recheck_loop, store
 from evpower.payments.recheck import GIVE_UP_AFTER, next_check
 from tests.payments.conftest import World
 from tests.waiting import PATIENCE_S, until
@@ -201,12 +201,10 @@ async def test_loop_survives_the_database_and_stops_when_told(world: World) -> N
     stop = asyncio.Event()
     confirmer = Confirmer(world.db, LocalBus())
     with capture_logs() as logs:
-        loop = asyncio.create_task(
-            recheck_forever(
-                world.db, world.providers, confirmer, world.clock, stop=stop, poll_s=0.01
-            )
-        )
-        await until(lambda: any(one["event"] == "recheck_waits" for one in logs))
+        loop = recheck_loop(world.db, world.providers, confirmer, world.clock, poll_s=0.01)
+        running = asyncio.create_task(loop.run(stop))
+        await until(lambda: any(one["event"] == "job_waits" for one in logs))
+        assert loop.record.error == "database_unavailable"
     await world.db.start()
     world.clock.forward(seconds=16)
 
@@ -215,7 +213,7 @@ async def test_loop_survives_the_database_and_stops_when_told(world: World) -> N
 
     await until(credited)
     stop.set()
-    await asyncio.wait_for(loop, PATIENCE_S)
+    await asyncio.wait_for(running, PATIENCE_S)
 
 
 async def test_gauges_tell_what_waits(world: World) -> None:

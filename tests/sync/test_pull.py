@@ -13,6 +13,7 @@ from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.loops import Pause
 from evpower.identity import Claims, Profile, ensure_client
 from evpower.sync import Puller, Relay, TargetRefuses, TargetUnavailable, accept, status
 from evpower.sync.incoming.model_changes import read_changes, read_people
@@ -440,9 +441,9 @@ class CountsItsWaits(Puller):
 
     waits = 0
 
-    async def _pause(self, stopping: "asyncio.Task[bool]", *, periodic: bool) -> None:
+    def _pause(self, *, periodic: bool) -> Pause:
         self.waits += 1
-        await super()._pause(stopping, periodic=periodic)
+        return super()._pause(periodic=periodic)
 
 
 async def test_a_doorbell_makes_a_waiting_puller_pull(
@@ -457,7 +458,7 @@ async def test_a_doorbell_makes_a_waiting_puller_pull(
         await told(supabase.psql)
         asked = len(rpc.asked)
         bus.publish("client", uuid4())  # somebody else's bell
-        assert not puller._doorbell._event.is_set()
+        assert not puller._wakeup.is_set
         assert len(rpc.asked) == asked, "nothing else wakes it"
         bus.publish("supabase", DOORBELL)
         await until(lambda: _is_known(world, driver.id))

@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 from evpower.config import Settings
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.loops import Round
 from evpower.sync import Reconciler, Relay, Rpc, SupabaseRpc, TargetRefuses, TargetUnavailable
 from evpower.sync import status as sync_status
 from evpower.sync.compare.comparison import Pause
@@ -338,7 +339,7 @@ async def test_stopped_process_gives_its_turn_back_at_once(
     await workers.due(calls)
     stop = asyncio.Event()
     stop.set()
-    taken = await workers.one(calls).turn(stop)
+    taken = await workers.one(calls).turn(Round(stop))
     assert taken is not None
     assert (taken.waits, calls.bodies) == ("stopped", [])
     taken = await workers.one(calls).turn()

@@ -1,8 +1,6 @@
 """The bus: "client c changed". A lost message is harmless, every reader also looks by itself."""
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, Literal, Protocol
 from uuid import UUID
 
@@ -39,31 +37,3 @@ class LocalBus:
         """Listen until the answer is called."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
-
-
-class Doorbell:
-    """Wakes one loop: rings are merged, a ring during work is not lost."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def ring(self) -> None:
-        """Wake the waiting loop, or the next wait."""
-        self._event.set()
-
-    async def wait(self, timeout_s: float) -> bool:
-        """Wait for a ring, at most so long; true when it rang."""
-        try:
-            await asyncio.wait_for(self._event.wait(), timeout_s)
-        except TimeoutError:
-            return False
-        self._event.clear()
-        return True
-
-    async def wait_unless(self, stopping: "asyncio.Task[bool]", timeout_s: float) -> None:
-        """Wait for a ring, at most so long, and no longer than until `stopping` is done."""
-        ring = asyncio.create_task(self.wait(timeout_s))
-        await asyncio.wait({ring, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        ring.cancel()
-        with suppress(asyncio.CancelledError):
-            await ring

@@ -1,41 +1,243 @@
-"""Work done again and again until the process stops; what fails is logged and tried next time."""
+"""Background loops: each repeats a round of work until the process stops, and records its rounds.
+
+Every loop of the process is a `Loop`: a new one that waits by itself is refused by a test.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Final
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 
 import structlog
 
+from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.errors import Unavailable
 
+_FIRST_RETRY_S: Final = 1.0
 log: Final = structlog.get_logger()
 
 
-async def every(
-    period_s: float, name: str, work: Callable[[], Awaitable[object]], stop: asyncio.Event
-) -> None:
-    """Run `work` at once and then each `period_s` seconds. Nothing that fails ends it."""
-    while not stop.is_set():
-        try:
-            await work()
-        except Unavailable as error:
-            log.warning("job_waits", job=name, code=error.code)
-        except Exception:
-            log.exception("job_failed", job=name)
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """How long a loop waits before its next round; `wakeable`: a notification ends the wait."""
+
+    seconds: float
+    wakeable: bool = True
+
+
+AT_ONCE: Final = Pause(0)
+
+
+class Wakeup:
+    """Wakes one loop: notifications are merged, one that comes during work is not lost."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the next wait returns at once."""
+        return self._event.is_set()
+
+    def notify(self) -> None:
+        """Wake the waiting loop, or the next wait."""
+        self._event.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for a notification, at most so long. Returns whether one came."""
+        if not self._event.is_set():
+            try:
+                await asyncio.wait_for(self._event.wait(), timeout_s)
+            except TimeoutError:
+                return False
+        self._event.clear()
+        return True
+
+
+class Record:
+    """What is known of a loop's rounds; `error` is the code of the last failure, "" after none."""
+
+    def __init__(
+        self, name: str, period_s: float, now_s: Callable[[], float], clock: Clock
+    ) -> None:
+        self.name = name
+        self.period_s = period_s
+        self.finished_at: datetime | None = None
+        self.running_since: datetime | None = None
+        self.error = ""
+        self._now_s = now_s
+        self._clock = clock
+        self._finished_s = now_s()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since a round, or a part of a long one, was finished or the start."""
+        return self._now_s() - self._finished_s
+
+    def begin(self) -> None:
+        """A round begins."""
+        self.running_since = self._clock()
+
+    def progress(self, error: str) -> None:
+        """A part of the round under way is finished; `error` is what it dealt with by itself."""
+        self.finished_at = self._clock()
+        self._finished_s = self._now_s()
+        self.error = error
+
+    def finish(self, error: str) -> None:
+        """The round did its work."""
+        self.progress(error)
+        self.running_since = None
+
+    def fail(self, error: str) -> None:
+        """The round was cut short: it does not count as finished."""
+        self.running_since = None
+        self.error = error
+
+
+class Round:
+    """One round of a loop, as its work sees it. Made without arguments, nothing stops it."""
+
+    def __init__(self, stop: asyncio.Event | None = None, record: Record | None = None) -> None:
+        self._stop = stop or asyncio.Event()
+        self._record = record
+        self.error = ""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the process ends: long work returns early."""
+        return self._stop.is_set()
+
+    def progress(self) -> None:
+        """Record that a part of a long round is finished."""
+        if self._record is not None:
+            self._record.progress(self.error)
+
+    def failed(self, code: str) -> None:
+        """Record an error the work deals with by itself; the round counts as finished."""
+        self.error = code
+
+    async def pause(self, seconds: float) -> None:
+        """Wait so long, or until the process stops."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), period_s)
+            await asyncio.wait_for(self._stop.wait(), seconds)
 
-
-async def revive(
-    name: str, work: Callable[[], Awaitable[object]], stop: asyncio.Event, pause_s: float = 1.0
-) -> None:
-    """Run a loop that should end only by `stop`; one that dies is logged and begun anew."""
-    while not stop.is_set():
+    async def first_of(self, tasks: Collection["asyncio.Task[Any]"]) -> None:
+        """Wait until one of the tasks is done, or the process stops."""
+        stopping = asyncio.create_task(self._stop.wait())
         try:
-            await work()
-        except Exception:
-            log.exception("loop_died", loop=name)
-        if not stop.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause_s)
+            await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+
+
+Work = Callable[[Round], Awaitable[Pause | None]]
+
+
+class Loop:
+    """Repeats a round of work: `period_s` seconds after the last one, or sooner when notified.
+
+    The work returns the pause until the next round, None for `period_s`. What it raises is logged
+    and recorded; the next round then comes after `retry_s` seconds (Unavailable), or after a
+    back-off that doubles (anything else). `around` is held open while the loop runs.
+    """
+
+    def __init__(  # noqa: PLR0913 - what differs between loops is named where each is made
+        self,
+        name: str,
+        work: Work,
+        *,
+        period_s: float,
+        wakeup: Wakeup | None = None,
+        around: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
+        retry_s: float | None = None,
+        longest_retry_s: float = 30.0,
+        now_s: Callable[[], float] = time.monotonic,
+        clock: Clock = utc_now,
+    ) -> None:
+        self.name = name
+        self.record = Record(name, period_s, now_s, clock)
+        self._work = work
+        self._period_s = period_s
+        self._wakeup = wakeup or Wakeup()
+        self._around = around
+        self._retry_s = min(period_s, longest_retry_s) if retry_s is None else retry_s
+        self._longest_retry_s = longest_retry_s
+        self._failures = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run rounds until `stop` is set. The round under way is not cut short."""
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: self._wakeup.notify())
+        try:
+            async with self._around():
+                while not stop.is_set():
+                    await self._wait(await self._run_once(stop), stopping)
+        finally:
+            stopping.cancel()
+
+    async def _run_once(self, stop: asyncio.Event) -> Pause:
+        current = Round(stop, self.record)
+        self.record.begin()
+        try:
+            pause = await self._work(current)
+        except Unavailable as error:
+            log.warning("job_waits", job=self.name, code=error.code, error=error.detail)
+            self.record.fail(error.code)
+            return Pause(self._retry_s, wakeable=False)
+        except Exception as error:
+            log.exception("job_failed", job=self.name)
+            self.record.fail(type(error).__name__)
+            self._failures += 1
+            pause_s = _FIRST_RETRY_S * 2 ** min(self._failures - 1, 10)
+            return Pause(min(pause_s, self._longest_retry_s), wakeable=False)
+        self._failures = 0
+        self.record.finish(current.error)
+        return Pause(self._period_s) if pause is None else pause
+
+    async def _wait(self, pause: Pause, stopping: "asyncio.Task[Any]") -> None:
+        if pause.seconds <= 0:
+            await asyncio.sleep(0)
+        elif pause.wakeable:
+            await self._wakeup.wait(pause.seconds)
+        else:
+            await asyncio.wait({stopping}, timeout=pause.seconds)
+
+
+def every(period_s: float, name: str, work: Callable[[Round], Awaitable[object]]) -> Loop:
+    """Make a loop with a constant pause; what the work returns says nothing about it."""
+
+    async def run_once(current: Round) -> None:
+        await work(current)
+
+    return Loop(name, run_once, period_s=period_s)
+
+
+class Loops:
+    """All loops of one process."""
+
+    def __init__(self, loops: Iterable[Loop]) -> None:
+        self._loops: Sequence[Loop] = tuple(loops)
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Start every loop."""
+        self._tasks = [
+            asyncio.create_task(loop.run(self._stop), name=f"loop-{loop.name}")
+            for loop in self._loops
+        ]
+
+    async def stop(self, within_s: float) -> None:
+        """Let every round end; those that take longer than that are cancelled."""
+        self._stop.set()
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=within_s)
+        for task in late:
+            log.warning("job_cancelled", job=task.get_name())
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from evpower.foundation.bus import EVERYTHING, Listener, LocalBus, Topic
+from evpower.foundation.loops import Loop, Pause, Round
 from evpower.foundation.nats_keys import NatsFiles
 from evpower.foundation.nats_link import NatsLink, NatsServer, parse_servers
 
@@ -165,8 +166,11 @@ class NatsBus:
         self._bell = asyncio.Event()
         self._up = asyncio.Event()
         self._is_away = False  # told in the log
-        self._stopping = False
+        self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._servers_in_turn = cycle(sorted(self._servers, key=lambda _: self._jitter()))
+        self._pause_s = _FIRST_PAUSE_S
+        self.loop = Loop("bus", self._round, period_s=_LONGEST_PAUSE_S)
 
     @property
     def connected(self) -> bool:
@@ -193,9 +197,9 @@ class NatsBus:
 
     async def start(self) -> None:
         """Begin to connect, for ever; returns at once, whether NATS is there or not."""
-        self._stopping = False
+        self._stop = asyncio.Event()
         CONNECTED.set(0)
-        self._task = asyncio.create_task(self._run(), name="nats-bus")
+        self._task = asyncio.create_task(self.loop.run(self._stop), name="loop-bus")
 
     async def wait_connected(self, timeout_s: float) -> bool:
         """Wait until it is connected, at most so long."""
@@ -208,7 +212,7 @@ class NatsBus:
         task, self._task = self._task, None
         if task is None:
             return
-        self._stopping = True
+        self._stop.set()
         self._bell.set()
         if self.connected:
             await asyncio.wait([task], timeout=_CLOSE_S)
@@ -216,34 +220,32 @@ class NatsBus:
         with suppress(asyncio.CancelledError):
             await task
 
-    async def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        servers = cycle(sorted(self._servers, key=lambda _: self._jitter()))
-        while not self._stopping:
-            server = next(servers)
-            try:
-                link = await NatsLink.open(
-                    server,
-                    self._subject,
-                    self._hear,
-                    hello=_HELLO,
-                    files=self._files,
-                    on_lost=self._bell.set,
-                    on_slow=DROPPED.labels("slow").inc,
-                )
-            except Exception as error:  # noqa: BLE001 - told, and tried again for ever
-                self._say_away(server.address, error)
-            else:
-                began_s = asyncio.get_running_loop().time()
-                self._say_connected(server.address)
-                await self._serve(link, server.address)
-                if asyncio.get_running_loop().time() - began_s > _STEADY_S:
-                    pause_s = _FIRST_PAUSE_S
-            if not self._stopping:
-                await asyncio.sleep(pause_s * (0.5 + self._jitter()))
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    async def _round(self, current: Round) -> Pause:
+        """Connect to the next server and send until that ends."""
+        server = next(self._servers_in_turn)
+        try:
+            link = await NatsLink.open(
+                server,
+                self._subject,
+                self._hear,
+                hello=_HELLO,
+                files=self._files,
+                on_lost=self._bell.set,
+                on_slow=DROPPED.labels("slow").inc,
+            )
+        except Exception as error:  # noqa: BLE001 - logged, and tried again for ever
+            self._say_away(server.address, error)
+        else:
+            began_s = asyncio.get_running_loop().time()
+            self._say_connected(server.address)
+            await self._serve(link, server.address, current)
+            if asyncio.get_running_loop().time() - began_s > _STEADY_S:
+                self._pause_s = _FIRST_PAUSE_S
+        current.failed("bus_away")
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        return Pause(pause_s * (0.5 + self._jitter()))
 
-    async def _serve(self, link: NatsLink, address: str) -> None:
+    async def _serve(self, link: NatsLink, address: str, current: Round) -> None:
         """Send until the link is lost or the bus is closed."""
         now_s = asyncio.get_running_loop().time
         checked_s = now_s()
@@ -251,11 +253,12 @@ class NatsBus:
             while link.is_open:
                 await self._wait_for_ring()
                 await self._send(link)
-                if self._stopping or now_s() - checked_s >= self._check_s:
+                current.progress()
+                if current.stopping or now_s() - checked_s >= self._check_s:
                     await (link.settle() if self._unsure else link.check())
                     self._unsure = {}
                     checked_s = now_s()
-                if self._stopping:
+                if current.stopping:
                     return
                 await asyncio.sleep(_GAP_S)
             self._say_away(address, None)

@@ -1,5 +1,6 @@
 """What the worker does for identity, every few seconds."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -20,7 +21,12 @@ _BATCH: Final = 50
 _log: Final = structlog.get_logger()
 
 
-async def converge_registrations(db: Database, admin: SupabaseAdmin, clock: Clock) -> int:
+async def converge_registrations(
+    db: Database,
+    admin: SupabaseAdmin,
+    clock: Clock,
+    progress: Callable[[], None] = lambda: None,
+) -> int:
     """Finish what crashed half-way; answer how many were settled.
 
     A user gets its client, an intent without user ends after 15 minutes. Supabase being down is
@@ -31,6 +37,7 @@ async def converge_registrations(db: Database, admin: SupabaseAdmin, clock: Cloc
         intents = await store.claim_idle_intents(connection, now, now - IDLE, _BATCH)
     settled = 0
     for intent in intents:
+        progress()
         try:
             settled += await _converge(db, admin, intent, expired=intent.created_at <= now - LIFE)
         except Unavailable as error:

@@ -2,7 +2,7 @@
 
 from evpower.payments.confirm import Confirmer
 from evpower.payments.endpoints import hot_paths, router
-from evpower.payments.jobs import measure, recheck_forever
+from evpower.payments.jobs import measure, recheck_loop
 from evpower.payments.manual import cash
 from evpower.payments.model import Confirmation, Event, Payment, Posted
 from evpower.payments.providers.protocol import Invoice, Provider
@@ -29,7 +29,7 @@ __all__ = [
     "in_review",
     "measure",
     "recheck_due",
-    "recheck_forever",
+    "recheck_loop",
     "refund_charge",
     "refund_payment",
     "resolve",

@@ -9,8 +9,8 @@ has missed a revision or it has not.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from typing import Final
 from uuid import UUID
@@ -18,10 +18,10 @@ from uuid import UUID
 import structlog
 
 from evpower.config import Settings
-from evpower.foundation.bus import EVERYTHING, Bus, Doorbell, Topic
+from evpower.foundation.bus import EVERYTHING, Bus, Topic
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
-from evpower.foundation.errors import Unavailable
+from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round, Wakeup
 from evpower.identity import Claims, ensure_client
 from evpower.realtime import metrics, store
 from evpower.realtime.model import CLIENT_CLOSED, SUPERSEDED, TRY_LATER, Balance, Session
@@ -32,7 +32,9 @@ from evpower.realtime.watched import Watched
 _BATCH: Final = 500  # clients or sessions in one reading
 _MAX_SESSIONS_WAITING: Final = 20_000  # sessions of anybody; the sweep finds what is dropped
 _SWEPT: Final = 1_000  # clients in one comparison
+_IDLE_S: Final = 1.0
 _AGAIN_S: Final = 0.5  # after a reading that failed
+_LONGEST_AGAIN_S: Final = 5.0
 _SPREAD_S: Final = 0.001  # between two goodbyes when the process ends
 _LONGEST_SPREAD_S: Final = 5.0
 log: Final = structlog.get_logger()
@@ -73,8 +75,8 @@ class Hub:
         self._fresh: set[UUID] = set()  # of those, whose sessions to read too
         self._changed_sessions: dict[UUID, float] = {}
         self._reading = 0
-        self._bell = Doorbell()
-        self._sweep_bell = Doorbell()
+        self._wakeup = Wakeup()
+        self._sweep_wakeup = Wakeup()
 
     # Sockets
 
@@ -147,17 +149,35 @@ class Hub:
 
     # Changes
 
+    def loops(self) -> tuple[Loop, ...]:
+        """Return the loops that listen and read, ping, and compare."""
+
+        async def sweep(_: Round) -> None:
+            await self.sweep()
+
+        return (
+            Loop(
+                "live_read",
+                self._round,
+                period_s=_IDLE_S,
+                wakeup=self._wakeup,
+                around=self._listening,
+                retry_s=_AGAIN_S,
+                longest_retry_s=_LONGEST_AGAIN_S,
+            ),
+            self._timers.loop(),
+            Loop("live_sweep", sweep, period_s=self._sweep_s, wakeup=self._sweep_wakeup),
+        )
+
     async def run(self, stop: asyncio.Event) -> None:
-        """Listen, read, tell, ping and compare until `stop`."""
+        """Run all loops until `stop` is set."""
+        await asyncio.gather(*(loop.run(stop) for loop in self.loops()))
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncGenerator[None]:
         unsubscribe = self._bus.subscribe(self._hear)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read_forever(stop))
-                tasks.create_task(self._timers.run(stop))
-                tasks.create_task(self._sweep_forever(stop))
-                await stop.wait()
-                self._bell.ring()
-                self._sweep_bell.ring()
+            yield
         finally:
             unsubscribe()
 
@@ -166,32 +186,28 @@ class Hub:
             if key in self._clients:
                 self._mark(key)
             elif key == EVERYTHING:
-                self._sweep_bell.ring()
+                self._sweep_wakeup.notify()
         elif topic == "session" and self._clients:
             if len(self._changed_sessions) < _MAX_SESSIONS_WAITING:
                 self._changed_sessions.setdefault(key, self._now_s())
-            self._bell.ring()
+            self._wakeup.notify()
 
     def _mark(self, client_id: UUID) -> None:
         self._changed.setdefault(client_id, self._now_s())
-        self._bell.ring()
+        self._wakeup.notify()
 
-    async def _read_forever(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            await self._bell.wait(1.0)
-            while (self._changed or self._changed_sessions) and not stop.is_set():
-                clients, sessions = _take(self._changed), _take(self._changed_sessions)
-                try:
-                    await self._read(clients, sessions)
-                except Exception as error:
-                    self._put_back(clients, sessions)
-                    metrics.READ_FAILURES.inc()
-                    if isinstance(error, Unavailable):
-                        log.warning("live_read_waits", code=error.code)
-                    else:
-                        log.exception("live_read_failed")
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), _AGAIN_S)
+    async def _round(self, _: Round) -> Pause | None:
+        """Read what changed, one batch; what could not be read is read by a later round."""
+        if not (self._changed or self._changed_sessions):
+            return None
+        clients, sessions = _take(self._changed), _take(self._changed_sessions)
+        try:
+            await self._read(clients, sessions)
+        except Exception:
+            self._put_back(clients, sessions)
+            metrics.READ_FAILURES.inc()
+            raise
+        return AT_ONCE if self._changed or self._changed_sessions else None
 
     async def _read(self, clients: dict[UUID, float], sessions: dict[UUID, float]) -> None:
         self._reading += 1
@@ -271,18 +287,6 @@ class Hub:
         self._changed_sessions = {**sessions, **self._changed_sessions}
 
     # The sweep
-
-    async def _sweep_forever(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            await self._sweep_bell.wait(self._sweep_s)
-            if stop.is_set():
-                return
-            try:
-                await self.sweep()
-            except Unavailable as error:
-                log.warning("live_sweep_waits", code=error.code)
-            except Exception:
-                log.exception("live_sweep_failed")
 
     async def sweep(self) -> int:
         """Compare all connected clients with the database; answers how many changes were missed."""

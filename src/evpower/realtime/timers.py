@@ -3,23 +3,17 @@
 One timer for all of them: a task or a timer each would cost more memory than the socket itself.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from heapq import heappop, heappush
 from math import ceil
-from typing import Final
-
-import structlog
 
 from evpower.foundation.clock import Clock
+from evpower.foundation.loops import Loop, Round
 from evpower.realtime import frames, metrics
 from evpower.realtime.model import AUTH_TIMEOUT, TOKEN_EXPIRED, TOO_SLOW
 from evpower.realtime.sockets import Socket
-
-log: Final = structlog.get_logger()
 
 
 class Timers:
@@ -94,16 +88,13 @@ class Timers:
         if same := self._ends.get(socket.expires_s):
             same.discard(socket)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Tick until `stop`."""
-        while not stop.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._tick_s)
-            if not stop.is_set():
-                try:
-                    self.tick()
-                except Exception:
-                    log.exception("live_tick_failed")
+    def loop(self) -> Loop:
+        """Return the loop that ticks."""
+
+        async def tick(_: Round) -> None:
+            self.tick()
+
+        return Loop("live_timers", tick, period_s=self._tick_s)
 
     def tick(self) -> None:
         """Do what is due now."""

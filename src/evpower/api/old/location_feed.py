@@ -4,15 +4,16 @@ Nobody signs in on that socket: its client_id is only a word in its URL. So only
 see goes out here: a push of anything else, a balance or a session, is refused.
 """
 
-import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import orjson
 from websockets.frames import Frame, Opcode
 
 from evpower.api.old import metrics
+from evpower.foundation.loops import Loop, Pause, Round
 
 ALL: Final = "all"
 # What the old server called its channels inside; apps could ask for those names too.
@@ -23,6 +24,7 @@ _PUBLIC_TYPES: Final = frozenset(
 )
 _MAX_CHANNELS: Final = 50  # of one socket
 _MAX_CHANNEL_LENGTH: Final = 128
+_SHORTEST_PAUSE_S: Final = 0.05  # pings of one moment go together
 
 
 class Wire(Protocol):
@@ -73,13 +75,15 @@ class Viewer:
 
 
 class LocationFeed:
-    """The open sockets by channel, and the one timer that pings them all."""
+    """The open sockets by channel; one loop pings them all."""
 
-    def __init__(self, *, ping_s: float = 20.0) -> None:
+    def __init__(
+        self, *, ping_s: float = 20.0, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._ping_s = ping_s
+        self._now_s = now_s
         self._viewers: dict[str, set[Viewer]] = {}
         self._ping_at: OrderedDict[Viewer, float] = OrderedDict()  # soonest first
-        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._ping_at)
@@ -87,12 +91,9 @@ class LocationFeed:
     def join(self, wire: Wire) -> Viewer:
         """Count a socket in; it sees everything on "all" until it says otherwise."""
         viewer = Viewer(wire)
-        loop = asyncio.get_running_loop()
-        self._ping_at[viewer] = loop.time() + self._ping_s
+        self._ping_at[viewer] = self._now_s() + self._ping_s
         self.subscribe(viewer, ALL)
         metrics.SOCKETS.set(len(self))
-        if self._timer is None:
-            self._timer = loop.call_later(self._ping_s, self._ping, loop)
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
@@ -101,9 +102,6 @@ class LocationFeed:
             self._remove(viewer, channel)
         self._ping_at.pop(viewer, None)
         metrics.SOCKETS.set(len(self))
-        if not self._ping_at and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def subscribe(self, viewer: Viewer, channel: str) -> str:
         """Send it what is pushed to a channel; "" or the code of what is wrong."""
@@ -149,19 +147,25 @@ class LocationFeed:
         if not viewers:
             del self._viewers[channel]
 
-    def _ping(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Ping those whose time has come, and wake again for the next."""
-        now = loop.time()
+    def loop(self) -> Loop:
+        """Return the loop that pings. A socket that joins is due after `ping_s`: none is missed."""
+
+        async def ping(_: Round) -> Pause | None:
+            return self._ping()
+
+        return Loop("old_socket_pings", ping, period_s=self._ping_s)
+
+    def _ping(self) -> Pause | None:
+        """Ping the sockets that are due. Returns the pause until the next one is."""
+        now = self._now_s()
         while self._ping_at:
             viewer, at = next(iter(self._ping_at.items()))
             if at > now:
-                break
+                return Pause(max(_SHORTEST_PAUSE_S, at - now))
             self._ping_at[viewer] = now + self._ping_s
             self._ping_at.move_to_end(viewer)
             viewer.write(_PING)
-        soonest = next(iter(self._ping_at.values()), None)
-        pause_s = max(0.05, (soonest or now) - now)  # those of one moment go together
-        self._timer = None if soonest is None else loop.call_later(pause_s, self._ping, loop)
+        return None
 
 
 def canonical(channel: str) -> str:

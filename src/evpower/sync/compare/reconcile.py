@@ -8,7 +8,6 @@ Supabase does not answer.
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -19,8 +18,9 @@ import structlog
 from evpower.config import Settings
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.errors import Unavailable
 from evpower.foundation.ids import new_uuid
+from evpower.foundation.loops import AT_ONCE, Loop, Round
+from evpower.foundation.loops import Pause as LoopPause
 from evpower.sync import metrics
 from evpower.sync.compare import store_check, store_turns
 from evpower.sync.compare.check import Check, Checked, summary
@@ -76,18 +76,23 @@ class Reconciler:
         self._pause = pause
         self._me = new_id()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Take turns as they come due until `stop` is set; one under way is carried on later."""
-        while not stop.is_set():
-            taken: Taken | None = None
-            try:
-                taken = await self.turn(stop)
-            except Unavailable as error:
-                _log.warning("check_waits_for_database", error=error.detail)
-            if taken is None:
-                await _wait(stop, _LOOK_S)
+    def loop(self) -> Loop:
+        """Return the loop that takes turns as they come due; one under way is carried on later."""
+        return Loop("reconcile", self._round, period_s=_LOOK_S)
 
-    async def turn(self, stop: asyncio.Event | None = None) -> Taken | None:
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take turns until `stop` is set."""
+        await self.loop().run(stop)
+
+    async def _round(self, current: Round) -> LoopPause | None:
+        taken = await self.turn(current)
+        if taken is None:
+            return None
+        if taken.waits and not current.stopping:
+            current.failed("check_waits")
+        return AT_ONCE
+
+    async def turn(self, current: Round | None = None) -> Taken | None:
         """Take one due turn as far as it goes; None when none is due or another worker has it."""
         now = self._clock()
         async with self._db.transaction() as connection:
@@ -99,7 +104,7 @@ class Reconciler:
         if waits := await self._supabase_is_down():
             return await self._put_off(row, kind, waits, _AGAIN_S)
         try:
-            return await self._work(row, kind, stop or asyncio.Event())
+            return await self._work(row, kind, current or Round())
         except LeaseLost:
             _log.warning("check_was_taken_over", kind=kind, check_id=row.id)
             return Taken(kind, row.id, waits="taken over")
@@ -137,7 +142,7 @@ class Reconciler:
         begin = min(now, last) if last is not None else now
         return max(begin - _OVERLAP * period, now - _LONGEST_BACK)
 
-    async def _work(self, row: CheckRow, kind: Turn, stop: asyncio.Event) -> Taken:
+    async def _work(self, row: CheckRow, kind: Turn, current: Round) -> Taken:
         comparison = Comparison(
             self._db,
             self._rpc,
@@ -153,14 +158,15 @@ class Reconciler:
                 raise LeaseLost
 
         while not check.done:
-            if stop.is_set():
+            current.progress()
+            if current.stopping:
                 await self._give_back(kind, self._clock())
                 return Taken(kind, row.id, waits="stopped")
             began = time.perf_counter()
             await check.step(hold)
             # At most half of the time: Supabase and the database belong to the drivers.
             took_s = time.perf_counter() - began
-            await self._rest(stop, max(self._settings.check_pause_s, min(took_s, LEASE_S / 4)))
+            await self._rest(current, max(self._settings.check_pause_s, min(took_s, LEASE_S / 4)))
         return Taken(kind, row.id, await self._end(check, kind))
 
     async def _end(self, check: Check, kind: Turn) -> Checked:
@@ -202,11 +208,12 @@ class Reconciler:
         async with self._db.transaction() as connection:
             await store_turns.give_back(connection, kind, self._me, due_at)
 
-    async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
+    async def _rest(self, current: Round, seconds: float) -> None:
         if self._pause is not None:
             await self._pause(seconds)
         else:
-            await _wait(stop, seconds)
+            current.progress()
+            await current.pause(seconds)
 
 
 def next_at(at: str, now: datetime) -> datetime | None:
@@ -220,8 +227,3 @@ def next_at(at: str, now: datetime) -> datetime | None:
 
 def _until(now: datetime) -> datetime:
     return now + timedelta(seconds=LEASE_S)
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

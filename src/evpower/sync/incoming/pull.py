@@ -10,8 +10,8 @@ gets a row in the log behind the cursor, and the person is read again.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final, cast
 from uuid import UUID
@@ -21,10 +21,10 @@ import structlog
 
 from evpower.config import Settings
 from evpower.foundation import steps
-from evpower.foundation.bus import Bus, Doorbell
+from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.errors import Unavailable
+from evpower.foundation.loops import Loop, Pause, Round, Wakeup
 from evpower.foundation.steps import Step
 from evpower.sync import metrics
 from evpower.sync.breaker import Breaker
@@ -43,6 +43,7 @@ _RETRIED: Final = 100
 # A change is told only when every older transaction has ended.
 _ECHOES_S: Final = (0.015, 0.03, 0.05, 0.08, 0.12, 0.2)
 _CONTACTS_EVERY_S: Final = 15.0
+_UNASKED_S: Final = 3600.0  # where nothing is pulled but by notifications
 _KEEP_DAYS: Final = 7
 _PRUNE_CALLS: Final = 100  # of 20,000 changes at most: as many as Supabase may get in an hour
 _log = structlog.get_logger()
@@ -67,35 +68,48 @@ class Puller:
         self._bus = bus
         self._jitter = jitter
         self._breaker = Breaker(clock, jitter)
-        self._doorbell = Doorbell()
+        self._wakeup = Wakeup()
         self._state = ""
         self._said = ""
         self._contacts_at: datetime | None = None
         self._share = 1.0  # of a page: a smaller one where Supabase can't give all of it
 
-    async def run(self, stop: asyncio.Event, *, periodic: bool = True) -> None:
-        """Pull until `stop` is set: at every doorbell, and when `periodic` every few seconds too.
+    def loop(self, *, periodic: bool = True) -> Loop:
+        """Return the loop that pulls when notified, and when `periodic` every few seconds too.
 
         Without `periodic` only changes are pulled; walks and second tries are left to others.
         """
 
+        async def pull(current: Round) -> Pause:
+            pulled = await self._work(current, thorough=periodic)
+            if pulled.held:
+                await self._listen_on(current)
+            return self._pause(periodic=periodic)
+
+        poll_s = self._settings.pull_poll_s
+        return Loop(
+            "puller",
+            pull,
+            period_s=poll_s if periodic else _UNASKED_S,
+            retry_s=poll_s,
+            wakeup=self._wakeup,
+            around=self._listening,
+        )
+
+    async def run(self, stop: asyncio.Event, *, periodic: bool = True) -> None:
+        """Pull until `stop` is set."""
+        await self.loop(periodic=periodic).run(stop)
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncGenerator[None]:
         def heard(topic: str, _key: UUID) -> None:
             if topic == "supabase":
-                self._doorbell.ring()
+                self._wakeup.notify()
 
         end = self._bus.subscribe(heard) if self._bus else None
-        stopping = asyncio.create_task(stop.wait())
         try:
-            while not stop.is_set():
-                try:
-                    pulled = await self._work(stop, thorough=periodic)
-                    if pulled.held:
-                        await self._listen_on(stop)
-                except Unavailable as error:
-                    _log.warning("puller_waits_for_database", error=error.detail)
-                await self._pause(stopping, periodic=periodic)
+            yield
         finally:
-            stopping.cancel()
             if end is not None:
                 end()
 
@@ -108,15 +122,15 @@ class Puller:
 
     async def drain(self) -> Pulled:
         """Pull until nothing more is there or Supabase fails: changes, a walk, second tries."""
-        return await self._work(asyncio.Event(), thorough=True)
+        return await self._work(Round(), thorough=True)
 
     async def walk_all(self, on_progress: Callable[[int], None] = lambda _: None) -> Pulled:
         """Look at everybody Supabase has; answers when all were seen, or Supabase fails."""
         async with self._db.transaction() as connection:
             await store_changes.start_walk(connection)
-        return await self._work(asyncio.Event(), thorough=True, on_progress=on_progress)
+        return await self._work(Round(), thorough=True, on_progress=on_progress)
 
-    async def prune(self) -> int:
+    async def prune(self, current: Round | None = None) -> int:
         """Have Supabase forget changes that were taken a week ago; answers how many."""
         async with self._db.connection() as connection:
             at = await store_changes.cursor(connection)
@@ -125,6 +139,8 @@ class Puller:
         asked = {"before": {"xid": at.xid, "seq": at.seq}, "keep_days": _KEEP_DAYS}
         total = 0
         for _ in range(_PRUNE_CALLS):
+            if current is not None:
+                current.progress()
             try:
                 raw = await self._ask("evpower_changes_prune", asked)
             except SyncError as error:
@@ -138,47 +154,50 @@ class Puller:
 
     async def _work(
         self,
-        stop: asyncio.Event,
+        current: Round,
         *,
         thorough: bool,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Pulled:
         total = Pulled()
-        while not stop.is_set():
+        while not current.stopping:
             one = await self._guarded(self._pull_page)
             total += one
+            current.progress()
             if one.error is None and not one.more and thorough:
                 one = await self._guarded(self._walk_page)
                 total += one
                 if one.walked:
                     on_progress(total.walked)
             if one.discarded:  # somebody else is at it
-                await asyncio.sleep(0.02 + 0.08 * self._jitter())
+                await current.pause(0.02 + 0.08 * self._jitter())
             if one.error is not None or not one.more:
                 break
-        if thorough and total.error is None and not stop.is_set():
+        if thorough and total.error is None and not current.stopping:
             total += await self._guarded(self._retry_failed)
+        if total.error is not None:
+            current.failed(f"supabase_{self._state or 'down'}")
         await self._give_contacts(total, thorough=thorough)
         return total
 
-    async def _listen_on(self, stop: asyncio.Event) -> None:
-        """An older transaction in Supabase holds a change back, and nobody rings when it ends."""
+    async def _listen_on(self, current: Round) -> None:
+        """Look again soon: an older transaction in Supabase blocks a change, its end is silent."""
         for pause_s in _ECHOES_S:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause_s)
+            await current.pause(pause_s)
+            if current.stopping:
                 return
-            pulled = await self._work(stop, thorough=False)
+            pulled = await self._work(current, thorough=False)
             if not pulled.held or pulled.error is not None:
                 return
 
-    async def _pause(self, stopping: "asyncio.Task[bool]", *, periodic: bool) -> None:
-        """Wait for a ring, the end, or the next time."""
+    def _pause(self, *, periodic: bool) -> Pause:
+        """Until a notification or the next time; while Supabase is down only time counts."""
         wait_s = self._breaker.wait_s()
-        if wait_s > 0:  # Supabase is down: no ring makes us try sooner
-            await asyncio.wait({stopping}, timeout=wait_s)
-            return
-        timeout_s = self._settings.pull_poll_s * (0.9 + 0.2 * self._jitter()) if periodic else 3600
-        await self._doorbell.wait_unless(stopping, timeout_s)
+        if wait_s > 0:
+            return Pause(wait_s, wakeable=False)
+        if not periodic:
+            return Pause(_UNASKED_S)
+        return Pause(self._settings.pull_poll_s * (0.9 + 0.2 * self._jitter()))
 
     async def _guarded(self, work: Callable[[], Awaitable[Pulled]]) -> Pulled:
         """Ask nothing while the breaker is open, and keep what went wrong."""

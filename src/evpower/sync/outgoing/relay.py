@@ -3,7 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, cast
 from uuid import UUID
 
@@ -11,10 +12,11 @@ import structlog
 
 from evpower.config import Settings
 from evpower.foundation import steps
-from evpower.foundation.bus import Bus, Doorbell
+from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Unavailable
+from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round, Wakeup
 from evpower.foundation.steps import Step
 from evpower.sync import metrics
 from evpower.sync.breaker import Breaker
@@ -48,7 +50,9 @@ class Relay:
         self._settings = settings
         self._jitter = jitter
         self._breaker = Breaker(clock, jitter)
-        self._doorbell = Doorbell()
+        self._wakeup = Wakeup()
+        self._calls: set[asyncio.Task[Delivered]] = set()
+        self._idle_s = _LINGER_S
         self._bus = bus
         self._budget = (
             settings.relay_transactions
@@ -56,18 +60,33 @@ class Relay:
         self._batch = settings.relay_batch
         self._state = ""
 
+    def loop(self) -> Loop:
+        """Return the loop that carries; at its end calls under way finish, nothing stays leased."""
+        return Loop(
+            "relay",
+            self._round,
+            period_s=self._settings.relay_poll_s,
+            wakeup=self._wakeup,
+            around=self._carrying,
+        )
+
     async def run(self, stop: asyncio.Event) -> None:
-        """Carry until `stop` is set; calls under way are finished, nothing stays leased."""
-        end = self._bus.subscribe(self._rung) if self._bus else None
+        """Carry until `stop` is set."""
+        await self.loop().run(stop)
+
+    @asynccontextmanager
+    async def _carrying(self) -> AsyncGenerator[None]:
+        end = self._bus.subscribe(self._heard) if self._bus else None
         try:
-            await self._loop(stop)
+            yield
         finally:
             if end is not None:
                 end()
+            await self._finish_calls()
 
-    def _rung(self, topic: str, _: UUID) -> None:
+    def _heard(self, topic: str, _: UUID) -> None:
         if topic != "supabase":  # what changed there is the puller's
-            self._doorbell.ring()
+            self._wakeup.notify()
 
     async def run_once(self) -> Delivered:
         """One call's worth; nothing when nothing is due or the breaker is open."""
@@ -75,41 +94,54 @@ class Relay:
         return await self._deliver(claims) if claims else Delivered()
 
     async def drain(self) -> Delivered:
-        """Carry until nothing is due or Supabase fails; answers what was brought."""
-        return await self._loop(asyncio.Event(), until_idle=True)
-
-    async def _loop(self, stop: asyncio.Event, *, until_idle: bool = False) -> Delivered:
-        calls: set[asyncio.Task[Delivered]] = set()
-        total, idle_s = Delivered(), _LINGER_S
-        stopping = asyncio.create_task(stop.wait())
+        """Carry until nothing is due or Supabase fails. Returns what was brought."""
+        total = Delivered()
         try:
-            while not stop.is_set():
-                finished = {task for task in calls if task.done()}
-                calls -= finished
-                total = sum((task.result() for task in finished), total)
-                if len(calls) >= self._settings.relay_in_flight:
-                    await asyncio.wait({*calls, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                    continue
-                try:
+            while True:
+                total += self._reap()
+                claims: list[Claim] = []
+                if len(self._calls) < self._settings.relay_in_flight:
                     claims = await self._claim()
-                except Unavailable as error:
-                    _log.warning("relay_waits_for_database", error=error.detail)
-                    claims, idle_s = [], self._settings.relay_poll_s
                 if claims:
-                    calls.add(asyncio.create_task(self._deliver(claims)))
-                    idle_s = _LINGER_S
-                    await asyncio.sleep(0 if len(claims) >= _PROBE_KEYS else _LINGER_S)
-                elif until_idle and (not calls or self._breaker.open):
+                    self._send(claims)
+                    await asyncio.sleep(0)
+                elif not self._calls or self._breaker.open:
                     break
-                elif calls and until_idle:
-                    await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
                 else:
-                    pause_s = max(idle_s, self._breaker.wait_s())
-                    await self._doorbell.wait_unless(stopping, pause_s)
-                    idle_s = min(self._settings.relay_poll_s, idle_s * 2)
+                    await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopping.cancel()
-            results = await asyncio.gather(*calls, return_exceptions=True)
+            total += await self._finish_calls()
+        return total
+
+    async def _round(self, current: Round) -> Pause:
+        """Claim one call's worth and send it beside those under way."""
+        self._reap()
+        if len(self._calls) >= self._settings.relay_in_flight:
+            await current.first_of(self._calls)
+            return AT_ONCE
+        claims = await self._claim()
+        if self._state in {"down", "misconfigured"}:
+            current.failed(f"supabase_{self._state}")
+        if claims:
+            self._send(claims)
+            self._idle_s = _LINGER_S
+            return Pause(0 if len(claims) >= _PROBE_KEYS else _LINGER_S, wakeable=False)
+        pause_s = max(self._idle_s, self._breaker.wait_s())
+        self._idle_s = min(self._settings.relay_poll_s, self._idle_s * 2)
+        return Pause(pause_s)
+
+    def _send(self, claims: Sequence[Claim]) -> None:
+        self._calls.add(asyncio.create_task(self._deliver(claims)))
+
+    def _reap(self) -> Delivered:
+        finished = {task for task in self._calls if task.done()}
+        self._calls -= finished
+        return sum((task.result() for task in finished), Delivered())
+
+    async def _finish_calls(self) -> Delivered:
+        calls, self._calls = self._calls, set()
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        total = Delivered()
         for result in results:
             if isinstance(result, BaseException):
                 raise result
