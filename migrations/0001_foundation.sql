@@ -20,6 +20,8 @@ begin
 end
 $$;
 
+-- Every function, of every file, says `set search_path = pg_catalog, pg_temp`: with any other path types are looked for
+-- in pg_temp first, where whoever calls could put a domain of their own, whose checks would run as the function's owner.
 create schema foundation;
 grant usage on schema foundation to evpower_app;
 

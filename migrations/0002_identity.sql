@@ -21,7 +21,7 @@ create index clients_updated on identity.clients using brin (updated_at) with (a
 grant select, insert, update on identity.clients to evpower_app;
 
 -- A client can't be deleted: money and its history stay, a client is closed instead.
-create function identity.refuse_delete() returns trigger language plpgsql set search_path = '' as $$
+create function identity.refuse_delete() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception 'clients are closed, never deleted' using errcode = 'restrict_violation';
 end
@@ -77,7 +77,7 @@ create table identity.audit (
   reason text,
   details jsonb not null default '{}'
 );
-create function identity.refuse_change() returns trigger language plpgsql set search_path = '' as $$
+create function identity.refuse_change() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception 'the audit is append-only' using errcode = 'restrict_violation';
 end

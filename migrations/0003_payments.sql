@@ -45,7 +45,7 @@ create index payments_to_review on payments.payments (id) where review is not nu
 grant select, insert, update on payments.payments to evpower_app;
 
 -- The only ways a payment may go; a confirmed one is never unconfirmed.
-create function payments.guard_payment() returns trigger language plpgsql set search_path = '' as $$
+create function payments.guard_payment() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if (new.id, new.client_id, new.amount_minor, new.currency, new.provider, new.invoice_id)
      is distinct from
@@ -99,7 +99,7 @@ create type payments.decision as (
 -- Applies events of different payments with different ids; the caller holds the payments' locks.
 -- A paid amount must be the invoice's to the tyiyn, else it goes to review and nothing is credited.
 create function payments.apply_events(batch payments.incoming[]) returns payments.decision[]
-language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare
   decided payments.decision[];
@@ -204,7 +204,7 @@ create function payments.confirm_many(
   outcome text, review text, payment_id bigint, invoice_id text, client_id uuid,
   balance_minor bigint, held_minor bigint, version bigint, revision bigint, debt_minor bigint
 )
-language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 #variable_conflict use_column
 declare

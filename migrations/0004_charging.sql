@@ -31,7 +31,7 @@ create index sessions_by_client on charging.sessions (client_id, created_at desc
 create index sessions_updated on charging.sessions using brin (updated_at) with (autosummarize = on);
 grant select, insert, update on charging.sessions to evpower_app;
 
-create function charging.guard_session() returns trigger language plpgsql set search_path = '' as $$
+create function charging.guard_session() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if (new.id, new.client_id, new.source) is distinct from (old.id, old.client_id, old.source) then
     raise exception 'session % keeps its client and source', old.id using errcode = 'check_violation';
@@ -83,9 +83,10 @@ create table charging.settlements (
   unique (id, client_id, debit_minor)                -- what a wallet transaction points at
 );
 create index settlements_uncharged on charging.settlements (id) where debited_minor is null;
-grant select, insert (session_id, revision, client_id, due_minor) on charging.settlements to evpower_app; -- charging one is wallet's
+-- An order only: charging it is for the functions of wallet.
+grant select, insert (session_id, revision, client_id, due_minor) on charging.settlements to evpower_app;
 
-create function charging.guard_settlement() returns trigger language plpgsql set search_path = '' as $$
+create function charging.guard_settlement() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if tg_op = 'INSERT' then
     if not exists (select from charging.sessions s

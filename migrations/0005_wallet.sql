@@ -46,11 +46,9 @@ create table wallet.refunds (
   check (settlement_id is null or posted_minor = amount_minor),
   check (payment_id is null or posted_minor between -amount_minor and 0),
   unique (payment_id, provider_ref),
-  unique (settlement_id, provider_ref),
+  unique (settlement_id, provider_ref),               -- an operator's reference makes a refund happen once
   unique (id, client_id, posted_minor)
 );
--- A reference given by an operator makes a refund of a charge happen once.
-create unique index refunds_settlement_reference on wallet.refunds (settlement_id, provider_ref);
 create index refunds_collecting on wallet.refunds (collects_debt_id) where collects_debt_id is not null;
 -- An order only: posting it, or settling as if charged, is for the functions below.
 grant insert (client_id, settlement_id, payment_id, amount_minor, actor, reason, provider_ref)
@@ -136,7 +134,7 @@ grant select on all tables in schema wallet to evpower_app;
 
 -- A client has its wallet, at version 0, from its first moment.
 create function wallet.open_wallet() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   insert into wallet.wallets (client_id) values (new.id);
   return null;
@@ -148,7 +146,7 @@ alter table identity.clients add constraint clients_wallet
   foreign key (id) references wallet.wallets (client_id) deferrable initially deferred;
 
 -- Append-only, and never ahead of its wallet: a forged row has no wallet that agrees with it.
-create function wallet.refuse_change() returns trigger language plpgsql set search_path = '' as $$
+create function wallet.refuse_change() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception '%.% is append-only', tg_table_schema, tg_table_name using errcode = 'restrict_violation';
 end
@@ -160,7 +158,7 @@ create trigger transactions_are_kept before truncate on wallet.transactions
 create trigger wallets_are_kept before delete or truncate on wallet.wallets
   for each statement execute function wallet.refuse_change();
 
-create function wallet.check_posted() returns trigger language plpgsql set search_path = '' as $$
+create function wallet.check_posted() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (select from posted p join wallet.wallets w using (client_id) where w.version < p.version) then
     raise exception 'a transaction is ahead of its wallet' using errcode = 'check_violation';
@@ -172,7 +170,7 @@ create trigger transactions_match_their_wallet after insert on wallet.transactio
   referencing new table as posted for each statement execute function wallet.check_posted();
 
 -- A wallet only moves forward: no pointing back to an older transaction that once agreed.
-create function wallet.refuse_step_back() returns trigger language plpgsql set search_path = '' as $$
+create function wallet.refuse_step_back() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception 'the wallet of % only moves forward, by its functions', old.client_id
     using errcode = 'check_violation';
@@ -189,7 +187,7 @@ create trigger wallets_move_forward before update on wallet.wallets for each row
 -- At commit: what is set aside is the sum of open holds, what is owed the sum of open debts, and no
 -- client owes while money is free.
 create function wallet.check_reserved() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (
       select from wallet.wallets w where w.client_id = new.client_id and (
@@ -220,7 +218,7 @@ create trigger refunds_are_kept before delete or truncate on wallet.refunds
   for each statement execute function wallet.refuse_change();
 
 -- A hold grows while it is open and is resolved once.
-create function wallet.guard_hold() returns trigger language plpgsql set search_path = '' as $$
+create function wallet.guard_hold() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if old.state <> 'open' or new.amount_minor < old.amount_minor
      or (new.session_id, new.client_id, new.created_at)
@@ -235,7 +233,8 @@ create trigger holds_resolve_once before update on wallet.holds
   for each row execute function wallet.guard_hold();
 
 -- A refund order is of its client's own charge or payment, and posting is the only change it sees.
-create function wallet.guard_refund() returns trigger language plpgsql security definer set search_path = '' as $$
+create function wallet.guard_refund() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if tg_op = 'INSERT' then
     if new.settlement_id is not null and not exists (
@@ -260,7 +259,7 @@ create trigger refunds_stay before insert or update on wallet.refunds
 
 -- At commit: a debt is what its bill or reversal could not take, and what was collected of it is in the ledger.
 create function wallet.check_debt(debt bigint) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (select from wallet.debts d where d.id = debt and (
        d.amount_minor is distinct from coalesce(
@@ -280,7 +279,7 @@ begin
 end
 $$;
 create function wallet.check_debts() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform wallet.check_debt(new.id);
   return null;
@@ -292,7 +291,7 @@ create constraint trigger debts_match_their_cause after insert or update on wall
 -- At commit: what a settlement took is in the ledger, what it could not take is a debt, and what was given
 -- back of it is in refunds.
 create function wallet.check_settlement() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (select from charging.settlements s where s.id = new.id and (
        (s.debited_minor > 0) <> exists (select from wallet.transactions t where t.settlement_id = s.id)
@@ -314,7 +313,7 @@ create constraint trigger settlements_match_the_ledger after insert or update on
 
 -- At commit: what a posted refund moved is in the ledger, and its charge or payment knows of it.
 create function wallet.check_refund() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (select from wallet.refunds r where r.id = new.id and (
        (r.posted_minor <> 0) <> exists (select from wallet.transactions t where t.refund_id = r.id)
@@ -340,7 +339,7 @@ create constraint trigger refunds_match_the_ledger after insert or update on wal
 
 -- At commit: a payment is refunded by as much as its posted refunds say, and no other way.
 create function wallet.check_payment(payment bigint) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (select from payments.payments p where p.id = payment and p.refunded_minor <>
        (select coalesce(sum(r.amount_minor), 0) from wallet.refunds r
@@ -350,7 +349,7 @@ begin
 end
 $$;
 create function wallet.check_payments() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform wallet.check_payment(new.id);
   return null;
@@ -376,7 +375,7 @@ create type wallet.result as (
 
 -- Take what a client owes from what is free now. The wallet row is locked by the caller's transaction.
 create function wallet.collect_debts(for_client uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   w wallet.wallets;
   debt record;
@@ -429,7 +428,7 @@ $$;
 -- Every table is reached by a key of the row before (lateral, offset 0): a plan made while the tables were
 -- small must not turn into reading all of them later.
 create function wallet.credit_many(payment_ids bigint[]) returns setof wallet.result
-language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   posted bigint[];
@@ -489,14 +488,14 @@ end
 $$;
 
 create function wallet.credit(payment_id bigint) returns wallet.result
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
   select * from wallet.credit_many(array[payment_id])
 $$;
 
 -- Reserve money for a session; `closed` for a client who is not active or asked to be deleted.
 -- Outcomes: held, repeated, resolved, insufficient, closed, not_found.
 create function wallet.hold(for_session uuid, hold_minor bigint) returns wallet.result
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   owner record;
   existing wallet.holds;
@@ -537,7 +536,7 @@ $$;
 -- Raise an open hold to a new total while money lasts; never lowers it.
 -- Outcomes: held, repeated (already that high), insufficient, resolved, not_found.
 create function wallet.extend_hold(for_session uuid, total_minor bigint) returns wallet.result
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   existing wallet.holds;
   outcome text;
@@ -574,7 +573,7 @@ $$;
 -- Give a hold back; what the client owes is taken from what becomes free.
 -- Outcomes: released, repeated, resolved (it was charged), not_found.
 create function wallet.release_hold(for_session uuid) returns wallet.result
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   existing wallet.holds;
   outcome text;
@@ -608,7 +607,7 @@ $$;
 -- becomes a debt, and older debts are taken from what the hold leaves; what other sessions hold is not touched.
 -- Outcomes: posted, repeated, nothing_due, not_found.
 create function wallet.charge(for_settlement bigint) returns wallet.result
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   s charging.settlements;
   w wallet.wallets;
@@ -661,7 +660,7 @@ end
 $$;
 
 create function wallet.charge_many(settlement_ids bigint[]) returns setof wallet.result
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   one bigint;
 begin
@@ -683,7 +682,7 @@ $$;
 -- Post a refund order: to the wallet at most what its charge took (+), to the bank what the provider
 -- returned (-). Outcomes: posted, repeated, exceeds, not_found.
 create function wallet.refund(for_refund bigint) returns wallet.result
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   r wallet.refunds;
   w wallet.wallets;
@@ -752,7 +751,7 @@ end
 $$;
 
 create function wallet.refund_many(refund_ids bigint[]) returns setof wallet.result
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   one bigint;
 begin

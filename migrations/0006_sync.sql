@@ -35,7 +35,7 @@ grant select, insert, update, delete on sync.acknowledged to evpower_app;
 -- Entries are written in the transaction that made the change. The domain slices don't know of it: these triggers
 -- watch their tables. The topic is the trigger's argument.
 create function sync.mark_owners() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   insert into sync.pending (topic, key)
   select distinct tg_argv[0], c.client_id from changed c order by c.client_id
@@ -45,7 +45,7 @@ begin
 end
 $$;
 create function sync.mark_rows() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   insert into sync.pending (topic, key)
   select tg_argv[0], c.id from changed c order by c.id
@@ -148,7 +148,8 @@ create table sync.blocked_before (
 );
 grant select, insert on sync.blocked_before to evpower_app;
 
--- Secrets of signed calls from Supabase, besides those of the settings. A new one is inserted before Supabase signs with it; the one before ends at not_after.
+-- Secrets of signed calls from Supabase, besides those of the settings. A new one is inserted before Supabase signs
+-- with it; the one before ends at not_after.
 create table sync.webhook_secrets (
   id bigint generated always as identity primary key,
   secret text not null check (length(secret) between 16 and 500), -- whsec_<base64>, or any text

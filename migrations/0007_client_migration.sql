@@ -47,7 +47,8 @@ create table identity.migration_rows (
   primary key (run, line),
   check (plan in ('conflict', 'invalid') or client_id is not null)
 );
-create unique index migration_rows_work on identity.migration_rows (run, old_id) where plan in ('adopt', 'create', 'add');
+create unique index migration_rows_work on identity.migration_rows (run, old_id)
+  where plan in ('adopt', 'create', 'add');
 create index migration_rows_old_id on identity.migration_rows (old_id);
 create index migration_rows_client on identity.migration_rows (client_id) where client_id is not null;
 create index migration_rows_left on identity.migration_rows (run, state);
@@ -77,7 +78,7 @@ create table identity.migration_decisions (
 
 -- Whether nothing ever happened with a client's money: no change, no hold, no payment begun, no session.
 create function identity.is_untouched(client uuid) returns boolean
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select not exists (select from wallet.wallets w where w.client_id = client and (w.version > 0 or w.revision > 0))
      and not exists (select from payments.payments p where p.client_id = client)
      and not exists (select from charging.sessions s where s.client_id = client)

@@ -59,7 +59,7 @@ CREATE TYPE wallet.transaction_kind AS ENUM (
 
 CREATE FUNCTION charging.guard_session() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   if (new.id, new.client_id, new.source) is distinct from (old.id, old.client_id, old.source) then
@@ -93,7 +93,7 @@ $$;
 
 CREATE FUNCTION charging.guard_settlement() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   if tg_op = 'INSERT' then
@@ -116,7 +116,7 @@ $$;
 
 CREATE FUNCTION identity.is_untouched(client uuid) RETURNS boolean
     LANGUAGE sql STABLE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   select not exists (select from wallet.wallets w where w.client_id = client and (w.version > 0 or w.revision > 0))
      and not exists (select from payments.payments p where p.client_id = client)
@@ -125,7 +125,7 @@ $$;
 
 CREATE FUNCTION identity.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   raise exception 'the audit is append-only' using errcode = 'restrict_violation';
@@ -134,7 +134,7 @@ $$;
 
 CREATE FUNCTION identity.refuse_delete() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   raise exception 'clients are closed, never deleted' using errcode = 'restrict_violation';
@@ -143,7 +143,7 @@ $$;
 
 CREATE FUNCTION payments.apply_events(batch payments.incoming[]) RETURNS payments.decision[]
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
@@ -244,7 +244,7 @@ $$;
 
 CREATE FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[]) RETURNS TABLE(outcome text, review text, payment_id bigint, invoice_id text, client_id uuid, balance_minor bigint, held_minor bigint, version bigint, revision bigint, debt_minor bigint)
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
@@ -307,7 +307,7 @@ $$;
 
 CREATE FUNCTION payments.guard_payment() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   if (new.id, new.client_id, new.amount_minor, new.currency, new.provider, new.invoice_id)
@@ -328,7 +328,7 @@ $$;
 
 CREATE FUNCTION sync.mark_owners() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   insert into sync.pending (topic, key)
@@ -341,7 +341,7 @@ $$;
 
 CREATE FUNCTION sync.mark_rows() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   insert into sync.pending (topic, key)
@@ -354,7 +354,7 @@ $$;
 
 CREATE FUNCTION wallet.charge(for_settlement bigint) RETURNS wallet.result
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
   s charging.settlements;
@@ -409,7 +409,7 @@ $$;
 
 CREATE FUNCTION wallet.charge_many(settlement_ids bigint[]) RETURNS SETOF wallet.result
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
   one bigint;
@@ -431,7 +431,7 @@ $$;
 
 CREATE FUNCTION wallet.check_debt(debt bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   if exists (select from wallet.debts d where d.id = debt and (
@@ -454,7 +454,7 @@ $$;
 
 CREATE FUNCTION wallet.check_debts() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   perform wallet.check_debt(new.id);
@@ -464,7 +464,7 @@ $$;
 
 CREATE FUNCTION wallet.check_payment(payment bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   if exists (select from payments.payments p where p.id = payment and p.refunded_minor <>
@@ -477,7 +477,7 @@ $$;
 
 CREATE FUNCTION wallet.check_payments() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   perform wallet.check_payment(new.id);
@@ -487,7 +487,7 @@ $$;
 
 CREATE FUNCTION wallet.check_posted() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   if exists (select from posted p join wallet.wallets w using (client_id) where w.version < p.version) then
@@ -499,7 +499,7 @@ $$;
 
 CREATE FUNCTION wallet.check_refund() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   if exists (select from wallet.refunds r where r.id = new.id and (
@@ -523,7 +523,7 @@ $$;
 
 CREATE FUNCTION wallet.check_reserved() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   if exists (
@@ -542,7 +542,7 @@ $$;
 
 CREATE FUNCTION wallet.check_settlement() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   if exists (select from charging.settlements s where s.id = new.id and (
@@ -562,7 +562,7 @@ $$;
 
 CREATE FUNCTION wallet.collect_debts(for_client uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
   w wallet.wallets;
@@ -613,14 +613,14 @@ $$;
 
 CREATE FUNCTION wallet.credit(payment_id bigint) RETURNS wallet.result
     LANGUAGE sql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   select * from wallet.credit_many(array[payment_id])
 $$;
 
 CREATE FUNCTION wallet.credit_many(payment_ids bigint[]) RETURNS SETOF wallet.result
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
@@ -685,7 +685,7 @@ $$;
 
 CREATE FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint) RETURNS wallet.result
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
   existing wallet.holds;
@@ -722,7 +722,7 @@ $$;
 
 CREATE FUNCTION wallet.guard_hold() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   if old.state <> 'open' or new.amount_minor < old.amount_minor
@@ -737,7 +737,7 @@ $$;
 
 CREATE FUNCTION wallet.guard_refund() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   if tg_op = 'INSERT' then
@@ -761,7 +761,7 @@ $$;
 
 CREATE FUNCTION wallet.hold(for_session uuid, hold_minor bigint) RETURNS wallet.result
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
   owner record;
@@ -802,7 +802,7 @@ $$;
 
 CREATE FUNCTION wallet.open_wallet() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   insert into wallet.wallets (client_id) values (new.id);
@@ -812,7 +812,7 @@ $$;
 
 CREATE FUNCTION wallet.refund(for_refund bigint) RETURNS wallet.result
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
   r wallet.refunds;
@@ -883,7 +883,7 @@ $$;
 
 CREATE FUNCTION wallet.refund_many(refund_ids bigint[]) RETURNS SETOF wallet.result
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
   one bigint;
@@ -905,7 +905,7 @@ $$;
 
 CREATE FUNCTION wallet.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   raise exception '%.% is append-only', tg_table_schema, tg_table_name using errcode = 'restrict_violation';
@@ -914,7 +914,7 @@ $$;
 
 CREATE FUNCTION wallet.refuse_step_back() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   raise exception 'the wallet of % only moves forward, by its functions', old.client_id
@@ -924,7 +924,7 @@ $$;
 
 CREATE FUNCTION wallet.release_hold(for_session uuid) RETURNS wallet.result
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
   existing wallet.holds;
@@ -1814,8 +1814,6 @@ CREATE INDEX debts_open ON wallet.debts USING btree (client_id, id) WHERE (colle
 CREATE INDEX holds_open ON wallet.holds USING btree (client_id) WHERE (state = 'open'::text);
 
 CREATE INDEX refunds_collecting ON wallet.refunds USING btree (collects_debt_id) WHERE (collects_debt_id IS NOT NULL);
-
-CREATE UNIQUE INDEX refunds_settlement_reference ON wallet.refunds USING btree (settlement_id, provider_ref);
 
 CREATE INDEX transactions_created ON wallet.transactions USING brin (created_at) WITH (autosummarize='on');
 
