@@ -12,7 +12,7 @@ from bench.house import House
 from evpower import sync
 from evpower.devstack.ports import LOOPBACK
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.http import new_http_client
+from evpower.foundation.http import HttpClient
 
 _RUNG_AT = 20.0  # changes a second
 _ALONE_AT = 10.0
@@ -82,7 +82,7 @@ async def _doorbell(house: House, dsn: str, port: int | None) -> None:
     supabase = await house.supabase()
     database = await Database.open(dsn, size=2)
     try:
-        async with new_http_client() as http:
+        async with HttpClient() as http:
             rpc = sync.SupabaseRpc(http, supabase.url, supabase.secret_key)
             if port is None:
                 await rpc.call("evpower_webhook_configure", b'{"payload": {"url": null}}')

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-import httpx
 import structlog
 from pydantic import SecretStr
 
 from bench.harness import Bar, Row, in_turn, say
 from bench.house import House
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.http import new_http_client
+from evpower.foundation.http import HttpClient
 from evpower.identity import SupabaseAdmin, migrate
 from evpower.identity.model import MovedUser
 from evpower.sync import SupabaseRpc, TargetUnavailable
@@ -34,7 +33,7 @@ _HASH: Final = "$2b$10$" + "a" * 53  # Auth hashes nothing then
 
 async def migrate_clients(house: House) -> list[Row]:
     """A plan and a run of 2,000 clients, and 2,000 bare calls that create users."""
-    async with new_http_client() as http:
+    async with HttpClient() as http:
         admin = await _admin(house, http)
 
         async def ours() -> float:
@@ -68,7 +67,7 @@ async def _bare(admin: SupabaseAdmin, count: int) -> float:
     return count / (time.monotonic() - began)
 
 
-async def _run(house: House, http: httpx.AsyncClient, admin: SupabaseAdmin, count: int) -> float:
+async def _run(house: House, http: HttpClient, admin: SupabaseAdmin, count: int) -> float:
     """Seconds of one run into a new database of EvPower; quiet, as the command is."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     dsn = await house.new_database()
@@ -115,13 +114,13 @@ def _write(path: Path, count: int) -> Path:
     return path
 
 
-async def _admin(house: House, http: httpx.AsyncClient) -> SupabaseAdmin:
+async def _admin(house: House, http: HttpClient) -> SupabaseAdmin:
     supabase = await house.supabase()
     return SupabaseAdmin(http=http, url=supabase.url, secret_key=SecretStr(supabase.secret_key))
 
 
 async def _main(count: int) -> None:
-    async with House() as house, new_http_client() as http:
+    async with House() as house, HttpClient() as http:
         admin = await _admin(house, http)
         took_s = await _run(house, http, admin, count)
         memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

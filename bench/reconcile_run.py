@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from evpower.foundation.db import Database
-from evpower.foundation.http import new_http_client
+from evpower.foundation.http import HttpClient
 from evpower.sync import SupabaseRpc, check
 
 Json = dict[str, Any]
@@ -35,19 +35,21 @@ async def main() -> None:
     """Compare, and print what it took."""
     where = Where(*sys.argv[1:])
     database = await Database.open(where.dsn, size=4)
-    async with new_http_client() as http:
+    async with HttpClient() as http, httpx.AsyncClient(trust_env=False) as bare:
         _forget_peak()
         before = _peak_mb()
         began = time.perf_counter()
-        compare = _check if where.mode == "check" else _naive
-        clients = await compare(database, http, where)
+        if where.mode == "check":
+            clients = await _check(database, http, where)
+        else:
+            clients = await _naive(database, bare, where)
         took_s = time.perf_counter() - began
     await database.close()
     told = {"clients": clients, "seconds": took_s, "peak_mb": _peak_mb(), "start_mb": before}
     print(json.dumps(told), flush=True)
 
 
-async def _check(database: Database, http: httpx.AsyncClient, where: Where) -> int:
+async def _check(database: Database, http: HttpClient, where: Where) -> int:
     done = await check(database, SupabaseRpc(http, where.url, where.key, timeout_s=30))
     if not done.equal or done.in_flight or done.notices:
         raise RuntimeError(f"{done.differ} differ, {done.notices} notices: {done.drift[:3]}")

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from bench.harness import Row, in_turn
 from bench.house import House
 from bench.sketch_server import sign_in_users
+from evpower.foundation.http import HttpClient
 from evpower.identity import TokenVerifier
 
 _SECONDS = 0.8
@@ -39,7 +40,7 @@ async def tokens(house: House) -> list[Row]:
     }
     rows: list[Row] = []
     async with (
-        httpx.AsyncClient(
+        HttpClient(
             transport=httpx.MockTransport(lambda _: httpx.Response(200, json={"keys": [jwk]}))
         ) as keys,
         httpx.AsyncClient(base_url=supabase.url, trust_env=False) as http,

@@ -4,10 +4,11 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 
-from evpower.foundation.http import new_http_client
+from evpower.foundation.http import HttpClient, HttpResponse, Target
 
 PATIENCE_S = 60.0  # far beyond what any machine takes, short enough to wait for in vain
 COMMAND_S = 240.0  # of a command in a process of its own
@@ -37,21 +38,35 @@ async def until(
         await asyncio.sleep(0.01)
 
 
-def patient_http(*, always: bool = False) -> httpx.AsyncClient:
-    """The HTTP client of a process, but one that waits for a busy machine.
+class PatientHttp(httpx.AsyncClient, HttpClient):
+    """What the code under test calls out with, and what a test asks its own questions with.
 
-    A call that says itself how long it waits is given longer to connect; `always`: for everything.
+    It waits for a busy machine: a call that says itself how long it waits may use all of that to
+    connect; `always`: every call waits for the machine, whatever it says.
     """
-    http = new_http_client()
-    http.timeout = httpx.Timeout(PATIENCE_S)
-    patient = http.timeout.as_dict()
-    lifted = patient if always else {name: patient[name] for name in ("connect", "pool")}
 
-    async def be_patient(request: httpx.Request) -> None:
-        request.extensions["timeout"] = request.extensions.get("timeout", {}) | lifted
+    def __init__(self, *, always: bool = False) -> None:
+        super().__init__(timeout=PATIENCE_S, follow_redirects=False, trust_env=False)
+        self._always = always
+        patient = httpx.Timeout(PATIENCE_S).as_dict()
+        lifted = patient if always else {name: patient[name] for name in ("connect", "pool")}
 
-    http.event_hooks = {"request": [be_patient], "response": []}
-    return http
+        async def be_patient(request: httpx.Request) -> None:
+            request.extensions["timeout"] = request.extensions.get("timeout", {}) | lifted
+
+        self.event_hooks = {"request": [be_patient], "response": []}
+
+    async def fetch(self, *args: Any, timeout_s: float, **how: Any) -> HttpResponse:
+        total_s = PATIENCE_S if self._always else timeout_s
+        return await HttpClient.fetch(self, *args, timeout_s=total_s, **how)
+
+    def _client(self, _target: Target) -> httpx.AsyncClient:
+        return self
+
+
+def patient_http(*, always: bool = False) -> PatientHttp:
+    """The HTTP client of a process, but one that waits for a busy machine."""
+    return PatientHttp(always=always)
 
 
 def _text(fact: Fact) -> str:

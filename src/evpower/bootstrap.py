@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import httpx
 import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI
@@ -23,7 +22,7 @@ from evpower.foundation.bus import Bus, LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.hot import HotPath
-from evpower.foundation.http import new_http_client
+from evpower.foundation.http import HttpClient
 from evpower.foundation.loops import Loop, Loops, Round, every
 from evpower.foundation.nats_bus import NatsBus
 from evpower.foundation.nats_keys import NatsFiles
@@ -46,7 +45,7 @@ class Parts:
 
     settings: Settings
     db: Database
-    http: httpx.AsyncClient
+    http: HttpClient
     bus: Bus
     access: identity.Access
     admin: identity.SupabaseAdmin
@@ -60,7 +59,7 @@ class Parts:
 
 def assemble(settings: Settings) -> Parts:
     """Build the parts from the settings."""
-    http = new_http_client()
+    http = HttpClient()
     db = Database(
         settings.database_url.get_secret_value(),
         size=settings.database_pool,
@@ -279,7 +278,7 @@ async def _measure_sync(parts: Parts) -> None:
 
 async def _supabase_answers(parts: Parts) -> bool:
     url = f"{parts.settings.supabase_url.rstrip('/')}/auth/v1/.well-known/jwks.json"
-    answer = await parts.http.get(url, timeout=2.0)
+    answer = await parts.http.fetch("supabase_keys", "GET", url, timeout_s=2.0, max_bytes=65_536)
     return answer.is_success
 
 

@@ -5,13 +5,13 @@ import hashlib
 import hmac
 from datetime import UTC, datetime
 
-import httpx
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evpower.foundation.errors import Invalid, Unauthenticated
+from evpower.foundation.http import HttpClient
 from evpower.foundation.money import MAX_MINOR
 from evpower.foundation.standard_webhooks import key_bytes, sign, verify
 from evpower.payments.providers.sandbox import SandboxProvider
@@ -121,7 +121,7 @@ def test_random_headers_never_pass_and_never_crash(
 
 
 def provider() -> SandboxProvider:
-    return SandboxProvider("http://127.0.0.1:1", [KEY.decode()], httpx.AsyncClient())
+    return SandboxProvider("http://127.0.0.1:1", [KEY.decode()], HttpClient())
 
 
 GOOD = {"ref": "r", "order_id": "order-1", "status": "approved", "paid": 5, "currency": "KGS"}
@@ -172,4 +172,4 @@ def test_money_goes_to_the_provider_and_back_unchanged(amount_minor: int) -> Non
 
 def test_provider_without_a_secret_does_not_start() -> None:
     with pytest.raises(ValueError, match="secret"):
-        SandboxProvider("http://127.0.0.1:1", [], httpx.AsyncClient())
+        SandboxProvider("http://127.0.0.1:1", [], HttpClient())

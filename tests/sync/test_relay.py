@@ -31,7 +31,7 @@ from evpower.sync.outgoing import store
 from tests.faults.proxy import Fault, FaultProxy
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, versions
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import until
 
 
 class HandClock:
@@ -75,9 +75,9 @@ def impatient(relay: Relay) -> Iterator[None]:
     """Its calls are given up when no answer comes for a moment."""
     rpc = relay._rpc
     assert isinstance(rpc, SupabaseRpc)
-    patience, rpc._timeout = rpc._timeout, httpx.Timeout(PATIENCE_S, read=0.5)
+    usual_s, rpc._timeout_s = rpc._timeout_s, 0.5
     yield
-    rpc._timeout = patience
+    rpc._timeout_s = usual_s
 
 
 async def due_now(world: World) -> None:

@@ -9,6 +9,7 @@ import pytest
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
+from evpower.foundation.http import HttpClient
 from evpower.sync import Relay, SupabaseRpc, SyncError, TargetRefuses, TargetUnavailable, TooLarge
 from evpower.sync.outgoing.relay import parse_answers
 from tests.sync.world import World
@@ -18,7 +19,7 @@ LEGACY_KEY = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2ln"
 
 
 def rpc(answer: Callable[[httpx.Request], httpx.Response], key: str = "sb_secret_1") -> SupabaseRpc:
-    http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    http = HttpClient(transport=httpx.MockTransport(answer))
     return SupabaseRpc(http, "https://project.supabase.co/", key)
 
 

@@ -7,7 +7,6 @@ from email.utils import parsedate_to_datetime
 from typing import Final, cast
 
 import asyncpg
-import httpx
 
 from evpower import sync
 from evpower.cli.supabase import told, what_is_wrong
@@ -16,12 +15,13 @@ from evpower.devstack.supabase_migrations import FILE as SUPABASE_MIGRATION
 from evpower.foundation import migrations
 from evpower.foundation.db import APP_ROLE, Connection, Database
 from evpower.foundation.errors import EvPowerError
-from evpower.foundation.http import new_http_client
+from evpower.foundation.http import HttpClient, HttpError, HttpResponse
 from evpower.foundation.nats_bus import reach
 from evpower.foundation.nats_keys import NatsFiles
 
 _OLDEST_POSTGRES: Final = 160000
 _SKEW_S: Final = 30.0
+_TIMEOUT_S: Final = 5.0
 _NOT_FOUND: Final = 404
 # Calls that change nothing, and the file of supabase/source that makes what they call; PostgREST
 # answers 404 when no function of that name takes them.
@@ -60,7 +60,7 @@ async def examine(settings: Settings) -> list[Finding]:
     found += await _database(settings)
     found += await _nats(settings)
     if settings.supabase_url:
-        async with new_http_client() as http:
+        async with HttpClient() as http:
             found += await _supabase(settings, http)
     return found
 
@@ -139,8 +139,8 @@ async def _nats(settings: Settings) -> list[Finding]:
     ]
 
 
-async def _supabase(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
-    checks: tuple[Callable[[Settings, httpx.AsyncClient], Awaitable[list[Finding]]], ...] = (
+async def _supabase(settings: Settings, http: HttpClient) -> list[Finding]:
+    checks: tuple[Callable[[Settings, HttpClient], Awaitable[list[Finding]]], ...] = (
         _reachable,
         _admin,
         _functions,
@@ -151,8 +151,8 @@ async def _supabase(settings: Settings, http: httpx.AsyncClient) -> list[Finding
     for check in checks:
         try:
             found += await check(settings, http)
-        except httpx.HTTPError as error:
-            what = f"no answer: {type(error).__name__}"
+        except HttpError as error:
+            what = f"no answer: {error}"
             found.append(Finding("Supabase", False, what, "check EVPOWER_SUPABASE_URL"))
             break
     return found
@@ -164,9 +164,10 @@ def _secret(settings: Settings) -> dict[str, str]:
     return {"apikey": key, **bearer}
 
 
-async def _reachable(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
+async def _reachable(settings: Settings, http: HttpClient) -> list[Finding]:
     url = f"{settings.supabase_url}/rest/v1/clients?select=id&limit=1"
-    answer = await http.get(url, headers={"apikey": settings.supabase_publishable_key})
+    headers = {"apikey": settings.supabase_publishable_key}
+    answer = await http.fetch("supabase_rest", "GET", url, headers=headers, timeout_s=_TIMEOUT_S)
     found = [
         Finding(
             "Supabase publishable key",
@@ -180,9 +181,11 @@ async def _reachable(settings: Settings, http: httpx.AsyncClient) -> list[Findin
     return found
 
 
-async def _admin(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
+async def _admin(settings: Settings, http: HttpClient) -> list[Finding]:
     url = f"{settings.supabase_url}/auth/v1/admin/users?page=1&per_page=1"
-    answer = await http.get(url, headers=_secret(settings))
+    answer = await http.fetch(
+        "supabase_auth", "GET", url, headers=_secret(settings), timeout_s=_TIMEOUT_S
+    )
     return [
         Finding(
             "Supabase secret key",
@@ -193,7 +196,7 @@ async def _admin(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
     ]
 
 
-async def _functions(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
+async def _functions(settings: Settings, http: HttpClient) -> list[Finding]:
     found: list[Finding] = []
     for name, arguments, file in _FUNCTIONS:
         answer = await _call(settings, http, name, arguments)
@@ -209,7 +212,7 @@ async def _functions(settings: Settings, http: httpx.AsyncClient) -> list[Findin
     return [*found, await _installed(settings, http)]
 
 
-async def _installed(settings: Settings, http: httpx.AsyncClient) -> Finding:
+async def _installed(settings: Settings, http: HttpClient) -> Finding:
     """Whether every trigger is there, and every function of the newest edition."""
     name, file = _INSTALLED
     answer = await _call(settings, http, name, {})
@@ -228,13 +231,20 @@ async def _installed(settings: Settings, http: httpx.AsyncClient) -> Finding:
 
 
 async def _call(
-    settings: Settings, http: httpx.AsyncClient, name: str, payload: dict[str, object]
-) -> httpx.Response:
+    settings: Settings, http: HttpClient, name: str, payload: dict[str, object]
+) -> HttpResponse:
     url = f"{settings.supabase_url}/rest/v1/rpc/{name}"
-    return await http.post(url, headers=_secret(settings), json={"payload": payload})
+    return await http.fetch(
+        "supabase_rest",
+        "POST",
+        url,
+        headers=_secret(settings),
+        json={"payload": payload},
+        timeout_s=_TIMEOUT_S,
+    )
 
 
-async def _doorbell(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
+async def _doorbell(settings: Settings, http: HttpClient) -> list[Finding]:
     fix = "evpower supabase secret rotate"
     secret = settings.supabase_secret_key.get_secret_value()
     rpc = sync.SupabaseRpc(http, settings.supabase_url, secret)
@@ -251,8 +261,9 @@ async def _doorbell(settings: Settings, http: httpx.AsyncClient) -> list[Finding
     return [Finding("doorbell", not what_is_wrong(now), told(now), fix)]
 
 
-async def _signing_keys(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
-    answer = await http.get(f"{settings.supabase_url}/auth/v1/.well-known/jwks.json")
+async def _signing_keys(settings: Settings, http: HttpClient) -> list[Finding]:
+    url = f"{settings.supabase_url}/auth/v1/.well-known/jwks.json"
+    answer = await http.fetch("supabase_keys", "GET", url, timeout_s=_TIMEOUT_S)
     keys: list[dict[str, str]] = answer.json().get("keys", []) if answer.is_success else []
     legacy = bool(settings.supabase_jwt_secret.get_secret_value())
     kinds = ", ".join(sorted({str(key.get("alg")) for key in keys})) or "no public keys"

@@ -27,7 +27,7 @@ from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
-from evpower.foundation.http import new_http_client
+from evpower.foundation.http import HttpClient
 from evpower.identity import Contact, SupabaseAdmin
 from evpower.identity import migrate as moving
 
@@ -339,7 +339,7 @@ def _with_parts(
             application_name="evpower-cli",
         )
         try:
-            async with new_http_client() as http:
+            async with HttpClient() as http:
                 secret = settings.supabase_secret_key
                 admin = SupabaseAdmin(
                     http=http,

@@ -13,7 +13,7 @@ from evpower.cli.out import fail
 from evpower.cli.settings import load_checked
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
-from evpower.foundation.http import new_http_client
+from evpower.foundation.http import HttpClient
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ def with_supabase(work: Callable[[Database, sync.SupabaseRpc], Awaitable[T]]) ->
             settings.database_url.get_secret_value(), size=4, application_name="evpower-cli"
         )
         try:
-            async with new_http_client() as http:
+            async with HttpClient() as http:
                 secret = settings.supabase_secret_key.get_secret_value()
                 rpc = sync.SupabaseRpc(http, settings.supabase_url, secret, timeout_s=30)
                 return await work(database, rpc)

@@ -9,22 +9,24 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from evpower.devstack.demo_driver import Driver
 from evpower.devstack.demo_live import LiveBalance
 from evpower.devstack.local import LocalEvPower
+from evpower.foundation.http import HttpClient
 
 _SOM: Final = 100
 _AT_ONCE: Final = 8
 _OUTAGE_S: Final = 4.0
 _PATIENCE_S: Final = 60.0  # with a busy machine; what does not come by then never will
+_TIMEOUT_S: Final = 30.0
 _UNAUTHORIZED: Final = 401
 
 
@@ -65,7 +67,8 @@ class Demo:
         await self.evpower.start()
         try:
             self._say(f"Ready in {time.monotonic() - started:.1f} s at {self.evpower.api_url}")
-            async with httpx.AsyncClient(timeout=30, trust_env=False) as self.http:
+            async with HttpClient() as http:
+                self._fetch = partial(http.fetch, "devstack", timeout_s=_TIMEOUT_S)
                 try:
                     await self._story()
                 finally:
@@ -98,7 +101,8 @@ class Demo:
 
     async def _sign_up(self, driver: Driver) -> None:
         urls = self.evpower.urls()
-        answer = await self.http.post(
+        answer = await self._fetch(
+            "POST",
             f"{urls.supabase}/auth/v1/signup",
             headers={"apikey": urls.publishable_key},
             json={
@@ -114,7 +118,7 @@ class Demo:
         url, key = self.evpower.api_url + path, urls.service_key
 
         async def known() -> bool:  # a service asks: the driver's own token would make the client
-            found = await self.http.get(url, headers={"Authorization": f"Bearer {key}"})
+            found = await self._fetch("GET", url, headers={"Authorization": f"Bearer {key}"})
             return found.is_success
 
         await _until(known, "a sign-up at Supabase did not reach EvPower")
@@ -122,7 +126,8 @@ class Demo:
     async def _rename(self, driver: Driver) -> None:
         urls = self.evpower.urls()
         own = {"apikey": urls.publishable_key, "Authorization": f"Bearer {driver.token}"}
-        named = await self.http.patch(
+        named = await self._fetch(
+            "PATCH",
             f"{urls.supabase}/rest/v1/clients?id=eq.{driver.client_id}",
             headers=own,
             json={"name": f"Driver {driver.phone[-4:]}"},
@@ -134,7 +139,8 @@ class Demo:
         answer = await self._api("POST", "/api/v1/auth/register", body=body, expect=201)
         driver.client_id = answer["client_id"]
         urls = self.evpower.urls()
-        signed_in = await self.http.post(
+        signed_in = await self._fetch(
+            "POST",
             f"{urls.supabase}/auth/v1/token?grant_type=password",
             headers={"apikey": urls.publishable_key},
             json={"email": driver.email, "password": driver.password},
@@ -156,7 +162,7 @@ class Demo:
         body = {"amount": amount_minor / _SOM}
         invoice = await self._api("POST", "/api/v1/balance/topup-qr", driver, body=body)
         _require(invoice["success"], f"no invoice: {invoice}")
-        approved = await self.http.post(f"{invoice['app_link']}/approve", json=way)
+        approved = await self._fetch("POST", f"{invoice['app_link']}/approve", json=way)
         _require(approved.is_success, f"the bank refused: {approved.text[:200]}")
         status = f"/api/v1/payment/status/{invoice['invoice_id']}"
 
@@ -169,7 +175,8 @@ class Demo:
 
     async def _forge(self) -> None:
         """A webhook nobody signed must change nothing."""
-        forged = await self.http.post(
+        forged = await self._fetch(
+            "POST",
             f"{self.evpower.api_url}/api/v1/payment/webhook/sandbox",
             headers={
                 "webhook-id": "evt_forged",
@@ -244,7 +251,7 @@ class Demo:
     async def _compare(self, driver: Driver) -> None:
         urls = self.evpower.urls()
         own = {"apikey": urls.publishable_key, "Authorization": f"Bearer {driver.token}"}
-        rows = await self.http.get(f"{urls.supabase}/rest/v1/clients?select=*", headers=own)
+        rows = await self._fetch("GET", f"{urls.supabase}/rest/v1/clients?select=*", headers=own)
         _require(
             rows.is_success and len(rows.json()) == 1,
             f"a driver must see exactly their own row in Supabase: {rows.text[:200]}",
@@ -327,7 +334,7 @@ class Demo:
         key = driver.token if driver else self.evpower.urls().service_key if service else ""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         url = self.evpower.api_url + path
-        answer = await self.http.request(method, url, json=body, headers=headers)
+        answer = await self._fetch(method, url, json=body, headers=headers)
         _require(
             answer.status_code == expect,
             f"{method} {path} answered {answer.status_code}: {answer.text[:300]}",

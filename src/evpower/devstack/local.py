@@ -20,7 +20,7 @@ from evpower.devstack.nats import LocalNats
 from evpower.devstack.services import ProcessService, Service
 from evpower.devstack.stack import Stack
 from evpower.foundation.db import Database
-from evpower.foundation.http import new_http_client
+from evpower.foundation.http import HttpClient
 from evpower.foundation.migrations import MigrationError, UnknownEditionError, migrate
 
 _SERVICE_NAME: Final = "devstack"
@@ -117,7 +117,7 @@ class LocalEvPower:
         supabase = self.stack.supabase
         database = await Database.open(self.stack.evpower_dsn, size=2)
         try:
-            async with new_http_client() as http:
+            async with HttpClient() as http:
                 rpc = sync.SupabaseRpc(http, supabase.url, supabase.secret_key)
                 await sync.rotate_secret(database, rpc, self.api_url + sync.WEBHOOK_PATH)
         except sync.SyncError as error:

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-import httpx
 import structlog
 
 from evpower.devstack.sandbox_state import BankState, Delivery
 from evpower.foundation.clock import Clock
+from evpower.foundation.http import HttpClient, HttpError
 
 log = structlog.get_logger()
 RETRIES_S: Final = (1, 2, 5, 10, 20, 30) + (60,) * 60
 _AT_ONCE: Final = 16
+_TIMEOUT_S: Final = 10.0
 
 
 class Courier:
@@ -59,7 +60,7 @@ class Courier:
         self._wake.set()
 
     async def _run(self) -> None:
-        async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+        async with HttpClient() as http:
             while True:
                 self._wake.clear()
                 now_s = self._clock().timestamp()
@@ -77,7 +78,7 @@ class Courier:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), timeout)
 
-    async def _send(self, http: httpx.AsyncClient, delivery: Delivery) -> None:
+    async def _send(self, http: HttpClient, delivery: Delivery) -> None:
         lost = delivery.lose > 0
         try:
             if not lost and await self._delivered(http, delivery):
@@ -91,7 +92,7 @@ class Courier:
             self._busy.discard(delivery.id)
             self._wake.set()
 
-    async def _delivered(self, http: httpx.AsyncClient, delivery: Delivery) -> bool:
+    async def _delivered(self, http: HttpClient, delivery: Delivery) -> bool:
         timestamp = int(self._clock().timestamp())
         headers = {
             "Content-Type": "application/json",
@@ -100,8 +101,15 @@ class Courier:
             "webhook-signature": signature(self._key, delivery.event_id, timestamp, delivery.body),
         }
         try:
-            answer = await http.post(self._url, content=delivery.body, headers=headers)
-        except httpx.HTTPError as error:
+            answer = await http.fetch(
+                "devstack",
+                "POST",
+                self._url,
+                content=delivery.body,
+                headers=headers,
+                timeout_s=_TIMEOUT_S,
+            )
+        except HttpError as error:
             log.info("sandbox_webhook_failed", event_id=delivery.event_id, why=type(error).__name__)
             return False
         if not answer.is_success:

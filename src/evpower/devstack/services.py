@@ -7,11 +7,11 @@ from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
-from urllib.request import ProxyHandler, build_opener
 
 from evpower.devstack import children
 from evpower.devstack.children import Child
 from evpower.devstack.errors import DevstackError
+from evpower.foundation.http import HttpClient, HttpError
 
 
 class Service(Protocol):
@@ -99,19 +99,18 @@ class ProcessService:
 
     async def _wait_ready(self, child: Child) -> None:
         deadline = time.monotonic() + self._start_timeout_s
-        while child.running and time.monotonic() < deadline:
-            if await asyncio.to_thread(_answers, self._ready_url):
-                return
-            await asyncio.sleep(0.02)
+        async with HttpClient() as http:
+            while child.running and time.monotonic() < deadline:
+                if await _is_ready(http, self._ready_url):
+                    return
+                await asyncio.sleep(0.02)
         what = f"was not ready in {self._start_timeout_s:.0f} s" if child.running else "ended"
         said = " | ".join(child.log_tail(4).splitlines())
         raise DevstackError(f"{self.name} {what}: {said}", f"The log is {self.log}.")
 
 
-def _answers(url: str) -> bool:
-    with (
-        suppress(OSError),
-        build_opener(ProxyHandler({})).open(url, timeout=2) as response,
-    ):
-        return bool(response.status == HTTPStatus.OK)
+async def _is_ready(http: HttpClient, url: str) -> bool:
+    with suppress(HttpError):
+        answer = await http.fetch("devstack", "GET", url, timeout_s=2.0)
+        return answer.status_code == HTTPStatus.OK
     return False

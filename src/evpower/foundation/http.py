@@ -1,14 +1,273 @@
-"""The one shared HTTP client of a process."""
+"""Every HTTP call that leaves the process goes through `HttpClient.fetch`, and is bounded there.
+
+HttpError
+├── RequestNotSent        no byte of the request left: surely nothing was done
+└── OutcomeUnknown        no whole response: the request may or may not have been carried out
+    └── ResponseTooLarge  more than the caller reads, before or after decompression
+"""
+
+import asyncio
+import ssl
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Final, Literal, Self, cast
 
 import httpx
+import orjson
+from prometheus_client import Histogram
+
+from evpower import __version__
+
+Target = Literal["supabase_rest", "supabase_auth", "supabase_keys", "payment_provider", "devstack"]
+MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
+_CONNECT_S: Final = 2.0
+_LIMITS: Final = httpx.Limits(max_connections=50, max_keepalive_connections=20, keepalive_expiry=20)
+_NOT_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.InvalidURL,
+)
+_HEADERS: Final = {
+    "Accept": "*/*",
+    "Accept-Encoding": "gzip",
+    "User-Agent": f"evpower/{__version__}",
+}
+_REQUEST_BEGINS: Final = "http11.send_request_headers.started"
+_SUCCESS: Final = range(200, 300)
+_CLIENT_ERRORS: Final = range(400, 500)
+
+SECONDS: Final = Histogram(
+    "evpower_http_client_seconds",
+    "Outgoing HTTP calls until the whole response was read, by target and outcome",
+    ("target", "outcome"),  # outcome: 2xx ... 5xx, or an HttpError.outcome, or cancelled
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30),
+)
 
 
-def new_http_client() -> httpx.AsyncClient:
-    """HTTP/1.1, keep-alive below any edge's, connect 2 s, read 5 s, no redirects or proxies."""
-    return httpx.AsyncClient(
-        http2=False,
-        timeout=httpx.Timeout(5.0, connect=2.0),
-        limits=httpx.Limits(max_connections=50, max_keepalive_connections=20, keepalive_expiry=20),
-        follow_redirects=False,
-        trust_env=False,
-    )
+class HttpError(Exception):
+    """An outgoing call that brought no response; never raised itself."""
+
+    outcome = "lost"
+
+
+class RequestNotSent(HttpError):
+    """No connection, or no place in the pool: the other side has seen nothing of the request."""
+
+    outcome = "not_sent"
+
+
+class OutcomeUnknown(HttpError):
+    """The request was sent, or part of it, and no whole response came that can be read.
+
+    `connection_lost`: the other side hung up, as a server does to an idle connection.
+    """
+
+    outcome = "unreadable"
+
+    def __init__(self, detail: str, *, connection_lost: bool = False) -> None:
+        super().__init__(detail)
+        self.connection_lost = connection_lost
+        if connection_lost:
+            self.outcome = "lost"
+
+
+class _TimedOut(OutcomeUnknown):
+    outcome = "timeout"
+
+
+class ResponseTooLarge(OutcomeUnknown):
+    """The response was not read to its end: it is larger than the caller allows."""
+
+    outcome = "too_large"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A whole response; header names are found in any case."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return self.status_code in _SUCCESS
+
+    @property
+    def is_client_error(self) -> bool:
+        """Whether the status is 4xx."""
+        return self.status_code in _CLIENT_ERRORS
+
+    @property
+    def text(self) -> str:
+        """The content as UTF-8; what is none is replaced."""
+        return self.content.decode(errors="replace")
+
+    def json(self) -> Any:  # noqa: ANN401 - JSON
+        """The parsed content. Raises ValueError."""
+        return orjson.loads(self.content)
+
+
+class HttpClient:
+    """HTTP/1.1 without redirects or environment proxies; each target has connections of its own."""
+
+    def __init__(self, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._transport = transport
+        self._clients: dict[Target, httpx.AsyncClient] = {}
+        self._tls: ssl.SSLContext | None = None
+        self._closed = False
+
+    async def fetch(
+        self,
+        target: Target,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        json: object = None,
+        timeout_s: float,
+        max_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> HttpResponse:
+        """Returns the response once it is wholly there; `timeout_s` covers everything until then.
+
+        Raises RequestNotSent, OutcomeUnknown, ResponseTooLarge. Any status is a response.
+        """
+        sent = _Sent()
+        outcome = "cancelled"
+        started = perf_counter()
+        all_headers = httpx.Headers({**_HEADERS, **(headers or {})})
+        if json is not None:
+            content = orjson.dumps(json)
+            all_headers.setdefault("Content-Type", "application/json")
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await self._exchange(
+                    self._client(target),
+                    httpx.Request(
+                        method,
+                        url,
+                        headers=all_headers,
+                        content=content,
+                        extensions={"trace": sent.trace, "timeout": self._timeouts(timeout_s)},
+                    ),
+                    max_bytes,
+                )
+            outcome = f"{response.status_code // 100}xx"
+        except HttpError as error:
+            outcome = error.outcome
+            raise
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            failure = _failure(error, timeout_s, sent=sent.begun)
+            outcome = failure.outcome
+            raise failure from error
+        else:
+            return response
+        finally:
+            SECONDS.labels(target, outcome).observe(perf_counter() - started)
+
+    async def aclose(self) -> None:
+        """Close every connection; calls from now on are not sent."""
+        self._closed = True
+        for client in self._clients.values():
+            await client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _client(self, target: Target) -> httpx.AsyncClient:
+        if self._closed:
+            raise RequestNotSent("the HTTP client is closed")
+        client = self._clients.get(target)
+        if client is None:
+            # A target that hangs can't use up the connections of another.
+            client = self._clients[target] = httpx.AsyncClient(
+                http2=False,
+                verify=self._tls_context(),
+                limits=_LIMITS,
+                follow_redirects=False,
+                trust_env=False,
+                transport=self._transport,
+            )
+        return client
+
+    def _timeouts(self, timeout_s: float) -> Mapping[str, float | None]:
+        connect_s = min(_CONNECT_S, timeout_s)
+        return httpx.Timeout(timeout_s, connect=connect_s, pool=connect_s).as_dict()
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = httpx.create_ssl_context(trust_env=False)
+        return self._tls
+
+    async def _exchange(
+        self, client: httpx.AsyncClient, request: httpx.Request, max_bytes: int
+    ) -> HttpResponse:
+        response = await client.send(request, stream=True)
+        try:
+            content = await _read(response, max_bytes)
+        finally:
+            await response.aclose()
+        return HttpResponse(response.status_code, response.headers, content)
+
+
+class _Sent:
+    """Notes when the first byte of a request leaves; a proxy's CONNECT is not the request."""
+
+    def __init__(self) -> None:
+        self.begun = False
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if event == _REQUEST_BEGINS and info["request"].method != b"CONNECT":
+            self.begun = True
+
+
+def _failure(error: Exception, timeout_s: float, *, sent: bool) -> HttpError:
+    what = f"{type(error).__name__}: {error}".rstrip(": ")
+    timed_out = isinstance(error, TimeoutError | httpx.TimeoutException)
+    if isinstance(error, _NOT_SENT) or (isinstance(error, OSError | ValueError) and not sent):
+        return RequestNotSent(f"no connection in {timeout_s:g} s" if timed_out else what)
+    if timed_out:
+        return _TimedOut(f"Timeout: no whole response in {timeout_s:g} s")
+    return OutcomeUnknown(what, connection_lost=True)
+
+
+async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+    """The decoded content. httpx's own decoder would unpack a whole bomb before it is counted."""
+    declared = response.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise ResponseTooLarge(f"a response of {declared} bytes, at most {max_bytes} are read")
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"identity", "", "gzip", "x-gzip"}:
+        raise OutcomeUnknown(f"a response in the encoding {encoding[:20]!r}")
+    gzip = zlib.decompressobj(wbits=31)
+    is_gzip = encoding.endswith("gzip")
+    content, received = bytearray(), 0
+    async for chunk in cast("httpx.AsyncByteStream", response.stream):
+        received += len(chunk)
+        try:
+            # A length of 0 would mean "no limit": one byte more than allowed is enough to refuse.
+            content += gzip.decompress(chunk, max_bytes + 1 - len(content)) if is_gzip else chunk
+        except zlib.error as error:
+            raise OutcomeUnknown(f"a response that can't be decompressed: {error}") from error
+        if max(received, len(content)) > max_bytes:
+            raise ResponseTooLarge(f"a response of more than {max_bytes} bytes")
+    if is_gzip and received and not gzip.eof:
+        raise OutcomeUnknown("a compressed response without its end")
+    return bytes(content)

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-import httpx
 import jwt
 import orjson
 import structlog
 
 from evpower.foundation.clock import Clock
 from evpower.foundation.errors import Unavailable
+from evpower.foundation.http import HttpClient, HttpError
 from evpower.identity import metrics
 
 FRESH_S: Final = 600.0  # as long as Supabase's edge caches them
@@ -42,11 +42,18 @@ class Jwks:
     """Keys by kid. `on_loss` is called when a key left or changed: what it signed is void."""
 
     def __init__(
-        self, *, url: str, http: httpx.AsyncClient, clock: Clock, on_loss: Callable[[], None]
+        self,
+        *,
+        url: str,
+        http: HttpClient,
+        clock: Clock,
+        on_loss: Callable[[], None],
+        timeout_s: float = _TIMEOUT_S,
     ) -> None:
         self._url = url
         self._http = http
         self._clock = clock
+        self._timeout_s = timeout_s
         self._on_loss = on_loss
         self._keys: dict[str, SigningKey] | None = None
         self._fetched_at = _NEVER
@@ -111,10 +118,13 @@ class Jwks:
 
     async def _fetch(self) -> None:
         try:
-            answer = await self._http.get(self._url, timeout=_TIMEOUT_S)
-            answer.raise_for_status()
+            answer = await self._http.fetch(
+                "supabase_keys", "GET", self._url, timeout_s=self._timeout_s, max_bytes=_MAX_BYTES
+            )
+            if not answer.is_success:
+                raise ValueError(f"HTTP {answer.status_code}")  # noqa: TRY301 - one way to fail
             found = read_keys(answer.content)
-        except (httpx.HTTPError, ValueError, RuntimeError) as error:  # the last: a closed client
+        except (HttpError, ValueError) as error:
             metrics.JWKS_FETCHES.labels("failed").inc()
             _log.warning("jwks_unreadable", error=f"{type(error).__name__}: {error}")
             return

@@ -7,12 +7,18 @@ from time import perf_counter
 from typing import Final, cast
 from uuid import UUID
 
-import httpx
 import orjson
 import structlog
 from pydantic import SecretStr
 
 from evpower.foundation.errors import Unavailable
+from evpower.foundation.http import (
+    HttpClient,
+    HttpError,
+    HttpResponse,
+    OutcomeUnknown,
+    RequestNotSent,
+)
 from evpower.identity import metrics
 from evpower.identity.contact import normal_phone
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthRefused, AuthUnanswered
@@ -20,15 +26,11 @@ from evpower.identity.model import AuthUser, MovedUser, NewUser
 from evpower.identity.profile import profile_of
 from evpower.identity.proof import moment, vouched
 
-_TIMEOUT: Final = httpx.Timeout(8.0, connect=2.0)  # hashing a password takes Auth a while
+_TIMEOUT_S: Final = 8.0  # hashing a password takes Auth a while
 _LONG_WAIT_S: Final = 30
 _NOT_FOUND: Final = 404
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
-# No connection was made: surely nothing was done.
-_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-# An idle connection closed under our hands: worth one more try, every call here may be repeated.
-_DROPPED: Final = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 _OUR_FAULT: Final = {401, 403, 408, 429}  # a bad key or too many calls: nothing the person can mend
 
 _DENIED: Final = {401, 403}
@@ -42,12 +44,17 @@ class SupabaseAdmin:
     def __init__(
         self,
         *,
-        http: httpx.AsyncClient,
+        http: HttpClient,
         url: str,
         secret_key: SecretStr,
         publishable_key: str = "",
+        timeout_s: float = _TIMEOUT_S,
     ) -> None:
-        """`url` is the project's; sb_secret_... and legacy service_role keys work."""
+        """`url` is the project's; sb_secret_... and legacy service_role keys work.
+
+        `timeout_s` is the total time of a call, a second try included.
+        """
+        self._timeout_s = timeout_s
         self._http = http
         self._base = f"{url.rstrip('/')}/auth/v1"
         secret = secret_key.get_secret_value()
@@ -165,7 +172,7 @@ class SupabaseAdmin:
         body: Mapping[str, object] | None = None,
         *,
         token_asked: bool = False,
-    ) -> httpx.Response:
+    ) -> HttpResponse:
         content = None if body is None else orjson.dumps(body)
         all_headers = {**headers, "Content-Type": "application/json"} if content else dict(headers)
         began = perf_counter()
@@ -173,11 +180,11 @@ class SupabaseAdmin:
         try:
             answer = await self._try_twice(method, self._base + path, all_headers, content)
             status = str(answer.status_code)
-        except _NEVER_SENT as error:
+        except RequestNotSent as error:
             raise Unavailable(
                 "auth_unavailable", "Supabase Auth can't be reached", retry_after_s=5
             ) from error
-        except httpx.HTTPError as error:
+        except HttpError as error:
             raise AuthUnanswered(
                 "auth_unavailable", "Supabase Auth did not answer", retry_after_s=5
             ) from error
@@ -187,19 +194,33 @@ class SupabaseAdmin:
 
     async def _try_twice(
         self, method: str, url: str, headers: dict[str, str], content: bytes | None
-    ) -> httpx.Response:
-        for last in (False, True):
+    ) -> HttpResponse:
+        until = perf_counter() + self._timeout_s
+
+        async def attempt() -> HttpResponse:
+            return await self._http.fetch(
+                "supabase_auth",
+                method,
+                url,
+                headers=headers,
+                content=content,
+                timeout_s=max(0.0, until - perf_counter()),
+            )
+
+        try:
+            return await attempt()
+        except OutcomeUnknown as first:
+            if not first.connection_lost:
+                raise
+            # An idle connection closed under our hands is worth one more try: every call here may
+            # be repeated. What became of the first stays unknown when the second is never sent.
             try:
-                return await self._http.request(
-                    method, url, headers=headers, content=content, timeout=_TIMEOUT
-                )
-            except _DROPPED:
-                if last:
-                    raise
-        raise AssertionError
+                return await attempt()
+            except RequestNotSent:
+                raise first from None
 
 
-def _accept(call: str, answer: httpx.Response, *, token_asked: bool) -> httpx.Response:
+def _accept(call: str, answer: HttpResponse, *, token_asked: bool) -> HttpResponse:
     status = answer.status_code
     if answer.is_success:
         return answer
@@ -225,7 +246,7 @@ def _accept(call: str, answer: httpx.Response, *, token_asked: bool) -> httpx.Re
     raise AuthRefused(code, status)
 
 
-def _pause_s(answer: httpx.Response) -> float | None:
+def _pause_s(answer: HttpResponse) -> float | None:
     """Retry-After: seconds, or a date."""
     said = answer.headers.get("retry-after", "").strip()
     if said.isdecimal() and said.isascii():
@@ -238,7 +259,7 @@ def _pause_s(answer: httpx.Response) -> float | None:
     return max(0.0, (at - datetime.now(UTC)).total_seconds())
 
 
-def _error_code(answer: httpx.Response) -> str:
+def _error_code(answer: HttpResponse) -> str:
     """GoTrue's error_code; the API gateway in front of it answers in other shapes."""
     try:
         body: object = orjson.loads(answer.content)
@@ -248,7 +269,7 @@ def _error_code(answer: httpx.Response) -> str:
     return code if isinstance(code, str) else "unknown"
 
 
-def _json(answer: httpx.Response) -> Mapping[str, object]:
+def _json(answer: HttpResponse) -> Mapping[str, object]:
     try:
         body: object = orjson.loads(answer.content)
     except orjson.JSONDecodeError:

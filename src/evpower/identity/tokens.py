@@ -9,13 +9,13 @@ from hashlib import sha256
 from typing import Any, Final, cast
 from uuid import UUID
 
-import httpx
 import jwt
 import orjson
 from pydantic import SecretStr
 
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.errors import Unauthenticated
+from evpower.foundation.http import HttpClient
 from evpower.identity import metrics
 from evpower.identity.jwks import Jwks
 from evpower.identity.model import Claims
@@ -39,7 +39,7 @@ class TokenVerifier:
         self,
         *,
         issuer_url: str,
-        http: httpx.AsyncClient,
+        http: HttpClient,
         audience: str = "authenticated",
         jwks_url: str | None = None,
         hs256_secret: SecretStr | None = None,

@@ -2,6 +2,7 @@
 
 SyncError
 ├── TargetUnavailable   down, slow, 5xx, a connection lost: try again later
+│   └── ResponseTooLarge  the response is larger than we read: ask for less
 ├── TooLarge            the gateway refuses the size: send less
 └── TargetRefuses       a key, a right or a function is missing: a person must act
 """
@@ -20,6 +21,10 @@ class TargetUnavailable(SyncError):
     """Supabase is down, slow or broken just now; the call may or may not have been applied."""
 
 
+class ResponseTooLarge(TargetUnavailable):
+    """The response was not read to its end: it is larger than a call may bring."""
+
+
 class TooLarge(SyncError):
     """The body was larger than the gateway takes."""
 
@@ -30,4 +35,6 @@ class TargetRefuses(SyncError):
 
 def is_too_much(error: SyncError) -> bool:
     """Whether it may go well with less: it was too large, or took too long."""
-    return isinstance(error, TooLarge) or any(one in str(error) for one in _TOO_MUCH)
+    return isinstance(error, TooLarge | ResponseTooLarge) or any(
+        one in str(error) for one in _TOO_MUCH
+    )

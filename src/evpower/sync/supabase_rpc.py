@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, Protocol, cast
 
-import httpx
-
+from evpower.foundation import http as outgoing
+from evpower.foundation.http import HttpClient, HttpError, HttpResponse
 from evpower.sync import metrics
-from evpower.sync.errors import TargetRefuses, TargetUnavailable, TooLarge
+from evpower.sync.errors import ResponseTooLarge, TargetRefuses, TargetUnavailable, TooLarge
 
 _TRANSIENT_STATUS: Final = frozenset(
     {
@@ -46,11 +46,11 @@ class SupabaseRpc:
     """`POST {url}/rest/v1/rpc/{function}` with the project's secret key."""
 
     def __init__(
-        self, http: httpx.AsyncClient, url: str, secret_key: str, *, timeout_s: float = 8.0
+        self, http: HttpClient, url: str, secret_key: str, *, timeout_s: float = 8.0
     ) -> None:
         self._http = http
         self._base = f"{url.rstrip('/')}/rest/v1/rpc/"
-        self._timeout = httpx.Timeout(timeout_s, connect=min(2.0, timeout_s))
+        self._timeout_s = timeout_s
         self._headers = {
             "apikey": secret_key,
             "Content-Type": "application/json",
@@ -64,13 +64,20 @@ class SupabaseRpc:
         started = time.perf_counter()
         outcome = "unavailable"
         try:
-            response = await self._http.post(
-                self._base + function, content=body, headers=self._headers, timeout=self._timeout
+            response = await self._http.fetch(
+                "supabase_rest",
+                "POST",
+                self._base + function,
+                content=body,
+                headers=self._headers,
+                timeout_s=self._timeout_s,
             )
             answer = read_answer(function, response)
             outcome = "ok"
-        except (httpx.TimeoutException, httpx.TransportError) as error:
-            raise TargetUnavailable(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+        except outgoing.ResponseTooLarge as error:
+            raise ResponseTooLarge(f"{function}: {error}") from error
+        except HttpError as error:
+            raise TargetUnavailable(str(error)) from error
         except TargetRefuses:
             outcome = "refused"
             raise
@@ -80,7 +87,7 @@ class SupabaseRpc:
             metrics.RPC_SECONDS.labels(function, outcome).observe(time.perf_counter() - started)
 
 
-def read_answer(function: str, response: httpx.Response) -> object:
+def read_answer(function: str, response: HttpResponse) -> object:
     """The parsed JSON of a function's answer. Raises the SyncErrors."""
     status = response.status_code
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
@@ -116,7 +123,7 @@ def _unwrap(function: str, answer: object) -> object:
     return answer
 
 
-def _problem(response: httpx.Response) -> tuple[str, str]:
+def _problem(response: HttpResponse) -> tuple[str, str]:
     """PostgREST's code and message, cut; a gateway's page is not worth quoting."""
     try:
         body = cast("object", json.loads(response.content))

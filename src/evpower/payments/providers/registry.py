@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-import httpx
-
 from evpower.config import Settings
 from evpower.foundation.errors import NotFound
+from evpower.foundation.http import HttpClient
 from evpower.payments.providers.protocol import Provider
 from evpower.payments.providers.sandbox import SandboxProvider
 
@@ -38,7 +37,7 @@ class Providers:
         return list(self._by_name)
 
 
-def configured_providers(settings: Settings, http: httpx.AsyncClient) -> Providers:
+def configured_providers(settings: Settings, http: HttpClient) -> Providers:
     """What the settings say. The sandbox exists in development only, whatever else is set."""
     found: list[Provider] = []
     if settings.env == "development" and settings.sandbox_url:

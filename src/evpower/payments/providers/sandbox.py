@@ -7,17 +7,18 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, Literal, cast
 
-import httpx
 import orjson
 
 from evpower.foundation import standard_webhooks
 from evpower.foundation.errors import Invalid
+from evpower.foundation.http import HttpClient, HttpError
 from evpower.foundation.money import MAX_MINOR
 from evpower.payments.errors import ProviderRefused, ProviderUnavailable, UnknownToProvider
 from evpower.payments.model import STATUSES, Event
 from evpower.payments.providers.protocol import Invoice
 
 _MAX_ID: Final = 128
+_MAX_RESPONSE_BYTES: Final = 256 * 1024
 
 
 def merchant_key(secret: str) -> str:
@@ -32,7 +33,7 @@ class SandboxProvider:
     method: ClassVar[Literal["qr", "card"]] = "qr"
 
     def __init__(
-        self, url: str, secrets: Sequence[str], http: httpx.AsyncClient, *, timeout_s: float = 5.0
+        self, url: str, secrets: Sequence[str], http: HttpClient, *, timeout_s: float = 5.0
     ) -> None:
         if not secrets or not all(secrets):
             raise ValueError("the sandbox provider needs a secret")
@@ -133,15 +134,17 @@ class SandboxProvider:
 
     async def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         try:
-            answer = await self._http.request(
+            answer = await self._http.fetch(
+                "payment_provider",
                 method,
                 self._url + path,
                 content=None if body is None else orjson.dumps(body),
                 headers=self._headers | {"Content-Type": "application/json"},
-                timeout=self._timeout_s,
+                timeout_s=self._timeout_s,
+                max_bytes=_MAX_RESPONSE_BYTES,
             )
-        except httpx.HTTPError as error:
-            raise ProviderUnavailable(f"no answer: {type(error).__name__}") from error
+        except HttpError as error:
+            raise ProviderUnavailable(f"no answer: {error}") from error
         if answer.status_code == HTTPStatus.NOT_FOUND:
             raise UnknownToProvider(path)
         if answer.is_client_error:
