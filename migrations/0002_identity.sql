@@ -16,6 +16,9 @@ create table identity.clients (
 );
 create unique index clients_email_key on identity.clients (email) where status <> 'closed';
 create unique index clients_phone_key on identity.clients (phone) where status <> 'closed';
+-- Operators find clients by contact, closed ones too.
+create index clients_by_email on identity.clients (email) where email is not null;
+create index clients_by_phone on identity.clients (phone) where phone is not null;
 -- Recent changes are found by where they lie in the table; such an index keeps no update from staying in its page.
 create index clients_updated on identity.clients using brin (updated_at) with (autosummarize = on);
 grant select, insert, update on identity.clients to evpower_app;
@@ -62,6 +65,7 @@ grant select, insert, update on identity.service_keys to evpower_app;
 create table identity.operators (
   user_id uuid primary key,
   name text not null check (length(name) between 1 and 200),
+  role text not null default 'viewer' check (role in ('viewer', 'operator')), -- operator: also acts on clients
   created_at timestamptz not null default now(),
   revoked_at timestamptz
 );

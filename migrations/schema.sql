@@ -1150,9 +1150,11 @@ ALTER TABLE identity.migrations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY
 CREATE TABLE identity.operators (
     user_id uuid NOT NULL,
     name text NOT NULL,
+    role text DEFAULT 'viewer'::text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     revoked_at timestamp with time zone,
-    CONSTRAINT operators_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+    CONSTRAINT operators_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT operators_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text])))
 );
 
 CREATE TABLE identity.registrations (
@@ -1768,6 +1770,10 @@ CREATE INDEX idempotency_keys_created_at ON foundation.idempotency_keys USING bt
 CREATE INDEX aliases_by_client ON identity.aliases USING btree (client_id);
 
 CREATE INDEX aliases_by_run ON identity.aliases USING btree (run);
+
+CREATE INDEX clients_by_email ON identity.clients USING btree (email) WHERE (email IS NOT NULL);
+
+CREATE INDEX clients_by_phone ON identity.clients USING btree (phone) WHERE (phone IS NOT NULL);
 
 CREATE UNIQUE INDEX clients_email_key ON identity.clients USING btree (email) WHERE (status <> 'closed'::text);
 

@@ -204,6 +204,7 @@ def _routers(parts: Parts) -> list[APIRouter]:
     settings = parts.settings
     return [
         identity.router(parts.db, parts.admin, parts.bus, confirm=settings.register_confirm),
+        identity.operator_router(parts.access, parts.db, parts.bus),
         payments.router(
             parts.db,
             parts.access,

@@ -21,7 +21,13 @@ from evpower.api import Collector, HeadProtocol, Probe, create_app
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.identity import Access, TokenVerifier, add_operator, create_service_key
+from evpower.identity import (
+    Access,
+    TokenVerifier,
+    add_operator,
+    create_service_key,
+    operator_router,
+)
 from evpower.wallet import endpoints as wallet_endpoints
 from tests.waiting import PATIENCE_S, patient_http, until
 
@@ -74,7 +80,8 @@ class Api:
     clock: WallClock
     bus: LocalBus
     service: Headers = field(default_factory=dict)
-    operator: Headers = field(default_factory=dict)
+    operator: Headers = field(default_factory=dict)  # of the role viewer
+    manager: Headers = field(default_factory=dict)  # an operator of the role operator
 
     async def get(self, path: str, headers: Headers | None = None, **more: Any) -> httpx.Response:
         return await self.http.get(path, headers=headers, **more)
@@ -110,6 +117,7 @@ async def running_api(
         [
             charging.router(access, db, bus, clock=clock),
             wallet_endpoints.router(access, db),
+            operator_router(access, db, bus),
             *routers,
         ],
         db,
@@ -126,16 +134,17 @@ async def running_api(
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
         api = Api(app, http, db, now_s, clock, bus)
         async with db.transaction() as connection:
-            api.service, api.operator = await _helpers(connection)
+            api.service, api.operator, api.manager = await _helpers(connection)
         yield api
     await outside.aclose()
 
 
-async def _helpers(connection: Connection) -> tuple[Headers, Headers]:
+async def _helpers(connection: Connection) -> tuple[Headers, Headers, Headers]:
     key = await create_service_key(connection, name="importer", actor="test")
-    boss = uuid4()
-    await add_operator(connection, user_id=boss, name="Boss", actor="test")
-    return {"X-Service-Key": key.key}, bearer(boss)
+    viewer, manager = uuid4(), uuid4()
+    await add_operator(connection, user_id=viewer, name="Boss", actor="test")
+    await add_operator(connection, user_id=manager, name="Aida", role="operator", actor="test")
+    return {"X-Service-Key": key.key}, bearer(viewer), bearer(manager)
 
 
 @contextlib.asynccontextmanager

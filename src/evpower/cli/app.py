@@ -3,7 +3,7 @@
 import typer
 
 from evpower import __version__
-from evpower.cli import dev, identity, keys, ledger, payments, server, supabase, sync
+from evpower.cli import clients, dev, identity, keys, ledger, payments, server, supabase, sync
 
 app = typer.Typer(
     name="evpower",
@@ -14,6 +14,7 @@ app = typer.Typer(
 )
 server.register(app)
 dev.register(app)
+app.add_typer(clients.clients, name="clients")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.operators, name="operators")
 app.add_typer(payments.payments, name="payments")

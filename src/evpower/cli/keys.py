@@ -1,12 +1,13 @@
 """`evpower keys` and `evpower operators`: who else may call."""
 
 import json
+from typing import cast
 from uuid import UUID
 
 import typer
 
 from evpower import identity
-from evpower.cli.out import console, errors
+from evpower.cli.out import console, errors, fail
 from evpower.cli.settings import with_database
 from evpower.foundation.db import Database
 
@@ -61,15 +62,28 @@ def revoke(name: str, actor: str = _ACTOR, reason: str = typer.Option("", "--rea
 
 
 @operators.command("add")
-def add(user_id: UUID, name: str, actor: str = _ACTOR) -> None:
-    """Let a Supabase user read every client's history."""
+def add(
+    user_id: UUID,
+    name: str,
+    role: str = typer.Option("viewer", "--role", help="viewer (reads) or operator (also acts)."),
+    actor: str = _ACTOR,
+) -> None:
+    """Let a Supabase user read every client, and with --role operator block and close them."""
+    if role not in {"viewer", "operator"}:
+        fail(f"there is no role {role!r}", "viewer or operator")
 
     async def work(database: Database) -> None:
         async with database.transaction() as connection:
-            await identity.add_operator(connection, user_id=user_id, name=name, actor=actor)
+            await identity.add_operator(
+                connection,
+                user_id=user_id,
+                name=name,
+                role=cast("identity.OperatorRole", role),
+                actor=actor,
+            )
 
     with_database(work)
-    console.print(f"{name} is an operator")
+    console.print(f"{name} is an operator with the role {role}")
 
 
 @operators.command("remove")
@@ -93,4 +107,4 @@ def list_operators() -> None:
             return await identity.list_operators(connection)
 
     for operator in with_database(work):
-        console.print(f"{operator.user_id}  {operator.name}")
+        console.print(f"{operator.user_id}  {operator.role:8}  {operator.name}")

@@ -20,6 +20,7 @@ from evpower.identity.clients import (
     withdraw_deletion,
 )
 from evpower.identity.endpoints import router
+from evpower.identity.find import find_clients
 from evpower.identity.introspect import introspect
 from evpower.identity.jobs import converge_registrations
 from evpower.identity.model import (
@@ -28,10 +29,12 @@ from evpower.identity.model import (
     Contact,
     CreatedKey,
     Operator,
+    OperatorRole,
     Principal,
     Profile,
     ServiceKey,
 )
+from evpower.identity.operator_endpoints import operator_router
 from evpower.identity.operators import add_operator, list_operators, remove_operator
 from evpower.identity.profile import profile_of
 from evpower.identity.register import Application, register
@@ -48,6 +51,7 @@ __all__ = [
     "CreatedKey",
     "OldIds",
     "Operator",
+    "OperatorRole",
     "Principal",
     "Profile",
     "ServiceKey",
@@ -61,6 +65,7 @@ __all__ = [
     "ensure",
     "ensure_client",
     "ensure_newcomers",
+    "find_clients",
     "get_client",
     "introspect",
     "list_operators",
@@ -68,6 +73,7 @@ __all__ = [
     "lock_client",
     "may_read",
     "migrate",
+    "operator_router",
     "profile_of",
     "record_act",
     "register",

@@ -16,7 +16,7 @@ from evpower.identity import store_access
 from evpower.identity.aliases import OldIds
 from evpower.identity.clients import ensure_client
 from evpower.identity.introspect import introspect
-from evpower.identity.model import Claims, Principal
+from evpower.identity.model import Claims, Operator, Principal
 from evpower.identity.service_keys import PREFIX, check_service_key
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import TokenVerifier
@@ -67,7 +67,9 @@ class Access:
         claims = await self._verifier.verify(credential)
         operator = (await self._operators.by_id()).get(claims.sub)
         if operator is not None:
-            return Principal("operator", None, operator, claims.expires_at, claims.sub)
+            return Principal(
+                "operator", None, operator.name, claims.expires_at, claims.sub, operator.role
+            )
         if not self._known.has(claims.sub):
             async with self._db.transaction() as connection:
                 await ensure_client(connection, claims)
@@ -111,6 +113,20 @@ class Access:
         found = await self.principal(request)
         if found.kind != "service":
             raise Forbidden("forbidden", "only a service key may do this")
+        return found
+
+    async def require_viewer(self, request: Request) -> Principal:
+        """Only an operator of any role may call. Raises Forbidden("forbidden")."""
+        found = await self.principal(request)
+        if found.kind != "operator":
+            raise Forbidden("forbidden", "only an operator may do this")
+        return found
+
+    async def require_operator(self, request: Request) -> Principal:
+        """Only an operator who may act on clients may call. Raises Forbidden("forbidden")."""
+        found = await self.require_viewer(request)
+        if found.role != "operator":
+            raise Forbidden("forbidden", "this wants the role operator")
         return found
 
     async def resolve(self, caller: Principal, raw: str | UUID) -> UUID:
@@ -176,21 +192,21 @@ class _KnownClients:
 
 
 class _Operators:
-    """Names by user id, read again every 30 s by one caller at a time."""
+    """Operators by user id, read again every 30 s by one caller at a time."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
         self._clock = clock
-        self._names: Mapping[UUID, str] = {}
+        self._found: Mapping[UUID, Operator] = {}
         self._until: float = 0.0
         self._lock = asyncio.Lock()
 
-    async def by_id(self) -> Mapping[UUID, str]:
+    async def by_id(self) -> Mapping[UUID, Operator]:
         if self._clock().timestamp() >= self._until:
             async with self._lock:
                 if self._clock().timestamp() >= self._until:
                     await self._read()
-        return self._names
+        return self._found
 
     def expire(self) -> None:
         self._until = 0.0
@@ -198,5 +214,5 @@ class _Operators:
     async def _read(self) -> None:
         async with self._db.connection() as connection:
             operators = await store_access.active_operators(connection)
-        self._names = {operator.user_id: operator.name for operator in operators}
+        self._found = {operator.user_id: operator for operator in operators}
         self._until = (self._clock() + timedelta(seconds=OPERATORS_FRESH_S)).timestamp()

@@ -163,29 +163,44 @@ async def withdraw_deletion(connection: Connection, client_id: UUID) -> None:
 
 
 async def block_client(
-    connection: Connection, client_id: UUID, *, actor: str, reason: str
+    connection: Connection,
+    client_id: UUID,
+    *,
+    actor: str,
+    reason: str,
+    details: Mapping[str, object] | None = None,
 ) -> Client:
     """Keep a client from moving money; reading stays. Blocked twice is blocked.
 
     Raises NotFound("client_not_found"), Conflict("client_closed").
     """
     changed = await store.set_status(connection, client_id, "blocked", ["active", "blocked"])
-    return await _acted(connection, client_id, changed, "client.block", actor, reason)
+    return await _acted(connection, client_id, changed, "client.block", actor, reason, details)
 
 
 async def unblock_client(
-    connection: Connection, client_id: UUID, *, actor: str, reason: str
+    connection: Connection,
+    client_id: UUID,
+    *,
+    actor: str,
+    reason: str,
+    details: Mapping[str, object] | None = None,
 ) -> Client:
     """Make a blocked client active again.
 
     Raises NotFound("client_not_found"), Conflict("client_closed").
     """
     changed = await store.set_status(connection, client_id, "active", ["active", "blocked"])
-    return await _acted(connection, client_id, changed, "client.unblock", actor, reason)
+    return await _acted(connection, client_id, changed, "client.unblock", actor, reason, details)
 
 
 async def close_client(
-    connection: Connection, client_id: UUID, *, actor: str, reason: str
+    connection: Connection,
+    client_id: UUID,
+    *,
+    actor: str,
+    reason: str,
+    details: Mapping[str, object] | None = None,
 ) -> Client:
     """Close a client for good: money and history stay, email and phone become free for others.
 
@@ -194,7 +209,7 @@ async def close_client(
     changed = await store.set_status(
         connection, client_id, "closed", ["active", "blocked", "closed"]
     )
-    return await _acted(connection, client_id, changed, "client.close", actor, reason)
+    return await _acted(connection, client_id, changed, "client.close", actor, reason, details)
 
 
 async def _acted(
@@ -204,9 +219,17 @@ async def _acted(
     action: str,
     actor: str,
     reason: str,
+    details: Mapping[str, object] | None,
 ) -> Client:
     if changed is None:
         await get_client(connection, client_id)
         raise Conflict("client_closed", "the client is closed")
-    await record_act(connection, actor=actor, action=action, subject=str(client_id), reason=reason)
+    await record_act(
+        connection,
+        actor=actor,
+        action=action,
+        subject=str(client_id),
+        reason=reason,
+        details=details,
+    )
     return changed

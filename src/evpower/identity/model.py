@@ -12,6 +12,8 @@ Status = Literal["active", "blocked", "closed"]
 Contact = Literal["email", "phone"]
 Origin = Literal["register", "token", "supabase", "import"]
 Confirm = Literal["auto", "email"]
+# viewer: reads every client. operator: also blocks, unblocks and closes clients.
+OperatorRole = Literal["viewer", "operator"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Principal:
     name: str  # of the service key or the operator, for logs and the audit; empty for a client
     expires_at: datetime | None  # of the token; a service key has none
     user_id: UUID | None = None  # the Supabase user of a client or an operator
+    role: OperatorRole | None = None  # of an operator alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +163,9 @@ class CreatedKey:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A Supabase user who may read every client."""
+    """A Supabase user who may read every client, and act on clients as the role allows."""
 
     user_id: UUID
     name: str
+    role: OperatorRole
     created_at: datetime

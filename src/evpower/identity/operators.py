@@ -1,4 +1,4 @@
-"""People of the operator: Supabase users who may read every client."""
+"""Operators: Supabase users who may read every client, and act on clients if their role allows."""
 
 from uuid import UUID
 
@@ -7,24 +7,33 @@ from evpower.foundation.errors import Invalid, NotFound
 from evpower.identity import store_access
 from evpower.identity.audit import record_act
 from evpower.identity.contact import clean_name
-from evpower.identity.model import Operator
+from evpower.identity.model import Operator, OperatorRole
 
 
 async def add_operator(
-    connection: Connection, *, user_id: UUID, name: str, actor: str, reason: str | None = None
+    connection: Connection,
+    *,
+    user_id: UUID,
+    name: str,
+    actor: str,
+    role: OperatorRole = "viewer",
+    reason: str | None = None,
 ) -> None:
-    """Give a Supabase user the role, or a new name. Raises Invalid("invalid_name")."""
+    """Make a Supabase user an operator, or change the name and role of one.
+
+    Raises Invalid("invalid_name").
+    """
     clean = clean_name(name)
     if clean is None:
         raise Invalid("invalid_name", "an operator needs a name")
-    await store_access.put_operator(connection, user_id, clean)
+    await store_access.put_operator(connection, user_id, clean, role)
     await record_act(
         connection,
         actor=actor,
         action="operator.add",
         subject=str(user_id),
         reason=reason,
-        details={"name": clean},
+        details={"name": clean, "role": role},
     )
 
 

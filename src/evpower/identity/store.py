@@ -90,6 +90,20 @@ async def holders(
     return (row["email"], row["phone"]) if row is not None else (None, None)
 
 
+async def clients_by_contact(
+    connection: Connection, email: str | None, phone: str | None, limit: int
+) -> list[Client]:
+    """Every client with this email or this phone, closed ones last."""
+    rows: list[Record] = await connection.fetch(
+        f"select {_CLIENT} from identity.clients where email = $1 or phone = $2"
+        " order by status = 'closed', created_at, id limit $3",
+        email,
+        phone,
+        limit,
+    )
+    return [Client(**dict(row)) for row in rows]
+
+
 async def set_profile(connection: Connection, client_id: UUID, profile: Profile) -> Client | None:
     """Replace email, phone and name; None: no such client. May raise UniqueViolationError."""
     return _client(

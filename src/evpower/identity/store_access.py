@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
-from evpower.identity.model import Operator, ServiceKey
+from evpower.identity.model import Operator, OperatorRole, ServiceKey
 
 _KEY: Final = "id, name, hint, created_at, last_used_at, revoked_at"
 
@@ -71,13 +71,17 @@ async def revoke_key(connection: Connection, name: str) -> ServiceKey | None:
     return ServiceKey(**dict(row)) if row is not None else None
 
 
-async def put_operator(connection: Connection, user_id: UUID, name: str) -> None:
-    """Give the role, or give it back."""
+async def put_operator(
+    connection: Connection, user_id: UUID, name: str, role: OperatorRole
+) -> None:
+    """Insert an operator, or give the present one this name and role."""
     await connection.execute(
-        "insert into identity.operators (user_id, name) values ($1, $2)"
-        " on conflict (user_id) do update set name = excluded.name, revoked_at = null",
+        "insert into identity.operators (user_id, name, role) values ($1, $2, $3)"
+        " on conflict (user_id) do update"
+        " set name = excluded.name, role = excluded.role, revoked_at = null",
         user_id,
         name,
+        role,
     )
 
 
@@ -94,7 +98,7 @@ async def revoke_operator(connection: Connection, user_id: UUID) -> bool:
 async def active_operators(connection: Connection) -> list[Operator]:
     """Who has the role."""
     rows: list[Record] = await connection.fetch(
-        "select user_id, name, created_at from identity.operators"
+        "select user_id, name, role, created_at from identity.operators"
         " where revoked_at is null order by created_at, user_id"
     )
     return [Operator(**dict(row)) for row in rows]

@@ -1,0 +1,111 @@
+"""Operators find, block, unblock and close clients: /api/v1/operator/clients."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from evpower.foundation.bus import Bus
+from evpower.foundation.db import Database
+from evpower.identity.access import Access
+from evpower.identity.clients import block_client, close_client, unblock_client
+from evpower.identity.find import MAX_QUERY, find_clients
+from evpower.identity.model import Client, Principal, Status
+
+_Act = Callable[..., Awaitable[Client]]
+ClientId = Annotated[str, Path(max_length=200, description="UUID, or an id from before")]
+
+
+class OperatorsClient(BaseModel):
+    """A client as operators see one."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    client_id: Annotated[UUID, Field(validation_alias="id")]
+    email: str | None
+    phone: Annotated[str | None, Field(description="E.164")]
+    name: str | None
+    status: Status
+    deletion_requested_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Reason(BaseModel):
+    """Why, for the audit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[
+        str, Field(min_length=3, max_length=500, pattern=r"\S", examples=["chargeback, call 4711"])
+    ]
+
+
+_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"description": "`missing_token`, `invalid_token`, `token_expired`"},
+    403: {"description": "`forbidden`: no operator, or the role does not allow it"},
+    404: {"description": "`client_not_found`"},
+    409: {"description": "`client_closed`"},
+    422: {"description": "`invalid_request`"},
+}
+
+
+def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
+    """Build the routes."""
+    routes = APIRouter(prefix="/api/v1/operator/clients", tags=["operator"], responses=_REFUSALS)
+
+    @routes.get("", summary="Find clients")
+    async def find(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(access.require_viewer)],
+        q: Annotated[
+            str, Query(min_length=1, max_length=MAX_QUERY, description="id, old id, email or phone")
+        ],
+    ) -> list[OperatorsClient]:
+        async with db.connection() as connection:
+            found = await find_clients(connection, q)
+        return [OperatorsClient.model_validate(client) for client in found]
+
+    async def act(act: _Act, caller: Principal, client_id: str, reason: str) -> OperatorsClient:
+        wanted = await access.resolve(caller, client_id)
+        async with db.transaction() as connection:
+            client = await act(
+                connection,
+                wanted,
+                actor=f"operator:{caller.user_id}",
+                reason=reason.strip(),
+                details={"name": caller.name},
+            )
+        bus.publish("client", client.id)
+        return OperatorsClient.model_validate(client)
+
+    @routes.post("/{client_id}/block", summary="Block a client")
+    async def block(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(access.require_operator)],
+        client_id: ClientId,
+        body: Reason,
+    ) -> OperatorsClient:
+        """Keep a client from moving money; reading stays, and a running charge is billed."""
+        return await act(block_client, caller, client_id, body.reason)
+
+    @routes.post("/{client_id}/unblock", summary="Unblock a client")
+    async def unblock(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(access.require_operator)],
+        client_id: ClientId,
+        body: Reason,
+    ) -> OperatorsClient:
+        """Lift the operator's block; a ban in Supabase Auth stays."""
+        return await act(unblock_client, caller, client_id, body.reason)
+
+    @routes.post("/{client_id}/close", summary="Close a client for good")
+    async def close(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(access.require_operator)],
+        client_id: ClientId,
+        body: Reason,
+    ) -> OperatorsClient:
+        """Close a client; money and history stay, email and phone become free. Not undone."""
+        return await act(close_client, caller, client_id, body.reason)
+
+    return routes
