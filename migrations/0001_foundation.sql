@@ -40,3 +40,17 @@ create table foundation.idempotency_keys (
 );
 create index idempotency_keys_created_at on foundation.idempotency_keys (created_at);
 grant select, insert, update, delete on foundation.idempotency_keys to evpower_app;
+
+-- When each background loop of each node last finished a round.
+create table foundation.loop_rounds (
+  node text not null check (length(node) between 1 and 100), -- host, process id, role
+  loop text not null check (length(loop) between 1 and 100),
+  period_s double precision not null check (period_s >= 0),
+  idle_since timestamptz not null,                   -- the end of its last round; before it, the start
+  finished boolean not null,                         -- whether there was a round
+  running_since timestamptz,                         -- null between rounds
+  error text not null check (length(error) <= 100),  -- the code of the last failure; '' after none
+  seen_at timestamptz not null,                      -- when the node wrote this row
+  primary key (node, loop)
+);
+grant select, insert, update, delete on foundation.loop_rounds to evpower_app;

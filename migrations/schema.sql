@@ -1023,6 +1023,21 @@ CREATE TABLE foundation.idempotency_keys (
     CONSTRAINT idempotency_keys_scope_check CHECK (((length(scope) >= 1) AND (length(scope) <= 200)))
 );
 
+CREATE TABLE foundation.loop_rounds (
+    node text NOT NULL,
+    loop text NOT NULL,
+    period_s double precision NOT NULL,
+    idle_since timestamp with time zone NOT NULL,
+    finished boolean NOT NULL,
+    running_since timestamp with time zone,
+    error text NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    CONSTRAINT loop_rounds_error_check CHECK ((length(error) <= 100)),
+    CONSTRAINT loop_rounds_loop_check CHECK (((length(loop) >= 1) AND (length(loop) <= 100))),
+    CONSTRAINT loop_rounds_node_check CHECK (((length(node) >= 1) AND (length(node) <= 100))),
+    CONSTRAINT loop_rounds_period_s_check CHECK ((period_s >= (0)::double precision))
+);
+
 CREATE TABLE identity.aliases (
     kind text NOT NULL,
     alias text NOT NULL,
@@ -1615,6 +1630,9 @@ ALTER TABLE ONLY charging.settlements
 ALTER TABLE ONLY foundation.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (scope, key);
 
+ALTER TABLE ONLY foundation.loop_rounds
+    ADD CONSTRAINT loop_rounds_pkey PRIMARY KEY (node, loop);
+
 ALTER TABLE ONLY identity.aliases
     ADD CONSTRAINT aliases_pkey PRIMARY KEY (kind, alias);
 
@@ -2069,6 +2087,8 @@ GRANT INSERT(client_id) ON TABLE charging.settlements TO evpower_app;
 GRANT INSERT(due_minor) ON TABLE charging.settlements TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.idempotency_keys TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.loop_rounds TO evpower_app;
 
 GRANT SELECT ON TABLE identity.aliases TO evpower_app;
 

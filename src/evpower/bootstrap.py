@@ -1,6 +1,7 @@
 """The composition root: the only place that knows every part."""
 
 import gc
+import os
 import socket
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -16,7 +17,7 @@ from fastapi import APIRouter, FastAPI
 from evpower import __version__, charging, identity, payments, realtime, sync, wallet
 from evpower.api import HeadProtocol, create_app, messages, old
 from evpower.config import Settings
-from evpower.foundation import idempotency, logging, steps
+from evpower.foundation import idempotency, logging, loop_rounds, steps
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.bus import Bus, LocalBus
 from evpower.foundation.clock import utc_now
@@ -114,19 +115,21 @@ def _bus(settings: Settings) -> Bus:
 def build(settings: Settings, role: Role = "all") -> FastAPI:
     """Return the application of one process; it connects and starts its jobs when served."""
     parts = assemble(settings)
+    node = f"{socket.gethostname()[:60]}:{os.getpid()}:{role}"
+    background = _background(parts, role, node)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await parts.db.start()
         if isinstance(parts.bus, NatsBus):
             await parts.bus.start()
-        background = Loops(_loops(parts, role))
         background.start()
         log.info("started", role=role, version=__version__)
         try:
             yield
         finally:
             await background.stop(_STOP_S)
+            await loop_rounds.forget(parts.db, node)
             await parts.confirmer.close()
             await parts.webhooks.close()
             if isinstance(parts.bus, NatsBus):
@@ -143,7 +146,12 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
         version=__version__,
         supabase=lambda: _supabase_answers(parts),
         bus=_bus_state(parts.bus),
-        collectors=[lambda: payments.measure(parts.db, utc_now), lambda: _measure_sync(parts)],
+        overdue=background.overdue,
+        collectors=[
+            background.measure,
+            lambda: payments.measure(parts.db, utc_now),
+            lambda: _measure_sync(parts),
+        ],
         hot_paths=_hot_paths(parts) if role != "worker" else [],
         lifespan=lifespan,
     )
@@ -237,6 +245,20 @@ def _hot_paths(parts: Parts) -> list[HotPath]:
 def _say(code: str, accept_language: str) -> str:
     """Answer a code's sentence in the language a request asks for."""
     return messages.text(code, 200, messages.choose_language(accept_language), {})
+
+
+def _background(parts: Parts, role: Role, node: str) -> Loops:
+    """The loops of this process, and one that stores their rounds."""
+
+    async def record(_: Round) -> None:
+        async with parts.db.connection() as connection:
+            await loop_rounds.store(connection, node, background.records)
+
+    background = Loops(
+        [*_loops(parts, role), every(loop_rounds.WRITE_S, "loop_rounds", record)],
+        also=[parts.bus.loop] if isinstance(parts.bus, NatsBus) else [],
+    )
+    return background
 
 
 def _loops(parts: Parts, role: Role) -> list[Loop]:

@@ -35,8 +35,15 @@ class TestReadiness:
             response = await api.get("/readyz")
         assert (response.status_code, response.json()) == (
             200,
-            {"status": "ready", "database": "ok", "supabase": "ok", "bus": "local", "version": "0"},
-        )  # fmt: skip
+            {
+                "status": "ready",
+                "database": "ok",
+                "supabase": "ok",
+                "bus": "local",
+                "loops": "ok",
+                "version": "0",
+            },
+        )
 
     @pytest.mark.parametrize("answer", [False, ConnectionError("refused"), TimeoutError()])
     async def test_supabase_down_is_degraded_not_unready(self, db: Database, answer: Any) -> None:

@@ -17,7 +17,7 @@ from fastapi import APIRouter, FastAPI
 from pydantic import SecretStr
 
 from evpower import charging
-from evpower.api import Collector, HeadProtocol, Probe, create_app
+from evpower.api import Collector, HeadProtocol, Overdue, Probe, create_app
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
@@ -106,6 +106,7 @@ async def running_api(
     supabase: Probe | None = None,
     bus_connected: Callable[[], bool] | None = None,
     collectors: Sequence[Collector] = (),
+    overdue: Overdue | None = None,
     **settings: Any,
 ) -> AsyncIterator[Api]:
     outside = patient_http()
@@ -127,6 +128,7 @@ async def running_api(
         supabase=supabase,
         bus=bus_connected,
         collectors=collectors,
+        overdue=overdue,
         hot_paths=[*charging.hot_paths(access, db), *wallet_endpoints.hot_paths(access, db)],
         clock=clock,
         now_s=now_s,

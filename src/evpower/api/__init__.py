@@ -3,6 +3,6 @@
 from evpower.api.app import create_app
 from evpower.api.edge import Caller, Identify
 from evpower.api.heads import HeadProtocol
-from evpower.api.health import Collector, Probe
+from evpower.api.health import Collector, Overdue, Probe
 
-__all__ = ["Caller", "Collector", "HeadProtocol", "Identify", "Probe", "create_app"]
+__all__ = ["Caller", "Collector", "HeadProtocol", "Identify", "Overdue", "Probe", "create_app"]

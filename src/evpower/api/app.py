@@ -29,6 +29,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
     version: str,
     supabase: health.Probe | None = None,
     bus: Callable[[], bool] | None = None,
+    overdue: health.Overdue | None = None,
     collectors: Sequence[health.Collector] = (),
     hot_paths: Sequence[HotPath] = (),
     lifespan: Lifespan | None = None,
@@ -38,7 +39,8 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
     """Everything HTTP. Serve it without the server's own proxy headers and access log.
 
     `identify` answers who asks (`Access.principal`); `supabase` is true while Supabase answers;
-    `bus` while the other nodes are reached (None: there are none);
+    `bus` while the other nodes are reached (None: there are none); `overdue` returns the
+    background loops that stand still;
     `collectors` refresh gauges at a scrape; `now_s` is a monotonic clock for rate limits and
     cached probes. Both proxy headers and the access log are the edge's own.
     Raises ValueError when settings.trusted_proxies holds something that is no address or network.
@@ -62,6 +64,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
             now_s=now_s,
             supabase=supabase,
             bus=bus,
+            overdue=overdue,
             collectors=collectors,
             metrics_token=settings.metrics_token.get_secret_value(),
         )

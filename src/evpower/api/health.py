@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -23,6 +23,8 @@ logger = structlog.get_logger(__name__)
 Collector = Callable[[], Awaitable[None]]
 # True while the other side answers.
 Probe = Callable[[], Awaitable[bool]]
+# Returns the background loops that stand still, each with the code of its last error or "".
+Overdue = Callable[[], Mapping[str, str]]
 
 _PROBE_TIMEOUT_S: Final = 2.0
 _FRESH_DATABASE_S: Final = 1.0
@@ -57,6 +59,7 @@ def router(
     now_s: Callable[[], float],
     supabase: Probe | None = None,
     bus: Callable[[], bool] | None = None,
+    overdue: Overdue | None = None,
     collectors: Sequence[Collector] = (),
     metrics_token: str = "",
 ) -> APIRouter:
@@ -86,12 +89,15 @@ def router(
         return _json({"status": "alive"})
 
     ready_example = {"status": "ready", "database": "ok", "supabase": "ok", "bus": "local"}
+    ready_example |= {"loops": "ok"}
 
     @routes.get(
         "/readyz",
         summary="The database answers and has every migration",
         description="Supabase or the bus between nodes being down is `degraded`, not unready: "
-        "no driver's request needs them. With one node the bus is `local`.",
+        "no driver's request needs them. With one node the bus is `local`. `loops` is `degraded` "
+        "while a background loop of this process stands still: `overdue_loops` then names each "
+        "one with the code of its last error.",
         responses={
             **_ok(ready_example),
             503: {
@@ -105,12 +111,15 @@ def router(
     async def ready() -> Response:
         state, supabase_state = await asyncio.gather(database.get(), outside.get())
         is_ready = state == "ok"
+        late = dict(overdue()) if overdue is not None else {}
         return _json(
             {
                 "status": "ready" if is_ready else "unready",
                 "database": state,
                 "supabase": supabase_state,
                 "bus": _bus_state(bus),
+                "loops": "degraded" if late else "ok",
+                **({"overdue_loops": late} if late else {}),
                 "version": version,
             },
             200 if is_ready else 503,

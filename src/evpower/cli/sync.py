@@ -3,6 +3,7 @@
 import getpass
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal, cast
 from uuid import UUID
@@ -16,6 +17,7 @@ from evpower.cli.remote import with_supabase
 from evpower.cli.settings import load_checked, with_database
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
+from evpower.foundation.loop_rounds import LoopRounds
 from evpower.foundation.money import to_text
 
 Topic = Literal["client", "session"]
@@ -62,6 +64,16 @@ def status(as_json: bool = _JSON) -> None:
             "walked": now.incoming.walked,
             "people_failed": now.incoming.failed,
             "contacts_waiting": now.incoming.contacts,
+            "loops": [
+                {
+                    "node": one.node,
+                    "loop": one.loop,
+                    "last_round_at": one.finished_at.isoformat() if one.finished_at else None,
+                    "error": one.error or None,
+                    "overdue": one.overdue or one.lost,
+                }
+                for one in now.loops
+            ],
         }
         typer.echo(json.dumps(row))
         return
@@ -85,6 +97,27 @@ def status(as_json: bool = _JSON) -> None:
     if now.last_error:
         console.print(f"last error {now.last_error}", soft_wrap=True)
     _tell_incoming(now.incoming)
+    _print_loops(now.loops)
+
+
+def _print_loops(loops: Sequence[LoopRounds]) -> None:
+    """One line if all is well; else one for each lost node, overdue loop and last error."""
+    lost = {one.node: one.seen_s for one in loops if one.lost}
+    nodes = {one.node for one in loops}
+    late = sum(one.overdue and not one.lost for one in loops)
+    if not loops:
+        console.print("loops      none: no process runs (evpower serve)")
+        return
+    state = f"{late} stand still" if late else "all finish their rounds"
+    console.print(f"loops      {len(loops)} on {len(nodes)} nodes, {state}")
+    for node, seen_s in lost.items():
+        console.print(f"           [red]{node}[/] was last seen {seen_s:.0f} s ago")
+    for one in loops:
+        if one.lost or not (one.overdue or one.error):
+            continue
+        idle = f"no round finished for {one.idle_s:.0f} s" if one.overdue else "runs"
+        error = f", last error {one.error}" if one.error else ""
+        console.print(f"           {one.loop} on {one.node}: {idle}{error}", soft_wrap=True)
 
 
 def _tell_checks(now: synced.Status) -> None:

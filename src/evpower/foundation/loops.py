@@ -12,12 +12,24 @@ from datetime import datetime
 from typing import Any, Final
 
 import structlog
+from prometheus_client import Counter, Gauge
 
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.errors import Unavailable
 
+OVERDUE_S: Final = 60.0
 _FIRST_RETRY_S: Final = 1.0
 log: Final = structlog.get_logger()
+
+LAST_ROUND: Final = Gauge(
+    "evpower_loop_last_round_timestamp_seconds", "When a loop last finished a round", ("loop",)
+)
+OVERDUE: Final = Gauge(
+    "evpower_loop_overdue", "1 while a loop stands still: 60 s, or two of its periods", ("loop",)
+)
+FAILURES: Final = Counter(
+    "evpower_loop_failures_total", "Rounds of a loop that were cut short", ("loop", "code")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,13 @@ class Wakeup:
         return True
 
 
+def is_overdue(period_s: float, idle_s: float, running_s: float | None) -> bool:
+    """Whether no round ended for two periods, at least 60 s, or one runs for 60 s to no end."""
+    if running_s is not None and running_s > OVERDUE_S:
+        return True
+    return idle_s > max(OVERDUE_S, 2 * period_s)
+
+
 class Record:
     """What is known of a loop's rounds; `error` is the code of the last failure, "" after none."""
 
@@ -70,16 +89,33 @@ class Record:
         self.error = ""
         self._now_s = now_s
         self._clock = clock
-        self._finished_s = now_s()
+        self._finished_s = self._began_s = now_s()
 
     @property
     def idle_s(self) -> float:
-        """Seconds since a round, or a part of a long one, was finished or the start."""
+        """Seconds since a round, or a part of a long one, was finished; first, since the start."""
         return self._now_s() - self._finished_s
+
+    @property
+    def running_s(self) -> float | None:
+        """Seconds since the round under way began or finished a part; None between rounds."""
+        if self.running_since is None:
+            return None
+        return self._now_s() - max(self._began_s, self._finished_s)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the loop stands still: in a round, between rounds, or because each one fails."""
+        return is_overdue(self.period_s, self.idle_s, self.running_s)
+
+    def start(self) -> None:
+        """The loop starts."""
+        self._finished_s = self._now_s()
 
     def begin(self) -> None:
         """A round begins."""
         self.running_since = self._clock()
+        self._began_s = self._now_s()
 
     def progress(self, error: str) -> None:
         """A part of the round under way is finished; `error` is what it dealt with by itself."""
@@ -172,6 +208,7 @@ class Loop:
         """Run rounds until `stop` is set. The round under way is not cut short."""
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._wakeup.notify())
+        self.record.start()
         try:
             async with self._around():
                 while not stop.is_set():
@@ -186,17 +223,21 @@ class Loop:
             pause = await self._work(current)
         except Unavailable as error:
             log.warning("job_waits", job=self.name, code=error.code, error=error.detail)
-            self.record.fail(error.code)
+            self._fail(error.code)
             return Pause(self._retry_s, wakeable=False)
         except Exception as error:
             log.exception("job_failed", job=self.name)
-            self.record.fail(type(error).__name__)
+            self._fail(type(error).__name__)
             self._failures += 1
             pause_s = _FIRST_RETRY_S * 2 ** min(self._failures - 1, 10)
             return Pause(min(pause_s, self._longest_retry_s), wakeable=False)
         self._failures = 0
         self.record.finish(current.error)
         return Pause(self._period_s) if pause is None else pause
+
+    def _fail(self, code: str) -> None:
+        self.record.fail(code)
+        FAILURES.labels(self.name, code).inc()
 
     async def _wait(self, pause: Pause, stopping: "asyncio.Task[Any]") -> None:
         if pause.seconds <= 0:
@@ -219,10 +260,28 @@ def every(period_s: float, name: str, work: Callable[[Round], Awaitable[object]]
 class Loops:
     """All loops of one process."""
 
-    def __init__(self, loops: Iterable[Loop]) -> None:
+    def __init__(self, loops: Iterable[Loop], *, also: Iterable[Loop] = ()) -> None:
+        """`also` are run by others and only looked at here."""
         self._loops: Sequence[Loop] = tuple(loops)
+        self._also: Sequence[Loop] = tuple(also)
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def records(self) -> list[Record]:
+        """The rounds of every loop."""
+        return [loop.record for loop in (*self._loops, *self._also)]
+
+    def overdue(self) -> dict[str, str]:
+        """Return the loops that stand still, each with the code of its last error."""
+        return {record.name: record.error for record in self.records if record.overdue}
+
+    async def measure(self) -> None:
+        """Refresh the gauges."""
+        for record in self.records:
+            OVERDUE.labels(record.name).set(record.overdue)
+            if record.finished_at is not None:
+                LAST_ROUND.labels(record.name).set(record.finished_at.timestamp())
 
     def start(self) -> None:
         """Start every loop."""

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from evpower.foundation import loop_rounds
 from evpower.foundation.db import Connection, Record
+from evpower.foundation.loop_rounds import LoopRounds
 from evpower.sync import metrics
 from evpower.sync.compare import store_check
 from evpower.sync.compare.store_check import CheckRow
@@ -67,7 +69,7 @@ class Status:
     """`oldest_s` is the age of the oldest change; `target` is up, down, misconfigured, unknown.
 
     `notices` are found by the check though nobody is wrong; `checks` are those under way, then the
-    last of each kind that ended.
+    last of each kind that ended. `loops` are the background loops of every node.
     """
 
     pending: int
@@ -85,6 +87,7 @@ class Status:
     incoming: Incoming
     notices: int = 0
     checks: tuple[CheckRow, ...] = ()
+    loops: tuple[LoopRounds, ...] = ()
 
 
 async def status(
@@ -126,6 +129,7 @@ async def status(
         incoming=await _incoming(connection, parked_limit),
         notices=notices,
         checks=tuple(await store_check.last_checks(connection)),
+        loops=tuple(await loop_rounds.stored(connection)),
     )
     metrics.PENDING.set(answer.pending)
     metrics.PARKED.set(answer.parked)
