@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
 from evpower.foundation.errors import Invalid, Unauthenticated
 from evpower.foundation.http import HttpClient
@@ -32,7 +34,7 @@ def signed(
     }
 
 
-def refusal(headers: dict[str, str], raw: bytes = BODY, keys: tuple[bytes, ...] = (KEY,)) -> str:
+def refusal(headers: Mapping[str, str], raw: bytes = BODY, keys: tuple[bytes, ...] = (KEY,)) -> str:
     with pytest.raises(Unauthenticated) as refused:
         verify(keys, headers, raw, NOW)
     return refused.value.code
@@ -71,6 +73,39 @@ def test_one_good_signature_among_several_is_enough(between: str) -> None:
     headers = signed()
     headers["webhook-signature"] = f"v1,AAAA{between}{headers['webhook-signature']}"
     assert verify([KEY], headers, BODY, NOW) == "evt_1"
+
+
+def lines(*changes: tuple[str, str]) -> Headers:
+    """The signed headers, some of them replaced, as lines that may repeat a name."""
+    kept = [item for item in signed().items() if item[0] not in dict(changes)]
+    return Headers(raw=[(name.encode(), value.encode()) for name, value in [*kept, *changes]])
+
+
+GOOD_LINE = ("webhook-signature", signed()["webhook-signature"])
+BAD_LINE = ("webhook-signature", "v1,AAAA")
+
+
+@pytest.mark.parametrize(
+    "given", [(GOOD_LINE, BAD_LINE), (BAD_LINE, GOOD_LINE), (BAD_LINE, GOOD_LINE, BAD_LINE)]
+)
+def test_one_good_signature_in_several_lines_is_enough(given: tuple[tuple[str, str], ...]) -> None:
+    assert verify([KEY], lines(*given), BODY, NOW) == "evt_1"
+
+
+def test_several_lines_without_a_good_one_are_refused() -> None:
+    assert refusal(lines(BAD_LINE, BAD_LINE)) == "invalid_signature"
+
+
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp"])
+@pytest.mark.parametrize("at", [0, 1])
+def test_which_id_or_time_was_signed_must_be_clear(name: str, at: int) -> None:
+    values = ["another" if name == "webhook-id" else str(NOW_S + 1)]
+    values.insert(at, signed()[name])
+    assert refusal(lines(*((name, value) for value in values))) == "invalid_signature"
+
+
+def test_very_many_signatures_are_not_all_tried() -> None:
+    assert refusal(lines(*[BAD_LINE] * 5_000, GOOD_LINE)) == "invalid_signature"
 
 
 def test_tampered_body_is_refused() -> None:

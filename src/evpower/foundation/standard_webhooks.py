@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 from evpower.foundation.errors import Unauthenticated
 
@@ -65,6 +65,20 @@ def listed(signatures: str) -> list[bytes]:
     return [part.strip(",").encode("utf-8", "replace") for part in parts]
 
 
+def header_lines(headers: Mapping[str, str], name: str) -> list[str]:
+    """Every line of a header that may have come more than once, in their order."""
+    getlist = getattr(headers, "getlist", None)
+    if getlist is not None:
+        return cast("list[str]", getlist(name))
+    return [headers[name]] if name in headers else []
+
+
+def only_line(headers: Mapping[str, str], name: str) -> str:
+    """The one line of a header; "" when there is none, or several, of which one was signed."""
+    lines = header_lines(headers, name)
+    return lines[0] if len(lines) == 1 else ""
+
+
 def is_timely(signed: Signed, now: datetime) -> bool:
     """Whether it was sent within 300 s of now, before or after."""
     return abs(now.timestamp() - signed.timestamp) <= TOLERANCE_S
@@ -88,15 +102,17 @@ def any_equal(expected: Iterable[bytes], candidates: Sequence[bytes]) -> bool:
 
 
 def verify(keys: Sequence[bytes], headers: Mapping[str, str], raw: bytes, now: datetime) -> str:
-    """Check the headers against the raw bytes with every key; answers the message's id.
+    """Check the headers against the raw bytes with every key; returns the message's id.
 
+    One good signature is enough, in one line of the header or in several: a sender that rotates its
+    key, or a proxy between, may write either. The id and the time must come once.
     Raises Unauthenticated("invalid_signature"), or ("stale_webhook") when an authentic message is
     more than 300 s old or ahead.
     """
     signed = read(
-        headers.get("webhook-id", ""),
-        headers.get("webhook-timestamp", ""),
-        headers.get("webhook-signature", ""),
+        only_line(headers, "webhook-id"),
+        only_line(headers, "webhook-timestamp"),
+        " ".join(header_lines(headers, "webhook-signature")),
     )
     if signed is None or not matches(signed, keys, raw):
         raise Unauthenticated("invalid_signature", "the signature does not match")

@@ -53,9 +53,9 @@ def read_claim(headers: Headers, now: datetime) -> Claim:
     X-Supabase-Signature as well.
     """
     own = " ".join(headers.getlist("x-supabase-signature"))
-    message_id = headers.get("webhook-id", "")
-    timestamp = headers.get("webhook-timestamp", "")
-    if message_id or timestamp:
+    message_id = standard_webhooks.only_line(headers, "webhook-id")
+    timestamp = standard_webhooks.only_line(headers, "webhook-timestamp")
+    if "webhook-id" in headers or "webhook-timestamp" in headers:
         given = " ".join([*headers.getlist("webhook-signature"), own])
         signed = standard_webhooks.read(message_id, timestamp, given)
         if signed is None or _ID.fullmatch(message_id) is None:
