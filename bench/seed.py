@@ -17,10 +17,12 @@ with made as (
 """
 _PAYMENTS: Final = """
 insert into payments.payments (invoice_id, order_id, client_id, provider, provider_ref, method,
-                               amount_minor, status, paid_minor, confirmed_at, expires_at)
+                               amount_minor, status, paid_minor, confirmed_at, credited_ref,
+                               expires_at)
 select 'bench-invoice-' || g, 'bench-order-' || g, c.id, 'sandbox', 'bench-ref-' || g, 'qr',
        p.amount, case when $3 then 'approved' else 'processing' end,
-       case when $3 then p.amount end, case when $3 then now() end, now() + interval '1 hour'
+       case when $3 then p.amount end, case when $3 then now() end,
+       case when $3 then 'bench-ref-' || g end, now() + interval '1 hour'
   from (select g, 100 * (1 + g % 1000) as amount,
                (case when $5 then g % $2 else floor(random() * $2) end)::int as n
           from generate_series($1::bigint + 1, $1::bigint + $4::bigint) g) p

@@ -9,6 +9,7 @@ create table payments.payments (
   client_id uuid not null references identity.clients,
   provider text not null check (length(provider) between 1 and 40),
   provider_ref text,                                 -- the provider's own id, once it answered
+  credited_ref text,                                 -- the provider's id of what was credited: often another
   method text not null check (method in ('qr', 'card', 'cash')),
   amount_minor bigint not null check (amount_minor between 1 and 100000000000),
   currency char(3) not null default 'KGS',
@@ -27,12 +28,19 @@ create table payments.payments (
   next_check_at timestamptz,                         -- when to ask the provider again; null: never
   last_checked_at timestamptz,
   check_count int not null default 0,
+  acknowledged_at timestamptz,                       -- when the provider first answered that it has it
+  unknown_count int not null default 0,              -- answers "no such invoice" in a row
+  unknown_since timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   resolved_at timestamptz,                           -- when its review was decided: from then on nothing is credited
   resolved_by bigint references payments.payments,   -- the manual payment made in its place
   constraint payments_confirmed_in_full check (
-    credited_minor is null or (paid_minor = amount_minor and confirmed_at is not null)),
+    credited_minor is null
+    or (paid_minor is not null and paid_minor = amount_minor and confirmed_at is not null)),
+  constraint payments_credited_by_a_reference check (
+    case when provider = 'manual' then provider_ref is not null and credited_ref is null
+         else (credited_minor is not null) = (credited_ref is not null) end),
   constraint payments_refunds_match_status check (
     (status = 'refunded') = (refunded_minor = amount_minor)
     and (status = 'partial_refund') = (refunded_minor > 0 and refunded_minor < amount_minor)),
@@ -42,15 +50,27 @@ create table payments.payments (
 create index payments_by_client on payments.payments (client_id, id desc);
 create index payments_to_check on payments.payments (next_check_at) where next_check_at is not null;
 create index payments_to_review on payments.payments (id) where review is not null;
+-- A reference is credited once. Where it is the provider_ref, that one's key says so.
+create unique index payments_credited_reference on payments.payments (provider, credited_ref)
+  where credited_ref is not null and credited_ref is distinct from provider_ref;
 grant select, insert, update on payments.payments to evpower_app;
 
 -- The only ways a payment may go; a confirmed one is never unconfirmed.
 create function payments.guard_payment() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  if (new.id, new.client_id, new.amount_minor, new.currency, new.provider, new.invoice_id)
+  if (new.id, new.client_id, new.amount_minor, new.currency, new.provider, new.invoice_id, new.order_id)
      is distinct from
-     (old.id, old.client_id, old.amount_minor, old.currency, old.provider, old.invoice_id) then
-    raise exception 'payment % keeps its client, amount, currency, provider and invoice', old.id
+     (old.id, old.client_id, old.amount_minor, old.currency, old.provider, old.invoice_id, old.order_id) then
+    raise exception 'payment % keeps its client, amount, currency, provider, invoice and order', old.id
+      using errcode = 'check_violation';
+  end if;
+  if old.provider_ref is not null and new.provider_ref is distinct from old.provider_ref then
+    raise exception 'payment % keeps its provider reference', old.id using errcode = 'check_violation';
+  end if;
+  if old.credited_minor is not null
+     and (new.credited_ref, new.paid_minor, new.confirmed_at)
+         is distinct from (old.credited_ref, old.paid_minor, old.confirmed_at) then
+    raise exception 'payment % is credited: what was paid, when and by which reference stays', old.id
       using errcode = 'check_violation';
   end if;
   if new.status <> old.status and (old.status, new.status) not in (
@@ -65,39 +85,105 @@ $$;
 create trigger payments_go_one_way before update on payments.payments
   for each row execute function payments.guard_payment();
 
--- Every signed event of a provider, once.
+-- Every signed event of a provider, once, with what it said about money. Kept for ever.
 create table payments.events (
   provider text not null,
   event_id text not null check (length(event_id) between 1 and 200),
+  reuse bytea not null default '' check (length(reuse) in (0, 32)), -- the digest, where the id came before with another
   body_sha256 bytea not null check (length(body_sha256) = 32),
   payment_id bigint references payments.payments,
+  order_id text, provider_ref text,
+  status text not null check (status in ('processing', 'approved', 'canceled', 'refunded', 'partial_refund')),
+  paid_minor bigint check (paid_minor >= 0), currency text, refunded_minor bigint check (refunded_minor >= 0),
+  occurred_at timestamptz,                           -- as the provider says
   outcome text not null,
+  review text,                                       -- why an operator must look at this event
+  resolved_at timestamptz,                           -- when that was decided
+  credited_by bigint references payments.payments,   -- the payment that credits it, where an operator accepted it
   received_at timestamptz not null default now(),
-  primary key (provider, event_id)
+  primary key (provider, event_id, reuse),
+  constraint events_reviewed_with_a_reason check ((review is not null) = (outcome in ('review', 'event_reused'))),
+  constraint events_resolved_after_review check (
+    (resolved_at is null or review is not null) and (credited_by is null or resolved_at is not null))
 );
 create index events_by_payment on payments.events (payment_id);
-grant select, insert, update on payments.events to evpower_app;
+create index events_in_review on payments.events (provider, provider_ref) where review is not null;
+create index events_of_no_payment on payments.events (received_at) where payment_id is null;
+grant select, update (resolved_at, credited_by) on payments.events to evpower_app;
+
+-- What a provider said stays. An event of no payment may find its payment later.
+create function payments.guard_event() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if tg_op = 'TRUNCATE' then
+    raise exception 'events are kept' using errcode = 'restrict_violation';
+  elsif tg_op = 'DELETE' then
+    if old.payment_id is null then
+      return old;
+    end if;
+  elsif (new.provider, new.event_id, new.reuse, new.body_sha256, new.order_id, new.provider_ref, new.status,
+         new.paid_minor, new.currency, new.refunded_minor, new.occurred_at, new.received_at)
+        is not distinct from
+        (old.provider, old.event_id, old.reuse, old.body_sha256, old.order_id, old.provider_ref, old.status,
+         old.paid_minor, old.currency, old.refunded_minor, old.occurred_at, old.received_at)
+        and (old.resolved_at is null
+             or (new.resolved_at, new.credited_by) is not distinct from (old.resolved_at, old.credited_by))
+        and (old.payment_id is null
+             or (new.payment_id, new.outcome, new.review)
+                is not distinct from (old.payment_id, old.outcome, old.review)) then
+    return new;
+  end if;
+  raise exception 'event % of % stays as it came', old.event_id, old.provider using errcode = 'restrict_violation';
+end
+$$;
+create trigger events_stay before update or delete on payments.events
+  for each row execute function payments.guard_event();
+create trigger events_are_kept before truncate on payments.events
+  for each statement execute function payments.guard_event();
 
 -- Confirming: events of providers, applied once, in one round trip for any number. The bodies call wallet's functions.
 
 -- One event as a provider sent it, and the payment it is about.
 create type payments.incoming as (
-  ord int, provider text, event_id text, body_sha256 bytea, payment_id bigint, provider_ref text,
+  ord int, provider text, event_id text, body_sha256 bytea, payment_id bigint, order_id text, provider_ref text,
   status text,             -- processing, approved, canceled, refunded, partial_refund
   paid_minor bigint, currency text,
-  refunded_minor bigint    -- everything returned so far, not this time's part
+  refunded_minor bigint,   -- everything returned so far, not this time's part
+  occurred_at timestamptz
 );
 
 -- What it means for that payment.
 create type payments.decision as (
-  ord int, outcome text, review text, provider text, event_id text, body_sha256 bytea, payment_id bigint,
+  event payments.incoming, outcome text, review text,
+  reference text,          -- by which it is credited
   paid_minor bigint,       -- null when it was another currency
   refund_minor bigint,     -- newly returned to the bank
   seen boolean             -- the event is in payments.events already
 );
 
+-- Whether an operator was already asked about this very fact: the same reference, status and amounts.
+create function payments.is_reviewed(e payments.incoming) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select exists (
+    select from payments.events s
+     where s.payment_id = e.payment_id and s.outcome = 'review' and s.provider_ref = e.provider_ref
+       and (s.status, s.paid_minor, s.currency, s.refunded_minor)
+           is not distinct from (e.status, e.paid_minor, e.currency, e.refunded_minor))
+$$;
+
+-- Whether the payment's open review is about another reference, or another amount of this one.
+create function payments.is_reviewed_otherwise(e payments.incoming, any_amount boolean) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select exists (
+    select from payments.events s
+     where s.payment_id = e.payment_id and s.review is not null and s.resolved_at is null and s.paid_minor > 0
+       and (s.provider_ref is distinct from e.provider_ref
+            or not any_amount and (s.paid_minor, s.currency) is distinct from (e.paid_minor, e.currency)))
+$$;
+
 -- Applies events of different payments with different ids; the caller holds the payments' locks.
--- A paid amount must be the invoice's to the tyiyn, else it goes to review and nothing is credited.
+-- Credited is only what was paid to the tyiyn, once, by a reference that is known and this payment's own. What
+-- claims money in any other way goes to review: an event is ignored only if it speaks of no money, and called
+-- repeated only if all it says is known.
 create function payments.apply_events(batch payments.incoming[]) returns payments.decision[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -110,43 +196,71 @@ declare
   written int;
 begin
   with e as (
-    select i.*, p.status as was, p.amount_minor as due, p.refunded_minor as was_refunded,
+    select i as event, i.status, i.provider_ref, i.paid_minor,
+           p.status as was, p.amount_minor as due, p.refunded_minor as was_refunded, p.credited_ref,
            p.credited_minor is not null as credited, p.resolved_at is not null as resolved,
            coalesce(i.currency = p.currency, false) as ours,
-           coalesce(i.provider_ref <> p.provider_ref, false) as other_ref,
+           coalesce(i.provider_ref, p.provider_ref) as reference,
+           coalesce(i.paid_minor, 0) = 0 and coalesce(i.refunded_minor, 0) = 0 as without_money,
            case i.status when 'refunded' then coalesce(i.refunded_minor, p.amount_minor)
                          else coalesce(i.refunded_minor, 0) end as returned,
-           s.body_sha256 as seen_sha256, s.outcome as seen_outcome
+           s.body_sha256 <> i.body_sha256 as reused, s.outcome as seen_outcome
       from unnest(batch) i
       left join lateral (select * from payments.payments where id = i.payment_id offset 0) p on true
       left join lateral (select * from payments.events s where s.provider = i.provider
-                          and s.event_id = i.event_id offset 0) s on true
-  ), d as (
-    select e.*, case
-        when seen_sha256 <> body_sha256 then 'event_reused'
+                          and s.event_id = i.event_id and s.reuse = '' offset 0) s on true
+  ), w as materialized (
+    select e.*, case -- what is wrong with it; null: nothing
+        when credited and provider_ref is distinct from credited_ref then case
+          when provider_ref is null then 'reference_missing'
+          when returned > 0 then 'second_payment_returned'
+          else 'paid_twice' end
+        when status in ('canceled', 'processing') then 'contradictory'
+        when resolved and not credited then
+          case when returned > 0 then 'returned_after_resolution' else 'paid_after_resolution' end
+        when not ours then 'currency_mismatch'
+        when paid_minor is null and not credited or paid_minor <> due then 'amount_mismatch'
+        when returned > due then 'refund_exceeds'
+        when case status when 'approved' then returned > 0
+                         when 'refunded' then returned < due
+                         else returned in (0, due) end then 'contradictory'
+        when credited then null
+        when reference is null then 'reference_missing'
+        when exists (select from payments.payments o where o.provider = (event).provider
+                        and o.provider_ref = reference and o.id <> (event).payment_id)
+             or exists (select from payments.payments o where o.provider = (event).provider
+                        and o.credited_ref = reference and o.id <> (event).payment_id
+                        and o.credited_ref is not null and o.credited_ref is distinct from o.provider_ref)
+          then 'reference_of_another' end as wrong
+      from e
+  ), d as materialized (
+    select w.*, case
+        when reused then case when exists (select from payments.events s where s.provider = (event).provider
+                                and s.event_id = (event).event_id and s.reuse = (event).body_sha256)
+                              then 'repeated' else 'event_reused' end
         when seen_outcome <> 'unknown_payment' then 'repeated'
         when was is null then 'unknown_payment'
-        when status = 'processing' then 'ignored'
-        when status = 'canceled' then case was when 'processing' then 'canceled' else 'ignored' end
-        when credited then case
-          when other_ref or not ours or paid_minor <> due or returned > due then 'review'
-          when returned > was_refunded then 'refunded'
-          else 'repeated' end
-        when resolved or not ours or paid_minor is distinct from due or returned > due then 'review'
-        else 'confirmed' end as outcome
-      from e
+        when status = 'processing' and returned = 0 then 'ignored'
+        when status = 'canceled' and without_money and not credited then
+          case was when 'processing' then 'canceled' else 'ignored' end
+        -- An older "nothing was paid" may come late. One that names no amount may be a reversal.
+        when status = 'canceled' and without_money
+             and (paid_minor = 0 or provider_ref <> credited_ref) then 'ignored'
+        when wrong is not null then case when payments.is_reviewed(event) then 'repeated' else 'review' end
+        when not credited then 'confirmed'
+        when returned > was_refunded then 'refunded'
+        else 'repeated' end as outcome
+      from w
   )
-  select array_agg(row (ord, outcome,
+  select array_agg(row (event, outcome,
            case outcome when 'event_reused' then 'event_reused'
-                        when 'review' then case when not ours then 'currency_mismatch'
-                                                when paid_minor is distinct from due then 'amount_mismatch'
-                                                when resolved then 'paid_after_resolution'
-                                                when credited and other_ref then 'paid_twice'
-                                                else 'refund_exceeds' end end,
-           provider, event_id, body_sha256, payment_id, case when ours then paid_minor end,
+                        when 'review' then case
+                          when wrong = 'amount_mismatch' and payments.is_reviewed_otherwise(event, false)
+                            then 'several_amounts' else wrong end end,
+           reference, case when ours then paid_minor end,
            case when outcome in ('confirmed', 'refunded') then returned - was_refunded end,
-           seen_sha256 is not null)::payments.decision),
-         array_agg(payment_id) filter (where outcome = 'confirmed')
+           seen_outcome is not null)::payments.decision),
+         array_agg((event).payment_id) filter (where outcome = 'confirmed')
     into decided, confirmed from d;
 
   update payments.payments p
@@ -154,42 +268,56 @@ begin
          paid_minor = case when p.credited_minor is null and d.outcome in ('confirmed', 'review')
                            then coalesce(d.paid_minor, p.paid_minor) else p.paid_minor end,
          confirmed_at = case d.outcome when 'confirmed' then now() else p.confirmed_at end,
-         review = coalesce(d.review, p.review),
+         credited_ref = case d.outcome when 'confirmed' then d.reference else p.credited_ref end,
+         review = case when d.review is not null then d.review
+                       when p.review is not null and d.outcome = 'confirmed'
+                            and payments.is_reviewed_otherwise(d.event, true) then 'several_amounts'
+                       else p.review end,
          closed_at = case when d.outcome <> 'event_reused' then coalesce(p.closed_at, now()) else p.closed_at end,
          next_check_at = case when d.outcome <> 'event_reused' then null else p.next_check_at end,
          updated_at = now()
     from unnest(decided) d
-   where p.id = d.payment_id and d.outcome in ('confirmed', 'canceled', 'review', 'event_reused');
+   where p.id = (d.event).payment_id and d.outcome in ('confirmed', 'canceled', 'review', 'event_reused');
 
   if confirmed is not null then
     perform wallet.credit_many(confirmed);
   end if;
 
-  for back in select d.*, p.client_id from unnest(decided) d join payments.payments p on p.id = d.payment_id
-               where d.refund_minor > 0 order by d.payment_id
+  for back in select d.*, p.client_id from unnest(decided) d join payments.payments p on p.id = (d.event).payment_id
+               where d.refund_minor > 0 order by p.id
   loop
     insert into wallet.refunds (client_id, payment_id, amount_minor, actor, reason, provider_ref)
-    values (back.client_id, back.payment_id, back.refund_minor, 'provider:' || back.provider,
-            'returned by the provider', back.event_id)
+    values (back.client_id, (back.event).payment_id, back.refund_minor, 'provider:' || (back.event).provider,
+            'returned by the provider', (back.event).event_id)
     returning id into refund_id;
     select r.outcome into posted from wallet.refund(refund_id) r;
     if posted <> 'posted' then
-      raise exception 'refund % of payment % is %', refund_id, back.payment_id, posted;
+      raise exception 'refund % of payment % is %', refund_id, (back.event).payment_id, posted;
     end if;
   end loop;
 
-  insert into payments.events (provider, event_id, body_sha256, payment_id, outcome)
-  select d.provider, d.event_id, d.body_sha256, d.payment_id, d.outcome
-    from unnest(decided) d where not d.seen order by d.provider, d.event_id
+  insert into payments.events (provider, event_id, reuse, body_sha256, payment_id, order_id, provider_ref, status,
+                               paid_minor, currency, refunded_minor, occurred_at, outcome, review)
+  select v.provider, v.event_id, '', v.body_sha256, v.payment_id, v.order_id, v.provider_ref, v.status,
+         v.paid_minor, v.currency, v.refunded_minor, v.occurred_at, d.outcome, d.review
+    from unnest(decided) d cross join lateral (select (d.event).*) v
+   where not d.seen order by v.provider, v.event_id
   on conflict do nothing;
   get diagnostics written = row_count;
   if written <> (select count(*) from unnest(decided) d where not d.seen) then
     raise exception 'an event came twice at once, about different payments' using errcode = 'serialization_failure';
   end if;
-  update payments.events s set payment_id = d.payment_id, outcome = d.outcome
-    from unnest(decided) d
+  update payments.events s set payment_id = v.payment_id, outcome = d.outcome, review = d.review
+    from unnest(decided) d cross join lateral (select (d.event).*) v
    where d.seen and d.outcome not in ('repeated', 'event_reused', 'unknown_payment')
-     and s.provider = d.provider and s.event_id = d.event_id;
+     and s.provider = v.provider and s.event_id = v.event_id and s.reuse = '';
+  insert into payments.events (provider, event_id, reuse, body_sha256, payment_id, order_id, provider_ref, status,
+                               paid_minor, currency, refunded_minor, occurred_at, outcome, review)
+  select v.provider, v.event_id, v.body_sha256, v.body_sha256, v.payment_id, v.order_id, v.provider_ref, v.status,
+         v.paid_minor, v.currency, v.refunded_minor, v.occurred_at, d.outcome, d.review
+    from unnest(decided) d cross join lateral (select (d.event).*) v
+   where d.outcome = 'event_reused'
+  on conflict do nothing;
   return decided;
 end
 $$;
@@ -199,7 +327,7 @@ $$;
 -- event_reused (the id came before with another body), unknown_payment.
 create function payments.confirm_many(
   providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[],
-  paid_minors bigint[], currencies text[], refunded_minors bigint[]
+  paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamptz[]
 ) returns table (
   outcome text, review text, payment_id bigint, invoice_id text, client_id uuid,
   balance_minor bigint, held_minor bigint, version bigint, revision bigint, debt_minor bigint
@@ -218,15 +346,20 @@ begin
   with e as (
     select e.*, coalesce(
         (select p.id from payments.payments p where p.order_id = e.order_id and p.provider = e.provider),
-        (select p.id from payments.payments p where p.provider = e.provider and p.provider_ref = e.provider_ref)
+        (select p.id from payments.payments p where p.provider = e.provider and p.credited_ref = e.provider_ref
+            and p.credited_ref is not null and p.credited_ref is distinct from p.provider_ref),
+        (select p.id from payments.payments p where p.provider = e.provider and p.provider_ref = e.provider_ref),
+        -- The return of a second payment names its own reference: known from the review of that payment alone.
+        (select min(s.payment_id) from payments.events s
+          where s.provider = e.provider and s.provider_ref = e.provider_ref and s.review is not null)
       ) as payment_id
       from unnest(providers, event_ids, digests, order_ids, provider_refs, statuses, paid_minors, currencies,
-                  refunded_minors) with ordinality
+                  refunded_minors, occurred_ats) with ordinality
         as e (provider, event_id, body_sha256, order_id, provider_ref, status, paid_minor, currency,
-              refunded_minor, ord)
+              refunded_minor, occurred_at, ord)
   ), ranked as (
-    select row (ord, provider, event_id, body_sha256, payment_id, provider_ref, status, paid_minor, currency,
-                refunded_minor)::payments.incoming as one, ord, payment_id,
+    select row (ord, provider, event_id, body_sha256, payment_id, order_id, provider_ref, status, paid_minor,
+                currency, refunded_minor, occurred_at)::payments.incoming as one, ord, payment_id,
            status in ('refunded', 'partial_refund') or refunded_minor > 0 as returns_money,
            row_number() over (partition by coalesce(payment_id, -ord) order by ord) = 1
            and row_number() over (partition by provider, event_id order by ord) = 1 as is_first
@@ -255,14 +388,15 @@ begin
     select d.outcome, d.review, p.id, p.invoice_id, p.client_id,
            w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor
       from unnest(decided) d
-      left join payments.payments p on p.id = d.payment_id
+      left join payments.payments p on p.id = (d.event).payment_id
       left join wallet.wallets w on w.client_id = p.client_id
-     order by d.ord;
+     order by (d.event).ord;
 end
 $$;
 
-revoke all on function payments.apply_events(payments.incoming[]) from public;
+revoke all on function payments.apply_events(payments.incoming[]), payments.is_reviewed(payments.incoming),
+  payments.is_reviewed_otherwise(payments.incoming, boolean) from public;
 revoke all on function payments.confirm_many(
-  text[], text[], bytea[], text[], text[], text[], bigint[], text[], bigint[]) from public;
+  text[], text[], bytea[], text[], text[], text[], bigint[], text[], bigint[], timestamptz[]) from public;
 grant execute on function payments.confirm_many(
-  text[], text[], bytea[], text[], text[], text[], bigint[], text[], bigint[]) to evpower_app;
+  text[], text[], bytea[], text[], text[], text[], bigint[], text[], bigint[], timestamptz[]) to evpower_app;

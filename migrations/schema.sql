@@ -12,30 +12,29 @@ CREATE SCHEMA sync;
 
 CREATE SCHEMA wallet;
 
-CREATE TYPE payments.decision AS (
-	ord integer,
-	outcome text,
-	review text,
-	provider text,
-	event_id text,
-	body_sha256 bytea,
-	payment_id bigint,
-	paid_minor bigint,
-	refund_minor bigint,
-	seen boolean
-);
-
 CREATE TYPE payments.incoming AS (
 	ord integer,
 	provider text,
 	event_id text,
 	body_sha256 bytea,
 	payment_id bigint,
+	order_id text,
 	provider_ref text,
 	status text,
 	paid_minor bigint,
 	currency text,
-	refunded_minor bigint
+	refunded_minor bigint,
+	occurred_at timestamp with time zone
+);
+
+CREATE TYPE payments.decision AS (
+	event payments.incoming,
+	outcome text,
+	review text,
+	reference text,
+	paid_minor bigint,
+	refund_minor bigint,
+	seen boolean
 );
 
 CREATE TYPE wallet.result AS (
@@ -158,43 +157,71 @@ declare
   written int;
 begin
   with e as (
-    select i.*, p.status as was, p.amount_minor as due, p.refunded_minor as was_refunded,
+    select i as event, i.status, i.provider_ref, i.paid_minor,
+           p.status as was, p.amount_minor as due, p.refunded_minor as was_refunded, p.credited_ref,
            p.credited_minor is not null as credited, p.resolved_at is not null as resolved,
            coalesce(i.currency = p.currency, false) as ours,
-           coalesce(i.provider_ref <> p.provider_ref, false) as other_ref,
+           coalesce(i.provider_ref, p.provider_ref) as reference,
+           coalesce(i.paid_minor, 0) = 0 and coalesce(i.refunded_minor, 0) = 0 as without_money,
            case i.status when 'refunded' then coalesce(i.refunded_minor, p.amount_minor)
                          else coalesce(i.refunded_minor, 0) end as returned,
-           s.body_sha256 as seen_sha256, s.outcome as seen_outcome
+           s.body_sha256 <> i.body_sha256 as reused, s.outcome as seen_outcome
       from unnest(batch) i
       left join lateral (select * from payments.payments where id = i.payment_id offset 0) p on true
       left join lateral (select * from payments.events s where s.provider = i.provider
-                          and s.event_id = i.event_id offset 0) s on true
-  ), d as (
-    select e.*, case
-        when seen_sha256 <> body_sha256 then 'event_reused'
+                          and s.event_id = i.event_id and s.reuse = '' offset 0) s on true
+  ), w as materialized (
+    select e.*, case -- what is wrong with it; null: nothing
+        when credited and provider_ref is distinct from credited_ref then case
+          when provider_ref is null then 'reference_missing'
+          when returned > 0 then 'second_payment_returned'
+          else 'paid_twice' end
+        when status in ('canceled', 'processing') then 'contradictory'
+        when resolved and not credited then
+          case when returned > 0 then 'returned_after_resolution' else 'paid_after_resolution' end
+        when not ours then 'currency_mismatch'
+        when paid_minor is null and not credited or paid_minor <> due then 'amount_mismatch'
+        when returned > due then 'refund_exceeds'
+        when case status when 'approved' then returned > 0
+                         when 'refunded' then returned < due
+                         else returned in (0, due) end then 'contradictory'
+        when credited then null
+        when reference is null then 'reference_missing'
+        when exists (select from payments.payments o where o.provider = (event).provider
+                        and o.provider_ref = reference and o.id <> (event).payment_id)
+             or exists (select from payments.payments o where o.provider = (event).provider
+                        and o.credited_ref = reference and o.id <> (event).payment_id
+                        and o.credited_ref is not null and o.credited_ref is distinct from o.provider_ref)
+          then 'reference_of_another' end as wrong
+      from e
+  ), d as materialized (
+    select w.*, case
+        when reused then case when exists (select from payments.events s where s.provider = (event).provider
+                                and s.event_id = (event).event_id and s.reuse = (event).body_sha256)
+                              then 'repeated' else 'event_reused' end
         when seen_outcome <> 'unknown_payment' then 'repeated'
         when was is null then 'unknown_payment'
-        when status = 'processing' then 'ignored'
-        when status = 'canceled' then case was when 'processing' then 'canceled' else 'ignored' end
-        when credited then case
-          when other_ref or not ours or paid_minor <> due or returned > due then 'review'
-          when returned > was_refunded then 'refunded'
-          else 'repeated' end
-        when resolved or not ours or paid_minor is distinct from due or returned > due then 'review'
-        else 'confirmed' end as outcome
-      from e
+        when status = 'processing' and returned = 0 then 'ignored'
+        when status = 'canceled' and without_money and not credited then
+          case was when 'processing' then 'canceled' else 'ignored' end
+        -- An older "nothing was paid" may come late. One that names no amount may be a reversal.
+        when status = 'canceled' and without_money
+             and (paid_minor = 0 or provider_ref <> credited_ref) then 'ignored'
+        when wrong is not null then case when payments.is_reviewed(event) then 'repeated' else 'review' end
+        when not credited then 'confirmed'
+        when returned > was_refunded then 'refunded'
+        else 'repeated' end as outcome
+      from w
   )
-  select array_agg(row (ord, outcome,
+  select array_agg(row (event, outcome,
            case outcome when 'event_reused' then 'event_reused'
-                        when 'review' then case when not ours then 'currency_mismatch'
-                                                when paid_minor is distinct from due then 'amount_mismatch'
-                                                when resolved then 'paid_after_resolution'
-                                                when credited and other_ref then 'paid_twice'
-                                                else 'refund_exceeds' end end,
-           provider, event_id, body_sha256, payment_id, case when ours then paid_minor end,
+                        when 'review' then case
+                          when wrong = 'amount_mismatch' and payments.is_reviewed_otherwise(event, false)
+                            then 'several_amounts' else wrong end end,
+           reference, case when ours then paid_minor end,
            case when outcome in ('confirmed', 'refunded') then returned - was_refunded end,
-           seen_sha256 is not null)::payments.decision),
-         array_agg(payment_id) filter (where outcome = 'confirmed')
+           seen_outcome is not null)::payments.decision),
+         array_agg((event).payment_id) filter (where outcome = 'confirmed')
     into decided, confirmed from d;
 
   update payments.payments p
@@ -202,47 +229,61 @@ begin
          paid_minor = case when p.credited_minor is null and d.outcome in ('confirmed', 'review')
                            then coalesce(d.paid_minor, p.paid_minor) else p.paid_minor end,
          confirmed_at = case d.outcome when 'confirmed' then now() else p.confirmed_at end,
-         review = coalesce(d.review, p.review),
+         credited_ref = case d.outcome when 'confirmed' then d.reference else p.credited_ref end,
+         review = case when d.review is not null then d.review
+                       when p.review is not null and d.outcome = 'confirmed'
+                            and payments.is_reviewed_otherwise(d.event, true) then 'several_amounts'
+                       else p.review end,
          closed_at = case when d.outcome <> 'event_reused' then coalesce(p.closed_at, now()) else p.closed_at end,
          next_check_at = case when d.outcome <> 'event_reused' then null else p.next_check_at end,
          updated_at = now()
     from unnest(decided) d
-   where p.id = d.payment_id and d.outcome in ('confirmed', 'canceled', 'review', 'event_reused');
+   where p.id = (d.event).payment_id and d.outcome in ('confirmed', 'canceled', 'review', 'event_reused');
 
   if confirmed is not null then
     perform wallet.credit_many(confirmed);
   end if;
 
-  for back in select d.*, p.client_id from unnest(decided) d join payments.payments p on p.id = d.payment_id
-               where d.refund_minor > 0 order by d.payment_id
+  for back in select d.*, p.client_id from unnest(decided) d join payments.payments p on p.id = (d.event).payment_id
+               where d.refund_minor > 0 order by p.id
   loop
     insert into wallet.refunds (client_id, payment_id, amount_minor, actor, reason, provider_ref)
-    values (back.client_id, back.payment_id, back.refund_minor, 'provider:' || back.provider,
-            'returned by the provider', back.event_id)
+    values (back.client_id, (back.event).payment_id, back.refund_minor, 'provider:' || (back.event).provider,
+            'returned by the provider', (back.event).event_id)
     returning id into refund_id;
     select r.outcome into posted from wallet.refund(refund_id) r;
     if posted <> 'posted' then
-      raise exception 'refund % of payment % is %', refund_id, back.payment_id, posted;
+      raise exception 'refund % of payment % is %', refund_id, (back.event).payment_id, posted;
     end if;
   end loop;
 
-  insert into payments.events (provider, event_id, body_sha256, payment_id, outcome)
-  select d.provider, d.event_id, d.body_sha256, d.payment_id, d.outcome
-    from unnest(decided) d where not d.seen order by d.provider, d.event_id
+  insert into payments.events (provider, event_id, reuse, body_sha256, payment_id, order_id, provider_ref, status,
+                               paid_minor, currency, refunded_minor, occurred_at, outcome, review)
+  select v.provider, v.event_id, '', v.body_sha256, v.payment_id, v.order_id, v.provider_ref, v.status,
+         v.paid_minor, v.currency, v.refunded_minor, v.occurred_at, d.outcome, d.review
+    from unnest(decided) d cross join lateral (select (d.event).*) v
+   where not d.seen order by v.provider, v.event_id
   on conflict do nothing;
   get diagnostics written = row_count;
   if written <> (select count(*) from unnest(decided) d where not d.seen) then
     raise exception 'an event came twice at once, about different payments' using errcode = 'serialization_failure';
   end if;
-  update payments.events s set payment_id = d.payment_id, outcome = d.outcome
-    from unnest(decided) d
+  update payments.events s set payment_id = v.payment_id, outcome = d.outcome, review = d.review
+    from unnest(decided) d cross join lateral (select (d.event).*) v
    where d.seen and d.outcome not in ('repeated', 'event_reused', 'unknown_payment')
-     and s.provider = d.provider and s.event_id = d.event_id;
+     and s.provider = v.provider and s.event_id = v.event_id and s.reuse = '';
+  insert into payments.events (provider, event_id, reuse, body_sha256, payment_id, order_id, provider_ref, status,
+                               paid_minor, currency, refunded_minor, occurred_at, outcome, review)
+  select v.provider, v.event_id, v.body_sha256, v.body_sha256, v.payment_id, v.order_id, v.provider_ref, v.status,
+         v.paid_minor, v.currency, v.refunded_minor, v.occurred_at, d.outcome, d.review
+    from unnest(decided) d cross join lateral (select (d.event).*) v
+   where d.outcome = 'event_reused'
+  on conflict do nothing;
   return decided;
 end
 $$;
 
-CREATE FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[]) RETURNS TABLE(outcome text, review text, payment_id bigint, invoice_id text, client_id uuid, balance_minor bigint, held_minor bigint, version bigint, revision bigint, debt_minor bigint)
+CREATE FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[]) RETURNS TABLE(outcome text, review text, payment_id bigint, invoice_id text, client_id uuid, balance_minor bigint, held_minor bigint, version bigint, revision bigint, debt_minor bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
@@ -262,15 +303,20 @@ begin
   with e as (
     select e.*, coalesce(
         (select p.id from payments.payments p where p.order_id = e.order_id and p.provider = e.provider),
-        (select p.id from payments.payments p where p.provider = e.provider and p.provider_ref = e.provider_ref)
+        (select p.id from payments.payments p where p.provider = e.provider and p.credited_ref = e.provider_ref
+            and p.credited_ref is not null and p.credited_ref is distinct from p.provider_ref),
+        (select p.id from payments.payments p where p.provider = e.provider and p.provider_ref = e.provider_ref),
+        -- The return of a second payment names its own reference: known from the review of that payment alone.
+        (select min(s.payment_id) from payments.events s
+          where s.provider = e.provider and s.provider_ref = e.provider_ref and s.review is not null)
       ) as payment_id
       from unnest(providers, event_ids, digests, order_ids, provider_refs, statuses, paid_minors, currencies,
-                  refunded_minors) with ordinality
+                  refunded_minors, occurred_ats) with ordinality
         as e (provider, event_id, body_sha256, order_id, provider_ref, status, paid_minor, currency,
-              refunded_minor, ord)
+              refunded_minor, occurred_at, ord)
   ), ranked as (
-    select row (ord, provider, event_id, body_sha256, payment_id, provider_ref, status, paid_minor, currency,
-                refunded_minor)::payments.incoming as one, ord, payment_id,
+    select row (ord, provider, event_id, body_sha256, payment_id, order_id, provider_ref, status, paid_minor,
+                currency, refunded_minor, occurred_at)::payments.incoming as one, ord, payment_id,
            status in ('refunded', 'partial_refund') or refunded_minor > 0 as returns_money,
            row_number() over (partition by coalesce(payment_id, -ord) order by ord) = 1
            and row_number() over (partition by provider, event_id order by ord) = 1 as is_first
@@ -299,9 +345,36 @@ begin
     select d.outcome, d.review, p.id, p.invoice_id, p.client_id,
            w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor
       from unnest(decided) d
-      left join payments.payments p on p.id = d.payment_id
+      left join payments.payments p on p.id = (d.event).payment_id
       left join wallet.wallets w on w.client_id = p.client_id
-     order by d.ord;
+     order by (d.event).ord;
+end
+$$;
+
+CREATE FUNCTION payments.guard_event() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'TRUNCATE' then
+    raise exception 'events are kept' using errcode = 'restrict_violation';
+  elsif tg_op = 'DELETE' then
+    if old.payment_id is null then
+      return old;
+    end if;
+  elsif (new.provider, new.event_id, new.reuse, new.body_sha256, new.order_id, new.provider_ref, new.status,
+         new.paid_minor, new.currency, new.refunded_minor, new.occurred_at, new.received_at)
+        is not distinct from
+        (old.provider, old.event_id, old.reuse, old.body_sha256, old.order_id, old.provider_ref, old.status,
+         old.paid_minor, old.currency, old.refunded_minor, old.occurred_at, old.received_at)
+        and (old.resolved_at is null
+             or (new.resolved_at, new.credited_by) is not distinct from (old.resolved_at, old.credited_by))
+        and (old.payment_id is null
+             or (new.payment_id, new.outcome, new.review)
+                is not distinct from (old.payment_id, old.outcome, old.review)) then
+    return new;
+  end if;
+  raise exception 'event % of % stays as it came', old.event_id, old.provider using errcode = 'restrict_violation';
 end
 $$;
 
@@ -310,10 +383,19 @@ CREATE FUNCTION payments.guard_payment() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
-  if (new.id, new.client_id, new.amount_minor, new.currency, new.provider, new.invoice_id)
+  if (new.id, new.client_id, new.amount_minor, new.currency, new.provider, new.invoice_id, new.order_id)
      is distinct from
-     (old.id, old.client_id, old.amount_minor, old.currency, old.provider, old.invoice_id) then
-    raise exception 'payment % keeps its client, amount, currency, provider and invoice', old.id
+     (old.id, old.client_id, old.amount_minor, old.currency, old.provider, old.invoice_id, old.order_id) then
+    raise exception 'payment % keeps its client, amount, currency, provider, invoice and order', old.id
+      using errcode = 'check_violation';
+  end if;
+  if old.provider_ref is not null and new.provider_ref is distinct from old.provider_ref then
+    raise exception 'payment % keeps its provider reference', old.id using errcode = 'check_violation';
+  end if;
+  if old.credited_minor is not null
+     and (new.credited_ref, new.paid_minor, new.confirmed_at)
+         is distinct from (old.credited_ref, old.paid_minor, old.confirmed_at) then
+    raise exception 'payment % is credited: what was paid, when and by which reference stays', old.id
       using errcode = 'check_violation';
   end if;
   if new.status <> old.status and (old.status, new.status) not in (
@@ -324,6 +406,28 @@ begin
   end if;
   return new;
 end
+$$;
+
+CREATE FUNCTION payments.is_reviewed(e payments.incoming) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select exists (
+    select from payments.events s
+     where s.payment_id = e.payment_id and s.outcome = 'review' and s.provider_ref = e.provider_ref
+       and (s.status, s.paid_minor, s.currency, s.refunded_minor)
+           is not distinct from (e.status, e.paid_minor, e.currency, e.refunded_minor))
+$$;
+
+CREATE FUNCTION payments.is_reviewed_otherwise(e payments.incoming, any_amount boolean) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select exists (
+    select from payments.events s
+     where s.payment_id = e.payment_id and s.review is not null and s.resolved_at is null and s.paid_minor > 0
+       and (s.provider_ref is distinct from e.provider_ref
+            or not any_amount and (s.paid_minor, s.currency) is distinct from (e.paid_minor, e.currency)))
 $$;
 
 CREATE FUNCTION sync.mark_owners() RETURNS trigger
@@ -1211,12 +1315,29 @@ ALTER TABLE identity.service_keys ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTI
 CREATE TABLE payments.events (
     provider text NOT NULL,
     event_id text NOT NULL,
+    reuse bytea DEFAULT '\x'::bytea NOT NULL,
     body_sha256 bytea NOT NULL,
     payment_id bigint,
+    order_id text,
+    provider_ref text,
+    status text NOT NULL,
+    paid_minor bigint,
+    currency text,
+    refunded_minor bigint,
+    occurred_at timestamp with time zone,
     outcome text NOT NULL,
+    review text,
+    resolved_at timestamp with time zone,
+    credited_by bigint,
     received_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT events_body_sha256_check CHECK ((length(body_sha256) = 32)),
-    CONSTRAINT events_event_id_check CHECK (((length(event_id) >= 1) AND (length(event_id) <= 200)))
+    CONSTRAINT events_event_id_check CHECK (((length(event_id) >= 1) AND (length(event_id) <= 200))),
+    CONSTRAINT events_paid_minor_check CHECK ((paid_minor >= 0)),
+    CONSTRAINT events_refunded_minor_check CHECK ((refunded_minor >= 0)),
+    CONSTRAINT events_resolved_after_review CHECK ((((resolved_at IS NULL) OR (review IS NOT NULL)) AND ((credited_by IS NULL) OR (resolved_at IS NOT NULL)))),
+    CONSTRAINT events_reuse_check CHECK ((length(reuse) = ANY (ARRAY[0, 32]))),
+    CONSTRAINT events_reviewed_with_a_reason CHECK (((review IS NOT NULL) = (outcome = ANY (ARRAY['review'::text, 'event_reused'::text])))),
+    CONSTRAINT events_status_check CHECK ((status = ANY (ARRAY['processing'::text, 'approved'::text, 'canceled'::text, 'refunded'::text, 'partial_refund'::text])))
 );
 
 CREATE TABLE payments.payments (
@@ -1226,6 +1347,7 @@ CREATE TABLE payments.payments (
     client_id uuid NOT NULL,
     provider text NOT NULL,
     provider_ref text,
+    credited_ref text,
     method text NOT NULL,
     amount_minor bigint NOT NULL,
     currency character(3) DEFAULT 'KGS'::bpchar NOT NULL,
@@ -1248,13 +1370,21 @@ END) STORED,
     next_check_at timestamp with time zone,
     last_checked_at timestamp with time zone,
     check_count integer DEFAULT 0 NOT NULL,
+    acknowledged_at timestamp with time zone,
+    unknown_count integer DEFAULT 0 NOT NULL,
+    unknown_since timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     resolved_at timestamp with time zone,
     resolved_by bigint,
     CONSTRAINT payments_amount_minor_check CHECK (((amount_minor >= 1) AND (amount_minor <= '100000000000'::bigint))),
     CONSTRAINT payments_check CHECK (((refunded_minor >= 0) AND (refunded_minor <= amount_minor))),
-    CONSTRAINT payments_confirmed_in_full CHECK (((credited_minor IS NULL) OR ((paid_minor = amount_minor) AND (confirmed_at IS NOT NULL)))),
+    CONSTRAINT payments_confirmed_in_full CHECK (((credited_minor IS NULL) OR ((paid_minor IS NOT NULL) AND (paid_minor = amount_minor) AND (confirmed_at IS NOT NULL)))),
+    CONSTRAINT payments_credited_by_a_reference CHECK (
+CASE
+    WHEN (provider = 'manual'::text) THEN ((provider_ref IS NOT NULL) AND (credited_ref IS NULL))
+    ELSE ((credited_minor IS NOT NULL) = (credited_ref IS NOT NULL))
+END),
     CONSTRAINT payments_description_check CHECK ((length(description) <= 500)),
     CONSTRAINT payments_invoice_id_check CHECK (((length(invoice_id) >= 6) AND (length(invoice_id) <= 64))),
     CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['qr'::text, 'card'::text, 'cash'::text]))),
@@ -1670,7 +1800,7 @@ ALTER TABLE ONLY identity.service_keys
     ADD CONSTRAINT service_keys_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY payments.events
-    ADD CONSTRAINT events_pkey PRIMARY KEY (provider, event_id);
+    ADD CONSTRAINT events_pkey PRIMARY KEY (provider, event_id, reuse);
 
 ALTER TABLE ONLY payments.payments
     ADD CONSTRAINT payments_id_client_id_credited_minor_key UNIQUE (id, client_id, credited_minor);
@@ -1815,7 +1945,13 @@ CREATE UNIQUE INDEX registrations_open_phone_key ON identity.registrations USING
 
 CREATE INDEX events_by_payment ON payments.events USING btree (payment_id);
 
+CREATE INDEX events_in_review ON payments.events USING btree (provider, provider_ref) WHERE (review IS NOT NULL);
+
+CREATE INDEX events_of_no_payment ON payments.events USING btree (received_at) WHERE (payment_id IS NULL);
+
 CREATE INDEX payments_by_client ON payments.payments USING btree (client_id, id DESC);
+
+CREATE UNIQUE INDEX payments_credited_reference ON payments.payments USING btree (provider, credited_ref) WHERE ((credited_ref IS NOT NULL) AND (credited_ref IS DISTINCT FROM provider_ref));
 
 CREATE INDEX payments_to_check ON payments.payments USING btree (next_check_at) WHERE (next_check_at IS NOT NULL);
 
@@ -1870,6 +2006,10 @@ CREATE TRIGGER clients_have_a_wallet AFTER INSERT ON identity.clients FOR EACH R
 CREATE TRIGGER clients_pend AFTER UPDATE ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_rows('client');
 
 CREATE TRIGGER clients_pend_new AFTER INSERT ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_rows('client');
+
+CREATE TRIGGER events_are_kept BEFORE TRUNCATE ON payments.events FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_event();
+
+CREATE TRIGGER events_stay BEFORE DELETE OR UPDATE ON payments.events FOR EACH ROW EXECUTE FUNCTION payments.guard_event();
 
 CREATE TRIGGER payments_go_one_way BEFORE UPDATE ON payments.payments FOR EACH ROW EXECUTE FUNCTION payments.guard_payment();
 
@@ -1929,6 +2069,9 @@ ALTER TABLE ONLY identity.clients
 
 ALTER TABLE ONLY identity.migration_rows
     ADD CONSTRAINT migration_rows_run_fkey FOREIGN KEY (run) REFERENCES identity.migrations(id);
+
+ALTER TABLE ONLY payments.events
+    ADD CONSTRAINT events_credited_by_fkey FOREIGN KEY (credited_by) REFERENCES payments.payments(id);
 
 ALTER TABLE ONLY payments.events
     ADD CONSTRAINT events_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES payments.payments(id);
@@ -2016,8 +2159,12 @@ GRANT USAGE ON SCHEMA wallet TO evpower_app;
 
 REVOKE ALL ON FUNCTION payments.apply_events(batch payments.incoming[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[]) TO evpower_app;
+REVOKE ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[]) TO evpower_app;
+
+REVOKE ALL ON FUNCTION payments.is_reviewed(e payments.incoming) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION payments.is_reviewed_otherwise(e payments.incoming, any_amount boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION wallet.charge(for_settlement bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION wallet.charge(for_settlement bigint) TO evpower_app;
@@ -2102,7 +2249,11 @@ GRANT SELECT,INSERT,UPDATE ON TABLE identity.registrations TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.service_keys TO evpower_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE payments.events TO evpower_app;
+GRANT SELECT ON TABLE payments.events TO evpower_app;
+
+GRANT UPDATE(resolved_at) ON TABLE payments.events TO evpower_app;
+
+GRANT UPDATE(credited_by) ON TABLE payments.events TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE payments.payments TO evpower_app;
 

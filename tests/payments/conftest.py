@@ -151,8 +151,12 @@ class World:
         url = f"{self.api.url}/api/v1{path}"
         return await self.http.request(method, url, headers=headers, **how)
 
-    async def top_up(self, amount: float = 100, **more: Any) -> dict[str, Any]:
-        answer = await self.ask("POST", "/balance/topup-qr", json={"amount": amount, **more})
+    async def top_up(
+        self, amount: float = 100, *, client: UUID | None = None, **more: Any
+    ) -> dict[str, Any]:
+        answer = await self.ask(
+            "POST", "/balance/topup-qr", client_id=client, json={"amount": amount, **more}
+        )
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -198,16 +202,17 @@ async def world(db: Database, client_id: UUID, tmp_path: Path) -> AsyncIterator[
 async def payment(
     owner: Connection, client_id: UUID, amount_minor: int = 10_000, **columns: Any
 ) -> str:
-    """An open payment of provider sandbox; answers its order id."""
+    """An open payment of provider sandbox; returns its order id."""
     code = uuid4().hex[:12]
+    order_id: str = columns.get("order_id", f"order-{code}")
     await owner.execute(
         "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"
         " amount_minor, expires_at, provider_ref) values ($1, $2, $3, 'sandbox', 'qr', $4,"
         " now() + interval '5 min', $5)",
         f"inv-{code}",
-        f"order-{code}",
+        order_id,
         client_id,
         amount_minor,
         columns.get("provider_ref"),
     )
-    return f"order-{code}"
+    return order_id

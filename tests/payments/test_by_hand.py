@@ -11,6 +11,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, EvPowerError, Invalid, NotFound
 from evpower.payments import (
     Confirmer,
+    Decided,
     Posted,
     cash,
     in_review,
@@ -199,7 +200,7 @@ class TestReview:
         await Confirmer(db, LocalBus()).confirm(event(order, paid_minor=paid))
         return (await row(owner, order))["invoice_id"]
 
-    async def decide(self, db: Database, invoice_id: str, decision: Any) -> Posted | None:
+    async def decide(self, db: Database, invoice_id: str, decision: Any, **which: Any) -> Decided:
         async with db.transaction() as connection:
             return await resolve(
                 connection,
@@ -208,6 +209,7 @@ class TestReview:
                 operator="Aida",
                 reason="called the bank",
                 now=utc_now(),
+                **which,
             )
 
     async def test_accepting_credits_what_was_paid_by_a_manual_payment(
@@ -215,9 +217,9 @@ class TestReview:
     ) -> None:
         invoice_id = await self.in_doubt(db, owner, client_id, 9_000)
         async with db.connection() as connection:
-            assert [one.invoice_id for one in await in_review(connection)] == [invoice_id]
-        posted = await self.decide(db, invoice_id, "accept")
-        assert posted is not None
+            assert [one.payment.invoice_id for one in await in_review(connection)] == [invoice_id]
+        [credited] = (await self.decide(db, invoice_id, "accept")).credited
+        posted = credited.posted
         assert posted.balance_minor == 9_000
         stored = await owner.fetchrow(
             "select * from payments.payments where invoice_id = $1", invoice_id
@@ -237,10 +239,20 @@ class TestReview:
         late = await Confirmer(db, LocalBus()).confirm(event(order))
         assert (late.outcome, late.review) == ("review", "paid_after_resolution")
         assert await balance(owner, client_id) == 9_000
+        [rest] = (await self.decide(db, invoice_id, "accept")).credited
+        assert (rest.amount_minor, rest.posted.balance_minor) == (1_000, 10_000)
+
+    async def test_after_it_the_provider_repeats_itself_in_vain(
+        self, db: Database, owner: Connection, client_id: UUID
+    ) -> None:
+        invoice_id = await self.in_doubt(db, owner, client_id, 9_000)
+        await self.decide(db, invoice_id, "accept")
+        order = invoice_id.replace("inv-", "order-")
+        late = await Confirmer(db, LocalBus()).confirm(event(order, paid_minor=9_000))
+        assert (late.outcome, late.review) == ("repeated", None)
         with pytest.raises(Conflict) as refused:
             await self.decide(db, invoice_id, "accept")
-        assert refused.value.code == "nothing_to_credit"
-        assert await self.decide(db, invoice_id, "dismiss") is None
+        assert refused.value.code == "not_in_review"
 
     async def test_before_it_a_corrected_amount_is_credited(
         self, db: Database, owner: Connection, client_id: UUID
@@ -256,7 +268,7 @@ class TestReview:
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
         invoice_id = await self.in_doubt(db, owner, client_id, 9_000)
-        assert await self.decide(db, invoice_id, "dismiss") is None
+        assert not (await self.decide(db, invoice_id, "dismiss")).credited
         assert await balance(owner, client_id) == 0
         audit = await owner.fetchrow("select action, subject from identity.audit")
         assert audit is not None

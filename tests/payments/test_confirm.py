@@ -22,7 +22,7 @@ def event(order_id: str | None, event_id: str = "", **said: Any) -> Event:
         "provider": "sandbox",
         "event_id": event_id or uuid4().hex,
         "order_id": order_id,
-        "provider_ref": None,
+        "provider_ref": f"ref-of-{order_id}",
         "status": "approved",
         "paid_minor": 10_000,
         "currency": "KGS",
@@ -216,10 +216,7 @@ class TestUnknown:
     ) -> None:
         early = event("order-later", "evt")
         await confirmer.confirm(early)
-        order = await payment(owner, client_id)
-        await owner.execute(
-            "update payments.payments set order_id = 'order-later' where order_id = $1", order
-        )
+        await payment(owner, client_id, order_id="order-later")
         assert (await confirmer.confirm(early)).outcome == "confirmed"
         stored = await owner.fetchrow("select outcome, payment_id from payments.events")
         assert stored is not None

@@ -13,6 +13,7 @@ from evpower.foundation.db import Connection
 from evpower.payments import Confirmer, measure, recheck_due, recheck_loop, store
 from evpower.payments.recheck import GIVE_UP_AFTER, next_check
 from tests.payments.conftest import World
+from tests.payments.test_confirm import event
 from tests.waiting import PATIENCE_S, until
 
 
@@ -80,14 +81,91 @@ async def test_invoice_that_was_never_made_is_closed_after_a_while(
 ) -> None:
     await world.faults(create={"mode": "error"})
     await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
-    world.clock.forward(seconds=16)
-    await recheck(world)
-    assert (await stored(owner))["closed_at"] is None
-    world.clock.forward(minutes=3)
+    for delta in ({"seconds": 16}, {"minutes": 3}, {"minutes": 11}):
+        world.clock.forward(**delta)
+        assert await recheck(world) == 1
+        assert (await stored(owner))["closed_at"] is None
+    world.clock.forward(minutes=5)
     await recheck(world)
     row = await stored(owner)
     assert (row["status"], row["next_check_at"]) == ("canceled", None)
-    assert row["closed_at"] is not None
+    assert (row["closed_at"] is not None, row["unknown_count"]) == (True, 4)
+
+
+async def test_one_late_unknown_closes_nothing(world: World, owner: Connection) -> None:
+    """Nobody asked for hours; the first answer may be a proxy's."""
+    await world.faults(create={"mode": "error"})
+    await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
+    world.clock.forward(hours=9)
+    for _ in range(2):
+        await recheck(world)
+        world.clock.forward(hours=1)
+        assert (await stored(owner))["status"] == "processing"
+    await recheck(world)
+    assert (await stored(owner))["status"] == "canceled"
+
+
+def wrong_address(world: World) -> None:
+    """The bank's address answers 404 to everything, as a proxy or a wrong path does."""
+    world.provider._url = f"{world.bank.url}/nothing"
+
+
+async def ask_for_days(world: World) -> None:
+    for _ in range(12):
+        world.clock.forward(hours=11)
+        await recheck(world)
+
+
+async def acknowledge_by_reference(world: World, _: Connection) -> None:
+    await world.top_up(100)
+
+
+async def acknowledge_by_answer(world: World, _: Connection) -> None:
+    await world.faults(create={"mode": "lost"})
+    await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
+    world.clock.forward(seconds=16)
+    await recheck(world)
+
+
+async def acknowledge_by_event(world: World, owner: Connection) -> None:
+    await world.faults(create={"mode": "lost"})
+    await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
+    order = (await stored(owner))["order_id"]
+    await world.confirmer.confirm(event(order, status="processing", paid_minor=0))
+
+
+@pytest.mark.parametrize(
+    "acknowledge", [acknowledge_by_reference, acknowledge_by_answer, acknowledge_by_event]
+)
+class TestAcknowledged:
+    async def test_unknown_closes_it_never_and_ends_in_review(
+        self, world: World, owner: Connection, acknowledge: Any
+    ) -> None:
+        await acknowledge(world, owner)
+        wrong_address(world)
+        await ask_for_days(world)
+        row = await stored(owner)
+        assert (row["status"], row["review"]) == ("processing", "never_closed")
+        assert (row["next_check_at"], row["closed_at"]) == (None, None)
+
+    async def test_it_is_credited_when_the_bank_knows_it_again(
+        self, world: World, owner: Connection, acknowledge: Any
+    ) -> None:
+        await acknowledge(world, owner)
+        order = (await stored(owner))["order_id"]
+        known = await world.provider.ask_status(order_id=order, provider_ref=None)
+        await world.http.post(
+            f"{world.bank.url}/pay/{known.provider_ref}/approve", json={"delay_s": 86_000}
+        )
+        wrong_address(world)
+        for _ in range(4):
+            world.clock.forward(minutes=20)
+            await recheck(world)
+        world.provider._url = world.bank.url
+        world.clock.forward(hours=1)
+        await recheck(world)
+        assert await world.balance() == 10_000
+        assert (await stored(owner))["unknown_count"] == 0
 
 
 async def test_canceled_at_the_bank_is_closed(world: World, owner: Connection) -> None:

@@ -1,10 +1,13 @@
 """POST /api/v1/balance/topup-qr, as the apps send it and as nobody should."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from evpower.foundation.db import Connection
-from tests.payments.conftest import World
+from evpower.payments import Invoice
+from tests.payments.conftest import World, payment
 from tests.waiting import PATIENCE_S, until
 
 
@@ -58,6 +61,35 @@ class TestAnswer:
         await world.pay(older)
         await world.until_approved(older)
         assert await world.balance() == 10_000
+
+    async def test_newer_qr_hides_no_one_else_s_and_no_card_s(
+        self, world: World, owner: Connection
+    ) -> None:
+        other = uuid4()
+        await owner.execute(
+            "insert into identity.clients (id, origin) values ($1, 'import')", other
+        )
+        mine, theirs = await world.top_up(100), await world.top_up(100, client=other)
+        card = await payment(owner, world.client_id)
+        await owner.execute(
+            "update payments.payments set method = 'card' where order_id = $1", card
+        )
+        paid = await world.top_up(100)
+        await world.pay(paid)
+        await world.until_approved(paid)
+        until_s = await owner.fetchval(
+            "select expires_at from payments.payments where order_id = $1", paid["order_id"]
+        )
+        await world.top_up(100)
+        shown = await owner.fetch(
+            "select order_id from payments.payments where expires_at > $1", world.clock()
+        )
+        orders = {row["order_id"] for row in shown}
+        assert {theirs["order_id"], card} <= orders
+        assert mine["order_id"] not in orders
+        assert until_s == await owner.fetchval(
+            "select expires_at from payments.payments where order_id = $1", paid["order_id"]
+        )
 
 
 NO_AMOUNTS = [
@@ -170,6 +202,26 @@ class TestProviderFails:
         assert (stored["invoice_id"], stored["status"]) == (body["invoice_id"], "processing")
         assert stored["next_check_at"] is not None
         assert stored["closed_at"] is None
+
+    async def test_reference_of_another_invoice_is_no_invoice(
+        self, world: World, owner: Connection
+    ) -> None:
+        """The bank answers with a bill it made for another order: nobody is shown that QR."""
+        earlier = await world.top_up(100)
+        [ref] = await owner.fetch("select provider_ref from payments.payments")
+        create = world.provider.create_invoice
+
+        async def mistaken(**asked: Any) -> Invoice:
+            return replace(await create(**asked), provider_ref=ref[0])
+
+        world.provider.create_invoice = mistaken  # type: ignore[method-assign]
+        body = await self.refused(world)
+        assert body["invoice_id"] != earlier["invoice_id"]
+        rows = await owner.fetch(
+            "select provider_ref, next_check_at from payments.payments order by id"
+        )
+        assert [row["provider_ref"] for row in rows] == [ref[0], None]
+        assert rows[1]["next_check_at"] is not None
 
     async def test_slow_provider_is_not_waited_for(self, world: World) -> None:
         await world.faults(create={"mode": "slow", "slow_s": 3})

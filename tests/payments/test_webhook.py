@@ -118,3 +118,20 @@ async def test_database_down_asks_the_provider_to_come_back(
     assert answer.status_code == 503
     await world.db.start()
     assert (await send(world, raw)).json()["outcome"] == "confirmed"
+
+
+@pytest.mark.parametrize("good_at", [0, 1])
+async def test_signatures_in_two_lines_are_read_together(
+    world: World, owner: Connection, client_id: UUID, good_at: int
+) -> None:
+    raw = fact(await payment(owner, client_id))
+    timestamp = int(world.clock().timestamp())
+    values = ["v1,AAAA"]
+    values.insert(good_at, sign(SECRET.encode(), "evt_1", timestamp, raw))
+    headers = [("webhook-id", "evt_1"), ("webhook-timestamp", str(timestamp))]
+    answer = await world.http.post(
+        f"{world.api.url}/api/v1/payment/webhook/sandbox",
+        content=raw,
+        headers=[*headers, *(("webhook-signature", value) for value in values)],
+    )
+    assert (answer.status_code, answer.json()["outcome"]) == (200, "confirmed")

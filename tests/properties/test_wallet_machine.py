@@ -257,7 +257,8 @@ class WalletMachine(RuleBasedStateMachine):
             self.sql.execute(
                 """
                 update payments.payments
-                   set status = 'approved', paid_minor = amount_minor, confirmed_at = now()
+                   set status = 'approved', paid_minor = amount_minor, confirmed_at = now(),
+                       credited_ref = order_id
                  where id = %s and status in ('processing', 'canceled')
                 """,
                 [payment.id],

@@ -135,8 +135,8 @@ class Live:
     async def top_up(self, client: UUID, som: int = 100, *, tell: bool = True) -> None:
         payment = await self.owner.fetchval(
             "insert into payments.payments (invoice_id, order_id, client_id, provider,"
-            " provider_ref, method, amount_minor, status, paid_minor, confirmed_at, expires_at)"
-            " values ($1, $1, $2, 'sandbox', $1, 'qr', $3, 'approved', $3, now(),"
+            " provider_ref, credited_ref, method, amount_minor, status, paid_minor, confirmed_at,"
+            " expires_at) values ($1, $1, $2, 'sandbox', $1, $1, 'qr', $3, 'approved', $3, now(),"
             " now() + interval '1 hour') returning id",
             uuid4().hex, client, som * 100,
         )  # fmt: skip

@@ -416,7 +416,7 @@ async def test_deleted_there_while_charging_here(
     await settle(world, session, driver.id, cost_minor=12_000)
     await world.db.execute(
         "update payments.payments set status = 'approved', paid_minor = amount_minor,"
-        " confirmed_at = now() where id = $1",
+        " confirmed_at = now(), credited_ref = order_id where id = $1",
         invoice,
     )
     await world.db.execute("select wallet.credit($1)", invoice)

@@ -66,9 +66,10 @@ class World:
         """Confirmed payments, credited; answers their invoices."""
         rows: list[Record] = await self.db.fetch(
             "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"
-            " amount_minor, status, paid_minor, confirmed_at, expires_at)"
+            " amount_minor, status, paid_minor, confirmed_at, credited_ref, expires_at)"
             " select 'inv-' || gen_random_uuid(), 'ord-' || gen_random_uuid(), $1, 'sandbox', 'qr',"
-            " a, 'approved', a, now(), now() from unnest($2::bigint[]) a returning id, invoice_id",
+            " a, 'approved', a, now(), gen_random_uuid(), now() from unnest($2::bigint[]) a"
+            " returning id, invoice_id",
             client,
             amounts_minor,
         )
@@ -81,9 +82,10 @@ class World:
         """`times` credits for each, in as few statements as it takes."""
         await self.db.execute(
             "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"
-            " amount_minor, status, paid_minor, confirmed_at, expires_at)"
+            " amount_minor, status, paid_minor, confirmed_at, credited_ref, expires_at)"
             " select 'inv-' || gen_random_uuid(), 'ord-' || gen_random_uuid(), c, 'sandbox', 'qr',"
-            " $3, 'approved', $3, now(), now() from unnest($1::uuid[]) c, generate_series(1, $2)",
+            " $3, 'approved', $3, now(), gen_random_uuid(), now()"
+            " from unnest($1::uuid[]) c, generate_series(1, $2)",
             clients,
             times,
             amount_minor,

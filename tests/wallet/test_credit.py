@@ -168,9 +168,9 @@ async def test_a_transaction_takes_at_most_300_bytes(db: Database, world: World)
         insert into identity.clients (id, origin)
         select md5('client ' || g)::uuid, 'import' from generate_series(1, 2000) g;
         insert into payments.payments (invoice_id, order_id, client_id, provider, method,
-          amount_minor, status, paid_minor, confirmed_at, expires_at)
+          amount_minor, status, paid_minor, confirmed_at, credited_ref, expires_at)
         select 'invoice' || g || '-' || c.n, 'order' || g || '-' || c.n, c.id, 'sandbox', 'qr',
-               100 + g, 'approved', 100 + g, now(), now()
+               100 + g, 'approved', 100 + g, now(), 'ref' || g || '-' || c.n, now()
           from generate_series(1, 10) g,
                (select id, row_number() over (order by id) n from identity.clients) c
          order by md5(g || ' of ' || c.id); -- as if by chance: pages fill the same in every run

@@ -37,8 +37,8 @@ class World:
         return await self.sql.fetchval(
             """
             insert into payments.payments (invoice_id, order_id, client_id, provider, method,
-              amount_minor, status, paid_minor, confirmed_at, expires_at)
-            values ($1, $1, $2, 'sandbox', 'qr', $3, $4, $5, $6, now())
+              amount_minor, status, paid_minor, confirmed_at, credited_ref, expires_at)
+            values ($1, $1, $2, 'sandbox', 'qr', $3, $4, $5, $6, $7, now())
             returning id
             """,
             code,
@@ -47,13 +47,15 @@ class World:
             "approved" if confirmed else "processing",
             amount_minor if confirmed else None,
             NOON if confirmed else None,
+            code if confirmed else None,
         )
 
     async def confirm(self, payment_id: int) -> None:
         await self.sql.execute(
             """
             update payments.payments
-               set status = 'approved', paid_minor = amount_minor, confirmed_at = now()
+               set status = 'approved', paid_minor = amount_minor, confirmed_at = now(),
+                   credited_ref = order_id
              where id = $1
             """,
             payment_id,

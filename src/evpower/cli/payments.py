@@ -11,7 +11,7 @@ from evpower import payments as money
 from evpower.cli.bell import ring
 from evpower.cli.out import console, fail
 from evpower.cli.settings import with_database
-from evpower.foundation.clock import utc_now
+from evpower.foundation.clock import to_z, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Invalid
 from evpower.foundation.money import to_minor, to_text
@@ -99,21 +99,50 @@ def refund_payment(
 
 @payments.command()
 def review(limit: int = typer.Option(100, min=1, max=1000)) -> None:
-    """List payments that want a person's eyes."""
+    """List payments in review with their events, and events about money for no payment."""
 
-    async def work(database: Database) -> list[money.Payment]:
+    async def work(database: Database) -> tuple[list[money.Review], list[money.RecordedEvent]]:
         async with database.connection() as connection:
-            return await money.in_review(connection, limit=limit)
+            return (
+                await money.in_review(connection, limit=limit),
+                await money.events_of_no_payment(connection),
+            )
 
-    found = with_database(work)
-    for payment in found:
-        paid = to_text(payment.paid_minor) if payment.paid_minor is not None else "?"
+    reviews, strays = with_database(work)
+    for found in reviews:
+        payment = found.payment
         console.print(
             f"{payment.invoice_id}  {payment.review}: asked {to_text(payment.amount_minor)}, "
-            f"paid {paid}, {payment.provider}, {payment.status}, client {payment.client_id}",
+            f"{payment.provider}, {payment.status}"
+            f"{_named(' by', payment.credited_ref)}, client {payment.client_id}",
             soft_wrap=True,
         )
-    console.print(f"{len(found)} in review")
+        for event in found.events:
+            console.print(f"  {_line(event)}", soft_wrap=True)
+    console.print(f"{len(reviews)} in review")
+    if strays:
+        console.print("events about money for no payment of ours, newest first:")
+    for event in strays:
+        console.print(f"  {_line(event)}{_named(', order', event.order_id)}", soft_wrap=True)
+
+
+def _line(event: money.RecordedEvent) -> str:
+    """One event: when, what it says, and what it meant."""
+    meant = f"{event.outcome}{_named(':', event.review)}"
+    decided = ", decided" if event.resolved_at else ""
+    return (
+        f"{to_z(event.received_at)}  {event.status}, paid {_amount(event.paid_minor)}, "
+        f"returned {_amount(event.refunded_minor)} {event.currency or '?'}, "
+        f"reference {event.provider_ref or 'none'}, event {event.event_id}  -> {meant}{decided}"
+    )
+
+
+def _amount(minor: int | None) -> str:
+    return "?" if minor is None else to_text(minor)
+
+
+def _named(before: str, text: str | None) -> str:
+    return f"{before} {text}" if text else ""
 
 
 @payments.command()
@@ -121,13 +150,17 @@ def resolve(
     invoice: str = typer.Option(..., "--invoice", help="The payment's invoice id."),
     decision: str = typer.Argument(help="accept (credit what was paid) or dismiss."),
     reason: str = _REASON,
+    reference: str = typer.Option("", "--reference", help="Only what was paid by this reference."),
+    amount: str = typer.Option("", "--amount", help="Which amount, where the events name several."),
     operator: str = _OPERATOR,
 ) -> None:
-    """Decide about a payment in review."""
+    """Decide about a payment in review; prints each amount that is credited."""
     if decision not in {"accept", "dismiss"}:
         fail(f"there is no decision {decision!r}", "accept or dismiss")
+    if amount and decision == "dismiss":
+        fail("--amount says what to accept", "leave it out, or accept")
 
-    async def work(database: Database) -> money.Posted | None:
+    async def work(database: Database) -> money.Decided:
         async with database.transaction() as connection:
             return await money.resolve(
                 connection,
@@ -136,13 +169,21 @@ def resolve(
                 operator=operator or getpass.getuser(),
                 reason=reason,
                 now=utc_now(),
+                reference=reference or None,
+                amount_minor=_minor(amount) if amount else None,
             )
 
     done = with_database(work)
-    if done is None:
-        console.print("closed, nothing was credited")
-    else:
-        _tell(done)
+    for credited in done.credited:
+        console.print(
+            f"credited {to_text(credited.amount_minor)} som, "
+            f"reference {credited.reference or 'none'}",
+            soft_wrap=True,
+        )
+        _tell(credited.posted)
+    if not done.credited:
+        console.print("nothing was credited")
+    console.print("closed" if done.is_closed else "still in review: see evpower payments review")
 
 
 def _minor(amount: str) -> int:

@@ -4,17 +4,26 @@ from evpower.payments.confirm import Confirmer
 from evpower.payments.endpoints import hot_paths, router
 from evpower.payments.jobs import measure, recheck_loop
 from evpower.payments.manual import cash
-from evpower.payments.model import Confirmation, Event, Payment, Posted
+from evpower.payments.model import Confirmation, Event, Payment, Posted, RecordedEvent
 from evpower.payments.providers.protocol import Invoice, Provider
 from evpower.payments.providers.registry import Providers, configured_providers
 from evpower.payments.recheck import recheck_due
 from evpower.payments.refund import refund_charge, refund_payment
-from evpower.payments.review import in_review, resolve
+from evpower.payments.review import (
+    Credited,
+    Decided,
+    Review,
+    events_of_no_payment,
+    in_review,
+    resolve,
+)
 from evpower.payments.top_up import NotBegun, ToppingUp, top_up
 
 __all__ = [
     "Confirmation",
     "Confirmer",
+    "Credited",
+    "Decided",
     "Event",
     "Invoice",
     "NotBegun",
@@ -22,9 +31,12 @@ __all__ = [
     "Posted",
     "Provider",
     "Providers",
+    "RecordedEvent",
+    "Review",
     "ToppingUp",
     "cash",
     "configured_providers",
+    "events_of_no_payment",
     "hot_paths",
     "in_review",
     "measure",

@@ -38,6 +38,7 @@ class Payment:
     client_id: UUID
     provider: str
     provider_ref: str | None
+    credited_ref: str | None  # the provider's id of what was credited; None for cash
     method: str
     amount_minor: int
     currency: str
@@ -92,6 +93,44 @@ class Confirmation:
     version: int | None
     revision: int | None
     debt_minor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event as it was stored, and what it meant. Amounts in minor units of its currency."""
+
+    payment_id: int | None
+    provider: str
+    event_id: str
+    order_id: str | None
+    provider_ref: str | None
+    status: Status
+    paid_minor: int | None
+    currency: str | None
+    refunded_minor: int | None
+    occurred_at: datetime | None
+    outcome: Outcome
+    review: str | None
+    resolved_at: datetime | None  # when an operator decided about it
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UncreditedMoney:
+    """What undecided events say was paid by one reference; more than one amount is in doubt."""
+
+    reference: str | None
+    paid_minor: tuple[int, ...]
+    returned_minor: int
+    is_of_another: bool  # another payment has this reference
+    accepted_minor: int  # credited by operators before
+    accepted_count: int
+
+    @property
+    def amounts_minor(self) -> tuple[int, ...]:
+        """What may be credited: what was paid less what was returned or credited before."""
+        left = (paid - self.returned_minor - self.accepted_minor for paid in self.paid_minor)
+        return tuple(amount for amount in left if amount > 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ BATCH: Final = 20
 _OFTEN: Final = timedelta(seconds=15)
 _OFTEN_FOR: Final = timedelta(minutes=5)
 _SELDOM: Final = timedelta(hours=1)
-_UNMADE_AFTER: Final = timedelta(minutes=2)  # an invoice may still be on its way there until then
+# An invoice may be on its way there, and a proxy or a wrong address says "not found" too.
+UNMADE_AFTER: Final = timedelta(minutes=15)
+UNMADE_COUNT: Final = 3
 GIVE_UP_AFTER: Final = timedelta(days=5)
 
 
@@ -58,29 +60,43 @@ async def _one(
     provider = providers.named(payment.provider)
     answered = True
     try:
-        told = await ask(
+        event = await ask(
             provider.name,
             "status",
             provider.ask_status(order_id=payment.order_id, provider_ref=payment.provider_ref),
         )
     except UnknownToProvider:
-        if clock() - payment.created_at >= _UNMADE_AFTER:
-            async with db.transaction() as connection:
-                await store.close_unmade(connection, payment.id, clock())
-            return
+        await _record_unknown(db, payment, clock())
+        return
     except ProviderError:
         answered = False
     else:
-        if told.status != "processing":
-            await confirmer.confirm(told)
+        if event.status != "processing" or event.refunded_minor:
+            await confirmer.confirm(event)
     now = clock()
-    when = next_check(payment, now)
     async with db.transaction() as connection:
-        await store.asked(
+        await store.record_check(
             connection,
             payment.id,
             now=now,
-            next_check_at=when,
-            review=None if when else "never_closed",
+            next_check_at=next_check(payment, now),
             answered=answered,
         )
+
+
+async def _record_unknown(db: Database, payment: Payment, now: datetime) -> None:
+    async with db.transaction() as connection:
+        closed = await store.record_unknown(
+            connection,
+            payment.id,
+            now=now,
+            next_check_at=next_check(payment, now),
+            close_after=UNMADE_AFTER,
+            close_count=UNMADE_COUNT,
+        )
+    log.warning(
+        "payment_unknown_to_provider",
+        provider=payment.provider,
+        invoice_id=payment.invoice_id,
+        closed=closed,
+    )

@@ -1,4 +1,4 @@
-"""All SQL of this slice."""
+"""The SQL of payments; that of reviews is in store_review.py."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,18 +9,20 @@ from evpower.foundation.db import Connection, Record
 from evpower.payments.model import Confirmation, Event, Payment, Posted
 from evpower.payments.providers.protocol import Invoice
 
-_COLUMNS: Final = (
-    "id, invoice_id, order_id, client_id, provider, provider_ref, method, amount_minor, currency,"
-    " status, paid_minor, refunded_minor, review, description, qr_code, qr_code_url, app_link,"
-    " created_at, expires_at, confirmed_at, closed_at, last_checked_at, check_count"
+COLUMNS: Final = (
+    "id, invoice_id, order_id, client_id, provider, provider_ref, credited_ref, method,"
+    " amount_minor, currency, status, paid_minor, refunded_minor, review, description, qr_code,"
+    " qr_code_url, app_link, created_at, expires_at, confirmed_at, closed_at, last_checked_at,"
+    " check_count"
 )
 _CONFIRM_MANY: Final = (
     "select outcome, review, payment_id, invoice_id, client_id, balance_minor, held_minor, version,"
-    " revision, debt_minor from payments.confirm_many($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+    " revision, debt_minor from payments.confirm_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 )
 
 
-def _payment(row: Record) -> Payment:
+def to_payment(row: Record) -> Payment:
+    """Return a row of COLUMNS as a payment."""
     return Payment(*row.values())
 
 
@@ -28,15 +30,16 @@ async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[
     """Apply events, one answer each in their order."""
     rows = await connection.fetch(
         _CONFIRM_MANY,
-        [one.provider for one in events],
-        [one.event_id for one in events],
-        [one.body_sha256 for one in events],
-        [one.order_id for one in events],
-        [one.provider_ref for one in events],
-        [one.status for one in events],
-        [one.paid_minor for one in events],
-        [one.currency for one in events],
-        [one.refunded_minor for one in events],
+        [event.provider for event in events],
+        [event.event_id for event in events],
+        [event.body_sha256 for event in events],
+        [event.order_id for event in events],
+        [event.provider_ref for event in events],
+        [event.status for event in events],
+        [event.paid_minor for event in events],
+        [event.currency for event in events],
+        [event.refunded_minor for event in events],
+        [event.occurred_at for event in events],
     )
     return [Confirmation(*row.values()) for row in rows]
 
@@ -76,7 +79,7 @@ async def insert_intent(  # noqa: PLR0913 - a row
     row = await connection.fetchrow(
         "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"
         "  amount_minor, currency, description, created_at, updated_at, expires_at, next_check_at)"
-        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11) returning " + _COLUMNS,
+        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11) returning " + COLUMNS,
         invoice_id,
         f"{method}_topup_{invoice_id}",
         client_id,
@@ -89,16 +92,22 @@ async def insert_intent(  # noqa: PLR0913 - a row
         expires_at,
         next_check_at,
     )
-    return _payment(_there(row))
+    return to_payment(_there(row))
 
 
-async def keep_invoice(
+async def set_invoice(
     connection: Connection, payment_id: int, invoice: Invoice, now: datetime
-) -> None:
-    """What the provider answered."""
-    await connection.execute(
-        "update payments.payments set provider_ref = $2, qr_code = $3, qr_code_url = $4,"
-        " app_link = $5, updated_at = $6 where id = $1",
+) -> bool:
+    """Store the provider's bill. False: its reference is another payment's."""
+    row = await connection.fetchrow(
+        "update payments.payments p set provider_ref = $2, qr_code = $3, qr_code_url = $4,"
+        " app_link = $5, updated_at = $6 where id = $1 and not exists ("
+        "  select from payments.payments o where o.provider = p.provider and o.id <> p.id"
+        "   and o.provider_ref = $2)"
+        " and not exists ("
+        "  select from payments.payments o where o.provider = p.provider and o.id <> p.id"
+        "   and o.credited_ref = $2 and o.credited_ref is not null"
+        "   and o.credited_ref is distinct from o.provider_ref) returning id",
         payment_id,
         invoice.provider_ref,
         invoice.qr_code,
@@ -106,10 +115,11 @@ async def keep_invoice(
         invoice.app_link,
         now,
     )
+    return row is not None
 
 
 async def close_unmade(connection: Connection, payment_id: int, now: datetime) -> bool:
-    """The provider has no such invoice: nothing more will come. False: something came already."""
+    """Close what the provider refused to make. False: something came already."""
     done = await connection.fetchval(
         "update payments.payments set status = 'canceled', closed_at = $2, next_check_at = null,"
         " last_checked_at = $2, updated_at = $2"
@@ -120,23 +130,62 @@ async def close_unmade(connection: Connection, payment_id: int, now: datetime) -
     return done is True
 
 
+async def record_unknown(
+    connection: Connection,
+    payment_id: int,
+    *,
+    now: datetime,
+    next_check_at: datetime | None,
+    close_after: timedelta,
+    close_count: int,
+) -> bool:
+    """Record that the provider knows no such invoice; returns whether that closed the payment.
+
+    Closed is only what the provider never acknowledged in any way, after `close_count` such answers
+    in a row over `close_after`. Anything else stays due, or at the end goes to review.
+    """
+    status = await connection.fetchval(
+        "with answered as ("
+        "  select id, status = 'processing' and closed_at is null and provider_ref is null"
+        "     and acknowledged_at is null and unknown_count + 1 >= $5 and unknown_since <= $4"
+        "     and not exists (select from payments.events e where e.payment_id = $1) as unmade"
+        "    from payments.payments where id = $1 for no key update"
+        ") update payments.payments p set"
+        " status = case when a.unmade then 'canceled' else p.status end,"
+        " closed_at = case when a.unmade then $2 else p.closed_at end,"
+        " next_check_at = case when a.unmade or p.closed_at is not null then null"
+        "   else $3::timestamptz end,"
+        " review = case when a.unmade or p.closed_at is not null or $3 is not null then p.review"
+        "   else coalesce(p.review, 'never_closed') end,"
+        " unknown_count = p.unknown_count + 1, unknown_since = coalesce(p.unknown_since, $2),"
+        " check_count = p.check_count + 1, last_checked_at = $2, updated_at = $2"
+        " from answered a where p.id = a.id returning a.unmade",
+        payment_id,
+        now,
+        next_check_at,
+        now - close_after,
+        close_count,
+    )
+    return status is True
+
+
 async def by_invoice(connection: Connection, invoice_id: str) -> Payment | None:
     """A payment by our invoice id, or by its order id, which the app sends without one."""
     row = await connection.fetchrow(
-        f"select {_COLUMNS} from payments.payments where invoice_id = $1"
-        f" union all select {_COLUMNS} from payments.payments where order_id = $1 limit 1",
+        f"select {COLUMNS} from payments.payments where invoice_id = $1"
+        f" union all select {COLUMNS} from payments.payments where order_id = $1 limit 1",
         invoice_id,
     )
-    return _payment(row) if row else None
+    return to_payment(row) if row else None
 
 
 async def locked(connection: Connection, invoice_id: str) -> Payment | None:
     """The same payment, locked until the transaction ends."""
     row = await connection.fetchrow(
-        f"select {_COLUMNS} from payments.payments where invoice_id = $1 for no key update",
+        f"select {COLUMNS} from payments.payments where invoice_id = $1 for no key update",
         invoice_id,
     )
-    return _payment(row) if row else None
+    return to_payment(row) if row else None
 
 
 async def claim_due(
@@ -147,35 +196,38 @@ async def claim_due(
         "update payments.payments p set next_check_at = $2 from ("
         "  select id from payments.payments where next_check_at <= $1 and provider = any ($3)"
         "  order by next_check_at limit $4 for no key update skip locked) due"
-        " where p.id = due.id returning " + ", ".join(f"p.{name}" for name in _COLUMNS.split(", ")),
+        " where p.id = due.id returning " + ", ".join(f"p.{name}" for name in COLUMNS.split(", ")),
         now,
         now + lease,
         list(providers),
         limit,
     )
-    return [_payment(row) for row in rows]
+    return [to_payment(row) for row in rows]
 
 
-async def asked(
+async def record_check(
     connection: Connection,
     payment_id: int,
     *,
     now: datetime,
     next_check_at: datetime | None,
-    review: str | None,
     answered: bool,
 ) -> None:
-    """Note that the provider was asked; a payment still open is due again, or for a person."""
+    """Record a question to the provider; a payment still open is due again, or goes to review."""
     await connection.execute(
         "update payments.payments set check_count = check_count + 1, updated_at = $2,"
-        " last_checked_at = case when $5 then $2 else last_checked_at end,"
+        " last_checked_at = case when $4 then $2 else last_checked_at end,"
+        " acknowledged_at = case when $4 then coalesce(acknowledged_at, $2)"
+        "   else acknowledged_at end,"
+        " unknown_count = case when $4 then 0 else unknown_count end,"
+        " unknown_since = case when $4 then null else unknown_since end,"
         " next_check_at = case when closed_at is null then $3::timestamptz end,"
-        " review = case when closed_at is null then coalesce(review, $4) else review end"
+        " review = case when closed_at is null and $3 is null then coalesce(review, 'never_closed')"
+        "   else review end"
         " where id = $1",
         payment_id,
         now,
         next_check_at,
-        review,
         answered,
     )
 
@@ -229,11 +281,11 @@ async def insert_manual(  # noqa: PLR0913 - a row
 async def by_reference(connection: Connection, provider: str, reference: str) -> Payment | None:
     """A payment by the provider's own id for it."""
     row = await connection.fetchrow(
-        f"select {_COLUMNS} from payments.payments where provider = $1 and provider_ref = $2",
+        f"select {COLUMNS} from payments.payments where provider = $1 and provider_ref = $2",
         provider,
         reference,
     )
-    return _payment(row) if row else None
+    return to_payment(row) if row else None
 
 
 async def credit(connection: Connection, payment_id: int) -> Posted:
@@ -251,49 +303,6 @@ def _posted(row: Record, payment_id: int) -> Posted:
         balance_minor=row["balance_minor"],
         version=row["version"],
         new=row["outcome"] == "posted",
-    )
-
-
-async def in_review(connection: Connection, *, limit: int, after_id: int) -> list[Payment]:
-    """Payments a person must look at, oldest first."""
-    rows = await connection.fetch(
-        f"select {_COLUMNS} from payments.payments where review is not null and id > $1"
-        " order by id limit $2",
-        after_id,
-        limit,
-    )
-    return [_payment(row) for row in rows]
-
-
-async def was_resolved(connection: Connection, payment_id: int) -> bool:
-    """Whether a person decided about it before."""
-    return await connection.fetchval(
-        "select resolved_at is not null from payments.payments where id = $1", payment_id
-    )
-
-
-async def approve_reviewed(connection: Connection, payment_id: int, now: datetime) -> None:
-    """A person accepts a payment that was paid in full."""
-    await connection.execute(
-        "update payments.payments set status = 'approved', confirmed_at = $2, review = null,"
-        " resolved_at = $2, closed_at = coalesce(closed_at, $2), next_check_at = null,"
-        " updated_at = $2 where id = $1",
-        payment_id,
-        now,
-    )
-
-
-async def close_review(
-    connection: Connection, payment_id: int, *, resolved_by: int | None, now: datetime
-) -> None:
-    """A person looked: nothing is credited to this payment by itself any more."""
-    await connection.execute(
-        "update payments.payments set review = null, resolved_at = $3, resolved_by = $2,"
-        " status = case status when 'processing' then 'canceled' else status end,"
-        " closed_at = coalesce(closed_at, $3), next_check_at = null, updated_at = $3 where id = $1",
-        payment_id,
-        resolved_by,
-        now,
     )
 
 

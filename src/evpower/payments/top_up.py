@@ -89,7 +89,13 @@ async def top_up(
         metrics.TOP_UPS.labels(provider.name, "payment_provider_error").inc()
         return NotBegun("payment_provider_error", payment, balance_minor)
     async with db.transaction() as connection:
-        await store.keep_invoice(connection, payment.id, invoice, clock())
+        stored = await store.set_invoice(connection, payment.id, invoice, clock())
+    if not stored:
+        log.error(
+            "provider_reference_reused", provider=provider.name, invoice_id=payment.invoice_id
+        )
+        metrics.TOP_UPS.labels(provider.name, "payment_provider_error").inc()
+        return NotBegun("payment_provider_error", payment, balance_minor)
     metrics.TOP_UPS.labels(provider.name, "ok").inc()
     return ToppingUp(payment, invoice, balance_minor)
 

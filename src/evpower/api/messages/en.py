@@ -68,6 +68,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "session_conflict": "A session with this id is already recorded with other facts.",
     "session_not_found": "The session was not found.",
     "settlement_not_found": "The settlement was not found.",
+    "several_amounts": "Several amounts were paid. Say which one is right.",
     "shutting_down": "The service is restarting. Try again in a few seconds.",
     "stale_webhook": "The webhook is too old.",
     "token_expired": "The sign-in has expired. Please sign in again.",

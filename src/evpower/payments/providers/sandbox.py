@@ -18,6 +18,10 @@ from evpower.payments.model import STATUSES, Event
 from evpower.payments.providers.protocol import Invoice
 
 _MAX_ID: Final = 128
+# 4xx that say nothing about the invoice: the same request may succeed later.
+_TRANSIENT: Final = frozenset(
+    {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+)
 _MAX_RESPONSE_BYTES: Final = 256 * 1024
 
 
@@ -147,6 +151,8 @@ class SandboxProvider:
             raise ProviderUnavailable(f"no answer: {error}") from error
         if answer.status_code == HTTPStatus.NOT_FOUND:
             raise UnknownToProvider(path)
+        if answer.status_code in _TRANSIENT:
+            raise ProviderUnavailable(f"answered {answer.status_code}")
         if answer.is_client_error:
             raise ProviderRefused(f"answered {answer.status_code}")
         if not answer.is_success:

@@ -1,0 +1,148 @@
+"""The SQL of reviews: what providers said about a payment, and what of it is not credited yet."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from evpower.foundation.db import Connection
+from evpower.payments.model import Payment, RecordedEvent, UncreditedMoney
+from evpower.payments.store import COLUMNS, to_payment
+
+_EVENT: Final = (
+    "payment_id, provider, event_id, order_id, provider_ref, status, paid_minor, currency,"
+    " refunded_minor, occurred_at, outcome, review, resolved_at, received_at"
+)
+
+
+async def in_review(connection: Connection, *, limit: int, after_id: int) -> list[Payment]:
+    """Payments an operator must look at, oldest first."""
+    rows = await connection.fetch(
+        f"select {COLUMNS} from payments.payments where review is not null and id > $1"
+        " order by id limit $2",
+        after_id,
+        limit,
+    )
+    return [to_payment(row) for row in rows]
+
+
+async def events_of(
+    connection: Connection, payment_ids: Sequence[int], *, limit_each: int
+) -> list[RecordedEvent]:
+    """The newest events of each payment, in the order they came."""
+    rows = await connection.fetch(
+        f"select {_EVENT} from unnest($1::bigint[]) k (id) cross join lateral ("
+        "  select * from payments.events e where e.payment_id = k.id"
+        "  order by e.received_at desc, e.event_id limit $2) e"
+        " order by payment_id, received_at, event_id",
+        list(payment_ids),
+        limit_each,
+    )
+    return [RecordedEvent(*row.values()) for row in rows]
+
+
+async def events_of_no_payment(connection: Connection, *, limit: int) -> list[RecordedEvent]:
+    """The newest events that speak of money for no payment of ours."""
+    rows = await connection.fetch(
+        f"select {_EVENT} from payments.events where payment_id is null"
+        " and (paid_minor > 0 or refunded_minor > 0 or status in ('approved', 'refunded',"
+        "  'partial_refund') or review is not null) order by received_at desc limit $1",
+        limit,
+    )
+    return [RecordedEvent(*row.values()) for row in rows]
+
+
+async def uncredited(connection: Connection, payment_id: int) -> list[UncreditedMoney]:
+    """Money that undecided events speak of, by reference, in the payment's currency.
+
+    What the payment was credited by is left out, and so is money without a reference once the
+    payment is credited: it may be the same.
+    """
+    rows = await connection.fetch(
+        "select e.provider_ref, array_agg(distinct e.paid_minor order by e.paid_minor),"
+        "  coalesce(max(case when e.status = 'refunded' then coalesce(e.refunded_minor,"
+        "    e.paid_minor) else e.refunded_minor end), 0),"
+        "  bool_or(e.review = 'reference_of_another'), max(a.minor)::bigint, max(a.count)"
+        "  from payments.payments p join payments.events e on e.payment_id = p.id"
+        " cross join lateral (select coalesce(sum(m.amount_minor), 0) as minor, count(*) as count"
+        "   from payments.payments m where m.id in (select s.credited_by from payments.events s"
+        "    where s.payment_id = p.id and s.provider_ref is not distinct from e.provider_ref)) a"
+        " where p.id = $1 and e.outcome = 'review' and e.resolved_at is null and e.paid_minor > 0"
+        "  and e.currency = p.currency"
+        "  and (p.credited_minor is null or e.provider_ref <> p.credited_ref)"
+        " group by e.provider_ref order by min(e.received_at), e.provider_ref",
+        payment_id,
+    )
+    return [UncreditedMoney(row[0], tuple(row[1]), *tuple(row)[2:]) for row in rows]
+
+
+async def was_resolved(connection: Connection, payment_id: int) -> bool:
+    """Whether an operator decided about it before."""
+    return await connection.fetchval(
+        "select resolved_at is not null from payments.payments where id = $1", payment_id
+    )
+
+
+async def approve(connection: Connection, payment_id: int, reference: str, now: datetime) -> None:
+    """Approve a payment that was paid in full by this reference."""
+    await connection.execute(
+        "update payments.payments set status = 'approved', confirmed_at = $3, credited_ref = $2,"
+        " paid_minor = amount_minor, updated_at = $3 where id = $1",
+        payment_id,
+        reference,
+        now,
+    )
+
+
+async def accept_events(
+    connection: Connection,
+    payment_id: int,
+    reference: str | None,
+    now: datetime,
+    *,
+    credited_by: int | None,
+) -> None:
+    """Mark the events of one reference that are in review as credited by a payment."""
+    await connection.execute(
+        "update payments.events set resolved_at = $3, credited_by = $4 where payment_id = $1"
+        " and review is not null and resolved_at is null"
+        " and provider_ref is not distinct from $2::text",
+        payment_id,
+        reference,
+        now,
+        credited_by,
+    )
+
+
+async def decide_events(
+    connection: Connection, payment_id: int, reference: str | None, now: datetime
+) -> None:
+    """Mark the events that are in review as decided: those of a reference; all where it is None."""
+    await connection.execute(
+        "update payments.events set resolved_at = $3 where payment_id = $1 and review is not null"
+        " and resolved_at is null and ($2::text is null or provider_ref = $2)",
+        payment_id,
+        reference,
+        now,
+    )
+
+
+async def close_review(
+    connection: Connection, payment_id: int, *, resolved_by: int | None, now: datetime
+) -> bool:
+    """End the review unless an event still waits for a decision; returns whether it ended.
+
+    From then on nothing is credited to this payment without an operator.
+    """
+    ended = await connection.fetchval(
+        "update payments.payments p set resolved_at = $3, resolved_by = coalesce($2, resolved_by),"
+        " review = case when x.waits then review end,"
+        " status = case status when 'processing' then 'canceled' else status end,"
+        " closed_at = coalesce(closed_at, $3), next_check_at = null, updated_at = $3"
+        " from (select exists (select from payments.events e where e.payment_id = $1"
+        "   and e.review is not null and e.resolved_at is null) as waits) x"
+        " where p.id = $1 returning not x.waits",
+        payment_id,
+        resolved_by,
+        now,
+    )
+    return ended is True

@@ -1,0 +1,62 @@
+"""`evpower payments review` and `resolve`: what an operator reads, and what is credited by name."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from evpower.foundation.bus import LocalBus
+from evpower.foundation.db import Connection, Database
+from evpower.payments import Confirmer
+from tests.cli.test_commands import GOOD, evpower
+from tests.payments.conftest import payment
+from tests.payments.test_confirm import balance, event
+
+Run = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def run(dsn: str, tmp_path: Path) -> Run:
+    """A command against this test's database; returns what it printed, errors after."""
+
+    async def run(*words: str, fails: bool = False) -> str:
+        env = {**GOOD, "EVPOWER_DATABASE_URL": dsn}
+        done = await asyncio.to_thread(evpower, tmp_path, "payments", *words, env=env)
+        assert done.returncode == int(fails), done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+async def test_partial_payments_are_listed_and_credited_by_name(
+    db: Database, owner: Connection, client_id: UUID, run: Run
+) -> None:
+    order = await payment(owner, client_id)
+    invoice = order.replace("order-", "inv-")
+    confirmer = Confirmer(db, LocalBus())
+    await confirmer.confirm(event(order, "evt-1", provider_ref="r1", paid_minor=6_000))
+    await confirmer.confirm(event(order, "evt-2", provider_ref="r2", paid_minor=4_000))
+    await confirmer.confirm(event("no-such-order", "evt-3"))
+    shown = await run("review")
+    for words in (
+        f"{invoice}  several_amounts: asked 100.00",
+        "paid 60.00, returned 0.00 KGS, reference r1, event evt-1  -> review: amount_mismatch",
+        "paid 40.00, returned 0.00 KGS, reference r2, event evt-2  -> review: several_amounts",
+        "1 in review",
+        "order no-such-order",
+    ):
+        assert words in shown
+    about = ("--invoice", invoice, "--reason", "called the bank")
+    refused = await run("resolve", "accept", *about, "--amount", "60", fails=True)
+    assert "r1 60.00" in refused
+    first = await run("resolve", "accept", *about, "--reference", "r2")
+    assert "credited 40.00 som, reference r2" in first
+    assert "still in review" in first
+    rest = await run("resolve", "accept", *about)
+    assert "credited 60.00 som, reference r1" in rest
+    assert "closed" in rest
+    assert await balance(owner, client_id) == 10_000
+    assert "0 in review" in await run("review")

@@ -1,0 +1,153 @@
+"""Every event that may meet every payment, and what must come of it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Final
+
+DUE: Final = 10_000
+BACK: Final = 3_000  # what a partly refunded payment gave back before
+STATES: Final = ("processing", "canceled", "resolved", "approved", "partial_refund", "refunded")
+STATUSES: Final = ("processing", "approved", "canceled", "refunded", "partial_refund")
+PAID: Final = (None, 0, DUE - 1, DUE, DUE + 1)
+RETURNED: Final = (None, 0, BACK - 1, BACK, BACK + 1, DUE, DUE + 1)
+REFERENCES: Final = ("none", "own", "other", "of another payment")
+CURRENCIES: Final = ("KGS", "KZT")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A payment's state, and an event about it. `own`: the reference it is or was credited by."""
+
+    state: str
+    status: str
+    paid: int | None
+    returned: int | None
+    reference: str
+    currency: str
+
+    @property
+    def credited(self) -> bool:
+        return self.state in {"approved", "partial_refund", "refunded"}
+
+    @property
+    def was_returned(self) -> int:
+        return {"partial_refund": BACK, "refunded": DUE}.get(self.state, 0)
+
+    @property
+    def back(self) -> int:
+        """What the event says was returned in all."""
+        if self.status == "refunded" and self.returned is None:
+            return DUE
+        return self.returned or 0
+
+    @property
+    def names_money(self) -> bool:
+        return bool(self.paid or self.returned)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the event's status and what it says was returned fit together."""
+        return {
+            "approved": self.back == 0,
+            "partial_refund": 0 < self.back < DUE,
+            "refunded": self.back == DUE,
+        }[self.status]
+
+
+def cells() -> Iterator[Cell]:
+    """All of them."""
+    for values in product(STATES, STATUSES, PAID, RETURNED, REFERENCES, CURRENCIES):
+        yield Cell(*values)
+
+
+Row = tuple[str, Callable[[Cell], bool], str]
+# Read from the top, the first row that fits. Outcome and, after a colon, the reason of a review.
+OPEN: Final[tuple[Row, ...]] = (
+    ("it goes on", lambda c: c.status == "processing" and c.back == 0, "ignored"),
+    (
+        "nothing was paid",
+        lambda c: c.status == "canceled" and not c.names_money and c.state == "processing",
+        "canceled",
+    ),
+    ("it is known", lambda c: c.status == "canceled" and not c.names_money, "ignored"),
+    (
+        "not paid, and yet money moved",
+        lambda c: c.status in {"processing", "canceled"},
+        "review:contradictory",
+    ),
+    (
+        "an operator decided, and it is returned",
+        lambda c: c.state == "resolved" and c.back > 0,
+        "review:returned_after_resolution",
+    ),
+    (
+        "an operator decided, and it is paid",
+        lambda c: c.state == "resolved",
+        "review:paid_after_resolution",
+    ),
+    ("other money", lambda c: c.currency != "KGS", "review:currency_mismatch"),
+    ("not what was asked", lambda c: c.paid != DUE, "review:amount_mismatch"),
+    ("more returned than paid", lambda c: c.back > DUE, "review:refund_exceeds"),
+    ("status and amounts differ", lambda c: not c.agrees, "review:contradictory"),
+    ("by what?", lambda c: c.reference == "none", "review:reference_missing"),
+    (
+        "by another's",
+        lambda c: c.reference == "of another payment",
+        "review:reference_of_another",
+    ),
+    ("paid in full, once", lambda _: True, "confirmed"),
+)
+CREDITED: Final[tuple[Row, ...]] = (
+    ("it went on before", lambda c: c.status == "processing" and c.back == 0, "ignored"),
+    (
+        "before it was paid, or another attempt",
+        lambda c: (
+            c.status == "canceled"
+            and not c.names_money
+            and (c.paid == 0 or c.reference in {"other", "of another payment"})
+        ),
+        "ignored",
+    ),
+    ("by what?", lambda c: c.reference == "none", "review:reference_missing"),
+    (
+        "another payment's return",
+        lambda c: c.reference != "own" and c.back > 0,
+        "review:second_payment_returned",
+    ),
+    ("another payment", lambda c: c.reference != "own", "review:paid_twice"),
+    (
+        "paid, and yet not",
+        lambda c: c.status in {"processing", "canceled"},
+        "review:contradictory",
+    ),
+    ("other money", lambda c: c.currency != "KGS", "review:currency_mismatch"),
+    (
+        "another amount than was credited",
+        lambda c: c.paid is not None and c.paid != DUE,
+        "review:amount_mismatch",
+    ),
+    ("more returned than paid", lambda c: c.back > DUE, "review:refund_exceeds"),
+    ("status and amounts differ", lambda c: not c.agrees, "review:contradictory"),
+    ("newly returned", lambda c: c.back > c.was_returned, "refunded"),
+    ("all of it is known", lambda _: True, "repeated"),
+)
+
+
+def expected(cell: Cell) -> str:
+    """What must come of it: an outcome, with the reason of a review after a colon."""
+    rows = CREDITED if cell.credited else OPEN
+    return next(outcome for _, fits, outcome in rows if fits(cell))
+
+
+def claims_money(cell: Cell) -> bool:
+    """Whether it speaks of money that the payment does not account for already.
+
+    Told apart from the table on purpose: by what a bank's statement would show.
+    """
+    if cell.status == "processing":
+        return cell.back > 0  # money on its way is none yet
+    if cell.status == "canceled":
+        return cell.names_money
+    known = cell.credited and cell.reference == "own" and cell.currency == "KGS"
+    return not (known and cell.paid in {None, DUE} and cell.back <= cell.was_returned)
