@@ -1,0 +1,188 @@
+"""A CHECK passes when it is neither true nor false, so NULL is tried in each column it reads.
+
+A NULL is refused by the CHECKs alone (triggers and foreign keys are off here), or the table below
+says in which states it is right. A new nullable column in a CHECK must be entered here.
+"""
+
+from typing import Final
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from evpower.foundation.bus import LocalBus
+from evpower.foundation.db import Connection, Database
+from evpower.payments import Confirmer, cash
+from tests.payments.conftest import payment
+from tests.payments.test_confirm import event
+from tests.wallet.world import NOON, World
+
+NULLABLE: Final = """
+select distinct k.conrelid::regclass::text as table_name, a.attname::text as column_name
+  from pg_constraint k
+  join pg_attribute a on a.attrelid = k.conrelid and a.attnum = any (k.conkey) and not a.attnotnull
+ where k.contype = 'c' and a.attgenerated = ''
+   and k.connamespace::regnamespace::text in ('payments', 'charging', 'wallet')
+"""
+# What a row is, for the table below.
+STATE: Final = {
+    "payments.payments": "case provider when 'manual' then 'cash' else status end",
+    "payments.events": (
+        "case when credited_by is not null then 'accepted'"
+        " when resolved_at is not null then 'dismissed' else outcome end"
+    ),
+    "charging.sessions": "state",
+    "charging.settlements": "case when debited_minor is null then 'open' else 'charged' end",
+    "wallet.refunds": (
+        "case when payment_id is null then 'to the wallet' else 'to the bank' end"
+        " || case when posted_minor is null then '' else ', posted' end"
+    ),
+    "wallet.debts": "case when refund_id is null then 'of a bill' else 'of a return' end",
+    "wallet.holds": "state",
+    "wallet.transactions": "kind::text",
+}
+EVENTS: Final = {
+    "confirmed",
+    "refunded",
+    "canceled",
+    "ignored",
+    "review",
+    "accepted",
+    "dismissed",
+}
+# (table, column): the states in which NULL may stand although the column has a value there.
+ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
+    # What a provider says of a payment that is not credited, and says no longer.
+    ("payments.payments", "paid_minor"): {"processing", "canceled"},
+    ("payments.payments", "confirmed_at"): set(),
+    ("payments.payments", "credited_ref"): set(),
+    # Until the provider answers; that it stays is guard_payment's.
+    ("payments.payments", "provider_ref"): {
+        "processing",
+        "canceled",
+        "approved",
+        "partial_refund",
+        "refunded",
+    },
+    ("payments.payments", "description"): {"cash"},
+    # An event may leave out an amount; that it stays as it came is guard_event's.
+    ("payments.events", "paid_minor"): EVENTS,
+    ("payments.events", "refunded_minor"): EVENTS,
+    ("payments.events", "review"): set(),
+    ("payments.events", "resolved_at"): {"dismissed"},  # kept by guard_event
+    ("payments.events", "credited_by"): {"accepted"},  # kept by guard_event
+    ("charging.sessions", "started_at"): {"requested", "charging"},  # not begun yet
+    ("charging.sessions", "ended_at"): {"requested", "charging"},  # not ended yet
+    ("charging.settlements", "debited_minor"): set(),
+    ("charging.settlements", "charged_at"): set(),
+    ("wallet.refunds", "settlement_id"): set(),
+    ("wallet.refunds", "payment_id"): set(),
+    ("wallet.refunds", "posted_minor"): set(),
+    ("wallet.refunds", "posted_at"): set(),
+    ("wallet.debts", "settlement_id"): set(),
+    ("wallet.debts", "refund_id"): set(),
+    ("wallet.holds", "resolved_at"): set(),
+    ("wallet.transactions", "payment_id"): set(),
+    ("wallet.transactions", "settlement_id"): set(),
+    ("wallet.transactions", "refund_id"): set(),
+}
+
+
+@pytest.fixture
+async def lived(db: Database, owner: Connection, world: World) -> None:
+    """Rows of each table in each state, made by the functions that make them."""
+    client = await world.client()
+    confirmer = Confirmer(db, LocalBus())
+
+    async def begun() -> str:
+        return await payment(owner, client, provider_ref=uuid4().hex)
+
+    for back in (0, 100, 10_000):
+        order = await begun()
+        await confirmer.confirm(event(order))
+        if back:
+            status = "refunded" if back == 10_000 else "partial_refund"
+            await confirmer.confirm(event(order, status=status, refunded_minor=back))
+    await begun()
+    mistaken = await begun()
+    await confirmer.confirm(event(mistaken, paid_minor=1))
+    await confirmer.confirm(event(mistaken, status="processing", paid_minor=1))
+    await confirmer.confirm(event(mistaken, status="canceled", paid_minor=0))
+    accepted, dismissed = await begun(), await begun()
+    for decided in (accepted, dismissed):
+        await confirmer.confirm(event(decided, paid_minor=1))
+    async with db.transaction() as connection:
+        posted = await cash(
+            connection,
+            client_id=client,
+            amount_minor=100,
+            operator="Aida",
+            reason="cash",
+            receipt="R-1",
+            now=NOON,
+        )
+    for decided, credited_by in ((accepted, posted.payment_id), (dismissed, None)):
+        await owner.execute(
+            "update payments.events set resolved_at = now(), credited_by = $1 where order_id = $2",
+            credited_by,
+            decided,
+        )
+    paid = await world.payment(client, 10_000)
+    await owner.execute("select wallet.credit($1)", paid)
+    charged = await world.charged(client, 1_000)
+    for cause in ({"settlement_id": charged}, {"payment_id": paid}):
+        await world.refund_order(client, 5, **cause)
+        await owner.execute(
+            "select wallet.refund($1)", await world.refund_order(client, 10, **cause)
+        )
+    for state in ("requested", "charging"):
+        held = await world.session(client, state=state)
+        await owner.execute("select wallet.hold($1, 5)", held)
+    await owner.execute("select wallet.release_hold($1)", held)
+    await world.finished(client, 7)
+    await world.charged(client, 1_000_000)
+    poor = await world.topped_up(100)
+    owed = await world.payment(poor, 500)
+    await owner.execute("select wallet.credit($1)", owed)
+    await world.charged(poor, 550)
+    refund = await world.refund_order(poor, 500, payment_id=owed)
+    await owner.execute("select wallet.refund($1)", refund)
+
+
+async def columns(owner: Connection) -> set[tuple[str, str]]:
+    return {(row["table_name"], row["column_name"]) for row in await owner.fetch(NULLABLE)}
+
+
+async def test_every_nullable_column_of_a_check_is_in_the_table(owner: Connection) -> None:
+    assert await columns(owner) == set(ALLOWED)
+
+
+@pytest.mark.usefixtures("lived")
+async def test_null_is_refused_wherever_it_is_not_allowed(owner: Connection) -> None:
+    found: dict[tuple[str, str], set[str]] = {}
+    tried: dict[tuple[str, str], set[str]] = {}
+    await owner.execute("set session_replication_role = replica")  # CHECKs alone
+    for table, column in sorted(await columns(owner)):
+        passes, all_states = set[str](), set[str]()
+        rows = await owner.fetch(
+            f"select ctid::text as at, {STATE[table]} as state from {table}"
+            f" where {column} is not null"
+        )
+        for row in rows:
+            all_states.add(row["state"])
+            change = owner.transaction()
+            await change.start()
+            try:
+                await owner.execute(
+                    f"update {table} set {column} = null where ctid = '{row['at']}'::tid"
+                )
+                passes.add(row["state"])
+            except (asyncpg.CheckViolationError, asyncpg.NotNullViolationError):
+                pass
+            finally:
+                await change.rollback()
+        found[table, column], tried[table, column] = passes, all_states
+    assert found == {key: ALLOWED[key] & tried[key] for key in found}
+    assert {key for key, states in tried.items() if not states} == set(), "no row to try it in"
+    unused = {key: ALLOWED[key] - tried[key] for key in found if ALLOWED[key] - tried[key]}
+    assert unused == {}, "states the scenario has no row of"
