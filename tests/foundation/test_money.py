@@ -16,14 +16,29 @@ def test_every_amount_survives_the_way_out_and_back(minor: int) -> None:
     assert amount_from_json(to_som(minor)) == minor
 
 
-@pytest.mark.parametrize("amount", ["0.001", "1e-3", "12.345", Decimal("0.005")])
+@pytest.mark.parametrize(
+    "amount", ["0.001", "12.345", Decimal("0.005"), Decimal("1." + "0" * 400 + "1")]
+)
 def test_more_decimals_than_the_currency_has_are_refused(amount: Decimal | str) -> None:
-    with pytest.raises(Invalid, match="decimals"):
+    with pytest.raises(Invalid, match=r"decimals|digits"):
         to_minor(amount)
 
 
 @pytest.mark.parametrize(
-    "amount", ["NaN", "Infinity", "-Infinity", "sNaN", "", "ten", "1e309", "1e999999", "1e-999999"]
+    "amount",
+    [
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "sNaN",
+        "",
+        "ten",
+        "1e309",
+        "1e999999",
+        "1e-999999",
+        "1_000",
+        "1e2",
+    ],
 )
 def test_what_is_no_amount_is_refused_at_once(amount: str) -> None:
     with pytest.raises(Invalid):

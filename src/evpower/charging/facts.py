@@ -5,6 +5,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from evpower.charging.model import Status
+from evpower.foundation.clock import read_time
 from evpower.foundation.errors import Invalid
 from evpower.foundation.money import amount_from_json
 
@@ -56,12 +57,9 @@ def moment(raw: object, name: str, now: datetime) -> datetime:
     if not isinstance(raw, str):
         raise Invalid("invalid_time", f"{name} must be an ISO 8601 text")
     try:
-        at = datetime.fromisoformat(raw)
-        if at.tzinfo is None:
-            raise Invalid("invalid_time", f"{name} has no time zone: end it in Z or an offset")
-        at = at.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise Invalid("invalid_time", f"{name} is no ISO 8601 time") from error
+        at = read_time(raw)
+    except ValueError as error:
+        raise Invalid("invalid_time", f"{name} {error}") from error
     if at < EARLIEST:
         raise Invalid("invalid_time", f"{name} is before {EARLIEST:%Y}")
     if at > now + _CLOCKS_DIFFER:

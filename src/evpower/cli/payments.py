@@ -1,7 +1,6 @@
 """`evpower payments`: cash at a desk, refunds, and what a person must look at."""
 
 import getpass
-from decimal import Decimal, InvalidOperation
 from typing import Literal, cast
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from evpower.cli.settings import with_database
 from evpower.foundation.clock import to_z, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Invalid
-from evpower.foundation.money import to_minor, to_text
+from evpower.foundation.money import read_som, to_minor, to_text
 
 payments = typer.Typer(help="Money in and out by hand.", no_args_is_help=True)
 _OPERATOR = typer.Option("", "--operator", help="Who does this; the login name by default.")
@@ -188,9 +187,12 @@ def resolve(
 
 def _minor(amount: str) -> int:
     try:
-        minor = to_minor(Decimal(amount))
-    except (InvalidOperation, Invalid):
-        fail(f"{amount!r} is not an amount in som", "for example --amount 250.50")
+        minor = to_minor(read_som(amount))
+    except Invalid as error:
+        fail(
+            f"{amount[:40]!a} is not an amount in som: {error.detail}",
+            "for example --amount 250.50",
+        )
     if minor <= 0:
         fail("the amount must be more than 0")
     return minor

@@ -1,9 +1,20 @@
-"""Time comes in as an argument: a Clock gives aware UTC."""
+"""Time comes in as an argument: a Clock gives aware UTC. Texts become times only here."""
 
+import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Final
 
 Clock = Callable[[], datetime]
+
+# RFC 3339, and what PostgreSQL writes: a space for the T, an offset of hours alone; apps leave out
+# seconds. datetime.fromisoformat takes much more, and each Python another set of it.
+_TIME: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]((?:[01][0-9]|2[0-3]):[0-5][0-9])"
+    r"(?::([0-9]{2})(?:[.,]([0-9]{1,30}))?)?"
+    r"([Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?"
+)
+_NO_TIME: Final = "is no ISO 8601 time of the years 1 to 9999"
 
 
 def utc_now() -> datetime:
@@ -14,3 +25,40 @@ def utc_now() -> datetime:
 def to_z(at: datetime) -> str:
     """ISO 8601 in UTC ending in Z, as the apps' schemas demand (an explicit +00:00 breaks them)."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def read_time(text: str, *, zone: tzinfo | None = None) -> datetime:
+    """An ISO 8601 date and time, as aware UTC to the microsecond; a leap second is the next second.
+
+    `zone` is that of a time which names none; without it such a time is refused. Raises ValueError,
+    whose text says what is wrong with it.
+    """
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError(_NO_TIME)
+    date, minute, second, fraction, offset = found.groups()
+    if offset is None and zone is None:
+        raise ValueError("has no time zone: end it in Z or an offset")
+    is_leap = second == "60"
+    exact = f"{date}T{minute}:{'59' if is_leap else second or '00'}.{(fraction or '')[:6]:0<6}"
+    try:
+        at = datetime.fromisoformat(exact).replace(tzinfo=_zone(offset) if offset else zone)
+        at = at.astimezone(UTC)
+        if is_leap:
+            at = at.replace(microsecond=0) + timedelta(seconds=1)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(_NO_TIME) from error
+    if is_leap and (at.hour, at.minute) != (0, 0):
+        raise ValueError("has a second 60 that is no leap second")
+    return at
+
+
+def _zone(offset: str) -> tzinfo:
+    if offset in "Zz":
+        return UTC
+    digits = offset[1:].replace(":", "")
+    hours, minutes = int(digits[:2]), int(digits[2:] or "0")
+    if minutes >= 60:  # noqa: PLR2004 - of an hour
+        raise ValueError
+    ahead = timedelta(hours=hours, minutes=minutes)
+    return timezone(-ahead if offset[0] == "-" else ahead)

@@ -1,5 +1,6 @@
 """Structured logs: one JSON object a line on stdout, with the request's id and without secrets."""
 
+import json
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -94,7 +95,10 @@ def hide_secrets(_logger: object, _name: str, event: _Event) -> _Event:
 
 
 def _dumps_bytes(event: object, **_: object) -> bytes:
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # half of a character in a text: logged in its escaped form
+        return json.dumps(event, default=str, skipkeys=True).encode()
 
 
 def _dumps_text(event: object, **_: object) -> str:

@@ -1,7 +1,7 @@
 """Money: integer minor units inside, som with two decimals at the edge; converted only here."""
 
-import json
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
 from typing import Final
 
 from evpower.foundation.errors import Invalid
@@ -10,6 +10,52 @@ CURRENCY: Final = "KGS"
 EXPONENTS: Final = {"KGS": 2}  # ISO 4217: decimals of the minor unit
 MAX_MINOR: Final = 100_000_000_000  # a billion som: anything above is somebody's mistake
 _MAX_DIGITS: Final = 20
+_SHOWN: Final = 40
+_PRECISION: Final = 200  # digits; more than any text that is read here has
+_EXACT: Final = Context(prec=_PRECISION, traps=[InvalidOperation, Inexact])
+_ROUNDING: Final = Context(prec=_PRECISION, rounding=ROUND_HALF_UP)
+# Decimal() reads more: digits of other scripts, underscores, exponents it then can't multiply.
+_SOM: Final = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,60})?")
+_TINY: Final = re.compile(r"-?[0-9](?:\.[0-9]{1,60})?[eE]-(?:0[5-9]|[1-9][0-9]{1,2})")
+
+
+def read_som(text: str) -> Decimal:
+    """An amount in som as text: digits 0 to 9, perhaps a minus, perhaps a point and decimals.
+
+    Signs between thousands, a comma, exponents and other digits are refused, not guessed.
+    Raises Invalid("invalid_amount").
+    """
+    if not _SOM.fullmatch(text):
+        raise Invalid(
+            "invalid_amount",
+            f"{text[:_SHOWN]!a} is no amount: write digits and at most one point, as in 250.50",
+        )
+    return Decimal(text)
+
+
+def read_old_som(text: str) -> Decimal:
+    """The same of a system that kept floats: what one writes as 1.4e-14 is a rest of nothing.
+
+    Raises Invalid("invalid_amount").
+    """
+    return Decimal(0) if _TINY.fullmatch(text) else read_som(text)
+
+
+def som_from_json(raw: object) -> Decimal:
+    """A JSON number, or a text as `read_som` takes it; floats are read by their shortest text.
+
+    Raises Invalid("invalid_amount").
+    """
+    if isinstance(raw, str):
+        return read_som(raw)
+    if isinstance(raw, bool) or not isinstance(raw, int | float | Decimal):
+        raise Invalid("invalid_amount", "the amount must be a number")
+    value = Decimal(repr(raw)) if isinstance(raw, float) else Decimal(raw)
+    if not value.is_finite():
+        raise Invalid("invalid_amount", "the amount must be a finite number")
+    if value and abs(value.adjusted()) > _MAX_DIGITS:  # 1e999999 would become a number as long
+        raise Invalid("invalid_amount", "the amount is too large or too small")
+    return value
 
 
 def to_minor(amount: Decimal | int | str, currency: str = CURRENCY) -> int:
@@ -17,18 +63,30 @@ def to_minor(amount: Decimal | int | str, currency: str = CURRENCY) -> int:
 
     Raises Invalid("invalid_amount").
     """
+    value = som_from_json(amount)
     try:
-        value = Decimal(amount)
-        if value and abs(value.adjusted()) > _MAX_DIGITS:  # 1e999999 would become a number as long
-            raise Invalid("invalid_amount", "the amount is too large or too small")
-        scaled = value.scaleb(EXPONENTS[currency])
-        minor = int(scaled)
-    except (InvalidOperation, ValueError, OverflowError, ArithmeticError) as error:
-        raise Invalid("invalid_amount", f"not an amount: {str(amount)[:40]!r}") from error
+        scaled = value.scaleb(EXPONENTS[currency], _EXACT)
+    except (InvalidOperation, Inexact) as error:
+        raise Invalid("invalid_amount", "the amount has too many digits") from error
+    minor = int(scaled)
     if scaled != minor:
         raise Invalid(
-            "invalid_amount", f"more than {EXPONENTS[currency]} decimals: {str(amount)[:40]}"
+            "invalid_amount", f"more than {EXPONENTS[currency]} decimals: {str(value)[:_SHOWN]}"
         )
+    if abs(minor) > MAX_MINOR:
+        raise Invalid("invalid_amount", "the amount is too large")
+    return minor
+
+
+def rounded_minor(som: Decimal, currency: str = CURRENCY) -> int:
+    """Som to tyiyn, halves away from zero as PostgreSQL rounds; only of another system's balances.
+
+    Raises Invalid("invalid_amount").
+    """
+    if not som.is_finite() or abs(som) > MAX_MINOR:
+        raise Invalid("invalid_amount", "the amount is no number, or too large")
+    scaled = som.scaleb(EXPONENTS[currency], _ROUNDING)
+    minor = int(scaled.quantize(Decimal(1), context=_ROUNDING))
     if abs(minor) > MAX_MINOR:
         raise Invalid("invalid_amount", "the amount is too large")
     return minor
@@ -45,7 +103,5 @@ def to_text(minor: int, currency: str = CURRENCY) -> str:
 
 
 def amount_from_json(raw: object) -> int:
-    """A JSON amount (number or numeric string) to tyiyn. Floats are read by their shortest text."""
-    if isinstance(raw, bool) or not isinstance(raw, int | float | str | Decimal):
-        raise Invalid("invalid_amount", "the amount must be a number")
-    return to_minor(json.dumps(raw) if isinstance(raw, float) else raw)
+    """A JSON amount (number or text) to tyiyn, exactly. Raises Invalid("invalid_amount")."""
+    return to_minor(som_from_json(raw))

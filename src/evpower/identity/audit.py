@@ -1,9 +1,14 @@
 """What people do by hand is written down for ever."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from evpower.foundation.db import Connection
+from evpower.foundation.text import checked
 from evpower.identity import store_access
+
+_ACTOR_MAX: Final = 200
+_REASON_MAX: Final = 500
 
 
 async def record_act(
@@ -17,8 +22,10 @@ async def record_act(
 ) -> None:
     """Write who did what to whom and why, in the transaction that does it.
 
-    No secrets in `details`.
+    No secrets in `details`. Raises Invalid("invalid_request") for a text that no column holds.
     """
+    checked(actor, "operator", most=_ACTOR_MAX)
+    checked(reason or "", "reason", most=_REASON_MAX, lines=True)
     await store_access.insert_audit(
         connection,
         actor=actor,

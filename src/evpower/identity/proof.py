@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, cast
 
+from evpower.foundation.clock import read_time
 from evpower.identity.contact import normal_email
 from evpower.identity.model import Contact
 
@@ -44,10 +45,9 @@ def moment(value: object) -> datetime | None:
     if not isinstance(value, str) or not value:
         return None
     try:
-        at = datetime.fromisoformat(value)
+        return read_time(value, zone=UTC)
     except ValueError:
         return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _sent_before(record: Mapping[str, object], sent: Sequence[str], confirmed: str) -> bool:

@@ -8,6 +8,7 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid
 from evpower.foundation.ids import new_code
 from evpower.foundation.money import CURRENCY, MAX_MINOR
+from evpower.foundation.text import checked
 from evpower.identity import get_client, record_act
 from evpower.payments import metrics, store
 from evpower.payments.model import Posted
@@ -93,7 +94,11 @@ async def vouched(  # noqa: PLR0913 - who, how much, why, by which paper
 
 
 def check_words(**words: str) -> None:
-    """Who, why and by which paper are never left out. Raises Invalid("<name>_missing")."""
+    """Who, why and by which paper are never left out.
+
+    Raises Invalid("<name>_missing" | "invalid_request").
+    """
     for name, word in words.items():
         if not 0 < len(word.strip()) <= _MAX_WORDS:
             raise Invalid(f"{name}_missing", f"{name} must be 1 to {_MAX_WORDS} characters")
+        checked(word, name, most=_MAX_WORDS, lines=name == "reason")

@@ -10,9 +10,11 @@ from typing import Any, ClassVar, Final, Literal, cast
 import orjson
 
 from evpower.foundation import standard_webhooks
+from evpower.foundation.clock import read_time
 from evpower.foundation.errors import Invalid
 from evpower.foundation.http import HttpClient, HttpError
 from evpower.foundation.money import MAX_MINOR
+from evpower.foundation.text import flaw
 from evpower.payments.errors import ProviderRefused, ProviderUnavailable, UnknownToProvider
 from evpower.payments.model import STATUSES, Event
 from evpower.payments.providers.protocol import Invoice
@@ -23,6 +25,7 @@ _TRANSIENT: Final = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 )
 _MAX_RESPONSE_BYTES: Final = 256 * 1024
+_MAX_TEXT: Final = 4096
 
 
 def merchant_key(secret: str) -> str:
@@ -80,7 +83,7 @@ class SandboxProvider:
         )
         names = ("ref", "qr_code", "qr_code_url", "app_link")
         found = [value for name in names if isinstance(value := answer.get(name), str) and value]
-        if len(found) != len(names):
+        if len(found) != len(names) or any(flaw(value, most=_MAX_TEXT) for value in found):
             raise ProviderUnavailable("the bank's answer has no invoice")
         return Invoice(*found)
 
@@ -177,7 +180,6 @@ def _at(value: object) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:
-        at = datetime.fromisoformat(value)
+        return read_time(value)
     except ValueError:
         return None
-    return at if at.tzinfo else None

@@ -6,7 +6,7 @@ over the old balance only when the two figures are equal.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final, cast
 from uuid import UUID
 
@@ -15,8 +15,9 @@ import orjson
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Invalid, NotFound
-from evpower.foundation.money import MAX_MINOR, to_text
-from evpower.identity import Profile, block_client, ensure, get_client, profile_of, record_act
+from evpower.foundation.money import MAX_MINOR, rounded_minor, som_from_json, to_text
+from evpower.foundation.text import checked
+from evpower.identity import Profile, block_client, ensure, get_client, profile_of_row, record_act
 from evpower.payments import cash
 from evpower.sync.errors import TargetUnavailable
 from evpower.sync.outgoing import store
@@ -74,7 +75,7 @@ class _Row:
     @property
     def minor(self) -> int:
         """Rounded half up, as evpower_apply does."""
-        return int((self.balance * _TYIYN).quantize(Decimal(1), ROUND_HALF_UP))
+        return rounded_minor(self.balance)
 
     @property
     def difference(self) -> Decimal:
@@ -157,7 +158,7 @@ class _Run:
 
     async def enter(self, client: UUID, row: _Row) -> bool:
         # Contacts come with the walk, which knows whether anybody can sign in with them.
-        profile = Profile(name=profile_of(row.person).name)
+        profile = Profile(name=profile_of_row(row.person).name)
         if row.status == "blocked":  # first, and by itself: the relay writes EvPower's status
             async with self.db.transaction() as connection:
                 known = await ensure(connection, client, profile, "supabase")
@@ -209,6 +210,7 @@ async def adopt(
     for name, word in (("operator", operator), ("reason", reason)):
         if not 0 < len(word.strip()) <= _MAX_WORDS:
             raise Invalid(f"{name}_missing", f"{name} must be 1 to {_MAX_WORDS} characters")
+        checked(word, name, most=_MAX_WORDS, lines=name == "reason")
     run = _Run(db, operator, reason, clock, dry_run)
     after: str | None = None
     total = 0
@@ -257,11 +259,13 @@ async def _openings(
         rows = [_row(one) for one in cast("list[Mapping[str, object]]", answer["rows"])]
         total = answer["total"]
         return rows, cast("str | None", answer["next"]), None if total is None else int(str(total))
-    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise TargetUnavailable("evpower_openings answered in an unknown form") from error
 
 
 def _row(row: Mapping[str, object]) -> _Row:
-    told = {"name": row["name"], "phone": row["phone"]}
-    person = {"email": row["email"], "phone": row["phone"], "user_metadata": told}
-    return _Row(str(row["id"]), Decimal(str(row["balance"])), str(row["status"]), person)
+    try:
+        balance = som_from_json(row["balance"])
+    except Invalid:
+        balance = Decimal("nan")  # left for a person
+    return _Row(str(row["id"]), balance, str(row["status"]), row)

@@ -1,0 +1,32 @@
+"""Texts that go to another system: what a database, a bank or JSON can't hold is refused."""
+
+import unicodedata
+from typing import Final
+
+from evpower.foundation.errors import Invalid
+
+_FORBIDDEN: Final = {"Cc": "a control character", "Cs": "half of a character (a lone surrogate)"}
+
+
+def flaw(text: str, *, most: int, lines: bool = False) -> str | None:
+    """What is wrong with a text, for whoever wrote it; None: nothing is. `most` counts characters.
+
+    `lines` allows line breaks and tabs.
+    """
+    if len(text) > most:
+        return f"is longer than {most} characters"
+    if text.isascii() and text.isprintable():
+        return None
+    for character in text:
+        wrong = _FORBIDDEN.get(unicodedata.category(character))
+        if wrong is not None and not (lines and character in "\t\n\r"):
+            return f"has {wrong}"
+    return None
+
+
+def checked(text: str, name: str, *, most: int, lines: bool = False) -> str:
+    """Return the text. Raises Invalid("invalid_request"), which names the field and the flaw."""
+    wrong = flaw(text, most=most, lines=lines)
+    if wrong is not None:
+        raise Invalid("invalid_request", f"{name} {wrong}")
+    return text
