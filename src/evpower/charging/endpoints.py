@@ -26,6 +26,7 @@ from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.hot import HotPath, plain_limit, plain_uuid
 from evpower.foundation.money import to_som
+from evpower.foundation.segments import SegmentRoute
 from evpower.identity import Access, Principal, may_read
 
 _DEFAULT_LIMIT: Final = 50
@@ -188,7 +189,7 @@ _HISTORY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 
 def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) -> APIRouter:
     """Build the routes; `bus` is told of what was committed."""
-    routes = APIRouter(prefix="/api/v1/charging", tags=["charging"])
+    routes = APIRouter(prefix="/api/v1/charging", tags=["charging"], route_class=SegmentRoute)
 
     @routes.post(
         "/sync-history",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evpower.foundation.bus import Bus
 from evpower.foundation.db import Database
+from evpower.foundation.segments import SegmentRoute
 from evpower.identity.access import Access
 from evpower.identity.clients import block_client, close_client, unblock_client
 from evpower.identity.find import MAX_QUERY, find_clients
@@ -55,7 +56,12 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 
 def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
     """Build the routes."""
-    routes = APIRouter(prefix="/api/v1/operator/clients", tags=["operator"], responses=_REFUSALS)
+    routes = APIRouter(
+        prefix="/api/v1/operator/clients",
+        tags=["operator"],
+        responses=_REFUSALS,
+        route_class=SegmentRoute,
+    )
 
     @routes.get("", summary="Find clients")
     async def find(  # pyright: ignore[reportUnusedFunction]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid, NotFound
 from evpower.foundation.hot import HotPath, plain_limit, plain_uuid
+from evpower.foundation.segments import SegmentRoute
 from evpower.identity import Access, Principal, may_read
 from evpower.wallet.model import Kind
 from evpower.wallet.statement import balance, statement
@@ -68,7 +69,7 @@ _LINK: Final = {
 
 def router(access: Access, db: Database) -> APIRouter:
     """Build the routes."""
-    routes = APIRouter(prefix="/api/v1/balance", tags=["balance"])
+    routes = APIRouter(prefix="/api/v1/balance", tags=["balance"], route_class=SegmentRoute)
 
     @routes.get(
         "/{client_id}",
