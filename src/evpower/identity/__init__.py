@@ -36,7 +36,7 @@ from evpower.identity.model import (
 )
 from evpower.identity.operator_endpoints import operator_router
 from evpower.identity.operators import add_operator, list_operators, remove_operator
-from evpower.identity.profile import profile_of
+from evpower.identity.profile import profile_of, profile_of_row
 from evpower.identity.register import Application, register
 from evpower.identity.service_keys import create_service_key, list_service_keys, revoke_service_key
 from evpower.identity.supabase_admin import SupabaseAdmin
@@ -75,6 +75,7 @@ __all__ = [
     "migrate",
     "operator_router",
     "profile_of",
+    "profile_of_row",
     "record_act",
     "register",
     "remove_operator",

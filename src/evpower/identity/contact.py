@@ -1,4 +1,4 @@
-"""Emails, phones and names as we store them."""
+"""The readers of emails, phones and names: the form in which a contact is stored and compared."""
 
 import re
 import unicodedata
@@ -6,22 +6,36 @@ from typing import Final
 
 import phonenumbers
 
-REGION: Final = "KG"  # of a phone written without its country
-_KG_CODE: Final = 996
+_HOME: Final = "996"  # Kyrgyzstan: the country of a phone written without one
+_HOME_CODE: Final = int(_HOME)
+_HOME_DIGITS: Final = 9
+_NATIONAL_MAX: Final = 10  # digits; a longer number without "+" begins with its country
+_TYPED_MAX: Final = 64
 _EMAIL: Final = re.compile(
     r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])"
 )
 _EMAIL_MAX: Final = 254  # RFC 5321 4.5.3.1.3
 _LOCAL_MAX: Final = 64
-_PHONE: Final = re.compile(r"\+?[0-9 ()./-]{4,32}")
 _E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
+_FROM_AUTH: Final = re.compile(r"\+?([1-9][0-9]{6,14})")
+# Groups of digits with one separator between two; an operator's code may be in brackets, if another
+# group follows. A separator at an end is of a number cut short, "(1)" there of a copied file.
+_TYPED: Final = re.compile(
+    r"(\+ ?)?(?:[0-9]+[ -]?)?(?:\((?:0|[0-9]{2,5})\)[ -]?)?[0-9]+(?:(?: ?[-./] ?| )[0-9]+)*"
+)
+# What a spreadsheet adds to a number: ".0", ".00".
+_DECIMALS: Final = re.compile(r"\. ?[0-9]$|^[^.]*\. ?(?:[0-9]{2}|0+)$")
+_DASHES: Final = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-")
 _NAME_MAX: Final = 200
 
 
 def normal_email(raw: str) -> str | None:
-    """Lower case, ASCII; None when it is no address that mail reaches."""
-    text = raw.strip()
+    """Lower case, ASCII; None when it is no address that mail reaches.
+
+    A domain of other letters is refused as Supabase Auth refuses it; its xn-- form is taken.
+    """
+    text = _without_marks(raw).strip()
     if not text.isascii():  # before: some other letter becomes an ASCII one when it is made small
         return None
     text = text.lower()
@@ -30,21 +44,30 @@ def normal_email(raw: str) -> str | None:
     return text if _EMAIL.fullmatch(text) else None
 
 
-def normal_phone(raw: str) -> str | None:
-    """E.164; a number without its country is read as Kyrgyz. None when it is no phone number."""
-    text = raw.strip()
-    if not _PHONE.fullmatch(text):
+def phone_from_auth(raw: str) -> str | None:
+    """E.164 of a phone as Supabase Auth stores it: its digits with the country, without "+"."""
+    found = _FROM_AUTH.fullmatch(raw)
+    return _checked(f"+{found[1]}") if found else None
+
+
+def phone_as_typed(raw: str) -> str | None:
+    """E.164 of a phone as a person writes it; without "+" it is a Kyrgyz one if it can be.
+
+    None when it is no phone number, or when it is not plain which.
+    """
+    text = _plain_spaces(_without_marks(raw)).translate(_DASHES)
+    found = _TYPED.fullmatch(text) if len(text) <= _TYPED_MAX else None
+    if found is None or _DECIMALS.search(text):
         return None
-    try:
-        number = phonenumbers.parse(text, REGION)
-    except phonenumbers.NumberParseException:
-        return None
-    # At home the length is enough: operators get new prefixes before the library learns of them.
-    at_home = number.country_code == _KG_CODE and phonenumbers.is_possible_number(number)
-    if not (at_home or phonenumbers.is_valid_number(number)):
-        return None
-    formatted = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    return formatted if _E164.fullmatch(formatted) else None
+    digits = re.sub(r"[^0-9]", "", text)
+    if found[1]:
+        return _checked(f"+{digits}")
+    if digits.startswith("00"):
+        return _checked(f"+{digits[2:]}")
+    national = digits.removeprefix("0")
+    if len(national) <= _NATIONAL_MAX:
+        return _checked(f"+{_HOME}{national}") if len(national) >= _HOME_DIGITS else None
+    return _checked(f"+{digits}")
 
 
 def clean_name(raw: str) -> str | None:
@@ -54,3 +77,34 @@ def clean_name(raw: str) -> str | None:
     )
     text = "".join(c for c in kept if unicodedata.category(c) != "Cs")
     return " ".join(text.split())[:_NAME_MAX].strip() or None
+
+
+def _checked(number: str) -> str | None:
+    """The E.164 form of a number that begins with "+"; None when there is no such number."""
+    if not _E164.fullmatch(number):
+        return None
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return None
+    # At home nine digits are enough: operators get new prefixes before the library learns of them.
+    # Five and six, which the library finds possible too, are dialled within a town alone.
+    national = phonenumbers.national_significant_number(parsed)
+    new_prefix = parsed.country_code == _HOME_CODE and len(national) == _HOME_DIGITS
+    if not (new_prefix or phonenumbers.is_valid_number(parsed)):
+        return None
+    formatted = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    return formatted if _E164.fullmatch(formatted) else None
+
+
+def _without_marks(raw: str) -> str:
+    """A pasted text without what nobody sees: direction marks, joiners, a byte order mark."""
+    if raw.isascii():
+        return raw
+    return "".join(c for c in raw if unicodedata.category(c) != "Cf")
+
+
+def _plain_spaces(text: str) -> str:
+    """Spaces of any width as one plain space; none at the ends."""
+    spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in text)
+    return re.sub(" +", " ", spaced.strip())

@@ -6,7 +6,7 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import Invalid
 from evpower.identity import store
 from evpower.identity.aliases import as_uuid, resolve
-from evpower.identity.contact import normal_email, normal_phone
+from evpower.identity.contact import normal_email, phone_as_typed
 from evpower.identity.model import Client
 
 MAX_QUERY: Final = 320
@@ -26,7 +26,7 @@ async def find_clients(connection: Connection, query: str) -> list[Client]:
         return [found] if found is not None else []
     if as_uuid(text) is not None:
         return []
-    email, phone = normal_email(text), normal_phone(text)
+    email, phone = normal_email(text), phone_as_typed(text)
     if email is None and phone is None:
         raise Invalid("invalid_request", "this is no id, old id, email or phone of a client")
     return await store.clients_by_contact(connection, email, phone, _MOST)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from evpower.identity.contact import clean_name, normal_email, normal_phone
+from evpower.identity.contact import clean_name, normal_email, phone_as_typed, phone_from_auth
 from evpower.identity.model import Profile
 
 
@@ -13,21 +13,30 @@ def profile_of(record: Mapping[str, object]) -> Profile:
     Nothing here is proof of anything: user_metadata is what the user typed.
     """
     metadata = record.get("user_metadata")
-    told: Mapping[str, object] = (
+    typed: Mapping[str, object] = (
         cast("Mapping[str, object]", metadata) if isinstance(metadata, dict) else {}
     )
     return Profile(
         email=_text(record.get("email"), normal_email),
-        # Auth keeps a phone's digits without "+".
-        phone=_text(_plus(record.get("phone")), normal_phone)
-        or _text(told.get("phone"), normal_phone),
-        name=_text(told.get("name"), clean_name) or _text(told.get("full_name"), clean_name),
+        phone=_text(record.get("phone"), phone_from_auth)
+        or _text(typed.get("phone"), phone_as_typed),
+        name=_text(typed.get("name"), clean_name) or _text(typed.get("full_name"), clean_name),
     )
 
 
-def _text(value: object, normal: Callable[[str], str | None]) -> str | None:
-    return normal(value) if isinstance(value, str) and value else None
+def profile_of_row(row: Mapping[str, object], user_phone: object = None) -> Profile:
+    """Read email, phone and name of a row of Supabase's `clients`, whoever wrote it.
+
+    A phone with the digits of `user_phone`, the login's own, was copied from Auth.
+    """
+    phone = row.get("phone")
+    copied = isinstance(phone, str) and isinstance(user_phone, str) and phone == user_phone
+    return Profile(
+        email=_text(row.get("email"), normal_email),
+        phone=_text(phone, phone_from_auth if copied else phone_as_typed),
+        name=_text(row.get("name"), clean_name),
+    )
 
 
-def _plus(value: object) -> object:
-    return f"+{value}" if isinstance(value, str) and value.isdigit() else value
+def _text(value: object, read: Callable[[str], str | None]) -> str | None:
+    return read(value) if isinstance(value, str) and value else None

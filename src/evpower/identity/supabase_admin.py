@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from time import perf_counter
 from typing import Final, cast
 from uuid import UUID
@@ -20,7 +21,7 @@ from evpower.foundation.http import (
     RequestNotSent,
 )
 from evpower.identity import metrics
-from evpower.identity.contact import normal_phone
+from evpower.identity.contact import phone_from_auth
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthRefused, AuthUnanswered
 from evpower.identity.model import AuthUser, MovedUser, NewUser
 from evpower.identity.profile import profile_of
@@ -34,6 +35,7 @@ _SERVER_ERROR: Final = 500
 _OUR_FAULT: Final = {401, 403, 408, 429}  # a bad key or too many calls: nothing the person can mend
 
 _DENIED: Final = {401, 403}
+_FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 
 _log: Final = structlog.get_logger()
 
@@ -173,7 +175,10 @@ class SupabaseAdmin:
         *,
         token_asked: bool = False,
     ) -> HttpResponse:
-        content = None if body is None else orjson.dumps(body)
+        try:
+            content = None if body is None else orjson.dumps(body)
+        except TypeError as error:  # half of a character: nothing was sent
+            raise AuthRefused("not_text", HTTPStatus.UNPROCESSABLE_ENTITY) from error
         all_headers = {**headers, "Content-Type": "application/json"} if content else dict(headers)
         began = perf_counter()
         status = "none"
@@ -287,15 +292,16 @@ def _user(record: Mapping[str, object]) -> AuthUser:
         raise AuthUnanswered("auth_unavailable", "Supabase Auth answered nonsense") from error
     profile = profile_of(record)
     phone, metadata = record.get("phone"), record.get("app_metadata")
+    banned = record.get("banned_until")
     return AuthUser(
         id=user_id,
         email=profile.email,
         email_confirmed=bool(record.get("email_confirmed_at")),
         confirmation_sent=bool(record.get("confirmation_sent_at")),
-        banned_until=moment(record.get("banned_until")),
+        # A ban until a time nobody can read is a ban.
+        banned_until=moment(banned) or (_FOREVER if banned else None),
         profile=profile,
-        # Auth keeps a phone's digits without "+".
-        phone=normal_phone(f"+{phone.lstrip('+')}") if isinstance(phone, str) and phone else None,
+        phone=phone_from_auth(phone) if isinstance(phone, str) else None,
         phone_confirmed=bool(record.get("phone_confirmed_at")),
         signed_in=bool(record.get("last_sign_in_at")),
         vouched=vouched(record),

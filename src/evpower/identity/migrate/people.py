@@ -15,7 +15,7 @@ import orjson
 import stamina
 
 from evpower.foundation.errors import Unavailable
-from evpower.identity.contact import normal_email, normal_phone
+from evpower.identity.contact import normal_email, phone_as_typed, phone_from_auth
 from evpower.identity.migrate.model import Refused
 from evpower.identity.model import Contact
 from evpower.identity.proof import vouched
@@ -164,7 +164,7 @@ def _accounts(
         found = [Claim("email", own, email_proven)]
     phone = fields.get("phone")
     if isinstance(phone, str) and phone:
-        value = normal_phone(f"+{phone.lstrip('+')}")
+        value = phone_from_auth(phone)
         found += [Claim("phone", value, phone_proven)] if value is not None else []
     return found
 
@@ -178,7 +178,7 @@ def _told(fields: Mapping[str, object]) -> list[Claim]:
         found.append(Claim("email", normal_email(plain) or plain, proven=False))
     if isinstance(phone, str) and phone.strip():
         plain = phone.strip()
-        readings = {normal_phone(plain), normal_phone(f"+{plain}") if plain.isdigit() else None}
+        readings = {phone_as_typed(plain), phone_from_auth(plain)}
         found += [Claim("phone", value, proven=False) for value in readings if value is not None]
     return found
 

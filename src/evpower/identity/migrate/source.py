@@ -4,13 +4,14 @@ import csv
 import hashlib
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from datetime import UTC
 from pathlib import Path
 from typing import Final, Protocol
 
-from evpower.foundation.money import MAX_MINOR
-from evpower.identity.contact import clean_name, normal_email, normal_phone
+from evpower.foundation.clock import read_time
+from evpower.foundation.errors import Invalid
+from evpower.foundation.money import read_old_som, rounded_minor
+from evpower.identity.contact import clean_name, normal_email, phone_as_typed
 from evpower.identity.migrate.model import Password, Proof, SourceError, SourceRow
 
 # Our fields and the names other systems give them, the likeliest first.
@@ -38,11 +39,7 @@ _TAG_MAX: Final = 200
 _TAGS_MAX: Final = 50
 _FIELD_MAX: Final = 1024 * 1024
 _SHOWN: Final = 60
-_TYIYN: Final = Decimal(100)
-# Decimal() reads more: digits of other scripts, underscores, exponents it then can't multiply.
-_SOM: Final = re.compile(
-    r"[+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})(?:[eE][+-]?[0-9]{1,3})?"
-)
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Source(Protocol):
@@ -120,7 +117,7 @@ class Reader:
             old_id = _plain(old_id[:_ID_MAX])
         email, phone = texts.get("email", "").strip(), texts.get("phone", "").strip()
         good_email = normal_email(email) if email else None
-        good_phone = normal_phone(phone) if phone else None
+        good_phone = phone_as_typed(phone) if phone else None
         if email and good_email is None:
             bad("email_invalid", email)
         if phone and good_phone is None:
@@ -177,7 +174,7 @@ def _plain(text: str) -> str:
 def _is_moment(text: str) -> bool:
     """The time of the confirmation, as Supabase Auth itself keeps it."""
     try:
-        datetime.fromisoformat(text)
+        read_time(f"{text} 00:00" if _DATE.fullmatch(text) else text, zone=UTC)
     except ValueError:
         return False
     return True
@@ -204,11 +201,11 @@ def _balance(text: str, bad: _Bad) -> int:
     """Som to tyiyn, rounded half up: old systems kept floats."""
     if not text:
         return 0
-    som = Decimal(text) if _SOM.fullmatch(text) else None
-    if som is None or abs(som * _TYIYN) > MAX_MINOR:
+    try:
+        minor = rounded_minor(read_old_som(text))
+    except Invalid:
         bad("balance_invalid", text)
         return 0
-    minor = int((som * _TYIYN).quantize(Decimal(1), ROUND_HALF_UP))
     if minor < 0:
         bad("balance_negative", text)
         return 0

@@ -2,16 +2,21 @@
 
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import date
 from typing import Final, cast
 
 import asyncpg
+from asyncpg import Attribute
 
 from evpower.foundation.db import Connection
 from evpower.identity.migrate.model import SourceError, SourceRow
 from evpower.identity.migrate.source import Reader, match_fields
 
 _AHEAD: Final = 1000
+# One form of each value, whatever the database's own settings are.
+_AS_TEXT: Final = """
+set local datestyle = 'ISO, YMD'; set local timezone = 'UTC'; set local extra_float_digits = 1;
+set local idle_in_transaction_session_timeout = 0
+"""
 # Only a source that is plainly so far is named: a slip in an address puts its password anywhere.
 _ADDRESS: Final = re.compile(
     r"postgres(?:ql)?://(?:[^@/?#]*@)?(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.,_-]*)(?::[0-9]+)?(/[A-Za-z0-9_.-]*)?(?:\?[^@]*)?"
@@ -47,11 +52,7 @@ class PostgresSource:
             connection: Connection = await asyncpg.connect(
                 self._dsn,
                 timeout=15,
-                server_settings={
-                    "application_name": "evpower-migrate",
-                    "default_transaction_read_only": "on",
-                    "idle_in_transaction_session_timeout": "0",
-                },
+                server_settings={"application_name": "evpower-migrate"},
             )
         except ValueError:  # its text quotes the address, and so, perhaps, the password
             raise SourceError(
@@ -61,6 +62,7 @@ class PostgresSource:
             raise SourceError(f"the source does not answer: {error}") from error
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await connection.execute(_AS_TEXT)
                 async for row in self._read(connection):
                     yield row
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -71,31 +73,26 @@ class PostgresSource:
     async def _read(self, connection: Connection) -> AsyncGenerator[SourceRow]:
         # Columns we have no use for are not even asked for.
         described = await connection.prepare(f"select * from ({self._query}) as source limit 0")
-        columns = [attribute.name for attribute in described.get_attributes()]
-        self.fields = match_fields(columns, self._mapped)
+        columns = described.get_attributes()
+        self.fields = match_fields([column.name for column in columns], self._mapped)
         reader = Reader(self.fields, unproven=self._unproven)
-        exact = {name.strip().lower(): name for name in columns}
-        wanted = ", ".join(
-            f'source."{exact[name].replace(chr(34), chr(34) * 2)}"' for name in self.fields.values()
-        )
+        exact = {column.name.strip().lower(): column for column in columns}
+        wanted = ", ".join(_as_text(exact[name]) for name in self.fields.values())
         statement = f"select {wanted} from ({self._query}) as source"
         line = 0
         async for record in connection.cursor(statement, prefetch=_AHEAD):
             line += 1
-            values = cast("Sequence[object]", tuple(record))
-            yield reader.row(line, dict(zip(self.fields, map(_text, values), strict=True)))
+            values = cast("Sequence[bytes | None]", tuple(record))
+            # A database without an encoding holds any bytes: no UTF-8 spoils its own row alone.
+            texts = ((value or b"").decode(errors="surrogateescape") for value in values)
+            yield reader.row(line, dict(zip(self.fields, texts, strict=True)))
 
 
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, list):
-        return ";".join(_text(one) for one in cast("list[object]", value))
-    return str(value)
+def _as_text(column: Attribute) -> str:
+    """The column as the database writes it: some of its times and numbers no Python type holds."""
+    name = f'source."{column.name.replace(chr(34), chr(34) * 2)}"'
+    text = f"array_to_string({name}, ';')" if column.type.kind == "array" else f"{name}::text"
+    return f"textsend({text})"
 
 
 def _quoted(table: str) -> str:

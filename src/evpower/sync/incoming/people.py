@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Final, cast
 from uuid import UUID
 
-from evpower.identity import Contact, Profile, profile_of
+from evpower.foundation.clock import read_time
+from evpower.identity import Contact, Profile, profile_of, profile_of_row
 from evpower.sync.model import CLIENT_STATUS, ON_THE_WAY_OUT
 
 _NIL: Final = UUID(int=0)
@@ -94,7 +95,8 @@ def parse(raw: object) -> Person | None:
     client_id = parse_id(fields.get("id"))
     if client_id is None:
         return None
-    return Person(client_id, _row(fields.get("client")), _user(fields.get("user")))
+    user = fields.get("user")
+    return Person(client_id, _row(fields.get("client"), user), _user(user))
 
 
 def parse_id(raw: object) -> UUID | None:
@@ -113,19 +115,18 @@ def parse_time(raw: object) -> datetime | None:
     if not isinstance(raw, str):
         return None
     try:
-        at = datetime.fromisoformat(raw.strip())
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):  # at the edges of time there is no such moment in UTC
+        return read_time(raw.strip(), zone=UTC)
+    except ValueError:
         return None
 
 
-def _row(raw: object) -> Row | None:
+def _row(raw: object, user: object) -> Row | None:
     if not isinstance(raw, Mapping):
         return None
     fields = cast("Mapping[str, object]", raw)
     phone = fields.get("phone")
-    told = {"phone": phone, "name": fields.get("name")}
-    profile = profile_of({"email": fields.get("email"), "phone": phone, "user_metadata": told})
+    login = cast("Mapping[str, object]", user) if isinstance(user, Mapping) else None
+    profile = profile_of_row(fields, login.get("phone") if login is not None else None)
     requested = fields.get("delete_requested_at")
     return Row(
         profile=profile,
