@@ -59,7 +59,9 @@ def _problem(description: str) -> dict[str, Any]:
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     409: _problem("`email_taken`, `phone_taken`"),
     413: _problem("`too_large`"),
-    422: _problem("`weak_password`, `invalid_phone`, `invalid_email`, `invalid_request`"),
+    422: _problem(
+        "`weak_password`, `invalid_password`, `invalid_phone`, `invalid_email`, `invalid_request`"
+    ),
     429: _problem("`too_many_requests`"),
     503: _problem("`auth_unavailable`, `database_unavailable`, `database_busy`"),
 }

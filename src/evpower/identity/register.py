@@ -18,8 +18,9 @@ from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Invalid, Unavailable
 from evpower.foundation.ids import new_uuid
+from evpower.foundation.text import flaw
 from evpower.identity import clients, metrics, store
-from evpower.identity.contact import clean_name, normal_email, normal_phone
+from evpower.identity.contact import clean_name, normal_email, phone_as_typed
 from evpower.identity.errors import AuthRefused, AuthUnanswered
 from evpower.identity.model import AuthUser, Client, Confirm, Intent, NewUser
 from evpower.identity.supabase_admin import SupabaseAdmin
@@ -55,7 +56,7 @@ async def register(
 ) -> Client:
     """Create the Supabase user and the client under one id.
 
-    Raises Invalid("invalid_email" | "invalid_phone" | "weak_password"),
+    Raises Invalid("invalid_email" | "invalid_phone" | "weak_password" | "invalid_password"),
     Conflict("email_taken" | "phone_taken"), Unavailable("auth_unavailable").
     """
     try:
@@ -95,14 +96,20 @@ async def ask_to_confirm(admin: SupabaseAdmin, user: AuthUser) -> None:
 def _check(application: Application, client_id: UUID, now: datetime) -> Intent:
     email = normal_email(application.email)
     if email is None:
-        raise Invalid("invalid_email", "this is no email address")
-    phone = normal_phone(application.phone)
+        raise Invalid("invalid_email", "email is no address: letters a to z, as in name@example.kg")
+    phone = phone_as_typed(application.phone)
     if phone is None:
-        raise Invalid("invalid_phone", "this is no phone number")
+        raise Invalid(
+            "invalid_phone",
+            "phone is no number: write + and the country, or nine digits of a Kyrgyz one",
+        )
     password = application.password.get_secret_value()
     size = len(password.encode(errors="replace"))
-    if not PASSWORD_MIN_BYTES <= size <= PASSWORD_MAX_BYTES or "\0" in password:
+    if not PASSWORD_MIN_BYTES <= size <= PASSWORD_MAX_BYTES:
         raise _weak(f"a password has {PASSWORD_MIN_BYTES} to {PASSWORD_MAX_BYTES} bytes")
+    wrong = flaw(password, most=PASSWORD_MAX_BYTES)
+    if wrong is not None:
+        raise Invalid("invalid_password", f"the password {wrong}")
     name = clean_name(application.name) if application.name else None
     return Intent(client_id, email, phone, name, now)
 
@@ -184,6 +191,8 @@ def _refused(refusal: AuthRefused) -> Invalid | Unavailable:
         case "validation_failed" | "email_address_invalid":
             # The id, the password's length and the metadata are ours and right; the address is not.
             return Invalid("invalid_email", "Supabase doesn't take this email address")
+        case "not_text":
+            return Invalid("invalid_request", "a text can't be sent: it has half of a character")
         case _:
             _log.error("auth_refused_registration", code=refusal.code, status=refusal.status)
             return Unavailable(

@@ -38,6 +38,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "invalid_energy": "The energy is not valid: kWh from 0 with at most three decimals.",
     "invalid_idempotency_key": "The Idempotency-Key is not valid.",
     "invalid_name": "Please check the name.",
+    "invalid_password": "The password has a character that can't be used. Choose another one.",
     "invalid_phone": "Please check the phone number. For example: +996 555 123456.",
     "invalid_request": "The request is not valid. Check what was sent.",
     "invalid_signature": "The signature is not valid.",
