@@ -20,6 +20,10 @@ from evpower.foundation.migrations import migrate
 
 T = TypeVar("T")
 _TEMPLATE = "template_evpower"
+# Filling tables fast, and a quiet start: no superuser otherwise.
+_ALSO_FOR_BENCHMARKS = (
+    "grant set on parameter session_replication_role to evpower; grant pg_checkpoint to evpower"
+)
 _SUPABASE_MIGRATIONS = Path(__file__).resolve().parent.parent / "supabase" / "migrations"
 
 
@@ -44,8 +48,10 @@ class House:
             await self.postgres.start()
             self._stack.push_async_callback(self.postgres.stop)
             await self._refuse_undurable()
-            await self.postgres.create_database(_TEMPLATE)
-            await migrate(self.postgres.dsn(_TEMPLATE))
+            await self.postgres.create_owned_database(_TEMPLATE)
+            async with self.owner(self.postgres.dsn("postgres")) as admin:
+                await admin.execute(_ALSO_FOR_BENCHMARKS)
+            await migrate(self.postgres.owner_dsn(_TEMPLATE))
         except BaseException:
             await self._stack.aclose()
             raise
@@ -63,8 +69,10 @@ class House:
         """EvPower's schema in a database of one benchmark's own; answers its dsn."""
         name = f"bench_{uuid4().hex[:8]}"
         async with self.owner(self.postgres.dsn("postgres")) as admin:
-            await admin.execute(f"create database {name} template {_TEMPLATE} strategy file_copy")
-        return self.postgres.dsn(name)
+            await admin.execute(
+                f"create database {name} template {_TEMPLATE} strategy file_copy owner evpower"
+            )
+        return self.postgres.owner_dsn(name)
 
     @asynccontextmanager
     async def owner(self, dsn: str) -> AsyncGenerator[Connection]:

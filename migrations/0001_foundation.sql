@@ -1,24 +1,4 @@
--- The role the processes run as, and stored answers to repeated requests.
-
--- The processes log in as the owner and SET ROLE to this one: it reads everything, writes what
--- it must, and moves money only through the functions of schema wallet.
-do $$
-begin
-  if not exists (select from pg_roles where rolname = 'evpower_app') then
-    create role evpower_app nologin; -- wants CREATEROLE; an administrator may have made it before
-  end if;
-exception
-  when duplicate_object then null; -- another database of this cluster was migrated this moment
-end
-$$;
-
-do $$
-begin
-  if not pg_has_role(current_user, 'evpower_app', 'member') then
-    execute format('grant evpower_app to %I', current_user);
-  end if;
-end
-$$;
+-- Stored answers to repeated requests.
 
 -- Every function, of every file, says `set search_path = pg_catalog, pg_temp`: with any other path types are looked for
 -- in pg_temp first, where whoever calls could put a domain of their own, whose checks would run as the function's owner.

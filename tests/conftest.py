@@ -59,13 +59,20 @@ class Server:
     postgres: EmbeddedPostgres
 
     def dsn(self, database: str) -> str:
+        """As the cluster's superuser: for Supabase's databases, and to make and drop databases."""
         return self.postgres.dsn(database)
 
+    def owner_dsn(self, database: str) -> str:
+        """As the owner of EvPower's databases, who is no superuser."""
+        return self.postgres.owner_dsn(database)
+
     async def new_database(self) -> str:
-        """A migrated, empty database; answers its dsn. About 30 ms."""
+        """A migrated, empty database; answers its owner's dsn. About 30 ms."""
         name = f"t_{uuid4().hex[:12]}"
-        await self.command(f"create database {name} template {TEMPLATE} strategy file_copy")
-        return self.dsn(name)
+        await self.command(
+            f"create database {name} template {TEMPLATE} strategy file_copy owner evpower"
+        )
+        return self.owner_dsn(name)
 
     async def command(self, sql: str) -> None:
         """Create or drop a database; connections that were closed may need a while to be gone."""
@@ -84,6 +91,26 @@ class Server:
             await admin.close()
 
 
+async def _refuse_superusers(dsn: str) -> None:
+    """Roles as in production: what connects to EvPower's database as a superuser fails.
+
+    Damage past every guard is made by the owner, who may only here set session_replication_role.
+    """
+    connection: Connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(
+            "create schema fixture;"
+            " create function fixture.refuse_superusers() returns event_trigger language plpgsql"
+            " set search_path = pg_catalog, pg_temp as $$ begin"
+            " if current_setting('is_superuser') = 'on' then"
+            " raise exception 'EvPower does not connect as a superuser'; end if; end $$;"
+            " create event trigger no_superusers on login"
+            " execute function fixture.refuse_superusers()"
+        )
+    finally:
+        await connection.close()
+
+
 @pytest.fixture(scope="session")
 async def server() -> AsyncIterator[Server]:
     """Start it once a worker. Not durable: no test here crashes it (those start their own).
@@ -96,9 +123,12 @@ async def server() -> AsyncIterator[Server]:
     postgres = EmbeddedPostgres(folder / "pg", settings=SERVER_SETTINGS)
     await postgres.start()
     try:
-        await postgres.create_database(TEMPLATE)
-        await migrate(postgres.dsn(TEMPLATE))
-        yield Server(postgres)
+        await postgres.create_owned_database(TEMPLATE)
+        server = Server(postgres)
+        await server.command("grant set on parameter session_replication_role to evpower")
+        await migrate(server.owner_dsn(TEMPLATE))
+        await _refuse_superusers(server.dsn(TEMPLATE))
+        yield server
     finally:
         await postgres.stop()
         shutil.rmtree(folder, ignore_errors=True)

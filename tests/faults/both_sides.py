@@ -84,9 +84,9 @@ class BothSides(SupabaseSide):
 
     async def start(self) -> None:
         await self.postgres.start()
-        await self.postgres.create_database("evpower")
+        await self.postgres.create_owned_database("evpower")
         await self.postgres.create_database("supabase")
-        self.here = Psql(self.postgres.dsn("evpower"))
+        self.here = Psql(self.postgres.owner_dsn("evpower"))
         self.there = Psql(self.postgres.dsn("supabase"))
         self.supabase = LocalSupabase(
             self.postgres.dsn("supabase"),
@@ -95,7 +95,7 @@ class BothSides(SupabaseSide):
             migrations_dir=supabase_migrations(),
             pg_net="stuck",  # what it would send is taken out of its queue by hand
         )
-        await asyncio.gather(self.supabase.start(), migrate(self.postgres.dsn("evpower")))
+        await asyncio.gather(self.supabase.start(), migrate(self.postgres.owner_dsn("evpower")))
         self.proxy = await FaultProxy(self.supabase.url).start()
         self.phone_app = httpx.AsyncClient(
             base_url=self.supabase.url, timeout=PATIENCE_S, trust_env=False
@@ -130,7 +130,7 @@ class BothSides(SupabaseSide):
         settings = Settings(
             _env_file=None,  # pyright: ignore[reportCallIssue]
             env="development",
-            database_url=SecretStr(self.postgres.dsn("evpower")),
+            database_url=SecretStr(self.postgres.owner_dsn("evpower")),
             database_pool=8,
             supabase_url=supabase.url,
             supabase_secret_key=SecretStr(supabase.secret_key),
@@ -314,7 +314,7 @@ class BothSides(SupabaseSide):
     @asynccontextmanager
     async def money(self) -> AsyncGenerator[Money]:
         """Payments and charges, on a connection of their own."""
-        connection: Connection = await asyncpg.connect(self.postgres.dsn("evpower"))
+        connection: Connection = await asyncpg.connect(self.postgres.owner_dsn("evpower"))
         try:
             yield Money(connection)
         finally:

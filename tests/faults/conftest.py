@@ -41,7 +41,7 @@ async def evpower() -> AsyncIterator[LocalEvPower]:
 
 async def _let_nothing_hold_changes_back(evpower: LocalEvPower) -> None:
     """Autovacuum's transactions hold up Supabase's change log; who is rung looks for a moment."""
-    connection = await asyncpg.connect(evpower.urls().database_url)
+    connection = await asyncpg.connect(evpower.stack.postgres.dsn("postgres"))
     try:
         await connection.execute("alter system set autovacuum = off")
         await connection.execute("select pg_reload_conf()")

@@ -24,9 +24,9 @@ async def main() -> None:
         postgres = EmbeddedPostgres(Path(folder) / "pg", settings={"fsync": "off"})
         await postgres.start()
         try:
-            await postgres.create_database("schema")
-            await migrate(postgres.dsn("schema"))
-            SCHEMA.write_text(dump(postgres, postgres.dsn("schema")))
+            await postgres.create_owned_database("schema")
+            await migrate(postgres.owner_dsn("schema"))
+            SCHEMA.write_text(dump(postgres, postgres.owner_dsn("schema")))
         finally:
             await postgres.stop()
 

@@ -61,10 +61,12 @@ class House:
         admin: Connection = await asyncpg.connect(self.server.dsn("postgres"))
         try:
             await until(lambda: _nobody_is_in(admin, dsn))
-            await admin.execute(f"create database {copy} template {dsn.rsplit('/', 1)[1]}")
+            await admin.execute(
+                f"create database {copy} template {dsn.rsplit('/', 1)[1]} owner evpower"
+            )
         finally:
             await admin.close()
-        return self.server.dsn(copy)
+        return self.server.owner_dsn(copy)
 
 
 async def _nobody_is_in(admin: Connection, dsn: str) -> bool:

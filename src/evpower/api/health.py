@@ -165,6 +165,8 @@ async def _ask_database(db: Database) -> DatabaseState:
             edition = await migrations.edition(connection)
     except EvPowerError:
         return "down"
+    except migrations.MigrationError:
+        return "behind"  # we may not even read what it has
     if edition.is_unreleased:
         return "unreleased"
     return "behind" if edition.lacking else "ok"  # newer is ok: upgrades go node by node

@@ -1,26 +1,23 @@
 """What `evpower doctor` looks at; each finding carries its fix."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, cast
 
 import asyncpg
 
 from evpower import sync
+from evpower.cli.doctor_database import look_at_database
+from evpower.cli.finding import Finding, clock
 from evpower.cli.supabase import told, what_is_wrong
 from evpower.config import Settings, problems
 from evpower.devstack.supabase_migrations import FILE as SUPABASE_MIGRATION
-from evpower.foundation import migrations
-from evpower.foundation.db import APP_ROLE, Connection, Database
+from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import HttpClient, HttpError, HttpResponse
 from evpower.foundation.nats_bus import reach
 from evpower.foundation.nats_keys import NatsFiles
 
-_OLDEST_POSTGRES: Final = 160000
-_SKEW_S: Final = 30.0
 _TIMEOUT_S: Final = 5.0
 _NOT_FOUND: Final = 404
 # Calls that change nothing, and the file of supabase/source that makes what they call; PostgREST
@@ -44,20 +41,10 @@ _APPLY: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at."""
-
-    name: str
-    ok: bool
-    detail: str
-    fix: str = ""
-
-
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything; a part that fails does not hide the others."""
     found = [_settings(settings)]
-    found += await _database(settings)
+    found += await look_at_database(settings.database_url.get_secret_value())
     found += await _nats(settings)
     if settings.supabase_url:
         async with HttpClient() as http:
@@ -68,59 +55,6 @@ async def examine(settings: Settings) -> list[Finding]:
 def _settings(settings: Settings) -> Finding:
     wrong = problems(settings)
     return Finding("settings", not wrong, "; ".join(wrong) or "complete", "see .env.example")
-
-
-async def _database(settings: Settings) -> list[Finding]:
-    url = settings.database_url.get_secret_value()
-    if not url:
-        return []
-    try:
-        connection: Connection = await asyncpg.connect(url, timeout=5)
-    except (OSError, asyncpg.PostgresError, TimeoutError, ValueError) as error:
-        return [Finding("database", False, f"no answer: {error}", "check EVPOWER_DATABASE_URL")]
-    try:
-        return await _look_at_database(connection)
-    finally:
-        await connection.close()
-
-
-async def _look_at_database(connection: Connection) -> list[Finding]:
-    number: int = await connection.fetchval("select current_setting('server_version_num')::int")
-    version: str = await connection.fetchval("show server_version")
-    edition = await migrations.edition(connection)
-    role: bool = await connection.fetchval(
-        "select exists (select from pg_roles where rolname = $1)"
-        " and pg_has_role(current_user, (select oid from pg_roles where rolname = $1), 'member')",
-        APP_ROLE,
-    )
-    now: datetime = await connection.fetchval("select clock_timestamp()")
-    durable: str = await connection.fetchval("show synchronous_commit")
-    return [
-        Finding("database", number >= _OLDEST_POSTGRES, f"PostgreSQL {version}", "16 or newer"),
-        _migrations(edition),
-        Finding(
-            "database role",
-            bool(role),
-            f"{APP_ROLE} {'is ours' if role else 'is missing or not granted'}",
-            f"evpower migrate, then as an administrator: grant {APP_ROLE} to <login role>",
-        ),
-        Finding("durability", durable != "off", f"synchronous_commit={durable}", "turn it on"),
-        _clock("database clock", now),
-    ]
-
-
-def _migrations(edition: migrations.Edition) -> Finding:
-    if edition.is_unreleased:
-        return Finding("migrations", False, edition.error, "begin a new database")
-    if edition.lacking:
-        return Finding("migrations", False, f"{len(edition.lacking)} to apply", "evpower migrate")
-    return Finding("migrations", True, edition.error or "current")
-
-
-def _clock(name: str, theirs: datetime) -> Finding:
-    skew = abs((datetime.now(UTC) - theirs).total_seconds())
-    fix = "run NTP on both machines: tokens and webhooks are refused when clocks differ"
-    return Finding(name, skew <= _SKEW_S, f"{skew:.1f} s apart", fix)
 
 
 async def _nats(settings: Settings) -> list[Finding]:
@@ -177,7 +111,7 @@ async def _reachable(settings: Settings, http: HttpClient) -> list[Finding]:
         )
     ]
     if "date" in answer.headers:
-        found.append(_clock("Supabase clock", parsedate_to_datetime(answer.headers["date"])))
+        found.append(clock("Supabase clock", parsedate_to_datetime(answer.headers["date"])))
     return found
 
 

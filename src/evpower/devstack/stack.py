@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from evpower.devstack import ports
 from evpower.devstack.accounts import make_reachable
@@ -13,8 +13,11 @@ from evpower.devstack.errors import DevstackError
 from evpower.devstack.postgres import EmbeddedPostgres
 from evpower.devstack.services import Service
 from evpower.devstack.supabase import LocalSupabase
+from evpower.foundation.migrations import UNRELEASED
 
+FRESH: Final = "Start with --fresh to begin with an empty data folder (this deletes the data)."
 _MARKER = ".evpower-data"
+_DATABASE: Final = "evpower"
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 ExtraChildren = Callable[["Stack"], Sequence[Service]]
@@ -78,7 +81,7 @@ class Stack:
     @property
     def evpower_dsn(self) -> str:
         """EvPower's own database."""
-        return self.postgres.dsn("evpower")
+        return self.postgres.owner_dsn(_DATABASE)
 
     @property
     def services(self) -> Sequence[Service]:
@@ -98,7 +101,7 @@ class Stack:
         try:
             await self.add(self.postgres)
             await asyncio.gather(
-                self.postgres.create_database("evpower"),
+                self._create_evpower(),
                 self.postgres.create_database("supabase"),
             )
             self._supabase = LocalSupabase(
@@ -152,6 +155,11 @@ class Stack:
         """Stop one part for good."""
         self._started.remove(service)
         await service.stop()
+
+    async def _create_evpower(self) -> None:
+        if await self.postgres.create_owned_database(_DATABASE) not in self.evpower_dsn:
+            what = f"The data folder {self.data} does not fit: {UNRELEASED}"
+            raise DevstackError(what, FRESH)
 
     async def _prepare_data(self) -> None:
         marker = self.data / _MARKER

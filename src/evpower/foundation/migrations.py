@@ -58,9 +58,9 @@ class Edition:
         return NEWER.format(versions=", ".join(self.unknown)) if self.unknown else ""
 
 
-def load(folder: Path | None = None) -> list[Migration]:
-    """The files of the checkout, or those packed into the wheel."""
-    source = folder or (_PACKAGED if _PACKAGED.is_dir() else _CHECKOUT)
+def load() -> list[Migration]:
+    """Return the files of the checkout, or those packed into the wheel."""
+    source = _folder()
     found = [
         Migration(
             path.stem, text := path.read_text("utf-8"), hashlib.sha256(text.encode()).hexdigest()
@@ -70,6 +70,10 @@ def load(folder: Path | None = None) -> list[Migration]:
     if not found:
         raise MigrationError(f"no migrations in {source}")
     return found
+
+
+def _folder() -> Path:
+    return _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
 
 
 async def applied(connection: Connection) -> dict[str, str]:
@@ -83,8 +87,11 @@ async def applied(connection: Connection) -> dict[str, str]:
 
 
 async def edition(connection: Connection) -> Edition:
-    """Compare what this database has with our files."""
-    return compare(load(), await applied(connection))
+    """Compare what this database has with our files; MigrationError if we may not read it."""
+    try:
+        return compare(load(), await applied(connection))
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise MigrationError(await _whose(connection)) from error
 
 
 def compare(files: Sequence[Migration], have: Mapping[str, str]) -> Edition:
@@ -110,21 +117,56 @@ async def migrate(dsn: str, on_step: Callable[[str], None] = lambda _: None) -> 
         found = await edition(connection)
         if found.error:
             raise UnknownEditionError(found.error)
-        await connection.execute(
-            "create table if not exists public.evpower_migrations ("
-            " version text primary key, sha256 text not null,"
-            " applied_at timestamptz not null default now())"
-        )
+        await _prepare_login(connection)
+        await _create_table(connection)
         done: list[str] = []
         for migration in found.lacking:
             on_step(migration.version)
             await _apply(connection, migration)
             done.append(migration.version)
-        if done:  # every process asks whether its database is current
-            await connection.execute(f"grant select on public.evpower_migrations to {APP_ROLE}")
         return done
     finally:
         await connection.close()
+
+
+async def _create_table(connection: Connection) -> None:
+    try:
+        await connection.execute(
+            "create table if not exists public.evpower_migrations ("
+            " version text primary key, sha256 text not null,"
+            " applied_at timestamptz not null default now())"
+        )  # every process asks whether its database is current
+        await connection.execute(f"grant select on public.evpower_migrations to {APP_ROLE}")
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise MigrationError(await _whose(connection)) from error
+
+
+async def _whose(connection: Connection) -> str:
+    """Say to whom the database and what is in it belong, when that is not the login."""
+    row: Record | None = await connection.fetchrow(
+        "select session_user as login, current_database() as database,"
+        " pg_get_userbyid(datdba) as owner, (select pg_get_userbyid(relowner) from pg_class"
+        " where oid = to_regclass('public.evpower_migrations')) as table_owner"
+        " from pg_database where datname = current_database()"
+    )
+    assert row is not None  # noqa: S101 - a connection is to a database
+    if row["table_owner"] not in {None, row["login"]}:
+        return (
+            f"the tables of {row['database']} belong to {row['table_owner']}, not to"
+            f" {row['login']}: log in as {row['table_owner']}, or restore the dump with"
+            f" pg_restore --no-owner --role={row['login']}"
+        )
+    return (
+        f"the database {row['database']} belongs to {row['owner']}, not to {row['login']}; as an"
+        f' administrator: alter database "{row["database"]}" owner to "{row["login"]}";'
+    )
+
+
+async def _prepare_login(connection: Connection) -> None:
+    try:
+        await connection.execute((_folder() / "login.sql").read_text("utf-8"))
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise MigrationError(f"{error.args[0]}; {error.hint or 'ask an administrator'}") from error
 
 
 async def _apply(connection: Connection, migration: Migration) -> None:

@@ -1,0 +1,76 @@
+"""What `evpower doctor` finds in EvPower's own database: it tries what the processes do there."""
+
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from evpower.cli.finding import Finding, clock
+from evpower.foundation import migrations
+from evpower.foundation.db import APP_ROLE, Connection
+
+_OLDEST_POSTGRES: Final = 160000
+_TIMEOUT_S: Final = 5.0
+
+
+async def look_at_database(dsn: str) -> list[Finding]:
+    """Connect as the processes do, and try what they do; "" is no database to look at."""
+    if not dsn:
+        return []
+    try:
+        connection: Connection = await asyncpg.connect(
+            dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S
+        )
+    except (OSError, asyncpg.PostgresError, TimeoutError, ValueError) as error:
+        return [Finding("database", False, f"no answer: {error}", "check EVPOWER_DATABASE_URL")]
+    try:
+        return await _look(connection)
+    finally:
+        await connection.close()
+
+
+async def _look(connection: Connection) -> list[Finding]:
+    number: int = await connection.fetchval("select current_setting('server_version_num')::int")
+    version: str = await connection.fetchval("show server_version")
+    now: datetime = await connection.fetchval("select clock_timestamp()")
+    durable: str = await connection.fetchval("show synchronous_commit")
+    return [
+        Finding("database", number >= _OLDEST_POSTGRES, f"PostgreSQL {version}", "16 or newer"),
+        await _migrations(connection),
+        await _role(connection),
+        Finding("durability", durable != "off", f"synchronous_commit={durable}", "turn it on"),
+        clock("database clock", now),
+    ]
+
+
+async def _migrations(connection: Connection) -> Finding:
+    try:
+        edition = await migrations.edition(connection)
+    except migrations.MigrationError as error:
+        return Finding("migrations", False, str(error), "see docs/deploy.md, step 4")
+    if edition.is_unreleased:
+        return Finding("migrations", False, edition.error, "begin a new database")
+    if edition.lacking:
+        return Finding("migrations", False, f"{len(edition.lacking)} to apply", "evpower migrate")
+    return Finding("migrations", True, edition.error or "current")
+
+
+async def _role(connection: Connection) -> Finding:
+    """Act as the processes' role and read, as a request does: the catalog alone may mislead."""
+    login: str = await connection.fetchval("select quote_ident(session_user)")
+    grant = f"grant {APP_ROLE} to {login} with inherit false, set true;"
+    fix = f"evpower migrate; if it may not, as an administrator: {grant}"
+    try:
+        async with connection.transaction(readonly=True):
+            await connection.execute(f"set local role {APP_ROLE}")
+            await connection.execute("select from identity.clients limit 1")
+    except asyncpg.InvalidParameterValueError:
+        return Finding("database role", False, f"there is no role {APP_ROLE}", fix)
+    except asyncpg.InsufficientPrivilegeError as error:
+        if "set role" in str(error):
+            return Finding("database role", False, f"{login} may not act as {APP_ROLE}", fix)
+        fix = "restore the dump with its grants (without --no-acl)"
+        return Finding("database role", False, f"{APP_ROLE} lacks a right: {error}", fix)
+    except asyncpg.UndefinedTableError:
+        return Finding("database role", True, f"may act as {APP_ROLE}")  # no schema yet: said above
+    return Finding("database role", True, f"may act as {APP_ROLE}, which may read")

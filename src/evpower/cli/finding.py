@@ -1,0 +1,24 @@
+"""What `evpower doctor` says of one thing."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+_SKEW_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+def clock(name: str, theirs: datetime) -> Finding:
+    """Compare another machine's clock with ours."""
+    skew = abs((datetime.now(UTC) - theirs).total_seconds())
+    fix = "run NTP on both machines: tokens and webhooks are refused when clocks differ"
+    return Finding(name, skew <= _SKEW_S, f"{skew:.1f} s apart", fix)
