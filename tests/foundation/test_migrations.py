@@ -1,11 +1,14 @@
 """The migrations, applied for real."""
 
+import asyncpg
 import pytest
 
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.migrations import (
     NEWER,
     UNRELEASED,
+    Migration,
+    MigrationError,
     UnknownEditionError,
     applied,
     edition,
@@ -30,6 +33,61 @@ TABLE = "public.evpower_migrations"
 FIRST, LAST = load()[0].version, load()[-1].version
 OTHER_TEXT = f"update {TABLE} set sha256 = 'x' where version = '{FIRST}'"
 WITHOUT_LAST = f"delete from {TABLE} where version = '{LAST}'"
+
+
+class TestLocks:
+    """A file that must wait for a reader never makes those behind it wait for long."""
+
+    FILE = Migration("9999_slow", "alter table identity.clients add column later int", "0")
+
+    async def test_a_reader_that_stays_open_stalls_nobody_and_is_named(
+        self, dsn: str, owner: Connection
+    ) -> None:
+        said: list[str] = []
+        other: Connection = await asyncpg.connect(dsn)
+        reader = owner.transaction()
+        await reader.start()
+        await owner.execute("select from identity.clients")
+
+        async def others_go_on(_: float) -> None:
+            await other.execute("select from identity.clients")
+            await reader.rollback()
+
+        done = await migrate(
+            dsn,
+            said.append,
+            files=[*load(), self.FILE],
+            lock_timeout_s=0.05,
+            pause=others_go_on,
+        )
+        await other.close()
+        pid: int = await owner.fetchval("select pg_backend_pid()")
+        assert done == ["9999_slow"]
+        assert said[0] == "applying 9999_slow"
+        assert said[1].startswith(
+            f"waiting: a lock is held by another session (process {pid}, evpower, idle in transact"
+        )
+
+    async def test_a_reader_that_never_ends_ends_the_command_and_nothing_is_changed(
+        self, dsn: str, owner: Connection
+    ) -> None:
+        async with owner.transaction():
+            await owner.execute("select from identity.clients")
+            with pytest.raises(MigrationError, match=r"another session .* end it, or try again"):
+                await migrate(
+                    dsn, files=[*load(), self.FILE], lock_timeout_s=0.01, attempts=3, pause=_at_once
+                )
+        assert "9999_slow" not in await applied(owner)
+
+    async def test_another_migrate_is_waited_for_no_longer(
+        self, dsn: str, owner: Connection
+    ) -> None:
+        await owner.execute("select pg_advisory_lock($1)", 0x45565057)
+        with pytest.raises(MigrationError, match="held by another session"):
+            await migrate(dsn, lock_timeout_s=0.01, attempts=3, pause=_at_once)
+
+
+async def _at_once(_: float) -> None: ...
 
 
 class TestDatabasesOfAnotherEdition:

@@ -2,8 +2,12 @@
 
 import asyncio
 
+import pytest
+
 from evpower.foundation.db import Connection, Database
 from evpower.sync.outgoing import store
+from evpower.sync.outgoing.backfill import backfill
+from evpower.sync.outgoing.replay import replay_parked
 from tests.sync.world import World
 from tests.waiting import until
 
@@ -24,6 +28,48 @@ async def test_two_who_mark_a_client_at_once_wait_for_each_other(
         await until(lambda: comparing.done() or _waits(owner))
         await store.mark(puller, "client", [client], force=True)
     await comparing
+
+
+@pytest.mark.parametrize("changed", [slice(0, 2), slice(1, 2)], ids=["both", "the last"])
+async def test_a_backfill_from_scratch_waits_for_a_mark_without_what_the_mark_needs(
+    db: Database, world: World, owner: Connection, changed: slice
+) -> None:
+    """The puller has changed clients already and sends them whole: a backfill comes between."""
+    clients = sorted([await world.client(), await world.client()])
+    for client in clients:
+        await owner.execute(
+            "insert into sync.acknowledged (client_id, version) values ($1, 7)", client
+        )
+    async with db.transaction() as puller:
+        await puller.execute(
+            "update identity.clients set name = 'B' where id = any ($1)", clients[changed]
+        )
+        filling = asyncio.create_task(backfill(db, ["client"], from_scratch=True))
+        await until(lambda: filling.done() or _waits(owner))
+        await store.mark(puller, "client", clients[changed], force=True)
+    assert (await filling).clients == 2
+    assert await owner.fetchval("select sum(version)::int from sync.acknowledged") == 0
+
+
+async def test_a_replay_of_all_parked_keys_waits_in_the_order_of_marks(
+    db: Database, world: World, owner: Connection
+) -> None:
+    second, first = sorted([await world.client(), await world.client()], reverse=True)
+    for client in (second, first):  # a scan of the table meets the second one first
+        await owner.execute("delete from sync.pending where key = $1", client)
+        await store.mark(owner, "client", [client])
+    await owner.execute("update sync.pending set parked_at = now()")
+    async with db.transaction() as puller:
+        await puller.execute("update identity.clients set name = 'B' where id = $1", first)
+        replaying = asyncio.create_task(_replay(db))
+        await until(lambda: replaying.done() or _waits(owner))
+        await puller.execute("update identity.clients set name = 'B' where id = $1", second)
+    assert await replaying == 0  # the changes of both have unparked them
+
+
+async def _replay(db: Database) -> int:
+    async with db.transaction() as connection:
+        return await replay_parked(connection)
 
 
 async def _waits(owner: Connection) -> bool:

@@ -48,7 +48,7 @@ def migrate() -> None:
 
     url = database_url(load())
     try:
-        done = asyncio.run(migrations.migrate(url, lambda step: errors.print(f"applying {step}")))
+        done = asyncio.run(migrations.migrate(url, errors.print))
     except migrations.MigrationError as error:
         fail(str(error))
     except (OSError, asyncpg.PostgresError) as error:

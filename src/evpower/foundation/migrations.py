@@ -4,8 +4,9 @@ Until version 0.1.0 they are a first edition, changed in place: a database of an
 refused, never altered.
 """
 
+import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,8 @@ import asyncpg
 from evpower.foundation.db import APP_ROLE, Connection, Record
 
 _LOCK: Final = 0x45565057  # "EVPW"
+_CONNECT_TIMEOUT_S: Final = 10.0
+_STATEMENT_TIMEOUT_S: Final = 3600.0  # building an index over years of transactions takes its time
 _PACKAGED: Final = Path(__file__).resolve().parents[1] / "_migrations"
 _CHECKOUT: Final = Path(__file__).resolve().parents[3] / "migrations"
 
@@ -86,10 +89,10 @@ async def applied(connection: Connection) -> dict[str, str]:
     return {row["version"]: row["sha256"] for row in rows}
 
 
-async def edition(connection: Connection) -> Edition:
+async def edition(connection: Connection, files: Sequence[Migration] | None = None) -> Edition:
     """Compare what this database has with our files; MigrationError if we may not read it."""
     try:
-        return compare(load(), await applied(connection))
+        return compare(files or load(), await applied(connection))
     except asyncpg.InsufficientPrivilegeError as error:
         raise MigrationError(await _whose(connection)) from error
 
@@ -107,26 +110,84 @@ def compare(files: Sequence[Migration], have: Mapping[str, str]) -> Edition:
     return Edition(lacking, unknown, changed or (bool(unknown) and not is_newer))
 
 
-async def migrate(dsn: str, on_step: Callable[[str], None] = lambda _: None) -> list[str]:
-    """Bring a database up to date; answers the versions applied now. Raises MigrationError."""
+async def migrate(
+    dsn: str,
+    on_step: Callable[[str], None] = lambda _: None,
+    *,
+    files: Sequence[Migration] | None = None,
+    lock_timeout_s: float = 2.0,
+    attempts: int = 30,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> list[str]:
+    """Bring a database up to date, connected directly; returns the versions applied now.
+
+    A lock that is not had within `lock_timeout_s` is given up, so that what waits behind it goes
+    on, and tried again after as long. Raises MigrationError.
+    """
+    locks = _Locks(lock_timeout_s, attempts, pause, on_step)
     connection: Connection = await asyncpg.connect(
-        dsn, timeout=10, server_settings={"timezone": "UTC"}
+        dsn,
+        timeout=_CONNECT_TIMEOUT_S,
+        command_timeout=_STATEMENT_TIMEOUT_S,
+        server_settings={"timezone": "UTC", "lock_timeout": f"{lock_timeout_s * 1000:.0f}ms"},
     )
     try:
-        await connection.execute("select pg_advisory_lock($1)", _LOCK)
-        found = await edition(connection)
+        await locks.taking(connection, "select pg_advisory_lock($1)", _LOCK)
+        found = await edition(connection, files)
         if found.error:
             raise UnknownEditionError(found.error)
         await _prepare_login(connection)
         await _create_table(connection)
         done: list[str] = []
         for migration in found.lacking:
-            on_step(migration.version)
-            await _apply(connection, migration)
+            on_step(f"applying {migration.version}")
+            await _apply(connection, migration, locks)
             done.append(migration.version)
         return done
     finally:
         await connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Locks:
+    """How locks are waited for."""
+
+    timeout_s: float
+    attempts: int
+    pause: Callable[[float], Awaitable[None]]
+    report: Callable[[str], None]
+
+    async def taking(self, connection: Connection, sql: str, *arguments: object) -> None:
+        """Execute until it gets its locks. Raises MigrationError after all attempts."""
+        await self.retry(connection, lambda: connection.execute(sql, *arguments))
+
+    async def retry(self, connection: Connection, work: Callable[[], Awaitable[object]]) -> None:
+        """Do the work until it gets its locks. Raises MigrationError after all attempts."""
+        for left in reversed(range(self.attempts)):
+            try:
+                await work()
+            except asyncpg.LockNotAvailableError as error:
+                waits = f"a lock is held by another session{await _oldest(connection)}"
+                if not left:
+                    raise MigrationError(f"{waits}; end it, or try again later") from error
+                self.report(f"waiting: {waits}")
+                await self.pause(self.timeout_s)
+            else:
+                return
+
+
+async def _oldest(connection: Connection) -> str:
+    """Name the oldest transaction of this database: most likely it holds the lock."""
+    row: Record | None = await connection.fetchrow(
+        "select pid, coalesce(nullif(application_name, ''), usename::text) as name, state,"
+        " extract(epoch from clock_timestamp() - xact_start)::int as age_s from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()"
+        " and backend_type = 'client backend' order by xact_start nulls last limit 1"
+    )
+    if row is None:
+        return ""
+    age = f", {row['state']}, for {row['age_s']} s" if row["age_s"] is not None else ""
+    return f" (process {row['pid']}, {row['name']}{age})"
 
 
 async def _create_table(connection: Connection) -> None:
@@ -169,8 +230,8 @@ async def _prepare_login(connection: Connection) -> None:
         raise MigrationError(f"{error.args[0]}; {error.hint or 'ask an administrator'}") from error
 
 
-async def _apply(connection: Connection, migration: Migration) -> None:
-    try:
+async def _apply(connection: Connection, migration: Migration, locks: _Locks) -> None:
+    async def once() -> None:
         async with connection.transaction():
             await connection.execute(migration.sql)
             await connection.execute(
@@ -178,6 +239,9 @@ async def _apply(connection: Connection, migration: Migration) -> None:
                 migration.version,
                 migration.sha256,
             )
+
+    try:
+        await locks.retry(connection, once)
     except asyncpg.PostgresError as error:
         raise MigrationError(
             f"{migration.version} failed, nothing of it was kept: {error}"

@@ -76,11 +76,9 @@ async def _mark_page(
         page,
     )
     keys: list[UUID] = [row["id"] for row in rows]
-    if topic == "client" and from_scratch and keys:
-        await connection.execute(
-            "update sync.acknowledged set version = 0 where client_id = any ($1::uuid[])", keys
-        )
     await store.mark(connection, topic, keys)
+    if topic == "client" and from_scratch and keys:
+        await store.forget_acknowledged(connection, keys)
     more = len(keys) == page
     done: int = at["marked"] + len(keys)
     await connection.execute(

@@ -10,11 +10,7 @@ from evpower.sync.outgoing import store
 
 async def replay_parked(connection: Connection) -> int:
     """Make every parked key due now; answers how many."""
-    keys: int = await connection.fetchval(
-        "with due as (update sync.pending set parked_at = null, attempts = 0, next_at = now()"
-        " where parked_at is not null returning 1) select count(*) from due"
-    )
-    return keys
+    return await store.unpark_all(connection)
 
 
 async def replay(connection: Connection, topic: Topic, key: UUID) -> None:

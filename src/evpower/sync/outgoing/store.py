@@ -331,6 +331,28 @@ async def mark(
         )
 
 
+async def forget_acknowledged(connection: Connection, clients: Sequence[UUID]) -> None:
+    """Reset what Supabase is known to have of marked clients; the marks are taken first, always."""
+    await connection.execute(
+        "with known as materialized (select client_id from sync.acknowledged"
+        "   where client_id = any ($1::uuid[]) order by client_id for no key update)"
+        " update sync.acknowledged a set version = 0 from known k where a.client_id = k.client_id",
+        clients,
+    )
+
+
+async def unpark_all(connection: Connection) -> int:
+    """Make every parked key due now, locked in the order of marks; returns how many."""
+    keys: int = await connection.fetchval(
+        "with parked as materialized (select topic, key from sync.pending"
+        "   where parked_at is not null order by topic, key for no key update),"
+        " due as (update sync.pending p set parked_at = null, attempts = 0, next_at = now()"
+        "   from parked k where p.topic = k.topic and p.key = k.key returning 1)"
+        " select count(*) from due"
+    )
+    return keys
+
+
 _OF_ORPHANS: Final = """
 select s.id, s.client_id, p.parked_at is not null as parked
   from charging.sessions s
