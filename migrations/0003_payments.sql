@@ -35,6 +35,7 @@ create table payments.payments (
   updated_at timestamptz not null default now(),
   resolved_at timestamptz,                           -- when its review was decided: from then on nothing is credited
   resolved_by bigint references payments.payments,   -- the manual payment made in its place
+  idempotency_key text check (length(idempotency_key) between 1 and 255), -- of its request: a repeat resumes this payment
   constraint payments_confirmed_in_full check (
     credited_minor is null
     or (paid_minor is not null and paid_minor = amount_minor and confirmed_at is not null)),
@@ -48,6 +49,7 @@ create table payments.payments (
   unique (id, client_id, credited_minor)             -- what a wallet transaction points at
 );
 create index payments_by_client on payments.payments (client_id, id desc);
+create unique index payments_by_key on payments.payments (client_id, idempotency_key) where idempotency_key is not null;
 create index payments_to_check on payments.payments (next_check_at) where next_check_at is not null;
 create index payments_to_review on payments.payments (id) where review is not null;
 -- A reference is credited once. Where it is the provider_ref, that one's key says so.

@@ -1377,6 +1377,7 @@ END) STORED,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     resolved_at timestamp with time zone,
     resolved_by bigint,
+    idempotency_key text,
     CONSTRAINT payments_amount_minor_check CHECK (((amount_minor >= 1) AND (amount_minor <= '100000000000'::bigint))),
     CONSTRAINT payments_check CHECK (((refunded_minor >= 0) AND (refunded_minor <= amount_minor))),
     CONSTRAINT payments_confirmed_in_full CHECK (((credited_minor IS NULL) OR ((paid_minor IS NOT NULL) AND (paid_minor = amount_minor) AND (confirmed_at IS NOT NULL)))),
@@ -1386,6 +1387,7 @@ CASE
     ELSE ((credited_minor IS NOT NULL) = (credited_ref IS NOT NULL))
 END),
     CONSTRAINT payments_description_check CHECK ((length(description) <= 500)),
+    CONSTRAINT payments_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 255))),
     CONSTRAINT payments_invoice_id_check CHECK (((length(invoice_id) >= 6) AND (length(invoice_id) <= 64))),
     CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['qr'::text, 'card'::text, 'cash'::text]))),
     CONSTRAINT payments_order_id_check CHECK (((length(order_id) >= 6) AND (length(order_id) <= 128))),
@@ -1950,6 +1952,8 @@ CREATE INDEX events_in_review ON payments.events USING btree (provider, provider
 CREATE INDEX events_of_no_payment ON payments.events USING btree (received_at) WHERE (payment_id IS NULL);
 
 CREATE INDEX payments_by_client ON payments.payments USING btree (client_id, id DESC);
+
+CREATE UNIQUE INDEX payments_by_key ON payments.payments USING btree (client_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
 
 CREATE UNIQUE INDEX payments_credited_reference ON payments.payments USING btree (provider, credited_ref) WHERE ((credited_ref IS NOT NULL) AND (credited_ref IS DISTINCT FROM provider_ref));
 

@@ -13,10 +13,12 @@ from fastapi import APIRouter, Request, Response
 
 from evpower.api.replay import Replay
 from evpower.foundation import idempotency
-from evpower.foundation.clock import utc_now
+from evpower.foundation.clock import to_z, utc_now
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.errors import Conflict, NotFound
+from evpower.foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from tests.api.world import Api, bearer, running_api
+from tests.charging.test_sync_history import PATH as SYNC
+from tests.charging.test_sync_history import report
 from tests.waiting import PATIENCE_S, until
 
 PATH = "/api/v1/test/make"
@@ -30,6 +32,7 @@ class Maker:
         self.gate = asyncio.Event()
         self.gate.set()
         self.answer: Response | Exception | None = None
+        self.outcome: idempotency.Outcome | None = None
         self.router = APIRouter(prefix="/api/v1/test")
 
         @self.router.post("/make")
@@ -38,6 +41,8 @@ class Maker:
             mine = self.runs
             await request.body()
             await self.gate.wait()
+            if self.outcome is not None:
+                idempotency.set_outcome(request.scope["state"], self.outcome)
             if isinstance(self.answer, Exception):
                 raise self.answer
             return self.answer or Response(f'{{"run":{mine}}}', 201, media_type="application/json")
@@ -102,14 +107,6 @@ class TestReplay:
         anonymous = await api.post(PATH, {"Idempotency-Key": "key-1"}, json={"amount": 1})
         assert anonymous.text == '{"run":3}'
 
-    async def test_a_refusal_of_the_request_is_an_answer_too(
-        self, api: Api, maker: Maker, client_id: UUID
-    ) -> None:
-        maker.answer = NotFound("client_not_found")
-        first, again = await make(api, client_id), await make(api, client_id)
-        assert (first.status_code, again.status_code, maker.runs) == (404, 404, 1)
-        assert again.headers["content-type"] == "application/problem+json"
-
     async def test_a_credential_that_is_none_gets_no_replay(
         self, api: Api, maker: Maker, client_id: UUID
     ) -> None:
@@ -137,19 +134,100 @@ class TestReplay:
         assert maker.runs == 0
 
 
-class TestFailures:
-    @pytest.mark.parametrize(
-        "failure",
-        [RuntimeError("bug"), Response("no", 503), Response("{}", 401), Response("{}", 429)],
-    )
-    async def test_a_passing_failure_frees_the_key(
+PASSING = {
+    "not_found": NotFound("client_not_found"),
+    "future": Invalid("invalid_time", "start_time is in the future"),
+    "conflict": Conflict("session_conflict"),
+    "blocked": Forbidden("client_blocked"),
+    "credential": Response("{}", 401),
+    "too_many": Response("{}", 429),
+    "too_slow": Response("{}", 408),
+    "not_yet": Response("{}", 425),
+    "moved": Response("", 302),
+}
+UNKNOWN = {
+    "bug": RuntimeError("bug"),
+    "unavailable": Unavailable("database_unavailable"),
+    "gateway": Response("no", 502),
+    "internal": Response("no", 500),
+}
+
+
+class TestWhatIsNotDone:
+    @pytest.mark.parametrize("refusal", PASSING.values(), ids=PASSING)
+    async def test_a_refusal_is_worked_out_anew(
+        self, api: Api, maker: Maker, owner: Connection, client_id: UUID, refusal: Any
+    ) -> None:
+        maker.answer = refusal
+        first, again = await make(api, client_id), await make(api, client_id)
+        assert first.status_code == again.status_code >= 300
+        assert ("idempotent-replayed" in again.headers, maker.runs) == (False, 2)
+        assert await owner.fetchval("select count(*) from foundation.idempotency_keys") == 0
+        maker.answer = None
+        assert (await make(api, client_id, body={"amount": 2})).text == '{"run":3}'
+
+    @pytest.mark.parametrize("failure", UNKNOWN.values(), ids=UNKNOWN)
+    async def test_after_an_unknown_outcome_only_the_same_request_runs_again(
         self, api: Api, maker: Maker, client_id: UUID, failure: Any
     ) -> None:
         maker.answer = failure
-        assert (await make(api, client_id)).status_code in {500, 503, 401, 429}
+        assert (await make(api, client_id)).status_code >= 500
         maker.answer = None
+        other = await make(api, client_id, body={"amount": 2})
+        assert (other.status_code, other.json()["error"]) == (409, "idempotency_conflict")
         assert (await make(api, client_id)).text == '{"run":2}'
+        again = await make(api, client_id)
+        assert (again.text, again.headers["idempotent-replayed"]) == ('{"run":2}', "true")
 
+    @pytest.mark.parametrize(("outcome", "keys"), [("refused", 0), ("unknown", 1)])
+    async def test_a_route_may_say_that_a_200_did_nothing(
+        self, api: Api, maker: Maker, owner: Connection, client_id: UUID, outcome: Any, keys: int
+    ) -> None:
+        maker.outcome = outcome
+        for run in (1, 2):
+            assert (await make(api, client_id)).text == f'{{"run":{run}}}'
+        rows = await owner.fetch("select status from foundation.idempotency_keys")
+        assert [row["status"] for row in rows] == [None] * keys
+
+    async def test_a_session_is_billed_as_soon_as_its_client_exists(
+        self, api: Api, owner: Connection
+    ) -> None:
+        client = uuid4()
+        body = report(client)
+        headers = {**api.service, "Idempotency-Key": "session-1"}
+        assert (await api.post(SYNC, headers, json=body)).status_code == 404
+        await owner.execute(
+            "insert into identity.clients (id, origin) values ($1, 'import')", client
+        )
+        made = await api.post(SYNC, headers, json=body)
+        assert (made.status_code, made.json()["charged"]) == (201, True)
+        again = await api.post(SYNC, headers, json=body)
+        assert (again.content, again.headers["idempotent-replayed"]) == (made.content, "true")
+
+    async def test_a_clock_ahead_is_forgiven_when_the_time_has_come(
+        self, api: Api, client_id: UUID
+    ) -> None:
+        ended = utc_now() + timedelta(minutes=10)
+        body = report(client_id, end_time=to_z(ended))
+        headers = {**api.service, "Idempotency-Key": "session-1"}
+        early = await api.post(SYNC, headers, json=body)
+        assert (early.status_code, early.json()["error"]) == (422, "invalid_time")
+        api.clock.ahead = timedelta(minutes=10)
+        assert (await api.post(SYNC, headers, json=body)).status_code == 201
+
+    async def test_a_conflict_is_worked_out_anew(self, api: Api, client_id: UUID) -> None:
+        first = report(client_id)
+        assert (await api.post(SYNC, api.service, json=first)).status_code == 201
+        headers = {**api.service, "Idempotency-Key": "session-1"}
+        other = {**first, "total_cost": 1.0}
+        for _ in range(2):
+            refused = await api.post(SYNC, headers, json=other)
+            assert (refused.status_code, refused.json()["error"]) == (409, "session_conflict")
+            assert "idempotent-replayed" not in refused.headers
+        assert (await api.post(SYNC, headers, json=first)).status_code == 200
+
+
+class TestFailures:
     async def test_an_answer_too_large_to_keep_is_given_but_not_kept(
         self, api: Api, maker: Maker, owner: Connection, client_id: UUID
     ) -> None:
@@ -181,6 +259,55 @@ class TestFailures:
             await idempotency.free(connection, key, slow)
             assert await idempotency.finish(connection, key, quick, quick_answer) is True
             assert await idempotency.claim(connection, key, utc_now()) == quick_answer
+
+    @pytest.mark.parametrize("after_s", [0, 59, 61, 3600])
+    async def test_a_lease_is_taken_over_by_its_own_request_only(
+        self, db: Database, client_id: UUID, after_s: int
+    ) -> None:
+        now = utc_now()
+        key = idempotency.Key(f"client:{client_id}", "k", b"x" * 32)
+        other = idempotency.Key(f"client:{client_id}", "k", b"y" * 32)
+        async with db.connection() as connection:
+            lease = await idempotency.claim(connection, key, now)
+            assert isinstance(lease, idempotency.Mine)
+            later = now + timedelta(seconds=after_s)
+            assert await idempotency.claim(connection, other, later) == idempotency.Differs()
+            stored = await connection.fetchrow("select * from foundation.idempotency_keys")
+            assert stored is not None
+            assert (stored["request_sha256"], stored["leased_until"]) == (
+                b"x" * 32,
+                lease.leased_until,
+            )
+            same = await idempotency.claim(connection, key, later)
+            assert isinstance(same, idempotency.Mine) is (after_s > 60)
+
+    async def test_a_released_lease_is_taken_over_by_its_own_request_only(
+        self, db: Database, client_id: UUID
+    ) -> None:
+        now = utc_now()
+        key = idempotency.Key(f"client:{client_id}", "k", b"x" * 32)
+        other = idempotency.Key(f"client:{client_id}", "k", b"y" * 32)
+        async with db.connection() as connection:
+            lease = await idempotency.claim(connection, key, now)
+            assert isinstance(lease, idempotency.Mine)
+            await idempotency.release(connection, key, lease, now)
+            assert await idempotency.claim(connection, other, now) == idempotency.Differs()
+            soon = now + timedelta(milliseconds=1)
+            newer = await idempotency.claim(connection, key, soon)
+            assert isinstance(newer, idempotency.Mine)
+            await idempotency.release(connection, key, lease, soon)  # no longer its own
+            assert isinstance(await idempotency.claim(connection, key, soon), idempotency.Running)
+
+    async def test_a_caller_who_hangs_up_leaves_the_key_to_a_repeat(
+        self, api: Api, maker: Maker, client_id: UUID
+    ) -> None:
+        maker.gate.clear()
+        first = asyncio.create_task(make(api, client_id))
+        await until(lambda: maker.runs == 1)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        maker.gate.set()
+        assert (await make(api, client_id)).text == '{"run":2}'
 
 
 class TestTwins:

@@ -1,13 +1,17 @@
 """POST /api/v1/balance/topup-qr, as the apps send it and as nobody should."""
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
+from fastapi import FastAPI, Request, Response
+
 from evpower.foundation.db import Connection
-from evpower.payments import Invoice
-from tests.payments.conftest import World, payment
+from evpower.payments import Invoice, NotBegun, ToppingUp, top_up
+from tests.payments.conftest import Served, World, payment
 from tests.waiting import PATIENCE_S, until
 
 
@@ -246,6 +250,176 @@ class TestProviderFails:
         answer = await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
         assert answer.json()["error"] == "payment_provider_error"
         assert await owner.fetchval("select count(*) from payments.payments") == 0
+
+
+KEY = {"Idempotency-Key": "one-press-of-the-button"}
+
+
+class TestIdempotencyKey:
+    async def press(self, world: World, amount: float = 100) -> dict[str, Any]:
+        answer = await world.ask(
+            "POST", "/balance/topup-qr", json={"amount": amount}, headers=dict(KEY)
+        )
+        return {"status_code": answer.status_code, **answer.json()}
+
+    async def the_only_one_is_paid(self, world: World, begun: dict[str, Any]) -> None:
+        await world.pay(begun)
+        await world.until_approved(begun)
+        assert await world.balance() == 10_000
+
+    @pytest.mark.parametrize("mode", ["lost", "error"])
+    async def test_after_a_lost_answer_the_same_payment_is_resumed(
+        self, world: World, owner: Connection, mode: str
+    ) -> None:
+        await world.faults(create={"mode": mode, "times": 2})
+        lost = [await self.press(world) for _ in range(2)]
+        assert [one["error"] for one in lost] == ["payment_provider_error"] * 2
+        begun = await self.press(world)
+        assert begun["success"] is True
+        assert {one["invoice_id"] for one in (*lost, begun)} == {begun["invoice_id"]}
+        again = await self.press(world)
+        assert again == begun
+        assert await owner.fetchval("select count(*) from payments.payments") == 1
+        await self.the_only_one_is_paid(world, begun)
+
+    async def test_after_a_slow_answer_the_same_payment_is_resumed(
+        self, world: World, owner: Connection
+    ) -> None:
+        await world.faults(create={"mode": "slow", "slow_s": 3})
+        world.lose_patience()
+        slow = await self.press(world)
+        assert slow["success"] is False
+        world.regain_patience()
+        begun = await self.press(world)
+        assert (begun["success"], begun["invoice_id"]) == (True, slow["invoice_id"])
+        assert await owner.fetchval("select count(*) from payments.payments") == 1
+
+    async def test_a_crash_after_the_provider_answered_is_resumed_without_it(
+        self, world: World, owner: Connection
+    ) -> None:
+        begun = await self.press(world)
+        crashed = "update foundation.idempotency_keys set status = null, body = null,"
+        await owner.execute(f"{crashed} leased_until = now() - interval '1 s'")
+        await world.bank.stop()
+        again = await self.press(world)
+        assert again == begun
+        assert await owner.fetchval("select count(*) from payments.payments") == 1
+
+    async def test_a_crash_before_the_provider_was_asked_is_resumed(
+        self, world: World, owner: Connection
+    ) -> None:
+        order_id = await payment(owner, world.client_id)
+        await owner.execute(
+            "update payments.payments set idempotency_key = $1", KEY["Idempotency-Key"]
+        )
+        begun = await self.press(world)
+        assert (begun["success"], begun["order_id"]) == (True, order_id)
+        await self.the_only_one_is_paid(world, begun)
+
+    async def test_two_at_once_under_one_key_share_a_payment(
+        self, world: World, owner: Connection
+    ) -> None:
+        """As after a lease that passed while the first still runs."""
+
+        async def run() -> ToppingUp | NotBegun:
+            return await top_up(
+                world.db,
+                world.provider,
+                client_id=world.client_id,
+                amount_minor=10_000,
+                description=None,
+                clock=world.clock,
+                key="k",
+            )
+
+        made = await asyncio.gather(*(run() for _ in range(8)))
+        assert {type(one) for one in made} == {ToppingUp}
+        assert len({one.payment and one.payment.id for one in made}) == 1
+        assert await owner.fetchval("select count(*) from payments.payments") == 1
+
+    async def test_while_its_outcome_is_unknown_a_key_begins_no_other_top_up(
+        self, world: World, owner: Connection
+    ) -> None:
+        await world.faults(create={"mode": "lost"})
+        await self.press(world)
+        for _ in range(2):
+            other = await self.press(world, 200)
+            assert (other["status_code"], other["error"]) == (409, "idempotency_conflict")
+            await owner.execute("delete from foundation.idempotency_keys")  # the payment knows too
+        assert await owner.fetchval("select count(*) from payments.payments") == 1
+
+    async def test_what_the_bank_refused_is_over_and_the_key_is_free(
+        self, world: World, owner: Connection
+    ) -> None:
+        headers, world.provider._headers = world.provider._headers, {"X-Merchant-Key": "wrong"}
+        refused = await self.press(world)
+        world.provider._headers = headers
+        begun = await self.press(world)
+        assert begun["success"] is True
+        assert begun["invoice_id"] != refused["invoice_id"]
+        states = "select array_agg(status order by id) from payments.payments"
+        assert await owner.fetchval(states) == ["canceled", "processing"]
+        await self.the_only_one_is_paid(world, begun)
+
+    async def test_a_refusal_after_a_lost_answer_closes_nothing(
+        self, world: World, owner: Connection
+    ) -> None:
+        await world.faults(create={"mode": "lost"})
+        lost = await self.press(world)
+        headers, world.provider._headers = world.provider._headers, {"X-Merchant-Key": "wrong"}
+        assert (await self.press(world))["success"] is False
+        assert await owner.fetchval("select status from payments.payments") == "processing"
+        world.provider._headers = headers
+        begun = await self.press(world)
+        assert begun["invoice_id"] == lost["invoice_id"]
+        await self.the_only_one_is_paid(world, begun)
+
+    @pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+    async def test_try_again_later_is_no_refusal(
+        self, world: World, owner: Connection, status: int
+    ) -> None:
+        async def busy(_: Request) -> Response:
+            return Response("{}", status)
+
+        app = FastAPI()
+        app.add_route("/v1/invoices", busy, methods=["POST"])
+        other, usual = Served(), world.provider._url
+        await other.start(app)
+        world.provider._url = other.url
+        later = await self.press(world)
+        await other.stop()
+        other.close()
+        assert later["success"] is False
+        assert await owner.fetchval("select status from payments.payments") == "processing"
+        world.provider._url = usual
+        begun = await self.press(world)
+        assert (begun["success"], begun["invoice_id"]) == (True, later["invoice_id"])
+
+    async def test_without_a_provider_the_key_stays_free(self, world: World) -> None:
+        provider, world.providers.qr = world.providers.qr, None
+        assert (await self.press(world))["success"] is False
+        world.providers.qr = provider
+        assert (await self.press(world))["success"] is True
+
+    async def test_a_key_is_its_clients_own(self, world: World, owner: Connection) -> None:
+        first = await self.press(world)
+        stranger = uuid4()
+        await owner.execute(
+            "insert into identity.clients (id, origin) values ($1, 'import')", stranger
+        )
+        answer = await world.ask(
+            "POST", "/balance/topup-qr", client_id=stranger, json={"amount": 100}, headers=dict(KEY)
+        )
+        assert answer.json()["invoice_id"] != first["invoice_id"]
+
+    async def test_after_three_days_a_key_begins_anew(
+        self, world: World, owner: Connection
+    ) -> None:
+        old = await self.press(world)
+        await owner.execute("delete from foundation.idempotency_keys")
+        await owner.execute("update payments.payments set created_at = now() - interval '72 h'")
+        new = await self.press(world)
+        assert (new["success"], new["invoice_id"] == old["invoice_id"]) == (True, False)
 
 
 class TestStatus:

@@ -76,7 +76,12 @@ _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "A repeat gets the stored answer, with `Idempotent-Replayed: true`.",
+    "description": "One per intent, for 72 hours. What was done is stored: a repeat gets the same "
+    "response with `Idempotent-Replayed: true`. A refusal (any 4xx, or `success: false` that made "
+    "nothing) is not stored: a repeat is worked out anew. After a 5xx, a lost connection or "
+    "`payment_provider_error` the outcome is unknown: repeat with the same key and body, which "
+    "resumes the same payment and never makes a second one; another body is then 409 "
+    "`idempotency_conflict`.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 _PUBLIC: Final = ("/api/v1/auth/register", "/api/v1/payment/webhook", "/api/v1/webhooks/")

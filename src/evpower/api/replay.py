@@ -1,4 +1,4 @@
-"""Idempotency-Key: the first request runs, its twins wait for its answer and get the same one."""
+"""Idempotency-Key: the first request runs, its twins wait for its response and get the same one."""
 
 import asyncio
 import hashlib
@@ -14,15 +14,13 @@ from evpower.foundation import idempotency
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, EvPowerError, Invalid
-from evpower.foundation.idempotency import Answered, Differs, Key, Mine
+from evpower.foundation.idempotency import Answered, Differs, Key, Mine, Outcome
 
 logger = structlog.get_logger(__name__)
 
 _PRINTABLE: Final = re.compile(rb"[\x21-\x7e]{1,255}")
 _FIRST_POLL_S: Final = 0.02
 _LONGEST_POLL_S: Final = 0.5
-# Says nothing about the request itself, only about this moment: not kept.
-_PASSING: Final = frozenset({401, 403, 408, 413, 425, 429})
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -100,23 +98,31 @@ class Replay:
         mine: tuple[Key, Mine],
     ) -> None:
         answer = _Captured(send)
+        state: idempotency.State = scope.setdefault("state", {})
+        idempotency.set_key(state, mine[0].key)
         try:
             await app(scope, _again(body, receive), answer.send)
-        except Exception:
-            await self._settle(mine, None)
+        except EvPowerError as error:
+            await self._settle(mine, idempotency.outcome_of(state, error.http_status), None)
             raise
-        keep = answer.kept()
-        await self._settle(mine, keep)
+        except BaseException:
+            await self._settle(mine, "unknown", None)
+            raise
+        await self._settle(mine, idempotency.outcome_of(state, answer.status), answer.kept())
         await answer.flush()
 
-    async def _settle(self, mine: tuple[Key, Mine], answer: Answered | None) -> None:
-        """Keep the answer or free the key. The request is done: failing here undoes nothing."""
+    async def _settle(
+        self, mine: tuple[Key, Mine], outcome: Outcome, done: Answered | None
+    ) -> None:
+        """Store the response or free the key. The request is done: failing here undoes nothing."""
         key, lease = mine
         try:
             async with self._db.connection() as connection:
-                if answer is None:
+                if outcome == "unknown":
+                    await idempotency.release(connection, key, lease, self._clock())
+                elif outcome == "refused" or done is None:
                     await idempotency.free(connection, key, lease)
-                elif not await idempotency.finish(connection, key, lease, answer):
+                elif not await idempotency.finish(connection, key, lease, done):
                     logger.warning("idempotency_lease_lost")
         except EvPowerError as error:
             logger.warning("idempotency_answer_not_kept", code=error.code)
@@ -130,8 +136,11 @@ class _Captured:
         self._messages: list[Message] = []
         self._size = 0
         self._passing = False
+        self._status = 500
 
     async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
         if self._passing:
             await self._send(message)
             return
@@ -146,18 +155,21 @@ class _Captured:
         for message in messages:
             await self._send(message)
 
+    @property
+    def status(self) -> int:
+        """The status of the response; that of an error of ours when none came."""
+        return self._status
+
     def kept(self) -> Answered | None:
-        """The answer to keep; None for a failure, a passing refusal, or one that is too large."""
+        """The response to store; None for one that is too large."""
         if self._passing or not self._messages:
             return None
         start, *parts = self._messages
-        status: int = start["status"]
-        if status >= 500 or status in _PASSING:  # noqa: PLR2004 - server errors
-            return None
         media_type = next(
             (value.decode() for name, value in start["headers"] if name == b"content-type"), None
         )
-        return Answered(status, media_type, b"".join(part.get("body", b"") for part in parts))
+        body = b"".join(part.get("body", b"") for part in parts)
+        return Answered(start["status"], media_type, body)
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -1,8 +1,13 @@
-"""Answers kept for repeated requests: the first with a key runs, its twins get its answer."""
+"""Responses stored for repeated requests: the first with a key runs, its twins get its response.
 
+Only what was done is stored. A refusal is worked out anew, because it may be another one then; what
+nobody knows the outcome of is not forgotten: the key stays with its request.
+"""
+
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, Literal
 
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection
@@ -13,6 +18,35 @@ LEASE: Final = timedelta(
 KEPT_FOR: Final = timedelta(hours=72)
 MAX_BODY_BYTES: Final = 64 * 1024
 _PURGE_BATCH: Final = 5_000
+
+
+# done: stored, a repeat gets it again. refused: nothing happened, the key is free. unknown: it may
+# have happened, the same request runs again and resumes it, another one is refused.
+Outcome = Literal["done", "refused", "unknown"]
+_OUTCOME: Final = "idempotency_outcome"
+_KEY: Final = "idempotency_key"
+State = MutableMapping[str, Any]  # of a request: scope["state"]
+
+
+def set_outcome(state: State, outcome: Outcome) -> None:
+    """Say what came of a request, where its status does not."""
+    state[_OUTCOME] = outcome
+
+
+def outcome_of(state: State, status: int) -> Outcome:
+    """Return what came of a request: as its route set it, else by the status of its response."""
+    default: Outcome = "unknown" if status >= 500 else "done" if status < 300 else "refused"  # noqa: PLR2004
+    return state.get(_OUTCOME, default)
+
+
+def set_key(state: State, key: str) -> None:
+    """Let the route know the key."""
+    state[_KEY] = key
+
+
+def key_of(state: State) -> str | None:
+    """Return the valid key of a request; None when it came without one."""
+    return state.get(_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +60,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Mine:
-    """Nobody has answered yet: run the request, then `finish` or `free` under this lease."""
+    """Run the request, then `finish`, `free` or `release` under this lease."""
 
     leased_until: datetime
 
@@ -105,13 +139,25 @@ async def finish(connection: Connection, key: Key, lease: Mine, answer: Answered
 
 
 async def free(connection: Connection, key: Key, lease: Mine) -> None:
-    """Forget the key: the request failed and may be tried again."""
+    """Forget the key: nothing happened."""
     await connection.execute(
         "delete from foundation.idempotency_keys"
         " where scope = $1 and key = $2 and leased_until = $3 and status is null",
         key.scope,
         key.key,
         lease.leased_until,
+    )
+
+
+async def release(connection: Connection, key: Key, lease: Mine, now: datetime) -> None:
+    """End the lease and keep the key: the same request may run again at once, no other."""
+    await connection.execute(
+        "update foundation.idempotency_keys set leased_until = $4"
+        " where scope = $1 and key = $2 and leased_until = $3 and status is null",
+        key.scope,
+        key.key,
+        lease.leased_until,
+        now,
     )
 
 

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 
+from evpower.foundation import idempotency
 from evpower.foundation.body import read_body
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
@@ -92,8 +93,11 @@ def _add_top_up(
             amount_minor=asked.amount_minor,
             description=asked.description,
             clock=clock,
+            key=idempotency.key_of(request.scope["state"]),
         )
         if isinstance(begun, NotBegun):
+            outcome = "refused" if begun.is_known else "unknown"
+            idempotency.set_outcome(request.scope["state"], outcome)
             message = say(begun.code, request.headers.get("accept-language", ""))
             return _json(old_shape.not_begun(begun, client_id, message))
         return _json(old_shape.topping_up(begun))

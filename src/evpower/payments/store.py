@@ -74,12 +74,15 @@ async def insert_intent(  # noqa: PLR0913 - a row
     now: datetime,
     expires_at: datetime,
     next_check_at: datetime,
-) -> Payment:
-    """The intent to be paid, before the provider hears of it."""
+    idempotency_key: str | None,
+) -> Payment | None:
+    """The intent to be paid, before the provider hears of it; None: the key has its payment."""
     row = await connection.fetchrow(
         "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"
-        "  amount_minor, currency, description, created_at, updated_at, expires_at, next_check_at)"
-        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11) returning " + COLUMNS,
+        "  amount_minor, currency, description, created_at, updated_at, expires_at, next_check_at,"
+        "  idempotency_key) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12)"
+        " on conflict (client_id, idempotency_key) where idempotency_key is not null do nothing"
+        " returning " + COLUMNS,
         invoice_id,
         f"{method}_topup_{invoice_id}",
         client_id,
@@ -91,8 +94,27 @@ async def insert_intent(  # noqa: PLR0913 - a row
         now,
         expires_at,
         next_check_at,
+        idempotency_key,
     )
-    return to_payment(_there(row))
+    return to_payment(row) if row else None
+
+
+async def by_key(connection: Connection, client_id: UUID, key: str) -> Payment | None:
+    """The payment a client's Idempotency-Key began, locked until the transaction ends."""
+    row = await connection.fetchrow(
+        f"select {COLUMNS} from payments.payments"
+        " where client_id = $1 and idempotency_key = $2 for no key update",
+        client_id,
+        key,
+    )
+    return to_payment(row) if row else None
+
+
+async def free_key(connection: Connection, payment_id: int) -> None:
+    """Let the key of a payment begin another one."""
+    await connection.execute(
+        "update payments.payments set idempotency_key = null where id = $1", payment_id
+    )
 
 
 async def set_invoice(

@@ -8,8 +8,9 @@ from uuid import UUID
 import structlog
 
 from evpower.foundation.clock import Clock
-from evpower.foundation.db import Database
-from evpower.foundation.errors import NotFound
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Conflict, NotFound, Unavailable
+from evpower.foundation.idempotency import KEPT_FOR
 from evpower.foundation.ids import new_code
 from evpower.foundation.money import CURRENCY
 from evpower.identity import require_active
@@ -37,11 +38,28 @@ class ToppingUp:
 
 @dataclass(frozen=True, slots=True)
 class NotBegun:
-    """Why there is no QR; `payment` when the intent stays and is asked about."""
+    """Why there is no QR; `payment` when the intent stays and is asked about.
+
+    `is_known` is false while an invoice may have been made: the same key resumes the payment.
+    """
 
     code: Literal["client_not_found", "payment_provider_error"]
     payment: Payment | None
     balance_minor: int | None
+    is_known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    client_id: UUID
+    amount_minor: int
+    description: str | None
+    key: str | None
+
+    def demand_same(self, payment: Payment) -> None:
+        """Raises Conflict("idempotency_conflict") when the key began another top-up."""
+        if (payment.amount_minor, payment.description) != (self.amount_minor, self.description):
+            raise Conflict("idempotency_conflict", "this Idempotency-Key came with another request")
 
 
 async def top_up(
@@ -52,10 +70,13 @@ async def top_up(
     amount_minor: int,
     description: str | None,
     clock: Clock,
+    key: str | None = None,
 ) -> ToppingUp | NotBegun:
     """Make an invoice a client can pay.
 
-    Raises Forbidden("client_blocked" | "client_closed" | "client_deleted"), Unavailable.
+    The same `key` again resumes the payment it began: a lost answer of the provider, or a crash,
+    makes no second invoice. Raises Forbidden("client_blocked" | "client_closed" |
+    "client_deleted"), Conflict("idempotency_conflict"), Unavailable.
     """
     now = clock()
     async with db.transaction() as connection:
@@ -66,38 +87,91 @@ async def top_up(
         balance_minor = await store.balance(connection, client_id)
         if provider is None:
             return NotBegun("payment_provider_error", None, balance_minor)
-        await store.end_shown_time(connection, client_id, now)
-        payment = await store.insert_intent(
-            connection,
-            invoice_id=new_code(),
-            client_id=client_id,
-            provider=provider.name,
-            method=provider.method,
-            amount_minor=amount_minor,
-            currency=CURRENCY,
-            description=description,
-            now=now,
-            expires_at=now + LIFETIME,
-            next_check_at=now + FIRST_CHECK,
-        )
-    metrics.STATES.labels(provider.name, "processing").inc()
+        request = _Request(client_id, amount_minor, description, key)
+        payment = await _resume(connection, request, now)
+        is_new = payment is None
+        if payment is None:
+            await store.end_shown_time(connection, client_id, now)
+            payment = await _begin(connection, request, provider, now)
+    known, invoice = await _invoice(db, provider, payment, clock, is_new=is_new)
+    result = "payment_provider_error" if invoice is None else "ok"
+    metrics.TOP_UPS.labels(provider.name, result).inc()
+    if invoice is None:
+        return NotBegun("payment_provider_error", payment, balance_minor, is_known=known)
+    return ToppingUp(payment, invoice, balance_minor)
+
+
+async def _invoice(
+    db: Database, provider: Provider, payment: Payment, clock: Clock, *, is_new: bool
+) -> tuple[bool, Invoice | None]:
+    """Whether the outcome is known, and the stored or made bill if there is one."""
+    if payment.provider != provider.name:  # the settings name another one since
+        return False, None
+    if (stored := _stored_invoice(payment)) is not None:
+        return True, stored
     try:
         invoice = await _create(provider, payment)
     except ProviderError as error:
-        if isinstance(error, ProviderRefused):
-            await _close(db, payment, clock())
-        metrics.TOP_UPS.labels(provider.name, "payment_provider_error").inc()
-        return NotBegun("payment_provider_error", payment, balance_minor)
+        # Only the first answer tells that nothing was made: an earlier one may have been lost.
+        is_refused = is_new and isinstance(error, ProviderRefused)
+        return is_refused and await _close(db, payment, clock()), None
     async with db.transaction() as connection:
-        stored = await store.set_invoice(connection, payment.id, invoice, clock())
-    if not stored:
+        is_stored = await store.set_invoice(connection, payment.id, invoice, clock())
+    if not is_stored:
         log.error(
             "provider_reference_reused", provider=provider.name, invoice_id=payment.invoice_id
         )
-        metrics.TOP_UPS.labels(provider.name, "payment_provider_error").inc()
-        return NotBegun("payment_provider_error", payment, balance_minor)
-    metrics.TOP_UPS.labels(provider.name, "ok").inc()
-    return ToppingUp(payment, invoice, balance_minor)
+        return False, None
+    return True, invoice
+
+
+async def _resume(connection: Connection, request: _Request, now: datetime) -> Payment | None:
+    """The payment this key began and that still has a future; None: the key begins a new one."""
+    if request.key is None:
+        return None
+    payment = await store.by_key(connection, request.client_id, request.key)
+    if payment is None:
+        return None
+    if payment.status == "canceled" or payment.created_at <= now - KEPT_FOR:
+        await store.free_key(connection, payment.id)
+        return None
+    request.demand_same(payment)
+    return payment
+
+
+async def _begin(
+    connection: Connection, request: _Request, provider: Provider, now: datetime
+) -> Payment:
+    payment = await store.insert_intent(
+        connection,
+        invoice_id=new_code(),
+        client_id=request.client_id,
+        provider=provider.name,
+        method=provider.method,
+        amount_minor=request.amount_minor,
+        currency=CURRENCY,
+        description=request.description,
+        now=now,
+        expires_at=now + LIFETIME,
+        next_check_at=now + FIRST_CHECK,
+        idempotency_key=request.key,
+    )
+    if payment is not None:
+        metrics.STATES.labels(provider.name, "processing").inc()
+        return payment
+    assert request.key is not None  # noqa: S101 - no key, no conflict
+    payment = await store.by_key(connection, request.client_id, request.key)
+    if payment is None:
+        raise Unavailable("service_unavailable", "the same key changed hands", retry_after_s=1)
+    request.demand_same(payment)
+    return payment
+
+
+def _stored_invoice(payment: Payment) -> Invoice | None:
+    """What the provider answered before; None while its answer is missing."""
+    if not (payment.provider_ref and payment.qr_code and payment.qr_code_url and payment.app_link):
+        return None
+    return Invoice(payment.provider_ref, payment.qr_code, payment.qr_code_url, payment.app_link)
 
 
 async def _create(provider: Provider, payment: Payment) -> Invoice:
@@ -111,7 +185,10 @@ async def _create(provider: Provider, payment: Payment) -> Invoice:
     return await ask(provider.name, "create", answer)
 
 
-async def _close(db: Database, payment: Payment, now: datetime) -> None:
-    """It was refused there: nobody can pay it, nothing is left to ask."""
+async def _close(db: Database, payment: Payment, now: datetime) -> bool:
+    """It was refused there: nobody can pay it, nothing is left to ask; its key is free."""
     async with db.transaction() as connection:
-        await store.close_unmade(connection, payment.id, now)
+        closed = await store.close_unmade(connection, payment.id, now)
+        if closed:
+            await store.free_key(connection, payment.id)
+    return closed
