@@ -47,7 +47,8 @@ create table identity.registrations (
 );
 create unique index registrations_open_email_key on identity.registrations (email) where state = 'intended';
 create unique index registrations_open_phone_key on identity.registrations (phone) where state = 'intended';
-grant select, insert, update on identity.registrations to evpower_app;
+create index registrations_ended on identity.registrations (updated_at) where state <> 'intended';
+grant select, insert, update, delete on identity.registrations to evpower_app;
 
 -- Machines that may call: the key itself is shown once and stored only as its hash.
 create table identity.service_keys (

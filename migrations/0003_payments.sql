@@ -87,7 +87,7 @@ $$;
 create trigger payments_go_one_way before update on payments.payments
   for each row execute function payments.guard_payment();
 
--- Every signed event of a provider, once, with what it said about money. Kept for ever.
+-- Every signed event of a provider, once, with what it said about money. Those of a payment are kept for ever.
 create table payments.events (
   provider text not null,
   event_id text not null check (length(event_id) between 1 and 200),
@@ -141,6 +141,22 @@ create trigger events_stay before update or delete on payments.events
   for each row execute function payments.guard_event();
 create trigger events_are_kept before truncate on payments.events
   for each statement execute function payments.guard_event();
+
+-- Deletes events that never found a payment and wait for no operator, the oldest first; answers how many.
+create function payments.forget_unknown_events(received_before timestamptz, at_most int) returns int
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  with old as (
+    select ctid from payments.events
+     where payment_id is null and received_at < least(received_before, now() - interval '90 days')
+       and (review is null or resolved_at is not null)
+     order by received_at limit at_most for update skip locked
+  ), gone as (
+    delete from payments.events where ctid = any (array(select ctid from old)) returning 1
+  )
+  select count(*)::int from gone
+$$;
+revoke all on function payments.forget_unknown_events(timestamptz, int) from public;
+grant execute on function payments.forget_unknown_events(timestamptz, int) to evpower_app;
 
 -- Confirming: events of providers, applied once, in one round trip for any number. The bodies call wallet's functions.
 

@@ -351,6 +351,21 @@ begin
 end
 $$;
 
+CREATE FUNCTION payments.forget_unknown_events(received_before timestamp with time zone, at_most integer) RETURNS integer
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  with old as (
+    select ctid from payments.events
+     where payment_id is null and received_at < least(received_before, now() - interval '90 days')
+       and (review is null or resolved_at is not null)
+     order by received_at limit at_most for update skip locked
+  ), gone as (
+    delete from payments.events where ctid = any (array(select ctid from old)) returning 1
+  )
+  select count(*)::int from gone
+$$;
+
 CREATE FUNCTION payments.guard_event() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1941,6 +1956,8 @@ CREATE UNIQUE INDEX migration_rows_work ON identity.migration_rows USING btree (
 
 CREATE UNIQUE INDEX migrations_one_open ON identity.migrations USING btree ((true)) WHERE (state = ANY (ARRAY['running'::text, 'reverting'::text]));
 
+CREATE INDEX registrations_ended ON identity.registrations USING btree (updated_at) WHERE (state <> 'intended'::text);
+
 CREATE UNIQUE INDEX registrations_open_email_key ON identity.registrations USING btree (email) WHERE (state = 'intended'::text);
 
 CREATE UNIQUE INDEX registrations_open_phone_key ON identity.registrations USING btree (phone) WHERE (state = 'intended'::text);
@@ -2166,6 +2183,9 @@ REVOKE ALL ON FUNCTION payments.apply_events(batch payments.incoming[]) FROM PUB
 REVOKE ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[]) TO evpower_app;
 
+REVOKE ALL ON FUNCTION payments.forget_unknown_events(received_before timestamp with time zone, at_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION payments.forget_unknown_events(received_before timestamp with time zone, at_most integer) TO evpower_app;
+
 REVOKE ALL ON FUNCTION payments.is_reviewed(e payments.incoming) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION payments.is_reviewed_otherwise(e payments.incoming, any_amount boolean) FROM PUBLIC;
@@ -2249,7 +2269,7 @@ GRANT SELECT,INSERT,UPDATE ON TABLE identity.clients TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.operators TO evpower_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE identity.registrations TO evpower_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE identity.registrations TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.service_keys TO evpower_app;
 

@@ -4,9 +4,10 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -21,12 +22,13 @@ from evpower.foundation import idempotency, logging, loop_rounds, steps
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.bus import Bus, LocalBus
 from evpower.foundation.clock import utc_now
-from evpower.foundation.db import Database
+from evpower.foundation.db import Connection, Database
 from evpower.foundation.hot import HotPath
 from evpower.foundation.http import HttpClient
 from evpower.foundation.loops import Loop, Loops, Round, every
 from evpower.foundation.nats_bus import NatsBus
 from evpower.foundation.nats_keys import NatsFiles
+from evpower.foundation.purge import purge
 from evpower.foundation.sockets import parse_origins
 
 Role = Literal["all", "api", "worker"]
@@ -275,10 +277,6 @@ def _loops(parts: Parts, role: Role) -> list[Loop]:
 
 
 def _worker_loops(parts: Parts) -> list[Loop]:
-    async def purge(_: Round) -> None:
-        async with parts.db.transaction() as connection:
-            await idempotency.purge(connection, utc_now)
-
     async def converge(current: Round) -> None:
         await identity.converge_registrations(
             parts.db, parts.admin, utc_now, progress=current.progress
@@ -289,9 +287,18 @@ def _worker_loops(parts: Parts) -> list[Loop]:
         payments.recheck_loop(parts.db, parts.providers, parts.confirmer, utc_now),
         sync.Reconciler(parts.db, parts.rpc, parts.settings, utc_now).loop(),
         every(_CONVERGE_S, "converge_registrations", converge),
-        every(_PURGE_S, "purge_idempotency_keys", purge),
-        every(_PURGE_S, "purge_webhook_inbox", lambda _: parts.webhooks.purge()),
+        every(_PURGE_S, "purge_idempotency_keys", _purging(parts.db, idempotency.purge)),
+        every(_PURGE_S, "purge_registrations", _purging(parts.db, identity.purge_registrations)),
+        every(_PURGE_S, "purge_events", _purging(parts.db, payments.purge_unknown_events)),
+        every(_PURGE_S, "purge_webhook_inbox", parts.webhooks.purge),
     ]
+
+
+def _purging(
+    db: Database, delete: Callable[[Connection, datetime, int], Awaitable[int]]
+) -> Callable[[Round], Awaitable[int]]:
+    """A loop's work that deletes until nothing old is left."""
+    return lambda current: purge(db, lambda c, at_most: delete(c, utc_now(), at_most), current)
 
 
 async def _measure_sync(parts: Parts) -> None:

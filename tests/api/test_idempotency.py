@@ -383,6 +383,6 @@ class TestWhatIsKept:
         self, api: Api, owner: Connection, client_id: UUID
     ) -> None:
         await make(api, client_id)
-        assert await idempotency.purge(owner, lambda: utc_now() + timedelta(hours=71)) == 0
-        assert await idempotency.purge(owner, lambda: utc_now() + timedelta(hours=73)) == 1
+        assert await idempotency.purge(owner, utc_now() + timedelta(hours=71), 9) == 0
+        assert await idempotency.purge(owner, utc_now() + timedelta(hours=73), 9) == 1
         assert (await make(api, client_id)).text == '{"run":2}'

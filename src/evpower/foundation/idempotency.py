@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection
+from evpower.foundation.purge import count
 
 LEASE: Final = timedelta(
     seconds=60
 )  # a first request that has not ended by then is taken for crashed
 KEPT_FOR: Final = timedelta(hours=72)
 MAX_BODY_BYTES: Final = 64 * 1024
-_PURGE_BATCH: Final = 5_000
 
 
 # done: stored, a repeat gets it again. refused: nothing happened, the key is free. unknown: it may
@@ -161,12 +160,14 @@ async def release(connection: Connection, key: Key, lease: Mine, now: datetime) 
     )
 
 
-async def purge(connection: Connection, clock: Clock) -> int:
-    """Forget keys older than 72 hours, some thousands a call; answers how many went."""
-    status = await connection.execute(
-        "delete from foundation.idempotency_keys where ctid = any (array("
-        " select ctid from foundation.idempotency_keys where created_at < $1 limit $2))",
-        clock() - KEPT_FOR,
-        _PURGE_BATCH,
+async def purge(connection: Connection, now: datetime, at_most: int) -> int:
+    """Delete keys older than 72 hours. Returns how many."""
+    return count(
+        await connection.execute(
+            "delete from foundation.idempotency_keys where ctid = any (array("
+            " select ctid from foundation.idempotency_keys where created_at < $1"
+            " order by created_at limit $2 for update skip locked))",
+            now - KEPT_FOR,
+            at_most,
+        )
     )
-    return int(status.rsplit(" ", 1)[1])

@@ -22,7 +22,7 @@ from evpower.identity.clients import (
 from evpower.identity.endpoints import router
 from evpower.identity.find import find_clients
 from evpower.identity.introspect import introspect
-from evpower.identity.jobs import converge_registrations
+from evpower.identity.jobs import converge_registrations, purge_registrations
 from evpower.identity.model import (
     Claims,
     Client,
@@ -76,6 +76,7 @@ __all__ = [
     "operator_router",
     "profile_of",
     "profile_of_row",
+    "purge_registrations",
     "record_act",
     "register",
     "remove_operator",

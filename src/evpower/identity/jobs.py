@@ -1,13 +1,13 @@
 """What the worker does for identity, every few seconds."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
 from evpower.foundation.clock import Clock
-from evpower.foundation.db import Database
+from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unavailable
 from evpower.identity import metrics, store
 from evpower.identity.model import Intent
@@ -16,6 +16,7 @@ from evpower.identity.supabase_admin import SupabaseAdmin
 
 IDLE: Final = timedelta(seconds=30)  # longer than a running registration takes
 LIFE: Final = timedelta(minutes=15)
+KEEP: Final = timedelta(days=90)  # of one that ended: an email and a phone, for support
 _BATCH: Final = 50
 
 _log: Final = structlog.get_logger()
@@ -44,6 +45,11 @@ async def converge_registrations(
             _log.info("registrations_wait", waiting=len(intents), reason=error.code)
             break
     return settled
+
+
+async def purge_registrations(connection: Connection, now: datetime, at_most: int) -> int:
+    """Delete registrations that ended 90 days ago; open ones stay. Returns how many."""
+    return await store.purge_registrations(connection, now - KEEP, at_most)
 
 
 async def _converge(db: Database, admin: SupabaseAdmin, intent: Intent, *, expired: bool) -> bool:

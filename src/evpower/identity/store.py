@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
+from evpower.foundation.purge import count
 from evpower.identity.model import Client, Intent, Origin, Profile, Status
 
 _CLIENT: Final = (
@@ -220,3 +221,16 @@ async def claim_idle_intents(
         limit,
     )
     return [Intent(**dict(row)) for row in rows]
+
+
+async def purge_registrations(connection: Connection, ended_before: datetime, at_most: int) -> int:
+    """Delete registrations that ended before then. Returns how many."""
+    return count(
+        await connection.execute(
+            "delete from identity.registrations where ctid = any (array("
+            " select ctid from identity.registrations where state <> 'intended'"
+            "  and updated_at < $1 order by updated_at limit $2 for update skip locked))",
+            ended_before,
+            at_most,
+        )
+    )

@@ -2,7 +2,7 @@
 
 from evpower.payments.confirm import Confirmer
 from evpower.payments.endpoints import hot_paths, router
-from evpower.payments.jobs import measure, recheck_loop
+from evpower.payments.jobs import measure, purge_unknown_events, recheck_loop
 from evpower.payments.manual import cash
 from evpower.payments.model import Confirmation, Event, Payment, Posted, RecordedEvent
 from evpower.payments.providers.protocol import Invoice, Provider
@@ -40,6 +40,7 @@ __all__ = [
     "hot_paths",
     "in_review",
     "measure",
+    "purge_unknown_events",
     "recheck_due",
     "recheck_loop",
     "refund_charge",

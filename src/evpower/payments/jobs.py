@@ -1,9 +1,10 @@
 """What runs in the background of this slice."""
 
+from datetime import datetime, timedelta
 from typing import Final
 
 from evpower.foundation.clock import Clock
-from evpower.foundation.db import Database
+from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
 from evpower.payments import metrics, store
 from evpower.payments.confirm import Confirmer
@@ -11,6 +12,7 @@ from evpower.payments.providers.registry import Providers
 from evpower.payments.recheck import BATCH, recheck_due
 
 POLL_S: Final = 1.0
+KEEP_UNKNOWN: Final = timedelta(days=400)  # a year's closing of the books, and some weeks
 
 
 def recheck_loop(
@@ -37,3 +39,8 @@ async def measure(db: Database, clock: Clock) -> None:
     metrics.BY_STATE.labels("open").set(open_count)
     metrics.BY_STATE.labels("review").set(review_count)
     metrics.RECHECK_LAG.set(lag_s)
+
+
+async def purge_unknown_events(connection: Connection, now: datetime, at_most: int) -> int:
+    """Delete events of no payment of ours, 400 days old. Those of payments are kept for ever."""
+    return await store.purge_unknown_events(connection, now - KEEP_UNKNOWN, at_most)

@@ -332,3 +332,12 @@ def _there(row: Record | None) -> Record:
     if row is None:
         raise RuntimeError("the statement answered no row")
     return row
+
+
+async def purge_unknown_events(
+    connection: Connection, received_before: datetime, at_most: int
+) -> int:
+    """Delete events of no payment of ours that came before then. Returns how many."""
+    return await connection.fetchval(
+        "select payments.forget_unknown_events($1, $2)", received_before, at_most
+    )

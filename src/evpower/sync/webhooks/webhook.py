@@ -15,9 +15,11 @@ from starlette.datastructures import Headers
 from evpower.foundation import steps
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
-from evpower.foundation.db import Database
+from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError, Invalid, Unavailable
 from evpower.foundation.grouping import Grouper
+from evpower.foundation.loops import Round
+from evpower.foundation.purge import purge
 from evpower.foundation.steps import Step
 from evpower.sync import metrics
 from evpower.sync.webhooks import store_inbox
@@ -27,7 +29,6 @@ from evpower.sync.webhooks.webhook_secrets import WebhookSecrets
 
 KEEP: Final = timedelta(days=30)
 _KEEP_ROWS: Final = 1_000_000
-_PURGE_ROWS: Final = 5_000
 _QUIET_S: Final = 60.0  # between two log lines of the same kind
 _EVERYTHING: Final = UUID(int=0)
 _WATCHED: Final = {"clients": "public", "users": "auth"}
@@ -81,20 +82,18 @@ class SupabaseWebhooks:
         metrics.WEBHOOKS.labels(form, outcome).inc()
         return outcome == "accepted"
 
-    async def purge(self) -> int:
+    async def purge(self, current: Round | None = None) -> int:
         """Forget what is older than a month, and the oldest of too many."""
-        deleted = _PURGE_ROWS
-        total = 0
-        while deleted == _PURGE_ROWS:
-            async with self._db.connection() as connection:
-                deleted = await store_inbox.purge(
-                    connection,
-                    received_before=self._clock() - KEEP,
-                    keep_newest=_KEEP_ROWS,
-                    at_most=_PURGE_ROWS,
-                )
-            total += deleted
-        return total
+
+        async def delete(connection: Connection, at_most: int) -> int:
+            return await store_inbox.purge(
+                connection,
+                received_before=self._clock() - KEEP,
+                keep_newest=_KEEP_ROWS,
+                at_most=at_most,
+            )
+
+        return await purge(self._db, delete, current)
 
     async def close(self) -> None:
         """Take no more, and finish what was taken."""
