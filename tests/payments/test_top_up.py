@@ -181,6 +181,38 @@ class TestBadInput:
         assert (answer.status_code, answer.json()["error"]) == (403, "client_deleted")
         assert await owner.fetchval("select count(*) from payments.payments") == 0
 
+    @pytest.mark.parametrize(
+        ("change", "code"),
+        [
+            ("status = 'closed'", "client_closed"),
+            ("status = 'blocked'", "client_blocked"),
+            ("deletion_requested_at = now()", "client_deleted"),
+        ],
+    )
+    async def test_client_who_ended_while_the_bank_answered_is_shown_no_qr(
+        self, world: World, owner: Connection, change: str, code: str
+    ) -> None:
+        create = world.provider.create_invoice
+
+        async def meanwhile(**asked: Any) -> Invoice:
+            await owner.execute(f"update identity.clients set {change}")
+            return await create(**asked)
+
+        world.provider.create_invoice = meanwhile  # type: ignore[method-assign]
+        answer = await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
+        assert (answer.status_code, answer.json()["error"]) == (403, code)
+        stored = await owner.fetchrow("select * from payments.payments")
+        assert stored is not None
+        assert stored["expires_at"] <= world.clock()
+        await world.http.request(
+            "POST", f"{world.bank.url}/pay/{stored['provider_ref']}/approve", json={}
+        )
+
+        async def credited() -> bool:
+            return await world.balance() == 10_000
+
+        await until(credited, "what was paid nevertheless is credited")
+
     async def test_blocked_client_is_forbidden(self, world: World, owner: Connection) -> None:
         await owner.execute("update identity.clients set status = 'blocked'")
         answer = await world.ask("POST", "/balance/topup-qr", json={"amount": 100})

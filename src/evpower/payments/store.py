@@ -120,10 +120,11 @@ async def free_key(connection: Connection, payment_id: int) -> None:
 async def set_invoice(
     connection: Connection, payment_id: int, invoice: Invoice, now: datetime
 ) -> bool:
-    """Store the provider's bill. False: its reference is another payment's."""
+    """Store the provider's bill. False: its reference is another payment's, or was another."""
     row = await connection.fetchrow(
         "update payments.payments p set provider_ref = $2, qr_code = $3, qr_code_url = $4,"
-        " app_link = $5, updated_at = $6 where id = $1 and not exists ("
+        " app_link = $5, updated_at = $6 where id = $1"
+        " and (provider_ref is null or provider_ref = $2) and not exists ("
         "  select from payments.payments o where o.provider = p.provider and o.id <> p.id"
         "   and o.provider_ref = $2)"
         " and not exists ("

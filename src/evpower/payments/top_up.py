@@ -9,7 +9,7 @@ import structlog
 
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.errors import Conflict, NotFound, Unavailable
+from evpower.foundation.errors import Conflict, Forbidden, NotFound, Unavailable
 from evpower.foundation.idempotency import KEPT_FOR
 from evpower.foundation.ids import new_code
 from evpower.foundation.money import CURRENCY
@@ -115,14 +115,31 @@ async def _invoice(
         # Only the first answer tells that nothing was made: an earlier one may have been lost.
         is_refused = is_new and isinstance(error, ProviderRefused)
         return is_refused and await _close(db, payment, clock()), None
-    async with db.transaction() as connection:
-        is_stored = await store.set_invoice(connection, payment.id, invoice, clock())
-    if not is_stored:
+    if not await _store_invoice(db, payment, invoice, clock()):
         log.error(
             "provider_reference_reused", provider=provider.name, invoice_id=payment.invoice_id
         )
         return False, None
     return True, invoice
+
+
+async def _store_invoice(db: Database, payment: Payment, invoice: Invoice, now: datetime) -> bool:
+    """Store the bill of a client who may still pay; False: its reference is another payment's.
+
+    Who was blocked, closed or deleted while the provider answered is shown no QR. What is paid
+    nevertheless is credited. Raises Forbidden as `top_up` does.
+    """
+    refusal: Forbidden | None = None
+    async with db.transaction() as connection:
+        is_stored = await store.set_invoice(connection, payment.id, invoice, now)
+        try:
+            await require_active(connection, payment.client_id)
+        except Forbidden as error:
+            refusal = error
+            await store.end_shown_time(connection, payment.client_id, now)
+    if refusal is not None:
+        raise refusal
+    return is_stored
 
 
 async def _resume(connection: Connection, request: _Request, now: datetime) -> Payment | None:
