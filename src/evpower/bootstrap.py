@@ -75,12 +75,7 @@ def assemble(settings: Settings) -> Parts:
         secret_key=settings.supabase_secret_key,
         publishable_key=settings.supabase_publishable_key,
     )
-    verifier = identity.TokenVerifier(
-        issuer_url=f"{settings.supabase_url.rstrip('/')}/auth/v1",
-        http=http,
-        hs256_secret=settings.supabase_jwt_secret,
-        previous_hs256_secrets=[settings.supabase_jwt_secret_previous],
-    )
+    verifier = identity.configured_verifier(settings, http)
     return Parts(
         settings=settings,
         db=db,

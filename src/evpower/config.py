@@ -3,7 +3,7 @@
 import re
 from typing import Final, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _MIN_SECRET: Final = 32  # characters of an HS256 secret (RFC 7518 3.2)
@@ -84,6 +84,12 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = True
+
+    @field_validator("supabase_url", "public_url", "sandbox_url")
+    @classmethod
+    def _without_slash(cls, url: str) -> str:
+        """A base address as paths are appended to it: copied ones often end with a slash."""
+        return url.strip().rstrip("/")
 
 
 def problems(settings: Settings) -> list[str]:

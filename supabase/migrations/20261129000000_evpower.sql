@@ -683,6 +683,27 @@ begin
 end
 $$;
 
+-- The transactions of pg_net's worker. It keeps one open while it waits for the responses of all webhooks of this
+-- project, and writes nothing but its own tables. None where this role may not see other sessions, or where a trigger
+-- on those tables could make the worker change a client.
+create or replace function evpower.pg_net_transactions() returns setof xid
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select a.backend_xid from pg_stat_activity a
+   where a.backend_type ilike '%pg_net%' and a.backend_xid is not null
+     and not exists (select from pg_trigger t join pg_class c on c.oid = t.tgrelid
+                       join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'net' and not t.tgisinternal)
+$$;
+
+-- Below it every transaction that can write a change has ended: the oldest that runs, pg_net's worker left out.
+create or replace function evpower.horizon() returns xid8
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  with here as materialized (select pg_current_snapshot() as snapshot)
+  select coalesce(
+    (select min(x.xid) from here, pg_snapshot_xip(here.snapshot) as x (xid)
+      where not exists (select from evpower.pg_net_transactions() as w (xid) where w.xid = x.xid::xid)),
+    (select pg_snapshot_xmax(here.snapshot) from here))
+$$;
+
 -- public.evpower_changes({"after": {"xid": "<text>", "seq": n} | null, "limit": 1..1000}) ->
 --   {"changes": [{"xid", "seq", "table", "op", "id", "at"}], "people": [every id named there, as it is now],
 --    "more": whether there is more now, "held": whether a transaction that still runs holds some back,
@@ -705,7 +726,7 @@ begin
   size := least(greatest(coalesce((payload ->> 'limit')::int, 500), 1), 1000);
   perform evpower.own_restored_changes();
   perform evpower.carry_left();
-  horizon := pg_snapshot_xmin(pg_current_snapshot()); -- one for the page and for what it holds back
+  horizon := evpower.horizon(); -- one for the page and for what it holds back
   if jsonb_typeof(payload -> 'after') = 'object' then
     after_xid := (payload #>> '{after,xid}')::xid8;
     after_seq := (payload #>> '{after,seq}')::bigint;
@@ -842,47 +863,58 @@ begin
 end
 $$;
 
--- After each statement that logs changes; the first of a transaction notifies. An error here fails no transaction.
-create or replace function evpower.ring() returns trigger
-language plpgsql security definer set search_path = '' as $$
+-- Queues one signed call of the webhook; returns pg_net's id of it, null where none is configured or possible.
+create or replace function evpower.post_webhook(body jsonb) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  target text;
+  target text := (select w.url from evpower.webhook w where w.url is not null);
   secret text;
   post text;
-  change record;
-  body jsonb;
   id text;
   sent_at bigint;
   signature text;
+  request_id bigint;
+begin
+  if target is null then
+    return null;
+  end if;
+  secret := evpower.webhook_secret();
+  post := evpower.http_post();
+  if secret is null or post is null then
+    return null;
+  end if;
+  id := 'msg_' || replace(gen_random_uuid()::text, '-', '');
+  sent_at := extract(epoch from clock_timestamp())::bigint;
+  signature := evpower.sign(secret, id, sent_at, body::text); -- pg_net sends body::text
+  execute format('select %s(url := $1, body := $2, headers := $3, timeout_milliseconds := $4)', post)
+     into request_id
+    using target, body, jsonb_build_object(
+      'Content-Type', 'application/json', 'webhook-id', id, 'webhook-timestamp', sent_at::text,
+      'webhook-signature', signature, 'X-Supabase-Signature', signature), 3000;
+  return request_id;
+end
+$$;
+
+-- After each statement that logs changes; the first of a transaction notifies. An error here fails no transaction.
+create or replace function evpower.ring() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  change record;
 begin
   if current_setting('evpower.rung', true) = pg_current_xact_id()::text then
     return null;
   end if;
   begin
-    select w.url into target from evpower.webhook w where w.url is not null;
-    if target is not null then
-      secret := evpower.webhook_secret();
-      post := evpower.http_post();
+    select * into change from fresh f order by f.seq limit 1;
+    if not found then
+      return null;
     end if;
-    if secret is not null and post is not null then
-      select * into change from fresh f order by f.seq limit 1;
-      if not found then
-        return null;
-      end if;
-      body := jsonb_build_object(
-        'type', case change.op when 'blocked_before' then 'UPDATE' else upper(change.op) end,
-        'table', change."table", 'schema', case change."table" when 'users' then 'auth' else 'public' end,
-        'record', jsonb_build_object('id', change.row_id),
-        'old_record', case when change.op <> 'insert' then jsonb_build_object('id', change.row_id) end,
-        'seq', change.seq);
-      id := 'msg_' || replace(gen_random_uuid()::text, '-', '');
-      sent_at := extract(epoch from clock_timestamp())::bigint;
-      signature := evpower.sign(secret, id, sent_at, body::text); -- pg_net sends body::text
-      execute format('select %s(url := $1, body := $2, headers := $3, timeout_milliseconds := $4)', post)
-        using target, body, jsonb_build_object(
-          'Content-Type', 'application/json', 'webhook-id', id, 'webhook-timestamp', sent_at::text,
-          'webhook-signature', signature, 'X-Supabase-Signature', signature), 3000;
-    end if;
+    perform evpower.post_webhook(jsonb_build_object(
+      'type', case change.op when 'blocked_before' then 'UPDATE' else upper(change.op) end,
+      'table', change."table", 'schema', case change."table" when 'users' then 'auth' else 'public' end,
+      'record', jsonb_build_object('id', change.row_id),
+      'old_record', case when change.op <> 'insert' then jsonb_build_object('id', change.row_id) end,
+      'seq', change.seq));
   exception
     when others then raise warning 'evpower: the doorbell did not ring: % %', sqlstate, sqlerrm;
   end;
@@ -973,12 +1005,13 @@ language plpgsql stable security definer set search_path = ''
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   waiting jsonb;
+  horizon constant xid8 := evpower.horizon();
 begin
   if jsonb_typeof(payload) = 'string' then
     payload := (payload #>> '{}')::jsonb;
   end if;
   select jsonb_build_object('changes', count(*), 'oldest', min(c.at), 'held_back',
-                            count(*) filter (where c.xid >= pg_snapshot_xmin(pg_current_snapshot())))
+                            count(*) filter (where c.xid >= horizon))
     into waiting
     from (select c.xid, c.at from evpower.changes c
            where (c.xid, c.seq) > (coalesce(payload #>> '{after,xid}', '0')::xid8,
@@ -988,10 +1021,39 @@ begin
 end
 $$;
 
-revoke all on function public.evpower_webhook_configure(jsonb), public.evpower_webhook_status(jsonb)
-  from public, anon, authenticated;
-grant execute on function public.evpower_webhook_configure(jsonb), public.evpower_webhook_status(jsonb)
-  to service_role;
+-- public.evpower_webhook_test({}) -> {"request_id": n | null}: calls the webhook on purpose; null: none is configured.
+create or replace function public.evpower_webhook_test(payload jsonb) returns jsonb
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  select jsonb_build_object('request_id', evpower.post_webhook(
+           '{"type": "TEST", "table": "evpower_test", "schema": "public", "record": null, "old_record": null}'))
+$$;
+
+-- public.evpower_webhook_result({"request_id": n}) -> {"response": null | {"status", "error", "content"}}: what pg_net
+-- got for that call; null: nothing yet. `error` is its word for having got no response, `content` is cut.
+create or replace function public.evpower_webhook_result(payload jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  response jsonb;
+begin
+  if jsonb_typeof(payload) = 'string' then
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  if to_regclass('net._http_response') is not null then
+    execute $query$
+      select jsonb_build_object('status', r.status_code,
+               'error', coalesce(r.error_msg, case when r.timed_out then 'no response in time' end),
+               'content', left(r.content, 200))
+        from net._http_response r where r.id = $1 order by r.created desc limit 1
+    $query$ into response using (payload ->> 'request_id')::bigint;
+  end if;
+  return jsonb_build_object('response', response);
+end
+$$;
+
+revoke all on function public.evpower_webhook_configure(jsonb), public.evpower_webhook_status(jsonb),
+  public.evpower_webhook_test(jsonb), public.evpower_webhook_result(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_webhook_configure(jsonb), public.evpower_webhook_status(jsonb),
+  public.evpower_webhook_test(jsonb), public.evpower_webhook_result(jsonb) to service_role;
 revoke all on all functions in schema evpower from public, anon, authenticated;
 notify pgrst, 'reload schema';
 

@@ -135,6 +135,27 @@ begin
 end
 $$;
 
+-- The transactions of pg_net's worker. It keeps one open while it waits for the responses of all webhooks of this
+-- project, and writes nothing but its own tables. None where this role may not see other sessions, or where a trigger
+-- on those tables could make the worker change a client.
+create or replace function evpower.pg_net_transactions() returns setof xid
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select a.backend_xid from pg_stat_activity a
+   where a.backend_type ilike '%pg_net%' and a.backend_xid is not null
+     and not exists (select from pg_trigger t join pg_class c on c.oid = t.tgrelid
+                       join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'net' and not t.tgisinternal)
+$$;
+
+-- Below it every transaction that can write a change has ended: the oldest that runs, pg_net's worker left out.
+create or replace function evpower.horizon() returns xid8
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  with here as materialized (select pg_current_snapshot() as snapshot)
+  select coalesce(
+    (select min(x.xid) from here, pg_snapshot_xip(here.snapshot) as x (xid)
+      where not exists (select from evpower.pg_net_transactions() as w (xid) where w.xid = x.xid::xid)),
+    (select pg_snapshot_xmax(here.snapshot) from here))
+$$;
+
 -- public.evpower_changes({"after": {"xid": "<text>", "seq": n} | null, "limit": 1..1000}) ->
 --   {"changes": [{"xid", "seq", "table", "op", "id", "at"}], "people": [every id named there, as it is now],
 --    "more": whether there is more now, "held": whether a transaction that still runs holds some back,
@@ -157,7 +178,7 @@ begin
   size := least(greatest(coalesce((payload ->> 'limit')::int, 500), 1), 1000);
   perform evpower.own_restored_changes();
   perform evpower.carry_left();
-  horizon := pg_snapshot_xmin(pg_current_snapshot()); -- one for the page and for what it holds back
+  horizon := evpower.horizon(); -- one for the page and for what it holds back
   if jsonb_typeof(payload -> 'after') = 'object' then
     after_xid := (payload #>> '{after,xid}')::xid8;
     after_seq := (payload #>> '{after,seq}')::bigint;

@@ -94,9 +94,10 @@ async def test_doorbell_is_hung_looked_at_and_taken_down(
             assert json.loads(done.stdout)["retired"] == retired
         now = json.loads(evpower(tmp_path, "supabase", "status", "--json", env=env).stdout)
         assert (now["url"], now["same"]) == (f"http://127.0.0.1:9210{PATH}", True)
+        assert (now["arrived"], "failed" in now["wrong"]) == (False, True)  # nothing listens there
         assert "whsec_" not in done.stdout + done.stderr
-        doctor = json.loads(evpower(tmp_path, "doctor", "--json", env=env).stdout)
-        assert [one["ok"] for one in doctor if one["name"] == "doorbell"] == [True]
+        doctor = json.loads(evpower(tmp_path, "doctor", "--read-only", "--json", env=env).stdout)
+        assert [one["ok"] for one in doctor if one["name"] == "change notification"] == [True]
         headers = {"apikey": local.secret_key}
         async with httpx.AsyncClient(
             base_url=local.url, headers=headers, timeout=PATIENCE_S

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from evpower.cli import doctor
-from evpower.cli.doctor import Finding
+from evpower.cli.doctor_supabase import examine_functions
+from evpower.cli.finding import Finding
 from evpower.config import Settings
 from evpower.devstack.supabase_migrations import generate
 from evpower.foundation.db import Connection
@@ -33,7 +33,7 @@ def look(http: httpx.AsyncClient, target: Target) -> Look:
     )
 
     async def looked() -> dict[str, Finding]:
-        return {one.name: one for one in await doctor._functions(settings, http)}
+        return {one.name: one for one in await examine_functions(settings, http)}
 
     return looked
 

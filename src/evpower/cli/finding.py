@@ -9,10 +9,10 @@ _SKEW_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at."""
+    """One thing examined; `ok` None: not examined, because what it needs is broken."""
 
     name: str
-    ok: bool
+    ok: bool | None
     detail: str
     fix: str = ""
 

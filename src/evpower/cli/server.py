@@ -56,21 +56,31 @@ def migrate() -> None:
     console.print(f"applied {len(done)}, up to date" if done else "up to date")
 
 
-def doctor(as_json: bool = typer.Option(False, "--json", help="One JSON line.")) -> None:
-    """Look at the database, Supabase, keys and clocks, and name the fix of what is wrong."""
+def doctor(
+    as_json: bool = typer.Option(False, "--json", help="One JSON line."),
+    read_only: bool = typer.Option(
+        False, "--read-only", help="Send no change notification, sign no user in."
+    ),
+) -> None:
+    """Look at the database, Supabase, keys and clocks, and name the fix of what is wrong.
+
+    A change notification is sent and waited for, and a user of doctor's own (no client) is created
+    in Supabase Auth, signed in and deleted.
+    """
     from evpower.cli.doctor import examine
 
-    findings = asyncio.run(examine(load()))
+    findings = asyncio.run(examine(load(), may_write=not read_only))
     if as_json:
         rows = [{"name": f.name, "ok": f.ok, "detail": f.detail, "fix": f.fix} for f in findings]
         typer.echo(json.dumps(rows))
     else:
         for finding in findings:
-            mark = "[green]ok[/]  " if finding.ok else "[bold red]bad[/] "
-            console.print(f"{mark} {finding.name}: {finding.detail}", soft_wrap=True)
-            if not finding.ok:
-                console.print(f"      fix: {finding.fix}", soft_wrap=True)
-    if not all(finding.ok for finding in findings):
+            mark = {True: "[green]ok[/]  ", False: "[bold red]bad[/] ", None: "[dim]--[/]  "}
+            console.print(mark[finding.ok], end=" ")
+            console.print(f"{finding.name}: {finding.detail}", soft_wrap=True, markup=False)
+            if finding.ok is False:
+                console.print(f"      fix: {finding.fix}", soft_wrap=True, markup=False)
+    if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)
 
 

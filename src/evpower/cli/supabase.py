@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import typer
 
 from evpower import sync as synced
+from evpower.cli.finding import Finding
 from evpower.cli.out import console, fail
 from evpower.cli.remote import with_supabase
 from evpower.cli.settings import load_checked
@@ -62,24 +63,43 @@ def off() -> None:
 
 
 @supabase.command()
-def status(as_json: bool = _JSON) -> None:
-    """Show the doorbell and what waits; exit 1 when it is configured but can't ring."""
+def status(
+    as_json: bool = _JSON,
+    read_only: bool = typer.Option(False, "--read-only", help="Send no change notification."),
+) -> None:
+    """Show what is configured and what waits, and send one change notification.
+
+    Exit 1 when notifications are configured and do not arrive.
+    """
+    from evpower.cli.doctor_notification import send_one
+
     settings = load_checked()
 
-    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Doorbell:
-        return await synced.doorbell(
+    async def work(
+        database: Database, rpc: synced.SupabaseRpc
+    ) -> tuple[synced.Doorbell, Finding | None]:
+        now = await synced.doorbell(
             database, rpc, settings.supabase_webhook_secrets.get_secret_value()
         )
+        if what_is_wrong(now) or now.url is None or read_only:
+            return now, None
+        return now, await send_one(rpc, now.url)
 
-    now = with_supabase(work)
-    wrong = what_is_wrong(now)
+    now, sent = with_supabase(work)
+    wrong, fix = what_is_wrong(now), "evpower supabase secret rotate"
+    if sent is not None and sent.ok is False:
+        wrong, fix = sent.detail, sent.fix
     if as_json:
         ends = now.ends_at.isoformat() if now.ends_at else None
-        typer.echo(json.dumps({**asdict(now), "ends_at": ends, "wrong": wrong}))
+        arrived = None if sent is None else sent.ok
+        row = {**asdict(now), "ends_at": ends, "arrived": arrived, "wrong": wrong}
+        typer.echo(json.dumps(row))
     else:
         _tell(now)
+        if sent is not None:
+            console.print(f"test call  {sent.detail}", soft_wrap=True, markup=False)
     if wrong:
-        fail(wrong, "evpower supabase secret rotate")
+        fail(wrong, fix)
 
 
 def told(now: synced.Doorbell) -> str:

@@ -24,10 +24,12 @@ from evpower.identity.find import find_clients
 from evpower.identity.introspect import introspect
 from evpower.identity.jobs import converge_registrations, purge_registrations
 from evpower.identity.model import (
+    DOCTOR_USER_ID,
     Claims,
     Client,
     Contact,
     CreatedKey,
+    NewUser,
     Operator,
     OperatorRole,
     Principal,
@@ -40,15 +42,17 @@ from evpower.identity.profile import profile_of, profile_of_row
 from evpower.identity.register import Application, register
 from evpower.identity.service_keys import create_service_key, list_service_keys, revoke_service_key
 from evpower.identity.supabase_admin import SupabaseAdmin
-from evpower.identity.tokens import TokenVerifier
+from evpower.identity.tokens import TokenVerifier, configured_verifier
 
 __all__ = [
+    "DOCTOR_USER_ID",
     "Access",
     "Application",
     "Claims",
     "Client",
     "Contact",
     "CreatedKey",
+    "NewUser",
     "OldIds",
     "Operator",
     "OperatorRole",
@@ -60,6 +64,7 @@ __all__ = [
     "add_operator",
     "block_client",
     "close_client",
+    "configured_verifier",
     "converge_registrations",
     "create_service_key",
     "ensure",

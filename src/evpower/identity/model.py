@@ -3,11 +3,13 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from pydantic import SecretStr
 
+# The user `evpower doctor` signs in as for a moment; never a client.
+DOCTOR_USER_ID: Final = UUID("d0c70e00-0000-4000-8000-65767077e472")
 Status = Literal["active", "blocked", "closed"]
 Contact = Literal["email", "phone"]
 Origin = Literal["register", "token", "supabase", "import"]
@@ -106,7 +108,7 @@ class NewUser:
 
     id: UUID
     email: str
-    phone: str
+    phone: str | None
     name: str | None
     password: SecretStr
     email_confirm: bool

@@ -77,7 +77,9 @@ class SupabaseAdmin:
             "email": user.email,
             "password": user.password.get_secret_value(),
             "email_confirm": user.email_confirm,
-            "user_metadata": {"phone": user.phone} | ({"name": user.name} if user.name else {}),
+            "user_metadata": {
+                key: value for key, value in (("phone", user.phone), ("name", user.name)) if value
+            },
             "app_metadata": dict(user.app_metadata),
         }
         answer = await self._send("create_user", "POST", "/admin/users", self._admin, body)
@@ -150,6 +152,17 @@ class SupabaseAdmin:
         return isinstance(user, dict) and cast("Mapping[str, object]", user).get("id") == str(
             user_id
         )
+
+    async def sign_in(self, email: str, password: SecretStr) -> str | None:
+        """Returns a new access token; None when Auth refuses the sign-in. Raises Unavailable."""
+        body: dict[str, object] = {"email": email, "password": password.get_secret_value()}
+        try:
+            path = "/token?grant_type=password"
+            answer = await self._send("sign_in", "POST", path, self._app, body)
+        except AuthRefused:
+            return None
+        token = _json(answer).get("access_token")
+        return token if isinstance(token, str) else None
 
     async def user_of(self, token: str) -> AuthUser | None:
         """Ask Supabase whose token this is; None: not good any more. Raises Unavailable."""

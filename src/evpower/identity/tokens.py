@@ -13,6 +13,7 @@ import jwt
 import orjson
 from pydantic import SecretStr
 
+from evpower.config import Settings
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.errors import Unauthenticated
 from evpower.foundation.http import HttpClient
@@ -30,6 +31,16 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGN
 _NIL: Final = UUID(int=0)
 _LATEST: Final = 253_402_300_799  # the last second datetime knows
 _JWS: Final = jwt.PyJWS(algorithms=["ES256", "RS256", "HS256"])
+
+
+def configured_verifier(settings: Settings, http: HttpClient) -> "TokenVerifier":
+    """Returns the verifier of the settings' project. Raises ValueError for a short HS256 secret."""
+    return TokenVerifier(
+        issuer_url=f"{settings.supabase_url.rstrip('/')}/auth/v1",
+        http=http,
+        hs256_secret=settings.supabase_jwt_secret,
+        previous_hs256_secrets=[settings.supabase_jwt_secret_previous],
+    )
 
 
 class TokenVerifier:

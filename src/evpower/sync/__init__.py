@@ -18,6 +18,7 @@ from evpower.sync.status import Incoming, Lag, Parked, Status, Unaccepted, statu
 from evpower.sync.supabase_rpc import Rpc, SupabaseRpc, read_answer
 from evpower.sync.webhooks.endpoints import webhook_router
 from evpower.sync.webhooks.model_inbox import Inbox
+from evpower.sync.webhooks.notification import NotificationResult, send_notification
 from evpower.sync.webhooks.secrets import (
     WEBHOOK_PATH,
     Doorbell,
@@ -47,6 +48,7 @@ __all__ = [
     "Incoming",
     "Lag",
     "Left",
+    "NotificationResult",
     "Parked",
     "Person",
     "Pulled",
@@ -74,6 +76,7 @@ __all__ = [
     "replay",
     "replay_parked",
     "rotate_secret",
+    "send_notification",
     "silence",
     "status",
     "webhook_router",

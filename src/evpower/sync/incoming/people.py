@@ -7,10 +7,10 @@ from typing import Final, cast
 from uuid import UUID
 
 from evpower.foundation.clock import read_time
-from evpower.identity import Contact, Profile, profile_of, profile_of_row
+from evpower.identity import DOCTOR_USER_ID, Contact, Profile, profile_of, profile_of_row
 from evpower.sync.model import CLIENT_STATUS, ON_THE_WAY_OUT
 
-_NIL: Final = UUID(int=0)
+_NEVER_CLIENTS: Final = frozenset({UUID(int=0), DOCTOR_USER_ID})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def parse_id(raw: object) -> UUID | None:
         found = UUID(raw)
     except ValueError:
         return None
-    return found if str(found) == raw and found != _NIL else None
+    return found if str(found) == raw and found not in _NEVER_CLIENTS else None
 
 
 def parse_time(raw: object) -> datetime | None:

@@ -69,7 +69,9 @@ async def rotate_secret(
         async with db.transaction() as connection:
             number = await store_secrets.add(connection, secret)
         try:
-            facts = await _call(rpc, "evpower_webhook_configure", {"url": url, "secret": secret})
+            facts = await call_function(
+                rpc, "evpower_webhook_configure", {"url": url, "secret": secret}
+            )
         except TargetRefuses:
             async with db.transaction() as connection:
                 await store_secrets.remove(connection, number)
@@ -81,7 +83,7 @@ async def rotate_secret(
 
 async def silence(rpc: Rpc) -> None:
     """Let Supabase ring no more; changes still arrive, every few seconds."""
-    await _call(rpc, "evpower_webhook_configure", {"url": None})
+    await call_function(rpc, "evpower_webhook_configure", {"url": None})
 
 
 async def doorbell(db: Database, rpc: Rpc, configured_secrets: str = "") -> Doorbell:
@@ -92,7 +94,7 @@ async def doorbell(db: Database, rpc: Rpc, configured_secrets: str = "") -> Door
     accepted = {_digest(key): end for _, text, end in stored for key in parse_secrets(text)}
     accepted |= {_digest(key): None for key in parse_secrets(configured_secrets)}
     after = {"xid": cursor.xid, "seq": cursor.seq} if cursor.xid is not None else None
-    facts = await _call(rpc, "evpower_webhook_status", {"after": after})
+    facts = await call_function(rpc, "evpower_webhook_status", {"after": after})
     digest = facts.get("secret_sha256")
     return Doorbell(
         pg_net=bool(facts.get("pg_net")),
@@ -107,7 +109,10 @@ async def doorbell(db: Database, rpc: Rpc, configured_secrets: str = "") -> Door
     )
 
 
-async def _call(rpc: Rpc, function: str, payload: Mapping[str, object]) -> Mapping[str, object]:
+async def call_function(
+    rpc: Rpc, function: str, payload: Mapping[str, object]
+) -> Mapping[str, object]:
+    """Returns the object a function of the project answers. Raises SyncError."""
     answer = await rpc.call(function, json.dumps({"payload": payload}).encode())
     if not isinstance(answer, Mapping):
         raise TargetUnavailable(f"{function}: the answer is no object")

@@ -1,0 +1,258 @@
+"""What `evpower doctor` examines of Supabase, from the outside in.
+
+A check whose precondition failed is not made: a wrong address gives one finding, not one a
+function, and Auth being down is not taken for a wrong key.
+"""
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal, cast
+from urllib.parse import urlsplit
+
+from evpower import sync
+from evpower.cli.doctor_notification import examine_notifications
+from evpower.cli.doctor_tokens import examine_tokens
+from evpower.cli.finding import Finding, clock
+from evpower.config import Settings
+from evpower.devstack.supabase_migrations import FILE as SUPABASE_MIGRATION
+from evpower.foundation.http import HttpClient, HttpError, HttpResponse
+
+_TIMEOUT_S: Final = 5.0
+_NOT_FOUND: Final = 404
+_SERVER_ERROR: Final = 500
+_JWT_DOTS: Final = 2
+# Calls that change nothing, and the file of supabase/source that makes what they call; PostgREST
+# answers 404 when no function of that name takes them.
+_FUNCTIONS: Final[tuple[tuple[str, dict[str, object], str], ...]] = (
+    ("evpower_apply", {}, "0008_apply.sql"),
+    ("evpower_digest", {"topic": "clients", "ids": []}, "0009_digest.sql"),
+    ("evpower_openings", {"limit": 1}, "0010_openings.sql"),
+    ("evpower_set_aside", {}, "0010_openings.sql"),
+    ("evpower_changes", {"limit": 1}, "0006_reading.sql"),
+    ("evpower_people", {"ids": []}, "0006_reading.sql"),
+    ("evpower_changes_prune", {}, "0006_reading.sql"),
+    ("evpower_webhook_configure", {}, "0007_webhook.sql"),
+    ("evpower_webhook_status", {}, "0007_webhook.sql"),
+    ("evpower_webhook_result", {}, "0007_webhook.sql"),
+)
+
+# Brings all of it, with the connection string of the dashboard.
+_APPLY: Final = (
+    'psql "$SUPABASE_DATABASE_URL" -v ON_ERROR_STOP=1 --single-transaction'
+    f" -f supabase/migrations/{SUPABASE_MIGRATION}, or `supabase db push` (docs/deploy.md)"
+)
+_ADDRESS: Final = "EVPOWER_SUPABASE_URL: the project's URL, https://<ref>.supabase.co"
+_PUBLISHABLE_FIX: Final = "EVPOWER_SUPABASE_PUBLISHABLE_KEY from the project's API settings"
+_FIX_SERVICE_KEY: Final = (
+    "EVPOWER_SUPABASE_SECRET_KEY: a secret key (sb_secret_...) of this project, not the"
+    " publishable one"
+)
+_STATUS_PAGE: Final = "no setting of EvPower: see the project's status, logs and health report"
+_SKIPPED: Final = "not examined: mend the above first"
+Kind = Literal["fine", "bad_key", "database_down", "down", "not_supabase"]
+
+
+async def examine_supabase(
+    settings: Settings, http: HttpClient, *, may_write: bool
+) -> list[Finding]:
+    """Returns what was found, the outermost first.
+
+    With `may_write` a change notification is sent and a user is created, signed in and deleted.
+    """
+    try:
+        rest = await _rest(settings, http)
+    except HttpError as error:
+        return [_unreachable(error)]
+    kind = classify(rest)
+    if kind == "not_supabase":
+        detail = f"something answers ({rest.status_code}), and it is no Supabase"
+        return [Finding("Supabase address", False, detail, _ADDRESS)]
+    found = [Finding("Supabase address", True, _host(settings))]
+    if "date" in rest.headers:
+        found.append(_clock(rest.headers["date"]))
+    publishable_fits = kind != "bad_key"
+    found.append(
+        Finding(
+            "Supabase publishable key",
+            publishable_fits,
+            "accepted" if publishable_fits else f"refused with {rest.status_code}",
+            _PUBLISHABLE_FIX,
+        )
+    )
+    secret_fits = await _secret_key(settings, http, found)
+    database_is_up = kind not in {"database_down", "down"}
+    if not database_is_up:
+        found.append(
+            Finding("Supabase database", False, f"REST answers {_words(rest)}", _STATUS_PAGE)
+        )
+    auth_is_up = await _auth(settings, http, found, has_key=publishable_fits or secret_fits)
+    if secret_fits and database_is_up:
+        found += await examine_functions(settings, http)
+        found += await examine_notifications(settings, http, may_write=may_write)
+    else:
+        found += [
+            Finding(name, None, _SKIPPED) for name in ("Supabase functions", "change notification")
+        ]
+    if auth_is_up:
+        found += await examine_tokens(
+            settings, http, may_write=may_write and secret_fits and publishable_fits
+        )
+    else:
+        found.append(Finding("access tokens", None, _SKIPPED))
+    return found
+
+
+def classify(response: HttpResponse) -> Kind:
+    """Tells the gateway's refusal of a key from PostgREST's and PostgreSQL's own answers."""
+    body = _object(response)
+    code = str(body.get("code", "")) if body is not None else ""
+    if code.startswith(("PGRST00", "08", "53", "57P")):
+        return "database_down"
+    if response.status_code >= _SERVER_ERROR:
+        return "down"
+    if body is None and not response.text.lstrip().startswith("["):
+        return "not_supabase"
+    if response.status_code in {401, 403} and not code:
+        return "bad_key"
+    if response.status_code == _NOT_FOUND and not code:
+        return "not_supabase"
+    return "fine"
+
+
+async def _rest(settings: Settings, http: HttpClient) -> HttpResponse:
+    url = f"{settings.supabase_url}/rest/v1/clients?select=id&limit=1"
+    headers = {"apikey": settings.supabase_publishable_key}
+    return await http.fetch("supabase_rest", "GET", url, headers=headers, timeout_s=_TIMEOUT_S)
+
+
+async def _secret_key(settings: Settings, http: HttpClient, found: list[Finding]) -> bool:
+    """Whether REST takes the key as the service's; a silent REST says nothing against the key."""
+    try:
+        answer = await call(settings, http, "evpower_installed", {})
+    except HttpError as error:
+        found.append(Finding("Supabase secret key", None, f"{_SKIPPED} ({error})"))
+        return False
+    refused = answer.status_code in {401, 403}
+    if not refused and answer.status_code >= _SERVER_ERROR:
+        found.append(Finding("Supabase secret key", None, _SKIPPED))
+        return False
+    detail = "accepted"
+    if refused:  # with a code: another role than service_role has no right to the function
+        detail = "is not a secret key" if classify(answer) == "fine" else "refused"
+        detail = f"{detail} (answered {answer.status_code})"
+    found.append(Finding("Supabase secret key", not refused, detail, _FIX_SERVICE_KEY))
+    return not refused
+
+
+async def _auth(
+    settings: Settings, http: HttpClient, found: list[Finding], *, has_key: bool
+) -> bool:
+    if not has_key:
+        found.append(Finding("Supabase Auth", None, _SKIPPED))
+        return False
+    url = f"{settings.supabase_url}/auth/v1/settings"
+    headers = {"apikey": settings.supabase_publishable_key}
+    if not headers["apikey"]:
+        headers = secret_headers(settings)
+    try:
+        answer = await http.fetch(
+            "supabase_auth", "GET", url, headers=headers, timeout_s=_TIMEOUT_S
+        )
+        detail = f"answers {_words(answer)}"
+        is_up = answer.is_success
+        if answer.status_code in {401, 403}:  # the gateway's word about the key, said above
+            found.append(Finding("Supabase Auth", None, _SKIPPED))
+            return False
+    except HttpError as error:
+        is_up, detail = False, str(error)
+    found.append(Finding("Supabase Auth", is_up, "answers" if is_up else detail, _STATUS_PAGE))
+    return is_up
+
+
+async def examine_functions(settings: Settings, http: HttpClient) -> list[Finding]:
+    """Whether each function EvPower calls is there, and every trigger of the newest edition."""
+    found: list[Finding] = []
+    for name, arguments, file in _FUNCTIONS:
+        answer = await call(settings, http, name, arguments)
+        missing = answer.status_code == _NOT_FOUND
+        found.append(
+            Finding(
+                f"Supabase function {name}",
+                not missing and answer.status_code not in {401, 403},
+                f"missing: {file}" if missing else f"there ({answer.status_code})",
+                _APPLY,
+            )
+        )
+    return [*found, await _installed(settings, http)]
+
+
+async def _installed(settings: Settings, http: HttpClient) -> Finding:
+    answer = await call(settings, http, "evpower_installed", {})
+    if answer.status_code == _NOT_FOUND:
+        return Finding("Supabase migrations", False, "missing: 0011_installed.sql", _APPLY)
+    try:
+        facts = cast("Mapping[str, object]", sync.read_answer("evpower_installed", answer))
+        lacking = cast("list[tuple[str, str]]", facts["lacking"])
+    except (sync.SyncError, KeyError, TypeError) as error:
+        return Finding("Supabase migrations", False, f"can't tell: {error}", _APPLY)
+    fix = _APPLY
+    if any(what.startswith("trigger ") for _, what in lacking):
+        fix += "; a trigger that is only switched off: alter table ... enable trigger ..."
+    detail = "; ".join(f"{file}: {what}" for file, what in lacking)
+    return Finding("Supabase migrations", not lacking, detail or "all there", fix)
+
+
+async def call(
+    settings: Settings, http: HttpClient, name: str, payload: Mapping[str, object]
+) -> HttpResponse:
+    """Calls a function of the project with the secret key."""
+    url = f"{settings.supabase_url}/rest/v1/rpc/{name}"
+    return await http.fetch(
+        "supabase_rest",
+        "POST",
+        url,
+        headers=secret_headers(settings),
+        json={"payload": payload},
+        timeout_s=_TIMEOUT_S,
+    )
+
+
+def secret_headers(settings: Settings) -> dict[str, str]:
+    """The secret key, as a bearer too where it is the legacy JWT."""
+    key = settings.supabase_secret_key.get_secret_value()
+    bearer = {"Authorization": f"Bearer {key}"} if key.count(".") == _JWT_DOTS else {}
+    return {"apikey": key, **bearer}
+
+
+def _unreachable(error: HttpError) -> Finding:
+    text = str(error)
+    fix = _ADDRESS
+    if "CERTIFICATE" in text.upper() or "SSL" in text.upper():
+        fix = "the certificate is not trusted here: check the host name of EVPOWER_SUPABASE_URL"
+    elif "resolve" in text or "not known" in text or "getaddrinfo" in text:
+        fix = f"the host is unknown to DNS. {_ADDRESS}"
+    return Finding("Supabase address", False, f"no answer: {text}", fix)
+
+
+def _clock(date: str) -> Finding:
+    try:
+        return clock("Supabase clock", parsedate_to_datetime(date))
+    except (ValueError, TypeError):
+        return Finding("Supabase clock", None, "its date header can't be read")
+
+
+def _host(settings: Settings) -> str:
+    return urlsplit(settings.supabase_url).netloc
+
+
+def _object(response: HttpResponse) -> Mapping[str, object] | None:
+    try:
+        body: object = response.json()
+    except ValueError:
+        return None
+    return cast("Mapping[str, object]", body) if isinstance(body, dict) else None
+
+
+def _words(response: HttpResponse) -> str:
+    message = str((_object(response) or {}).get("message", ""))[:200]
+    return f"{response.status_code} {message}".strip()

@@ -1,0 +1,103 @@
+"""Whether EvPower accepts the access tokens of the project: the keys, and a real token."""
+
+import secrets
+from typing import Final
+from uuid import UUID
+
+import jwt
+from pydantic import SecretStr
+
+from evpower import identity
+from evpower.cli.finding import Finding
+from evpower.config import Settings
+from evpower.foundation.errors import EvPowerError
+from evpower.foundation.http import HttpClient, HttpError
+
+_TIMEOUT_S: Final = 5.0
+_KEYS_FIX: Final = (
+    "enable asymmetric signing keys in the project, or set EVPOWER_SUPABASE_JWT_SECRET"
+)
+_FIX_JWT: Final = (
+    "the token says which: with alg HS256 EVPOWER_SUPABASE_JWT_SECRET must be the project's legacy"
+    " JWT secret, and its iss must be EVPOWER_SUPABASE_URL/auth/v1"
+)
+
+
+async def examine_tokens(settings: Settings, http: HttpClient, *, may_write: bool) -> list[Finding]:
+    """Returns what was found; with `may_write` a user of doctor's own signs in for a moment."""
+    keys = await _signing_keys(settings, http)
+    if not may_write:
+        return [keys, Finding("access token", None, "not examined: that creates a user in Auth")]
+    return [keys, await _real_token(settings, http)]
+
+
+async def _signing_keys(settings: Settings, http: HttpClient) -> Finding:
+    url = f"{settings.supabase_url}/auth/v1/.well-known/jwks.json"
+    try:
+        answer = await http.fetch("supabase_keys", "GET", url, timeout_s=_TIMEOUT_S)
+        keys: list[dict[str, str]] = answer.json().get("keys", []) if answer.is_success else []
+    except (HttpError, ValueError, AttributeError) as error:
+        return Finding("token signing keys", False, f"can't be read: {error}", _KEYS_FIX)
+    has_secret = bool(settings.supabase_jwt_secret.get_secret_value())
+    kinds = ", ".join(sorted({str(key.get("alg")) for key in keys})) or "no public keys"
+    detail = kinds + (", HS256 secret set" if has_secret else "")
+    return Finding("token signing keys", bool(keys) or has_secret, detail, _KEYS_FIX)
+
+
+async def _real_token(settings: Settings, http: HttpClient) -> Finding:
+    admin = identity.SupabaseAdmin(
+        http=http,
+        url=settings.supabase_url,
+        secret_key=settings.supabase_secret_key,
+        publishable_key=settings.supabase_publishable_key,
+    )
+    email = f"doctor-{secrets.token_hex(8)}@evpower.invalid"
+    password = SecretStr(secrets.token_urlsafe(24) + "aA1!")
+    try:
+        await admin.delete_user(identity.DOCTOR_USER_ID)  # of a run that was interrupted
+        await admin.create_user(
+            identity.NewUser(
+                id=identity.DOCTOR_USER_ID,
+                email=email,
+                phone=None,
+                name="evpower doctor",
+                password=password,
+                email_confirm=True,
+                app_metadata={"evpower_doctor": True},
+            )
+        )
+    except EvPowerError as error:
+        return Finding("access token", None, f"not examined: no user could be made: {error.detail}")
+    try:
+        token = await admin.sign_in(email, password)
+        if token is None:
+            return Finding("access token", None, "not examined: sign-in by password is off")
+        return await _verified(settings, http, token, identity.DOCTOR_USER_ID)
+    except EvPowerError as error:
+        return Finding("access token", None, f"not examined: {error.detail}")
+    finally:
+        await _delete(admin)
+
+
+async def _verified(settings: Settings, http: HttpClient, token: str, user_id: UUID) -> Finding:
+    try:
+        claims = await identity.configured_verifier(settings, http).verify(token)
+    except (EvPowerError, ValueError) as error:
+        detail = f"a real token ({_algorithm(token)}) is not accepted: {error}"
+        return Finding("access token", False, detail, _FIX_JWT)
+    fits = claims.sub == user_id
+    return Finding("access token", fits, "a real one is accepted" if fits else "of another user")
+
+
+def _algorithm(token: str) -> str:
+    try:
+        return str(jwt.get_unverified_header(token).get("alg"))
+    except jwt.PyJWTError:
+        return "no JWT"
+
+
+async def _delete(admin: identity.SupabaseAdmin) -> None:
+    try:
+        await admin.delete_user(identity.DOCTOR_USER_ID)
+    except EvPowerError:
+        return  # the next run deletes it; EvPower takes no notice of this user

@@ -1,0 +1,291 @@
+"""Each line of `evpower doctor` about Supabase against its own fault, and against its neighbours'.
+
+A fault makes its own line bad and no other; what can't be examined because of it is said so.
+"""
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from evpower.cli.doctor_supabase import examine_supabase
+from evpower.cli.finding import Finding
+from evpower.config import Settings
+from evpower.foundation.bus import LocalBus
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.http import HttpClient
+from evpower.identity import DOCTOR_USER_ID
+from evpower.sync import SupabaseRpc, SupabaseWebhooks, rotate_secret, webhook_router
+from tests.api.world import on_a_socket, running_api
+from tests.sync.world import Target
+
+Answer = tuple[int, str, str]  # status, content type, body
+JSON = "application/json"
+
+
+@dataclass
+class Gateway:
+    """Passes requests to the project; `faults` answers those whose path fits instead of it."""
+
+    target: Target
+    http: httpx.AsyncClient
+    faults: list[tuple[str, Answer]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    url: str = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            method, path, _ = head[0].split(" ")
+            headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+            raw = dict(line.split(": ", 1) for line in head[1:] if line)
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+            self.paths.append(path)
+            status, kind, content = await self._answer(method, path, raw, body)
+            writer.write(
+                f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nConnection: close\r\n"
+                f"Content-Length: {len(content)}\r\n\r\n".encode()
+                + content
+            )
+            await writer.drain()
+        writer.close()
+
+    async def _answer(
+        self, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, str, bytes]:
+        for pattern, (status, kind, text) in self.faults:
+            if re.match(pattern, path):
+                return status, kind, text.encode()
+        wanted = {"apikey", "authorization", "content-type"}
+        answer = await self.http.request(
+            method,
+            self.target.local.url + path,
+            headers={name: value for name, value in headers.items() if name.lower() in wanted},
+            content=body,
+        )
+        return answer.status_code, answer.headers.get("content-type", JSON), answer.content
+
+
+Look = Callable[..., Awaitable[dict[str, Finding]]]
+
+
+@pytest.fixture
+async def gateway(
+    fresh_project: Target, there_fresh: Connection, http: httpx.AsyncClient
+) -> AsyncIterator[Gateway]:
+    gateway = Gateway(fresh_project, http)
+    server = await asyncio.start_server(gateway.serve, "127.0.0.1", 0)
+    gateway.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield gateway
+    server.close()
+    await server.wait_closed()
+    await there_fresh.execute("update evpower.webhook set url = null")
+
+
+@pytest.fixture
+def look(gateway: Gateway, dsn: str) -> Look:
+    """What doctor finds of the project behind the gateway, by name; settings may be others."""
+    local = gateway.target.local
+
+    async def looked(*, may_write: bool = True, **changes: Any) -> dict[str, Finding]:
+        values: dict[str, Any] = {
+            "database_url": SecretStr(dsn),
+            "supabase_url": gateway.url,
+            "supabase_secret_key": SecretStr(local.secret_key),
+            "supabase_publishable_key": local.publishable_key,
+            "supabase_jwt_secret": SecretStr(local.jwt_secret),
+            **changes,
+        }
+        settings = Settings(_env_file=None, **values)
+        async with HttpClient() as http:
+            found = await examine_supabase(settings, http, may_write=may_write)
+        return {one.name: one for one in found}
+
+    return looked
+
+
+def bad(found: dict[str, Finding]) -> list[str]:
+    return [name for name, one in found.items() if one.ok is False]
+
+
+async def test_nothing_is_bad_where_nothing_is_wrong(look: Look) -> None:
+    # The local project names itself as the issuer, not the gateway.
+    found = await look()
+    assert bad(found) == ["access token"]
+    assert "iss" in found["access token"].fix
+
+
+async def test_a_real_token_is_accepted(look: Look, gateway: Gateway) -> None:
+    found = await look(supabase_url=gateway.target.local.url)
+    assert bad(found) == []
+    assert found["access token"].ok is True
+
+
+async def test_the_user_of_doctor_is_deleted(
+    look: Look, gateway: Gateway, there_fresh: Connection
+) -> None:
+    await look(supabase_url=gateway.target.local.url)
+    count = "select count(*) from auth.users where id = $1"
+    assert await there_fresh.fetchval(count, DOCTOR_USER_ID) == 0
+
+
+async def test_reading_only_creates_no_user(look: Look, gateway: Gateway) -> None:
+    found = await look(may_write=False)
+    assert found["access token"].ok is None
+    assert not [path for path in gateway.paths if "admin" in path or "webhook_test" in path]
+
+
+async def test_a_slash_at_the_end_of_the_address_is_no_fault(look: Look, gateway: Gateway) -> None:
+    assert bad(await look(supabase_url=gateway.target.local.url + "/ ")) == []
+
+
+class TestAddress:
+    async def test_nothing_listens(self, look: Look) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+            found = await look(supabase_url=url)
+        assert list(found) == ["Supabase address"]
+        assert bad(found) == ["Supabase address"]
+        assert "EVPOWER_SUPABASE_URL" in found["Supabase address"].fix
+
+    async def test_an_unknown_host(self, look: Look) -> None:
+        found = await look(supabase_url="http://no-such-project.invalid")
+        assert bad(found) == ["Supabase address"]
+
+    @pytest.mark.parametrize(
+        "page", [(200, "text/html", "<html>hi</html>"), (404, "text/plain", "not found")]
+    )
+    async def test_another_site(self, look: Look, gateway: Gateway, page: Answer) -> None:
+        gateway.faults.append((".*", page))
+        found = await look()
+        assert list(found) == ["Supabase address"]
+        assert "no Supabase" in found["Supabase address"].detail
+
+
+class TestKeys:
+    async def test_a_wrong_publishable_key(self, look: Look) -> None:
+        found = await look(supabase_publishable_key="sb_publishable_other")
+        assert bad(found) == ["Supabase publishable key"]
+
+    async def test_a_wrong_secret_key(self, look: Look) -> None:
+        found = await look(supabase_secret_key=SecretStr("sb_secret_other"))
+        assert bad(found) == ["Supabase secret key"]
+        assert found["Supabase functions"].ok is None
+        assert found["change notification"].ok is None
+
+    async def test_the_publishable_key_in_place_of_the_secret(
+        self, look: Look, gateway: Gateway
+    ) -> None:
+        key = SecretStr(gateway.target.local.publishable_key)
+        found = await look(supabase_secret_key=key)
+        assert bad(found) == ["Supabase secret key"]
+        assert "not a secret key" in found["Supabase secret key"].detail
+
+    async def test_a_wrong_jwt_secret(self, look: Look, gateway: Gateway) -> None:
+        found = await look(
+            supabase_url=gateway.target.local.url,
+            supabase_jwt_secret=SecretStr("another secret of more than 32 characters"),
+        )
+        assert bad(found) == ["access token"]
+        assert "HS256" in found["access token"].detail
+        assert "EVPOWER_SUPABASE_JWT_SECRET" in found["access token"].fix
+
+
+class TestOutages:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            (503, JSON, '{"code":"PGRST002","message":"Could not query the database"}'),
+            (503, JSON, '{"code":"PGRST001","message":"Database client error"}'),
+            (500, JSON, '{"code":"57P03","message":"the database system is starting up"}'),
+            (502, "text/html", "<html>bad gateway</html>"),
+        ],
+    )
+    async def test_the_database_is_down(self, look: Look, gateway: Gateway, answer: Answer) -> None:
+        gateway.faults.append(("/rest/", answer))
+        found = await look()
+        assert bad(found) == ["Supabase database"]
+        assert "key" not in found["Supabase database"].fix
+        assert found["Supabase functions"].ok is None
+
+    @pytest.mark.parametrize(
+        "answer", [(503, JSON, '{"message":"name resolution failed"}'), (502, "text/html", "<p>")]
+    )
+    async def test_auth_is_down(self, look: Look, gateway: Gateway, answer: Answer) -> None:
+        gateway.faults.append(("/auth/", answer))
+        found = await look()
+        assert bad(found) == ["Supabase Auth"]
+        assert "key" not in found["Supabase Auth"].fix
+        assert found["Supabase secret key"].ok is True
+        assert found["access tokens"].ok is None
+
+
+class TestNotification:
+    @pytest.fixture
+    async def evpower(self, db: Database) -> AsyncIterator[str]:
+        """An EvPower on a socket that takes webhooks."""
+        webhooks = SupabaseWebhooks(db, LocalBus())
+        async with (
+            running_api(db, [webhook_router(webhooks)]) as api,
+            on_a_socket(api.app) as url,
+        ):
+            yield url + "/api/v1/webhooks/supabase"
+        await webhooks.close()
+
+    @pytest.fixture
+    def configure(self, db: Database, gateway: Gateway) -> Callable[[str], Awaitable[None]]:
+        async def work(url: str) -> None:
+            async with HttpClient() as http:
+                rpc = SupabaseRpc(http, gateway.url, gateway.target.local.secret_key)
+                await rotate_secret(db, rpc, url)
+
+        return work
+
+    async def test_one_that_arrives(self, look: Look, evpower: str, configure: Any) -> None:
+        await configure(evpower)
+        found = (await look())["change notification"]
+        assert (found.ok, "arrived at" in found.detail) == (True, True)
+
+    async def test_none_is_configured(self, look: Look) -> None:
+        assert (await look())["change notification"].ok is True
+
+    async def test_an_address_where_nothing_listens(self, look: Look, configure: Any) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            await configure(f"http://127.0.0.1:{unused.getsockname()[1]}/hook")
+            found = (await look())["change notification"]
+        assert found.ok is False
+        assert "failed" in found.detail
+        assert "EVPOWER_PUBLIC_URL" in found.fix
+
+    async def test_another_path(self, look: Look, evpower: str, configure: Any) -> None:
+        await configure(evpower + "/elsewhere")
+        found = (await look())["change notification"]
+        assert found.ok is False
+        assert "404" in found.detail
+
+    async def test_another_site_that_says_200(
+        self, look: Look, gateway: Gateway, configure: Any
+    ) -> None:
+        gateway.faults.append(("/hook", (200, "text/html", "<html>welcome</html>")))
+        await configure(gateway.url + "/hook")
+        found = (await look())["change notification"]
+        assert found.ok is False
+        assert "not as EvPower does" in found.detail
+
+    async def test_a_secret_evpower_does_not_have(
+        self, look: Look, evpower: str, configure: Any, owner: Connection
+    ) -> None:
+        await configure(evpower)
+        await owner.execute("delete from sync.webhook_secrets")
+        found = (await look())["change notification"]
+        assert found.ok is False
+        assert found.fix == "evpower supabase secret rotate"
