@@ -79,7 +79,7 @@ async def test_a_member_of_the_app_role_runs_nothing_as_the_owner(
     payment = await _payment(member, client)
     await member.execute(
         "update payments.payments set status = 'approved', paid_minor = amount_minor,"
-        " confirmed_at = now() where id = $1",
+        " confirmed_at = now(), credited_ref = 'ref-0' where id = $1",
         payment,
     )
     await member.fetch("select * from wallet.credit($1)", payment)
@@ -114,9 +114,10 @@ async def test_a_member_of_the_app_role_runs_nothing_as_the_owner(
     await member.fetch(
         "select * from payments.confirm_many(array['bank'], array['event-1'],"
         " array[pg_catalog.sha256('')], array[$1], array['ref-1'], array['approved'],"
-        " array[1000::bigint], array['KGS'], array[0::bigint])",
+        " array[1000::bigint], array['KGS'], array[0::bigint], array[null::timestamptz])",
         order,
     )
+    await member.fetch("select payments.forget_unknown_events(now(), 10)")
     balance: int = await owner.fetchval(
         "select balance_minor from wallet.wallets where client_id = $1", client
     )
@@ -137,7 +138,7 @@ async def test_every_function_a_member_may_call_was_called(owner: Connection) ->
             "credit", "credit_many", "hold", "extend_hold", "release_hold",
             "charge", "charge_many", "refund", "refund_many",
         )
-    } | {"payments.confirm_many"}  # fmt: skip
+    } | {"payments.confirm_many", "payments.forget_unknown_events"}  # fmt: skip
 
 
 async def test_the_trick_works_where_a_function_looks_in_pg_temp_first(

@@ -65,6 +65,7 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
         "refunded",
     },
     ("payments.payments", "description"): {"cash"},
+    ("payments.payments", "idempotency_key"): {"processing"},  # a request may come without one
     # An event may leave out an amount; that it stays as it came is guard_event's.
     ("payments.events", "paid_minor"): EVENTS,
     ("payments.events", "refunded_minor"): EVENTS,
@@ -103,7 +104,9 @@ async def lived(db: Database, owner: Connection, world: World) -> None:
         if back:
             status = "refunded" if back == 10_000 else "partial_refund"
             await confirmer.confirm(event(order, status=status, refunded_minor=back))
-    await begun()
+    await owner.execute(
+        "update payments.payments set idempotency_key = 'key' where order_id = $1", await begun()
+    )
     mistaken = await begun()
     await confirmer.confirm(event(mistaken, paid_minor=1))
     await confirmer.confirm(event(mistaken, status="processing", paid_minor=1))
