@@ -60,6 +60,9 @@ class PatientHttp(httpx.AsyncClient, HttpClient):
         total_s = PATIENCE_S if self._always else timeout_s
         return await HttpClient.fetch(self, *args, timeout_s=total_s, **how)
 
+    def _slots(self, _target: Target) -> asyncio.Semaphore:
+        return asyncio.Semaphore()
+
     def _client(self, _target: Target) -> httpx.AsyncClient:
         return self
 

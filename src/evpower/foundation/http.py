@@ -23,8 +23,16 @@ from evpower import __version__
 
 Target = Literal["supabase_rest", "supabase_auth", "supabase_keys", "payment_provider", "devstack"]
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
-_CONNECT_S: Final = 2.0
-_LIMITS: Final = httpx.Limits(max_connections=50, max_keepalive_connections=20, keepalive_expiry=20)
+_CONNECT_S: Final = 2.0  # TCP and TLS each
+# Of the time that is left: httpcore closes a socket whose handshake timed out, not one whose
+# handshake was cancelled by the total time.
+_CONNECT_SHARE: Final = 0.45
+_CONNECTIONS: Final = 50  # of one target
+# Calls wait for a connection here, never in httpcore's pool: a call that is cancelled there can
+# take its place in the pool with it for good (1.0.9).
+_LIMITS: Final = httpx.Limits(
+    max_connections=None, max_keepalive_connections=20, keepalive_expiry=20
+)
 _NOT_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -39,6 +47,15 @@ _HEADERS: Final = {
     "Accept-Encoding": "gzip",
     "User-Agent": f"evpower/{__version__}",
 }
+# The libraries let some through as they are: TLS alerts, a port beyond 65535, a header in Cyrillic.
+_FAILURES: Final = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    OSError,
+    ValueError,
+    OverflowError,
+    ExceptionGroup,
+)
 _REQUEST_BEGINS: Final = "http11.send_request_headers.started"
 _SUCCESS: Final = range(200, 300)
 _CLIENT_ERRORS: Final = range(400, 500)
@@ -122,6 +139,7 @@ class HttpClient:
     def __init__(self, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._transport = transport
         self._clients: dict[Target, httpx.AsyncClient] = {}
+        self._free: dict[Target, asyncio.Semaphore] = {}
         self._tls: ssl.SSLContext | None = None
         self._closed = False
 
@@ -144,28 +162,22 @@ class HttpClient:
         sent = _Sent()
         outcome = "cancelled"
         started = perf_counter()
-        all_headers = httpx.Headers({**_HEADERS, **(headers or {})})
-        if json is not None:
-            content = orjson.dumps(json)
-            all_headers.setdefault("Content-Type", "application/json")
+        deadline = asyncio.get_running_loop().time() + timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                response = await self._exchange(
-                    self._client(target),
-                    httpx.Request(
-                        method,
-                        url,
-                        headers=all_headers,
-                        content=content,
-                        extensions={"trace": sent.trace, "timeout": self._timeouts(timeout_s)},
-                    ),
-                    max_bytes,
-                )
+            all_headers = httpx.Headers({**_HEADERS, **(headers or {})})
+            if json is not None:
+                content = orjson.dumps(json)
+                all_headers.setdefault("Content-Type", "application/json")
+            request = httpx.Request(method, url, headers=all_headers, content=content)
+            request.extensions["trace"] = sent.trace
+            async with asyncio.timeout_at(deadline), self._slots(target):
+                request.extensions["timeout"] = _timeouts(deadline)
+                response = await _exchange(self._client(target), request, max_bytes)
             outcome = f"{response.status_code // 100}xx"
         except HttpError as error:
             outcome = error.outcome
             raise
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        except _FAILURES as error:
             failure = _failure(error, timeout_s, sent=sent.begun)
             outcome = failure.outcome
             raise failure from error
@@ -207,24 +219,13 @@ class HttpClient:
             )
         return client
 
-    def _timeouts(self, timeout_s: float) -> Mapping[str, float | None]:
-        connect_s = min(_CONNECT_S, timeout_s)
-        return httpx.Timeout(timeout_s, connect=connect_s, pool=connect_s).as_dict()
-
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
             self._tls = httpx.create_ssl_context(trust_env=False)
         return self._tls
 
-    async def _exchange(
-        self, client: httpx.AsyncClient, request: httpx.Request, max_bytes: int
-    ) -> HttpResponse:
-        response = await client.send(request, stream=True)
-        try:
-            content = await _read(response, max_bytes)
-        finally:
-            await response.aclose()
-        return HttpResponse(response.status_code, response.headers, content)
+    def _slots(self, target: Target) -> asyncio.Semaphore:
+        return self._free.setdefault(target, asyncio.Semaphore(_CONNECTIONS))
 
 
 class _Sent:
@@ -238,10 +239,28 @@ class _Sent:
             self.begun = True
 
 
+def _timeouts(deadline: float) -> Mapping[str, float | None]:
+    """Of each step; all of them together have the total time."""
+    left_s = max(0.001, deadline - asyncio.get_running_loop().time())
+    connect_s = min(_CONNECT_S, left_s * _CONNECT_SHARE)
+    return httpx.Timeout(left_s, connect=connect_s).as_dict()
+
+
+async def _exchange(
+    client: httpx.AsyncClient, request: httpx.Request, max_bytes: int
+) -> HttpResponse:
+    response = await client.send(request, stream=True)
+    try:
+        content = await _read(response, max_bytes)
+    finally:
+        await response.aclose()
+    return HttpResponse(response.status_code, response.headers, content)
+
+
 def _failure(error: Exception, timeout_s: float, *, sent: bool) -> HttpError:
     what = f"{type(error).__name__}: {error}".rstrip(": ")
     timed_out = isinstance(error, TimeoutError | httpx.TimeoutException)
-    if isinstance(error, _NOT_SENT) or (isinstance(error, OSError | ValueError) and not sent):
+    if isinstance(error, _NOT_SENT) or not (sent or isinstance(error, httpx.HTTPError)):
         return RequestNotSent(f"no connection in {timeout_s:g} s" if timed_out else what)
     if timed_out:
         return _TimedOut(f"Timeout: no whole response in {timeout_s:g} s")
