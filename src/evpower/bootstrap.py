@@ -1,5 +1,6 @@
 """The composition root: the only place that knows every part."""
 
+import asyncio
 import gc
 import os
 import socket
@@ -37,6 +38,8 @@ _CONVERGE_S: Final = 5.0
 _PURGE_S: Final = 600.0
 _PRUNE_S: Final = 3600.0
 _STOP_S: Final = 10.0
+_PROBE_S: Final = 2.0  # as long as /readyz waits
+_PROBE_BYTES: Final = 65_536
 _BACKLOG: Final = 4096  # all phones coming back at once
 _VANISHED_MS: Final = 60_000
 log: Final = structlog.get_logger()
@@ -141,7 +144,7 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
         parts.access.principal,
         settings,
         version=__version__,
-        supabase=lambda: _supabase_answers(parts),
+        supabase=lambda: _supabase_answers(settings, parts.http),
         bus=_bus_state(parts.bus),
         overdue=background.overdue,
         collectors=[
@@ -301,10 +304,27 @@ async def _measure_sync(parts: Parts) -> None:
         await sync.status(connection)
 
 
-async def _supabase_answers(parts: Parts) -> bool:
-    url = f"{parts.settings.supabase_url.rstrip('/')}/auth/v1/.well-known/jwks.json"
-    answer = await parts.http.fetch("supabase_keys", "GET", url, timeout_s=2.0, max_bytes=65_536)
-    return answer.is_success
+async def _supabase_answers(settings: Settings, http: HttpClient) -> bool:
+    """Whether Auth answers, and PostgREST with a row of the database behind both."""
+    base = settings.supabase_url.rstrip("/")
+    keys, rows = await asyncio.gather(
+        http.fetch(
+            "supabase_keys",
+            "GET",
+            f"{base}/auth/v1/.well-known/jwks.json",
+            timeout_s=_PROBE_S,
+            max_bytes=_PROBE_BYTES,
+        ),
+        http.fetch(
+            "supabase_rest",
+            "GET",
+            f"{base}/rest/v1/clients?select=id&limit=1",
+            headers=sync.secret_key_headers(settings.supabase_secret_key.get_secret_value()),
+            timeout_s=_PROBE_S,
+            max_bytes=_PROBE_BYTES,
+        ),
+    )
+    return keys.is_success and rows.is_success
 
 
 def _bus_state(bus: Bus) -> Callable[[], bool] | None:

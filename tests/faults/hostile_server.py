@@ -38,6 +38,8 @@ class HostileServer:
         trace: TracebackType | None,
     ) -> None:
         assert self._server is not None
+        for _ in range(5):  # asyncio loses a connection whose server closes while it is accepted
+            await asyncio.sleep(0)
         self._server.close()
         for task in tuple(self._tasks):
             task.cancel()
@@ -48,10 +50,11 @@ class HostileServer:
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())  # also of one cancelled before it began
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         lost = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
-        with contextlib.closing(writer), contextlib.suppress(*lost):
+        with contextlib.suppress(*lost):
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             _, named, rest = head.partition(b"\r\ncontent-length:")
             if named:

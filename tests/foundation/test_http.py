@@ -28,7 +28,7 @@ from tests.faults.hostile_server import (
 )
 from tests.waiting import PATIENCE_S, until
 
-GIVE_UP_S = 0.3
+GIVE_UP_S = 1.0
 RIGHT = whole(b'{"a":1}')
 
 

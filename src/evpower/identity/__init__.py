@@ -23,6 +23,7 @@ from evpower.identity.endpoints import router
 from evpower.identity.find import find_clients
 from evpower.identity.introspect import introspect
 from evpower.identity.jobs import converge_registrations, purge_registrations
+from evpower.identity.jwks import read_keys
 from evpower.identity.model import (
     DOCTOR_USER_ID,
     Claims,
@@ -82,6 +83,7 @@ __all__ = [
     "profile_of",
     "profile_of_row",
     "purge_registrations",
+    "read_keys",
     "record_act",
     "register",
     "remove_operator",

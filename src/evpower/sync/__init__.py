@@ -15,7 +15,7 @@ from evpower.sync.outgoing.backfill import Backfilled, backfill
 from evpower.sync.outgoing.relay import Relay
 from evpower.sync.outgoing.replay import replay, replay_parked
 from evpower.sync.status import Incoming, Lag, Parked, Status, Unaccepted, status
-from evpower.sync.supabase_rpc import Rpc, SupabaseRpc, read_answer
+from evpower.sync.supabase_rpc import Rpc, SupabaseRpc, read_answer, secret_key_headers
 from evpower.sync.webhooks.endpoints import webhook_router
 from evpower.sync.webhooks.model_inbox import Inbox
 from evpower.sync.webhooks.notification import NotificationResult, send_notification
@@ -76,6 +76,7 @@ __all__ = [
     "replay",
     "replay_parked",
     "rotate_secret",
+    "secret_key_headers",
     "send_notification",
     "silence",
     "status",

@@ -52,12 +52,10 @@ class SupabaseRpc:
         self._base = f"{url.rstrip('/')}/rest/v1/rpc/"
         self._timeout_s = timeout_s
         self._headers = {
-            "apikey": secret_key,
+            **secret_key_headers(secret_key),
             "Content-Type": "application/json",
             "Accept": "application/json",
         }
-        if _is_jwt(secret_key):  # the legacy service_role key; an sb_secret_ key is no bearer token
-            self._headers["Authorization"] = f"Bearer {secret_key}"
 
     async def call(self, function: str, body: bytes) -> object:
         """One request, no retry: whoever asks knows what may be sent twice."""
@@ -107,7 +105,7 @@ def read_answer(function: str, response: HttpResponse) -> object:
         # Some gateways hand jsonb over as text, some wrap the one row in a list.
         while isinstance(answer, str):
             answer = cast("object", json.loads(answer))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TargetUnavailable(f"{function}: the answer is not JSON") from error
     return _unwrap(function, answer)
 
@@ -127,7 +125,7 @@ def _problem(response: HttpResponse) -> tuple[str, str]:
     """PostgREST's code and message, cut; a gateway's page is not worth quoting."""
     try:
         body = cast("object", json.loads(response.content))
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", ""
     if not isinstance(body, Mapping):
         return "", ""
@@ -135,5 +133,8 @@ def _problem(response: HttpResponse) -> tuple[str, str]:
     return str(fields.get("code") or "")[:20], str(fields.get("message") or "")[:200]
 
 
-def _is_jwt(key: str) -> bool:
-    return key.startswith("eyJ") and key.count(".") == 2  # noqa: PLR2004 - header.claims.signature
+def secret_key_headers(secret_key: str) -> dict[str, str]:
+    """Returns what tells Supabase's gateway and PostgREST that the server is asking."""
+    is_jwt = secret_key.startswith("eyJ") and secret_key.count(".") == 2  # noqa: PLR2004
+    # The legacy service_role key is a JWT; an sb_secret_ key is no bearer token.
+    return {"apikey": secret_key} | ({"Authorization": f"Bearer {secret_key}"} if is_jwt else {})

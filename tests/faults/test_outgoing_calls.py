@@ -1,0 +1,308 @@
+"""Every HTTP call that leaves a process, by a written list, against every hostile answer.
+
+Each call must end in its own slice's error (or, where it says yes or no, in a no), in the time it
+was given, whatever the other side sends.
+"""
+
+import ast
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast, get_args
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+
+from evpower import bootstrap
+from evpower.cli import doctor
+from evpower.config import Settings
+from evpower.devstack import services
+from evpower.devstack.sandbox_delivery import Courier
+from evpower.devstack.sandbox_state import Delivery
+from evpower.foundation.clock import utc_now
+from evpower.foundation.errors import Unavailable
+from evpower.foundation.http import HttpClient, HttpError, HttpResponse, Target
+from evpower.identity import SupabaseAdmin
+from evpower.identity.jwks import Jwks
+from evpower.identity.model import MovedUser, NewUser
+from evpower.payments.errors import ProviderUnavailable
+from evpower.payments.providers.sandbox import SandboxProvider
+from evpower.sync import SupabaseRpc, TargetUnavailable
+from tests.faults.hostile_server import (
+    NEVER_ENDING,
+    TOO_LARGE,
+    HostileServer,
+    closes_after,
+    whole,
+)
+from tests.waiting import PATIENCE_S
+
+SOURCE = Path(__file__).parents[2] / "src" / "evpower"
+GIVE_UP_S = 0.3
+ID = UUID(int=7)
+# The public key of RFC 7517, appendix A.1.
+P256 = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+}
+USER = {"id": str(ID), "email": "a@example.kg"}
+
+
+class HttpFor(HttpClient):
+    """Gives every call this much time, whatever the caller says."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__()
+        self._timeout_s = timeout_s
+
+    async def fetch(self, *args: Any, timeout_s: float, **how: Any) -> HttpResponse:
+        del timeout_s
+        return await super().fetch(*args, timeout_s=self._timeout_s, **how)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One outgoing call: how it is made, what a right answer is, how it fails.
+
+    `fails` is the exception; a call that tells yes from no may also answer False.
+    """
+
+    make: Callable[[HttpClient, str], Awaitable[object]]
+    right: bytes
+    fails: type[Exception] | None
+
+
+def body(answer: object) -> bytes:
+    return json.dumps(answer).encode()
+
+
+def admin(http: HttpClient, url: str) -> SupabaseAdmin:
+    return SupabaseAdmin(
+        http=http, url=url, secret_key=SecretStr("sb_secret_1"), timeout_s=PATIENCE_S
+    )
+
+
+def bank(http: HttpClient, url: str) -> SandboxProvider:
+    return SandboxProvider(url, ["a secret of the bank"], http, timeout_s=PATIENCE_S)
+
+
+def settings(url: str) -> Settings:
+    return Settings(
+        _env_file=None,  # pyright: ignore[reportCallIssue]
+        env="development",
+        database_url=SecretStr("postgres://nobody@127.0.0.1:1/none"),
+        supabase_url=url,
+        supabase_secret_key=SecretStr("sb_secret_1"),
+        supabase_publishable_key="sb_publishable_1",
+    )
+
+
+def delivery() -> Delivery:
+    fields: dict[str, Any] = {"id": 1, "event_id": "evt_1", "body": b"{}", "lose": 0, "attempts": 0}
+    return cast("Delivery", type("FakeDelivery", (), fields)())
+
+
+async def look_by_doctor(check: Callable[..., Awaitable[Any]], http: HttpClient, url: str) -> bool:
+    found = await check(settings(url), http)
+    return all(one.ok for one in found)
+
+
+def doctors(check: Callable[..., Awaitable[Any]], right: bytes) -> Call:
+    return Call(lambda http, url: look_by_doctor(check, http, url), right, HttpError)
+
+
+ADMIN: dict[str, tuple[Callable[[SupabaseAdmin], Awaitable[object]], object]] = {
+    "create_user": (
+        lambda it: it.create_user(
+            NewUser(
+                id=ID, email="a@example.kg", phone="+996555123456", name=None,
+                password=SecretStr("12345678"), email_confirm=False, app_metadata={},
+            )
+        ),
+        USER,
+    ),
+    "import_user": (
+        lambda it: it.import_user(
+            MovedUser(
+                id=ID, email="a@example.kg", email_confirm=True, phone=None, phone_confirm=False,
+                told_phone=None, name=None, password_hash=None,
+            )
+        ),
+        USER,
+    ),
+    "delete_user": (lambda it: it.delete_user(ID), {}),
+    "list_users": (lambda it: it.list_users(1, 50), {"users": []}),
+    "get_user": (lambda it: it.get_user(ID), USER),
+    "proves_password": (
+        lambda it: it.proves_password(ID, "a@example.kg", SecretStr("12345678")),
+        {"user": USER},
+    ),
+    "user_of": (lambda it: it.user_of("a token"), USER),
+    "send_confirmation": (lambda it: it.send_confirmation("a@example.kg"), {}),
+}  # fmt: skip
+
+# The list. By the function that calls `fetch`, and of a client of one API by its operation.
+CALLS: dict[str, Call] = {
+    **{
+        f"identity/supabase_admin.py attempt {name}": Call(
+            lambda http, url, make=make: make(admin(http, url)), body(right), Unavailable
+        )
+        for name, (make, right) in ADMIN.items()
+    },
+    "identity/jwks.py _fetch": Call(
+        lambda http, url: Jwks(url=url, http=http, clock=utc_now, on_loss=lambda: None).find("k"),
+        body({"keys": []}),
+        Unavailable,
+    ),
+    "sync/supabase_rpc.py call": Call(
+        lambda http, url: SupabaseRpc(http, url, "sb_secret_1").call("evpower_apply", b"{}"),
+        body({"keys": []}),
+        TargetUnavailable,
+    ),
+    "payments/providers/sandbox.py _ask create_invoice": Call(
+        lambda http, url: bank(http, url).create_invoice(
+            order_id="order-1",
+            amount_minor=100,
+            currency="KGS",
+            description="",
+            expires_at=datetime.now(UTC),
+        ),
+        body({"ref": "r", "qr_code": "q", "qr_code_url": "u", "app_link": "a"}),
+        ProviderUnavailable,
+    ),
+    "payments/providers/sandbox.py _ask ask_status": Call(
+        lambda http, url: bank(http, url).ask_status(order_id="order-1", provider_ref=None),
+        body({"order_id": "order-1", "ref": "r", "status": "processing", "currency": "KGS"}),
+        ProviderUnavailable,
+    ),
+    "bootstrap.py _supabase_answers": Call(
+        lambda http, url: bootstrap._supabase_answers(settings(url), http), b"{}", HttpError
+    ),
+    "cli/doctor.py _reachable": doctors(doctor._reachable, b"[]"),
+    "cli/doctor.py _admin": doctors(doctor._admin, b"{}"),
+    "cli/doctor.py _call": doctors(doctor._functions, body({"lacking": []})),
+    "cli/doctor.py _signing_keys": doctors(
+        doctor._signing_keys, body({"keys": [{**P256, "kid": "1", "alg": "ES256"}]})
+    ),
+    "devstack/services.py _is_ready": Call(services._is_ready, b"", None),
+    "devstack/sandbox_delivery.py _delivered": Call(
+        lambda http, url: Courier(cast("Any", None), "secret", url, utc_now)._delivered(
+            http, delivery()
+        ),
+        b"{}",
+        None,
+    ),
+    "devstack/demo.py run": Call(
+        lambda http, url: http.fetch("devstack", "GET", url, timeout_s=30.0), b"{}", HttpError
+    ),
+}
+_TARGETS = set(get_args(Target))
+
+
+def calling_functions() -> set[str]:
+    """Where the source hands a target to `fetch`, or `fetch` to another: file and function."""
+    found: set[str] = set()
+    for path in SOURCE.rglob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            inner = [
+                one
+                for one in ast.walk(function)
+                if isinstance(one, ast.AsyncFunctionDef | ast.FunctionDef) and one is not function
+            ]
+            nested = {id(node) for one in inner for node in ast.walk(one)}
+            if any(calls_out(node) for node in ast.walk(function) if id(node) not in nested):
+                found.add(f"{path.relative_to(SOURCE)} {function.name}")
+    return found
+
+
+def calls_out(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    fetches = any(
+        isinstance(part, ast.Attribute) and part.attr == "fetch" for part in (node.func, *node.args)
+    )
+    return fetches and any(
+        isinstance(part, ast.Constant) and part.value in _TARGETS for part in node.args
+    )
+
+
+def test_every_call_of_the_source_is_in_the_list() -> None:
+    listed = {" ".join(name.split(" ")[:2]) for name in CALLS}
+    assert calling_functions() == listed
+
+
+@pytest.mark.parametrize("kind", [SupabaseAdmin, SandboxProvider, SupabaseRpc])
+def test_every_operation_of_a_client_is_in_the_list(kind: type) -> None:
+    operations = {
+        name
+        for name, member in vars(kind).items()
+        if asyncio.iscoroutinefunction(member) and not name.startswith("_")
+    }
+    assert operations <= {name.rsplit(" ", 1)[1] for name in CALLS}
+
+
+async def outcome(call: Call, http: HttpClient, url: str) -> object:
+    """True when it came to nothing, as it should; anything else is what it came to."""
+    try:
+        answer = await call.make(http, url)
+    except Exception as error:  # noqa: BLE001 - what it raises is what is asked
+        return (call.fails is not None and isinstance(error, call.fails)) or error
+    return answer is False or answer
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_right_answer_is_taken(name: str) -> None:
+    call = CALLS[name]
+    async with HostileServer(closes_after(whole(call.right))) as server, HttpClient() as http:
+        assert await call.make(http, server.url) is not False
+        assert server.requests > 0
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_an_answer_that_never_ends_is_given_up(name: str) -> None:
+    async def given_up(how: str) -> bool:
+        async with HostileServer(NEVER_ENDING[how]) as server:
+            return await outcome(CALLS[name], http, server.url) is True
+
+    async with HttpFor(GIVE_UP_S) as http, asyncio.timeout(PATIENCE_S):
+        ended = await asyncio.gather(*map(given_up, NEVER_ENDING))
+    assert dict(zip(NEVER_ENDING, ended, strict=True)) == dict.fromkeys(NEVER_ENDING, True)
+
+
+@pytest.mark.parametrize("how", TOO_LARGE)
+@pytest.mark.parametrize("name", CALLS)
+async def test_an_answer_of_1_gb_is_not_read(name: str, how: str) -> None:
+    async with HostileServer(TOO_LARGE[how]) as server, HttpFor(PATIENCE_S) as http:
+        assert await outcome(CALLS[name], http, server.url) is True
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_an_answer_cut_at_any_byte_is_none(name: str) -> None:
+    call = CALLS[name]
+    right = whole(call.right)
+    async with HttpFor(PATIENCE_S) as http:
+        for length in range(len(right)):
+            async with HostileServer(closes_after(right[:length])) as server:
+                assert await outcome(call, http, server.url) is True, right[:length]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"null", b"[]", b"{", b'"text"', b"\xff\xfe", b"[" * 10_000, b"<html>no</html>"],
+    ids=["empty", "null", "list", "cut", "text", "no UTF-8", "deep", "HTML"],
+)
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_whole_answer_without_sense_raises_nothing_else(name: str, raw: bytes) -> None:
+    call = CALLS[name]
+    answer = closes_after(whole(raw, b"Date: the day before"))
+    async with HostileServer(answer) as server, HttpFor(PATIENCE_S) as http:
+        came_to = await outcome(call, http, server.url)
+        assert not isinstance(came_to, Exception), came_to
