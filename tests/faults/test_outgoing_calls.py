@@ -18,7 +18,7 @@ import pytest
 from pydantic import SecretStr
 
 from evpower import bootstrap
-from evpower.cli import doctor
+from evpower.cli import doctor_supabase, doctor_tokens
 from evpower.config import Settings
 from evpower.devstack import services
 from evpower.devstack.sandbox_delivery import Courier
@@ -108,13 +108,8 @@ def delivery() -> Delivery:
     return cast("Delivery", type("FakeDelivery", (), fields)())
 
 
-async def look_by_doctor(check: Callable[..., Awaitable[Any]], http: HttpClient, url: str) -> bool:
-    found = await check(settings(url), http)
-    return all(one.ok for one in found)
-
-
-def doctors(check: Callable[..., Awaitable[Any]], right: bytes) -> Call:
-    return Call(lambda http, url: look_by_doctor(check, http, url), right, HttpError)
+async def signing_keys_by_doctor(http: HttpClient, url: str) -> bool | None:
+    return (await doctor_tokens._signing_keys(settings(url), http)).ok
 
 
 ADMIN: dict[str, tuple[Callable[[SupabaseAdmin], Awaitable[object]], object]] = {
@@ -142,6 +137,10 @@ ADMIN: dict[str, tuple[Callable[[SupabaseAdmin], Awaitable[object]], object]] = 
     "proves_password": (
         lambda it: it.proves_password(ID, "a@example.kg", SecretStr("12345678")),
         {"user": USER},
+    ),
+    "sign_in": (
+        lambda it: it.sign_in("a@example.kg", SecretStr("12345678")),
+        {"access_token": "a token"},
     ),
     "user_of": (lambda it: it.user_of("a token"), USER),
     "send_confirmation": (lambda it: it.send_confirmation("a@example.kg"), {}),
@@ -184,11 +183,19 @@ CALLS: dict[str, Call] = {
     "bootstrap.py _supabase_answers": Call(
         lambda http, url: bootstrap._supabase_answers(settings(url), http), b"{}", HttpError
     ),
-    "cli/doctor.py _reachable": doctors(doctor._reachable, b"[]"),
-    "cli/doctor.py _admin": doctors(doctor._admin, b"{}"),
-    "cli/doctor.py _call": doctors(doctor._functions, body({"lacking": []})),
-    "cli/doctor.py _signing_keys": doctors(
-        doctor._signing_keys, body({"keys": [{**P256, "kid": "1", "alg": "ES256"}]})
+    "cli/doctor_supabase.py _rest": Call(
+        lambda http, url: doctor_supabase._rest(settings(url), http), b"[]", HttpError
+    ),
+    "cli/doctor_supabase.py _auth": Call(
+        lambda http, url: doctor_supabase._auth(settings(url), http, [], has_key=True), b"{}", None
+    ),
+    "cli/doctor_supabase.py call": Call(
+        lambda http, url: doctor_supabase.examine_functions(settings(url), http),
+        body({"lacking": []}),
+        HttpError,
+    ),
+    "cli/doctor_tokens.py _signing_keys": Call(
+        signing_keys_by_doctor, body({"keys": [{**P256, "kid": "1", "alg": "ES256"}]}), None
     ),
     "devstack/services.py _is_ready": Call(services._is_ready, b"", None),
     "devstack/sandbox_delivery.py _delivered": Call(
@@ -306,3 +313,18 @@ async def test_a_whole_answer_without_sense_raises_nothing_else(name: str, raw: 
     async with HostileServer(answer) as server, HttpFor(PATIENCE_S) as http:
         came_to = await outcome(call, http, server.url)
         assert not isinstance(came_to, Exception), came_to
+
+
+@pytest.mark.parametrize("right_ones", range(0, 18, 3))
+async def test_doctor_ends_with_findings_wherever_supabase_falls_silent(right_ones: int) -> None:
+    right, hang = closes_after(whole(body({"lacking": [], "keys": []}))), NEVER_ENDING["hangs"]
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        await (right if server.requests <= right_ones else hang)(writer)
+
+    async with HostileServer(answer) as server, HttpFor(GIVE_UP_S) as http:
+        async with asyncio.timeout(PATIENCE_S):
+            found = await doctor_supabase.examine_supabase(
+                settings(server.url), http, may_write=False
+            )
+        assert not all(one.ok for one in found)

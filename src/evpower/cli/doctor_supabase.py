@@ -20,7 +20,6 @@ from evpower.foundation.http import HttpClient, HttpError, HttpResponse
 _TIMEOUT_S: Final = 5.0
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
-_JWT_DOTS: Final = 2
 # Calls that change nothing, and the file of supabase/source that makes what they call; PostgREST
 # answers 404 when no function of that name takes them.
 _FUNCTIONS: Final[tuple[tuple[str, dict[str, object], str], ...]] = (
@@ -87,7 +86,10 @@ async def examine_supabase(
         )
     auth_is_up = await _auth(settings, http, found, has_key=publishable_fits or secret_fits)
     if secret_fits and database_is_up:
-        found += await examine_functions(settings, http)
+        try:
+            found += await examine_functions(settings, http)
+        except HttpError as error:
+            found.append(Finding("Supabase functions", None, f"{_SKIPPED} ({error})"))
         found += await examine_notifications(settings, http, may_write=may_write)
     else:
         found += [
@@ -219,9 +221,7 @@ async def call(
 
 def secret_headers(settings: Settings) -> dict[str, str]:
     """The secret key, as a bearer too where it is the legacy JWT."""
-    key = settings.supabase_secret_key.get_secret_value()
-    bearer = {"Authorization": f"Bearer {key}"} if key.count(".") == _JWT_DOTS else {}
-    return {"apikey": key, **bearer}
+    return sync.secret_key_headers(settings.supabase_secret_key.get_secret_value())
 
 
 def _unreachable(error: HttpError) -> Finding:

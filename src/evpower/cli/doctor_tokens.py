@@ -35,11 +35,11 @@ async def _signing_keys(settings: Settings, http: HttpClient) -> Finding:
     url = f"{settings.supabase_url}/auth/v1/.well-known/jwks.json"
     try:
         answer = await http.fetch("supabase_keys", "GET", url, timeout_s=_TIMEOUT_S)
-        keys: list[dict[str, str]] = answer.json().get("keys", []) if answer.is_success else []
-    except (HttpError, ValueError, AttributeError) as error:
+        keys = identity.read_keys(answer.content) if answer.is_success else {}
+    except (HttpError, ValueError) as error:
         return Finding("token signing keys", False, f"can't be read: {error}", _KEYS_FIX)
     has_secret = bool(settings.supabase_jwt_secret.get_secret_value())
-    kinds = ", ".join(sorted({str(key.get("alg")) for key in keys})) or "no public keys"
+    kinds = ", ".join(sorted({key.algorithm for key in keys.values()})) or "no public keys"
     detail = kinds + (", HS256 secret set" if has_secret else "")
     return Finding("token signing keys", bool(keys) or has_secret, detail, _KEYS_FIX)
 
