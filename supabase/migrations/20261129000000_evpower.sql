@@ -5,6 +5,28 @@
 -- What the apps read: clients with their balance, transactions, charging sessions.
 -- Additive: creates what is missing and touches nothing else, in a new project and in one that already
 -- lives, where ids may be varchar and charging_sessions has older columns.
+--
+-- Tables that an older dashboard or a self-hosted Studio made belong to supabase_admin, and then nothing below could be
+-- done. Said here, before anything is changed.
+do $migration$
+declare
+  foreign_table record;
+begin
+  for foreign_table in
+    select format('%I.%I', n.nspname, c.relname) as name, pg_catalog.pg_get_userbyid(c.relowner) as owner
+      from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where (n.nspname = 'evpower' and c.relkind = 'r'
+            or n.nspname = 'public' and c.relname in ('clients', 'transactions', 'charging_sessions'))
+       and not pg_catalog.pg_has_role(c.relowner, 'USAGE')
+  loop
+    raise exception '% belongs to %, so % may not change it', foreign_table.name, foreign_table.owner, current_user
+      using errcode = 'insufficient_privilege',
+            hint = format('Run this as %I, or in the SQL editor of the dashboard: alter table %s owner to %I',
+                          foreign_table.owner, foreign_table.name, current_user);
+  end loop;
+end
+$migration$;
+
 create schema if not exists evpower;
 revoke all on schema evpower from public, anon, authenticated;
 
@@ -1637,7 +1659,7 @@ notify pgrst, 'reload schema';
 -- Whether what EvPower installed here is complete and of this edition: public.evpower_installed(payload).
 --
 -- returns: {"lacking": [[the file of supabase/source that brings it, what is missing], ...]}, in the order of the
--- files. A trigger that is switched off is missing. Of a function that was made anew, a word in it names the edition.
+-- files. A trigger that is switched off is missing, and so is a table that became another role's. Of a function that was made anew, a word in it names the edition.
 create or replace function public.evpower_installed(payload jsonb) returns jsonb
 language sql stable security definer set search_path = '' as $$
   with triggers (file, relation, name) as (values
@@ -1656,6 +1678,12 @@ language sql stable security definer set search_path = '' as $$
     ('0006_reading', 'evpower.people_of(text[])', 'offset 0'),
     ('0009_digest', 'public.evpower_digest(jsonb)', 'left(case')
   ), lacking (file, what) as (
+    select '0001_tables', format('%s, which belongs to %s and not to %s', t.name,
+                                 pg_catalog.pg_get_userbyid(c.relowner), current_user)
+      from (values ('public.clients'), ('public.transactions'), ('public.charging_sessions')) t (name)
+      join pg_catalog.pg_class c on c.oid = to_regclass(t.name)
+     where not pg_catalog.pg_has_role(c.relowner, 'USAGE')
+    union all
     select t.file, format('trigger %s on %s', t.name, t.relation) from triggers t
      where not exists (select from pg_catalog.pg_trigger g
                         where g.tgrelid = to_regclass(t.relation) and g.tgname = t.name and g.tgenabled in ('O', 'A'))

@@ -1,7 +1,7 @@
 -- Whether what EvPower installed here is complete and of this edition: public.evpower_installed(payload).
 --
 -- returns: {"lacking": [[the file of supabase/source that brings it, what is missing], ...]}, in the order of the
--- files. A trigger that is switched off is missing. Of a function that was made anew, a word in it names the edition.
+-- files. A trigger that is switched off is missing, and so is a table that became another role's. Of a function that was made anew, a word in it names the edition.
 create or replace function public.evpower_installed(payload jsonb) returns jsonb
 language sql stable security definer set search_path = '' as $$
   with triggers (file, relation, name) as (values
@@ -20,6 +20,12 @@ language sql stable security definer set search_path = '' as $$
     ('0006_reading', 'evpower.people_of(text[])', 'offset 0'),
     ('0009_digest', 'public.evpower_digest(jsonb)', 'left(case')
   ), lacking (file, what) as (
+    select '0001_tables', format('%s, which belongs to %s and not to %s', t.name,
+                                 pg_catalog.pg_get_userbyid(c.relowner), current_user)
+      from (values ('public.clients'), ('public.transactions'), ('public.charging_sessions')) t (name)
+      join pg_catalog.pg_class c on c.oid = to_regclass(t.name)
+     where not pg_catalog.pg_has_role(c.relowner, 'USAGE')
+    union all
     select t.file, format('trigger %s on %s', t.name, t.relation) from triggers t
      where not exists (select from pg_catalog.pg_trigger g
                         where g.tgrelid = to_regclass(t.relation) and g.tgname = t.name and g.tgenabled in ('O', 'A'))

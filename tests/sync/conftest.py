@@ -15,6 +15,7 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, SupabaseRpc
 from tests.conftest import Server
+from tests.sync.projects import ACT_AS_AUTH, connected
 from tests.sync.world import Target, World
 from tests.waiting import PATIENCE_S, patient_http
 
@@ -32,6 +33,8 @@ async def _start(server: Server, name: str, *, older: bool) -> tuple[LocalSupaba
         server.dsn(name), port=None, state_dir=folder / "state", migrations_dir=migrations
     )
     await local.start()
+    async with connected(server.dsn(name)) as superuser:
+        await superuser.execute(ACT_AS_AUTH)
     return local, folder
 
 

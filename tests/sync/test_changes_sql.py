@@ -109,6 +109,7 @@ class TestUsers:
         transaction = log.transaction()
         await transaction.start()
         try:
+            await log.execute("set local role supabase_auth_admin")
             await log.execute("alter table auth.users rename deleted_at to gone_at")
             await log.execute(
                 "update auth.users set last_sign_in_at = now(), email = 'n@x.kg' where id = $1", key
@@ -141,6 +142,7 @@ class TestUsers:
         transaction = log.transaction()
         await transaction.start()
         try:
+            await log.execute("set local role supabase_auth_admin")
             await log.execute(
                 "alter table auth.users alter column phone type varchar(40),"
                 " alter column raw_user_meta_data type json using raw_user_meta_data::json"

@@ -11,7 +11,6 @@ import pytest
 
 from evpower.config import Settings
 from evpower.devstack.stack import supabase_migrations
-from evpower.devstack.supabase import SERVER_DIR
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, Rpc, SupabaseRpc
@@ -19,6 +18,7 @@ from evpower.sync.compare.digests import Digests
 from tests.conftest import Server, patient_database
 from tests.sync.checking import compare, empty, give_users, kinds
 from tests.sync.conftest import rpc_to
+from tests.sync.projects import bare_project
 from tests.sync.test_supabase_schema import NUMBERED
 from tests.sync.world import Target, World, balance, versions
 from tests.waiting import until
@@ -213,15 +213,8 @@ class Direct:
 async def test_where_supabase_numbers_transactions_their_time_tells_them_apart(
     server: Server, db: Database, world: World, settings: Settings
 ) -> None:
-    await server.postgres.create_database("supabase_numbered_check")
-    there: Connection = await asyncpg.connect(server.dsn("supabase_numbered_check"))
+    there: Connection = await asyncpg.connect(await bare_project(server, "supabase_numbered_check"))
     try:
-        await there.execute((SERVER_DIR / "bootstrap.sql").read_text())
-        await there.execute(
-            "create table auth.users (id uuid primary key, email text, phone text,"
-            " raw_user_meta_data jsonb, raw_app_meta_data jsonb, deleted_at timestamptz,"
-            " email_confirmed_at timestamptz, phone_confirmed_at timestamptz)"
-        )
         await there.execute(NUMBERED)
         for path in sorted(supabase_migrations().glob("*.sql")):
             await there.execute(path.read_text())

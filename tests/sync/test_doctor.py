@@ -94,16 +94,17 @@ async def test_an_older_edition_is_told_from_the_newest(look: Look, there: Conne
     ],
 )
 async def test_a_trigger_that_is_switched_off_is_found(
-    look: Look, there: Connection, table: str, trigger: str, file: str
+    look: Look, target: Target, table: str, trigger: str, file: str
 ) -> None:
     """Nothing else would say that sign-ups are not noted any more."""
-    await there.execute(f"alter table {table} disable trigger {trigger}")
-    try:
-        migrations = (await look())["Supabase migrations"]
-        assert migrations.detail == f"{file}: trigger {trigger} on {table}"
-        assert "enable trigger" in migrations.fix
-    finally:
-        await there.execute(f"alter table {table} enable trigger {trigger}")
+    async with target.superuser() as there:
+        await there.execute(f"alter table {table} disable trigger {trigger}")
+        try:
+            migrations = (await look())["Supabase migrations"]
+            assert migrations.detail == f"{file}: trigger {trigger} on {table}"
+            assert "enable trigger" in migrations.fix
+        finally:
+            await there.execute(f"alter table {table} enable trigger {trigger}")
 
 
 async def test_a_project_from_before_this_look_is_told_to_update(

@@ -15,25 +15,16 @@ import asyncpg
 import pytest
 
 from evpower.devstack.stack import supabase_migrations
-from evpower.devstack.supabase import SERVER_DIR
 from evpower.foundation import standard_webhooks
 from evpower.foundation.db import Connection
 from tests.conftest import Server
 from tests.sync.changes_log import noted, rpc
+from tests.sync.projects import bare_project, connected, file
 from tests.sync.test_supabase_schema import _apply, _client
 
 URL = "https://api.example.kg/api/v1/webhooks/supabase"
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
-# What a project has before our migrations, of Auth only what they look at.
-AUTH = """
-create table auth.users (
-  id uuid primary key, email varchar(255), phone text unique, email_confirmed_at timestamptz,
-  phone_confirmed_at timestamptz, raw_user_meta_data jsonb, raw_app_meta_data jsonb,
-  deleted_at timestamptz, last_sign_in_at timestamptz);
-create function auth.uid() returns uuid language sql stable as 'select null::uuid';
-grant all on auth.users to supabase_auth_admin;
-"""
 # Vault, without its encryption: the same functions and view.
 VAULT = """
 create schema vault;
@@ -58,18 +49,21 @@ returns void language sql as $$
 @pytest.fixture(scope="module")
 async def project(server: Server) -> str:
     """A Supabase project with a pg_net whose queue nobody empties; answers its dsn."""
-    await server.postgres.create_database("supabase_bell")
-    dsn = server.dsn("supabase_bell")
+    dsn = await bare_project(server, "supabase_bell", more=[file("pg_net.sql")])
     connection: Connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute((SERVER_DIR / "bootstrap.sql").read_text())
-        await connection.execute((SERVER_DIR / "pg_net.sql").read_text())
-        await connection.execute(AUTH)
         for path in sorted(supabase_migrations().glob("*.sql")):
             await connection.execute(path.read_text())
     finally:
         await connection.close()
     return dsn
+
+
+@pytest.fixture
+async def superuser(server: Server, project: str) -> AsyncGenerator[Connection]:
+    """For what becomes of pg_net, which is not the owner's."""
+    async with connected(server.dsn(project.rsplit("/", 1)[1])) as connection:
+        yield connection
 
 
 @pytest.fixture
@@ -269,26 +263,29 @@ class TestSilence:
         assert (await rpc(there, "evpower_webhook_configure", url=URL))["url"] == URL
 
     async def test_project_without_pg_net_notes_and_rings_once_it_is_installed(
-        self, there: Connection
+        self, there: Connection, superuser: Connection
     ) -> None:
-        await there.execute("alter schema net rename to net_away")
+        await superuser.execute("alter schema net rename to net_away")
         try:
             assert (await rpc(there, "evpower_webhook_status"))["pg_net"] is False
             await _change(there)
         finally:
-            await there.execute("alter schema net_away rename to net")
+            await superuser.execute("alter schema net_away rename to net")
         assert len(await noted(there)) == 1
         assert (await rpc(there, "evpower_webhook_status"))["pg_net"] is True
         await _change(there)
         assert len(await _queue(there)) == 1
 
-    async def test_pg_net_that_fails_fails_nobody(self, there: Connection) -> None:
-        await there.execute("alter table net.http_request_queue add constraint down check (false)")
+    async def test_pg_net_that_fails_fails_nobody(
+        self, there: Connection, superuser: Connection
+    ) -> None:
+        queue = "alter table net.http_request_queue"
+        await superuser.execute(f"{queue} add constraint down check (false)")
         try:
             async with there.transaction():
                 keys = [await _change(there) for _ in range(3)]
         finally:
-            await there.execute("alter table net.http_request_queue drop constraint down")
+            await superuser.execute(f"{queue} drop constraint down")
         assert [key for _, _, key in await noted(there)] == keys
         assert await there.fetchval("select count(*) from public.clients") == 3
 

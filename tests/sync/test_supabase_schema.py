@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from evpower.devstack.stack import supabase_migrations
-from evpower.devstack.supabase import SERVER_DIR
 from evpower.foundation.db import Connection
 from tests.conftest import Server
+from tests.sync.projects import AUTH_UID, bare_project
 from tests.sync.world import Target, balance, versions
 from tests.waiting import PATIENCE_S
 
@@ -426,7 +426,6 @@ class TestApply:
 
 
 NUMBERED = """
-create function auth.uid() returns uuid language sql stable as 'select null::uuid';
 create table public.clients (id text primary key, balance numeric default 0, status text);
 create table public.transactions (
   id bigserial primary key, client_id text, type varchar(20) not null, amount double precision,
@@ -437,10 +436,10 @@ insert into public.transactions (client_id, type, amount) values ('legacy', 'top
 
 
 async def test_project_with_numbered_transactions_keeps_its_ids(server: Server) -> None:
-    await server.postgres.create_database("supabase_numbered")
-    connection: Connection = await asyncpg.connect(server.dsn("supabase_numbered"))
+    """It has no auth.users either."""
+    dsn = await bare_project(server, "supabase_numbered", auth=AUTH_UID)
+    connection: Connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute((SERVER_DIR / "bootstrap.sql").read_text())
         await connection.execute(NUMBERED)
         for _ in range(2):
             for path in sorted(supabase_migrations().glob("*.sql")):

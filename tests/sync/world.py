@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-import asyncpg
-
 from evpower.devstack.supabase import LocalSupabase
 from evpower.foundation.db import Connection, Record
+from tests.sync.projects import connected
 
 STATION = "CHR-BGK-001"
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -25,11 +24,15 @@ class Target:
 
     @asynccontextmanager
     async def psql(self) -> AsyncGenerator[Connection]:
-        connection: Connection = await asyncpg.connect(self.dsn)
-        try:
+        """As the project's owner, who is no superuser."""
+        async with connected(self.local.owner_dsn) as connection:
             yield connection
-        finally:
-            await connection.close()
+
+    @asynccontextmanager
+    async def superuser(self) -> AsyncGenerator[Connection]:
+        """For what a hosted project's owner may not do."""
+        async with connected(self.dsn) as connection:
+            yield connection
 
     async def empty(self, connection: Connection) -> None:
         await connection.execute(

@@ -160,7 +160,7 @@ class LocalEvPower:
             secret_key=self.stack.supabase.secret_key,
             service_key=self._service_key,
             database_url=self.stack.evpower_dsn,
-            supabase_database_url=self.stack.postgres.dsn("supabase"),
+            supabase_database_url=self.stack.supabase.owner_dsn,
             pid=os.getpid(),
         )
 

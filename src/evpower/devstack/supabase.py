@@ -8,7 +8,8 @@ import os
 import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import urlsplit, urlunsplit
 
 from evpower.devstack import ports
 from evpower.devstack.accounts import write_private
@@ -16,6 +17,7 @@ from evpower.devstack.errors import DevstackError
 from evpower.devstack.services import ProcessService
 
 SERVER_DIR = Path(__file__).parent / "supabase_lite"
+OWNER_ROLE: Final = "supabase_owner"
 PgNet = Literal["works", "stuck", "absent"]
 _PROJECT_REF = "supabase-self-hosted"  # part of a key's checksum, as lite computes it
 
@@ -44,7 +46,10 @@ class LocalSupabase:
         port_flag: str = "--supabase-port",
         pg_net: PgNet = "works",
     ) -> None:
-        """`pg_net` is a stand-in for that extension; "stuck" queues requests and sends none."""
+        """`postgres_dsn` is the superuser's, who makes the roles; migrations run as the owner.
+
+        `pg_net` is a stand-in for that extension; "stuck" queues requests and sends none.
+        """
         self.log = state_dir / "supabase.log"
         self._dsn = postgres_dsn
         self._wanted_port = port
@@ -67,6 +72,11 @@ class LocalSupabase:
         if self._port is None:
             raise RuntimeError("The local Supabase has not been started")
         return self._port
+
+    @property
+    def owner_dsn(self) -> str:
+        """The database as the project's owner: no superuser, as a hosted project's `postgres`."""
+        return as_owner(self._dsn)
 
     @property
     def publishable_key(self) -> str:
@@ -154,6 +164,13 @@ class LocalSupabase:
         }
         write_private(path, json.dumps(config))
         return path
+
+
+def as_owner(superuser_dsn: str) -> str:
+    """Return the same database as the role that owns the project (bootstrap.sql makes it)."""
+    address = urlsplit(superuser_dsn)
+    _, _, rest = address.netloc.partition(":")
+    return urlunsplit(address._replace(netloc=f"{OWNER_ROLE}:{rest}"))
 
 
 def node_binary() -> Path:

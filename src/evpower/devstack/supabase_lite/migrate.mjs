@@ -2,17 +2,20 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
-const BOOTSTRAP = new URL("./bootstrap.sql", import.meta.url);
-
-/** Roles, schemas and default grants; once, for a database without migrations table. */
-export async function bootstrap(sql) {
-  const [{ made }] = await sql`
-    select to_regclass('supabase_migrations.schema_migrations') is not null as made`;
-  if (!made) {
-    const text = await readFile(BOOTSTRAP, "utf8");
-    await sql.begin((tx) => tx.unsafe(text).simple());
-  }
+/** Roles, schemas and default grants. `sql` is the superuser's; the roles that sign in get `password`. */
+export async function bootstrap(sql, password) {
+  await sql.begin(async (tx) => {
+    await tx`select set_config('bootstrap.password', ${password}, true)`;
+    await tx.unsafe(await read("bootstrap.sql")).simple();
+  });
 }
+
+/** Auth's tables become its role's own, once they are made. */
+export async function ownAuth(sql) {
+  await sql.begin(async (tx) => tx.unsafe(await read("auth.sql")).simple());
+}
+
+const read = (file) => readFile(new URL(file, import.meta.url), "utf8");
 
 /**
  * Applies what is not recorded yet, in name order, a file being one transaction. A recorded file whose text

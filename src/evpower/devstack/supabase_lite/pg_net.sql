@@ -1,7 +1,7 @@
 -- A stand-in for the extension pg_net, as it behaves: the queue is unlogged, a request is gone once it was
 -- picked, nothing is tried twice. The worker is pg_net.mjs.
 create schema if not exists net;
-grant usage on schema net to anon, authenticated, service_role;
+grant usage on schema net to supabase_owner, anon, authenticated, service_role;
 
 create unlogged table if not exists net.http_request_queue (
   id bigserial,
@@ -21,6 +21,7 @@ create unlogged table if not exists net._http_response (
   error_msg text,
   created timestamptz not null default now()
 );
+grant all on all tables in schema net to supabase_owner;
 create index if not exists _http_response_created_idx on net._http_response (created);
 
 create or replace function net.http_post(

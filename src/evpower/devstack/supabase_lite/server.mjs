@@ -4,9 +4,10 @@ import { readFileSync } from "node:fs";
 import { serve } from "@hono/node-server";
 import { App, InMemoryLruCacheDriver } from "@supabase/lite";
 import { createPostgresConnection } from "@supabase/lite/postgres";
+import { sql as lite } from "kysely";
 import postgres from "postgres";
 import { admin } from "./admin.mjs";
-import { bootstrap, migrate } from "./migrate.mjs";
+import { bootstrap, migrate, ownAuth } from "./migrate.mjs";
 import { startPgNet } from "./pg_net.mjs";
 import { enrich, requireUnbanned, signIn, verify } from "./sessions.mjs";
 import { AuthError, userJson } from "./users.mjs";
@@ -29,10 +30,18 @@ function serializeJson(value) {
 /** ISO 8601 with "T" and a full offset, as PostgREST writes it. */
 const isoTime = (text) => text.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00");
 
-/** A JSON number unless a double would change it. */
-function parseNumeric(text) {
-  const digits = text.replace(/^-?0*/, "").replace(".", "").length;
-  return digits <= 15 && Number.isFinite(Number(text)) ? Number(text) : text;
+/** A JSON number, as PostgREST sends it: with PostgreSQL's own digits where a double would change it. */
+function parseNumber(text) {
+  if (!/^-?\d/.test(text)) return text; // NaN, Infinity
+  return text.replace(/\D/g, "").length <= 15 ? Number(text) : JSON.rawJSON(text);
+}
+
+/** JSON with its numbers as they were: a double would change the long ones. */
+function parseJson(text) {
+  if (!/\d[\d.]{15}/.test(text)) return JSON.parse(text);
+  return JSON.parse(text, (_, value, { source }) =>
+    typeof value === "number" && String(value) !== source ? JSON.rawJSON(source) : value,
+  );
 }
 
 // When PostgreSQL dies under it, the driver writes to a socket that is gone, outside of any promise.
@@ -42,44 +51,69 @@ process.on("uncaughtException", (error) => {
   if (!String(error.stack).includes("/postgres/src/connection.js")) process.exit(1);
 });
 
-const json = (oid) => ({ to: oid, from: [oid], serialize: serializeJson, parse: JSON.parse });
+const json = (oid) => ({ to: oid, from: [oid], serialize: serializeJson, parse: parseJson });
 const time = (oid) => ({ to: oid, from: [oid], serialize: String, parse: isoTime });
-const connection = createPostgresConnection({
-  url: config.databaseUrl,
-  postgresOptions: {
-    max: 20,
-    backoff: () => 0.3, // seconds; the default grows to 20 after a crash of PostgreSQL
-    onnotice: () => {},
-    connection: { application_name: "supabase-lite", search_path: "public,extensions" },
-    types: {
-      json: json(114),
-      jsonb: json(3802),
-      timestamp: time(1114),
-      timestamptz: time(1184),
-      numeric: { to: 1700, from: [1700], serialize: String, parse: parseNumeric },
+const number = (oid) => ({ to: oid, from: [oid], serialize: String, parse: parseNumber });
+
+/** The database as `role`, whose password is the superuser's (bootstrap.sql). */
+function databaseOf(role) {
+  const url = new URL(config.databaseUrl);
+  url.username = role;
+  return url.href;
+}
+
+const connect = (url) =>
+  createPostgresConnection({
+    url,
+    postgresOptions: {
+      max: 20,
+      backoff: () => 0.3, // seconds; the default grows to 20 after a crash of PostgreSQL
+      onnotice: () => {},
+      connection: { application_name: "supabase-lite", search_path: "public,extensions" },
+      types: {
+        json: json(114),
+        jsonb: json(3802),
+        timestamp: time(1114),
+        timestamptz: time(1184),
+        bigint: number(20),
+        numeric: number(1700),
+      },
     },
-  },
-});
+  });
+const connection = connect(databaseOf("supabase_lite"));
 // Left alone, lite would grant ALL on every RLS table to anon and authenticated at the first
 // request and undo the column grants of our migrations. bootstrap.sql makes roles and grants.
 connection.rlsState = "active";
 
-const sql = postgres(config.databaseUrl, { max: 8, backoff: () => 0.3, onnotice: () => {} });
-const app = new App({
-  connection,
-  auth: {
-    enabled: true,
-    jwt_secret: config.jwtSecret,
-    publishable_key: config.publishableKey,
-    secret_key: config.secretKey,
-    site_url: config.url,
-    email: { enable_confirmations: false },
-  },
-  options: {
-    drivers: { cache: new InMemoryLruCacheDriver({ maxSizeBytes: 64 * 1024 * 1024 }) },
-    server: { admin: false, disableStudio: true, disableFallback: false },
-  },
-});
+// As PostgREST does it: the time-outs of the role that a request acts as, where they are not the login's.
+const applyContext = connection.applyJwtSessionContext.bind(connection);
+connection.applyJwtSessionContext = async (executor, context, ...rest) => {
+  if ((context.auth?.role ?? "anon") === "anon") {
+    await lite`set local statement_timeout = '3s'`.execute(executor);
+  }
+  return applyContext(executor, context, ...rest);
+};
+
+const pool = (role, max) =>
+  postgres(databaseOf(role), { max, backoff: () => 0.3, onnotice: () => {} });
+const sql = pool("supabase_auth_admin", 8);
+const appOn = (connection) =>
+  new App({
+    connection,
+    auth: {
+      enabled: true,
+      jwt_secret: config.jwtSecret,
+      publishable_key: config.publishableKey,
+      secret_key: config.secretKey,
+      site_url: config.url,
+      email: { enable_confirmations: false },
+    },
+    options: {
+      drivers: { cache: new InMemoryLruCacheDriver({ maxSizeBytes: 64 * 1024 * 1024 }) },
+      server: { admin: false, disableStudio: true, disableFallback: false },
+    },
+  });
+const app = appOn(connection);
 
 function requireSecretKey(request, url) {
   const bearer = /^Bearer\s+(.+)$/i.exec(request.headers.get("authorization") ?? "")?.[1];
@@ -170,14 +204,22 @@ async function handle(request) {
   }
 }
 
+/** Makes the project: roles, Auth's tables, then what the project's owner applies. */
+async function prepare(superuser) {
+  await bootstrap(superuser, decodeURIComponent(new URL(config.databaseUrl).password));
+  const asSuperuser = connect(config.databaseUrl);
+  await appOn(asSuperuser).ensureSystemSchema();
+  await asSuperuser.close();
+  await ownAuth(superuser);
+  const owner = pool("supabase_owner", 1);
+  await migrate(owner, config.migrationsDir);
+  await owner.end();
+}
+
 async function main() {
-  await bootstrap(sql);
-  await app.ensureSystemSchema();
-  await sql.unsafe(`
-    grant select, trigger, references on auth.users to postgres;
-    grant all on all tables in schema auth to supabase_auth_admin, service_role`).simple();
-  await migrate(sql, config.migrationsDir);
-  const stopPgNet = await startPgNet(sql, config.pgNet);
+  const superuser = postgres(config.databaseUrl, { max: 2, backoff: () => 0.3, onnotice: () => {} });
+  await prepare(superuser);
+  const stopPgNet = await startPgNet(superuser, config.pgNet);
   await connection.introspect({ useCache: true });
   // PostgREST's signal after a change of the schema: notify pgrst, 'reload schema'
   await sql.listen("pgrst", () => connection.clearSchemaCache());
@@ -190,7 +232,7 @@ async function main() {
     stopPgNet();
     server.close();
     server.closeAllConnections?.();
-    Promise.allSettled([sql.end({ timeout: 1 }), connection.close()]).then(() => process.exit(0));
+    Promise.allSettled([sql.end({ timeout: 1 }), superuser.end({ timeout: 1 }), connection.close()]).then(() => process.exit(0));
     setTimeout(() => process.exit(0), 2000).unref();
   };
   process.on("SIGTERM", stop);
