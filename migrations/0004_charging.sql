@@ -49,11 +49,11 @@ begin
       using errcode = 'check_violation';
   end if;
   if old.state in ('finished', 'settled')
-     and (new.station_id, new.connector_id, new.started_at, new.ended_at, new.energy_wh, new.cost_minor,
-          new.billed_elsewhere)
-         is distinct from
-         (old.station_id, old.connector_id, old.started_at, old.ended_at, old.energy_wh, old.cost_minor,
-          old.billed_elsewhere) then
+     and (new.station_id, new.connector_id, new.started_at, new.billed_elsewhere)
+         is distinct from (old.station_id, old.connector_id, old.started_at, old.billed_elsewhere)
+     -- Of a settled one these change together with its next bill; the wallet's checks see to it at commit.
+     or old.state = 'finished' and (new.ended_at, new.energy_wh, new.cost_minor)
+         is distinct from (old.ended_at, old.energy_wh, old.cost_minor) then
     raise exception 'session % is finished: its facts stay', old.id using errcode = 'check_violation';
   end if;
   new.revision := old.revision + 1;
@@ -64,29 +64,49 @@ $$;
 create trigger sessions_go_one_way before update on charging.sessions
   for each row execute function charging.guard_session();
 
--- What a finished session costs. A later, better figure is a new revision, never an edit.
+-- Only wallet.charge settles a session.
+create function charging.refuse_settled() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  raise exception 'session % is not charged yet: it cannot begin as settled', new.id
+    using errcode = 'check_violation';
+end
+$$;
+create trigger sessions_begin_unsettled before insert on charging.sessions
+  for each row when (new.state = 'settled') execute function charging.refuse_settled();
+
+-- What was charged for a session: a bill, or the collection of a debt that a bill left. Only bills are numbered.
+-- Bill n says what the session costs by that figure; a later, better figure is the next bill, never an edit.
 create table charging.settlements (
   id bigint generated always as identity primary key,
   session_id uuid not null,
-  revision int not null check (revision > 0),
   client_id uuid not null,
-  due_minor bigint not null check (due_minor >= 0),
-  debited_minor bigint check (debited_minor between 0 and due_minor), -- null until charged
-  debit_minor bigint generated always as (-debited_minor) stored,     -- as it stands in the wallet
-  refunded_minor bigint not null default 0 check (refunded_minor between 0 and coalesce(debited_minor, 0)),
-  collects_debt_id bigint,                           -- set: this one takes what an earlier one could not
+  bill_number int check (bill_number > 0),           -- 1, 2, ... in its session; null: collects a debt
+  total_minor bigint check (total_minor >= 0),       -- what the session costs by this bill,
+  energy_wh bigint check (energy_wh >= 0),           -- and the facts it is made of
+  ended_at timestamptz,
+  due_minor bigint not null check (due_minor >= 0),  -- what the total adds to the bills before it
+  debited_minor bigint not null check (debited_minor between 0 and due_minor),
+  debit_minor bigint generated always as (-debited_minor) stored, -- as it stands in the wallet
+  refunded_minor bigint not null default 0 check (refunded_minor between 0 and debited_minor),
+  collects_debt_id bigint,                           -- set: this one takes what a bill could not
+  actor text check (length(actor) between 1 and 200),
+  reason text check (length(reason) between 1 and 500), -- why there is a later bill
   created_at timestamptz not null default now(),
-  charged_at timestamptz,
-  check ((debited_minor is null) = (charged_at is null)),
+  constraint settlements_bill_or_collection check (num_nonnulls(bill_number, collects_debt_id) = 1),
+  constraint settlements_bills_have_facts
+    check (num_nulls(total_minor, energy_wh, ended_at) = case when bill_number is null then 3 else 0 end),
+  constraint settlements_due_within_total check (total_minor is null or due_minor <= total_minor),
+  constraint settlements_collect_whole check (collects_debt_id is null or due_minor > 0 and debited_minor = due_minor),
+  constraint settlements_say_why check (coalesce(bill_number, 1) = 1 or num_nulls(actor, reason) = 0),
   foreign key (session_id, client_id) references charging.sessions (id, client_id),
-  unique (session_id, revision),
+  unique (session_id, bill_number),
   unique (id, client_id, debit_minor)                -- what a wallet transaction points at
 );
-create index settlements_uncharged on charging.settlements (id) where debited_minor is null;
--- An order only: charging it is for the functions of wallet.
-grant select, insert (session_id, revision, client_id, due_minor) on charging.settlements to evpower_app;
+grant select on charging.settlements to evpower_app; -- wallet.charge and wallet.correct write them
 
 create function charging.guard_settlement() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  billed bigint;
 begin
   if tg_op = 'INSERT' then
     if not exists (select from charging.sessions s
@@ -95,11 +115,27 @@ begin
       raise exception 'session % is not finished, or was billed elsewhere: it has nothing to settle',
         new.session_id using errcode = 'check_violation';
     end if;
+    if new.bill_number is not null then
+      select b.total_minor into billed from charging.settlements b
+       where b.session_id = new.session_id and b.bill_number = new.bill_number - 1;
+      if (new.bill_number > 1 and not found)
+         or new.due_minor is distinct from greatest(new.total_minor - coalesce(billed, 0), 0) then
+        raise exception 'bill % of session % does not follow the bill before it', new.bill_number, new.session_id
+          using errcode = 'check_violation';
+      end if;
+    elsif not exists (select from wallet.debts d join charging.settlements b on b.id = d.settlement_id
+                       where d.id = new.collects_debt_id and b.session_id = new.session_id) then
+      raise exception 'debt % is not of session %', new.collects_debt_id, new.session_id
+        using errcode = 'check_violation';
+    end if;
     return new;
   end if;
-  if tg_op = 'DELETE' or (new.id, new.session_id, new.client_id, new.due_minor, new.revision)
-       is distinct from (old.id, old.session_id, old.client_id, old.due_minor, old.revision)
-     or (old.debited_minor is not null and new.debited_minor is distinct from old.debited_minor) then
+  if tg_op = 'DELETE'
+     or (new.id, new.session_id, new.client_id, new.bill_number, new.total_minor, new.energy_wh, new.ended_at,
+         new.due_minor, new.debited_minor, new.collects_debt_id, new.actor, new.reason, new.created_at)
+        is distinct from
+        (old.id, old.session_id, old.client_id, old.bill_number, old.total_minor, old.energy_wh, old.ended_at,
+         old.due_minor, old.debited_minor, old.collects_debt_id, old.actor, old.reason, old.created_at) then
     raise exception 'settlement % stays as it is', old.id using errcode = 'check_violation';
   end if;
   return new;

@@ -35,6 +35,7 @@ create table wallet.refunds (
   payment_id bigint references payments.payments,
   amount_minor bigint not null check (amount_minor > 0),
   posted_minor bigint,                                -- signed, as it stands in the wallet; null until posted
+  correction_minor bigint not null default 0,         -- the part that corrects a bill; the rest is goodwill
   collects_debt_id bigint,
   actor text not null check (length(actor) between 1 and 200),
   reason text not null check (length(reason) between 1 and 500),
@@ -45,12 +46,16 @@ create table wallet.refunds (
   check ((posted_minor is null) = (posted_at is null)),
   check (settlement_id is null or posted_minor = amount_minor),
   check (payment_id is null or posted_minor between -amount_minor and 0),
+  constraint refunds_correct_a_charge check (correction_minor between 0 and amount_minor
+    and (correction_minor = 0 or num_nonnulls(settlement_id, posted_minor) = 2)),
+  constraint refunds_collect_whole check (collects_debt_id is null
+    or num_nonnulls(payment_id, posted_minor) = 2 and posted_minor = -amount_minor),
   unique (payment_id, provider_ref),
   unique (settlement_id, provider_ref),               -- an operator's reference makes a refund happen once
   unique (id, client_id, posted_minor)
 );
 create index refunds_collecting on wallet.refunds (collects_debt_id) where collects_debt_id is not null;
--- An order only: posting it, or settling as if charged, is for the functions below.
+-- An order only: posting it, or making it a correction, is for the functions below.
 grant insert (client_id, settlement_id, payment_id, amount_minor, actor, reason, provider_ref)
   on wallet.refunds to evpower_app;
 
@@ -111,18 +116,22 @@ create table wallet.holds (
 );
 create index holds_open on wallet.holds (client_id) where state = 'open';
 
--- What a client owes because a bill or a bank reversal met too small a balance. Taken from the next credit.
+-- What a client owes because a bill or a bank reversal met too small a balance. Taken from the next credit;
+-- what a later bill does not ask for any more is forgiven.
 create table wallet.debts (
   id bigint generated always as identity primary key,
   client_id uuid not null references wallet.wallets,
   settlement_id bigint unique references charging.settlements,
   refund_id bigint unique references wallet.refunds,
   amount_minor bigint not null check (amount_minor > 0),
-  collected_minor bigint not null default 0 check (collected_minor between 0 and amount_minor),
+  collected_minor bigint not null default 0 check (collected_minor >= 0),
+  forgiven_minor bigint not null default 0 check (forgiven_minor >= 0),
   created_at timestamptz not null default now(),
-  check (num_nonnulls(settlement_id, refund_id) = 1)
+  check (num_nonnulls(settlement_id, refund_id) = 1),
+  check (collected_minor + forgiven_minor <= amount_minor),
+  check (forgiven_minor = 0 or settlement_id is not null)
 );
-create index debts_open on wallet.debts (client_id, id) where collected_minor < amount_minor;
+create index debts_open on wallet.debts (client_id, id) where collected_minor + forgiven_minor < amount_minor;
 
 create index settlements_collecting on charging.settlements (collects_debt_id) where collects_debt_id is not null;
 alter table charging.settlements add constraint settlements_collect_debt
@@ -194,8 +203,10 @@ begin
         w.debt_minor > 0 and w.balance_minor > w.held_minor
         or w.held_minor <> (select coalesce(sum(h.amount_minor), 0) from wallet.holds h
                           where h.client_id = w.client_id and h.state = 'open')
-        or w.debt_minor <> (select coalesce(sum(d.amount_minor - d.collected_minor), 0) from wallet.debts d
-                             where d.client_id = w.client_id and d.collected_minor < d.amount_minor))) then
+        or w.debt_minor <> (select coalesce(sum(d.amount_minor - d.collected_minor - d.forgiven_minor), 0)
+                              from wallet.debts d
+                             where d.client_id = w.client_id
+                               and d.collected_minor + d.forgiven_minor < d.amount_minor))) then
     raise exception 'wallet of % does not match its open holds and debts', new.client_id
       using errcode = 'check_violation';
   end if;
@@ -232,7 +243,8 @@ $$;
 create trigger holds_resolve_once before update on wallet.holds
   for each row execute function wallet.guard_hold();
 
--- A refund order is of its client's own charge or payment, and posting is the only change it sees.
+-- A refund order is of its client's own charge or payment. It is posted once; afterwards more of it may count as
+-- a correction, which the session's bills decide.
 create function wallet.guard_refund() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -240,15 +252,20 @@ begin
     if new.settlement_id is not null and not exists (
          select from charging.settlements s where s.id = new.settlement_id and s.client_id = new.client_id)
        or new.payment_id is not null and not exists (
-         select from payments.payments p where p.id = new.payment_id and p.client_id = new.client_id) then
+         select from payments.payments p where p.id = new.payment_id and p.client_id = new.client_id)
+       or new.collects_debt_id is not null and not exists (
+         select from wallet.debts d join wallet.refunds r on r.id = d.refund_id
+          where d.id = new.collects_debt_id and r.payment_id = new.payment_id) then
       raise exception 'a refund is of something its client paid' using errcode = 'foreign_key_violation';
     end if;
-  elsif old.posted_minor is not null
-     or (new.id, new.client_id, new.settlement_id, new.payment_id, new.amount_minor, new.collects_debt_id,
+  elsif (new.id, new.client_id, new.settlement_id, new.payment_id, new.amount_minor, new.collects_debt_id,
          new.actor, new.reason, new.provider_ref, new.created_at)
         is distinct from
         (old.id, old.client_id, old.settlement_id, old.payment_id, old.amount_minor, old.collects_debt_id,
-         old.actor, old.reason, old.provider_ref, old.created_at) then
+         old.actor, old.reason, old.provider_ref, old.created_at)
+     or old.posted_minor is not null
+        and ((new.posted_minor, new.posted_at) is distinct from (old.posted_minor, old.posted_at)
+             or new.correction_minor <= old.correction_minor) then
     raise exception 'refund % stays as it is', old.id using errcode = 'check_violation';
   end if;
   return new;
@@ -256,6 +273,61 @@ end
 $$;
 create trigger refunds_stay before insert or update on wallet.refunds
   for each row execute function wallet.guard_refund();
+
+-- A debt keeps its cause and amount; what was collected or forgiven of it only grows.
+create function wallet.guard_debt() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if (new.id, new.client_id, new.settlement_id, new.refund_id, new.amount_minor, new.created_at)
+       is distinct from
+       (old.id, old.client_id, old.settlement_id, old.refund_id, old.amount_minor, old.created_at)
+     or new.collected_minor < old.collected_minor or new.forgiven_minor < old.forgiven_minor then
+    raise exception 'debt % stays as it is', old.id using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+create trigger debts_stay before update on wallet.debts for each row execute function wallet.guard_debt();
+
+-- At commit: a session is settled as long as it has bills; it rests on the last one, and what the bills made due,
+-- less what was corrected or forgiven, is its cost.
+create function wallet.check_bills(of_session uuid) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (
+      select from charging.sessions x
+        left join lateral (
+          select b.id, b.total_minor, b.energy_wh, b.ended_at from charging.settlements b
+           where b.session_id = x.id and b.bill_number is not null
+           order by b.bill_number desc limit 1) last on true
+       where x.id = of_session and (
+         (x.state = 'settled') is distinct from (last.id is not null)
+         or last.id is not null and (
+           x.billed_elsewhere
+           or (x.cost_minor, x.energy_wh, x.ended_at)
+              is distinct from (last.total_minor, last.energy_wh, last.ended_at)
+           or x.cost_minor is distinct from
+              (select sum(b.due_minor) from charging.settlements b
+                where b.session_id = x.id and b.bill_number is not null)
+              - (select coalesce(sum(r.correction_minor), 0)
+                   from charging.settlements b join wallet.refunds r on r.settlement_id = b.id
+                  where b.session_id = x.id)
+              - (select coalesce(sum(d.forgiven_minor), 0)
+                   from charging.settlements b join wallet.debts d on d.settlement_id = b.id
+                  where b.session_id = x.id)))) then
+    raise exception 'session % does not match its bills', of_session using errcode = 'check_violation';
+  end if;
+end
+$$;
+create function wallet.check_session() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform wallet.check_bills(new.id);
+  return null;
+end
+$$;
+create constraint trigger sessions_match_their_bills after insert or update on charging.sessions
+  deferrable initially deferred for each row when (new.state = 'settled')
+  execute function wallet.check_session();
 
 -- At commit: a debt is what its bill or reversal could not take, and what was collected of it is in the ledger.
 create function wallet.check_debt(debt bigint) returns void
@@ -268,11 +340,8 @@ begin
          (select r.amount_minor + r.posted_minor from wallet.refunds r
            where r.id = d.refund_id and r.client_id = d.client_id))
        or d.collected_minor <>
-          (select coalesce(sum(s.debited_minor), 0) from charging.settlements s
-            where s.collects_debt_id = d.id and s.client_id = d.client_id and s.debited_minor = s.due_minor)
-          - (select coalesce(sum(r.posted_minor), 0) from wallet.refunds r
-              where r.collects_debt_id = d.id and r.client_id = d.client_id
-                and r.posted_minor = -r.amount_minor))) then
+          (select coalesce(sum(s.debited_minor), 0) from charging.settlements s where s.collects_debt_id = d.id)
+          - (select coalesce(sum(r.posted_minor), 0) from wallet.refunds r where r.collects_debt_id = d.id))) then
     raise exception 'debt % does not match what was due and what was collected', debt
       using errcode = 'check_violation';
   end if;
@@ -282,6 +351,9 @@ create function wallet.check_debts() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform wallet.check_debt(new.id);
+  if new.forgiven_minor > 0 then
+    perform wallet.check_bills((select s.session_id from charging.settlements s where s.id = new.settlement_id));
+  end if;
   return null;
 end
 $$;
@@ -303,13 +375,14 @@ begin
   end if;
   if new.collects_debt_id is not null then
     perform wallet.check_debt(new.collects_debt_id);
+  else
+    perform wallet.check_bills(new.session_id);
   end if;
   return null;
 end
 $$;
 create constraint trigger settlements_match_the_ledger after insert or update on charging.settlements
-  deferrable initially deferred for each row when (new.debited_minor is not null)
-  execute function wallet.check_settlement();
+  deferrable initially deferred for each row execute function wallet.check_settlement();
 
 -- At commit: what a posted refund moved is in the ledger, and its charge or payment knows of it.
 create function wallet.check_refund() returns trigger
@@ -329,6 +402,9 @@ begin
   end if;
   if new.collects_debt_id is not null then
     perform wallet.check_debt(new.collects_debt_id);
+  end if;
+  if new.correction_minor > 0 then
+    perform wallet.check_bills((select s.session_id from charging.settlements s where s.id = new.settlement_id));
   end if;
   return null;
 end
@@ -370,7 +446,8 @@ create type wallet.result as (
   transaction_id uuid,
   amount_minor bigint,       -- of the transaction, signed
   balance_minor bigint, held_minor bigint, version bigint, revision bigint,
-  debt_minor bigint          -- what the client still owes
+  debt_minor bigint,         -- what the client still owes
+  session_id uuid            -- of a charge or a correction
 );
 
 -- Take what a client owes from what is free now. The wallet row is locked by the caller's transaction.
@@ -383,22 +460,20 @@ declare
   cause bigint;
 begin
   for debt in
-    select d.id, d.settlement_id, d.refund_id, d.amount_minor - d.collected_minor as open_minor,
-           s.session_id, r.payment_id
+    select d.id, d.settlement_id, d.refund_id,
+           d.amount_minor - d.collected_minor - d.forgiven_minor as open_minor, s.session_id, r.payment_id
       from wallet.debts d
       left join charging.settlements s on s.id = d.settlement_id
       left join wallet.refunds r on r.id = d.refund_id
-     where d.client_id = for_client and d.collected_minor < d.amount_minor
+     where d.client_id = for_client and d.collected_minor + d.forgiven_minor < d.amount_minor
      order by d.id for no key update of d
   loop
     select * into strict w from wallet.wallets where client_id = for_client for no key update;
     take := least(debt.open_minor, w.balance_minor - w.held_minor);
     exit when take <= 0;
     if debt.settlement_id is not null then
-      insert into charging.settlements (session_id, revision, client_id, due_minor, debited_minor, charged_at,
-                                        collects_debt_id)
-      select debt.session_id, max(s.revision) + 1, for_client, take, take, now(), debt.id
-        from charging.settlements s where s.session_id = debt.session_id
+      insert into charging.settlements (session_id, client_id, due_minor, debited_minor, collects_debt_id)
+      values (debt.session_id, for_client, take, take, debt.id)
       returning id into strict cause;
     else
       insert into wallet.refunds (client_id, payment_id, amount_minor, posted_minor, posted_at,
@@ -479,7 +554,7 @@ begin
     select case when t.id is null then case when p.id is null then 'not_found' else 'not_confirmed' end
                 when p.id = any (posted) then 'posted' else 'repeated' end,
            asked.id, p.client_id, t.id, t.amount_minor,
-           w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor
+           w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor, null::uuid
       from (select distinct unnest(payment_ids) as id) asked
       left join lateral (select * from payments.payments p where p.id = asked.id offset 0) p on true
       left join lateral (select * from wallet.transactions t where t.payment_id = asked.id offset 0) t on true
@@ -510,7 +585,7 @@ begin
     from charging.sessions s join identity.clients c on c.id = s.client_id
    where s.id = for_session for no key update of s;
   if not found then
-    return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
+    return row ('not_found', null, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
   select * into strict w from wallet.wallets where client_id = owner.client_id for no key update;
   select * into existing from wallet.holds where session_id = for_session;
@@ -529,7 +604,7 @@ begin
      where client_id = owner.client_id returning * into strict w;
   end if;
   return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
-              w.debt_minor)::wallet.result;
+              w.debt_minor, null)::wallet.result;
 end
 $$;
 
@@ -547,7 +622,7 @@ begin
   end if;
   select * into existing from wallet.holds where session_id = for_session;
   if not found then
-    return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
+    return row ('not_found', null, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
   select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
   select * into strict existing from wallet.holds where session_id = for_session;
@@ -566,7 +641,7 @@ begin
      where client_id = existing.client_id returning * into strict w;
   end if;
   return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
-              w.debt_minor)::wallet.result;
+              w.debt_minor, null)::wallet.result;
 end
 $$;
 
@@ -581,7 +656,7 @@ declare
 begin
   select * into existing from wallet.holds where session_id = for_session;
   if not found then
-    return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
+    return row ('not_found', null, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
   select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
   select * into strict existing from wallet.holds where session_id = for_session;
@@ -599,80 +674,99 @@ begin
     outcome := case existing.state when 'released' then 'repeated' else 'resolved' end;
   end if;
   return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
-              w.debt_minor)::wallet.result;
+              w.debt_minor, null)::wallet.result;
 end
 $$;
 
--- Debit a finished session's settlement, resolve its hold, mark the session settled. What is not there
--- becomes a debt, and older debts are taken from what the hold leaves; what other sessions hold is not touched.
--- Outcomes: posted, repeated, nothing_due, not_found.
-create function wallet.charge(for_settlement bigint) returns wallet.result
+-- Write a session's next bill and debit what it makes due from what is free and what its hold sets free. What is
+-- not there becomes a debt. The session and the wallet are locked by the caller.
+create function wallet.bill(
+  s charging.sessions, number int, due bigint, freed bigint, by_actor text, for_reason text
+) returns charging.settlements
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  s charging.settlements;
   w wallet.wallets;
-  held bigint;
   take bigint;
+  bill charging.settlements;
+begin
+  select * into strict w from wallet.wallets where client_id = s.client_id for no key update;
+  take := least(due, w.balance_minor - w.held_minor + freed);
+  insert into charging.settlements (session_id, client_id, bill_number, total_minor, energy_wh, ended_at, due_minor,
+                                    debited_minor, actor, reason)
+  values (s.id, s.client_id, number, s.cost_minor, s.energy_wh, s.ended_at, due, take, by_actor, for_reason)
+  returning * into strict bill;
+  if take < due then
+    insert into wallet.debts (client_id, settlement_id, amount_minor) values (s.client_id, bill.id, due - take);
+  end if;
+  update wallet.wallets
+     set revision = revision + 1, updated_at = now(), held_minor = held_minor - freed,
+         balance_minor = balance_minor - take, debt_minor = debt_minor + due - take,
+         spent_minor = spent_minor + take, version = version + (take > 0)::int
+   where client_id = s.client_id;
+  if take > 0 then
+    insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
+                                     balance_after_minor, settlement_id, event_at)
+    values (s.client_id, w.version + 1, 'charge', -take, w.balance_minor, w.balance_minor - take, bill.id,
+            s.ended_at);
+  end if;
+  return bill;
+end
+$$;
+
+-- Charge a finished session: its first bill, over its whole cost. Resolves its hold and settles it; older debts are
+-- taken from what the hold leaves, and what other sessions hold is not touched.
+-- Outcomes: posted, repeated, nothing_due, not_finished, billed_elsewhere, not_found.
+create function wallet.charge(for_session uuid) returns wallet.result
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  s charging.sessions;
+  w wallet.wallets;
+  bill charging.settlements;
+  freed bigint;
   outcome text;
   txn wallet.transactions;
 begin
-  select * into s from charging.settlements where id = for_settlement;
+  select * into s from charging.sessions where id = for_session for no key update; -- session before wallet, always
   if not found then
-    return row ('not_found', for_settlement, null, null, null, null, null, null, null, null)::wallet.result;
+    return row ('not_found', null, null, null, null, null, null, null, null, null, for_session)::wallet.result;
   end if;
-  perform from charging.sessions where id = s.session_id for no key update; -- session before wallet, always
   select * into strict w from wallet.wallets where client_id = s.client_id for no key update;
-  select * into strict s from charging.settlements where id = for_settlement;
-  if s.debited_minor is not null then
-    outcome := case s.due_minor when 0 then 'nothing_due' else 'repeated' end;
-    select * into txn from wallet.transactions where settlement_id = for_settlement;
+  if s.state = 'settled' then
+    select * into strict bill from charging.settlements where session_id = for_session and bill_number = 1;
+    outcome := case bill.due_minor when 0 then 'nothing_due' else 'repeated' end;
+  elsif s.billed_elsewhere then
+    outcome := 'billed_elsewhere';
+  elsif s.state <> 'finished' then
+    outcome := 'not_finished';
   else
     update wallet.holds set state = 'charged', resolved_at = now()
-      where session_id = s.session_id and state = 'open' returning amount_minor into held;
-    take := least(s.due_minor, w.balance_minor - w.held_minor + coalesce(held, 0));
-    outcome := case s.due_minor when 0 then 'nothing_due' else 'posted' end;
-    update charging.settlements set debited_minor = take, charged_at = now() where id = for_settlement;
-    if take < s.due_minor then
-      insert into wallet.debts (client_id, settlement_id, amount_minor)
-      values (s.client_id, s.id, s.due_minor - take);
-    end if;
-    update wallet.wallets
-       set revision = revision + 1, updated_at = now(), held_minor = held_minor - coalesce(held, 0),
-           balance_minor = balance_minor - take, debt_minor = debt_minor + s.due_minor - take,
-           spent_minor = spent_minor + take, version = version + (take > 0)::int
-     where client_id = s.client_id;
-    if take > 0 then
-      insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
-                                       balance_after_minor, settlement_id, event_at)
-      select s.client_id, w.version + 1, 'charge', -take, w.balance_minor, w.balance_minor - take, s.id, x.ended_at
-        from charging.sessions x where x.id = s.session_id
-      returning * into strict txn;
-    end if;
-    update charging.sessions set state = 'settled' where id = s.session_id and state = 'finished';
+      where session_id = for_session and state = 'open' returning amount_minor into freed;
+    bill := wallet.bill(s, 1, s.cost_minor, coalesce(freed, 0), null, null);
+    outcome := case bill.due_minor when 0 then 'nothing_due' else 'posted' end;
+    update charging.sessions set state = 'settled' where id = for_session;
     if w.debt_minor > 0 then -- an older debt, and the hold may have been more than the bill
       perform wallet.collect_debts(s.client_id);
     end if;
     select * into strict w from wallet.wallets where client_id = s.client_id;
   end if;
-  return row (outcome, for_settlement, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor,
-              w.version, w.revision, w.debt_minor)::wallet.result;
+  select * into txn from wallet.transactions where settlement_id = bill.id;
+  return row (outcome, bill.id, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor, w.version,
+              w.revision, w.debt_minor, for_session)::wallet.result;
 end
 $$;
 
-create function wallet.charge_many(settlement_ids bigint[]) returns setof wallet.result
+create function wallet.charge_many(session_ids uuid[]) returns setof wallet.result
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  one bigint;
+  one uuid;
 begin
-  perform from charging.sessions x
-    where x.id in (select s.session_id from charging.settlements s where s.id = any (settlement_ids))
-    order by x.id for no key update;
+  perform from charging.sessions x where x.id = any (session_ids) order by x.id for no key update;
   perform from wallet.wallets w
-    where w.client_id in (select s.client_id from charging.settlements s where s.id = any (settlement_ids))
+    where w.client_id in (select x.client_id from charging.sessions x where x.id = any (session_ids))
     order by w.client_id for no key update;
   for one in -- client by client, the order in which whoever watches wallets locks its own rows
-    select a.id from (select distinct unnest(settlement_ids) as id) a
-      left join charging.settlements s on s.id = a.id order by s.client_id, a.id
+    select a.id from (select distinct unnest(session_ids) as id) a
+      left join charging.sessions x on x.id = a.id order by x.client_id, a.id
   loop
     return next wallet.charge(one);
   end loop;
@@ -692,7 +786,7 @@ declare
 begin
   select * into r from wallet.refunds where id = for_refund;
   if not found then
-    return row ('not_found', for_refund, null, null, null, null, null, null, null, null)::wallet.result;
+    return row ('not_found', for_refund, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
   if r.payment_id is not null then -- payment before wallet, as a confirmation locks them
     perform from payments.payments where id = r.payment_id for no key update;
@@ -746,7 +840,7 @@ begin
     end if;
   end if;
   return row (outcome, for_refund, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor,
-              w.version, w.revision, w.debt_minor)::wallet.result;
+              w.version, w.revision, w.debt_minor, null)::wallet.result;
 end
 $$;
 
@@ -770,7 +864,122 @@ begin
 end
 $$;
 
+-- Lower what a session's bills ask for. First what is still owed for it is forgiven, then what was taken for it is
+-- given back, newest charge first; where goodwill has left too little of that, the goodwill itself becomes the
+-- correction, newest first. The session and the wallet are locked by the caller.
+create function wallet.lower_bills(s charging.sessions, by_minor bigint, by_actor text, for_reason text)
+returns bigint[] -- the refunds
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  rest bigint := by_minor;
+  item record;
+  part bigint;
+  refund bigint;
+  refunds bigint[] := '{}';
+  posted text;
+begin
+  for item in
+    select d.id, d.amount_minor - d.collected_minor - d.forgiven_minor as left_minor
+      from charging.settlements b join wallet.debts d on d.settlement_id = b.id
+     where b.session_id = s.id and d.collected_minor + d.forgiven_minor < d.amount_minor order by d.id desc
+  loop
+    part := least(rest, item.left_minor);
+    exit when part = 0;
+    update wallet.debts set forgiven_minor = forgiven_minor + part where id = item.id;
+    update wallet.wallets set revision = revision + 1, updated_at = now(), debt_minor = debt_minor - part
+     where client_id = s.client_id;
+    rest := rest - part;
+  end loop;
+  for item in
+    select b.id, b.debited_minor - b.refunded_minor as left_minor from charging.settlements b
+     where b.session_id = s.id and b.refunded_minor < b.debited_minor order by b.id desc
+  loop
+    part := least(rest, item.left_minor);
+    exit when part = 0;
+    insert into wallet.refunds (client_id, settlement_id, amount_minor, actor, reason)
+    values (s.client_id, item.id, part, by_actor, for_reason) returning id into strict refund;
+    select r.outcome into strict posted from wallet.refund(refund) r;
+    if posted <> 'posted' then
+      raise exception 'refund % of settlement % is %', refund, item.id, posted;
+    end if;
+    update wallet.refunds set correction_minor = part where id = refund;
+    refunds := refunds || refund;
+    rest := rest - part;
+  end loop;
+  for item in
+    select r.id, r.amount_minor - r.correction_minor as left_minor
+      from charging.settlements b join wallet.refunds r on r.settlement_id = b.id
+     where b.session_id = s.id and r.posted_minor is not null and r.correction_minor < r.amount_minor
+     order by r.id desc
+  loop
+    part := least(rest, item.left_minor);
+    exit when part = 0;
+    update wallet.refunds set correction_minor = correction_minor + part where id = item.id;
+    rest := rest - part;
+  end loop;
+  if rest > 0 then
+    raise exception 'session % was billed % less than its cost', s.id, rest using errcode = 'check_violation';
+  end if;
+  return refunds;
+end
+$$;
+
+-- Correct a settled session: its new facts and its next bill. A higher cost is charged like the first one; a lower
+-- one is a correction, see above. Of several refunds the newest is shown, with what all of them moved.
+-- Outcomes: posted, repeated (these are its facts already), not_settled, end_before_start, not_found.
+create function wallet.correct(
+  for_session uuid, new_cost_minor bigint, new_energy_wh bigint, new_ended_at timestamptz, by_actor text,
+  for_reason text
+) returns wallet.result
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  s charging.sessions;
+  w wallet.wallets;
+  bill charging.settlements;
+  billed_minor bigint;
+  refunds bigint[];
+  outcome text;
+  txn wallet.transactions;
+begin
+  if num_nulls(new_cost_minor, new_energy_wh, new_ended_at, by_actor, for_reason) > 0 then
+    raise exception 'a correction says cost, energy, end, actor and reason' using errcode = 'check_violation';
+  end if;
+  select * into s from charging.sessions where id = for_session for no key update; -- session before wallet, always
+  if not found then
+    return row ('not_found', null, null, null, null, null, null, null, null, null, for_session)::wallet.result;
+  end if;
+  select * into strict w from wallet.wallets where client_id = s.client_id for no key update;
+  if s.state <> 'settled' then
+    outcome := 'not_settled';
+  elsif new_ended_at < s.started_at then
+    outcome := 'end_before_start';
+  else
+    select * into strict bill from charging.settlements
+     where session_id = for_session and bill_number is not null order by bill_number desc limit 1;
+    outcome := 'repeated';
+    if (s.cost_minor, s.energy_wh, s.ended_at) is distinct from (new_cost_minor, new_energy_wh, new_ended_at) then
+      outcome := 'posted';
+      billed_minor := s.cost_minor;
+      update charging.sessions set cost_minor = new_cost_minor, energy_wh = new_energy_wh, ended_at = new_ended_at
+       where id = for_session returning * into strict s;
+      bill := wallet.bill(s, bill.bill_number + 1, greatest(s.cost_minor - billed_minor, 0), 0, by_actor, for_reason);
+      refunds := wallet.lower_bills(s, greatest(billed_minor - s.cost_minor, 0), by_actor, for_reason);
+      select * into strict w from wallet.wallets where client_id = s.client_id;
+    end if;
+    if cardinality(refunds) > 0 then
+      select * into strict txn from wallet.transactions where refund_id = refunds[cardinality(refunds)];
+      select sum(r.posted_minor) into strict txn.amount_minor from wallet.refunds r where r.id = any (refunds);
+    else
+      select * into txn from wallet.transactions where settlement_id = bill.id;
+    end if;
+  end if;
+  return row (outcome, bill.id, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor, w.version,
+              w.revision, w.debt_minor, for_session)::wallet.result;
+end
+$$;
+
 revoke all on all functions in schema wallet from public;
 grant execute on function wallet.credit_many(bigint[]), wallet.credit(bigint), wallet.hold(uuid, bigint),
-  wallet.extend_hold(uuid, bigint), wallet.release_hold(uuid), wallet.charge(bigint),
-  wallet.charge_many(bigint[]), wallet.refund(bigint), wallet.refund_many(bigint[]) to evpower_app;
+  wallet.extend_hold(uuid, bigint), wallet.release_hold(uuid), wallet.charge(uuid),
+  wallet.charge_many(uuid[]), wallet.correct(uuid, bigint, bigint, timestamptz, text, text),
+  wallet.refund(bigint), wallet.refund_many(bigint[]) to evpower_app;

@@ -47,7 +47,8 @@ CREATE TYPE wallet.result AS (
 	held_minor bigint,
 	version bigint,
 	revision bigint,
-	debt_minor bigint
+	debt_minor bigint,
+	session_id uuid
 );
 
 CREATE TYPE wallet.transaction_kind AS ENUM (
@@ -77,11 +78,11 @@ begin
       using errcode = 'check_violation';
   end if;
   if old.state in ('finished', 'settled')
-     and (new.station_id, new.connector_id, new.started_at, new.ended_at, new.energy_wh, new.cost_minor,
-          new.billed_elsewhere)
-         is distinct from
-         (old.station_id, old.connector_id, old.started_at, old.ended_at, old.energy_wh, old.cost_minor,
-          old.billed_elsewhere) then
+     and (new.station_id, new.connector_id, new.started_at, new.billed_elsewhere)
+         is distinct from (old.station_id, old.connector_id, old.started_at, old.billed_elsewhere)
+     -- Of a settled one these change together with its next bill; the wallet's checks see to it at commit.
+     or old.state = 'finished' and (new.ended_at, new.energy_wh, new.cost_minor)
+         is distinct from (old.ended_at, old.energy_wh, old.cost_minor) then
     raise exception 'session % is finished: its facts stay', old.id using errcode = 'check_violation';
   end if;
   new.revision := old.revision + 1;
@@ -94,6 +95,8 @@ CREATE FUNCTION charging.guard_settlement() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+declare
+  billed bigint;
 begin
   if tg_op = 'INSERT' then
     if not exists (select from charging.sessions s
@@ -102,14 +105,40 @@ begin
       raise exception 'session % is not finished, or was billed elsewhere: it has nothing to settle',
         new.session_id using errcode = 'check_violation';
     end if;
+    if new.bill_number is not null then
+      select b.total_minor into billed from charging.settlements b
+       where b.session_id = new.session_id and b.bill_number = new.bill_number - 1;
+      if (new.bill_number > 1 and not found)
+         or new.due_minor is distinct from greatest(new.total_minor - coalesce(billed, 0), 0) then
+        raise exception 'bill % of session % does not follow the bill before it', new.bill_number, new.session_id
+          using errcode = 'check_violation';
+      end if;
+    elsif not exists (select from wallet.debts d join charging.settlements b on b.id = d.settlement_id
+                       where d.id = new.collects_debt_id and b.session_id = new.session_id) then
+      raise exception 'debt % is not of session %', new.collects_debt_id, new.session_id
+        using errcode = 'check_violation';
+    end if;
     return new;
   end if;
-  if tg_op = 'DELETE' or (new.id, new.session_id, new.client_id, new.due_minor, new.revision)
-       is distinct from (old.id, old.session_id, old.client_id, old.due_minor, old.revision)
-     or (old.debited_minor is not null and new.debited_minor is distinct from old.debited_minor) then
+  if tg_op = 'DELETE'
+     or (new.id, new.session_id, new.client_id, new.bill_number, new.total_minor, new.energy_wh, new.ended_at,
+         new.due_minor, new.debited_minor, new.collects_debt_id, new.actor, new.reason, new.created_at)
+        is distinct from
+        (old.id, old.session_id, old.client_id, old.bill_number, old.total_minor, old.energy_wh, old.ended_at,
+         old.due_minor, old.debited_minor, old.collects_debt_id, old.actor, old.reason, old.created_at) then
     raise exception 'settlement % stays as it is', old.id using errcode = 'check_violation';
   end if;
   return new;
+end
+$$;
+
+CREATE FUNCTION charging.refuse_settled() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  raise exception 'session % is not charged yet: it cannot begin as settled', new.id
+    using errcode = 'check_violation';
 end
 $$;
 
@@ -471,80 +500,188 @@ begin
 end
 $$;
 
-CREATE FUNCTION wallet.charge(for_settlement bigint) RETURNS wallet.result
+CREATE TABLE charging.sessions (
+    id uuid NOT NULL,
+    client_id uuid NOT NULL,
+    station_id text NOT NULL,
+    connector_id integer NOT NULL,
+    state text NOT NULL,
+    source text NOT NULL,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    energy_wh bigint DEFAULT 0 NOT NULL,
+    cost_minor bigint DEFAULT 0 NOT NULL,
+    billed_elsewhere boolean DEFAULT false NOT NULL,
+    revision bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT sessions_check CHECK (((ended_at IS NULL) OR (started_at IS NULL) OR (ended_at >= started_at))),
+    CONSTRAINT sessions_check1 CHECK (((state <> ALL (ARRAY['finished'::text, 'settled'::text])) OR ((started_at IS NOT NULL) AND (ended_at IS NOT NULL)))),
+    CONSTRAINT sessions_connector_id_check CHECK (((connector_id >= 1) AND (connector_id <= 1000))),
+    CONSTRAINT sessions_cost_minor_check CHECK ((cost_minor >= 0)),
+    CONSTRAINT sessions_energy_wh_check CHECK ((energy_wh >= 0)),
+    CONSTRAINT sessions_source_check CHECK ((source = ANY (ARRAY['evpower'::text, 'import'::text]))),
+    CONSTRAINT sessions_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text, 'finished'::text, 'settled'::text, 'expired'::text, 'refused'::text, 'cancelled'::text, 'failed'::text]))),
+    CONSTRAINT sessions_station_id_check CHECK (((length(station_id) >= 1) AND (length(station_id) <= 64)))
+);
+
+CREATE TABLE charging.settlements (
+    id bigint NOT NULL,
+    session_id uuid NOT NULL,
+    client_id uuid NOT NULL,
+    bill_number integer,
+    total_minor bigint,
+    energy_wh bigint,
+    ended_at timestamp with time zone,
+    due_minor bigint NOT NULL,
+    debited_minor bigint NOT NULL,
+    debit_minor bigint GENERATED ALWAYS AS ((- debited_minor)) STORED,
+    refunded_minor bigint DEFAULT 0 NOT NULL,
+    collects_debt_id bigint,
+    actor text,
+    reason text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT settlements_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT settlements_bill_number_check CHECK ((bill_number > 0)),
+    CONSTRAINT settlements_bill_or_collection CHECK ((num_nonnulls(bill_number, collects_debt_id) = 1)),
+    CONSTRAINT settlements_bills_have_facts CHECK ((num_nulls(total_minor, energy_wh, ended_at) =
+CASE
+    WHEN (bill_number IS NULL) THEN 3
+    ELSE 0
+END)),
+    CONSTRAINT settlements_check CHECK (((debited_minor >= 0) AND (debited_minor <= due_minor))),
+    CONSTRAINT settlements_check1 CHECK (((refunded_minor >= 0) AND (refunded_minor <= debited_minor))),
+    CONSTRAINT settlements_collect_whole CHECK (((collects_debt_id IS NULL) OR ((due_minor > 0) AND (debited_minor = due_minor)))),
+    CONSTRAINT settlements_due_minor_check CHECK ((due_minor >= 0)),
+    CONSTRAINT settlements_due_within_total CHECK (((total_minor IS NULL) OR (due_minor <= total_minor))),
+    CONSTRAINT settlements_energy_wh_check CHECK ((energy_wh >= 0)),
+    CONSTRAINT settlements_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500))),
+    CONSTRAINT settlements_say_why CHECK (((COALESCE(bill_number, 1) = 1) OR (num_nulls(actor, reason) = 0))),
+    CONSTRAINT settlements_total_minor_check CHECK ((total_minor >= 0))
+);
+
+CREATE FUNCTION wallet.bill(s charging.sessions, number integer, due bigint, freed bigint, by_actor text, for_reason text) RETURNS charging.settlements
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
-  s charging.settlements;
   w wallet.wallets;
-  held bigint;
   take bigint;
+  bill charging.settlements;
+begin
+  select * into strict w from wallet.wallets where client_id = s.client_id for no key update;
+  take := least(due, w.balance_minor - w.held_minor + freed);
+  insert into charging.settlements (session_id, client_id, bill_number, total_minor, energy_wh, ended_at, due_minor,
+                                    debited_minor, actor, reason)
+  values (s.id, s.client_id, number, s.cost_minor, s.energy_wh, s.ended_at, due, take, by_actor, for_reason)
+  returning * into strict bill;
+  if take < due then
+    insert into wallet.debts (client_id, settlement_id, amount_minor) values (s.client_id, bill.id, due - take);
+  end if;
+  update wallet.wallets
+     set revision = revision + 1, updated_at = now(), held_minor = held_minor - freed,
+         balance_minor = balance_minor - take, debt_minor = debt_minor + due - take,
+         spent_minor = spent_minor + take, version = version + (take > 0)::int
+   where client_id = s.client_id;
+  if take > 0 then
+    insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
+                                     balance_after_minor, settlement_id, event_at)
+    values (s.client_id, w.version + 1, 'charge', -take, w.balance_minor, w.balance_minor - take, bill.id,
+            s.ended_at);
+  end if;
+  return bill;
+end
+$$;
+
+CREATE FUNCTION wallet.charge(for_session uuid) RETURNS wallet.result
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  s charging.sessions;
+  w wallet.wallets;
+  bill charging.settlements;
+  freed bigint;
   outcome text;
   txn wallet.transactions;
 begin
-  select * into s from charging.settlements where id = for_settlement;
+  select * into s from charging.sessions where id = for_session for no key update; -- session before wallet, always
   if not found then
-    return row ('not_found', for_settlement, null, null, null, null, null, null, null, null)::wallet.result;
+    return row ('not_found', null, null, null, null, null, null, null, null, null, for_session)::wallet.result;
   end if;
-  perform from charging.sessions where id = s.session_id for no key update; -- session before wallet, always
   select * into strict w from wallet.wallets where client_id = s.client_id for no key update;
-  select * into strict s from charging.settlements where id = for_settlement;
-  if s.debited_minor is not null then
-    outcome := case s.due_minor when 0 then 'nothing_due' else 'repeated' end;
-    select * into txn from wallet.transactions where settlement_id = for_settlement;
+  if s.state = 'settled' then
+    select * into strict bill from charging.settlements where session_id = for_session and bill_number = 1;
+    outcome := case bill.due_minor when 0 then 'nothing_due' else 'repeated' end;
+  elsif s.billed_elsewhere then
+    outcome := 'billed_elsewhere';
+  elsif s.state <> 'finished' then
+    outcome := 'not_finished';
   else
     update wallet.holds set state = 'charged', resolved_at = now()
-      where session_id = s.session_id and state = 'open' returning amount_minor into held;
-    take := least(s.due_minor, w.balance_minor - w.held_minor + coalesce(held, 0));
-    outcome := case s.due_minor when 0 then 'nothing_due' else 'posted' end;
-    update charging.settlements set debited_minor = take, charged_at = now() where id = for_settlement;
-    if take < s.due_minor then
-      insert into wallet.debts (client_id, settlement_id, amount_minor)
-      values (s.client_id, s.id, s.due_minor - take);
-    end if;
-    update wallet.wallets
-       set revision = revision + 1, updated_at = now(), held_minor = held_minor - coalesce(held, 0),
-           balance_minor = balance_minor - take, debt_minor = debt_minor + s.due_minor - take,
-           spent_minor = spent_minor + take, version = version + (take > 0)::int
-     where client_id = s.client_id;
-    if take > 0 then
-      insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
-                                       balance_after_minor, settlement_id, event_at)
-      select s.client_id, w.version + 1, 'charge', -take, w.balance_minor, w.balance_minor - take, s.id, x.ended_at
-        from charging.sessions x where x.id = s.session_id
-      returning * into strict txn;
-    end if;
-    update charging.sessions set state = 'settled' where id = s.session_id and state = 'finished';
+      where session_id = for_session and state = 'open' returning amount_minor into freed;
+    bill := wallet.bill(s, 1, s.cost_minor, coalesce(freed, 0), null, null);
+    outcome := case bill.due_minor when 0 then 'nothing_due' else 'posted' end;
+    update charging.sessions set state = 'settled' where id = for_session;
     if w.debt_minor > 0 then -- an older debt, and the hold may have been more than the bill
       perform wallet.collect_debts(s.client_id);
     end if;
     select * into strict w from wallet.wallets where client_id = s.client_id;
   end if;
-  return row (outcome, for_settlement, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor,
-              w.version, w.revision, w.debt_minor)::wallet.result;
+  select * into txn from wallet.transactions where settlement_id = bill.id;
+  return row (outcome, bill.id, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor, w.version,
+              w.revision, w.debt_minor, for_session)::wallet.result;
 end
 $$;
 
-CREATE FUNCTION wallet.charge_many(settlement_ids bigint[]) RETURNS SETOF wallet.result
+CREATE FUNCTION wallet.charge_many(session_ids uuid[]) RETURNS SETOF wallet.result
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
-  one bigint;
+  one uuid;
 begin
-  perform from charging.sessions x
-    where x.id in (select s.session_id from charging.settlements s where s.id = any (settlement_ids))
-    order by x.id for no key update;
+  perform from charging.sessions x where x.id = any (session_ids) order by x.id for no key update;
   perform from wallet.wallets w
-    where w.client_id in (select s.client_id from charging.settlements s where s.id = any (settlement_ids))
+    where w.client_id in (select x.client_id from charging.sessions x where x.id = any (session_ids))
     order by w.client_id for no key update;
   for one in -- client by client, the order in which whoever watches wallets locks its own rows
-    select a.id from (select distinct unnest(settlement_ids) as id) a
-      left join charging.settlements s on s.id = a.id order by s.client_id, a.id
+    select a.id from (select distinct unnest(session_ids) as id) a
+      left join charging.sessions x on x.id = a.id order by x.client_id, a.id
   loop
     return next wallet.charge(one);
   end loop;
+end
+$$;
+
+CREATE FUNCTION wallet.check_bills(of_session uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if exists (
+      select from charging.sessions x
+        left join lateral (
+          select b.id, b.total_minor, b.energy_wh, b.ended_at from charging.settlements b
+           where b.session_id = x.id and b.bill_number is not null
+           order by b.bill_number desc limit 1) last on true
+       where x.id = of_session and (
+         (x.state = 'settled') is distinct from (last.id is not null)
+         or last.id is not null and (
+           x.billed_elsewhere
+           or (x.cost_minor, x.energy_wh, x.ended_at)
+              is distinct from (last.total_minor, last.energy_wh, last.ended_at)
+           or x.cost_minor is distinct from
+              (select sum(b.due_minor) from charging.settlements b
+                where b.session_id = x.id and b.bill_number is not null)
+              - (select coalesce(sum(r.correction_minor), 0)
+                   from charging.settlements b join wallet.refunds r on r.settlement_id = b.id
+                  where b.session_id = x.id)
+              - (select coalesce(sum(d.forgiven_minor), 0)
+                   from charging.settlements b join wallet.debts d on d.settlement_id = b.id
+                  where b.session_id = x.id)))) then
+    raise exception 'session % does not match its bills', of_session using errcode = 'check_violation';
+  end if;
 end
 $$;
 
@@ -560,11 +697,8 @@ begin
          (select r.amount_minor + r.posted_minor from wallet.refunds r
            where r.id = d.refund_id and r.client_id = d.client_id))
        or d.collected_minor <>
-          (select coalesce(sum(s.debited_minor), 0) from charging.settlements s
-            where s.collects_debt_id = d.id and s.client_id = d.client_id and s.debited_minor = s.due_minor)
-          - (select coalesce(sum(r.posted_minor), 0) from wallet.refunds r
-              where r.collects_debt_id = d.id and r.client_id = d.client_id
-                and r.posted_minor = -r.amount_minor))) then
+          (select coalesce(sum(s.debited_minor), 0) from charging.settlements s where s.collects_debt_id = d.id)
+          - (select coalesce(sum(r.posted_minor), 0) from wallet.refunds r where r.collects_debt_id = d.id))) then
     raise exception 'debt % does not match what was due and what was collected', debt
       using errcode = 'check_violation';
   end if;
@@ -577,6 +711,9 @@ CREATE FUNCTION wallet.check_debts() RETURNS trigger
     AS $$
 begin
   perform wallet.check_debt(new.id);
+  if new.forgiven_minor > 0 then
+    perform wallet.check_bills((select s.session_id from charging.settlements s where s.id = new.settlement_id));
+  end if;
   return null;
 end
 $$;
@@ -636,6 +773,9 @@ begin
   if new.collects_debt_id is not null then
     perform wallet.check_debt(new.collects_debt_id);
   end if;
+  if new.correction_minor > 0 then
+    perform wallet.check_bills((select s.session_id from charging.settlements s where s.id = new.settlement_id));
+  end if;
   return null;
 end
 $$;
@@ -650,11 +790,23 @@ begin
         w.debt_minor > 0 and w.balance_minor > w.held_minor
         or w.held_minor <> (select coalesce(sum(h.amount_minor), 0) from wallet.holds h
                           where h.client_id = w.client_id and h.state = 'open')
-        or w.debt_minor <> (select coalesce(sum(d.amount_minor - d.collected_minor), 0) from wallet.debts d
-                             where d.client_id = w.client_id and d.collected_minor < d.amount_minor))) then
+        or w.debt_minor <> (select coalesce(sum(d.amount_minor - d.collected_minor - d.forgiven_minor), 0)
+                              from wallet.debts d
+                             where d.client_id = w.client_id
+                               and d.collected_minor + d.forgiven_minor < d.amount_minor))) then
     raise exception 'wallet of % does not match its open holds and debts', new.client_id
       using errcode = 'check_violation';
   end if;
+  return null;
+end
+$$;
+
+CREATE FUNCTION wallet.check_session() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  perform wallet.check_bills(new.id);
   return null;
 end
 $$;
@@ -674,6 +826,8 @@ begin
   end if;
   if new.collects_debt_id is not null then
     perform wallet.check_debt(new.collects_debt_id);
+  else
+    perform wallet.check_bills(new.session_id);
   end if;
   return null;
 end
@@ -690,22 +844,20 @@ declare
   cause bigint;
 begin
   for debt in
-    select d.id, d.settlement_id, d.refund_id, d.amount_minor - d.collected_minor as open_minor,
-           s.session_id, r.payment_id
+    select d.id, d.settlement_id, d.refund_id,
+           d.amount_minor - d.collected_minor - d.forgiven_minor as open_minor, s.session_id, r.payment_id
       from wallet.debts d
       left join charging.settlements s on s.id = d.settlement_id
       left join wallet.refunds r on r.id = d.refund_id
-     where d.client_id = for_client and d.collected_minor < d.amount_minor
+     where d.client_id = for_client and d.collected_minor + d.forgiven_minor < d.amount_minor
      order by d.id for no key update of d
   loop
     select * into strict w from wallet.wallets where client_id = for_client for no key update;
     take := least(debt.open_minor, w.balance_minor - w.held_minor);
     exit when take <= 0;
     if debt.settlement_id is not null then
-      insert into charging.settlements (session_id, revision, client_id, due_minor, debited_minor, charged_at,
-                                        collects_debt_id)
-      select debt.session_id, max(s.revision) + 1, for_client, take, take, now(), debt.id
-        from charging.settlements s where s.session_id = debt.session_id
+      insert into charging.settlements (session_id, client_id, due_minor, debited_minor, collects_debt_id)
+      values (debt.session_id, for_client, take, take, debt.id)
       returning id into strict cause;
     else
       insert into wallet.refunds (client_id, payment_id, amount_minor, posted_minor, posted_at,
@@ -727,6 +879,56 @@ begin
             case when debt.settlement_id is not null then cause end,
             case when debt.refund_id is not null then cause end, now());
   end loop;
+end
+$$;
+
+CREATE FUNCTION wallet.correct(for_session uuid, new_cost_minor bigint, new_energy_wh bigint, new_ended_at timestamp with time zone, by_actor text, for_reason text) RETURNS wallet.result
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  s charging.sessions;
+  w wallet.wallets;
+  bill charging.settlements;
+  billed_minor bigint;
+  refunds bigint[];
+  outcome text;
+  txn wallet.transactions;
+begin
+  if num_nulls(new_cost_minor, new_energy_wh, new_ended_at, by_actor, for_reason) > 0 then
+    raise exception 'a correction says cost, energy, end, actor and reason' using errcode = 'check_violation';
+  end if;
+  select * into s from charging.sessions where id = for_session for no key update; -- session before wallet, always
+  if not found then
+    return row ('not_found', null, null, null, null, null, null, null, null, null, for_session)::wallet.result;
+  end if;
+  select * into strict w from wallet.wallets where client_id = s.client_id for no key update;
+  if s.state <> 'settled' then
+    outcome := 'not_settled';
+  elsif new_ended_at < s.started_at then
+    outcome := 'end_before_start';
+  else
+    select * into strict bill from charging.settlements
+     where session_id = for_session and bill_number is not null order by bill_number desc limit 1;
+    outcome := 'repeated';
+    if (s.cost_minor, s.energy_wh, s.ended_at) is distinct from (new_cost_minor, new_energy_wh, new_ended_at) then
+      outcome := 'posted';
+      billed_minor := s.cost_minor;
+      update charging.sessions set cost_minor = new_cost_minor, energy_wh = new_energy_wh, ended_at = new_ended_at
+       where id = for_session returning * into strict s;
+      bill := wallet.bill(s, bill.bill_number + 1, greatest(s.cost_minor - billed_minor, 0), 0, by_actor, for_reason);
+      refunds := wallet.lower_bills(s, greatest(billed_minor - s.cost_minor, 0), by_actor, for_reason);
+      select * into strict w from wallet.wallets where client_id = s.client_id;
+    end if;
+    if cardinality(refunds) > 0 then
+      select * into strict txn from wallet.transactions where refund_id = refunds[cardinality(refunds)];
+      select sum(r.posted_minor) into strict txn.amount_minor from wallet.refunds r where r.id = any (refunds);
+    else
+      select * into txn from wallet.transactions where settlement_id = bill.id;
+    end if;
+  end if;
+  return row (outcome, bill.id, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor, w.version,
+              w.revision, w.debt_minor, for_session)::wallet.result;
 end
 $$;
 
@@ -794,7 +996,7 @@ begin
     select case when t.id is null then case when p.id is null then 'not_found' else 'not_confirmed' end
                 when p.id = any (posted) then 'posted' else 'repeated' end,
            asked.id, p.client_id, t.id, t.amount_minor,
-           w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor
+           w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor, null::uuid
       from (select distinct unnest(payment_ids) as id) asked
       left join lateral (select * from payments.payments p where p.id = asked.id offset 0) p on true
       left join lateral (select * from wallet.transactions t where t.payment_id = asked.id offset 0) t on true
@@ -816,7 +1018,7 @@ begin
   end if;
   select * into existing from wallet.holds where session_id = for_session;
   if not found then
-    return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
+    return row ('not_found', null, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
   select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
   select * into strict existing from wallet.holds where session_id = for_session;
@@ -835,7 +1037,22 @@ begin
      where client_id = existing.client_id returning * into strict w;
   end if;
   return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
-              w.debt_minor)::wallet.result;
+              w.debt_minor, null)::wallet.result;
+end
+$$;
+
+CREATE FUNCTION wallet.guard_debt() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if (new.id, new.client_id, new.settlement_id, new.refund_id, new.amount_minor, new.created_at)
+       is distinct from
+       (old.id, old.client_id, old.settlement_id, old.refund_id, old.amount_minor, old.created_at)
+     or new.collected_minor < old.collected_minor or new.forgiven_minor < old.forgiven_minor then
+    raise exception 'debt % stays as it is', old.id using errcode = 'check_violation';
+  end if;
+  return new;
 end
 $$;
 
@@ -863,15 +1080,20 @@ begin
     if new.settlement_id is not null and not exists (
          select from charging.settlements s where s.id = new.settlement_id and s.client_id = new.client_id)
        or new.payment_id is not null and not exists (
-         select from payments.payments p where p.id = new.payment_id and p.client_id = new.client_id) then
+         select from payments.payments p where p.id = new.payment_id and p.client_id = new.client_id)
+       or new.collects_debt_id is not null and not exists (
+         select from wallet.debts d join wallet.refunds r on r.id = d.refund_id
+          where d.id = new.collects_debt_id and r.payment_id = new.payment_id) then
       raise exception 'a refund is of something its client paid' using errcode = 'foreign_key_violation';
     end if;
-  elsif old.posted_minor is not null
-     or (new.id, new.client_id, new.settlement_id, new.payment_id, new.amount_minor, new.collects_debt_id,
+  elsif (new.id, new.client_id, new.settlement_id, new.payment_id, new.amount_minor, new.collects_debt_id,
          new.actor, new.reason, new.provider_ref, new.created_at)
         is distinct from
         (old.id, old.client_id, old.settlement_id, old.payment_id, old.amount_minor, old.collects_debt_id,
-         old.actor, old.reason, old.provider_ref, old.created_at) then
+         old.actor, old.reason, old.provider_ref, old.created_at)
+     or old.posted_minor is not null
+        and ((new.posted_minor, new.posted_at) is distinct from (old.posted_minor, old.posted_at)
+             or new.correction_minor <= old.correction_minor) then
     raise exception 'refund % stays as it is', old.id using errcode = 'check_violation';
   end if;
   return new;
@@ -896,7 +1118,7 @@ begin
     from charging.sessions s join identity.clients c on c.id = s.client_id
    where s.id = for_session for no key update of s;
   if not found then
-    return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
+    return row ('not_found', null, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
   select * into strict w from wallet.wallets where client_id = owner.client_id for no key update;
   select * into existing from wallet.holds where session_id = for_session;
@@ -915,7 +1137,65 @@ begin
      where client_id = owner.client_id returning * into strict w;
   end if;
   return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
-              w.debt_minor)::wallet.result;
+              w.debt_minor, null)::wallet.result;
+end
+$$;
+
+CREATE FUNCTION wallet.lower_bills(s charging.sessions, by_minor bigint, by_actor text, for_reason text) RETURNS bigint[]
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  rest bigint := by_minor;
+  item record;
+  part bigint;
+  refund bigint;
+  refunds bigint[] := '{}';
+  posted text;
+begin
+  for item in
+    select d.id, d.amount_minor - d.collected_minor - d.forgiven_minor as left_minor
+      from charging.settlements b join wallet.debts d on d.settlement_id = b.id
+     where b.session_id = s.id and d.collected_minor + d.forgiven_minor < d.amount_minor order by d.id desc
+  loop
+    part := least(rest, item.left_minor);
+    exit when part = 0;
+    update wallet.debts set forgiven_minor = forgiven_minor + part where id = item.id;
+    update wallet.wallets set revision = revision + 1, updated_at = now(), debt_minor = debt_minor - part
+     where client_id = s.client_id;
+    rest := rest - part;
+  end loop;
+  for item in
+    select b.id, b.debited_minor - b.refunded_minor as left_minor from charging.settlements b
+     where b.session_id = s.id and b.refunded_minor < b.debited_minor order by b.id desc
+  loop
+    part := least(rest, item.left_minor);
+    exit when part = 0;
+    insert into wallet.refunds (client_id, settlement_id, amount_minor, actor, reason)
+    values (s.client_id, item.id, part, by_actor, for_reason) returning id into strict refund;
+    select r.outcome into strict posted from wallet.refund(refund) r;
+    if posted <> 'posted' then
+      raise exception 'refund % of settlement % is %', refund, item.id, posted;
+    end if;
+    update wallet.refunds set correction_minor = part where id = refund;
+    refunds := refunds || refund;
+    rest := rest - part;
+  end loop;
+  for item in
+    select r.id, r.amount_minor - r.correction_minor as left_minor
+      from charging.settlements b join wallet.refunds r on r.settlement_id = b.id
+     where b.session_id = s.id and r.posted_minor is not null and r.correction_minor < r.amount_minor
+     order by r.id desc
+  loop
+    part := least(rest, item.left_minor);
+    exit when part = 0;
+    update wallet.refunds set correction_minor = correction_minor + part where id = item.id;
+    rest := rest - part;
+  end loop;
+  if rest > 0 then
+    raise exception 'session % was billed % less than its cost', s.id, rest using errcode = 'check_violation';
+  end if;
+  return refunds;
 end
 $$;
 
@@ -942,7 +1222,7 @@ declare
 begin
   select * into r from wallet.refunds where id = for_refund;
   if not found then
-    return row ('not_found', for_refund, null, null, null, null, null, null, null, null)::wallet.result;
+    return row ('not_found', for_refund, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
   if r.payment_id is not null then -- payment before wallet, as a confirmation locks them
     perform from payments.payments where id = r.payment_id for no key update;
@@ -996,7 +1276,7 @@ begin
     end if;
   end if;
   return row (outcome, for_refund, w.client_id, txn.id, txn.amount_minor, w.balance_minor, w.held_minor,
-              w.version, w.revision, w.debt_minor)::wallet.result;
+              w.version, w.revision, w.debt_minor, null)::wallet.result;
 end
 $$;
 
@@ -1052,7 +1332,7 @@ declare
 begin
   select * into existing from wallet.holds where session_id = for_session;
   if not found then
-    return row ('not_found', null, null, null, null, null, null, null, null, null)::wallet.result;
+    return row ('not_found', null, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
   select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
   select * into strict existing from wallet.holds where session_id = for_session;
@@ -1070,53 +1350,9 @@ begin
     outcome := case existing.state when 'released' then 'repeated' else 'resolved' end;
   end if;
   return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
-              w.debt_minor)::wallet.result;
+              w.debt_minor, null)::wallet.result;
 end
 $$;
-
-CREATE TABLE charging.sessions (
-    id uuid NOT NULL,
-    client_id uuid NOT NULL,
-    station_id text NOT NULL,
-    connector_id integer NOT NULL,
-    state text NOT NULL,
-    source text NOT NULL,
-    started_at timestamp with time zone,
-    ended_at timestamp with time zone,
-    energy_wh bigint DEFAULT 0 NOT NULL,
-    cost_minor bigint DEFAULT 0 NOT NULL,
-    billed_elsewhere boolean DEFAULT false NOT NULL,
-    revision bigint DEFAULT 1 NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT sessions_check CHECK (((ended_at IS NULL) OR (started_at IS NULL) OR (ended_at >= started_at))),
-    CONSTRAINT sessions_check1 CHECK (((state <> ALL (ARRAY['finished'::text, 'settled'::text])) OR ((started_at IS NOT NULL) AND (ended_at IS NOT NULL)))),
-    CONSTRAINT sessions_connector_id_check CHECK (((connector_id >= 1) AND (connector_id <= 1000))),
-    CONSTRAINT sessions_cost_minor_check CHECK ((cost_minor >= 0)),
-    CONSTRAINT sessions_energy_wh_check CHECK ((energy_wh >= 0)),
-    CONSTRAINT sessions_source_check CHECK ((source = ANY (ARRAY['evpower'::text, 'import'::text]))),
-    CONSTRAINT sessions_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text, 'finished'::text, 'settled'::text, 'expired'::text, 'refused'::text, 'cancelled'::text, 'failed'::text]))),
-    CONSTRAINT sessions_station_id_check CHECK (((length(station_id) >= 1) AND (length(station_id) <= 64)))
-);
-
-CREATE TABLE charging.settlements (
-    id bigint NOT NULL,
-    session_id uuid NOT NULL,
-    revision integer NOT NULL,
-    client_id uuid NOT NULL,
-    due_minor bigint NOT NULL,
-    debited_minor bigint,
-    debit_minor bigint GENERATED ALWAYS AS ((- debited_minor)) STORED,
-    refunded_minor bigint DEFAULT 0 NOT NULL,
-    collects_debt_id bigint,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    charged_at timestamp with time zone,
-    CONSTRAINT settlements_check CHECK (((debited_minor >= 0) AND (debited_minor <= due_minor))),
-    CONSTRAINT settlements_check1 CHECK (((refunded_minor >= 0) AND (refunded_minor <= COALESCE(debited_minor, (0)::bigint)))),
-    CONSTRAINT settlements_check2 CHECK (((debited_minor IS NULL) = (charged_at IS NULL))),
-    CONSTRAINT settlements_due_minor_check CHECK ((due_minor >= 0)),
-    CONSTRAINT settlements_revision_check CHECK ((revision > 0))
-);
 
 ALTER TABLE charging.settlements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME charging.settlements_id_seq
@@ -1651,10 +1887,14 @@ CREATE TABLE wallet.debts (
     refund_id bigint,
     amount_minor bigint NOT NULL,
     collected_minor bigint DEFAULT 0 NOT NULL,
+    forgiven_minor bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT debts_amount_minor_check CHECK ((amount_minor > 0)),
-    CONSTRAINT debts_check CHECK (((collected_minor >= 0) AND (collected_minor <= amount_minor))),
-    CONSTRAINT debts_check1 CHECK ((num_nonnulls(settlement_id, refund_id) = 1))
+    CONSTRAINT debts_check CHECK ((num_nonnulls(settlement_id, refund_id) = 1)),
+    CONSTRAINT debts_check1 CHECK (((collected_minor + forgiven_minor) <= amount_minor)),
+    CONSTRAINT debts_check2 CHECK (((forgiven_minor = 0) OR (settlement_id IS NOT NULL))),
+    CONSTRAINT debts_collected_minor_check CHECK ((collected_minor >= 0)),
+    CONSTRAINT debts_forgiven_minor_check CHECK ((forgiven_minor >= 0))
 );
 
 ALTER TABLE wallet.debts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -1685,6 +1925,7 @@ CREATE TABLE wallet.refunds (
     payment_id bigint,
     amount_minor bigint NOT NULL,
     posted_minor bigint,
+    correction_minor bigint DEFAULT 0 NOT NULL,
     collects_debt_id bigint,
     actor text NOT NULL,
     reason text NOT NULL,
@@ -1697,6 +1938,8 @@ CREATE TABLE wallet.refunds (
     CONSTRAINT refunds_check1 CHECK (((posted_minor IS NULL) = (posted_at IS NULL))),
     CONSTRAINT refunds_check2 CHECK (((settlement_id IS NULL) OR (posted_minor = amount_minor))),
     CONSTRAINT refunds_check3 CHECK (((payment_id IS NULL) OR ((posted_minor >= (- amount_minor)) AND (posted_minor <= 0)))),
+    CONSTRAINT refunds_collect_whole CHECK (((collects_debt_id IS NULL) OR ((num_nonnulls(payment_id, posted_minor) = 2) AND (posted_minor = (- amount_minor))))),
+    CONSTRAINT refunds_correct_a_charge CHECK ((((correction_minor >= 0) AND (correction_minor <= amount_minor)) AND ((correction_minor = 0) OR (num_nonnulls(settlement_id, posted_minor) = 2)))),
     CONSTRAINT refunds_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
 );
 
@@ -1772,7 +2015,7 @@ ALTER TABLE ONLY charging.settlements
     ADD CONSTRAINT settlements_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY charging.settlements
-    ADD CONSTRAINT settlements_session_id_revision_key UNIQUE (session_id, revision);
+    ADD CONSTRAINT settlements_session_id_bill_number_key UNIQUE (session_id, bill_number);
 
 ALTER TABLE ONLY foundation.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (scope, key);
@@ -1928,8 +2171,6 @@ CREATE INDEX sessions_updated ON charging.sessions USING brin (updated_at) WITH 
 
 CREATE INDEX settlements_collecting ON charging.settlements USING btree (collects_debt_id) WHERE (collects_debt_id IS NOT NULL);
 
-CREATE INDEX settlements_uncharged ON charging.settlements USING btree (id) WHERE (debited_minor IS NULL);
-
 CREATE INDEX idempotency_keys_created_at ON foundation.idempotency_keys USING btree (created_at);
 
 CREATE INDEX aliases_by_client ON identity.aliases USING btree (client_id);
@@ -1990,7 +2231,7 @@ CREATE INDEX failed_people_due ON sync.failed_people USING btree (next_at);
 
 CREATE INDEX pending_due ON sync.pending USING btree (next_at) WHERE (parked_at IS NULL);
 
-CREATE INDEX debts_open ON wallet.debts USING btree (client_id, id) WHERE (collected_minor < amount_minor);
+CREATE INDEX debts_open ON wallet.debts USING btree (client_id, id) WHERE ((collected_minor + forgiven_minor) < amount_minor);
 
 CREATE INDEX holds_open ON wallet.holds USING btree (client_id) WHERE (state = 'open'::text);
 
@@ -2004,13 +2245,17 @@ CREATE UNIQUE INDEX transactions_refund_key ON wallet.transactions USING btree (
 
 CREATE UNIQUE INDEX transactions_settlement_key ON wallet.transactions USING btree (settlement_id) WHERE (settlement_id IS NOT NULL);
 
+CREATE TRIGGER sessions_begin_unsettled BEFORE INSERT ON charging.sessions FOR EACH ROW WHEN ((new.state = 'settled'::text)) EXECUTE FUNCTION charging.refuse_settled();
+
 CREATE TRIGGER sessions_go_one_way BEFORE UPDATE ON charging.sessions FOR EACH ROW EXECUTE FUNCTION charging.guard_session();
+
+CREATE CONSTRAINT TRIGGER sessions_match_their_bills AFTER INSERT OR UPDATE ON charging.sessions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.state = 'settled'::text)) EXECUTE FUNCTION wallet.check_session();
 
 CREATE TRIGGER sessions_pend AFTER UPDATE ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_rows('session');
 
 CREATE TRIGGER sessions_pend_new AFTER INSERT ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_rows('session');
 
-CREATE CONSTRAINT TRIGGER settlements_match_the_ledger AFTER INSERT OR UPDATE ON charging.settlements DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.debited_minor IS NOT NULL)) EXECUTE FUNCTION wallet.check_settlement();
+CREATE CONSTRAINT TRIGGER settlements_match_the_ledger AFTER INSERT OR UPDATE ON charging.settlements DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wallet.check_settlement();
 
 CREATE TRIGGER settlements_stay BEFORE INSERT OR DELETE OR UPDATE ON charging.settlements FOR EACH ROW EXECUTE FUNCTION charging.guard_settlement();
 
@@ -2043,6 +2288,8 @@ CREATE TRIGGER debts_are_kept BEFORE DELETE OR TRUNCATE ON wallet.debts FOR EACH
 CREATE CONSTRAINT TRIGGER debts_match_their_cause AFTER INSERT OR UPDATE ON wallet.debts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wallet.check_debts();
 
 CREATE CONSTRAINT TRIGGER debts_match_their_wallet AFTER INSERT OR UPDATE ON wallet.debts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wallet.check_reserved();
+
+CREATE TRIGGER debts_stay BEFORE UPDATE ON wallet.debts FOR EACH ROW EXECUTE FUNCTION wallet.guard_debt();
 
 CREATE TRIGGER holds_are_kept BEFORE DELETE OR TRUNCATE ON wallet.holds FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
 
@@ -2190,11 +2437,19 @@ REVOKE ALL ON FUNCTION payments.is_reviewed(e payments.incoming) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION payments.is_reviewed_otherwise(e payments.incoming, any_amount boolean) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION wallet.charge(for_settlement bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION wallet.charge(for_settlement bigint) TO evpower_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE charging.sessions TO evpower_app;
 
-REVOKE ALL ON FUNCTION wallet.charge_many(settlement_ids bigint[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION wallet.charge_many(settlement_ids bigint[]) TO evpower_app;
+GRANT SELECT ON TABLE charging.settlements TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.bill(s charging.sessions, number integer, due bigint, freed bigint, by_actor text, for_reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.charge(for_session uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.charge(for_session uuid) TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.charge_many(session_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.charge_many(session_ids uuid[]) TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.check_bills(of_session uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION wallet.check_debt(debt bigint) FROM PUBLIC;
 
@@ -2210,9 +2465,14 @@ REVOKE ALL ON FUNCTION wallet.check_refund() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION wallet.check_reserved() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION wallet.check_session() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION wallet.check_settlement() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION wallet.collect_debts(for_client uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION wallet.correct(for_session uuid, new_cost_minor bigint, new_energy_wh bigint, new_ended_at timestamp with time zone, by_actor text, for_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.correct(for_session uuid, new_cost_minor bigint, new_energy_wh bigint, new_ended_at timestamp with time zone, by_actor text, for_reason text) TO evpower_app;
 
 REVOKE ALL ON FUNCTION wallet.credit(payment_id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION wallet.credit(payment_id bigint) TO evpower_app;
@@ -2223,12 +2483,16 @@ GRANT ALL ON FUNCTION wallet.credit_many(payment_ids bigint[]) TO evpower_app;
 REVOKE ALL ON FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint) TO evpower_app;
 
+REVOKE ALL ON FUNCTION wallet.guard_debt() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION wallet.guard_hold() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION wallet.guard_refund() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION wallet.hold(for_session uuid, hold_minor bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION wallet.hold(for_session uuid, hold_minor bigint) TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.lower_bills(s charging.sessions, by_minor bigint, by_actor text, for_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION wallet.open_wallet() FROM PUBLIC;
 
@@ -2244,18 +2508,6 @@ REVOKE ALL ON FUNCTION wallet.refuse_step_back() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION wallet.release_hold(for_session uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION wallet.release_hold(for_session uuid) TO evpower_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE charging.sessions TO evpower_app;
-
-GRANT SELECT ON TABLE charging.settlements TO evpower_app;
-
-GRANT INSERT(session_id) ON TABLE charging.settlements TO evpower_app;
-
-GRANT INSERT(revision) ON TABLE charging.settlements TO evpower_app;
-
-GRANT INSERT(client_id) ON TABLE charging.settlements TO evpower_app;
-
-GRANT INSERT(due_minor) ON TABLE charging.settlements TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.idempotency_keys TO evpower_app;
 

@@ -115,14 +115,7 @@ async def charged(owner: Connection, client_id: UUID, cost_minor: int) -> int:
         client_id,
         cost_minor,
     )
-    settlement: int = await owner.fetchval(
-        "insert into charging.settlements (session_id, revision, client_id, due_minor)"
-        " values ($1, 1, $2, $3) returning id",
-        session,
-        client_id,
-        cost_minor,
-    )
-    await owner.execute("select wallet.charge($1)", settlement)
+    settlement: int = await owner.fetchval("select cause_id from wallet.charge($1)", session)
     return settlement
 
 

@@ -1,4 +1,7 @@
-"""The wallet as simple arithmetic: what the database must come to, whatever happens."""
+"""The wallet as simple arithmetic: what the database must come to, whatever happens.
+
+Everything is reached by its id, so that a copy of the whole can be tried with another order.
+"""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -6,10 +9,49 @@ from uuid import UUID
 
 @dataclass
 class Debt:
-    """What is still owed, and whether for charging (it counts as spent when paid) or to a bank."""
+    """What is still owed: of a session's bill, or (session None) of what a bank took back."""
 
     open_minor: int
-    spending: bool
+    session: UUID | None
+
+
+@dataclass
+class Charge:
+    """A settlement: a bill or, without a total, the collection of a debt."""
+
+    due: int
+    debited: int
+    total: int | None = None
+    refunded: int = 0
+
+
+@dataclass
+class Payment:
+    id: int
+    client: UUID
+    amount: int
+    status: str = "processing"
+    refunded: int = 0
+
+    @property
+    def confirmed(self) -> bool:
+        return self.status not in {"processing", "canceled"}
+
+
+@dataclass
+class Session:
+    id: UUID
+    client: UUID
+    state: str = "requested"
+    cost: int = 0
+    energy: int = 0
+    hold: int | None = None  # None: no hold yet
+    hold_open: bool = False
+    charges: list[Charge] = field(default_factory=list)  # in the order in which they were made
+
+    @property
+    def bills(self) -> list[Charge]:
+        return [charge for charge in self.charges if charge.total is not None]
 
 
 @dataclass
@@ -35,56 +77,156 @@ class Account:
     def debt(self) -> int:
         return sum(debt.open_minor for debt in self.debts)
 
+    @property
+    def seen(self) -> tuple[int, int, int, int]:
+        """As an operation shows it: balance, held, version, debt."""
+        return self.balance, self.held, len(self.amounts), self.debt
+
     def post(self, amount: int) -> None:
         if amount:
             self.amounts.append(amount)
 
-    def collect(self) -> None:
-        """Take what is owed, oldest first, from what is free."""
-        for debt in self.debts:
-            take = min(debt.open_minor, self.free)
-            if take <= 0:
-                break
-            self.post(-take)
-            debt.open_minor -= take
-            self.spent += take if debt.spending else 0
-        self.debts = [debt for debt in self.debts if debt.open_minor]
 
-    def take(self, due: int, *, spending: bool) -> int:
-        """Take what is there, owe the rest; answers what was taken."""
-        taken = min(due, self.free)
-        self.post(-taken)
-        self.spent += taken if spending else 0
+@dataclass
+class Ledger:
+    accounts: dict[UUID, Account] = field(default_factory=dict)
+    payments: dict[int, Payment] = field(default_factory=dict)
+    sessions: dict[UUID, Session] = field(default_factory=dict)
+
+    def collect(self, account: Account) -> None:
+        """Take what is owed, oldest first, from what is free."""
+        for debt in account.debts:
+            part = min(debt.open_minor, account.free)
+            if part <= 0:
+                break
+            account.post(-part)
+            debt.open_minor -= part
+            if debt.session is not None:
+                account.spent += part
+                self.sessions[debt.session].charges.append(Charge(part, part))
+        account.debts = [debt for debt in account.debts if debt.open_minor]
+
+    def take(self, account: Account, due: int, session: UUID | None) -> int:
+        """Take what is there, owe the rest; returns what was taken."""
+        taken = min(due, account.free)
+        account.post(-taken)
         if taken < due:
-            self.debts.append(Debt(due - taken, spending))
-        self.collect()
+            account.debts.append(Debt(due - taken, session))
         return taken
 
+    def bill(self, session: Session, total: int, due: int) -> None:
+        account = self.accounts[session.client]
+        taken = self.take(account, due, session.id)
+        account.spent += taken
+        session.charges.append(Charge(due, taken, total))
 
-@dataclass
-class Payment:
-    id: int
-    account: Account
-    amount: int
-    status: str = "processing"
-    refunded: int = 0
+    def confirm(self, payment: Payment) -> str:
+        """In time, late after a cancellation, or again."""
+        if payment.confirmed:
+            return "repeated"
+        payment.status = "approved"
+        account = self.accounts[payment.client]
+        account.post(payment.amount)
+        self.collect(account)
+        return "posted"
 
+    def return_payment(self, payment: Payment, amount: int) -> str:
+        """The bank gave money back to the driver."""
+        if not payment.confirmed or payment.refunded + amount > payment.amount:
+            return "exceeds"
+        payment.refunded += amount
+        full = payment.refunded == payment.amount
+        payment.status = "refunded" if full else "partial_refund"
+        self.take(self.accounts[payment.client], amount, None)
+        return "posted"
 
-@dataclass
-class Session:
-    id: UUID
-    account: Account
-    state: str = "requested"
-    hold: int | None = None  # None: no hold yet
-    hold_open: bool = False
-    settlements: list["Settlement"] = field(default_factory=list)
+    def hold(self, session: Session, amount: int) -> str:
+        account = self.accounts[session.client]
+        if session.hold is not None:
+            return "repeated" if session.hold_open else "resolved"
+        if account.status != "active" or session.state not in {"requested", "charging"}:
+            return "closed"
+        if account.free < amount:
+            return "insufficient"
+        session.hold, session.hold_open = amount, True
+        account.held += amount
+        return "held"
 
+    def extend(self, session: Session, total: int) -> str:
+        account = self.accounts[session.client]
+        if session.hold is None:
+            return "not_found"
+        if not session.hold_open:
+            return "resolved"
+        if session.hold >= total:
+            return "repeated"
+        if account.free < total - session.hold:
+            return "insufficient"
+        account.held += total - session.hold
+        session.hold = total
+        return "held"
 
-@dataclass
-class Settlement:
-    id: int
-    session: Session
-    due: int
-    charged: bool = False
-    taken: int = 0
-    refunded: int = 0
+    def release(self, session: Session) -> str:
+        if session.hold is None:
+            return "not_found"
+        if not session.hold_open:
+            return "resolved" if session.charges else "repeated"
+        self.resolve_hold(session)
+        self.collect(self.accounts[session.client])
+        return "released"
+
+    def resolve_hold(self, session: Session) -> None:
+        if session.hold_open and session.hold is not None:
+            session.hold_open = False
+            self.accounts[session.client].held -= session.hold
+
+    def charge(self, session: Session) -> str:
+        if session.state == "settled":
+            return "repeated" if session.bills[0].due else "nothing_due"
+        if session.state != "finished":
+            return "not_finished"
+        self.resolve_hold(session)
+        session.state = "settled"
+        self.bill(session, session.cost, session.cost)
+        self.collect(self.accounts[session.client])
+        return "posted" if session.cost else "nothing_due"
+
+    def correct(self, session: Session, cost: int, energy: int) -> str:
+        if session.state != "settled":
+            return "not_settled"
+        if (cost, energy) == (session.cost, session.energy):
+            return "repeated"
+        billed, session.cost, session.energy = session.cost, cost, energy
+        self.bill(session, cost, max(0, cost - billed))
+        if cost < billed:
+            self.lower(session, billed - cost)
+        return "posted"
+
+    def lower(self, session: Session, rest: int) -> None:
+        """First what is owed is forgiven, then the newest charges are given back."""
+        account = self.accounts[session.client]
+        for debt in reversed(account.debts):
+            if debt.session == session.id:
+                part = min(rest, debt.open_minor)
+                debt.open_minor -= part
+                rest -= part
+        account.debts = [debt for debt in account.debts if debt.open_minor]
+        for charge in reversed(list(session.charges)):
+            part = min(rest, charge.debited - charge.refunded)
+            if part:
+                self.give_back(account, charge, part)
+                rest -= part
+        # What is left was given back as goodwill before: it counts as the correction now.
+
+    def give_back(self, account: Account, charge: Charge, amount: int) -> None:
+        charge.refunded += amount
+        account.spent -= amount
+        account.post(amount)
+        self.collect(account)
+
+    def refund_charge(self, session: Session, index: int, amount: int) -> str:
+        charge = session.charges[index]
+        if charge.refunded + amount > charge.debited:
+            return "exceeds"
+        self.give_back(self.accounts[session.client], charge, amount)
+        return "posted"

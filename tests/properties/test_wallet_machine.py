@@ -1,507 +1,394 @@
-"""Whatever happens, in any order: the database agrees with plain arithmetic and proves itself."""
+"""Whatever happens, in any order and at once: the database agrees with plain arithmetic."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import deepcopy
+from itertools import permutations
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
-    multiple,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from evpower.wallet.proof import CAUSES, WALLETS
+from evpower.wallet.proof import CAUSES, SESSIONS, WALLETS
 from evpower.wallet.verify import wallet_offenders
-from tests.properties.ledger import Account, Payment, Session, Settlement
+from tests.properties import operations as op
+from tests.properties.forgeries import FORGERIES, FORGERIES_AT_ONCE, Forgery
+from tests.properties.ledger import Account, Ledger, Payment, Session
+from tests.waiting import PATIENCE_S
 
+CONNECTIONS = 4
 AMOUNTS = st.integers(1, 100) | st.sampled_from([1, 50, 99, 100, 101, 200, 10_000_000])
-# What a person in psql might try with a client, a payment, a session and a settlement. Each must be
-# refused whenever there is something for it to change.
-WALLET = "update wallet.wallets set revision = revision + 1, {} where client_id = %(client)s"
-FORGERIES: list[tuple[str, Callable[[Account, Payment, Session, Settlement], bool]]] = [
-    *(
-        (WALLET.format(change), lambda *_: True)
-        for change in (
-            "balance_minor = balance_minor + 1",
-            "balance_minor = balance_minor + 1, version = version + 1",
-            "held_minor = held_minor + 1",
-            "debt_minor = debt_minor + 1",
-            "spent_minor = spent_minor + 1",
-            "last_topup_at = '2001-01-01'",
-            "version = version - 1",
-        )
-    ),
-    ("delete from wallet.wallets where client_id = %(client)s", lambda *_: True),
-    ("truncate wallet.transactions cascade", lambda *_: True),
-    ("delete from wallet.transactions where client_id = %(client)s", lambda *_: True),
-    ("update wallet.transactions set event_at = now()", lambda *_: True),
-    (
-        (
-            "insert into wallet.transactions (client_id, version, kind, amount_minor,"
-            " balance_before_minor, balance_after_minor, payment_id, event_at)"
-            " select client_id, version + 1, 'topup', 5, balance_minor, balance_minor + 5,"
-            " %(payment)s, now() from wallet.wallets where client_id = %(client)s"
-        ),
-        lambda *_: True,
-    ),
-    (
-        (
-            "insert into wallet.holds (session_id, client_id, amount_minor)"
-            " select id, client_id, 1 from charging.sessions where id = %(session)s"
-        ),
-        lambda *_: True,
-    ),
-    (
-        "update wallet.holds set state = 'open', resolved_at = null where session_id = %(session)s",
-        lambda _account, _payment, session, _settlement: (
-            session.hold is not None and not session.hold_open
-        ),
-    ),
-    (
-        (
-            "update payments.payments set status = 'processing', refunded_minor = 0"
-            " where id = %(payment)s"
-        ),
-        lambda _account, payment, *_: payment.status != "processing",
-    ),
-    (
-        "update payments.payments set amount_minor = amount_minor + 1 where id = %(payment)s",
-        lambda *_: True,
-    ),
-    (
-        (
-            "update payments.payments set refunded_minor = amount_minor, status = 'refunded'"
-            " where id = %(payment)s"
-        ),
-        lambda _account, payment, *_: payment.status != "refunded",
-    ),
-    (
-        (
-            "update charging.settlements set debited_minor = due_minor, charged_at = now()"
-            " where id = %(settlement)s"
-        ),
-        lambda _account, _payment, _session, settlement: settlement.taken < settlement.due,
-    ),
-    (
-        (
-            "update charging.settlements set refunded_minor = refunded_minor + 1"
-            " where id = %(settlement)s"
-        ),
-        lambda *_: True,
-    ),
-    ("delete from charging.settlements where id = %(settlement)s", lambda *_: True),
-]
+# Where everything that was begun at once is made to wait, so that it has locked what comes before.
+GATES = {
+    "wallets": "select from wallet.wallets order by client_id for no key update",
+    "sessions": "select from charging.sessions order by id for no key update",
+    "payments": "select from payments.payments order by id for no key update",
+    "nothing": "select",
+}
+
+
+class Connections:
+    """Several connections of one database, each with a thread of its own."""
+
+    def __init__(self, dsn: str) -> None:
+        self.here = psycopg.connect(dsn, autocommit=True)
+        self.gate = psycopg.connect(dsn, autocommit=True)
+        self.others = [psycopg.connect(dsn, autocommit=True) for _ in range(CONNECTIONS)]
+        self.threads = ThreadPoolExecutor(CONNECTIONS)
+        for connection in (self.here, self.gate, *self.others):
+            connection.execute("set jit = off")
+
+    def at_once(self, operations: Sequence[op.Operation], gate: str) -> list[op.Outcome]:
+        """Run each on a connection of its own; all have begun before the first goes on."""
+        used = self.others[: len(operations)]
+        with self.gate.transaction():
+            self.gate.execute(GATES[gate])
+            running = [
+                self.threads.submit(operation, connection)
+                for operation, connection in zip(operations, used, strict=True)
+            ]
+            self._wait_until_all_wait(running, [one.info.backend_pid for one in used])
+        return [future.result() for future in running]
+
+    def _wait_until_all_wait(self, running: Sequence[Future[Any]], pids: list[int]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            waiting = self.here.execute(
+                "select array_agg(pid) from pg_stat_activity"
+                " where pid = any (%s) and wait_event_type = 'Lock'",
+                [pids],
+            ).fetchone()
+            held_up = set(waiting[0] or ()) if waiting else set()
+            if all(
+                future.done() or pid in held_up for future, pid in zip(running, pids, strict=True)
+            ):
+                return
+        raise AssertionError("an operation neither ends nor waits for a lock")
+
+    def close(self) -> None:
+        self.threads.shutdown()
+        for connection in (self.here, self.gate, *self.others):
+            connection.close()
 
 
 class WalletMachine(RuleBasedStateMachine):
-    """Clients, payments, sessions and refunds, and everything that may happen to them."""
+    """Clients, payments, sessions, bills and refunds, and everything that may happen to them."""
 
-    sql: psycopg.Connection[Any]  # set by the test
+    connections: Connections  # set by the test
 
     accounts = Bundle("accounts")
     payments = Bundle("payments")
     sessions = Bundle("sessions")
-    settlements = Bundle("settlements")
 
     def __init__(self) -> None:
         super().__init__()
-        self.all: list[Account] = []
+        self.ledger = Ledger()
+        self.sql = self.connections.here
         self.start = {
             table: self.one(f"select coalesce(max(id), 0) from {table}")[0] for table in CAUSES
         }
-
         # A client who has lived a little, so that there is something to repeat, refund and forge.
-        account = self.new_client()
-        self.paid = self.create_payment(account, 300)
-        self.confirm(self.paid)
-        self.used = self.request_session(account)
-        self.hold(self.used, 100)
-        self.go_on(self.used, "charging")
-        self.billed: Settlement = self.finish(self.used, 60)
-        self.charge(self.billed)
+        self.client = self.new_client()
+        self.paid = self.new_payment(self.client, 300)
+        self.do(op.Confirm(self.paid))
+        self.used = self.new_session(self.client)
+        self.do(op.Hold(self.used, 100))
+        self.do(op.GoOn(self.used, "charging"))
+        self.do(op.FinishAndCharge(self.used, 60))
 
     def one(self, query: str, *arguments: object) -> tuple[Any, ...]:
         row = self.sql.execute(query, arguments).fetchone()
         assert row is not None
         return row
 
-    def post(self, call: str, account: Account, *arguments: object) -> str:
-        """Call a wallet function; answers the outcome, which must be shown as the wallet is now."""
-        before = self.money(account)
-        marks = ", ".join(["%s"] * len(arguments))
-        outcome, *shown = self.one(
-            "select outcome, balance_minor, held_minor, version, debt_minor"
-            f" from wallet.{call}({marks})",
-            *arguments,
-        )
-        after = self.money(account)
-        assert tuple(shown) == after
-        if outcome not in {"posted", "held", "released", "nothing_due"}:
-            assert before == after, "nothing was done"
-        return outcome
+    def do(self, operation: op.Operation) -> None:
+        assert operation(self.sql) == operation.expect(self.ledger), operation
 
-    def money(self, account: Account) -> tuple[Any, ...]:
-        return self.one(
-            "select balance_minor, held_minor, version, debt_minor from wallet.wallets"
-            " where client_id = %s",
-            account.client,
+    def do_at_once(self, operations: Sequence[op.Operation], gate: str) -> None:
+        """Some order of the operations must explain what all of them answered and left behind."""
+        before = state_of(self.ledger)
+        outcomes = self.connections.at_once(operations, gate)
+        left = self.state()
+        tried: list[object] = []
+        for order in permutations(range(len(operations))):
+            ledger = deepcopy(self.ledger)
+            expected = {index: operations[index].expect(ledger) for index in order}
+            if [expected[index] for index in range(len(operations))] == outcomes:
+                if state_of(ledger) == left:
+                    self.ledger = ledger
+                    return
+                tried.append((order, state_of(ledger)))
+        raise AssertionError(
+            f"no order explains {operations}\nthat answered {outcomes}\nfrom {before}\n"
+            f"and left {left}\ntried {tried}"
         )
+
+    def state(self) -> dict[UUID, Any]:
+        """What the database says of every client and session of this run."""
+        wallets = self.sql.execute(
+            """
+            select client_id, balance_minor, held_minor, debt_minor, spent_minor, version, array(
+                   select amount_minor from wallet.transactions t
+                    where t.client_id = w.client_id order by version)
+              from wallet.wallets w where client_id = any (%s)
+            """,
+            [list(self.ledger.accounts)],
+        ).fetchall()
+        sessions = self.sql.execute(
+            """
+            select s.id, s.state, s.cost_minor, s.energy_wh, array(
+                   select row (b.total_minor, b.due_minor, b.debited_minor, b.refunded_minor)::text
+                     from charging.settlements b where b.session_id = s.id order by b.id)
+              from charging.sessions s where s.id = any (%s)
+            """,
+            [list(self.ledger.sessions)],
+        ).fetchall()
+        return {row[0]: tuple(row[1:]) for row in (*wallets, *sessions)}
 
     @initialize(target=accounts)
-    def first_client(self) -> Account:
-        return self.all[0]
+    def first_client(self) -> UUID:
+        return self.client
 
     @initialize(target=payments)
-    def first_payment(self) -> Payment:
+    def first_payment(self) -> int:
         return self.paid
 
     @initialize(target=sessions)
-    def first_session(self) -> Session:
+    def first_session(self) -> UUID:
         return self.used
 
-    @initialize(target=settlements)
-    def first_settlement(self) -> Settlement:
-        return self.billed
-
-    @precondition(lambda self: len(self.all) < 3)
+    @precondition(lambda self: len(self.ledger.accounts) < 3)
     @rule(target=accounts)
-    def another_client(self) -> Account:
-        return self.new_client()
-
-    @rule(target=sessions, account=accounts, amount=AMOUNTS)
-    def start_session(self, account: Account, amount: int) -> Session:
-        """What an app does: request, hold, and the car begins to charge."""
-        session = self.request_session(account)
-        self.hold(session, amount)
-        self.go_on(session, "charging")
-        return session
-
-    @rule(target=settlements, session=sessions, cost=AMOUNTS)
-    def finish_and_charge(self, session: Session, cost: int) -> Any:
-        settlement = self.finish(session, cost)
-        if isinstance(settlement, Settlement):
-            self.charge(settlement)
-        return settlement
-
-    @rule(target=sessions, account=accounts, off=st.sampled_from([-1, 0, 1]))
-    def hold_what_is_free(self, account: Account, off: int) -> Session:
-        """To the tyiyn, one below and one above: where a wrong comparison would show."""
-        session = self.request_session(account)
-        self.hold(session, max(1, account.free + off))
-        self.go_on(session, "charging")
-        return session
-
-    @rule(target=settlements, session=sessions, off=st.sampled_from([-1, 0, 1]))
-    def charge_what_is_there(self, session: Session, off: int) -> Any:
-        """Beside other sessions' holds, which must stay untouched, or to the last tyiyn."""
-        own = session.hold if session.hold is not None and session.hold_open else 0
-        settlement = self.finish(session, max(0, session.account.free + own + off))
-        if isinstance(settlement, Settlement):
-            self.charge(settlement)
-        return settlement
-
-    @rule(target=payments, account=accounts, amount=AMOUNTS)
-    def top_up(self, account: Account, amount: int) -> Payment:
-        payment = self.create_payment(account, amount)
-        self.confirm(payment)
-        return payment
-
-    def new_client(self) -> Account:
-        account = Account(uuid4())
+    def new_client(self) -> UUID:
+        client = uuid4()
         self.sql.execute(
-            "insert into identity.clients (id, origin) values (%s, 'import')", [account.client]
+            "insert into identity.clients (id, origin) values (%s, 'import')", [client]
         )
-        self.all.append(account)
-        return account
+        self.ledger.accounts[client] = Account(client)
+        return client
 
-    @rule(account=accounts, blocked=st.booleans())
-    def block_or_unblock(self, account: Account, blocked: bool) -> None:  # noqa: FBT001
-        account.status = "blocked" if blocked else "active"
-        self.sql.execute(
-            "update identity.clients set status = %s where id = %s",
-            [account.status, account.client],
-        )
-
-    @rule(target=payments, account=accounts, amount=AMOUNTS)
-    def create_payment(self, account: Account, amount: int) -> Payment:
+    @rule(target=payments, client=accounts, amount=AMOUNTS)
+    def new_payment(self, client: UUID, amount: int) -> int:
         code = uuid4().hex
-        (payment_id,) = self.one(
+        (payment,) = self.one(
             """
             insert into payments.payments (invoice_id, order_id, client_id, provider, method,
               amount_minor, expires_at) values (%s, %s, %s, 'sandbox', 'qr', %s, now()) returning id
             """,
-            code, code, account.client, amount,
+            code, code, client, amount,
         )  # fmt: skip
-        return Payment(payment_id, account, amount)
+        self.ledger.payments[payment] = Payment(payment, client, amount)
+        return payment
 
-    @rule(payment=payments)
-    def cancel(self, payment: Payment) -> None:
-        sql = "update payments.payments set status = 'canceled' where id = %s"
-        if payment.status in {"processing", "canceled"}:
-            self.sql.execute(sql, [payment.id])
-            payment.status = "canceled"
-        else:
-            self.refused(sql, [payment.id])
-
-    @rule(payment=payments)
-    def confirm(self, payment: Payment) -> None:
-        """In time, late after a cancellation, or again."""
-        with self.sql.transaction():
-            self.sql.execute(
-                """
-                update payments.payments
-                   set status = 'approved', paid_minor = amount_minor, confirmed_at = now(),
-                       credited_ref = order_id
-                 where id = %s and status in ('processing', 'canceled')
-                """,
-                [payment.id],
-            )
-            outcome = self.post("credit", payment.account, payment.id)
-        if payment.status in {"processing", "canceled"}:
-            assert outcome == "posted"
-            payment.status = "approved"
-            payment.account.post(payment.amount)
-            payment.account.collect()
-        else:
-            assert outcome == "repeated"
-
-    @rule(payment=payments)
-    def credit_without_asking(self, payment: Payment) -> None:
-        unconfirmed = payment.status in {"processing", "canceled"}
-        expected = "not_confirmed" if unconfirmed else "repeated"
-        assert self.post("credit", payment.account, payment.id) == expected
-
-    @rule(payment=payments, amount=AMOUNTS)
-    def refund_to_bank(self, payment: Payment, amount: int) -> None:
-        account = payment.account
-        order = self.order("payment_id", account, payment.id, amount)
-        outcome = self.post("refund", account, order)
-        confirmed = payment.status not in {"processing", "canceled"}
-        if confirmed and payment.refunded + amount <= payment.amount:
-            assert outcome == "posted"
-            payment.refunded += amount
-            full = payment.refunded == payment.amount
-            payment.status = "refunded" if full else "partial_refund"
-            account.take(amount, spending=False)
-            assert self.post("refund", account, order) == "repeated"
-        else:
-            assert outcome == "exceeds"
-
-    @rule(target=sessions, account=accounts)
-    def request_session(self, account: Account) -> Session:
-        session = Session(uuid4(), account)
+    @rule(target=sessions, client=accounts)
+    def new_session(self, client: UUID) -> UUID:
+        session = uuid4()
         self.sql.execute(
             """
             insert into charging.sessions (id, client_id, station_id, connector_id, state, source)
             values (%s, %s, 'S1', 1, 'requested', 'import')
             """,
-            [session.id, account.client],
+            [session, client],
         )
+        self.ledger.sessions[session] = Session(session, client)
         return session
 
-    @rule(session=sessions, amount=AMOUNTS)
-    def hold(self, session: Session, amount: int) -> None:
-        account = session.account
-        outcome = self.post("hold", account, session.id, amount)
-        if session.hold is not None:
-            assert outcome == ("repeated" if session.hold_open else "resolved")
-        elif account.status != "active" or session.state not in {"requested", "charging"}:
-            assert outcome == "closed"
-        elif account.free < amount:
-            assert outcome == "insufficient"
-        else:
-            assert outcome == "held"
-            session.hold, session.hold_open = amount, True
-            account.held += amount
+    @rule(target=payments, client=accounts, amount=AMOUNTS)
+    def top_up(self, client: UUID, amount: int) -> int:
+        payment = self.new_payment(client, amount)
+        self.do(op.Confirm(payment))
+        return payment
 
-    @rule(session=sessions, more=st.integers(-20, 60))
-    def extend(self, session: Session, more: int) -> None:
-        account = session.account
-        total = max(1, (session.hold or 0) + more)
-        if session.hold is None:
-            sql = "select outcome from wallet.extend_hold(%s, %s)"
-            (outcome,) = self.one(sql, session.id, total)
-            assert outcome == "not_found"
-            return
-        outcome = self.post("extend_hold", account, session.id, total)
-        if not session.hold_open:
-            assert outcome == "resolved"
-        elif session.hold >= total:
-            assert outcome == "repeated"
-        elif account.free < total - session.hold:
-            assert outcome == "insufficient"
-        else:
-            assert outcome == "held"
-            account.held += total - session.hold
-            session.hold = total
+    @rule(target=sessions, client=accounts, amount=AMOUNTS)
+    def start_session(self, client: UUID, amount: int) -> UUID:
+        """What an app does: request, hold, and the car begins to charge."""
+        session = self.new_session(client)
+        self.do(op.Hold(session, amount))
+        self.do(op.GoOn(session, "charging"))
+        return session
 
-    @rule(session=sessions)
-    def release(self, session: Session) -> None:
-        account = session.account
-        if session.hold is None:
-            (outcome,) = self.one("select outcome from wallet.release_hold(%s)", session.id)
-            assert outcome == "not_found"
-            return
-        outcome = self.post("release_hold", account, session.id)
-        if session.hold_open:
-            assert outcome == "released"
-            session.hold_open = False
-            account.held -= session.hold
-            account.collect()
-        else:
-            charged = any(one.charged for one in session.settlements)
-            assert outcome in ({"repeated", "resolved"} if charged else {"repeated"})
+    @rule(target=sessions, client=accounts, off=st.sampled_from([-1, 0, 1]))
+    def hold_what_is_free(self, client: UUID, off: int) -> UUID:
+        """To the tyiyn, one below and one above: where a wrong comparison would show."""
+        return self.start_session(client, max(1, self.ledger.accounts[client].free + off))
 
-    @rule(session=sessions, to=st.sampled_from(["charging", "cancelled"]))
-    def go_on(self, session: Session, to: str) -> None:
-        sql = "update charging.sessions set state = %s where id = %s"
-        if session.state in {"requested", to}:
-            self.sql.execute(sql, [to, session.id])
-            session.state = to
-        else:
-            self.refused(sql, [to, session.id])
+    @rule(session=sessions, off=st.sampled_from([-1, 0, 1]))
+    def charge_what_is_there(self, session: UUID, off: int) -> None:
+        """Beside other sessions' holds, which must stay untouched, or to the last tyiyn."""
+        known = self.ledger.sessions[session]
+        own = known.hold if known.hold is not None and known.hold_open else 0
+        cost = max(0, self.ledger.accounts[known.client].free + own + off)
+        self.do(op.FinishAndCharge(session, cost))
 
-    @rule(target=settlements, session=sessions, cost=AMOUNTS | st.just(0))
-    def finish(self, session: Session, cost: int) -> Any:
-        """End it and write its bill, or a later one; no bill for what has not ended."""
-        sql = """
-          insert into charging.settlements (session_id, revision, client_id, due_minor)
-          select s.id, 1 + coalesce((select max(x.revision) from charging.settlements x
-                                      where x.session_id = s.id), 0), s.client_id, %s
-            from charging.sessions s where s.id = %s returning id
-        """
-        if session.state not in {"charging", "finished", "settled"}:
-            self.refused(sql, [cost, session.id])
-            return multiple()
-        if session.state == "charging":
-            self.sql.execute(
-                """
-                update charging.sessions
-                   set state = 'finished', cost_minor = %s, started_at = now(), ended_at = now()
-                 where id = %s
-                """,
-                [cost, session.id],
+    @rule(session=sessions, off=st.sampled_from([-1, 0, 1]))
+    def correct_to_what_is_left(self, session: UUID, off: int) -> None:
+        """To what was not given back yet, so that goodwill must become the correction below it."""
+        known = self.ledger.sessions[session]
+        left = sum(charge.debited - charge.refunded for charge in known.charges)
+        self.do(op.Correct(session, max(0, known.cost - left + off), known.energy))
+
+    def operations(self, data: st.DataObject, client: UUID) -> op.Operation:
+        """Any operation on what this client, or anybody, has."""
+        session = data.draw(st.sampled_from(list(self.ledger.sessions)))
+        payment = data.draw(st.sampled_from(list(self.ledger.payments)))
+        return data.draw(
+            st.one_of(
+                st.builds(op.Confirm, st.just(payment)),
+                st.builds(op.ConfirmMany, _some(self.ledger.payments)),
+                st.builds(op.Credit, st.just(payment)),
+                st.builds(op.Cancel, st.just(payment)),
+                st.builds(op.ReturnPayment, st.just(payment), AMOUNTS),
+                st.builds(op.RefundCharge, st.just(session), st.integers(0, 3), AMOUNTS),
+                st.builds(op.Hold, st.just(session), AMOUNTS),
+                st.builds(op.Extend, st.just(session), st.integers(1, 160)),
+                st.builds(op.Release, st.just(session)),
+                st.builds(op.GoOn, st.just(session), st.sampled_from(["charging", "cancelled"])),
+                st.builds(op.Finish, st.just(session), AMOUNTS | st.just(0)),
+                st.builds(op.Charge, st.just(session)),
+                st.builds(op.FinishAndCharge, st.just(session), AMOUNTS | st.just(0)),
+                st.builds(op.ChargeMany, _some(self.ledger.sessions)),
+                st.builds(
+                    op.Correct, st.just(session), AMOUNTS | st.just(0), st.integers(0, 2)
+                ),
+                st.builds(op.Block, st.just(client), st.booleans()),
+                self.forgeries(session, payment),
             )
-            session.state = "finished"
-        settlement = Settlement(self.one(sql, cost, session.id)[0], session, cost)
-        session.settlements.append(settlement)
-        return settlement
+        )  # fmt: skip
 
-    @rule(settlement=settlements)
-    def charge(self, settlement: Settlement) -> None:
-        session = settlement.session
-        account = session.account
-        outcome = self.post("charge", account, settlement.id)
-        if settlement.charged:
-            assert outcome == ("repeated" if settlement.due else "nothing_due")
-            return
-        assert outcome == ("posted" if settlement.due else "nothing_due")
-        if session.hold_open and session.hold is not None:
-            session.hold_open = False
-            account.held -= session.hold
-        settlement.charged = True
-        session.state = "settled"
-        settlement.taken = account.take(settlement.due, spending=True)
+    def forgeries(
+        self, session: UUID, payment: int, known: Sequence[Forgery] = FORGERIES_AT_ONCE
+    ) -> st.SearchStrategy[op.Operation]:
+        """What is drawn never depends on what happened: in which order it did is not known."""
 
-    @rule(settlement=settlements, amount=AMOUNTS)
-    def refund_to_wallet(self, settlement: Settlement, amount: int) -> None:
-        account = settlement.session.account
-        order = self.order("settlement_id", account, settlement.id, amount)
-        outcome = self.post("refund", account, order)
-        if settlement.refunded + amount <= settlement.taken:
-            assert outcome == "posted"
-            settlement.refunded += amount
-            account.post(amount)
-            account.spent -= amount
-            account.collect()
-            assert self.post("refund", account, order) == "repeated"
-        else:
-            assert outcome == "exceeds"
+        def forge(chosen: Forgery) -> op.Operation:
+            sql, applies = chosen
+            facts = self.ledger, self.ledger.sessions[session], self.ledger.payments[payment]
+            return op.Forge(payment, session, sql) if applies(*facts) else op.Credit(payment)
+
+        return st.sampled_from(known).map(forge)
+
+    @rule(client=accounts, data=st.data())
+    def happens(self, client: UUID, data: st.DataObject) -> None:
+        self.do(self.operations(data, client))
+
+    @rule(client=accounts, data=st.data())
+    def is_forged(self, client: UUID, data: st.DataObject) -> None:
+        del client
+        session = data.draw(st.sampled_from(list(self.ledger.sessions)))
+        payment = data.draw(st.sampled_from(list(self.ledger.payments)))
+        self.do(data.draw(self.forgeries(session, payment, FORGERIES)))
 
     @rule(
-        account=accounts,
-        payment=payments,
-        session=sessions,
-        settlement=settlements,
-        forgery=st.sampled_from(FORGERIES),
+        client=accounts,
+        data=st.data(),
+        gate=st.sampled_from(list(GATES)),
+        count=st.integers(2, CONNECTIONS),
     )
-    def forge(
-        self,
-        account: Account,
-        payment: Payment,
-        session: Session,
-        settlement: Settlement,
-        forgery: tuple[str, Callable[[Account, Payment, Session, Settlement], bool]],
-    ) -> None:
-        sql, applies = forgery
-        if applies(account, payment, session, settlement):
-            subjects = {
-                "client": account.client,
-                "payment": payment.id,
-                "session": session.id,
-                "settlement": settlement.id,
-            }
-            self.refused(sql, subjects)
+    def happens_at_once(self, client: UUID, data: st.DataObject, gate: str, count: int) -> None:
+        self.do_at_once([self.operations(data, client) for _ in range(count)], gate)
 
-    def order(self, cause: str, account: Account, cause_id: int, amount: int) -> int:
-        return self.one(
-            f"""
-            insert into wallet.refunds (client_id, {cause}, amount_minor, actor, reason)
-            values (%s, %s, %s, 'model', 'property') returning id
-            """,
-            account.client, cause_id, amount,
-        )[0]  # fmt: skip
-
-    def refused(self, sql: str, arguments: Any) -> None:
-        try:
-            self.sql.execute(sql, arguments)
-        except psycopg.errors.IntegrityError:
-            return
-        raise AssertionError(f"the database allowed: {sql}")
+    @rule(session=sessions, data=st.data(), gate=st.sampled_from(list(GATES)))
+    def happens_to_one_session_at_once(self, session: UUID, data: st.DataObject, gate: str) -> None:
+        """What meets most: the end, the bill, its correction, its refund, and its forgery."""
+        payment = data.draw(st.sampled_from(list(self.ledger.payments)))
+        likely = st.one_of(
+            st.builds(op.FinishAndCharge, st.just(session), AMOUNTS),
+            st.builds(op.Charge, st.just(session)),
+            st.builds(op.Correct, st.just(session), AMOUNTS | st.just(0), st.just(0)),
+            st.builds(op.RefundCharge, st.just(session), st.integers(0, 1), AMOUNTS),
+            st.builds(op.Hold, st.just(session), AMOUNTS),
+            st.builds(op.Release, st.just(session)),
+            st.builds(op.ReturnPayment, st.just(payment), AMOUNTS),
+            st.builds(op.Confirm, st.just(payment)),
+            self.forgeries(session, payment),
+        )
+        count = data.draw(st.integers(2, CONNECTIONS))
+        self.do_at_once([data.draw(likely) for _ in range(count)], gate)
 
     @invariant()
-    def every_wallet_is_what_arithmetic_says(self) -> None:
-        for account in self.all:
-            row = self.one(
-                """
-                select balance_minor, held_minor, debt_minor, spent_minor, version, array(
-                  select amount_minor from wallet.transactions t
-                   where t.client_id = w.client_id order by version)
-                  from wallet.wallets w where client_id = %s
-                """,
-                account.client,
-            )
-            assert row == (
-                account.balance, account.held, account.debt, account.spent,
-                len(account.amounts), account.amounts,
-            )  # fmt: skip
+    def everything_is_what_arithmetic_says(self) -> None:
+        assert self.state() == state_of(self.ledger)
 
     @invariant()
     def the_ledger_proves_itself(self) -> None:
         with psycopg.RawCursor(self.sql) as cursor:
-            for account in self.all:
-                before = UUID(int=account.client.int - 1)
-                cursor.execute(WALLETS, [before, account.client])
+            for client in self.ledger.accounts:
+                cursor.execute(WALLETS, [UUID(int=client.int - 1), client])
                 names = [column.name for column in cursor.description or ()]
                 for row in cursor.fetchall():
                     assert wallet_offenders(dict(zip(names, row, strict=True))) == []
+            for session in self.ledger.sessions:
+                arguments = [UUID(int=session.int - 1), session, 3600.0]
+                assert cursor.execute(SESSIONS, arguments).fetchall() == []
             for table, sql in CAUSES.items():
                 arguments = [self.start[table], 2**62, 3600.0][: 3 if "$3" in sql else 2]
                 assert cursor.execute(sql, arguments).fetchall() == []
 
 
+def state_of(ledger: Ledger) -> dict[UUID, Any]:
+    """What the database should say."""
+    wallets = {
+        account.client: (
+            account.balance, account.held, account.debt, account.spent, len(account.amounts),
+            account.amounts,
+        )
+        for account in ledger.accounts.values()
+    }  # fmt: skip
+    sessions = {
+        session.id: (
+            session.state, session.cost, session.energy,
+            [
+                f"({'' if charge.total is None else charge.total},{charge.due},{charge.debited},"
+                f"{charge.refunded})"
+                for charge in session.charges
+            ],
+        )
+        for session in ledger.sessions.values()
+    }  # fmt: skip
+    return {**wallets, **sessions}
+
+
+def _some(known: dict[Any, Any]) -> st.SearchStrategy[Any]:
+    return st.lists(st.sampled_from(list(known)), min_size=1, max_size=4).map(tuple)
+
+
+def deadlocks(dsn: str) -> int:
+    """How many this database has had; a connection counts its own when it ends."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "select deadlocks from pg_stat_database where datname = current_database()"
+        ).fetchone()
+    assert row is not None
+    return row[0]
+
+
+@contextmanager
+def connected(dsn: str) -> Iterator[Connections]:
+    connections = Connections(dsn)
+    try:
+        yield connections
+    finally:
+        connections.close()
+
+
 async def test_the_wallet_follows_the_model(dsn: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("set jit = off")
+    with connected(dsn) as opened:
 
         class Here(WalletMachine):
-            sql = connection
+            connections = opened
 
-        run_state_machine_as_test(Here)
+        run_state_machine_as_test(Here, settings=settings(max_examples=60, phases=[Phase.generate]))
+    assert deadlocks(dsn) == 0

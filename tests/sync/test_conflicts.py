@@ -413,7 +413,7 @@ async def test_deleted_there_while_charging_here(
             await identity.require_active(connection, driver.id)
     assert refused.value.code == "client_closed"
     assert await hold(world, driver.id) == "closed"
-    await settle(world, session, driver.id, cost_minor=12_000)
+    await settle(world, session, cost_minor=12_000)
     await world.db.execute(
         "update payments.payments set status = 'approved', paid_minor = amount_minor,"
         " confirmed_at = now(), credited_ref = order_id where id = $1",
@@ -440,21 +440,14 @@ async def begun_payment(world: World, client: UUID) -> int:
     return payment
 
 
-async def settle(world: World, session: UUID, client: UUID, *, cost_minor: int) -> None:
+async def settle(world: World, session: UUID, *, cost_minor: int) -> None:
     await world.db.execute(
         "update charging.sessions set state = 'finished', ended_at = now(), cost_minor = $2,"
         " energy_wh = 1000 where id = $1",
         session,
         cost_minor,
     )
-    settlement: int = await world.db.fetchval(
-        "insert into charging.settlements (session_id, revision, client_id, due_minor)"
-        " values ($1, 1, $2, $3) returning id",
-        session,
-        client,
-        cost_minor,
-    )
-    await world.db.fetchrow("select wallet.charge($1)", settlement)
+    await world.db.fetchrow("select wallet.charge($1)", session)
 
 
 async def test_a_closed_client_stays_closed_though_the_user_lives(

@@ -122,14 +122,7 @@ class World:
             cost_minor,
         )
         if charge:
-            settlement: int = await self.db.fetchval(
-                "insert into charging.settlements (session_id, revision, client_id, due_minor)"
-                " values ($1, 1, $2, $3) returning id",
-                session,
-                client,
-                cost_minor,
-            )
-            await self.db.fetchrow("select wallet.charge($1)", settlement)
+            await self.db.fetchrow("select wallet.charge($1)", session)
         return session
 
     async def pending(self) -> int:

@@ -1,12 +1,13 @@
 """Finished charging is debited once; what is not there is a debt, taken once money is free."""
 
 import asyncio
+from uuid import UUID, uuid4
 
 import pytest
 
 from evpower import wallet
 from evpower.foundation.db import Database
-from evpower.foundation.errors import NotFound
+from evpower.foundation.errors import Conflict, NotFound
 from tests.wallet.world import World
 
 
@@ -15,10 +16,10 @@ async def test_a_charge_takes_its_hold_and_settles_the_session(db: Database, wor
     session = await world.session(client, state="charging")
     async with db.transaction() as connection:
         await wallet.hold(connection, session, 600)
-    settlement = await world.finish(session, 450)
+    await world.finish(session, 450)
     async with db.transaction() as connection:
-        first = await wallet.charge(connection, settlement)
-        again = await wallet.charge(connection, settlement)
+        first = await wallet.charge(connection, session)
+        again = await wallet.charge(connection, session)
         hold = await wallet.get_hold(connection, session)
         released = await wallet.release_hold(connection, session)
     assert (first.new, first.amount_minor) == (True, -450)
@@ -37,20 +38,19 @@ async def test_a_bill_above_the_balance_becomes_a_debt_that_the_next_credit_pays
     db: Database, world: World
 ) -> None:
     client = await world.topped_up(1000)
-    settlement = await world.finished(client, 1500)
+    session = await world.finished(client, 1500)
     payments = [await world.payment(client, amount) for amount in (200, 1000)]
     async with db.transaction() as connection:
-        charged = await wallet.charge(connection, settlement)
+        charged = await wallet.charge(connection, session)
         assert (charged.amount_minor, charged.balance_minor, charged.debt_minor) == (-1000, 0, 500)
         partly = await wallet.credit(connection, payments[0])
         assert (partly.amount_minor, partly.balance_minor, partly.debt_minor) == (200, 0, 300)
         paid = await wallet.credit(connection, payments[1])
         assert (paid.balance_minor, paid.debt_minor) == (700, 0)
     assert await world.amounts(client) == [1000, -1000, 200, -200, 1000, -300]
-    rows = await world.sql.fetch(
-        "select revision, due_minor, debited_minor from charging.settlements order by id"
-    )
-    assert [tuple(row) for row in rows] == [(1, 1500, 1000), (2, 200, 200), (3, 300, 300)]
+    assert await world.bills(session) == [
+        (1, 1500, 1500, 1000), (None, None, 200, 200), (None, None, 300, 300),
+    ]  # fmt: skip
     assert (await world.wallet(client))["spent_minor"] == 1500
 
 
@@ -59,9 +59,9 @@ async def test_a_charge_leaves_the_holds_of_others(db: Database, world: World) -
     running = await world.session(client, state="charging")
     async with db.transaction() as connection:
         await wallet.hold(connection, running, 800)
-    settlement = await world.finished(client, 500)
+    session = await world.finished(client, 500)
     async with db.transaction() as connection:
-        charged = await wallet.charge(connection, settlement)
+        charged = await wallet.charge(connection, session)
     assert (charged.amount_minor, charged.balance_minor, charged.held_minor) == (-200, 800, 800)
     assert charged.debt_minor == 300
 
@@ -71,8 +71,8 @@ async def test_a_released_hold_pays_what_is_owed(db: Database, world: World) -> 
     running = await world.session(client, state="charging")
     async with db.transaction() as connection:
         await wallet.hold(connection, running, 800)
-        settlement = await world.finished(client, 500)
-        await wallet.charge(connection, settlement)
+        session = await world.finished(client, 500)
+        await wallet.charge(connection, session)
         released = await wallet.release_hold(connection, running)
     assert (released.balance_minor, released.held_minor, released.debt_minor) == (500, 0, 0)
     assert await world.amounts(client) == [1000, -200, -300]
@@ -84,9 +84,9 @@ async def test_a_charge_below_its_hold_pays_what_is_owed(db: Database, world: Wo
     async with db.transaction() as connection:
         await wallet.hold(connection, running, 800)
         await wallet.charge(connection, await world.finished(client, 500))
-    settlement = await world.finish(running, 600)
+    await world.finish(running, 600)
     async with db.transaction() as connection:
-        charged = await wallet.charge(connection, settlement)
+        charged = await wallet.charge(connection, running)
     assert (charged.amount_minor, charged.balance_minor, charged.debt_minor) == (-600, 0, 100)
     assert await world.amounts(client) == [1000, -200, -600, -200]
 
@@ -97,9 +97,9 @@ async def test_a_late_charge_after_release_takes_what_is_free(db: Database, worl
     async with db.transaction() as connection:
         await wallet.hold(connection, session, 600)
         await wallet.release_hold(connection, session)
-    settlement = await world.finish(session, 300)
+    await world.finish(session, 300)
     async with db.transaction() as connection:
-        assert (await wallet.charge(connection, settlement)).balance_minor == 700
+        assert (await wallet.charge(connection, session)).balance_minor == 700
 
 
 async def test_nothing_due_moves_nothing(db: Database, world: World) -> None:
@@ -107,24 +107,24 @@ async def test_nothing_due_moves_nothing(db: Database, world: World) -> None:
     session = await world.session(client, state="charging")
     async with db.transaction() as connection:
         await wallet.hold(connection, session, 600)
-    settlement = await world.finish(session, 0)
+    await world.finish(session, 0)
     async with db.transaction() as connection:
         for _ in range(2):
-            posting = await wallet.charge(connection, settlement)
+            posting = await wallet.charge(connection, session)
             assert (posting.outcome, posting.transaction_id) == ("nothing_due", None)
     assert await world.money(client) == (1000, 0, 0)
 
 
-async def test_parallel_charges_of_one_settlement_debit_once(db: Database, world: World) -> None:
+async def test_parallel_charges_of_one_session_debit_once(db: Database, world: World) -> None:
     client = await world.topped_up(1000)
-    settlement = await world.finished(client, 300)
+    session = await world.finished(client, 300)
     group = wallet.WalletGroup(db)
 
     async def alone() -> wallet.Posting:
         async with db.transaction() as connection:
-            return await wallet.charge(connection, settlement)
+            return await wallet.charge(connection, session)
 
-    calls = [call for _ in range(10) for call in (alone(), group.charge(settlement))]
+    calls = [call for _ in range(10) for call in (alone(), group.charge(session))]
     postings = await asyncio.gather(*calls)
     await group.close()
     assert sum(posting.new for posting in postings) == 1
@@ -133,24 +133,49 @@ async def test_parallel_charges_of_one_settlement_debit_once(db: Database, world
 
 async def test_credits_and_charges_in_batches_do_not_deadlock(db: Database, world: World) -> None:
     clients = [await world.topped_up(50) for _ in range(10)]
-    settlements = [await world.finished(client, 40) for client in clients for _ in range(3)]
+    sessions = [await world.finished(client, 40) for client in clients for _ in range(3)]
     payments = [await world.payment(client, 100) for client in clients]
 
-    async def charge(ids: list[int]) -> None:
+    async def charge(ids: list[UUID]) -> None:
         async with db.transaction() as connection:
-            await wallet.charge_many(connection, [*ids, 987_654])
+            await wallet.charge_many(connection, [*ids, uuid4()])
 
     async def credit(ids: list[int]) -> None:
         async with db.transaction() as connection:
             await wallet.credit_many(connection, ids)
 
     await asyncio.gather(
-        charge(settlements), charge(settlements[::-1]), credit(payments[::-1]), credit(payments)
+        charge(sessions), charge(sessions[::-1]), credit(payments[::-1]), credit(payments)
     )
     assert [await world.money(client) for client in clients] == [(30, 0, 0)] * 10
 
 
-async def test_an_unknown_settlement_is_not_found(db: Database) -> None:
+async def test_an_unknown_session_is_not_found(db: Database) -> None:
+    group = wallet.WalletGroup(db)
     async with db.transaction() as connection:
-        with pytest.raises(NotFound):
-            await wallet.charge(connection, 987_654)
+        with pytest.raises(NotFound, match="no such session"):
+            await wallet.charge(connection, uuid4())
+    with pytest.raises(NotFound, match="no such session"):
+        await group.charge(uuid4())
+    await group.close()
+
+
+async def test_what_has_not_ended_or_was_paid_elsewhere_is_not_charged(
+    db: Database, world: World
+) -> None:
+    client = await world.topped_up(1000)
+    running = await world.session(client, state="charging")
+    elsewhere = await world.session(client, state="charging")
+    await world.sql.execute(
+        "update charging.sessions set state = 'finished', billed_elsewhere = true where id = $1",
+        elsewhere,
+    )
+    for session, code in (
+        (running, "session_not_finished"), (elsewhere, "session_billed_elsewhere"),
+    ):  # fmt: skip
+        async with db.transaction() as connection:
+            with pytest.raises(Conflict) as refusal:
+                await wallet.charge(connection, session)
+        assert refusal.value.code == code
+        assert await world.bills(session) == []
+    assert await world.money(client) == (1000, 0, 0)

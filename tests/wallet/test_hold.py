@@ -91,7 +91,11 @@ async def test_a_hold_of_nothing_is_our_mistake(db: Database, world: World, amou
 
 @pytest.mark.parametrize("state", ["finished", "settled", "cancelled", "refused", "failed"])
 async def test_a_session_that_is_over_holds_nothing(db: Database, world: World, state: str) -> None:
-    session = await world.session(await world.topped_up(1000), state=state)
+    client = await world.topped_up(1000)
+    if state == "settled":
+        session = await world.settled(client, 10)
+    else:
+        session = await world.session(client, state=state)
     async with db.transaction() as connection:
         with pytest.raises(Conflict) as caught:
             await wallet.hold(connection, session, 10)

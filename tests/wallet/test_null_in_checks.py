@@ -32,7 +32,10 @@ STATE: Final = {
         " when resolved_at is not null then 'dismissed' else outcome end"
     ),
     "charging.sessions": "state",
-    "charging.settlements": "case when debited_minor is null then 'open' else 'charged' end",
+    "charging.settlements": (
+        "case when bill_number is null then 'collection'"
+        " when bill_number = 1 then 'first bill' else 'later bill' end"
+    ),
     "wallet.refunds": (
         "case when payment_id is null then 'to the wallet' else 'to the bank' end"
         " || case when posted_minor is null then '' else ', posted' end"
@@ -74,12 +77,18 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     ("payments.events", "credited_by"): {"accepted"},  # kept by guard_event
     ("charging.sessions", "started_at"): {"requested", "charging"},  # not begun yet
     ("charging.sessions", "ended_at"): {"requested", "charging"},  # not ended yet
-    ("charging.settlements", "debited_minor"): set(),
-    ("charging.settlements", "charged_at"): set(),
+    ("charging.settlements", "bill_number"): set(),
+    ("charging.settlements", "total_minor"): set(),
+    ("charging.settlements", "energy_wh"): set(),
+    ("charging.settlements", "ended_at"): set(),
+    ("charging.settlements", "collects_debt_id"): set(),
+    ("charging.settlements", "actor"): set(),
+    ("charging.settlements", "reason"): set(),
     ("wallet.refunds", "settlement_id"): set(),
     ("wallet.refunds", "payment_id"): set(),
     ("wallet.refunds", "posted_minor"): set(),
     ("wallet.refunds", "posted_at"): set(),
+    ("wallet.refunds", "collects_debt_id"): {"to the bank, posted"},  # kept by guard_refund
     ("wallet.debts", "settlement_id"): set(),
     ("wallet.debts", "refund_id"): set(),
     ("wallet.holds", "resolved_at"): set(),
@@ -143,13 +152,17 @@ async def lived(db: Database, owner: Connection, world: World) -> None:
         await owner.execute("select wallet.hold($1, 5)", held)
     await owner.execute("select wallet.release_hold($1)", held)
     await world.finished(client, 7)
+    corrected = await world.settled(client, 1_000)
+    await world.correct(corrected, 900)
     await world.charged(client, 1_000_000)
+    await owner.execute("select wallet.credit($1)", await world.payment(client, 20))
     poor = await world.topped_up(100)
     owed = await world.payment(poor, 500)
     await owner.execute("select wallet.credit($1)", owed)
     await world.charged(poor, 550)
     refund = await world.refund_order(poor, 500, payment_id=owed)
     await owner.execute("select wallet.refund($1)", refund)
+    await owner.execute("select wallet.credit($1)", await world.payment(poor, 20))
 
 
 async def columns(owner: Connection) -> set[tuple[str, str]]:

@@ -83,7 +83,8 @@ async def test_an_empty_database_is_sound(db: Database) -> None:
          {"debt", "debt_amount", "settlement_shortfall"}),
         ("update wallet.debts set collected_minor = 30 where client_id = $1",
          {"debt", "debt_collected"}),
-        ("delete from wallet.debts where client_id = $1", {"debt", "settlement_shortfall"}),
+        ("delete from wallet.debts where client_id = $1",
+         {"debt", "settlement_shortfall", "debt_of_its_session"}),
         ("delete from wallet.transactions where client_id = $1 and version = 3",
          {"version", "version_gaps", "chain_breaks", "balance_is_sum_of_amounts",
           "balance_is_sum_of_causes", "spent", "refund_not_posted_once"}),
@@ -108,12 +109,43 @@ async def test_an_empty_database_is_sound(db: Database) -> None:
          {"settlement_refunds"}),
         (("update charging.settlements set due_minor = 299, debited_minor = 299"
          " where client_id = $1 and due_minor = 300"),
-         {"transactions_unlike_their_cause", "balance_is_sum_of_causes", "spent"}),
-        (("update charging.settlements set debited_minor = null, charged_at = null,"
-         " refunded_minor = 0, created_at = now() - interval '1 hour'"
-         " where client_id = $1 and due_minor = 300"),
+         {"transactions_unlike_their_cause", "balance_is_sum_of_causes", "spent", "bill_due",
+          "session_dues"}),
+        ("delete from charging.settlements where client_id = $1 and due_minor = 300",
          {"transactions_unlike_their_cause", "balance_is_sum_of_causes", "spent",
-          "settlement_not_charged", "settlement_refunds"}),
+          "session_settled_by_bills"}),
+        (("update charging.settlements set bill_number = 2, actor = 'a', reason = 'r'"
+         " where client_id = $1 and due_minor = 300"), {"bill_due", "session_bill_numbers"}),
+        (("update charging.sessions set state = 'finished', updated_at = now() - interval '1 hour'"
+         " where client_id = $1 and cost_minor = 300"),
+         {"session_settled_by_bills", "session_not_charged"}),
+        ("update charging.sessions set cost_minor = 301 where client_id = $1 and cost_minor = 300",
+         {"session_cost", "session_dues"}),
+        (("update charging.sessions set energy_wh = energy_wh + 1"
+         " where client_id = $1 and cost_minor = 300"), {"session_facts"}),
+        (("update charging.sessions set ended_at = ended_at + interval '1 second'"
+         " where client_id = $1 and cost_minor = 300"), {"session_facts"}),
+        (("update charging.sessions set billed_elsewhere = true"
+         " where client_id = $1 and cost_minor = 300"), {"session_billed_elsewhere"}),
+        (("update charging.sessions set state = 'settled'"
+         " where client_id = $1 and state = 'charging'"), {"session_settled_by_bills"}),
+        (("update wallet.refunds set correction_minor = 1"
+         " where client_id = $1 and settlement_id is not null"), {"session_dues"}),
+        ("update wallet.debts set forgiven_minor = 1 where client_id = $1",
+         {"debt", "session_dues"}),
+        (("update charging.settlements set bill_number = null, total_minor = null,"
+         " energy_wh = null, ended_at = null, collects_debt_id = (select max(id) from wallet.debts)"
+         " where client_id = $1 and due_minor = 300"),
+         {"session_settled_by_bills", "debt_of_its_session", "debt_collected"}),
+        (("update charging.settlements set bill_number = 2, total_minor = 90, energy_wh = 0,"
+         " ended_at = '2026-03-08 12:00Z', collects_debt_id = null, actor = 'a', reason = 'r'"
+         " where client_id = $1 and due_minor = 10"),
+         {"session_cost", "session_dues", "debt_collected"}),
+        (("update wallet.refunds set collects_debt_id = (select max(id) from wallet.debts)"
+         " where client_id = $1 and payment_id is not null"),
+         {"debt_of_its_payment", "debt_collected", "payment_refunds"}),
+        ("update wallet.debts set settlement_id = (select min(id) from charging.settlements)",
+         {"debt_amount", "settlement_shortfall", "debt_of_its_session"}),
         (("update payments.payments set refunded_minor = 0, status = 'approved'"
          " where client_id = $1"), {"payment_refunds"}),
         ("delete from payments.payments where client_id = $1 and amount_minor = 10",
@@ -124,7 +156,7 @@ async def test_an_empty_database_is_sound(db: Database) -> None:
 async def test_damage_is_found(
     db: Database, client: UUID, behind: World, damage: str, what: set[str]
 ) -> None:
-    await behind.sql.execute(damage, client)
+    await behind.sql.execute(damage, *((client,) if "$1" in damage else ()))
     assert await found(db, client) == what
 
 
@@ -199,3 +231,33 @@ async def test_many_offenders_are_counted_and_some_named(db: Database, behind: W
     )
     report = await wallet.verify(db)
     assert (report.offences, len(report.offenders), report.ok) == (1500, 1000, False)
+
+
+async def test_a_session_charged_three_times_is_found(
+    db: Database, client: UUID, behind: World
+) -> None:
+    """Each time whole: a settlement, a transaction, the wallet."""
+    payment = await behind.payment(client, 1000)
+    await behind.sql.execute("select wallet.credit($1)", payment)
+    for number in (2, 3):
+        await behind.sql.execute(
+            """
+            with bill as (
+              insert into charging.settlements (session_id, client_id, bill_number, total_minor,
+                energy_wh, ended_at, due_minor, debited_minor, actor, reason)
+              select id, client_id, $2, cost_minor, energy_wh, ended_at, cost_minor, cost_minor,
+                     'me', 'again'
+                from charging.sessions where client_id = $1 and cost_minor = 300 returning id
+            ), moved as (
+              update wallet.wallets set version = version + 1, revision = revision + 1,
+                balance_minor = balance_minor - 300, spent_minor = spent_minor + 300
+               where client_id = $1 returning version, balance_minor
+            ) insert into wallet.transactions (client_id, version, kind, amount_minor,
+                balance_before_minor, balance_after_minor, settlement_id, event_at)
+              select $1, m.version, 'charge', -300, m.balance_minor + 300, m.balance_minor, bill.id,
+                     now() from bill, moved m
+            """,
+            client,
+            number,
+        )
+    assert await found(db, client) == {"bill_due", "session_dues"}

@@ -12,7 +12,7 @@ NOON = datetime(2026, 3, 8, 12, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class World:
-    """Writes payments, sessions, settlements and refund orders as the database's owner."""
+    """Writes payments, sessions and refund orders as the database's owner."""
 
     sql: Connection
 
@@ -85,41 +85,55 @@ class World:
         )
         return session
 
-    async def finish(self, session: UUID, due_minor: int) -> int:
-        """The session ends and costs this much: answers its settlement."""
+    async def finish(self, session: UUID, cost_minor: int) -> UUID:
+        """The session ends and costs this much; nothing is charged yet."""
         await self.sql.execute(
             """
             update charging.sessions
                set state = 'finished', cost_minor = $2, started_at = $3, ended_at = $3
-             where id = $1 and state <> 'finished'
+             where id = $1
             """,
             session,
-            due_minor,
+            cost_minor,
             NOON,
         )
-        return await self.settlement(session, due_minor)
+        return session
 
-    async def settlement(self, session: UUID, due_minor: int, revision: int = 1) -> int:
+    async def finished(self, client: UUID, cost_minor: int) -> UUID:
+        """A new finished session that is not charged."""
+        return await self.session(client, state="finished", cost_minor=cost_minor)
+
+    async def settled(self, client: UUID, cost_minor: int) -> UUID:
+        """A new finished session that is charged."""
+        session = await self.finished(client, cost_minor)
+        await self.sql.execute("select wallet.charge($1)", session)
+        return session
+
+    async def charged(self, client: UUID, cost_minor: int) -> int:
+        """The bill of a new finished session."""
+        session = await self.finished(client, cost_minor)
+        return await self.sql.fetchval("select cause_id from wallet.charge($1)", session)
+
+    async def correct(
+        self, session: UUID, cost_minor: int, energy_wh: int = 0, ended_at: datetime = NOON
+    ) -> str:
+        """Bill the session by another figure; returns the outcome."""
         return await self.sql.fetchval(
-            """
-            insert into charging.settlements (session_id, revision, client_id, due_minor)
-            select id, $3, client_id, $2 from charging.sessions where id = $1 returning id
-            """,
+            "select outcome from wallet.correct($1, $2, $3, $4, 'operator', 'a better figure')",
             session,
-            due_minor,
-            revision,
+            cost_minor,
+            energy_wh,
+            ended_at,
         )
 
-    async def finished(self, client: UUID, due_minor: int) -> int:
-        """The uncharged settlement of a new finished session."""
-        session = await self.session(client, state="charging")
-        return await self.finish(session, due_minor)
-
-    async def charged(self, client: UUID, due_minor: int) -> int:
-        """The charged settlement of a new finished session."""
-        settlement = await self.finished(client, due_minor)
-        await self.sql.execute("select wallet.charge($1)", settlement)
-        return settlement
+    async def bills(self, session: UUID) -> list[tuple[int | None, int | None, int, int]]:
+        """Number, total, due and debited of what was charged for a session, oldest first."""
+        rows = await self.sql.fetch(
+            "select bill_number, total_minor, due_minor, debited_minor from charging.settlements"
+            " where session_id = $1 order by id",
+            session,
+        )
+        return [(row[0], row[1], row[2], row[3]) for row in rows]
 
     async def refund_order(
         self,

@@ -1,17 +1,21 @@
 """The life of a charging session. Here: sessions that ran elsewhere, and their history."""
 
+from evpower.charging.correct import correct
 from evpower.charging.endpoints import hot_paths, router
 from evpower.charging.history import Page, history
-from evpower.charging.model import STATUS_OF, Recorded, Report, State, Status
+from evpower.charging.model import STATUS_OF, Corrected, Correction, Recorded, Report, State, Status
 from evpower.charging.record import record
 
 __all__ = [
     "STATUS_OF",
+    "Corrected",
+    "Correction",
     "Page",
     "Recorded",
     "Report",
     "State",
     "Status",
+    "correct",
     "history",
     "hot_paths",
     "record",

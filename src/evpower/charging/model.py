@@ -59,11 +59,36 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """The first settlement of a session: what it cost and what the wallet could pay at once."""
+    """The first bill of a session: what it cost and what the wallet could pay at once."""
 
     id: int
     due_minor: int
-    debited_minor: int | None  # None: not charged yet
+    debited_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a settled session turned out to be."""
+
+    session_id: UUID
+    ended_at: datetime
+    energy_wh: int
+    cost_minor: int
+    actor: str  # an operator, or what found the better figure
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """What a correction changed."""
+
+    session_id: UUID
+    client_id: UUID
+    bill_id: int  # of the newest bill, which has these facts
+    changed: bool  # False: the session had these facts already
+    moved_minor: int  # signed, as the wallet saw it: charged -, given back +
+    balance_minor: int
+    debt_minor: int  # what the client owes after it
 
 
 @dataclass(frozen=True, slots=True)

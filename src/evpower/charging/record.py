@@ -27,16 +27,13 @@ async def record(connection: Connection, report: Report) -> Recorded:
             raise Conflict("session_conflict", "this session is recorded with other facts")
     changed = created or ended
     if changed and report.status == "stopped" and not report.billed:
-        await wallet.charge(connection, await store.insert_bill(connection, report.id))
+        await wallet.charge(connection, report.id)
     if changed and report.status == "stopped":
         metrics.ENERGY.inc(report.energy_wh)
     metrics.RECORDED.labels("created" if created else "ended" if ended else "repeated").inc()
     bill = await store.find_bill(connection, report.id)
-    charged = bill is not None and bill.debited_minor is not None
-    debt_minor = (
-        bill.due_minor - bill.debited_minor if bill and bill.debited_minor is not None else 0
-    )
-    return Recorded(report.id, created, charged, debt_minor, changed)
+    debt_minor = 0 if bill is None else bill.due_minor - bill.debited_minor
+    return Recorded(report.id, created, bill is not None, debt_minor, changed)
 
 
 async def _insert(connection: Connection, report: Report) -> bool:

@@ -64,22 +64,12 @@ async def end_imported(connection: Connection, report: Report) -> None:
     )
 
 
-async def insert_bill(connection: Connection, session_id: UUID) -> int:
-    """The first settlement of a finished session, over its whole cost; answers its id."""
-    bill: int = await connection.fetchval(
-        "insert into charging.settlements (session_id, revision, client_id, due_minor)"
-        " select id, 1, client_id, cost_minor from charging.sessions where id = $1 returning id",
-        session_id,
-    )
-    return bill
-
-
 async def find_bill(connection: Connection, session_id: UUID) -> Bill | None:
-    """The first settlement of a session, if it has one."""
+    """The first bill of a session; None: it has none."""
     row = await connection.fetchrow(
         """
         select id, due_minor, debited_minor from charging.settlements
-         where session_id = $1 and revision = 1
+         where session_id = $1 and bill_number = 1
         """,
         session_id,
     )

@@ -9,6 +9,7 @@ from evpower.wallet.model import Hold, Posting, Transaction, Wallet
 from evpower.wallet.post import (
     charge,
     charge_many,
+    correct,
     credit,
     credit_many,
     order_payment_refund,
@@ -32,6 +33,7 @@ __all__ = [
     "balance",
     "charge",
     "charge_many",
+    "correct",
     "credit",
     "credit_many",
     "extend_hold",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from evpower.foundation.errors import Conflict, EvPowerError, NotFound
+from evpower.foundation.errors import Conflict, EvPowerError, Invalid, NotFound
 from evpower.foundation.money import to_text
 from evpower.wallet.model import Posting
 
@@ -34,8 +34,18 @@ EXTEND: Final = HOLD | {
     "not_found": _refuse(NotFound, "hold_not_found", "the session has no hold"),
 }
 RELEASE: Final = {"not_found": EXTEND["not_found"]}
+_NO_SESSION: Final = _refuse(NotFound, "session_not_found", "there is no such session")
 CHARGE: Final = {
-    "not_found": _refuse(NotFound, "settlement_not_found", "there is no such settlement"),
+    "not_found": _NO_SESSION,
+    "not_finished": _refuse(Conflict, "session_not_finished", "the session has not ended"),
+    "billed_elsewhere": _refuse(
+        Conflict, "session_billed_elsewhere", "the session was paid elsewhere"
+    ),
+}
+CORRECT: Final = {
+    "not_found": _NO_SESSION,
+    "not_settled": _refuse(Conflict, "session_not_settled", "the session has no bill to correct"),
+    "end_before_start": _refuse(Invalid, "end_before_start", "the end is before the start"),
 }
 REFUND: Final = {
     "not_found": _refuse(NotFound, "refund_not_found", "there is no such refund"),

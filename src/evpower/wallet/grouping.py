@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
+from uuid import UUID
 
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
@@ -10,7 +12,9 @@ from evpower.wallet import errors, store
 from evpower.wallet.metrics import BATCH_RETRIES, BATCH_SIZE, count_many
 from evpower.wallet.model import Posting
 
-_Many = Callable[[Connection, Sequence[int]], Awaitable[list[Posting]]]
+K = TypeVar("K", int, UUID)
+
+_Many = Callable[[Connection, Sequence[K]], Awaitable[list[Posting]]]
 _Refusals = Mapping[str, Callable[[Posting], EvPowerError]]
 
 
@@ -19,10 +23,12 @@ class WalletGroup:
 
     def __init__(self, db: Database, *, max_size: int = 256, in_flight: int = 2) -> None:
         self._credits = _grouper(
-            db, "credit", store.credit_many, errors.CREDIT, max_size, in_flight
+            db, "credit", store.credit_many, _payment, errors.CREDIT, max_size, in_flight
         )
         # Charges lock session by session: two batches at once would only wait for each other.
-        self._charges = _grouper(db, "charge", store.charge_many, errors.CHARGE, max_size, 1)
+        self._charges = _grouper(
+            db, "charge", store.charge_many, _session, errors.CHARGE, max_size, 1
+        )
 
     async def credit(self, payment_id: int) -> Posting:
         """Credit a confirmed payment by its own amount; committed when this answers.
@@ -31,12 +37,13 @@ class WalletGroup:
         """
         return await self._credits(payment_id)
 
-    async def charge(self, settlement_id: int) -> Posting:
-        """Debit a settlement; committed when this answers.
+    async def charge(self, session_id: UUID) -> Posting:
+        """Charge a finished session; committed when this returns.
 
-        Raises NotFound("settlement_not_found"), Unavailable.
+        Raises NotFound("session_not_found"), Unavailable,
+        Conflict("session_not_finished" | "session_billed_elsewhere").
         """
-        return await self._charges(settlement_id)
+        return await self._charges(session_id)
 
     async def close(self) -> None:
         """Take no more calls and finish those taken."""
@@ -45,18 +52,24 @@ class WalletGroup:
 
 
 def _grouper(
-    db: Database, operation: str, many: _Many, refusals: _Refusals, max_size: int, in_flight: int
-) -> Grouper[int, Posting]:
+    db: Database,
+    operation: str,
+    many: _Many[K],
+    key_of: Callable[[Posting], K | None],
+    refusals: _Refusals,
+    max_size: int,
+    in_flight: int,
+) -> Grouper[K, Posting]:
     size, retries = BATCH_SIZE.labels(operation), BATCH_RETRIES.labels(operation)
 
-    async def run(ids: list[int]) -> dict[int, Posting | Exception]:
+    async def run(ids: list[K]) -> dict[K, Posting | Exception]:
         async with db.connection() as connection:  # one statement: its own transaction
             postings = await many(connection, ids)
         count_many(operation, postings)
-        results: dict[int, Posting | Exception] = {}
-        for one in postings:
-            if one.cause_id is not None:
-                results[one.cause_id] = errors.error_of(one, refusals) or one
+        results: dict[K, Posting | Exception] = {}
+        for posting in postings:
+            if (key := key_of(posting)) is not None:
+                results[key] = errors.error_of(posting, refusals) or posting
         return results
 
     def on_batch(calls: int, failed: bool) -> None:  # noqa: FBT001 - the shape Grouper calls
@@ -72,6 +85,14 @@ def _grouper(
         repeat=_repeated,
         on_batch=on_batch,
     )
+
+
+def _payment(posting: Posting) -> int | None:
+    return posting.cause_id
+
+
+def _session(posting: Posting) -> UUID | None:
+    return posting.session_id
 
 
 def _is_down(error: Exception) -> bool:

@@ -11,6 +11,7 @@ Outcome = Literal[
     "posted", "held", "released",  # something was done
     "repeated", "nothing_due", "resolved",  # it had been done, or nothing was to do
     "not_found", "not_confirmed", "insufficient", "closed", "exceeds",  # refused
+    "not_finished", "not_settled", "billed_elsewhere", "end_before_start",  # refused
 ]  # fmt: skip
 
 _NEW: Final = frozenset({"posted", "held", "released"})
@@ -25,15 +26,16 @@ class Posting:
     """
 
     outcome: Outcome
-    cause_id: int | None  # the payment, settlement or refund it was asked for; None for holds
+    cause_id: int | None  # the payment or refund it was asked for, or the bill; None for holds
     client_id: UUID
     transaction_id: UUID | None  # None: no money moved
-    amount_minor: int | None  # of the transaction, signed
+    amount_minor: int | None  # of the transaction, signed; a correction's several refunds summed up
     balance_minor: int
     held_minor: int
     version: int  # of the last transaction
     revision: int  # of the wallet: holds raise it too
     debt_minor: int
+    session_id: UUID | None = None  # of a charge or a correction
 
     @property
     def new(self) -> bool:

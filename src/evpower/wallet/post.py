@@ -1,9 +1,11 @@
-"""Change a balance: credit a confirmed payment, charge a settlement, post a refund.
+"""Change a balance: credit a confirmed payment, charge or correct a session, post a refund.
 
 Every call may be repeated: it answers the same transaction, with `new` False.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
 
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, NotFound
@@ -26,18 +28,42 @@ async def credit_many(connection: Connection, payment_ids: Sequence[int]) -> lis
     return [count("credit", one) for one in await store.credit_many(connection, payment_ids)]
 
 
-async def charge(connection: Connection, settlement_id: int) -> Posting:
-    """Debit a settlement and resolve its session's hold; what is not there becomes a debt.
+async def charge(connection: Connection, session_id: UUID) -> Posting:
+    """Charge a finished session its cost, resolve its hold, settle it; `cause_id` is the bill.
 
-    Raises NotFound("settlement_not_found").
+    What the balance lacks becomes a debt. Raises NotFound("session_not_found"),
+    Conflict("session_not_finished" | "session_billed_elsewhere").
     """
-    posting = count("charge", await store.charge(connection, settlement_id))
+    posting = count("charge", await store.charge(connection, session_id))
     return errors.accepted(posting, errors.CHARGE)
 
 
-async def charge_many(connection: Connection, settlement_ids: Sequence[int]) -> list[Posting]:
-    """Debit many; one posting for each different id, refusals as outcomes."""
-    return [count("charge", one) for one in await store.charge_many(connection, settlement_ids)]
+async def charge_many(connection: Connection, session_ids: Sequence[UUID]) -> list[Posting]:
+    """Charge many; one posting for each different id, refusals as outcomes."""
+    rows = await store.charge_many(connection, session_ids)
+    return [count("charge", row) for row in rows]
+
+
+async def correct(
+    connection: Connection,
+    session_id: UUID,
+    *,
+    cost_minor: int,
+    energy_wh: int,
+    ended_at: datetime,
+    actor: str,
+    reason: str,
+) -> Posting:
+    """Give a settled session other facts and the bill they make; `cause_id` is that bill.
+
+    A higher cost is charged; a lower one forgives what is owed for the session, then gives back.
+    Raises NotFound("session_not_found"), Conflict("session_not_settled"),
+    Invalid("end_before_start").
+    """
+    posting = await store.correct(
+        connection, session_id, cost_minor, energy_wh, ended_at, actor, reason
+    )
+    return errors.accepted(count("correct", posting), errors.CORRECT)
 
 
 async def order_settlement_refund(

@@ -49,8 +49,10 @@ with rows as (
   select client_id, sum(amount_minor)::bigint as minor from wallet.holds
    where client_id > $1 and client_id <= $2 and state = 'open' group by client_id
 ), owed as (
-  select client_id, sum(amount_minor - collected_minor)::bigint as minor from wallet.debts
-   where client_id > $1 and client_id <= $2 and collected_minor < amount_minor group by client_id
+  select client_id, sum(amount_minor - collected_minor - forgiven_minor)::bigint as minor
+    from wallet.debts
+   where client_id > $1 and client_id <= $2 and collected_minor + forgiven_minor < amount_minor
+   group by client_id
 ), everybody as (
   select client_id from wallet.wallets where client_id > $1 and client_id <= $2
   union select id from identity.clients where id > $1 and id <= $2
@@ -113,18 +115,25 @@ select s.client_id, 'settlement ' || s.id as subject, x.what, x.expected, x.foun
   cross join lateral (
     select 'settlement_not_charged_once' as what, (s.debited_minor > 0)::int::bigint as expected,
            (select count(*) from wallet.transactions t where t.settlement_id = s.id) as found
-     where s.debited_minor is not null
-    union all
-    select 'settlement_not_charged', s.due_minor, null
-     where s.debited_minor is null and s.created_at < now() - make_interval(secs => $3)
     union all
     select 'settlement_shortfall', s.due_minor - s.debited_minor,
            coalesce((select d.amount_minor from wallet.debts d where d.settlement_id = s.id), 0)
-     where s.debited_minor is not null
     union all
     select 'settlement_refunds', s.refunded_minor,
            (select coalesce(sum(r.posted_minor), 0)::bigint from wallet.refunds r
              where r.settlement_id = s.id)
+    union all
+    select 'bill_due', s.due_minor, greatest(s.total_minor - (
+             case s.bill_number when 1 then 0 else (
+               select b.total_minor from charging.settlements b
+                where b.session_id = s.session_id and b.bill_number = s.bill_number - 1) end), 0)
+     where s.bill_number is not null
+    union all
+    select 'debt_of_its_session', 1, (
+             select count(*) from wallet.debts d
+               join charging.settlements b on b.id = d.settlement_id
+              where d.id = s.collects_debt_id and b.session_id = s.session_id)
+     where s.collects_debt_id is not null
   ) x
  where s.id > $1 and s.id <= $2 and x.expected is distinct from x.found
 """
@@ -138,6 +147,11 @@ select r.client_id, 'refund ' || r.id as subject, x.what, x.expected, x.found
     select 'refund_shortfall', r.amount_minor + r.posted_minor,
            coalesce((select d.amount_minor from wallet.debts d where d.refund_id = r.id), 0)
      where r.payment_id is not null
+    union all
+    select 'debt_of_its_payment', 1, (
+             select count(*) from wallet.debts d join wallet.refunds o on o.id = d.refund_id
+              where d.id = r.collects_debt_id and o.payment_id = r.payment_id)
+     where r.collects_debt_id is not null
   ) x
  where r.id > $1 and r.id <= $2 and r.posted_minor is not null and x.expected <> x.found
 """
@@ -165,3 +179,47 @@ CAUSES: Final = {
     "wallet.refunds": REFUNDS,
     "wallet.debts": DEBTS,
 }
+
+# Offenders among the sessions of ids in ($1, $2], as above: what each costs beside its bills.
+SESSIONS: Final = """
+select s.client_id, 'session ' || s.id as subject, x.what, x.expected, x.found
+  from charging.sessions s
+  left join lateral (
+    select count(*) as bills, max(b.bill_number) as number, sum(b.due_minor)::bigint as due_minor
+      from charging.settlements b
+     where b.session_id = s.id and b.bill_number is not null offset 0) billed on true
+  left join lateral (
+    select b.total_minor, b.energy_wh, b.ended_at from charging.settlements b
+     where b.session_id = s.id and b.bill_number = billed.number offset 0) last on true
+  cross join lateral (
+    select 'session_settled_by_bills' as what, (s.state = 'settled')::int::bigint as expected,
+           (billed.bills > 0)::int::bigint as found
+    union all
+    select 'session_billed_elsewhere', 0, billed.bills where s.billed_elsewhere
+    union all
+    select 'session_bill_numbers', billed.bills, billed.number where billed.bills > 0
+    union all
+    select 'session_cost', s.cost_minor, last.total_minor where billed.bills > 0
+    union all
+    select 'session_facts', 1, ((s.energy_wh, s.ended_at)
+             is not distinct from (last.energy_wh, last.ended_at))::int::bigint
+     where billed.bills > 0
+    union all
+    select 'session_dues', s.cost_minor, billed.due_minor
+           - (select coalesce(sum(r.correction_minor), 0)::bigint from charging.settlements b
+                join wallet.refunds r on r.settlement_id = b.id where b.session_id = s.id)
+           - (select coalesce(sum(d.forgiven_minor), 0)::bigint from charging.settlements b
+                join wallet.debts d on d.settlement_id = b.id where b.session_id = s.id)
+     where billed.bills > 0
+    union all
+    select 'session_not_charged', s.cost_minor, null
+     where s.state = 'finished' and not s.billed_elsewhere
+       and s.updated_at < now() - make_interval(secs => $3)
+  ) x
+ where s.id > $1 and s.id <= $2 and x.expected is distinct from x.found
+"""
+# The last session of a range of $2 after $1; null: the range is the last one.
+SESSIONS_END: Final = """
+select id from charging.sessions where id > $1 order by id offset $2 - 1 limit 1
+"""
+SESSIONS_COUNT: Final = "select count(*) from charging.sessions where id > $1 and id <= $2"

@@ -1,6 +1,7 @@
 """All SQL of the wallet. Money moves only through the functions of schema wallet."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -90,15 +91,37 @@ async def release_hold(connection: Connection, session_id: UUID) -> Posting:
     return _one(await connection.fetchrow("select * from wallet.release_hold($1)", session_id))
 
 
-async def charge(connection: Connection, settlement_id: int) -> Posting:
-    """Debit one settlement."""
-    return _one(await connection.fetchrow("select * from wallet.charge($1)", settlement_id))
+async def charge(connection: Connection, session_id: UUID) -> Posting:
+    """Charge one finished session."""
+    return _one(await connection.fetchrow("select * from wallet.charge($1)", session_id))
 
 
-async def charge_many(connection: Connection, settlement_ids: Sequence[int]) -> list[Posting]:
-    """Debit settlements; one posting for each different id."""
-    rows = await connection.fetch("select * from wallet.charge_many($1::bigint[])", settlement_ids)
+async def charge_many(connection: Connection, session_ids: Sequence[UUID]) -> list[Posting]:
+    """Charge finished sessions; one posting for each different id."""
+    rows = await connection.fetch("select * from wallet.charge_many($1::uuid[])", session_ids)
     return [Posting(*row) for row in rows]
+
+
+async def correct(
+    connection: Connection,
+    session_id: UUID,
+    cost_minor: int,
+    energy_wh: int,
+    ended_at: datetime,
+    actor: str,
+    reason: str,
+) -> Posting:
+    """Give a settled session its new facts and its next bill."""
+    row = await connection.fetchrow(
+        "select * from wallet.correct($1, $2, $3, $4, $5, $6)",
+        session_id,
+        cost_minor,
+        energy_wh,
+        ended_at,
+        actor,
+        reason,
+    )
+    return _one(row)
 
 
 async def refund(connection: Connection, refund_id: int) -> Posting:
@@ -146,11 +169,14 @@ async def insert_payment_refund(
     reference: str,
 ) -> int | None:
     """Record what a provider returned. None: no such payment, or this reference was used."""
+    # The payment is locked first: its row's key share alone, held by two orders, would keep both
+    # from being posted.
     return await connection.fetchval(
         """
         insert into wallet.refunds
           (client_id, payment_id, amount_minor, actor, reason, provider_ref)
         select client_id, id, $2, $3, $4, $5 from payments.payments where id = $1
+           for no key update
         on conflict (payment_id, provider_ref) do nothing
         returning id
         """,

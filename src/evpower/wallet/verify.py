@@ -36,6 +36,7 @@ class Report:
     wallets: int = 0
     transactions: int = 0
     causes: int = 0  # payments, settlements, refunds and debts, counted by their highest ids
+    sessions: int = 0
     balance_minor: int = 0
     held_minor: int = 0
     debt_minor: int = 0
@@ -67,8 +68,8 @@ async def verify(
 ) -> Report:
     """Recompute every wallet from its transactions and every transaction from its cause.
 
-    A confirmed payment may be uncredited, and a settlement uncharged, for `grace_s`. `on_progress`
-    gets (done, total). Raises Unavailable when the database does not answer.
+    A confirmed payment may be uncredited, and a finished session uncharged, for `grace_s`.
+    `on_progress` gets (done, total). Raises Unavailable when the database does not answer.
     """
     report = Report()
     async with db.connection() as connection:
@@ -77,7 +78,8 @@ async def verify(
             table: await connection.fetchval(f"select coalesce(max(id), 0) from {table}")
             for table in proof.CAUSES
         }
-        total = clients + sum(tops.values())
+        sessions: int = await connection.fetchval("select count(*) from charging.sessions")
+        total = clients + sum(tops.values()) + sessions
         after, done = _FIRST, 0
         while after != _LAST:
             after = await _verify_wallets(connection, report, after, clients_per_batch)
@@ -89,6 +91,10 @@ async def verify(
                 await _verify_causes(connection, report, proof.CAUSES[table], start, end, grace_s)
                 done += end - start
                 on_progress(done, total)
+        after = _FIRST
+        while after != _LAST:
+            after = await _verify_sessions(connection, report, after, causes_per_batch, grace_s)
+            on_progress(done + min(report.sessions, sessions), total)
     report.causes = sum(tops.values())
     _verify_total(report)
     return report
@@ -123,6 +129,18 @@ async def _verify_causes(
         rows = await connection.fetch(sql, start, end, *grace)
     for row in rows:
         report.add(Offender(*row))
+
+
+async def _verify_sessions(
+    connection: Connection, report: Report, after: UUID, sessions: int, grace_s: float
+) -> UUID:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        end: UUID = await connection.fetchval(proof.SESSIONS_END, after, sessions) or _LAST
+        rows = await connection.fetch(proof.SESSIONS, after, end, grace_s)
+        report.sessions += await connection.fetchval(proof.SESSIONS_COUNT, after, end)
+    for row in rows:
+        report.add(Offender(*row))
+    return end
 
 
 def _verify_total(report: Report) -> None:

@@ -1,0 +1,62 @@
+"""Correct a finished session: its new facts and the bill they make, in one transaction."""
+
+from typing import Final
+
+from evpower import wallet
+from evpower.charging.facts import MAX_ENERGY_KWH
+from evpower.charging.model import Corrected, Correction
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import Invalid
+from evpower.foundation.money import MAX_MINOR
+
+_MAX_ACTOR: Final = 200
+_MAX_REASON: Final = 500
+
+
+async def correct(connection: Connection, correction: Correction) -> Corrected:
+    """Bill a settled session by a better figure; the facts it has already change nothing.
+
+    A higher cost is charged. A lower one first forgives what is still owed for the session, then
+    gives back what was taken for it. One round trip; tell the bus once it is committed. Raises
+    NotFound("session_not_found"), Conflict("session_not_settled"), Invalid("invalid_energy" |
+    "implausible_energy" | "invalid_amount" | "end_before_start" | "reason_missing").
+    """
+    _check(correction)
+    posting = await wallet.correct(
+        connection,
+        correction.session_id,
+        cost_minor=correction.cost_minor,
+        energy_wh=correction.energy_wh,
+        ended_at=correction.ended_at,
+        actor=correction.actor,
+        reason=correction.reason,
+    )
+    assert posting.cause_id is not None, "a settled session has a bill"  # noqa: S101
+    return Corrected(
+        session_id=correction.session_id,
+        client_id=posting.client_id,
+        bill_id=posting.cause_id,
+        changed=posting.new,
+        moved_minor=posting.amount_minor or 0 if posting.new else 0,
+        balance_minor=posting.balance_minor,
+        debt_minor=posting.debt_minor,
+    )
+
+
+def _check(correction: Correction) -> None:
+    if correction.energy_wh < 0:
+        raise Invalid("invalid_energy", "the energy is negative")
+    if correction.energy_wh > MAX_ENERGY_KWH * 1000:
+        raise Invalid(
+            "implausible_energy",
+            f"more than {MAX_ENERGY_KWH} kWh",
+            params={"limit_kwh": MAX_ENERGY_KWH},
+        )
+    if not 0 <= correction.cost_minor <= MAX_MINOR:
+        raise Invalid("invalid_amount", "the cost is negative or too large")
+    for name, text, longest in (
+        ("actor", correction.actor, _MAX_ACTOR),
+        ("reason", correction.reason, _MAX_REASON),
+    ):
+        if not text.strip() or not text.isprintable() or len(text) > longest:
+            raise Invalid("reason_missing", f"{name} must be 1 to {longest} characters")
