@@ -47,6 +47,7 @@ class Session:
     energy: int = 0
     hold: int | None = None  # None: no hold yet
     hold_open: bool = False
+    hold_charged: bool = False  # else it was released
     charges: list[Charge] = field(default_factory=list)  # in the order in which they were made
 
     @property
@@ -170,7 +171,7 @@ class Ledger:
         if session.hold is None:
             return "not_found"
         if not session.hold_open:
-            return "resolved" if session.charges else "repeated"
+            return "resolved" if session.hold_charged else "repeated"
         self.resolve_hold(session)
         self.collect(self.accounts[session.client])
         return "released"
@@ -185,6 +186,7 @@ class Ledger:
             return "repeated" if session.bills[0].due else "nothing_due"
         if session.state != "finished":
             return "not_finished"
+        session.hold_charged = session.hold_open
         self.resolve_hold(session)
         session.state = "settled"
         self.bill(session, session.cost, session.cost)

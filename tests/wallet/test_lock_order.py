@@ -1,0 +1,139 @@
+"""Everything locks in one order: session or payment, then wallets by client. So nothing deadlocks.
+
+Each test holds the first lock, lets the function begin, and then takes the second one, as whatever
+ran beside it would. A function that had taken the second one first could never go on.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from evpower import wallet
+from evpower.foundation.db import Connection, Database
+from tests.waiting import until
+from tests.wallet.world import World
+
+_WALLET = "select from wallet.wallets where client_id = $1 for no key update"
+
+
+@pytest.fixture
+async def beside(dsn: str) -> AsyncIterator[Connection]:
+    """What runs beside: a connection inside a transaction."""
+    connection: Connection = await asyncpg.connect(dsn)
+    await connection.execute("begin")
+    yield connection
+    await connection.close()
+
+
+async def run_between(
+    world: World, call: str, argument: object, beside: Connection, then_lock: UUID, dsn: str
+) -> list[str]:
+    """Outcomes of a wallet function that began before `beside` locked the wallet."""
+    other: Connection = await asyncpg.connect(dsn)
+    try:
+        running = asyncio.create_task(
+            other.fetch(f"select outcome from wallet.{call}($1)", argument)
+        )
+        await until(world.somebody_waits_for_a_lock)
+        await beside.execute(_WALLET, then_lock)
+        await beside.execute("commit")
+        return [row["outcome"] for row in await running]
+    finally:
+        await other.close()
+
+
+@pytest.mark.parametrize("call", ["charge", "charge_many"])
+async def test_a_charge_locks_its_session_before_the_wallet(
+    world: World, beside: Connection, dsn: str, call: str
+) -> None:
+    client = await world.topped_up(1000)
+    session = await world.finished(client, 300)
+    await beside.execute("select from charging.sessions where id = $1 for no key update", session)
+    argument = session if call == "charge" else [session]
+    assert await run_between(world, call, argument, beside, client, dsn) == ["posted"]
+    assert await world.money(client) == (700, 0, 0)
+
+
+async def test_a_correction_locks_its_session_before_the_wallet(
+    db: Database, world: World, beside: Connection
+) -> None:
+    client = await world.topped_up(1000)
+    session = await world.settled(client, 300)
+    await beside.execute("select from charging.sessions where id = $1 for no key update", session)
+    running = asyncio.create_task(world_correct(db, session))
+    await until(world.somebody_waits_for_a_lock)
+    await beside.execute(_WALLET, client)
+    await beside.execute("commit")
+    assert await running == "posted"
+    assert await world.money(client) == (800, 0, 0)
+
+
+async def world_correct(db: Database, session: UUID) -> str:
+    async with db.connection() as connection:
+        return await connection.fetchval(
+            "select outcome from wallet.correct($1, 200, 0, now(), 'me', 'a better figure')",
+            session,
+        )
+
+
+@pytest.mark.parametrize("call", ["refund", "refund_many"])
+async def test_a_refund_locks_its_payment_before_the_wallet(
+    world: World, beside: Connection, dsn: str, call: str
+) -> None:
+    client = await world.client()
+    payment = await world.payment(client, 1000)
+    await world.sql.execute("select wallet.credit($1)", payment)
+    order = await world.refund_order(client, 300, payment_id=payment)
+    await beside.execute("select from payments.payments where id = $1 for no key update", payment)
+    argument = order if call == "refund" else [order]
+    assert await run_between(world, call, argument, beside, client, dsn) == ["posted"]
+    assert await world.money(client) == (700, 0, 0)
+
+
+@pytest.mark.parametrize("call", ["credit_many", "charge_many", "refund_many"])
+async def test_a_batch_locks_wallets_by_client(
+    world: World, beside: Connection, dsn: str, call: str
+) -> None:
+    """The causes are made in the other order."""
+    clients = sorted([await world.topped_up(1000), await world.topped_up(1000)], reverse=True)
+    causes: list[object] = []
+    for client in clients:
+        if call == "credit_many":
+            causes.append(await world.payment(client, 5))
+        elif call == "charge_many":
+            causes.append(await world.finished(client, 5))
+        else:
+            bill = await world.charged(client, 10)
+            causes.append(await world.refund_order(client, 5, settlement_id=bill))
+    high, low = clients
+    await beside.execute(_WALLET, low)
+    outcomes = await run_between(world, call, causes, beside, high, dsn)
+    assert outcomes == ["posted", "posted"]
+
+
+async def test_two_returns_of_one_payment_are_ordered_and_posted_at_once(
+    db: Database, world: World
+) -> None:
+    client = await world.client()
+    payment = await world.payment(client, 1000)
+    await world.sql.execute("select wallet.credit($1)", payment)
+
+    async def give_back(amount_minor: int) -> wallet.Posting:
+        async with db.transaction() as connection:
+            order = await wallet.order_payment_refund(
+                connection, payment, amount_minor, actor="bank", reason="returned",
+                reference=f"R-{amount_minor}",
+            )  # fmt: skip
+            if amount_minor == 100:
+                other = asyncio.create_task(give_back(200))
+                tasks.append(other)
+                await until(lambda: other.done() or world.somebody_waits_for_a_lock())
+            return await wallet.refund(connection, order)
+
+    tasks: list[asyncio.Task[wallet.Posting]] = []
+    assert (await give_back(100)).outcome == "posted"
+    assert [(await task).outcome for task in tasks] == ["posted"]
+    assert await world.money(client) == (700, 0, 0)
