@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     supabase_jwt_secret_previous: SecretStr = SecretStr("")  # while tokens of the one before live
     supabase_webhook_secrets: SecretStr = SecretStr("")  # "v1,whsec_...|v1,whsec_..."
     auth_introspect: Literal["never", "money"] = "never"
+    anonymous_clients: bool = False  # whether anonymous users of Supabase are clients with wallets
     register_confirm: Literal["auto", "email"] = "auto"
 
     nats_url: SecretStr = SecretStr("")  # "nats://user:pass@a:4222,tls://b": several nodes

@@ -38,9 +38,12 @@ begin
                                               'name', left(u.raw_user_meta_data ->> 'name', 1000),
                                               'full_name', left(u.raw_user_meta_data ->> 'full_name', 1000)),
                'deleted', u.deleted_at is not null,
+               'anonymous', (select is_anonymous from (select u.*) own),
                'email_unverified', u.raw_app_meta_data ->> 'evpower_email_unverified' is not distinct from 'true'
              ) as facts
-        from auth.users u where u.id = case when i.id <is_uuid> then i.id::uuid end offset 0) u on true;
+        -- Older Auth servers have no is_anonymous: there the name means this one.
+        from auth.users u cross join (select false as is_anonymous) absent
+       where u.id = case when i.id <is_uuid> then i.id::uuid end offset 0) u on true;
   return coalesce(people, '[]');
 end
 $function$;

@@ -8,14 +8,20 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import APIRouter
+from prometheus_client import REGISTRY
 
 from evpower.api import messages
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, EvPowerError, Unavailable
+from evpower.identity.jwks import Jwks, UnreadKey
 from tests.api.world import Api, bearer, running_api
 
+KEY = ec.generate_private_key(ec.SECP256R1())
+ROUTE = "/api/v1/balance/{client_id}"
 SRC = Path(__file__).parents[2] / "src" / "evpower"
 KINDS = {
     "EvPowerError",
@@ -152,6 +158,39 @@ class TestWhatNoColumnHolds:
     async def test_a_number_too_large_for_its_column_is_422(self, api: Api) -> None:
         assert (await api.get(f"/api/v1/test/number/{2**63}")).status_code == 422
         assert issubclass(asyncpg.NumericValueOutOfRangeError, asyncpg.DataError)
+
+
+class TestAlarm:
+    """What alarms by `5..` must not be set off by a stranger's made-up key id."""
+
+    @staticmethod
+    def counted(status: str) -> float:
+        labels = {"method": "GET", "route": ROUTE, "status": status}
+        return REGISTRY.get_sample_value("evpower_http_requests_total", labels) or 0.0
+
+    @pytest.mark.parametrize("hot", [True, False])
+    async def test_a_key_not_read_yet_is_counted_apart(
+        self, api: Api, client_id: UUID, monkeypatch: pytest.MonkeyPatch, *, hot: bool
+    ) -> None:
+        async def unread(_self: Jwks, _kid: str) -> None:
+            raise UnreadKey(3)
+
+        monkeypatch.setattr(Jwks, "find", unread)
+        token = jwt.encode({}, KEY, "ES256", headers={"kid": "new"})
+        before = [self.counted(one) for one in ("503", "503_expected")]
+        path = f"/api/v1/balance/{client_id}{'' if hot else '?x=1'}"
+        refused = await api.get(path, {"Authorization": f"Bearer {token}"})
+        assert (refused.status_code, refused.json()["error"]) == (503, "auth_unavailable")
+        assert refused.headers["retry-after"] == "3"
+        after = [self.counted(one) for one in ("503", "503_expected")]
+        assert after == [before[0], before[1] + 1]
+
+    async def test_a_large_token_is_called_that(self, api: Api, client_id: UUID) -> None:
+        token = "A" * 9_000
+        refused = await api.get(
+            f"/api/v1/balance/{client_id}", {"Authorization": f"Bearer {token}"}
+        )
+        assert (refused.status_code, refused.json()["error"]) == (431, "token_too_large")
 
 
 class TestCatalogs:

@@ -52,10 +52,18 @@ async def test_a_bad_token(live: Live) -> None:
         (token(someone, aud="anon"), "invalid_token"),
         (token(someone, role="anon"), "invalid_token"),
         (token(someone, sub="nobody"), "invalid_token"),
-        *((text, "invalid_token") for text in ("x", "a.b.c", "x" * 8500, "жетон", "\x00")),
+        *((text, "invalid_token") for text in ("x", "a.b.c", "жетон", "\x00")),
     ]:
         ended = await _end_of(live, {"type": "auth", "token": sent})
         assert ended == (4401, reason), sent[:40]
+
+
+async def test_a_token_no_other_sign_in_makes_better(live: Live) -> None:
+    for sent, reason in (
+        ("x" * 8500, "token_too_large"),
+        (token(uuid4(), is_anonymous=True), "anonymous_user"),
+    ):
+        assert await _end_of(live, {"type": "auth", "token": sent}) == (4403, reason)
 
 
 async def test_a_bad_token_as_subprotocol(live: Live) -> None:

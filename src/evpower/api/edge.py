@@ -199,7 +199,7 @@ class Edge:
         self._replay = replay
         self._in_flight = 0
         self._fixed = [*_SECURE_HEADERS, *([_HSTS] if options.hsts else [])]
-        self._counts: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+        self._counts: dict[tuple[str, str, str], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -265,6 +265,7 @@ class Edge:
             if exchange.status:
                 raise
             metrics.REFUSED.labels(error.code).inc()
+            scope.setdefault("state", {})["is_expected"] = error.is_expected
             await self._refuse(exchange, error)
         except ClientDisconnect:
             exchange.status = exchange.status or 499
@@ -382,10 +383,13 @@ class Edge:
         route: str = getattr(scope.get("route"), "path", "unmatched")
         if method not in ("GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"):
             method = "other"
-        counted = self._counts.get((method, route, exchange.status))
+        status = str(exchange.status)
+        if scope.get("state", {}).get("is_expected"):
+            status += "_expected"
+        counted = self._counts.get((method, route, status))
         if counted is None:
-            counted = self._counts[(method, route, exchange.status)] = (
-                metrics.REQUESTS.labels(method, route, str(exchange.status)),
+            counted = self._counts[(method, route, status)] = (
+                metrics.REQUESTS.labels(method, route, status),
                 metrics.LATENCY.labels(method, route),
             )
         counted[0].inc()

@@ -88,6 +88,7 @@ def install(app: FastAPI) -> None:
 
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, EvPowerError)  # noqa: S101 - Starlette's own promise
+        request.scope.setdefault("state", {})["is_expected"] = error.is_expected
         return _respond(request, error)
 
     async def refused_by_starlette(request: Request, error: Exception) -> Response:

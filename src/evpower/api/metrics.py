@@ -5,7 +5,9 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS: Final = Counter(
-    "evpower_http_requests_total", "Answered requests", ("method", "route", "status")
+    "evpower_http_requests_total",
+    "Answered requests; 503_expected: a token's new signing key is not read yet",
+    ("method", "route", "status"),
 )
 LATENCY: Final = Histogram(
     "evpower_http_request_seconds",

@@ -17,6 +17,7 @@ class EvPowerError(Exception):
     """An error of the world: `code` is stable snake_case, `params` fill the text for a person."""
 
     status: ClassVar[int] = 500
+    is_expected: ClassVar[bool] = False  # a 5xx that says nothing about our health: no alarm
 
     def __init__(
         self,

@@ -1,8 +1,10 @@
 """The public keys of a Supabase project: cached, read by one at a time, the last good ones kept."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final, cast
 
 import jwt
@@ -17,8 +19,11 @@ from evpower.identity import metrics
 FRESH_S: Final = 600.0  # as long as Supabase's edge caches them
 STALE_S: Final = 1200.0  # older than this, a reader waits for one try to renew them
 AGAIN_S: Final = 10.0  # between tries while Auth is down
-UNKNOWN_S: Final = 60.0  # between readings caused by kids nobody knows
+UNKNOWN_S: Final = 5.0  # between readings caused by kids that are not in the set
 _FIRST_AGAIN_S: Final = 5.0
+_REMEMBERED: Final = 10_000  # kids that are not in the set
+_REMEMBERED_S: Final = 600.0
+_MAX_KID: Final = 255
 _TIMEOUT_S: Final = 3.0
 _MAX_BYTES: Final = 65_536
 _MAX_KEYS: Final = 32
@@ -36,6 +41,19 @@ class SigningKey:
     algorithm: str  # ES256 or RS256
     key: Any  # what the cryptography package made of it
     source: bytes  # its JWK, to see changes
+
+
+class UnreadKey(Unavailable):
+    """A token's key is not in the set, which was read before the token came: try again soon."""
+
+    is_expected = True
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(
+            "auth_unavailable",
+            "the signing keys of Supabase were not read since this key was first seen",
+            retry_after_s=retry_after_s,
+        )
 
 
 class Jwks:
@@ -59,23 +77,46 @@ class Jwks:
         self._fetched_at = _NEVER
         self._attempted_at = _NEVER
         self._running: asyncio.Task[None] | None = None
+        self._begun = 0  # readings
+        self._read = 0  # the newest of them that brought a set
+        self._unknown: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     async def find(self, kid: str) -> SigningKey | None:
-        """Return the key, or None when Supabase doesn't have it.
+        """Return the key, or None when Supabase doesn't have it: a set read since says so.
 
-        Raises Unavailable("auth_unavailable") when no keys could ever be read.
+        Raises Unavailable("auth_unavailable") when no keys could ever be read, and UnreadKey while
+        none was read since this kid was first seen: it may be of a key made since.
         """
+        if len(kid) > _MAX_KID:
+            return None
+        seen = self._begun if kid in (self._keys or {}) else self._seen(kid)
         if self._keys is None:
             await self._first()
         elif self._clock().timestamp() - self._fetched_at >= STALE_S and self._may_retry():
             await self._refresh()
         else:
             self.keep_fresh()
-        keys = self._keys or {}
-        if kid not in keys and (self._busy or self._since_attempt() >= UNKNOWN_S):
+        found = (self._keys or {}).get(kid)
+        if found is None and (self._busy or self._since_attempt() >= UNKNOWN_S):
             await self._refresh()
-            keys = self._keys or {}
-        return keys.get(kid)
+            found = (self._keys or {}).get(kid)
+        if found is None and self._read <= seen:
+            raise UnreadKey(max(1, ceil(UNKNOWN_S - self._since_attempt())))
+        return found
+
+    def _seen(self, kid: str) -> int:
+        """How many readings had begun when this kid was first seen."""
+        number, at = self._unknown.get(kid, (0, _NEVER))
+        if self._clock().timestamp() - at > _REMEMBERED_S:
+            number = self._begun
+            self._remember(kid, number)
+        return number
+
+    def _remember(self, kid: str, number: int) -> None:
+        self._unknown.pop(kid, None)
+        self._unknown[kid] = (number, self._clock().timestamp())
+        if len(self._unknown) > _REMEMBERED:
+            self._unknown.popitem(last=False)
 
     def keep_fresh(self) -> None:
         """Start reading them again, behind the caller's back, when they are old."""
@@ -109,14 +150,15 @@ class Jwks:
     def _start(self) -> asyncio.Task[None]:
         if self._running is None or self._running.done():
             self._attempted_at = self._clock().timestamp()
-            self._running = asyncio.create_task(self._fetch())
+            self._begun += 1
+            self._running = asyncio.create_task(self._fetch(self._begun))
         return self._running
 
     async def _refresh(self) -> None:
         # Shielded: one caller going away must not end the reading for the others.
         await asyncio.shield(self._start())
 
-    async def _fetch(self) -> None:
+    async def _fetch(self, number: int) -> None:
         try:
             answer = await self._http.fetch(
                 "supabase_keys", "GET", self._url, timeout_s=self._timeout_s, max_bytes=_MAX_BYTES
@@ -130,7 +172,10 @@ class Jwks:
             return
         metrics.JWKS_FETCHES.labels("read").inc()
         before = self._keys or {}
+        for kid in before.keys() - found.keys():  # known before this reading: it is gone for good
+            self._remember(kid, number - 1)
         self._keys = found
+        self._read = number
         self._fetched_at = self._clock().timestamp()
         if any(kid not in found or found[kid].source != key.source for kid, key in before.items()):
             _log.info("signing_keys_changed", kids=sorted(found))

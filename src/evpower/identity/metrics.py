@@ -11,6 +11,8 @@ TOKEN_CACHED: Final = TOKEN_CHECKS.labels("cached")
 TOKEN_VERIFIED: Final = TOKEN_CHECKS.labels("verified")
 TOKEN_EXPIRED: Final = TOKEN_CHECKS.labels("expired")
 TOKEN_REFUSED: Final = TOKEN_CHECKS.labels("refused")
+TOKEN_KEY_UNREAD: Final = TOKEN_CHECKS.labels("key_unread")
+TOKEN_ANONYMOUS: Final = TOKEN_CHECKS.labels("anonymous")
 
 JWKS_FETCHES: Final = Counter(
     "evpower_identity_jwks_fetches", "Readings of Supabase's signing keys, by result", ["result"]

@@ -53,6 +53,7 @@ class Claims:
     app_metadata: Mapping[
         str, object
     ]  # only servers write it; user_metadata is the user's own word
+    is_anonymous: bool = False  # signed in without an email, a phone or a provider
 
     @property
     def email_confirmed(self) -> bool | None:

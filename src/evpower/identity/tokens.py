@@ -15,10 +15,10 @@ from pydantic import SecretStr
 
 from evpower.config import Settings
 from evpower.foundation.clock import Clock, utc_now
-from evpower.foundation.errors import Unauthenticated
+from evpower.foundation.errors import Forbidden, Invalid, Unauthenticated
 from evpower.foundation.http import HttpClient
 from evpower.identity import metrics
-from evpower.identity.jwks import Jwks
+from evpower.identity.jwks import Jwks, UnreadKey
 from evpower.identity.model import Claims
 from evpower.identity.profile import profile_of
 
@@ -40,13 +40,14 @@ def configured_verifier(settings: Settings, http: HttpClient) -> "TokenVerifier"
         http=http,
         hs256_secret=settings.supabase_jwt_secret,
         previous_hs256_secrets=[settings.supabase_jwt_secret_previous],
+        allow_anonymous=settings.anonymous_clients,
     )
 
 
 class TokenVerifier:
     """Checks access tokens of one Supabase project. `flush()` forgets all it has learned."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a project and a test may set
         self,
         *,
         issuer_url: str,
@@ -57,11 +58,16 @@ class TokenVerifier:
         previous_hs256_secrets: Sequence[SecretStr] = (),
         clock: Clock = utc_now,
         cache_size: int = CACHE_SIZE,
+        allow_anonymous: bool = False,
     ) -> None:
-        """Raise ValueError for an HS256 secret below 32 bytes; an empty one counts as none."""
+        """`allow_anonymous`: anonymous users of Supabase are clients too.
+
+        Raises ValueError for an HS256 secret below 32 bytes; an empty one counts as none.
+        """
         self._issuer = issuer_url.rstrip("/")
         self._audience = audience
         self._clock = clock
+        self._allow_anonymous = allow_anonymous
         texts = [
             s.get_secret_value() for s in (hs256_secret, *previous_hs256_secrets) if s is not None
         ]
@@ -80,14 +86,19 @@ class TokenVerifier:
     async def verify(self, token: str) -> Claims:
         """Return the claims of a good token.
 
-        Raises Unauthenticated("missing_token" | "invalid_token" | "token_expired") and
-        Unavailable("auth_unavailable") when no signing key could ever be read.
+        Raises Unauthenticated("missing_token" | "invalid_token" | "token_expired"),
+        Invalid("token_too_large"), Forbidden("anonymous_user"), and Unavailable("auth_unavailable")
+        when no signing key could ever be read, or not since the token's was first seen.
         """
         if not token:
             raise Unauthenticated("missing_token", "an access token is needed")
-        if len(token) > MAX_TOKEN_BYTES or not token.isascii():
+        if not token.isascii():
             metrics.TOKEN_REFUSED.inc()
             raise _invalid("not an access token")
+        if len(token) > MAX_TOKEN_BYTES:
+            metrics.TOKEN_REFUSED.inc()
+            detail = f"a token has at most {MAX_TOKEN_BYTES} bytes: its metadata is too large"
+            raise Invalid("token_too_large", detail, status=431)
         digest = sha256(token.encode()).digest()
         known = self._cache.get(digest)
         if known is not None:
@@ -103,6 +114,12 @@ class TokenVerifier:
             expired = error.code == "token_expired"
             (metrics.TOKEN_EXPIRED if expired else metrics.TOKEN_REFUSED).inc()
             raise
+        except UnreadKey:
+            metrics.TOKEN_KEY_UNREAD.inc()
+            raise
+        if claims.is_anonymous and not self._allow_anonymous:
+            metrics.TOKEN_ANONYMOUS.inc()
+            raise Forbidden("anonymous_user", "an anonymous user of Supabase is no client")
         metrics.TOKEN_VERIFIED.inc()
         self._cache[digest] = (claims.expires_at.timestamp(), claims)
         if len(self._cache) > self._cache_size:
@@ -179,6 +196,7 @@ class TokenVerifier:
             app_metadata=cast("dict[str, object]", app_metadata)
             if isinstance(app_metadata, dict)
             else {},
+            is_anonymous=claims.get("is_anonymous") is True,
         )
 
 

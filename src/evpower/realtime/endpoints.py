@@ -14,7 +14,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from evpower.config import Settings
 from evpower.foundation.addresses import client_address, parse_networks
-from evpower.foundation.errors import EvPowerError, Forbidden, Unauthenticated, Unavailable
+from evpower.foundation.errors import (
+    EvPowerError,
+    Forbidden,
+    Invalid,
+    Unauthenticated,
+    Unavailable,
+)
 from evpower.foundation.sockets import Seat, SocketLimits, origin_allowed, parse_origins
 from evpower.identity import Access
 from evpower.realtime import frames, metrics
@@ -192,7 +198,7 @@ class _Live:
             claims = await self._access.client_of_token(token)
         except Unauthenticated as error:
             return socket.end(Ending(4401, error.code))
-        except Forbidden as error:
+        except (Forbidden, Invalid) as error:
             return socket.end(Ending(4403, error.code))
         except EvPowerError as error:
             return socket.end(Ending(1013, error.code))

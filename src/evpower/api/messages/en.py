@@ -6,6 +6,7 @@ from typing import Final
 # ruff: noqa: E501 - these are sentences
 
 TEXTS: Final[Mapping[str, str]] = {
+    "anonymous_user": "This sign-in is anonymous. Sign in with an email or phone.",
     "auth_unavailable": "Sign-in is unavailable for the moment. Try again in a minute.",
     "body_too_slow": "The request did not arrive in time. Check the connection and try again.",
     "client_blocked": "This account is blocked. Please contact support.",
@@ -76,6 +77,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "shutting_down": "The service is restarting. Try again in a few seconds.",
     "stale_webhook": "The webhook is too old.",
     "token_expired": "The sign-in has expired. Please sign in again.",
+    "token_too_large": "The sign-in holds too much data. Please contact support.",
     "too_large": "The request is too large.",
     "too_many_requests": "Too many requests. Try again in {retry_after_s} s.",
     "too_many_sockets": "Too many devices are connected from this network. Try again in {retry_after_s} s.",

@@ -6,6 +6,7 @@ from typing import Final
 # ruff: noqa: RUF001, E501 - these are sentences of another alphabet
 
 TEXTS: Final[Mapping[str, str]] = {
+    "anonymous_user": "Бул анонимдүү кирүү. Почта же телефон менен кириңиз.",
     "auth_unavailable": "Кирүү кызматы убактылуу жеткиликсиз. Бир мүнөттөн кийин аракет кылыңыз.",
     "body_too_slow": "Суроо убагында жетпей калды. Байланышты текшерип, кайталаңыз.",
     "client_blocked": "Аккаунт бөгөттөлгөн. Колдоо кызматына кайрылыңыз.",
@@ -76,6 +77,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "shutting_down": "Кызмат кайра иштетилүүдө. Бир нече секунддан кийин кайталаңыз.",
     "stale_webhook": "Билдирүү эскирген.",
     "token_expired": "Кирүү мөөнөтү бүттү. Кайра кириңиз.",
+    "token_too_large": "Кирүү маалыматы өтө чоң. Колдоо кызматына кайрылыңыз.",
     "too_large": "Суроо өтө чоң.",
     "too_many_requests": "Суроолор өтө көп. {retry_after_s} секунддан кийин кайталаңыз.",
     "too_many_sockets": "Бул тармактан туташуулар өтө көп. {retry_after_s} секунддан кийин кайталаңыз.",

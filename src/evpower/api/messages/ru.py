@@ -6,6 +6,7 @@ from typing import Final
 # ruff: noqa: RUF001, E501 - these are sentences of another alphabet
 
 TEXTS: Final[Mapping[str, str]] = {
+    "anonymous_user": "Это анонимный вход. Войдите по почте или телефону.",
     "auth_unavailable": "Сервис входа временно недоступен. Попробуйте через минуту.",
     "body_too_slow": "Запрос не дошёл вовремя. Проверьте связь и повторите.",
     "client_blocked": "Аккаунт заблокирован. Обратитесь в поддержку.",
@@ -76,6 +77,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "shutting_down": "Сервис перезапускается. Повторите через несколько секунд.",
     "stale_webhook": "Уведомление устарело.",
     "token_expired": "Вход устарел. Войдите заново.",
+    "token_too_large": "Данные входа слишком велики. Обратитесь в поддержку.",
     "too_large": "Запрос слишком большой.",
     "too_many_requests": "Слишком много запросов. Повторите через {retry_after_s} с.",
     "too_many_sockets": "Слишком много подключений из этой сети. Повторите через {retry_after_s} с.",

@@ -82,7 +82,8 @@ def judge(known: Known | None, person: Person) -> Drift | None:
     """Say what differs; None: nothing does. A closed client has no profile to keep."""
     key = str(person.id)
     if known is None:
-        seen = person.row is not None or person.alive
+        # An anonymous user is no client; where settings say otherwise, tokens and the puller do it.
+        seen = (person.row is not None or person.alive) and not person.anonymous
         return Drift("profile", key, "unseen", None, _theirs(person)) if seen else None
     if known.status == "closed":
         return None

@@ -38,6 +38,7 @@ class User:
     email_confirmed: bool = False
     phone_confirmed: bool = False
     email_unverified: bool = False
+    anonymous: bool = False
     unusable: tuple[Contact, ...] = ()
 
 
@@ -65,6 +66,11 @@ class Person:
     def alive(self) -> bool:
         """Whether somebody can sign in as them."""
         return self.user is not None and not self.user.deleted
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether their user signed in without an email, a phone or a provider."""
+        return self.user is not None and self.user.anonymous
 
     @property
     def leaving(self) -> bool | None:
@@ -156,6 +162,7 @@ def _user(raw: object) -> User | None:
         email_confirmed=fields.get("email_confirmed") is True,
         phone_confirmed=fields.get("phone_confirmed") is True,
         email_unverified=fields.get("email_unverified") is True,
+        anonymous=fields.get("anonymous") is True,
         unusable=_unusable(
             profile, [fields.get("email")], [fields.get("phone"), told.get("phone")]
         ),

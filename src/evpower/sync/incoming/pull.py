@@ -348,6 +348,7 @@ class Puller:
             blocked_before=blocked_before,
             clock=self._clock,
             jitter=self._jitter,
+            anonymous_clients=self._settings.anonymous_clients,
         )
 
     def _tell(self, taken: Taken) -> None:

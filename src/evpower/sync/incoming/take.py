@@ -55,11 +55,17 @@ async def take_people(
     blocked_before: Collection[UUID],
     clock: Clock,
     jitter: Callable[[], float],
+    anonymous_clients: bool = False,
 ) -> Taken:
-    """Accept everybody in the order of their ids, as everybody locks them."""
+    """Accept the users in the order of their ids, as every transaction locks them.
+
+    Anonymous ones EvPower does not know are left out unless `anonymous_clients`.
+    """
     taken = Taken()
     ids = [person.id for person in people]
     known = await store_changes.known(connection, ids)
+    if not anonymous_clients:
+        people = [one for one in people if one.id in known or not one.anonymous]
     before = await store_changes.failed_among(connection, ids)
     special = {*gone, *blocked_before, *before, *known}
     created = await _create(connection, [one for one in people if one.id not in special])
