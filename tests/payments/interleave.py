@@ -1,6 +1,8 @@
 """Two confirmations that overlap for certain: the second begins before the first commits."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import asyncpg
 
@@ -11,26 +13,56 @@ from evpower.payments.store import confirm_many
 from tests.waiting import until
 
 
+async def waiting(watcher: Connection) -> int:
+    """How many connections of this database wait for a lock."""
+    return await watcher.fetchval(
+        "select count(*) from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    )
+
+
 async def two_at_once(db: Database, dsn: str, first: Event, second: Event) -> Confirmation:
     """Apply `first`, begin `second`, which must wait for it, commit, and return the second's."""
+    confirmer = Confirmer(db, LocalBus())
+    try:
+        return await _overlap(dsn, first, confirmer.confirm(second))
+    finally:
+        await confirmer.close()
+
+
+async def two_statements(dsn: str, first: Event, second: Event) -> Confirmation:
+    """The same without a process that would try again."""
+    connection: Connection = await asyncpg.connect(dsn)
+
+    async def apply() -> Confirmation:
+        [done] = await confirm_many(connection, [second])
+        return done
+
+    try:
+        return await _overlap(dsn, first, apply())
+    finally:
+        await connection.close()
+
+
+async def _overlap(
+    dsn: str, first: Event, second: Coroutine[Any, Any, Confirmation]
+) -> Confirmation:
     connection: Connection = await asyncpg.connect(dsn)
     watcher: Connection = await asyncpg.connect(dsn)
-    confirmer = Confirmer(db, LocalBus())
+    task: asyncio.Task[Confirmation] | None = None
     try:
         async with connection.transaction():
             [done] = await confirm_many(connection, [first])
-            assert done.outcome == "confirmed"
-            task = asyncio.create_task(confirmer.confirm(second))
+            assert done.outcome in {"confirmed", "refunded"}
+            task = running = asyncio.create_task(second)
 
             async def waits() -> bool:
-                return task.done() or await watcher.fetchval(
-                    "select exists (select from pg_stat_activity"
-                    " where datname = current_database() and wait_event_type = 'Lock')"
-                )
+                return running.done() or await waiting(watcher) > 0
 
             await until(waits, "the second confirmation neither waits nor ends")
-        return await task
+        return await running
     finally:
-        await confirmer.close()
+        if task is None:
+            second.close()
         await watcher.close()
         await connection.close()

@@ -185,12 +185,16 @@ class TestReview:
         self, confirmer: Confirmer, owner: Connection, client_id: UUID
     ) -> None:
         order = await payment(owner, client_id)
+        at = await owner.fetchval(
+            "update payments.payments set next_check_at = now() returning next_check_at"
+        )
         first = event(order, "evt", status="processing")
         await confirmer.confirm(first)
         other = await confirmer.confirm(event(order, "evt"))
         assert (other.outcome, other.review) == ("event_reused", "event_reused")
         stored = await row(owner, order)
         assert (stored["status"], stored["review"]) == ("processing", "event_reused")
+        assert (stored["closed_at"], stored["next_check_at"]) == (None, at)
         assert await balance(owner, client_id) == 0
 
     async def test_a_second_payment_of_one_order_is_shown_to_a_person(

@@ -1,0 +1,145 @@
+"""Transactions that overlap for certain, not by chance: which waits, and what then happens."""
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from evpower.foundation.db import Connection, Database
+from evpower.payments import Event
+from evpower.payments.store import confirm_many
+from tests.payments.conftest import payment
+from tests.payments.interleave import two_at_once, two_statements, waiting
+from tests.payments.test_confirm import balance, event
+from tests.waiting import until
+
+
+async def test_second_payment_at_the_same_time_goes_to_review(
+    db: Database, owner: Connection, dsn: str, client_id: UUID
+) -> None:
+    order = await payment(owner, client_id)
+    first, second = (event(order, provider_ref=ref) for ref in ("first", "second"))
+    done = await two_at_once(db, dsn, first, second)
+    assert (done.outcome, done.review) == ("review", "paid_twice")
+    assert await balance(owner, client_id) == 10_000
+
+
+async def test_same_payment_told_by_another_event_at_the_same_time_is_repeated(
+    db: Database, owner: Connection, dsn: str, client_id: UUID
+) -> None:
+    order = await payment(owner, client_id)
+    done = await two_at_once(db, dsn, event(order, "webhook"), event(order, "poll"))
+    assert (done.outcome, done.balance_minor) == ("repeated", 10_000)
+
+
+async def test_one_reference_of_two_payments_at_the_same_time_is_credited_once(
+    db: Database, owner: Connection, dsn: str, client_id: UUID
+) -> None:
+    other = uuid4()
+    await owner.execute("insert into identity.clients (id, origin) values ($1, 'import')", other)
+    first, second = await payment(owner, client_id), await payment(owner, other)
+    done = await two_at_once(
+        db, dsn, event(first, provider_ref="ref"), event(second, provider_ref="ref")
+    )
+    assert (done.outcome, done.review) == ("review", "reference_of_another")
+    assert await balance(owner, other) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "first", "second", "outcome"),
+    [
+        (None, {}, {"provider_ref": "second"}, "review"),
+        (None, {}, {"status": "canceled", "paid_minor": 0}, "ignored"),
+        ({}, {"back": 3_000}, {"back": 10_000}, "refunded"),
+        ({}, {"back": 10_000}, {"back": 3_000}, "repeated"),
+    ],
+)
+async def test_events_of_one_payment_wait_for_each_other(
+    owner: Connection, dsn: str, client_id: UUID, before: Any, first: Any, second: Any, outcome: str
+) -> None:
+    """In the database itself, where no second try hides that both were decided on one state."""
+    order = await payment(owner, client_id)
+
+    def told(back: int = 0, **said: Any) -> Event:
+        if back:
+            said["status"] = "refunded" if back == 10_000 else "partial_refund"
+        return event(order, refunded_minor=back, **said)
+
+    if before is not None:
+        await confirm_many(owner, [told(**before)])
+    done = await two_statements(dsn, told(**first), told(**second))
+    assert done.outcome == outcome
+
+
+class Crossing:
+    """Two batches that would take two wallets in opposite orders, were each taken when needed."""
+
+    def __init__(self, owner: Connection, clients: list[UUID]) -> None:
+        self.owner = owner
+        self.clients = clients
+
+    async def confirmed(self, client: UUID) -> str:
+        order = await payment(self.owner, client)
+        await confirm_many(self.owner, [event(order)])
+        return order
+
+    async def returns(self, credited: UUID, returned: UUID) -> list[Event]:
+        """One wallet is credited, then another pays back."""
+        back = await self.confirmed(returned)
+        return [
+            event(await payment(self.owner, credited)),
+            event(back, status="refunded", refunded_minor=10_000),
+        ]
+
+    async def second_events(self, credited: UUID, later: UUID) -> list[Event]:
+        """One wallet is credited, then another by a second event of its payment."""
+        order = await payment(self.owner, later)
+        return [
+            event(await payment(self.owner, credited)),
+            event(order, status="canceled", paid_minor=0),
+            event(order),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("batch", "blocked"), [("returns", "wallet.refunds"), ("second_events", "payments.events")]
+)
+async def test_wallets_are_taken_in_one_order(
+    owner: Connection, dsn: str, client_id: UUID, batch: str, blocked: str
+) -> None:
+    """Both stop between their two wallets: had each taken one only, that is a deadlock."""
+    clients = sorted([client_id, uuid4()])
+    for client in clients:
+        await owner.execute(
+            "insert into identity.clients (id, origin) values ($1, 'import')"
+            " on conflict do nothing",
+            client,
+        )
+    crossing = Crossing(owner, clients)
+    make = getattr(crossing, batch)
+    batches = [await make(*clients), await make(*reversed(clients))]
+    connections: list[Connection] = [await asyncpg.connect(dsn) for _ in batches]
+    blocker: Connection = await asyncpg.connect(dsn)
+    try:
+        async with blocker.transaction():
+            await blocker.execute(f"lock table {blocked} in share mode")
+            tasks = [
+                asyncio.create_task(confirm_many(connection, events))
+                for connection, events in zip(connections, batches, strict=True)
+            ]
+
+            async def both_wait() -> bool:
+                return await waiting(owner) == len(tasks)
+
+            await until(both_wait, "the batches did not stop")
+        done = await asyncio.gather(*tasks)
+    finally:
+        for connection in (*connections, blocker):
+            await connection.close()
+    assert {one.outcome for answers in done for one in answers} <= {
+        "confirmed",
+        "refunded",
+        "canceled",
+    }
