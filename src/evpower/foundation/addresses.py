@@ -1,14 +1,24 @@
 """Whose address a request or a socket comes from, behind proxies we trust."""
 
 import ipaddress
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+import structlog
+
+from evpower.foundation.logging import RateLimitedLogger
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _MAX_FORWARDED: Final = 20
 _IPV6_SITE_BITS: Final = 64
+_IPV6_GROUP_BITS: Final = (48, 32)  # what a provider gives one customer, and has itself
 _MAPPED_BITS: Final = 96  # ::ffff:a.b.c.d, how a listener of both kinds sees IPv4
+_MAX_UNREADABLE: Final = 40  # characters of a hop nobody can read
+_PORT_DIGITS: Final = 5
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
@@ -30,32 +40,63 @@ def _unmapped(network: Network) -> Network:
 
 
 def client_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:
-    """Who is asking. X-Forwarded-For counts as far as trusted proxies wrote it, from the right.
+    """Return who calls. X-Forwarded-For counts as far as trusted proxies wrote it, from the right.
 
-    An IPv6 caller is its /64: one subscriber has all of it.
+    An IPv6 caller is its /64: one subscriber has all of it. A hop that can't be read is a caller of
+    its own, named by the proxy that wrote it and by its text.
     """
     address = peer
-    if forwarded_for and trusted and _is_trusted(peer, trusted):
+    if forwarded_for and trusted and is_trusted(peer, trusted):
         for hop in reversed(forwarded_for.rsplit(",", _MAX_FORWARDED)[-_MAX_FORWARDED:]):
-            candidate = hop.strip()
-            try:
-                ipaddress.ip_address(candidate)
-            except ValueError:
-                break
-            address = candidate
-            if not _is_trusted(candidate, trusted):
+            text = hop.strip()
+            if not text:
+                continue
+            parsed = parse_hop(text)
+            if parsed is None:
+                return f"{_site(address)} {text[:_MAX_UNREADABLE]}"
+            address = str(parsed)
+            if not _within(parsed, trusted):
                 break
     return _site(address)
 
 
-def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
+@lru_cache(maxsize=4096)
+def parse_hop(text: str) -> Address | None:
+    """Read a hop of X-Forwarded-For: an address, maybe with port, brackets, quotes or `for=`."""
+    bare = text.strip().strip('"')
+    if bare[:4].lower() == "for=":
+        bare = bare[4:].partition(";")[0].strip().strip('"')
+    if bare.startswith("["):
+        bare, closed, port = bare[1:].partition("]")
+        if not closed or (port and not _is_port(port)):
+            return None
+    elif bare.count(":") == 1:
+        bare, _, port = bare.partition(":")
+        if not _is_port(f":{port}"):
+            return None
     try:
-        parsed = ipaddress.ip_address(address)
+        return ipaddress.ip_address(bare.partition("%")[0])  # without the zone of a link
     except ValueError:
+        return None
+
+
+def _is_port(text: str) -> bool:
+    digits = text[1:]
+    return text[:1] == ":" and digits.isascii() and digits.isdigit() and len(digits) <= _PORT_DIGITS
+
+
+def is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
+    """Return whether this peer is one of the proxies."""
+    if not trusted:
         return False
-    if isinstance(parsed, ipaddress.IPv6Address):
-        parsed = parsed.ipv4_mapped or parsed
-    return any(parsed in network for network in trusted)
+    parsed = parse_hop(address)
+    return parsed is not None and _within(parsed, trusted)
+
+
+def _within(address: Address, trusted: tuple[Network, ...]) -> bool:
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    return any(address in network for network in trusted)
 
 
 @lru_cache(maxsize=4096)
@@ -68,4 +109,40 @@ def _site(address: str) -> str:
         return str(parsed)
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, _IPV6_SITE_BITS), strict=False))
+    return str(ipaddress.ip_network((int(parsed), _IPV6_SITE_BITS), strict=False))
+
+
+@lru_cache(maxsize=4096)
+def wider_networks(address: str) -> tuple[str, ...]:
+    """Return the networks one party may have all of, the narrowest first; none for IPv4.
+
+    `address` is what `client_address` returned.
+    """
+    if not address.endswith(f"/{_IPV6_SITE_BITS}"):
+        return ()
+    site = ipaddress.IPv6Network(address)
+    return tuple(str(site.supernet(new_prefix=bits)) for bits in _IPV6_GROUP_BITS)
+
+
+def address_group(address: str) -> str:
+    """Return what waiting connections of an address are counted by: IPv4 itself, IPv6's /48."""
+    return (wider_networks(address) or (address,))[0]
+
+
+class ClientAddresses:
+    """`client_address` with a warning when the proxies are not what the settings say."""
+
+    def __init__(
+        self, trusted: tuple[Network, ...], now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._trusted = trusted
+        self._log = RateLimitedLogger(structlog.get_logger(__name__), now_s, interval_s=3600)
+
+    def of(self, peer: str, forwarded_for: str) -> str:
+        """Return who calls; what can't be read is logged, at most hourly."""
+        address = client_address(peer, forwarded_for, self._trusted)
+        if " " in address:
+            self._log.warning("forwarded_for_unreadable", proxy=peer)
+        elif not forwarded_for and is_trusted(peer, self._trusted):
+            self._log.warning("forwarded_for_missing", proxy=peer)
+        return address

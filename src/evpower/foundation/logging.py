@@ -2,8 +2,10 @@
 
 import json
 import logging
+import math
 import sys
-from collections.abc import MutableMapping
+from collections import OrderedDict
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -35,7 +37,47 @@ _LEVELS: Final = {
 _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
+_KINDS: Final = 1000  # of rate limited lines that are remembered
 _Event = MutableMapping[str, Any]
+
+
+class RateLimitedLogger:
+    """Log lines a stranger can cause: each kind once a minute, with how often it happened.
+
+    A kind is the event with its values: they must be few.
+    """
+
+    def __init__(
+        self,
+        logger: structlog.typing.WrappedLogger,
+        now_s: Callable[[], float],
+        interval_s: float = 60.0,
+    ) -> None:
+        self._logger = logger
+        self._now_s = now_s
+        self._interval_s = interval_s
+        self._seen: OrderedDict[tuple[object, ...], tuple[float, int]] = OrderedDict()
+
+    def info(self, event: str, **values: str) -> None:
+        """Log at level info."""
+        self._log("info", event, values)
+
+    def warning(self, event: str, **values: str) -> None:
+        """Log at level warning."""
+        self._log("warning", event, values)
+
+    def _log(self, level: str, event: str, values: dict[str, str]) -> None:
+        kind = (level, event, *values.values())
+        now = self._now_s()
+        logged_at, unlogged = self._seen.get(kind, (-math.inf, 0))
+        if now - logged_at < self._interval_s:
+            self._seen[kind] = (logged_at, unlogged + 1)
+            return
+        self._seen[kind] = (now, 0)
+        self._seen.move_to_end(kind)
+        if len(self._seen) > _KINDS:
+            self._seen.popitem(last=False)
+        getattr(self._logger, level)(event, **values, times=unlogged + 1)
 
 
 def configure(level: str = "info", *, json: bool = True) -> None:

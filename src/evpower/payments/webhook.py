@@ -1,5 +1,6 @@
 """Take a provider's webhook: raw bytes in, a durable outcome out. Thousands a second pass."""
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -8,12 +9,13 @@ import structlog
 from evpower.foundation import steps
 from evpower.foundation.clock import Clock
 from evpower.foundation.errors import EvPowerError
+from evpower.foundation.logging import RateLimitedLogger
 from evpower.foundation.steps import Step
 from evpower.payments import metrics
 from evpower.payments.confirm import Confirmer
 from evpower.payments.providers.protocol import Provider
 
-log = structlog.get_logger()
+_refusals: Final = RateLimitedLogger(structlog.get_logger(), time.monotonic)
 MAX_BYTES: Final = 256 * 1024
 
 
@@ -31,7 +33,7 @@ async def receive(
         done = await confirmer.confirm(event)
     except EvPowerError as error:
         metrics.WEBHOOKS.labels(provider.name, error.code).inc()
-        log.warning("webhook_refused", provider=provider.name, code=error.code)
+        _refusals.warning("webhook_refused", provider=provider.name, code=error.code)
         raise
     metrics.WEBHOOKS.labels(provider.name, done.outcome).inc()
     steps.reached(Step.WEBHOOK_ANSWERED)

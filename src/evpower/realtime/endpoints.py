@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from starlette.types import Message, Receive, Scope, Send
 
 from evpower.config import Settings
-from evpower.foundation.addresses import client_address, parse_networks
+from evpower.foundation.addresses import ClientAddresses, parse_networks
 from evpower.foundation.errors import (
     EvPowerError,
     Forbidden,
@@ -70,7 +70,7 @@ class _Live:
         self._hub = hub
         self._now_s = now_s
         self._max_waiting = settings.live_unauthenticated
-        self._trusted = parse_networks(settings.trusted_proxies)
+        self._addresses = ClientAddresses(parse_networks(settings.trusted_proxies))
         self._origins = parse_origins(settings.cors_origins)
         self._total = settings.live_sockets
         self._limits = SocketLimits(
@@ -102,10 +102,8 @@ class _Live:
             )
         forwarded = b",".join(value for name, value in scope["headers"] if name == _FORWARDED)
         seat = self._limits.open(
-            client_address(
-                scope["client"][0] if scope.get("client") else "",
-                forwarded.decode("latin-1"),
-                self._trusted,
+            self._addresses.of(
+                scope["client"][0] if scope.get("client") else "", forwarded.decode("latin-1")
             )
         )
         if seat is None:

@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from evpower.api.old import metrics
 from evpower.api.old.location_feed import LocationFeed, Viewer, Wire, encode
-from evpower.foundation.addresses import Network, client_address
+from evpower.foundation.addresses import ClientAddresses, Network
 from evpower.foundation.sockets import SocketLimits, origin_allowed
 from evpower.realtime import EXTENSION
 
@@ -72,16 +72,14 @@ class LocationSocket:
         self._feed = feed
         self._limits = limits
         self._cors_origins = cors_origins
-        self._trusted_proxies = trusted_proxies
+        self._addresses = ClientAddresses(trusted_proxies)
         self._now_s = now_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket to its end."""
         headers = _headers(scope)
         peer = scope.get("client")
-        address = client_address(
-            peer[0] if peer else "", headers.get(b"x-forwarded-for", ""), self._trusted_proxies
-        )
+        address = self._addresses.of(peer[0] if peer else "", headers.get(b"x-forwarded-for", ""))
         client_id = _client_id(scope)
         seat = self._limits.open(address)
         try:

@@ -18,6 +18,7 @@ from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError, Invalid, Unavailable
 from evpower.foundation.grouping import Grouper
+from evpower.foundation.logging import RateLimitedLogger
 from evpower.foundation.loops import Round
 from evpower.foundation.purge import purge
 from evpower.foundation.steps import Step
@@ -29,7 +30,6 @@ from evpower.sync.webhooks.webhook_secrets import WebhookSecrets
 
 KEEP: Final = timedelta(days=30)
 _KEEP_ROWS: Final = 1_000_000
-_QUIET_S: Final = 60.0  # between two log lines of the same kind
 _EVERYTHING: Final = UUID(int=0)
 _WATCHED: Final = {"clients": "public", "users": "auth"}
 _CHANGES: Final = frozenset({"insert", "update", "delete"})
@@ -58,7 +58,7 @@ class SupabaseWebhooks:
         self._clock = clock
         self._secrets = WebhookSecrets(db, configured_secrets, clock, now_s)
         self._take = Grouper(self._keep, hopeless=_is_down, repeat=_repeated)
-        self._seldom = _Seldom(now_s)
+        self._refusals = RateLimitedLogger(_log, now_s)
 
     async def receive(self, headers: Headers, read_body: Callable[[], Awaitable[bytes]]) -> bool:
         """Take one call: true when it was new, false when known already or of no interest.
@@ -77,7 +77,7 @@ class SupabaseWebhooks:
         except EvPowerError as error:
             why = error.reason if isinstance(error, Refused) else error.code
             metrics.WEBHOOKS.labels(form, why).inc()
-            self._seldom.warn("supabase_webhook_refused", form=form, why=why)
+            self._refusals.warning("supabase_webhook_refused", form=form, why=why)
             raise
         metrics.WEBHOOKS.labels(form, outcome).inc()
         return outcome == "accepted"
@@ -125,22 +125,6 @@ class SupabaseWebhooks:
         async with self._db.connection() as connection:
             outcomes = await store_inbox.take(connection, rung)
         return dict(zip(rung, outcomes, strict=True))
-
-
-class _Seldom:
-    """Log lines a stranger can cause: each kind once a minute, with how often it happened."""
-
-    def __init__(self, now_s: Callable[[], float]) -> None:
-        self._now_s = now_s
-        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
-
-    def warn(self, event: str, *, form: str, why: str) -> None:
-        at, times = self._seen.get((form, why), (float("-inf"), 0))
-        if self._now_s() - at < _QUIET_S:
-            self._seen[form, why] = (at, times + 1)
-            return
-        self._seen[form, why] = (self._now_s(), 0)
-        _log.warning(event, form=form, why=why, times=times + 1)
 
 
 def _describe(claim: Claim, raw: bytes) -> Rung | None:
