@@ -17,7 +17,14 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 
 from evpower import __version__, charging, identity, payments, realtime, sync, wallet
-from evpower.api import HeadProtocol, create_app, messages, old
+from evpower.api import (
+    ConnectionBounds,
+    HttpProtocol,
+    WaitingLimit,
+    create_app,
+    messages,
+    old,
+)
 from evpower.config import Settings
 from evpower.foundation import idempotency, logging, loop_rounds, steps
 from evpower.foundation.addresses import parse_networks
@@ -41,6 +48,9 @@ _STOP_S: Final = 10.0
 _PROBE_S: Final = 2.0  # as long as /readyz waits
 _PROBE_BYTES: Final = 65_536
 _BACKLOG: Final = 4096  # all phones coming back at once
+_WINDOWS_FILES: Final = 8192
+_MANY_FILES: Final = 1_000_000
+_FEW_FILES: Final = 64
 _VANISHED_MS: Final = 60_000
 log: Final = structlog.get_logger()
 
@@ -179,11 +189,12 @@ def serve(settings: Settings, role: Role) -> int:
             "  Another process may listen there: choose another with --port.\n"
         )
         return 1
+    _allow_files()
     server = uvicorn.Server(
         uvicorn.Config(
             app,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http=HeadProtocol,
+            http=_http_protocol(settings),
             ws=realtime.SocketProtocol,
             ws_max_size=realtime.MAX_MESSAGE_BYTES,
             ws_ping_interval=None,  # the hub pings, by one timer for all
@@ -199,13 +210,27 @@ def serve(settings: Settings, role: Role) -> int:
             timeout_graceful_shutdown=int(_STOP_S),
         )
     )
-    _allow_files()
     gc.collect()
     gc.freeze()  # what is here now stays: no later collection looks at it again
     if settings.kill_fuse and settings.env == "development":
         steps.watch(Path(settings.kill_fuse))
     server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+def _http_protocol(settings: Settings) -> type[HttpProtocol]:
+    """Uvicorn makes the protocols itself: their bounds are the class's."""
+
+    class Bounded(HttpProtocol):
+        bounds = ConnectionBounds(
+            WaitingLimit(
+                per_group=settings.idle_connections_per_address,
+                total=min(settings.idle_connections, _files_allowed() // 2),
+            ),
+            parse_networks(settings.trusted_proxies),
+        )
+
+    return Bounded
 
 
 def _routers(parts: Parts) -> list[APIRouter]:
@@ -340,6 +365,15 @@ def _allow_files() -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         with suppress(OSError, ValueError):  # some systems say "unlimited" and mean less
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _files_allowed() -> int:
+    if sys.platform == "win32":
+        return _WINDOWS_FILES
+    import resource
+
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MANY_FILES if allowed == resource.RLIM_INFINITY else max(allowed, _FEW_FILES)
 
 
 def _listen(host: str, port: int) -> socket.socket:

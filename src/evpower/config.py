@@ -45,8 +45,10 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(default=256 * 1024, ge=1024)
     max_in_flight: int = Field(default=400, ge=1)
+    idle_connections: int = Field(default=10_000, ge=16)  # connections without a request
+    idle_connections_per_address: int = Field(default=2_000, ge=16)
     access_log: bool = True  # one line per request, at level info
-    metrics_token: SecretStr = SecretStr("")  # set: /metrics wants it as a bearer token
+    metrics_token: SecretStr = SecretStr("")  # empty in production: /metrics from this machine only
 
     rate_per_minute: int = Field(default=120, ge=1)
     rate_service_per_minute: int = Field(default=6000, ge=1)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Request
 
-from evpower.api import edge
+from evpower.api.gateway import exchange
 from evpower.foundation.db import Database
 from tests.api.world import Api, bearer, on_a_socket, running_api
 from tests.waiting import PATIENCE_S, until
@@ -40,8 +40,8 @@ class Gate:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stands still while a refused body is read on hangs up on nobody."""
-    for bound in ("_DRAIN_S", "_BODY_S"):
-        monkeypatch.setattr(edge, bound, PATIENCE_S)
+    for bound in ("_DRAIN_S", "BODY_S"):
+        monkeypatch.setattr(exchange, bound, PATIENCE_S)
 
 
 @pytest.fixture
@@ -107,7 +107,9 @@ class TestRequestIds:
 
 class TestBodies:
     async def test_a_body_at_the_limit_passes(self, url: str, http: httpx.AsyncClient) -> None:
-        response = await http.post(f"{url}/api/v1/test/count", content=b"x" * 256 * KB)
+        response = await http.post(
+            f"{url}/api/v1/test/count", content=b'"' + b"x" * (256 * KB - 2) + b'"'
+        )
         assert response.json() == {"bytes": 256 * KB}
 
     async def test_a_larger_one_is_413(self, url: str, http: httpx.AsyncClient) -> None:

@@ -10,8 +10,8 @@ import orjson
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from evpower.api import HeadProtocol
-from evpower.api.heads import HEAD_BYTES
+from evpower.api import HttpProtocol
+from evpower.api.gateway.http_protocol import HEAD_BYTES
 from tests.api.world import on_a_socket
 from tests.waiting import PATIENCE_S, until
 
@@ -22,13 +22,13 @@ gate.set()
 Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Impatient(HeadProtocol):
+class Impatient(HttpProtocol):
     """Waits for a head a moment only."""
 
     head_s = 0.1
 
 
-class Turned(HeadProtocol):
+class Turned(HttpProtocol):
     """Waits for a head until the test says that the time is over."""
 
     head_s = 3600.0
@@ -47,7 +47,7 @@ class Turned(HeadProtocol):
 
     def turn(self) -> bool:
         """Let the time be over; false when nobody waits."""
-        if self._until is None:
+        if self._head_timer is None:
             return False
         self._stop_waiting()
         self._end_late()
@@ -235,7 +235,7 @@ class TestTime:
             try:
                 writer.write(asking + GET)
                 await until(lambda: Turned.last().is_at("HEAD"))
-                assert Turned.last().turn()
+                assert not Turned.last().turn()
             finally:
                 gate.set()
             assert await answer(reader) == (200, b"2 2")

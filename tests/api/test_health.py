@@ -38,6 +38,7 @@ class TestReadiness:
             {
                 "status": "ready",
                 "database": "ok",
+                "load": "ok",
                 "supabase": "ok",
                 "bus": "local",
                 "loops": "ok",

@@ -6,9 +6,11 @@ from uuid import UUID, uuid4
 import pytest
 from fastapi import APIRouter
 
-from evpower.api.limits import Buckets
+from evpower.api.limits import AddressBuckets, Buckets
 from evpower.foundation.addresses import client_address, parse_networks
 from evpower.foundation.db import Database
+from evpower.foundation.errors import Unauthenticated
+from evpower.identity import access, service_keys
 from tests.api.world import Api, Turning, bearer, running_api
 
 
@@ -35,6 +37,13 @@ class TestBuckets:
         assert len(buckets) == 3
         assert buckets.take("a") > 0  # seen after b: still remembered
 
+    def test_who_has_many_addresses_fills_no_table_beyond_its_own_budget(self) -> None:
+        buckets = AddressBuckets(1, 60, Turning())
+        for subnet in range(1000):
+            buckets.take(f"2001:db8:1:{subnet:x}::/64")
+        assert len(buckets._own) == 16
+        assert buckets.take("2001:db8:1:ffff::/64") == 4  # s, until the /48 has a token again
+
 
 class TestAddresses:
     TRUSTED = parse_networks("10.0.0.0/8, 192.0.2.1")
@@ -48,9 +57,9 @@ class TestAddresses:
             ("10.0.0.1", "6.6.6.6, 1.2.3.4", "1.2.3.4"),  # the left was written by the caller
             ("10.0.0.1", "1.2.3.4, 192.0.2.1, 10.9.9.9", "1.2.3.4"),
             ("10.0.0.1", "10.0.0.7", "10.0.0.7"),
-            ("10.0.0.1", "nonsense", "10.0.0.1"),
+            ("10.0.0.1", "nonsense", "10.0.0.1 nonsense"),
             ("10.0.0.1", ", ,", "10.0.0.1"),
-            ("10.0.0.1", "1.2.3.4," * 5000, "10.0.0.1"),
+            ("10.0.0.1", "1.2.3.4," * 50, "1.2.3.4"),
             ("2001:db8:1:2:3:4:5:6", "", "2001:db8:1:2::/64"),
             ("::ffff:203.0.113.9", "", "203.0.113.9"),
             ("", "", "unknown"),
@@ -74,6 +83,10 @@ def stand_ins() -> APIRouter:
     @routes.post("/api/v1/payment/webhook/sandbox")
     async def fine() -> dict[str, bool]:
         return {"success": True}
+
+    @routes.post("/api/v1/payment/webhook/forged")
+    async def forged() -> None:
+        raise Unauthenticated("invalid_signature", "")
 
     return routes
 
@@ -136,8 +149,62 @@ class TestBudgets:
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1200")
 
     async def test_webhooks_and_services_have_theirs(self, api: Api) -> None:
-        assert await passed(api, "POST", "/api/v1/payment/webhook/sandbox", {}) == 7
+        assert await passed(api, "POST", "/api/v1/payment/webhook/forged", {}) == 7
         assert await passed(api, "GET", f"/api/v1/balance/{uuid4()}", api.service) == 9
+
+    async def test_good_webhooks_cost_nothing_and_refused_ones_do_not_use_up_the_banks(
+        self, api: Api
+    ) -> None:
+        bank, stranger = {"X-Forwarded-For": "203.0.113.9"}, {"X-Forwarded-For": "203.0.113.10"}
+        good, forged = "/api/v1/payment/webhook/sandbox", "/api/v1/payment/webhook/forged"
+        assert await passed(api, "POST", good, bank, tries=30) == 30
+        assert await passed(api, "POST", forged, stranger) == 7
+        assert (await api.post(good, stranger)).status_code == 429
+        assert await passed(api, "POST", good, bank, tries=30) == 30
+        assert await passed(api, "POST", forged, bank, tries=30) == 30  # ten times as many, here
+        assert await passed(api, "POST", good, bank, tries=30) == 30
+
+    async def test_a_flood_of_service_keys_is_not_looked_up(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lookups: list[str] = []
+        found = service_keys.check_service_key
+
+        async def counted(db: Database, key: str) -> str:
+            lookups.append(key)
+            return await found(db, key)
+
+        monkeypatch.setattr(access, "check_service_key", counted)
+        path = f"/api/v1/balance/{uuid4()}"
+        address = {"X-Forwarded-For": "203.0.113.9"}
+        assert (await api.get(path, api.service | address)).status_code == 404
+        lookups.clear()
+        statuses = []
+        for number in range(40):
+            key = "evp_" + f"{number:043}"
+            sent = {"X-Service-Key": key} if number % 2 else {"Authorization": f"Bearer {key}"}
+            response = await api.get(path, sent | {"X-Forwarded-For": f"198.51.100.{number % 4}"})
+            statuses.append(response.status_code)
+        assert set(statuses) == {401, 429}
+        assert len(lookups) == statuses.count(401)  # once each, and none of those refused
+        for number in range(100):
+            await api.get(path, {"X-Service-Key": "evp_" + f"{number:043}"} | address)
+        assert len(lookups) < 30 + 60
+        assert (await api.get(path, api.service | address)).status_code == 404, "a good one passes"
+
+    async def test_a_provider_of_ipv6_addresses_has_not_a_budget_for_each(self, api: Api) -> None:
+        path = f"/api/v1/balance/{uuid4()}"
+
+        async def passes(address: str) -> bool:
+            response = await api.get(path, {"X-Forwarded-For": address})
+            return response.status_code != 429
+
+        for subnet in range(16):
+            for _ in range(5):
+                assert await passes(f"2001:db8:1:{subnet:x}::1")
+            assert not await passes(f"2001:db8:1:{subnet:x}::2")
+        assert not await passes("2001:db8:1:ff::1"), "the /48 has had its budget"
+        assert await passes("2001:db8:2::1"), "another has its own"
 
     async def test_health_is_not_counted(self, api: Api) -> None:
         assert await passed(api, "GET", "/healthz", {}, tries=30) == 30

@@ -17,7 +17,7 @@ from fastapi import APIRouter, FastAPI
 from pydantic import SecretStr
 
 from evpower import charging
-from evpower.api import Collector, HeadProtocol, Overdue, Probe, create_app
+from evpower.api import Collector, HttpProtocol, Overdue, Probe, create_app
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
@@ -28,6 +28,7 @@ from evpower.identity import (
     create_service_key,
     operator_router,
 )
+from evpower.realtime import SocketProtocol
 from evpower.wallet import endpoints as wallet_endpoints
 from tests.waiting import PATIENCE_S, patient_http, until
 
@@ -150,18 +151,22 @@ async def _helpers(connection: Connection) -> tuple[Headers, Headers, Headers]:
 
 
 @contextlib.asynccontextmanager
-async def on_a_socket(app: Any, http: type[HeadProtocol] = HeadProtocol) -> AsyncIterator[str]:
+async def on_a_socket(
+    app: Any, http: type[HttpProtocol] = HttpProtocol, keep_alive_s: float = PATIENCE_S
+) -> AsyncIterator[str]:
     """Serve it with uvicorn, as production does; answers its URL."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
         http=http,
+        ws=SocketProtocol,
+        ws_per_message_deflate=False,
         log_level="critical",
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=int(PATIENCE_S),
+        timeout_keep_alive=int(keep_alive_s),
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))

@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from evpower import realtime
-from evpower.api import HeadProtocol, create_app
+from evpower.api import HttpProtocol, create_app
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
@@ -244,7 +244,7 @@ async def _serving(
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=HeadProtocol,
+            http=HttpProtocol,
             ws=realtime.SocketProtocol,
             ws_max_size=realtime.MAX_MESSAGE_BYTES,
             ws_ping_interval=None,

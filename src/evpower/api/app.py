@@ -7,8 +7,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from evpower.api import errors, health, limits, openapi
-from evpower.api.edge import Edge, EdgeOptions, Identify
+from evpower.api.gateway import Gateway, GatewayOptions, Identify, Places
 from evpower.api.hot import Hot
+from evpower.api.metrics_guard import MetricsGuard
 from evpower.api.replay import Replay
 from evpower.config import Settings
 from evpower.foundation.addresses import parse_networks
@@ -42,7 +43,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
     `bus` while the other nodes are reached (None: there are none); `overdue` returns the
     background loops that stand still;
     `collectors` refresh gauges at a scrape; `now_s` is a monotonic clock for rate limits and
-    cached probes. Both proxy headers and the access log are the edge's own.
+    cached probes. Both proxy headers and the access log are the gateway's own.
     Raises ValueError when settings.trusted_proxies holds something that is no address or network.
     """
     app = FastAPI(
@@ -55,6 +56,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
         telemetry={"tracing": False, "metrics": False},  # ours are in api/metrics.py
         lifespan=lifespan or _nothing,
     )
+    places = Places(settings.max_in_flight, now_s)
     for router in routers:
         app.include_router(router)
     app.include_router(
@@ -65,16 +67,20 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
             supabase=supabase,
             bus=bus,
             overdue=overdue,
+            overloaded=lambda: places.overloaded,
             collectors=collectors,
-            metrics_token=settings.metrics_token.get_secret_value(),
+            metrics_guard=MetricsGuard(
+                settings.metrics_token.get_secret_value(), only_here=settings.env == "production"
+            ),
         )
     )
     errors.install(app)
     openapi.install(app, version=version, server_url=settings.public_url)
     app.add_middleware(Hot, paths=hot_paths)
     app.add_middleware(
-        Edge,
+        Gateway,
         options=_options(settings),
+        places=places,
         rates=limits.RateLimits(_budgets(settings), now_s),
         identify=identify,
         replay=Replay(db, clock),
@@ -82,10 +88,9 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
     return app
 
 
-def _options(settings: Settings) -> EdgeOptions:
-    return EdgeOptions(
+def _options(settings: Settings) -> GatewayOptions:
+    return GatewayOptions(
         max_body_bytes=settings.max_body_bytes,
-        max_in_flight=settings.max_in_flight,
         trusted_proxies=parse_networks(settings.trusted_proxies),
         cors_origins=parse_origins(settings.cors_origins),
         hsts=settings.env == "production",

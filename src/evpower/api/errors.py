@@ -93,6 +93,8 @@ def install(app: FastAPI) -> None:
 
     async def refused_by_starlette(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
+        if error.status_code == HTTPStatus.NOT_FOUND and _is_socket(app, request):
+            return _upgrade_required(request)
         code, status = _HTTP_CODES.get(error.status_code, ("internal_error", 500))
         response = _respond(
             request,
@@ -147,6 +149,22 @@ def _fields(errors: Sequence[Any]) -> list[dict[str, str]]:
         }
         for error in errors[:_MAX_FIELDS]
     ]
+
+
+def _is_socket(app: FastAPI, request: Request) -> bool:
+    """Whether a WebSocket is served at this path."""
+    scope = {**request.scope, "type": "websocket"}
+    return any(route.matches(scope)[0] is Match.FULL for route in app.routes)
+
+
+def _upgrade_required(request: Request) -> Response:
+    error = EvPowerError(
+        "upgrade_required", "a WebSocket is served here: send a WebSocket handshake", status=426
+    )
+    response = _respond(request, error)
+    response.headers["Upgrade"] = "websocket"
+    response.headers["Connection"] = "Upgrade"
+    return response
 
 
 def _with_allowed_methods(app: FastAPI, request: Request, refused: Response) -> Response:

@@ -1,7 +1,6 @@
 """Is the process alive, is it ready, what does it count, and its documentation."""
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -13,9 +12,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from evpower.api import docs, metrics
+from evpower.api.metrics_guard import MetricsGuard
 from evpower.foundation import migrations
 from evpower.foundation.db import Database
-from evpower.foundation.errors import EvPowerError, NotFound, Unauthenticated
+from evpower.foundation.errors import EvPowerError, NotFound
 
 logger = structlog.get_logger(__name__)
 
@@ -30,6 +30,7 @@ _PROBE_TIMEOUT_S: Final = 2.0
 _FRESH_DATABASE_S: Final = 1.0
 _FRESH_SUPABASE_S: Final = 10.0
 _COLLECT_TIMEOUT_S: Final = 5.0
+_COLLECT_CACHE_S: Final = 2.0  # however many scrape, the database is asked so often
 DatabaseState = Literal["ok", "down", "behind", "unreleased"]
 
 
@@ -52,7 +53,7 @@ class _Cached:
         return self.value
 
 
-def router(
+def router(  # noqa: PLR0913 - what readiness and metrics are made of
     db: Database,
     *,
     version: str,
@@ -60,13 +61,15 @@ def router(
     supabase: Probe | None = None,
     bus: Callable[[], bool] | None = None,
     overdue: Overdue | None = None,
+    overloaded: Callable[[], bool] = lambda: False,
     collectors: Sequence[Collector] = (),
-    metrics_token: str = "",
+    metrics_guard: MetricsGuard | None = None,
 ) -> APIRouter:
     """/, /healthz, /readyz, /metrics, /docs. `now_s` is a monotonic clock."""
     routes = APIRouter(tags=["service"])
     database = _Cached(lambda: _ask_database(db), _FRESH_DATABASE_S, now_s)
     outside = _Cached(lambda: _ask_supabase(supabase), _FRESH_SUPABASE_S, now_s)
+    gauges = _Cached(lambda: _collect_all(collectors), _COLLECT_CACHE_S, now_s)
 
     @routes.get(
         "/",
@@ -88,20 +91,28 @@ def router(
     async def alive() -> Response:
         return _json({"status": "alive"})
 
-    ready_example = {"status": "ready", "database": "ok", "supabase": "ok", "bus": "local"}
-    ready_example |= {"loops": "ok"}
+    ready_example = {
+        "status": "ready",
+        "database": "ok",
+        "load": "ok",
+        "supabase": "ok",
+        "bus": "local",
+        "loops": "ok",
+    }
 
     @routes.get(
         "/readyz",
-        summary="The database answers and has every migration",
-        description="Supabase or the bus between nodes being down is `degraded`, not unready: "
+        summary="The database answers and has every migration, and requests find a place",
+        description="`load` is `overloaded` while requests are refused with 503: too many are "
+        "being served. Supabase or the bus between nodes being down is `degraded`, not unready: "
         "no driver's request needs them. With one node the bus is `local`. `loops` is `degraded` "
         "while a background loop of this process stands still: `overdue_loops` then names each "
         "one with the code of its last error.",
         responses={
             **_ok(ready_example),
             503: {
-                "description": "Not ready: the database is down, behind or unreleased",
+                "description": "Not ready: the database is down, behind or unreleased, or "
+                "too many requests are being served",
                 "content": {
                     "application/json": {"example": {**ready_example, "status": "unready"}}
                 },
@@ -110,12 +121,14 @@ def router(
     )
     async def ready() -> Response:
         state, supabase_state = await asyncio.gather(database.get(), outside.get())
-        is_ready = state == "ok"
+        is_full = overloaded()
+        is_ready = state == "ok" and not is_full
         late = dict(overdue()) if overdue is not None else {}
         return _json(
             {
                 "status": "ready" if is_ready else "unready",
                 "database": state,
+                "load": "overloaded" if is_full else "ok",
                 "supabase": supabase_state,
                 "bus": _bus_state(bus),
                 "loops": "degraded" if late else "ok",
@@ -133,16 +146,16 @@ def router(
                 "description": "Prometheus text",
                 "content": {"text/plain": {"schema": {"type": "string"}}},
             },
-            401: {"description": "A metrics token is configured and was not sent"},
+            401: {
+                "description": "A metrics token is configured and was not sent; or, in production, "
+                "none is configured and the caller is another machine"
+            },
         },
     )
     async def scrape(request: Request) -> Response:
-        if metrics_token and not hmac.compare_digest(
-            request.headers.get("authorization", "").encode(), f"Bearer {metrics_token}".encode()
-        ):
-            raise Unauthenticated("unauthorized", "the metrics token is missing or wrong")
-        for collect in collectors:
-            await _collect(collect)
+        if metrics_guard is not None:
+            metrics_guard.check(request)
+        await gauges.get()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     @routes.get("/docs", include_in_schema=False)
@@ -187,6 +200,12 @@ async def _ask_supabase(probe: Probe | None) -> str:
     except Exception as error:  # noqa: BLE001 - whatever a probe raises means one thing here
         logger.info("supabase_probe_failed", reason=type(error).__name__)
         return "degraded"
+
+
+async def _collect_all(collectors: Sequence[Collector]) -> str:
+    for collect in collectors:
+        await _collect(collect)
+    return "collected"
 
 
 async def _collect(collect: Collector) -> None:

@@ -11,7 +11,7 @@ from fastapi import Request
 
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
-from evpower.foundation.errors import Forbidden, Unauthenticated
+from evpower.foundation.errors import EvPowerError, Forbidden, Unauthenticated
 from evpower.identity import store_access
 from evpower.identity.aliases import OldIds
 from evpower.identity.clients import ensure_client
@@ -54,6 +54,9 @@ class Access:
         """
         found: Principal | None = getattr(request.state, "principal", None)
         if found is None:
+            refusal: EvPowerError | None = getattr(request.state, "refusal", None)
+            if refusal is not None:
+                raise refusal  # found before the route was chosen
             found = await self.identify(request)
             request.state.principal = found
         return found

@@ -8,6 +8,7 @@ the process stops. So it is given uvicorn's own protocol object.
 from collections.abc import Mapping
 from typing import Any, Final, Protocol, cast
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Request
@@ -116,9 +117,17 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self.owner is not None:
             self.owner.drained()
 
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send what the application says; a refusal completes the handshake too."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True  # else uvicorn logs an error
+
     def shutdown(self) -> None:
         """Leave when the owner says so, not in the same moment as all others."""
-        if self.owner is None or self.close_sent:
+        if not self.handshake_initiated:
+            self.transport.abort()  # nothing could be read yet: there is nothing to say
+        elif self.owner is None or self.close_sent:
             super().shutdown()
         else:
             self.owner.stopping()

@@ -8,6 +8,7 @@ from typing import Final
 TEXTS: Final[Mapping[str, str]] = {
     "anonymous_user": "This sign-in is anonymous. Sign in with an email or phone.",
     "auth_unavailable": "Sign-in is unavailable for the moment. Try again in a minute.",
+    "bad_request": "The request cannot be read.",
     "body_too_slow": "The request did not arrive in time. Check the connection and try again.",
     "client_blocked": "This account is blocked. Please contact support.",
     "client_closed": "This account is closed. Please contact support.",
@@ -82,5 +83,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "too_many_requests": "Too many requests. Try again in {retry_after_s} s.",
     "too_many_sockets": "Too many devices are connected from this network. Try again in {retry_after_s} s.",
     "unauthorized": "Please sign in again.",
+    "upgrade_required": "This address is for live updates only.",
     "weak_password": "The password does not fit: {min} to {max} bytes, and none of the most common ones.",
 }

@@ -1,0 +1,17 @@
+"""What every request meets before a route is chosen: bounds, names, callers, counts."""
+
+from evpower.api.gateway.gateway import Caller, Gateway, GatewayOptions, Identify
+from evpower.api.gateway.http_protocol import ConnectionBounds, HttpProtocol
+from evpower.api.gateway.places import Places
+from evpower.api.gateway.waiting import WaitingLimit
+
+__all__ = [
+    "Caller",
+    "ConnectionBounds",
+    "Gateway",
+    "GatewayOptions",
+    "HttpProtocol",
+    "Identify",
+    "Places",
+    "WaitingLimit",
+]

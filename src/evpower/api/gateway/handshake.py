@@ -1,0 +1,81 @@
+"""Whether a WebSocket handshake can be read, before it is given to the WebSocket library.
+
+What the library can't read it neither answers nor ends (websockets 15, `ServerProtocol.parse`).
+"""
+
+import re
+from typing import Final
+
+from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
+
+from evpower.foundation.errors import EvPowerError
+
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_TARGET: Final = re.compile(rb"/[\x21-\x7e]*")
+_NAME: Final = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-z]+")
+_VALUE: Final = re.compile(rb"[\x09\x20-\x7e\x80-\xff]*")
+_REQUEST_LINE_EXTRA: Final = len(b"GET  HTTP/1.1\r\n")
+_HEADER_EXTRA: Final = len(b": \r\n")
+_OF_UPGRADE: Final = frozenset({b"connection", b"upgrade", b"http2-settings"})
+_SINGLE: Final = frozenset({b"sec-websocket-key", b"sec-websocket-version", b"origin", b"upgrade"})
+
+
+def check(method: bytes, version: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    """Pass for a handshake that can be read (RFC 6455 4.2.1).
+
+    Raises EvPowerError("bad_request" | "head_too_large").
+    """
+    if method != b"GET" or version != "1.1":
+        raise bad_request("a WebSocket handshake is a GET of HTTP/1.1")
+    if len(target) + _REQUEST_LINE_EXTRA > MAX_LINE_LENGTH:
+        raise _too_long(f"the URL of a WebSocket handshake has at most {MAX_LINE_LENGTH} bytes")
+    if _TARGET.fullmatch(target) is None:
+        raise bad_request("the URL of a WebSocket handshake is a path of printable ASCII")
+    if len(headers) >= MAX_NUM_HEADERS:
+        raise _too_long(f"a WebSocket handshake has fewer than {MAX_NUM_HEADERS} headers")
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if len(name) + len(value) + _HEADER_EXTRA > MAX_LINE_LENGTH:
+            raise _too_long(f"a header of a handshake has at most {MAX_LINE_LENGTH} bytes")
+        if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
+            raise bad_request("a header of the WebSocket handshake can't be read")
+        if name in found and name in _SINGLE:
+            raise bad_request(f"{name.decode()} stands twice")
+        found[name] = value
+    _check_values(found)
+
+
+def without_upgrade(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the bytes of a head that asks for no other protocol."""
+    lines = [method + b" " + target + b" HTTP/1.1"]
+    lines += [name + b": " + value for name, value in headers if name not in _OF_UPGRADE]
+    if any(name == b"connection" and b"close" in value.lower() for name, value in headers):
+        lines.append(b"connection: close")
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def _check_values(found: dict[bytes, bytes]) -> None:
+    if b"content-length" in found or b"transfer-encoding" in found:
+        raise bad_request("a WebSocket handshake has no body")
+    if _KEY.fullmatch(found.get(b"sec-websocket-key", b"")) is None:
+        raise bad_request("Sec-WebSocket-Key must be 16 bytes in base64")
+    if found.get(b"sec-websocket-version", b"") != b"13":
+        raise bad_request("Sec-WebSocket-Version must be 13")
+
+
+def serialize(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the bytes of a handshake; the two headers that were read are in plain form."""
+    lines = [b"GET " + target + b" HTTP/1.1", b"connection: upgrade", b"upgrade: websocket"]
+    lines += [
+        name + b": " + value for name, value in headers if name not in (b"connection", b"upgrade")
+    ]
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def bad_request(detail: str) -> EvPowerError:
+    """Make the error for bytes that are no request we can read."""
+    return EvPowerError("bad_request", detail, status=400)
+
+
+def _too_long(detail: str) -> EvPowerError:
+    return EvPowerError("head_too_large", detail, status=431)

@@ -1,0 +1,71 @@
+"""Whether a body is JSON that every route can read, with what is wrong and where."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from evpower.foundation.errors import Invalid
+
+_MAX_DEPTH: Final = 32
+_MAX_DIGITS: Final = 1000  # Python reads no integer of more than 4,300
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+def check(raw: bytes) -> None:
+    """Pass for UTF-8 JSON without twins, too deep nesting or endless numbers.
+
+    Numbers are not read here: which ones make sense is for the routes. Raises
+    Invalid("invalid_request").
+    """
+    try:
+        text = raw.removeprefix(_BOM).decode()
+    except UnicodeDecodeError as error:
+        raise Invalid("invalid_request", f"the body is not UTF-8 at byte {error.start}") from None
+    if text.count("[") + text.count("{") > _MAX_DEPTH and _depth(text) > _MAX_DEPTH:
+        raise Invalid("invalid_request", f"the body is nested deeper than {_MAX_DEPTH}")
+    try:
+        json.loads(
+            text, object_pairs_hook=_object, parse_int=_number, parse_float=_number,
+            parse_constant=_number,
+        )  # fmt: skip
+    except json.JSONDecodeError as error:
+        raise Invalid(
+            "invalid_request",
+            f"the body is not JSON: {error.msg.removesuffix(' at')} at line {error.lineno},"
+            f" column {error.colno}",
+        ) from None
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> None:
+    names: set[str] = set()
+    for name, _ in pairs:
+        if name in names:
+            raise Invalid("invalid_request", f"the member {name[:60]!r} stands twice")
+        names.add(name)
+
+
+def _number(text: str) -> None:
+    if len(text) > _MAX_DIGITS:
+        raise Invalid("invalid_request", f"a number has {len(text)} characters")
+
+
+def _depth(text: str) -> int:
+    """Return how deep brackets are nested outside of strings."""
+    deepest = depth = 0
+    in_string = escaped = False
+    for character in text:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif character == "\\":
+                escaped = True
+            elif character == '"':
+                in_string = False
+        elif character == '"':
+            in_string = True
+        elif character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest

@@ -1,0 +1,66 @@
+"""What every WebSocket handshake meets before its route: a name, a rate, an answer in our form."""
+
+import uuid
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from evpower.api import errors, limits, metrics
+from evpower.api.gateway.request_headers import RequestHeaders
+from evpower.foundation.addresses import ClientAddresses
+from evpower.foundation.errors import EvPowerError, NotFound
+from evpower.foundation.logging import request_id as current_request_id
+
+
+class SocketGate:
+    """Passes handshakes to the routes; how many sockets stay open is for the routes."""
+
+    def __init__(self, app: ASGIApp, rates: limits.RateLimits, addresses: ClientAddresses) -> None:
+        self._app = app
+        self._rates = rates
+        self._addresses = addresses
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one socket for as long as it lives."""
+        headers = RequestHeaders(scope["headers"])
+        request_id = headers.request_id or uuid.uuid4().hex.encode()
+        current_request_id.set(request_id.decode())  # a socket's task is its own
+        language = headers.accept_language
+        peer = scope.get("client")
+        address = self._addresses.of(peer[0] if peer else "", headers.forwarded_for)
+        del headers, peer  # this frame lives as long as the socket
+        accepted = False
+
+        async def named(message: Message) -> None:
+            nonlocal accepted
+            if message["type"] in ("websocket.accept", "websocket.http.response.start"):
+                accepted = True
+                more = [(b"x-request-id", request_id)]
+                message = {**message, "headers": [*message.get("headers", ()), *more]}
+            elif message["type"] == "websocket.close" and not accepted:
+                # The router's answer to a path nobody serves would be an empty 403.
+                await _refuse(named, NotFound("not_found", "no WebSocket is served here"), language)
+                return
+            await send(message)
+
+        wait_s = self._rates.take_socket(address)
+        if wait_s:
+            error = EvPowerError(
+                "too_many_requests", f"try again in {wait_s} s", status=429, retry_after_s=wait_s
+            )
+            await _refuse(named, error, language)
+            return
+        del address
+        await self._app(scope, receive, named)
+
+
+async def _refuse(send: Send, error: EvPowerError, accept_language: str) -> None:
+    metrics.REFUSED.labels(error.code).inc()
+    problem = errors.render(error, accept_language)
+    await send(
+        {
+            "type": "websocket.http.response.start",
+            "status": problem.status,
+            "headers": problem.headers,
+        }
+    )
+    await send({"type": "websocket.http.response.body", "body": problem.body})
