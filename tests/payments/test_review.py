@@ -244,6 +244,12 @@ class TestPaidInParts:
             assert amounts(await desk.decide()) == [("r1", credited)]
         assert await desk.balance() == 9_000
 
+    async def test_another_currency_is_never_credited(self, desk: Desk) -> None:
+        await desk.told(provider_ref="r1", currency="KZT")
+        assert await desk.refused() == "nothing_to_credit"
+        await desk.told(provider_ref="r2", paid_minor=4_000)
+        assert amounts(await desk.decide()) == [("r2", 4_000)]
+
 
 class TestPaidTwice:
     async def test_accepting_credits_the_second_by_a_payment_of_its_own(

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from evpower.foundation.db import Connection
 from evpower.payments import Invoice, NotBegun, ToppingUp, top_up
 from tests.payments.conftest import Served, World, payment
+from tests.payments.test_confirm import event
 from tests.waiting import PATIENCE_S, until
 
 
@@ -239,12 +240,15 @@ class TestProviderFails:
         assert stored["next_check_at"] is not None
         assert stored["closed_at"] is None
 
+    @pytest.mark.parametrize("known_as", ["provider_ref", "credited_ref"])
     async def test_reference_of_another_invoice_is_no_invoice(
-        self, world: World, owner: Connection
+        self, world: World, owner: Connection, known_as: str
     ) -> None:
-        """The bank answers with a bill it made for another order: nobody is shown that QR."""
+        """The bank answers with a bill it made, or took money for, under another order."""
         earlier = await world.top_up(100)
-        [ref] = await owner.fetch("select provider_ref from payments.payments")
+        if known_as == "credited_ref":
+            await world.confirmer.confirm(event(earlier["order_id"]))
+        [ref] = await owner.fetch(f"select {known_as}, provider_ref from payments.payments")
         create = world.provider.create_invoice
 
         async def mistaken(**asked: Any) -> Invoice:
@@ -256,7 +260,7 @@ class TestProviderFails:
         rows = await owner.fetch(
             "select provider_ref, next_check_at from payments.payments order by id"
         )
-        assert [row["provider_ref"] for row in rows] == [ref[0], None]
+        assert [row["provider_ref"] for row in rows] == [ref["provider_ref"], None]
         assert rows[1]["next_check_at"] is not None
 
     async def test_slow_provider_is_not_waited_for(self, world: World) -> None:
