@@ -27,6 +27,7 @@ create unique index sessions_one_open_per_client on charging.sessions (client_id
 create unique index sessions_one_open_per_connector on charging.sessions (station_id, connector_id)
   where source = 'evpower' and state in ('requested', 'starting', 'charging', 'stopping');
 create index sessions_by_client on charging.sessions (client_id, created_at desc, id desc);
+create index sessions_by_start on charging.sessions (client_id, coalesce(started_at, created_at) desc, id desc);
 -- Recent changes are found by where they lie in the table; such an index keeps no update from staying in its page.
 create index sessions_updated on charging.sessions using brin (updated_at) with (autosummarize = on);
 grant select, insert, update on charging.sessions to evpower_app;

@@ -2163,6 +2163,8 @@ ALTER TABLE ONLY wallet.wallets
 
 CREATE INDEX sessions_by_client ON charging.sessions USING btree (client_id, created_at DESC, id DESC);
 
+CREATE INDEX sessions_by_start ON charging.sessions USING btree (client_id, COALESCE(started_at, created_at) DESC, id DESC);
+
 CREATE UNIQUE INDEX sessions_one_open_per_client ON charging.sessions USING btree (client_id) WHERE ((source = 'evpower'::text) AND (state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text])));
 
 CREATE UNIQUE INDEX sessions_one_open_per_connector ON charging.sessions USING btree (station_id, connector_id) WHERE ((source = 'evpower'::text) AND (state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text])));

@@ -125,6 +125,100 @@ class TestPages:
         assert response.json()["error"] in {"invalid_cursor", "invalid_request"}
 
 
+async def begun(owner: Connection, client_id: UUID, *at: datetime | None) -> list[str]:
+    """Sessions recorded one after another that began at these times; returns their ids."""
+    ids = [uuid4() for _ in at]
+    await owner.executemany(
+        "insert into charging.sessions (id, client_id, station_id, connector_id, state, source,"
+        " started_at, created_at) values ($1, $2, 'S', 1, $3, 'import', $4, $5)",
+        [
+            (session, client_id, "requested" if began is None else "charging", began,
+             NOON + timedelta(minutes=index))
+            for index, (session, began) in enumerate(zip(ids, at, strict=True))
+        ],
+    )  # fmt: skip
+    return [str(session) for session in ids]
+
+
+async def ids_of(api: Api, client_id: UUID, query: str) -> list[str]:
+    response = await api.get(f"{path(client_id)}{query}", bearer(client_id))
+    assert response.status_code == 200
+    return [session["id"] for session in response.json()]
+
+
+class TestOrder:
+    async def test_an_old_session_recorded_late_is_first_only_by_recording(
+        self, api: Api, owner: Connection, client_id: UUID
+    ) -> None:
+        new, old = await begun(owner, client_id, NOON, NOON - timedelta(days=900))
+        assert await ids_of(api, client_id, "") == [old, new]
+        assert await ids_of(api, client_id, "?order=created_at") == [old, new]
+        assert await ids_of(api, client_id, "?order=start_time") == [new, old]
+
+    async def test_one_that_has_not_begun_stands_where_it_was_recorded(
+        self, api: Api, owner: Connection, client_id: UUID
+    ) -> None:
+        made = await begun(owner, client_id, NOON, NOON + timedelta(minutes=2), None)
+        assert await ids_of(api, client_id, "?order=start_time") in (
+            [made[1], made[2], made[0]],
+            [made[2], made[1], made[0]],
+        )
+
+    @pytest.mark.parametrize("limit", [1, 7, 50])
+    async def test_pages_have_no_gap_or_repeat_and_the_link_keeps_the_order(
+        self, api: Api, owner: Connection, client_id: UUID, limit: int
+    ) -> None:
+        moments = [NOON - timedelta(hours=index * 37 % 20) for index in range(60)]
+        await begun(owner, client_id, *moments)
+        rows = await owner.fetch(
+            "select id from charging.sessions where client_id = $1"
+            " order by started_at desc, id desc",
+            client_id,
+        )
+        seen: list[str] = []
+        address = f"{path(client_id)}?limit={limit}&order=start_time"
+        while address:
+            response = await api.get(address, bearer(client_id))
+            assert response.status_code == 200
+            seen += [session["id"] for session in response.json()]
+            address = response.headers.get("link", "").partition(">")[0].lstrip("<")
+            assert not address or "order=start_time" in address
+        assert seen == [str(row["id"]) for row in rows]
+
+    async def test_a_cursor_is_of_its_own_order(
+        self, api: Api, owner: Connection, client_id: UUID
+    ) -> None:
+        await begun(owner, client_id, NOON, NOON)
+        for order, other in (("created_at", "start_time"), ("start_time", "created_at")):
+            first = f"{path(client_id)}?limit=1&order={order}"
+            link = (await api.get(first, bearer(client_id))).headers["link"]
+            cursor = link.partition("before=")[2].partition("&")[0].partition(">")[0]
+            for asked, status in ((order, 200), (other, 422)):
+                address = f"{path(client_id)}?before={cursor}&order={asked}"
+                assert (await api.get(address, bearer(client_id))).status_code == status
+
+    @pytest.mark.parametrize("order", ["", "end_time", "start_time desc", "START_TIME"])
+    async def test_another_order_is_refused(self, api: Api, client_id: UUID, order: str) -> None:
+        response = await api.get(f"{path(client_id)}?order={order}", bearer(client_id))
+        assert (response.status_code, response.json()["error"]) == (422, "invalid_request")
+        assert response.json()["errors"][0]["field"] == "order"
+
+    @pytest.mark.parametrize("by", ["created_at", "coalesce(started_at, created_at)"])
+    async def test_each_order_is_read_from_an_index(
+        self, owner: Connection, client_id: UUID, by: str
+    ) -> None:
+        await begun(owner, client_id, *[NOON] * 50)
+        await owner.execute("set enable_seqscan = off; set enable_sort = off")
+        plan = await owner.fetch(
+            "explain select id from charging.sessions where client_id = $1"
+            f" and ({by}, id) < (now(), $1) order by {by} desc, id desc limit 7",
+            client_id,
+        )
+        text = "\n".join(row[0] for row in plan)
+        assert "sessions_by_" in text
+        assert "Sort" not in text
+
+
 class TestWho:
     async def test_anonymous(self, api: Api, client_id: UUID) -> None:
         response = await api.get(path(client_id))

@@ -19,7 +19,7 @@ from pydantic import (
 
 from evpower.charging import facts
 from evpower.charging.history import history
-from evpower.charging.model import Recorded, Report, Status
+from evpower.charging.model import Order, Recorded, Report, Status
 from evpower.charging.record import record
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
@@ -172,7 +172,10 @@ _SYNC_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 _HISTORY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "model": list[HistorySession],
-        "description": "Newest first",
+        "description": (
+            "Newest first: by `created_at`, when EvPower recorded the session, or with"
+            " `order=start_time` by when it began (one that has not begun: when it was recorded)"
+        ),
         "headers": {
             "Link": {
                 "description": 'The next page, when there is more: `<...>; rel="next"`',
@@ -224,8 +227,11 @@ def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) ->
         client_id: Annotated[str, Path(max_length=_ID_MAX, description=_BEFORE)],
         limit: Annotated[int, Query(ge=1, le=500)] = _DEFAULT_LIMIT,
         before: Annotated[str | None, Query(description="From the Link of the page before")] = None,
+        order: Annotated[
+            Order, Query(description="Newest first by this time; the Link keeps it")
+        ] = "created_at",
     ) -> Response:
-        return await _answer_history(access, db, caller, client_id, limit, before)
+        return await _answer_history(access, db, caller, client_id, limit, before, order)
 
     return routes
 
@@ -251,14 +257,16 @@ async def _answer_history(
     said: str | UUID,
     limit: int,
     before: str | None,
+    order: Order = "created_at",
 ) -> Response:
     client_id = await access.resolve(caller, said)
     may_read(caller, client_id)
     async with db.connection() as connection:
-        page = await history(connection, client_id, limit=limit, before=before)
+        page = await history(connection, client_id, limit=limit, before=before, order=order)
     response = Response(page.body, media_type="application/json")
     if page.next is not None:
-        query = urlencode({"limit": limit, "before": page.next})
+        kept = {} if order == "created_at" else {"order": order}
+        query = urlencode({"limit": limit, "before": page.next, **kept})
         response.headers["Link"] = f'</api/v1/charging/history/{client_id}?{query}>; rel="next"'
     return response
 

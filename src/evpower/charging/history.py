@@ -1,4 +1,4 @@
-"""A client's sessions, newest first, as JSON the database built."""
+"""A client's sessions, newest first by either of two times, as JSON the database built."""
 
 import base64
 import binascii
@@ -8,12 +8,15 @@ from typing import Final
 from uuid import UUID
 
 from evpower.charging import store
+from evpower.charging.model import Order
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Invalid, NotFound
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST: Final = (datetime(9999, 1, 1, tzinfo=UTC), UUID(int=2**128 - 1))
 _CURSOR_BYTES: Final = 24
+# Before the cursor's time and id: a cursor is good for the order it came from alone.
+_MARKS: Final[dict[Order, bytes]] = {"created_at": b"", "start_time": b"s"}
 _MAX_MICROSECONDS: Final = 253_000_000_000_000_000  # before the year 9999
 
 
@@ -26,31 +29,44 @@ class Page:
 
 
 async def history(
-    connection: Connection, client_id: UUID, *, limit: int, before: str | None
+    connection: Connection,
+    client_id: UUID,
+    *,
+    limit: int,
+    before: str | None,
+    order: Order = "created_at",
 ) -> Page:
-    """One page of at most `limit` sessions before the cursor, keys as in `charging_sessions`.
+    """Return a page of at most `limit` sessions before the cursor, keys as in `charging_sessions`.
 
+    Newest first by `created_at`, when EvPower recorded it, or by `start_time`, when it began.
     Raises Invalid("invalid_cursor"), NotFound("client_not_found").
     """
-    at, session_id = _FIRST if before is None else _read_cursor(before)
-    row = await store.page(connection, client_id, limit, at, session_id)
+    at, session_id = _FIRST if before is None else _read_cursor(before, order)
+    row = await store.page(connection, client_id, order, limit, at, session_id)
     if not row["known"]:
         raise NotFound("client_not_found", "there is no such client")
-    following = _write_cursor(row["last_created_at"], row["last_id"]) if row["more"] else None
+    following = _write_cursor(row["last_place"], row["last_id"], order) if row["more"] else None
     return Page(row["body"], following)
 
 
-def _write_cursor(at: datetime, session_id: UUID) -> str:
+def _write_cursor(at: datetime, session_id: UUID, order: Order) -> str:
     microseconds = (at - _EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(microseconds.to_bytes(8, "big") + session_id.bytes).decode()
+    raw = _MARKS[order] + microseconds.to_bytes(8, "big") + session_id.bytes
+    return base64.urlsafe_b64encode(raw).decode()
 
 
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
+def _read_cursor(cursor: str, order: Order) -> tuple[datetime, UUID]:
+    mark = _MARKS[order]
     try:
         raw = base64.b64decode(cursor.encode("ascii"), b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error) as error:
         raise Invalid("invalid_cursor", "not a cursor of ours") from error
-    microseconds = int.from_bytes(raw[:8], "big")
-    if len(raw) != _CURSOR_BYTES or microseconds > _MAX_MICROSECONDS:
-        raise Invalid("invalid_cursor", "not a cursor of ours")
-    return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=raw[8:])
+    place = raw.removeprefix(mark)
+    microseconds = int.from_bytes(place[:8], "big")
+    if (
+        len(place) != _CURSOR_BYTES
+        or len(raw) != len(mark) + _CURSOR_BYTES
+        or microseconds > _MAX_MICROSECONDS
+    ):
+        raise Invalid("invalid_cursor", "not a cursor of ours for this order")
+    return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=place[8:])

@@ -6,6 +6,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 Status = Literal["started", "stopped", "error"]  # the words of Supabase and the apps
+Order = Literal["created_at", "start_time"]  # by which time a history is newest first
 State = Literal[
     "requested", "starting", "charging", "stopping", "finished", "settled",
     "expired", "refused", "cancelled", "failed",

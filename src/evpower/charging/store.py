@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from evpower.charging.model import STATE_OF, Bill, Report, Session
+from evpower.charging.model import STATE_OF, Bill, Order, Report, Session
 from evpower.foundation.db import Connection, Record
 
 _COLUMNS: Final = (
@@ -85,7 +85,8 @@ def _z(column: str) -> str:
 # One page as JSON text, keys as in Supabase charging_sessions, older names beside the newer ones.
 # Built by concatenation: json_build_object costs twice as much. Aggregates see rows in the inner
 # select's order; only a full page looks whether there is more, by one probe of the same index.
-_PAGE: Final = f"""
+def _page(order_by: str) -> str:
+    return f"""
 select convert_to('[' || coalesce(string_agg(
          '{{"id":"' || id || (select '","client_id":"' || $1::uuid || '","user_id":"' || $1::uuid)
          || '","station_id":' || station || ',"connector_id":' || connector_id
@@ -100,25 +101,38 @@ select convert_to('[' || coalesce(string_agg(
        count(*) = $2 and exists (
          select from charging.sessions s
           where s.client_id = $1
-            and (s.created_at, s.id) < (min(page.created_at), (array_agg(page.id))[$2])) as more,
-       min(created_at) as last_created_at,
+            and ({order_by}, s.id) < (min(page.place), (array_agg(page.id))[$2])) as more,
+       min(place) as last_place,
        (array_agg(id))[$2] as last_id,
        count(*) > 0 or exists (select from identity.clients where id = $1) as known
   from (
     select id, to_json(station_id)::text as station, connector_id, state, created_at,
+           {order_by} as place,
            {_z("started_at")} as started, {_z("ended_at")} as ended,
            (energy_wh * 0.001)::text as energy, (cost_minor * 0.01)::text as cost
-      from charging.sessions
-     where client_id = $1 and (created_at, id) < ($3, $4)
-     order by created_at desc, id desc
+      from charging.sessions s
+     where client_id = $1 and ({order_by}, id) < ($3, $4)
+     order by {order_by} desc, id desc
      limit $2) page
 """
 
 
+# A session that has not begun stands where it was recorded. Each has its index.
+_PAGES: Final[dict[Order, str]] = {
+    "created_at": _page("s.created_at"),
+    "start_time": _page("coalesce(s.started_at, s.created_at)"),
+}
+
+
 async def page(
-    connection: Connection, client_id: UUID, limit: int, before_at: datetime, before_id: UUID
+    connection: Connection,
+    client_id: UUID,
+    order: Order,
+    limit: int,
+    before_at: datetime,
+    before_id: UUID,
 ) -> Record:
-    """The newest sessions before a place: body, more, last_created_at, last_id, known."""
-    row = await connection.fetchrow(_PAGE, client_id, limit, before_at, before_id)
+    """The newest sessions by this order before a place: body, more, last_place, last_id, known."""
+    row = await connection.fetchrow(_PAGES[order], client_id, limit, before_at, before_id)
     assert row is not None, "an aggregate answers one row"  # noqa: S101
     return row
