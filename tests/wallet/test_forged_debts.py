@@ -76,13 +76,15 @@ class TestDebts:
         )
 
     def collection(self, client: UUID, session: str, debt: int, due: int, debited: int) -> str:
-        """SQL: 50 come in and collect a debt, whole."""
+        """SQL: 50 come in and collect a debt; what they can't is a debt of the collection."""
         return f"""
           insert into charging.settlements (session_id, client_id, due_minor, debited_minor,
             collects_debt_id) values ({session}, '{client}', {due}, {debited}, {debt});
           update wallet.debts set collected_minor = collected_minor + {debited} where id = {debt};
-          update wallet.wallets set debt_minor = debt_minor - {debited}, revision = revision + 1
-           where client_id = '{client}';
+          insert into wallet.debts (client_id, settlement_id, amount_minor)
+          select '{client}', {NEWEST}, {due - debited} where {due - debited} > 0;
+          update wallet.wallets set revision = revision + 1,
+            debt_minor = debt_minor - {debited} + {due - debited} where client_id = '{client}';
         """ + forged_transaction(client, 6, 50, -debited, settlement_id=NEWEST)  # fmt: skip
 
     async def credited(self, world: World, client: UUID) -> str:
@@ -205,8 +207,10 @@ class TestReversals:
           select '{client}', (select {which}(payment_id) from wallet.refunds), {amount}, -{posted},
                  now(), max(id), 'me', 'forged' from wallet.debts;
           update wallet.debts set collected_minor = {posted};
-          update wallet.wallets set debt_minor = debt_minor - {posted}, revision = revision + 1
-           where client_id = '{client}';
+          insert into wallet.debts (client_id, refund_id, amount_minor)
+          select '{client}', {NEWEST_REFUND}, {amount - posted} where {amount - posted} > 0;
+          update wallet.wallets set revision = revision + 1,
+            debt_minor = debt_minor - {posted} + {amount - posted} where client_id = '{client}';
         """ + forged_transaction(
             client, version + 1, 30, -posted, refund_id=NEWEST_REFUND
         )  # fmt: skip
