@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from evpower.foundation.db import Connection
 from evpower.foundation.http import HttpClient, HttpResponse, Target
 
 PATIENCE_S = 60.0  # far beyond what any machine takes, short enough to wait for in vain
@@ -70,6 +71,21 @@ class PatientHttp(httpx.AsyncClient, HttpClient):
 def patient_http(*, always: bool = False) -> PatientHttp:
     """The HTTP client of a process, but one that waits for a busy machine."""
     return PatientHttp(always=always)
+
+
+async def deadlocks(connection: Connection) -> int:
+    """How many the connection's database has had; connections count their own when they end."""
+    await connection.execute("select pg_stat_clear_snapshot()")
+    return await connection.fetchval(
+        "select deadlocks from pg_stat_database where datname = current_database()"
+    )
+
+
+async def are_alone(connection: Connection) -> bool:
+    """Whether nobody else is connected to the connection's database."""
+    return await connection.fetchval(
+        "select count(*) = 1 from pg_stat_activity where datname = current_database()"
+    )
 
 
 def _text(fact: Fact) -> str:

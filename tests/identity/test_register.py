@@ -466,6 +466,33 @@ async def test_email_mode_retry_proves_the_password_though_unconfirmed(
     assert (await sign_up(who, confirm="email")).email == who.email
 
 
+async def test_an_earlier_try_whose_user_has_another_email_now_is_not_taken_up(
+    sign_up: Any, crashing: CrashingAdmin, admin: SupabaseAdmin, db: Database,
+    supabase: LocalSupabase, http: httpx.AsyncClient,
+) -> None:  # fmt: skip
+    """Auth says "not confirmed" of whoever has the address now: no proof of that user."""
+    crashing.after = True
+    who = someone()
+    with pytest.raises(Crash):
+        await sign_up(who, through=crashing, confirm="email")
+    async with db.connection() as connection:
+        first = await connection.fetchval("select client_id from identity.registrations")
+    await http.put(
+        f"{supabase.url}{USERS}/{first}",
+        headers={"apikey": supabase.secret_key},
+        json={"email": someone().email},
+    )
+    assert await users_of(supabase, http, who.email) == []
+    await admin.create_user(
+        NewUser(uuid4(), who.email, None, None, who.password, email_confirm=False)
+    )
+    with pytest.raises(Conflict) as refusal:
+        await sign_up(who, confirm="email")
+    assert refusal.value.code == "email_taken"
+    async with db.connection() as connection:
+        assert await connection.fetchval("select count(*) from identity.clients") == 0
+
+
 async def test_signing_up_with_an_owners_address_takes_nothing(
     sign_up: Any, db: Database, supabase: LocalSupabase, http: httpx.AsyncClient
 ) -> None:

@@ -31,7 +31,7 @@ from evpower.sync.outgoing import store
 from tests.faults.proxy import Fault, FaultProxy
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, versions
-from tests.waiting import until
+from tests.waiting import are_alone, deadlocks, until
 
 
 class HandClock:
@@ -588,8 +588,18 @@ async def test_target_gauge_is_right_where_no_relay_runs(
 
 async def test_changes_and_relays_at_once_never_deadlock(
     db: Database, http: httpx.AsyncClient, fresh_project: Target, settings: Settings, world: World,
-    there_fresh: Connection,
+    there_fresh: Connection, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    """Neither here, where a relay would only try again, nor in Supabase, which would say so."""
+    errors: list[str | None] = []
+    finish = store.finish
+
+    async def noted(connection: Connection, ends: Sequence[Finish]) -> list[Finish]:
+        errors.extend(end.error for end in ends)
+        return await finish(connection, ends)
+
+    monkeypatch.setattr(store, "finish", noted)
+    before = await deadlocks(world.db)
     clients = await world.clients(30)
     stop = asyncio.Event()
     small = settings.model_copy(update={"relay_batch": 10})
@@ -603,6 +613,10 @@ async def test_changes_and_relays_at_once_never_deadlock(
     ours = await world.db.fetchval("select sum(balance_minor)::bigint from wallet.wallets")
     theirs = await there_fresh.fetchval("select sum(balance * 100)::bigint from public.clients")
     assert ours == theirs
+    assert set(errors) == {None}
+    await db.close()  # a connection counts its deadlocks when it ends
+    await until(lambda: are_alone(world.db))
+    assert await deadlocks(world.db) == before
 
 
 async def test_station_unknown_to_an_older_project_parks_its_session_alone(

@@ -238,7 +238,11 @@ async def test_app_without_a_token_reads_and_writes_nothing(
         assert answer.status_code in {*DENIED, 404}
 
 
-@pytest.mark.parametrize("column", ["balance", "held", "balance_version", "wallet_revision"])
+# What evpower_apply alone sets: money, and what orders it.
+MONEY = ["balance", "held", "balance_version", "wallet_revision", "evpower_revision"]
+
+
+@pytest.mark.parametrize("column", MONEY)
 async def test_owner_cannot_set_money_by_a_bare_update(there: Connection, column: str) -> None:
     client = uuid4()
     await _apply(there, clients=[_client(client)])
@@ -249,16 +253,22 @@ async def test_owner_cannot_set_money_by_a_bare_update(there: Connection, column
     await there.execute("update public.clients set name = 'Renamed'")
 
 
-async def test_secret_key_alone_cannot_set_money(target: Target, there: Connection) -> None:
+@pytest.mark.parametrize("column", MONEY)
+async def test_secret_key_alone_cannot_set_money(
+    target: Target, there: Connection, column: str
+) -> None:
     client = uuid4()
     await _apply(there, clients=[_client(client)])
+    row = "select to_jsonb(c) from public.clients c"
+    before = await there.fetchval(row)
     headers = {"apikey": target.local.secret_key}
     async with httpx.AsyncClient(
         base_url=target.local.url, headers=headers, timeout=PATIENCE_S
     ) as server:
-        answer = await server.patch(f"/rest/v1/clients?id=eq.{client}", json={"balance": 9})
-    assert answer.status_code in DENIED
-    assert await balance(there, client) == "100.00"
+        changed = await server.patch(f"/rest/v1/clients?id=eq.{client}", json={column: 9})
+        made = await server.post("/rest/v1/clients", json={"id": str(uuid4()), column: 9})
+    assert {changed.status_code, made.status_code} <= set(DENIED)
+    assert [kept[0] for kept in await there.fetch(row)] == [before]
 
 
 class TestApply:
