@@ -95,12 +95,15 @@ async def test_a_member_of_the_app_role_runs_nothing_as_the_owner(
         session,
     )
     settlement = await member.fetchval(
-        "insert into charging.settlements (session_id, revision, client_id, due_minor)"
-        " values ($1, 1, $2, 300) returning id",
+        "select cause_id from wallet.charge_many("
+        " array(select id from charging.sessions where id = $1))",
         session,
-        client,
     )
-    await member.fetch("select * from wallet.charge_many(array[$1::bigint])", settlement)
+    await member.fetch(
+        "select * from wallet.correct($1, 310, 0, (select ended_at from charging.sessions"
+        " where id = $1), 'test', 'test')",
+        session,
+    )
     refund = await member.fetchval(
         "insert into wallet.refunds (client_id, settlement_id, amount_minor, actor, reason)"
         " values ($1, $2, 100, 'test', 'test') returning id",
@@ -121,7 +124,7 @@ async def test_a_member_of_the_app_role_runs_nothing_as_the_owner(
     balance: int = await owner.fetchval(
         "select balance_minor from wallet.wallets where client_id = $1", client
     )
-    assert (balance, await _ran_as(member)) == (1000 - 300 + 100 + 1000, "")
+    assert (balance, await _ran_as(member)) == (1000 - 310 + 100 + 1000, "")
 
 
 async def test_every_function_a_member_may_call_was_called(owner: Connection) -> None:
@@ -136,7 +139,7 @@ async def test_every_function_a_member_may_call_was_called(owner: Connection) ->
         f"wallet.{name}"
         for name in (
             "credit", "credit_many", "hold", "extend_hold", "release_hold",
-            "charge", "charge_many", "refund", "refund_many",
+            "charge", "charge_many", "correct", "refund", "refund_many",
         )
     } | {"payments.confirm_many", "payments.forget_unknown_events"}  # fmt: skip
 
