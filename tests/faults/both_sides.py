@@ -21,10 +21,11 @@ from evpower.devstack.postgres import EmbeddedPostgres
 from evpower.devstack.stack import supabase_migrations
 from evpower.devstack.supabase import LocalSupabase
 from evpower.foundation.db import Connection, Record
+from evpower.foundation.http import HttpClient
 from evpower.foundation.migrations import migrate
 from evpower.foundation.steps import Step
 from tests.faults.doorbells import SECRET, Bell
-from tests.faults.proxy import FaultProxy
+from tests.faults.proxy import FaultProxy, HttpThrough
 from tests.faults.supabase_side import PASSWORD, Psql, SupabaseSide
 from tests.sync.world import World as Money
 from tests.waiting import PATIENCE_S
@@ -53,6 +54,7 @@ class Node:
     """One EvPower process: its application, its relay, its puller."""
 
     parts: bootstrap.Parts
+    through_proxy: HttpClient
     http: httpx.AsyncClient
     relay: sync.Relay
     puller: sync.Puller
@@ -62,6 +64,7 @@ class Node:
         await self.parts.confirmer.close()
         await self.parts.webhooks.close()
         await self.parts.http.aclose()
+        await self.through_proxy.aclose()
         await self.parts.db.close()
 
 
@@ -149,9 +152,10 @@ class BothSides(SupabaseSide):
             ("lock_timeout", "statement_timeout"), str(int(PATIENCE_S * 1000))
         )
         # Tokens are issued under Supabase's own address, calls go through what fails on purpose.
-        rpc = sync.SupabaseRpc(made.http, url, supabase.secret_key, timeout_s=PATIENCE_S)
+        http = HttpThrough(self.proxy)
+        rpc = sync.SupabaseRpc(http, url, supabase.secret_key)
         admin = identity.SupabaseAdmin(
-            http=made.http,
+            http=http,
             url=url,
             secret_key=settings.supabase_secret_key,
             publishable_key=supabase.publishable_key,
@@ -168,6 +172,7 @@ class BothSides(SupabaseSide):
         )
         return Node(
             parts,
+            http,
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://evpower"),
             sync.Relay(parts.db, rpc, settings, self.clock, parts.bus, lambda: 0.0),
             sync.Puller(parts.db, rpc, settings, self.clock, parts.bus, lambda: 0.0),

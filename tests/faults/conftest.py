@@ -6,15 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
-import httpx
 import pytest
 
 from evpower.devstack.local import LocalEvPower, running
 from evpower.foundation import steps
 from evpower.foundation.steps import Step
-from evpower.identity import supabase_admin
 from tests.faults.both_sides import BothSides
-from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="session")
@@ -66,8 +63,6 @@ async def world() -> AsyncIterator[BothSides]:
         patch.setenv("LITE_AUTH_BCRYPT_COST", "4")
         made = BothSides(folder)
         patch.setattr(steps, "reached", made.reached)
-        # A call given up on might still be done later, when nobody looks for it any more.
-        patch.setattr(supabase_admin, "_TIMEOUT", httpx.Timeout(PATIENCE_S))
         try:
             await made.start()
             yield made

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from evpower.devstack.ports import free_port
+from evpower.foundation.http import HttpClient, HttpResponse
+from tests.waiting import PATIENCE_S
 
 _LIMIT = 64 * 1024 * 1024
+_BYTE_EVERY_S = 0.05
+GIVE_UP_S = 0.5
 
 
 class Fault(Enum):
@@ -24,7 +28,11 @@ class Fault(Enum):
     HANG = "hang"  # read and never answered
     DROP_BEFORE = "drop_before"  # read, not passed on, the connection cut
     DROP_AFTER = "drop_after"  # passed on and applied, the answer thrown away
+    SLOW_RESPONSE = "slow_response"  # passed on and applied, answered one byte at a time
     GARBAGE = "garbage"  # passed on, another answer than the server's
+
+
+NEVER_ENDING = frozenset({Fault.HANG, Fault.SLOW_RESPONSE})  # until the caller gives up
 
 
 @dataclass
@@ -118,13 +126,7 @@ class FaultProxy:
             return True
         answer = await self._pass_on(head, body)
         self.passed += 1
-        if fault is Fault.DROP_AFTER:
-            return False
-        writer.write(
-            _answer("200", b"<html>not what you asked</html>") if fault is Fault.GARBAGE else answer
-        )
-        await writer.drain()
-        return b"\r\nconnection: close" not in answer.lower() or fault is Fault.GARBAGE
+        return await _hand_back(writer, answer, fault)
 
     async def _pass_on(self, head: bytes, body: bytes) -> bytes:
         """A connection of its own, so that its end is the answer's end."""
@@ -148,6 +150,37 @@ class FaultProxy:
             return b"\r\n".join([first, *rest, length, b"", b""]) + content
         finally:
             writer.close()
+
+
+class HttpThrough(HttpClient):
+    """Gives up soon while a request may hang or drip, and waits for a busy machine otherwise."""
+
+    def __init__(self, proxy: FaultProxy) -> None:
+        super().__init__()
+        self._proxy = proxy
+
+    async def fetch(self, *args: Any, timeout_s: float, **how: Any) -> HttpResponse:
+        del timeout_s
+        soon = not NEVER_ENDING.isdisjoint({self._proxy.fault, *self._proxy.plan})
+        total_s = GIVE_UP_S if soon else PATIENCE_S
+        return await super().fetch(*args, timeout_s=total_s, **how)
+
+
+async def _hand_back(writer: asyncio.StreamWriter, answer: bytes, fault: Fault) -> bool:
+    """Returns whether the connection stays open."""
+    if fault is Fault.DROP_AFTER:
+        return False
+    if fault is Fault.SLOW_RESPONSE:
+        for byte in answer:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(_BYTE_EVERY_S)
+        return False
+    writer.write(
+        _answer("200", b"<html>not what you asked</html>") if fault is Fault.GARBAGE else answer
+    )
+    await writer.drain()
+    return b"\r\nconnection: close" not in answer.lower() or fault is Fault.GARBAGE
 
 
 async def _body(head: bytes, reader: asyncio.StreamReader, *, to_end: bool = False) -> bytes:

@@ -39,7 +39,7 @@ FORMS = st.sampled_from(["e164", "home", "spaced"])
 THEN = st.sampled_from(["", "pull", "relay", "pull, relay"])
 AMOUNTS = st.integers(1, 50_000)
 FAULTS = st.lists(
-    st.sampled_from([one for one in Fault if one not in {Fault.NONE, Fault.HANG}]),
+    st.sampled_from([one for one in Fault if one is not Fault.NONE]),
     min_size=1,
     max_size=3,
 )

@@ -28,7 +28,7 @@ from evpower.sync import (
 )
 from evpower.sync.model import Finish
 from evpower.sync.outgoing import store
-from tests.faults.proxy import Fault, FaultProxy
+from tests.faults.proxy import NEVER_ENDING, Fault, FaultProxy
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, versions
 from tests.waiting import are_alone, deadlocks, until
@@ -313,6 +313,7 @@ class TestFaults:
             Fault.HANG,
             Fault.DROP_BEFORE,
             Fault.DROP_AFTER,
+            Fault.SLOW_RESPONSE,
             Fault.GARBAGE,
         ],
     )
@@ -324,7 +325,7 @@ class TestFaults:
         await world.top_up(client, 1000, 2000)
         session = await world.session(client, cost_minor=500)
         proxy.plan = [fault]
-        with impatient(through_proxy) if fault is Fault.HANG else nullcontext():
+        with impatient(through_proxy) if fault in NEVER_ENDING else nullcontext():
             failed = await through_proxy.run_once()
         await until(lambda: not proxy.plan)  # given up, it may not have been read yet
         assert (failed.keys, failed.retried) == (0, 2)
