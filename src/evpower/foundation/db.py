@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     Record: TypeAlias = asyncpg.Record
     Connection: TypeAlias = asyncpg.Connection[Record] | PoolConnectionProxy[Record]
     _Pool: TypeAlias = asyncpg.Pool[Record]
+    _Base: TypeAlias = asyncpg.Connection[Record]
 else:
     Record = asyncpg.Record
     Connection = asyncpg.Connection
     _Pool = asyncpg.Pool
+    _Base = asyncpg.Connection
 
+_CLOSE_S: Final = 5.0
 APP_ROLE: Final = "evpower_app"
 # What a lost or refused connection looks like: nothing was committed that we know of.
 LOST: Final = (
@@ -42,6 +45,40 @@ BUSY: Final = (
 )
 
 
+class _BoundedConnection(_Base):
+    """A connection on which every wait ends; asyncpg closes old statements without a time-out."""
+
+    async def _cleanup_stmts(self) -> None:
+        async with asyncio.timeout(self._config.command_timeout):
+            await super()._cleanup_stmts()  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
+
+
+@asynccontextmanager
+async def connect(
+    dsn: str,
+    *,
+    timeout_s: float,
+    command_timeout_s: float,
+    server_settings: Mapping[str, str] | None = None,
+) -> AsyncGenerator[Connection]:
+    """Yields a connection outside of any pool, closed within `_CLOSE_S` afterwards.
+
+    `timeout_s` is the total time to connect, `command_timeout_s` that of one statement.
+    """
+    connection: asyncpg.Connection[Record] = await asyncpg.connect(
+        dsn,
+        timeout=timeout_s,
+        command_timeout=command_timeout_s,
+        connection_class=_BoundedConnection,
+        server_settings=dict(server_settings or {}),
+    )
+    try:
+        yield connection
+    finally:
+        with suppress(*LOST):
+            await connection.close(timeout=_CLOSE_S)
+
+
 class Database:
     """A pool of connections that act as `evpower_app`; connects when first needed."""
 
@@ -55,8 +92,13 @@ class Database:
         lock_timeout_ms: int = 3_000,
         statement_timeout_ms: int = 15_000,
         patience_s: float = 5.0,
+        command_timeout_s: float = 30.0,
     ) -> None:
-        """`patience_s`: how long a caller waits for a connection, and a new one to be made."""
+        """`patience_s`: how long a caller waits for a connection, and a new one to be made.
+
+        `command_timeout_s` ends a statement whose PostgreSQL says nothing at all.
+        """
+        self._command_timeout_s = command_timeout_s
         self.size = size
         self._patience_s = patience_s
         self._dsn = dsn
@@ -105,7 +147,8 @@ class Database:
             min_size=0,
             max_size=self.size,
             timeout=self._patience_s,
-            command_timeout=30,
+            command_timeout=self._command_timeout_s,
+            connection_class=_BoundedConnection,
             init=self._ready,
             reset=_keep,
             server_settings=self._server_settings,
@@ -134,7 +177,7 @@ class Database:
         if pool is None:
             return
         try:
-            await asyncio.wait_for(pool.close(), 5)
+            await asyncio.wait_for(pool.close(), _CLOSE_S)
         except TimeoutError:
             pool.terminate()
 
@@ -176,9 +219,10 @@ class Borrowed(AbstractAsyncContextManager[Connection]):
         connection, self._connection = self._connection, None
         assert connection is not None  # noqa: S101 - only entered blocks are left
         try:
-            await self._pool.release(connection)
+            await self._pool.release(connection, timeout=self._patience_s)
         except LOST as lost:
-            raise _unavailable() from lost
+            if error is None or isinstance(error, Exception):  # else a cancellation: it goes on
+                raise _unavailable() from lost
         if isinstance(error, LOST):
             raise _unavailable() from error
         if isinstance(error, BUSY):

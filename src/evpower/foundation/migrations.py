@@ -13,7 +13,7 @@ from typing import Final
 
 import asyncpg
 
-from evpower.foundation.db import APP_ROLE, Connection, Record
+from evpower.foundation.db import APP_ROLE, Connection, Record, connect
 
 _LOCK: Final = 0x45565057  # "EVPW"
 _CONNECT_TIMEOUT_S: Final = 10.0
@@ -125,13 +125,12 @@ async def migrate(
     on, and tried again after as long. Raises MigrationError.
     """
     locks = _Locks(lock_timeout_s, attempts, pause, on_step)
-    connection: Connection = await asyncpg.connect(
+    async with connect(
         dsn,
-        timeout=_CONNECT_TIMEOUT_S,
-        command_timeout=_STATEMENT_TIMEOUT_S,
+        timeout_s=_CONNECT_TIMEOUT_S,
+        command_timeout_s=_STATEMENT_TIMEOUT_S,
         server_settings={"timezone": "UTC", "lock_timeout": f"{lock_timeout_s * 1000:.0f}ms"},
-    )
-    try:
+    ) as connection:
         await locks.taking(connection, "select pg_advisory_lock($1)", _LOCK)
         found = await edition(connection, files)
         if found.error:
@@ -144,8 +143,6 @@ async def migrate(
             await _apply(connection, migration, locks)
             done.append(migration.version)
         return done
-    finally:
-        await connection.close()
 
 
 @dataclass(frozen=True, slots=True)

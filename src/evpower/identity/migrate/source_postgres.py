@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Final, cast
 
 import asyncpg
 from asyncpg import Attribute
 
-from evpower.foundation.db import Connection
+from evpower.foundation.db import Connection, connect
 from evpower.identity.migrate.model import SourceError, SourceRow
 from evpower.identity.migrate.source import Reader, match_fields
 
 _AHEAD: Final = 1000
+_CONNECT_S: Final = 15.0
+_READ_S: Final = 600.0  # of one statement or page: a query may sort years before its first row
 # One form of each value, whatever the database's own settings are.
 _AS_TEXT: Final = """
 set local datestyle = 'ISO, YMD'; set local timezone = 'UTC'; set local extra_float_digits = 1;
@@ -48,27 +51,31 @@ class PostgresSource:
 
     async def rows(self) -> AsyncGenerator[SourceRow]:
         """Every row, numbered as it comes."""
+        async with AsyncExitStack() as stack:
+            connection = await self._connect(stack)
+            try:
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    await connection.execute(_AS_TEXT)
+                    async for row in self._read(connection):
+                        yield row
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise SourceError(f"the source: {error or type(error).__name__}") from error
+
+    async def _connect(self, stack: AsyncExitStack) -> Connection:
+        connecting = connect(
+            self._dsn,
+            timeout_s=_CONNECT_S,
+            command_timeout_s=_READ_S,
+            server_settings={"application_name": "evpower-migrate"},
+        )
         try:
-            connection: Connection = await asyncpg.connect(
-                self._dsn,
-                timeout=15,
-                server_settings={"application_name": "evpower-migrate"},
-            )
+            return await stack.enter_async_context(connecting)
         except ValueError:  # its text quotes the address, and so, perhaps, the password
             raise SourceError(
                 "the source's address is none: postgres://user@host:5432/db"
             ) from None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise SourceError(f"the source does not answer: {error}") from error
-        try:
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                await connection.execute(_AS_TEXT)
-                async for row in self._read(connection):
-                    yield row
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise SourceError(f"the source: {error}") from error
-        finally:
-            await connection.close()
 
     async def _read(self, connection: Connection) -> AsyncGenerator[SourceRow]:
         # Columns we have no use for are not even asked for.
