@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, Literal
 
 import structlog
@@ -214,8 +216,19 @@ def serve(settings: Settings, role: Role) -> int:
     gc.freeze()  # what is here now stays: no later collection looks at it again
     if settings.kill_fuse and settings.env == "development":
         steps.watch(Path(settings.kill_fuse))
+    _exit_cleanly(server)
     server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+def _exit_cleanly(server: uvicorn.Server) -> None:
+    """Return after a stop: uvicorn raises the signal again, and would die of it."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
 
 
 def _http_protocol(settings: Settings) -> type[HttpProtocol]:
