@@ -47,8 +47,21 @@ create table identity.registrations (
 );
 create unique index registrations_open_email_key on identity.registrations (email) where state = 'intended';
 create unique index registrations_open_phone_key on identity.registrations (phone) where state = 'intended';
+create index registrations_done_by_email on identity.registrations (email) where state = 'done';
 create index registrations_ended on identity.registrations (updated_at) where state <> 'intended';
 grant select, insert, update, delete on identity.registrations to evpower_app;
+
+-- Mails with a confirmation link that Supabase Auth has yet to send; a row goes when it did.
+create table identity.confirmations (
+  client_id uuid primary key references identity.clients,
+  email text not null check (email = lower(email)),
+  requested_at timestamptz not null,                 -- when the driver last registered
+  next_try_at timestamptz not null,
+  attempts int not null default 0,
+  last_error text check (length(last_error) <= 300)  -- of the last attempt
+);
+create index confirmations_due on identity.confirmations (next_try_at);
+grant select, insert, update, delete on identity.confirmations to evpower_app;
 
 -- Machines that may call: the key itself is shown once and stored only as its hash.
 create table identity.service_keys (

@@ -1444,6 +1444,17 @@ CREATE TABLE identity.clients (
     CONSTRAINT clients_status_check CHECK ((status = ANY (ARRAY['active'::text, 'blocked'::text, 'closed'::text])))
 );
 
+CREATE TABLE identity.confirmations (
+    client_id uuid NOT NULL,
+    email text NOT NULL,
+    requested_at timestamp with time zone NOT NULL,
+    next_try_at timestamp with time zone NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    last_error text,
+    CONSTRAINT confirmations_email_check CHECK ((email = lower(email))),
+    CONSTRAINT confirmations_last_error_check CHECK ((length(last_error) <= 300))
+);
+
 CREATE TABLE identity.migration_decisions (
     old_id text NOT NULL,
     client_id uuid NOT NULL,
@@ -2032,6 +2043,9 @@ ALTER TABLE ONLY identity.audit
 ALTER TABLE ONLY identity.clients
     ADD CONSTRAINT clients_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY identity.confirmations
+    ADD CONSTRAINT confirmations_pkey PRIMARY KEY (client_id);
+
 ALTER TABLE ONLY identity.migration_decisions
     ADD CONSTRAINT migration_decisions_pkey PRIMARY KEY (old_id);
 
@@ -2189,6 +2203,8 @@ CREATE UNIQUE INDEX clients_phone_key ON identity.clients USING btree (phone) WH
 
 CREATE INDEX clients_updated ON identity.clients USING brin (updated_at) WITH (autosummarize='on');
 
+CREATE INDEX confirmations_due ON identity.confirmations USING btree (next_try_at);
+
 CREATE INDEX migration_rows_client ON identity.migration_rows USING btree (client_id) WHERE (client_id IS NOT NULL);
 
 CREATE INDEX migration_rows_left ON identity.migration_rows USING btree (run, state);
@@ -2198,6 +2214,8 @@ CREATE INDEX migration_rows_old_id ON identity.migration_rows USING btree (old_i
 CREATE UNIQUE INDEX migration_rows_work ON identity.migration_rows USING btree (run, old_id) WHERE (plan = ANY (ARRAY['adopt'::text, 'create'::text, 'add'::text]));
 
 CREATE UNIQUE INDEX migrations_one_open ON identity.migrations USING btree ((true)) WHERE (state = ANY (ARRAY['running'::text, 'reverting'::text]));
+
+CREATE INDEX registrations_done_by_email ON identity.registrations USING btree (email) WHERE (state = 'done'::text);
 
 CREATE INDEX registrations_ended ON identity.registrations USING btree (updated_at) WHERE (state <> 'intended'::text);
 
@@ -2336,6 +2354,9 @@ ALTER TABLE ONLY identity.aliases
 
 ALTER TABLE ONLY identity.clients
     ADD CONSTRAINT clients_wallet FOREIGN KEY (id) REFERENCES wallet.wallets(client_id) DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE ONLY identity.confirmations
+    ADD CONSTRAINT confirmations_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
 
 ALTER TABLE ONLY identity.migration_rows
     ADD CONSTRAINT migration_rows_run_fkey FOREIGN KEY (run) REFERENCES identity.migrations(id);
@@ -2520,6 +2541,8 @@ GRANT SELECT ON TABLE identity.aliases TO evpower_app;
 GRANT SELECT,INSERT ON TABLE identity.audit TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.clients TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE identity.confirmations TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.operators TO evpower_app;
 

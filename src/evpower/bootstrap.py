@@ -44,6 +44,7 @@ from evpower.foundation.sockets import parse_origins
 Role = Literal["all", "api", "worker"]
 
 _CONVERGE_S: Final = 5.0
+_CONFIRMATIONS_S: Final = 10.0
 _PURGE_S: Final = 600.0
 _PRUNE_S: Final = 3600.0
 _STOP_S: Final = 10.0
@@ -162,6 +163,7 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
         collectors=[
             background.measure,
             lambda: payments.measure(parts.db, utc_now),
+            lambda: identity.measure_confirmations(parts.db),
             lambda: _measure_sync(parts),
         ],
         hot_paths=_hot_paths(parts) if role != "worker" else [],
@@ -318,11 +320,15 @@ def _worker_loops(parts: Parts) -> list[Loop]:
             parts.db, parts.admin, utc_now, progress=current.progress
         )
 
+    async def confirm(current: Round) -> None:
+        await identity.send_confirmations(parts.db, parts.admin, utc_now, current)
+
     return [
         sync.Relay(parts.db, parts.rpc, parts.settings, utc_now, parts.bus).loop(),
         payments.recheck_loop(parts.db, parts.providers, parts.confirmer, utc_now),
         sync.Reconciler(parts.db, parts.rpc, parts.settings, utc_now).loop(),
         every(_CONVERGE_S, "converge_registrations", converge),
+        every(_CONFIRMATIONS_S, "send_confirmations", confirm),
         every(_PURGE_S, "purge_idempotency_keys", _purging(parts.db, idempotency.purge)),
         every(_PURGE_S, "purge_registrations", _purging(parts.db, identity.purge_registrations)),
         every(_PURGE_S, "purge_events", _purging(parts.db, payments.purge_unknown_events)),

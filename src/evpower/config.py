@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     supabase_webhook_secrets: SecretStr = SecretStr("")  # "v1,whsec_...|v1,whsec_..."
     auth_introspect: Literal["never", "money"] = "never"
     anonymous_clients: bool = False  # whether anonymous users of Supabase are clients with wallets
-    register_confirm: Literal["auto", "email"] = "auto"
+    register_confirm: Literal["auto", "email"] = "email"
 
     nats_url: SecretStr = SecretStr("")  # "nats://user:pass@a:4222,tls://b": several nodes
     nats_creds: str = ""  # path of a credentials file (a user's JWT and nkey)

@@ -144,6 +144,7 @@ class BothSides(SupabaseSide):
             relay_poll_s=0.05,
             rate_per_minute=10**6,
             rate_register_per_hour=10**6,
+            register_confirm="auto",
             rate_webhook_per_minute=10**6,
         )
         made = bootstrap.assemble(settings)

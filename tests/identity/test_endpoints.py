@@ -53,7 +53,8 @@ async def test_created_client_is_answered(app: httpx.AsyncClient) -> None:
     answer = await app.post(PATH, json=sent)
     told = answer.json()
     assert answer.status_code == 201
-    assert set(told) == {"success", "client_id", "email", "phone"}
+    assert set(told) == {"success", "client_id", "email", "phone", "confirmation"}
+    assert told["confirmation"] == "none"
     assert told["success"] is True
     assert UUID(told["client_id"]) != UUID(sent["client_id"])
     assert told["email"] == sent["email"].lower()

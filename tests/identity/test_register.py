@@ -53,6 +53,11 @@ class CrashingDatabase(Database):
         self._committed = committed
 
     @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with self._db.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         self._left -= 1
         async with self._db.transaction() as connection:
@@ -91,7 +96,8 @@ def sign_up(db: Database, admin: SupabaseAdmin, clock: Clock) -> Any:
         on: Database = db,
         confirm: Confirm = "auto",
     ) -> Client:
-        return await register(on, through, application, confirm=confirm, clock=clock)
+        client, _ = await register(on, through, application, confirm=confirm, clock=clock)
+        return client
 
     return sign_up
 

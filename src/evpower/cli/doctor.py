@@ -1,6 +1,7 @@
 """What `evpower doctor` looks at; each finding carries its fix."""
 
 from evpower.cli.doctor_database import look_at_database
+from evpower.cli.doctor_registration import look_at_registration
 from evpower.cli.doctor_supabase import examine_supabase
 from evpower.cli.finding import Finding
 from evpower.config import Settings, problems
@@ -20,6 +21,7 @@ async def examine(settings: Settings, *, may_write: bool = True) -> list[Finding
     if settings.supabase_url:
         async with HttpClient() as http:
             found += await examine_supabase(settings, http, may_write=may_write)
+            found += await look_at_registration(settings, http)
     return found
 
 

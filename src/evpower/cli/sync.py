@@ -19,6 +19,7 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.loop_rounds import LoopRounds
 from evpower.foundation.money import to_text
+from evpower.identity import WaitingConfirmations, waiting_confirmations
 
 Topic = Literal["client", "session"]
 
@@ -32,11 +33,11 @@ _CHECKS = {"all": "everything", "hot": "what changed lately", "hand": "by hand"}
 def status(as_json: bool = _JSON) -> None:
     """Show what is not in Supabase yet, what is parked and why, and how long changes take."""
 
-    async def work(database: Database) -> synced.Status:
+    async def work(database: Database) -> tuple[synced.Status, WaitingConfirmations]:
         async with database.connection() as connection:
-            return await synced.status(connection)
+            return await synced.status(connection), await waiting_confirmations(connection)
 
-    now = with_database(work)
+    now, mails = with_database(work)
     if as_json:
         row = {
             "pending": now.pending,
@@ -64,6 +65,9 @@ def status(as_json: bool = _JSON) -> None:
             "walked": now.incoming.walked,
             "people_failed": now.incoming.failed,
             "contacts_waiting": now.incoming.contacts,
+            "confirmations_waiting": mails.count,
+            "confirmations_oldest_s": mails.oldest_s,
+            "confirmations_error": mails.error,
             "loops": [
                 {
                     "node": one.node,
@@ -97,6 +101,13 @@ def status(as_json: bool = _JSON) -> None:
     if now.last_error:
         console.print(f"last error {now.last_error}", soft_wrap=True)
     _tell_incoming(now.incoming)
+    if mails.count:
+        console.print(
+            f"mails      {mails.count} confirmations wait, the oldest for {mails.oldest_s:.0f} s"
+            + (f": {mails.error}" if mails.error else ""),
+            soft_wrap=True,
+            markup=False,
+        )
     _print_loops(now.loops)
 
 

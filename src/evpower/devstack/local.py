@@ -181,6 +181,7 @@ class LocalEvPower:
             "EVPOWER_PAYMENT_QR_PROVIDER": "sandbox",
             "EVPOWER_SANDBOX_URL": self.sandbox_url,
             "EVPOWER_SANDBOX_SECRET": self._sandbox_secret(),
+            "EVPOWER_REGISTER_CONFIRM": "auto",  # no mail leaves this machine
             "EVPOWER_RATE_REGISTER_PER_HOUR": "100000",
             "EVPOWER_RATE_PER_MINUTE": "100000",
             "EVPOWER_RATE_MONEY_PER_MINUTE": "100000",

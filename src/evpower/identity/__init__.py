@@ -19,6 +19,11 @@ from evpower.identity.clients import (
     update_profile,
     withdraw_deletion,
 )
+from evpower.identity.confirmations import (
+    measure_confirmations,
+    send_confirmations,
+    waiting_confirmations,
+)
 from evpower.identity.endpoints import router
 from evpower.identity.find import find_clients
 from evpower.identity.introspect import introspect
@@ -42,6 +47,7 @@ from evpower.identity.operators import add_operator, list_operators, remove_oper
 from evpower.identity.profile import profile_of, profile_of_row
 from evpower.identity.register import Application, register
 from evpower.identity.service_keys import create_service_key, list_service_keys, revoke_service_key
+from evpower.identity.store_confirmations import WaitingConfirmations
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import TokenVerifier, configured_verifier
 
@@ -62,6 +68,7 @@ __all__ = [
     "ServiceKey",
     "SupabaseAdmin",
     "TokenVerifier",
+    "WaitingConfirmations",
     "add_operator",
     "block_client",
     "close_client",
@@ -78,6 +85,7 @@ __all__ = [
     "list_service_keys",
     "lock_client",
     "may_read",
+    "measure_confirmations",
     "migrate",
     "operator_router",
     "profile_of",
@@ -93,8 +101,10 @@ __all__ = [
     "resolve_id_tag",
     "revoke_service_key",
     "router",
+    "send_confirmations",
     "sync_profile",
     "unblock_client",
     "update_profile",
+    "waiting_confirmations",
     "withdraw_deletion",
 ]

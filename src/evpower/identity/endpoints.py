@@ -1,6 +1,6 @@
 """POST /api/v1/auth/register."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -37,6 +37,13 @@ class Registered(BaseModel):
     client_id: UUID
     email: str | None
     phone: Annotated[str | None, Field(description="E.164")]
+    confirmation: Annotated[
+        Literal["none", "sent", "queued"],
+        Field(
+            description="The mail with the link that confirms the email: none is needed, Supabase "
+            "sends it, or it is queued because Supabase sends no more for now (minutes to hours)"
+        ),
+    ]
 
 
 def _problem(description: str) -> dict[str, Any]:
@@ -80,8 +87,11 @@ def router(
         summary="Become a client",
     )
     async def register_client(body: RegisterBody) -> Registered:  # pyright: ignore[reportUnusedFunction]
-        """Create the Supabase user and the client under one id; then sign in at Supabase."""
-        client = await register(
+        """Create the Supabase user and the client under one id; then sign in at Supabase.
+
+        Where the email must be confirmed first, the same request again sends the mail again.
+        """
+        client, mail = await register(
             db,
             admin,
             Application(body.email, body.password, body.phone, body.name),
@@ -89,6 +99,8 @@ def router(
             clock=clock,
         )
         bus.publish("client", client.id)
-        return Registered(client_id=client.id, email=client.email, phone=client.phone)
+        return Registered(
+            client_id=client.id, email=client.email, phone=client.phone, confirmation=mail
+        )
 
     return routes

@@ -10,8 +10,9 @@ from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unavailable
 from evpower.identity import metrics, store
+from evpower.identity.confirmations import send_confirmation
 from evpower.identity.model import Intent
-from evpower.identity.register import ask_to_confirm, complete
+from evpower.identity.register import complete
 from evpower.identity.supabase_admin import SupabaseAdmin
 
 IDLE: Final = timedelta(seconds=30)  # longer than a running registration takes
@@ -40,7 +41,7 @@ async def converge_registrations(
     for intent in intents:
         progress()
         try:
-            settled += await _converge(db, admin, intent, expired=intent.created_at <= now - LIFE)
+            settled += await _converge(db, admin, intent, clock)
         except Unavailable as error:
             _log.info("registrations_wait", waiting=len(intents), reason=error.code)
             break
@@ -52,10 +53,11 @@ async def purge_registrations(connection: Connection, now: datetime, at_most: in
     return await store.purge_registrations(connection, now - KEEP, at_most)
 
 
-async def _converge(db: Database, admin: SupabaseAdmin, intent: Intent, *, expired: bool) -> bool:
+async def _converge(db: Database, admin: SupabaseAdmin, intent: Intent, clock: Clock) -> bool:
+    now = clock()
     user = await admin.get_user(intent.client_id)
     if user is None:
-        if not expired:
+        if intent.created_at > now - LIFE:
             return False
         async with db.transaction() as connection:
             ended = await store.end_intent(connection, intent.client_id, "expired", "no user")
@@ -63,8 +65,8 @@ async def _converge(db: Database, admin: SupabaseAdmin, intent: Intent, *, expir
             metrics.CONVERGED.labels("expired").inc()
         return ended
     async with db.transaction() as connection:
-        await complete(connection, user)
+        await complete(connection, user, now)
     metrics.CONVERGED.labels("completed").inc()
     _log.info("registration_completed", client_id=str(intent.client_id))
-    await ask_to_confirm(admin, user)
+    await send_confirmation(db, admin, user, clock)
     return True

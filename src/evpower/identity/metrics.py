@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 TOKEN_CHECKS: Final = Counter(
     "evpower_identity_token_checks", "Access tokens checked, by result", ["result"]
@@ -30,6 +30,17 @@ CONVERGED: Final = Counter(
     "evpower_identity_registrations_converged",
     "Half-way registrations put right, by how",
     ["result"],
+)
+CONFIRMATIONS: Final = Counter(
+    "evpower_identity_confirmations",
+    "Confirmation mails asked of Supabase Auth: sent, busy (its limit), failed, given_up",
+    ["result"],
+)
+CONFIRMATIONS_WAITING: Final = Gauge(
+    "evpower_identity_confirmations_waiting", "Confirmation mails Supabase Auth has not sent yet"
+)
+CONFIRMATION_OLDEST: Final = Gauge(
+    "evpower_identity_confirmation_oldest_seconds", "How long the oldest of them waits"
 )
 CLIENTS_CREATED: Final = Counter(
     "evpower_identity_clients_created", "Clients created, by where they came from", ["origin"]

@@ -20,6 +20,13 @@ from evpower.foundation.errors import Conflict, Invalid, Unavailable
 from evpower.foundation.ids import new_uuid
 from evpower.foundation.text import flaw
 from evpower.identity import clients, metrics, store
+from evpower.identity.confirmations import (
+    Mail,
+    needs_mail,
+    queue_confirmation,
+    resend_target,
+    send_confirmation,
+)
 from evpower.identity.contact import clean_name, normal_email, phone_as_typed
 from evpower.identity.errors import AuthRefused, AuthUnanswered
 from evpower.identity.model import AuthUser, Client, Confirm, Intent, NewUser
@@ -53,44 +60,59 @@ async def register(
     confirm: Confirm,
     clock: Clock,
     new_id: Callable[[], UUID] = new_uuid,
-) -> Client:
-    """Create the Supabase user and the client under one id.
+) -> tuple[Client, Mail]:
+    """Create the Supabase user and the client under one id; queue its confirmation mail.
+
+    Registering again with the same email, phone and password before the address was confirmed
+    has the mail sent again and returns the same client.
 
     Raises Invalid("invalid_email" | "invalid_phone" | "weak_password" | "invalid_password"),
     Conflict("email_taken" | "phone_taken"), Unavailable("auth_unavailable").
     """
     try:
         wanted = _check(application, new_id(), clock())
+        user = await _unconfirmed(db, admin, wanted, application.password)
+        result = "created" if user is None else "resent"
+        if user is None:
+            async with db.transaction() as connection:
+                intent = await _intend(connection, wanted)
+            user = await _bring_about(
+                db, admin, intent.client_id, wanted, application.password, confirm
+            )
         async with db.transaction() as connection:
-            intent = await _intend(connection, wanted)
-        user = await _bring_about(
-            db, admin, intent.client_id, wanted, application.password, confirm
-        )
-        async with db.transaction() as connection:
-            client = await complete(connection, user)
+            client = await complete(connection, user, clock())
     except (Invalid, Conflict, Unavailable) as error:
         metrics.REGISTRATIONS.labels(error.code).inc()
         raise
-    metrics.REGISTRATIONS.labels("created").inc()
-    await ask_to_confirm(admin, user)
-    return client
+    metrics.REGISTRATIONS.labels(result).inc()
+    return client, await send_confirmation(db, admin, user, clock)
 
 
-async def complete(connection: Connection, user: AuthUser) -> Client:
-    """Make the client of a user that exists, and close its registration."""
+async def complete(connection: Connection, user: AuthUser, now: datetime) -> Client:
+    """Make the client of a user that exists, queue its mail, and close its registration."""
     client = await clients.ensure(connection, user.id, user.profile, "register")
     await store.finish_intent(connection, user.id)
+    await queue_confirmation(connection, user, now)
     return client
 
 
-async def ask_to_confirm(admin: SupabaseAdmin, user: AuthUser) -> None:
-    """Have Supabase mail its link where it is due; a failure is logged, the app can ask again."""
-    if user.email is None or user.email_confirmed or user.confirmation_sent:
-        return
-    try:
-        await admin.send_confirmation(user.email)
-    except (AuthRefused, Unavailable) as error:
-        _log.warning("confirmation_not_sent", client_id=str(user.id), error=str(error))
+async def _unconfirmed(
+    db: Database, admin: SupabaseAdmin, wanted: Intent, password: SecretStr
+) -> AuthUser | None:
+    """The user of an earlier registration by the same person, whose address is not confirmed yet.
+
+    Email and phone can be a stranger's guess: only the password says that it is the same person.
+    It is never changed here, or whoever guesses would set it for the one who opens the mail.
+    """
+    async with db.connection() as connection:
+        client_id = await resend_target(connection, wanted.email, wanted.phone)
+    if client_id is None:
+        return None
+    user = await admin.get_user(client_id)
+    if user is None or not needs_mail(user) or user.email != wanted.email:
+        return None
+    proved = await admin.proves_password(client_id, wanted.email, password)
+    return user if proved else None
 
 
 def _check(application: Application, client_id: UUID, now: datetime) -> Intent:

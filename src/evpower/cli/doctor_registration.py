@@ -1,0 +1,74 @@
+"""Whether who registers can be trusted to own the address, and whether the mails for it leave."""
+
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+import asyncpg
+import orjson
+
+from evpower import identity
+from evpower.cli.finding import Finding
+from evpower.config import Settings
+from evpower.foundation.db import Connection
+from evpower.foundation.http import HttpClient, HttpError
+
+_NAME: Final = "registration"
+_TIMEOUT_S: Final = 5.0
+_OWN_PROVIDERS: Final = frozenset({"email", "phone", "anonymous_users"})
+_FIX_AUTO: Final = (
+    "EVPOWER_REGISTER_CONFIRM=email, and a mail server (SMTP) in the project: with auto anybody may"
+    " register an address of somebody else, whose sign-in there is then linked to that account"
+)
+_FIX_MAIL: Final = (
+    "set up a mail server in the project (Auth, SMTP settings) and raise its rate limit for emails"
+)
+_HOSTED: Final = "; without one a hosted project sends 2 mails an hour, to members of the team only"
+
+
+async def look_at_registration(settings: Settings, http: HttpClient) -> list[Finding]:
+    """Return one finding: the mode, and what speaks against it."""
+    if settings.register_confirm == "auto":
+        return [await _automatic(settings, http)]
+    return [await _by_mail(settings)]
+
+
+async def _automatic(settings: Settings, http: HttpClient) -> Finding:
+    url = f"{settings.supabase_url}/auth/v1/settings"
+    headers = {"apikey": settings.supabase_publishable_key}
+    try:
+        answer = await http.fetch(
+            "supabase_auth", "GET", url, headers=headers, timeout_s=_TIMEOUT_S
+        )
+        external: object = orjson.loads(answer.content)["external"] if answer.is_success else None
+    except (HttpError, ValueError, KeyError, TypeError):
+        external = None
+    if not isinstance(external, dict):
+        return Finding(_NAME, None, "auto; not examined: Supabase Auth does not tell its providers")
+    switched_on = cast("dict[str, object]", external).items()
+    others = sorted(name for name, on in switched_on if on is True and name not in _OWN_PROVIDERS)
+    if others:
+        detail = f"auto, beside sign-in with {', '.join(others)}"
+        return Finding(_NAME, False, detail, _FIX_AUTO)
+    return Finding(_NAME, True, "auto: addresses are taken unproven")
+
+
+async def _by_mail(settings: Settings) -> Finding:
+    host = urlsplit(settings.supabase_url).hostname or ""
+    fix = _FIX_MAIL + (_HOSTED if host.endswith(".supabase.co") else "")
+    try:
+        connection: Connection = await asyncpg.connect(
+            settings.database_url.get_secret_value(), timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S
+        )
+    except (OSError, asyncpg.PostgresError, TimeoutError, ValueError):
+        return Finding(_NAME, None, "by mail; not examined: mend the database first")
+    try:
+        waiting = await identity.waiting_confirmations(connection)
+    except asyncpg.PostgresError:
+        return Finding(_NAME, None, "by mail; not examined: mend the database first")
+    finally:
+        await connection.close()
+    if waiting.error is not None:
+        hours = waiting.oldest_s / 3600
+        detail = f"{waiting.count} mails wait, the oldest for {hours:.1f} h: {waiting.error}"
+        return Finding(_NAME, False, detail, fix)
+    return Finding(_NAME, True, "by mail, none waits (the project's mail server can't be seen)")

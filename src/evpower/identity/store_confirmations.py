@@ -1,0 +1,115 @@
+"""The SQL of confirmation mails that wait to be sent."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from evpower.foundation.db import Connection
+from evpower.foundation.purge import count
+
+_MAX_ERROR: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """One mail that waits. `attempts` are those of the job, the one that is begun included."""
+
+    client_id: UUID
+    email: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingConfirmations:
+    """How many mails wait, the age of the oldest, and the newest error."""
+
+    count: int
+    oldest_s: float
+    error: str | None
+
+
+async def queue(
+    connection: Connection, client_id: UUID, email: str, now: datetime, retry_at: datetime
+) -> None:
+    """Have a mail sent: at once by the caller, or by the job from `retry_at` on."""
+    await connection.execute(
+        "insert into identity.confirmations as c (client_id, email, requested_at, next_try_at)"
+        " values ($1, $2, $3, $4) on conflict (client_id) do update"
+        " set email = excluded.email, requested_at = excluded.requested_at",
+        client_id,
+        email,
+        now,
+        retry_at,
+    )
+
+
+async def claim(
+    connection: Connection, now: datetime, leased_until: datetime
+) -> Confirmation | None:
+    """Begin an attempt at the mail that is due the longest; None: none is."""
+    row = await connection.fetchrow(
+        "update identity.confirmations set attempts = attempts + 1, next_try_at = $2"
+        " where client_id = (select client_id from identity.confirmations where next_try_at <= $1"
+        "  order by next_try_at, requested_at limit 1 for update skip locked)"
+        " returning client_id, email, attempts",
+        now,
+        leased_until,
+    )
+    return Confirmation(*row) if row else None
+
+
+async def sent(connection: Connection, client_id: UUID) -> None:
+    """Forget a mail that was sent."""
+    await connection.execute("delete from identity.confirmations where client_id = $1", client_id)
+
+
+async def put_off(connection: Connection, client_id: UUID, until: datetime, error: str) -> None:
+    """Try one mail later."""
+    await connection.execute(
+        "update identity.confirmations set next_try_at = $2, last_error = $3 where client_id = $1",
+        client_id,
+        until,
+        error[:_MAX_ERROR],
+    )
+
+
+async def put_off_all(connection: Connection, until: datetime) -> None:
+    """Try no mail before then: Supabase Auth sends no more for now."""
+    await connection.execute(
+        "update identity.confirmations set next_try_at = $1 where next_try_at < $1", until
+    )
+
+
+async def give_up(connection: Connection, requested_before: datetime) -> int:
+    """Forget mails nobody can be waiting for any more, and those of closed clients."""
+    return count(
+        await connection.execute(
+            "delete from identity.confirmations q using identity.clients c"
+            " where c.id = q.client_id and (q.requested_at < $1 or c.status = 'closed')",
+            requested_before,
+        )
+    )
+
+
+async def waiting(connection: Connection) -> WaitingConfirmations:
+    """Return what waits."""
+    row = await connection.fetchrow(
+        "select count(*), coalesce(extract(epoch from clock_timestamp() - min(requested_at)), 0)"
+        "::float8, (array_agg(last_error order by next_try_at desc)"
+        "  filter (where last_error is not null))[1] from identity.confirmations"
+    )
+    assert row is not None  # noqa: S101 - an aggregate always has a row
+    return WaitingConfirmations(*row)
+
+
+async def registered_before(connection: Connection, email: str, phone: str) -> UUID | None:
+    """The client of the last finished registration with this email and phone."""
+    return await connection.fetchval(
+        "select r.client_id from identity.registrations r"
+        " join identity.clients c on c.id = r.client_id and c.status <> 'closed'"
+        " where r.email = $1 and r.phone = $2 and r.state = 'done'"
+        " order by r.updated_at desc limit 1",
+        email,
+        phone,
+    )

@@ -1,0 +1,408 @@
+"""Confirmation mails above Auth's limit are queued, tried again, seen, and asked for again."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import count
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+
+from evpower.cli.doctor_registration import look_at_registration
+from evpower.config import Settings
+from evpower.devstack.supabase import LocalSupabase
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Conflict
+from evpower.foundation.loops import Record, Round
+from evpower.identity import (
+    Application,
+    Client,
+    SupabaseAdmin,
+    converge_registrations,
+    measure_confirmations,
+    register,
+    send_confirmations,
+    waiting_confirmations,
+)
+from evpower.identity.confirmations import Mail
+from evpower.identity.model import Confirm
+from tests.api.test_loops_shown import sync_status
+from tests.identity.conftest import Answer, Clock, Edge, Request, forward
+
+RESEND = "/auth/v1/resend"
+BUSY: Answer = (
+    429,
+    b'{"code":429,"error_code":"over_email_send_rate_limit","msg":"email rate limit exceeded"}',
+)
+_PHONES: Iterator[int] = count(1)
+
+
+def someone(**changes: object) -> Application:
+    fields: dict[str, object] = {
+        "email": f"{uuid4().hex}@example.kg",
+        "password": SecretStr("correct-horse"),
+        "phone": f"+996777{next(_PHONES):06}",
+        "name": "Aida",
+    }
+    return Application(**(fields | changes))  # type: ignore[arg-type]
+
+
+class Auth:
+    """The local Supabase, whose mail server can be made to refuse."""
+
+    def __init__(
+        self,
+        edge: Edge,
+        supabase: LocalSupabase,
+        http: httpx.AsyncClient,
+        admin: SupabaseAdmin,
+        db: Database,
+        clock: Clock,
+    ) -> None:
+        self.answer: Answer | None = None
+        self.admin, self.db, self.clock = admin, db, clock
+        self._edge, self._supabase, self._http = edge, supabase, http
+        edge.respond = self._respond
+
+    async def _respond(self, request: Request) -> Answer:
+        if request.path == RESEND and self.answer is not None:
+            return self.answer
+        return await forward(self._supabase, self._http, request)
+
+    @property
+    def mails(self) -> list[str]:
+        """Whom Auth was asked to mail, in order."""
+        return [json.loads(one.body)["email"] for one in self._edge.requests if one.path == RESEND]
+
+    async def register(self, who: Application, confirm: Confirm = "email") -> tuple[Client, Mail]:
+        return await register(self.db, self.admin, who, confirm=confirm, clock=self.clock)
+
+    async def send(self, current: Round | None = None) -> int:
+        return await send_confirmations(self.db, self.admin, self.clock, current)
+
+    async def waiting(self) -> tuple[int, str | None]:
+        async with self.db.connection() as connection:
+            now = await waiting_confirmations(connection)
+        return now.count, now.error
+
+
+@pytest.fixture
+def auth(
+    edge: Edge,
+    supabase: LocalSupabase,
+    http: httpx.AsyncClient,
+    admin_through_edge: SupabaseAdmin,
+    db: Database,
+    clock: Clock,
+) -> Auth:
+    return Auth(edge, supabase, http, admin_through_edge, db, clock)
+
+
+async def test_a_mail_that_is_sent_leaves_nothing_behind(auth: Auth) -> None:
+    who = someone()
+    _, mail = await auth.register(who)
+    assert (mail, auth.mails, await auth.waiting()) == ("sent", [who.email], (0, None))
+    assert await auth.send() == 0
+    assert auth.mails == [who.email]
+
+
+async def test_where_no_mail_is_due_none_is_queued(auth: Auth) -> None:
+    _, mail = await auth.register(someone(), "auto")
+    assert (mail, auth.mails, await auth.waiting()) == ("none", [], (0, None))
+
+
+async def test_above_the_limit_a_registration_succeeds_and_its_mail_is_queued(auth: Auth) -> None:
+    auth.answer = BUSY
+    who = someone()
+    client, mail = await auth.register(who)
+    assert (client.email, mail) == (who.email, "queued")
+    waiting, error = await auth.waiting()
+    assert (waiting, error) == (1, "Supabase Auth answered 429 over_email_send_rate_limit")
+    await measure_confirmations(auth.db)
+    assert REGISTRY.get_sample_value("evpower_identity_confirmations_waiting") == 1
+    auth.clock.forward(seconds=59)
+    assert await auth.send() == 0
+    assert len(auth.mails) == 1, "not before a minute is over"
+    auth.answer = None
+    auth.clock.forward(seconds=2)
+    assert await auth.send() == 1
+    assert (auth.mails, await auth.waiting()) == ([who.email] * 2, (0, None))
+    await measure_confirmations(auth.db)
+    assert REGISTRY.get_sample_value("evpower_identity_confirmations_waiting") == 0
+
+
+async def test_a_busy_auth_is_asked_once_a_minute_however_many_wait(auth: Auth) -> None:
+    auth.answer = BUSY
+    people = [someone() for _ in range(5)]
+    for who in people:
+        await auth.register(who)
+    asked = len(auth.mails)
+    for _ in range(10):
+        auth.clock.forward(seconds=61)
+        for _ in range(3):  # rounds of two workers within the minute
+            assert await auth.send() == 0
+    assert len(auth.mails) == asked + 10
+    assert len(set(auth.mails[asked:])) > 2, "one does not hold up the others"
+    auth.answer = None
+    auth.clock.forward(hours=1)
+    assert await auth.send() == 5
+    assert await auth.waiting() == (0, None)
+
+
+@pytest.mark.parametrize("after_s", [1800, 99_999])
+async def test_what_auth_says_about_when_is_respected(auth: Auth, after_s: int) -> None:
+    auth.answer = (*BUSY[:2], f"Retry-After: {after_s}".encode())
+    await auth.register(someone())
+    auth.answer = None
+    auth.clock.forward(seconds=min(after_s, 3600) - 1)
+    assert await auth.send() == 0
+    auth.clock.forward(seconds=2)
+    assert await auth.send() == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (500, b'{"error_code":"unexpected_failure","msg":"Error sending confirmation email"}'),
+        (403, b'{"error_code":"email_address_not_authorized"}'),
+        (422, b'{"error_code":"email_provider_disabled"}'),
+        (200, b"x" * 100),
+        None,
+    ],
+)
+async def test_any_other_failure_waits_too_and_says_why(auth: Auth, answer: Answer | None) -> None:
+    auth.answer = answer if answer is not None else (504, b"")
+    who = someone()
+    _, mail = await auth.register(who)
+    if answer is not None and answer[0] == 200:
+        assert mail == "sent"
+        return
+    count_waiting, error = await auth.waiting()
+    assert (mail, count_waiting) == ("queued", 1)
+    assert error is not None
+    assert str(auth.answer[0]) in error
+    auth.answer = None
+    auth.clock.forward(seconds=61)
+    assert await auth.send() == 1
+
+
+async def test_one_address_that_is_refused_does_not_hold_up_the_others(auth: Auth) -> None:
+    auth.answer = (422, b'{"error_code":"email_address_invalid"}')
+    await auth.register(someone())
+    auth.answer = BUSY
+    await auth.register(good := someone())
+    auth.answer = None
+    auth.clock.forward(seconds=61)
+    assert await auth.send() == 2
+    assert good.email in auth.mails
+
+
+async def test_registering_again_sends_again(auth: Auth) -> None:
+    who = someone()
+    auth.answer = BUSY
+    first, _ = await auth.register(who)
+    auth.answer = None
+    again, mail = await auth.register(who)
+    assert (again.id, mail) == (first.id, "sent")
+    once_more, mail = await auth.register(someone(email=who.email.upper(), phone=who.phone))
+    assert (once_more.id, mail) == (first.id, "sent")
+    assert auth.mails == [who.email] * 3
+    assert await auth.waiting() == (0, None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"password": SecretStr("somebody-else-s")},
+        {"phone": "+996700999999"},
+    ],
+)
+async def test_what_is_not_the_same_registration_is_a_conflict_and_mails_nothing(
+    auth: Auth, changes: dict[str, object]
+) -> None:
+    who = someone()
+    await auth.register(who)
+    with pytest.raises(Conflict):
+        await auth.register(
+            someone(**{"email": who.email, "phone": who.phone, "password": who.password} | changes)
+        )
+    assert auth.mails == [who.email]
+
+
+async def test_a_confirmed_registration_is_a_conflict(auth: Auth, supabase: LocalSupabase) -> None:
+    who = someone()
+    client, _ = await auth.register(who)
+    await _confirm(supabase, client.id)
+    with pytest.raises(Conflict) as caught:
+        await auth.register(who)
+    assert caught.value.code == "email_taken"
+    assert auth.mails == [who.email]
+
+
+async def test_a_closed_client_is_not_registered_again_by_a_mail(
+    auth: Auth, owner: Connection
+) -> None:
+    auth.answer = BUSY
+    who = someone()
+    client, _ = await auth.register(who)
+    await owner.execute("update identity.clients set status = 'closed' where id = $1", client.id)
+    auth.clock.forward(seconds=61)
+    assert await auth.send() == 0
+    assert await auth.waiting() == (0, None)
+    assert len(auth.mails) == 1
+
+
+async def test_a_crash_between_the_client_and_its_mail_loses_no_mail(
+    auth: Auth, owner: Connection
+) -> None:
+    who = someone()
+    await auth.register(who)
+    # As it stands after the commit, before the call.
+    await owner.execute(
+        "insert into identity.confirmations (client_id, email, requested_at, next_try_at)"
+        " select id, email, $1, $1 from identity.clients",
+        auth.clock(),
+    )
+    assert await auth.send() == 1
+
+
+async def test_a_half_way_registration_gets_its_mail_when_it_is_finished(
+    auth: Auth, owner: Connection
+) -> None:
+    auth.answer = BUSY
+    who = someone()
+    client, _ = await auth.register(who)
+    await owner.execute("delete from identity.confirmations")
+    await owner.execute("update identity.registrations set state = 'intended'")
+    auth.clock.forward(minutes=1)
+    assert await converge_registrations(auth.db, auth.admin, auth.clock) == 1
+    assert (await auth.waiting())[0] == 1
+    auth.answer = None
+    auth.clock.forward(seconds=61)
+    assert await auth.send() == 1
+    assert auth.mails[-1] == client.email
+
+
+async def test_after_a_week_a_mail_is_given_up(auth: Auth) -> None:
+    auth.answer = BUSY
+    await auth.register(someone())
+    auth.clock.forward(days=6, hours=23)
+    await auth.send()
+    assert (await auth.waiting())[0] == 1
+    auth.clock.forward(hours=2)
+    before = _given_up()
+    await auth.send()
+    assert (await auth.waiting(), _given_up() - before) == ((0, None), 1)
+
+
+async def test_the_loop_shows_that_mails_are_not_sent(auth: Auth) -> None:
+    auth.answer = BUSY
+    await auth.register(someone())
+    auth.clock.forward(seconds=61)
+    record = Record("send_confirmations", 10, lambda: 0.0, auth.clock)
+    current = Round(record=record)
+    await auth.send(current)
+    assert current.error == "confirmation_not_sent"
+
+
+async def test_sync_status_shows_mails_that_wait(auth: Auth, dsn: str) -> None:
+    assert "mails" not in await sync_status(dsn)
+    auth.answer = BUSY
+    await auth.register(someone())
+    shown = await sync_status(dsn)
+    assert "mails      1 confirmations wait" in shown
+    assert "429 over_email_send_rate_limit" in shown
+    row = json.loads(await sync_status(dsn, "--json"))
+    assert row["confirmations_waiting"] == 1
+    assert row["confirmations_error"].endswith("over_email_send_rate_limit")
+
+
+class TestDoctor:
+    def settings(self, supabase: LocalSupabase, dsn: str, **changes: object) -> Settings:
+        return Settings(
+            _env_file=None,  # pyright: ignore[reportCallIssue]
+            **{
+                "supabase_url": supabase.url,
+                "supabase_publishable_key": supabase.publishable_key,
+                "database_url": dsn,
+                **changes,
+            },  # type: ignore[arg-type]
+        )
+
+    async def test_mails_that_wait_are_named_with_their_cause(
+        self, auth: Auth, supabase: LocalSupabase, dsn: str, http: httpx.AsyncClient
+    ) -> None:
+        settings = self.settings(supabase, dsn)
+        [good] = await look_at_registration(settings, http)
+        assert good.ok
+        auth.answer = BUSY
+        await auth.register(someone())
+        [bad] = await look_at_registration(settings, http)
+        assert (bad.ok, bad.name) == (False, "registration")
+        assert "1 mails wait" in bad.detail
+        assert "over_email_send_rate_limit" in bad.detail
+        assert "SMTP" in bad.fix
+        assert "2 mails an hour" not in bad.fix, "only hosted projects are so limited"
+        hosted = self.settings(supabase, dsn, supabase_url="https://ref.supabase.co")
+        [bad] = await look_at_registration(hosted, http)
+        assert "2 mails an hour" in bad.fix
+
+    async def test_a_database_that_is_away_is_its_neighbours_fault(
+        self, supabase: LocalSupabase, http: httpx.AsyncClient
+    ) -> None:
+        away = self.settings(supabase, "postgres://nobody:x@127.0.0.1:1/none")
+        [unknown] = await look_at_registration(away, http)
+        assert unknown.ok is None
+
+    @pytest.mark.parametrize(
+        ("answer", "ok"),
+        [
+            ((200, b'{"external":{"email":true,"phone":false,"google":false}}'), True),
+            ((200, b'{"external":{"email":true,"google":true,"apple":true}}'), False),
+            ((200, b'{"external":{"anonymous_users":true}}'), True),
+            ((200, b"{}"), None),
+            ((200, b"<html>"), None),
+            ((503, b"{}"), None),
+        ],
+    )
+    async def test_auto_beside_other_providers_is_named(
+        self, edge: Edge, http: httpx.AsyncClient, answer: Answer, *, ok: bool | None
+    ) -> None:
+        async def respond(_: Request) -> Answer:
+            return answer
+
+        edge.respond = respond
+        settings = Settings(
+            _env_file=None,  # pyright: ignore[reportCallIssue]
+            supabase_url=edge.url,
+            register_confirm="auto",
+        )
+        [found] = await look_at_registration(settings, http)
+        assert found.ok is ok
+        if ok is False:
+            assert "apple, google" in found.detail
+            assert "EVPOWER_REGISTER_CONFIRM=email" in found.fix
+
+
+def test_emails_are_confirmed_by_default() -> None:
+    assert Settings(_env_file=None).register_confirm == "email"  # pyright: ignore[reportCallIssue]
+
+
+def _given_up() -> float:
+    labels = {"result": "given_up"}
+    name = "evpower_identity_confirmations_total"
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def _confirm(supabase: LocalSupabase, client: UUID) -> None:
+    async with httpx.AsyncClient() as http:
+        answer = await http.put(
+            f"{supabase.url}/auth/v1/admin/users/{client}",
+            headers={"apikey": supabase.secret_key},
+            json={"email_confirm": True},
+            timeout=timedelta(minutes=1).total_seconds(),
+        )
+    assert answer.status_code == 200, answer.text
