@@ -1,20 +1,16 @@
 """Background loops: their pauses, what wakes them, what they survive and what they record."""
 
-import ast
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
-import pytest
 from structlog.testing import capture_logs
 
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.loops import AT_ONCE, Loop, Loops, Pause, Round, Wakeup, every
 from tests.waiting import PATIENCE_S, until
 
-SOURCE = Path(__file__).parents[2] / "src" / "evpower"
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 NEVER_S = 3600.0
 
@@ -216,71 +212,3 @@ async def test_a_round_that_does_not_end_is_cancelled_at_the_stop() -> None:
     with capture_logs() as logs:
         await loops.stop(0.01)
     assert [one["job"] for one in logs] == ["loop-hangs"]
-
-
-# What waits by itself, and why it is no background loop. Nothing is added here without a reason.
-EXCEPTIONS = {
-    "foundation/loops.py:run": "the loop of all loops",
-    "foundation/nats_bus.py:_serve": "the inside of one round of the bus: one connection",
-    "foundation/grouping.py:close": "ends with the batches under way",
-    "sync/outgoing/relay.py:drain": "a command's: ends when nothing is due",
-    "sync/incoming/pull.py:_work": "the inside of one round: ends when nothing more is there",
-    "sync/compare/reconcile.py:_work": "the inside of one round: ends with the comparison",
-    "identity/migrate/execute.py:_worker": "a command's: ends with its queue",
-    "api/replay.py:_claim": "one request's, at most ten seconds",
-    "api/heads.py:_wait": "one timer of one connection: hangs up on a late head",
-    "realtime/hub.py:send_away": "one goodbye to one socket",
-}
-_WAITS = {"sleep", "_sleep", "wait", "wait_for", "pause", "_pause", "_rest", "wait_connected"}
-_TIMERS = {"call_later", "call_at"}
-
-
-def _names(node: ast.AST) -> Iterator[str]:
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Call):
-            called = inner.func
-            if isinstance(called, ast.Attribute):
-                yield called.attr
-            elif isinstance(called, ast.Name):
-                yield called.id
-
-
-def waiting_loops(source: str) -> Iterator[tuple[str, int]]:
-    """Functions with a `while`, or an endless `for`, that waits by time; and timers of asyncio."""
-    for function in ast.walk(ast.parse(source)):
-        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        for node in ast.walk(function):
-            endless = isinstance(node, ast.While) or (
-                isinstance(node, ast.For | ast.AsyncFor)
-                and {"count", "cycle", "repeat"} & set(_names(node.iter))
-            )
-            suspicious = _WAITS | {"is_set"} if endless else _TIMERS
-            if (endless or isinstance(node, ast.Call)) and suspicious & set(_names(node)):
-                yield function.name, node.lineno
-
-
-def test_no_loop_waits_by_itself() -> None:
-    found = set[str]()
-    for path in SOURCE.rglob("*.py"):
-        where = path.relative_to(SOURCE).as_posix()
-        if where.startswith("devstack/"):
-            continue  # waits for child processes on one machine, and is in no installation
-        for name, line in waiting_loops(path.read_text()):
-            found.add(f"{where}:{name}")
-            assert f"{where}:{name}" in EXCEPTIONS, f"{where}:{line} waits: make it a Loop"
-    assert found == EXCEPTIONS.keys(), "an exception that is none"
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "async def f(stop):\n while not stop.is_set():\n  await work()",
-        "async def f():\n while True:\n  await work()\n  await asyncio.sleep(1)",
-        "async def f(stop):\n while on:\n  with suppress(E):\n   await wait_for(stop.wait(), 1)",
-        "async def f():\n for n in count():\n  await asyncio.sleep(n)",
-        "def f(loop):\n loop.call_later(1, f, loop)",
-    ],
-)
-def test_a_hidden_loop_is_found(source: str) -> None:
-    assert [name for name, _ in waiting_loops(source)] == ["f"]
