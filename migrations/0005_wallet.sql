@@ -758,17 +758,17 @@ $$;
 create function wallet.charge_many(session_ids uuid[]) returns setof wallet.result
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  one uuid;
+  session uuid;
 begin
   perform from charging.sessions x where x.id = any (session_ids) order by x.id for no key update;
   perform from wallet.wallets w
     where w.client_id in (select x.client_id from charging.sessions x where x.id = any (session_ids))
     order by w.client_id for no key update;
-  for one in -- client by client, the order in which whoever watches wallets locks its own rows
+  for session in -- client by client, the order in which whoever watches wallets locks its own rows
     select a.id from (select distinct unnest(session_ids) as id) a
       left join charging.sessions x on x.id = a.id order by x.client_id, a.id
   loop
-    return next wallet.charge(one);
+    return next wallet.charge(session);
   end loop;
 end
 $$;

@@ -82,7 +82,7 @@ async def deadlocks(connection: Connection) -> int:
 
 
 async def are_alone(connection: Connection) -> bool:
-    """Whether nobody else is connected to the connection's database."""
+    """Whether no other connection is open to the same database."""
     return await connection.fetchval(
         "select count(*) = 1 from pg_stat_activity where datname = current_database()"
     )

@@ -185,7 +185,7 @@ _TWO_TABLES: Final[list[Forgery]] = [
     # A payment credited again.
     (_move(_PAYER, "topup", "(select amount_minor from payments.payments where id = %(payment)s)",
            "payment_id", "%(payment)s"), _confirmed),
-    # A payment that nobody confirmed, credited by hand.
+    # An unconfirmed payment, credited by hand.
     (_move(_CLIENT, "topup", "1", "payment_id", "%(payment)s"), _always),
     # A reversal that the payment does not know.
     (f"""

@@ -60,7 +60,7 @@ class Connections:
                 self.threads.submit(operation, connection)
                 for operation, connection in zip(operations, used, strict=True)
             ]
-            self._wait_until_all_wait(running, [one.info.backend_pid for one in used])
+            self._wait_until_all_wait(running, [connection.info.backend_pid for connection in used])
         return [future.result() for future in running]
 
     def _wait_until_all_wait(self, running: Sequence[Future[Any]], pids: list[int]) -> None:
@@ -98,7 +98,7 @@ class WalletMachine(RuleBasedStateMachine):
         self.ledger = Ledger()
         self.sql = self.connections.here
         self.start = {
-            table: self.one(f"select coalesce(max(id), 0) from {table}")[0] for table in CAUSES
+            table: self.row(f"select coalesce(max(id), 0) from {table}")[0] for table in CAUSES
         }
         # A client who has lived a little, so that there is something to repeat, refund and forge.
         self.client = self.new_client()
@@ -109,7 +109,7 @@ class WalletMachine(RuleBasedStateMachine):
         self.do(op.GoOn(self.used, "charging"))
         self.do(op.FinishAndCharge(self.used, 60))
 
-    def one(self, query: str, *arguments: object) -> tuple[Any, ...]:
+    def row(self, query: str, *arguments: object) -> tuple[Any, ...]:
         row = self.sql.execute(query, arguments).fetchone()
         assert row is not None
         return row
@@ -183,7 +183,7 @@ class WalletMachine(RuleBasedStateMachine):
     @rule(target=payments, client=accounts, amount=AMOUNTS)
     def new_payment(self, client: UUID, amount: int) -> int:
         code = uuid4().hex
-        (payment,) = self.one(
+        (payment,) = self.row(
             """
             insert into payments.payments (invoice_id, order_id, client_id, provider, method,
               amount_minor, expires_at) values (%s, %s, %s, 'sandbox', 'qr', %s, now()) returning id
@@ -241,7 +241,7 @@ class WalletMachine(RuleBasedStateMachine):
         self.do(op.Correct(session, max(0, known.cost - left + off), known.energy))
 
     def operations(self, data: st.DataObject, client: UUID) -> op.Operation:
-        """Any operation on what this client, or anybody, has."""
+        """Any operation on what any client has."""
         session = data.draw(st.sampled_from(list(self.ledger.sessions)))
         payment = data.draw(st.sampled_from(list(self.ledger.payments)))
         return data.draw(

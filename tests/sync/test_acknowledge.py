@@ -1,4 +1,4 @@
-"""How far Supabase is, is moved only by whoever started from where it stood."""
+"""An acknowledged version moves only by a call that began from it."""
 
 from uuid import UUID
 
@@ -47,11 +47,12 @@ async def test_an_answer_counts_only_from_where_its_call_began(
     await stands_at(owner, client, stands)
     await stands_at(owner, other, 1)
     async with db.transaction() as connection:
-        claims = await store.claim(connection, keys=10, transactions=100, lease_s=60)
+        claimed = await store.claim(connection, keys=10, transactions=100, lease_s=60)
+    claims = {claim.key: claim for claim in claimed}
     ends_of = {
-        client: Finish(next(one for one in claims if one.key == client), "sent",
+        client: Finish(claims[client], "sent",
                        acknowledge=(was, becomes)),
-        other: Finish(next(one for one in claims if one.key == other), "sent",
+        other: Finish(claims[other], "sent",
                       acknowledge=(1, 2)),
     }  # fmt: skip
     async with db.transaction() as connection:

@@ -595,11 +595,11 @@ async def test_changes_and_relays_at_once_never_deadlock(
     errors: list[str | None] = []
     finish = store.finish
 
-    async def noted(connection: Connection, ends: Sequence[Finish]) -> list[Finish]:
+    async def recording(connection: Connection, ends: Sequence[Finish]) -> list[Finish]:
         errors.extend(end.error for end in ends)
         return await finish(connection, ends)
 
-    monkeypatch.setattr(store, "finish", noted)
+    monkeypatch.setattr(store, "finish", recording)
     before = await deadlocks(world.db)
     clients = await world.clients(30)
     stop = asyncio.Event()

@@ -268,7 +268,7 @@ async def test_secret_key_alone_cannot_set_money(
         changed = await server.patch(f"/rest/v1/clients?id=eq.{client}", json={column: 9})
         made = await server.post("/rest/v1/clients", json={"id": str(uuid4()), column: 9})
     assert {changed.status_code, made.status_code} <= set(DENIED)
-    assert [kept[0] for kept in await there.fetch(row)] == [before]
+    assert [stored[0] for stored in await there.fetch(row)] == [before]
 
 
 class TestApply:
