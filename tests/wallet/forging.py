@@ -68,14 +68,20 @@ async def bill(world: World, session: UUID, number: int, total: int, due: int) -
     return sql
 
 
-async def refund(world: World, of_settlement: int, amount: int, correction: int = 0) -> str:
-    """SQL: a posted refund of a charge, with its transaction and its wallet."""
+async def refund(
+    world: World, of_settlement: int, amount: int, correction: int = 0, *, charged: int = 0
+) -> str:
+    """SQL: a posted refund of a charge, with its transaction and its wallet.
+
+    `charged`: what a bill before it in the same transaction took.
+    """
     client = await world.sql.fetchval(
         "select client_id from charging.settlements where id = $1", of_settlement
     )
     now = await world.wallet(client)
+    version = now["version"] + 1 + (charged > 0)
     moved = forged_transaction(
-        client, now["version"] + 1, now["balance_minor"], amount, refund_id=NEWEST_REFUND
+        client, version, now["balance_minor"] - charged, amount, refund_id=NEWEST_REFUND
     )
     return f"""
       insert into wallet.refunds (client_id, settlement_id, amount_minor, posted_minor, posted_at,

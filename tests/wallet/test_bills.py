@@ -113,6 +113,24 @@ class TestACorrectedStop:
         assert await world.money(client) == (500, 0, 0)
         assert await is_proven(db)
 
+    async def test_the_newest_debt_of_a_session_is_forgiven_first(
+        self, db: Database, world: World
+    ) -> None:
+        client = await world.topped_up(50)
+        session = await world.settled(client, 100)
+        await world.correct(session, 130)
+        await world.correct(session, 110)
+        debts = await world.sql.fetch(
+            "select amount_minor, forgiven_minor from wallet.debts order by id"
+        )
+        assert [tuple(debt) for debt in debts] == [(50, 0), (30, 20)]
+        await world.correct(session, 90)
+        debts = await world.sql.fetch(
+            "select amount_minor, forgiven_minor from wallet.debts order by id"
+        )
+        assert [tuple(debt) for debt in debts] == [(50, 10), (30, 30)]
+        assert await is_proven(db)
+
     async def test_what_is_given_back_pays_another_debt(self, db: Database, world: World) -> None:
         client = await world.topped_up(FIRST)
         session = await world.settled(client, FIRST)

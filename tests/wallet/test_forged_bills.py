@@ -176,14 +176,43 @@ class TestBills:
         await refuse(world.sql, "update wallet.refunds set correction_minor = 100")
         await refuse(world.sql, "update wallet.refunds set correction_minor = -1")
 
-    async def test_a_correction_is_not_taken_back(self, world: World) -> None:
+    async def test_a_bill_above_its_difference_is_not_evened_out_by_a_correction(
+        self, world: World
+    ) -> None:
+        """Dues less corrections would be the cost; the bill still says what it does not add."""
         session = await world.settled(await world.topped_up(5000), 300)
+        first = await world.sql.fetchval("select max(id) from charging.settlements")
+        await refuse(
+            world.sql,
+            facts(session, 400)
+            + await bill(world, session, 2, 400, 400)
+            + await refund(world, first, 300, correction=300, charged=400),
+        )
+
+    async def test_a_number_is_not_left_out_though_the_sums_are_right(self, world: World) -> None:
+        session = await world.settled(await world.topped_up(5000), 300)
+        first = await world.sql.fetchval("select max(id) from charging.settlements")
+        back = await refund(world, first, 300, correction=300)
+        await refuse(world.sql, facts(session, 0) + await bill(world, session, 3, 0, 0) + back)
+        await world.sql.execute(facts(session, 0) + await bill(world, session, 2, 0, 0) + back)
+
+    async def test_a_correction_is_not_taken_back(self, world: World) -> None:
+        client = await world.topped_up(5000)
+        session = await world.settled(client, 300)
+        first = await world.sql.fetchval("select max(id) from charging.settlements")
         await world.correct(session, 200)
         await refuse(
             world.sql,
             "update wallet.refunds set correction_minor = 0;"
             + facts(session, 300)
             + await bill(world, session, 3, 300, 100),
+        )
+        order = await world.refund_order(client, 100, settlement_id=first)
+        await world.sql.execute("select wallet.refund($1)", order)
+        await refuse(  # nor does another refund take its place
+            world.sql,
+            f"update wallet.refunds set correction_minor = 0 where id <> {order};"
+            f"update wallet.refunds set correction_minor = 100 where id = {order};",
         )
 
     async def test_a_session_billed_elsewhere_has_no_bill(self, world: World) -> None:
