@@ -77,8 +77,10 @@ class Parts:
 
 
 def assemble(settings: Settings) -> Parts:
-    """Build the parts from the settings."""
-    http = HttpClient()
+    """Build the parts from the settings. Raises ValueError for one that can't be used."""
+    http = HttpClient(
+        supabase_ca=settings.supabase_ca, proxy=settings.http_proxy.get_secret_value()
+    )
     db = Database(
         settings.database_url.get_secret_value(),
         size=settings.database_pool,

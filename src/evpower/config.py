@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     supabase_url: str = ""
     supabase_secret_key: SecretStr = SecretStr("")
     supabase_publishable_key: str = ""
+    supabase_ca: str = ""  # path of the authority, PEM, that signed Supabase's certificate
+    http_proxy: SecretStr = SecretStr("")  # "http://user:password@host:3128", for what is called
     supabase_jwt_secret: SecretStr = SecretStr("")  # only while the project still signs with HS256
     supabase_jwt_secret_previous: SecretStr = SecretStr("")  # while tokens of the one before live
     supabase_webhook_secrets: SecretStr = SecretStr("")  # "v1,whsec_...|v1,whsec_..."

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 import zlib
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -16,8 +17,9 @@ _PAUSE_S: Final = 0.02
 class HostileServer:
     """Reads each request wholly, then lets `answer` write and hangs up; counts what it wrote."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, *, tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
+        self._tls = tls
         self.requests = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -25,10 +27,11 @@ class HostileServer:
     @property
     def url(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(

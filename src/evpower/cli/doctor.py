@@ -19,7 +19,14 @@ async def examine(settings: Settings, *, may_write: bool = True) -> list[Finding
     found += await look_at_database(settings.database_url.get_secret_value())
     found += await _nats(settings)
     if settings.supabase_url:
-        async with HttpClient() as http:
+        try:
+            http = HttpClient(
+                supabase_ca=settings.supabase_ca, proxy=settings.http_proxy.get_secret_value()
+            )
+        except ValueError as error:
+            fix = "mend the file of EVPOWER_SUPABASE_CA, or the address in EVPOWER_HTTP_PROXY"
+            return [*found, Finding("outgoing HTTP", False, str(error), fix)]
+        async with http:
             found += await examine_supabase(settings, http, may_write=may_write)
             found += await look_at_registration(settings, http)
     return found

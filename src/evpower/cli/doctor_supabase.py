@@ -228,7 +228,10 @@ def _unreachable(error: HttpError) -> Finding:
     text = str(error)
     fix = _ADDRESS
     if "CERTIFICATE" in text.upper() or "SSL" in text.upper():
-        fix = "the certificate is not trusted here: check the host name of EVPOWER_SUPABASE_URL"
+        fix = (
+            "the certificate is not trusted here: check the host name of EVPOWER_SUPABASE_URL; an"
+            " authority of your own goes into EVPOWER_SUPABASE_CA"
+        )
     elif "resolve" in text or "not known" in text or "getaddrinfo" in text:
         fix = f"the host is unknown to DNS. {_ADDRESS}"
     return Finding("Supabase address", False, f"no answer: {text}", fix)

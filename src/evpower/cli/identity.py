@@ -22,12 +22,11 @@ from evpower import sync as synced
 from evpower.cli.bell import ringing
 from evpower.cli.identity_told import print_troubles, tell
 from evpower.cli.out import console, errors, fail, progress
-from evpower.cli.settings import load_checked, with_database
+from evpower.cli.settings import load_checked, outgoing_http, with_database
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
-from evpower.foundation.http import HttpClient
 from evpower.identity import Contact, SupabaseAdmin
 from evpower.identity import migrate as moving
 
@@ -339,7 +338,7 @@ def _with_parts(
             application_name="evpower-cli",
         )
         try:
-            async with HttpClient() as http:
+            async with outgoing_http(settings) as http:
                 secret = settings.supabase_secret_key
                 admin = SupabaseAdmin(
                     http=http,

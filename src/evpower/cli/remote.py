@@ -10,10 +10,9 @@ import structlog
 
 from evpower import sync
 from evpower.cli.out import fail
-from evpower.cli.settings import load_checked
+from evpower.cli.settings import load_checked, outgoing_http
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
-from evpower.foundation.http import HttpClient
 
 T = TypeVar("T")
 
@@ -32,7 +31,7 @@ def with_supabase(work: Callable[[Database, sync.SupabaseRpc], Awaitable[T]]) ->
             settings.database_url.get_secret_value(), size=4, application_name="evpower-cli"
         )
         try:
-            async with HttpClient() as http:
+            async with outgoing_http(settings) as http:
                 secret = settings.supabase_secret_key.get_secret_value()
                 rpc = sync.SupabaseRpc(http, settings.supabase_url, secret, timeout_s=30)
                 return await work(database, rpc)

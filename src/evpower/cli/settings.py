@@ -10,6 +10,7 @@ from evpower.cli.out import fail
 from evpower.config import Settings, problems
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
+from evpower.foundation.http import HttpClient
 
 T = TypeVar("T")
 
@@ -35,6 +36,16 @@ def load_checked() -> Settings:
             "See .env.example; on one machine for development use `evpower dev`.",
         )
     return settings
+
+
+def outgoing_http(settings: Settings) -> HttpClient:
+    """Returns the client of everything outside, or ends with a clear line."""
+    try:
+        return HttpClient(
+            supabase_ca=settings.supabase_ca, proxy=settings.http_proxy.get_secret_value()
+        )
+    except ValueError as error:
+        fail(str(error), "evpower doctor tries it.")
 
 
 def database_url(settings: Settings) -> str:

@@ -11,9 +11,11 @@ import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Literal, Self, cast
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -22,6 +24,7 @@ from prometheus_client import Histogram
 from evpower import __version__
 
 Target = Literal["supabase_rest", "supabase_auth", "supabase_keys", "payment_provider", "devstack"]
+_SUPABASE: Final[frozenset[Target]] = frozenset({"supabase_rest", "supabase_auth", "supabase_keys"})
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 _CONNECT_S: Final = 2.0  # TCP and TLS each
 # Of the time that is left: httpcore closes a socket whose handshake timed out, not one whose
@@ -136,7 +139,20 @@ class HttpResponse:
 class HttpClient:
     """HTTP/1.1 without redirects or environment proxies; each target has connections of its own."""
 
-    def __init__(self, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        supabase_ca: str = "",
+        proxy: str = "",
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`supabase_ca`: path of a PEM file; Supabase is then trusted by it and nothing else.
+
+        `proxy`: http://[user:password@]host:port, for every call except the devstack's. Raises
+        ValueError, which never quotes the proxy.
+        """
+        self._proxy = _proxy(proxy)
+        self._supabase_tls = _own_authority(supabase_ca) if supabase_ca else None
         self._transport = transport
         self._clients: dict[Target, httpx.AsyncClient] = {}
         self._free: dict[Target, asyncio.Semaphore] = {}
@@ -211,7 +227,8 @@ class HttpClient:
             # A target that hangs can't use up the connections of another.
             client = self._clients[target] = httpx.AsyncClient(
                 http2=False,
-                verify=self._tls_context(),
+                verify=self._tls_context(target),
+                proxy=None if target == "devstack" else self._proxy,
                 limits=_LIMITS,
                 follow_redirects=False,
                 trust_env=False,
@@ -219,13 +236,43 @@ class HttpClient:
             )
         return client
 
-    def _tls_context(self) -> ssl.SSLContext:
+    def _tls_context(self, target: Target) -> ssl.SSLContext:
+        if self._supabase_tls is not None and target in _SUPABASE:
+            return self._supabase_tls
         if self._tls is None:
             self._tls = httpx.create_ssl_context(trust_env=False)
         return self._tls
 
     def _slots(self, target: Target) -> asyncio.Semaphore:
         return self._free.setdefault(target, asyncio.Semaphore(_CONNECTIONS))
+
+
+def _own_authority(path: str) -> ssl.SSLContext:
+    try:
+        text = Path(path).read_text()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no text"
+        raise ValueError(f"EVPOWER_SUPABASE_CA: {path} can't be read: {why}") from error
+    try:
+        # Of an empty text it would make: the authorities of the machine.
+        return ssl.create_default_context(cadata=text if text.strip() else "-")
+    except (ssl.SSLError, ValueError) as error:
+        raise ValueError(f"EVPOWER_SUPABASE_CA: {path} holds no certificate in PEM form") from error
+
+
+def _proxy(url: str) -> httpx.Proxy | None:
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        if fits and parts.path in {"", "/"}:
+            return httpx.Proxy(url)
+    except (ValueError, httpx.InvalidURL):
+        pass
+    raise ValueError(
+        "EVPOWER_HTTP_PROXY must read http://host:3128 or http://user:password@host:3128"
+    )
 
 
 class _Sent:
