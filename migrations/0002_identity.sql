@@ -8,14 +8,19 @@ create table identity.clients (
   email text check (email = lower(email) and length(email) between 3 and 320),
   phone text check (phone ~ '^\+[1-9][0-9]{6,14}$'), -- E.164
   name text check (length(name) <= 200),
+  email_verified boolean not null default false,     -- Supabase Auth confirmed it, and EvPower did not merely say so
+  phone_verified boolean not null default false,
   status text not null default 'active' check (status in ('active', 'blocked', 'closed')),
   origin text not null check (origin in ('register', 'token', 'supabase', 'import')),
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   deletion_requested_at timestamptz                  -- when the driver asked for it; null: not asked for
+  check (not email_verified or email is not null),
+  check (not phone_verified or phone is not null)
 );
-create unique index clients_email_key on identity.clients (email) where status <> 'closed';
-create unique index clients_phone_key on identity.clients (phone) where status <> 'closed';
+-- A contact that nobody verified is a claim, and several clients may make it.
+create unique index clients_email_key on identity.clients (email) where email_verified and status <> 'closed';
+create unique index clients_phone_key on identity.clients (phone) where phone_verified and status <> 'closed';
 -- Operators find clients by contact, closed ones too.
 create index clients_by_email on identity.clients (email) where email is not null;
 create index clients_by_phone on identity.clients (phone) where phone is not null;
@@ -46,7 +51,6 @@ create table identity.registrations (
   updated_at timestamptz not null default now()
 );
 create unique index registrations_open_email_key on identity.registrations (email) where state = 'intended';
-create unique index registrations_open_phone_key on identity.registrations (phone) where state = 'intended';
 create index registrations_done_by_email on identity.registrations (email) where state = 'done';
 create index registrations_ended on identity.registrations (updated_at) where state <> 'intended';
 grant select, insert, update, delete on identity.registrations to evpower_app;

@@ -130,16 +130,56 @@ create table sync.failed_people (
 create index failed_people_due on sync.failed_people (next_at);
 grant select, insert, update, delete on sync.failed_people to evpower_app;
 
--- An email or phone Supabase says is this client's, but another open client has it here.
+-- An email or phone Supabase says is this client's, but another open client has verified it.
 create table sync.contact_conflicts (
   client_id uuid not null references identity.clients,
   contact text not null check (contact in ('email', 'phone')),
   value text not null,
+  verified boolean not null default false,           -- Supabase says that this client verified it, too
   holder uuid not null references identity.clients,  -- the client who had it at the last attempt
   since timestamptz not null default now(),
   primary key (client_id, contact)
 );
 grant select, insert, update, delete on sync.contact_conflicts to evpower_app;
+
+-- A contact that a client verifies leaves those who only claim it; they wait for it.
+create function sync.end_claims() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if not exists (select from changed v where (v.email_verified or v.phone_verified) and v.status <> 'closed') then
+    return null;
+  end if;
+  with claims as materialized (
+    select c.id, 'email' as contact, c.email as value, v.id as holder from changed v
+      join identity.clients c on c.email = v.email
+     where v.email_verified and v.status <> 'closed' and c.id <> v.id and c.status <> 'closed' and not c.email_verified
+    union all
+    select c.id, 'phone', c.phone, v.id from changed v
+      join identity.clients c on c.phone = v.phone
+     where v.phone_verified and v.status <> 'closed' and c.id <> v.id and c.status <> 'closed' and not c.phone_verified
+  ), locked as materialized (
+    select c.id from identity.clients c where c.id in (select k.id from claims k) order by c.id for no key update
+  ), waiting as (
+    insert into sync.contact_conflicts as w (client_id, contact, value, holder)
+    select k.id, k.contact, k.value, k.holder from claims k join locked l on l.id = k.id
+    on conflict (client_id, contact) do update
+       set value = excluded.value, verified = false, holder = excluded.holder, since = now()
+    returning w.client_id, w.contact, w.value
+  )
+  update identity.clients c -- a claim may have become another one while its row was locked
+     set email = case when e.value is distinct from c.email or c.email_verified then c.email end,
+         phone = case when p.value is distinct from c.phone or c.phone_verified then c.phone end,
+         updated_at = now()
+    from locked l
+    left join waiting e on e.client_id = l.id and e.contact = 'email'
+    left join waiting p on p.client_id = l.id and p.contact = 'phone'
+   where c.id = l.id;
+  return null;
+end
+$$;
+create trigger clients_end_claims_new after insert on identity.clients
+  referencing new table as changed for each statement execute function sync.end_claims();
+create trigger clients_end_claims after update on identity.clients
+  referencing new table as changed for each statement execute function sync.end_claims();
 
 -- Clients whose block from before EvPower was applied: once, so that an operator can lift it.
 create table sync.blocked_before (

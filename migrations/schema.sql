@@ -474,6 +474,43 @@ CREATE FUNCTION payments.is_reviewed_otherwise(e payments.incoming, any_amount b
             or not any_amount and (s.paid_minor, s.currency) is distinct from (e.paid_minor, e.currency)))
 $$;
 
+CREATE FUNCTION sync.end_claims() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if not exists (select from changed v where (v.email_verified or v.phone_verified) and v.status <> 'closed') then
+    return null;
+  end if;
+  with claims as materialized (
+    select c.id, 'email' as contact, c.email as value, v.id as holder from changed v
+      join identity.clients c on c.email = v.email
+     where v.email_verified and v.status <> 'closed' and c.id <> v.id and c.status <> 'closed' and not c.email_verified
+    union all
+    select c.id, 'phone', c.phone, v.id from changed v
+      join identity.clients c on c.phone = v.phone
+     where v.phone_verified and v.status <> 'closed' and c.id <> v.id and c.status <> 'closed' and not c.phone_verified
+  ), locked as materialized (
+    select c.id from identity.clients c where c.id in (select k.id from claims k) order by c.id for no key update
+  ), waiting as (
+    insert into sync.contact_conflicts as w (client_id, contact, value, holder)
+    select k.id, k.contact, k.value, k.holder from claims k join locked l on l.id = k.id
+    on conflict (client_id, contact) do update
+       set value = excluded.value, verified = false, holder = excluded.holder, since = now()
+    returning w.client_id, w.contact, w.value
+  )
+  update identity.clients c -- a claim may have become another one while its row was locked
+     set email = case when e.value is distinct from c.email or c.email_verified then c.email end,
+         phone = case when p.value is distinct from c.phone or c.phone_verified then c.phone end,
+         updated_at = now()
+    from locked l
+    left join waiting e on e.client_id = l.id and e.contact = 'email'
+    left join waiting p on p.client_id = l.id and p.contact = 'phone'
+   where c.id = l.id;
+  return null;
+end
+$$;
+
 CREATE FUNCTION sync.mark_owners() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1431,11 +1468,15 @@ CREATE TABLE identity.clients (
     email text,
     phone text,
     name text,
+    email_verified boolean DEFAULT false NOT NULL,
+    phone_verified boolean DEFAULT false NOT NULL,
     status text DEFAULT 'active'::text NOT NULL,
     origin text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     deletion_requested_at timestamp with time zone,
+    CONSTRAINT clients_check CHECK (((NOT email_verified) OR (email IS NOT NULL))),
+    CONSTRAINT clients_check1 CHECK (((NOT phone_verified) OR (phone IS NOT NULL))),
     CONSTRAINT clients_email_check CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 320)))),
     CONSTRAINT clients_id_check CHECK ((id <> '00000000-0000-0000-0000-000000000000'::uuid)),
     CONSTRAINT clients_name_check CHECK ((length(name) <= 200)),
@@ -1756,6 +1797,7 @@ CREATE TABLE sync.contact_conflicts (
     client_id uuid NOT NULL,
     contact text NOT NULL,
     value text NOT NULL,
+    verified boolean DEFAULT false NOT NULL,
     holder uuid NOT NULL,
     since timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT contact_conflicts_contact_check CHECK ((contact = ANY (ARRAY['email'::text, 'phone'::text])))
@@ -2197,9 +2239,9 @@ CREATE INDEX clients_by_email ON identity.clients USING btree (email) WHERE (ema
 
 CREATE INDEX clients_by_phone ON identity.clients USING btree (phone) WHERE (phone IS NOT NULL);
 
-CREATE UNIQUE INDEX clients_email_key ON identity.clients USING btree (email) WHERE (status <> 'closed'::text);
+CREATE UNIQUE INDEX clients_email_key ON identity.clients USING btree (email) WHERE (email_verified AND (status <> 'closed'::text));
 
-CREATE UNIQUE INDEX clients_phone_key ON identity.clients USING btree (phone) WHERE (status <> 'closed'::text);
+CREATE UNIQUE INDEX clients_phone_key ON identity.clients USING btree (phone) WHERE (phone_verified AND (status <> 'closed'::text));
 
 CREATE INDEX clients_updated ON identity.clients USING brin (updated_at) WITH (autosummarize='on');
 
@@ -2220,8 +2262,6 @@ CREATE INDEX registrations_done_by_email ON identity.registrations USING btree (
 CREATE INDEX registrations_ended ON identity.registrations USING btree (updated_at) WHERE (state <> 'intended'::text);
 
 CREATE UNIQUE INDEX registrations_open_email_key ON identity.registrations USING btree (email) WHERE (state = 'intended'::text);
-
-CREATE UNIQUE INDEX registrations_open_phone_key ON identity.registrations USING btree (phone) WHERE (state = 'intended'::text);
 
 CREATE INDEX events_by_payment ON payments.events USING btree (payment_id);
 
@@ -2286,6 +2326,10 @@ CREATE TRIGGER audit_is_kept BEFORE TRUNCATE ON identity.audit FOR EACH STATEMEN
 CREATE TRIGGER clients_are_kept BEFORE DELETE ON identity.clients FOR EACH STATEMENT EXECUTE FUNCTION identity.refuse_delete();
 
 CREATE TRIGGER clients_are_kept_whole BEFORE TRUNCATE ON identity.clients FOR EACH STATEMENT EXECUTE FUNCTION identity.refuse_delete();
+
+CREATE TRIGGER clients_end_claims AFTER UPDATE ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.end_claims();
+
+CREATE TRIGGER clients_end_claims_new AFTER INSERT ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.end_claims();
 
 CREATE TRIGGER clients_have_a_wallet AFTER INSERT ON identity.clients FOR EACH ROW EXECUTE FUNCTION wallet.open_wallet();
 

@@ -1350,7 +1350,8 @@ notify pgrst, 'reload schema';
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
 --     its id; its time where the project numbers its own; none. "leaving" lists clients whose status says
---     nothing. people: the profile as the apps see it, brought to one form, and whether a user stands behind.
+--     nothing. people: the profile as the apps see it, brought to one form, whether a user stands behind, and which of
+--     its contacts that user has verified.
 --   {"topic": "clients" | "sessions" | "users", "after", "limit", "short": true}: {"ids", "foreign", "next"}
 --     sessions: only those EvPower wrote; foreign counts the others, of clients the transactions.
 --   {"topic": "transactions", "clients": [[id, after version], ...], "limit"}:
@@ -1429,6 +1430,12 @@ begin
                  || case when <leaving> then 'l' else '-' end
                  || case when c.status::text = 'blocked' and c.evpower_revision = 0 then 'b' else '-' end
                  || case when lower(c.email::text) <> lower(u.email::text) then 'e' else '-' end
+                 || case when u.email_confirmed_at is not null and u.deleted_at is null
+                          and u.raw_app_meta_data ->> 'evpower_email_unverified' is distinct from 'true'
+                          and (c.id is null or lower(btrim(c.email::text)) = lower(u.email::text)) then 'v' else '-' end
+                 || case when u.phone_confirmed_at is not null and u.deleted_at is null and u.phone::text <> ''
+                          and (c.id is null or regexp_replace(left(c.phone::text, 1000), '\D', '', 'g') = u.phone::text)
+                         then 'v' else '-' end
              ], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
         from (select i.value as id, i.nr, (i.nr - 1) / coalesce(chunk, 5000) as part
                 from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k

@@ -1,6 +1,7 @@
 """A client is created on first sight, once, and never takes what belongs to another."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from evpower.identity import clients
 from evpower.identity.model import Claims, Client, Profile
 
 AIDA = Profile("aida@example.kg", "+996555123456", "Aida")
+VERIFIED = replace(AIDA, email_verified=True, phone_verified=True)
 
 
 def claims(sub: UUID, profile: Profile = AIDA) -> Claims:
@@ -22,6 +24,12 @@ def claims(sub: UUID, profile: Profile = AIDA) -> Claims:
 async def seen(db: Database, sub: UUID, profile: Profile = AIDA) -> Client:
     async with db.transaction() as connection:
         return await clients.ensure_client(connection, claims(sub, profile))
+
+
+async def made(db: Database, profile: Profile) -> Client:
+    """A client of Supabase, which says what is verified."""
+    async with db.transaction() as connection:
+        return await clients.ensure(connection, uuid4(), profile, "supabase")
 
 
 async def test_first_sight_creates_a_client_with_an_empty_wallet(
@@ -49,20 +57,78 @@ async def test_twenty_calls_at_once_create_one(db: Database, owner: Connection) 
     assert await owner.fetchval("select count(*) from wallet.wallets") == 1
 
 
-async def test_twenty_people_with_one_email_get_it_once(db: Database, owner: Connection) -> None:
-    answers = await asyncio.gather(*(seen(db, uuid4()) for _ in range(20)))
+async def test_twenty_people_with_one_verified_email_get_it_once(
+    db: Database, owner: Connection
+) -> None:
+    answers = await asyncio.gather(*(made(db, VERIFIED) for _ in range(20)))
     assert len({client.id for client in answers}) == 20
     assert sum(client.email is not None for client in answers) == 1
     assert sum(client.phone is not None for client in answers) == 1
     assert await owner.fetchval("select count(*) from wallet.wallets") == 20
 
 
-async def test_address_of_another_client_is_left_out(db: Database) -> None:
-    await seen(db, uuid4())
+async def test_a_contact_nobody_verified_is_a_claim_of_many(db: Database) -> None:
+    answers = await asyncio.gather(*(seen(db, uuid4()) for _ in range(5)))
+    assert {client.profile for client in answers} == {AIDA}
+
+
+async def test_who_verifies_a_contact_takes_it_from_all_who_claim_it(
+    db: Database, owner: Connection
+) -> None:
+    claimants = [await seen(db, uuid4()) for _ in range(3)]
+    closed = await seen(db, uuid4())
+    async with db.transaction() as connection:
+        await clients.close_client(connection, closed.id, actor="bek", reason="asked")
+    true_owner = await seen(db, uuid4(), Profile(name="Owner"))
+    async with db.transaction() as connection:
+        locked = await clients.lock_client(connection, true_owner.id)
+        assert locked is not None
+        now, taken = await clients.sync_profile(connection, locked, VERIFIED)
+        assert (now.profile, taken) == (VERIFIED, {})
+    for claimant in claimants:
+        async with db.connection() as connection:
+            left = (await clients.get_client(connection, claimant.id)).profile
+        assert left == Profile(name="Aida")
+    waiting = await owner.fetch("select * from sync.contact_conflicts")
+    assert {(row["client_id"], row["contact"], row["value"]) for row in waiting} == {
+        (one.id, contact, value)
+        for one in claimants
+        for contact, value in (("email", AIDA.email), ("phone", AIDA.phone))
+    }
+    assert {(row["holder"], row["verified"]) for row in waiting} == {(true_owner.id, False)}
+
+
+async def test_one_statement_may_bring_the_owner_and_who_claims(db: Database) -> None:
+    claimant, true_owner, other = uuid4(), uuid4(), uuid4()
+    people = {claimant: AIDA, true_owner: VERIFIED, other: Profile(name="C")}
+    async with db.transaction() as connection:
+        assert await clients.ensure_newcomers(connection, people, "supabase") == set(people)
+        assert (await clients.get_client(connection, true_owner)).profile == VERIFIED
+        assert (await clients.get_client(connection, claimant)).profile == Profile(name="Aida")
+        late = {uuid4(): AIDA, uuid4(): VERIFIED}
+        assert await clients.ensure_newcomers(connection, late, "supabase") == set()
+
+
+async def test_address_another_client_has_verified_is_left_out(db: Database) -> None:
+    await made(db, VERIFIED)
     same_email = await seen(db, uuid4(), Profile("aida@example.kg", "+996555000001", "B"))
     assert (same_email.email, same_email.phone) == (None, "+996555000001")
     same_phone = await seen(db, uuid4(), Profile("c@example.kg", "+996555123456", "C"))
     assert (same_phone.email, same_phone.phone) == ("c@example.kg", None)
+
+
+@pytest.mark.parametrize("contact", ["email", "phone"])
+async def test_no_contact_that_is_none_is_verified(owner: Connection, contact: str) -> None:
+    for flag, error in (
+        (True, asyncpg.CheckViolationError),
+        (None, asyncpg.NotNullViolationError),
+    ):
+        with pytest.raises(error):
+            await owner.execute(
+                f"insert into identity.clients (id, {contact}, {contact}_verified, origin)"
+                " values (gen_random_uuid(), null, $1, 'token')",
+                flag,
+            )
 
 
 async def test_second_sight_changes_nothing(db: Database) -> None:
@@ -72,12 +138,14 @@ async def test_second_sight_changes_nothing(db: Database) -> None:
 
 
 async def test_profile_is_replaced_unless_another_has_it(db: Database) -> None:
-    other, mine = await seen(db, uuid4()), await seen(db, uuid4(), Profile(name="B"))
+    other, mine = await made(db, VERIFIED), await seen(db, uuid4(), Profile(name="B"))
     async with db.transaction() as connection:
+        by_email = Profile(email=other.email, email_verified=True)
+        by_phone = Profile(phone=other.phone, phone_verified=True)
         with pytest.raises(Conflict) as email:
-            await clients.update_profile(connection, mine.id, Profile(email=other.email))
+            await clients.update_profile(connection, mine.id, by_email)
         with pytest.raises(Conflict) as phone:
-            await clients.update_profile(connection, mine.id, Profile(phone=other.phone))
+            await clients.update_profile(connection, mine.id, by_phone)
         changed = await clients.update_profile(connection, mine.id, Profile("b@example.kg"))
         with pytest.raises(NotFound):
             await clients.update_profile(connection, uuid4(), AIDA)
@@ -130,7 +198,7 @@ async def test_a_client_who_asked_for_deletion_moves_no_money(db: Database) -> N
 
 
 async def test_a_profile_of_supabase_leaves_out_what_another_has(db: Database) -> None:
-    holder, other = await seen(db, uuid4()), await seen(db, uuid4(), Profile("b@example.kg"))
+    holder, other = await made(db, VERIFIED), await seen(db, uuid4(), Profile("b@example.kg"))
     async with db.transaction() as connection:
         locked = await clients.lock_client(connection, other.id)
         assert locked is not None
@@ -149,7 +217,8 @@ async def test_two_who_take_one_address_at_once_share_it_out(db: Database) -> No
         async with db.transaction() as connection:
             locked = await clients.lock_client(connection, client.id)
             assert locked is not None
-            now, _ = await clients.sync_profile(connection, locked, Profile("one@example.kg"))
+            wanted = Profile("one@example.kg", email_verified=True)
+            now, _ = await clients.sync_profile(connection, locked, wanted)
             return now
 
     now = await asyncio.gather(*(take(client) for client in people))
@@ -157,7 +226,7 @@ async def test_two_who_take_one_address_at_once_share_it_out(db: Database) -> No
 
 
 async def test_closed_client_frees_its_address_but_stays(db: Database, owner: Connection) -> None:
-    old = await seen(db, uuid4())
+    old = await made(db, VERIFIED)
     async with db.transaction() as connection:
         await clients.close_client(connection, old.id, actor="bek", reason="asked")
     assert (await seen(db, uuid4())).email == "aida@example.kg"

@@ -17,7 +17,7 @@ from evpower.identity.endpoints import router
 from evpower.identity.supabase_admin import SupabaseAdmin
 
 PATH = "/api/v1/auth/register"
-_PHONES = count(1)  # two alike would be a conflict
+_PHONES = count(1)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ async def test_second_registration_is_a_conflict(app: httpx.AsyncClient) -> None
     again = await app.post(PATH, json=sent)
     assert (again.status_code, again.text) == (409, "email_taken")
     phone = await app.post(PATH, json=body(phone=sent["phone"]))
-    assert (phone.status_code, phone.text) == (409, "phone_taken")
+    assert phone.status_code == 201  # that nobody verified is no reason
 
 
 @pytest.mark.parametrize(

@@ -279,6 +279,29 @@ class TestMoney:
         )
         assert balance == sum(minor for minor in AMOUNTS.values() if minor)
 
+    async def test_cash_is_credited_to_a_verified_contact_alone(
+        self, dsn: str, owner: Connection
+    ) -> None:
+        claimant, holder = uuid4(), uuid4()
+        await owner.execute(
+            "insert into identity.clients (id, phone, origin) values ($1, $2, 'token')",
+            claimant,
+            HOME,
+        )
+        code, said = await cash(dsn, "0555 123456", "5")
+        assert (code, str(claimant) in said, "verified no" in said) == (1, True, True)
+        await owner.execute(
+            "insert into identity.clients (id, phone, phone_verified, origin)"
+            " values ($1, $2, true, 'token')",
+            holder,
+            HOME,
+        )
+        assert (await cash(dsn, "0555 123456", "5"))[0] == 0
+        assert (await cash(dsn, "0700 123456", "5", receipt="2"))[0] == 1
+        assert (await cash(dsn, str(uuid4()), "5", receipt="3"))[0] == 1
+        rows = await owner.fetch("select client_id, amount_minor from payments.payments")
+        assert [tuple(row) for row in rows] == [(holder, 500)]
+
     async def test_csv(self, tmp_path: Path) -> None:
         rows = await read_csv(tmp_path, "balance", list(AMOUNTS))
         for row, (text, minor) in zip(rows, AMOUNTS.items(), strict=True):
@@ -577,6 +600,6 @@ async def command(dsn: str, *words: str) -> tuple[int, str]:
     return await asyncio.to_thread(run)
 
 
-async def cash(dsn: str, client: UUID, amount: str, **changes: str) -> tuple[int, str]:
+async def cash(dsn: str, client: UUID | str, amount: str, **changes: str) -> tuple[int, str]:
     named = {"client": str(client), "amount": amount, "receipt": "1", "reason": "desk", **changes}
     return await command(dsn, "payments", "cash", *(f"--{k}={v}" for k, v in named.items()))

@@ -38,6 +38,18 @@ async def profile(moving: Moving, client: UUID, **fields: Any) -> None:
     )
 
 
+async def gets_nothing(moving: Moving, attacker: UUID, victim: dict[str, str]) -> None:
+    """Who only typed a contact gets nothing by it, and keeps its owner from nothing."""
+    report = moving.folder / "report.csv"
+    planned = await moving.plan(moving.csv(victim), dry_run=True, report=report)
+    assert (planned.counts.create, planned.counts.conflict) == (1, 0)
+    assert f"claimed, unverified, by {attacker}" in report.read_text()
+    done = await moving.run(moving.csv(victim))
+    assert (done.done, done.conflicts) == (1, 0)
+    [named] = (await moving.named()).values()
+    assert named != attacker
+
+
 class TestAttacks:
     async def test_signing_up_with_the_victims_email_gives_nothing(self, moving: Moving) -> None:
         victim = someone("old-1", balance="500")
@@ -66,10 +78,10 @@ class TestAttacks:
     ) -> None:
         moving.by = by
         victim = someone("old-1")
-        await moving.user(
+        attacker = await moving.user(
             email="attacker@example.kg", user_metadata={"phone": victim["phone"]}, **CONFIRMED
         )
-        assert await moving.reason(moving.csv(victim)) == "phone_unproven"
+        await gets_nothing(moving, attacker, victim)
 
     async def test_a_phone_without_its_code_gives_nothing(self, moving: Moving) -> None:
         victim = someone("old-1")
@@ -83,15 +95,23 @@ class TestAttacks:
         victim = someone("old-1")
         attacker = await moving.user(email="attacker@example.kg", **CONFIRMED)
         await profile(moving, attacker, **{contact: victim[contact]})
-        assert await moving.reason(moving.csv(victim)) == f"{contact}_unproven"
+        await gets_nothing(moving, attacker, victim)
 
     async def test_a_contact_evpower_knows_of_another_client_gives_nothing(
         self, moving: Moving
     ) -> None:
         victim = someone("old-1")
         moving.by = "admin"
-        await known(moving, uuid4(), phone=victim["phone"])
-        assert await moving.reason(moving.csv(victim)) == "phone_unproven"
+        await known(moving, attacker := uuid4(), phone=victim["phone"])
+        await gets_nothing(moving, attacker, victim)
+
+    async def test_a_contact_another_client_has_verified_is_for_an_operator(
+        self, moving: Moving
+    ) -> None:
+        row = someone("old-1")
+        moving.by = "admin"
+        await known(moving, uuid4(), phone=row["phone"], phone_verified=True)
+        assert await moving.reason(moving.csv(row)) == "phone_unproven"
 
     async def test_a_local_number_abroad_is_not_the_kyrgyz_one(self, moving: Moving) -> None:
         """Auth keeps bare digits: 555123456 there begins with a country, here it does not."""

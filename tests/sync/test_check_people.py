@@ -210,8 +210,10 @@ async def test_contact_another_client_has_is_no_endless_drift(
         await there.execute(f"delete from public.clients where id::text = '{other}'")
         await there.execute("update auth.users set email = 'other@example.kg'")
         await there.execute("update public.clients set email = 'other@example.kg'")
+    await world.db.execute("update identity.clients set email_verified = true where id = $1", other)
     await world.db.execute(  # the row of the holder is not sent again meanwhile
-        "insert into sync.pending (topic, key, next_at) values ('client', $1, now() + '1 day')",
+        "insert into sync.pending (topic, key, next_at) values ('client', $1, now() + '1 day')"
+        " on conflict (topic, key) do update set next_at = excluded.next_at",
         other,
     )
     assert kinds(await compare(db, rpc)) == {str(client): "profile"}
@@ -223,6 +225,20 @@ async def test_contact_another_client_has_is_no_endless_drift(
         (str(client), "contact_taken"),
         (str(other), "userless"),
     }
+
+
+@one_shape
+async def test_a_contact_that_was_verified_unseen_is_found_and_taken(
+    db: Database, rpc: SupabaseRpc, world: World, there: Connection, client: UUID
+) -> None:
+    await compare(db, rpc, repair=True)
+    assert (await here(world, client))["email_verified"] is False
+    async with past_every_guard(there):
+        await there.execute("update auth.users set email_confirmed_at = now()")
+    found = await compare(db, rpc)
+    assert [(one.kind, one.fields) for one in found.drift] == [("profile", ("email_verified",))]
+    assert (await compare(db, rpc, repair=True)).equal
+    assert (await here(world, client))["email_verified"] is True
 
 
 @one_shape

@@ -9,18 +9,20 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from evpower import identity
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Forbidden
-from evpower.identity import Claims, Profile
+from evpower.identity import Claims, Profile, SupabaseAdmin
 from evpower.sync import CONFLICTS, Puller, Relay, check
 from evpower.sync.incoming.conflicts import Kind
 from tests.sync.conftest import rpc_to
-from tests.sync.pulling import DrainsAll, Supabase, client_here, counted, emptied
+from tests.sync.pulling import PASSWORD, DrainsAll, Supabase, client_here, counted, emptied
 from tests.sync.world import Target, World, balance, by_hand
+from tests.waiting import PatientHttp
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "sync.md"
 DENIED = {401, 403}
@@ -175,7 +177,8 @@ async def test_a_profile_is_kept_in_our_form_and_stays_theirs(
 async def test_a_contact_of_another_is_given_over_when_it_is_free(
     supabase: Supabase, at_rest: Rest, world: World, met: Counted
 ) -> None:
-    holder = await supabase.sign_up(phone="+996555000001")
+    holder = await supabase.sign_up()
+    await supabase.change_user(holder.id, phone="+996555000001", phone_confirm=True)
     await at_rest()
     second = await supabase.sign_up(phone="+996555000001", name="Second")
     await at_rest()
@@ -191,6 +194,46 @@ async def test_a_contact_of_another_is_given_over_when_it_is_free(
     await at_rest()
     assert (await client_here(world.db, second.id))["phone"] == "+996555000001"
     assert await world.db.fetchval("select count(*) from sync.contact_conflicts") == 0
+
+
+@pytest.mark.parametrize("contact", ["email", "phone"])
+async def test_a_claim_keeps_nobody_from_registering_and_verifying(
+    supabase: Supabase, at_rest: Rest, world: World, db: Database, http: PatientHttp, contact: str
+) -> None:
+    """A driver writes a stranger's contact into the own row; the stranger comes and verifies it."""
+    said = {"email": "stranger@example.kg", "phone": "+996555000009"}
+    squatter = await supabase.sign_up()
+    await at_rest()
+    answer = await supabase.patch(
+        supabase.driver_key(squatter), squatter.id, **{contact: said[contact]}
+    )
+    assert answer.status_code == 200, answer.text
+    await at_rest()
+    here = await client_here(world.db, squatter.id)
+    assert (here[contact], here[f"{contact}_verified"]) == (said[contact], False)
+
+    admin = SupabaseAdmin(
+        http=http, url=supabase.url, secret_key=SecretStr(supabase.target.local.secret_key)
+    )
+    wants = identity.Application(said["email"], SecretStr(PASSWORD), said["phone"], "Stranger")
+    stranger, _ = await identity.register(db, admin, wants, confirm="email", clock=utc_now)
+    await at_rest()
+    assert stranger.profile == Profile(said["email"], said["phone"], "Stranger")
+    assert (await client_here(world.db, squatter.id))[contact] == said[contact]
+
+    await supabase.change_user(
+        stranger.id, email_confirm=True, phone=said["phone"], phone_confirm=True
+    )
+    await at_rest()
+    here = await client_here(world.db, stranger.id)
+    assert (here[contact], here[f"{contact}_verified"]) == (said[contact], True)
+    assert (await client_here(world.db, squatter.id))[contact] is None
+    waiting = await world.db.fetch("select client_id, contact, holder from sync.contact_conflicts")
+    assert [tuple(row) for row in waiting] == [(squatter.id, contact, stranger.id)]
+    async with db.connection() as connection:
+        found = await identity.find_verified(connection, said[contact])
+    assert found is not None
+    assert found.id == stranger.id
 
 
 async def test_two_who_exchange_their_phones_both_get_them(
@@ -212,9 +255,10 @@ async def test_a_contact_is_free_when_an_operator_closes_its_holder(
 ) -> None:
     holder, second = await supabase.sign_up(), await supabase.sign_up()
     await at_rest()
-    for driver in (holder, second):
-        await supabase.update_row(driver.id, phone="+996555000003")
-        await at_rest()
+    await supabase.change_user(holder.id, phone="+996555000003", phone_confirm=True)
+    await at_rest()
+    await supabase.update_row(second.id, phone="+996555000003")
+    await at_rest()
     assert (await client_here(world.db, second.id))["phone"] is None
     async with db.transaction() as connection:
         await identity.close_client(connection, holder.id, actor="operator", reason="asked")

@@ -100,7 +100,8 @@ async def test_who_is_closed_waits_for_no_contact(
     supabase: Supabase, puller: Puller, world: World, db: Database
 ) -> None:
     """Its holder may never let go: the wait would be kept, and looked at, for ever."""
-    await supabase.sign_up(phone="+996555000031")
+    holder = await supabase.sign_up()
+    await supabase.change_user(holder.id, phone="+996555000031", phone_confirm=True)
     await puller.drain()
     second = await supabase.sign_up(phone="+996555000031")
     await puller.drain()

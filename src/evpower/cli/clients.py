@@ -110,7 +110,9 @@ async def _row(connection: Connection, client: identity.Client) -> dict[str, obj
         "client_id": str(client.id),
         "status": client.status,
         "email": client.email,
+        "email_verified": client.email_verified,
         "phone": client.phone,
+        "phone_verified": client.phone_verified,
         "name": client.name,
         "balance": to_text(money.balance_minor),
         "held": to_text(money.held_minor),
@@ -121,7 +123,13 @@ async def _row(connection: Connection, client: identity.Client) -> dict[str, obj
 
 
 def _show(row: dict[str, object]) -> None:
-    contacts = "  ".join(str(row[name]) for name in ("email", "phone", "name") if row[name])
+    contacts = "  ".join(
+        f"{row[name]} (verified {'yes' if row[f'{name}_verified'] else 'no'})"
+        for name in ("email", "phone")
+        if row[name]
+    )
+    if row["name"]:
+        contacts = f"{contacts}  {row['name']}"
     money = f"{row['balance']} som, {row['held']} held, {row['debt']} owed"
     leaving = "  asked to be deleted" if row["deletion_requested_at"] else ""
     console.print(

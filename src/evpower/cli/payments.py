@@ -6,12 +6,13 @@ from uuid import UUID
 
 import typer
 
+from evpower import identity
 from evpower import payments as money
 from evpower.cli.bell import ring
 from evpower.cli.out import console, fail
 from evpower.cli.settings import with_database
 from evpower.foundation.clock import to_z, utc_now
-from evpower.foundation.db import Database
+from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid
 from evpower.foundation.money import read_som, to_minor, to_text
 
@@ -23,7 +24,9 @@ _AMOUNT = typer.Option(..., "--amount", help="Som, at most 2 decimals.")
 
 @payments.command()
 def cash(
-    client: UUID = typer.Option(..., "--client", help="The client's id."),
+    client: str = typer.Option(
+        ..., "--client", help="The client's id, old id, or an email or phone they verified."
+    ),
     amount: str = _AMOUNT,
     receipt: str = typer.Option(
         ..., "--receipt", help="The receipt's number: makes it happen once."
@@ -37,7 +40,7 @@ def cash(
         async with database.transaction() as connection:
             return await money.cash(
                 connection,
-                client_id=client,
+                client_id=await _whose(connection, client.strip()),
                 amount_minor=_minor(amount),
                 operator=operator or getpass.getuser(),
                 reason=reason,
@@ -183,6 +186,24 @@ def resolve(
     if not done.credited:
         console.print("nothing was credited")
     console.print("closed" if done.is_closed else "still in review: see evpower payments review")
+
+
+async def _whose(connection: Connection, text: str) -> UUID:
+    """Whom an id or a verified contact means; a contact that is only claimed means nobody."""
+    found = await identity.resolve(connection, text)
+    if found is None:
+        claimants = await identity.find_claimants(connection, text)
+        verified = await identity.find_verified(connection, text)
+        if verified is None and claimants:
+            ids = "\n  ".join(f"{one.id}  {one.status}  verified no" for one in claimants)
+            fail(
+                f"no client has verified {text!a}; these claim it:\n  {ids}",
+                "make sure whose it is, and say --client ID",
+            )
+        found = verified.id if verified is not None else None
+    if found is None:
+        fail(f"there is no client {text!a}", "evpower clients find EMAIL-OR-PHONE")
+    return found
 
 
 def _minor(amount: str) -> int:

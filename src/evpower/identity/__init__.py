@@ -25,7 +25,7 @@ from evpower.identity.confirmations import (
     waiting_confirmations,
 )
 from evpower.identity.endpoints import router
-from evpower.identity.find import find_clients
+from evpower.identity.find import find_claimants, find_clients, find_verified
 from evpower.identity.introspect import introspect
 from evpower.identity.jobs import converge_registrations, purge_registrations
 from evpower.identity.jwks import read_keys
@@ -78,7 +78,9 @@ __all__ = [
     "ensure",
     "ensure_client",
     "ensure_newcomers",
+    "find_claimants",
     "find_clients",
+    "find_verified",
     "get_client",
     "introspect",
     "list_operators",

@@ -1,7 +1,6 @@
 """The life of a client: created on first sight, active, blocked, closed; never deleted."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Final, cast
 from uuid import UUID
@@ -30,8 +29,8 @@ async def ensure(
 ) -> Client:
     """Return the client, or create it; any number of callers at once make one.
 
-    An email or phone that another open client has is not stored: holding it proves nothing, and two
-    wallets never become one by it.
+    An email or phone that another open client has verified is not stored. One that nobody verified
+    is a claim, which several may make; who verifies it takes it from them.
     """
     found = await store.client_by_id(connection, client_id)
     tries = 0
@@ -72,11 +71,12 @@ async def _without_taken(connection: Connection, client_id: UUID, profile: Profi
             _log.warning(
                 "contact_left_out", contact=contact, client_id=str(client_id), held_by=str(holder)
             )
-    return replace(
-        profile,
-        email=profile.email if by_email is None else None,
-        phone=profile.phone if by_phone is None else None,
-    )
+    taken: list[Contact] = []
+    if by_email is not None:
+        taken.append("email")
+    if by_phone is not None:
+        taken.append("phone")
+    return profile.without(taken)
 
 
 async def get_client(connection: Connection, client_id: UUID) -> Client:
@@ -108,7 +108,7 @@ async def lock_client(connection: Connection, client_id: UUID) -> Client | None:
 
 
 async def update_profile(connection: Connection, client_id: UUID, profile: Profile) -> Client:
-    """Replace email, phone and name as Supabase has them now.
+    """Replace contacts and name as Supabase has them now.
 
     Raises NotFound("client_not_found"), Conflict("email_taken" | "phone_taken").
     """
@@ -128,8 +128,9 @@ async def sync_profile(
 ) -> tuple[Client, Mapping[Contact, UUID]]:
     """Make a locked client's contacts and name those of Supabase.
 
-    A contact that another open client has is left out and becomes empty, as the one before is no
-    longer theirs; the answer says who has it.
+    A contact that another open client has verified is left out and becomes empty, as the one before
+    is no longer theirs; the answer says who has it. Who only claims one that is verified here loses
+    it in the same statement.
     """
     for _ in range(_TRIES):
         by_email, by_phone = await store.holders(connection, profile.email, profile.phone)
@@ -138,12 +139,8 @@ async def sync_profile(
             taken["email"] = cast("UUID", by_email)
         if by_phone not in {None, known.id}:
             taken["phone"] = cast("UUID", by_phone)
-        free = Profile(
-            email=None if "email" in taken else profile.email,
-            phone=None if "phone" in taken else profile.phone,
-            name=profile.name,
-        )
-        if free == Profile(known.email, known.phone, known.name):
+        free = profile.without(taken)
+        if free == known.profile:
             return known, taken
         try:
             return await update_profile(connection, known.id, free), taken

@@ -16,7 +16,6 @@ _MOST: Final = 50
 async def find_clients(connection: Connection, query: str) -> list[Client]:
     """Return the clients of an id, email or phone, open ones first; at most 50.
 
-    A contact may be claimed by several clients and proves nothing by itself.
     Raises Invalid("invalid_request") for what is none of these.
     """
     text = query.strip()
@@ -26,7 +25,29 @@ async def find_clients(connection: Connection, query: str) -> list[Client]:
         return [found] if found is not None else []
     if as_uuid(text) is not None:
         return []
-    email, phone = normal_email(text), phone_as_typed(text)
+    return await find_claimants(connection, text)
+
+
+async def find_claimants(connection: Connection, contact: str) -> list[Client]:
+    """Return the clients with this email or phone: open ones first, who verified it before others.
+
+    Several may claim a contact that none has verified; by it alone nothing may be done for any of
+    them. At most 50. Raises Invalid("invalid_request") for what is no email or phone.
+    """
+    email, phone = normal_email(contact), phone_as_typed(contact)
     if email is None and phone is None:
         raise Invalid("invalid_request", "this is no id, old id, email or phone of a client")
     return await store.clients_by_contact(connection, email, phone, _MOST)
+
+
+async def find_verified(connection: Connection, contact: str) -> Client | None:
+    """Return the open client who has verified this email or phone; None: no client has.
+
+    Raises Invalid("invalid_request") for what is no email or phone.
+    """
+    for client in await find_claimants(connection, contact):
+        by_email = client.email_verified and client.email == normal_email(contact)
+        by_phone = client.phone_verified and client.phone == phone_as_typed(contact)
+        if client.status != "closed" and (by_email or by_phone):
+            return client
+    return None

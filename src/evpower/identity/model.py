@@ -31,15 +31,37 @@ class Client:
     created_at: datetime
     updated_at: datetime
     deletion_requested_at: datetime | None = None  # asked for in Supabase, and not taken back
+    email_verified: bool = False  # by Supabase Auth; else a claim that others may make too
+    phone_verified: bool = False
+
+    @property
+    def profile(self) -> "Profile":
+        """Contacts and name alone."""
+        return Profile(self.email, self.phone, self.name, self.email_verified, self.phone_verified)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What Supabase knows of a person, in our form; None: not known or not usable."""
+    """What Supabase knows of a person, in our form; None: not known or not usable.
+
+    Verified: Auth confirmed it, and EvPower did not mark it unverified (decision 0009).
+    """
 
     email: str | None = None
     phone: str | None = None
     name: str | None = None
+    email_verified: bool = False
+    phone_verified: bool = False
+
+    def without(self, contacts: Collection[Contact]) -> "Profile":
+        """The same with these contacts empty."""
+        return Profile(
+            email=None if "email" in contacts else self.email,
+            phone=None if "phone" in contacts else self.phone,
+            name=self.name,
+            email_verified=self.email_verified and "email" not in contacts,
+            phone_verified=self.phone_verified and "phone" not in contacts,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,11 @@ class OperatorsClient(BaseModel):
 
     client_id: Annotated[UUID, Field(validation_alias="id")]
     email: str | None
+    email_verified: Annotated[
+        bool, Field(description="By Supabase Auth; else a claim that other clients may make too")
+    ]
     phone: Annotated[str | None, Field(description="E.164")]
+    phone_verified: bool
     name: str | None
     status: Status
     deletion_requested_at: datetime | None

@@ -146,11 +146,10 @@ async def _intend(connection: Connection, wanted: Intent) -> Intent:
     for _ in range(_TRIES):
         intent = await store.resume_intent(connection, wanted.email, wanted.created_at)
         intent = intent or await store.insert_intent(connection, wanted)
-        if await store.phone_is_intended(connection, wanted.phone, wanted.email):
-            raise Conflict("phone_taken", "this phone is registered")
         if intent is None:  # another registration of this email began or ended just now
             continue
-        # After the intent is ours: whoever finished until now is seen, nobody begins beside us.
+        # After the intent is ours: whoever finished until now is seen. Only who verified a contact
+        # has it; whether a login has the email, Auth says.
         by_email, by_phone = await store.holders(connection, wanted.email, wanted.phone)
         if by_email not in {None, intent.client_id}:
             raise Conflict("email_taken", "this email is registered")

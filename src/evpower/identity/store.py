@@ -10,8 +10,16 @@ from evpower.foundation.purge import count
 from evpower.identity.model import Client, Intent, Origin, Profile, Status
 
 _CLIENT: Final = (
-    "id, email, phone, name, status, origin, created_at, updated_at, deletion_requested_at"
+    "id, email, phone, name, status, origin, created_at, updated_at, deletion_requested_at,"
+    " email_verified, phone_verified"
 )
+# Of a new row n: none of its contacts is one that another client has verified.
+_UNTAKEN: Final = """
+not exists (select from identity.clients v
+             where v.email = n.email and v.email_verified and v.status <> 'closed')
+and not exists (select from identity.clients v
+                 where v.phone = n.phone and v.phone_verified and v.status <> 'closed')
+"""
 _INTENT: Final = "client_id, email, phone, name, created_at"
 
 
@@ -44,15 +52,20 @@ async def lock_client(connection: Connection, client_id: UUID) -> Client | None:
 async def insert_client(
     connection: Connection, client_id: UUID, profile: Profile, origin: Origin
 ) -> Client | None:
-    """Create a client, its wallet with it; None when the id, email or phone is taken."""
+    """Create a client, its wallet with it; None when the id is taken, or a contact verified."""
     return _client(
         await connection.fetchrow(
-            "insert into identity.clients (id, email, phone, name, origin)"
-            f" values ($1, $2, $3, $4, $5) on conflict do nothing returning {_CLIENT}",
+            "insert into identity.clients"
+            " (id, email, phone, name, email_verified, phone_verified, origin)"
+            " select n.* from (values ($1::uuid, $2::text, $3::text, $4::text, $5::bool, $6::bool,"
+            "   $7::text)) as n (id, email, phone, name, email_verified, phone_verified, origin)"
+            f" where {_UNTAKEN} on conflict do nothing returning {_CLIENT}",
             client_id,
             profile.email,
             profile.phone,
             profile.name,
+            profile.email_verified,
+            profile.phone_verified,
             origin,
         )
     )
@@ -61,18 +74,21 @@ async def insert_client(
 async def insert_clients(
     connection: Connection, people: Mapping[UUID, Profile], origin: Origin
 ) -> set[UUID]:
-    """Create clients with their wallets; answers whom: not those whose id or contact is taken."""
+    """Create clients with their wallets; answers whom: as `insert_client` decides."""
     order = sorted(people)
     rows: list[Record] = await connection.fetch(
-        "insert into identity.clients (id, email, phone, name, origin)"
-        " select c.id, c.email, c.phone, c.name, $5"
-        "   from unnest($1::uuid[], $2::text[], $3::text[], $4::text[])"
-        "     as c (id, email, phone, name)"
-        " on conflict do nothing returning id",
+        "insert into identity.clients"
+        " (id, email, phone, name, email_verified, phone_verified, origin)"
+        " select n.*, $7"
+        "   from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bool[])"
+        "     as n (id, email, phone, name, email_verified, phone_verified)"
+        f" where {_UNTAKEN} on conflict do nothing returning id",
         order,
         [people[one].email for one in order],
         [people[one].phone for one in order],
         [people[one].name for one in order],
+        [people[one].email_verified for one in order],
+        [people[one].phone_verified for one in order],
         origin,
     )
     return {row["id"] for row in rows}
@@ -81,10 +97,12 @@ async def insert_clients(
 async def holders(
     connection: Connection, email: str | None, phone: str | None
 ) -> tuple[UUID | None, UUID | None]:
-    """Who of the clients that are not closed has this email, and who this phone."""
+    """Which open clients have verified this email and this phone; claims hold nothing."""
     row = await connection.fetchrow(
-        "select (select id from identity.clients where status <> 'closed' and email = $1) as email,"
-        " (select id from identity.clients where status <> 'closed' and phone = $2) as phone",
+        "select (select id from identity.clients"
+        "   where status <> 'closed' and email_verified and email = $1) as email,"
+        " (select id from identity.clients"
+        "   where status <> 'closed' and phone_verified and phone = $2) as phone",
         email,
         phone,
     )
@@ -94,10 +112,11 @@ async def holders(
 async def clients_by_contact(
     connection: Connection, email: str | None, phone: str | None, limit: int
 ) -> list[Client]:
-    """Every client with this email or this phone, closed ones last."""
+    """Every client with this email or phone: open ones first, who verified it before others."""
     rows: list[Record] = await connection.fetch(
         f"select {_CLIENT} from identity.clients where email = $1 or phone = $2"
-        " order by status = 'closed', created_at, id limit $3",
+        " order by status = 'closed', coalesce(email_verified and email = $1, false)"
+        " or coalesce(phone_verified and phone = $2, false) desc, created_at, id limit $3",
         email,
         phone,
         limit,
@@ -106,15 +125,17 @@ async def clients_by_contact(
 
 
 async def set_profile(connection: Connection, client_id: UUID, profile: Profile) -> Client | None:
-    """Replace email, phone and name; None: no such client. May raise UniqueViolationError."""
+    """Replace contacts and name; None: no such client. May raise UniqueViolationError."""
     return _client(
         await connection.fetchrow(
-            "update identity.clients set email = $2, phone = $3, name = $4, updated_at = now()"
-            f" where id = $1 returning {_CLIENT}",
+            "update identity.clients set email = $2, phone = $3, name = $4, email_verified = $5,"
+            f" phone_verified = $6, updated_at = now() where id = $1 returning {_CLIENT}",
             client_id,
             profile.email,
             profile.phone,
             profile.name,
+            profile.email_verified,
+            profile.phone_verified,
         )
     )
 
@@ -147,7 +168,7 @@ async def set_deletion_requested(
 
 
 async def insert_intent(connection: Connection, intent: Intent) -> Intent | None:
-    """Begin a registration; None when one is open for this email or phone."""
+    """Begin a registration; None when one is open for this email."""
     return _intent(
         await connection.fetchrow(
             "insert into identity.registrations"
@@ -172,17 +193,6 @@ async def resume_intent(connection: Connection, email: str, now: datetime) -> In
             now,
         )
     )
-
-
-async def phone_is_intended(connection: Connection, phone: str, email: str) -> bool:
-    """Whether the open registration of another email has this phone."""
-    found = await connection.fetchval(
-        "select 1 from identity.registrations"
-        " where phone = $1 and state = 'intended' and email <> $2",
-        phone,
-        email,
-    )
-    return found is not None
 
 
 async def finish_intent(connection: Connection, client_id: UUID) -> None:

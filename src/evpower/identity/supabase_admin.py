@@ -23,7 +23,7 @@ from evpower.foundation.http import (
 from evpower.identity import metrics
 from evpower.identity.contact import phone_from_auth
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthRefused, AuthUnanswered
-from evpower.identity.model import AuthUser, MovedUser, NewUser
+from evpower.identity.model import AuthUser, Contact, MovedUser, NewUser
 from evpower.identity.profile import profile_of
 from evpower.identity.proof import moment, vouched
 
@@ -303,8 +303,17 @@ def _user(record: Mapping[str, object]) -> AuthUser:
         user_id = UUID(raw_id if isinstance(raw_id, str) else "")
     except ValueError as error:
         raise AuthUnanswered("auth_unavailable", "Supabase Auth answered nonsense") from error
-    profile = profile_of(record)
     phone, metadata = record.get("phone"), record.get("app_metadata")
+    marks: Mapping[str, object] = (
+        cast("Mapping[str, object]", metadata) if isinstance(metadata, dict) else {}
+    )
+    unverified = marks.get("evpower_email_unverified") is True
+    confirmed: list[Contact] = []
+    if record.get("email_confirmed_at") and not unverified:
+        confirmed.append("email")
+    if record.get("phone_confirmed_at"):
+        confirmed.append("phone")
+    profile = profile_of(record, confirmed)
     banned = record.get("banned_until")
     return AuthUser(
         id=user_id,
@@ -318,5 +327,5 @@ def _user(record: Mapping[str, object]) -> AuthUser:
         phone_confirmed=bool(record.get("phone_confirmed_at")),
         signed_in=bool(record.get("last_sign_in_at")),
         vouched=vouched(record),
-        app_metadata=cast("Mapping[str, object]", metadata) if isinstance(metadata, dict) else {},
+        app_metadata=marks,
     )

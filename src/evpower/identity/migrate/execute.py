@@ -174,7 +174,7 @@ class _Runner:
     async def _make(self, work: Work, row: SourceRow) -> Made:
         if row.digest != work.digest:
             raise NotMoved("changed_since_the_plan")
-        profile, note = Profile(work.email, work.phone, work.name), None
+        profile, note = _profile(work), None
         if work.plan == "create":
             note = await self.users.create(work, row.password_hash)
             if row.password == "unknown":  # noqa: S105 - a kind of hash
@@ -186,6 +186,17 @@ class _Runner:
     def _count(self, rows: int) -> None:
         self.seen += rows
         self.on_progress(self.seen, self.total)
+
+
+def _profile(work: Work) -> Profile:
+    """Of a user to create: what Auth is told to be confirmed is verified."""
+    return Profile(
+        email=work.email,
+        phone=work.phone,
+        name=work.name,
+        email_verified=work.email is not None and work.email_proof == "yes",
+        phone_verified=work.phone is not None and work.phone_proof == "yes",
+    )
 
 
 def _raise_one(group: ExceptionGroup[Exception]) -> NoReturn:

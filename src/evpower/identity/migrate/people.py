@@ -29,11 +29,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """That somebody has this email or phone."""
+    """That somebody has this email or phone; `typed`: in a profile, where anybody may write it."""
 
     kind: Contact
     value: str
     proven: bool
+    typed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def _accounts(
 ) -> list[Claim]:
     """The contacts of the account itself; Auth keeps a phone's digits with its country, bare."""
     email = fields.get("email")
-    found = _told({"email": email})
+    found = _told({"email": email}, typed=False)
     if isinstance(email, str) and (own := normal_email(email)) is not None:
         found = [Claim("email", own, email_proven)]
     phone = fields.get("phone")
@@ -169,17 +170,21 @@ def _accounts(
     return found
 
 
-def _told(fields: Mapping[str, object]) -> list[Claim]:
+def _told(fields: Mapping[str, object], *, typed: bool = True) -> list[Claim]:
     """What somebody typed: never proven, so a phone is taken in every way it may be meant."""
     found: list[Claim] = []
     email, phone = fields.get("email"), fields.get("phone")
     if isinstance(email, str) and email.strip():
         plain = email.strip().lower()
-        found.append(Claim("email", normal_email(plain) or plain, proven=False))
+        found.append(Claim("email", normal_email(plain) or plain, proven=False, typed=typed))
     if isinstance(phone, str) and phone.strip():
         plain = phone.strip()
         readings = {phone_as_typed(plain), phone_from_auth(plain)}
-        found += [Claim("phone", value, proven=False) for value in readings if value is not None]
+        found += [
+            Claim("phone", value, proven=False, typed=typed)
+            for value in readings
+            if value is not None
+        ]
     return found
 
 
@@ -187,7 +192,7 @@ def _strongest(claims: Sequence[Claim]) -> tuple[Claim, ...]:
     best: dict[tuple[str, str], Claim] = {}
     for claim in claims:
         key = (claim.kind, claim.value)
-        if key not in best or claim.proven:
+        if key not in best or claim.proven or best[key].typed:
             best[key] = claim
     return tuple(best.values())
 

@@ -163,7 +163,7 @@ async def _stage_people(connection: Connection, people: People, on_progress: Pro
         await connection.copy_records_to_table(
             "stage_claims",
             schema_name="pg_temp",
-            columns=("kind", "value", "id", "proven"),
+            columns=("kind", "value", "id", "proven", "typed"),
             records=[claim for one in page for claim in _claims(one)],
         )
         done += len(page)
@@ -189,7 +189,7 @@ async def _stage_proofs(connection: Connection, proofs: People, on_progress: Pro
 
 
 def _claims(one: Person) -> list[tuple[object, ...]]:
-    return [(claim.kind, claim.value, one.id, claim.proven) for claim in one.claims]
+    return [(claim.kind, claim.value, one.id, claim.proven, claim.typed) for claim in one.claims]
 
 
 async def _keep(connection: Connection, source: Source, actor: str, counts: Counts) -> Run:

@@ -26,7 +26,10 @@ create temp table stage_rows (
   client_id uuid, matched_by text
 );
 create temp table stage_people (id uuid not null, is_user boolean not null, deleted boolean not null);
-create temp table stage_claims (kind text not null, value text not null, id uuid not null, proven boolean not null);
+create temp table stage_claims (
+  kind text not null, value text not null, id uuid not null, proven boolean not null,
+  typed boolean not null       -- into a profile: whoever typed it holds nothing by it
+);
 create temp table stage_proofs (kind text not null, value text not null, id uuid not null);
 """
 
@@ -137,13 +140,13 @@ create temp table stage_reopenable as
 select distinct m.client_id as id from identity.migration_rows m
   join stage_rows r on r.own_id = m.client_id where m.plan = 'create' and m.state = 'reverted'
 """,
-    # Clients of ours who hold a contact: by whatever way they came to it.
+    # Clients of ours who have a contact; who verified it holds it.
     """
 insert into stage_claims
-select 'email', c.email, c.id, false from stage_rows r
+select 'email', c.email, c.id, false, not c.email_verified from stage_rows r
   join identity.clients c on c.email = r.email and c.status <> 'closed' where r.plan is null
 union
-select 'phone', c.phone, c.id, false from stage_rows r
+select 'phone', c.phone, c.id, false, not c.phone_verified from stage_rows r
   join identity.clients c on c.phone = r.phone and c.status <> 'closed' where r.plan is null
 """,
     # What is left of the closed, without a user, holds nothing.
@@ -279,13 +282,14 @@ update stage_rows r set plan = 'conflict', reason = 'id_tag_taken'
 update stage_rows r set plan = case r.matched_by when 'moved' then 'add' else 'adopt' end
  where r.plan is null and r.client_id is not null
 """,
-    # Nobody is proven to be this client. Whoever else says so keeps us from guessing.
+    # Nobody is proven to be this client. A login that has a contact, which no second one can have, or a
+    # client who verified it keeps us from guessing; what somebody typed into a profile does not.
     """
 update stage_rows r set plan = 'conflict', detail = c.id::text,
        reason = c.kind || case when c.proven then '_unproven_in_source' else '_unproven' end
   from (select distinct on (s.line) s.line, c.id, c.kind, c.proven from stage_rows s
           join stage_claims c on c.kind = 'email' and c.value = s.email or c.kind = 'phone' and c.value = s.phone
-         where s.plan is null and c.id is distinct from s.own_id
+         where s.plan is null and c.id is distinct from s.own_id and not c.typed
          order by s.line, c.proven desc, c.kind, c.id) c
  where c.line = r.line and r.plan is null
 """,
@@ -309,6 +313,15 @@ update stage_rows r set plan = 'conflict', reason = 'id_tag_taken'
  where r.plan is null and {_TAG_TAKEN}
 """,
     "update stage_rows set plan = 'create' where plan is null",
+    # For the report: whoever claims a contact of a new user, and never verified it.
+    """
+update stage_rows r set detail = 'claimed, unverified, by ' || c.ids
+  from (select s.line, string_agg(distinct x.id::text, ' ') as ids from stage_rows s
+          join stage_claims x on x.typed and x.id <> s.client_id
+                              and (x.kind = 'email' and x.value = s.email or x.kind = 'phone' and x.value = s.phone)
+         where s.plan = 'create' group by s.line) c
+ where c.line = r.line
+""",
     "update stage_rows set client_id = null where plan in ('conflict', 'invalid')",
 )
 

@@ -22,8 +22,8 @@ REASONS: Final[Mapping[str, str]] = {
     "email_twice": "two rows have one email",
     "phone_twice": "two rows have one phone",
     # Who it may be.
-    "email_unproven": "a user or client has this email, and nobody vouches that it is theirs",
-    "phone_unproven": "a user or client has this phone, and nobody vouches that it is theirs",
+    "email_unproven": "a login has this email, and nothing proves that it is theirs",
+    "phone_unproven": "a login has this phone, and nothing proves that it is theirs",
     "email_unproven_in_source": "a user has proven this email, but the old system had not",
     "phone_unproven_in_source": "a user has proven this phone, but the old system had not",
     "contacts_of_two_users": "its email is of one user and its phone of another",

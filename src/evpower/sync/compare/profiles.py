@@ -121,6 +121,10 @@ def _profile(known: Known, person: Person) -> tuple[tuple[str, ...], tuple[str, 
     for name in ("email", "phone", "name"):
         ours, value = getattr(known.profile, name), getattr(said, name)
         if value == ours:
+            if getattr(known.profile, f"{name}_verified", None) != getattr(
+                said, f"{name}_verified", None
+            ):
+                wrong.append(f"{name}_verified")
             continue
         waits = ours is None and waiting.get(name) == value
         (taken if waits else wrong).append(name)

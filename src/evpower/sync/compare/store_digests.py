@@ -46,7 +46,9 @@ _SESSION_LINE: Final = (
 )
 # Somebody with a user, who is not blocked from before and has one email everywhere.
 _PERSON_LINE: Final = """k.id::text, c.email, regexp_replace(c.phone, '\\D', '', 'g'), c.name,
-    case when c.deletion_requested_at is null then 'u---' else 'ul--' end"""
+    case when c.deletion_requested_at is null then 'u---' else 'ul--' end
+    || case when c.email_verified then 'v' else '-' end
+    || case when c.phone_verified then 'v' else '-' end"""
 
 
 def _of_each(sql: str) -> dict[str, str]:

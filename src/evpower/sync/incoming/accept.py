@@ -3,7 +3,7 @@
 The rules are the rows of conflicts.py. To accept the same person again changes nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from evpower.sync.outgoing import store
 
 _ACTOR: Final = "supabase"
 _SETTLED_AT_ONCE: Final = 100
+_CONTACTS: Final[tuple[Contact, Contact]] = ("email", "phone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,29 +219,28 @@ class _Work:
             self._met.append("user_unknown")  # a restored Supabase, perhaps: nothing is concluded
             return
         self._met.extend("contact_unusable" for _ in self._person.unusable)
-        before = _profile(self._client)
+        before = self._client.profile
         wished = wanted(self._person, before)
         waiting = await store_changes.waits_for(self._connection, self._client.id)
         if before == wished and not waiting:
             return
         self._client, taken = await sync_profile(self._connection, self._client, wished)
-        now = _profile(self._client)
-        values: dict[Contact, str | None] = {"email": wished.email, "phone": wished.phone}
-        kept: dict[Contact, tuple[str, UUID]] = {
-            contact: (value, holder)
-            for contact, holder in taken.items()
-            if (value := values[contact]) is not None
-        }
+        now = self._client.profile
+        kept = store_changes.waits_of(wished, taken)
         if kept or waiting:
             await store_changes.keep_contacts(self._connection, self._client.id, kept)
-        self._met.extend("contact_taken" for one in kept if waiting.get(one) != kept[one][0])
+        self._met.extend(
+            "contact_taken"
+            for contact, claim in kept.items()
+            if contact not in waiting or waiting[contact].value != claim.value
+        )
         if now == before:
             return
         self.changed = True
-        lost = [(before.email, now.email), (before.phone, now.phone)]
-        self.let_go = any(old is not None and old != new for old, new in lost)
-        if self.let_go or (before.name is not None and before.name != now.name):
+        lost = [(before.email, now.email), (before.phone, now.phone), (before.name, now.name)]
+        if any(old is not None and old != new for old, new in lost):
             self._met.append("profile_differs")
+        self.let_go = _lets_go(before, now)
 
     async def send_what_is_ours(self, *, created: bool) -> None:
         """The row that is gone, or says another status, is written again by the relay."""
@@ -283,15 +283,15 @@ async def give_free_contacts(db: Database) -> list[UUID]:
             if client.status == "closed":
                 await store_changes.keep_contacts(connection, client.id, {})
                 continue
-            wished = Profile(
-                email=waiting.get("email", client.email),
-                phone=waiting.get("phone", client.phone),
-                name=client.name,
-            )
+            wished = client.profile
+            if "email" in waiting:
+                email = waiting["email"]
+                wished = replace(wished, email=email.value, email_verified=email.verified)
+            if "phone" in waiting:
+                phone = waiting["phone"]
+                wished = replace(wished, phone=phone.value, phone_verified=phone.verified)
             now, taken = await sync_profile(connection, client, wished)
-            kept: dict[Contact, tuple[str, UUID]] = {
-                contact: (waiting.get(contact, ""), holder) for contact, holder in taken.items()
-            }
+            kept = store_changes.waits_of(wished, taken)
             await store_changes.keep_contacts(connection, client.id, kept)
             if now != client:
                 got.append(client.id)
@@ -332,15 +332,27 @@ def wanted(person: Person, before: Profile) -> Profile:
     if person.row is None and person.user is None:
         return before
     if person.user is None:
-        return Profile(
-            email=before.email if said.email == before.email else None,
-            phone=before.phone if said.phone == before.phone else None,
-            name=said.name,
-        )
+        same: tuple[bool, bool] = (said.email == before.email, said.phone == before.phone)
+        lost: list[Contact] = [
+            contact for contact, is_same in zip(_CONTACTS, same, strict=True) if not is_same
+        ]
+        return replace(before.without(lost), name=said.name)
     if person.row is not None:
         return said
-    return Profile(said.email or before.email, said.phone or before.phone, said.name or before.name)
+    return Profile(
+        email=said.email or before.email,
+        phone=said.phone or before.phone,
+        name=said.name or before.name,
+        email_verified=said.email_verified,
+        phone_verified=said.phone_verified,
+    )
 
 
-def _profile(client: Client) -> Profile:
-    return Profile(client.email, client.phone, client.name)
+def _lets_go(before: Profile, now: Profile) -> bool:
+    """Whether others may have a contact now that was this client's, or verified by this client."""
+    return (
+        (before.email is not None and before.email != now.email)
+        or (before.phone is not None and before.phone != now.phone)
+        or (before.email_verified and not now.email_verified)
+        or (before.phone_verified and not now.phone_verified)
+    )

@@ -75,7 +75,7 @@ _ROWS: Final = (
     ),
     _row(
         "contact_taken",
-        "An email or phone is another open client's here",
+        "Another open client has verified the email or phone",
         "client.holder",
         "It is left empty, the rest is stored; it is given over once the holder lets go",
     ),

@@ -31,14 +31,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """The user of Supabase Auth; `deleted` is Auth's soft deletion, where the row stays."""
+    """The user of Supabase Auth; `deleted` is Auth's soft deletion, where the row stays.
+
+    `phone` is the account's own, as Auth stores it.
+    """
 
     profile: Profile
     deleted: bool
-    email_confirmed: bool = False
-    phone_confirmed: bool = False
-    email_unverified: bool = False
     anonymous: bool = False
+    phone: object = None
     unusable: tuple[Contact, ...] = ()
 
 
@@ -101,8 +102,8 @@ def parse(raw: object) -> Person | None:
     client_id = parse_id(fields.get("id"))
     if client_id is None:
         return None
-    user = fields.get("user")
-    return Person(client_id, _row(fields.get("client"), user), _user(user))
+    user = _user(fields.get("user"))
+    return Person(client_id, _row(fields.get("client"), user), user)
 
 
 def parse_id(raw: object) -> UUID | None:
@@ -126,13 +127,16 @@ def parse_time(raw: object) -> datetime | None:
         return None
 
 
-def _row(raw: object, user: object) -> Row | None:
+def _row(raw: object, user: User | None) -> Row | None:
     if not isinstance(raw, Mapping):
         return None
     fields = cast("Mapping[str, object]", raw)
     phone = fields.get("phone")
-    login = cast("Mapping[str, object]", user) if isinstance(user, Mapping) else None
-    profile = profile_of_row(fields, login.get("phone") if login is not None else None)
+    profile = (
+        profile_of_row(fields, user.profile, user.phone)
+        if user is not None
+        else profile_of_row(fields)
+    )
     requested = fields.get("delete_requested_at")
     return Row(
         profile=profile,
@@ -153,15 +157,19 @@ def _user(raw: object) -> User | None:
     told: Mapping[str, object] = (
         cast("Mapping[str, object]", metadata) if isinstance(metadata, Mapping) else {}
     )
+    confirmed: list[Contact] = []
+    if fields.get("email_confirmed") is True and fields.get("email_unverified") is not True:
+        confirmed.append("email")
+    if fields.get("phone_confirmed") is True:
+        confirmed.append("phone")
     profile = profile_of(
-        {"email": fields.get("email"), "phone": fields.get("phone"), "user_metadata": dict(told)}
+        {"email": fields.get("email"), "phone": fields.get("phone"), "user_metadata": dict(told)},
+        confirmed,
     )
     return User(
         profile=profile,
+        phone=fields.get("phone"),
         deleted=fields.get("deleted") is True,
-        email_confirmed=fields.get("email_confirmed") is True,
-        phone_confirmed=fields.get("phone_confirmed") is True,
-        email_unverified=fields.get("email_unverified") is True,
         anonymous=fields.get("anonymous") is True,
         unusable=_unusable(
             profile, [fields.get("email")], [fields.get("phone"), told.get("phone")]

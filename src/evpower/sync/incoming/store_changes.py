@@ -50,6 +50,15 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """A contact a client waits for: whether Supabase has it verified, and who has it here."""
+
+    value: str
+    verified: bool
+    holder: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """A contact that is this client's by Supabase and was another's here."""
 
@@ -136,7 +145,8 @@ async def set_source(connection: Connection, state: str, error: str | None) -> N
 
 
 _KNOWN: Final = """
-select c.id, c.email, c.phone, c.name, c.status, c.deletion_requested_at,
+select c.id, c.email, c.phone, c.name, c.email_verified, c.phone_verified, c.status,
+       c.deletion_requested_at,
        (select array_agg(array[w.contact, w.value]) from sync.contact_conflicts w
          where w.client_id = c.id) as waiting,
        exists (select from sync.blocked_before b where b.client_id = c.id) as block_seen,
@@ -153,7 +163,13 @@ async def known(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known
     return {
         row["id"]: Known(
             id=row["id"],
-            profile=Profile(row["email"], row["phone"], row["name"]),
+            profile=Profile(
+                row["email"],
+                row["phone"],
+                row["name"],
+                row["email_verified"],
+                row["phone_verified"],
+            ),
             status=row["status"],
             deletion_requested_at=row["deletion_requested_at"],
             waiting=dict(row["waiting"] or ()),
@@ -188,20 +204,23 @@ async def adopt_block(connection: Connection, client_id: UUID) -> bool:
 
 
 async def keep_contacts(
-    connection: Connection, client_id: UUID, wanted: Mapping[Contact, tuple[str, UUID]]
+    connection: Connection, client_id: UUID, wanted: Mapping[Contact, Claim]
 ) -> None:
-    """Make these, each with its value and holder, the contacts the client waits for."""
+    """Make these the contacts the client waits for."""
     await connection.execute(
         "delete from sync.contact_conflicts where client_id = $1 and contact <> all ($2::text[])",
         client_id,
         list(wanted),
     )
     await connection.executemany(
-        "insert into sync.contact_conflicts as k (client_id, contact, value, holder)"
-        " values ($1, $2, $3, $4) on conflict (client_id, contact) do update"
-        " set value = excluded.value, holder = excluded.holder,"
+        "insert into sync.contact_conflicts as k (client_id, contact, value, verified, holder)"
+        " values ($1, $2, $3, $4, $5) on conflict (client_id, contact) do update"
+        " set value = excluded.value, verified = excluded.verified, holder = excluded.holder,"
         " since = case when k.value = excluded.value then k.since else now() end",
-        [(client_id, contact, value, holder) for contact, (value, holder) in wanted.items()],
+        [
+            (client_id, contact, claim.value, claim.verified, claim.holder)
+            for contact, claim in wanted.items()
+        ],
     )
 
 
@@ -210,9 +229,9 @@ select k.client_id, k.contact, k.value from sync.contact_conflicts k
   join identity.clients w on w.id = k.client_id
  where w.status = 'closed'
     or not exists (select from identity.clients c where c.status <> 'closed'
-                    and k.contact = 'email' and c.email = k.value)
+                    and k.contact = 'email' and c.email_verified and c.email = k.value)
    and not exists (select from identity.clients c where c.status <> 'closed'
-                    and k.contact = 'phone' and c.phone = k.value)
+                    and k.contact = 'phone' and c.phone_verified and c.phone = k.value)
  order by k.since, k.client_id limit $1
 """
 
@@ -223,12 +242,23 @@ async def free_contacts(connection: Connection, limit: int) -> list[Waiting]:
     return [Waiting(row["client_id"], row["contact"], row["value"]) for row in rows]
 
 
-async def waits_for(connection: Connection, client_id: UUID) -> dict[Contact, str]:
+async def waits_for(connection: Connection, client_id: UUID) -> dict[Contact, Claim]:
     """The contacts a client waits for, by kind."""
     rows: list[Record] = await connection.fetch(
-        "select contact, value from sync.contact_conflicts where client_id = $1", client_id
+        "select contact, value, verified, holder from sync.contact_conflicts where client_id = $1",
+        client_id,
     )
-    return {row["contact"]: row["value"] for row in rows}
+    return {row["contact"]: Claim(row["value"], row["verified"], row["holder"]) for row in rows}
+
+
+def waits_of(wanted: Profile, taken: Mapping[Contact, UUID]) -> dict[Contact, Claim]:
+    """The contacts of a profile that others have, by kind."""
+    claims: dict[Contact, Claim] = {}
+    if "email" in taken and wanted.email is not None:
+        claims["email"] = Claim(wanted.email, wanted.email_verified, taken["email"])
+    if "phone" in taken and wanted.phone is not None:
+        claims["phone"] = Claim(wanted.phone, wanted.phone_verified, taken["phone"])
+    return claims
 
 
 async def keep_failed(
