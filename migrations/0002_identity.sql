@@ -14,13 +14,17 @@ create table identity.clients (
   origin text not null check (origin in ('register', 'token', 'supabase', 'import')),
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  deletion_requested_at timestamptz                  -- when the driver asked for it; null: not asked for
+  deletion_requested_at timestamptz,                 -- when the driver asked for it; null: not asked for
+  banned_until timestamptz,                          -- a ban in Supabase Auth; it ends by itself
+  -- The project's own word for its status from before EvPower, which no operator has mapped yet: it may not spend.
+  unmapped_status text check (length(unmapped_status) between 1 and 200),
   check (not email_verified or email is not null),
   check (not phone_verified or phone is not null)
 );
 -- A contact that nobody verified is a claim, and several clients may make it.
 create unique index clients_email_key on identity.clients (email) where email_verified and status <> 'closed';
 create unique index clients_phone_key on identity.clients (phone) where phone_verified and status <> 'closed';
+create index clients_unmapped_status on identity.clients (unmapped_status, id) where unmapped_status is not null;
 -- Operators find clients by contact, closed ones too.
 create index clients_by_email on identity.clients (email) where email is not null;
 create index clients_by_phone on identity.clients (phone) where phone is not null;

@@ -567,7 +567,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select * from wallet.credit_many(array[payment_id])
 $$;
 
--- Reserve money for a session; `closed` for a client who is not active or asked to be deleted.
+-- Reserve money for a session; `closed` for a client who is not active, is banned or asked to be deleted.
 -- Outcomes: held, repeated, resolved, insufficient, closed, not_found.
 create function wallet.hold(for_session uuid, hold_minor bigint) returns wallet.result
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -581,7 +581,8 @@ begin
     raise exception 'a hold is more than nothing, not %', hold_minor using errcode = 'check_violation';
   end if;
   -- Locked, so that a session which ends meanwhile is not left with an open hold.
-  select s.client_id, s.state, c.status = 'active' and c.deletion_requested_at is null as welcome into owner
+  select s.client_id, s.state, c.status = 'active' and c.deletion_requested_at is null
+         and c.unmapped_status is null and coalesce(c.banned_until <= now(), true) as welcome into owner
     from charging.sessions s join identity.clients c on c.id = s.client_id
    where s.id = for_session for no key update of s;
   if not found then

@@ -181,6 +181,25 @@ create trigger clients_end_claims_new after insert on identity.clients
 create trigger clients_end_claims after update on identity.clients
   referencing new table as changed for each statement execute function sync.end_claims();
 
+-- What the project's own status words mean: said by an operator once, before EvPower writes over them.
+create table sync.status_words (
+  word text primary key check (length(word) between 1 and 200),
+  meaning text not null check (meaning in ('active', 'blocked', 'inactive')),
+  operator text not null check (length(operator) between 1 and 200),
+  reason text not null check (length(reason) between 1 and 200),
+  mapped_at timestamptz not null default now()
+);
+grant select, insert on sync.status_words to evpower_app;
+
+-- Clients whose word from before EvPower was handled: that word, and no other, may be written over.
+create table sync.status_before (
+  client_id uuid primary key references identity.clients,
+  word text not null references sync.status_words,
+  handled_at timestamptz not null default now()
+);
+create index status_before_by_word on sync.status_before (word);
+grant select, insert on sync.status_before to evpower_app;
+
 -- Clients whose block from before EvPower was applied: once, so that an operator can lift it.
 create table sync.blocked_before (
   client_id uuid primary key references identity.clients,

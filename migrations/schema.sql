@@ -1151,7 +1151,8 @@ begin
     raise exception 'a hold is more than nothing, not %', hold_minor using errcode = 'check_violation';
   end if;
   -- Locked, so that a session which ends meanwhile is not left with an open hold.
-  select s.client_id, s.state, c.status = 'active' and c.deletion_requested_at is null as welcome into owner
+  select s.client_id, s.state, c.status = 'active' and c.deletion_requested_at is null
+         and c.unmapped_status is null and coalesce(c.banned_until <= now(), true) as welcome into owner
     from charging.sessions s join identity.clients c on c.id = s.client_id
    where s.id = for_session for no key update of s;
   if not found then
@@ -1475,6 +1476,8 @@ CREATE TABLE identity.clients (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     deletion_requested_at timestamp with time zone,
+    banned_until timestamp with time zone,
+    unmapped_status text,
     CONSTRAINT clients_check CHECK (((NOT email_verified) OR (email IS NOT NULL))),
     CONSTRAINT clients_check1 CHECK (((NOT phone_verified) OR (phone IS NOT NULL))),
     CONSTRAINT clients_email_check CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 320)))),
@@ -1482,7 +1485,8 @@ CREATE TABLE identity.clients (
     CONSTRAINT clients_name_check CHECK ((length(name) <= 200)),
     CONSTRAINT clients_origin_check CHECK ((origin = ANY (ARRAY['register'::text, 'token'::text, 'supabase'::text, 'import'::text]))),
     CONSTRAINT clients_phone_check CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text)),
-    CONSTRAINT clients_status_check CHECK ((status = ANY (ARRAY['active'::text, 'blocked'::text, 'closed'::text])))
+    CONSTRAINT clients_status_check CHECK ((status = ANY (ARRAY['active'::text, 'blocked'::text, 'closed'::text]))),
+    CONSTRAINT clients_unmapped_status_check CHECK (((length(unmapped_status) >= 1) AND (length(unmapped_status) <= 200)))
 );
 
 CREATE TABLE identity.confirmations (
@@ -1908,6 +1912,24 @@ CREATE SEQUENCE sync.pending_seq
 
 ALTER SEQUENCE sync.pending_seq OWNED BY sync.pending.seq;
 
+CREATE TABLE sync.status_before (
+    client_id uuid NOT NULL,
+    word text NOT NULL,
+    handled_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE sync.status_words (
+    word text NOT NULL,
+    meaning text NOT NULL,
+    operator text NOT NULL,
+    reason text NOT NULL,
+    mapped_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT status_words_meaning_check CHECK ((meaning = ANY (ARRAY['active'::text, 'blocked'::text, 'inactive'::text]))),
+    CONSTRAINT status_words_operator_check CHECK (((length(operator) >= 1) AND (length(operator) <= 200))),
+    CONSTRAINT status_words_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
+    CONSTRAINT status_words_word_check CHECK (((length(word) >= 1) AND (length(word) <= 200)))
+);
+
 CREATE TABLE sync.targets (
     name text NOT NULL,
     state text NOT NULL,
@@ -2175,6 +2197,12 @@ ALTER TABLE ONLY sync.inbox
 ALTER TABLE ONLY sync.pending
     ADD CONSTRAINT pending_pkey PRIMARY KEY (topic, key);
 
+ALTER TABLE ONLY sync.status_before
+    ADD CONSTRAINT status_before_pkey PRIMARY KEY (client_id);
+
+ALTER TABLE ONLY sync.status_words
+    ADD CONSTRAINT status_words_pkey PRIMARY KEY (word);
+
 ALTER TABLE ONLY sync.targets
     ADD CONSTRAINT targets_pkey PRIMARY KEY (name);
 
@@ -2243,6 +2271,8 @@ CREATE UNIQUE INDEX clients_email_key ON identity.clients USING btree (email) WH
 
 CREATE UNIQUE INDEX clients_phone_key ON identity.clients USING btree (phone) WHERE (phone_verified AND (status <> 'closed'::text));
 
+CREATE INDEX clients_unmapped_status ON identity.clients USING btree (unmapped_status, id) WHERE (unmapped_status IS NOT NULL);
+
 CREATE INDEX clients_updated ON identity.clients USING brin (updated_at) WITH (autosummarize='on');
 
 CREATE INDEX confirmations_due ON identity.confirmations USING btree (next_try_at);
@@ -2290,6 +2320,8 @@ CREATE UNIQUE INDEX drift_open_key ON sync.drift USING btree (topic, key) WHERE 
 CREATE INDEX failed_people_due ON sync.failed_people USING btree (next_at);
 
 CREATE INDEX pending_due ON sync.pending USING btree (next_at) WHERE (parked_at IS NULL);
+
+CREATE INDEX status_before_by_word ON sync.status_before USING btree (word);
 
 CREATE INDEX debts_open ON wallet.debts USING btree (client_id, id) WHERE ((collected_minor + forgiven_minor) < amount_minor);
 
@@ -2434,6 +2466,12 @@ ALTER TABLE ONLY sync.contact_conflicts
 
 ALTER TABLE ONLY sync.contact_conflicts
     ADD CONSTRAINT contact_conflicts_holder_fkey FOREIGN KEY (holder) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY sync.status_before
+    ADD CONSTRAINT status_before_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY sync.status_before
+    ADD CONSTRAINT status_before_word_fkey FOREIGN KEY (word) REFERENCES sync.status_words(word);
 
 ALTER TABLE ONLY wallet.debts
     ADD CONSTRAINT debts_client_id_fkey FOREIGN KEY (client_id) REFERENCES wallet.wallets(client_id);
@@ -2631,6 +2669,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.inbox TO evpower_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.pending TO evpower_app;
 
 GRANT USAGE ON SEQUENCE sync.pending_seq TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE sync.status_before TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE sync.status_words TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.targets TO evpower_app;
 

@@ -374,7 +374,7 @@ begin
   -- A sign-in changes last_sign_in_at and must write nothing.
   perform evpower.note('users', tg_op, to_jsonb(old), to_jsonb(new),
                        array['{email}', '{phone}', '{email_confirmed_at}', '{phone_confirmed_at}',
-                             '{raw_user_meta_data}', '{deleted_at}', '{raw_app_meta_data,evpower_email_unverified}']);
+                             '{raw_user_meta_data}', '{deleted_at}', '{banned_until}', '{raw_app_meta_data,evpower_email_unverified}']);
   return null;
 exception
   when others then
@@ -607,7 +607,8 @@ begin
                'metadata', jsonb_build_object('phone', left(u.raw_user_meta_data ->> 'phone', 1000),
                                               'name', left(u.raw_user_meta_data ->> 'name', 1000),
                                               'full_name', left(u.raw_user_meta_data ->> 'full_name', 1000)),
-               'deleted', u.deleted_at is not null,
+               'deleted', u.deleted_at is not null, 'banned_until',
+               case when u.banned_until is not null then least(u.banned_until, '9999-12-31T00:00:00Z') end,
                'anonymous', (select is_anonymous from (select u.*) own),
                'email_unverified', u.raw_app_meta_data ->> 'evpower_email_unverified' is not distinct from 'true'
              ) as facts
@@ -1093,10 +1094,11 @@ notify pgrst, 'reload schema';
 --   applied; stale: the same or newer is here; gap: earlier transactions are missing, the reason is the last
 --   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
 --   (a row made for the session would look like a client from before EvPower); refused: the reason is
---   "sqlstate: message" or "opening_balance: ...". A refused key never holds up the others.
+--   "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A refused key never holds up the others.
 --
 -- A balance that EvPower never wrote (evpower_revision is 0) is money from before EvPower. It is written over only
--- when exactly it was adopted; force changes nothing about that.
+-- when exactly it was adopted; force changes nothing about that. So it is with a status of the project's own words: it is
+-- written over only if the client carries that very word in status_before.
 --
 -- Planned at each call, for half a millisecond: a connection lives long, and a plan kept from when a table was
 -- empty would read all of it ever after.
@@ -1104,7 +1106,7 @@ do $migration$
 declare
   clients text := evpower.record_of('public.clients', array['id', 'email', 'phone', 'name', 'balance', 'held',
     'currency', 'balance_version', 'wallet_revision', 'status', 'created_at', 'updated_at'])
-    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, leaving boolean';
+    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, leaving boolean, status_before text';
   transactions text := evpower.record_of('public.transactions', array['id', 'client_id', 'version', 'type',
     'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
   sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
@@ -1148,6 +1150,10 @@ begin
                          when r.balance_version > 0
                            then format('has %s transactions and none of them is it', r.balance_version)
                          else 'has no transactions' end)
+                  when c.evpower_revision = 0 and btrim(c.status::text) <> ''
+                   and c.status::text not in ('active', 'blocked', 'inactive', 'pending_deletion')
+                   and left(c.status::text, 200) is distinct from r.status_before
+                  then format('status_unmapped: Supabase says %s', left(c.status::text, 200))
              end as refusal
         from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
         left join public.clients c on c.id = r.id) s;
@@ -1350,8 +1356,8 @@ notify pgrst, 'reload schema';
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
 --     its id; its time where the project numbers its own; none. "leaving" lists clients whose status says
---     nothing. people: the profile as the apps see it, brought to one form, whether a user stands behind, and which of
---     its contacts that user has verified.
+--     nothing. people: the profile as the apps see it, brought to one form, whether a user stands behind, which of its
+--     contacts that user has verified, and until when the user is banned.
 --   {"topic": "clients" | "sessions" | "users", "after", "limit", "short": true}: {"ids", "foreign", "next"}
 --     sessions: only those EvPower wrote; foreign counts the others, of clients the transactions.
 --   {"topic": "transactions", "clients": [[id, after version], ...], "limit"}:
@@ -1436,6 +1442,8 @@ begin
                  || case when u.phone_confirmed_at is not null and u.deleted_at is null and u.phone::text <> ''
                           and (c.id is null or regexp_replace(left(c.phone::text, 1000), '\D', '', 'g') = u.phone::text)
                          then 'v' else '-' end
+                 || coalesce(floor(extract(epoch from case when u.banned_until is not null then
+                        least(u.banned_until, '9999-12-31T00:00:00Z') end))::bigint::text, '-')
              ], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
         from (select i.value as id, i.nr, (i.nr - 1) / coalesce(chunk, 5000) as part
                 from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
@@ -1607,6 +1615,19 @@ end
 $migration$;
 revoke all on function public.evpower_openings(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_openings(jsonb) to service_role;
+
+-- Status words of rows that EvPower never wrote, and that it does not know by itself: public.evpower_status_words({})
+--   -> {"words": [[word, how many rows], ...]}, 100 at most.
+create or replace function public.evpower_status_words(payload jsonb) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select jsonb_build_object('words', coalesce(jsonb_agg(jsonb_build_array(w.word, w.rows) order by w.rows desc, w.word), '[]'))
+    from (select left(c.status::text, 200) as word, count(*) as rows from public.clients c
+           where c.evpower_revision = 0 and btrim(c.status::text) <> ''
+             and c.status::text not in ('active', 'blocked', 'inactive', 'pending_deletion')
+           group by 1 order by 2 desc, 1 limit 100) w
+$$;
+revoke all on function public.evpower_status_words(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_status_words(jsonb) to service_role;
 
 -- Rows as they were before an operator decided that EvPower is right although Supabase was ahead.
 create table if not exists evpower.set_aside (

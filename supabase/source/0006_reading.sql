@@ -37,7 +37,8 @@ begin
                'metadata', jsonb_build_object('phone', left(u.raw_user_meta_data ->> 'phone', 1000),
                                               'name', left(u.raw_user_meta_data ->> 'name', 1000),
                                               'full_name', left(u.raw_user_meta_data ->> 'full_name', 1000)),
-               'deleted', u.deleted_at is not null,
+               'deleted', u.deleted_at is not null, 'banned_until',
+               case when u.banned_until is not null then least(u.banned_until, '9999-12-31T00:00:00Z') end,
                'anonymous', (select is_anonymous from (select u.*) own),
                'email_unverified', u.raw_app_meta_data ->> 'evpower_email_unverified' is not distinct from 'true'
              ) as facts

@@ -8,10 +8,11 @@
 --   applied; stale: the same or newer is here; gap: earlier transactions are missing, the reason is the last
 --   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
 --   (a row made for the session would look like a client from before EvPower); refused: the reason is
---   "sqlstate: message" or "opening_balance: ...". A refused key never holds up the others.
+--   "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A refused key never holds up the others.
 --
 -- A balance that EvPower never wrote (evpower_revision is 0) is money from before EvPower. It is written over only
--- when exactly it was adopted; force changes nothing about that.
+-- when exactly it was adopted; force changes nothing about that. So it is with a status of the project's own words: it is
+-- written over only if the client carries that very word in status_before.
 --
 -- Planned at each call, for half a millisecond: a connection lives long, and a plan kept from when a table was
 -- empty would read all of it ever after.
@@ -19,7 +20,7 @@ do $migration$
 declare
   clients text := evpower.record_of('public.clients', array['id', 'email', 'phone', 'name', 'balance', 'held',
     'currency', 'balance_version', 'wallet_revision', 'status', 'created_at', 'updated_at'])
-    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, leaving boolean';
+    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, leaving boolean, status_before text';
   transactions text := evpower.record_of('public.transactions', array['id', 'client_id', 'version', 'type',
     'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
   sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
@@ -63,6 +64,10 @@ begin
                          when r.balance_version > 0
                            then format('has %s transactions and none of them is it', r.balance_version)
                          else 'has no transactions' end)
+                  when c.evpower_revision = 0 and btrim(c.status::text) <> ''
+                   and c.status::text not in ('active', 'blocked', 'inactive', 'pending_deletion')
+                   and left(c.status::text, 200) is distinct from r.status_before
+                  then format('status_unmapped: Supabase says %s', left(c.status::text, 200))
              end as refusal
         from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
         left join public.clients c on c.id = r.id) s;

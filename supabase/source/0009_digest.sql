@@ -9,8 +9,8 @@
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
 --     its id; its time where the project numbers its own; none. "leaving" lists clients whose status says
---     nothing. people: the profile as the apps see it, brought to one form, whether a user stands behind, and which of
---     its contacts that user has verified.
+--     nothing. people: the profile as the apps see it, brought to one form, whether a user stands behind, which of its
+--     contacts that user has verified, and until when the user is banned.
 --   {"topic": "clients" | "sessions" | "users", "after", "limit", "short": true}: {"ids", "foreign", "next"}
 --     sessions: only those EvPower wrote; foreign counts the others, of clients the transactions.
 --   {"topic": "transactions", "clients": [[id, after version], ...], "limit"}:
@@ -95,6 +95,8 @@ begin
                  || case when u.phone_confirmed_at is not null and u.deleted_at is null and u.phone::text <> ''
                           and (c.id is null or regexp_replace(left(c.phone::text, 1000), '\D', '', 'g') = u.phone::text)
                          then 'v' else '-' end
+                 || coalesce(floor(extract(epoch from case when u.banned_until is not null then
+                        least(u.banned_until, '9999-12-31T00:00:00Z') end))::bigint::text, '-')
              ], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
         from (select i.value as id, i.nr, (i.nr - 1) / coalesce(chunk, 5000) as part
                 from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k

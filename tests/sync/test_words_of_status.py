@@ -105,16 +105,6 @@ async def test_a_wish_to_be_deleted_outlives_a_word_written_over_it(
     assert not await asked(world, driver)
 
 
-async def test_a_word_from_before_evpower_is_written_over_too(
-    supabase: Supabase, at_rest: Rest, world: World
-) -> None:
-    driver = await supabase.sign_up()
-    await supabase.insert_row(driver.id, status=UNKNOWN, name="Old")
-    await at_rest()
-    assert await status_there(supabase, driver) == "active"
-    assert (await client_here(world.db, driver.id))["status"] == "active"
-
-
 async def test_the_comparison_writes_it_over_as_well(
     supabase: Supabase,
     at_rest: Rest,

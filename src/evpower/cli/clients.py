@@ -117,6 +117,8 @@ async def _row(connection: Connection, client: identity.Client) -> dict[str, obj
         "balance": to_text(money.balance_minor),
         "held": to_text(money.held_minor),
         "debt": to_text(money.debt_minor),
+        "banned_until": client.banned_until.isoformat() if client.banned_until else None,
+        "unmapped_status": client.unmapped_status,
         "deletion_requested_at": asked_at.isoformat() if asked_at else None,
         "created_at": client.created_at.isoformat(),
     }
@@ -132,8 +134,11 @@ def _show(row: dict[str, object]) -> None:
         contacts = f"{contacts}  {row['name']}"
     money = f"{row['balance']} som, {row['held']} held, {row['debt']} owed"
     leaving = "  asked to be deleted" if row["deletion_requested_at"] else ""
+    banned = f"  banned until {row['banned_until']}" if row["banned_until"] else ""
+    if row["unmapped_status"]:
+        banned += f"  was {row['unmapped_status']!r}, not mapped (evpower sync words)"
     console.print(
-        f"{row['client_id']}  {row['status']}{leaving}  {money}  {contacts}",
+        f"{row['client_id']}  {row['status']}{banned}{leaving}  {money}  {contacts}",
         soft_wrap=True,
         markup=False,
     )

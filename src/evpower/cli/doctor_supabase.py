@@ -9,12 +9,16 @@ from email.utils import parsedate_to_datetime
 from typing import Final, Literal, cast
 from urllib.parse import urlsplit
 
+import asyncpg
+
 from evpower import sync
 from evpower.cli.doctor_notification import examine_notifications
 from evpower.cli.doctor_tokens import examine_tokens
 from evpower.cli.finding import Finding, clock
 from evpower.config import Settings
 from evpower.devstack.supabase_migrations import FILE as SUPABASE_MIGRATION
+from evpower.foundation.db import Database
+from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import HttpClient, HttpError, HttpResponse
 
 _TIMEOUT_S: Final = 5.0
@@ -26,6 +30,7 @@ _FUNCTIONS: Final[tuple[tuple[str, dict[str, object], str], ...]] = (
     ("evpower_apply", {}, "0008_apply.sql"),
     ("evpower_digest", {"topic": "clients", "ids": []}, "0009_digest.sql"),
     ("evpower_openings", {"limit": 1}, "0010_openings.sql"),
+    ("evpower_status_words", {}, "0010_openings.sql"),
     ("evpower_set_aside", {}, "0010_openings.sql"),
     ("evpower_changes", {"limit": 1}, "0006_reading.sql"),
     ("evpower_people", {"ids": []}, "0006_reading.sql"),
@@ -90,6 +95,7 @@ async def examine_supabase(
             found += await examine_functions(settings, http)
         except HttpError as error:
             found.append(Finding("Supabase functions", None, f"{_SKIPPED} ({error})"))
+        found += await _status_words(settings, http)
         found += await examine_notifications(settings, http, may_write=may_write)
     else:
         found += [
@@ -202,6 +208,30 @@ async def _installed(settings: Settings, http: HttpClient) -> Finding:
         fix += "; a trigger that is only switched off: alter table ... enable trigger ..."
     detail = "; ".join(f"{file}: {what}" for file, what in lacking)
     return Finding("Supabase migrations", not lacking, detail or "all there", fix)
+
+
+async def _status_words(settings: Settings, http: HttpClient) -> list[Finding]:
+    """Words of the project's own that no operator mapped; none where the function is missing."""
+    secret = settings.supabase_secret_key.get_secret_value()
+    rpc = sync.SupabaseRpc(http, settings.supabase_url, secret)
+    try:
+        database = await Database.open(settings.database_url.get_secret_value(), size=2)
+        try:
+            found = await sync.find_words(database, rpc)
+        finally:
+            await database.close()
+    except (EvPowerError, sync.SyncError, asyncpg.PostgresError, OSError, ValueError) as error:
+        return [Finding("status words", None, f"{_SKIPPED} ({error})")]
+    unmapped = [f"{one.word!r} ({one.clients})" for one in found if one.mapped is None]
+    return [
+        Finding(
+            "status words",
+            not unmapped,
+            f"not mapped: {', '.join(unmapped)}" if unmapped else "none waits",
+            "evpower sync words map WORD active|blocked|inactive --reason ...: until then their"
+            " clients may not spend",
+        )
+    ]
 
 
 async def call(

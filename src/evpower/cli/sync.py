@@ -15,6 +15,7 @@ from evpower.cli.bell import ringing
 from evpower.cli.out import console, fail, progress
 from evpower.cli.remote import with_supabase
 from evpower.cli.settings import load_checked, with_database
+from evpower.cli.sync_words import words
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.loop_rounds import LoopRounds
@@ -24,6 +25,7 @@ from evpower.identity import WaitingConfirmations, waiting_confirmations
 Topic = Literal["client", "session"]
 
 sync = typer.Typer(help="Keep Supabase and EvPower equal.", no_args_is_help=True)
+sync.add_typer(words, name="words")
 _JSON = typer.Option(False, "--json", help="One JSON line.")
 _SHOWN = 20
 _CHECKS = {"all": "everything", "hot": "what changed lately", "hand": "by hand"}

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Forbidden, NotFound, Unavailable
 from evpower.identity import metrics, store
@@ -87,7 +88,9 @@ async def get_client(connection: Connection, client_id: UUID) -> Client:
     return found
 
 
-async def require_active(connection: Connection, client_id: UUID) -> Client:
+async def require_active(
+    connection: Connection, client_id: UUID, *, clock: Clock = utc_now
+) -> Client:
     """Read a client as it is now, for money to move in the same transaction.
 
     Raises NotFound("client_not_found"),
@@ -97,6 +100,10 @@ async def require_active(connection: Connection, client_id: UUID) -> Client:
     found = await get_client(connection, client_id)
     if found.status != "active":
         raise Forbidden(f"client_{found.status}", f"the client is {found.status}")
+    if found.banned_until is not None and found.banned_until > clock():
+        raise Forbidden("client_blocked", "the user is banned in Supabase Auth")
+    if found.unmapped_status is not None:
+        raise Forbidden("client_blocked", "the status from before EvPower is not mapped yet")
     if found.deletion_requested_at is not None:
         raise Forbidden("client_deleted", "the client asked for the account to be deleted")
     return found
@@ -157,6 +164,24 @@ async def request_deletion(connection: Connection, client_id: UUID, at: datetime
 async def withdraw_deletion(connection: Connection, client_id: UUID) -> None:
     """The driver changed their mind."""
     await store.set_deletion_requested(connection, client_id, None)
+
+
+async def set_ban(connection: Connection, client_id: UUID, until: datetime | None) -> Client:
+    """Store the ban of Supabase Auth, a fact of its own beside the operator's block.
+
+    Raises NotFound("client_not_found").
+    """
+    changed = await store.set_ban(connection, client_id, until)
+    return changed if changed is not None else await get_client(connection, client_id)
+
+
+async def set_unmapped_status(connection: Connection, client_id: UUID, word: str | None) -> Client:
+    """Keep a client from spending until its status word has a meaning; None: it has.
+
+    Raises NotFound("client_not_found").
+    """
+    changed = await store.set_unmapped_status(connection, client_id, word)
+    return changed if changed is not None else await get_client(connection, client_id)
 
 
 async def block_client(

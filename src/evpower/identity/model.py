@@ -33,6 +33,8 @@ class Client:
     deletion_requested_at: datetime | None = None  # asked for in Supabase, and not taken back
     email_verified: bool = False  # by Supabase Auth; else a claim that others may make too
     phone_verified: bool = False
+    banned_until: datetime | None = None  # by Supabase Auth; ends by itself
+    unmapped_status: str | None = None  # a word of the project's own; None: nothing waits
 
     @property
     def profile(self) -> "Profile":

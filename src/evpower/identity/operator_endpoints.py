@@ -34,6 +34,10 @@ class OperatorsClient(BaseModel):
     phone_verified: bool
     name: str | None
     status: Status
+    banned_until: Annotated[datetime | None, Field(description="A ban in Supabase Auth")]
+    unmapped_status: Annotated[
+        str | None, Field(description="A word from before EvPower that no operator mapped yet")
+    ]
     deletion_requested_at: datetime | None
     created_at: datetime
     updated_at: datetime

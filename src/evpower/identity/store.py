@@ -11,7 +11,7 @@ from evpower.identity.model import Client, Intent, Origin, Profile, Status
 
 _CLIENT: Final = (
     "id, email, phone, name, status, origin, created_at, updated_at, deletion_requested_at,"
-    " email_verified, phone_verified"
+    " email_verified, phone_verified, banned_until, unmapped_status"
 )
 # Of a new row n: none of its contacts is one that another client has verified.
 _UNTAKEN: Final = """
@@ -164,6 +164,33 @@ async def set_deletion_requested(
         " where id = $1 and status <> 'closed'",
         client_id,
         at,
+    )
+
+
+async def set_ban(connection: Connection, client_id: UUID, until: datetime | None) -> Client | None:
+    """Store until when Supabase Auth keeps the user out; None when there is no such client."""
+    return _client(
+        await connection.fetchrow(
+            "update identity.clients set banned_until = $2, updated_at = now()"
+            f" where id = $1 returning {_CLIENT}",
+            client_id,
+            until,
+        )
+    )
+
+
+async def set_unmapped_status(
+    connection: Connection, client_id: UUID, word: str | None
+) -> Client | None:
+    """Store a status word that waits for its meaning; None when there is no such client."""
+    return _client(
+        await connection.fetchrow(
+            "update identity.clients set unmapped_status = $2,"
+            " updated_at = case when unmapped_status is distinct from $2 then now()"
+            f"   else updated_at end where id = $1 returning {_CLIENT}",
+            client_id,
+            word,
+        )
     )
 
 

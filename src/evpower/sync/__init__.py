@@ -2,6 +2,7 @@
 
 from evpower.sync.compare.check import Checked, check
 from evpower.sync.compare.drift import Drift
+from evpower.sync.compare.mapped import apply_word
 from evpower.sync.compare.reconcile import Reconciler
 from evpower.sync.errors import SyncError, TargetRefuses, TargetUnavailable, TooLarge
 from evpower.sync.incoming.accept import Accepted, accept, give_free_contacts
@@ -9,6 +10,8 @@ from evpower.sync.incoming.conflicts import CONFLICTS, Conflict
 from evpower.sync.incoming.model_changes import Pulled
 from evpower.sync.incoming.people import Person
 from evpower.sync.incoming.pull import Puller
+from evpower.sync.incoming.store_words import Meaning, StatusWord
+from evpower.sync.incoming.words import FoundWord, find_words, map_word
 from evpower.sync.model import AUTHORITY, CLIENT_STATUS, SESSION_STATUS, Delivered
 from evpower.sync.outgoing.adopt import Adopted, Left, adopt
 from evpower.sync.outgoing.backfill import Backfilled, backfill
@@ -44,10 +47,12 @@ __all__ = [
     "Delivered",
     "Doorbell",
     "Drift",
+    "FoundWord",
     "Inbox",
     "Incoming",
     "Lag",
     "Left",
+    "Meaning",
     "NotificationResult",
     "Parked",
     "Person",
@@ -58,6 +63,7 @@ __all__ = [
     "Rotated",
     "Rpc",
     "Status",
+    "StatusWord",
     "SupabaseRpc",
     "SupabaseWebhooks",
     "SyncError",
@@ -67,11 +73,14 @@ __all__ = [
     "Unaccepted",
     "accept",
     "adopt",
+    "apply_word",
     "backfill",
     "check",
     "doorbell",
+    "find_words",
     "give_free_contacts",
     "look_into_inbox",
+    "map_word",
     "read_answer",
     "replay",
     "replay_parked",

@@ -24,8 +24,10 @@ AUTHORITY: Final[Mapping[str, Side]] = MappingProxyType(
         "client.reachable": "evpower",  # whether a contact is one, and in what form it is kept
         "client.holder": "evpower",  # who has a contact that two claim
         "client.deletion": "supabase",
+        "client.ban": "supabase",  # Auth's; the operator's block is EvPower's
         "client.row": "evpower",  # that there is one in Supabase
         "client.blocked_before": "supabase",  # a block from before EvPower
+        "client.status_before": "supabase",  # what the project's own word meant
         "client.unknown": "evpower",  # that a client exists: nobody is ever deleted
         "client.id": "evpower",
         "session": "evpower",
@@ -38,6 +40,16 @@ CLIENT_STATUS: Final[Mapping[str, str]] = MappingProxyType(
 )
 # What Supabase may say of a client that is active here: deletion is Supabase's business.
 ON_THE_WAY_OUT: Final = frozenset({"inactive", "pending_deletion"})
+
+# What a status may say that EvPower knows by itself.
+STATUS_WORDS: Final = frozenset(CLIENT_STATUS.values()) | ON_THE_WAY_OUT
+MAX_STATUS_WORD: Final = 200  # characters that count
+
+
+def is_project_word(status: str) -> bool:
+    """Whether a status says something, in a word that EvPower does not know by itself."""
+    return bool(status.strip()) and status not in STATUS_WORDS
+
 
 # EvPower's word for a session, as the apps know it.
 SESSION_STATUS: Final[Mapping[str, str]] = MappingProxyType(

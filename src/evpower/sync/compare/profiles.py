@@ -128,6 +128,8 @@ def _profile(known: Known, person: Person) -> tuple[tuple[str, ...], tuple[str, 
             continue
         waits = ours is None and waiting.get(name) == value
         (taken if waits else wrong).append(name)
+    if person.user is not None and person.user.banned_until != known.banned_until:
+        wrong.append("banned_until")
     return tuple(wrong), tuple(taken)
 
 

@@ -48,7 +48,8 @@ _SESSION_LINE: Final = (
 _PERSON_LINE: Final = """k.id::text, c.email, regexp_replace(c.phone, '\\D', '', 'g'), c.name,
     case when c.deletion_requested_at is null then 'u---' else 'ul--' end
     || case when c.email_verified then 'v' else '-' end
-    || case when c.phone_verified then 'v' else '-' end"""
+    || case when c.phone_verified then 'v' else '-' end
+    || coalesce(floor(extract(epoch from c.banned_until))::bigint::text, '-')"""
 
 
 def _of_each(sql: str) -> dict[str, str]:

@@ -18,10 +18,12 @@ from evpower.identity import (
     ensure,
     lock_client,
     request_deletion,
+    set_ban,
+    set_unmapped_status,
     sync_profile,
     withdraw_deletion,
 )
-from evpower.sync.incoming import store_changes
+from evpower.sync.incoming import store_changes, words
 from evpower.sync.incoming.conflicts import Kind
 from evpower.sync.incoming.people import Person
 from evpower.sync.incoming.store_changes import Known
@@ -78,6 +80,9 @@ def is_same(
         or (_is_blocked_before(person, blocked_before=False) and not known.block_seen)
         or (person.leaving is not None and person.leaving != bool(known.deletion_requested_at))
         or wanted(person, known.profile) != known.profile
+        or person.unknown_word is not None
+        or known.unmapped_status is not None
+        or (person.user is not None and person.user.banned_until != known.banned_until)
         or _is_status_to_send(known, person)
     )
 
@@ -86,10 +91,11 @@ def is_newcomer(person: Person) -> bool:
     """Whether a person EvPower does not know is a client and a wallet, and nothing else."""
     return (
         (person.row is not None or person.alive)
-        and not (person.user is not None and person.user.deleted)
+        and not (person.user is not None and (person.user.deleted or person.user.banned_until))
         and not person.unusable
         and not person.leaving
         and (person.row is None or person.row.status != "blocked")
+        and person.unknown_word is None
     )
 
 
@@ -131,6 +137,8 @@ async def accept(
     else:
         # A block EvPower wrote and does not remember (it was restored from a backup) is one too.
         await work.take_block(blocked_before=blocked_before or created)
+        await work.take_status_word()
+        await work.take_ban()
         await work.take_deletion()
         await work.take_profile()
         await work.send_what_is_ours(created=created)
@@ -201,6 +209,28 @@ class _Work:
         )
         self.changed = True
 
+    async def take_status_word(self) -> None:
+        """What the row said before EvPower, in a word of the project's own."""
+        word, before = self._person.unknown_word, self._client
+        if word is not None:
+            self._client = await words.handle(
+                self._connection, before, word, self._clock, actor=_ACTOR
+            )
+            if self._client.unmapped_status is not None and before.unmapped_status != word:
+                self._met.append("status_unmapped")
+        elif before.unmapped_status is not None and self._person.row is not None:
+            self._client = await set_unmapped_status(self._connection, before.id, None)
+        self.changed = self.changed or self._client != before
+
+    async def take_ban(self) -> None:
+        """Store the ban Auth has now. One that ends by its time changes nothing in Auth either."""
+        user = self._person.user
+        if user is None or user.banned_until == self._client.banned_until:
+            return
+        self._met.append("ban_changed")
+        self._client = await set_ban(self._connection, self._client.id, user.banned_until)
+        self.changed = True
+
     async def take_deletion(self) -> None:
         leaving, asked_at = self._person.leaving, self._client.deletion_requested_at
         if leaving is True and asked_at is None:
@@ -244,7 +274,7 @@ class _Work:
 
     async def send_what_is_ours(self, *, created: bool) -> None:
         """The row that is gone, or says another status, is written again by the relay."""
-        if created:  # a new client is on its way by itself
+        if created or self._client.unmapped_status is not None:  # on its way, or it must wait
             return
         known = await self._known()
         if self._person.row is None:

@@ -19,6 +19,8 @@ Kind = Literal[
     "contact_unusable",
     "status_differs",
     "blocked_before",
+    "ban_changed",
+    "status_unmapped",
     "deletion_requested",
     "deletion_withdrawn",
     "user_deleted",
@@ -97,6 +99,21 @@ _ROWS: Final = (
         "A row EvPower never wrote says blocked",
         "client.blocked_before",
         "The client is blocked in EvPower too, once, with a line in the audit",
+    ),
+    _row(
+        "status_unmapped",
+        "A row EvPower never wrote has a status word of the project's own, and no operator has said"
+        " what it means",
+        "client.status_before",
+        "It is not written over, and the client may not spend, 403 `client_blocked`, until"
+        " `evpower sync words map`",
+    ),
+    _row(
+        "ban_changed",
+        "Supabase Auth bans a user, or lifts a ban",
+        "client.ban",
+        "No new charge and no new top-up while the ban runs, 403 `client_blocked`; reading stays,"
+        " and so does an operator's block",
     ),
     _row(
         "deletion_requested",

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from evpower.foundation.clock import read_time
 from evpower.identity import DOCTOR_USER_ID, Contact, Profile, profile_of, profile_of_row
-from evpower.sync.model import CLIENT_STATUS, ON_THE_WAY_OUT
+from evpower.sync.model import CLIENT_STATUS, MAX_STATUS_WORD, ON_THE_WAY_OUT, is_project_word
 
 _NEVER_CLIENTS: Final = frozenset({UUID(int=0), DOCTOR_USER_ID})
 
@@ -39,6 +39,7 @@ class User:
     profile: Profile
     deleted: bool
     anonymous: bool = False
+    banned_until: datetime | None = None
     phone: object = None
     unusable: tuple[Contact, ...] = ()
 
@@ -72,6 +73,14 @@ class Person:
     def anonymous(self) -> bool:
         """Whether their user signed in without an email, a phone or a provider."""
         return self.user is not None and self.user.anonymous
+
+    @property
+    def unknown_word(self) -> str | None:
+        """A status of the project's own that EvPower never wrote over; None: there is none."""
+        row = self.row
+        if row is None or row.written or not is_project_word(row.status):
+            return None
+        return row.status[:MAX_STATUS_WORD]
 
     @property
     def leaving(self) -> bool | None:
@@ -170,6 +179,7 @@ def _user(raw: object) -> User | None:
         profile=profile,
         phone=fields.get("phone"),
         deleted=fields.get("deleted") is True,
+        banned_until=parse_time(fields.get("banned_until")),
         anonymous=fields.get("anonymous") is True,
         unusable=_unusable(
             profile, [fields.get("email")], [fields.get("phone"), told.get("phone")]

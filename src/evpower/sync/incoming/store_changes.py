@@ -33,6 +33,8 @@ class Known:
     profile: Profile
     status: str
     deletion_requested_at: datetime | None
+    banned_until: datetime | None
+    unmapped_status: str | None
     waiting: Mapping[Contact, str]
     block_seen: bool  # a block from before EvPower was taken over once
     pending: bool  # Supabase is about to be told of the client
@@ -146,7 +148,7 @@ async def set_source(connection: Connection, state: str, error: str | None) -> N
 
 _KNOWN: Final = """
 select c.id, c.email, c.phone, c.name, c.email_verified, c.phone_verified, c.status,
-       c.deletion_requested_at,
+       c.deletion_requested_at, c.banned_until, c.unmapped_status,
        (select array_agg(array[w.contact, w.value]) from sync.contact_conflicts w
          where w.client_id = c.id) as waiting,
        exists (select from sync.blocked_before b where b.client_id = c.id) as block_seen,
@@ -172,6 +174,8 @@ async def known(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known
             ),
             status=row["status"],
             deletion_requested_at=row["deletion_requested_at"],
+            banned_until=row["banned_until"],
+            unmapped_status=row["unmapped_status"],
             waiting=dict(row["waiting"] or ()),
             block_seen=row["block_seen"],
             pending=row["pending"],

@@ -17,9 +17,20 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Invalid, NotFound
 from evpower.foundation.money import MAX_MINOR, rounded_minor, som_from_json, to_text
 from evpower.foundation.text import checked
-from evpower.identity import Profile, block_client, ensure, get_client, profile_of_row, record_act
+from evpower.identity import (
+    Profile,
+    block_client,
+    ensure,
+    get_client,
+    lock_client,
+    profile_of_row,
+    record_act,
+)
 from evpower.payments import cash
 from evpower.sync.errors import TargetUnavailable
+from evpower.sync.incoming import store_words, words
+from evpower.sync.incoming.store_words import Meaning
+from evpower.sync.model import MAX_STATUS_WORD, is_project_word
 from evpower.sync.outgoing import store
 from evpower.sync.supabase_rpc import Rpc
 
@@ -106,6 +117,17 @@ class _Run:
     rounded_by: Decimal = Decimal(0)
     blocked: int = 0
     left: list[Left] = field(default_factory=list[Left])
+    meanings: Mapping[str, Meaning] = field(default_factory=dict[str, Meaning])
+
+    def status(self, row: _Row) -> str:
+        """What the row's status means. Raises Conflict for a word that no operator mapped."""
+        if not is_project_word(row.status):
+            return row.status
+        meaning = self.meanings.get(row.status[:MAX_STATUS_WORD])
+        if meaning is None:
+            word = row.status[:MAX_STATUS_WORD]
+            raise Conflict("status_unmapped", f"the status {word!r} is not mapped")
+        return meaning
 
     async def page(self, rows: Sequence[_Row]) -> None:
         self.found += len(rows)
@@ -133,7 +155,8 @@ class _Run:
         try:
             new = await (self.could(client, row) if self.dry_run else self.enter(client, row))
         except (Conflict, Invalid) as error:
-            self.left.append(Left(row.id, row.text, error.code))
+            why = error.detail if error.code == "status_unmapped" else error.code
+            self.left.append(Left(row.id, row.text, why))
             return
         if not new:  # another run was faster
             self.already += 1
@@ -153,13 +176,15 @@ class _Run:
                 status = known.status
         if status == "closed":
             raise Conflict("client_closed", "the client's account is closed")
-        self.blocked += row.status == "blocked" and status == "active"
+        self.blocked += self.status(row) == "blocked" and status == "active"
         return True
 
     async def enter(self, client: UUID, row: _Row) -> bool:
         # Contacts come with the walk, which knows whether anybody can sign in with them.
         profile = Profile(name=profile_of_row(row.person).name)
-        if row.status == "blocked":  # first, and by itself: the relay writes EvPower's status
+        if is_project_word(row.status):
+            await self.handle_word(client, row, profile)
+        elif row.status == "blocked":  # first, and by itself: the relay writes EvPower's status
             async with self.db.transaction() as connection:
                 known = await ensure(connection, client, profile, "supabase")
                 if known.status == "active":
@@ -186,6 +211,16 @@ class _Run:
                 )
         return posted.new
 
+    async def handle_word(self, client: UUID, row: _Row, profile: Profile) -> None:
+        was_blocked = self.status(row) == "blocked"
+        async with self.db.transaction() as connection:
+            await ensure(connection, client, profile, "supabase")
+            known = await lock_client(connection, client)
+            assert known is not None  # noqa: S101 - clients are never deleted
+            word = row.status[:MAX_STATUS_WORD]
+            await words.handle(connection, known, word, self.clock, actor=self.operator)
+        self.blocked += was_blocked and known.status == "active"
+
     async def block(self, connection: Connection, client: UUID) -> None:
         await block_client(connection, client, actor=self.operator, reason=self.reason)
         self.blocked += 1
@@ -211,7 +246,11 @@ async def adopt(
         if not 0 < len(word.strip()) <= _MAX_WORDS:
             raise Invalid(f"{name}_missing", f"{name} must be 1 to {_MAX_WORDS} characters")
         checked(word, name, most=_MAX_WORDS, lines=name == "reason")
-    run = _Run(db, operator, reason, clock, dry_run)
+    async with db.connection() as connection:
+        meanings: dict[str, Meaning] = {
+            one.word: one.meaning for one in await store_words.words(connection)
+        }
+    run = _Run(db, operator, reason, clock, dry_run, meanings=meanings)
     after: str | None = None
     total = 0
     while True:

@@ -1,0 +1,75 @@
+"""`evpower sync words`: what a project's own status words mean, before they are written over."""
+
+import getpass
+import json
+
+import typer
+
+from evpower import sync as synced
+from evpower.cli.out import console, fail
+from evpower.cli.remote import with_supabase
+from evpower.foundation.db import Database
+
+words = typer.Typer(help="Status words from before EvPower, and what each means.")
+_MEANINGS = ("active", "blocked", "inactive")
+_JSON = typer.Option(False, "--json", help="One JSON line.")
+
+
+@words.callback(invoke_without_command=True)
+def show(context: typer.Context, as_json: bool = _JSON) -> None:
+    """List them; exit 1 while one has no meaning: its clients may not spend."""
+    if context.invoked_subcommand is not None:
+        return
+
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> list[synced.FoundWord]:
+        return await synced.find_words(database, rpc)
+
+    found = with_supabase(work)
+    unmapped = [one for one in found if one.mapped is None]
+    if as_json:
+        rows = [
+            {
+                "word": one.word,
+                "clients": one.clients,
+                "meaning": one.mapped.meaning if one.mapped else None,
+            }
+            for one in found
+        ]
+        typer.echo(json.dumps(rows))
+    for one in [] if as_json else found:
+        means = f"{one.mapped.meaning}, said {one.mapped.operator}" if one.mapped else "not mapped"
+        console.print(f"{one.word!r}  {one.clients} clients: {means}", soft_wrap=True, markup=False)
+    if unmapped:
+        fail(
+            f"{len(unmapped)} words are not mapped, their clients may not spend",
+            "evpower sync words map WORD active|blocked|inactive --reason ...",
+        )
+    if not as_json and not found:
+        console.print("no words of the project's own")
+
+
+@words.command("map")
+def map_word(
+    word: str = typer.Argument(help="As `evpower sync words` shows it, without the quotes."),
+    meaning: str = typer.Argument(help="active, blocked, or inactive (asked to be deleted)."),
+    reason: str = typer.Option(..., "--reason", help="Why, for the audit."),
+    operator: str = typer.Option("", "--operator", help="Who says so; the login name by default."),
+) -> None:
+    """Say what a word means, once and for all its clients; it is not changed afterwards."""
+    if meaning not in _MEANINGS:
+        fail(f"there is no meaning {meaning!r}", " or ".join(_MEANINGS))
+
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> int:
+        async with database.transaction() as connection:
+            await synced.map_word(
+                connection,
+                word,
+                meaning,
+                operator=operator or getpass.getuser(),
+                reason=reason,
+            )
+        return await synced.apply_word(database, rpc, word)
+
+    console.print(
+        f"{word!r} means {meaning}; {with_supabase(work)} waiting clients are handled", markup=False
+    )
