@@ -97,7 +97,7 @@ async def test_a_registration_ends_and_begins_again_under_one_id(
                 await register(db, admin, application, confirm="auto", clock=clock)
         except Unavailable:
             proxy.plan = []
-            client = await register(db, admin, application, confirm="auto", clock=clock)
+            client, _ = await register(db, admin, application, confirm="auto", clock=clock)
             assert client.email == application.email
         proxy.plan = []
         clock.forward(minutes=20)
