@@ -6,8 +6,8 @@ import ipaddress
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,10 +19,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.errors import ProtocolError
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from evpower.devstack.nats import LocalNats
+from evpower.foundation import nats_link
 from evpower.foundation.bus import EVERYTHING, Topic
 from evpower.foundation.nats_bus import NatsBus, announce, decode, encode, reach
 from evpower.foundation.nats_keys import NatsFiles
@@ -367,6 +369,49 @@ class TestAwayAndBack:
             other.close()
             await mute.wait_closed()
             await other.wait_closed()
+
+
+async def slow(writer: asyncio.StreamWriter) -> None:
+    for byte in b'INFO {"max_payload":1048576,"version":"' + b"9" * 10_000:
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def endless_line(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"INFO ")
+    for _ in range(16 * 1024):
+        writer.write(b"x" * 65_536)
+        await writer.drain()
+
+
+@pytest.mark.parametrize("behavior", [slow, endless_line])
+async def test_a_server_that_never_comes_to_an_end_is_left(
+    behavior: Callable[[asyncio.StreamWriter], Awaitable[None]],
+) -> None:
+    done: list[bool] = []
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError), closing(writer):
+            await behavior(writer)
+            done.append(True)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, asyncio.timeout(PATIENCE_S):
+        (tried,) = await reach(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    assert tried[1]
+    assert not done, "1 GB was read"
+
+
+@pytest.mark.parametrize(
+    "received",
+    [b"MSG a.changes 1 1073741824\r\n", b"x" * 1_100_000, b"-ERR '" + b"x" * 1_100_000],
+    ids=["a message of 1 GB", "no line's end", "an error's text"],
+)
+async def test_no_message_is_read_without_an_end(received: bytes) -> None:
+    client = nats_link._Client()
+    with pytest.raises(ProtocolError):
+        await client._ps.parse(received)
 
 
 @pytest.mark.usefixtures("patient")

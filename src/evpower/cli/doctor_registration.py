@@ -9,7 +9,7 @@ import orjson
 from evpower import identity
 from evpower.cli.finding import Finding
 from evpower.config import Settings
-from evpower.foundation.db import Connection
+from evpower.foundation.db import connect
 from evpower.foundation.http import HttpClient, HttpError
 
 _NAME: Final = "registration"
@@ -56,17 +56,14 @@ async def _by_mail(settings: Settings) -> Finding:
     host = urlsplit(settings.supabase_url).hostname or ""
     fix = _FIX_MAIL + (_HOSTED if host.endswith(".supabase.co") else "")
     try:
-        connection: Connection = await asyncpg.connect(
-            settings.database_url.get_secret_value(), timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S
-        )
-    except (OSError, asyncpg.PostgresError, TimeoutError, ValueError):
+        async with connect(
+            settings.database_url.get_secret_value(),
+            timeout_s=_TIMEOUT_S,
+            command_timeout_s=_TIMEOUT_S,
+        ) as connection:
+            waiting = await identity.waiting_confirmations(connection)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError):
         return Finding(_NAME, None, "by mail; not examined: mend the database first")
-    try:
-        waiting = await identity.waiting_confirmations(connection)
-    except asyncpg.PostgresError:
-        return Finding(_NAME, None, "by mail; not examined: mend the database first")
-    finally:
-        await connection.close()
     if waiting.error is not None:
         hours = waiting.oldest_s / 3600
         detail = f"{waiting.count} mails wait, the oldest for {hours:.1f} h: {waiting.error}"

@@ -121,14 +121,18 @@ async def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     timeout_s: float = 120.0,
+    fold: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run to the end and return code and output (stderr is folded into stdout)."""
+    """Run to the end and return code and output; with `fold` stderr is in stdout.
+
+    Raises subprocess.TimeoutExpired, after the process was killed.
+    """
     return await asyncio.to_thread(
         subprocess.run,
         [str(part) for part in argv],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.STDOUT if fold else subprocess.PIPE,
         text=True,
         errors="replace",
         cwd=cwd,

@@ -17,6 +17,7 @@ from uuid import uuid4
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from evpower.devstack import children
 from evpower.devstack.demo_driver import Driver
 from evpower.devstack.demo_live import LiveBalance
 from evpower.devstack.local import LocalEvPower
@@ -342,18 +343,12 @@ class Demo:
         return answer.json()
 
     async def _command(self, *words: str) -> dict[str, Any]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "evpower",
-            *words,
-            env=self.evpower.environment(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        command = [sys.executable, "-m", "evpower", *words]
+        done = await children.run(command, env=self.evpower.environment(), fold=False)
+        _require(
+            bool(done.stdout.strip()), f"evpower {' '.join(words)} failed: {done.stderr[-400:]}"
         )
-        out, err = await process.communicate()
-        _require(bool(out.strip()), f"evpower {' '.join(words)} failed: {err.decode()[-400:]}")
-        return json.loads(out)
+        return json.loads(done.stdout)
 
     async def _each(self, title: str, step: Callable[[Driver], Awaitable[None]]) -> None:
         """Do it for every driver, some at once, in front of the reader's eyes."""

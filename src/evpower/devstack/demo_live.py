@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import json
-from typing import Any
+from typing import Any, Final
 
 import websockets
+
+_OPEN_S: Final = 60.0  # until the first balance, on a busy machine
+_MAX_BYTES: Final = 65_536
 
 
 class LiveBalance:
@@ -24,10 +27,11 @@ class LiveBalance:
 
     async def open(self) -> None:
         """Sign in and take the first state."""
-        self._socket = await websockets.connect(self._url)
-        await self._socket.send(json.dumps({"type": "auth", "token": self._token}))
-        while self.balance_minor is None:
-            self._take(json.loads(await self._socket.recv()))
+        async with asyncio.timeout(_OPEN_S):
+            self._socket = await websockets.connect(self._url, proxy=None, max_size=_MAX_BYTES)
+            await self._socket.send(json.dumps({"type": "auth", "token": self._token}))
+            while self.balance_minor is None:
+                self._take(json.loads(await self._socket.recv()))
         self._task = asyncio.create_task(self._listen())
 
     async def close(self) -> None:

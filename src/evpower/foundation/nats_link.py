@@ -15,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.errors import ProtocolError
+from nats.protocol.parser import Parser
 
 from evpower.foundation.nats_keys import NatsFiles, NatsKey
 
@@ -28,6 +30,7 @@ _NEVER_S: Final = 10**8
 _PENDING_OUT_BYTES: Final = 128 * 1024
 _PENDING_IN_BYTES: Final = 8 * 1024 * 1024
 _PENDING_IN: Final = 4096
+_LARGEST_IN_BYTES: Final = 1024 * 1024  # as NATS itself allows; ours are 17 KB at most
 
 Handler = Callable[[bytes], Awaitable[None]]
 _NO_FILES: Final = NatsFiles()
@@ -87,10 +90,23 @@ def _parse(url: str) -> NatsServer:
     )
 
 
+class _Parser(Parser):
+    """Reads what the server sends; one message may not grow without an end."""
+
+    async def parse(self, data: bytes = b"") -> None:
+        await super().parse(data)
+        if len(self.buf) > _LARGEST_IN_BYTES or self.needed > _LARGEST_IN_BYTES:
+            raise ProtocolError
+
+
 class _Client(Client):
-    """The client of nats-py with two things it lacks."""
+    """The client of nats-py with three things it lacks."""
 
     tls_demanded = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ps = _Parser(self)
 
     def sign_in_with(self, key: NatsKey) -> None:
         """Answer the server's challenge with this key."""
