@@ -107,16 +107,22 @@ grant select on charging.settlements to evpower_app; -- wallet.charge and wallet
 
 create function charging.guard_settlement() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
+  s charging.sessions;
   billed bigint;
 begin
   if tg_op = 'INSERT' then
-    if not exists (select from charging.sessions s
-                    where s.id = new.session_id and s.state in ('finished', 'settled')
-                      and not s.billed_elsewhere) then
-      raise exception 'session % is not finished, or was billed elsewhere: it has nothing to settle',
-        new.session_id using errcode = 'check_violation';
+    select * into s from charging.sessions where id = new.session_id;
+    if s.state is distinct from 'settled' or s.billed_elsewhere then
+      raise exception 'session % is not settled here: it has no bill', new.session_id
+        using errcode = 'check_violation';
     end if;
+    -- A bill is of its session's facts. As its number is free and what it makes due is what it adds, all that is
+    -- left for the end of the transaction hangs on the session, which has changed whenever the total has.
     if new.bill_number is not null then
+      if (s.cost_minor, s.energy_wh, s.ended_at) is distinct from (new.total_minor, new.energy_wh, new.ended_at) then
+        raise exception 'bill % is not of the facts of session %', new.bill_number, new.session_id
+          using errcode = 'check_violation';
+      end if;
       select b.total_minor into billed from charging.settlements b
        where b.session_id = new.session_id and b.bill_number = new.bill_number - 1;
       if (new.bill_number > 1 and not found)

@@ -375,8 +375,6 @@ begin
   end if;
   if new.collects_debt_id is not null then
     perform wallet.check_debt(new.collects_debt_id);
-  else
-    perform wallet.check_bills(new.session_id);
   end if;
   return null;
 end
@@ -682,15 +680,13 @@ $$;
 -- Write a session's next bill and debit what it makes due from what is free and what its hold sets free. What is
 -- not there becomes a debt. The session and the wallet are locked by the caller.
 create function wallet.bill(
-  s charging.sessions, number int, due bigint, freed bigint, by_actor text, for_reason text
+  s charging.sessions, w wallet.wallets, number int, due bigint, freed bigint, by_actor text, for_reason text
 ) returns charging.settlements
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  w wallet.wallets;
   take bigint;
   bill charging.settlements;
 begin
-  select * into strict w from wallet.wallets where client_id = s.client_id for no key update;
   take := least(due, w.balance_minor - w.held_minor + freed);
   insert into charging.settlements (session_id, client_id, bill_number, total_minor, energy_wh, ended_at, due_minor,
                                     debited_minor, actor, reason)
@@ -742,9 +738,9 @@ begin
   else
     update wallet.holds set state = 'charged', resolved_at = now()
       where session_id = for_session and state = 'open' returning amount_minor into freed;
-    bill := wallet.bill(s, 1, s.cost_minor, coalesce(freed, 0), null, null);
-    outcome := case bill.due_minor when 0 then 'nothing_due' else 'posted' end;
     update charging.sessions set state = 'settled' where id = for_session;
+    bill := wallet.bill(s, w, 1, s.cost_minor, coalesce(freed, 0), null, null);
+    outcome := case bill.due_minor when 0 then 'nothing_due' else 'posted' end;
     if w.debt_minor > 0 then -- an older debt, and the hold may have been more than the bill
       perform wallet.collect_debts(s.client_id);
     end if;
@@ -963,7 +959,8 @@ begin
       billed_minor := s.cost_minor;
       update charging.sessions set cost_minor = new_cost_minor, energy_wh = new_energy_wh, ended_at = new_ended_at
        where id = for_session returning * into strict s;
-      bill := wallet.bill(s, bill.bill_number + 1, greatest(s.cost_minor - billed_minor, 0), 0, by_actor, for_reason);
+      bill := wallet.bill(s, w, bill.bill_number + 1, greatest(s.cost_minor - billed_minor, 0), 0, by_actor,
+                          for_reason);
       refunds := wallet.lower_bills(s, greatest(billed_minor - s.cost_minor, 0), by_actor, for_reason);
       select * into strict w from wallet.wallets where client_id = s.client_id;
     end if;

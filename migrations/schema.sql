@@ -96,16 +96,22 @@ CREATE FUNCTION charging.guard_settlement() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
+  s charging.sessions;
   billed bigint;
 begin
   if tg_op = 'INSERT' then
-    if not exists (select from charging.sessions s
-                    where s.id = new.session_id and s.state in ('finished', 'settled')
-                      and not s.billed_elsewhere) then
-      raise exception 'session % is not finished, or was billed elsewhere: it has nothing to settle',
-        new.session_id using errcode = 'check_violation';
+    select * into s from charging.sessions where id = new.session_id;
+    if s.state is distinct from 'settled' or s.billed_elsewhere then
+      raise exception 'session % is not settled here: it has no bill', new.session_id
+        using errcode = 'check_violation';
     end if;
+    -- A bill is of its session's facts. As its number is free and what it makes due is what it adds, all that is
+    -- left for the end of the transaction hangs on the session, which has changed whenever the total has.
     if new.bill_number is not null then
+      if (s.cost_minor, s.energy_wh, s.ended_at) is distinct from (new.total_minor, new.energy_wh, new.ended_at) then
+        raise exception 'bill % is not of the facts of session %', new.bill_number, new.session_id
+          using errcode = 'check_violation';
+      end if;
       select b.total_minor into billed from charging.settlements b
        where b.session_id = new.session_id and b.bill_number = new.bill_number - 1;
       if (new.bill_number > 1 and not found)
@@ -597,16 +603,35 @@ END)),
     CONSTRAINT settlements_total_minor_check CHECK ((total_minor >= 0))
 );
 
-CREATE FUNCTION wallet.bill(s charging.sessions, number integer, due bigint, freed bigint, by_actor text, for_reason text) RETURNS charging.settlements
+CREATE TABLE wallet.wallets (
+    client_id uuid NOT NULL,
+    currency character(3) DEFAULT 'KGS'::bpchar NOT NULL,
+    balance_minor bigint DEFAULT 0 NOT NULL,
+    held_minor bigint DEFAULT 0 NOT NULL,
+    debt_minor bigint DEFAULT 0 NOT NULL,
+    version bigint DEFAULT 0 NOT NULL,
+    revision bigint DEFAULT 0 NOT NULL,
+    spent_minor bigint DEFAULT 0 NOT NULL,
+    last_topup_at timestamp with time zone,
+    chain_version bigint GENERATED ALWAYS AS (NULLIF(version, 0)) STORED,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT wallets_balance_minor_check CHECK ((balance_minor >= 0)),
+    CONSTRAINT wallets_check CHECK (((held_minor >= 0) AND (held_minor <= balance_minor))),
+    CONSTRAINT wallets_check1 CHECK (((version > 0) OR (balance_minor = 0))),
+    CONSTRAINT wallets_debt_minor_check CHECK ((debt_minor >= 0)),
+    CONSTRAINT wallets_spent_minor_check CHECK ((spent_minor >= 0)),
+    CONSTRAINT wallets_version_check CHECK ((version >= 0))
+)
+WITH (fillfactor='70');
+
+CREATE FUNCTION wallet.bill(s charging.sessions, w wallet.wallets, number integer, due bigint, freed bigint, by_actor text, for_reason text) RETURNS charging.settlements
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
-  w wallet.wallets;
   take bigint;
   bill charging.settlements;
 begin
-  select * into strict w from wallet.wallets where client_id = s.client_id for no key update;
   take := least(due, w.balance_minor - w.held_minor + freed);
   insert into charging.settlements (session_id, client_id, bill_number, total_minor, energy_wh, ended_at, due_minor,
                                     debited_minor, actor, reason)
@@ -657,9 +682,9 @@ begin
   else
     update wallet.holds set state = 'charged', resolved_at = now()
       where session_id = for_session and state = 'open' returning amount_minor into freed;
-    bill := wallet.bill(s, 1, s.cost_minor, coalesce(freed, 0), null, null);
-    outcome := case bill.due_minor when 0 then 'nothing_due' else 'posted' end;
     update charging.sessions set state = 'settled' where id = for_session;
+    bill := wallet.bill(s, w, 1, s.cost_minor, coalesce(freed, 0), null, null);
+    outcome := case bill.due_minor when 0 then 'nothing_due' else 'posted' end;
     if w.debt_minor > 0 then -- an older debt, and the hold may have been more than the bill
       perform wallet.collect_debts(s.client_id);
     end if;
@@ -863,8 +888,6 @@ begin
   end if;
   if new.collects_debt_id is not null then
     perform wallet.check_debt(new.collects_debt_id);
-  else
-    perform wallet.check_bills(new.session_id);
   end if;
   return null;
 end
@@ -953,7 +976,8 @@ begin
       billed_minor := s.cost_minor;
       update charging.sessions set cost_minor = new_cost_minor, energy_wh = new_energy_wh, ended_at = new_ended_at
        where id = for_session returning * into strict s;
-      bill := wallet.bill(s, bill.bill_number + 1, greatest(s.cost_minor - billed_minor, 0), 0, by_actor, for_reason);
+      bill := wallet.bill(s, w, bill.bill_number + 1, greatest(s.cost_minor - billed_minor, 0), 0, by_actor,
+                          for_reason);
       refunds := wallet.lower_bills(s, greatest(billed_minor - s.cost_minor, 0), by_actor, for_reason);
       select * into strict w from wallet.wallets where client_id = s.client_id;
     end if;
@@ -2054,27 +2078,6 @@ END),
     CONSTRAINT transactions_version_check CHECK ((version > 0))
 );
 
-CREATE TABLE wallet.wallets (
-    client_id uuid NOT NULL,
-    currency character(3) DEFAULT 'KGS'::bpchar NOT NULL,
-    balance_minor bigint DEFAULT 0 NOT NULL,
-    held_minor bigint DEFAULT 0 NOT NULL,
-    debt_minor bigint DEFAULT 0 NOT NULL,
-    version bigint DEFAULT 0 NOT NULL,
-    revision bigint DEFAULT 0 NOT NULL,
-    spent_minor bigint DEFAULT 0 NOT NULL,
-    last_topup_at timestamp with time zone,
-    chain_version bigint GENERATED ALWAYS AS (NULLIF(version, 0)) STORED,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT wallets_balance_minor_check CHECK ((balance_minor >= 0)),
-    CONSTRAINT wallets_check CHECK (((held_minor >= 0) AND (held_minor <= balance_minor))),
-    CONSTRAINT wallets_check1 CHECK (((version > 0) OR (balance_minor = 0))),
-    CONSTRAINT wallets_debt_minor_check CHECK ((debt_minor >= 0)),
-    CONSTRAINT wallets_spent_minor_check CHECK ((spent_minor >= 0)),
-    CONSTRAINT wallets_version_check CHECK ((version >= 0))
-)
-WITH (fillfactor='70');
-
 ALTER TABLE ONLY sync.pending ALTER COLUMN seq SET DEFAULT nextval('sync.pending_seq'::regclass);
 
 ALTER TABLE ONLY charging.sessions
@@ -2546,7 +2549,9 @@ GRANT SELECT,INSERT,UPDATE ON TABLE charging.sessions TO evpower_app;
 
 GRANT SELECT ON TABLE charging.settlements TO evpower_app;
 
-REVOKE ALL ON FUNCTION wallet.bill(s charging.sessions, number integer, due bigint, freed bigint, by_actor text, for_reason text) FROM PUBLIC;
+GRANT SELECT ON TABLE wallet.wallets TO evpower_app;
+
+REVOKE ALL ON FUNCTION wallet.bill(s charging.sessions, w wallet.wallets, number integer, due bigint, freed bigint, by_actor text, for_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION wallet.charge(for_session uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION wallet.charge(for_session uuid) TO evpower_app;
@@ -2699,5 +2704,3 @@ GRANT INSERT(reason) ON TABLE wallet.refunds TO evpower_app;
 GRANT INSERT(provider_ref) ON TABLE wallet.refunds TO evpower_app;
 
 GRANT SELECT ON TABLE wallet.transactions TO evpower_app;
-
-GRANT SELECT ON TABLE wallet.wallets TO evpower_app;

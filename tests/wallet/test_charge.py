@@ -91,6 +91,16 @@ async def test_a_charge_below_its_hold_pays_what_is_owed(db: Database, world: Wo
     assert await world.amounts(client) == [1000, -200, -600, -200]
 
 
+async def test_the_oldest_debt_is_collected_first(db: Database, world: World) -> None:
+    client = await world.client()
+    older, newer = await world.settled(client, 300), await world.settled(client, 200)
+    payment = await world.payment(client, 350)
+    async with db.transaction() as connection:
+        await wallet.credit(connection, payment)
+    assert await world.bills(older) == [(1, 300, 300, 0), (None, None, 300, 300)]
+    assert await world.bills(newer) == [(1, 200, 200, 0), (None, None, 50, 50)]
+
+
 async def test_a_late_charge_after_release_takes_what_is_free(db: Database, world: World) -> None:
     client = await world.topped_up(1000)
     session = await world.session(client, state="charging")

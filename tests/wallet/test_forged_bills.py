@@ -80,7 +80,7 @@ class TestSessions:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(settlement(session, 2, 600, 300, 300))
             for call in (
-                "wallet.bill(s, 2, 300, 0, 'me', 'no')",
+                "wallet.bill(s, null, 2, 300, 0, 'me', 'no')",
                 "wallet.lower_bills(s, 1, '', '')",
             ):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
