@@ -58,7 +58,7 @@ comment on column public.clients.held is 'Som set aside for running sessions; av
 
 -- A column's type as it is here, to be used for the columns that must match it.
 create or replace function evpower.column_type(table_name text, column_name text) returns text
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select pg_catalog.format_type(a.atttypid, null)
     from pg_catalog.pg_attribute a
    where a.attrelid = pg_catalog.to_regclass(table_name) and a.attname = column_name and not a.attisdropped
@@ -67,7 +67,7 @@ $$;
 -- The definition of a record with the columns' types as they are here, so that varchar ids, floats and enums are
 -- read by their own input functions.
 create or replace function evpower.record_of(table_name text, columns text[]) returns text
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select string_agg(format('%I %s', c.name, evpower.column_type(table_name, c.name)), ', ' order by c.nr)
     from unnest(columns) with ordinality as c (name, nr)
 $$;
@@ -208,7 +208,8 @@ $migration$;
 grant select, insert, update, delete on public.clients, public.transactions, public.charging_sessions to service_role;
 
 -- Only evpower_apply sets a balance: no app, no server with the secret key, no session in psql.
-create or replace function evpower.refuse_money() returns trigger language plpgsql set search_path = '' as $$
+create or replace function evpower.refuse_money() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception 'the balance of % is set by EvPower alone', new.id
     using errcode = 'insufficient_privilege',
@@ -259,7 +260,7 @@ revoke all on evpower.wishes from public, anon, authenticated, service_role;
 
 -- A block set before EvPower's first write is a decision of this project: it stays, and EvPower is notified.
 create or replace function evpower.keep_blocked() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if old.status::text = 'blocked' and new.status::text <> 'blocked' then
     new.status := old.status;
@@ -271,7 +272,7 @@ $$;
 
 -- EvPower's block replaces a requested deletion in the status and gives it back when it is lifted.
 create or replace function evpower.keep_wish() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   wish text;
 begin
@@ -326,7 +327,7 @@ revoke all on evpower.changes from public, anon, authenticated, service_role;
 --
 -- Logs a change of the watched paths into the row. A client whose id changes is a deletion and an insertion.
 create or replace function evpower.note(what text, op text, was jsonb, became jsonb, watched text[]) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if what = 'clients' and op = 'UPDATE' and was ->> 'id' <> became ->> 'id' then
     insert into evpower.changes ("table", row_id, op)
@@ -339,7 +340,7 @@ end
 $$;
 
 create or replace function evpower.note_client() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '500ms' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 declare
   was jsonb;
   became jsonb;
@@ -369,7 +370,7 @@ end
 $$;
 
 create or replace function evpower.note_user() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '500ms' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 begin
   -- A sign-in changes last_sign_in_at and must write nothing.
   perform evpower.note('users', tg_op, to_jsonb(old), to_jsonb(new),
@@ -386,7 +387,7 @@ $$;
 -- Truncating clients deletes each of them. Of users no deletion is logged, or one command would close every client
 -- in EvPower: they are only to be read again, and the reconciliation reports those that are missing.
 create or replace function evpower.note_truncate() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '500ms' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 begin
   begin
     raise warning 'evpower: %.% is truncated', tg_table_schema, tg_table_name;
@@ -435,7 +436,7 @@ declare
   id_type text := evpower.column_type('public.clients', 'id');
   body text := $body$
 create or replace function evpower.carry(of_user uuid, what text, said text) returns void
-language plpgsql set search_path = '' as $function$
+language plpgsql set search_path = pg_catalog, pg_temp as $function$
 begin
   said := nullif(said, '');
   if what = 'email' then
@@ -449,7 +450,7 @@ end
 $function$;
 
 create or replace function evpower.carry_contact() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '500ms' as $function$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $function$
 declare
   what text;
   was jsonb;
@@ -484,7 +485,7 @@ end
 $function$;
 
 create or replace function evpower.carry_left() returns void
-language plpgsql set search_path = '' set plan_cache_mode = force_custom_plan
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   waiting record;
@@ -513,7 +514,7 @@ end
 $function$;
 
 create or replace function evpower.forget_left() returns void
-language sql set search_path = '' set enable_seqscan = off as $function$
+language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $function$
   delete from evpower.uncarried w where not exists (select from auth.users u where u.id = w.user_id::uuid);
   <forget_wishes>
 $function$
@@ -526,9 +527,10 @@ $body$;
                                format(own, 'w.client_id'));
 begin
   if to_regclass('auth.users') is null then
-    execute 'create or replace function evpower.carry_left() returns void language sql as $function$ $function$';
+    execute 'create or replace function evpower.carry_left() returns void language sql'
+            ' set search_path = pg_catalog, pg_temp as $function$ $function$';
     execute format('create or replace function evpower.forget_left() returns void language sql'
-                   ' as $function$ %s $function$', forget_wishes);
+                   ' set search_path = pg_catalog, pg_temp as $function$ %s $function$', forget_wishes);
     return;
   end if;
   body := replace(body, '<forget_wishes>', forget_wishes);
@@ -581,7 +583,7 @@ declare
   is_uuid constant text := $$~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'$$;
   body text := $body$
 create or replace function evpower.people_of(ids text[]) returns jsonb
-language plpgsql stable set search_path = '' set plan_cache_mode = force_generic_plan
+language plpgsql stable set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   people jsonb;
@@ -622,7 +624,7 @@ $function$;
 -- public.evpower_people({"ids": [...]}) or ({"after": id | null, "limit": n}) -> {"people": [...], "next": id | null}.
 -- The full scan reads both tables: first the ids that are UUIDs, in their order, then the others.
 create or replace function public.evpower_people(payload jsonb) returns jsonb
-language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_generic_plan
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $function$
 declare
   size int;
@@ -691,7 +693,7 @@ $migration$;
 -- Rows restored from a dump into a younger cluster carry transaction numbers from its future. They would hold
 -- nothing up, but stay unseen until this cluster gets there: they are made rows of now.
 create or replace function evpower.own_restored_changes() returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   -- What a statement sees is below the end of its snapshot, but for the own transaction's rows.
   if not exists (select from evpower.changes c
@@ -735,7 +737,7 @@ $$;
 --    "more": whether there is more now, "held": whether a transaction that still runs holds some back,
 --    "reset": whether `after` is none of this log (it was restored or emptied)}
 create or replace function public.evpower_changes(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   size int;
@@ -780,7 +782,7 @@ $$;
 -- public.evpower_changes_prune({"before": {"xid", "seq"}, "keep_days": 7}) -> {"pruned": n}, 20,000 at most.
 -- `before` is the last row that was applied; it stays, and so does everything if it is not there.
 create or replace function public.evpower_changes_prune(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   last_xid xid8;
@@ -836,7 +838,7 @@ alter table evpower.secrets enable row level security;
 
 -- RFC 2104 on the core's sha256(): no extension is needed.
 create or replace function evpower.hmac_sha256(key bytea, message bytea) returns bytea
-language plpgsql immutable strict parallel safe set search_path = '' as $$
+language plpgsql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
   inner_key bytea := decode(repeat('36', 64), 'hex');
   outer_key bytea := decode(repeat('5c', 64), 'hex');
@@ -854,14 +856,14 @@ $$;
 
 -- Standard Webhooks: "v1,<base64>" over id.timestamp.body with the bytes behind "whsec_".
 create or replace function evpower.sign(secret text, id text, sent_at bigint, body text) returns text
-language sql immutable strict parallel safe set search_path = '' as $$
+language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
   select 'v1,' || encode(evpower.hmac_sha256(decode(substr(secret, 7), 'base64'),
                                              convert_to(concat_ws('.', id, sent_at, body), 'UTF8')), 'base64')
 $$;
 
 -- pg_net's net.http_post, wherever and whenever it was installed; null: there is none.
 create or replace function evpower.http_post() returns text
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('%I.%I', n.nspname, p.proname)
     from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
    where p.proname = 'http_post' and p.proargtypes[1] = 'jsonb'::regtype
@@ -874,7 +876,7 @@ language sql stable set search_path = '' as $$
 $$;
 
 create or replace function evpower.webhook_secret() returns text
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   kept text := (select w.kept_in from evpower.webhook w);
   found_secret text;
@@ -954,7 +956,7 @@ create trigger evpower_ring after insert on evpower.changes
 
 -- What is configured, of the secret only its SHA-256.
 create or replace function evpower.webhook_facts() returns jsonb
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select jsonb_build_object(
            'pg_net', evpower.http_post() is not null, 'url', w.url, 'kept_in', w.kept_in,
            'secret_sha256', encode(sha256(convert_to(evpower.webhook_secret(), 'UTF8')), 'hex'))
@@ -962,7 +964,7 @@ language sql stable set search_path = '' as $$
 $$;
 
 create or replace function evpower.keep_secret(new_secret text) returns text
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   known uuid;
   kept text := 'table';
@@ -994,7 +996,7 @@ $$;
 --   {"pg_net", "url", "kept_in": "vault" | "table" | null, "secret_sha256"}
 -- What is absent stays as it is; url null: no notification.
 create or replace function public.evpower_webhook_configure(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   given text;
 begin
@@ -1027,7 +1029,7 @@ $$;
 --   "changes": how many rows there are (behind `after`, where given; 100,000 at most), "oldest": of these,
 --   "held_back": how many of these a transaction that is still running holds back.
 create or replace function public.evpower_webhook_status(payload jsonb) returns jsonb
-language plpgsql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   waiting jsonb;
@@ -1117,7 +1119,7 @@ declare
 begin
   body := $body$
 create or replace function evpower.apply_set(payload jsonb) returns jsonb
-language plpgsql set search_path = '' set plan_cache_mode = force_custom_plan
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   forced <key>[];
@@ -1287,7 +1289,7 @@ $migration$;
 
 -- One key at a time, each in its own subtransaction: the slow way, taken when the set can't be written whole.
 create or replace function evpower.apply_each(payload jsonb) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   answers jsonb := '[]';
   item record;
@@ -1318,7 +1320,7 @@ end
 $$;
 
 create or replace function public.evpower_apply(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   answers jsonb;
 begin
@@ -1368,7 +1370,7 @@ declare
   seen_by text;
   body text := $body$
 create or replace function public.evpower_digest(payload jsonb) returns jsonb
-language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_custom_plan
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   client_ids <client>[];
@@ -1580,7 +1582,7 @@ do $migration$
 declare
   body text := $body$
 create or replace function public.evpower_openings(payload jsonb) returns jsonb
-language plpgsql stable security definer set search_path = '' as $function$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $function$
 declare
   size int;
   after <client>;
@@ -1648,7 +1650,7 @@ do $migration$
 declare
   body text := $body$
 create or replace function public.evpower_set_aside(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = '' set plan_cache_mode = force_custom_plan
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   moved bigint;
@@ -1692,7 +1694,7 @@ notify pgrst, 'reload schema';
 -- returns: {"lacking": [[the file of supabase/source that brings it, what is missing], ...]}, in the order of the
 -- files. A trigger that is switched off is missing, and so is a table that became another role's. Of a function that was made anew, a word in it names the edition.
 create or replace function public.evpower_installed(payload jsonb) returns jsonb
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   with triggers (file, relation, name) as (values
     ('0002_rights', 'public.clients', 'evpower_money_is_not_inserted'),
     ('0002_rights', 'public.clients', 'evpower_money_is_not_updated'),

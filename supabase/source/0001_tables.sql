@@ -54,7 +54,7 @@ comment on column public.clients.held is 'Som set aside for running sessions; av
 
 -- A column's type as it is here, to be used for the columns that must match it.
 create or replace function evpower.column_type(table_name text, column_name text) returns text
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select pg_catalog.format_type(a.atttypid, null)
     from pg_catalog.pg_attribute a
    where a.attrelid = pg_catalog.to_regclass(table_name) and a.attname = column_name and not a.attisdropped
@@ -63,7 +63,7 @@ $$;
 -- The definition of a record with the columns' types as they are here, so that varchar ids, floats and enums are
 -- read by their own input functions.
 create or replace function evpower.record_of(table_name text, columns text[]) returns text
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select string_agg(format('%I %s', c.name, evpower.column_type(table_name, c.name)), ', ' order by c.nr)
     from unnest(columns) with ordinality as c (name, nr)
 $$;

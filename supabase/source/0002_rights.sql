@@ -48,7 +48,8 @@ $migration$;
 grant select, insert, update, delete on public.clients, public.transactions, public.charging_sessions to service_role;
 
 -- Only evpower_apply sets a balance: no app, no server with the secret key, no session in psql.
-create or replace function evpower.refuse_money() returns trigger language plpgsql set search_path = '' as $$
+create or replace function evpower.refuse_money() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception 'the balance of % is set by EvPower alone', new.id
     using errcode = 'insufficient_privilege',

@@ -11,7 +11,7 @@ revoke all on evpower.wishes from public, anon, authenticated, service_role;
 
 -- A block set before EvPower's first write is a decision of this project: it stays, and EvPower is notified.
 create or replace function evpower.keep_blocked() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if old.status::text = 'blocked' and new.status::text <> 'blocked' then
     new.status := old.status;
@@ -23,7 +23,7 @@ $$;
 
 -- EvPower's block replaces a requested deletion in the status and gives it back when it is lifted.
 create or replace function evpower.keep_wish() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   wish text;
 begin

@@ -22,7 +22,7 @@ revoke all on evpower.changes from public, anon, authenticated, service_role;
 --
 -- Logs a change of the watched paths into the row. A client whose id changes is a deletion and an insertion.
 create or replace function evpower.note(what text, op text, was jsonb, became jsonb, watched text[]) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if what = 'clients' and op = 'UPDATE' and was ->> 'id' <> became ->> 'id' then
     insert into evpower.changes ("table", row_id, op)
@@ -35,7 +35,7 @@ end
 $$;
 
 create or replace function evpower.note_client() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '500ms' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 declare
   was jsonb;
   became jsonb;
@@ -65,7 +65,7 @@ end
 $$;
 
 create or replace function evpower.note_user() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '500ms' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 begin
   -- A sign-in changes last_sign_in_at and must write nothing.
   perform evpower.note('users', tg_op, to_jsonb(old), to_jsonb(new),
@@ -82,7 +82,7 @@ $$;
 -- Truncating clients deletes each of them. Of users no deletion is logged, or one command would close every client
 -- in EvPower: they are only to be read again, and the reconciliation reports those that are missing.
 create or replace function evpower.note_truncate() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '500ms' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 begin
   begin
     raise warning 'evpower: %.% is truncated', tg_table_schema, tg_table_name;

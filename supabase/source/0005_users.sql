@@ -20,7 +20,7 @@ declare
   id_type text := evpower.column_type('public.clients', 'id');
   body text := $body$
 create or replace function evpower.carry(of_user uuid, what text, said text) returns void
-language plpgsql set search_path = '' as $function$
+language plpgsql set search_path = pg_catalog, pg_temp as $function$
 begin
   said := nullif(said, '');
   if what = 'email' then
@@ -34,7 +34,7 @@ end
 $function$;
 
 create or replace function evpower.carry_contact() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '500ms' as $function$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $function$
 declare
   what text;
   was jsonb;
@@ -69,7 +69,7 @@ end
 $function$;
 
 create or replace function evpower.carry_left() returns void
-language plpgsql set search_path = '' set plan_cache_mode = force_custom_plan
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   waiting record;
@@ -98,7 +98,7 @@ end
 $function$;
 
 create or replace function evpower.forget_left() returns void
-language sql set search_path = '' set enable_seqscan = off as $function$
+language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $function$
   delete from evpower.uncarried w where not exists (select from auth.users u where u.id = w.user_id::uuid);
   <forget_wishes>
 $function$
@@ -111,9 +111,10 @@ $body$;
                                format(own, 'w.client_id'));
 begin
   if to_regclass('auth.users') is null then
-    execute 'create or replace function evpower.carry_left() returns void language sql as $function$ $function$';
+    execute 'create or replace function evpower.carry_left() returns void language sql'
+            ' set search_path = pg_catalog, pg_temp as $function$ $function$';
     execute format('create or replace function evpower.forget_left() returns void language sql'
-                   ' as $function$ %s $function$', forget_wishes);
+                   ' set search_path = pg_catalog, pg_temp as $function$ %s $function$', forget_wishes);
     return;
   end if;
   body := replace(body, '<forget_wishes>', forget_wishes);

@@ -11,7 +11,7 @@ declare
   is_uuid constant text := $$~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'$$;
   body text := $body$
 create or replace function evpower.people_of(ids text[]) returns jsonb
-language plpgsql stable set search_path = '' set plan_cache_mode = force_generic_plan
+language plpgsql stable set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   people jsonb;
@@ -52,7 +52,7 @@ $function$;
 -- public.evpower_people({"ids": [...]}) or ({"after": id | null, "limit": n}) -> {"people": [...], "next": id | null}.
 -- The full scan reads both tables: first the ids that are UUIDs, in their order, then the others.
 create or replace function public.evpower_people(payload jsonb) returns jsonb
-language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_generic_plan
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $function$
 declare
   size int;
@@ -121,7 +121,7 @@ $migration$;
 -- Rows restored from a dump into a younger cluster carry transaction numbers from its future. They would hold
 -- nothing up, but stay unseen until this cluster gets there: they are made rows of now.
 create or replace function evpower.own_restored_changes() returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   -- What a statement sees is below the end of its snapshot, but for the own transaction's rows.
   if not exists (select from evpower.changes c
@@ -165,7 +165,7 @@ $$;
 --    "more": whether there is more now, "held": whether a transaction that still runs holds some back,
 --    "reset": whether `after` is none of this log (it was restored or emptied)}
 create or replace function public.evpower_changes(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   size int;
@@ -210,7 +210,7 @@ $$;
 -- public.evpower_changes_prune({"before": {"xid", "seq"}, "keep_days": 7}) -> {"pruned": n}, 20,000 at most.
 -- `before` is the last row that was applied; it stays, and so does everything if it is not there.
 create or replace function public.evpower_changes_prune(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   last_xid xid8;

@@ -20,7 +20,7 @@ alter table evpower.secrets enable row level security;
 
 -- RFC 2104 on the core's sha256(): no extension is needed.
 create or replace function evpower.hmac_sha256(key bytea, message bytea) returns bytea
-language plpgsql immutable strict parallel safe set search_path = '' as $$
+language plpgsql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
   inner_key bytea := decode(repeat('36', 64), 'hex');
   outer_key bytea := decode(repeat('5c', 64), 'hex');
@@ -38,14 +38,14 @@ $$;
 
 -- Standard Webhooks: "v1,<base64>" over id.timestamp.body with the bytes behind "whsec_".
 create or replace function evpower.sign(secret text, id text, sent_at bigint, body text) returns text
-language sql immutable strict parallel safe set search_path = '' as $$
+language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
   select 'v1,' || encode(evpower.hmac_sha256(decode(substr(secret, 7), 'base64'),
                                              convert_to(concat_ws('.', id, sent_at, body), 'UTF8')), 'base64')
 $$;
 
 -- pg_net's net.http_post, wherever and whenever it was installed; null: there is none.
 create or replace function evpower.http_post() returns text
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('%I.%I', n.nspname, p.proname)
     from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
    where p.proname = 'http_post' and p.proargtypes[1] = 'jsonb'::regtype
@@ -58,7 +58,7 @@ language sql stable set search_path = '' as $$
 $$;
 
 create or replace function evpower.webhook_secret() returns text
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   kept text := (select w.kept_in from evpower.webhook w);
   found_secret text;
@@ -138,7 +138,7 @@ create trigger evpower_ring after insert on evpower.changes
 
 -- What is configured, of the secret only its SHA-256.
 create or replace function evpower.webhook_facts() returns jsonb
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select jsonb_build_object(
            'pg_net', evpower.http_post() is not null, 'url', w.url, 'kept_in', w.kept_in,
            'secret_sha256', encode(sha256(convert_to(evpower.webhook_secret(), 'UTF8')), 'hex'))
@@ -146,7 +146,7 @@ language sql stable set search_path = '' as $$
 $$;
 
 create or replace function evpower.keep_secret(new_secret text) returns text
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   known uuid;
   kept text := 'table';
@@ -178,7 +178,7 @@ $$;
 --   {"pg_net", "url", "kept_in": "vault" | "table" | null, "secret_sha256"}
 -- What is absent stays as it is; url null: no notification.
 create or replace function public.evpower_webhook_configure(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   given text;
 begin
@@ -211,7 +211,7 @@ $$;
 --   "changes": how many rows there are (behind `after`, where given; 100,000 at most), "oldest": of these,
 --   "held_back": how many of these a transaction that is still running holds back.
 create or replace function public.evpower_webhook_status(payload jsonb) returns jsonb
-language plpgsql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   waiting jsonb;

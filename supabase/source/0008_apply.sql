@@ -31,7 +31,7 @@ declare
 begin
   body := $body$
 create or replace function evpower.apply_set(payload jsonb) returns jsonb
-language plpgsql set search_path = '' set plan_cache_mode = force_custom_plan
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   forced <key>[];
@@ -201,7 +201,7 @@ $migration$;
 
 -- One key at a time, each in its own subtransaction: the slow way, taken when the set can't be written whole.
 create or replace function evpower.apply_each(payload jsonb) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   answers jsonb := '[]';
   item record;
@@ -232,7 +232,7 @@ end
 $$;
 
 create or replace function public.evpower_apply(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   answers jsonb;
 begin

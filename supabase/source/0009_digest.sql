@@ -21,7 +21,7 @@ declare
   seen_by text;
   body text := $body$
 create or replace function public.evpower_digest(payload jsonb) returns jsonb
-language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_custom_plan
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   client_ids <client>[];

@@ -9,7 +9,7 @@ do $migration$
 declare
   body text := $body$
 create or replace function public.evpower_openings(payload jsonb) returns jsonb
-language plpgsql stable security definer set search_path = '' as $function$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $function$
 declare
   size int;
   after <client>;
@@ -77,7 +77,7 @@ do $migration$
 declare
   body text := $body$
 create or replace function public.evpower_set_aside(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = '' set plan_cache_mode = force_custom_plan
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   moved bigint;

@@ -3,7 +3,7 @@
 -- returns: {"lacking": [[the file of supabase/source that brings it, what is missing], ...]}, in the order of the
 -- files. A trigger that is switched off is missing, and so is a table that became another role's. Of a function that was made anew, a word in it names the edition.
 create or replace function public.evpower_installed(payload jsonb) returns jsonb
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   with triggers (file, relation, name) as (values
     ('0002_rights', 'public.clients', 'evpower_money_is_not_inserted'),
     ('0002_rights', 'public.clients', 'evpower_money_is_not_updated'),
