@@ -36,7 +36,9 @@ revoke insert, update, delete, truncate, references, trigger
   on public.clients, public.transactions, public.charging_sessions from public, anon, authenticated;
 grant select on public.clients, public.transactions, public.charging_sessions to authenticated;
 -- The app may make the own row at the first login (the trigger below wants its balance to be 0).
-grant insert (id, email, phone, name, balance), update (email, phone, name, updated_at)
+-- An upsert of supabase-js names every column it sends in its update, the id too. A policy of this project may be wider
+-- than ours, so a trigger below keeps the id.
+grant insert (id, email, phone, name, balance), update (id, email, phone, name, updated_at)
   on public.clients to authenticated;
 do $migration$
 begin
@@ -70,6 +72,17 @@ create trigger evpower_money_is_not_updated before update on public.clients for 
              or new.wallet_revision is distinct from old.wallet_revision
              or new.evpower_revision is distinct from old.evpower_revision))
   execute function evpower.refuse_money();
+
+create or replace function evpower.refuse_id() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  raise exception 'the id of a client stays' using errcode = 'insufficient_privilege';
+end
+$$;
+drop trigger if exists evpower_id_stays on public.clients;
+create trigger evpower_id_stays before update on public.clients for each row
+  when (new.id is distinct from old.id and current_user in ('anon', 'authenticated'))
+  execute function evpower.refuse_id();
 
 -- Apps listen to changes of their balance where Realtime exists.
 do $migration$

@@ -7,6 +7,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   with triggers (file, relation, name) as (values
     ('0002_rights', 'public.clients', 'evpower_money_is_not_inserted'),
     ('0002_rights', 'public.clients', 'evpower_money_is_not_updated'),
+    ('0002_rights', 'public.clients', 'evpower_id_stays'),
     ('0003_status', 'public.clients', 'evpower_keep_blocked'),
     ('0003_status', 'public.clients', 'evpower_keep_wish'),
     ('0004_changes', 'public.clients', 'evpower_note_client'),

@@ -2,18 +2,21 @@
 
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
 import pytest
 
+from evpower.devstack import children
 from evpower.devstack.stack import supabase_migrations
+from evpower.devstack.supabase import SERVER_DIR, node_binary
 from evpower.foundation.db import Connection
 from tests.conftest import Server
 from tests.sync.projects import AUTH_UID, bare_project
 from tests.sync.world import Target, balance, versions
-from tests.waiting import PATIENCE_S
+from tests.waiting import COMMAND_S, PATIENCE_S
 
 DENIED = {401, 403}
 
@@ -219,6 +222,39 @@ async def test_app_makes_its_own_row_without_money(
         await app.post("/rest/v1/clients", json={"id": str(me), "balance": 0})
     ).status_code < 300
     assert await balance(there, me) == "0.00"
+
+
+async def test_supabase_js_upserts_the_own_profile_and_nothing_else(
+    target: Target, there: Connection
+) -> None:
+    script = [node_binary(), Path(__file__).parent / "upsert.mjs"]
+    done = await children.run(
+        [*script, target.local.url, target.local.publishable_key, SERVER_DIR], timeout_s=COMMAND_S
+    )
+    assert done.returncode == 0, done.stdout
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["first"], found["again"]) == ("done", "done")
+    assert (found["other"], found["money"], found["moved"]) == ("42501", "42501", "42501")
+    rows = await there.fetch("select id::text, name from public.clients")
+    assert [tuple(row) for row in rows] == [(found["id"], "Bermet")]
+
+
+async def test_a_wider_policy_of_the_project_moves_no_row_to_another_id(
+    there: Connection, driver: tuple[UUID, httpx.AsyncClient]
+) -> None:
+    """Policies add up: one without a check of the new row would let an id be changed."""
+    me, app = driver
+    await _apply(there, clients=[_client(me)])
+    await there.execute(
+        "create policy wide on public.clients for update to authenticated"
+        f" using (id::text = '{me}') with check (true)"
+    )
+    try:
+        answer = await app.patch(f"/rest/v1/clients?id=eq.{me}", json={"id": str(uuid4())})
+        assert answer.status_code in DENIED
+        assert await balance(there, me) == "100.00"
+    finally:
+        await there.execute("drop policy wide on public.clients")
 
 
 async def test_app_without_a_token_reads_and_writes_nothing(
