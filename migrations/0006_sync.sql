@@ -15,11 +15,13 @@ create table sync.pending (
   last_error text,
   parked_at timestamptz,                                   -- Supabase refused it; why is in last_error
   force boolean not null default false,                    -- set by a repair: write, whatever Supabase has
+  alone boolean not null default false,                    -- Supabase waited because of it: in a call of its own
   primary key (topic, key)
 ) with ( -- small and always changing: vacuumed early
   fillfactor = 70, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.05
 );
 create index pending_due on sync.pending (next_at) where parked_at is null; -- the due ones, without reading the leased
+create index pending_alone on sync.pending (next_at) where parked_at is null and alone;
 alter sequence sync.pending_seq owned by sync.pending.seq;
 grant select, insert, update, delete on sync.pending to evpower_app;
 grant usage on sequence sync.pending_seq to evpower_app;
@@ -28,6 +30,7 @@ grant usage on sequence sync.pending_seq to evpower_app;
 create table sync.acknowledged (
   client_id uuid primary key references identity.clients,
   version bigint not null check (version >= 0),
+  number bigint not null default 0,                        -- the last one sent, which orders what has no version
   at timestamptz not null default now()
 ) with (fillfactor = 70);
 grant select, insert, update, delete on sync.acknowledged to evpower_app;

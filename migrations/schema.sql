@@ -1746,6 +1746,7 @@ CREATE TABLE public.evpower_migrations (
 CREATE TABLE sync.acknowledged (
     client_id uuid NOT NULL,
     version bigint NOT NULL,
+    number bigint DEFAULT 0 NOT NULL,
     at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT acknowledged_version_check CHECK ((version >= 0))
 )
@@ -1923,6 +1924,7 @@ CREATE TABLE sync.pending (
     last_error text,
     parked_at timestamp with time zone,
     force boolean DEFAULT false NOT NULL,
+    alone boolean DEFAULT false NOT NULL,
     CONSTRAINT pending_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text])))
 )
 WITH (fillfactor='70', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0.05');
@@ -2321,6 +2323,8 @@ CREATE INDEX drift_open ON sync.drift USING btree (id) WHERE (healed_at IS NULL)
 CREATE UNIQUE INDEX drift_open_key ON sync.drift USING btree (topic, key) WHERE (healed_at IS NULL);
 
 CREATE INDEX failed_people_due ON sync.failed_people USING btree (next_at);
+
+CREATE INDEX pending_alone ON sync.pending USING btree (next_at) WHERE ((parked_at IS NULL) AND alone);
 
 CREATE INDEX pending_due ON sync.pending USING btree (next_at) WHERE (parked_at IS NULL);
 

@@ -6,6 +6,7 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_STATEMENT_S: Final = 8.0  # hosted Supabase's statement_timeout and lock_timeout
 _MIN_SECRET: Final = 32  # characters of an HS256 secret (RFC 7518 3.2)
 _MIN_WEBHOOK_SECRET: Final = 24  # characters
 
@@ -76,9 +77,9 @@ class Settings(BaseSettings):
     relay_poll_s: float = Field(default=1.0, gt=0)
     relay_transactions: int = Field(default=2000, ge=1, le=20_000)  # in one call, and of one client
     relay_in_flight: int = Field(default=3, ge=1, le=20)  # calls at the same time
-    relay_lease_s: float = Field(default=15.0, ge=1)  # longer than a call may take
+    relay_lease_s: float = Field(default=15.0, ge=1)  # longer than supabase_timeout_s
     pull_poll_s: float = Field(default=2.0, gt=0)
-    supabase_timeout_s: float = Field(default=8.0, gt=0)
+    supabase_timeout_s: float = Field(default=10.0, gt=0)  # longer than a statement may take there
 
     check_at: str = Field(default="22:00", pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?$")  # UTC
     check_hot_s: float = Field(default=3600.0, ge=0)  # 0: never
@@ -135,6 +136,16 @@ def _unsafe(settings: Settings, secret: str) -> list[str]:
         found.append("EVPOWER_SUPABASE_URL is not https: keys and tokens would travel in clear")
     if secret.startswith("sb_publishable_"):
         found.append("EVPOWER_SUPABASE_SECRET_KEY holds a publishable key: use sb_secret_...")
+    if settings.supabase_timeout_s <= _STATEMENT_S:
+        found.append(
+            f"EVPOWER_SUPABASE_TIMEOUT_S must be over {_STATEMENT_S:g}: Supabase ends a statement "
+            "after that, and says so; a call that is given up earlier looks like an outage"
+        )
+    if settings.relay_lease_s <= settings.supabase_timeout_s:
+        found.append(
+            "EVPOWER_RELAY_LEASE_S must be over EVPOWER_SUPABASE_TIMEOUT_S: a key would be sent by "
+            "two relays at once"
+        )
     legacy = settings.supabase_jwt_secret.get_secret_value()
     if legacy and len(legacy) < _MIN_SECRET:
         found.append("EVPOWER_SUPABASE_JWT_SECRET is shorter than 32 characters: rotate it")

@@ -1,5 +1,9 @@
 -- All that EvPower installs in a Supabase project, safe to run again on one that is in use.
 -- Written by `make supabase-migrations` from supabase/source/, never by hand.
+--
+-- Behind a long transaction on one of the tables all readers would queue: this ends instead, and
+-- is run again.
+do $$ begin perform set_config('lock_timeout', '5s', true); end $$;
 
 -- 0001_tables.sql
 -- What the apps read: clients with their balance, transactions, charging sessions.
@@ -388,7 +392,8 @@ begin
   -- A sign-in changes last_sign_in_at and must write nothing.
   perform evpower.note('users', tg_op, to_jsonb(old), to_jsonb(new),
                        array['{email}', '{phone}', '{email_confirmed_at}', '{phone_confirmed_at}',
-                             '{raw_user_meta_data}', '{deleted_at}', '{banned_until}', '{raw_app_meta_data,evpower_email_unverified}']);
+                             '{raw_user_meta_data}', '{deleted_at}', '{banned_until}',
+                             '{raw_app_meta_data,evpower_email_unverified}']);
   return null;
 exception
   when others then
@@ -499,9 +504,10 @@ $function$;
 
 create or replace function evpower.carry_left() returns void
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '500ms' as $function$
 declare
   waiting record;
+  until constant timestamptz := clock_timestamp() + interval '2 s'; -- who pulls changes waits for this
 begin
   if not exists (select from evpower.uncarried) then
     return;
@@ -513,11 +519,13 @@ begin
      where (select true from public.clients c where <own_u>)
      order by w.since limit 100 for update of w skip locked
   loop
+    exit when clock_timestamp() > until;
     begin
       perform from public.clients c where <own_waiting> for update skip locked;
       continue when not found;
       perform evpower.carry(waiting.user_id::uuid, waiting.contact, waiting.said);
     exception
+      when lock_not_available or deadlock_detected or serialization_failure then continue; -- at the next pull
       when others then
         raise warning 'evpower: % of a login is not taken by the profile: % %', waiting.contact, sqlstate, sqlerrm;
     end;
@@ -528,7 +536,10 @@ $function$;
 
 create or replace function evpower.forget_left() returns void
 language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $function$
-  delete from evpower.uncarried w where not exists (select from auth.users u where u.id = w.user_id::uuid);
+  delete from evpower.uncarried w using (
+    select f.user_id, f.contact from evpower.uncarried f
+     where not exists (select from auth.users u where u.id = f.user_id::uuid) for update skip locked) gone
+   where w.user_id = gone.user_id and w.contact = gone.contact;
   <forget_wishes>
 $function$
 $body$;
@@ -536,8 +547,9 @@ $body$;
     when id_type = 'uuid' then 'c.id = %s::uuid'
     when id_type in ('text', 'character varying') then 'c.id = %s::text'
     else 'c.id::text = %s::text' end;
-  forget_wishes text := format('delete from evpower.wishes w where not exists (select from public.clients c where %s)',
-                               format(own, 'w.client_id'));
+  forget_wishes text := format('delete from evpower.wishes w using (select f.client_id from evpower.wishes f'
+    ' where not exists (select from public.clients c where %s) for update skip locked) gone'
+    ' where w.client_id = gone.client_id', format(own, 'f.client_id'));
 begin
   if to_regclass('auth.users') is null then
     execute 'create or replace function evpower.carry_left() returns void language sql'
@@ -716,8 +728,10 @@ begin
     return;
   end if;
   update evpower.changes c set xid = pg_current_xact_id()
-   where c.xid >= pg_snapshot_xmax(pg_current_snapshot())
-     and c.xid is distinct from pg_current_xact_id_if_assigned();
+   where c.seq = any (array(
+     select f.seq from evpower.changes f
+      where f.xid >= pg_snapshot_xmax(pg_current_snapshot())
+        and f.xid is distinct from pg_current_xact_id_if_assigned() for update skip locked));
   -- The numbers go on above them, even if the sequence was not restored.
   perform setval(s.name, greatest(nextval(s.name), (select max(c.seq) from evpower.changes c)))
      from (select pg_get_serial_sequence('evpower.changes', 'seq')::regclass as name) s;
@@ -814,7 +828,7 @@ begin
     select c.seq from evpower.changes c
      where (c.xid, c.seq) < (last_xid, last_seq)
        and c.at < now() - make_interval(days => coalesce((payload ->> 'keep_days')::int, 7))
-     order by c.xid, c.seq limit 20000));
+     order by c.xid, c.seq limit 20000 for update skip locked));
   get diagnostics pruned = row_count;
   perform evpower.forget_left();
   return jsonb_build_object('pruned', pruned);
@@ -1009,7 +1023,7 @@ $$;
 --   {"pg_net", "url", "kept_in": "vault" | "table" | null, "secret_sha256"}
 -- What is absent stays as it is; url null: no notification.
 create or replace function public.evpower_webhook_configure(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 declare
   given text;
 begin
@@ -1104,30 +1118,59 @@ notify pgrst, 'reload schema';
 -- payload: {"clients": [...], "transactions": [...], "sessions": [...]}, money as text in som.
 --   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
 --   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
---   EvPower that was carried over) and leaving (the client asked to be deleted).
+--   EvPower that was carried over), leaving (the client asked to be deleted) and closed (their contacts go).
 -- returns: {"keys": [["client" | "session", id, outcome, reason], ...]}
---   applied; stale: the same or newer is here; gap: earlier transactions are missing, the reason is the last
+--   applied; stale: the same or newer is here, with the reason "status" if only the order of the status says so, and
+--   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that
+--   the row needs; gap: earlier transactions are missing, the reason is the last
 --   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
 --   (a row made for the session would look like a client from before EvPower); refused: the reason is
---   "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A refused key never holds up the others.
+--   "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A busy or refused key never holds up the
+--   others.
 --
 -- A balance that EvPower never wrote (evpower_revision is 0) is money from before EvPower. It is written over only
--- when exactly it was adopted; force changes nothing about that. So it is with a status of the project's own words: it is
--- written over only if the client carries that very word in status_before.
+-- when exactly it was adopted; force changes nothing about that. So it is with a status of the project's own words: it
+-- is written over only if the client carries that very word in status_before.
+--
+-- Nothing waits for a lock: rows are locked with "skip locked", and what waits all the same (an insert for another's
+-- uncommitted row, a trigger or foreign key of this project) ends after 500 ms.
 --
 -- Planned at each call, for half a millisecond: a connection lives long, and a plan kept from when a table was
 -- empty would read all of it ever after.
+-- What stands for a contact or the name of a closed client: nothing, or where this project refuses that, a value that
+-- is unique by the client's id and fits the column.
+create or replace function evpower.contact_of_closed(contact text, id text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case when a.attnotnull then
+           left(replace(id, '-', '') || case contact when 'email' then '@closed.invalid' else '' end,
+                case when a.atttypmod > 4 then a.atttypmod - 4 else 1000 end) end
+    from pg_catalog.pg_attribute a
+   where a.attrelid = 'public.clients'::regclass and a.attname = contact
+$$;
+
 do $migration$
 declare
   clients text := evpower.record_of('public.clients', array['id', 'email', 'phone', 'name', 'balance', 'held',
     'currency', 'balance_version', 'wallet_revision', 'status', 'created_at', 'updated_at'])
-    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, leaving boolean, status_before text';
+    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, leaving boolean,'
+    || ' closed boolean, status_before text';
   transactions text := evpower.record_of('public.transactions', array['id', 'client_id', 'version', 'type',
     'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
   sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
     'connector_id', 'start_time', 'stop_time', 'end_time', 'energy', 'energy_consumed', 'amount', 'total_cost',
     'status', 'revision', 'created_at', 'updated_at']) || ', force boolean';
   key_type text := evpower.column_type('public.clients', 'id');
+  contact text;
+  -- What the status here becomes. Whether a client is on the way out (inactive, pending_deletion) is this project's
+  -- decision while the client is active in EvPower: what EvPower knows of it (leaving) is for a row that is made anew,
+  -- or was blocked.
+  next_status constant text := $sql$case
+              when c.status::text in ('inactive', 'pending_deletion')
+                   and (%1$s.status::text = 'active' or c.id = any (leaving_ids))
+                or c.status::text = 'active' and c.id = any (leaving_ids) then c.status
+              when c.status::text = 'blocked' and c.id = any (leaving_ids) then coalesce(
+                (select w.status from evpower.wishes w where w.client_id = c.id::text)::<status>, %1$s.status)
+              else %1$s.status end$sql$;
   body text;
 begin
   body := $body$
@@ -1136,27 +1179,36 @@ language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = for
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   forced <key>[];
-  leaving <key>[];
+  leaving_ids <key>[];
+  closed_ids <key>[];
+  busy <key>[];
   kept_out <key>[];
   applied_clients <key>[];
   applied_sessions text[];
+  busy_sessions text[] := '{}';
   orphans text[];
   answers jsonb;
   sent bigint;
   written bigint;
 begin
-  -- Clients first, in the order of their ids, so that two calls wait for each other instead of deadlocking.
-  perform from public.clients c
-    where c.id in (select r.id from jsonb_to_recordset(payload -> 'clients') as r (<clients>))
-    order by c.id for update;
+  -- As strong as the update itself needs: the check of a foreign key elsewhere makes no client busy.
+  with sent as materialized (
+    select r.id from jsonb_to_recordset(payload -> 'clients') as r (id <key>)
+  ), locked as materialized (
+    select c.id from public.clients c where c.id in (select s.id from sent s)
+     order by c.id for no key update skip locked
+  ) select coalesce(array_agg(s.id), '{}') into busy
+      from sent s
+     where s.id not in (select l.id from locked l) and exists (select from public.clients c where c.id = s.id);
   select array_agg(s.id) filter (where s.force and s.refusal is null),
-         array_agg(s.id) filter (where s.gap or s.refusal is not null),
-         jsonb_agg(case when s.gap then jsonb_build_array('client', s.id, 'gap', s.version)
+         array_agg(s.id) filter (where s.gap or s.refusal is not null or s.busy),
+         jsonb_agg(case when s.busy then jsonb_build_array('client', s.id, 'busy', null)
+                        when s.gap then jsonb_build_array('client', s.id, 'gap', s.version)
                         else jsonb_build_array('client', s.id, 'refused', s.refusal) end)
-           filter (where s.gap or s.refusal is not null)
+           filter (where s.gap or s.refusal is not null or s.busy)
     into forced, kept_out, answers
     from (
-      select r.id, r.force is true as force, coalesce(c.balance_version, 0) as version,
+      select r.id, r.id = any (busy) as busy, r.force is true as force, coalesce(c.balance_version, 0) as version,
              r.force is not true and r.from_version > coalesce(c.balance_version, 0) as gap,
              case when c.evpower_revision = 0 and round(c.balance::numeric, 2) <> 0
                    and round(c.balance::numeric, 2) is distinct from r.adopted
@@ -1172,8 +1224,10 @@ begin
              end as refusal
         from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
         left join public.clients c on c.id = r.id) s;
-  select coalesce(array_agg(r.id), '{}') into leaving
-    from jsonb_to_recordset(payload -> 'clients') as r (id <key>, leaving boolean) where r.leaving;
+  select coalesce(array_agg(r.id) filter (where r.leaving), '{}'),
+         coalesce(array_agg(r.id) filter (where r.closed), '{}')
+    into leaving_ids, closed_ids
+    from jsonb_to_recordset(payload -> 'clients') as r (id <key>, leaving boolean, closed boolean);
   forced := coalesce(forced, '{}');
   kept_out := coalesce(kept_out, '{}');
 
@@ -1214,13 +1268,12 @@ begin
     end if;
   end if;
 
-  -- Money and status are EvPower's; the profile is this project's own and is only given to a new row. Whether
-  -- a client is on the way out (inactive, pending_deletion) is this project's word while the client is active in
-  -- EvPower: what EvPower knows of it (leaving) is for a row that is made anew, or was blocked.
+  -- Money and status are EvPower's. The profile is this project's own and is only given to a new row; a closed
+  -- client's is taken away, so that another may register with the same email or phone.
   with written as (
     insert into public.clients as c (id, email, phone, name, balance, held, currency, balance_version,
                                      wallet_revision, evpower_revision, status, created_at, updated_at)
-    select r.id, r.email, r.phone, r.name, r.balance, r.held, r.currency, r.balance_version,
+    select r.id, <closed email r>, <closed phone r>, <closed name r>, r.balance, r.held, r.currency, r.balance_version,
            r.wallet_revision, r.revision, r.status, r.created_at, r.updated_at
       from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
      where r.id <> all (kept_out)
@@ -1229,24 +1282,40 @@ begin
       set balance = excluded.balance, held = excluded.held, currency = excluded.currency,
           balance_version = excluded.balance_version, wallet_revision = excluded.wallet_revision,
           evpower_revision = excluded.evpower_revision,
-          status = case when c.status::text in ('inactive', 'pending_deletion')
-                             and (excluded.status::text = 'active' or c.id = any (leaving))
-                          or c.status::text = 'active' and c.id = any (leaving) then c.status
-                        when c.status::text = 'blocked' and c.id = any (leaving) then coalesce(
-                          (select w.status from evpower.wishes w where w.client_id = c.id::text)::<status>,
-                          excluded.status)
-                        else excluded.status end,
+          status = <next status excluded>,
           updated_at = greatest(c.updated_at, excluded.updated_at)
     where (excluded.balance_version, excluded.wallet_revision, excluded.evpower_revision)
           > (c.balance_version, c.wallet_revision, c.evpower_revision)
        or c.id = any (forced)
     returning c.id
   ) select coalesce(array_agg(id), '{}') into applied_clients from written;
+  if closed_ids <> '{}' then -- by itself: contacts in the update above would take a stronger lock of every client
+    update public.clients c set email = <closed email c>, phone = <closed phone c>, name = <closed name c>
+     where c.id = any (closed_ids) and c.id = any (applied_clients);
+  end if;
+
+  if jsonb_array_length(payload -> 'sessions') > 0 then
+    -- The session's own row, and its client's: the check of a foreign key would wait for that.
+    with sent as materialized (
+      select r.id, r.user_id from jsonb_to_recordset(payload -> 'sessions') as r (id <session>, user_id <key>)
+    ), locked as materialized (
+      select s.id from public.charging_sessions s where s.id in (select k.id from sent k)
+       order by s.id for no key update skip locked
+    ), shared as materialized (
+      select c.id from public.clients c where c.id in (select k.user_id from sent k)
+       order by c.id for key share skip locked
+    ) select coalesce(array_agg(k.id::text), '{}') into busy_sessions
+        from sent k
+       where k.id not in (select l.id from locked l)
+             and exists (select from public.charging_sessions s where s.id = k.id)
+          or k.user_id not in (select c.id from shared c)
+             and exists (select from public.clients c where c.id = k.user_id);
+  end if;
 
   -- A row of a client is whole or not there: a session never makes one.
   select coalesce(array_agg(o.id), '{}') into orphans
     from jsonb_to_recordset(payload -> 'sessions') as o (id text, user_id <key>)
-   where not exists (select from public.clients c where c.id = o.user_id);
+   where o.id <> all (busy_sessions) and not exists (select from public.clients c where c.id = o.user_id);
 
   with written as (
     insert into public.charging_sessions as s (id, user_id, client_id, station_id, connector_id, start_time,
@@ -1254,7 +1323,7 @@ begin
     select r.id, r.user_id, r.client_id, r.station_id, r.connector_id, r.start_time, r.stop_time, r.end_time,
            r.energy, r.energy_consumed, r.amount, r.total_cost, r.status, r.revision, r.created_at, r.updated_at
       from jsonb_to_recordset(payload -> 'sessions') as r (<sessions>)
-     where r.id::text <> all (orphans)
+     where r.id::text <> all (orphans) and r.id::text <> all (busy_sessions)
      order by r.id
     on conflict (id) do update
       set user_id = excluded.user_id, client_id = excluded.client_id, station_id = excluded.station_id,
@@ -1269,17 +1338,34 @@ begin
   ) select coalesce(array_agg(id::text), '{}') into applied_sessions from written;
 
   return coalesce(answers, '[]')
-    || coalesce((select jsonb_agg(jsonb_build_array('client', r.id,
-                          case when r.id = any (applied_clients) then 'applied' else 'stale' end, null))
-                   from jsonb_to_recordset(payload -> 'clients') as r (id <key>)
+    || coalesce((select jsonb_agg(case
+                          when r.id = any (applied_clients) then jsonb_build_array('client', r.id, 'applied', null)
+                          else jsonb_build_array('client', r.id, 'stale', (
+                            select 'status' from public.clients c
+                             where c.id = r.id and c.status is distinct from <next status r>
+                               and (c.balance_version, c.wallet_revision) = (r.balance_version, r.wallet_revision)))
+                          end)
+                   from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
                   where r.id <> all (kept_out)), '[]')
     || coalesce((select jsonb_agg(jsonb_build_array('session', r.id,
                           case when r.id = any (applied_sessions) then 'applied'
+                               when r.id = any (busy_sessions) then 'busy'
                                when r.id = any (orphans) then 'orphan' else 'stale' end, null))
                    from jsonb_to_recordset(payload -> 'sessions') as r (id text)), '[]');
 end
 $function$
 $body$;
+  foreach contact in array array['email', 'phone', 'name'] loop
+    body := replace(body, format('<closed %s r>', contact),
+      format('case when r.closed then evpower.contact_of_closed(%1$L, r.id::text)::%2$s else r.%1$I end',
+             contact, evpower.column_type('public.clients', contact)));
+    body := replace(body, format('<closed %s c>', contact),
+      format('evpower.contact_of_closed(%L, c.id::text)::%s', contact,
+             evpower.column_type('public.clients', contact)));
+  end loop;
+  body := replace(body, '<next status excluded>', format(next_status, 'excluded'));
+  body := replace(body, '<next status r>', format(next_status, 'r'));
+  body := replace(body, '<session>', evpower.column_type('public.charging_sessions', 'id'));
   body := replace(body, '<clients>', clients);
   body := replace(body, '<transactions>', transactions);
   body := replace(body, '<sessions>', sessions);
@@ -1300,12 +1386,14 @@ $body$;
 end
 $migration$;
 
--- One key at a time, each in its own subtransaction: the slow way, taken when the set can't be written whole.
+-- One key at a time, each in its own subtransaction: the slow way, taken when the set can't be written whole. It ends
+-- well within hosted's statement time-out: the keys left then are busy, and are sent again.
 create or replace function evpower.apply_each(payload jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   answers jsonb := '[]';
   item record;
+  until constant timestamptz := clock_timestamp() + interval '3 s';
 begin
   for item in
     select 'client' as topic, c.value ->> 'id' as id,
@@ -1318,11 +1406,16 @@ begin
     select 'session', s.value ->> 'id', jsonb_build_object('sessions', jsonb_build_array(s.value))
       from jsonb_array_elements(payload -> 'sessions') s
   loop
+    if clock_timestamp() > until then
+      answers := answers || jsonb_build_array(jsonb_build_array(item.topic, item.id, 'busy', null));
+      continue;
+    end if;
     begin
       answers := answers || evpower.apply_set(
         '{"clients": [], "transactions": [], "sessions": []}' || item.part);
     exception
-      when deadlock_detected or serialization_failure or lock_not_available then raise;
+      when deadlock_detected or serialization_failure or lock_not_available then
+        answers := answers || jsonb_build_array(jsonb_build_array(item.topic, item.id, 'busy', 'waited'));
       when others then
         answers := answers || jsonb_build_array(jsonb_build_array(
           item.topic, item.id, 'refused', left(sqlstate || ': ' || sqlerrm, 300)));
@@ -1333,19 +1426,18 @@ end
 $$;
 
 create or replace function public.evpower_apply(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 declare
   answers jsonb;
 begin
   if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
     payload := (payload #>> '{}')::jsonb;
   end if;
-  payload := '{"clients": [], "transactions": [], "sessions": [], "owners": []}' || payload;
+  payload := '{"clients": [], "transactions": [], "sessions": []}' || payload;
   perform set_config('evpower.applying', 'on', true);
   begin
     answers := evpower.apply_set(payload);
   exception
-    when deadlock_detected or serialization_failure or lock_not_available then raise;
     when others then answers := evpower.apply_each(payload);
   end;
   perform set_config('evpower.applying', 'off', true);
@@ -1635,7 +1727,8 @@ grant execute on function public.evpower_openings(jsonb) to service_role;
 --   -> {"words": [[word, how many rows], ...]}, 100 at most.
 create or replace function public.evpower_status_words(payload jsonb) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select jsonb_build_object('words', coalesce(jsonb_agg(jsonb_build_array(w.word, w.rows) order by w.rows desc, w.word), '[]'))
+  select jsonb_build_object(
+           'words', coalesce(jsonb_agg(jsonb_build_array(w.word, w.rows) order by w.rows desc, w.word), '[]'))
     from (select left(c.status::text, 200) as word, count(*) as rows from public.clients c
            where c.evpower_revision = 0 and btrim(c.status::text) <> ''
              and c.status::text not in ('active', 'blocked', 'inactive', 'pending_deletion')
@@ -1664,7 +1757,7 @@ declare
   body text := $body$
 create or replace function public.evpower_set_aside(payload jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '500ms' as $function$
 declare
   moved bigint;
 begin
@@ -1705,7 +1798,8 @@ notify pgrst, 'reload schema';
 -- Whether what EvPower installed here is complete and of this edition: public.evpower_installed(payload).
 --
 -- returns: {"lacking": [[the file of supabase/source that brings it, what is missing], ...]}, in the order of the
--- files. A trigger that is switched off is missing, and so is a table that became another role's. Of a function that was made anew, a word in it names the edition.
+-- files. A trigger that is switched off is missing, and so is a table that became another role's. Of a function that
+-- was made anew, a word in it names the edition.
 create or replace function public.evpower_installed(payload jsonb) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   with triggers (file, relation, name) as (values
@@ -1721,7 +1815,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     ('0005_users', 'auth.users', 'evpower_note_truncate'),
     ('0007_webhook', 'evpower.changes', 'evpower_ring')
   ), editions (file, function, word) as (values
-    ('0008_apply', 'evpower.apply_set(jsonb)', '''orphan'''),
+    ('0008_apply', 'evpower.apply_set(jsonb)', '''busy'''),
     ('0006_reading', 'evpower.people_of(text[])', 'offset 0'),
     ('0009_digest', 'public.evpower_digest(jsonb)', 'left(case')
   ), lacking (file, what) as (

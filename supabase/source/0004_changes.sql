@@ -70,7 +70,8 @@ begin
   -- A sign-in changes last_sign_in_at and must write nothing.
   perform evpower.note('users', tg_op, to_jsonb(old), to_jsonb(new),
                        array['{email}', '{phone}', '{email_confirmed_at}', '{phone_confirmed_at}',
-                             '{raw_user_meta_data}', '{deleted_at}', '{banned_until}', '{raw_app_meta_data,evpower_email_unverified}']);
+                             '{raw_user_meta_data}', '{deleted_at}', '{banned_until}',
+                             '{raw_app_meta_data,evpower_email_unverified}']);
   return null;
 exception
   when others then

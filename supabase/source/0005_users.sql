@@ -70,9 +70,10 @@ $function$;
 
 create or replace function evpower.carry_left() returns void
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '500ms' as $function$
 declare
   waiting record;
+  until constant timestamptz := clock_timestamp() + interval '2 s'; -- who pulls changes waits for this
 begin
   if not exists (select from evpower.uncarried) then
     return;
@@ -84,11 +85,13 @@ begin
      where (select true from public.clients c where <own_u>)
      order by w.since limit 100 for update of w skip locked
   loop
+    exit when clock_timestamp() > until;
     begin
       perform from public.clients c where <own_waiting> for update skip locked;
       continue when not found;
       perform evpower.carry(waiting.user_id::uuid, waiting.contact, waiting.said);
     exception
+      when lock_not_available or deadlock_detected or serialization_failure then continue; -- at the next pull
       when others then
         raise warning 'evpower: % of a login is not taken by the profile: % %', waiting.contact, sqlstate, sqlerrm;
     end;
@@ -99,7 +102,10 @@ $function$;
 
 create or replace function evpower.forget_left() returns void
 language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $function$
-  delete from evpower.uncarried w where not exists (select from auth.users u where u.id = w.user_id::uuid);
+  delete from evpower.uncarried w using (
+    select f.user_id, f.contact from evpower.uncarried f
+     where not exists (select from auth.users u where u.id = f.user_id::uuid) for update skip locked) gone
+   where w.user_id = gone.user_id and w.contact = gone.contact;
   <forget_wishes>
 $function$
 $body$;
@@ -107,8 +113,9 @@ $body$;
     when id_type = 'uuid' then 'c.id = %s::uuid'
     when id_type in ('text', 'character varying') then 'c.id = %s::text'
     else 'c.id::text = %s::text' end;
-  forget_wishes text := format('delete from evpower.wishes w where not exists (select from public.clients c where %s)',
-                               format(own, 'w.client_id'));
+  forget_wishes text := format('delete from evpower.wishes w using (select f.client_id from evpower.wishes f'
+    ' where not exists (select from public.clients c where %s) for update skip locked) gone'
+    ' where w.client_id = gone.client_id', format(own, 'f.client_id'));
 begin
   if to_regclass('auth.users') is null then
     execute 'create or replace function evpower.carry_left() returns void language sql'

@@ -131,8 +131,10 @@ begin
     return;
   end if;
   update evpower.changes c set xid = pg_current_xact_id()
-   where c.xid >= pg_snapshot_xmax(pg_current_snapshot())
-     and c.xid is distinct from pg_current_xact_id_if_assigned();
+   where c.seq = any (array(
+     select f.seq from evpower.changes f
+      where f.xid >= pg_snapshot_xmax(pg_current_snapshot())
+        and f.xid is distinct from pg_current_xact_id_if_assigned() for update skip locked));
   -- The numbers go on above them, even if the sequence was not restored.
   perform setval(s.name, greatest(nextval(s.name), (select max(c.seq) from evpower.changes c)))
      from (select pg_get_serial_sequence('evpower.changes', 'seq')::regclass as name) s;
@@ -229,7 +231,7 @@ begin
     select c.seq from evpower.changes c
      where (c.xid, c.seq) < (last_xid, last_seq)
        and c.at < now() - make_interval(days => coalesce((payload ->> 'keep_days')::int, 7))
-     order by c.xid, c.seq limit 20000));
+     order by c.xid, c.seq limit 20000 for update skip locked));
   get diagnostics pruned = row_count;
   perform evpower.forget_left();
   return jsonb_build_object('pruned', pruned);

@@ -178,7 +178,7 @@ $$;
 --   {"pg_net", "url", "kept_in": "vault" | "table" | null, "secret_sha256"}
 -- What is absent stays as it is; url null: no notification.
 create or replace function public.evpower_webhook_configure(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 declare
   given text;
 begin

@@ -3,30 +3,59 @@
 -- payload: {"clients": [...], "transactions": [...], "sessions": [...]}, money as text in som.
 --   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
 --   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
---   EvPower that was carried over) and leaving (the client asked to be deleted).
+--   EvPower that was carried over), leaving (the client asked to be deleted) and closed (their contacts go).
 -- returns: {"keys": [["client" | "session", id, outcome, reason], ...]}
---   applied; stale: the same or newer is here; gap: earlier transactions are missing, the reason is the last
+--   applied; stale: the same or newer is here, with the reason "status" if only the order of the status says so, and
+--   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that
+--   the row needs; gap: earlier transactions are missing, the reason is the last
 --   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
 --   (a row made for the session would look like a client from before EvPower); refused: the reason is
---   "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A refused key never holds up the others.
+--   "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A busy or refused key never holds up the
+--   others.
 --
 -- A balance that EvPower never wrote (evpower_revision is 0) is money from before EvPower. It is written over only
--- when exactly it was adopted; force changes nothing about that. So it is with a status of the project's own words: it is
--- written over only if the client carries that very word in status_before.
+-- when exactly it was adopted; force changes nothing about that. So it is with a status of the project's own words: it
+-- is written over only if the client carries that very word in status_before.
+--
+-- Nothing waits for a lock: rows are locked with "skip locked", and what waits all the same (an insert for another's
+-- uncommitted row, a trigger or foreign key of this project) ends after 500 ms.
 --
 -- Planned at each call, for half a millisecond: a connection lives long, and a plan kept from when a table was
 -- empty would read all of it ever after.
+-- What stands for a contact or the name of a closed client: nothing, or where this project refuses that, a value that
+-- is unique by the client's id and fits the column.
+create or replace function evpower.contact_of_closed(contact text, id text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case when a.attnotnull then
+           left(replace(id, '-', '') || case contact when 'email' then '@closed.invalid' else '' end,
+                case when a.atttypmod > 4 then a.atttypmod - 4 else 1000 end) end
+    from pg_catalog.pg_attribute a
+   where a.attrelid = 'public.clients'::regclass and a.attname = contact
+$$;
+
 do $migration$
 declare
   clients text := evpower.record_of('public.clients', array['id', 'email', 'phone', 'name', 'balance', 'held',
     'currency', 'balance_version', 'wallet_revision', 'status', 'created_at', 'updated_at'])
-    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, leaving boolean, status_before text';
+    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, leaving boolean,'
+    || ' closed boolean, status_before text';
   transactions text := evpower.record_of('public.transactions', array['id', 'client_id', 'version', 'type',
     'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
   sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
     'connector_id', 'start_time', 'stop_time', 'end_time', 'energy', 'energy_consumed', 'amount', 'total_cost',
     'status', 'revision', 'created_at', 'updated_at']) || ', force boolean';
   key_type text := evpower.column_type('public.clients', 'id');
+  contact text;
+  -- What the status here becomes. Whether a client is on the way out (inactive, pending_deletion) is this project's
+  -- decision while the client is active in EvPower: what EvPower knows of it (leaving) is for a row that is made anew,
+  -- or was blocked.
+  next_status constant text := $sql$case
+              when c.status::text in ('inactive', 'pending_deletion')
+                   and (%1$s.status::text = 'active' or c.id = any (leaving_ids))
+                or c.status::text = 'active' and c.id = any (leaving_ids) then c.status
+              when c.status::text = 'blocked' and c.id = any (leaving_ids) then coalesce(
+                (select w.status from evpower.wishes w where w.client_id = c.id::text)::<status>, %1$s.status)
+              else %1$s.status end$sql$;
   body text;
 begin
   body := $body$
@@ -35,27 +64,36 @@ language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = for
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   forced <key>[];
-  leaving <key>[];
+  leaving_ids <key>[];
+  closed_ids <key>[];
+  busy <key>[];
   kept_out <key>[];
   applied_clients <key>[];
   applied_sessions text[];
+  busy_sessions text[] := '{}';
   orphans text[];
   answers jsonb;
   sent bigint;
   written bigint;
 begin
-  -- Clients first, in the order of their ids, so that two calls wait for each other instead of deadlocking.
-  perform from public.clients c
-    where c.id in (select r.id from jsonb_to_recordset(payload -> 'clients') as r (<clients>))
-    order by c.id for update;
+  -- As strong as the update itself needs: the check of a foreign key elsewhere makes no client busy.
+  with sent as materialized (
+    select r.id from jsonb_to_recordset(payload -> 'clients') as r (id <key>)
+  ), locked as materialized (
+    select c.id from public.clients c where c.id in (select s.id from sent s)
+     order by c.id for no key update skip locked
+  ) select coalesce(array_agg(s.id), '{}') into busy
+      from sent s
+     where s.id not in (select l.id from locked l) and exists (select from public.clients c where c.id = s.id);
   select array_agg(s.id) filter (where s.force and s.refusal is null),
-         array_agg(s.id) filter (where s.gap or s.refusal is not null),
-         jsonb_agg(case when s.gap then jsonb_build_array('client', s.id, 'gap', s.version)
+         array_agg(s.id) filter (where s.gap or s.refusal is not null or s.busy),
+         jsonb_agg(case when s.busy then jsonb_build_array('client', s.id, 'busy', null)
+                        when s.gap then jsonb_build_array('client', s.id, 'gap', s.version)
                         else jsonb_build_array('client', s.id, 'refused', s.refusal) end)
-           filter (where s.gap or s.refusal is not null)
+           filter (where s.gap or s.refusal is not null or s.busy)
     into forced, kept_out, answers
     from (
-      select r.id, r.force is true as force, coalesce(c.balance_version, 0) as version,
+      select r.id, r.id = any (busy) as busy, r.force is true as force, coalesce(c.balance_version, 0) as version,
              r.force is not true and r.from_version > coalesce(c.balance_version, 0) as gap,
              case when c.evpower_revision = 0 and round(c.balance::numeric, 2) <> 0
                    and round(c.balance::numeric, 2) is distinct from r.adopted
@@ -71,8 +109,10 @@ begin
              end as refusal
         from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
         left join public.clients c on c.id = r.id) s;
-  select coalesce(array_agg(r.id), '{}') into leaving
-    from jsonb_to_recordset(payload -> 'clients') as r (id <key>, leaving boolean) where r.leaving;
+  select coalesce(array_agg(r.id) filter (where r.leaving), '{}'),
+         coalesce(array_agg(r.id) filter (where r.closed), '{}')
+    into leaving_ids, closed_ids
+    from jsonb_to_recordset(payload -> 'clients') as r (id <key>, leaving boolean, closed boolean);
   forced := coalesce(forced, '{}');
   kept_out := coalesce(kept_out, '{}');
 
@@ -113,13 +153,12 @@ begin
     end if;
   end if;
 
-  -- Money and status are EvPower's; the profile is this project's own and is only given to a new row. Whether
-  -- a client is on the way out (inactive, pending_deletion) is this project's word while the client is active in
-  -- EvPower: what EvPower knows of it (leaving) is for a row that is made anew, or was blocked.
+  -- Money and status are EvPower's. The profile is this project's own and is only given to a new row; a closed
+  -- client's is taken away, so that another may register with the same email or phone.
   with written as (
     insert into public.clients as c (id, email, phone, name, balance, held, currency, balance_version,
                                      wallet_revision, evpower_revision, status, created_at, updated_at)
-    select r.id, r.email, r.phone, r.name, r.balance, r.held, r.currency, r.balance_version,
+    select r.id, <closed email r>, <closed phone r>, <closed name r>, r.balance, r.held, r.currency, r.balance_version,
            r.wallet_revision, r.revision, r.status, r.created_at, r.updated_at
       from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
      where r.id <> all (kept_out)
@@ -128,24 +167,40 @@ begin
       set balance = excluded.balance, held = excluded.held, currency = excluded.currency,
           balance_version = excluded.balance_version, wallet_revision = excluded.wallet_revision,
           evpower_revision = excluded.evpower_revision,
-          status = case when c.status::text in ('inactive', 'pending_deletion')
-                             and (excluded.status::text = 'active' or c.id = any (leaving))
-                          or c.status::text = 'active' and c.id = any (leaving) then c.status
-                        when c.status::text = 'blocked' and c.id = any (leaving) then coalesce(
-                          (select w.status from evpower.wishes w where w.client_id = c.id::text)::<status>,
-                          excluded.status)
-                        else excluded.status end,
+          status = <next status excluded>,
           updated_at = greatest(c.updated_at, excluded.updated_at)
     where (excluded.balance_version, excluded.wallet_revision, excluded.evpower_revision)
           > (c.balance_version, c.wallet_revision, c.evpower_revision)
        or c.id = any (forced)
     returning c.id
   ) select coalesce(array_agg(id), '{}') into applied_clients from written;
+  if closed_ids <> '{}' then -- by itself: contacts in the update above would take a stronger lock of every client
+    update public.clients c set email = <closed email c>, phone = <closed phone c>, name = <closed name c>
+     where c.id = any (closed_ids) and c.id = any (applied_clients);
+  end if;
+
+  if jsonb_array_length(payload -> 'sessions') > 0 then
+    -- The session's own row, and its client's: the check of a foreign key would wait for that.
+    with sent as materialized (
+      select r.id, r.user_id from jsonb_to_recordset(payload -> 'sessions') as r (id <session>, user_id <key>)
+    ), locked as materialized (
+      select s.id from public.charging_sessions s where s.id in (select k.id from sent k)
+       order by s.id for no key update skip locked
+    ), shared as materialized (
+      select c.id from public.clients c where c.id in (select k.user_id from sent k)
+       order by c.id for key share skip locked
+    ) select coalesce(array_agg(k.id::text), '{}') into busy_sessions
+        from sent k
+       where k.id not in (select l.id from locked l)
+             and exists (select from public.charging_sessions s where s.id = k.id)
+          or k.user_id not in (select c.id from shared c)
+             and exists (select from public.clients c where c.id = k.user_id);
+  end if;
 
   -- A row of a client is whole or not there: a session never makes one.
   select coalesce(array_agg(o.id), '{}') into orphans
     from jsonb_to_recordset(payload -> 'sessions') as o (id text, user_id <key>)
-   where not exists (select from public.clients c where c.id = o.user_id);
+   where o.id <> all (busy_sessions) and not exists (select from public.clients c where c.id = o.user_id);
 
   with written as (
     insert into public.charging_sessions as s (id, user_id, client_id, station_id, connector_id, start_time,
@@ -153,7 +208,7 @@ begin
     select r.id, r.user_id, r.client_id, r.station_id, r.connector_id, r.start_time, r.stop_time, r.end_time,
            r.energy, r.energy_consumed, r.amount, r.total_cost, r.status, r.revision, r.created_at, r.updated_at
       from jsonb_to_recordset(payload -> 'sessions') as r (<sessions>)
-     where r.id::text <> all (orphans)
+     where r.id::text <> all (orphans) and r.id::text <> all (busy_sessions)
      order by r.id
     on conflict (id) do update
       set user_id = excluded.user_id, client_id = excluded.client_id, station_id = excluded.station_id,
@@ -168,17 +223,34 @@ begin
   ) select coalesce(array_agg(id::text), '{}') into applied_sessions from written;
 
   return coalesce(answers, '[]')
-    || coalesce((select jsonb_agg(jsonb_build_array('client', r.id,
-                          case when r.id = any (applied_clients) then 'applied' else 'stale' end, null))
-                   from jsonb_to_recordset(payload -> 'clients') as r (id <key>)
+    || coalesce((select jsonb_agg(case
+                          when r.id = any (applied_clients) then jsonb_build_array('client', r.id, 'applied', null)
+                          else jsonb_build_array('client', r.id, 'stale', (
+                            select 'status' from public.clients c
+                             where c.id = r.id and c.status is distinct from <next status r>
+                               and (c.balance_version, c.wallet_revision) = (r.balance_version, r.wallet_revision)))
+                          end)
+                   from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
                   where r.id <> all (kept_out)), '[]')
     || coalesce((select jsonb_agg(jsonb_build_array('session', r.id,
                           case when r.id = any (applied_sessions) then 'applied'
+                               when r.id = any (busy_sessions) then 'busy'
                                when r.id = any (orphans) then 'orphan' else 'stale' end, null))
                    from jsonb_to_recordset(payload -> 'sessions') as r (id text)), '[]');
 end
 $function$
 $body$;
+  foreach contact in array array['email', 'phone', 'name'] loop
+    body := replace(body, format('<closed %s r>', contact),
+      format('case when r.closed then evpower.contact_of_closed(%1$L, r.id::text)::%2$s else r.%1$I end',
+             contact, evpower.column_type('public.clients', contact)));
+    body := replace(body, format('<closed %s c>', contact),
+      format('evpower.contact_of_closed(%L, c.id::text)::%s', contact,
+             evpower.column_type('public.clients', contact)));
+  end loop;
+  body := replace(body, '<next status excluded>', format(next_status, 'excluded'));
+  body := replace(body, '<next status r>', format(next_status, 'r'));
+  body := replace(body, '<session>', evpower.column_type('public.charging_sessions', 'id'));
   body := replace(body, '<clients>', clients);
   body := replace(body, '<transactions>', transactions);
   body := replace(body, '<sessions>', sessions);
@@ -199,12 +271,14 @@ $body$;
 end
 $migration$;
 
--- One key at a time, each in its own subtransaction: the slow way, taken when the set can't be written whole.
+-- One key at a time, each in its own subtransaction: the slow way, taken when the set can't be written whole. It ends
+-- well within hosted's statement time-out: the keys left then are busy, and are sent again.
 create or replace function evpower.apply_each(payload jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   answers jsonb := '[]';
   item record;
+  until constant timestamptz := clock_timestamp() + interval '3 s';
 begin
   for item in
     select 'client' as topic, c.value ->> 'id' as id,
@@ -217,11 +291,16 @@ begin
     select 'session', s.value ->> 'id', jsonb_build_object('sessions', jsonb_build_array(s.value))
       from jsonb_array_elements(payload -> 'sessions') s
   loop
+    if clock_timestamp() > until then
+      answers := answers || jsonb_build_array(jsonb_build_array(item.topic, item.id, 'busy', null));
+      continue;
+    end if;
     begin
       answers := answers || evpower.apply_set(
         '{"clients": [], "transactions": [], "sessions": []}' || item.part);
     exception
-      when deadlock_detected or serialization_failure or lock_not_available then raise;
+      when deadlock_detected or serialization_failure or lock_not_available then
+        answers := answers || jsonb_build_array(jsonb_build_array(item.topic, item.id, 'busy', 'waited'));
       when others then
         answers := answers || jsonb_build_array(jsonb_build_array(
           item.topic, item.id, 'refused', left(sqlstate || ': ' || sqlerrm, 300)));
@@ -232,19 +311,18 @@ end
 $$;
 
 create or replace function public.evpower_apply(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 declare
   answers jsonb;
 begin
   if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
     payload := (payload #>> '{}')::jsonb;
   end if;
-  payload := '{"clients": [], "transactions": [], "sessions": [], "owners": []}' || payload;
+  payload := '{"clients": [], "transactions": [], "sessions": []}' || payload;
   perform set_config('evpower.applying', 'on', true);
   begin
     answers := evpower.apply_set(payload);
   exception
-    when deadlock_detected or serialization_failure or lock_not_available then raise;
     when others then answers := evpower.apply_each(payload);
   end;
   perform set_config('evpower.applying', 'off', true);

@@ -49,7 +49,8 @@ grant execute on function public.evpower_openings(jsonb) to service_role;
 --   -> {"words": [[word, how many rows], ...]}, 100 at most.
 create or replace function public.evpower_status_words(payload jsonb) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select jsonb_build_object('words', coalesce(jsonb_agg(jsonb_build_array(w.word, w.rows) order by w.rows desc, w.word), '[]'))
+  select jsonb_build_object(
+           'words', coalesce(jsonb_agg(jsonb_build_array(w.word, w.rows) order by w.rows desc, w.word), '[]'))
     from (select left(c.status::text, 200) as word, count(*) as rows from public.clients c
            where c.evpower_revision = 0 and btrim(c.status::text) <> ''
              and c.status::text not in ('active', 'blocked', 'inactive', 'pending_deletion')
@@ -78,7 +79,7 @@ declare
   body text := $body$
 create or replace function public.evpower_set_aside(payload jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '500ms' as $function$
 declare
   moved bigint;
 begin

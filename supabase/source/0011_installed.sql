@@ -1,7 +1,8 @@
 -- Whether what EvPower installed here is complete and of this edition: public.evpower_installed(payload).
 --
 -- returns: {"lacking": [[the file of supabase/source that brings it, what is missing], ...]}, in the order of the
--- files. A trigger that is switched off is missing, and so is a table that became another role's. Of a function that was made anew, a word in it names the edition.
+-- files. A trigger that is switched off is missing, and so is a table that became another role's. Of a function that
+-- was made anew, a word in it names the edition.
 create or replace function public.evpower_installed(payload jsonb) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   with triggers (file, relation, name) as (values
@@ -17,7 +18,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     ('0005_users', 'auth.users', 'evpower_note_truncate'),
     ('0007_webhook', 'evpower.changes', 'evpower_ring')
   ), editions (file, function, word) as (values
-    ('0008_apply', 'evpower.apply_set(jsonb)', '''orphan'''),
+    ('0008_apply', 'evpower.apply_set(jsonb)', '''busy'''),
     ('0006_reading', 'evpower.people_of(text[])', 'offset 0'),
     ('0009_digest', 'public.evpower_digest(jsonb)', 'left(case')
   ), lacking (file, what) as (

@@ -18,7 +18,7 @@ AUTH = f"""
 create table auth.users (
   id uuid primary key, email varchar(255), phone text unique, email_confirmed_at timestamptz,
   phone_confirmed_at timestamptz, raw_user_meta_data jsonb, raw_app_meta_data jsonb,
-  deleted_at timestamptz, last_sign_in_at timestamptz);
+  deleted_at timestamptz, banned_until timestamptz, last_sign_in_at timestamptz);
 {AUTH_UID}
 """
 # So that a test may `set role`: as the owner itself it has none of Auth's rights.

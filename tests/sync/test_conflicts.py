@@ -474,6 +474,36 @@ async def test_deleted_there_while_charging_here(
     assert (await client_here(world.db, again.id))["phone"] == "+996555000005"
 
 
+async def test_an_account_deleted_and_registered_again_has_a_row_of_its_own(
+    supabase: Supabase, at_rest: Rest, world: World, db: Database, http: httpx.AsyncClient
+) -> None:
+    """Where emails and phones of the project are unique, and the old row stays behind."""
+    for column in ("email", "phone"):
+        await supabase.psql.execute(
+            f"create unique index only_{column} on public.clients ({column})"
+        )
+    try:
+        first = await supabase.sign_up(phone="+996555000017", name="Aida")
+        await at_rest()
+        await world.top_up(first.id, 50_000)
+        await at_rest()
+        await supabase.delete_user(first.id)
+        again = await supabase.sign_up(first.email, phone="+996555000017", name="Aida")
+        await at_rest()
+        old, new = await supabase.row(first.id), await supabase.row(again.id)
+        assert old is not None
+        assert new is not None
+        assert (old["email"], old["phone"], old["name"]) == (None, None, None)
+        assert (new["email"], new["phone"]) == (first.email, "+996555000017")
+        assert await balance(supabase.psql, first.id) == "500.00"
+        assert await balance(supabase.psql, again.id) == "0.00"
+        assert await world.pending() == 0
+        report = await check(db, rpc_to(http, supabase.target), repair=False)
+        assert report.drift == ()
+    finally:
+        await supabase.psql.execute("drop index public.only_email, public.only_phone")
+
+
 async def begun_payment(world: World, client: UUID) -> int:
     payment: int = await world.db.fetchval(
         "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"

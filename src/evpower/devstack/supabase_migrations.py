@@ -9,6 +9,10 @@ _ROOT: Final = Path(__file__).resolve().parents[3] / "supabase"
 _HEADER: Final = """\
 -- All that EvPower installs in a Supabase project, safe to run again on one that is in use.
 -- Written by `make supabase-migrations` from supabase/source/, never by hand.
+--
+-- Behind a long transaction on one of the tables all readers would queue: this ends instead, and
+-- is run again.
+do $$ begin perform set_config('lock_timeout', '5s', true); end $$;
 """
 
 

@@ -2,7 +2,8 @@
 
 SyncError
 ├── TargetUnavailable   down, slow, 5xx, a connection lost: try again later
-│   └── ResponseTooLarge  the response is larger than we read: ask for less
+│   ├── ResponseTooLarge  the response is larger than we read: ask for less
+│   └── TargetBusy        this call met a lock or a statement time-out: others go on
 ├── TooLarge            the gateway refuses the size: send less
 └── TargetRefuses       a key, a right or a function is missing: a person must act
 """
@@ -23,6 +24,10 @@ class TargetUnavailable(SyncError):
 
 class ResponseTooLarge(TargetUnavailable):
     """The response was not read to its end: it is larger than a call may bring."""
+
+
+class TargetBusy(TargetUnavailable):
+    """Supabase is up: this one call waited for a lock, or took longer than a statement may."""
 
 
 class TooLarge(SyncError):

@@ -25,6 +25,7 @@ AUTHORITY: Final[Mapping[str, Side]] = MappingProxyType(
         "client.holder": "evpower",  # who has a contact that two claim
         "client.deletion": "supabase",
         "client.ban": "supabase",  # Auth's; the operator's block is EvPower's
+        "client.closed_contacts": "evpower",  # that a closed client has none in Supabase
         "client.row": "evpower",  # that there is one in Supabase
         "client.blocked_before": "supabase",  # a block from before EvPower
         "client.status_before": "supabase",  # what the project's own word meant
@@ -70,7 +71,10 @@ SESSION_STATUS: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A pending key this relay may send now; `number` orders it among all claims."""
+    """A pending key this relay may send now; `number` orders it among all claims.
+
+    `alone`: Supabase waited for something because of it, so it goes in a call of its own.
+    """
 
     topic: Topic
     key: UUID
@@ -80,6 +84,7 @@ class Claim:
     force: bool
     number: int
     claimed_at: datetime
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class ClientPart:
     from_version: int
     to_version: int
     complete: bool
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +116,15 @@ class Outgoing:
         ).encode()
 
 
-Outcome = Literal["applied", "stale", "gap", "orphan", "refused"]
+Outcome = Literal["applied", "stale", "gap", "orphan", "busy", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What Supabase did with one key: `why` is the reason; of a gap, the last version it has.
 
-    An orphan is a session whose client Supabase does not have.
+    An orphan is a session whose client Supabase does not have. Of a busy key another transaction
+    holds the row. A stale one with the reason "status" has an older number and another status.
     """
 
     topic: Topic
@@ -126,19 +133,20 @@ class Answer:
     why: str | int | None = None
 
 
-# What becomes of a mark: gone, due again at once, due after a pause, waiting for a person.
-Verdict = Literal["sent", "more", "retry", "park"]
+# What becomes of a mark: gone, due again at once (and to be written whatever is there), due after
+# a pause (in a call of its own), waiting for an operator.
+Verdict = Literal["sent", "more", "force", "retry", "alone", "park"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end of one claim. `acknowledge` is (was, is): the version Supabase has now."""
+    """The end of one claim. `acknowledge` is (was, is, number): what Supabase has now."""
 
     claim: Claim
     verdict: Verdict
     error: str | None = None
     delay_s: float = 0.0
-    acknowledge: tuple[int, int] | None = None
+    acknowledge: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

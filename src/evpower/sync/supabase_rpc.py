@@ -9,7 +9,13 @@ from typing import Final, Protocol, cast
 from evpower.foundation import http as outgoing
 from evpower.foundation.http import HttpClient, HttpError, HttpResponse
 from evpower.sync import metrics
-from evpower.sync.errors import ResponseTooLarge, TargetRefuses, TargetUnavailable, TooLarge
+from evpower.sync.errors import (
+    ResponseTooLarge,
+    TargetBusy,
+    TargetRefuses,
+    TargetUnavailable,
+    TooLarge,
+)
 
 _TRANSIENT_STATUS: Final = frozenset(
     {
@@ -19,6 +25,8 @@ _TRANSIENT_STATUS: Final = frozenset(
         HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
+# lock_not_available, query_canceled, deadlock_detected, serialization_failure: of one call alone.
+_BUSY_CODES: Final = frozenset({"55P03", "57014", "40P01", "40001"})
 # SQLSTATE classes that pass by themselves, and PostgREST's "no connection" and "pool is busy".
 _TRANSIENT_CODES: Final = (
     "08",
@@ -46,7 +54,7 @@ class SupabaseRpc:
     """`POST {url}/rest/v1/rpc/{function}` with the project's secret key."""
 
     def __init__(
-        self, http: HttpClient, url: str, secret_key: str, *, timeout_s: float = 8.0
+        self, http: HttpClient, url: str, secret_key: str, *, timeout_s: float = 10.0
     ) -> None:
         self._http = http
         self._base = f"{url.rstrip('/')}/rest/v1/rpc/"
@@ -93,6 +101,8 @@ def read_answer(function: str, response: HttpResponse) -> object:
     if status < HTTPStatus.OK or status >= HTTPStatus.MULTIPLE_CHOICES:
         code, message = _problem(response)
         said = f"{function}: HTTP {status} {code} {message}".rstrip()
+        if code in _BUSY_CODES:
+            raise TargetBusy(said)
         if (
             status >= HTTPStatus.INTERNAL_SERVER_ERROR
             or status in _TRANSIENT_STATUS

@@ -24,6 +24,7 @@ Kind = Literal[
     "deletion_requested",
     "deletion_withdrawn",
     "user_deleted",
+    "contacts_of_a_closed_client",
     "closed_but_alive",
     "row_gone",
     "row_alone",
@@ -134,6 +135,14 @@ _ROWS: Final = (
         "client.deletion",
         "The client is closed, one EvPower did not know too: email and phone become free, money and"
         " history stay, what runs is settled, what was paid is credited",
+    ),
+    _row(
+        "contacts_of_a_closed_client",
+        "The row of a closed client still has an email, phone or name, which another may need",
+        "client.closed_contacts",
+        "They are emptied with the next write; where the project refuses that, they become unique"
+        " by the client's id. A new client whom the old row keeps out is sent after it",
+        "evpower_sync_keys_total",
     ),
     _row(
         "closed_but_alive",

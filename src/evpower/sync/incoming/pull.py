@@ -28,7 +28,7 @@ from evpower.foundation.loops import Loop, Pause, Round, Wakeup
 from evpower.foundation.steps import Step
 from evpower.sync import metrics
 from evpower.sync.breaker import Breaker
-from evpower.sync.errors import SyncError, TargetRefuses, is_too_much
+from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, is_too_much
 from evpower.sync.incoming import conflicts, store_changes
 from evpower.sync.incoming.accept import give_free_contacts
 from evpower.sync.incoming.model_changes import Changes, Pulled, read_changes, read_people
@@ -176,7 +176,7 @@ class Puller:
         if thorough and total.error is None and not current.stopping:
             total += await self._guarded(self._retry_failed)
         if total.error is not None:
-            current.failed(f"supabase_{self._state or 'down'}")
+            current.failed(f"supabase_{'busy' if self._state == 'up' else self._state or 'down'}")
         await self._give_contacts(total, thorough=thorough)
         return total
 
@@ -206,14 +206,17 @@ class Puller:
         try:
             pulled = await work()
         except SyncError as error:
-            self._breaker.failed()
+            busy = isinstance(error, TargetBusy)  # this call alone: Supabase is up
+            if not busy:
+                self._breaker.failed()
             if is_too_much(error):  # one row at least: the others behind it must come through
                 self._share = max(1 / _WALK_PAGE, self._share / 4)
             refuses = isinstance(error, TargetRefuses)
-            state = "misconfigured" if refuses else "down"
+            state = "busy" if busy else "misconfigured" if refuses else "down"
             self._said = str(error)
             metrics.PULLS.labels(state).inc()
-            await self._set_state(state, self._said[:300])
+            if not busy:
+                await self._set_state(state, self._said[:300])
             return Pulled(error=self._said)
         finally:
             self._breaker.unused()

@@ -3,9 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -20,15 +20,16 @@ from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round, Wakeup
 from evpower.foundation.steps import Step
 from evpower.sync import metrics
 from evpower.sync.breaker import Breaker
-from evpower.sync.errors import SyncError, TargetRefuses, TargetUnavailable, TooLarge
-from evpower.sync.model import Answer, Claim, Delivered, Finish, Outcome, Outgoing, Topic, Verdict
+from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, TargetUnavailable, TooLarge
+from evpower.sync.model import Answer, Claim, Delivered, Finish, Outgoing, Topic
 from evpower.sync.outgoing import store
+from evpower.sync.outgoing.judge import judge, lack_a_contact, parse_answers
+from evpower.sync.outgoing.store_first import mark_clients_of, mark_closed_holders
 from evpower.sync.supabase_rpc import Rpc
 
 _APPLY: Final = "evpower_apply"
 _PROBE_KEYS: Final = 20
 _LINGER_S: Final = 0.01  # changes of one moment travel together
-_TRANSIENT: Final = ("40", "55", "57", "53", "08")  # SQLSTATE classes that pass by themselves
 _LONGEST_PAUSE_S: Final = 30.0
 _log = structlog.get_logger()
 
@@ -58,6 +59,7 @@ class Relay:
             settings.relay_transactions
         )  # both shrink when a gateway finds a call too large
         self._batch = settings.relay_batch
+        self._share = 1.0  # of both: less while calls take longer than a statement may
         self._state = ""
 
     def loop(self) -> Loop:
@@ -90,8 +92,8 @@ class Relay:
 
     async def run_once(self) -> Delivered:
         """One call's worth; nothing when nothing is due or the breaker is open."""
-        claims = await self._claim()
-        return await self._deliver(claims) if claims else Delivered()
+        self._send(await self._claim())
+        return await self._finish_calls()
 
     async def drain(self) -> Delivered:
         """Carry until nothing is due or Supabase fails. Returns what was brought."""
@@ -130,8 +132,21 @@ class Relay:
         self._idle_s = min(self._settings.relay_poll_s, self._idle_s * 2)
         return Pause(pause_s)
 
+    def _sized(self, most: int) -> int:
+        return max(1, int(most * self._share))
+
     def _send(self, claims: Sequence[Claim]) -> None:
-        self._calls.add(asyncio.create_task(self._deliver(claims)))
+        if together := [claim for claim in claims if not claim.alone]:
+            self._calls.add(asyncio.create_task(self._deliver(together)))
+        if alone := [claim for claim in claims if claim.alone]:
+            self._calls.add(asyncio.create_task(self._deliver_each(alone)))
+
+    async def _deliver_each(self, claims: Sequence[Claim]) -> Delivered:
+        """One call each, one after the other: what one waits for keeps no other waiting."""
+        total = Delivered()
+        for claim in claims:
+            total += await self._deliver([claim])
+        return total
 
     def _reap(self) -> Delivered:
         finished = {task for task in self._calls if task.done()}
@@ -157,8 +172,8 @@ class Relay:
             async with self._db.connection() as connection:
                 claims = await store.claim(
                     connection,
-                    keys=_PROBE_KEYS if was_open else self._batch,
-                    transactions=_PROBE_KEYS if was_open else self._budget,
+                    keys=_PROBE_KEYS if was_open else self._sized(self._batch),
+                    transactions=_PROBE_KEYS if was_open else self._sized(self._budget),
                     lease_s=self._settings.relay_lease_s,
                 )
         finally:
@@ -195,6 +210,10 @@ class Relay:
             self._breaker.failed()
             await self._set_state("misconfigured", str(error))
             return await self._put_off(claims, error, "misconfigured")
+        except TargetBusy as error:  # of this call alone: Supabase is up, and the others go on
+            self._breaker.succeeded()
+            self._share = max(1 / self._batch, self._share / 2)
+            return await self._put_off(claims, error, "busy")
         except TargetUnavailable as error:
             self._breaker.failed()
             await self._set_state("down", str(error))
@@ -202,12 +221,22 @@ class Relay:
         took_ms = int((time.perf_counter() - started) * 1000)
         recovered = self._breaker.open
         self._breaker.succeeded()
+        self._share = min(1.0, self._share * 2)
         await self._set_state("up", None)
         stuck = await self._send_clients_of(
             [one.key for one in answers.values() if one.outcome == "orphan"]
         )
+        freed = await self._free_contacts(claims, answers)
         ends = [
-            self._judge(one, answers.get((one.topic, one.key)), outgoing, stuck) for one in claims
+            judge(
+                one,
+                answers.get((one.topic, one.key)),
+                outgoing.parts.get(one.key) if one.topic == "client" else None,
+                waits_for_client=one.key in stuck,
+                waits_for_contact=one.key in freed,
+                delay_s=self._delay_s(one),
+            )
+            for one in claims
         ]
         if gaps := sum(answer.outcome == "gap" for answer in answers.values()):
             _log.warning("supabase_lacks_transactions", clients=gaps)
@@ -244,58 +273,26 @@ class Relay:
             applied=outcomes.count("applied"),
             stale=outcomes.count("stale"),
             refused=sum(end.verdict == "park" for end in ends),
-            retried=sum(end.verdict in {"retry", "more"} for end in ends),
+            retried=sum(end.verdict in {"retry", "alone", "more", "force"} for end in ends),
             calls=1,
         )
-
-    def _judge(
-        self, claim: Claim, answer: Answer | None, outgoing: Outgoing, stuck: Collection[UUID]
-    ) -> Finish:
-        """What becomes of one mark after Supabase answered."""
-        part = outgoing.parts.get(claim.key) if claim.topic == "client" else None
-        if answer is None:
-            return self._unanswered(claim, sent=claim.topic == "session" or part is not None)
-        match answer.outcome:
-            case "gap":
-                was = part.from_version if part is not None else 0
-                have = answer.why if isinstance(answer.why, int) else 0
-                return Finish(claim, "more", acknowledge=(was, have))
-            case "orphan":
-                return self._orphan(claim, stuck=claim.key in stuck)
-            case "refused":
-                return self._refused(claim, str(answer.why))
-            case "applied" | "stale":
-                if part is None:
-                    return Finish(claim, "sent")
-                verdict: Verdict = "sent" if part.complete else "more"
-                return Finish(claim, verdict, acknowledge=(part.from_version, part.to_version))
 
     async def _send_clients_of(self, sessions: Sequence[UUID]) -> set[UUID]:
         """Supabase lacks the clients of these sessions; answers those whose client it refuses."""
         if not sessions:
             return set()
         async with self._db.transaction() as connection:
-            return await store.mark_clients_of(connection, sessions)
+            return await mark_clients_of(connection, sessions)
 
-    def _orphan(self, claim: Claim, *, stuck: bool) -> Finish:
-        """A session goes with its client, once more; then it waits for it."""
-        if stuck:
-            return Finish(claim, "park", "Supabase refuses its client")
-        delay_s = self._delay_s(claim) if claim.attempts else 0.0
-        return Finish(claim, "retry", "Supabase lacks its client", delay_s)
-
-    def _unanswered(self, claim: Claim, *, sent: bool) -> Finish:
-        """A key that is in no table of ours was not sent; any other waits until it is named."""
-        if not sent:
-            return Finish(claim, "park", "no such client in EvPower")
-        return Finish(claim, "retry", "Supabase did not answer for it", self._delay_s(claim))
-
-    def _refused(self, claim: Claim, why: str) -> Finish:
-        """A refusal that passes by itself is tried again; any other waits for a person."""
-        if why.startswith(_TRANSIENT):
-            return Finish(claim, "retry", why, self._delay_s(claim))
-        _log.error("sync_key_parked", topic=claim.topic, key=str(claim.key), why=why)
-        return Finish(claim, "park", why)
+    async def _free_contacts(
+        self, claims: Sequence[Claim], answers: Mapping[tuple[Topic, UUID], Answer]
+    ) -> set[UUID]:
+        """Send closed clients that still have a refused client's contact. Returns the latter."""
+        refused = lack_a_contact(claims, answers)
+        if not refused:
+            return set()
+        async with self._db.transaction() as connection:
+            return await mark_closed_holders(connection, refused)
 
     async def _put_off(self, claims: Sequence[Claim], error: SyncError, outcome: str) -> Delivered:
         """Nothing was answered: the keys wait, each a little longer than last time."""
@@ -330,28 +327,3 @@ class Relay:
             _log.info("supabase_state", state=state, error=error)
         async with self._db.connection() as connection:
             await store.set_target(connection, state, error)
-
-
-def parse_answers(raw: object) -> dict[tuple[Topic, UUID], Answer]:
-    """The answer of evpower_apply; what does not look like one is an answer that did not come."""
-    if not isinstance(raw, Mapping):
-        raise TargetUnavailable("evpower_apply answered something else")
-    listed = cast("Mapping[str, object]", raw).get("keys")
-    if not isinstance(listed, list):
-        raise TargetUnavailable("evpower_apply answered without keys")
-    answers: dict[tuple[Topic, UUID], Answer] = {}
-    for item in cast("list[object]", listed):
-        try:
-            topic, key, outcome, why = cast("tuple[Topic, str, Outcome, str | int | None]", item)
-            answer = Answer(topic, UUID(key), outcome, why)
-        except (TypeError, ValueError) as error:
-            raise TargetUnavailable("evpower_apply answered a key in an unknown form") from error
-        if answer.topic in {"client", "session"} and outcome in {
-            "applied",
-            "stale",
-            "gap",
-            "orphan",
-            "refused",
-        }:
-            answers[answer.topic, answer.key] = answer
-    return answers

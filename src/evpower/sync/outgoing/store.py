@@ -44,14 +44,24 @@ _UNFLUSHED: Final = (
     "unflushed as materialized (select set_config('synchronous_commit', 'off', true))"
 )
 
+# Keys that made Supabase wait are sent in calls of their own, few at a time.
+_ALONE: Final = 4
+
 # A statement of its own: what is read afterwards is at least as new as the marks it leased. The
 # number that orders claims is the time: it grows over crashes and restored backups too.
 _CLAIM: Final = f"""
-with {_UNFLUSHED}, due as materialized (
+with {_UNFLUSHED}, together as materialized (
   select p.topic, p.key, p.next_at from sync.pending p
-   where p.parked_at is null and p.next_at <= now()
+   where p.parked_at is null and not p.alone and p.next_at <= now()
      and (p.leased_until is null or p.leased_until < now())
    order by p.next_at limit $1 for update skip locked
+), alone as materialized (
+  select p.topic, p.key, p.next_at from sync.pending p
+   where p.parked_at is null and p.alone and p.next_at <= now()
+     and (p.leased_until is null or p.leased_until < now())
+   order by p.next_at limit {_ALONE} for update skip locked
+), due as (
+  select * from together union all select * from alone
 ), sized as (
   select d.topic, d.key,
          sum(least(greatest(w.version - coalesce(a.version, 0), 0), $2)) over before
@@ -66,7 +76,7 @@ update sync.pending p set leased_until = now() + make_interval(secs => $3)
  where p.topic = z.topic and p.key = z.key and coalesce(z.earlier, 0) < $2
 returning p.topic, p.key, p.seq, p.since, p.attempts, p.force,
           (extract(epoch from clock_timestamp()) * 1000000)::bigint as number,
-          clock_timestamp() as claimed_at
+          clock_timestamp() as claimed_at, p.alone
 """
 
 
@@ -90,7 +100,9 @@ with asked as (
          {_ASKED} as leaving,
          (select b.word from sync.status_before b where b.client_id = c.id) as status_before,
          c.created_at, greatest(c.updated_at, w.updated_at) as updated_at, w.currency,
-         w.balance_minor, w.held_minor, w.version, w.revision, a.number, a.force,
+         w.balance_minor, w.held_minor, w.version, w.revision, a.force,
+         c.status = 'closed' as closed,
+         greatest(a.number, coalesce(k.number, 0) + 1) as number,
          coalesce(k.version, 0) as from_version,
          least(w.version, coalesce(k.version, 0) + $4) as to_version
     from asked a
@@ -110,7 +122,7 @@ with asked as (
     left join payments.payments p on p.id = coalesce(t.payment_id, r.payment_id)
     left join charging.settlements s on s.id = coalesce(t.settlement_id, r.settlement_id)
 ), heads as (
-  select x.id, x.email, x.phone, x.name, x.status, x.leaving, x.status_before,
+  select x.id, x.email, x.phone, x.name, x.status, x.leaving, x.closed, x.status_before,
          x.created_at, x.updated_at,
          x.currency,
          round(coalesce(t.balance_after_minor, x.balance_minor) * 0.01, 2)::text as balance,
@@ -132,7 +144,8 @@ select (select coalesce(json_agg(h), '[]')::text from heads h) as clients,
        (select array_agg(x.id) from state x) as ids,
        (select array_agg(x.from_version) from state x) as from_versions,
        (select array_agg(x.to_version) from state x) as to_versions,
-       (select array_agg(x.to_version = x.version) from state x) as complete
+       (select array_agg(x.to_version = x.version) from state x) as complete,
+       (select array_agg(x.number) from state x) as numbers
 """
 
 _READ_SESSIONS: Final = f"""
@@ -174,6 +187,7 @@ async def read(connection: Connection, claims: Sequence[Claim], *, chunk: int) -
             row["from_versions"] or (),
             row["to_versions"] or (),
             row["complete"] or (),
+            row["numbers"] or (),
             strict=True,
         )
         parts = {one[0]: ClientPart(*one) for one in columns}
@@ -185,16 +199,20 @@ async def read(connection: Connection, claims: Sequence[Claim], *, chunk: int) -
     return Outgoing(client_json, transaction_json, session_json, parts, count)
 
 
-# Only from the version the call started at: a reset in the meantime (a repair) stays a reset.
+# Only from the version the call started at: a reset in the meantime (a repair) stays a reset. The
+# number is the last one sent: the next is above it, wherever the clock went meanwhile.
 _ACKNOWLEDGE: Final = """
-insert into sync.acknowledged as k (client_id, version)
-select a.key, a.version from unnest($1::uuid[], $2::bigint[], $3::bigint[]) as a (key, was, version)
+insert into sync.acknowledged as k (client_id, version, number)
+select a.key, a.version, a.number
+  from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) as a (key, was, version, number)
  where a.was = 0 or exists (select from sync.acknowledged o where o.client_id = a.key)
  order by a.key
-on conflict (client_id) do update set version = excluded.version, at = now()
- where k.version = (select a.was from unnest($1::uuid[], $2::bigint[]) as a (key, was)
-                     where a.key = k.client_id)
-   and k.version <> excluded.version
+on conflict (client_id) do update
+  set version = case when k.version = (
+        select a.was from unnest($1::uuid[], $2::bigint[]) as a (key, was)
+         where a.key = k.client_id) then excluded.version else k.version end,
+      number = greatest(k.number, excluded.number), at = now()
+where k.version <> excluded.version or k.number < excluded.number
 """
 
 # A mark goes only if nothing newer came; else its lease goes. Keys somebody changes this moment are
@@ -212,10 +230,11 @@ with {_UNFLUSHED}, ended as materialized (
   delete from sync.pending p using ended e where e.gone and p.topic = e.topic and p.key = e.key
 ), kept as (
   update sync.pending p
-     set leased_until = null, since = e.since, last_error = e.error,
-         attempts = case e.verdict when 'retry' then p.attempts + 1 else 0 end,
-         next_at = case e.verdict when 'retry' then now() + make_interval(secs => e.delay_s)
-                                  else p.next_at end,
+     set leased_until = null, since = e.since, last_error = e.error, alone = e.verdict = 'alone',
+         force = p.force or e.verdict = 'force',
+         attempts = case when e.verdict in ('retry', 'alone') then p.attempts + 1 else 0 end,
+         next_at = case when e.verdict in ('retry', 'alone')
+                        then now() + make_interval(secs => e.delay_s) else p.next_at end,
          parked_at = case e.verdict when 'park' then now() end
     from ended e where not e.gone and p.topic = e.topic and p.key = e.key
 )
@@ -353,23 +372,6 @@ async def unpark_all(connection: Connection) -> int:
         " select count(*) from due"
     )
     return keys
-
-
-_OF_ORPHANS: Final = """
-select s.id, s.client_id, p.parked_at is not null as parked
-  from charging.sessions s
-  left join sync.pending p on p.topic = 'client' and p.key = s.client_id
- where s.id = any ($1::uuid[])
-"""
-
-
-async def mark_clients_of(connection: Connection, sessions: Sequence[UUID]) -> set[UUID]:
-    """Mark the clients of these to be sent whole; answers the sessions whose client is parked."""
-    rows: list[Record] = await connection.fetch(_OF_ORPHANS, sessions)
-    wanted = sorted({row["client_id"] for row in rows if not row["parked"]})
-    if wanted:
-        await mark(connection, "client", wanted, force=True)
-    return {row["id"] for row in rows if row["parked"]}
 
 
 async def openings(connection: Connection, clients: Sequence[UUID]) -> dict[UUID, int]:
