@@ -16,7 +16,7 @@ from bench.harness import say
 from evpower.devstack.postgres import EmbeddedPostgres
 from evpower.devstack.supabase import LocalSupabase
 from evpower.foundation.db import Connection
-from evpower.foundation.migrations import migrate
+from evpower.foundation.migrations import migrate, set_login_defaults
 
 T = TypeVar("T")
 _TEMPLATE = "template_evpower"
@@ -72,12 +72,13 @@ class House:
             await admin.execute(
                 f"create database {name} template {_TEMPLATE} strategy file_copy owner evpower"
             )
+            await set_login_defaults(admin, login="evpower", database=name)
         return self.postgres.owner_dsn(name)
 
     @asynccontextmanager
     async def owner(self, dsn: str) -> AsyncGenerator[Connection]:
         """Connect as the owner, for preparing and checking."""
-        connection: Connection = await asyncpg.connect(dsn)
+        connection: Connection = await asyncpg.connect(dsn, server_settings={"role": "none"})
         try:
             yield connection
         finally:

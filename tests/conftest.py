@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from evpower.devstack.postgres import EmbeddedPostgres
-from evpower.foundation.db import Connection, Database
-from evpower.foundation.migrations import migrate
+from evpower.foundation.db import LOGIN_DEFAULTS, Connection, Database
+from evpower.foundation.migrations import migrate, set_login_defaults
 from tests.waiting import PATIENCE_S, until
 
 # A shell that speaks to a running stack has its settings; no test may meet that stack.
@@ -24,6 +24,10 @@ for _name in [one for one in os.environ if one.startswith("EVPOWER_")]:
         del os.environ[_name]
 
 TEMPLATE = "template_evpower"
+PATIENT_DEFAULTS = {
+    **LOGIN_DEFAULTS,
+    **dict.fromkeys(("lock_timeout", "statement_timeout"), f"{PATIENCE_S:.0f}s"),
+}
 SERVER_SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 # How long properties are searched: HYPOTHESIS_PROFILE=thorough for a night. Here, before any test
@@ -42,14 +46,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 def patient_database(dsn: str, **how: Any) -> Database:
     """The database of a process, but one that waits for a busy machine."""
-    patience_ms = int(PATIENCE_S * 1000)
-    usual: dict[str, Any] = {
-        "size": 10,
-        "lock_timeout_ms": patience_ms,
-        "statement_timeout_ms": patience_ms,
-        "patience_s": PATIENCE_S,
-    }
-    return Database(dsn, **(usual | how))
+    return Database(dsn, **({"size": 10, "patience_s": PATIENCE_S} | how))
+
+
+def as_owner(dsn: str) -> str:
+    """The address with which the login acts as itself, not as its processes do."""
+    return f"{dsn}?role=none"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,18 @@ class Server:
         await self.command(
             f"create database {name} template {TEMPLATE} strategy file_copy owner evpower"
         )
+        await self.set_login_defaults(name)
         return self.owner_dsn(name)
+
+    async def set_login_defaults(self, name: str, **changes: str) -> None:
+        """As `evpower migrate` does, but with time-outs for a busy machine."""
+        admin: Connection = await asyncpg.connect(self.dsn("postgres"))
+        try:
+            await set_login_defaults(
+                admin, PATIENT_DEFAULTS | changes, login="evpower", database=name
+            )
+        finally:
+            await admin.close()
 
     async def command(self, sql: str) -> None:
         """Create or drop a database; connections that were closed may need a while to be gone."""
@@ -154,7 +167,7 @@ async def db(dsn: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def owner(dsn: str) -> AsyncIterator[Connection]:
     """A connection of the owner: what a person in psql may do."""
-    connection: Connection = await asyncpg.connect(dsn)
+    connection: Connection = await asyncpg.connect(as_owner(dsn))
     yield connection
     await connection.close()
 

@@ -84,7 +84,6 @@ def assemble(settings: Settings) -> Parts:
     db = Database(
         settings.database_url.get_secret_value(),
         size=settings.database_pool,
-        application_name="evpower",
     )
     bus = _bus(settings)
     admin = identity.SupabaseAdmin(

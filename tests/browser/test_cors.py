@@ -9,6 +9,7 @@ import pytest
 from evpower.devstack.local import LocalEvPower
 from tests.browser.page import Page
 from tests.browser.site import Site
+from tests.conftest import as_owner
 from tests.faults.driver import Driver
 from tests.waiting import until
 
@@ -30,7 +31,7 @@ def of_cors(page: Page) -> list[str]:
 
 
 async def payments(evpower: LocalEvPower, driver: Driver) -> int:
-    connection = await asyncpg.connect(evpower.stack.evpower_dsn)
+    connection = await asyncpg.connect(as_owner(evpower.stack.evpower_dsn))
     try:
         return await connection.fetchval(
             "select count(*) from payments.payments where client_id = $1", driver.client_id

@@ -7,6 +7,7 @@ import pytest
 
 from evpower.devstack.errors import DevstackError
 from evpower.devstack.stack import Stack
+from tests.conftest import as_owner
 
 
 class Recorder:
@@ -34,7 +35,7 @@ class Recorder:
 
 
 async def _tables(stack: Stack) -> int:
-    connection = await asyncpg.connect(stack.evpower_dsn)
+    connection = await asyncpg.connect(as_owner(stack.evpower_dsn))
     try:
         return await connection.fetchval("select count(*) from pg_tables where tablename = 'kept'")
     finally:
@@ -43,7 +44,7 @@ async def _tables(stack: Stack) -> int:
 
 async def test_stack_keeps_its_data_until_fresh(folder: Path) -> None:
     async with Stack(folder / "data") as stack:
-        connection = await asyncpg.connect(stack.evpower_dsn)
+        connection = await asyncpg.connect(as_owner(stack.evpower_dsn))
         await connection.execute("create table kept ()")
         await connection.close()
         keys = stack.supabase.secret_key

@@ -22,8 +22,9 @@ from evpower.devstack.stack import supabase_migrations
 from evpower.devstack.supabase import LocalSupabase
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.http import HttpClient
-from evpower.foundation.migrations import migrate
+from evpower.foundation.migrations import migrate, set_login_defaults
 from evpower.foundation.steps import Step
+from tests.conftest import PATIENT_DEFAULTS, as_owner
 from tests.faults.doorbells import SECRET, Bell
 from tests.faults.proxy import FaultProxy, HttpThrough
 from tests.faults.supabase_side import PASSWORD, Psql, SupabaseSide
@@ -89,7 +90,7 @@ class BothSides(SupabaseSide):
         await self.postgres.start()
         await self.postgres.create_owned_database("evpower")
         await self.postgres.create_database("supabase")
-        self.here = Psql(self.postgres.owner_dsn("evpower"))
+        self.here = Psql(as_owner(self.postgres.owner_dsn("evpower")))
         self.there = Psql(self.postgres.dsn("supabase"))
         self.supabase = LocalSupabase(
             self.postgres.dsn("supabase"),
@@ -99,6 +100,7 @@ class BothSides(SupabaseSide):
             pg_net="stuck",  # what it would send is taken out of its queue by hand
         )
         await asyncio.gather(self.supabase.start(), migrate(self.postgres.owner_dsn("evpower")))
+        await set_login_defaults(await self.here(), PATIENT_DEFAULTS)
         self.proxy = await FaultProxy(self.supabase.url).start()
         self.phone_app = httpx.AsyncClient(
             base_url=self.supabase.url, timeout=PATIENCE_S, trust_env=False
@@ -149,9 +151,6 @@ class BothSides(SupabaseSide):
         )
         made = bootstrap.assemble(settings)
         made.db._patience_s = PATIENCE_S  # a machine that is busy is no fault
-        made.db._server_settings |= dict.fromkeys(
-            ("lock_timeout", "statement_timeout"), str(int(PATIENCE_S * 1000))
-        )
         # Tokens are issued under Supabase's own address, calls go through what fails on purpose.
         http = HttpThrough(self.proxy)
         rpc = sync.SupabaseRpc(http, url, supabase.secret_key)
@@ -320,7 +319,7 @@ class BothSides(SupabaseSide):
     @asynccontextmanager
     async def money(self) -> AsyncGenerator[Money]:
         """Payments and charges, on a connection of their own."""
-        connection: Connection = await asyncpg.connect(self.postgres.owner_dsn("evpower"))
+        connection: Connection = await asyncpg.connect(as_owner(self.postgres.owner_dsn("evpower")))
         try:
             yield Money(connection)
         finally:

@@ -8,6 +8,7 @@ import asyncpg
 import httpx
 
 from evpower.devstack.local import LocalEvPower
+from tests.conftest import as_owner
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Driver:
 
     async def standing(self) -> Standing | None:
         """The client as EvPower has them; None: not at all."""
-        connection = await asyncpg.connect(self.urls.database_url)
+        connection = await asyncpg.connect(as_owner(self.urls.database_url))
         try:
             row = await connection.fetchrow(
                 "select c.name, c.status, (select count(*) from wallet.wallets w"
@@ -131,7 +132,7 @@ class Driver:
 
     async def here(self) -> Money:
         """The wallet in EvPower's database."""
-        connection = await asyncpg.connect(self.urls.database_url)
+        connection = await asyncpg.connect(as_owner(self.urls.database_url))
         try:
             row = await connection.fetchrow(
                 "select balance_minor, (select count(*) from wallet.transactions t"

@@ -9,6 +9,7 @@ import asyncpg
 import httpx
 
 from evpower.devstack.local import LocalEvPower
+from tests.conftest import as_owner
 from tests.faults.driver import Driver
 from tests.waiting import until
 
@@ -35,7 +36,7 @@ async def _configure(evpower: LocalEvPower, http: httpx.AsyncClient, url: str | 
 
 async def is_looked_up(evpower: LocalEvPower) -> bool:
     """Nothing is behind the cursor: the worker has read the log to its end."""
-    here = await asyncpg.connect(evpower.urls().database_url)
+    here = await asyncpg.connect(as_owner(evpower.urls().database_url))
     there = await asyncpg.connect(evpower.urls().supabase_database_url)
     try:
         at = await here.fetchrow("select xid, seq from sync.cursors where name = 'supabase'")
@@ -96,12 +97,12 @@ async def _nobody_is_in_a_transaction(evpower: LocalEvPower) -> bool:
     return await _holds(
         evpower.urls().database_url,
         "select not exists (select from pg_stat_activity"
-        " where application_name = 'evpower' and state <> 'idle')",
+        " where usename = 'evpower' and state <> 'idle' and pid <> pg_backend_pid())",
     )
 
 
 async def _holds(database_url: str, fact: str) -> bool:
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(as_owner(database_url))
     try:
         return await connection.fetchval(fact)
     finally:

@@ -106,7 +106,10 @@ def test_a_second_start_on_the_same_data_carries_on(folder: Path) -> None:
 
 
 def test_data_of_an_unreleased_edition_is_refused_until_fresh(folder: Path) -> None:
-    with dev(folder / "data") as (_, said), psycopg.connect(said["database_url"]) as database:
+    with (
+        dev(folder / "data") as (_, said),
+        psycopg.connect(said["database_url"], options="-c role=none") as database,
+    ):
         database.execute("update public.evpower_migrations set sha256 = 'another text'")
     ports = [f"--{name}={free_port()}" for name in ("port", "supabase-port", "sandbox-port")]
     done = _run("dev", f"--data={folder / 'data'}", *ports)

@@ -214,6 +214,52 @@ async def test_tables_of_another_owner_are_named(cluster: Cluster) -> None:
     assert (ok, "belong to postgres" in detail) == (False, True)
 
 
+class TestDoctorNamesTheCause:
+    """What PostgreSQL said, and the fix of that alone; never the password."""
+
+    async def test_a_wrong_password(self, cluster: Cluster) -> None:
+        dsn = (await cluster.create("evpower")).replace(PASSWORD, "guessed")
+        ok, detail, fix = (await doctor(dsn))["database"]
+        assert not ok
+        assert detail == ('no answer: 28P01: password authentication failed for user "evpower"')
+        assert "password" in fix
+
+    async def test_no_such_login(self, cluster: Cluster) -> None:
+        # PostgreSQL does not tell strangers which logins there are.
+        ok, detail, _ = (await doctor(cluster.login("nobody_here", "postgres")))["database"]
+        assert (ok, "28P01" in detail) == (False, True)
+
+    async def test_no_such_database(self, cluster: Cluster) -> None:
+        await cluster.create("evpower")
+        ok, detail, fix = (await doctor(cluster.login("evpower", "elsewhere")))["database"]
+        assert (ok, detail) == (False, 'no answer: 3D000: database "elsewhere" does not exist')
+        assert "create database" in fix
+
+    async def test_no_server_listens(self) -> None:
+        ok, detail, _ = (await doctor("postgresql://evpower:x@127.0.0.1:1/evpower"))["database"]
+        assert (ok, "ConnectionRefusedError" in detail) == (False, True)
+
+    async def test_an_address_that_can_not_be_read(self) -> None:
+        ok, detail, fix = (await doctor("postgresql://evpower:pa/ss@host/evpower"))["database"]
+        assert (ok, detail) == (False, "EVPOWER_DATABASE_URL can't be read")
+        assert "percent-encode" in fix
+
+    async def test_defaults_that_were_changed(self, cluster: Cluster) -> None:
+        dsn = await cluster.create("evpower", "createrole")
+        await migrate(dsn)
+        await cluster.administrator(
+            "alter role evpower in database evpower set statement_timeout = '1h';"
+            " alter role evpower in database evpower reset enable_seqscan"
+        )
+        found = await doctor(dsn)
+        assert found["database login"][:2] == (
+            False, "statement_timeout is 1h, not 15s; enable_seqscan is on, not off",
+        )  # fmt: skip
+        assert [name for name, one in found.items() if not one[0]] == ["database login"]
+        await migrate(dsn)
+        assert (await doctor(dsn))["database login"][:2] == (True, "has its defaults")
+
+
 class TestDoctorTriesTheRole:
     """Each fault has its own words, and the fix it names mends it."""
 

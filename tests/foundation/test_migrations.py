@@ -15,7 +15,7 @@ from evpower.foundation.migrations import (
     load,
     migrate,
 )
-from tests.conftest import Server
+from tests.conftest import Server, as_owner
 from tests.snapshots.schema import dump
 
 
@@ -44,7 +44,7 @@ class TestLocks:
         self, dsn: str, owner: Connection
     ) -> None:
         said: list[str] = []
-        other: Connection = await asyncpg.connect(dsn)
+        other: Connection = await asyncpg.connect(as_owner(dsn))
         reader = owner.transaction()
         await reader.start()
         await owner.execute("select from identity.clients")

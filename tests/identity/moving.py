@@ -69,7 +69,7 @@ class Moving:
         self, source: migrate.Source, *, stop: asyncio.Event | None = None, **how: Any
     ) -> migrate.Done:
         """Plan, or take up what was stopped, and carry it out."""
-        async with self.db.connection() as connection:
+        async with self.db.transaction() as connection:
             run = await migrate.resumable(connection)
         run = run or (await self.plan(source)).run
         assert run is not None
@@ -144,7 +144,7 @@ class Moving:
         yield {
             **clean,
             "EVPOWER_ENV": "development",
-            "EVPOWER_DATABASE_URL": dsn,
+            "EVPOWER_DATABASE_URL": f"{dsn}?application_name=command",
             "EVPOWER_SUPABASE_URL": self.supabase.url,
             "EVPOWER_SUPABASE_SECRET_KEY": self.supabase.secret_key,
             "EVPOWER_SUPABASE_PUBLISHABLE_KEY": self.supabase.publishable_key,

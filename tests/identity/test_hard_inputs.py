@@ -35,6 +35,7 @@ from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.sync import SupabaseRpc, adopt
 from evpower.sync.incoming.people import Person, parse_all
 from tests.api.world import Api, running_api
+from tests.conftest import as_owner
 from tests.identity.conftest import Answer, Edge, Request
 from tests.identity.hard_inputs import (
     AMOUNTS,
@@ -104,7 +105,7 @@ async def read_table(
     )
     values = [(nr, text) for nr, text in enumerate(texts)]
     await owner.executemany(f"insert into public.old values ($1, $2::text::{kind})", values)
-    source = PostgresSource(dsn, query="select * from public.old order by id")
+    source = PostgresSource(as_owner(dsn), query="select * from public.old order by id")
     return [row async for row in source.rows()]
 
 

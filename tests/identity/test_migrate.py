@@ -18,6 +18,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.identity import SupabaseAdmin, migrate, resolve, resolve_id_tag
 from evpower.identity.model import MovedUser
 from evpower.sync import SupabaseRpc
+from tests.conftest import as_owner
 from tests.identity.conftest import Answer, Edge, Request, forward
 from tests.identity.moving import CONFIRMED, Moving, everything, someone
 from tests.waiting import PATIENCE_S
@@ -170,7 +171,7 @@ class TestPasswords:
         assert (planned.counts.passwords, planned.counts.passwords_unknown) == (1, 1)
         done = await moving.run(moving.csv(*rows))
         assert done.done == 2
-        async with moving.db.connection() as connection:
+        async with moving.db.transaction() as connection:
             [run] = await migrate.standings(connection)
         # The local Auth reads bcrypt alone: what it refuses is no reason to lose a client.
         assert run.passwords_to_reset == 2
@@ -239,7 +240,7 @@ class TestAgain:
         with pytest.raises(migrate.Refused) as refused:
             await moving.plan(source)
         assert refused.value.code == "migration_open"
-        async with moving.db.connection() as connection:
+        async with moving.db.transaction() as connection:
             await connection.fetch("select pg_advisory_lock(1229210958)")
             with pytest.raises(migrate.Refused) as busy:
                 await moving.execute(source, run)
@@ -304,7 +305,9 @@ class TestPostgresSource:
             " insert into old.clients values ('7', 'Aida', '0555 112233', 'A@Example.kg', 12.5,"
             " 'active', '{AA,BB}')"
         )
-        source = migrate.PostgresSource(dsn, table="old.clients", mapped={"id_tags": "tags"})
+        source = migrate.PostgresSource(
+            as_owner(dsn), table="old.clients", mapped={"id_tags": "tags"}
+        )
         done = await moving.run(source)
         assert done.done == 1
         client = (await moving.named())["7"]
@@ -315,7 +318,8 @@ class TestPostgresSource:
 
     async def test_a_query_can_only_read(self, moving: Moving, dsn: str) -> None:
         source = migrate.PostgresSource(
-            dsn, query="with gone as (delete from identity.aliases returning 1) select 'x' as id"
+            as_owner(dsn),
+            query="with gone as (delete from identity.aliases returning 1) select 'x' as id",
         )
         with pytest.raises(migrate.SourceError):
             await moving.plan(source)
@@ -323,7 +327,7 @@ class TestPostgresSource:
     @pytest.mark.parametrize("table", ["a;drop table x", 'a"b', "a.b.c", "", "1a"])
     async def test_a_table_that_is_none_is_refused(self, dsn: str, table: str) -> None:
         with pytest.raises(migrate.SourceError):
-            migrate.PostgresSource(dsn, table=table)
+            migrate.PostgresSource(as_owner(dsn), table=table)
 
     async def test_no_password_is_kept(self) -> None:
         source = migrate.PostgresSource("postgres://me:secret@host.kg:5432/old", table="clients")
@@ -341,7 +345,7 @@ class TestPostgresSource:
         ],
     )
     async def test_no_password_is_told_when_the_address_is_wrong(self, dsn: str) -> None:
-        source = migrate.PostgresSource(dsn)
+        source = migrate.PostgresSource(as_owner(dsn))
         with pytest.raises(migrate.SourceError) as refused:
             await anext(source.rows())
         for told in (source.name, str(refused.value)):
@@ -473,7 +477,7 @@ class TestTrouble:
         assert run is not None
         done = await moving.execute(moving.csv(row | {"email": "other@example.kg"}), run)
         assert (done.done, done.failed) == (0, 2)
-        async with moving.db.connection() as connection:
+        async with moving.db.transaction() as connection:
             found = {one.reason for one in await migrate.troubles_of(connection, run.id, 10)}
         assert found == {"changed_since_the_plan", "gone_from_source"}
         assert await moving.users() == 0
@@ -535,7 +539,7 @@ def through(edge: Edge, moving: Moving) -> SupabaseAdmin:
 
 
 async def trouble(moving: Moving) -> str | None:
-    async with moving.db.connection() as connection:
+    async with moving.db.transaction() as connection:
         run = await migrate.newest(connection)
         assert run is not None
         [one] = await migrate.troubles_of(connection, run, 10)

@@ -155,7 +155,7 @@ async def test_both_make_the_client_in_one_moment(moving: Moving, puller: Puller
 
 
 async def is_waiting(moving: Moving) -> bool:
-    async with moving.db.connection() as connection:
+    async with moving.db.transaction() as connection:
         return await connection.fetchval(
             "select exists (select from pg_stat_activity where wait_event_type = 'Lock'"
             " and datname = current_database())"

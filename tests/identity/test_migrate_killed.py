@@ -57,7 +57,7 @@ async def gone(owner: Connection) -> None:
 
     async def is_gone() -> bool:
         return not await owner.fetchval(
-            "select exists (select from pg_stat_activity where application_name = 'evpower-cli'"
+            "select exists (select from pg_stat_activity where application_name = 'command'"
             " and datname = current_database())"
         )
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from evpower.foundation.db import Connection
-from tests.conftest import Server
+from tests.conftest import Server, as_owner
 from tests.identity.conftest import Answer, Edge, Request, forward
 from tests.identity.moving import CONFIRMED, Moving
 from tests.identity.test_migrate_killed import command
@@ -153,7 +153,7 @@ class Killing:
 
 
 _OF_THE_COMMAND = (
-    "from pg_stat_activity where application_name = 'evpower-cli'"
+    "from pg_stat_activity where application_name = 'command'"
     " and datname = current_database() and ($1::text is null or wait_event_type = $1)"
 )
 _THERE = f"select exists (select {_OF_THE_COMMAND})"
@@ -163,8 +163,8 @@ _THERE = f"select exists (select {_OF_THE_COMMAND})"
 async def killing(
     moving: Moving, edge: Edge, http: httpx.AsyncClient, dsn: str
 ) -> AsyncGenerator[Killing]:
-    owner: Connection = await asyncpg.connect(dsn)
-    looks: Connection = await asyncpg.connect(dsn)
+    owner: Connection = await asyncpg.connect(as_owner(dsn))
+    looks: Connection = await asyncpg.connect(as_owner(dsn))
     one = Killing(moving, edge, http, dsn, owner, looks)
     edge.respond = one.respond
     await moving.there.execute("delete from auth.users; delete from public.clients")

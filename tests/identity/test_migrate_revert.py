@@ -49,7 +49,7 @@ async def test_what_is_in_use_stays_and_says_so(moving: Moving) -> None:
     assert (back.users, back.kept) == (1, 2)
     assert set(await moving.named()) == {"signed-in", "paid"}
     assert await status(moving, named["paid"]) == "active"
-    async with moving.db.connection() as connection:
+    async with moving.db.transaction() as connection:
         found = await migrate.troubles_of(connection, back.run, 10)
     assert {(one.old_id, one.detail) for one in found} == {
         ("signed-in", "signed_in"), ("paid", "wallet_used"),
@@ -138,7 +138,7 @@ async def test_killed_while_taking_back_it_carries_on(moving: Moving) -> None:
     with pytest.raises(KeyboardInterrupt):
         await revert(moving)
     moving.admin.__class__ = SupabaseAdmin
-    async with moving.db.connection() as connection:
+    async with moving.db.transaction() as connection:
         assert await migrate.resumable(connection) is None
     await revert(moving)
     assert (await moving.users(), await moving.named()) == (0, {})
@@ -185,7 +185,7 @@ async def test_a_client_who_is_another_old_client_too_is_not_deleted(moving: Mov
 async def test_while_a_run_is_at_work_nobody_takes_it_back_or_confirms_it(moving: Moving) -> None:
     source = moving.csv(someone("a"))
     await moving.run(source)
-    async with moving.db.connection() as connection:
+    async with moving.db.transaction() as connection:
         await connection.fetch("select pg_advisory_lock(1229210958)")
         for act in (revert(moving), confirm(moving)):
             with pytest.raises(migrate.Refused) as busy:

@@ -10,6 +10,7 @@ from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.payments import Confirmation, Confirmer, Event
 from evpower.payments.store import confirm_many
+from tests.conftest import as_owner
 from tests.waiting import until
 
 
@@ -32,7 +33,7 @@ async def two_at_once(db: Database, dsn: str, first: Event, second: Event) -> Co
 
 async def two_statements(dsn: str, first: Event, second: Event) -> Confirmation:
     """The same without a process that would try again."""
-    connection: Connection = await asyncpg.connect(dsn)
+    connection: Connection = await asyncpg.connect(as_owner(dsn))
 
     async def apply() -> Confirmation:
         [done] = await confirm_many(connection, [second])
@@ -47,8 +48,8 @@ async def two_statements(dsn: str, first: Event, second: Event) -> Confirmation:
 async def _overlap(
     dsn: str, first: Event, second: Coroutine[Any, Any, Confirmation]
 ) -> Confirmation:
-    connection: Connection = await asyncpg.connect(dsn)
-    watcher: Connection = await asyncpg.connect(dsn)
+    connection: Connection = await asyncpg.connect(as_owner(dsn))
+    watcher: Connection = await asyncpg.connect(as_owner(dsn))
     task: asyncio.Task[Confirmation] | None = None
     try:
         async with connection.transaction():

@@ -10,6 +10,7 @@ import pytest
 from evpower.foundation.db import Connection, Database
 from evpower.payments import Event
 from evpower.payments.store import confirm_many
+from tests.conftest import as_owner
 from tests.payments.conftest import payment
 from tests.payments.interleave import two_at_once, two_statements, waiting
 from tests.payments.test_confirm import balance, event
@@ -120,8 +121,8 @@ async def test_wallets_are_taken_in_one_order(
     crossing = Crossing(owner, clients)
     make = getattr(crossing, batch)
     batches = [await make(*clients), await make(*reversed(clients))]
-    connections: list[Connection] = [await asyncpg.connect(dsn) for _ in batches]
-    blocker: Connection = await asyncpg.connect(dsn)
+    connections: list[Connection] = [await asyncpg.connect(as_owner(dsn)) for _ in batches]
+    blocker: Connection = await asyncpg.connect(as_owner(dsn))
     try:
         async with blocker.transaction():
             await blocker.execute(f"lock table {blocked} in share mode")

@@ -44,9 +44,12 @@ class Connections:
     """Several connections of one database, each with a thread of its own."""
 
     def __init__(self, dsn: str) -> None:
-        self.here = psycopg.connect(dsn, autocommit=True)
-        self.gate = psycopg.connect(dsn, autocommit=True)
-        self.others = [psycopg.connect(dsn, autocommit=True) for _ in range(CONNECTIONS)]
+        self.here = psycopg.connect(dsn, autocommit=True, options="-c role=none")
+        self.gate = psycopg.connect(dsn, autocommit=True, options="-c role=none")
+        self.others = [
+            psycopg.connect(dsn, autocommit=True, options="-c role=none")
+            for _ in range(CONNECTIONS)
+        ]
         self.threads = ThreadPoolExecutor(CONNECTIONS)
         for connection in (self.here, self.gate, *self.others):
             connection.execute("set jit = off")

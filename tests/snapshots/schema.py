@@ -15,7 +15,10 @@ HEADER = (
 def dump(postgres: EmbeddedPostgres, dsn: str) -> str:
     """pg_dump without what differs between machines and runs."""
     done = subprocess.run(
-        [postgres.bin_dir / "pg_dump", "--schema-only", "--no-owner", "--dbname", dsn],
+        [
+            postgres.bin_dir / "pg_dump",
+            *("--schema-only", "--no-owner", "--role=evpower", "--dbname", dsn),
+        ],
         check=True,
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, SupabaseRpc
-from tests.conftest import Server, patient_database
+from tests.conftest import Server, as_owner, patient_database
 from tests.sync.checking import compare, drift_rows, empty, give_users, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World
@@ -165,7 +165,7 @@ async def equal_sides(
     server: Server, target: Target, http: httpx.AsyncClient, configured: Settings
 ) -> AsyncGenerator[tuple[Sides, Relay]]:
     dsn = await server.new_database()
-    owner: Connection = await asyncpg.connect(dsn)
+    owner: Connection = await asyncpg.connect(as_owner(dsn))
     db = patient_database(dsn, size=4)
     await db.start()
     try:

@@ -15,7 +15,7 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, Rpc, SupabaseRpc
 from evpower.sync.compare.digests import Digests
-from tests.conftest import Server, patient_database
+from tests.conftest import Server, as_owner, patient_database
 from tests.sync.checking import compare, empty, give_users, kinds
 from tests.sync.conftest import rpc_to
 from tests.sync.projects import bare_project
@@ -46,7 +46,7 @@ class House:
 
     @asynccontextmanager
     async def at(self, dsn: str) -> AsyncGenerator[tuple[World, Relay, Database]]:
-        owner: Connection = await asyncpg.connect(dsn)
+        owner: Connection = await asyncpg.connect(as_owner(dsn))
         db = patient_database(dsn, size=5)
         await db.start()
         try:
@@ -66,6 +66,7 @@ class House:
             )
         finally:
             await admin.close()
+        await self.server.set_login_defaults(copy)
         return self.server.owner_dsn(copy)
 
 

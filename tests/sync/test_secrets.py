@@ -96,8 +96,15 @@ async def test_of_two_rotations_at_once_the_one_supabase_has_stays(
     supabase = Slow(owner)
     first = asyncio.create_task(sync.rotate_secret(db, supabase, URL))
     await supabase.called.wait()
-    second = asyncio.create_task(sync.rotate_secret(db, supabase, URL))
-    await until(lambda: second.done() or _waits_for_its_turn(owner))
+    waits = asyncio.Event()
+
+    async def pause(_: float) -> None:
+        waits.set()
+        await supabase.may_answer.wait()
+
+    second = asyncio.create_task(sync.rotate_secret(db, supabase, URL, pause=pause))
+    await until(lambda: second.done() or waits.is_set())
+    assert not second.done()
     supabase.may_answer.set()
     await asyncio.gather(first, second)
     ends = {row["secret"]: row["not_after"] for row in await _stored(owner)}
@@ -120,13 +127,6 @@ class Slow(FakeSupabase):
         answer = await super().call(function, body)
         self.holds = json.loads(body)["payload"]["secret"]
         return answer
-
-
-async def _waits_for_its_turn(owner: Connection) -> bool:
-    return await owner.fetchval(
-        "select exists (select from pg_locks where locktype = 'advisory' and not granted"
-        " and database = (select oid from pg_database where datname = current_database()))"
-    )
 
 
 async def test_both_sides_hold_the_same_one(

@@ -111,7 +111,9 @@ async def test_the_group_credits_each_once_and_names_its_own_errors(
 
 
 async def test_a_locked_wallet_fails_its_own_credit_only(dsn: str, world: World) -> None:
-    impatient = patient_database(dsn, lock_timeout_ms=1_000)
+    name = dsn.rsplit("/", 1)[1]
+    await world.sql.execute(f"alter role evpower in database {name} set lock_timeout = '1s'")
+    impatient = patient_database(dsn)
     await impatient.start()
     locked, *others = [await world.client() for _ in range(4)]
     payments = [await world.payment(client, 10) for client in (locked, *others)]

@@ -13,6 +13,7 @@ import pytest
 
 from evpower import wallet
 from evpower.foundation.db import Connection, Database
+from tests.conftest import as_owner
 from tests.waiting import until
 from tests.wallet.world import World
 
@@ -22,7 +23,7 @@ _WALLET = "select from wallet.wallets where client_id = $1 for no key update"
 @pytest.fixture
 async def beside(dsn: str) -> AsyncIterator[Connection]:
     """What runs beside: a connection inside a transaction."""
-    connection: Connection = await asyncpg.connect(dsn)
+    connection: Connection = await asyncpg.connect(as_owner(dsn))
     await connection.execute("begin")
     yield connection
     await connection.close()
@@ -32,7 +33,7 @@ async def run_between(
     world: World, call: str, argument: object, beside: Connection, then_lock: UUID, dsn: str
 ) -> list[str]:
     """Outcomes of a wallet function that began before `beside` locked the wallet."""
-    other: Connection = await asyncpg.connect(dsn)
+    other: Connection = await asyncpg.connect(as_owner(dsn))
     try:
         running = asyncio.create_task(
             other.fetch(f"select outcome from wallet.{call}($1)", argument)

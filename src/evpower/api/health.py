@@ -176,8 +176,8 @@ async def _ask_database(db: Database) -> DatabaseState:
     try:
         async with db.connection() as connection:
             edition = await migrations.edition(connection)
-    except EvPowerError:
-        return "down"
+    except EvPowerError as error:
+        return "behind" if error.code == "database_not_migrated" else "down"
     except migrations.MigrationError:
         return "behind"  # we may not even read what it has
     if edition.is_unreleased:

@@ -7,10 +7,25 @@ import asyncpg
 
 from evpower.cli.finding import Finding, clock
 from evpower.foundation import migrations
-from evpower.foundation.db import APP_ROLE, Connection, connect
+from evpower.foundation.db import (
+    APP_ROLE,
+    LOGIN_DEFAULTS,
+    Connection,
+    Record,
+    cause,
+    connect,
+)
 
 _OLDEST_POSTGRES: Final = 160000
 _TIMEOUT_S: Final = 5.0
+_ENCODE: Final = "postgres://user:password@host:5432/database; percent-encode the password"
+_FIXES: Final = {
+    "28P01": "check the password in EVPOWER_DATABASE_URL",
+    "28000": "check the login in EVPOWER_DATABASE_URL, and pg_hba.conf",
+    "3D000": "create database evpower owner evpower; or check the name in EVPOWER_DATABASE_URL",
+    "08P01": "take the parameter out of EVPOWER_DATABASE_URL: the pooler refuses it",
+    "53300": "raise max_connections, or lower EVPOWER_DATABASE_POOL",
+}
 
 
 async def look_at_database(dsn: str) -> list[Finding]:
@@ -20,23 +35,53 @@ async def look_at_database(dsn: str) -> list[Finding]:
     try:
         async with connect(dsn, timeout_s=_TIMEOUT_S, command_timeout_s=_TIMEOUT_S) as connection:
             return await _look(connection)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        detail = f"no answer: {error}".rstrip(": ") or type(error).__name__
-        return [Finding("database", False, detail, "check EVPOWER_DATABASE_URL")]
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        return [Finding("database", False, f"no answer: {cause(error)}", _fix(error))]
+    except ValueError:  # its text may quote a part of the password
+        return [Finding("database", False, "EVPOWER_DATABASE_URL can't be read", _ENCODE)]
+
+
+def _fix(error: BaseException) -> str:
+    sqlstate = getattr(error, "sqlstate", "") or ""
+    return _FIXES.get(sqlstate, "check EVPOWER_DATABASE_URL, and that PostgreSQL runs there")
 
 
 async def _look(connection: Connection) -> list[Finding]:
     number: int = await connection.fetchval("select current_setting('server_version_num')::int")
     version: str = await connection.fetchval("show server_version")
+    backends = {await connection.fetchval("select pg_backend_pid()") for _ in range(3)}
     now: datetime = await connection.fetchval("select clock_timestamp()")
     durable: str = await connection.fetchval("show synchronous_commit")
+    way = ", through a pooler" if len(backends) > 1 else ""
     return [
-        Finding("database", number >= _OLDEST_POSTGRES, f"PostgreSQL {version}", "16 or newer"),
+        Finding(
+            "database", number >= _OLDEST_POSTGRES, f"PostgreSQL {version}{way}", "16 or newer"
+        ),
         await _migrations(connection),
         await _role(connection),
+        await _login(connection),
         Finding("durability", durable != "off", f"synchronous_commit={durable}", "turn it on"),
         clock("database clock", now),
     ]
+
+
+async def _login(connection: Connection) -> Finding:
+    """Compare what applies to a new connection with the defaults `evpower migrate` wrote."""
+    names = [name for name in LOGIN_DEFAULTS if name != "application_name"]  # a URL may change it
+    rows: list[Record] = await connection.fetch(
+        "select name, current_setting(name) as value from unnest($1::text[]) name", names
+    )
+    wrong = [
+        f"{row['name']} is {row['value']}, not {LOGIN_DEFAULTS[row['name']]}"
+        for row in rows
+        if row["value"] != LOGIN_DEFAULTS[row["name"]]
+    ]
+    return Finding(
+        "database login",
+        not wrong,
+        "; ".join(wrong) or "has its defaults",
+        "evpower migrate, at PostgreSQL's own address; a pooler must then connect anew (RECONNECT)",
+    )
 
 
 async def _migrations(connection: Connection) -> Finding:
@@ -58,6 +103,7 @@ async def _role(connection: Connection) -> Finding:
     fix = f"evpower migrate; if it may not, as an administrator: {grant}"
     try:
         async with connection.transaction(readonly=True):
+            await connection.execute("set local role none")  # as an administrator's commands
             await connection.execute(f"set local role {APP_ROLE}")
             await connection.execute("select from identity.clients limit 1")
     except asyncpg.InvalidParameterValueError:

@@ -80,7 +80,7 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
     async def work(parts: _Parts) -> tuple[moving.Planned | None, moving.Done | None]:
         run, planned = None, None
         if resume and not dry_run:
-            async with parts.db.connection() as connection:
+            async with parts.db.transaction() as connection:
                 run = await moving.resumable(connection)
         if run is None:
             with progress("read") as step:
@@ -118,7 +118,7 @@ def status(as_json: bool = _JSON) -> None:
     """Show every run and what became of its rows."""
 
     async def work(database: Database) -> list[moving.Standing]:
-        async with database.connection() as connection:
+        async with database.transaction() as connection:
             return await moving.standings(connection)
 
     runs = with_database(work)
@@ -152,7 +152,7 @@ def conflicts(
     """Show what a run left to a person."""
 
     async def work(database: Database) -> list[moving.Trouble]:
-        async with database.connection() as connection:
+        async with database.transaction() as connection:
             found = await moving.newest(connection) if run is None else run
             return await moving.troubles_of(connection, found, limit) if found is not None else []
 
@@ -335,7 +335,6 @@ def _with_parts(
             settings.database_url.get_secret_value(),
             size=connections,
             role=None,
-            application_name="evpower-cli",
         )
         try:
             async with outgoing_http(settings) as http:
@@ -360,6 +359,6 @@ def _with_parts(
     except moving.SourceError as error:
         fail(escape(str(error)))
     except EvPowerError as error:
-        fail(escape(error.detail))
+        fail(escape(error.for_operators))
     except synced.SyncError as error:
         fail(f"Supabase: {escape(str(error))}", "evpower doctor names the cause.")

@@ -27,9 +27,7 @@ def with_supabase(work: Callable[[Database, sync.SupabaseRpc], Awaitable[T]]) ->
     )
 
     async def run() -> T:
-        database = await Database.open(
-            settings.database_url.get_secret_value(), size=4, application_name="evpower-cli"
-        )
+        database = await Database.open(settings.database_url.get_secret_value(), size=4)
         try:
             async with outgoing_http(settings) as http:
                 secret = settings.supabase_secret_key.get_secret_value()
@@ -41,6 +39,6 @@ def with_supabase(work: Callable[[Database, sync.SupabaseRpc], Awaitable[T]]) ->
     try:
         return asyncio.run(run())
     except EvPowerError as error:
-        fail(error.detail)
+        fail(error.for_operators)
     except sync.SyncError as error:
         fail(f"Supabase: {error}", "evpower doctor names the cause.")

@@ -64,9 +64,7 @@ def with_database(work: Callable[[Database], Awaitable[T]], *, role: str | None 
     settings = load()
 
     async def run() -> T:
-        database = await Database.open(
-            database_url(settings), size=4, role=role, application_name="evpower-cli"
-        )
+        database = await Database.open(database_url(settings), size=4, role=role)
         try:
             return await work(database)
         finally:
@@ -75,4 +73,4 @@ def with_database(work: Callable[[Database], Awaitable[T]], *, role: str | None 
     try:
         return asyncio.run(run())
     except EvPowerError as error:
-        fail(error.detail)
+        fail(error.for_operators)

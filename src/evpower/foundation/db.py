@@ -2,12 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import asyncpg
+import asyncpg.transaction
+import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from evpower.foundation.errors import Unavailable
@@ -25,6 +28,21 @@ else:
 
 _CLOSE_S: Final = 5.0
 APP_ROLE: Final = "evpower_app"
+# Defaults of the login in EvPower's database.
+LOGIN_DEFAULTS: Final[Mapping[str, str]] = {
+    "role": APP_ROLE,
+    "application_name": "evpower",
+    "timezone": "UTC",
+    "lock_timeout": "3s",
+    "statement_timeout": "15s",
+    "idle_in_transaction_session_timeout": "30s",
+    "jit": "off",
+    # Plans live as long as a connection: one made while a table was empty would read all of it
+    # from then on, in foreign key checks too. All statements have indexes.
+    "enable_seqscan": "off",
+}
+_LOG_INTERVAL_S: Final = 10.0
+log: Final = structlog.get_logger()
 # What a lost or refused connection looks like: nothing was committed that we know of.
 LOST: Final = (
     OSError,
@@ -80,7 +98,12 @@ async def connect(
 
 
 class Database:
-    """A pool of connections that act as `evpower_app`; connects when first needed."""
+    """A pool of connections that act as `evpower_app`; connects when first needed.
+
+    Nothing is sent at the start of a connection and none keeps a state of its own, so that a pooler
+    may lend another one to each transaction: role, time-outs and planner settings are defaults of
+    the login in this database (`LOGIN_DEFAULTS`), written by `evpower migrate`.
+    """
 
     def __init__(
         self,
@@ -88,14 +111,13 @@ class Database:
         *,
         size: int = 16,
         role: str | None = APP_ROLE,
-        application_name: str = "evpower",
-        lock_timeout_ms: int = 3_000,
-        statement_timeout_ms: int = 15_000,
         patience_s: float = 5.0,
         command_timeout_s: float = 30.0,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`patience_s`: how long a caller waits for a connection, and a new one to be made.
+        """`role` None: transactions act as the login, for an administrator's commands.
 
+        `patience_s`: how long a caller waits for a connection, and a new one to be made.
         `command_timeout_s` ends a statement whose PostgreSQL says nothing at all.
         """
         self._command_timeout_s = command_timeout_s
@@ -103,30 +125,13 @@ class Database:
         self._patience_s = patience_s
         self._dsn = dsn
         self._role = role
-        self._server_settings = {
-            "application_name": application_name,
-            "timezone": "UTC",
-            "lock_timeout": str(lock_timeout_ms),
-            "statement_timeout": str(statement_timeout_ms),
-            "idle_in_transaction_session_timeout": "30000",
-            "jit": "off",
-            # Plans live as long as a connection: one made while a table was empty would
-            # read all of it from then on, in foreign key checks too. All statements have indexes.
-            "enable_seqscan": "off",
-        }
+        self._failures = _FailureLog(now_s)
         self._pool: _Pool | None = None
 
     @classmethod
-    async def open(
-        cls,
-        dsn: str,
-        *,
-        size: int = 16,
-        role: str | None = APP_ROLE,
-        application_name: str = "evpower",
-    ) -> "Database":
-        """Connect now. Raises Unavailable("database_unavailable") when nobody answers."""
-        database = cls(dsn, size=size, role=role, application_name=application_name)
+    async def open(cls, dsn: str, *, size: int = 16, role: str | None = APP_ROLE) -> "Database":
+        """Connect now. Raises Unavailable with the cause PostgreSQL gave."""
+        database = cls(dsn, size=size, role=role)
         await database.start()
         async with database.connection():
             return database
@@ -141,35 +146,37 @@ class Database:
         return self._pool
 
     async def start(self) -> None:
-        """Make the pool; a PostgreSQL that is down now is found when somebody asks."""
+        """Make the pool; a PostgreSQL that is down now is found by the first caller."""
         self._pool = await asyncpg.create_pool(
             self._dsn,
             min_size=0,
             max_size=self.size,
             timeout=self._patience_s,
             command_timeout=self._command_timeout_s,
-            connection_class=_BoundedConnection,
+            connection_class=_BoundedConnection if self._role else _LoginConnection,
             init=self._ready,
             reset=_keep,
-            server_settings=self._server_settings,
         )
 
     async def _ready(self, connection: Connection) -> None:
         await connection.set_type_codec(
             "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
         )
-        if self._role is not None:
-            try:
-                await connection.execute(f"set role {self._role}")
-            except (
-                asyncpg.InvalidParameterValueError,
-                asyncpg.InsufficientPrivilegeError,
-            ) as error:
-                raise Unavailable(
-                    "database_not_migrated",
-                    f"the login role may not act as {self._role}: run `evpower migrate`, "
-                    "or `evpower doctor` for the fix",
-                ) from error
+        if self._role is None:
+            return
+        acts_as: str = await connection.fetchval("select current_user::text")
+        if acts_as != self._role:
+            why = f"connections act as {acts_as}, not as {self._role}: run `evpower migrate`"
+            raise self.report("database_not_migrated", "the database is not prepared", why)
+
+    def report(self, code: str, detail: str, why: str, retry_after_s: int = 2) -> Unavailable:
+        """Log the cause of a failure, now and then, for operators; callers get the code."""
+        self._failures.log(code, why)
+        return Unavailable(code, detail, retry_after_s=retry_after_s, cause=why)
+
+    def unavailable(self, error: BaseException) -> Unavailable:
+        """Return what callers get of a connection that could not be had, or was lost."""
+        return self.report("database_unavailable", "the database does not answer", cause(error))
 
     async def close(self) -> None:
         """Close every connection, waiting for the running ones a little."""
@@ -183,7 +190,7 @@ class Database:
 
     def connection(self) -> "Borrowed":
         """One connection, each statement its own transaction; Unavailable when there is none."""
-        return Borrowed(self.pool, self._patience_s)
+        return Borrowed(self, self.pool, self._patience_s)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
@@ -195,9 +202,10 @@ class Database:
 class Borrowed(AbstractAsyncContextManager[Connection]):
     """A connection of the pool for one block; what PostgreSQL's absence raises is Unavailable."""
 
-    __slots__ = ("_connection", "_patience_s", "_pool")
+    __slots__ = ("_connection", "_database", "_patience_s", "_pool")
 
-    def __init__(self, pool: _Pool, patience_s: float) -> None:
+    def __init__(self, database: Database, pool: _Pool, patience_s: float) -> None:
+        self._database = database
         self._pool = pool
         self._patience_s = patience_s
         self._connection: PoolConnectionProxy[Record] | None = None
@@ -206,8 +214,8 @@ class Borrowed(AbstractAsyncContextManager[Connection]):
         try:
             async with asyncio.timeout(self._patience_s):  # acquire's own timeout costs a task
                 self._connection = await self._pool.acquire()
-        except LOST as error:
-            raise _unavailable() from error
+        except (*LOST, asyncpg.PostgresError) as error:  # a wrong password, no such database, ...
+            raise self._database.unavailable(error) from error
         return self._connection
 
     async def __aexit__(
@@ -222,15 +230,66 @@ class Borrowed(AbstractAsyncContextManager[Connection]):
             await self._pool.release(connection, timeout=self._patience_s)
         except LOST as lost:
             if error is None or isinstance(error, Exception):  # else a cancellation: it goes on
-                raise _unavailable() from lost
+                raise self._database.unavailable(lost) from lost
         if isinstance(error, LOST):
-            raise _unavailable() from error
+            raise self._database.unavailable(error) from error
         if isinstance(error, BUSY):
-            raise Unavailable("database_busy", "the database is busy", retry_after_s=1) from error
+            busy = "the database is busy"
+            raise self._database.report("database_busy", busy, cause(error), 1) from error
 
 
-def _unavailable() -> Unavailable:
-    return Unavailable("database_unavailable", "the database does not answer", retry_after_s=2)
+class _FailureLog:
+    """Logs each failure with its cause at once, and then each ten seconds while it goes on."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
+        # By code: the cause, when it was logged, how often it came since.
+        self._logged: dict[str, tuple[str, float, int]] = {}
+
+    def log(self, code: str, why: str) -> None:
+        last, at_s, times = self._logged.get(code, ("", 0.0, 0))
+        now_s = self._now_s()
+        if why == last and now_s - at_s < _LOG_INTERVAL_S:
+            self._logged[code] = (last, at_s, times + 1)
+            return
+        self._logged[code] = (why, now_s, 0)
+        log.warning(code, cause=why, times=times + 1)
+
+
+class _LoginTransaction(asyncpg.transaction.Transaction):
+    """A transaction that acts as the login: the default of its role is put aside until it ends."""
+
+    async def start(self) -> None:
+        await super().start()
+        if not self._nested:
+            await self._connection.execute("set local role none")
+
+
+class _LoginConnection(_BoundedConnection):
+    """A connection whose transactions act as the login."""
+
+    __slots__ = ()
+
+    def transaction(
+        self,
+        *,
+        isolation: Literal["read_committed", "read_uncommitted", "serializable", "repeatable_read"]
+        | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+    ) -> asyncpg.transaction.Transaction:
+        return _LoginTransaction(self, isolation, readonly, deferrable)
+
+
+def cause(error: BaseException) -> str:
+    """Return what PostgreSQL or the system said, in one line: for operators only."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, asyncpg.PostgresError):
+        code: str | None = error.sqlstate
+        return f"{code}: {text}" if code else text
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return f"{type(error).__name__}: {text}"
 
 
 async def _keep(_: Connection) -> None:

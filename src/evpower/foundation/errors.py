@@ -14,7 +14,10 @@ from typing import ClassVar
 
 
 class EvPowerError(Exception):
-    """An error of the world: `code` is stable snake_case, `params` fill the text for a person."""
+    """An error of the world: `code` is stable snake_case, `params` fill the text for a person.
+
+    `detail` is sent to callers; `cause` is for operators only: logs, commands, doctor.
+    """
 
     status: ClassVar[int] = 500
     is_expected: ClassVar[bool] = False  # a 5xx that says nothing about our health: no alarm
@@ -27,13 +30,20 @@ class EvPowerError(Exception):
         params: Mapping[str, str | int] | None = None,
         retry_after_s: int | None = None,
         status: int | None = None,
+        cause: str = "",
     ) -> None:
         super().__init__(detail or code)
         self.code = code
         self.detail = detail or code.replace("_", " ")
         self.params: Mapping[str, str | int] = params or {}
         self.retry_after_s = retry_after_s
+        self.cause = cause
         self.http_status = status or self.status
+
+    @property
+    def for_operators(self) -> str:
+        """The detail, and the cause where one is known."""
+        return f"{self.detail}: {self.cause}" if self.cause else self.detail
 
 
 class Invalid(EvPowerError):

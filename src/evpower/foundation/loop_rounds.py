@@ -103,4 +103,4 @@ async def forget(db: Database, node: str) -> None:
                 "delete from foundation.loop_rounds where node = $1", node[:_MAX_TEXT]
             )
     except Unavailable as error:
-        log.info("loop_rounds_not_deleted", error=error.detail)
+        log.info("loop_rounds_not_deleted", error=error.for_operators)

@@ -222,7 +222,7 @@ class Loop:
         try:
             pause = await self._work(current)
         except Unavailable as error:
-            log.warning("job_waits", job=self.name, code=error.code, error=error.detail)
+            log.warning("job_waits", job=self.name, code=error.code, error=error.for_operators)
             self._fail(error.code)
             return Pause(self._retry_s, wakeable=False)
         except Exception as error:

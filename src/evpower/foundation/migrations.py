@@ -6,16 +6,21 @@ refused, never altered.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import asyncpg
 
-from evpower.foundation.db import APP_ROLE, Connection, Record, connect
+from evpower.foundation.db import APP_ROLE, LOGIN_DEFAULTS, Connection, Record, connect
 
 _LOCK: Final = 0x45565057  # "EVPW"
+_DIRECTLY: Final = (
+    "`evpower migrate` must connect to PostgreSQL directly, not through a pooler: run it with"
+    " PostgreSQL's own address in EVPOWER_DATABASE_URL"
+)
 _CONNECT_TIMEOUT_S: Final = 10.0
 _STATEMENT_TIMEOUT_S: Final = 3600.0  # building an index over years of transactions takes its time
 _PACKAGED: Final = Path(__file__).resolve().parents[1] / "_migrations"
@@ -125,12 +130,7 @@ async def migrate(
     on, and tried again after as long. Raises MigrationError.
     """
     locks = _Locks(lock_timeout_s, attempts, pause, on_step)
-    async with connect(
-        dsn,
-        timeout_s=_CONNECT_TIMEOUT_S,
-        command_timeout_s=_STATEMENT_TIMEOUT_S,
-        server_settings={"timezone": "UTC", "lock_timeout": f"{lock_timeout_s * 1000:.0f}ms"},
-    ) as connection:
+    async with _connected(dsn, lock_timeout_s) as connection:
         await locks.taking(connection, "select pg_advisory_lock($1)", _LOCK)
         found = await edition(connection, files)
         if found.error:
@@ -143,6 +143,31 @@ async def migrate(
             await _apply(connection, migration, locks)
             done.append(migration.version)
         return done
+
+
+@asynccontextmanager
+async def _connected(dsn: str, lock_timeout_s: float) -> AsyncGenerator[Connection]:
+    """Connect to PostgreSQL itself, as the login: the defaults of its processes are put aside."""
+    settings = {
+        "role": "none",
+        "statement_timeout": "0",
+        "lock_timeout": f"{lock_timeout_s * 1000:.0f}ms",
+    }
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(
+                connect(
+                    dsn,
+                    timeout_s=_CONNECT_TIMEOUT_S,
+                    command_timeout_s=_STATEMENT_TIMEOUT_S,
+                    server_settings=settings,
+                )
+            )
+        except asyncpg.ProtocolViolationError as error:
+            raise MigrationError(f"{error}; {_DIRECTLY}") from error
+        if not await connection.fetchval("select current_user = session_user"):
+            raise MigrationError(f"the connection does not act as the login; {_DIRECTLY}")
+        yield connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +250,36 @@ async def _prepare_login(connection: Connection) -> None:
         await connection.execute((_folder() / "login.sql").read_text("utf-8"))
     except asyncpg.InsufficientPrivilegeError as error:
         raise MigrationError(f"{error.args[0]}; {error.hint or 'ask an administrator'}") from error
+    await set_login_defaults(connection)
+
+
+async def set_login_defaults(
+    connection: Connection,
+    defaults: Mapping[str, str] = LOGIN_DEFAULTS,
+    *,
+    login: str | None = None,
+    database: str | None = None,
+) -> None:
+    """Write what processes rely on: the defaults of a login in a database, here of our own.
+
+    What stands already is not written again. New connections have them, also a pooler's.
+    """
+    statements: list[Record] = await connection.fetch(
+        "select format('alter role %I in database %I set %I = %L',"
+        "   coalesce($1, session_user), coalesce($2, current_database()), name, value) as sql"
+        " from unnest($3::text[], $4::text[]) as d (name, value)"
+        " where not exists (select from pg_db_role_setting s"
+        "   join pg_roles r on r.oid = s.setrole join pg_database b on b.oid = s.setdatabase"
+        "   where r.rolname = coalesce($1, session_user)"
+        "     and b.datname = coalesce($2, current_database())"
+        "     and name || '=' || value = any (s.setconfig))",
+        login,
+        database,
+        list(defaults),
+        list(defaults.values()),
+    )
+    for statement in statements:
+        await connection.execute(statement["sql"])
 
 
 async def _apply(connection: Connection, migration: Migration, locks: _Locks) -> None:

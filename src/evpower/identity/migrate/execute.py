@@ -22,7 +22,6 @@ from evpower.identity.migrate.model import (
     Done,
     NotMoved,
     Progress,
-    Refused,
     Run,
     SourceError,
     SourceRow,
@@ -74,23 +73,18 @@ async def execute(  # noqa: PLR0913 - what, from where, how
     Raises SourceError, and Stopped when Supabase or the database does not answer, refuses our key,
     or `stop` was set; then the rest is done by running it again.
     """
-    async with db.connection() as connection:
-        if not await store.try_lock(connection):
-            raise Refused("migration_busy", "another process is at this run")
-        try:
-            async with db.connection() as other:
-                total = await store.count_work(other, run.id)
-                marks = await store.marks(other)
-            patience = Patience(how.pace, how.jitter)
-            users = Users(admin, run, marks, how.confirm, how.trusted, patience)
-            made: asyncio.Queue[Made | None] = asyncio.Queue(_MADE_AHEAD)
-            recorders = [Recorder(db, carry, made) for _ in range(_RECORDERS)]
-            stop = stop or asyncio.Event()
-            runner = _Runner(db, users, run, how.at_once, stop, made, total, on_progress)
-            await runner.run_all(source, recorders)
-            moved = sum(one.moved for one in recorders)
-        finally:
-            await store.unlock(connection)
+    async with store.alone(db):
+        async with db.transaction() as connection:
+            total = await store.count_work(connection, run.id)
+            marks = await store.marks(connection)
+        patience = Patience(how.pace, how.jitter)
+        users = Users(admin, run, marks, how.confirm, how.trusted, patience)
+        made: asyncio.Queue[Made | None] = asyncio.Queue(_MADE_AHEAD)
+        recorders = [Recorder(db, carry, made) for _ in range(_RECORDERS)]
+        stop = stop or asyncio.Event()
+        runner = _Runner(db, users, run, how.at_once, stop, made, total, on_progress)
+        await runner.run_all(source, recorders)
+        moved = sum(one.moved for one in recorders)
     async with db.transaction() as connection:
         await store.be_patient(connection)
         await store.fail_missing(connection, run.id)
@@ -153,7 +147,7 @@ class _Runner:
             await self._enqueue(batch)
 
     async def _enqueue(self, batch: dict[str, SourceRow]) -> None:
-        async with self.db.connection() as connection:
+        async with self.db.transaction() as connection:
             works = await store.work_of(connection, self.run.id, list(batch))
         for work in works:
             await self.queue.put((work, batch[work.old_id]))

@@ -80,7 +80,10 @@ async def _plan(
     db: Database, source: Source, people: People, wishes: _Wishes, on_progress: Progress
 ) -> Planned:
     dry_run = wishes.dry_run
-    async with db.connection() as connection:
+    # One transaction, over calls to Supabase too: its tables are temporary, and a pooler would lend
+    # another connection to the next one. It locks no row before the plan is stored, at its end.
+    async with db.transaction() as connection:
+        await connection.execute("set local idle_in_transaction_session_timeout = 0")
         if not dry_run:
             await refuse_open(connection)
         await _patient(connection, plan_sql.STAGE)

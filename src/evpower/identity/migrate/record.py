@@ -77,7 +77,7 @@ class Recorder:
                 alone = await self._write_batch(connection, together)
         except Unavailable as error:
             if error.code != "database_busy":
-                raise Stopped(f"EvPower's database: {error.detail}") from error
+                raise Stopped(f"EvPower's database: {error.for_operators}") from error
             return list(batch)
         except (asyncpg.PostgresError, Conflict, Invalid, NotMoved):
             return list(batch)
@@ -121,7 +121,7 @@ class Recorder:
                     return await self._write(connection, one)
             except Unavailable as error:  # a deadlock with whoever makes the same clients, say
                 if error.code != "database_busy" or not left:
-                    raise Stopped(f"EvPower's database: {error.detail}") from error
+                    raise Stopped(f"EvPower's database: {error.for_operators}") from error
             except asyncpg.UniqueViolationError as error:
                 taken = "alias_taken" if error.table_name == "aliases" else "contact_taken"
                 raise NotMoved(taken, error.detail or "", conflict=conflict) from error

@@ -88,13 +88,8 @@ async def revert(
     there before only lose the alias. May be stopped and run again. Raises Refused, Stopped,
     Unavailable.
     """
-    async with db.connection() as connection:
-        if not await store.try_lock(connection):
-            raise Refused("migration_busy", "another process is at a run")
-        try:
-            return await _revert(db, admin, run, actor, Patience(pace), on_progress)
-        finally:
-            await store.unlock(connection)
+    async with store.alone(db):
+        return await _revert(db, admin, run, actor, Patience(pace), on_progress)
 
 
 async def _revert(
@@ -114,7 +109,7 @@ async def _revert(
         marks = await store.marks(connection)
     after, done, users, kept = 0, 0, 0, 0
     while True:
-        async with db.connection() as connection:
+        async with db.transaction() as connection:
             batch = await store_revert.created(connection, found.id, after, _BATCH)
         for one in batch:
             if await _take_back(db, admin, one, marks, patience):

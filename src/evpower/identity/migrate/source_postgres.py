@@ -62,12 +62,7 @@ class PostgresSource:
                 raise SourceError(f"the source: {error or type(error).__name__}") from error
 
     async def _connect(self, stack: AsyncExitStack) -> Connection:
-        connecting = connect(
-            self._dsn,
-            timeout_s=_CONNECT_S,
-            command_timeout_s=_READ_S,
-            server_settings={"application_name": "evpower-migrate"},
-        )
+        connecting = connect(self._dsn, timeout_s=_CONNECT_S, command_timeout_s=_READ_S)
         try:
             return await stack.enter_async_context(connecting)
         except ValueError:  # its text quotes the address, and so, perhaps, the password

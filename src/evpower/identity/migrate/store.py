@@ -1,12 +1,13 @@
 """SQL of runs: their rows, what was done with each, and the aliases that came of it."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
-from evpower.foundation.db import Connection, Record
+from evpower.foundation.db import Connection, Database, Record
 from evpower.identity.migrate import plan_sql
-from evpower.identity.migrate.model import Done, Run, RunState, Trouble, Work
+from evpower.identity.migrate.model import Done, Refused, Run, RunState, Trouble, Work
 
 _RUN: Final = "id, mark, source, state"
 _WORK: Final = (
@@ -28,21 +29,24 @@ async def counted(connection: Connection) -> Record:
     return row
 
 
-async def try_lock(connection: Connection) -> bool:
-    """Be the only process at it, while this connection lives."""
-    got: bool = await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK)
-    return got
+@asynccontextmanager
+async def alone(db: Database) -> AsyncGenerator[None]:
+    """Be the only process at it until the block ends. Raises Refused("migration_busy").
+
+    The lock is a transaction's, which does nothing else: it holds no row and no snapshot, a pooler
+    keeps its connection, and the lock goes with the process.
+    """
+    async with db.transaction() as connection:
+        await connection.execute("set local idle_in_transaction_session_timeout = 0")
+        if not await try_lock_here(connection):
+            raise Refused("migration_busy", "another process is at a run")
+        yield
 
 
 async def try_lock_here(connection: Connection) -> bool:
-    """The same until this transaction ends."""
+    """Be the only process at it until this transaction ends."""
     got: bool = await connection.fetchval("select pg_try_advisory_xact_lock($1)", _LOCK)
     return got
-
-
-async def unlock(connection: Connection) -> None:
-    """Let others have a go."""
-    await connection.execute("select pg_advisory_unlock($1)", _LOCK)
 
 
 async def open_run(connection: Connection) -> Run | None:

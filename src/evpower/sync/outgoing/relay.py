@@ -189,7 +189,7 @@ class Relay:
             return await self._carry(claims)
         except Unavailable as error:  # the leases end by themselves
             self._breaker.unused()
-            _log.warning("relay_lost_database", error=error.detail)
+            _log.warning("relay_lost_database", error=error.for_operators)
             return Delivered(calls=1, retried=len(claims))
 
     async def _carry(self, claims: Sequence[Claim]) -> Delivered:

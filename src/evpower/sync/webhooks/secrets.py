@@ -1,10 +1,11 @@
 """The doorbell: who signs it with what, and whether both sides agree."""
 
+import asyncio
 import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, cast
@@ -57,6 +58,7 @@ async def rotate_secret(
     *,
     grace: timedelta = GRACE,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Rotated:
     """Make a new secret known here, then to Supabase, which rings at `url`; older ones end later.
 
@@ -65,7 +67,7 @@ async def rotate_secret(
     every secret so far stays good, and a repeat is harmless).
     """
     secret = _text_of(random_bytes(_BYTES))
-    async with store_secrets.alone(db):
+    async with store_secrets.alone(db, pause):
         async with db.transaction() as connection:
             number = await store_secrets.add(connection, secret)
         try:

@@ -1,33 +1,37 @@
 """All SQL of the secret Supabase signs with, as far as this side keeps it."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
 from evpower.foundation.db import Connection, Database, Record
+from evpower.foundation.errors import Unavailable
 
 _ROTATING: Final = 6_874_231_905  # any number that is nobody else's
-_PATIENCE_S: Final = 90  # longer than a rotation takes, calls to Supabase that end in vain included
+# Longer than a rotation takes, calls to Supabase that end in vain included.
+_TRY_AGAIN_S: Final = 0.5
+_TRIES: Final = 180
 
 
 @asynccontextmanager
-async def alone(db: Database) -> AsyncGenerator[None]:
+async def alone(
+    db: Database, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> AsyncGenerator[None]:
     """One rotation at a time, the others wait. Raises Unavailable after a minute and a half.
 
-    The lock is the session's, no transaction is open meanwhile; it goes with the process.
+    The lock is a transaction's, which does nothing else: it holds no row and no snapshot, a pooler
+    keeps its connection, and the lock goes with the process. Between tries no connection is held.
     """
-    async with db.connection() as connection:
-        async with connection.transaction():
-            await connection.execute(f"set local lock_timeout = '{_PATIENCE_S}s'")
-            await connection.execute(f"set local statement_timeout = '{_PATIENCE_S}s'")
-            await connection.execute(
-                f"select pg_advisory_lock({_ROTATING})", timeout=_PATIENCE_S + 5
-            )
-        try:
-            yield
-        finally:
-            await connection.execute(f"select pg_advisory_unlock({_ROTATING})")
+    for _ in range(_TRIES):
+        async with db.transaction() as connection:
+            await connection.execute("set local idle_in_transaction_session_timeout = 0")
+            if await connection.fetchval("select pg_try_advisory_xact_lock($1)", _ROTATING):
+                yield
+                return
+        await pause(_TRY_AGAIN_S)
+    raise Unavailable("database_busy", "another rotation does not end", retry_after_s=60)
 
 
 async def add(connection: Connection, secret: str) -> int:

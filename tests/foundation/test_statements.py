@@ -1,0 +1,284 @@
+"""How many statements a request costs: a pooler that must set a role for each would cost more."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import jwt
+import pytest
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from evpower import bootstrap
+from evpower.api import create_app
+from evpower.config import Settings
+from evpower.devstack.sandbox import create_sandbox
+from evpower.foundation.db import Connection
+from evpower.foundation.standard_webhooks import key_bytes, sign
+from evpower.identity import add_operator, create_service_key
+from tests.payments.conftest import Served
+from tests.pooler import Pooler
+
+SECRET = "the bank and the merchant know it: 32+"
+JWT_SECRET = "a secret of the local Supabase, 32 bytes and more"
+BELL_SECRET = "whsec_" + "c2VjcmV0" * 6
+
+# begin, commit and each statement count as one. A lower number is written here when it is reached.
+STATEMENTS = {
+    "POST /api/v1/auth/register": 11,
+    "POST /api/v1/balance/topup-qr": 10,
+    "GET /api/v1/payment/status/{invoice_id}": 1,
+    "POST /api/v1/payment/webhook/{provider}": 1,
+    "GET /api/v1/balance/{client_id}": 1,
+    "POST /api/v1/charging/sync-history": 7,
+    "GET /api/v1/balance/history/{client_id}": 1,
+    "GET /api/v1/charging/history/{client_id}": 1,
+    "POST /api/v1/webhooks/supabase": 1,
+    "GET /api/v1/operator/clients": 2,
+    "POST /api/v1/operator/clients/{client_id}/block": 4,
+    "POST /api/v1/operator/clients/{client_id}/unblock": 4,
+    "POST /api/v1/operator/clients/{client_id}/close": 5,
+}
+
+
+@dataclass
+class Calls:
+    """One caller of every endpoint; each call is new, and answered 200, 201 or 202."""
+
+    http: httpx.AsyncClient
+    issuer: str
+    client: UUID
+    operator: UUID
+    service_key: str
+    owner: Connection
+    numbers: Callable[[], int]
+
+    def token(self, user: UUID) -> dict[str, str]:
+        now = int(time.time())
+        claims = {
+            "sub": str(user), "iss": self.issuer, "aud": "authenticated",
+            "role": "authenticated", "iat": now, "exp": now + 3600,
+        }  # fmt: skip
+        token = jwt.encode(claims, JWT_SECRET, algorithm="HS256")
+        return {"Authorization": f"Bearer {token}"}
+
+    async def get(self, path: str, user: UUID | None = None) -> httpx.Response:
+        return await self.http.get(path, headers=self.token(user or self.client))
+
+    async def register(self) -> httpx.Response:
+        number = self.numbers()
+        body = {
+            "email": f"d{number}@example.kg",
+            "password": "a good password",
+            "phone": f"+99655501{number:04}",
+        }
+        return await self.http.post("/api/v1/auth/register", json=body)
+
+    async def top_up(self) -> httpx.Response:
+        return await self.http.post(
+            "/api/v1/balance/topup-qr", json={"amount": 100}, headers=self.token(self.client)
+        )
+
+    async def balance(self) -> httpx.Response:
+        return await self.get(f"/api/v1/balance/{self.client}")
+
+    async def history(self) -> httpx.Response:
+        return await self.get(f"/api/v1/balance/history/{self.client}")
+
+    async def sessions(self) -> httpx.Response:
+        return await self.get(f"/api/v1/charging/history/{self.client}")
+
+    async def status(self) -> httpx.Response:
+        invoice = await self.owner.fetchval(
+            "select invoice_id from payments.payments order by id desc limit 1"
+        )
+        return await self.get(f"/api/v1/payment/status/{invoice}")
+
+    async def record_session(self) -> httpx.Response:
+        body = {
+            "session_id": str(uuid4()), "client_id": str(self.client), "station_id": "EVP-001-01",
+            "connector_id": 1, "status": "stopped", "start_time": "2026-11-20T10:00:00Z",
+            "end_time": "2026-11-20T10:40:00Z", "energy_consumed": 5, "total_cost": 1,
+        }  # fmt: skip
+        return await self.http.post(
+            "/api/v1/charging/sync-history", json=body, headers={"X-Service-Key": self.service_key}
+        )
+
+    async def bank(self) -> httpx.Response:
+        row = await self.owner.fetchrow(
+            "select order_id, provider_ref from payments.payments where status = 'processing'"
+            " order by id desc limit 1"
+        )
+        assert row is not None
+        raw = json.dumps(
+            {"ref": row["provider_ref"], "order_id": row["order_id"], "status": "approved",
+             "currency": "KGS", "paid": 10000, "refunded": 0}
+        ).encode()  # fmt: skip
+        return await self._signed("/api/v1/payment/webhook/sandbox", SECRET, raw)
+
+    async def bell(self) -> httpx.Response:
+        body = {"type": "UPDATE", "table": "clients", "schema": "public", "old_record": None}
+        raw = json.dumps({**body, "record": {"id": str(self.client)}}).encode()
+        return await self._signed("/api/v1/webhooks/supabase", BELL_SECRET, raw)
+
+    async def _signed(self, path: str, secret: str, raw: bytes) -> httpx.Response:
+        event, now = f"evt_{uuid4().hex}", int(datetime.now(UTC).timestamp())
+        headers = {
+            "webhook-id": event, "webhook-timestamp": str(now),
+            "webhook-signature": sign(key_bytes(secret), event, now, raw),
+        }  # fmt: skip
+        return await self.http.post(path, content=raw, headers=headers)
+
+    async def find(self) -> httpx.Response:
+        return await self.get(f"/api/v1/operator/clients?q={self.client}", self.operator)
+
+    async def act(self, act: str) -> httpx.Response:
+        return await self.http.post(
+            f"/api/v1/operator/clients/{self.client}/{act}",
+            json={"reason": "a test"},
+            headers=self.token(self.operator),
+        )
+
+    async def close(self) -> httpx.Response:
+        keep, self.client = self.client, uuid4()
+        await self.owner.execute(
+            "insert into identity.clients (id, origin) values ($1, 'import')", self.client
+        )
+        try:
+            return await self.act("close")
+        finally:
+            self.client = keep
+
+    async def ready(self) -> httpx.Response:
+        return await self.http.get("/readyz")
+
+
+def auth() -> Starlette:
+    async def create(request: Request) -> Response:
+        user = await request.json()
+        return JSONResponse({**user, "email_confirmed_at": "2026-01-01T00:00:00Z"})
+
+    return Starlette(routes=[Route("/auth/v1/admin/users", create, methods=["POST"])])
+
+
+@asynccontextmanager
+async def served(app: Any) -> AsyncIterator[str]:
+    one = Served()
+    await one.start(app)
+    try:
+        yield one.url
+    finally:
+        await one.stop()
+        one.close()
+
+
+@pytest.fixture
+async def pooler(dsn: str) -> AsyncIterator[Pooler]:
+    async with Pooler(dsn, size=2) as pooler:
+        yield pooler
+
+
+@pytest.fixture
+async def calls(
+    pooler: Pooler, owner: Connection, client_id: UUID, tmp_path: Path
+) -> AsyncIterator[Calls]:
+    """The application of a process on one connection, without its loops."""
+    operator = uuid4()
+    bank = create_sandbox(
+        SECRET, "http://127.0.0.1:1/", tmp_path / "bank", lambda: datetime.now(UTC)
+    )
+    async with served(auth()) as supabase, served(bank) as bank_url:
+        settings = Settings(
+            _env_file=None,  # pyright: ignore[reportCallIssue]
+            env="development",
+            database_url=SecretStr(pooler.dsn),
+            database_pool=2,
+            supabase_url=supabase,
+            supabase_secret_key=SecretStr("sb_secret_x"),
+            supabase_publishable_key="sb_publishable_x",
+            supabase_jwt_secret=SecretStr(JWT_SECRET),
+            supabase_webhook_secrets=SecretStr(BELL_SECRET),
+            payment_qr_provider="sandbox",
+            sandbox_url=bank_url,
+            sandbox_secret=SecretStr(SECRET),
+        )
+        parts = bootstrap.assemble(settings)
+        await parts.db.start()
+        async with parts.db.transaction() as connection:
+            key = await create_service_key(connection, name="importer", actor="test")
+            await add_operator(
+                connection, user_id=operator, name="Aida", role="operator", actor="test"
+            )
+        app = create_app(
+            bootstrap._routers(parts),  # pyright: ignore[reportPrivateUsage]
+            parts.db,
+            parts.access.principal,
+            settings,
+            version="0",
+            hot_paths=bootstrap._hot_paths(parts),  # pyright: ignore[reportPrivateUsage]
+        )
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://evpower") as http:
+            numbers = count(1)
+            yield Calls(
+                http,
+                f"{supabase}/auth/v1",
+                client_id,
+                operator,
+                key.key,
+                owner,
+                lambda: next(numbers),
+            )
+        await parts.confirmer.close()
+        await parts.webhooks.close()
+        await parts.http.aclose()
+        await parts.db.close()
+
+
+async def test_no_request_costs_more_statements_than_written_here(
+    calls: Calls, pooler: Pooler
+) -> None:
+    endpoints: dict[str, Callable[[], Awaitable[httpx.Response]]] = {
+        "POST /api/v1/auth/register": calls.register,
+        "POST /api/v1/balance/topup-qr": calls.top_up,
+        "GET /api/v1/payment/status/{invoice_id}": calls.status,
+        "POST /api/v1/payment/webhook/{provider}": calls.bank,
+        "GET /api/v1/balance/{client_id}": calls.balance,
+        "POST /api/v1/charging/sync-history": calls.record_session,
+        "GET /api/v1/balance/history/{client_id}": calls.history,
+        "GET /api/v1/charging/history/{client_id}": calls.sessions,
+        "POST /api/v1/webhooks/supabase": calls.bell,
+        "GET /api/v1/operator/clients": calls.find,
+        "POST /api/v1/operator/clients/{client_id}/block": lambda: calls.act("block"),
+        "POST /api/v1/operator/clients/{client_id}/unblock": lambda: calls.act("unblock"),
+        "POST /api/v1/operator/clients/{client_id}/close": calls.close,
+    }
+    found: dict[str, int] = {}
+    for _ in range(3):  # at first types are looked up and keys are read
+        for name, call in endpoints.items():
+            before = pooler.statements
+            answer = await call()
+            assert answer.status_code < 300, (name, answer.text)
+            found[name] = pooler.statements - before
+    assert {name: n for name, n in found.items() if n > STATEMENTS[name]} == {}
+
+
+def test_every_endpoint_that_reads_the_database_is_counted() -> None:
+    without = {"GET /", "GET /healthz", "GET /metrics", "GET /readyz"}
+    every = {
+        f"{method.upper()} {path}"
+        for path, methods in bootstrap.openapi()["paths"].items()
+        for method in methods
+    }
+    assert every - without == STATEMENTS.keys()
