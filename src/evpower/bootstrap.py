@@ -138,6 +138,8 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
         if isinstance(parts.bus, NatsBus):
             await parts.bus.start()
         background.start()
+        if role != "worker":
+            parts.access.prefetch()
         log.info("started", role=role, version=__version__)
         try:
             yield

@@ -140,6 +140,14 @@ class Access:
         """
         return await self._old_ids.client(caller, raw)
 
+    def prefetch(self) -> None:
+        """Start reading the signing keys, before the first token comes.
+
+        The first call out loads its libraries for hundreds of milliseconds, in which nothing else
+        is answered: no stranger's token should choose that moment.
+        """
+        self._verifier.prefetch()
+
     def flush(self) -> None:
         """Forget everything remembered: tokens, operators, known clients, old ids."""
         self._verifier.flush()

@@ -125,6 +125,10 @@ class Jwks:
         if self._clock().timestamp() - self._fetched_at >= FRESH_S and self._may_retry():
             self._start()
 
+    def prefetch(self) -> None:
+        """Start reading them, before the first token comes."""
+        self._start()
+
     def expire(self) -> None:
         """Make the next `find` read them first; the old ones stay for when Auth is down."""
         self._fetched_at = self._attempted_at = _NEVER

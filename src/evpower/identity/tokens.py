@@ -126,6 +126,10 @@ class TokenVerifier:
             self._cache.popitem(last=False)
         return claims
 
+    def prefetch(self) -> None:
+        """Start reading the signing keys, before the first token comes."""
+        self._jwks.prefetch()
+
     def flush(self) -> None:
         """Forget verified tokens and read the signing keys again before the next new one."""
         self._cache.clear()
