@@ -22,6 +22,7 @@ from bench.reads import balance, history
 from bench.reconcile import reconcile
 from bench.relay import relay, relay_lag
 from bench.rows import row_bytes
+from bench.strangers import strangers
 from bench.supabase_webhooks import supabase_webhooks
 from bench.tokens import tokens
 from bench.topup import topup_http
@@ -43,6 +44,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "live_push": live_push,
     "live_reconnect": live_reconnect,
     "live_idle": live_idle,
+    "strangers": strangers,
     "migrate": migrate_clients,
     "reconcile": reconcile,
     "tokens": tokens,

@@ -37,6 +37,9 @@ _PEERS = """
 - **every row over PostgREST**: what a plain comparison does: clients, transactions and users read
   in pages of 1,000 and compared in Python.
 - **the admin API bare**: users created in the local Supabase Auth, nothing else done.
+- **quiet**: the same drivers asking without an attack, before and after it. Each attack is 2,000
+  unfinished sockets or 200 requests a second from one address, alone; half of the drivers share
+  that address. `BENCH_STRANGERS_S=60` measures a minute each.
 - **get_user**: one question to Supabase Auth about a token, with a kept-open connection.
 """
 

@@ -40,6 +40,7 @@ class Plan:
     limit: int | None = None
     cycle: bool = True
     rate: float | None = None
+    address: str = "127.0.0.1"  # it comes from
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +241,9 @@ class _Connection(asyncio.Protocol):
 async def _connect(run: _Run) -> list[_Connection]:
     loop = asyncio.get_running_loop()
     opened = [
-        await loop.create_connection(lambda: _Connection(run), "127.0.0.1", run.plan.port)
+        await loop.create_connection(
+            lambda: _Connection(run), "127.0.0.1", run.plan.port, local_addr=(run.plan.address, 0)
+        )
         for _ in range(run.plan.connections)
     ]
     return [connection for _, connection in opened]

@@ -37,12 +37,12 @@ async def supabase_webhooks(house: House) -> list[Row]:
         server = await EvPowerServer.start(house, stack, dsn)
 
         async def cpu_ms(secret: str, status: int) -> tuple[float, float, int]:
-            before = _cpu_s(server.process.pid)
+            before = cpu_s(server.process.pid)
             report = await server.load(
                 _calls(secret, status), rate=_RATE, seconds=_SECONDS, warmup_s=_WARMUP_S,
                 cycle=False,
             )  # fmt: skip
-            used_s = _cpu_s(server.process.pid) - before
+            used_s = cpu_s(server.process.pid) - before
             say(f"    {report.rate:.0f}/s, p50 {report.p50_ms:.1f} ms, p99 {report.p99_ms:.1f} ms")
             return used_s * 1000 / report.answered, report.p99_ms, report.answered
 
@@ -90,7 +90,7 @@ def _calls(secret: str, status: int) -> list[Request]:
     return ready
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """User and system time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,127 @@
+"""What drivers wait while one address without credentials does its worst, each attack alone.
+
+BENCH_STRANGERS_S=60 measures each attack for a minute; by default it is shorter.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from typing import Final
+
+from bench import requests, seed
+from bench.evpower_server import EvPowerServer, access_token
+from bench.harness import Bar, Row, quiet, say
+from bench.house import House
+from bench.loadgen import Plan as Load
+from bench.loadgen import Report, Request, load, write_requests
+from bench.stranger_client import REQUESTS, SHAPES, Plan
+from bench.supabase_webhooks import cpu_s
+
+_SECONDS: Final = float(os.environ.get("BENCH_STRANGERS_S", "9"))
+_DRIVERS: Final = 1_000
+_RATE: Final = 50.0  # drivers' requests a second from each of the two addresses
+_SOCKETS: Final = 2_000
+_ATTACK_RATE: Final = 200.0
+_ELSEWHERE: Final = "127.0.0.1"
+_ATTACKER: Final = "127.0.0.2"
+_ADDRESSES: Final = (_ELSEWHERE, _ATTACKER)
+_WINDOWS: Final = 3
+_LIMITS: Final = {"EVPOWER_RATE_PER_MINUTE": "120", "EVPOWER_RATE_WEBHOOK_PER_MINUTE": "3000"}
+
+
+async def strangers(house: House) -> list[Row]:
+    """Drivers' p99 beside each attack, and beside none, in turn."""
+    supabase = await house.supabase()
+    dsn = await house.new_database()
+    async with house.owner(dsn) as owner:
+        ids = await seed.add_clients(owner, _DRIVERS)
+        await seed.settle_down(owner)
+    asked = [requests.get(f"/api/v1/balance/{one}", access_token(supabase, one)) for one in ids]
+    rows: list[Row] = []
+    async with AsyncExitStack() as stack:
+        server = await EvPowerServer.start(house, stack, dsn, env=_LIMITS)
+        await _drivers(server, asked, seconds=2.0)  # every token is known
+        before_ms = max(await _drivers(server, asked, seconds=_SECONDS))
+        for attack in (*SHAPES, *REQUESTS):
+            await quiet()
+            async with _attacking(server, attack):
+                used_s, began_s = cpu_s(server.process.pid), time.monotonic()
+                elsewhere_ms, there_ms = await _drivers(server, asked, seconds=_SECONDS)
+                used_s = cpu_s(server.process.pid) - used_s
+                cores = used_s / (time.monotonic() - began_s)
+            after_ms = max(await _drivers(server, asked, seconds=_SECONDS))
+            note = (
+                f"{elsewhere_ms:.1f} ms elsewhere, {there_ms:.1f} ms at the attacker's address,"
+                f" quiet {before_ms:.1f} and {after_ms:.1f} ms, {_SECONDS:g} s each;"
+                f" {cores:.0%} of a core"
+            )
+            say(f"    {attack}: {note}")
+            ours, usual = max(elsewhere_ms, there_ms), (before_ms + after_ms) / 2
+            bar = Bar("<=", 5)
+            rows.append(Row(f"strangers_{attack}", ours, "ms p99", "quiet", usual, bar, note))
+            before_ms = after_ms
+    return rows
+
+
+async def _drivers(
+    server: EvPowerServer, asked: Sequence[Request], *, seconds: float
+) -> tuple[float, float]:
+    """The p99 from elsewhere, and from the attacker's address; all answers are as they must be.
+
+    The median of some windows: a machine that stands still once says nothing of EvPower.
+    """
+    windows = [
+        await asyncio.gather(
+            *(_from(server, asked, address, seconds / _WINDOWS) for address in _ADDRESSES)
+        )
+        for _ in range(_WINDOWS)
+    ]
+    elsewhere, there = (
+        statistics.median(window[side].p99_ms for window in windows) for side in (0, 1)
+    )
+    return elsewhere, there
+
+
+async def _from(
+    server: EvPowerServer, asked: Sequence[Request], address: str, seconds: float
+) -> Report:
+    folder = server.house.folder / f"drivers-{address}"
+    folder.mkdir(exist_ok=True)
+    path = folder / "requests"
+    half = asked[:: 1 if address == _ELSEWHERE else -1]
+    write_requests(path, half)
+    plan = Load(
+        port=server.port, requests=str(path), connections=8, seconds=seconds, rate=_RATE,
+        address=address,
+    )  # fmt: skip
+    return await load(plan, folder)
+
+
+@asynccontextmanager
+async def _attacking(server: EvPowerServer, attack: str) -> AsyncGenerator[None]:
+    sockets = _SOCKETS if attack in SHAPES else 100
+    plan = Plan(server.port, attack, _ATTACKER, sockets, _ATTACK_RATE)
+    path = server.house.folder / f"stranger-{attack}.json"
+    path.write_text(json.dumps(asdict(plan)))
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.stranger_client", str(path),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        if child.stdout is not None:
+            await child.stdout.readline()
+        if attack in SHAPES:  # until all are open
+            await asyncio.sleep(sockets / _ATTACK_RATE)
+        yield
+        if child.returncode is not None:
+            raise RuntimeError("the attacker gave up")
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
