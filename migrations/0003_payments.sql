@@ -53,7 +53,7 @@ create unique index payments_by_key on payments.payments (client_id, idempotency
 create index payments_to_check on payments.payments (next_check_at) where next_check_at is not null;
 create index payments_to_review on payments.payments (id) where review is not null;
 -- A reference is credited once. Where it is the provider_ref, that one's key says so.
-create unique index payments_credited_reference on payments.payments (provider, credited_ref)
+create unique index payments_credited_reference on payments.payments (credited_ref, provider)
   where credited_ref is not null and credited_ref is distinct from provider_ref;
 grant select, insert, update on payments.payments to evpower_app;
 
@@ -109,7 +109,7 @@ create table payments.events (
     (resolved_at is null or review is not null) and (credited_by is null or resolved_at is not null))
 );
 create index events_by_payment on payments.events (payment_id);
-create index events_in_review on payments.events (provider, provider_ref) where review is not null;
+create index events_in_review on payments.events (provider_ref, provider) where review is not null;
 create index events_of_no_payment on payments.events (received_at) where payment_id is null;
 grant select, update (resolved_at, credited_by) on payments.events to evpower_app;
 
@@ -171,31 +171,36 @@ create type payments.incoming as (
 
 -- What it means for that payment.
 create type payments.decision as (
-  event payments.incoming, outcome text, review text,
+  ord int, provider text, event_id text, body_sha256 bytea, payment_id bigint, order_id text, provider_ref text,
+  status text, paid_minor bigint, currency text, refunded_minor bigint, occurred_at timestamptz, -- as it came
+  outcome text, review text,
   reference text,          -- by which it is credited
-  paid_minor bigint,       -- null when it was another currency
   refund_minor bigint,     -- newly returned to the bank
   seen boolean             -- the event is in payments.events already
 );
 
 -- Whether an operator was already asked about this very fact: the same reference, status and amounts.
-create function payments.is_reviewed(e payments.incoming) returns boolean
+create function payments.is_reviewed(
+  for_payment bigint, reference text, of_status text, paid bigint, of_currency text, refunded bigint
+) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select exists (
     select from payments.events s
-     where s.payment_id = e.payment_id and s.outcome = 'review' and s.provider_ref = e.provider_ref
+     where s.payment_id = for_payment and s.outcome = 'review' and s.provider_ref = reference
        and (s.status, s.paid_minor, s.currency, s.refunded_minor)
-           is not distinct from (e.status, e.paid_minor, e.currency, e.refunded_minor))
+           is not distinct from (of_status, paid, of_currency, refunded))
 $$;
 
--- Whether the payment's open review is about another reference, or another amount of this one.
-create function payments.is_reviewed_otherwise(e payments.incoming, any_amount boolean) returns boolean
+-- Whether the payment's open review is about another reference; with an amount: or another amount of this one.
+create function payments.is_reviewed_otherwise(
+  for_payment bigint, reference text, amount_minor bigint default null, of_currency text default null
+) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select exists (
     select from payments.events s
-     where s.payment_id = e.payment_id and s.review is not null and s.resolved_at is null and s.paid_minor > 0
-       and (s.provider_ref is distinct from e.provider_ref
-            or not any_amount and (s.paid_minor, s.currency) is distinct from (e.paid_minor, e.currency)))
+     where s.payment_id = for_payment and s.review is not null and s.resolved_at is null and s.paid_minor > 0
+       and (s.provider_ref is distinct from reference
+            or amount_minor is not null and (s.paid_minor, s.currency) is distinct from (amount_minor, of_currency)))
 $$;
 
 -- Applies events of different payments with different ids; the caller holds the payments' locks.
@@ -208,14 +213,15 @@ set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as
 declare
   decided payments.decision[];
   confirmed bigint[];
+  touched bigint[];
   back record;
+  known payments.decision;
   refund_id bigint;
   posted text;
   written int;
 begin
   with e as (
-    select i as event, i.status, i.provider_ref, i.paid_minor,
-           p.status as was, p.amount_minor as due, p.refunded_minor as was_refunded, p.credited_ref,
+    select i.*, p.status as was, p.amount_minor as due, p.refunded_minor as was_refunded, p.credited_ref,
            p.credited_minor is not null as credited, p.resolved_at is not null as resolved,
            coalesce(i.currency = p.currency, false) as ours,
            coalesce(i.provider_ref, p.provider_ref) as reference,
@@ -244,17 +250,18 @@ begin
                          else returned in (0, due) end then 'contradictory'
         when credited then null
         when reference is null then 'reference_missing'
-        when exists (select from payments.payments o where o.provider = (event).provider
-                        and o.provider_ref = reference and o.id <> (event).payment_id)
-             or exists (select from payments.payments o where o.provider = (event).provider
-                        and o.credited_ref = reference and o.id <> (event).payment_id
-                        and o.credited_ref is not null and o.credited_ref is distinct from o.provider_ref)
+        when exists (select from payments.payments o where o.provider = e.provider
+                        and o.provider_ref = e.reference and o.id <> e.payment_id)
+             or exists (select from (select o.id, o.provider from payments.payments o where o.credited_ref = e.reference
+                           and o.credited_ref is not null and o.credited_ref is distinct from o.provider_ref
+                           offset 0) o
+                         where o.provider = e.provider and o.id <> e.payment_id)
           then 'reference_of_another' end as wrong
       from e
   ), d as materialized (
     select w.*, case
-        when reused then case when exists (select from payments.events s where s.provider = (event).provider
-                                and s.event_id = (event).event_id and s.reuse = (event).body_sha256)
+        when reused then case when (select true from payments.events s where s.provider = w.provider
+                                and s.event_id = w.event_id and s.reuse = w.body_sha256)
                               then 'repeated' else 'event_reused' end
         when seen_outcome <> 'unknown_payment' then 'repeated'
         when was is null then 'unknown_payment'
@@ -264,83 +271,95 @@ begin
         -- An older "nothing was paid" may come late. One that names no amount may be a reversal.
         when status = 'canceled' and without_money
              and (paid_minor = 0 or provider_ref <> credited_ref) then 'ignored'
-        when wrong is not null then case when payments.is_reviewed(event) then 'repeated' else 'review' end
+        when wrong is not null then case when payments.is_reviewed(
+               payment_id, provider_ref, status, paid_minor, currency, refunded_minor) then 'repeated' else 'review' end
         when not credited then 'confirmed'
         when returned > was_refunded then 'refunded'
         else 'repeated' end as outcome
       from w
   )
-  select array_agg(row (event, outcome,
+  select array_agg(row (ord, provider, event_id, body_sha256, payment_id, order_id, provider_ref, status, paid_minor,
+           currency, refunded_minor, occurred_at, outcome,
            case outcome when 'event_reused' then 'event_reused'
                         when 'review' then case
-                          when wrong = 'amount_mismatch' and payments.is_reviewed_otherwise(event, false)
-                            then 'several_amounts' else wrong end end,
-           reference, case when ours then paid_minor end,
+                          when wrong = 'amount_mismatch' and payments.is_reviewed_otherwise(
+                               payment_id, provider_ref, paid_minor, currency) then 'several_amounts'
+                          else wrong end end,
+           reference,
            case when outcome in ('confirmed', 'refunded') then returned - was_refunded end,
            seen_outcome is not null)::payments.decision),
-         array_agg((event).payment_id) filter (where outcome = 'confirmed')
-    into decided, confirmed from d;
+         array_agg(payment_id) filter (where outcome = 'confirmed'),
+         array_agg(payment_id) filter (where outcome in ('confirmed', 'canceled', 'review', 'event_reused'))
+    into decided, confirmed, touched from d;
 
   update payments.payments p
      set status = case d.outcome when 'confirmed' then 'approved' when 'canceled' then 'canceled' else p.status end,
          paid_minor = case when p.credited_minor is null and d.outcome in ('confirmed', 'review')
-                           then coalesce(d.paid_minor, p.paid_minor) else p.paid_minor end,
+                           then coalesce(case when d.currency = p.currency then d.paid_minor end, p.paid_minor)
+                           else p.paid_minor end,
          confirmed_at = case d.outcome when 'confirmed' then now() else p.confirmed_at end,
          credited_ref = case d.outcome when 'confirmed' then d.reference else p.credited_ref end,
          review = case when d.review is not null then d.review
                        when p.review is not null and d.outcome = 'confirmed'
-                            and payments.is_reviewed_otherwise(d.event, true) then 'several_amounts'
+                            and payments.is_reviewed_otherwise(d.payment_id, d.provider_ref) then 'several_amounts'
                        else p.review end,
          closed_at = case when d.outcome <> 'event_reused' then coalesce(p.closed_at, now()) else p.closed_at end,
          next_check_at = case when d.outcome <> 'event_reused' then null else p.next_check_at end,
          updated_at = now()
     from unnest(decided) d
-   where p.id = (d.event).payment_id and d.outcome in ('confirmed', 'canceled', 'review', 'event_reused');
+   where p.id = any (touched) and p.id = d.payment_id; -- the keys first: never the whole table
 
   if confirmed is not null then
     perform wallet.credit_many(confirmed);
   end if;
 
-  for back in select d.*, p.client_id from unnest(decided) d join payments.payments p on p.id = (d.event).payment_id
+  for back in select d.*, p.client_id from unnest(decided) d
+               cross join lateral (select * from payments.payments where id = d.payment_id offset 0) p
                where d.refund_minor > 0 order by p.id
   loop
     insert into wallet.refunds (client_id, payment_id, amount_minor, actor, reason, provider_ref)
-    values (back.client_id, (back.event).payment_id, back.refund_minor, 'provider:' || (back.event).provider,
-            'returned by the provider', (back.event).event_id)
+    values (back.client_id, back.payment_id, back.refund_minor, 'provider:' || back.provider,
+            'returned by the provider', back.event_id)
     returning id into refund_id;
     select r.outcome into posted from wallet.refund(refund_id) r;
     if posted <> 'posted' then
-      raise exception 'refund % of payment % is %', refund_id, (back.event).payment_id, posted;
+      raise exception 'refund % of payment % is %', refund_id, back.payment_id, posted;
     end if;
   end loop;
 
   insert into payments.events (provider, event_id, reuse, body_sha256, payment_id, order_id, provider_ref, status,
                                paid_minor, currency, refunded_minor, occurred_at, outcome, review)
-  select v.provider, v.event_id, '', v.body_sha256, v.payment_id, v.order_id, v.provider_ref, v.status,
-         v.paid_minor, v.currency, v.refunded_minor, v.occurred_at, d.outcome, d.review
-    from unnest(decided) d cross join lateral (select (d.event).*) v
-   where not d.seen order by v.provider, v.event_id
+  select d.provider, d.event_id, '', d.body_sha256, d.payment_id, d.order_id, d.provider_ref, d.status,
+         d.paid_minor, d.currency, d.refunded_minor, d.occurred_at, d.outcome, d.review
+    from unnest(decided) d where not d.seen order by d.provider, d.event_id
   on conflict do nothing;
   get diagnostics written = row_count;
+  if written = cardinality(decided) then
+    return decided;
+  end if;
   if written <> (select count(*) from unnest(decided) d where not d.seen) then
     raise exception 'an event came twice at once, about different payments' using errcode = 'serialization_failure';
   end if;
-  update payments.events s set payment_id = v.payment_id, outcome = d.outcome, review = d.review
-    from unnest(decided) d cross join lateral (select (d.event).*) v
-   where d.seen and d.outcome not in ('repeated', 'event_reused', 'unknown_payment')
-     and s.provider = v.provider and s.event_id = v.event_id and s.reuse = '';
-  insert into payments.events (provider, event_id, reuse, body_sha256, payment_id, order_id, provider_ref, status,
-                               paid_minor, currency, refunded_minor, occurred_at, outcome, review)
-  select v.provider, v.event_id, v.body_sha256, v.body_sha256, v.payment_id, v.order_id, v.provider_ref, v.status,
-         v.paid_minor, v.currency, v.refunded_minor, v.occurred_at, d.outcome, d.review
-    from unnest(decided) d cross join lateral (select (d.event).*) v
-   where d.outcome = 'event_reused'
-  on conflict do nothing;
+  for known in select d.* from unnest(decided) d where d.seen order by d.provider, d.event_id loop
+    if known.outcome = 'event_reused' then
+      insert into payments.events (provider, event_id, reuse, body_sha256, payment_id, order_id, provider_ref, status,
+                                   paid_minor, currency, refunded_minor, occurred_at, outcome, review)
+      values (known.provider, known.event_id, known.body_sha256, known.body_sha256, known.payment_id, known.order_id,
+              known.provider_ref, known.status, known.paid_minor, known.currency, known.refunded_minor,
+              known.occurred_at, known.outcome, known.review)
+      on conflict do nothing;
+    elsif known.outcome not in ('repeated', 'unknown_payment') then
+      update payments.events s set payment_id = known.payment_id, outcome = known.outcome, review = known.review
+       where s.provider = known.provider and s.event_id = known.event_id and s.reuse = '';
+    end if;
+  end loop;
   return decided;
 end
 $$;
 
 -- Any number of events, any order, any repeats: one row for each, in the order given.
+-- Look-ups name in one subquery (offset 0) what their index has, and filter outside: a plan that outlives an
+-- empty table must not read all of it by the provider.
 -- Outcomes: confirmed, refunded, canceled, repeated, ignored (it changes nothing any more), review,
 -- event_reused (the id came before with another body), unknown_payment.
 create function payments.confirm_many(
@@ -363,13 +382,17 @@ declare
 begin
   with e as (
     select e.*, coalesce(
-        (select p.id from payments.payments p where p.order_id = e.order_id and p.provider = e.provider),
-        (select p.id from payments.payments p where p.provider = e.provider and p.credited_ref = e.provider_ref
-            and p.credited_ref is not null and p.credited_ref is distinct from p.provider_ref),
+        (select p.id from (select o.id, o.provider from payments.payments o where o.order_id = e.order_id offset 0) p
+          where p.provider = e.provider),
+        (select p.id from (select o.id, o.provider from payments.payments o where o.credited_ref = e.provider_ref
+                              and o.credited_ref is not null and o.credited_ref is distinct from o.provider_ref
+                              offset 0) p
+          where p.provider = e.provider),
         (select p.id from payments.payments p where p.provider = e.provider and p.provider_ref = e.provider_ref),
         -- The return of a second payment names its own reference: known from the review of that payment alone.
-        (select min(s.payment_id) from payments.events s
-          where s.provider = e.provider and s.provider_ref = e.provider_ref and s.review is not null)
+        (select min(s.payment_id) from (select r.payment_id, r.provider from payments.events r
+                                         where r.provider_ref = e.provider_ref and r.review is not null offset 0) s
+          where s.provider = e.provider)
       ) as payment_id
       from unnest(providers, event_ids, digests, order_ids, provider_refs, statuses, paid_minors, currencies,
                   refunded_minors, occurred_ats) with ordinality
@@ -391,7 +414,7 @@ begin
   perform from payments.payments p where p.id = any (ids) order by p.id for no key update;
   if returns_money or others is not null then -- every wallet now, in order: later each would be locked in turn
     perform from wallet.wallets w
-      where w.client_id in (select p.client_id from payments.payments p where p.id = any (ids))
+      where w.client_id = any (array(select p.client_id from payments.payments p where p.id = any (ids)))
       order by w.client_id for no key update;
   end if;
 
@@ -406,14 +429,15 @@ begin
     select d.outcome, d.review, p.id, p.invoice_id, p.client_id,
            w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor
       from unnest(decided) d
-      left join payments.payments p on p.id = (d.event).payment_id
-      left join wallet.wallets w on w.client_id = p.client_id
-     order by (d.event).ord;
+      left join lateral (select * from payments.payments where id = d.payment_id offset 0) p on true
+      left join lateral (select * from wallet.wallets where client_id = p.client_id offset 0) w on true
+     order by d.ord;
 end
 $$;
 
-revoke all on function payments.apply_events(payments.incoming[]), payments.is_reviewed(payments.incoming),
-  payments.is_reviewed_otherwise(payments.incoming, boolean) from public;
+revoke all on function payments.apply_events(payments.incoming[]),
+  payments.is_reviewed(bigint, text, text, bigint, text, bigint),
+  payments.is_reviewed_otherwise(bigint, text, bigint, text) from public;
 revoke all on function payments.confirm_many(
   text[], text[], bytea[], text[], text[], text[], bigint[], text[], bigint[], timestamptz[]) from public;
 grant execute on function payments.confirm_many(

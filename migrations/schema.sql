@@ -12,6 +12,26 @@ CREATE SCHEMA sync;
 
 CREATE SCHEMA wallet;
 
+CREATE TYPE payments.decision AS (
+	ord integer,
+	provider text,
+	event_id text,
+	body_sha256 bytea,
+	payment_id bigint,
+	order_id text,
+	provider_ref text,
+	status text,
+	paid_minor bigint,
+	currency text,
+	refunded_minor bigint,
+	occurred_at timestamp with time zone,
+	outcome text,
+	review text,
+	reference text,
+	refund_minor bigint,
+	seen boolean
+);
+
 CREATE TYPE payments.incoming AS (
 	ord integer,
 	provider text,
@@ -25,16 +45,6 @@ CREATE TYPE payments.incoming AS (
 	currency text,
 	refunded_minor bigint,
 	occurred_at timestamp with time zone
-);
-
-CREATE TYPE payments.decision AS (
-	event payments.incoming,
-	outcome text,
-	review text,
-	reference text,
-	paid_minor bigint,
-	refund_minor bigint,
-	seen boolean
 );
 
 CREATE TYPE wallet.result AS (
@@ -186,14 +196,15 @@ CREATE FUNCTION payments.apply_events(batch payments.incoming[]) RETURNS payment
 declare
   decided payments.decision[];
   confirmed bigint[];
+  touched bigint[];
   back record;
+  known payments.decision;
   refund_id bigint;
   posted text;
   written int;
 begin
   with e as (
-    select i as event, i.status, i.provider_ref, i.paid_minor,
-           p.status as was, p.amount_minor as due, p.refunded_minor as was_refunded, p.credited_ref,
+    select i.*, p.status as was, p.amount_minor as due, p.refunded_minor as was_refunded, p.credited_ref,
            p.credited_minor is not null as credited, p.resolved_at is not null as resolved,
            coalesce(i.currency = p.currency, false) as ours,
            coalesce(i.provider_ref, p.provider_ref) as reference,
@@ -222,17 +233,18 @@ begin
                          else returned in (0, due) end then 'contradictory'
         when credited then null
         when reference is null then 'reference_missing'
-        when exists (select from payments.payments o where o.provider = (event).provider
-                        and o.provider_ref = reference and o.id <> (event).payment_id)
-             or exists (select from payments.payments o where o.provider = (event).provider
-                        and o.credited_ref = reference and o.id <> (event).payment_id
-                        and o.credited_ref is not null and o.credited_ref is distinct from o.provider_ref)
+        when exists (select from payments.payments o where o.provider = e.provider
+                        and o.provider_ref = e.reference and o.id <> e.payment_id)
+             or exists (select from (select o.id, o.provider from payments.payments o where o.credited_ref = e.reference
+                           and o.credited_ref is not null and o.credited_ref is distinct from o.provider_ref
+                           offset 0) o
+                         where o.provider = e.provider and o.id <> e.payment_id)
           then 'reference_of_another' end as wrong
       from e
   ), d as materialized (
     select w.*, case
-        when reused then case when exists (select from payments.events s where s.provider = (event).provider
-                                and s.event_id = (event).event_id and s.reuse = (event).body_sha256)
+        when reused then case when (select true from payments.events s where s.provider = w.provider
+                                and s.event_id = w.event_id and s.reuse = w.body_sha256)
                               then 'repeated' else 'event_reused' end
         when seen_outcome <> 'unknown_payment' then 'repeated'
         when was is null then 'unknown_payment'
@@ -242,78 +254,88 @@ begin
         -- An older "nothing was paid" may come late. One that names no amount may be a reversal.
         when status = 'canceled' and without_money
              and (paid_minor = 0 or provider_ref <> credited_ref) then 'ignored'
-        when wrong is not null then case when payments.is_reviewed(event) then 'repeated' else 'review' end
+        when wrong is not null then case when payments.is_reviewed(
+               payment_id, provider_ref, status, paid_minor, currency, refunded_minor) then 'repeated' else 'review' end
         when not credited then 'confirmed'
         when returned > was_refunded then 'refunded'
         else 'repeated' end as outcome
       from w
   )
-  select array_agg(row (event, outcome,
+  select array_agg(row (ord, provider, event_id, body_sha256, payment_id, order_id, provider_ref, status, paid_minor,
+           currency, refunded_minor, occurred_at, outcome,
            case outcome when 'event_reused' then 'event_reused'
                         when 'review' then case
-                          when wrong = 'amount_mismatch' and payments.is_reviewed_otherwise(event, false)
-                            then 'several_amounts' else wrong end end,
-           reference, case when ours then paid_minor end,
+                          when wrong = 'amount_mismatch' and payments.is_reviewed_otherwise(
+                               payment_id, provider_ref, paid_minor, currency) then 'several_amounts'
+                          else wrong end end,
+           reference,
            case when outcome in ('confirmed', 'refunded') then returned - was_refunded end,
            seen_outcome is not null)::payments.decision),
-         array_agg((event).payment_id) filter (where outcome = 'confirmed')
-    into decided, confirmed from d;
+         array_agg(payment_id) filter (where outcome = 'confirmed'),
+         array_agg(payment_id) filter (where outcome in ('confirmed', 'canceled', 'review', 'event_reused'))
+    into decided, confirmed, touched from d;
 
   update payments.payments p
      set status = case d.outcome when 'confirmed' then 'approved' when 'canceled' then 'canceled' else p.status end,
          paid_minor = case when p.credited_minor is null and d.outcome in ('confirmed', 'review')
-                           then coalesce(d.paid_minor, p.paid_minor) else p.paid_minor end,
+                           then coalesce(case when d.currency = p.currency then d.paid_minor end, p.paid_minor)
+                           else p.paid_minor end,
          confirmed_at = case d.outcome when 'confirmed' then now() else p.confirmed_at end,
          credited_ref = case d.outcome when 'confirmed' then d.reference else p.credited_ref end,
          review = case when d.review is not null then d.review
                        when p.review is not null and d.outcome = 'confirmed'
-                            and payments.is_reviewed_otherwise(d.event, true) then 'several_amounts'
+                            and payments.is_reviewed_otherwise(d.payment_id, d.provider_ref) then 'several_amounts'
                        else p.review end,
          closed_at = case when d.outcome <> 'event_reused' then coalesce(p.closed_at, now()) else p.closed_at end,
          next_check_at = case when d.outcome <> 'event_reused' then null else p.next_check_at end,
          updated_at = now()
     from unnest(decided) d
-   where p.id = (d.event).payment_id and d.outcome in ('confirmed', 'canceled', 'review', 'event_reused');
+   where p.id = any (touched) and p.id = d.payment_id; -- the keys first: never the whole table
 
   if confirmed is not null then
     perform wallet.credit_many(confirmed);
   end if;
 
-  for back in select d.*, p.client_id from unnest(decided) d join payments.payments p on p.id = (d.event).payment_id
+  for back in select d.*, p.client_id from unnest(decided) d
+               cross join lateral (select * from payments.payments where id = d.payment_id offset 0) p
                where d.refund_minor > 0 order by p.id
   loop
     insert into wallet.refunds (client_id, payment_id, amount_minor, actor, reason, provider_ref)
-    values (back.client_id, (back.event).payment_id, back.refund_minor, 'provider:' || (back.event).provider,
-            'returned by the provider', (back.event).event_id)
+    values (back.client_id, back.payment_id, back.refund_minor, 'provider:' || back.provider,
+            'returned by the provider', back.event_id)
     returning id into refund_id;
     select r.outcome into posted from wallet.refund(refund_id) r;
     if posted <> 'posted' then
-      raise exception 'refund % of payment % is %', refund_id, (back.event).payment_id, posted;
+      raise exception 'refund % of payment % is %', refund_id, back.payment_id, posted;
     end if;
   end loop;
 
   insert into payments.events (provider, event_id, reuse, body_sha256, payment_id, order_id, provider_ref, status,
                                paid_minor, currency, refunded_minor, occurred_at, outcome, review)
-  select v.provider, v.event_id, '', v.body_sha256, v.payment_id, v.order_id, v.provider_ref, v.status,
-         v.paid_minor, v.currency, v.refunded_minor, v.occurred_at, d.outcome, d.review
-    from unnest(decided) d cross join lateral (select (d.event).*) v
-   where not d.seen order by v.provider, v.event_id
+  select d.provider, d.event_id, '', d.body_sha256, d.payment_id, d.order_id, d.provider_ref, d.status,
+         d.paid_minor, d.currency, d.refunded_minor, d.occurred_at, d.outcome, d.review
+    from unnest(decided) d where not d.seen order by d.provider, d.event_id
   on conflict do nothing;
   get diagnostics written = row_count;
+  if written = cardinality(decided) then
+    return decided;
+  end if;
   if written <> (select count(*) from unnest(decided) d where not d.seen) then
     raise exception 'an event came twice at once, about different payments' using errcode = 'serialization_failure';
   end if;
-  update payments.events s set payment_id = v.payment_id, outcome = d.outcome, review = d.review
-    from unnest(decided) d cross join lateral (select (d.event).*) v
-   where d.seen and d.outcome not in ('repeated', 'event_reused', 'unknown_payment')
-     and s.provider = v.provider and s.event_id = v.event_id and s.reuse = '';
-  insert into payments.events (provider, event_id, reuse, body_sha256, payment_id, order_id, provider_ref, status,
-                               paid_minor, currency, refunded_minor, occurred_at, outcome, review)
-  select v.provider, v.event_id, v.body_sha256, v.body_sha256, v.payment_id, v.order_id, v.provider_ref, v.status,
-         v.paid_minor, v.currency, v.refunded_minor, v.occurred_at, d.outcome, d.review
-    from unnest(decided) d cross join lateral (select (d.event).*) v
-   where d.outcome = 'event_reused'
-  on conflict do nothing;
+  for known in select d.* from unnest(decided) d where d.seen order by d.provider, d.event_id loop
+    if known.outcome = 'event_reused' then
+      insert into payments.events (provider, event_id, reuse, body_sha256, payment_id, order_id, provider_ref, status,
+                                   paid_minor, currency, refunded_minor, occurred_at, outcome, review)
+      values (known.provider, known.event_id, known.body_sha256, known.body_sha256, known.payment_id, known.order_id,
+              known.provider_ref, known.status, known.paid_minor, known.currency, known.refunded_minor,
+              known.occurred_at, known.outcome, known.review)
+      on conflict do nothing;
+    elsif known.outcome not in ('repeated', 'unknown_payment') then
+      update payments.events s set payment_id = known.payment_id, outcome = known.outcome, review = known.review
+       where s.provider = known.provider and s.event_id = known.event_id and s.reuse = '';
+    end if;
+  end loop;
   return decided;
 end
 $$;
@@ -337,13 +359,17 @@ declare
 begin
   with e as (
     select e.*, coalesce(
-        (select p.id from payments.payments p where p.order_id = e.order_id and p.provider = e.provider),
-        (select p.id from payments.payments p where p.provider = e.provider and p.credited_ref = e.provider_ref
-            and p.credited_ref is not null and p.credited_ref is distinct from p.provider_ref),
+        (select p.id from (select o.id, o.provider from payments.payments o where o.order_id = e.order_id offset 0) p
+          where p.provider = e.provider),
+        (select p.id from (select o.id, o.provider from payments.payments o where o.credited_ref = e.provider_ref
+                              and o.credited_ref is not null and o.credited_ref is distinct from o.provider_ref
+                              offset 0) p
+          where p.provider = e.provider),
         (select p.id from payments.payments p where p.provider = e.provider and p.provider_ref = e.provider_ref),
         -- The return of a second payment names its own reference: known from the review of that payment alone.
-        (select min(s.payment_id) from payments.events s
-          where s.provider = e.provider and s.provider_ref = e.provider_ref and s.review is not null)
+        (select min(s.payment_id) from (select r.payment_id, r.provider from payments.events r
+                                         where r.provider_ref = e.provider_ref and r.review is not null offset 0) s
+          where s.provider = e.provider)
       ) as payment_id
       from unnest(providers, event_ids, digests, order_ids, provider_refs, statuses, paid_minors, currencies,
                   refunded_minors, occurred_ats) with ordinality
@@ -365,7 +391,7 @@ begin
   perform from payments.payments p where p.id = any (ids) order by p.id for no key update;
   if returns_money or others is not null then -- every wallet now, in order: later each would be locked in turn
     perform from wallet.wallets w
-      where w.client_id in (select p.client_id from payments.payments p where p.id = any (ids))
+      where w.client_id = any (array(select p.client_id from payments.payments p where p.id = any (ids)))
       order by w.client_id for no key update;
   end if;
 
@@ -380,9 +406,9 @@ begin
     select d.outcome, d.review, p.id, p.invoice_id, p.client_id,
            w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor
       from unnest(decided) d
-      left join payments.payments p on p.id = (d.event).payment_id
-      left join wallet.wallets w on w.client_id = p.client_id
-     order by (d.event).ord;
+      left join lateral (select * from payments.payments where id = d.payment_id offset 0) p on true
+      left join lateral (select * from wallet.wallets where client_id = p.client_id offset 0) w on true
+     order by d.ord;
 end
 $$;
 
@@ -458,26 +484,26 @@ begin
 end
 $$;
 
-CREATE FUNCTION payments.is_reviewed(e payments.incoming) RETURNS boolean
+CREATE FUNCTION payments.is_reviewed(for_payment bigint, reference text, of_status text, paid bigint, of_currency text, refunded bigint) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   select exists (
     select from payments.events s
-     where s.payment_id = e.payment_id and s.outcome = 'review' and s.provider_ref = e.provider_ref
+     where s.payment_id = for_payment and s.outcome = 'review' and s.provider_ref = reference
        and (s.status, s.paid_minor, s.currency, s.refunded_minor)
-           is not distinct from (e.status, e.paid_minor, e.currency, e.refunded_minor))
+           is not distinct from (of_status, paid, of_currency, refunded))
 $$;
 
-CREATE FUNCTION payments.is_reviewed_otherwise(e payments.incoming, any_amount boolean) RETURNS boolean
+CREATE FUNCTION payments.is_reviewed_otherwise(for_payment bigint, reference text, amount_minor bigint DEFAULT NULL::bigint, of_currency text DEFAULT NULL::text) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   select exists (
     select from payments.events s
-     where s.payment_id = e.payment_id and s.review is not null and s.resolved_at is null and s.paid_minor > 0
-       and (s.provider_ref is distinct from e.provider_ref
-            or not any_amount and (s.paid_minor, s.currency) is distinct from (e.paid_minor, e.currency)))
+     where s.payment_id = for_payment and s.review is not null and s.resolved_at is null and s.paid_minor > 0
+       and (s.provider_ref is distinct from reference
+            or amount_minor is not null and (s.paid_minor, s.currency) is distinct from (amount_minor, of_currency)))
 $$;
 
 CREATE FUNCTION sync.end_claims() RETURNS trigger
@@ -2300,7 +2326,7 @@ CREATE UNIQUE INDEX registrations_open_email_key ON identity.registrations USING
 
 CREATE INDEX events_by_payment ON payments.events USING btree (payment_id);
 
-CREATE INDEX events_in_review ON payments.events USING btree (provider, provider_ref) WHERE (review IS NOT NULL);
+CREATE INDEX events_in_review ON payments.events USING btree (provider_ref, provider) WHERE (review IS NOT NULL);
 
 CREATE INDEX events_of_no_payment ON payments.events USING btree (received_at) WHERE (payment_id IS NULL);
 
@@ -2308,7 +2334,7 @@ CREATE INDEX payments_by_client ON payments.payments USING btree (client_id, id 
 
 CREATE UNIQUE INDEX payments_by_key ON payments.payments USING btree (client_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
 
-CREATE UNIQUE INDEX payments_credited_reference ON payments.payments USING btree (provider, credited_ref) WHERE ((credited_ref IS NOT NULL) AND (credited_ref IS DISTINCT FROM provider_ref));
+CREATE UNIQUE INDEX payments_credited_reference ON payments.payments USING btree (credited_ref, provider) WHERE ((credited_ref IS NOT NULL) AND (credited_ref IS DISTINCT FROM provider_ref));
 
 CREATE INDEX payments_to_check ON payments.payments USING btree (next_check_at) WHERE (next_check_at IS NOT NULL);
 
@@ -2545,9 +2571,9 @@ GRANT ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], 
 REVOKE ALL ON FUNCTION payments.forget_unknown_events(received_before timestamp with time zone, at_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION payments.forget_unknown_events(received_before timestamp with time zone, at_most integer) TO evpower_app;
 
-REVOKE ALL ON FUNCTION payments.is_reviewed(e payments.incoming) FROM PUBLIC;
+REVOKE ALL ON FUNCTION payments.is_reviewed(for_payment bigint, reference text, of_status text, paid bigint, of_currency text, refunded bigint) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION payments.is_reviewed_otherwise(e payments.incoming, any_amount boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION payments.is_reviewed_otherwise(for_payment bigint, reference text, amount_minor bigint, of_currency text) FROM PUBLIC;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE charging.sessions TO evpower_app;
 

@@ -357,6 +357,52 @@ class TestBatches:
             assert sum(amount for _, amount in await kinds(owner, client)) == 0
             assert len(await kinds(owner, client)) == 12
 
+    async def test_what_is_read_does_not_grow_with_what_there_is(
+        self, owner: Connection, client_id: UUID
+    ) -> None:
+        """Plans made while the tables were small stay good: counted in rows, not in seconds."""
+
+        async def batch() -> list[Event]:
+            orders = [await payment(owner, client_id) for _ in range(8)]
+            odd = [event(orders[0], "a"), event(orders[0], "a", paid_minor=1)]
+            second = event(orders[1], provider_ref=f"second of {orders[1]}")
+            back = event(orders[2], status="refunded", refunded_minor=10_000)
+            early = event(f"later-{uuid4()}")
+            return [*(event(order) for order in orders[1:]), *odd, second, back, early, second]
+
+        async def counted() -> dict[str, int]:
+            rows = await owner.fetch(
+                "select relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as n"
+                " from pg_stat_xact_user_tables where schemaname in ('payments', 'wallet')"
+            )
+            return {row["relname"]: row["n"] for row in rows}
+
+        async def read_rows() -> dict[str, int]:
+            events = await batch()
+            async with owner.transaction():
+                before = await counted()
+                await confirm_many(owner, events)
+                after = await counted()
+            return {table: after[table] - before[table] for table in after}
+
+        await owner.execute("set enable_seqscan = off")  # as the processes have it
+        for _ in range(7):
+            before = await read_rows()
+        await owner.execute(
+            "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"
+            " amount_minor, expires_at) select 'invoice' || g, 'order' || g, $1, 'sandbox', 'qr',"
+            " 1, now() from generate_series(1, 3000) g",
+            client_id,
+        )
+        await owner.execute(
+            "insert into payments.events (provider, event_id, body_sha256, payment_id, status,"
+            " outcome) select 'sandbox', 'event' || g, sha256(''), p.id, 'processing', 'ignored'"
+            " from generate_series(1, 3000) g"
+            " join payments.payments p on p.order_id = 'order' || g"
+        )
+        after = await read_rows()
+        assert all(after[table] <= before[table] + 10 for table in before), (before, after)
+
     async def test_one_poisoned_event_fails_alone(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID
     ) -> None:

@@ -1,6 +1,7 @@
 """Open payments are asked about until the provider closes them, by any number of workers."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection
-from evpower.payments import Confirmer, measure, recheck_due, recheck_loop, store
+from evpower.payments import Confirmer, Event, measure, recheck_due, recheck_loop, store
 from evpower.payments.recheck import GIVE_UP_AFTER, next_check
 from tests.payments.conftest import World
 from tests.payments.test_confirm import event
@@ -245,6 +246,22 @@ async def test_mismatch_found_by_asking_goes_to_review(world: World, owner: Conn
     row = await stored(owner)
     assert (row["review"], row["paid_minor"]) == ("amount_mismatch", 9_950)
     assert await world.balance() == 0
+
+
+async def test_return_of_what_is_not_paid_yet_goes_to_review(
+    world: World, owner: Connection
+) -> None:
+    """The bank says "processing", and that it gave money back."""
+    await world.top_up(100)
+    ask = world.provider.ask_status
+
+    async def contradicting(**asked: Any) -> Event:
+        return replace(await ask(**asked), refunded_minor=500)
+
+    world.provider.ask_status = contradicting  # type: ignore[method-assign]
+    world.clock.forward(seconds=16)
+    await recheck(world)
+    assert (await stored(owner))["review"] == "contradictory"
 
 
 async def test_open_for_days_goes_to_a_person(world: World, owner: Connection) -> None:

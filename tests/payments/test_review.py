@@ -287,6 +287,25 @@ class TestInFull:
         back = await desk.told(provider_ref="r1", status="refunded", refunded_minor=10_000)
         assert (back, await desk.balance()) == (None, 0)
 
+    async def test_more_that_was_partly_returned_is_not_in_full(
+        self, desk: Desk, owner: Connection
+    ) -> None:
+        await desk.told(
+            provider_ref="r1", status="partial_refund", paid_minor=12_000, refunded_minor=2_000
+        )
+        assert amounts(await desk.decide()) == [("r1", 10_000)]
+        assert (await row(owner, desk.order))["status"] == "canceled"
+
+    async def test_after_a_decision_a_manual_payment_stands_in(
+        self, desk: Desk, owner: Connection
+    ) -> None:
+        await desk.told(provider_ref="r1", paid_minor=6_000)
+        await desk.decide("dismiss")
+        await desk.told(provider_ref="r2")
+        assert amounts(await desk.decide()) == [("r2", 10_000)]
+        stored = await row(owner, desk.order)
+        assert (stored["status"], stored["resolved_by"] is not None) == ("canceled", True)
+
     async def test_another_payment_s_reference_credits_beside_it(self, desk: Desk) -> None:
         await desk.told(provider_ref="r1")
         await desk.begin()

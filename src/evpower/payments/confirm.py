@@ -58,9 +58,6 @@ class Confirmer:
             except Unavailable as error:  # a lock not had in time: nothing was written, try again
                 if error.code != "database_busy" or not tries_left:
                     raise
-            except asyncpg.UniqueViolationError:  # another payment took this reference meanwhile
-                if not tries_left:
-                    raise
             except asyncpg.DataError as error:
                 raise Invalid("invalid_webhook", "the event does not fit the database") from error
 
