@@ -76,3 +76,14 @@ def test_nothing_is_kept_of_addresses_that_left() -> None:
             seat.leave()
         counts = limits._counts
         assert not any((counts.addresses, counts.waiting, counts.keys))
+
+
+def test_a_whole_ipv6_network_has_the_waiting_sockets_of_one_address() -> None:
+    limits = SocketLimits(per_address=5, per_key=9, total=99, waiting_per_address=2)
+    first = limits.open("2001:db8:1:1::/64")
+    assert first is not None
+    assert limits.open("2001:db8:1:2::/64") is not None
+    assert limits.open("2001:db8:1:3::/64") is None, "the same /48"
+    assert limits.open("2001:db8:2:1::/64") is not None
+    first.settle()
+    assert limits.open("2001:db8:1:3::/64") is not None

@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from evpower.foundation.addresses import address_group
+
 
 def origin_allowed(origin: str, cors_origins: frozenset[str]) -> bool:
     """Whether a handshake with this Origin may go on; apps that are no browser send none ("")."""
@@ -40,9 +42,10 @@ class SocketLimits:
             return None
         may_wait = self._waiting_per_address
         if may_wait is not None:
-            if counts.waiting[address] >= may_wait:
+            group = address_group(address)  # one party may have a whole IPv6 /48
+            if counts.waiting[group] >= may_wait:
                 return None
-            counts.waiting[address] += 1
+            counts.waiting[group] += 1
         counts.open += 1
         counts.addresses[address] += 1
         return Seat(counts, address, waits=may_wait is not None)
@@ -72,7 +75,7 @@ class Seat:
         """Count it no longer among those that wait: somebody signed in."""
         if self._waits:
             self._waits = False
-            _forget_one(self._counts.waiting, self._address)
+            _forget_one(self._counts.waiting, address_group(self._address))
 
     def leave(self) -> None:
         """Stop counting it; a second time does nothing."""
