@@ -59,6 +59,19 @@ class TestWallets:
             world.sql, f"update wallet.wallets set {raised}{change} where client_id = $1", client
         )
 
+    @pytest.mark.parametrize(
+        "change", ["currency = 'USD'", "spent_minor = 5", "last_topup_at = now()", "version = 1"]
+    )
+    async def test_a_forged_field_of_an_unused_wallet_fails(
+        self, world: World, change: str
+    ) -> None:
+        client = await world.client()
+        await refuse(
+            world.sql,
+            f"update wallet.wallets set revision = revision + 1, {change} where client_id = $1",
+            client,
+        )
+
     async def test_a_wallet_stays(self, world: World) -> None:
         client = await world.topped_up(5000)
         await refuse(world.sql, "delete from wallet.wallets where client_id = $1", client)
