@@ -20,7 +20,8 @@ from tests.realtime.world import running, token
 PAGE = (Path(__file__).parents[2] / "docs" / "live.md").read_text()
 # Close codes whose word comes from elsewhere: from who checks the token, or from nobody at all.
 _OF_TOKENS = {
-    (4401, "invalid_token"), (4403, "forbidden"), (1013, "auth_unavailable"),
+    (4401, "invalid_token"), (4403, "forbidden"), (4403, "anonymous_user"),
+    (4403, "token_too_large"), (1013, "auth_unavailable"),
     (1013, "database_unavailable"), (1013, "database_busy"),
 }  # fmt: skip
 _WITHOUT_A_WORD = {1000, 1001, 1002, 1007, 1009, 1012}
