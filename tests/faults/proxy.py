@@ -157,11 +157,11 @@ class HttpThrough(HttpClient):
 
     def __init__(self, proxy: FaultProxy) -> None:
         super().__init__()
-        self._proxy = proxy
+        self._fault_proxy = proxy
 
     async def fetch(self, *args: Any, timeout_s: float, **how: Any) -> HttpResponse:
         del timeout_s
-        soon = not NEVER_ENDING.isdisjoint({self._proxy.fault, *self._proxy.plan})
+        soon = not NEVER_ENDING.isdisjoint({self._fault_proxy.fault, *self._fault_proxy.plan})
         total_s = GIVE_UP_S if soon else PATIENCE_S
         return await super().fetch(*args, timeout_s=total_s, **how)
 
