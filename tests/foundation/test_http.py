@@ -113,7 +113,9 @@ async def test_a_response_cut_at_any_byte_is_none() -> None:
         whole(b"no gzip", b"Content-Encoding: gzip"),
         whole(gzip.compress(b"{}", mtime=0)[:-3], b"Content-Encoding: gzip"),
         whole(b"{}", b"Content-Encoding: br"),
-        whole(gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), b"Content-Encoding: gzip, gzip"),
+        whole(
+            gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), b"Content-Encoding: gzip, gzip"
+        ),
         b"SSH-2.0-OpenSSH_9.2\r\n",
     ],
 )
