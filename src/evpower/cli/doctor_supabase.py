@@ -45,7 +45,7 @@ _APPLY: Final = (
     'psql "$SUPABASE_DATABASE_URL" -v ON_ERROR_STOP=1 --single-transaction'
     f" -f supabase/migrations/{SUPABASE_MIGRATION}, or `supabase db push` (docs/deploy.md)"
 )
-_ADDRESS: Final = "EVPOWER_SUPABASE_URL: the project's URL, https://<ref>.supabase.co"
+_ADDRESS: Final = "check EVPOWER_SUPABASE_URL: the project's URL, https://<ref>.supabase.co"
 _PUBLISHABLE_FIX: Final = "EVPOWER_SUPABASE_PUBLISHABLE_KEY from the project's API settings"
 _FIX_SERVICE_KEY: Final = (
     "EVPOWER_SUPABASE_SECRET_KEY: a secret key (sb_secret_...) of this project, not the"
