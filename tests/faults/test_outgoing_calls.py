@@ -18,7 +18,7 @@ import pytest
 from pydantic import SecretStr
 
 from evpower import bootstrap
-from evpower.cli import doctor_supabase, doctor_tokens
+from evpower.cli import doctor_registration, doctor_supabase, doctor_tokens
 from evpower.config import Settings
 from evpower.devstack import services
 from evpower.devstack.sandbox_delivery import Courier
@@ -112,6 +112,11 @@ async def signing_keys_by_doctor(http: HttpClient, url: str) -> bool | None:
     return (await doctor_tokens._signing_keys(settings(url), http)).ok
 
 
+async def providers_by_doctor(http: HttpClient, url: str) -> bool:
+    """Whether they could be read."""
+    return (await doctor_registration._automatic(settings(url), http)).ok is not None
+
+
 ADMIN: dict[str, tuple[Callable[[SupabaseAdmin], Awaitable[object]], object]] = {
     "create_user": (
         lambda it: it.create_user(
@@ -182,6 +187,9 @@ CALLS: dict[str, Call] = {
     ),
     "bootstrap.py _supabase_answers": Call(
         lambda http, url: bootstrap._supabase_answers(settings(url), http), b"{}", HttpError
+    ),
+    "cli/doctor_registration.py _automatic": Call(
+        providers_by_doctor, body({"external": {"email": True}}), None
     ),
     "cli/doctor_supabase.py _rest": Call(
         lambda http, url: doctor_supabase._rest(settings(url), http), b"[]", HttpError
