@@ -48,10 +48,11 @@ async def credit_grouped(house: House) -> list[Row]:
     async def peer() -> float:
         return (await pgbench_credits(house, dsn, clients=16, stride=1_200)).tps
 
-    rate, peer_rate = await in_turn(ours, peer, rounds=5)
-    return [
-        Row("credit_grouped", rate, "credits/s", "pgbench, 16 clients", peer_rate, Bar(">=", 4))
-    ]
+    turns = await in_turn(ours, peer)
+    rate, limit = turns
+    bar, ratio = Bar(">=", 4), turns.ratio()
+    name, peer_name = "credit_grouped", "pgbench, 16 clients"
+    return [Row(name, rate, "credits/s", peer_name, limit, bar, "", ratio)]
 
 
 async def credit_single(house: House) -> list[Row]:
@@ -65,8 +66,10 @@ async def credit_single(house: House) -> list[Row]:
     async def peer() -> float:
         return (await pgbench_credits(house, dsn, clients=1, stride=15_000)).latency_ms
 
-    latency, peer_latency = await in_turn(ours, peer, rounds=5)
-    return [Row("credit_single", latency, "ms", "pgbench, 1 client", peer_latency, Bar("<=", 1.3))]
+    turns = await in_turn(ours, peer)
+    latency, limit = turns
+    bar, ratio = Bar("<=", 1.3), turns.ratio()
+    return [Row("credit_single", latency, "ms", "pgbench, 1 client", limit, bar, "", ratio)]
 
 
 async def wallets(house: House) -> str:

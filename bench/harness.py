@@ -5,12 +5,15 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 Measure = Callable[[], Awaitable[float]]
+Lags = Sequence[float]  # sorted
+# Only sizes and counts may have a bar of their own: times and rates depend on what else runs.
+_SIZES = {"KiB/socket", "B/transaction"}
 _QUIET = 0.15  # of all cores busy with other work: as little as that does not disturb
 _SAMPLE_S = 0.2
 _PATIENCE_S = 30.0  # waited for quiet in a whole run
@@ -18,7 +21,7 @@ _PATIENCE_S = 30.0  # waited for quiet in a whole run
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a row must reach: its ratio (or its value, when `of` says so) against a figure."""
+    """What a row must reach: its ratio, or the value of a size, against a figure."""
 
     sign: Literal[">=", "<="]
     figure: float
@@ -46,10 +49,18 @@ class Row:
     peer_value: float | None = None
     bar: Bar | None = None
     note: str = ""
+    paired_ratio: float | None = None  # the median of the rounds' own ratios, where there were some
+
+    def __post_init__(self) -> None:
+        """Refuse an absolute bar on a time or a rate."""
+        if self.bar is not None and self.bar.of == "value" and self.unit not in _SIZES:
+            raise ValueError(f"{self.name}: {self.unit} needs a baseline of the same run")
 
     @property
     def ratio(self) -> float | None:
         """How many times the peer's figure ours is."""
+        if self.paired_ratio is not None:
+            return self.paired_ratio
         return self.value / self.peer_value if self.peer_value else None
 
     @property
@@ -62,6 +73,7 @@ class Row:
         fields = asdict(self)
         fields["value"] = _short(self.value)
         fields["peer_value"] = None if self.peer_value is None else _short(self.peer_value)
+        del fields["paired_ratio"]
         fields["ratio"] = None if self.ratio is None else _short(self.ratio)
         fields["bar"] = None if self.bar is None else str(self.bar)
         fields["ok"] = self.ok
@@ -99,16 +111,38 @@ def table(rows: Sequence[Row]) -> str:
     )
 
 
-async def in_turn(*sides: Measure, rounds: int = 3) -> tuple[float, ...]:
-    """Measure every side `rounds` times, A B A B ..., and answer each side's median."""
-    seen: list[list[float]] = [[] for _ in sides]
-    for _ in range(rounds):
-        for got, side in zip(seen, sides, strict=True):
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What each side measured in each round."""
+
+    sides: tuple[tuple[float, ...], ...]
+
+    def __iter__(self) -> Iterator[float]:
+        """Each side's median, to be unpacked and printed."""
+        return iter([statistics.median(side) for side in self.sides])
+
+    def ratio(self, ours: int = 0, theirs: int = 1) -> float:
+        """The median of the rounds' ratios: what disturbs a round disturbs both of its sides."""
+        pairs = zip(self.sides[ours], self.sides[theirs], strict=True)
+        return statistics.median(one / other for one, other in pairs)
+
+
+async def in_turn(*sides: Measure, rounds: int = 5) -> Turns:
+    """Measure every side `rounds` times, A B, B A, A B, ...: neither is always the first."""
+    measured: list[list[float]] = [[] for _ in sides]
+    for number in range(rounds):
+        order = list(zip(measured, sides, strict=True))
+        for values, side in order if number % 2 == 0 else reversed(order):
             await quiet()
-            got.append(await side())
-    for got in seen:
-        say("    " + "  ".join(_people(value) for value in got))
-    return tuple(statistics.median(got) for got in seen)
+            values.append(await side())
+    for values in measured:
+        say("    " + "  ".join(_people(value) for value in values))
+    return Turns(tuple(tuple(values) for values in measured))
+
+
+def p99(lags: Lags) -> float:
+    """The 99th percentile of sorted lags."""
+    return lags[int(len(lags) * 0.99)]
 
 
 async def quiet() -> None:

@@ -42,10 +42,11 @@ async def migrate_clients(house: House) -> list[Row]:
         async def peer() -> float:
             return await _bare(admin, _CLIENTS)
 
-        rate, bare = await in_turn(ours, peer)
+        turns = await in_turn(ours, peer)
+    rate, bare = turns
     note = f"{_CLIENTS:,} clients, plan included; {_AT_ONCE} calls at once"
     bar = Bar(">=", 0.5)
-    return [Row("migrate", rate, "clients/s", "bare admin API", bare, bar, note)]
+    return [Row("migrate", rate, "clients/s", "bare admin API", bare, bar, note, turns.ratio())]
 
 
 async def _bare(admin: SupabaseAdmin, count: int) -> float:

@@ -63,14 +63,16 @@ async def _reads(house: House, names: list[str]) -> list[Row]:
         async def sketched(path: str = path) -> float:
             return await sketch.gets(path)
 
-        ours, memory, theirs = await in_turn(
+        turns = await in_turn(
             _Side(server, people, path),
             _Side(server, people, f"/api/v1/bench/{name}/{{client_id}}"),
             sketched,
         )
+        ours, memory, theirs = turns
+        ratios = turns.ratio(0, 2), turns.ratio(0, 1)
         rows += [
-            Row(name, ours, "requests/s", "sketch", theirs, Bar(">=", 150)),
-            Row(name, ours, "requests/s", _MEMORY, memory, Bar(">=", 0.5)),
+            Row(name, ours, "requests/s", "sketch", theirs, Bar(">=", 150), "", ratios[0]),
+            Row(name, ours, "requests/s", _MEMORY, memory, Bar(">=", 0.5), "", ratios[1]),
         ]
     return rows
 

@@ -68,7 +68,7 @@ async def tokens(house: House) -> list[Row]:
                 return await _checks_per_core_second(cached, ready)
 
             await seen()  # fills it
-            ours, again, theirs = await in_turn(unseen, seen, get_user)
+            ours, again, theirs = await in_turn(unseen, seen, get_user, rounds=3)
             rows.append(Row(f"tokens_{name}", ours, "checks/core-s", _PEER, theirs))
             rows.append(Row(f"tokens_{name}_cached", again, "checks/core-s", _PEER, theirs))
     return rows
