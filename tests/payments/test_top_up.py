@@ -99,7 +99,7 @@ class TestAnswer:
 
 NO_AMOUNTS = [
     *("0", "-5", "-0.0", "10.001", "10.0000000001", "1e309", "-1e309", "1e999999999999999999999"),
-    *("1e999990", "1e-999990", "9" * 5000, "NaN", "Infinity", "-Infinity", '"abc"', '"100"'),
+    *("1e999990", "1e-999990", "9" * 900, "NaN", "Infinity", "-Infinity", '"abc"', '"100"'),
     *("null", "true", "[100]", '{"som": 100}'),
 ]
 NO_BODIES = [b"", b"nonsense", b"[]", b"null", b"\xff\xfe", b"[" * 10_000, b'{"amount": 100']
@@ -165,7 +165,7 @@ class TestBadInput:
         assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
 
     async def test_huge_body_is_cut(self, world: World) -> None:
-        answer = await world.ask("POST", "/balance/topup-qr", content=b" " * 50_000)
+        answer = await world.ask("POST", "/balance/topup-qr", content=b"{" + b" " * 50_000 + b"}")
         assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
 
     async def test_without_a_token(self, world: World) -> None:

@@ -69,7 +69,8 @@ async def test_an_ipv6_subscriber_has_a_whole_net_and_is_one(
     limits = {"live_unauthenticated_per_address": 1, **_BEHIND_A_PROXY}
     async with running(db, owner, settings=limits) as live, live.open(**_from("2001:db8:0:7::1")):
         await _refused(live, **_from("2001:db8:0:7:ffff::2"))
-        async with live.open(**_from("2001:db8:0:8::1")):
+        await _refused(live, **_from("2001:db8:0:8::1"))  # one party may have all of a /48
+        async with live.open(**_from("2001:db8:1:8::1")):
             pass
 
 

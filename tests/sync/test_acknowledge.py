@@ -51,9 +51,9 @@ async def test_an_answer_counts_only_from_where_its_call_began(
     claims = {claim.key: claim for claim in claimed}
     ends_of = {
         client: Finish(claims[client], "sent",
-                       acknowledge=(was, becomes)),
+                       acknowledge=(was, becomes, 1)),
         other: Finish(claims[other], "sent",
-                      acknowledge=(1, 2)),
+                      acknowledge=(1, 2, 1)),
     }  # fmt: skip
     async with db.transaction() as connection:
         assert await store.finish(connection, list(ends_of.values())) == []

@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from evpower.foundation.db import Connection
+from tests.conftest import Server
 from tests.sync.world import Target
 from tests.waiting import until
 
@@ -86,9 +87,10 @@ async def test_any_other_transaction_does(target: Target, there: Connection) -> 
 
 @pytest.mark.usefixtures("worker_is_a_session")
 async def test_a_worker_that_a_trigger_could_make_write_changes_counts(
-    target: Target, there: Connection
+    server: Server, target: Target, there: Connection
 ) -> None:
-    await there.execute(
+    extension: Connection = await asyncpg.connect(server.dsn(target.dsn.rsplit("/", 1)[1]))
+    await extension.execute(
         "create function public.on_response() returns trigger language plpgsql"
         " as $$ begin return null; end $$;"
         " create trigger responded after insert on net._http_response"
@@ -99,9 +101,10 @@ async def test_a_worker_that_a_trigger_could_make_write_changes_counts(
             client = await new_row(there)
             assert not await is_read(there, client)
     finally:
-        await there.execute(
+        await extension.execute(
             "drop trigger responded on net._http_response; drop function public.on_response()"
         )
+        await extension.close()
 
 
 async def test_no_session_of_an_app_is_taken_for_the_worker(

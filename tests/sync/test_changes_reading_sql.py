@@ -309,6 +309,7 @@ class TestPeople:
                         "phone_confirmed": True,
                         "metadata": {"phone": "0555", "name": "Aida", "full_name": "7"},
                         "deleted": False,
+                        "banned_until": None,
                         "anonymous": False,
                         "email_unverified": True,
                     },

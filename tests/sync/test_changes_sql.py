@@ -93,7 +93,6 @@ class TestUsers:
             "last_sign_in_at = now(), updated_at = now()",
             "encrypted_password = 'x'",
             """raw_app_meta_data = '{"provider": "email"}'""",
-            "banned_until = now()",
             "email = email",
         ],
     )

@@ -18,6 +18,7 @@ from evpower.payments.model import MOVED, Confirmation, Event
 
 log = structlog.get_logger()
 _TRIES: Final = 3
+_CREDITED: Final = frozenset({"payments_credited_reference", "payments_provider_provider_ref_key"})
 _SAID: Final = frozenset({"review", "event_reused", "unknown_payment"})
 _STATE_AFTER: Final = {"confirmed": "approved", "canceled": "canceled", "refunded": "refunded"}
 
@@ -57,6 +58,10 @@ class Confirmer:
                 return await self._apply_once(events)
             except Unavailable as error:  # a lock not had in time: nothing was written, try again
                 if error.code != "database_busy" or not tries_left:
+                    raise
+            except asyncpg.UniqueViolationError as error:
+                # Another node credited this reference at the same moment: seen now, it is reviewed.
+                if error.constraint_name not in _CREDITED or not tries_left:
                     raise
             except asyncpg.DataError as error:
                 raise Invalid("invalid_webhook", "the event does not fit the database") from error
