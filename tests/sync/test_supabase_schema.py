@@ -310,6 +310,23 @@ async def test_secret_key_alone_cannot_set_money(
 class TestApply:
     """evpower_apply by itself."""
 
+    async def test_a_late_figure_of_a_session_does_not_replace_a_newer_one(
+        self, there: Connection
+    ) -> None:
+        client, session = uuid4(), uuid4()
+        await _apply(there, clients=[_client(client)])
+        corrected = _session(session, client, revision=5, amount="18.00", total_cost="18.00")
+        for figure, outcome in (
+            (corrected, "applied"), (corrected, "stale"), (_session(session, client), "stale"),
+            (_session(session, client, force=True), "applied"),
+        ):  # fmt: skip
+            keys = await _apply(there, sessions=[figure])
+            assert keys == [["session", str(session), outcome, None]]
+            shown = await there.fetchval(
+                "select round(total_cost::numeric, 2)::text from public.charging_sessions"
+            )
+            assert shown == ("20.25" if "force" in figure else "18.00")
+
     async def test_repeated_and_reordered_calls_change_nothing(self, there: Connection) -> None:
         client = uuid4()
         first = {"clients": [_client(client)], "transactions": [_transaction(client)]}

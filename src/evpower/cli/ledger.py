@@ -20,7 +20,7 @@ def _root() -> None:
 
 @ledger.command()
 def verify(as_json: bool = typer.Option(False, "--json", help="One JSON line.")) -> None:
-    """Prove every wallet: versions, chain, causes, holds, debts; exit 1 when one is wrong."""
+    """Prove every wallet and bill: versions, chain, causes, holds, debts; exit 1 if wrong."""
 
     async def work(database: Database) -> wallet.Report:
         with progress("wallets") as step:
