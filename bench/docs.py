@@ -18,9 +18,11 @@ _INTRO = """\
 
 Written by `python -m bench --write-docs`; `make bench` measures again, `make bench ONLY=name` one.
 Every benchmark measures EvPower and its peer or limit in turn, in one run, on one machine and one
-PostgreSQL, and compares medians. Commits are durable: `fsync`, `synchronous_commit` and
-`full_page_writes` are on, or the run refuses to start. The load generator checks the status of
-every answer. It shares the machine with the servers: absolute figures are low, ratios carry over.
+PostgreSQL. A ratio is the median of the rounds' own ratios, so what disturbs a round disturbs both
+of its sides. Bars of times and rates are ratios; sizes have bars of their own. Commits are durable:
+`fsync`, `synchronous_commit` and `full_page_writes` are on, or the run refuses to start. The load
+generator checks the status of every answer. It shares the machine with the servers: absolute
+figures are low, ratios carry over.
 
 """
 
@@ -36,7 +38,15 @@ _PEERS = """
   check, that answers a constant of the same size: what HTTP costs in this process without any data.
 - **every row over PostgREST**: what a plain comparison does: clients, transactions and users read
   in pages of 1,000 and compared in Python.
-- **the admin API bare**: users created in the local Supabase Auth, nothing else done.
+- **the calls alone**: the calls of `evpower_apply` that the relay would make, made beforehand and
+  sent as many at once, with nothing read or noted: what Supabase itself takes.
+- **one bare call**: `evpower_apply` with one client, while the same top-ups come in.
+- **a constant**: a route of the same server that answers a constant at the same pace.
+- **Supabase's call**: the same changes, with a listener that does nothing in EvPower's place.
+- **a bare poller**: the same changes, looked for as often, nothing done with them.
+- **the balances by HTTP**: as many connections, each reading its balance once.
+- **the bank's answer**: what the bank waits for the answer to the same top-ups, at the same time.
+- **bare admin API**: users created in the local Supabase Auth, nothing else done.
 - **quiet**: the same drivers asking without an attack, before and after it. Each attack is 2,000
   unfinished sockets or 200 requests a second from one address, alone; half of the drivers share
   that address. `BENCH_STRANGERS_S=60` measures a minute each.
