@@ -22,7 +22,8 @@ EVPOWER_DSN = os.environ.get("SKETCH_DSN", "")
 
 # In EvPower's database: where the sketch keeps the balance it calls its own.
 EVPOWER_TABLES = (
-    "create table sketch_clients (id uuid primary key, balance numeric(12, 2) not null default 0)"
+    "create table sketch_clients (id uuid primary key, balance numeric(12, 2) not null default 0);"
+    " grant all on sketch_clients to evpower_app"  # what the login acts as in this database
 )
 
 # In Supabase: the shape the snippets write and the apps read.
