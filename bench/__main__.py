@@ -1,4 +1,7 @@
-"""`python -m bench [NAME ...] [--write-docs]`: run all or some; exit 1 when a bar was missed."""
+"""`python -m bench [NAME ...] [--write-docs | --against CHECKOUT]`: run all or some benchmarks.
+
+Exits with 1 when a bar was missed, or when a row became worse than in the other checkout.
+"""
 
 import argparse
 import asyncio
@@ -11,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import uvloop
 
 from bench import docs
+from bench.against import MAX_ROUNDS, ROUNDS, against, checkout_folder
 from bench.changes import change_alone, change_rung
 from bench.credit import credit_grouped, credit_single
 from bench.harness import Row, say, table
@@ -96,12 +100,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--against", metavar="CHECKOUT", help="compare with another checkout")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, choices=range(2, MAX_ROUNDS + 1), metavar="N",
+        help=f"rounds of a comparison (default {ROUNDS})",
+    )  # fmt: skip
     asked = parser.parse_args()
     unknown = [name for name in asked.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+    names = asked.names or list(BENCHMARKS)
     try:
-        return uvloop.run(_main(asked.names or list(BENCHMARKS), write_docs=asked.write_docs))
+        if asked.against:
+            return uvloop.run(against(checkout_folder(asked.against), names, asked.rounds))
+        return uvloop.run(_main(names, write_docs=asked.write_docs))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
 

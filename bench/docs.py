@@ -22,7 +22,8 @@ PostgreSQL. A ratio is the median of the rounds' own ratios, so what disturbs a 
 of its sides. Bars of times and rates are ratios; sizes have bars of their own. Commits are durable:
 `fsync`, `synchronous_commit` and `full_page_writes` are on, or the run refuses to start. The load
 generator checks the status of every answer. It shares the machine with the servers: absolute
-figures are low, ratios carry over.
+figures are low, ratios carry over. `python -m bench --against CHECKOUT NAME` runs two editions in
+turn and fails if a ratio became worse by more than 5 %.
 
 """
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import statistics
 import sys
 import time
@@ -128,7 +129,11 @@ class Turns:
 
 
 async def in_turn(*sides: Measure, rounds: int = 5) -> Turns:
-    """Measure every side `rounds` times, A B, B A, A B, ...: neither is always the first."""
+    """Measure every side `rounds` times, A B, B A, A B, ...: neither is always the first.
+
+    BENCH_ROUNDS sets another number: a comparison of two editions repeats whole runs instead.
+    """
+    rounds = int(os.environ.get("BENCH_ROUNDS", rounds))
     measured: list[list[float]] = [[] for _ in sides]
     for number in range(rounds):
         order = list(zip(measured, sides, strict=True))
