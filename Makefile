@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV := .tools/bin/uv
-NODE_DIR := src/evpower/devstack/supabase_lite
+NODE_DIR := src/evpower/devstack/supabase/lite
 BROWSER_DIR := tests/browser
 BROWSER := $(BROWSER_DIR)/node_modules/.chromium/.unpacked
 export UV_PYTHON_DOWNLOADS := never
@@ -28,7 +28,7 @@ setup: .venv/.installed $(NODE_DIR)/node_modules/.installed ## install everythin
 	@touch $@
 
 $(NODE_DIR)/node_modules/.installed: .venv/.installed $(NODE_DIR)/package-lock.json
-	@$(BIN)/python -m evpower.devstack.install
+	@$(BIN)/python -m evpower.devstack.supabase.install
 	@touch $@
 
 browser: setup $(BROWSER) ## the headless Chromium of tests/browser
@@ -61,7 +61,7 @@ snapshots: setup ## write schema.sql, openapi.json and supabase/migrations anew
 	@$(BIN)/python -m tests.snapshots
 
 supabase-migrations: setup ## write supabase/migrations from supabase/source
-	@$(BIN)/python -m evpower.devstack.supabase_migrations
+	@$(BIN)/python -m evpower.devstack.supabase.migrations
 
 bench: setup ## measure against the named peers; ONLY=name for one
 	@$(BIN)/python -m bench $(ONLY)

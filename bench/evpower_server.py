@@ -16,7 +16,7 @@ from bench.house import House
 from bench.loadgen import Plan, Report, Request, load, write_requests
 from evpower.devstack.ports import LOOPBACK, free_port
 from evpower.devstack.services import ProcessService
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 
 READERS = 1_000
 HISTORY_ROWS = 60  # the default page is 50

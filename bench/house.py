@@ -13,8 +13,8 @@ from uuid import uuid4
 import asyncpg
 
 from bench.harness import say
-from evpower.devstack.postgres import EmbeddedPostgres
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.postgres.server import EmbeddedPostgres
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection
 from evpower.foundation.migrations import migrate, set_login_defaults
 

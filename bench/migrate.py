@@ -19,9 +19,10 @@ from pydantic import SecretStr
 
 from bench.harness import Bar, Row, in_turn, say
 from bench.house import House
+from evpower import client_migration
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import HttpClient
-from evpower.identity import SupabaseAdmin, migrate
+from evpower.identity import SupabaseAdmin
 from evpower.identity.model import MovedUser
 from evpower.sync import SupabaseRpc, TargetUnavailable
 
@@ -72,23 +73,23 @@ async def _run(house: House, http: HttpClient, admin: SupabaseAdmin, count: int)
     """Seconds of one run into a new database of EvPower; quiet, as the command is."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     dsn = await house.new_database()
-    source = migrate.CsvSource(_write(house.folder / f"{uuid4().hex}.csv", count))
+    source = client_migration.CsvSource(_write(house.folder / f"{uuid4().hex}.csv", count))
     db = await Database.open(dsn, size=_AT_ONCE + 4, role=None)
     supabase = await house.supabase()
     rpc = SupabaseRpc(http, supabase.url, supabase.secret_key, timeout_s=30)
     began = time.monotonic()
-    planned = await migrate.plan(
+    planned = await client_migration.plan(
         db,
         source,
-        migrate.people_by_rpc(rpc, passing=TargetUnavailable),
+        client_migration.people_by_rpc(rpc, passing=TargetUnavailable),
         actor="bench",
         dry_run=False,
     )
     planned_s = time.monotonic() - began
     if planned.run is None or planned.counts.create != count:
         raise RuntimeError(f"not the plan: {planned}")
-    how = migrate.How(migrate.Pace(1e9), _AT_ONCE)
-    done = await migrate.execute(
+    how = client_migration.How(client_migration.Pace(1e9), _AT_ONCE)
+    done = await client_migration.execute(
         db, admin, source, planned.run, carry=_no_money, how=how, actor="bench"
     )
     took_s = time.monotonic() - began

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evpower.devstack import children
-from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.foundation.db import APP_ROLE
 
 

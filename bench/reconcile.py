@@ -13,7 +13,7 @@ from typing import Any, Final
 from bench.harness import Bar, Row, in_turn, quiet, say
 from bench.house import House
 from evpower.devstack.stack import supabase_migrations
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection
 
 SMALL = 20_000

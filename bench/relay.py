@@ -13,7 +13,7 @@ from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import HttpClient
 from evpower.sync import SupabaseRpc
-from evpower.sync.outgoing import store
+from evpower.sync.outbound import store
 
 _BACKLOG = 60_000
 _CLIENTS = 6_000

@@ -14,7 +14,7 @@ from bench.house import House
 from bench.loadgen import Plan, load, write_requests
 from evpower.devstack.ports import free_port
 from evpower.devstack.services import ProcessService
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 
 USERS = 32
 HISTORY_ROWS = 60  # the default page is 50

@@ -86,7 +86,9 @@ class Settings(BaseSettings):
     check_repair: bool = True
     check_pause_s: float = Field(default=0.2, ge=0)
 
-    kill_fuse: str = ""  # development only: a file that says who dies where (foundation/steps.py)
+    kill_fuse: str = (
+        ""  # development only: a file that says who dies where (foundation/failpoints.py)
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = True

@@ -14,8 +14,8 @@ from fastapi import APIRouter, FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from evpower.api.old import LocationFeed, router
-from evpower.api.old.location_socket import PATHS
+from evpower.api.legacy import LocationFeed, router
+from evpower.api.legacy.location_socket import PATHS
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.db import Database
 from evpower.realtime import SocketProtocol

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from evpower.devstack.errors import DevstackError
-from evpower.devstack.install import install
-from evpower.devstack.supabase import node_binary
+from evpower.devstack.supabase.install import install
+from evpower.devstack.supabase.server import node_binary
 
 HERE: Final = Path(__file__).parent
 UNPACKED: Final = HERE / "node_modules" / ".chromium"

@@ -12,7 +12,7 @@ _PATIENCE_S: Final = 60
 
 if __name__ == "__main__":
     from evpower.cli import main
-    from evpower.foundation import nats_bus, nats_link
+    from evpower.foundation.bus import nats_bus, nats_link
 
     for bound in ("_CONNECT_S", "_OPEN_S", "_ROUND_TRIP_S"):
         assert hasattr(nats_link, bound)

@@ -13,8 +13,8 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner
 
-from evpower.cli import bell
 from evpower.cli import identity as identity_commands
+from evpower.cli import notify
 from evpower.cli import sync as sync_commands
 from evpower.cli.app import app
 from evpower.devstack.nats import LocalNats
@@ -140,7 +140,7 @@ def test_what_changes_many_rings_for_all_of_them_whatever_comes_in_between(
     source = tmp_path / "old.csv"
     source.write_text("id\n")
     told: list[Mapping[str, object]] = []
-    monkeypatch.setattr(bell, "_tell", lambda changes: told.append(dict(changes)))
+    monkeypatch.setattr(notify, "_tell", lambda changes: told.append(dict(changes)))
     monkeypatch.setattr(sync_commands, "with_supabase", _ends)
     monkeypatch.setattr(identity_commands, "_with_parts", _ends)
     done = CliRunner().invoke(app, [word.format(csv=source) for word in words])

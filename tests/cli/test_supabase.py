@@ -10,7 +10,7 @@ from evpower import sync
 from evpower.cli.supabase import webhook_url, what_is_wrong
 from evpower.config import Settings
 from evpower.devstack.stack import supabase_migrations
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 from tests.cli.test_commands import GOOD, evpower
 from tests.conftest import Server
 from tests.waiting import PATIENCE_S

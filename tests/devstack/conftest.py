@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from evpower.devstack.postgres import EmbeddedPostgres
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.postgres.server import EmbeddedPostgres
+from evpower.devstack.supabase.server import LocalSupabase
 
 HERE = Path(__file__).parent
 

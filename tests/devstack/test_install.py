@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from evpower.devstack.errors import DevstackError
-from evpower.devstack.install import install
-from evpower.devstack.supabase import SERVER_DIR
+from evpower.devstack.supabase.install import install
+from evpower.devstack.supabase.server import SERVER_DIR
 
 
 def test_unreachable_registry_is_one_clear_line(

@@ -9,8 +9,8 @@ from typing import Literal, Self
 import asyncpg
 import pytest
 
-from evpower.devstack.postgres import EmbeddedPostgres
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.postgres.server import EmbeddedPostgres
+from evpower.devstack.supabase.server import LocalSupabase
 from tests.waiting import until
 
 HERE = Path(__file__).parent

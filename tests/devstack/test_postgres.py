@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from evpower.devstack import children
-from evpower.devstack.accounts import unprivileged
 from evpower.devstack.errors import DevstackError
-from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.devstack.postgres.accounts import unprivileged
+from evpower.devstack.postgres.server import EmbeddedPostgres
 from tests.waiting import until
 
 

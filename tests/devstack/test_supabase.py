@@ -12,8 +12,8 @@ import pytest
 
 from evpower.devstack import children
 from evpower.devstack.errors import DevstackError
-from evpower.devstack.postgres import EmbeddedPostgres
-from evpower.devstack.supabase import SERVER_DIR, LocalSupabase, node_binary
+from evpower.devstack.postgres.server import EmbeddedPostgres
+from evpower.devstack.supabase.server import SERVER_DIR, LocalSupabase, node_binary
 from tests.waiting import COMMAND_S, PATIENCE_S
 
 HERE = Path(__file__).parent

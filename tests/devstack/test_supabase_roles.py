@@ -7,7 +7,7 @@ import asyncpg
 import httpx
 import pytest
 
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection
 from tests.waiting import PATIENCE_S, until
 

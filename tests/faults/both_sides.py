@@ -17,13 +17,13 @@ from evpower import bootstrap, identity, sync
 from evpower.api import create_app
 from evpower.config import Settings
 from evpower.devstack import ports
-from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.devstack.stack import supabase_migrations
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Record
+from evpower.foundation.failpoints import Step
 from evpower.foundation.http import HttpClient
 from evpower.foundation.migrations import migrate, set_login_defaults
-from evpower.foundation.steps import Step
 from tests.conftest import PATIENT_DEFAULTS, as_owner
 from tests.faults.doorbells import SECRET, Bell
 from tests.faults.proxy import FaultProxy, HttpThrough

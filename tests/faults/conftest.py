@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from evpower.devstack.local import LocalEvPower, running
-from evpower.foundation import steps
-from evpower.foundation.steps import Step
+from evpower.foundation import failpoints
+from evpower.foundation.failpoints import Step
 from tests.faults.both_sides import BothSides
 
 
@@ -62,7 +62,7 @@ async def world() -> AsyncIterator[BothSides]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LITE_AUTH_BCRYPT_COST", "4")
         made = BothSides(folder)
-        patch.setattr(steps, "reached", made.reached)
+        patch.setattr(failpoints, "reached", made.reached)
         try:
             await made.start()
             yield made

@@ -8,8 +8,8 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from evpower.devstack.postgres import EmbeddedPostgres
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.postgres.server import EmbeddedPostgres
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Record
 from tests.waiting import until
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from evpower.foundation.steps import Step
+from evpower.foundation.failpoints import Step
 from tests.faults.both_sides import BothSides
 from tests.faults.comparison import differences, ids
 

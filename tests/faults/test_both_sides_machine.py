@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from evpower.foundation.steps import Step
+from evpower.foundation.failpoints import Step
 from tests.faults import people as model
 from tests.faults.both_sides import NODES, BothSides
 from tests.faults.comparison import differences, ids

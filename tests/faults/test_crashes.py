@@ -9,9 +9,9 @@ import pytest
 
 import evpower as package
 from evpower.devstack.local import LocalEvPower
-from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.devstack.services import ProcessService
-from evpower.foundation.steps import Step
+from evpower.foundation.failpoints import Step
 from tests.faults.conftest import lay_fuse
 from tests.faults.driver import Driver, Money
 from tests.waiting import PATIENCE_S, until

@@ -21,8 +21,8 @@ from evpower import bootstrap
 from evpower.cli import doctor_registration, doctor_supabase, doctor_tokens
 from evpower.config import Settings
 from evpower.devstack import services
-from evpower.devstack.sandbox_delivery import Courier
-from evpower.devstack.sandbox_state import Delivery
+from evpower.devstack.bank.delivery import Courier
+from evpower.devstack.bank.state import Delivery
 from evpower.foundation.clock import utc_now
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.http import HttpClient, HttpError, HttpResponse, Target
@@ -206,14 +206,14 @@ CALLS: dict[str, Call] = {
         signing_keys_by_doctor, body({"keys": [{**P256, "kid": "1", "alg": "ES256"}]}), None
     ),
     "devstack/services.py _is_ready": Call(services._is_ready, b"", None),
-    "devstack/sandbox_delivery.py _delivered": Call(
+    "devstack/bank/delivery.py _delivered": Call(
         lambda http, url: Courier(cast("Any", None), "secret", url, utc_now)._delivered(
             http, delivery()
         ),
         b"{}",
         None,
     ),
-    "devstack/demo.py run": Call(
+    "devstack/demo/run.py run": Call(
         lambda http, url: http.fetch("devstack", "GET", url, timeout_s=30.0), b"{}", HttpError
     ),
 }

@@ -9,7 +9,7 @@ import pytest
 
 from evpower.devstack.local import LocalEvPower
 from evpower.devstack.services import Service
-from evpower.foundation.steps import Step
+from evpower.foundation.failpoints import Step
 from tests.faults.conftest import lay_fuse
 from tests.faults.driver import Driver, Standing
 from tests.faults.supabase_bell import (

@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 
 from evpower.devstack.local import LocalEvPower, running
 from evpower.devstack.nats import LocalNats
-from evpower.foundation.steps import Step
+from evpower.foundation.failpoints import Step
 from tests.cli.patient import PATIENT
 from tests.faults.conftest import lay_fuse
 from tests.faults.driver import Driver

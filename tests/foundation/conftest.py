@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from evpower.foundation import nats_link
+from evpower.foundation.bus import nats_link
 from tests.waiting import PATIENCE_S
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from evpower.foundation.batching import Grouper
 from evpower.foundation.errors import Unavailable
-from evpower.foundation.grouping import Grouper
 from tests.waiting import PATIENCE_S
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from evpower.cli.doctor_database import look_at_database
 from evpower.devstack import children
-from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.migrations import MigrationError, migrate
 

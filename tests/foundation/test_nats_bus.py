@@ -24,11 +24,10 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from evpower.devstack.nats import LocalNats
-from evpower.foundation import nats_link
-from evpower.foundation.bus import EVERYTHING, Topic
-from evpower.foundation.nats_bus import NatsBus, announce, decode, encode, reach
-from evpower.foundation.nats_keys import NatsFiles
-from evpower.foundation.nats_link import NatsLink, NatsServer, parse_servers
+from evpower.foundation.bus import EVERYTHING, Topic, nats_link
+from evpower.foundation.bus.nats_bus import NatsBus, announce, decode, encode, reach
+from evpower.foundation.bus.nats_keys import NatsFiles
+from evpower.foundation.bus.nats_link import NatsLink, NatsServer, parse_servers
 from tests.waiting import PATIENCE_S, until
 
 Change = tuple[Topic, UUID]

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from structlog.testing import capture_logs
 
 from evpower.devstack.nats import LocalNats
-from evpower.foundation.nats_bus import announce, reach
-from evpower.foundation.nats_keys import NatsFiles, NatsKey
+from evpower.foundation.bus.nats_bus import announce, reach
+from evpower.foundation.bus.nats_keys import NatsFiles, NatsKey
 from tests.foundation.test_nats_bus import Node, serving
 from tests.waiting import PATIENCE_S, until
 

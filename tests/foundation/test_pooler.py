@@ -12,11 +12,11 @@ import structlog
 
 from evpower import sync, wallet
 from evpower.cli.doctor_database import look_at_database
+from evpower.client_migration import store as moving_store
+from evpower.client_migration.model import Refused
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.migrations import MigrationError, migrate
-from evpower.identity.migrate import store as moving_store
-from evpower.identity.migrate.model import Refused
 from evpower.sync.errors import TargetRefuses
 from tests.conftest import Server, patient_database
 from tests.pooler import Pooler

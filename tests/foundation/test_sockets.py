@@ -2,7 +2,7 @@
 
 import pytest
 
-from evpower.foundation.sockets import Seat, SocketLimits, origin_allowed
+from evpower.foundation.connection_limits import Seat, SocketLimits, origin_allowed
 
 ALLOWED = frozenset({"https://app.evpower.kg"})
 

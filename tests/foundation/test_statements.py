@@ -23,7 +23,7 @@ from starlette.routing import Route
 from evpower import bootstrap
 from evpower.api import create_app
 from evpower.config import Settings
-from evpower.devstack.sandbox import create_sandbox
+from evpower.devstack.bank.server import create_sandbox
 from evpower.foundation.db import Connection
 from evpower.foundation.standard_webhooks import key_bytes, sign
 from evpower.identity import add_operator, create_service_key

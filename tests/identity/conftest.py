@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from evpower.devstack.stack import supabase_migrations
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
 from evpower.identity.supabase_admin import SupabaseAdmin
 from tests.api.world import Api, running_api

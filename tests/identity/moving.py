@@ -14,10 +14,11 @@ from uuid import UUID, uuid4
 
 import httpx
 
+from evpower import client_migration
 from evpower.cli.identity import _carrier
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
-from evpower.identity import Contact, SupabaseAdmin, migrate
+from evpower.identity import Contact, SupabaseAdmin
 from evpower.sync import SupabaseRpc
 
 CONFIRMED: Mapping[str, Any] = {"email_confirm": True}
@@ -42,61 +43,63 @@ class Moving:
     trusted: frozenset[Contact] = frozenset()  # what the operator trusts Auth with
     calls: list[float] = field(default_factory=list[float])
 
-    def csv(self, *rows: Mapping[str, object], **options: Any) -> migrate.CsvSource:
+    def csv(self, *rows: Mapping[str, object], **options: Any) -> client_migration.CsvSource:
         """A file of these rows; a column that no row has is not there."""
         path = self.folder / f"{uuid4().hex}.csv"
         path.write_text(text_of(rows), encoding="utf-8")
-        return migrate.CsvSource(path, **options)
+        return client_migration.CsvSource(path, **options)
 
-    async def people(self) -> AsyncIterator[Sequence[migrate.Person]]:
+    async def people(self) -> AsyncIterator[Sequence[client_migration.Person]]:
         pages = (
-            migrate.people_by_rpc(
+            client_migration.people_by_rpc(
                 SupabaseRpc(self.http, self.supabase.url, self.supabase.secret_key), limit=3
             )
             if self.by == "rpc"
-            else migrate.people_by_admin(self.admin, per_page=3, trusted=self.trusted)
+            else client_migration.people_by_admin(self.admin, per_page=3, trusted=self.trusted)
         )
         async for page in pages:
             yield page
 
-    async def plan(self, source: migrate.Source, **options: Any) -> migrate.Planned:
+    async def plan(
+        self, source: client_migration.Source, **options: Any
+    ) -> client_migration.Planned:
         wishes = {"actor": "Aizada", "dry_run": False, "trusted": self.trusted, **options}
         if self.by == "rpc":
-            wishes["proofs"] = migrate.people_by_admin(self.admin, per_page=3)
-        return await migrate.plan(self.db, source, self.people(), **wishes)
+            wishes["proofs"] = client_migration.people_by_admin(self.admin, per_page=3)
+        return await client_migration.plan(self.db, source, self.people(), **wishes)
 
     async def run(
-        self, source: migrate.Source, *, stop: asyncio.Event | None = None, **how: Any
-    ) -> migrate.Done:
+        self, source: client_migration.Source, *, stop: asyncio.Event | None = None, **how: Any
+    ) -> client_migration.Done:
         """Plan, or take up what was stopped, and carry it out."""
         async with self.db.transaction() as connection:
-            run = await migrate.resumable(connection)
+            run = await client_migration.resumable(connection)
         run = run or (await self.plan(source)).run
         assert run is not None
         return await self.execute(source, run, stop=stop, **how)
 
     async def execute(
         self,
-        source: migrate.Source,
-        run: migrate.Run,
+        source: client_migration.Source,
+        run: client_migration.Run,
         *,
         stop: asyncio.Event | None = None,
         admin: SupabaseAdmin | None = None,
         **how: Any,
-    ) -> migrate.Done:
-        return await migrate.execute(
+    ) -> client_migration.Done:
+        return await client_migration.execute(
             self.db, admin or self.admin, source, run,
             carry=_carrier("Aizada", "moved"), actor="Aizada", stop=stop,
-            how=migrate.How(**({"pace": self.pace(), "at_once": 4} | how)),
+            how=client_migration.How(**({"pace": self.pace(), "at_once": 4} | how)),
         )  # fmt: skip
 
-    def pace(self) -> migrate.Pace:
+    def pace(self) -> client_migration.Pace:
         """Nobody waits here; what would have been waited is noted."""
 
         async def sleep(seconds: float) -> None:
             self.calls.append(seconds)
 
-        return migrate.Pace(1e9, sleep=sleep)
+        return client_migration.Pace(1e9, sleep=sleep)
 
     async def user(self, **fields: Any) -> UUID:
         """A user of the project, as its admin API makes one."""
@@ -119,7 +122,7 @@ class Moving:
     async def users(self) -> int:
         return await self.there.fetchval("select count(*) from auth.users")
 
-    async def reason(self, source: migrate.Source, line: int = 2) -> str | None:
+    async def reason(self, source: client_migration.Source, line: int = 2) -> str | None:
         """Why the row of this line would not be moved; None: it would."""
         planned = await self.plan(source, dry_run=True)
         found = [one.reason for one in planned.troubles if one.line == line]

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from evpower.cli.doctor_registration import look_at_registration
 from evpower.config import Settings
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict
 from evpower.foundation.loops import Record, Round

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from evpower.cli.app import app
+from evpower.client_migration import CsvSource, PostgresSource, SourceRow, adopt
 from evpower.foundation import standard_webhooks
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.clock import read_time, utc_now
@@ -25,15 +26,14 @@ from evpower.foundation.errors import Invalid
 from evpower.foundation.money import amount_from_json, read_som, to_minor
 from evpower.identity import router
 from evpower.identity.contact import normal_email, phone_as_typed, phone_from_auth
-from evpower.identity.migrate import CsvSource, PostgresSource, SourceRow
 from evpower.identity.profile import profile_of
 from evpower.identity.register import Application, register
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.payments.errors import ProviderError
 from evpower.payments.parse import parse_top_up
 from evpower.payments.providers.sandbox import SandboxProvider
-from evpower.sync import SupabaseRpc, adopt
-from evpower.sync.incoming.people import Person, parse_all
+from evpower.sync import SupabaseRpc
+from evpower.sync.inbound.remote_users import Person, parse_all
 from tests.api.world import Api, running_api
 from tests.conftest import as_owner
 from tests.identity.conftest import Answer, Edge, Request

@@ -11,11 +11,12 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from evpower import client_migration
 from evpower.cli.identity import _everybody, _Parts
 from evpower.config import Settings
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
-from evpower.identity import SupabaseAdmin, migrate, resolve, resolve_id_tag
+from evpower.identity import SupabaseAdmin, resolve, resolve_id_tag
 from evpower.identity.model import MovedUser
 from evpower.sync import SupabaseRpc
 from tests.conftest import as_owner
@@ -172,7 +173,7 @@ class TestPasswords:
         done = await moving.run(moving.csv(*rows))
         assert done.done == 2
         async with moving.db.transaction() as connection:
-            [run] = await migrate.standings(connection)
+            [run] = await client_migration.standings(connection)
         # The local Auth reads bcrypt alone: what it refuses is no reason to lose a client.
         assert run.passwords_to_reset == 2
 
@@ -229,7 +230,7 @@ class TestAgain:
         assert "'=1+1" in lines[2]
 
     async def test_a_report_that_can_not_be_written_is_told_first(self, moving: Moving) -> None:
-        with pytest.raises(migrate.Refused, match="nowhere") as refused:
+        with pytest.raises(client_migration.Refused, match="nowhere") as refused:
             await moving.plan(moving.csv(someone()), report=moving.folder / "nowhere" / "r.csv")
         assert refused.value.code == "report_not_writable"
 
@@ -237,12 +238,12 @@ class TestAgain:
         source = moving.csv(someone(), someone())
         run = (await moving.plan(source)).run
         assert run is not None
-        with pytest.raises(migrate.Refused) as refused:
+        with pytest.raises(client_migration.Refused) as refused:
             await moving.plan(source)
         assert refused.value.code == "migration_open"
         async with moving.db.transaction() as connection:
             await connection.fetch("select pg_advisory_lock(1229210958)")
-            with pytest.raises(migrate.Refused) as busy:
+            with pytest.raises(client_migration.Refused) as busy:
                 await moving.execute(source, run)
             assert busy.value.code == "migration_busy"
             await connection.fetch("select pg_advisory_unlock(1229210958)")
@@ -305,7 +306,7 @@ class TestPostgresSource:
             " insert into old.clients values ('7', 'Aida', '0555 112233', 'A@Example.kg', 12.5,"
             " 'active', '{AA,BB}')"
         )
-        source = migrate.PostgresSource(
+        source = client_migration.PostgresSource(
             as_owner(dsn), table="old.clients", mapped={"id_tags": "tags"}
         )
         done = await moving.run(source)
@@ -317,20 +318,22 @@ class TestPostgresSource:
         assert tuple(stored or ()) == ("a@example.kg", "+996555112233")
 
     async def test_a_query_can_only_read(self, moving: Moving, dsn: str) -> None:
-        source = migrate.PostgresSource(
+        source = client_migration.PostgresSource(
             as_owner(dsn),
             query="with gone as (delete from identity.aliases returning 1) select 'x' as id",
         )
-        with pytest.raises(migrate.SourceError):
+        with pytest.raises(client_migration.SourceError):
             await moving.plan(source)
 
     @pytest.mark.parametrize("table", ["a;drop table x", 'a"b', "a.b.c", "", "1a"])
     async def test_a_table_that_is_none_is_refused(self, dsn: str, table: str) -> None:
-        with pytest.raises(migrate.SourceError):
-            migrate.PostgresSource(as_owner(dsn), table=table)
+        with pytest.raises(client_migration.SourceError):
+            client_migration.PostgresSource(as_owner(dsn), table=table)
 
     async def test_no_password_is_kept(self) -> None:
-        source = migrate.PostgresSource("postgres://me:secret@host.kg:5432/old", table="clients")
+        source = client_migration.PostgresSource(
+            "postgres://me:secret@host.kg:5432/old", table="clients"
+        )
         assert source.name == "postgres://host.kg/old clients"
 
     @pytest.mark.parametrize(
@@ -345,15 +348,15 @@ class TestPostgresSource:
         ],
     )
     async def test_no_password_is_told_when_the_address_is_wrong(self, dsn: str) -> None:
-        source = migrate.PostgresSource(as_owner(dsn))
-        with pytest.raises(migrate.SourceError) as refused:
+        source = client_migration.PostgresSource(as_owner(dsn))
+        with pytest.raises(client_migration.SourceError) as refused:
             await anext(source.rows())
         for told in (source.name, str(refused.value)):
             assert not any(part in told for part in ("s3c", "ret", "et@"))
 
     async def test_a_database_that_does_not_answer_is_one_line(self, moving: Moving) -> None:
-        source = migrate.PostgresSource("postgres://nobody@127.0.0.1:1/none")
-        with pytest.raises(migrate.SourceError, match="does not answer"):
+        source = client_migration.PostgresSource("postgres://nobody@127.0.0.1:1/none")
+        with pytest.raises(client_migration.SourceError, match="does not answer"):
             await moving.plan(source)
 
 
@@ -448,7 +451,7 @@ class TestTrouble:
         bad = SupabaseAdmin(
             http=moving.http, url=moving.supabase.url, secret_key=SecretStr("sb_secret_wrong")
         )
-        with pytest.raises(migrate.Stopped, match="key"):
+        with pytest.raises(client_migration.Stopped, match="key"):
             await moving.execute(source, run, admin=bad)
         assert (await moving.run(source)).done == 20
 
@@ -478,7 +481,9 @@ class TestTrouble:
         done = await moving.execute(moving.csv(row | {"email": "other@example.kg"}), run)
         assert (done.done, done.failed) == (0, 2)
         async with moving.db.transaction() as connection:
-            found = {one.reason for one in await migrate.troubles_of(connection, run.id, 10)}
+            found = {
+                one.reason for one in await client_migration.troubles_of(connection, run.id, 10)
+            }
         assert found == {"changed_since_the_plan", "gone_from_source"}
         assert await moving.users() == 0
 
@@ -506,10 +511,10 @@ class TestTrouble:
             return user
 
         monkeypatch.setattr(moving.admin, "import_user", after_twenty)
-        with pytest.raises(migrate.Stopped):
-            await migrate.execute(
+        with pytest.raises(client_migration.Stopped):
+            await client_migration.execute(
                 moving.db, moving.admin, source, run, carry=carry, actor="Aizada", stop=stop,
-                how=migrate.How(moving.pace(), 4),
+                how=client_migration.How(moving.pace(), 4),
             )  # fmt: skip
         assert 20 <= len(await moving.named()) < 20 + 4  # whose calls were running end first
         assert (await moving.run(source)).done == 60
@@ -540,9 +545,9 @@ def through(edge: Edge, moving: Moving) -> SupabaseAdmin:
 
 async def trouble(moving: Moving) -> str | None:
     async with moving.db.transaction() as connection:
-        run = await migrate.newest(connection)
+        run = await client_migration.newest(connection)
         assert run is not None
-        [one] = await migrate.troubles_of(connection, run, 10)
+        [one] = await client_migration.troubles_of(connection, run, 10)
     return one.reason
 
 

@@ -4,7 +4,8 @@ from uuid import UUID
 
 import pytest
 
-from evpower.identity import migrate, resolve_id_tag
+from evpower import client_migration
+from evpower.identity import resolve_id_tag
 from tests.identity.moving import CONFIRMED, Moving, everything, someone
 from tests.identity.test_migrate_conflicts import known
 
@@ -36,7 +37,9 @@ class TestIdTags:
         row = someone("a", id_tags="AA")
         client = await moved(moving, row)
         await moving.run(moving.csv(row | {"id_tags": "AA;BB"}))
-        back = await migrate.revert(moving.db, moving.admin, None, actor="A", pace=moving.pace())
+        back = await client_migration.revert(
+            moving.db, moving.admin, None, actor="A", pace=moving.pace()
+        )
         assert (back.aliases, back.users, back.kept) == (1, 0, 0)
         assert await resolve_id_tag(moving.owner, "bb") is None
         assert await resolve_id_tag(moving.owner, "aa") == client
@@ -46,7 +49,9 @@ class TestIdTags:
         row = someone("a", id_tags="AA")
         await moved(moving, row)
         await moving.run(moving.csv(row | {"id_tags": "AA;BB"}))
-        back = await migrate.revert(moving.db, moving.admin, 1, actor="A", pace=moving.pace())
+        back = await client_migration.revert(
+            moving.db, moving.admin, 1, actor="A", pace=moving.pace()
+        )
         assert back.users == 1
         assert await moving.owner.fetchval("select count(*) from identity.aliases") == 0
 
@@ -85,7 +90,9 @@ class TestIdTags:
         await moving.run(moving.csv(first, second | {"email": first["email"]}))
         async with moving.db.transaction() as connection:
             for old_id in ("a", "b"):
-                await migrate.decide(connection, old_id, user, actor="Aizada", reason="one person")
+                await client_migration.decide(
+                    connection, old_id, user, actor="Aizada", reason="one person"
+                )
         await moving.run(moving.csv(first, second))
         assert await moving.named() == {"a": user, "b": user}
         done = await moving.run(moving.csv(first | {"id_tags": "AA"}, second | {"id_tags": "BB"}))
@@ -137,7 +144,9 @@ class TestWhoseItIs:
         await moving.run(source)
         for decided in (user, await moving.user(email="other@example.kg")):
             async with moving.db.transaction() as connection:
-                await migrate.decide(connection, "a", decided, actor="Aizada", reason="came")
+                await client_migration.decide(
+                    connection, "a", decided, actor="Aizada", reason="came"
+                )
             planned = await moving.plan(source)
             if planned.run is not None:
                 await moving.execute(source, planned.run)

@@ -8,10 +8,10 @@ from uuid import UUID
 import httpx
 import pytest
 
+from evpower import client_migration
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
-from evpower.identity import migrate
 from evpower.sync import Puller, SupabaseRpc
 from tests.identity.conftest import Answer, Edge, Request, forward
 from tests.identity.moving import CONFIRMED, Moving, someone
@@ -185,7 +185,9 @@ async def test_taken_back_and_moved_again_it_is_open(
     await moving.run(source)
     client = (await moving.named())["a"]
     await take_all(moving, puller)
-    back = await migrate.revert(moving.db, moving.admin, None, actor="A", pace=moving.pace())
+    back = await client_migration.revert(
+        moving.db, moving.admin, None, actor="A", pace=moving.pace()
+    )
     assert back.users == 1
     if pulled_between:
         await take_all(moving, puller)

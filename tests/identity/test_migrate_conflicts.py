@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from evpower.identity import migrate
-from evpower.identity.migrate.reasons import REASONS
+from evpower import client_migration
+from evpower.client_migration.reasons import REASONS
 from tests.identity.moving import CONFIRMED, UNVERIFIED, Moving, someone
 
 PHONE_CONFIRMED: Mapping[str, Any] = {"phone_confirm": True}
@@ -286,7 +286,7 @@ class TestDecision:
         source = moving.csv(row)
         assert (await moving.run(source)).conflicts == 1
         async with moving.db.transaction() as connection:
-            await migrate.decide(
+            await client_migration.decide(
                 connection, "old-1", user, actor="Aizada", reason="came with a passport"
             )
         done = await moving.run(source)
@@ -303,15 +303,17 @@ class TestDecision:
         await moving.user(email=row["email"], **UNVERIFIED)
         await moving.run(moving.csv(row))
         async with moving.db.transaction() as connection:
-            await migrate.decide(connection, "old-1", uuid4(), actor="Aizada", reason="guessed")
+            await client_migration.decide(
+                connection, "old-1", uuid4(), actor="Aizada", reason="guessed"
+            )
         assert await moving.reason(moving.csv(row)) == "decided_for_nobody"
 
     async def test_what_is_no_conflict_needs_no_decision(self, moving: Moving) -> None:
         async with moving.db.transaction() as connection:
-            with pytest.raises(migrate.Refused, match="no run has met"):
-                await migrate.decide(connection, "x", uuid4(), actor="Aizada", reason="so")
-            with pytest.raises(migrate.Refused, match="reason"):
-                await migrate.decide(connection, "x", uuid4(), actor="Aizada", reason=" ")
+            with pytest.raises(client_migration.Refused, match="no run has met"):
+                await client_migration.decide(connection, "x", uuid4(), actor="Aizada", reason="so")
+            with pytest.raises(client_migration.Refused, match="reason"):
+                await client_migration.decide(connection, "x", uuid4(), actor="Aizada", reason=" ")
 
     async def test_two_old_clients_of_one_person_keep_both_balances_apart(
         self, moving: Moving
@@ -322,7 +324,9 @@ class TestDecision:
         second = someone("b", email=first["email"], balance="10")
         await moving.run(moving.csv(second))
         async with moving.db.transaction() as connection:
-            await migrate.decide(connection, "b", user, actor="Aizada", reason="same person")
+            await client_migration.decide(
+                connection, "b", user, actor="Aizada", reason="same person"
+            )
         done = await moving.run(moving.csv(second))
         assert (done.done, done.conflicts) == (0, 1)  # the same amount is not the same money
         assert await moving.balance(user) == 1_000
@@ -330,7 +334,7 @@ class TestDecision:
 
 
 def test_every_reason_has_its_words() -> None:
-    folder = Path(migrate.__file__).parent
+    folder = Path(client_migration.__file__).parent
     said: set[str] = set()
     for path in folder.glob("*.py"):
         text = path.read_text()

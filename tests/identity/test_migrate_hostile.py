@@ -8,10 +8,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from evpower.identity import SupabaseAdmin, migrate, resolve
+from evpower import client_migration
+from evpower.client_migration.remote_users import of_auth
+from evpower.identity import SupabaseAdmin, resolve
 from evpower.identity.aliases import as_uuid
 from evpower.identity.contact import normal_email
-from evpower.identity.migrate.people import of_auth
 from evpower.identity.model import AuthUser, Contact
 from tests.identity.conftest import Answer, Edge, Request, forward
 from tests.identity.moving import CONFIRMED, Moving, someone
@@ -234,7 +235,7 @@ class TestIdOfAnotherClient:
         user = await moving.user(email=row["email"], **CONFIRMED)
         await moving.run(moving.csv(row))
         async with moving.db.transaction() as connection:
-            await migrate.decide(
+            await client_migration.decide(
                 connection, str(old).upper(), user, actor="Aizada", reason="same person"
             )
         assert await moving.reason(moving.csv(row)) == "client_of_its_own"
@@ -247,7 +248,9 @@ class TestIdOfAnotherClient:
         old = uuid4()
         row = someone(old)
         await moving.run(moving.csv(row))
-        await migrate.revert(moving.db, moving.admin, None, actor="Aizada", pace=moving.pace())
+        await client_migration.revert(
+            moving.db, moving.admin, None, actor="Aizada", pace=moving.pace()
+        )
         assert await resolve(moving.owner, str(old)) == old
         user = await moving.user(email=row["email"], **CONFIRMED)
         await moving.run(moving.csv(row))
@@ -259,7 +262,7 @@ async def test_old_money_is_not_carried_into_two_wallets(moving: Moving) -> None
     row = someone("a", balance="7")
     wrong = await moving.user(email=row["email"], **CONFIRMED)
     await moving.run(moving.csv(row))
-    await migrate.revert(moving.db, moving.admin, None, actor="Aizada", pace=moving.pace())
+    await client_migration.revert(moving.db, moving.admin, None, actor="Aizada", pace=moving.pace())
     corrected = row | {"email": "right@example.kg"}
     right = await moving.user(email="right@example.kg", **CONFIRMED)
     done = await moving.run(moving.csv(corrected))

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
+from evpower import client_migration
 from evpower.foundation.db import Connection
-from evpower.identity import migrate
 from tests.identity.conftest import Answer, Edge, Request, forward
 from tests.identity.moving import CONFIRMED, Moving, someone
 from tests.waiting import until
@@ -187,13 +187,15 @@ async def test_the_whole_way_of_an_operator(moving: Moving, dsn: str) -> None:
     assert (code, "1 are for a person" in err) == (1, True)
     assert "moved: 2 of 2" in err  # told without a terminal, too
     async with moving.db.transaction() as connection:
-        await migrate.decide(connection, "c", user, actor="Aizada", reason="came with a passport")
+        await client_migration.decide(
+            connection, "c", user, actor="Aizada", reason="came with a passport"
+        )
     code, _, _ = await evpower(moving, dsn, "migrate", "--source", source)
     assert (code, (await moving.named())["c"]) == (0, user)
     _, out, _ = await evpower(moving, dsn, "status", "--json")
     newest, first = json.loads(out)
     assert (newest["adopted"], newest["rows_skipped"], first["created"]) == (1, 2, 2)
     async with moving.db.transaction() as connection:
-        await migrate.confirm(connection, first["id"], actor="Aizada")
+        await client_migration.confirm(connection, first["id"], actor="Aizada")
     code, out, _ = await evpower(moving, dsn, "revert", "--json")
     assert json.loads(out) == {"run": newest["id"], "aliases": 1, "users": 0, "kept": 0}

@@ -8,8 +8,8 @@ import orjson
 import pytest
 import stamina
 
+from evpower.client_migration.remote_users import People, people_by_admin, people_by_rpc
 from evpower.foundation.errors import Unavailable
-from evpower.identity.migrate.people import People, people_by_admin, people_by_rpc
 from evpower.identity.supabase_admin import SupabaseAdmin
 
 PAGES = 3

@@ -6,15 +6,16 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from evpower import client_migration
 from evpower.foundation.db import Database
-from evpower.identity import SupabaseAdmin, migrate, resolve
+from evpower.identity import SupabaseAdmin, resolve
 from tests.identity.conftest import Answer, Edge, Request, forward
 from tests.identity.moving import CONFIRMED, Moving, someone
 from tests.identity.test_migrate import through
 
 
-async def revert(moving: Moving, run: int | None = None, **more: Any) -> migrate.Reverted:
-    return await migrate.revert(
+async def revert(moving: Moving, run: int | None = None, **more: Any) -> client_migration.Reverted:
+    return await client_migration.revert(
         moving.db, more.get("admin", moving.admin), run, actor="Aizada", pace=moving.pace()
     )
 
@@ -50,7 +51,7 @@ async def test_what_is_in_use_stays_and_says_so(moving: Moving) -> None:
     assert set(await moving.named()) == {"signed-in", "paid"}
     assert await status(moving, named["paid"]) == "active"
     async with moving.db.transaction() as connection:
-        found = await migrate.troubles_of(connection, back.run, 10)
+        found = await client_migration.troubles_of(connection, back.run, 10)
     assert {(one.old_id, one.detail) for one in found} == {
         ("signed-in", "signed_in"), ("paid", "wallet_used"),
     }  # fmt: skip
@@ -139,7 +140,7 @@ async def test_killed_while_taking_back_it_carries_on(moving: Moving) -> None:
         await revert(moving)
     moving.admin.__class__ = SupabaseAdmin
     async with moving.db.transaction() as connection:
-        assert await migrate.resumable(connection) is None
+        assert await client_migration.resumable(connection) is None
     await revert(moving)
     assert (await moving.users(), await moving.named()) == (0, {})
 
@@ -174,7 +175,7 @@ async def test_a_client_who_is_another_old_client_too_is_not_deleted(moving: Mov
     taken = second | {"email": first["email"]}
     assert (await moving.run(moving.csv(taken))).conflicts == 1
     async with moving.db.transaction() as connection:
-        await migrate.decide(connection, "b", user, actor="Aizada", reason="same person")
+        await client_migration.decide(connection, "b", user, actor="Aizada", reason="same person")
     await moving.run(moving.csv(taken))
     back = await revert(moving, 1)
     assert (back.users, back.kept) == (0, 1)
@@ -188,7 +189,7 @@ async def test_while_a_run_is_at_work_nobody_takes_it_back_or_confirms_it(moving
     async with moving.db.transaction() as connection:
         await connection.fetch("select pg_advisory_lock(1229210958)")
         for act in (revert(moving), confirm(moving)):
-            with pytest.raises(migrate.Refused) as busy:
+            with pytest.raises(client_migration.Refused) as busy:
                 await act
             assert busy.value.code == "migration_busy"
         await connection.fetch("select pg_advisory_unlock(1229210958)")
@@ -198,7 +199,7 @@ async def test_while_a_run_is_at_work_nobody_takes_it_back_or_confirms_it(moving
 async def test_an_older_run_is_not_taken_back_while_another_is_open(moving: Moving) -> None:
     await moving.run(moving.csv(someone("a")))
     assert (await moving.plan(moving.csv(someone("b")))).run is not None
-    with pytest.raises(migrate.Refused) as refused:
+    with pytest.raises(client_migration.Refused) as refused:
         await revert(moving, 1)
     assert refused.value.code == "migration_open"
     assert set(await moving.named()) == {"a"}
@@ -228,17 +229,17 @@ async def test_contacts_are_erased_when_it_is_taken_back_too(moving: Moving) -> 
     assert not any("private" in row["t"] or "+996" in row["t"] or "@" in row["t"] for row in rows)
 
 
-async def confirm(moving: Moving) -> migrate.Run:
+async def confirm(moving: Moving) -> client_migration.Run:
     async with moving.db.transaction() as connection:
-        return await migrate.confirm(connection, None, actor="Aizada")
+        return await client_migration.confirm(connection, None, actor="Aizada")
 
 
 class TestConfirm:
     async def test_it_is_final_and_the_copies_of_contacts_are_erased(self, moving: Moving) -> None:
         await moving.run(moving.csv(someone("a"), someone("b", email="private address")))
         async with moving.db.transaction() as connection:
-            run = await migrate.confirm(connection, None, actor="Aizada")
-        with pytest.raises(migrate.Refused) as refused:
+            run = await client_migration.confirm(connection, None, actor="Aizada")
+        with pytest.raises(client_migration.Refused) as refused:
             await revert(moving, run.id)
         assert refused.value.code == "migration_state"
         for row in await moving.owner.fetch("select t::text from identity.migration_rows t"):
@@ -252,12 +253,12 @@ class TestConfirm:
         run = (await moving.plan(moving.csv(someone()))).run
         assert run is not None
         async with moving.db.transaction() as connection:
-            with pytest.raises(migrate.Refused):
-                await migrate.confirm(connection, run.id, actor="Aizada")
+            with pytest.raises(client_migration.Refused):
+                await client_migration.confirm(connection, run.id, actor="Aizada")
 
     async def test_there_is_nothing_to_confirm(self, db: Database, moving: Moving) -> None:
         async with moving.db.transaction() as connection:
-            with pytest.raises(migrate.Refused) as missing:
-                await migrate.confirm(connection, None, actor="Aizada")
+            with pytest.raises(client_migration.Refused) as missing:
+                await client_migration.confirm(connection, None, actor="Aizada")
         assert missing.value.code == "migration_not_found"
         assert db is not None

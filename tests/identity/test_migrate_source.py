@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evpower.identity.migrate import CsvSource, SourceError, SourceRow
+from evpower.client_migration import CsvSource, SourceError, SourceRow
 
 BCRYPT = "$2b$10$" + "a" * 53
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from evpower.api import create_app, messages
 from evpower.config import Settings
-from evpower.devstack.sandbox import create_sandbox
+from evpower.devstack.bank.server import create_sandbox
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.identity import Access, TokenVerifier

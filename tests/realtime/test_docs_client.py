@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from evpower.devstack.supabase import node_binary
+from evpower.devstack.supabase.server import node_binary
 from evpower.foundation.db import Connection, Database
 from tests.realtime.world import Live, Message, running, token
 from tests.waiting import PATIENCE_S, until

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from uuid import UUID
 
-from evpower.devstack.supabase import node_binary
+from evpower.devstack.supabase.server import node_binary
 from tests.realtime.world import PATIENCE_S, Live, token, until
 
 PAGE = Path(__file__).parents[2] / "docs" / "live.md"

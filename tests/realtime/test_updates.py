@@ -7,7 +7,7 @@ import pytest
 
 from evpower.foundation.bus import EVERYTHING
 from evpower.foundation.db import Connection, Database
-from evpower.realtime import frames
+from evpower.realtime import messages
 from evpower.realtime.model import Session
 from tests.realtime.world import Gate, Live, counted, running, token, until
 
@@ -250,14 +250,14 @@ async def test_a_session_that_cannot_be_shown_stops_nobody(
 ) -> None:
     """A newer version of us, on another node, may know a state we do not."""
     other = await live.new_client()
-    shown = frames.session
+    shown = messages.session
 
     def refuse(session: Session) -> bytes:
         if session.client_id == client_id:
             raise KeyError(session.state)
         return shown(session)
 
-    monkeypatch.setattr(frames, "session", refuse)
+    monkeypatch.setattr(messages, "session", refuse)
     async with live.watching(client_id) as mine, live.watching(other) as theirs:
         for app in (mine, theirs):
             await app.expect("balance_update")

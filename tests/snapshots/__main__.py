@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from evpower import bootstrap
-from evpower.devstack import supabase_migrations
-from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.devstack.postgres.server import EmbeddedPostgres
+from evpower.devstack.supabase import migrations
 from evpower.foundation.migrations import migrate
 from tests.snapshots.schema import SCHEMA, dump
 
@@ -16,7 +16,7 @@ OPENAPI = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 
 async def main() -> None:
     """Write all of them."""
-    supabase_migrations.write()
+    migrations.write()
     text = json.dumps(bootstrap.openapi(), indent=2, ensure_ascii=False, sort_keys=True)
     OPENAPI.write_text(text + "\n")
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:

@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.devstack.postgres.server import EmbeddedPostgres
 
 SCHEMA = Path(__file__).resolve().parents[2] / "migrations" / "schema.sql"
 HEADER = (

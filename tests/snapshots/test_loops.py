@@ -11,17 +11,17 @@ SOURCE = Path(__file__).parents[2] / "src" / "evpower"
 # What waits by itself, and why it is no background loop. Nothing is added here without a reason.
 EXCEPTIONS = {
     "foundation/loops.py:run": "the loop of all loops",
-    "foundation/nats_bus.py:_serve": "the inside of one round of the bus: one connection",
-    "foundation/grouping.py:close": "ends with the batches under way",
-    "sync/outgoing/relay.py:drain": "a command's: ends when nothing is due",
-    "sync/incoming/pull.py:_work": "the inside of one round: ends when nothing more is there",
-    "sync/compare/reconcile.py:_work": "the inside of one round: ends with the comparison",
-    "identity/migrate/execute.py:_worker": "a command's: ends with its queue",
+    "foundation/bus/nats_bus.py:_serve": "the inside of one round of the bus: one connection",
+    "foundation/batching.py:close": "ends with the batches under way",
+    "sync/outbound/relay.py:drain": "a command's: ends when nothing is due",
+    "sync/inbound/pull.py:_work": "the inside of one round: ends when nothing more is there",
+    "sync/reconciliation/scheduler.py:_work": "the inside of one round: ends with the comparison",
+    "client_migration/execute.py:_worker": "a command's: ends with its queue",
     "api/replay.py:_claim": "one request's, at most ten seconds",
     "api/gateway/http_protocol.py:shutdown": "one timer of one connection: a late body at the stop",
     "api/gateway/http_protocol.py:_wait": "one timer of one connection: hangs up on a late head",
     "api/gateway/http_protocol.py:_abort_later": "one timer of one connection: an unread answer",
-    "sync/webhooks/notification.py:send_notification": "a command's: ends after seconds",
+    "sync/webhook/notification.py:send_notification": "a command's: ends after seconds",
     "realtime/hub.py:send_away": "one goodbye to one socket",
 }
 _WAITS = {"sleep", "_sleep", "wait", "wait_for", "pause", "_pause", "_rest", "wait_connected"}

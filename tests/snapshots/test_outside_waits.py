@@ -43,15 +43,15 @@ WAITS = {
         "rows are limited by each statement",
         "foundation/test_db_silent.py",
     ),
-    "foundation/nats_link.py _client.connect": Wait(
+    "foundation/bus/nats_link.py _client.connect": Wait(
         "6 s until subscribed, 2 s a flush, 1 s to close",
         "1 MiB a message, 8 MiB unread, 128 KiB unsent",
         "foundation/test_nats_bus.py",
     ),
-    "foundation/nats_bus.py NatsLink.open": Wait(
+    "foundation/bus/nats_bus.py NatsLink.open": Wait(
         "as the link's", "as the link's", "foundation/test_nats_bus.py"
     ),
-    "devstack/demo_live.py websockets.connect": Wait(
+    "devstack/demo/live.py websockets.connect": Wait(
         "60 s until the first balance, 10 s to close", "64 KiB a message", "flows/test_dev.py"
     ),
     "devstack/children.py subprocess.Popen": Wait(
@@ -62,7 +62,7 @@ WAITS = {
     "devstack/children.py asyncio.to_thread": Wait(
         "120 s, then killed", "what our own commands print", "devstack/test_stack.py"
     ),
-    "devstack/install.py subprocess.run": Wait(
+    "devstack/supabase/install.py subprocess.run": Wait(
         "the time of npm, then killed", "what npm prints", "devstack/test_install.py"
     ),
 }

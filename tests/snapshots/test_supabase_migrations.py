@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evpower.devstack.supabase_migrations import FILE, generate
+from evpower.devstack.supabase.migrations import FILE, generate
 
 FOLDER = Path(__file__).parents[2] / "supabase" / "migrations"
 

@@ -23,7 +23,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unauthenticated
 from evpower.foundation.standard_webhooks import key_bytes, sign
 from evpower.sync import SupabaseWebhooks, webhook_router
-from evpower.sync.webhooks import webhook_secrets
+from evpower.sync.webhook import signing_secrets
 from tests.waiting import PATIENCE_S
 
 URL = "/api/v1/webhooks/supabase"
@@ -98,7 +98,7 @@ async def calling(db: Database, secrets: str = SECRET, **more: Any) -> AsyncGene
         now_s=time.monotonic,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(webhook_secrets, "_READ_S", PATIENCE_S)
+        patch.setattr(signing_secrets, "_READ_S", PATIENCE_S)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://api"
         ) as http:

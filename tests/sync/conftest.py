@@ -10,7 +10,7 @@ import pytest
 
 from evpower.config import Settings
 from evpower.devstack.stack import supabase_migrations
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, SupabaseRpc

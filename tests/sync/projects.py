@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from evpower.devstack.supabase import SERVER_DIR, as_owner
+from evpower.devstack.supabase.server import SERVER_DIR, as_owner
 from evpower.foundation.db import Connection
 from tests.conftest import Server
 

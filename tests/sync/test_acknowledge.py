@@ -6,7 +6,7 @@ import pytest
 
 from evpower.foundation.db import Connection, Database
 from evpower.sync.model import Finish
-from evpower.sync.outgoing import store
+from evpower.sync.outbound import store
 from tests.sync.world import World
 
 

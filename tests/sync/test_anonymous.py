@@ -8,7 +8,7 @@ import pytest
 from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Puller, SupabaseRpc
-from evpower.sync.incoming.people import parse
+from evpower.sync.inbound.remote_users import parse
 from tests.sync.changes_log import told
 from tests.sync.checking import compare
 from tests.sync.conftest import rpc_to

@@ -8,8 +8,8 @@ import pytest
 from evpower.charging.model import STATUS_OF
 from evpower.foundation.db import Connection, Database
 from evpower.sync import SESSION_STATUS, Relay, SupabaseRpc, backfill, status
-from evpower.sync.compare.check import Progress as Compared
-from evpower.sync.outgoing.backfill import Progress
+from evpower.sync.outbound.backfill import Progress
+from evpower.sync.reconciliation.run import Progress as Compared
 from tests.sync.checking import compare, empty, give_users, kinds, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, by_hand, versions

@@ -14,7 +14,7 @@ from evpower.devstack.stack import supabase_migrations
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, Rpc, SupabaseRpc
-from evpower.sync.compare.digests import Digests
+from evpower.sync.reconciliation.digests import Digests
 from tests.conftest import Server, as_owner, patient_database
 from tests.sync.checking import compare, empty, give_users, kinds
 from tests.sync.conftest import rpc_to

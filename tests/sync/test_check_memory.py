@@ -8,7 +8,7 @@ import pytest
 
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, Rpc
-from evpower.sync.compare.check import SAMPLE
+from evpower.sync.reconciliation.run import SAMPLE
 from tests.sync.checking import compare, drift_rows, empty, give_users, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World

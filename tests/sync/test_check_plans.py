@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from evpower.foundation.db import Connection, Database
-from evpower.sync.compare.digests import Part
-from evpower.sync.compare.store_check import page_of_ours, page_sql
+from evpower.sync.reconciliation.digests import Part
+from evpower.sync.reconciliation.store_runs import page_of_ours, page_sql
 from tests.sync.checking import past_every_guard
 from tests.sync.world import World
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from evpower.cli.doctor_supabase import examine_functions
 from evpower.cli.finding import Finding
 from evpower.config import Settings
-from evpower.devstack.supabase_migrations import generate
+from evpower.devstack.supabase.migrations import generate
 from evpower.foundation.db import Connection
 from tests.sync.world import Target
 from tests.waiting import until

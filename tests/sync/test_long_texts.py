@@ -9,7 +9,7 @@ import pytest
 from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Puller, SyncError, TargetUnavailable, TooLarge
-from evpower.sync.incoming.people import parse, parse_time
+from evpower.sync.inbound.remote_users import parse, parse_time
 from tests.sync.changes_log import make_user, rpc, told
 from tests.sync.checking import compare, past_every_guard
 from tests.sync.conftest import rpc_to

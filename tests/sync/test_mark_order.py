@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from evpower.foundation.db import Connection, Database
-from evpower.sync.outgoing import store
-from evpower.sync.outgoing.backfill import backfill
-from evpower.sync.outgoing.replay import replay_parked
+from evpower.sync.outbound import store
+from evpower.sync.outbound.backfill import backfill
+from evpower.sync.outbound.replay import replay_parked
 from tests.sync.world import World
 from tests.waiting import until
 

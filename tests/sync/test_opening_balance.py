@@ -11,21 +11,19 @@ import httpx
 import orjson
 import pytest
 
+from evpower.client_migration import Adopted, Left, adopt
+from evpower.client_migration.opening_balances import Progress
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid
 from evpower.sync import (
-    Adopted,
-    Left,
     Relay,
     SupabaseRpc,
-    adopt,
     check,
     replay,
     replay_parked,
     status,
 )
-from evpower.sync.outgoing.adopt import Progress
 from tests.conftest import Server
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, by_hand, versions

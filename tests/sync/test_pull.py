@@ -16,8 +16,8 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Pause
 from evpower.identity import Claims, Profile, ensure_client
 from evpower.sync import Puller, Relay, TargetRefuses, TargetUnavailable, accept, status
-from evpower.sync.incoming.model_changes import read_changes, read_people
-from evpower.sync.incoming.people import Person, parse, parse_time
+from evpower.sync.inbound.model_changes import read_changes, read_people
+from evpower.sync.inbound.remote_users import Person, parse, parse_time
 from evpower.sync.supabase_rpc import Rpc
 from tests.sync.changes_log import told
 from tests.sync.conftest import rpc_to

@@ -13,8 +13,8 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Round
 from evpower.sync import Reconciler, Relay, Rpc, SupabaseRpc, TargetRefuses, TargetUnavailable
 from evpower.sync import status as sync_status
-from evpower.sync.compare.comparison import Pause
-from evpower.sync.compare.reconcile import LEASE_S, next_at
+from evpower.sync.reconciliation.compare_page import Pause
+from evpower.sync.reconciliation.scheduler import LEASE_S, next_at
 from tests.sync.checking import Calls, drift_rows, empty, give_users, keys, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, by_hand, versions

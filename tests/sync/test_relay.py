@@ -27,7 +27,7 @@ from evpower.sync import (
     status,
 )
 from evpower.sync.model import Finish
-from evpower.sync.outgoing import store
+from evpower.sync.outbound import store
 from tests.faults.proxy import NEVER_ENDING, Fault, FaultProxy
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, versions
@@ -541,7 +541,7 @@ async def test_bus_wakes_the_relay(
     there_fresh: Connection, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     claims = count_calls(monkeypatch, "claim")
-    monkeypatch.setattr("evpower.sync.outgoing.relay._LINGER_S", 3600.0)
+    monkeypatch.setattr("evpower.sync.outbound.relay._LINGER_S", 3600.0)
     bus = LocalBus()
     relay = Relay(db, rpc_to(http, fresh_project), settings, utc_now, bus)
     running = asyncio.create_task(relay.run(asyncio.Event()))

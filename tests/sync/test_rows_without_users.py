@@ -5,10 +5,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from evpower.client_migration import adopt
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
-from evpower.sync import Puller, Relay, adopt
+from evpower.sync import Puller, Relay
 from tests.sync.checking import compare, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import DrainsAll, Supabase, client_here, counted, emptied

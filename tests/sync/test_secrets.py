@@ -12,7 +12,7 @@ import pytest
 
 from evpower import sync
 from evpower.foundation.db import Connection, Database, Record
-from evpower.sync.webhooks import secrets
+from evpower.sync.webhook import secrets
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target
 from tests.waiting import until

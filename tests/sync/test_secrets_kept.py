@@ -5,16 +5,16 @@ import pytest
 from evpower import sync
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
-from evpower.sync.webhooks import webhook_secrets
-from evpower.sync.webhooks.signatures import parse_secret
-from evpower.sync.webhooks.webhook_secrets import WebhookSecrets
+from evpower.sync.webhook import signing_secrets
+from evpower.sync.webhook.signatures import parse_secret
+from evpower.sync.webhook.signing_secrets import WebhookSecrets
 from tests.sync.test_secrets import URL, FakeSupabase
 from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook_secrets, "_READ_S", PATIENCE_S)
+    monkeypatch.setattr(signing_secrets, "_READ_S", PATIENCE_S)
 
 
 async def _good(db: Database) -> tuple[bytes, ...]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from evpower.foundation.standard_webhooks import key_bytes, sign
-from evpower.sync.webhooks.signatures import (
+from evpower.sync.webhook.signatures import (
     Refused,
     is_authentic,
     parse_secret,

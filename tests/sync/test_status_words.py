@@ -6,23 +6,22 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from evpower.client_migration import Adopted, adopt
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Forbidden, Invalid
 from evpower.identity import require_active
 from evpower.sync import (
-    Adopted,
     Puller,
     Relay,
     SupabaseRpc,
-    adopt,
     apply_word,
     find_words,
     map_word,
     replay_parked,
 )
-from evpower.sync.incoming.store_words import Meaning
+from evpower.sync.inbound.store_status_words import Meaning
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import DrainsAll, Driver, Supabase, client_here, counted, emptied
 from tests.sync.world import Target, World, by_hand

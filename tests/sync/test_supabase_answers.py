@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from evpower import bootstrap
 from evpower.config import Settings
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection
 from evpower.foundation.http import HttpClient, HttpError
 from tests.conftest import Server

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from evpower.devstack.supabase_migrations import generate
+from evpower.devstack.supabase.migrations import generate
 from evpower.foundation.db import Connection
 from tests.conftest import Server
 from tests.sync.changes_log import make_row

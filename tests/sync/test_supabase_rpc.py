@@ -11,7 +11,7 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.http import HttpClient
 from evpower.sync import Relay, SupabaseRpc, SyncError, TargetRefuses, TargetUnavailable, TooLarge
-from evpower.sync.outgoing.judge import parse_answers
+from evpower.sync.outbound.judge import parse_answers
 from tests.sync.world import World
 
 KEYS = {"keys": [["client", str(uuid4()), "applied", None]]}

@@ -11,7 +11,7 @@ import pytest
 
 from evpower.devstack import children
 from evpower.devstack.stack import supabase_migrations
-from evpower.devstack.supabase import SERVER_DIR, node_binary
+from evpower.devstack.supabase.server import SERVER_DIR, node_binary
 from evpower.foundation.db import Connection
 from tests.conftest import Server
 from tests.sync.projects import AUTH_UID, bare_project

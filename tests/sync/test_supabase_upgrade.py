@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from evpower.devstack.supabase_migrations import generate
+from evpower.devstack.supabase.migrations import generate
 from tests.conftest import Server
 from tests.sync.catalog import catalog
 from tests.sync.changes_log import rpc

@@ -11,7 +11,7 @@ from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Puller, Reconciler, Relay, SupabaseRpc
-from evpower.sync.incoming.accept import give_free_contacts
+from evpower.sync.inbound.apply_user import give_free_contacts
 from tests.sync.changes_log import rpc as asked
 from tests.sync.changes_log import told
 from tests.sync.checking import compare, kinds, past_every_guard

@@ -7,16 +7,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from evpower.api import errors, health, limits, openapi
+from evpower.api.fast_path import Hot
 from evpower.api.gateway import Gateway, GatewayOptions, Identify, Places
-from evpower.api.hot import Hot
 from evpower.api.metrics_guard import MetricsGuard
 from evpower.api.replay import Replay
 from evpower.config import Settings
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.clock import Clock, utc_now
+from evpower.foundation.connection_limits import parse_origins
 from evpower.foundation.db import Database
-from evpower.foundation.hot import HotPath
-from evpower.foundation.sockets import parse_origins
+from evpower.foundation.fast_path import HotPath
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 

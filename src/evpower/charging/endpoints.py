@@ -24,7 +24,7 @@ from evpower.charging.record import record
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
-from evpower.foundation.hot import HotPath, plain_limit, plain_uuid
+from evpower.foundation.fast_path import HotPath, plain_limit, plain_uuid
 from evpower.foundation.money import to_som
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import Access, Principal, may_read

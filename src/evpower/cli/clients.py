@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 
 from evpower import identity, wallet
-from evpower.cli.bell import ring
+from evpower.cli.notify import ring
 from evpower.cli.out import console, fail
 from evpower.cli.settings import with_database
 from evpower.foundation.db import Connection, Database

@@ -94,7 +94,7 @@ def demo(
     data: Path = typer.Option(DEFAULT_DATA / "demo", help="The data folder; emptied first."),
 ) -> None:
     """Do the main job for real: register, pay, charge, lose Supabase, end equal on both sides."""
-    from evpower.devstack.demo import Demo, DemoFailed
+    from evpower.devstack.demo.run import Demo, DemoFailed
     from evpower.devstack.errors import DevstackError
 
     async def run() -> None:

@@ -5,9 +5,9 @@ from evpower.cli.doctor_registration import look_at_registration
 from evpower.cli.doctor_supabase import examine_supabase
 from evpower.cli.finding import Finding
 from evpower.config import Settings, problems
+from evpower.foundation.bus.nats_bus import reach
+from evpower.foundation.bus.nats_keys import NatsFiles
 from evpower.foundation.http import HttpClient
-from evpower.foundation.nats_bus import reach
-from evpower.foundation.nats_keys import NatsFiles
 
 
 async def examine(settings: Settings, *, may_write: bool = True) -> list[Finding]:

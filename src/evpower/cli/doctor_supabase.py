@@ -16,7 +16,7 @@ from evpower.cli.doctor_notification import examine_notifications
 from evpower.cli.doctor_tokens import examine_tokens
 from evpower.cli.finding import Finding, clock
 from evpower.config import Settings
-from evpower.devstack.supabase_migrations import FILE as SUPABASE_MIGRATION
+from evpower.devstack.supabase.migrations import FILE as SUPABASE_MIGRATION
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import HttpClient, HttpError, HttpResponse

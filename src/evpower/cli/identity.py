@@ -17,10 +17,11 @@ import structlog
 import typer
 from rich.markup import escape
 
+from evpower import client_migration as moving
 from evpower import payments
 from evpower import sync as synced
-from evpower.cli.bell import ringing
-from evpower.cli.identity_told import print_troubles, tell
+from evpower.cli.identity_report import print_troubles, tell
+from evpower.cli.notify import ringing
 from evpower.cli.out import console, errors, fail, progress
 from evpower.cli.settings import load_checked, outgoing_http, with_database
 from evpower.config import Settings
@@ -28,7 +29,6 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
 from evpower.identity import Contact, SupabaseAdmin
-from evpower.identity import migrate as moving
 
 T = TypeVar("T")
 

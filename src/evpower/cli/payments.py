@@ -8,7 +8,7 @@ import typer
 
 from evpower import identity
 from evpower import payments as money
-from evpower.cli.bell import ring
+from evpower.cli.notify import ring
 from evpower.cli.out import console, fail
 from evpower.cli.settings import with_database
 from evpower.foundation.clock import to_z, utc_now

@@ -10,8 +10,9 @@ from uuid import UUID
 
 import typer
 
+from evpower import client_migration
 from evpower import sync as synced
-from evpower.cli.bell import ringing
+from evpower.cli.notify import ringing
 from evpower.cli.out import console, fail, progress
 from evpower.cli.remote import with_supabase
 from evpower.cli.settings import load_checked, with_database
@@ -334,9 +335,9 @@ def adopt(
 ) -> None:
     """Carry over the balances Supabase had before EvPower; exit 1 when any was not adopted."""
 
-    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Adopted:
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> client_migration.Adopted:
         with progress("looked at" if dry_run else "adopted") as step:
-            return await synced.adopt(
+            return await client_migration.adopt(
                 database,
                 rpc,
                 operator=operator or getpass.getuser(),
@@ -361,7 +362,7 @@ def adopt(
         fail(f"{len(done.left)} not adopted", "docs/deploy.md says what to do with each")
 
 
-def _tell_adopted(done: synced.Adopted, *, dry_run: bool) -> None:
+def _tell_adopted(done: client_migration.Adopted, *, dry_run: bool) -> None:
     would = "would adopt" if dry_run else "adopted"
     console.print(
         f"{would} {done.adopted} balances, {to_text(done.adopted_minor)} som; "

@@ -14,9 +14,9 @@ from typing import Final
 
 from evpower import identity, sync
 from evpower.devstack import ports
-from evpower.devstack.accounts import write_private
 from evpower.devstack.errors import DevstackError
 from evpower.devstack.nats import LocalNats
+from evpower.devstack.postgres.accounts import write_private
 from evpower.devstack.services import ProcessService, Service
 from evpower.devstack.stack import FRESH, Stack
 from evpower.foundation.db import Database
@@ -240,7 +240,7 @@ class LocalEvPower:
             [
                 sys.executable,
                 "-m",
-                "evpower.devstack.sandbox",
+                "evpower.devstack.bank.server",
                 f"--port={self.sandbox_port}",
                 f"--webhook-url={self.api_url}/api/v1/payment/webhook/sandbox",
                 f"--state-dir={self.stack.data / 'sandbox'}",

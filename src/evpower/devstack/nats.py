@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from evpower.devstack import ports
-from evpower.devstack.accounts import write_private
 from evpower.devstack.errors import DevstackError
+from evpower.devstack.postgres.accounts import write_private
 from evpower.devstack.services import ProcessService
 
 _NAME = "nats-server"

@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from evpower.devstack import ports
-from evpower.devstack.accounts import make_reachable
 from evpower.devstack.errors import DevstackError
-from evpower.devstack.postgres import EmbeddedPostgres
+from evpower.devstack.postgres.accounts import make_reachable
+from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.devstack.services import Service
-from evpower.devstack.supabase import LocalSupabase
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.migrations import UNRELEASED
 
 FRESH: Final = "Start with --fresh to begin with an empty data folder (this deletes the data)."

@@ -1,6 +1,5 @@
 """Clients, registration, access tokens, service keys, operators."""
 
-from evpower.identity import migrate
 from evpower.identity.access import Access, may_read
 from evpower.identity.aliases import OldIds, resolve, resolve_id_tag
 from evpower.identity.audit import record_act
@@ -90,7 +89,6 @@ __all__ = [
     "lock_client",
     "may_read",
     "measure_confirmations",
-    "migrate",
     "operator_router",
     "profile_of",
     "profile_of_row",

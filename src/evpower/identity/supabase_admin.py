@@ -25,7 +25,7 @@ from evpower.identity.contact import phone_from_auth
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthRefused, AuthUnanswered
 from evpower.identity.model import AuthUser, Contact, MovedUser, NewUser
 from evpower.identity.profile import profile_of
-from evpower.identity.proof import moment, vouched
+from evpower.identity.verification import moment, vouched
 
 _TIMEOUT_S: Final = 8.0  # hashing a password takes Auth a while
 _LONG_WAIT_S: Final = 30

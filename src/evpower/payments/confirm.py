@@ -7,12 +7,12 @@ from typing import Final
 import asyncpg
 import structlog
 
-from evpower.foundation import steps
+from evpower.foundation import failpoints
+from evpower.foundation.batching import Grouper
 from evpower.foundation.bus import Bus
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Invalid, Unavailable
-from evpower.foundation.grouping import Grouper
-from evpower.foundation.steps import Step
+from evpower.foundation.failpoints import Step
 from evpower.payments import metrics, store
 from evpower.payments.model import MOVED, Confirmation, Event
 
@@ -68,11 +68,11 @@ class Confirmer:
 
     async def _apply_once(self, events: Sequence[Event]) -> list[Confirmation]:
         # One statement commits by itself; a test that dies before the commit needs a place to.
-        within = self._db.transaction() if steps.watching() else self._db.connection()
+        within = self._db.transaction() if failpoints.watching() else self._db.connection()
         async with within as connection:
             done = await store.confirm_many(connection, events)
-            steps.reached(Step.CONFIRM_UNCOMMITTED)
-        steps.reached(Step.CONFIRM_COMMITTED)
+            failpoints.reached(Step.CONFIRM_UNCOMMITTED)
+        failpoints.reached(Step.CONFIRM_COMMITTED)
         return done
 
     def _tell(self, event: Event, done: Confirmation) -> None:

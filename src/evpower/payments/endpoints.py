@@ -13,7 +13,7 @@ from evpower.foundation.body import read_body
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Forbidden
-from evpower.foundation.hot import HotPath
+from evpower.foundation.fast_path import HotPath
 from evpower.identity import Principal, may_read
 from evpower.payments import old_shape, schemas, store, webhook
 from evpower.payments.confirm import Confirmer

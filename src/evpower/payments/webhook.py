@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import structlog
 
-from evpower.foundation import steps
+from evpower.foundation import failpoints
 from evpower.foundation.clock import Clock
 from evpower.foundation.errors import EvPowerError
+from evpower.foundation.failpoints import Step
 from evpower.foundation.logging import RateLimitedLogger
-from evpower.foundation.steps import Step
 from evpower.payments import metrics
 from evpower.payments.confirm import Confirmer
 from evpower.payments.providers.protocol import Provider
@@ -29,14 +29,14 @@ async def receive(
     """
     try:
         event = provider.verify_webhook(headers, raw, clock())
-        steps.reached(Step.WEBHOOK_VERIFIED)
+        failpoints.reached(Step.WEBHOOK_VERIFIED)
         done = await confirmer.confirm(event)
     except EvPowerError as error:
         metrics.WEBHOOKS.labels(provider.name, error.code).inc()
         _refusals.warning("webhook_refused", provider=provider.name, code=error.code)
         raise
     metrics.WEBHOOKS.labels(provider.name, done.outcome).inc()
-    steps.reached(Step.WEBHOOK_ANSWERED)
+    failpoints.reached(Step.WEBHOOK_ANSWERED)
     if done.invoice_id is None:
         return {"status": "payment_not_found", "provider": provider.name, "outcome": done.outcome}
     return {

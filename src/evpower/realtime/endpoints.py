@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from evpower.config import Settings
 from evpower.foundation.addresses import ClientAddresses, parse_networks
+from evpower.foundation.connection_limits import Seat, SocketLimits, origin_allowed, parse_origins
 from evpower.foundation.errors import (
     EvPowerError,
     Forbidden,
@@ -21,9 +22,9 @@ from evpower.foundation.errors import (
     Unauthenticated,
     Unavailable,
 )
-from evpower.foundation.sockets import Seat, SocketLimits, origin_allowed, parse_origins
 from evpower.identity import Access
-from evpower.realtime import frames, metrics
+from evpower.realtime import messages, metrics
+from evpower.realtime.connection import Socket
 from evpower.realtime.hub import Hub
 from evpower.realtime.model import (
     BAD_MESSAGE,
@@ -34,8 +35,7 @@ from evpower.realtime.model import (
     TOO_MANY_MESSAGES,
     Ending,
 )
-from evpower.realtime.sockets import Socket
-from evpower.realtime.wire import CLOSE, EXTENSION, SocketProtocol
+from evpower.realtime.protocol import CLOSE, EXTENSION, SocketProtocol
 
 PATH: Final = "/api/v1/ws"
 SUBPROTOCOL: Final = "evpower.v1"
@@ -179,7 +179,7 @@ class _Live:
             socket.end(MISSING_TOKEN)
         elif count > _MESSAGES_PER_S:
             socket.refuse_message("too_many_messages", f"at most {_MESSAGES_PER_S} a second")
-        elif message.get("type") == "ping" and socket.write(frames.PONG):
+        elif message.get("type") == "ping" and socket.write(messages.PONG):
             metrics.FRAMES.labels("pong").inc()
 
     async def _take_auth(self, socket: Socket, message: dict[str, Any]) -> None:
@@ -204,7 +204,7 @@ class _Live:
             return None  # it took too long
         if socket.client_id not in (None, claims.sub):
             return socket.end(OTHER_CLIENT)
-        socket.write(frames.connected(claims.sub, claims.expires_at, self._hub.ping_s))
+        socket.write(messages.connected(claims.sub, claims.expires_at, self._hub.ping_s))
         metrics.FRAMES.labels("connection").inc()
         if socket.client_id is None:
             self._hub.join(socket, claims, version)

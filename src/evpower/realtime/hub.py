@@ -24,8 +24,8 @@ from evpower.foundation.db import Database
 from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round, Wakeup
 from evpower.identity import Claims, ensure_client
 from evpower.realtime import metrics, store
+from evpower.realtime.connection import Socket
 from evpower.realtime.model import CLIENT_CLOSED, SUPERSEDED, TRY_LATER, Balance, Session
-from evpower.realtime.sockets import Socket
 from evpower.realtime.timers import Timers
 from evpower.realtime.watched import Watched
 

@@ -1,28 +1,28 @@
 """Keeps Supabase and EvPower equal: what changes here is carried there, and compared."""
 
-from evpower.sync.compare.check import Checked, check
-from evpower.sync.compare.drift import Drift
-from evpower.sync.compare.mapped import apply_word
-from evpower.sync.compare.reconcile import Reconciler
 from evpower.sync.errors import SyncError, TargetRefuses, TargetUnavailable, TooLarge
-from evpower.sync.incoming.accept import Accepted, accept, give_free_contacts
-from evpower.sync.incoming.conflicts import CONFLICTS, Conflict
-from evpower.sync.incoming.model_changes import Pulled
-from evpower.sync.incoming.people import Person
-from evpower.sync.incoming.pull import Puller
-from evpower.sync.incoming.store_words import Meaning, StatusWord
-from evpower.sync.incoming.words import FoundWord, find_words, map_word
+from evpower.sync.inbound.apply_user import Accepted, accept, give_free_contacts
+from evpower.sync.inbound.conflicts import CONFLICTS, Conflict
+from evpower.sync.inbound.model_changes import Pulled
+from evpower.sync.inbound.pull import Puller
+from evpower.sync.inbound.remote_users import Person
+from evpower.sync.inbound.status_words import FoundWord, find_words, map_word
+from evpower.sync.inbound.store_status_words import Meaning, StatusWord
 from evpower.sync.model import AUTHORITY, CLIENT_STATUS, SESSION_STATUS, Delivered
-from evpower.sync.outgoing.adopt import Adopted, Left, adopt
-from evpower.sync.outgoing.backfill import Backfilled, backfill
-from evpower.sync.outgoing.relay import Relay
-from evpower.sync.outgoing.replay import replay, replay_parked
+from evpower.sync.outbound.backfill import Backfilled, backfill
+from evpower.sync.outbound.relay import Relay
+from evpower.sync.outbound.replay import replay, replay_parked
+from evpower.sync.reconciliation.apply_status_word import apply_word
+from evpower.sync.reconciliation.drift import Drift
+from evpower.sync.reconciliation.run import Checked, check
+from evpower.sync.reconciliation.scheduler import Reconciler
 from evpower.sync.status import Incoming, Lag, Parked, Status, Unaccepted, status
 from evpower.sync.supabase_rpc import Rpc, SupabaseRpc, read_answer, secret_key_headers
-from evpower.sync.webhooks.endpoints import webhook_router
-from evpower.sync.webhooks.model_inbox import Inbox
-from evpower.sync.webhooks.notification import NotificationResult, send_notification
-from evpower.sync.webhooks.secrets import (
+from evpower.sync.webhook.endpoints import webhook_router
+from evpower.sync.webhook.model_inbox import Inbox
+from evpower.sync.webhook.notification import NotificationResult, send_notification
+from evpower.sync.webhook.receive import SupabaseWebhooks
+from evpower.sync.webhook.secrets import (
     WEBHOOK_PATH,
     Doorbell,
     Rotated,
@@ -30,8 +30,7 @@ from evpower.sync.webhooks.secrets import (
     rotate_secret,
     silence,
 )
-from evpower.sync.webhooks.store_inbox import look as look_into_inbox
-from evpower.sync.webhooks.webhook import SupabaseWebhooks
+from evpower.sync.webhook.store_inbox import look as look_into_inbox
 
 __all__ = [
     "AUTHORITY",
@@ -40,7 +39,6 @@ __all__ = [
     "SESSION_STATUS",
     "WEBHOOK_PATH",
     "Accepted",
-    "Adopted",
     "Backfilled",
     "Checked",
     "Conflict",
@@ -51,7 +49,6 @@ __all__ = [
     "Inbox",
     "Incoming",
     "Lag",
-    "Left",
     "Meaning",
     "NotificationResult",
     "Parked",
@@ -72,7 +69,6 @@ __all__ = [
     "TooLarge",
     "Unaccepted",
     "accept",
-    "adopt",
     "apply_word",
     "backfill",
     "check",

@@ -8,9 +8,9 @@ from evpower.foundation import loop_rounds
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.loop_rounds import LoopRounds
 from evpower.sync import metrics
-from evpower.sync.compare import store_check
-from evpower.sync.compare.store_check import CheckRow
 from evpower.sync.model import Topic
+from evpower.sync.reconciliation import store_runs
+from evpower.sync.reconciliation.store_runs import CheckRow
 
 _WINDOW_S: Final = 900.0
 
@@ -112,7 +112,7 @@ async def status(
     target = await connection.fetchrow(
         "select state, error, since from sync.targets where name = 'supabase'"
     )
-    drift, notices = await store_check.open_drift(connection)
+    drift, notices = await store_runs.open_drift(connection)
     answer = Status(
         pending=row["pending"],
         pending_clients=row["clients"],
@@ -128,7 +128,7 @@ async def status(
         last_error=row["last_error"],
         incoming=await _incoming(connection, parked_limit),
         notices=notices,
-        checks=tuple(await store_check.last_checks(connection)),
+        checks=tuple(await store_runs.last_checks(connection)),
         loops=tuple(await loop_rounds.stored(connection)),
     )
     metrics.PENDING.set(answer.pending)

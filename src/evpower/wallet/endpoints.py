@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid, NotFound
-from evpower.foundation.hot import HotPath, plain_limit, plain_uuid
+from evpower.foundation.fast_path import HotPath, plain_limit, plain_uuid
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import Access, Principal, may_read
 from evpower.wallet.model import Kind

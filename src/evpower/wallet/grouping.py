@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
+from evpower.foundation.batching import Grouper
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
-from evpower.foundation.grouping import Grouper
 from evpower.wallet import errors, store
 from evpower.wallet.metrics import BATCH_RETRIES, BATCH_SIZE, count_many
 from evpower.wallet.model import Posting

@@ -1,0 +1,6 @@
+"""The old contract, for apps and tools that still speak it. Nothing imports it but bootstrap."""
+
+from evpower.api.legacy.location_feed import LocationFeed
+from evpower.api.legacy.location_socket import router
+
+__all__ = ["LocationFeed", "router"]

@@ -1,0 +1,177 @@
+"""Who looks at which station or location on the old socket, and what they are told.
+
+Nobody signs in on that socket: its client_id is only a word in its URL. So only what anybody may
+see goes out here: a push of anything else, a balance or a session, is refused.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+import orjson
+from websockets.frames import Frame, Opcode
+
+from evpower.api.legacy import metrics
+from evpower.foundation.loops import Loop, Pause, Round
+
+ALL: Final = "all"
+# What the old server called its channels inside; apps could ask for those names too.
+_INNER: Final = {"location_updates:": "location:", "station_updates:": "station:"}
+_PUBLIC: Final = ("location:", "location_stations:", "station:")
+_PUBLIC_TYPES: Final = frozenset(
+    {"location_status_update", "station_status_update", "connector_status_update"}
+)
+_MAX_CHANNELS: Final = 50  # of one socket
+_MAX_CHANNEL_LENGTH: Final = 128
+_SHORTEST_PAUSE_S: Final = 0.05  # pings of one moment go together
+
+
+class Wire(Protocol):
+    """The server's side of a socket: writes never wait, and it tells when its peer is slow."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether the peer has not read what it was sent."""
+        ...
+
+    def write(self, frame: bytes) -> bool:
+        """Put a whole frame on the wire; false when it is closing."""
+        ...
+
+    def abort(self) -> None:
+        """Hang up now."""
+        ...
+
+    def forget_handshake(self) -> None:
+        """Free what nobody reads again."""
+        ...
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """Make the bytes of one text frame of a server."""
+    return Frame(Opcode.TEXT, orjson.dumps(message)).serialize(mask=False)
+
+
+_PING: Final = encode({"type": "ping"})
+
+
+class Viewer:
+    """One open socket and its channels."""
+
+    __slots__ = ("channels", "wire")
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.channels: set[str] = set()
+
+    def write(self, frame: bytes) -> bool:
+        """Write it now; a peer that does not read is hung up on, and comes back for the present."""
+        if self.wire.slow:
+            metrics.REFUSED.labels("slow").inc()
+            self.wire.abort()
+            return False
+        return self.wire.write(frame)
+
+
+class LocationFeed:
+    """The open sockets by channel; one loop pings them all."""
+
+    def __init__(
+        self, *, ping_s: float = 20.0, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ping_s = ping_s
+        self._now_s = now_s
+        self._viewers: dict[str, set[Viewer]] = {}
+        self._ping_at: OrderedDict[Viewer, float] = OrderedDict()  # soonest first
+
+    def __len__(self) -> int:
+        return len(self._ping_at)
+
+    def join(self, wire: Wire) -> Viewer:
+        """Count a socket in; it sees everything on "all" until it says otherwise."""
+        viewer = Viewer(wire)
+        self._ping_at[viewer] = self._now_s() + self._ping_s
+        self.subscribe(viewer, ALL)
+        metrics.SOCKETS.set(len(self))
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """Forget a socket."""
+        for channel in tuple(viewer.channels):
+            self._remove(viewer, channel)
+        self._ping_at.pop(viewer, None)
+        metrics.SOCKETS.set(len(self))
+
+    def subscribe(self, viewer: Viewer, channel: str) -> str:
+        """Send it what is pushed to a channel; "" or the code of what is wrong."""
+        name = canonical(channel)
+        if not 0 < len(name) <= _MAX_CHANNEL_LENGTH:
+            return "invalid_channel"
+        if name not in viewer.channels:
+            if len(viewer.channels) >= _MAX_CHANNELS:
+                return "too_many_channels"
+            viewer.channels.add(name)
+            self._viewers.setdefault(name, set()).add(viewer)
+        return ""
+
+    def unsubscribe(self, viewer: Viewer, channel: str) -> None:
+        """Send it no more of a channel; of one it has not, nothing happens."""
+        name = canonical(channel)
+        if name in viewer.channels:
+            self._remove(viewer, name)
+
+    def push(self, channel: str, payload: Mapping[str, Any]) -> int:
+        """Write a status update to everybody on a channel now; answers to how many.
+
+        Channels: all, location:{id}, location_stations:{id}, station:{id}. Raises ValueError for
+        another one, and for a payload that is no public status update.
+        """
+        name = canonical(channel)
+        if name != ALL and not name.startswith(_PUBLIC):
+            raise ValueError(f"{channel} is not a public channel")
+        if payload.get("type") not in _PUBLIC_TYPES:
+            raise ValueError(f"a {payload.get('type')} does not belong on an open socket")
+        viewers = self._viewers.get(name)
+        if not viewers:
+            return 0
+        frame = encode(payload)
+        written = sum(viewer.write(frame) for viewer in tuple(viewers))
+        metrics.PUSHED.inc(written)
+        return written
+
+    def _remove(self, viewer: Viewer, channel: str) -> None:
+        viewer.channels.discard(channel)
+        viewers = self._viewers[channel]
+        viewers.discard(viewer)
+        if not viewers:
+            del self._viewers[channel]
+
+    def loop(self) -> Loop:
+        """Return the loop that pings. A socket that joins is due after `ping_s`: none is missed."""
+
+        async def ping(_: Round) -> Pause | None:
+            return self._ping()
+
+        return Loop("old_socket_pings", ping, period_s=self._ping_s)
+
+    def _ping(self) -> Pause | None:
+        """Ping the sockets that are due. Returns the pause until the next one is."""
+        now = self._now_s()
+        while self._ping_at:
+            viewer, at = next(iter(self._ping_at.items()))
+            if at > now:
+                return Pause(max(_SHORTEST_PAUSE_S, at - now))
+            self._ping_at[viewer] = now + self._ping_s
+            self._ping_at.move_to_end(viewer)
+            viewer.write(_PING)
+        return None
+
+
+def canonical(channel: str) -> str:
+    """The one name of a channel: location_updates:7 is location:7, location_updates:all is all."""
+    for inner, outer in _INNER.items():
+        if channel.startswith(inner):
+            rest = channel.removeprefix(inner)
+            return ALL if rest == ALL else outer + rest
+    return channel

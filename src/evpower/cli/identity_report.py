@@ -1,0 +1,87 @@
+"""What `evpower identity` says of a plan and a run."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import typer
+
+from evpower import client_migration as moving
+from evpower.cli.out import console, fail
+from evpower.foundation.money import to_text
+
+SHOWN = 20
+
+
+def tell(
+    rows: moving.Source,
+    planned: moving.Planned | None,
+    done: moving.Done | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Say what was planned and done; exits with 1 when something is left for a person."""
+    if as_json:
+        counts = asdict(planned.counts) if planned is not None else {}
+        told = {"dry_run": dry_run, "plan": counts, "done": asdict(done) if done else None}
+        typer.echo(json.dumps(told))
+    else:
+        if planned is not None:
+            _print_plan(rows, planned, dry_run=dry_run)
+        if done is not None:
+            console.print(
+                f"run {done.run}: {done.moved} moved now, {done.done} in all, "
+                f"{done.failed} failed, {done.conflicts} conflicts, {done.invalid} invalid"
+            )
+    if done is not None and done.failed:
+        fail(f"{done.failed} failed", "evpower identity migrate --resume tries them again")
+    if done is not None and done.conflicts + done.invalid:
+        fail(
+            f"{done.conflicts + done.invalid} are for a person",
+            f"evpower identity conflicts --run {done.run}; docs/migrate-ids.md says what to do",
+        )
+
+
+def _print_plan(rows: moving.Source, planned: moving.Planned, *, dry_run: bool) -> None:
+    counts = planned.counts
+    would = "would be" if dry_run else "to be"
+    console.print(
+        f"{counts.read} rows: {counts.adopt} {would} adopted, {counts.create} {would} created, "
+        f"{counts.add} {would} added to, {counts.skip} moved before, "
+        f"{counts.conflict} conflicts, {counts.invalid} invalid"
+    )
+    if counts.id_tags:
+        console.print(f"{counts.id_tags} id tags")
+    if counts.balances:
+        console.print(
+            f"{counts.balances} balances, {to_text(counts.balance_minor)} som, {would} carried over"
+        )
+    if counts.passwords_unknown:
+        console.print(
+            f"[yellow]{counts.passwords_unknown} passwords[/] are hashed in a way Supabase Auth "
+            "can't check: these people set a new one"
+        )
+    for contact in ("email", "phone"):
+        if contact in rows.fields and f"{contact}_confirmed" not in rows.fields:
+            console.print(
+                f"[yellow]no column says which {contact}s were confirmed[/]: they are taken for "
+                f"their owners' own; --unproven {contact} if they were only typed"
+            )
+    if dry_run:
+        print_troubles(planned.troubles, counts.conflict + counts.invalid)
+
+
+def print_troubles(troubles: Sequence[moving.Trouble], total: int) -> None:
+    """Print the first of them, and how many there are of each kind."""
+    for why, count in Counter((one.plan, one.reason) for one in troubles).items():
+        plan, reason = why
+        console.print(f"[yellow]{plan}[/] {count}: {moving.reason_text(reason)}", soft_wrap=True)
+    for one in troubles[:SHOWN]:
+        detail = f" ({one.detail})" if one.detail else ""
+        console.print(
+            f"    line {one.line}  {one.old_id}: {one.reason}{detail}", soft_wrap=True, markup=False
+        )
+    if len(troubles) > SHOWN or total > len(troubles):
+        console.print("    … --json or --report FILE has all of them", markup=False)

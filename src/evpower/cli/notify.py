@@ -1,0 +1,49 @@
+"""Tells running nodes what a command changed, where a bus between nodes is configured."""
+
+import asyncio
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+from evpower.cli.out import errors
+from evpower.cli.settings import load
+from evpower.foundation.bus import EVERYTHING, Topic
+from evpower.foundation.bus.nats_bus import announce
+from evpower.foundation.bus.nats_keys import NatsFiles
+
+
+def ring(*clients: UUID) -> None:
+    """Say that these clients changed, after the commit. Best effort, and a second or two at most.
+
+    The nodes also look by themselves, a few seconds later.
+    """
+    _tell([("client", client) for client in clients])
+
+
+@contextmanager
+def ringing(*, on: bool = True) -> Generator[None]:
+    """Say that any client may have changed when the block ends; as `ring`.
+
+    By an error too: what was committed until then stays.
+    """
+    try:
+        yield
+    finally:
+        if on:
+            _tell([("client", EVERYTHING)])
+
+
+def _tell(changes: Sequence[tuple[Topic, UUID]]) -> None:
+    settings = load()
+    urls = settings.nats_url.get_secret_value()
+    if not urls or not changes:
+        return
+    files = NatsFiles(settings.nats_creds, settings.nats_nkey_file, settings.nats_ca)
+    try:
+        trouble = asyncio.run(announce(urls, changes, prefix=settings.nats_prefix, files=files))
+    except ValueError as error:
+        trouble = str(error)
+    if trouble:
+        errors.print(
+            f"the nodes see it a few seconds later: NATS: {trouble}", soft_wrap=True, markup=False
+        )

@@ -1,0 +1,64 @@
+"""Moving clients from the ids of another system to one id: plan, execute, confirm or revert."""
+
+from evpower.client_migration.execute import How, execute
+from evpower.client_migration.model import (
+    Carry,
+    Counts,
+    Done,
+    Planned,
+    Refused,
+    Reverted,
+    Run,
+    SourceError,
+    SourceRow,
+    Stopped,
+    Trouble,
+)
+from evpower.client_migration.opening_balances import Adopted, Left, adopt
+from evpower.client_migration.plan import plan
+from evpower.client_migration.rate_limiter import Pace
+from evpower.client_migration.reasons import reason_text
+from evpower.client_migration.remote_users import People, Person, people_by_admin, people_by_rpc
+from evpower.client_migration.runs import confirm, decide, find_run, revert
+from evpower.client_migration.source import FIELDS, CsvSource, Source
+from evpower.client_migration.source_postgres import PostgresSource
+from evpower.client_migration.status import Standing, newest, resumable, standings, troubles_of
+
+__all__ = [
+    "FIELDS",
+    "Adopted",
+    "Carry",
+    "Counts",
+    "CsvSource",
+    "Done",
+    "How",
+    "Left",
+    "Pace",
+    "People",
+    "Person",
+    "Planned",
+    "PostgresSource",
+    "Refused",
+    "Reverted",
+    "Run",
+    "Source",
+    "SourceError",
+    "SourceRow",
+    "Standing",
+    "Stopped",
+    "Trouble",
+    "adopt",
+    "confirm",
+    "decide",
+    "execute",
+    "find_run",
+    "newest",
+    "people_by_admin",
+    "people_by_rpc",
+    "plan",
+    "reason_text",
+    "resumable",
+    "revert",
+    "standings",
+    "troubles_of",
+]

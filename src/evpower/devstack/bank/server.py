@@ -1,0 +1,410 @@
+"""The sandbox bank: makes bills, shows a checkout page, sends signed webhooks, fails on demand.
+
+For development only: whoever reaches it makes money out of nothing. It knows EvPower only by its
+webhook address. Amounts between the merchant and the bank are tyiyn; on the page and in
+`approve` and `refund` they are som, as everywhere a person looks.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import hmac
+import io
+import os
+import re
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, cast
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from evpower.devstack.bank import page
+from evpower.devstack.bank.delivery import RETRIES_S, Courier, secret_bytes
+from evpower.devstack.bank.state import BankInvoice, BankState, Delivery
+from evpower.foundation.clock import Clock, utc_now
+from evpower.foundation.errors import Invalid
+from evpower.foundation.money import MAX_MINOR, amount_from_json
+
+PAYABLE_FOR_S: Final = 24 * 3600.0  # an app may hide a QR after minutes; people still pay it
+_MAX_REPEAT: Final = 100
+_ID: Final = re.compile(r"[\x21-\x7e]{6,128}")
+_PICTURES: Final = {"png": "image/png", "svg": "image/svg+xml"}
+_FAULTS: Final = ("error", "slow", "lost")
+
+
+class BadRequest(Exception):
+    """The bank refuses: a status and a code."""
+
+    def __init__(self, status: HTTPStatus, code: str) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+
+
+@dataclass(slots=True)
+class Fault:
+    """What goes wrong the next `times` times: error (500), slow, lost (done, but answered 500)."""
+
+    mode: str
+    times: int
+    slow_s: float
+
+
+class Sandbox:
+    """The bank and its ASGI app. `start` resumes undelivered webhooks when the app is mounted."""
+
+    def __init__(
+        self,
+        secret: str,
+        webhook_url: str,
+        state_dir: Path | None = None,
+        clock: Clock = utc_now,
+        *,
+        public_url: str = "",
+        retries_s: Sequence[float] = RETRIES_S,
+    ) -> None:
+        if not secret:
+            raise ValueError("the sandbox bank needs a secret")
+        self._merchant_key = hmac.digest(
+            secret_bytes(secret), b"merchant api", hashlib.sha256
+        ).hex()
+        self._clock = clock
+        self._public_url = public_url.rstrip("/")
+        self._state = BankState(state_dir)
+        self._courier = Courier(self._state, secret, webhook_url, clock, retries_s)
+        self._faults: dict[str, Fault] = {}
+        self.app = Starlette(
+            routes=[
+                Route("/v1/invoices", self._create, methods=["POST"]),
+                Route("/v1/orders/{order_id}", self._status),
+                Route("/pay/{ref}", self._page),
+                Route("/pay/{ref}/qr.{kind}", self._qr),
+                Route("/pay/{ref}/events", self._events),
+                Route("/pay/{ref}/{action}", self._act, methods=["POST"]),
+                Route("/faults", self._set_faults, methods=["POST"]),
+                Route("/health", _healthy),
+            ],
+            exception_handlers={BadRequest: _refuse},
+            lifespan=self._lifespan,
+        )
+
+    def start(self) -> None:
+        """Go on with webhooks that were not delivered."""
+        self._courier.start()
+
+    async def stop(self) -> None:
+        """Send nothing more and close the file."""
+        await self._courier.stop()
+        self._state.close()
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:
+        self.start()
+        yield
+        await self.stop()
+
+    async def _create(self, request: Request) -> Response:
+        self._know_merchant(request)
+        lost = await self._fail("create")
+        body = await _object(request)
+        order_id, amount, currency = body.get("order_id"), body.get("amount"), body.get("currency")
+        if not isinstance(order_id, str) or not _ID.fullmatch(order_id) or currency != "KGS":
+            raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_order")
+        if isinstance(amount, bool) or not isinstance(amount, int) or not 0 < amount <= MAX_MINOR:
+            raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_amount")
+        invoice = self._state.by_order(order_id)
+        if invoice is None:
+            now_s = self._now_s()
+            invoice = BankInvoice(
+                ref=secrets.token_hex(10),
+                order_id=order_id,
+                amount=amount,
+                currency=currency,
+                description=str(body.get("description") or "")[:500],
+                status="processing",
+                paid=0,
+                refunded=0,
+                created_s=now_s,
+                payable_until_s=now_s + PAYABLE_FOR_S,
+                changed_s=now_s,
+            )
+            self._state.add(invoice)
+        elif invoice.amount != amount:
+            raise BadRequest(HTTPStatus.CONFLICT, "order_reused")
+        if lost:
+            raise BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, "fault")
+        link = self._link(request, invoice.ref)
+        return _json(
+            {
+                "ref": invoice.ref,
+                "qr_code": link,
+                "qr_code_url": f"{link}/qr.png",
+                "app_link": link,
+            }
+        )
+
+    async def _status(self, request: Request) -> Response:
+        self._know_merchant(request)
+        if await self._fail("status"):
+            raise BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, "fault")
+        invoice = self._state.by_order(request.path_params["order_id"])
+        if invoice is None:
+            raise BadRequest(HTTPStatus.NOT_FOUND, "unknown_order")
+        return _json(self._told(invoice))
+
+    async def _page(self, request: Request) -> Response:
+        invoice = self._invoice(request)
+        language = page.choose_language(
+            request.query_params.get("lang"), request.headers.get("accept-language", "")
+        )
+        status = invoice.status_at(self._now_s())
+        html = page.page(invoice, status, self._link(request, invoice.ref), language)
+        return HTMLResponse(html, headers=page.HEADERS)
+
+    async def _qr(self, request: Request) -> Response:
+        code = page.qr_code(self._link(request, self._invoice(request).ref))
+        kind = request.path_params["kind"]
+        if kind not in _PICTURES:
+            raise BadRequest(HTTPStatus.NOT_FOUND, "unknown_picture")
+        picture = io.BytesIO()
+        code.save(picture, kind=kind, scale=8, border=4)
+        return Response(picture.getvalue(), media_type=_PICTURES[kind])
+
+    async def _events(self, request: Request) -> Response:
+        return _json(self._state.deliveries(self._invoice(request).ref))
+
+    async def _act(self, request: Request) -> Response:
+        invoice = self._invoice(request)
+        by_hand = request.headers.get("content-type", "").startswith("application/x-www-form")
+        body = {} if by_hand else await _object(request)
+        try:
+            changed = self._do(request.path_params["action"], invoice, body)
+        except BadRequest as refused:
+            if by_hand and refused.status is HTTPStatus.CONFLICT:
+                return _back_to_page(request)  # it shows what happened meanwhile
+            raise
+        event_id = self._tell(changed, body)
+        if by_hand:
+            return _back_to_page(request)
+        return _json({"success": True, "event_id": event_id, **self._told(changed)})
+
+    def _do(self, action: str, invoice: BankInvoice, body: dict[str, Any]) -> BankInvoice:
+        if action == "approve":
+            return self._approve(invoice, body)
+        if action == "cancel":
+            return self._cancel(invoice)
+        if action == "refund":
+            return self._refund(invoice, body)
+        raise BadRequest(HTTPStatus.NOT_FOUND, "unknown_action")
+
+    def _approve(self, invoice: BankInvoice, body: dict[str, Any]) -> BankInvoice:
+        """Pay; an expired or canceled bill too, and again what was paid: banks are like that."""
+        if invoice.status in ("refunded", "partial_refund"):
+            raise BadRequest(HTTPStatus.CONFLICT, "already_refunded")
+        paid = _som(body["amount"]) if body.get("amount") is not None else invoice.amount
+        return replace(invoice, status="approved", paid=paid, changed_s=self._now_s())
+
+    def _cancel(self, invoice: BankInvoice) -> BankInvoice:
+        if invoice.status not in ("processing", "canceled"):
+            raise BadRequest(HTTPStatus.CONFLICT, "already_paid")
+        return replace(invoice, status="canceled", changed_s=self._now_s())
+
+    def _refund(self, invoice: BankInvoice, body: dict[str, Any]) -> BankInvoice:
+        left = invoice.paid - invoice.refunded
+        amount = _som(body["amount"]) if body.get("amount") is not None else left
+        if invoice.status not in ("approved", "partial_refund") or not 0 < amount <= left:
+            raise BadRequest(HTTPStatus.CONFLICT, "nothing_to_refund")
+        status = "refunded" if amount == left else "partial_refund"
+        return replace(
+            invoice, status=status, refunded=invoice.refunded + amount, changed_s=self._now_s()
+        )
+
+    def _tell(self, invoice: BankInvoice, body: dict[str, Any]) -> str:
+        """Keep the new state and its webhooks: delayed, repeated or lost as asked."""
+        delay_s = _number(body, "delay_s", 0.0, 86_400)
+        repeat = int(_number(body, "repeat", 1, _MAX_REPEAT))
+        lose = int(_number(body, "lose_first", 0, len(RETRIES_S)))
+        # The same fact told again is the same event, as with the banks we know.
+        event_id = f"evt_{invoice.ref}_{invoice.status}_{invoice.paid}_{invoice.refunded}"
+        fact = orjson.dumps({"type": f"invoice.{invoice.status}", **self._told(invoice)})
+        due_s = self._now_s() + delay_s
+        self._state.change(
+            invoice,
+            [
+                Delivery(0, event_id, fact, due_s, 0, lose if number == 0 else 0)
+                for number in range(max(1, repeat))
+            ],
+        )
+        self._courier.wake()
+        return event_id
+
+    def _told(self, invoice: BankInvoice) -> dict[str, Any]:
+        """A bill as the merchant is told: the same in webhooks and in answers."""
+        return {
+            "ref": invoice.ref,
+            "order_id": invoice.order_id,
+            "status": invoice.status_at(self._now_s()),
+            "amount": invoice.amount,
+            "paid": invoice.paid,
+            "refunded": invoice.refunded,
+            "currency": invoice.currency,
+        }
+
+    async def _set_faults(self, request: Request) -> Response:
+        """Arm faults: {"create": {"mode": "error" | "slow" | "lost", "times": 3, "slow_s": 2}}."""
+        body = await _object(request)
+        faults: dict[str, Fault] = {}
+        for call, how in body.items():
+            if call not in ("create", "status") or not isinstance(how, dict):
+                raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_fault")
+            given = cast("dict[str, Any]", how)
+            if given.get("mode") not in _FAULTS:
+                raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_fault")
+            times = int(_number(given, "times", 1, 1_000_000))
+            faults[call] = Fault(given["mode"], times, _number(given, "slow_s", 10.0, 600))
+        self._faults = faults
+        return _json({"success": True})
+
+    async def _fail(self, call: str) -> bool:
+        """Fail as armed; true when the work is to be done and its answer lost."""
+        fault = self._faults.get(call)
+        if fault is None or fault.times <= 0:
+            return False
+        fault.times -= 1
+        if fault.mode == "error":
+            raise BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, "fault")
+        if fault.mode == "slow":
+            await asyncio.sleep(fault.slow_s)
+            return False
+        return True
+
+    def _know_merchant(self, request: Request) -> None:
+        given = request.headers.get("x-merchant-key", "")
+        if not hmac.compare_digest(given.encode(), self._merchant_key.encode()):
+            raise BadRequest(HTTPStatus.UNAUTHORIZED, "unknown_merchant")
+
+    def _invoice(self, request: Request) -> BankInvoice:
+        invoice = self._state.by_ref(request.path_params["ref"])
+        if invoice is None:
+            raise BadRequest(HTTPStatus.NOT_FOUND, "unknown_invoice")
+        return invoice
+
+    def _link(self, request: Request, ref: str) -> str:
+        base = self._public_url
+        if not base:
+            url = request.url
+            base = f"{url.scheme}://{url.netloc}{request.scope.get('root_path', '')}"
+        return f"{base}/pay/{ref}"
+
+    def _now_s(self) -> float:
+        return self._clock().timestamp()
+
+
+def create_sandbox(
+    secret: str,
+    webhook_url: str,
+    state_dir: Path | None = None,
+    clock: Clock = utc_now,
+    *,
+    public_url: str = "",
+    retries_s: Sequence[float] = RETRIES_S,
+) -> Starlette:
+    """The bank as an ASGI app, to be served alone (its lifespan sends what was not delivered).
+
+    `webhook_url` is EvPower's /api/v1/payment/webhook/sandbox; without `state_dir` it forgets all.
+    """
+    bank = Sandbox(
+        secret, webhook_url, state_dir, clock, public_url=public_url, retries_s=retries_s
+    )
+    return bank.app
+
+
+async def _object(request: Request) -> dict[str, Any]:
+    raw = await request.body()
+    if not raw:
+        return {}
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_json") from error
+    if not isinstance(body, dict):
+        raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_json")
+    return cast("dict[str, Any]", body)
+
+
+def _som(amount: object) -> int:
+    """Som (a number, at most 2 decimals) to tyiyn."""
+    try:
+        minor = amount_from_json(None if isinstance(amount, str) else amount)
+    except Invalid as error:
+        raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, error.code) from error
+    if minor <= 0:
+        raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_amount")
+    return minor
+
+
+def _number(body: dict[str, Any], name: str, default: float, most: float) -> float:
+    value = body.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, f"invalid_{name}")
+    return value
+
+
+def _json(answer: object) -> Response:
+    return Response(orjson.dumps(answer), media_type="application/json")
+
+
+def _back_to_page(request: Request) -> Response:
+    """To the same host: a browser lets a form lead nowhere else (form-action 'self')."""
+    language = request.query_params.get("lang", "ru")[:2]
+    page = f"../{request.path_params['ref']}?lang={language}"
+    return RedirectResponse(page, HTTPStatus.SEE_OTHER)
+
+
+async def _healthy(_: Request) -> Response:
+    return _json({"status": "ok"})
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    refused = cast("BadRequest", error)
+    return Response(
+        orjson.dumps({"success": False, "error": refused.code}),
+        refused.status,
+        media_type="application/json",
+    )
+
+
+def main() -> None:
+    """Serve the bank by itself; the secret comes from EVPOWER_SANDBOX_SECRET alone."""
+    import uvicorn
+
+    env = os.environ
+    evpower = env.get("EVPOWER_PUBLIC_URL", "http://127.0.0.1:9210").rstrip("/")
+    parser = argparse.ArgumentParser(
+        prog="python -m evpower.devstack.bank.server", description=__doc__
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=int(env.get("SANDBOX_PORT", "9211")))
+    parser.add_argument("--webhook-url", default=f"{evpower}/api/v1/payment/webhook/sandbox")
+    parser.add_argument("--public-url", default=env.get("SANDBOX_PUBLIC_URL", ""))
+    parser.add_argument("--state-dir", default=env.get("SANDBOX_STATE_DIR", ""))
+    asked = parser.parse_args()
+    app = create_sandbox(
+        env.get("EVPOWER_SANDBOX_SECRET", "").split(",")[0].strip(),
+        asked.webhook_url,
+        Path(asked.state_dir) if asked.state_dir else None,
+        public_url=asked.public_url,
+    )
+    uvicorn.run(app, host=asked.host, port=asked.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

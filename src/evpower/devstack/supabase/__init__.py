@@ -1,0 +1,1 @@
+"""A Supabase of one machine: its server, its packages, and its migrations."""

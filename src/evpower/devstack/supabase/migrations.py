@@ -1,0 +1,36 @@
+"""`make supabase-migrations`: write supabase/migrations/ from the files of supabase/source/."""
+
+from pathlib import Path
+from typing import Final
+
+# One version a release: the Supabase CLI applies a version once. Until 0.1.0 it stays the same.
+FILE: Final = "20261129000000_evpower.sql"
+_ROOT: Final = Path(__file__).resolve().parents[4] / "supabase"
+_HEADER: Final = """\
+-- All that EvPower installs in a Supabase project, safe to run again on one that is in use.
+-- Written by `make supabase-migrations` from supabase/source/, never by hand.
+--
+-- Behind a long transaction on one of the tables all readers would queue: this ends instead, and
+-- is run again.
+do $$ begin perform set_config('lock_timeout', '5s', true); end $$;
+"""
+
+
+def generate(source: Path = _ROOT / "source") -> str:
+    """Return the migration that all files of `source` make, in the order of their numbers."""
+    parts = [
+        f"-- {path.name}\n{path.read_text('utf-8')}" for path in sorted(source.glob("[0-9]*.sql"))
+    ]
+    return "\n".join([_HEADER, *parts])
+
+
+def write(folder: Path = _ROOT / "migrations") -> Path:
+    """Write the migration into `folder` and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    path.write_text(generate(), "utf-8")
+    return path
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,333 @@
+"""The bus between nodes: a change goes to the listeners here at once, over NATS to the others.
+
+NATS may be away, slow or lose messages: nothing here waits for it or fails for it, because every
+reader also looks by itself. What is published while it is away waits in a bounded set.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import cycle, islice
+from typing import Final, get_args
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from evpower.foundation.bus import EVERYTHING, Listener, LocalBus, Topic
+from evpower.foundation.bus.nats_keys import NatsFiles
+from evpower.foundation.bus.nats_link import NatsLink, NatsServer, parse_servers
+from evpower.foundation.loops import Loop, Pause, Round
+
+CONNECTED: Final = Gauge("evpower_bus_connected", "1 while this process is connected to NATS")
+PUBLISHED: Final = Counter("evpower_bus_published_total", "Changes sent to the other nodes")
+MESSAGES: Final = Counter("evpower_bus_messages_total", "Messages they were sent in")
+RECEIVED: Final = Counter("evpower_bus_received_total", "Changes heard from the other nodes")
+DROPPED: Final = Counter(
+    "evpower_bus_dropped_total",
+    "Changes or messages not passed on; harmless, every reader also looks by itself",
+    ["reason"],  # full: too many waited; malformed: not ours; slow: came faster than read
+)
+
+_FORMAT: Final = b"\x01"
+_HELLO: Final = _FORMAT  # a message without changes
+_CODES: Final[dict[Topic, bytes]] = {"client": b"c", "session": b"s", "supabase": b"b"}
+_TOPICS: Final[dict[int, Topic]] = {code[0]: topic for topic, code in _CODES.items()}
+_CHANGE_BYTES: Final = 17
+_PER_MESSAGE: Final = 1000
+_WAITING: Final = 20_000
+_GAP_S: Final = 0.002  # between messages: what comes meanwhile goes together
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+_STEADY_S: Final = 5.0  # a connection that lived so long was a good one
+_CLOSE_S: Final = 3.0
+_ANNOUNCE_S: Final = 1.5
+_NO_FILES: Final = NatsFiles()
+log: Final = structlog.get_logger()
+
+assert set(_CODES) == set(get_args(Topic)), "every topic needs its byte on the wire"  # noqa: S101
+
+
+def encode(changes: list[bytes], per_message: int = _PER_MESSAGE) -> Iterator[bytes]:
+    """Pack changes (17 bytes each) into messages."""
+    for start in range(0, len(changes), per_message):
+        yield _FORMAT + b"".join(changes[start : start + per_message])
+
+
+def decode(message: bytes) -> list[tuple[Topic, UUID]] | None:
+    """Unpack a message; None when it is not one of ours. A topic not known yet is passed over."""
+    body = message[1:]
+    if (
+        message[:1] != _FORMAT
+        or len(body) % _CHANGE_BYTES
+        or len(body) > _PER_MESSAGE * _CHANGE_BYTES
+    ):
+        return None
+    return [
+        (_TOPICS[body[at]], UUID(bytes=body[at + 1 : at + _CHANGE_BYTES]))
+        for at in range(0, len(body), _CHANGE_BYTES)
+        if body[at] in _TOPICS
+    ]
+
+
+async def announce(
+    urls: str,
+    changes: Sequence[tuple[Topic, UUID]],
+    *,
+    prefix: str = "evpower",
+    files: NatsFiles = _NO_FILES,
+    within_s: float = _ANNOUNCE_S,
+) -> str:
+    """Tell the nodes of changes from outside of them; "" or why that was not possible.
+
+    All servers are tried at the same time: one that hangs must not hold up the others, nor whoever
+    calls for longer than `within_s`. Raises ValueError when the URLs or files make no sense.
+    """
+    files.check()
+    messages = list(encode([_CODES[topic] + key.bytes for topic, key in changes]))
+    trying = {
+        asyncio.create_task(_announce(server, f"{prefix}.changes", messages, files))
+        for server in parse_servers(urls)
+    }
+    trouble = "no answer in time"
+    try:
+        async with asyncio.timeout(within_s):
+            for tried in asyncio.as_completed(trying):
+                trouble = await tried
+                if not trouble:
+                    break
+    except TimeoutError:
+        pass
+    for late in trying:
+        late.cancel()
+    await asyncio.gather(*trying, return_exceptions=True)
+    return trouble
+
+
+async def _announce(
+    server: NatsServer, subject: str, messages: Sequence[bytes], files: NatsFiles
+) -> str:
+    try:
+        link = await NatsLink.open(server, subject, _ignore, hello=_HELLO, files=files)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+        return _reason(error)
+    try:
+        for message in messages:
+            await link.publish(message)
+        await link.settle()
+    except Exception as error:  # noqa: BLE001 - as above
+        return _reason(error)
+    finally:
+        await link.close()
+    return ""
+
+
+async def reach(
+    urls: str, *, prefix: str = "evpower", files: NatsFiles = _NO_FILES
+) -> list[tuple[str, str]]:
+    """Try every server: its address, and what is wrong with it, "" for nothing.
+
+    Raises ValueError when the URLs or files make no sense.
+    """
+    files.check()
+    servers = parse_servers(urls)
+    tried = (_announce(server, f"{prefix}.changes", (), files) for server in servers)
+    told = await asyncio.gather(*tried)
+    return [(server.address, trouble) for server, trouble in zip(servers, told, strict=True)]
+
+
+class NatsBus:
+    """A bus for several nodes; `publish` never waits and never fails."""
+
+    def __init__(
+        self,
+        urls: str,
+        *,
+        prefix: str = "evpower",
+        files: NatsFiles = _NO_FILES,
+        check_s: float = 5.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`urls`: comma-separated nats:// or tls:// URLs.
+
+        `check_s`: an idle connection is tried this often, so a hung server is noticed. Raises
+        ValueError when the URLs or files make no sense.
+        """
+        files.check()
+        self._files = files
+        self._servers = parse_servers(urls)
+        self._subject = f"{prefix}.changes"
+        self._check_s = check_s
+        self._jitter = jitter
+        self._local = LocalBus()
+        self._waiting: dict[bytes, None] = {}
+        self._unsure: dict[bytes, None] = {}  # sent, and the server did not yet say that it read it
+        self._bell = asyncio.Event()
+        self._up = asyncio.Event()
+        self._is_away = False  # told in the log
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._servers_in_turn = cycle(sorted(self._servers, key=lambda _: self._jitter()))
+        self._pause_s = _FIRST_PAUSE_S
+        self.loop = Loop("bus", self._round, period_s=_LONGEST_PAUSE_S)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the other nodes can be told and heard right now."""
+        return self._up.is_set()
+
+    def publish(self, topic: Topic, key: UUID) -> None:
+        """Call the listeners of this process now, and tell the other nodes soon."""
+        change = _CODES[topic] + key.bytes
+        if change not in self._waiting:
+            if len(self._waiting) < _WAITING:
+                self._waiting[change] = None
+                self._bell.set()
+            else:
+                DROPPED.labels("full").inc()
+        self._local.publish(topic, key)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` for every change of any node; the answer ends it.
+
+        It hears ("client", EVERYTHING) when changes of other nodes may have been missed.
+        """
+        return self._local.subscribe(listener)
+
+    async def start(self) -> None:
+        """Begin to connect, for ever; returns at once, whether NATS is there or not."""
+        self._stop = asyncio.Event()
+        CONNECTED.set(0)
+        self._task = asyncio.create_task(self.loop.run(self._stop), name="loop-bus")
+
+    async def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until it is connected, at most so long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._up.wait(), timeout_s)
+        return self.connected
+
+    async def close(self) -> None:
+        """Send what waits if NATS is there, and end within a few seconds."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        self._stop.set()
+        self._bell.set()
+        if self.connected:
+            await asyncio.wait([task], timeout=_CLOSE_S)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async def _round(self, current: Round) -> Pause:
+        """Connect to the next server and send until that ends."""
+        server = next(self._servers_in_turn)
+        try:
+            link = await NatsLink.open(
+                server,
+                self._subject,
+                self._hear,
+                hello=_HELLO,
+                files=self._files,
+                on_lost=self._bell.set,
+                on_slow=DROPPED.labels("slow").inc,
+            )
+        except Exception as error:  # noqa: BLE001 - logged, and tried again for ever
+            self._say_away(server.address, error)
+        else:
+            began_s = asyncio.get_running_loop().time()
+            self._say_connected(server.address)
+            await self._serve(link, server.address, current)
+            if asyncio.get_running_loop().time() - began_s > _STEADY_S:
+                self._pause_s = _FIRST_PAUSE_S
+        current.failed("bus_away")
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        return Pause(pause_s * (0.5 + self._jitter()))
+
+    async def _serve(self, link: NatsLink, address: str, current: Round) -> None:
+        """Send until the link is lost or the bus is closed."""
+        now_s = asyncio.get_running_loop().time
+        checked_s = now_s()
+        try:
+            while link.is_open:
+                await self._wait_for_ring()
+                await self._send(link)
+                current.progress()
+                if current.stopping or now_s() - checked_s >= self._check_s:
+                    await (link.settle() if self._unsure else link.check())
+                    self._unsure = {}
+                    checked_s = now_s()
+                if current.stopping:
+                    return
+                await asyncio.sleep(_GAP_S)
+            self._say_away(address, None)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._say_away(address, error)
+        finally:
+            self._up.clear()
+            CONNECTED.set(0)
+            again, self._unsure = self._unsure, {}
+            for change in islice(again, max(0, _WAITING - len(self._waiting))):
+                self._waiting[change] = None
+            await link.close()
+
+    async def _wait_for_ring(self) -> None:
+        if not self._bell.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._bell.wait(), self._check_s)
+        self._bell.clear()
+
+    async def _send(self, link: NatsLink) -> None:
+        changes, self._waiting = list(self._waiting), {}
+        sent = 0
+        self._unsure |= dict.fromkeys(islice(changes, max(0, _WAITING - len(self._unsure))))
+        fits = max(1, (link.max_payload_bytes - len(_FORMAT)) // _CHANGE_BYTES)
+        try:
+            for message in encode(changes, min(_PER_MESSAGE, fits)):
+                await link.publish(message)
+                count = len(message) // _CHANGE_BYTES
+                sent += count
+                MESSAGES.inc()
+                PUBLISHED.inc(count)
+        finally:
+            for change in changes[sent:]:
+                self._waiting.setdefault(change, None)
+
+    async def _hear(self, message: bytes) -> None:
+        changes = decode(message)
+        if changes is None:
+            DROPPED.labels("malformed").inc()
+            return
+        RECEIVED.inc(len(changes))
+        for topic, key in changes:
+            self._tell_here(topic, key)
+        await asyncio.sleep(0)  # a flood of messages must leave room for others
+
+    def _tell_here(self, topic: Topic, key: UUID) -> None:
+        try:
+            self._local.publish(topic, key)
+        except Exception:
+            log.exception("bus_listener_failed", topic=topic)
+
+    def _say_connected(self, address: str) -> None:
+        self._is_away = False
+        self._up.set()
+        CONNECTED.set(1)
+        log.info("bus_connected", server=address)
+        self._tell_here("client", EVERYTHING)  # what others said meanwhile was not heard
+
+    def _say_away(self, address: str, error: BaseException | None) -> None:
+        """Tell it once until it is back."""
+        if not self._is_away:
+            self._is_away = True
+            reason = _reason(error) if error else "connection lost"
+            log.warning("bus_away", server=address, reason=reason)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+async def _ignore(_message: bytes) -> None:
+    """Whoever only tries the connection hears nothing."""

@@ -1,0 +1,24 @@
+"""Send again: everything parked, or one key whole."""
+
+from uuid import UUID
+
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import NotFound
+from evpower.sync.model import Topic
+from evpower.sync.outbound import store
+
+
+async def replay_parked(connection: Connection) -> int:
+    """Make every parked key due now; answers how many."""
+    return await store.unpark_all(connection)
+
+
+async def replay(connection: Connection, topic: Topic, key: UUID) -> None:
+    """Send one client with all its transactions, or one session, again from the start.
+
+    Raises NotFound("client_not_found" | "session_not_found").
+    """
+    table = "identity.clients" if topic == "client" else "charging.sessions"
+    if not await connection.fetchval(f"select exists (select from {table} where id = $1)", key):
+        raise NotFound(f"{topic}_not_found", f"no such {topic}: {key}")
+    await store.mark(connection, topic, [key], force=True)

@@ -1,0 +1,257 @@
+"""Both sides in short: ours by SQL, theirs by evpower_digest, in the same words.
+
+Three depths: one hash for some dozen keys, which is all that equal pages cost; the rows behind it;
+and what each transaction of a client is recognised by.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Final, Literal, cast
+from uuid import UUID
+
+import orjson
+
+from evpower.foundation.db import Database, Record
+from evpower.sync.errors import TargetRefuses, TargetUnavailable
+from evpower.sync.model import (
+    CLIENT_STATUS,
+    SESSION_STATUS,
+    ClientDigest,
+    SessionDigest,
+    Topic,
+)
+from evpower.sync.reconciliation import store_digests
+from evpower.sync.supabase_rpc import Rpc
+
+Digest = ClientDigest | SessionDigest
+Part = Literal["profile", "client", "session"]
+By = Literal["id", "time", "none"]  # what a transaction is recognised by in a project
+
+CHUNK: Final = 50  # keys behind one hash
+_FUNCTION: Final = "evpower_digest"
+_TOPIC: Final[Mapping[Part, str]] = {
+    "profile": "people",
+    "client": "clients",
+    "session": "sessions",
+}
+_TOGETHER: Final = 100  # clients whose transactions are asked for in one call
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of ours; `leaving`: active, and the driver asked to be deleted."""
+
+    id: UUID
+    leaving: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TheirPage:
+    """The ids of one page of Supabase; `foreign` counts what EvPower never wrote there."""
+
+    ids: tuple[str, ...]
+    foreign: int
+    next: str | None
+
+
+class Digests:
+    """Asks both sides at once; remembers what this project recognises a transaction by."""
+
+    def __init__(self, db: Database, rpc: Rpc) -> None:
+        self._db = db
+        self._rpc = rpc
+        self._by: By = "id"
+
+    async def differing(self, part: Part, keys: Sequence[Key]) -> list[UUID]:
+        """Keys among which some may differ: those behind hashes that do."""
+        if not keys:
+            return []
+        ids = [key.id for key in keys]
+        ours, (theirs, by) = await asyncio.gather(
+            self._our_hashes(part, ids), self._their_hashes(part, keys)
+        )
+        if self._by != by:
+            self._by = by
+            ours = await self._our_hashes(part, ids)
+        if len(theirs) != len(ours):
+            raise TargetUnavailable(f"{_FUNCTION} answered another number of hashes")
+        return [
+            one
+            for nr, (here, there) in enumerate(zip(ours, theirs, strict=True))
+            if here != there
+            for one in ids[nr * CHUNK : (nr + 1) * CHUNK]
+        ]
+
+    async def ours(self, topic: Topic, keys: Sequence[UUID]) -> dict[str, Digest]:
+        """What EvPower has of these."""
+        async with self._db.connection() as connection:
+            if topic == "client":
+                rows: list[Record] = await connection.fetch(store_digests.CLIENTS[self._by], keys)
+                return {row["id"]: _our_client(row) for row in rows}
+            rows = await connection.fetch(store_digests.SESSIONS, keys)
+            return {row["id"]: _our_session(row) for row in rows}
+
+    async def theirs(self, topic: Topic, ids: Sequence[str]) -> dict[str, Digest]:
+        """What Supabase has of these."""
+        answer = await self._ask({"topic": _TOPIC[topic], "ids": list(ids)})
+        try:
+            self._by = cast("By", answer.get("by") or self._by)
+            rows = cast("list[Mapping[str, object]]", answer["rows"])
+            read = _their_client if topic == "client" else _their_session
+            return {row.id: row for row in map(read, rows)}
+        except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+            raise _unknown_form() from error
+
+    async def page_of_theirs(
+        self, topic: Literal["clients", "sessions", "users"], after: str | None, limit: int
+    ) -> TheirPage:
+        """The next ids of Supabase in its own order, and where the page after them begins."""
+        answer = await self._ask({"topic": topic, "after": after, "limit": limit, "short": True})
+        try:
+            ids = tuple(str(one) for one in cast("list[object]", answer["ids"]))
+            return TheirPage(ids, int(str(answer["foreign"])), cast("str | None", answer["next"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _unknown_form() from error
+
+    async def partings(self, keys: Sequence[str]) -> dict[str, int]:
+        """The first version at which both sides have different transactions, where there is one."""
+        found: dict[str, int] = {}
+        for start in range(0, len(keys), _TOGETHER):
+            left: dict[str, int] = dict.fromkeys(keys[start : start + _TOGETHER], 0)
+            more = self._by != "none"
+            while more and left:
+                rows, more = await self._their_transactions(left)
+                if more and not rows:
+                    raise _unknown_form()
+                for key, version in await self._apart(rows):
+                    found[key] = min(version, found.get(key, version))
+                if not more:
+                    break
+                last = rows[-1][0]  # cut in the middle of this one; those before it are through
+                reached = list(left).index(last)
+                left = {key: at for nr, (key, at) in enumerate(left.items()) if nr >= reached}
+                left[last] = rows[-1][1]
+                for key in found:
+                    left.pop(key, None)
+        return found
+
+    async def _apart(self, rows: Sequence[tuple[str, int, str]]) -> list[tuple[str, int]]:
+        async with self._db.connection() as connection:
+            apart: list[Record] = await connection.fetch(
+                store_digests.APART[self._by],
+                [row[0] for row in rows],
+                [row[1] for row in rows],
+                [row[2] for row in rows],
+            )
+        return [(row["id"], row["version"]) for row in apart]
+
+    async def _their_transactions(
+        self, left: Mapping[str, int]
+    ) -> tuple[list[tuple[str, int, str]], bool]:
+        asked = {"topic": "transactions", "clients": list(left.items()), "limit": 5000}
+        answer = await self._ask(asked)
+        try:
+            rows = cast("list[tuple[str, int, str]]", answer["rows"])
+            return [(str(a), int(b), str(c)) for a, b, c in rows], bool(answer["more"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _unknown_form() from error
+
+    async def _our_hashes(self, part: Part, ids: Sequence[UUID]) -> list[str]:
+        async with self._db.connection() as connection:
+            rows: list[Record] = await connection.fetch(
+                store_digests.HASHES[part][self._by], ids, CHUNK
+            )
+        return [row["hash"] for row in rows]
+
+    async def _their_hashes(self, part: Part, keys: Sequence[Key]) -> tuple[list[str], By]:
+        asked: dict[str, object] = {
+            "topic": _TOPIC[part],
+            "ids": [str(key.id) for key in keys],
+            "chunk": CHUNK,
+        }
+        if part == "client":
+            asked["leaving"] = [str(key.id) for key in keys if key.leaving]
+        answer = await self._ask(asked)
+        if "hashes" not in answer:
+            raise TargetRefuses(f"{_FUNCTION} is an older one: apply supabase/migrations/")
+        try:
+            return [str(one) for one in cast("list[object]", answer["hashes"])], cast(
+                "By", answer["by"]
+            )
+        except (KeyError, TypeError) as error:
+            raise _unknown_form() from error
+
+    async def _ask(self, payload: Mapping[str, object]) -> Mapping[str, object]:
+        answer = await self._rpc.call(_FUNCTION, orjson.dumps({"payload": payload}))
+        if not isinstance(answer, Mapping):
+            raise _unknown_form()
+        return cast("Mapping[str, object]", answer)
+
+
+def _unknown_form() -> TargetUnavailable:
+    return TargetUnavailable(f"{_FUNCTION} answered in an unknown form")
+
+
+def _our_client(row: Record) -> ClientDigest:
+    return ClientDigest(
+        row["id"],
+        row["balance_minor"],
+        row["version"],
+        CLIENT_STATUS[row["status"]],
+        row["count"],
+        row["sum_minor"],
+        row["last"],
+        int(row["moment"]),
+        row["held_minor"],
+        row["history"],
+    )
+
+
+def _our_session(row: Record) -> SessionDigest:
+    return SessionDigest(
+        row["id"],
+        row["client_id"],
+        row["revision"],
+        SESSION_STATUS[row["state"]],
+        row["energy_wh"],
+        row["cost_minor"],
+    )
+
+
+def _their_client(row: Mapping[str, object]) -> ClientDigest:
+    history = row["history"]
+    return ClientDigest(
+        str(row["id"]),
+        _scaled(row["balance"], 2),
+        int(str(row["version"])),
+        str(row["status"]),
+        int(str(row["count"])),
+        _scaled(row["sum"], 2),
+        int(str(row["last"])),
+        _scaled(row["moment"], 2),
+        _scaled(row["held"], 2),
+        str(history) if history is not None else None,
+        int(str(row["foreign"])),
+        bool(row["written"]),
+    )
+
+
+def _their_session(row: Mapping[str, object]) -> SessionDigest:
+    return SessionDigest(
+        str(row["id"]),
+        str(row["client_id"]),
+        int(str(row["revision"])) if row["revision"] is not None else None,
+        str(row["status"]),
+        _scaled(row["energy"], 3),
+        _scaled(row["cost"], 2),
+        bool(row["same"]),
+    )
+
+
+def _scaled(value: object, places: int) -> int | float:
+    """Som to tyiyn, kWh to Wh; a fraction that is left makes a difference to be seen."""
+    number = Decimal(str(value if value is not None else 0)).scaleb(places)
+    whole = number.is_finite() and number == number.to_integral_value()
+    return int(number) if whole else float(number)

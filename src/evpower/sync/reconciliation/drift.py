@@ -1,0 +1,204 @@
+"""What a comparison can find: each kind of difference, who is right, and what a repair may do."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any, Final, Literal, cast
+
+from evpower.sync.model import ON_THE_WAY_OUT, ClientDigest, SessionDigest, Side
+from evpower.sync.reconciliation.digests import Digest, Part
+
+Kind = Literal[
+    # EvPower is right: sent again.
+    "missing",
+    "balance",
+    "transactions",
+    "status",
+    "session",
+    # Supabase is right: taken.
+    "unseen",
+    "profile",
+    "deletion",
+    "block",
+    # Somebody's money or the only record of it: for a person to decide.
+    "opening",
+    "only_there",
+    "ahead",
+    "parted",
+    # Nobody is wrong.
+    "userless",
+    "contact_taken",
+    "email_apart",
+]
+Cure = Literal["send", "take", "overwrite", "none"]
+
+# What a repair does; `overwrite` only when a person says so, after what is there was put aside.
+CURES: Final[Mapping[Kind, Cure]] = MappingProxyType(
+    {
+        "missing": "send",
+        "balance": "send",
+        "transactions": "send",
+        "status": "send",
+        "session": "send",
+        "unseen": "take",
+        "profile": "take",
+        "deletion": "take",
+        "block": "take",
+        "opening": "none",
+        "only_there": "none",
+        "ahead": "overwrite",
+        "parted": "overwrite",
+        "userless": "none",
+        "contact_taken": "none",
+        "email_apart": "none",
+    }
+)
+NOTICES: Final[frozenset[Kind]] = frozenset({"userless", "contact_taken", "email_apart"})
+
+_ACTIONS: Final[Mapping[Kind, str]] = MappingProxyType(
+    {
+        "missing": "missing in Supabase",
+        "balance": "balance differs",
+        "transactions": "transactions differ",
+        "status": "status differs",
+        "session": "differs",
+        "unseen": "in Supabase, unknown here",
+        "profile": "profile differs",
+        "deletion": "deletion differs",
+        "block": "blocked in Supabase before EvPower",
+        "opening": "reported: opening balance, see evpower sync adopt",
+        "only_there": "reported: only in Supabase",
+        "ahead": "reported: Supabase is ahead, restore or decide by hand",
+        "parted": "reported: the histories part at version {version}, decide by hand",
+        "userless": "reported: no user in Supabase Auth",
+        "contact_taken": "reported: another client has this contact",
+        "email_apart": "reported: the row and the user have different emails",
+    }
+)
+_MONEY: Final = ("balance_minor", "held_minor", "version")
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One difference: what each side has, in which fields, who is right, what was done about it.
+
+    `parted` is the first version at which both sides have different transactions.
+    """
+
+    topic: Part
+    key: str
+    kind: Kind
+    ours: object | None
+    theirs: object | None
+    fields: tuple[str, ...] = ()
+    parted: int | None = None
+    done: str = field(default="", compare=False)
+
+    @property
+    def notice(self) -> bool:
+        """Whether it is worth knowing though nobody is wrong."""
+        return self.kind in NOTICES
+
+    @property
+    def right_side(self) -> Side:
+        """Whose word counts."""
+        return "supabase" if CURES[self.kind] == "take" else "evpower"
+
+    @property
+    def action(self) -> str:
+        """What it is, and what was done."""
+        said = _ACTIONS[self.kind].format(version=self.parted)
+        return f"{said.removeprefix('reported: ')}; {self.done}" if self.done else said
+
+    @property
+    def repaired(self) -> bool:
+        """Whether something was done about it."""
+        return bool(self.done)
+
+    def with_done(self, what: str) -> "Drift":
+        """Note what was done about it."""
+        return replace(self, done=what)
+
+
+def agree(ours: Digest | None, theirs: Digest | None) -> bool:
+    """Whether the two say the same, each about what it is right about."""
+    if isinstance(ours, ClientDigest) and (theirs is None or isinstance(theirs, ClientDigest)):
+        if theirs is None:  # a deleted user took the row along: the money is kept here
+            return ours.status == "inactive"
+        return _same_status(ours, theirs) and replace(theirs, status=ours.status) == ours
+    return ours == theirs
+
+
+def judge(
+    topic: Part, key: str, ours: Digest | None, theirs: Digest | None, parted: int | None
+) -> Drift:
+    """Say what kind of difference it is."""
+    differing = _differing(ours, theirs)
+    kind = _kind(ours, theirs, parted, differing)
+    return Drift(topic, key, kind, ours, theirs, differing, parted)
+
+
+def has_money(there: Digest) -> bool:
+    """Whether a row that only Supabase has may be the only record of somebody's money."""
+    return isinstance(there, SessionDigest) or bool(there.balance_minor or there.count)
+
+
+def as_facts(side: object | None) -> dict[str, object] | None:
+    """One side of a difference as it is kept."""
+    return asdict(cast("Any", side)) if side is not None else None
+
+
+def _kind(
+    ours: Digest | None, theirs: Digest | None, parted: int | None, differing: tuple[str, ...]
+) -> Kind:
+    if theirs is None:
+        return "missing"
+    if isinstance(theirs, ClientDigest) and not theirs.written and theirs.balance_minor != 0:
+        return "opening"
+    if ours is None:
+        return "only_there"
+    if isinstance(ours, ClientDigest) and isinstance(theirs, ClientDigest):
+        return _kind_of_client(ours, theirs, parted, differing)
+    return _kind_of_session(ours, theirs)
+
+
+def _kind_of_client(
+    ours: ClientDigest, theirs: ClientDigest, parted: int | None, differing: tuple[str, ...]
+) -> Kind:
+    if max(theirs.last, theirs.version) > ours.version:
+        return "ahead"
+    if parted is not None:
+        return "parted"
+    if "transactions" in differing:
+        return "transactions"
+    return "balance" if set(differing) & set(_MONEY) else "status"
+
+
+def _kind_of_session(ours: Digest, theirs: Digest) -> Kind:
+    assert isinstance(ours, SessionDigest)  # noqa: S101 - both sides are of one topic
+    assert isinstance(theirs, SessionDigest)  # noqa: S101
+    return "ahead" if (theirs.revision or 0) > (ours.revision or 0) else "session"
+
+
+def _same_status(ours: ClientDigest, theirs: ClientDigest) -> bool:
+    """EvPower's word, but for who is on the way out, and for a block from before EvPower."""
+    if ours.status == theirs.status:
+        return True
+    if theirs.status in ON_THE_WAY_OUT:
+        return ours.status in {"active", "inactive"}
+    return ours.status == "active" and theirs.status == "blocked" and not theirs.written
+
+
+def _differing(ours: Digest | None, theirs: Digest | None) -> tuple[str, ...]:
+    if isinstance(ours, ClientDigest) and isinstance(theirs, ClientDigest):
+        found = [name for name in _MONEY if getattr(ours, name) != getattr(theirs, name)]
+        facts = ("count", "sum_minor", "last", "moment", "history")
+        if any(getattr(ours, name) != getattr(theirs, name) for name in facts):
+            found.append("transactions")
+        if not _same_status(ours, theirs):
+            found.append("status")
+        return tuple(found)
+    if isinstance(ours, SessionDigest) and isinstance(theirs, SessionDigest):
+        names = (one.name for one in fields(SessionDigest))
+        return tuple(name for name in names if getattr(ours, name) != getattr(theirs, name))
+    return ()

@@ -1,0 +1,206 @@
+"""Supabase says that something changed: verify, note, ring. What changed is read from Supabase."""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, NoReturn, cast
+from uuid import UUID
+
+import structlog
+from starlette.datastructures import Headers
+
+from evpower.foundation import failpoints
+from evpower.foundation.batching import Grouper
+from evpower.foundation.bus import Bus
+from evpower.foundation.clock import Clock, utc_now
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import EvPowerError, Invalid, Unavailable
+from evpower.foundation.failpoints import Step
+from evpower.foundation.logging import RateLimitedLogger
+from evpower.foundation.loops import Round
+from evpower.foundation.purge import purge
+from evpower.sync import metrics
+from evpower.sync.webhook import store_inbox
+from evpower.sync.webhook.model_inbox import Outcome, Rung, Source
+from evpower.sync.webhook.signatures import Claim, Refused, is_authentic, read_claim
+from evpower.sync.webhook.signing_secrets import WebhookSecrets
+
+KEEP: Final = timedelta(days=30)
+_KEEP_ROWS: Final = 1_000_000
+_EVERYTHING: Final = UUID(int=0)
+_WATCHED: Final = {"clients": "public", "users": "auth"}
+_CHANGES: Final = frozenset({"insert", "update", "delete"})
+_MAX_ROW_ID: Final = 100
+# Members of Auth hooks that expect work or a verdict of whom they call; our 200 would say "done".
+_WANTS_AN_ANSWER: Final = frozenset({"email_data", "sms", "claims", "factor_id", "valid"})
+_HOOK_NAME: Final = re.compile(r"[a-z0-9_-]{1,60}")
+_log = structlog.get_logger()
+
+
+class SupabaseWebhooks:
+    """Takes the calls of one process; events that come at once share one statement."""
+
+    def __init__(
+        self,
+        db: Database,
+        bus: Bus,
+        configured_secrets: str = "",
+        *,
+        clock: Clock = utc_now,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raises ValueError when `configured_secrets` holds something that is no secret."""
+        self._db = db
+        self._bus = bus
+        self._clock = clock
+        self._secrets = WebhookSecrets(db, configured_secrets, clock, now_s)
+        self._take = Grouper(self._keep, hopeless=_is_down, repeat=_repeated)
+        self._refusals = RateLimitedLogger(_log, now_s)
+
+    async def receive(self, headers: Headers, read_body: Callable[[], Awaitable[bytes]]) -> bool:
+        """Take one call: true when it was new, false when known already or of no interest.
+
+        A repeat rings as well: rings are merged, and the first may have been lost. Raises
+        Unauthenticated("invalid_signature"), Invalid("invalid_webhook"), Unavailable.
+        """
+        form = "none"
+        try:
+            claim = read_claim(headers, self._clock())
+            form = claim.form
+            raw = await read_body()
+            await self._verify(claim, raw)
+            failpoints.reached(Step.DOORBELL_VERIFIED)
+            outcome = await self._note(_describe(claim, raw))
+        except EvPowerError as error:
+            why = error.reason if isinstance(error, Refused) else error.code
+            metrics.WEBHOOKS.labels(form, why).inc()
+            self._refusals.warning("supabase_webhook_refused", form=form, why=why)
+            raise
+        metrics.WEBHOOKS.labels(form, outcome).inc()
+        return outcome == "accepted"
+
+    async def purge(self, current: Round | None = None) -> int:
+        """Forget what is older than a month, and the oldest of too many."""
+
+        async def delete(connection: Connection, at_most: int) -> int:
+            return await store_inbox.purge(
+                connection,
+                received_before=self._clock() - KEEP,
+                keep_newest=_KEEP_ROWS,
+                at_most=at_most,
+            )
+
+        return await purge(self._db, delete, current)
+
+    async def close(self) -> None:
+        """Take no more, and finish what was taken."""
+        await self._take.close()
+
+    async def _verify(self, claim: Claim, raw: bytes) -> None:
+        keys = await self._secrets.current()
+        if is_authentic(claim, keys, raw):
+            return
+        newer = await self._secrets.besides(keys)
+        if is_authentic(claim, newer, raw):
+            return
+        if not self._secrets.known:
+            raise Unavailable("database_unavailable", "the secrets can't be read", retry_after_s=2)
+        raise Refused("forged" if keys or newer else "no_secret")
+
+    async def _note(self, rung: Rung | None) -> str:
+        if rung is None:
+            return "ignored"
+        outcome = await self._take(rung)
+        failpoints.reached(Step.DOORBELL_NOTED)
+        if outcome == "reused":
+            _log.warning("supabase_webhook_id_reused", source=rung.source, event_id=rung.event_id)
+        else:
+            self._bus.publish("supabase", _EVERYTHING)
+        return outcome
+
+    async def _keep(self, rung: Sequence[Rung]) -> Mapping[Rung, Outcome | Exception]:
+        async with self._db.connection() as connection:
+            outcomes = await store_inbox.take(connection, rung)
+        return dict(zip(rung, outcomes, strict=True))
+
+
+def _describe(claim: Claim, raw: bytes) -> Rung | None:
+    """What an authentic body is about; None: nothing of ours. Raises Invalid."""
+    body = _object(raw)
+    digest = hashlib.sha256(raw)
+    source: Source = "auth"
+    event_id = f"sha256:{digest.hexdigest()}"
+    if "table" not in body:
+        # Supabase Auth makes a new id for each try of the same call: its body tells them apart.
+        kind = _hook(body)
+        row_id = _row_id(body.get("user")) or _text(body.get("user_id"))
+    else:
+        kind = _change(body)
+        row_id = _row_id(body.get("record")) or _row_id(body.get("old_record"))
+        source = "plain"  # the same body may be a second change: it rings in any case
+        if claim.standard is not None:
+            source, event_id = "webhook", claim.standard.message_id
+    return None if kind is None else Rung(source, event_id, digest.digest(), kind, row_id)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    # Numbers stay text: PostgreSQL writes some that no float holds, and none is of interest.
+    try:
+        body: object = json.loads(raw, parse_int=str, parse_float=str, parse_constant=_not_json)
+    except (ValueError, RecursionError) as error:
+        raise Invalid("invalid_webhook", "the body is not JSON") from error
+    if not isinstance(body, dict):
+        raise Invalid("invalid_webhook", "the body is not a JSON object")
+    return cast("dict[str, Any]", body)
+
+
+def _not_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _change(body: Mapping[str, Any]) -> str | None:
+    """A Database Webhook about a person: "clients.update"; None for any other table."""
+    table, schema, change = body["table"], body.get("schema"), body.get("type")
+    if not isinstance(table, str) or table not in _WATCHED or not isinstance(change, str):
+        return None
+    if schema not in (None, _WATCHED[table]) or change.lower() not in _CHANGES:
+        return None
+    return f"{table}.{change.lower()}"
+
+
+def _hook(body: Mapping[str, Any]) -> str | None:
+    """An Auth hook: "hook.before-user-created"; None for what is no hook."""
+    if not any(name in body for name in ("user", "user_id", "metadata")):
+        return None
+    if _WANTS_AN_ANSWER & body.keys():
+        raise Invalid("invalid_webhook", "this Auth hook wants an answer EvPower can't give")
+    name = _mapping(body.get("metadata")).get("name")
+    known = isinstance(name, str) and _HOOK_NAME.fullmatch(name)
+    return f"hook.{name}" if known else "hook"
+
+
+def _row_id(record: object) -> str | None:
+    return _text(_mapping(record).get("id"))
+
+
+def _text(found: object) -> str | None:
+    """An id a person may look for, as text that any column holds."""
+    if not isinstance(found, str):
+        return None
+    return found[:_MAX_ROW_ID].replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _mapping(found: object) -> Mapping[str, Any]:
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _is_down(error: Exception) -> bool:
+    return isinstance(error, Unavailable) and error.code == "database_unavailable"
+
+
+def _repeated(first: Outcome) -> Outcome:
+    """What the twins of an event in one batch are."""
+    return "repeated" if first == "accepted" else first

@@ -1,0 +1,138 @@
+"""The doorbell: who signs it with what, and whether both sides agree."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, cast
+
+from evpower.foundation.db import Database
+from evpower.sync.errors import TargetRefuses, TargetUnavailable
+from evpower.sync.inbound import store_changes
+from evpower.sync.supabase_rpc import Rpc
+from evpower.sync.webhook import store_inbox, store_secrets
+from evpower.sync.webhook.signatures import parse_secrets
+
+WEBHOOK_PATH: Final = "/api/v1/webhooks/supabase"
+GRACE: Final = timedelta(hours=24)
+_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """What a rotation did: `retired` older secrets end after the grace; `kept_in` is Supabase's."""
+
+    pg_net: bool
+    kept_in: str
+    retired: int
+
+
+@dataclass(frozen=True, slots=True)
+class Doorbell:
+    """Supabase's side, and ours of it.
+
+    `same`: both sides hold the secret it signs with (None: it has none), until `ends_at` if that is
+    set. `changes` wait in Supabase's log, the `oldest` of them since then; `held_back` of them by a
+    transaction that still runs there. `cursor` is the last one taken: (xid, seq).
+    """
+
+    pg_net: bool
+    url: str | None
+    kept_in: str | None
+    same: bool | None
+    ends_at: datetime | None
+    changes: int
+    oldest: str | None
+    held_back: int
+    cursor: tuple[str, int] | None
+
+
+async def rotate_secret(
+    db: Database,
+    rpc: Rpc,
+    url: str,
+    *,
+    grace: timedelta = GRACE,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Rotated:
+    """Make a new secret known here, then to Supabase, which rings at `url`; older ones end later.
+
+    One at a time: of two at once, the one that reached Supabase last could be ended by the other.
+    Raises TargetRefuses, TargetUnavailable (Supabase may or may not sign with the new one then:
+    every secret so far stays good, and a repeat is harmless).
+    """
+    secret = _text_of(random_bytes(_BYTES))
+    async with store_secrets.alone(db, pause):
+        async with db.transaction() as connection:
+            number = await store_secrets.add(connection, secret)
+        try:
+            facts = await call_function(
+                rpc, "evpower_webhook_configure", {"url": url, "secret": secret}
+            )
+        except TargetRefuses:
+            async with db.transaction() as connection:
+                await store_secrets.remove(connection, number)
+            raise
+        async with db.transaction() as connection:
+            retired = await store_secrets.retire_before(connection, number, grace)
+    return Rotated(bool(facts.get("pg_net")), str(facts.get("kept_in")), retired)
+
+
+async def silence(rpc: Rpc) -> None:
+    """Let Supabase ring no more; changes still arrive, every few seconds."""
+    await call_function(rpc, "evpower_webhook_configure", {"url": None})
+
+
+async def doorbell(db: Database, rpc: Rpc, configured_secrets: str = "") -> Doorbell:
+    """Look at both sides; `configured_secrets` are those of the settings."""
+    async with db.connection() as connection:
+        stored = await store_inbox.secrets(connection)
+        cursor = await store_changes.cursor(connection)
+    accepted = {_digest(key): end for _, text, end in stored for key in parse_secrets(text)}
+    accepted |= {_digest(key): None for key in parse_secrets(configured_secrets)}
+    after = {"xid": cursor.xid, "seq": cursor.seq} if cursor.xid is not None else None
+    facts = await call_function(rpc, "evpower_webhook_status", {"after": after})
+    digest = facts.get("secret_sha256")
+    return Doorbell(
+        pg_net=bool(facts.get("pg_net")),
+        url=_text(facts.get("url")),
+        kept_in=_text(facts.get("kept_in")),
+        same=None if digest is None else digest in accepted,
+        ends_at=accepted.get(str(digest)),
+        changes=_count(facts.get("changes")),
+        oldest=_text(facts.get("oldest")),
+        held_back=_count(facts.get("held_back")),
+        cursor=(cursor.xid, cursor.seq) if cursor.xid is not None and cursor.seq else None,
+    )
+
+
+async def call_function(
+    rpc: Rpc, function: str, payload: Mapping[str, object]
+) -> Mapping[str, object]:
+    """Returns the object a function of the project answers. Raises SyncError."""
+    answer = await rpc.call(function, json.dumps({"payload": payload}).encode())
+    if not isinstance(answer, Mapping):
+        raise TargetUnavailable(f"{function}: the answer is no object")
+    return cast("Mapping[str, object]", answer)
+
+
+def _digest(key: bytes) -> str:
+    """As Supabase tells which secret it has: of its text, however the settings spell it."""
+    return hashlib.sha256(_text_of(key).encode()).hexdigest()
+
+
+def _text_of(key: bytes) -> str:
+    return "whsec_" + base64.b64encode(key).decode()
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _count(value: object) -> int:
+    return int(value) if isinstance(value, int | str) else 0
