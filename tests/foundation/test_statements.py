@@ -45,10 +45,11 @@ STATEMENTS = {
     "GET /api/v1/balance/history/{client_id}": 1,
     "GET /api/v1/charging/history/{client_id}": 1,
     "POST /api/v1/webhooks/supabase": 1,
-    "GET /api/v1/operator/clients": 2,
-    "POST /api/v1/operator/clients/{client_id}/block": 4,
-    "POST /api/v1/operator/clients/{client_id}/unblock": 4,
-    "POST /api/v1/operator/clients/{client_id}/close": 5,
+    # One of these reads the operator's role anew.
+    "GET /api/v1/operator/clients": 3,
+    "POST /api/v1/operator/clients/{client_id}/block": 5,
+    "POST /api/v1/operator/clients/{client_id}/unblock": 5,
+    "POST /api/v1/operator/clients/{client_id}/close": 6,
 }
 
 

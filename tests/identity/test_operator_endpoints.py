@@ -7,7 +7,7 @@ import pytest
 
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Forbidden
-from evpower.identity import require_active
+from evpower.identity import OperatorRole, add_operator, remove_operator, require_active
 from tests.api.world import Api, bearer
 
 CLIENTS = "/api/v1/operator/clients"
@@ -24,6 +24,16 @@ async def new_client(owner: Connection, **columns: Any) -> UUID:
         columns.get("phone"),
     )
     return client
+
+
+async def give_role(api: Api, user: UUID, role: OperatorRole) -> None:
+    async with api.db.transaction() as connection:
+        await add_operator(connection, user_id=user, name="Bek", role=role, actor="test")
+
+
+async def take_role(api: Api, user: UUID) -> None:
+    async with api.db.transaction() as connection:
+        await remove_operator(connection, user_id=user, actor="test")
 
 
 async def audit(owner: Connection, client_id: UUID) -> list[tuple[str, str | None]]:
@@ -51,6 +61,50 @@ class TestWhoMayAct:
         response = await api.post(f"{CLIENTS}/{client_id}/{act}", headers, json=WHY)
         assert (response.status_code, response.json()["error"]) == (403, "forbidden")
         assert await audit(owner, client_id) == []
+
+
+class TestRolesThatChange:
+    """With no time between: the clock of these nodes stands still."""
+
+    @pytest.mark.parametrize("act", ACTS)
+    async def test_a_removed_operator_acts_no_more(
+        self, api: Api, owner: Connection, client_id: UUID, act: str
+    ) -> None:
+        user = uuid4()
+        await give_role(api, user, "operator")
+        found = await api.get(CLIENTS, bearer(user), params={"q": str(client_id)})
+        assert found.status_code == 200
+        await take_role(api, user)
+        response = await api.post(f"{CLIENTS}/{client_id}/{act}", bearer(user), json=WHY)
+        assert (response.status_code, response.json()["error"]) == (403, "forbidden")
+        assert await audit(owner, client_id) == []
+
+    async def test_a_removed_operator_reads_no_client(self, api: Api, client_id: UUID) -> None:
+        user = uuid4()
+        await give_role(api, user, "viewer")
+        assert (await api.get(f"/api/v1/balance/{client_id}", bearer(user))).status_code == 200
+        await take_role(api, user)
+        for path in (f"{CLIENTS}?q={client_id}", f"/api/v1/balance/{client_id}"):
+            assert (await api.get(path, bearer(user))).status_code == 403
+
+    async def test_a_viewer_who_was_an_operator_acts_no_more(
+        self, api: Api, client_id: UUID
+    ) -> None:
+        user = uuid4()
+        await give_role(api, user, "operator")
+        await api.get(CLIENTS, bearer(user), params={"q": str(client_id)})
+        await give_role(api, user, "viewer")
+        response = await api.post(f"{CLIENTS}/{client_id}/block", bearer(user), json=WHY)
+        assert response.status_code == 403
+
+    async def test_a_new_operator_acts_at_once(self, api: Api, client_id: UUID) -> None:
+        user = uuid4()
+        refused = await api.get(CLIENTS, bearer(user), params={"q": str(client_id)})
+        assert refused.status_code == 403
+        await give_role(api, user, "operator")
+        response = await api.post(f"{CLIENTS}/{client_id}/block", bearer(user), json=WHY)
+        assert response.status_code == 200
+        assert (await api.get(f"/api/v1/balance/{client_id}", bearer(user))).status_code == 200
 
 
 class TestActs:

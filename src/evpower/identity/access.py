@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -68,11 +68,10 @@ class Access:
             name = await check_service_key(self._db, credential)
             return Principal("service", None, name, None)
         claims = await self._verifier.verify(credential)
-        operator = (await self._operators.by_id()).get(claims.sub)
-        if operator is not None:
-            return Principal(
-                "operator", None, operator.name, claims.expires_at, claims.sub, operator.role
-            )
+        if claims.sub in await self._operators.by_id():
+            operator = await self._operators.as_of_now(claims.sub)
+            if operator is not None:
+                return _operator(operator, claims.expires_at)
         if not self._known.has(claims.sub):
             async with self._db.transaction() as connection:
                 await ensure_client(connection, claims)
@@ -121,6 +120,10 @@ class Access:
     async def require_viewer(self, request: Request) -> Principal:
         """Only an operator of any role may call. Raises Forbidden("forbidden")."""
         found = await self.principal(request)
+        if found.kind == "client" and found.user_id is not None:
+            operator = await self._operators.as_of_now(found.user_id)
+            if operator is not None:
+                found = request.state.principal = _operator(operator, found.expires_at)
         if found.kind != "operator":
             raise Forbidden("forbidden", "only an operator may do this")
         return found
@@ -154,6 +157,10 @@ class Access:
         self._known.clear()
         self._operators.expire()
         self._old_ids.flush()
+
+
+def _operator(operator: Operator, expires_at: datetime | None) -> Principal:
+    return Principal("operator", None, operator.name, expires_at, operator.user_id, operator.role)
 
 
 def may_read(principal: Principal, client_id: UUID) -> None:
@@ -203,7 +210,11 @@ class _KnownClients:
 
 
 class _Operators:
-    """Operators by user id, read again every 30 s by one caller at a time."""
+    """Operators by user id, read again every 30 s by one caller at a time.
+
+    Enough to tell that a driver is none. What an operator may do is read anew at each request, so
+    that a role that was taken away ends with the command that says so.
+    """
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
@@ -218,6 +229,14 @@ class _Operators:
                 if self._clock().timestamp() >= self._until:
                     await self._read()
         return self._found
+
+    async def as_of_now(self, user_id: UUID) -> Operator | None:
+        """One user's role in the database, remembered from then on."""
+        async with self._db.connection() as connection:
+            operator = await store_access.active_operator(connection, user_id)
+        others = {one: found for one, found in self._found.items() if one != user_id}
+        self._found = others if operator is None else {**others, user_id: operator}
+        return operator
 
     def expire(self) -> None:
         self._until = 0.0

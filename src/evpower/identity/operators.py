@@ -40,7 +40,7 @@ async def add_operator(
 async def remove_operator(
     connection: Connection, *, user_id: UUID, actor: str, reason: str | None = None
 ) -> None:
-    """Take the role away; nodes notice within 30 s. Raises NotFound("operator_not_found")."""
+    """Take the role away, from the next request on. Raises NotFound("operator_not_found")."""
     if not await store_access.revoke_operator(connection, user_id):
         raise NotFound("operator_not_found", "this user is no operator")
     await record_act(

@@ -95,6 +95,16 @@ async def revoke_operator(connection: Connection, user_id: UUID) -> bool:
     return found is not None
 
 
+async def active_operator(connection: Connection, user_id: UUID) -> Operator | None:
+    """The role of a user, None without one."""
+    row = await connection.fetchrow(
+        "select user_id, name, role, created_at from identity.operators"
+        " where user_id = $1 and revoked_at is null",
+        user_id,
+    )
+    return Operator(**dict(row)) if row is not None else None
+
+
 async def active_operators(connection: Connection) -> list[Operator]:
     """Who has the role."""
     rows: list[Record] = await connection.fetch(
