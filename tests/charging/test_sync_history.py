@@ -72,7 +72,8 @@ class TestRecording:
     ) -> None:
         body = report(rich)
         await send(api, body)
-        again = await send(api, {**body, "start_time": "2025-09-25T16:00:00+06:00"})
+        spelled = {"start_time": "2025-09-25T16:00:00+06:00", "connector_id": 1.0}
+        again = await send(api, {**body, **spelled})
         assert again.status_code == 200
         assert again.json() == {
             "success": True, "session_id": body["session_id"], "created": False, "charged": True,

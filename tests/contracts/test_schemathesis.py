@@ -1,4 +1,4 @@
-"""Sense and nonsense generated from our OpenAPI document: no 5xx, no undocumented answer."""
+"""What our OpenAPI document says is so: its answers, and whose credentials a call takes."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from schemathesis import checks, openapi
 
 from evpower import bootstrap
 from evpower.devstack.ports import free_port
-from evpower.identity import create_service_key
+from evpower.identity import add_operator, create_service_key
 from tests.api.world import SECRET, bearer
 from tests.conftest import Server, patient_database
 from tests.waiting import PATIENCE_S, until
@@ -24,7 +24,13 @@ OPERATIONS = sorted(
     for path, methods in bootstrap.openapi()["paths"].items()
     for method in methods
 )
-CLIENT = uuid4()
+GUARDED = sorted(
+    (method.upper(), path, sorted(name for way in operation["security"] for name in way))
+    for path, methods in bootstrap.openapi()["paths"].items()
+    for method, operation in methods.items()
+    if "security" in operation
+)
+CLIENT, OPERATOR = uuid4(), uuid4()
 CHECKS = [
     checks.not_a_server_error,
     checks.status_code_conformance,
@@ -46,6 +52,7 @@ async def service(dsn_of_module: str) -> dict[str, str]:
     await db.start()
     async with db.transaction() as connection:
         key = await create_service_key(connection, name="importer", actor="test")
+        await add_operator(connection, user_id=OPERATOR, name="Aida", role="operator", actor="test")
         await connection.execute(
             "insert into identity.clients (id, origin) values ($1, 'import')", CLIENT
         )
@@ -135,3 +142,24 @@ def test_every_answer_is_documented(
         case.call_and_validate(base_url=url, headers=headers, checks=CHECKS, timeout=PATIENCE_S)
 
     answers_as_documented()
+
+
+@pytest.mark.parametrize(("method", "path", "taken"), GUARDED)
+def test_a_call_takes_the_credentials_it_names_and_no_others(
+    url: str, service: dict[str, str], method: str, path: str, taken: list[str]
+) -> None:
+    address = url + path.format(client_id=CLIENT, invoice_id="none")
+
+    def is_let_in(headers: dict[str, str]) -> bool:
+        answer = httpx.request(
+            method, address, headers=headers, params={"q": "a@example.kg"},
+            json=None if method == "GET" else {"reason": ""}, trust_env=False, timeout=PATIENCE_S,
+        )  # fmt: skip
+        return answer.status_code not in {401, 403}
+
+    let_in = {
+        "serviceKey": is_let_in(service),
+        "supabaseToken": is_let_in(bearer(CLIENT)) or is_let_in(bearer(OPERATOR)),
+    }
+    assert sorted(name for name, passed in let_in.items() if passed) == taken
+    assert not is_let_in({})

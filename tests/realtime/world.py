@@ -116,7 +116,7 @@ class Live:
 
     @contextlib.asynccontextmanager
     async def watching(
-        self, client: UUID, version: int | None = None, **how: Any
+        self, client: UUID, version: float | None = None, **how: Any
     ) -> AsyncIterator[App]:
         """Signed in; the first state is still to be read."""
         async with self.open(**how) as app:

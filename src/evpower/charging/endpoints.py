@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -25,6 +26,7 @@ from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.fast_path import HotPath, plain_limit, plain_uuid
+from evpower.foundation.json_numbers import whole
 from evpower.foundation.money import to_som
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import Access, Principal, may_read
@@ -53,7 +55,6 @@ _Energy = Annotated[
             "type": "number",
             "minimum": 0,
             "maximum": facts.MAX_ENERGY_KWH,
-            "multipleOf": 0.001,
             "description": "kWh, at most 3 decimals",
         }
     ),
@@ -64,7 +65,6 @@ _Cost = Annotated[
         {
             "type": "number",
             "minimum": 0,
-            "multipleOf": 0.01,
             "description": "som, at most 2 decimals",
         }
     ),
@@ -93,7 +93,7 @@ class SessionReport(BaseModel):
     session_id: UUID
     client_id: Annotated[str, Field(min_length=1, max_length=_ID_MAX, description=_BEFORE)]
     station_id: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
-    connector_id: Annotated[StrictInt, Field(ge=1, le=1000)]
+    connector_id: Annotated[StrictInt, BeforeValidator(whole), Field(ge=1, le=1000)]
     start_time: _Time
     end_time: _TimeOrNull = None
     energy_consumed: _Energy

@@ -62,6 +62,9 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+_OPERATORS_ALONE: Final[dict[str, Any]] = {"security": [{"supabaseToken": []}]}
+
+
 def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
     """Build the routes."""
     routes = APIRouter(
@@ -71,7 +74,7 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         route_class=SegmentRoute,
     )
 
-    @routes.get("", summary="Find clients")
+    @routes.get("", summary="Find clients", openapi_extra=_OPERATORS_ALONE)
     async def find(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, Depends(access.require_viewer)],
         q: Annotated[
@@ -95,7 +98,7 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         bus.publish("client", client.id)
         return OperatorsClient.model_validate(client)
 
-    @routes.post("/{client_id}/block", summary="Block a client")
+    @routes.post("/{client_id}/block", summary="Block a client", openapi_extra=_OPERATORS_ALONE)
     async def block(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.require_operator)],
         client_id: ClientId,
@@ -104,7 +107,7 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         """Keep a client from moving money; reading stays, and a running charge is billed."""
         return await act(block_client, caller, client_id, body.reason)
 
-    @routes.post("/{client_id}/unblock", summary="Unblock a client")
+    @routes.post("/{client_id}/unblock", summary="Unblock a client", openapi_extra=_OPERATORS_ALONE)
     async def unblock(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.require_operator)],
         client_id: ClientId,
@@ -113,7 +116,9 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         """Lift the operator's block; a ban in Supabase Auth stays."""
         return await act(unblock_client, caller, client_id, body.reason)
 
-    @routes.post("/{client_id}/close", summary="Close a client for good")
+    @routes.post(
+        "/{client_id}/close", summary="Close a client for good", openapi_extra=_OPERATORS_ALONE
+    )
     async def close(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.require_operator)],
         client_id: ClientId,

@@ -60,6 +60,7 @@ _NOT_BEGUN: Final = _object(
     },
 )
 TOP_UP_BODY: Final[dict[str, Any]] = {
+    "security": [{"supabaseToken": []}],
     "requestBody": {
         "required": True,
         "content": {
@@ -69,6 +70,7 @@ TOP_UP_BODY: Final[dict[str, Any]] = {
                     {
                         "amount": {
                             "type": "number",
+                            "exclusiveMinimum": 0,
                             "description": "som, at most 2 decimals",
                             "example": 500,
                         },
@@ -83,7 +85,7 @@ TOP_UP_BODY: Final[dict[str, Any]] = {
                 )
             }
         },
-    }
+    },
 }
 TOP_UP_RESPONSES: Final[Responses] = {
     200: _answer(

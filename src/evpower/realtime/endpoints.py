@@ -22,6 +22,7 @@ from evpower.foundation.errors import (
     Unauthenticated,
     Unavailable,
 )
+from evpower.foundation.json_numbers import whole
 from evpower.identity import Access
 from evpower.realtime import messages, metrics
 from evpower.realtime.connection import Socket
@@ -183,13 +184,13 @@ class _Live:
             metrics.FRAMES.labels("pong").inc()
 
     async def _take_auth(self, socket: Socket, message: dict[str, Any]) -> None:
-        token, version = message.get("token"), message.get("version")
+        token, version = message.get("token"), whole(message.get("version"))
         if not isinstance(token, str) or not token:
             socket.end(MISSING_TOKEN)
-        elif version is not None and (type(version) is not int or not 0 <= version <= _MAX_VERSION):
-            socket.end(BAD_MESSAGE)
-        else:
+        elif version is None or (type(version) is int and 0 <= version <= _MAX_VERSION):
             await self._sign_in(socket, token, version)
+        else:
+            socket.end(BAD_MESSAGE)
 
     async def _sign_in(self, socket: Socket, token: str, version: int | None) -> None:
         try:
