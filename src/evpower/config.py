@@ -2,6 +2,7 @@
 
 import re
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -9,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 _STATEMENT_S: Final = 8.0  # hosted Supabase's statement_timeout and lock_timeout
 _MIN_SECRET: Final = 32  # characters of an HS256 secret (RFC 7518 3.2)
 _MIN_WEBHOOK_SECRET: Final = 24  # characters
+_KEY: Final = re.compile(r"[\x21-\x7e]*")  # what a header carries as it is
 
 
 class Settings(BaseSettings):
@@ -93,11 +95,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = True
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_space(cls, value: object) -> object:
+        """White space around a value is none of it: secrets in files end with a new line."""
+        return value.strip() if isinstance(value, str) else value
+
     @field_validator("supabase_url", "public_url", "sandbox_url")
     @classmethod
     def _without_slash(cls, url: str) -> str:
         """A base address as paths are appended to it: copied ones often end with a slash."""
-        return url.strip().rstrip("/")
+        return url.rstrip("/")
 
 
 def problems(settings: Settings) -> list[str]:
@@ -119,6 +127,7 @@ def problems(settings: Settings) -> list[str]:
         settings.supabase_publishable_key,
         "the publishable key (sb_publishable_...) of the project's API settings",
     )
+    found.extend(_unreadable(settings, secret))
     servers = settings.nats_url.get_secret_value()
     if servers and not all(
         one.strip().startswith(("nats://", "tls://")) for one in servers.split(",") if one.strip()
@@ -130,6 +139,33 @@ def problems(settings: Settings) -> list[str]:
         return found
     found.extend(_unsafe(settings, secret))
     return found
+
+
+def _unreadable(settings: Settings, secret: str) -> list[str]:
+    """What no call could carry, or every log line would show. No value is quoted."""
+    keys = {
+        "SUPABASE_SECRET_KEY": secret,
+        "SUPABASE_PUBLISHABLE_KEY": settings.supabase_publishable_key,
+    }
+    found = [
+        f"EVPOWER_{name} holds a space, a new line or a letter that no key has: copy it again"
+        for name, value in keys.items()
+        if not _KEY.fullmatch(value)
+    ]
+    addresses = {"SUPABASE_URL": settings.supabase_url, "PUBLIC_URL": settings.public_url}
+    found += [
+        f"EVPOWER_{name} is no address such as https://host, without user and password"
+        for name, value in addresses.items()
+        if not _is_plain_address(value)
+    ]
+    return found
+
+
+def _is_plain_address(url: str) -> bool:
+    try:
+        return "@" not in urlsplit(url).netloc
+    except ValueError:
+        return False
 
 
 def _unsafe(settings: Settings, secret: str) -> list[str]:

@@ -275,7 +275,7 @@ def _clock(date: str) -> Finding:
 
 
 def _host(settings: Settings) -> str:
-    return urlsplit(settings.supabase_url).netloc
+    return urlsplit(settings.supabase_url).netloc.rpartition("@")[2]
 
 
 def _object(response: HttpResponse) -> Mapping[str, object] | None:

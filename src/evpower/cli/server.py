@@ -45,13 +45,14 @@ def migrate() -> None:
     import asyncpg
 
     from evpower.foundation import migrations
+    from evpower.foundation.db import UnreadableAddress
 
     url = database_url(load())
     try:
         done = asyncio.run(migrations.migrate(url, errors.print))
     except migrations.MigrationError as error:
         fail(str(error))
-    except (OSError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError, UnreadableAddress) as error:
         fail(f"the database does not let us in: {error}", "Check EVPOWER_DATABASE_URL.")
     console.print(f"applied {len(done)}, up to date" if done else "up to date")
 

@@ -42,6 +42,8 @@ LOGIN_DEFAULTS: Final[Mapping[str, str]] = {
     "enable_seqscan": "off",
 }
 _LOG_INTERVAL_S: Final = 10.0
+# asyncpg's own words quote what it can't read, and so, perhaps, the password.
+_UNREADABLE: Final = "EVPOWER_DATABASE_URL can't be read: percent-encode its password"
 log: Final = structlog.get_logger()
 # What a lost or refused connection looks like: nothing was committed that we know of.
 LOST: Final = (
@@ -71,6 +73,13 @@ class _BoundedConnection(_Base):
             await super()._cleanup_stmts()  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 
 
+class UnreadableAddress(ValueError):
+    """A database's address can't be read; it is not quoted."""
+
+    def __init__(self) -> None:
+        super().__init__(_UNREADABLE)
+
+
 @asynccontextmanager
 async def connect(
     dsn: str,
@@ -81,15 +90,19 @@ async def connect(
 ) -> AsyncGenerator[Connection]:
     """Yields a connection outside of any pool, closed within `_CLOSE_S` afterwards.
 
-    `timeout_s` is the total time to connect, `command_timeout_s` that of one statement.
+    `timeout_s` is the total time to connect, `command_timeout_s` that of one statement. Raises
+    UnreadableAddress.
     """
-    connection: asyncpg.Connection[Record] = await asyncpg.connect(
-        dsn,
-        timeout=timeout_s,
-        command_timeout=command_timeout_s,
-        connection_class=_BoundedConnection,
-        server_settings=dict(server_settings or {}),
-    )
+    try:
+        connection: asyncpg.Connection[Record] = await asyncpg.connect(
+            dsn,
+            timeout=timeout_s,
+            command_timeout=command_timeout_s,
+            connection_class=_BoundedConnection,
+            server_settings=dict(server_settings or {}),
+        )
+    except ValueError:
+        raise UnreadableAddress from None
     try:
         yield connection
     finally:
@@ -214,6 +227,8 @@ class Borrowed(AbstractAsyncContextManager[Connection]):
         try:
             async with asyncio.timeout(self._patience_s):  # acquire's own timeout costs a task
                 self._connection = await self._pool.acquire()
+        except ValueError:
+            raise self._database.unavailable(UnreadableAddress()) from None
         except (*LOST, asyncpg.PostgresError) as error:  # a wrong password, no such database, ...
             raise self._database.unavailable(error) from error
         return self._connection
@@ -284,6 +299,8 @@ class _LoginConnection(_BoundedConnection):
 def cause(error: BaseException) -> str:
     """Return what PostgreSQL or the system said, in one line: for operators only."""
     text = str(error).partition("\n")[0]
+    if isinstance(error, UnreadableAddress):
+        return text
     if isinstance(error, asyncpg.PostgresError):
         code: str | None = error.sqlstate
         return f"{code}: {text}" if code else text

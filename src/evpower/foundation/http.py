@@ -196,7 +196,8 @@ class HttpClient:
         except _FAILURES as error:
             failure = _failure(error, timeout_s, sent=sent.begun)
             outcome = failure.outcome
-            raise failure from error
+            # The library quotes the header it does not send, which may be a key.
+            raise failure from None if isinstance(error, httpx.LocalProtocolError) else error
         else:
             return response
         finally:
@@ -306,6 +307,8 @@ async def _exchange(
 
 def _failure(error: Exception, timeout_s: float, *, sent: bool) -> HttpError:
     what = f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, httpx.LocalProtocolError):
+        what = "LocalProtocolError: a header or the address can't be sent"
     timed_out = isinstance(error, TimeoutError | httpx.TimeoutException)
     if isinstance(error, _NOT_SENT) or not (sent or isinstance(error, httpx.HTTPError)):
         return RequestNotSent(f"no connection in {timeout_s:g} s" if timed_out else what)
