@@ -140,5 +140,4 @@ def _show(row: dict[str, object]) -> None:
     console.print(
         f"{row['client_id']}  {row['status']}{banned}{leaving}  {money}  {contacts}",
         soft_wrap=True,
-        markup=False,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from evpower.cli.out import console, errors, fail
+from evpower.cli.out import console, errors, fail, styled
 
 DEFAULT_DATA = Path(".evpower")
 
@@ -77,7 +77,8 @@ async def _dev(
 
 
 def _print_urls(settings: Path, api: str, supabase: str, sandbox: str) -> None:
-    console.print(f"[bold green]ready[/]  EvPower   {api}   (docs: {api}/docs)", soft_wrap=True)
+    ready = styled(("ready", "bold green"), f"  EvPower   {api}   (docs: {api}/docs)")
+    console.print(ready, soft_wrap=True)
     console.print(f"       Supabase  {supabase}", soft_wrap=True)
     console.print(f"       bank      {sandbox}", soft_wrap=True)
     console.print(

@@ -15,14 +15,13 @@ from uuid import UUID
 
 import structlog
 import typer
-from rich.markup import escape
 
 from evpower import client_migration as moving
 from evpower import payments
 from evpower import sync as synced
 from evpower.cli.identity_report import print_troubles, tell
 from evpower.cli.notify import ringing
-from evpower.cli.out import console, errors, fail, progress
+from evpower.cli.out import console, errors, fail, progress, styled
 from evpower.cli.settings import load_checked, outgoing_http, with_database
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
@@ -128,7 +127,6 @@ def status(as_json: bool = _JSON) -> None:
     for one in runs:
         console.print(
             f"run {one.id}  {one.state}  {one.started_at:%Y-%m-%d %H:%M}Z  {one.source}",
-            markup=False,
         )
         console.print(
             f"    {one.rows_read} rows: {one.adopted} adopted, {one.created} created, "
@@ -162,7 +160,7 @@ def conflicts(
         return
     print_troubles(found, limit)
     if not found:
-        console.print("[green]none[/]")
+        console.print(styled(("none", "green")))
 
 
 @identity.command()
@@ -181,7 +179,7 @@ def decide(
             )
 
     with_database(work)
-    console.print(f"{old_id} will be {client_id}: run migrate again", markup=False)
+    console.print(f"{old_id} will be {client_id}: run migrate again")
 
 
 @identity.command()
@@ -236,7 +234,7 @@ def _source(
         field, equals, column = one.partition("=")
         if not equals or field not in moving.FIELDS:
             fail(
-                f"--map {escape(repr(one))}: say field=column",
+                f"--map {one!r}: say field=column",
                 f"fields: {', '.join(moving.FIELDS)}",
             )
         names[field] = column
@@ -247,10 +245,10 @@ def _source(
                 source, table=table, query=query, mapped=names, unproven=doubted
             )
     except moving.SourceError as error:
-        fail(escape(str(error)))
+        fail(str(error))
     path = Path(source)
     if not path.is_file():
-        what = "this address" if "://" in source else escape(source)  # it may hold a password
+        what = "this address" if "://" in source else source  # it may hold a password
         fail(f"{what} is no file", "--source FILE.csv or postgres://user@host/db")
     return moving.CsvSource(path, mapped=names, unproven=doubted)
 
@@ -270,7 +268,7 @@ async def _everybody(
     try:
         yield await anext(pages)
     except synced.TargetRefuses as error:
-        told = escape(str(error))
+        told = str(error)
         errors.print(f"evpower_people is not there ({told}): reading the users one page at a time")
         pages = moving.people_by_admin(parts.admin, trusted=trusted)
     async for page in pages:
@@ -355,10 +353,10 @@ def _with_parts(
     try:
         return asyncio.run(run())
     except moving.Stopped as error:
-        fail(escape(str(error)), again)
+        fail(str(error), again)
     except moving.SourceError as error:
-        fail(escape(str(error)))
+        fail(str(error))
     except EvPowerError as error:
-        fail(escape(error.for_operators))
+        fail(error.for_operators)
     except synced.SyncError as error:
-        fail(f"Supabase: {escape(str(error))}", "evpower doctor names the cause.")
+        fail(f"Supabase: {error}", "evpower doctor names the cause.")

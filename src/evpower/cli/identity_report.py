@@ -8,7 +8,7 @@ from dataclasses import asdict
 import typer
 
 from evpower import client_migration as moving
-from evpower.cli.out import console, fail
+from evpower.cli.out import console, fail, styled
 from evpower.foundation.money import to_text
 
 SHOWN = 20
@@ -60,14 +60,19 @@ def _print_plan(rows: moving.Source, planned: moving.Planned, *, dry_run: bool) 
         )
     if counts.passwords_unknown:
         console.print(
-            f"[yellow]{counts.passwords_unknown} passwords[/] are hashed in a way Supabase Auth "
-            "can't check: these people set a new one"
+            styled(
+                (f"{counts.passwords_unknown} passwords", "yellow"),
+                " are hashed in a way Supabase Auth can't check: these people set a new one",
+            )
         )
     for contact in ("email", "phone"):
         if contact in rows.fields and f"{contact}_confirmed" not in rows.fields:
             console.print(
-                f"[yellow]no column says which {contact}s were confirmed[/]: they are taken for "
-                f"their owners' own; --unproven {contact} if they were only typed"
+                styled(
+                    (f"no column says which {contact}s were confirmed", "yellow"),
+                    ": they are taken for their owners' own; "
+                    f"--unproven {contact} if they were only typed",
+                )
             )
     if dry_run:
         print_troubles(planned.troubles, counts.conflict + counts.invalid)
@@ -77,11 +82,10 @@ def print_troubles(troubles: Sequence[moving.Trouble], total: int) -> None:
     """Print the first of them, and how many there are of each kind."""
     for why, count in Counter((one.plan, one.reason) for one in troubles).items():
         plan, reason = why
-        console.print(f"[yellow]{plan}[/] {count}: {moving.reason_text(reason)}", soft_wrap=True)
+        said = f" {count}: {moving.reason_text(reason)}"
+        console.print(styled((plan, "yellow"), said), soft_wrap=True)
     for one in troubles[:SHOWN]:
         detail = f" ({one.detail})" if one.detail else ""
-        console.print(
-            f"    line {one.line}  {one.old_id}: {one.reason}{detail}", soft_wrap=True, markup=False
-        )
+        console.print(f"    line {one.line}  {one.old_id}: {one.reason}{detail}", soft_wrap=True)
     if len(troubles) > SHOWN or total > len(troubles):
-        console.print("    … --json or --report FILE has all of them", markup=False)
+        console.print("    … --json or --report FILE has all of them")

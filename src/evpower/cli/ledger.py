@@ -5,7 +5,7 @@ import json
 import typer
 
 from evpower import wallet
-from evpower.cli.out import console, fail, progress
+from evpower.cli.out import console, fail, progress, styled
 from evpower.cli.settings import with_database
 from evpower.foundation.db import Database
 
@@ -41,11 +41,11 @@ def verify(as_json: bool = typer.Option(False, "--json", help="One JSON line."))
     else:
         console.print(f"{report.wallets} wallets, {report.transactions} transactions")
         for offender in report.offenders[:_SHOWN]:
-            console.print(f"[red]{_line(offender)}[/]", soft_wrap=True)
+            console.print(styled((_line(offender), "red")), soft_wrap=True)
     if report.offences:
         fail(f"{report.offences} places are wrong", "docs/runbook.md, “ledger verify fails”.")
     if not as_json:
-        console.print("[green]every som is accounted for[/]")
+        console.print(styled(("every som is accounted for", "green")))
 
 
 def _line(offender: wallet.Offender) -> str:

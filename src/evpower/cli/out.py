@@ -1,15 +1,50 @@
 """What commands print: plain lines, colour and progress only on a terminal."""
 
 import sys
+import unicodedata
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# Letters that change what a terminal shows of the others: controls, text direction, broken Unicode.
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def visible(text: str) -> str:
+    """Return the text with everything a terminal would act on written as an escape."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if character != "\n" and unicodedata.category(character) in _UNSEEN
+        else character
+        for character in text
+    )
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """Return a line in which some parts have a style: ("ok", "green")."""
+    shown = [
+        visible(part) if isinstance(part, str) else (visible(part[0]), part[1]) for part in parts
+    ]
+    return Text.assemble(*shown)
+
+
+class PlainConsole(Console):
+    """Prints texts as they are: most come from elsewhere, and none of them is a command to us."""
+
+    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401 - rich's own
+        """Print texts without markup or emoji, and what `styled` made with its styles."""
+        plain = (Text(visible(one)) if isinstance(one, str) else one for one in objects)
+        super().print(*plain, **options)
+
+
+console: Final = PlainConsole(highlight=False)
+errors: Final = PlainConsole(stderr=True, highlight=False)
 
 
 class Step(Protocol):
@@ -22,7 +57,7 @@ class Step(Protocol):
 
 def fail(what: str, fix: str = "", code: int = 1) -> NoReturn:
     """Say what is wrong and what to do, and end."""
-    errors.print(f"[bold red]error[/]: {what}", soft_wrap=True)
+    errors.print(styled(("error", "bold red"), f": {what}"), soft_wrap=True)
     if fix:
         errors.print(f"  {fix}", soft_wrap=True)
     sys.exit(code)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import typer
 
-from evpower.cli.out import console, errors, fail
+from evpower.cli.out import console, errors, fail, styled
 from evpower.cli.settings import database_url, load, load_checked
 
 Role = Literal["all", "api", "worker"]
@@ -76,11 +76,11 @@ def doctor(
         typer.echo(json.dumps(rows))
     else:
         for finding in findings:
-            mark = {True: "[green]ok[/]  ", False: "[bold red]bad[/] ", None: "[dim]--[/]  "}
-            console.print(mark[finding.ok], end=" ")
-            console.print(f"{finding.name}: {finding.detail}", soft_wrap=True, markup=False)
+            marks = {True: ("ok   ", "green"), False: ("bad  ", "bold red"), None: ("--   ", "dim")}
+            line = styled(marks[finding.ok], f"{finding.name}: {finding.detail}")
+            console.print(line, soft_wrap=True)
             if finding.ok is False:
-                console.print(f"      fix: {finding.fix}", soft_wrap=True, markup=False)
+                console.print(f"      fix: {finding.fix}", soft_wrap=True)
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ import typer
 
 from evpower import sync as synced
 from evpower.cli.finding import Finding
-from evpower.cli.out import console, fail
+from evpower.cli.out import console, fail, styled
 from evpower.cli.remote import with_supabase
 from evpower.cli.settings import load_checked
 from evpower.config import Settings
@@ -48,7 +48,7 @@ def rotate(
     if done.retired:
         console.print(f"{done.retired} older ones stay good for at most {grace:g} h")
     if not done.pg_net:
-        console.print(f"[yellow]{_NO_PG_NET}[/]", soft_wrap=True)
+        console.print(styled((_NO_PG_NET, "yellow")), soft_wrap=True)
 
 
 @webhook.command()
@@ -97,7 +97,7 @@ def status(
     else:
         _tell(now)
         if sent is not None:
-            console.print(f"test call  {sent.detail}", soft_wrap=True, markup=False)
+            console.print(f"test call  {sent.detail}", soft_wrap=True)
     if wrong:
         fail(wrong, fix)
 
@@ -134,10 +134,14 @@ def what_is_wrong(now: synced.Doorbell) -> str:
 def _tell(now: synced.Doorbell) -> None:
     console.print(f"webhook    {now.url or _OFF}", soft_wrap=True)
     console.print(f"pg_net     {'there' if now.pg_net else 'missing'}")
-    agreed = {None: "none", True: "the same on both sides", False: "[red]another than ours[/]"}
+    agreed = {
+        None: "none",
+        True: "the same on both sides",
+        False: ("another than ours", "red"),
+    }
     place = f", in Supabase's {_place(now.kept_in)}" if now.kept_in else ""
     until = f", ends {now.ends_at:%Y-%m-%d %H:%M}Z" if now.ends_at else ""
-    console.print(f"secret     {agreed[now.same]}{place}{until}", soft_wrap=True)
+    console.print(styled("secret     ", agreed[now.same], f"{place}{until}"), soft_wrap=True)
     held = f", {now.held_back} held back by a transaction that runs there" if now.held_back else ""
     since = f", the oldest of {now.oldest}" if now.oldest else ""
     console.print(f"changes    {now.changes} waiting{since}{held}", soft_wrap=True)

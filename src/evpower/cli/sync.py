@@ -13,7 +13,7 @@ import typer
 from evpower import client_migration
 from evpower import sync as synced
 from evpower.cli.notify import ringing
-from evpower.cli.out import console, fail, progress
+from evpower.cli.out import console, fail, progress, styled
 from evpower.cli.remote import with_supabase
 from evpower.cli.settings import load_checked, with_database
 from evpower.cli.sync_words import words
@@ -109,7 +109,6 @@ def status(as_json: bool = _JSON) -> None:
             f"mails      {mails.count} confirmations wait, the oldest for {mails.oldest_s:.0f} s"
             + (f": {mails.error}" if mails.error else ""),
             soft_wrap=True,
-            markup=False,
         )
     _print_loops(now.loops)
 
@@ -125,7 +124,7 @@ def _print_loops(loops: Sequence[LoopRounds]) -> None:
     state = f"{late} stand still" if late else "all finish their rounds"
     console.print(f"loops      {len(loops)} on {len(nodes)} nodes, {state}")
     for node, seen_s in lost.items():
-        console.print(f"           [red]{node}[/] was last seen {seen_s:.0f} s ago")
+        console.print(styled("           ", (node, "red"), f" was last seen {seen_s:.0f} s ago"))
     for one in loops:
         if one.lost or not (one.overdue or one.error):
             continue
@@ -145,7 +144,6 @@ def _tell_checks(now: synced.Status) -> None:
             f"{counts.get('drift', 0)} differed, {counts.get('healed', 0)} healed"
             + (f"; waits: {one.error}" if one.error else ""),
             soft_wrap=True,
-            markup=False,
         )
 
 
@@ -161,7 +159,7 @@ def _tell_incoming(now: synced.Incoming) -> None:
         console.print(f"           Supabase was restored {now.resets} times")
     console.print(f"not taken  {now.failed}")
     for one in now.failed_people:
-        console.print(f"           {one.client_id}: {one.why}", soft_wrap=True, markup=False)
+        console.print(f"           {one.client_id}: {one.why}", soft_wrap=True)
     console.print(f"contacts   {now.contacts} wait until another client lets go of them")
 
 
@@ -249,7 +247,8 @@ def check(
     if left:
         fail(f"{left} differ", "evpower sync check --repair" if not repair else "docs/runbook.md")
     if not as_json:
-        console.print("[green]equal[/]" + (f", {found.healed} healed" if found.healed else ""))
+        healed = f", {found.healed} healed" if found.healed else ""
+        console.print(styled(("equal", "green"), healed))
 
 
 def _tell_checked(found: synced.Checked) -> None:
@@ -264,11 +263,13 @@ def _tell_checked(found: synced.Checked) -> None:
         )
     for drift in found.drift[:_SHOWN]:
         said = f" ({', '.join(drift.fields)})" if drift.fields else ""
-        console.print(f"[red]{drift.topic} {drift.key}[/]: {drift.action}{said}", soft_wrap=True)
+        name = (f"{drift.topic} {drift.key}", "red")
+        console.print(styled(name, f": {drift.action}{said}"), soft_wrap=True)
         for side, facts in (("here ", drift.ours), ("there", drift.theirs)):
-            console.print(f"    {side} {facts}", soft_wrap=True, markup=False)
+            console.print(f"    {side} {facts}", soft_wrap=True)
     for one in found.told[:_SHOWN]:
-        console.print(f"[yellow]{one.topic} {one.key}[/]: {one.action}", soft_wrap=True)
+        name = (f"{one.topic} {one.key}", "yellow")
+        console.print(styled(name, f": {one.action}"), soft_wrap=True)
     shown = min(len(found.drift), _SHOWN) + min(len(found.told), _SHOWN)
     if more := found.differ + found.notices - shown:
         console.print(
@@ -373,9 +374,9 @@ def _tell_adopted(done: client_migration.Adopted, *, dry_run: bool) -> None:
     if done.blocked:
         console.print(f"{done.blocked} blocked, as in Supabase")
     for why, count in Counter(one.why for one in done.left).items():
-        console.print(f"[yellow]not adopted[/] {count}: {why}", soft_wrap=True)
+        console.print(styled(("not adopted", "yellow"), f" {count}: {why}"), soft_wrap=True)
     for one in done.left[:_SHOWN]:
-        console.print(f"    {one.id} {one.balance}: {one.why}", soft_wrap=True, markup=False)
+        console.print(f"    {one.id} {one.balance}: {one.why}", soft_wrap=True)
 
 
 def _uuid(text: str) -> UUID:

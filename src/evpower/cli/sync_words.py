@@ -38,7 +38,7 @@ def show(context: typer.Context, as_json: bool = _JSON) -> None:
         typer.echo(json.dumps(rows))
     for one in [] if as_json else found:
         means = f"{one.mapped.meaning}, said {one.mapped.operator}" if one.mapped else "not mapped"
-        console.print(f"{one.word!r}  {one.clients} clients: {means}", soft_wrap=True, markup=False)
+        console.print(f"{one.word!r}  {one.clients} clients: {means}", soft_wrap=True)
     if unmapped:
         fail(
             f"{len(unmapped)} words are not mapped, their clients may not spend",
@@ -70,6 +70,4 @@ def map_word(
             )
         return await synced.apply_word(database, rpc, word)
 
-    console.print(
-        f"{word!r} means {meaning}; {with_supabase(work)} waiting clients are handled", markup=False
-    )
+    console.print(f"{word!r} means {meaning}; {with_supabase(work)} waiting clients are handled")

@@ -310,7 +310,7 @@ class Demo:
             f"ledger verify: {ledger['transactions']} transactions, {ledger['offenders']} wrong"
         )
         _require(check["drift"] == 0 and ledger["offenders"] == 0, "the two sides are not equal")
-        self._say("[bold green]Equal to the last tyiyn.[/]")
+        self.console.print("Equal to the last tyiyn.", style="bold green")
 
     async def _stay(self) -> None:
         urls = self.evpower.urls()
