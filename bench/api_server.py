@@ -15,12 +15,11 @@ from typing import cast
 
 from fastapi import FastAPI, Response
 
-from evpower import bootstrap
-from evpower.bootstrap import Role
+from evpower.bootstrap import Role, server
 from evpower.config import Settings
 
 _FOLDER = Path(os.environ["BENCH_BYTES"])
-_build = bootstrap.build
+_build = server.build
 
 
 @cache
@@ -46,8 +45,8 @@ def _outlive(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> int:
     """Serve until told to end; the role is the only argument."""
-    bootstrap.build = _build_with_bench_route
-    run = partial(bootstrap.serve, Settings(), cast("Role", sys.argv[1]))
+    server.build = _build_with_bench_route
+    run = partial(server.serve, Settings(), cast("Role", sys.argv[1]))
     profile = os.environ.get("BENCH_PROFILE")  # where to leave what cProfile saw
     if not profile:
         return run()

@@ -18,7 +18,7 @@ from evpower.api.legacy import LocationFeed, router
 from evpower.api.legacy.location_socket import PATHS
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.db import Database
-from evpower.realtime import SocketProtocol
+from evpower.foundation.websocket import SocketProtocol
 from tests.api.world import Turning, running_api
 from tests.waiting import PATIENCE_S, until
 

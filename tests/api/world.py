@@ -17,10 +17,13 @@ from fastapi import APIRouter, FastAPI
 from pydantic import SecretStr
 
 from evpower import charging
-from evpower.api import Collector, HttpProtocol, Overdue, Probe, create_app
+from evpower.api import HttpProtocol, Overdue, create_app
+from evpower.bootstrap import assemble
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.module import Collector, Limit, Module, Probe, Readiness
+from evpower.foundation.websocket import SocketProtocol
 from evpower.identity import (
     Access,
     TokenVerifier,
@@ -28,7 +31,6 @@ from evpower.identity import (
     create_service_key,
     operator_router,
 )
-from evpower.realtime import SocketProtocol
 from evpower.wallet import endpoints as wallet_endpoints
 from tests.waiting import PATIENCE_S, patient_http, until
 
@@ -115,22 +117,32 @@ async def running_api(
     verifier = TokenVerifier(issuer_url=ISSUER, http=outside, hs256_secret=SecretStr(SECRET))
     access = Access(db, verifier)
     chosen = {"env": "development", "rate_per_minute": 100_000, **settings}
+    configured = Settings(_env_file=None, **chosen)
     app = create_app(
         [
-            charging.router(access, db, bus, clock=clock),
-            wallet_endpoints.router(access, db),
-            operator_router(access, db, bus),
-            *routers,
+            Module(
+                "tried",
+                routers=[
+                    charging.router(access, db, bus, clock=clock),
+                    wallet_endpoints.router(access, db),
+                    operator_router(access, db, bus),
+                    *routers,
+                ],
+                fast_paths=[
+                    *charging.fast_paths(access, db),
+                    *wallet_endpoints.fast_paths(access, db),
+                ],
+                route_limits=_limits(configured),
+                readiness=[] if supabase is None else [Readiness("supabase", supabase)],
+            )
         ],
         db,
         access.principal,
-        Settings(_env_file=None, **chosen),
+        configured,
         version="0",
-        supabase=supabase,
         bus=bus_connected,
         collectors=collectors,
         overdue=overdue,
-        hot_paths=[*charging.hot_paths(access, db), *wallet_endpoints.hot_paths(access, db)],
         clock=clock,
         now_s=now_s,
     )
@@ -140,6 +152,12 @@ async def running_api(
             api.service, api.operator, api.manager = await _helpers(connection)
         yield api
     await outside.aclose()
+
+
+def _limits(settings: Settings) -> list[Limit]:
+    """The limits of all slices: tests have stand-ins on their paths."""
+    parts = assemble(settings)
+    return [limit for module in parts.modules for limit in module.route_limits]
 
 
 async def _helpers(connection: Connection) -> tuple[Headers, Headers, Headers]:

@@ -20,6 +20,7 @@ from evpower.cli.app import app
 from evpower.devstack.nats import LocalNats
 from evpower.foundation.bus import EVERYTHING
 from evpower.foundation.db import Connection
+from evpower.identity import CLIENT_CHANGED
 from tests.cli.patient import PATIENT
 from tests.foundation.test_nats_bus import Node, serving
 from tests.waiting import COMMAND_S, PATIENCE_S
@@ -68,12 +69,12 @@ async def test_cash_is_told_once_it_is_committed(
     try:
         assert await node.bus.wait_connected(PATIENCE_S)
         assert _LATER not in await cash()
-        await node.has_heard(("client", client_id))
+        await node.has_heard((CLIENT_CHANGED, client_id))
         node.heard.clear()
         assert "before" in await cash()
         assert _LATER not in await cash(receipt="2")
-        await node.has_heard(("client", client_id))
-        assert node.heard == [("client", client_id)], "what was done before changed nothing"
+        await node.has_heard((CLIENT_CHANGED, client_id))
+        assert node.heard == [(CLIENT_CHANGED, client_id)], "what was done before changed nothing"
     finally:
         await node.bus.close()
     balance = "select balance_minor from wallet.wallets where client_id = $1"

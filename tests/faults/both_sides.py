@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -54,7 +54,9 @@ class Clock:
 class Node:
     """One EvPower process: its application, its relay, its puller."""
 
-    parts: bootstrap.Parts
+    parts: bootstrap.Assembled
+    rpc: sync.SupabaseRpc
+    admin: identity.SupabaseAdmin
     through_proxy: HttpClient
     http: httpx.AsyncClient
     relay: sync.Relay
@@ -62,11 +64,8 @@ class Node:
 
     async def close(self) -> None:
         await self.http.aclose()
-        await self.parts.confirmer.close()
-        await self.parts.webhooks.close()
-        await self.parts.http.aclose()
+        await bootstrap.close(self.parts)
         await self.through_proxy.aclose()
-        await self.parts.db.close()
 
 
 class BothSides(SupabaseSide):
@@ -106,7 +105,7 @@ class BothSides(SupabaseSide):
             base_url=self.supabase.url, timeout=PATIENCE_S, trust_env=False
         )
         self.nodes = [await self._new_node() for _ in range(NODES)]
-        await self.nodes[0].parts.rpc.call(
+        await self.nodes[0].rpc.call(
             "evpower_webhook_configure",
             json.dumps({"payload": {"url": f"http://evpower{WEBHOOK}", "secret": SECRET}}).encode(),
         )
@@ -149,8 +148,6 @@ class BothSides(SupabaseSide):
             register_confirm="auto",
             rate_webhook_per_minute=10**6,
         )
-        made = bootstrap.assemble(settings)
-        made.db._patience_s = PATIENCE_S  # a machine that is busy is no fault
         # Tokens are issued under Supabase's own address, calls go through what fails on purpose.
         http = HttpThrough(self.proxy)
         rpc = sync.SupabaseRpc(http, url, supabase.secret_key)
@@ -160,22 +157,25 @@ class BothSides(SupabaseSide):
             secret_key=settings.supabase_secret_key,
             publishable_key=supabase.publishable_key,
         )
-        parts = replace(made, rpc=rpc, admin=admin)
-        await parts.db.start()
+        parts = bootstrap.assemble(settings, admin=admin)
+        db, bus = parts.shared.db, parts.shared.bus
+        db._patience_s = PATIENCE_S  # a machine that is busy is no fault
+        await db.start()
         app = create_app(
-            bootstrap._routers(parts),  # pyright: ignore[reportPrivateUsage]
-            parts.db,
+            parts.modules,
+            db,
             parts.access.principal,
             settings,
             version="0",
-            hot_paths=bootstrap._hot_paths(parts),  # pyright: ignore[reportPrivateUsage]
         )
         return Node(
             parts,
+            rpc,
+            admin,
             http,
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://evpower"),
-            sync.Relay(parts.db, rpc, settings, self.clock, parts.bus, lambda: 0.0),
-            sync.Puller(parts.db, rpc, settings, self.clock, parts.bus, lambda: 0.0),
+            sync.Relay(db, rpc, settings, self.clock, bus, lambda: 0.0),
+            sync.Puller(db, rpc, settings, self.clock, bus, lambda: 0.0),
         )
 
     async def restart_node(self, index: int) -> None:
@@ -207,8 +207,8 @@ class BothSides(SupabaseSide):
 
     async def converge(self) -> None:
         """Finish or end registrations that were cut off."""
-        parts = self.nodes[0].parts
-        await identity.converge_registrations(parts.db, parts.admin, self.clock)
+        node = self.nodes[0]
+        await identity.converge_registrations(node.parts.shared.db, node.admin, self.clock)
 
     # -- what a power company may do -----------------------------------------------------------
 
@@ -229,7 +229,7 @@ class BothSides(SupabaseSide):
         self.cut = None
         await self.supabase.start()
         for node in self.nodes:
-            await _patiently(lambda node=node: node.parts.db.pool.execute("select 1"))
+            await _patiently(lambda node=node: node.parts.shared.db.pool.execute("select 1"))
         await _patiently(self._supabase_answers)
 
     async def _supabase_answers(self) -> None:
@@ -313,7 +313,7 @@ class BothSides(SupabaseSide):
 
     async def block(self, client: UUID, *, blocked: bool) -> None:
         act = identity.block_client if blocked else identity.unblock_client
-        async with self.nodes[0].parts.db.transaction() as connection:
+        async with self.nodes[0].parts.shared.db.transaction() as connection:
             await act(connection, client, actor="operator", reason="the test says so")
 
     @asynccontextmanager
@@ -352,8 +352,8 @@ class BothSides(SupabaseSide):
         return found
 
     async def drift(self) -> list[sync.Drift]:
-        parts = self.nodes[0].parts
-        return list((await sync.check(parts.db, parts.rpc, pause=_no_pause)).drift)
+        node = self.nodes[0]
+        return list((await sync.check(node.parts.shared.db, node.rpc, pause=_no_pause)).drift)
 
 
 async def _patiently(work: Callable[[], Awaitable[object]], within_s: float = PATIENCE_S) -> None:

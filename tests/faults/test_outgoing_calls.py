@@ -17,7 +17,7 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from evpower import bootstrap
+from evpower import sync
 from evpower.cli import doctor_registration, doctor_supabase, doctor_tokens
 from evpower.config import Settings
 from evpower.devstack import services
@@ -185,8 +185,8 @@ CALLS: dict[str, Call] = {
         body({"order_id": "order-1", "ref": "r", "status": "processing", "currency": "KGS"}),
         ProviderUnavailable,
     ),
-    "bootstrap.py _supabase_answers": Call(
-        lambda http, url: bootstrap._supabase_answers(settings(url), http), b"{}", HttpError
+    "sync/module.py supabase_answers": Call(
+        lambda http, url: sync.supabase_answers(settings(url), http), b"{}", HttpError
     ),
     "cli/doctor_registration.py _automatic": Call(
         providers_by_doctor, body({"external": {"email": True}}), None

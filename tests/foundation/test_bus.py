@@ -2,18 +2,21 @@
 
 from uuid import UUID, uuid4
 
+from evpower.charging import SESSION_CHANGED
 from evpower.foundation.bus import LocalBus, Topic
+from evpower.identity import CLIENT_CHANGED
+from evpower.sync.model import SUPABASE_CHANGED
 
 
 def test_a_listener_hears_every_change_until_it_ends() -> None:
     bus, heard = LocalBus(), list[tuple[Topic, UUID]]()
     client, session = uuid4(), uuid4()
     end = bus.subscribe(lambda topic, key: heard.append((topic, key)))
-    bus.publish("client", client)
-    bus.publish("session", session)
+    bus.publish(CLIENT_CHANGED, client)
+    bus.publish(SESSION_CHANGED, session)
     end()
-    bus.publish("supabase", UUID(int=0))
-    assert heard == [("client", client), ("session", session)]
+    bus.publish(SUPABASE_CHANGED, UUID(int=0))
+    assert heard == [(CLIENT_CHANGED, client), (SESSION_CHANGED, session)]
 
 
 def test_a_listener_may_end_itself_while_it_is_called() -> None:
@@ -25,6 +28,6 @@ def test_a_listener_may_end_itself_while_it_is_called() -> None:
 
     end = bus.subscribe(once)
     bus.subscribe(lambda topic, _key: heard.append(f"always {topic}"))
-    bus.publish("client", uuid4())
-    bus.publish("session", uuid4())
+    bus.publish(CLIENT_CHANGED, uuid4())
+    bus.publish(SESSION_CHANGED, uuid4())
     assert heard == ["once client", "always client", "always session"]

@@ -23,14 +23,19 @@ from nats.errors import ProtocolError
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from evpower.charging import SESSION_CHANGED
 from evpower.devstack.nats import LocalNats
 from evpower.foundation.bus import EVERYTHING, Topic, nats_link
-from evpower.foundation.bus.nats_bus import NatsBus, announce, decode, encode, reach
+from evpower.foundation.bus.nats_bus import NatsBus, announce, decode, encode, reach, topics_by_code
 from evpower.foundation.bus.nats_keys import NatsFiles
 from evpower.foundation.bus.nats_link import NatsLink, NatsServer, parse_servers
+from evpower.identity import CLIENT_CHANGED
+from evpower.sync.model import SUPABASE_CHANGED
 from tests.waiting import PATIENCE_S, until
 
 Change = tuple[Topic, UUID]
+TOPICS = (CLIENT_CHANGED, SESSION_CHANGED, SUPABASE_CHANGED)
+BY_CODE = topics_by_code(TOPICS)
 
 
 def counted(name: str, **labels: str) -> float:
@@ -44,12 +49,13 @@ class Node:
         self.bus = NatsBus(
             url, prefix=prefix, files=files or NatsFiles(), check_s=0.1, jitter=lambda: 0.0
         )
+        self.bus.use_topics(TOPICS, missed=CLIENT_CHANGED)
         self.heard: list[Change] = []
         self.looks = 0
         self.bus.subscribe(self._hear)
 
     def _hear(self, topic: Topic, key: UUID) -> None:
-        if (topic, key) == ("client", EVERYTHING):
+        if (topic, key) == (CLIENT_CHANGED, EVERYTHING):
             self.looks += 1
         else:
             self.heard.append((topic, key))
@@ -93,27 +99,29 @@ class TestChanges:
     async def test_a_change_is_heard_once_on_every_node(self, server: LocalNats) -> None:
         async with nodes(server.url, server.url, server.url) as (here, there, yonder):
             changes: list[Change] = [
-                ("client", uuid4()),
-                ("session", uuid4()),
-                ("supabase", UUID(int=0)),
+                (CLIENT_CHANGED, uuid4()),
+                (SESSION_CHANGED, uuid4()),
+                (SUPABASE_CHANGED, UUID(int=0)),
             ]
             for change in changes:
                 here.bus.publish(*change)
             assert here.heard == changes, "the listeners of its own process hear it at once"
             await there.has_heard(*changes)
             await yonder.has_heard(*changes)
-            there.bus.publish("client", last := uuid4())
-            await here.has_heard(("client", last))
-            assert here.heard == [*changes, ("client", last)], "nothing of its own came back"
-            assert sorted(there.heard, key=str) == sorted([*changes, ("client", last)], key=str)
+            there.bus.publish(CLIENT_CHANGED, last := uuid4())
+            await here.has_heard((CLIENT_CHANGED, last))
+            assert here.heard == [*changes, (CLIENT_CHANGED, last)], "nothing of its own came back"
+            assert sorted(there.heard, key=str) == sorted(
+                [*changes, (CLIENT_CHANGED, last)], key=str
+            )
 
     async def test_ten_thousand_publishes_are_a_few_messages(self, server: LocalNats) -> None:
         async with nodes(server.url, server.url) as (here, there):
             messages, published = counted("messages_total"), counted("published_total")
             keys = [uuid4() for _ in range(10_000)]
             for key in keys:
-                here.bus.publish("client", key)
-            await there.has_heard(*(("client", key) for key in keys))
+                here.bus.publish(CLIENT_CHANGED, key)
+            await there.has_heard(*((CLIENT_CHANGED, key) for key in keys))
             assert counted("messages_total") - messages == 10
             assert counted("published_total") - published == 10_000
             assert len(there.heard) == 10_000
@@ -124,19 +132,19 @@ class TestChanges:
         async with nodes(server.url, server.url) as (here, there):
             key = uuid4()
             for _ in range(10_000):
-                here.bus.publish("client", key)
-            here.bus.publish("session", key)
-            await there.has_heard(("client", key), ("session", key))
-            assert there.heard == [("client", key), ("session", key)]
+                here.bus.publish(CLIENT_CHANGED, key)
+            here.bus.publish(SESSION_CHANGED, key)
+            await there.has_heard((CLIENT_CHANGED, key), (SESSION_CHANGED, key))
+            assert there.heard == [(CLIENT_CHANGED, key), (SESSION_CHANGED, key)]
 
     async def test_what_is_published_right_before_the_end_is_sent(self, server: LocalNats) -> None:
         async with nodes(server.url) as (there,):
             here = Node(server.url)
             await here.bus.start()
             assert await here.bus.wait_connected(PATIENCE_S)
-            here.bus.publish("client", key := uuid4())
+            here.bus.publish(CLIENT_CHANGED, key := uuid4())
             await here.bus.close()
-            await there.has_heard(("client", key))
+            await there.has_heard((CLIENT_CHANGED, key))
 
     async def test_installations_with_other_prefixes_do_not_hear_each_other(
         self, server: LocalNats
@@ -146,13 +154,13 @@ class TestChanges:
             await other.bus.start()
             try:
                 assert await other.bus.wait_connected(PATIENCE_S)
-                here.bus.publish("client", ours := uuid4())
-                other.bus.publish("client", uuid4())
-                await there.has_heard(("client", ours))
+                here.bus.publish(CLIENT_CHANGED, ours := uuid4())
+                other.bus.publish(CLIENT_CHANGED, uuid4())
+                await there.has_heard((CLIENT_CHANGED, ours))
             finally:
                 await other.bus.close()
-            assert there.heard == [("client", ours)]
-            assert ("client", ours) not in other.heard
+            assert there.heard == [(CLIENT_CHANGED, ours)]
+            assert (CLIENT_CHANGED, ours) not in other.heard
 
     async def test_a_listener_that_fails_stops_nobody(self, server: LocalNats) -> None:
         async with nodes(server.url, server.url) as (here, there):
@@ -162,9 +170,9 @@ class TestChanges:
                     raise RuntimeError("a bug in a listener")
 
             there.bus.subscribe(fail)
-            here.bus.publish("client", UUID(int=1))
-            here.bus.publish("client", after := uuid4())
-            await there.has_heard(("client", after))
+            here.bus.publish(CLIENT_CHANGED, UUID(int=1))
+            here.bus.publish(CLIENT_CHANGED, after := uuid4())
+            await there.has_heard((CLIENT_CHANGED, after))
 
 
 @pytest.mark.usefixtures("patient")
@@ -190,50 +198,52 @@ class TestGarbage:
                 before = counted("dropped_total", reason="malformed")
                 await stranger.publish("evpower.changes", message)
                 await stranger.publish("evpower.changes", b"\x01c" + UUID(int=7).bytes)
-                await here.has_heard(("client", UUID(int=7)))
-                assert here.heard == [("client", UUID(int=7))]
+                await here.has_heard((CLIENT_CHANGED, UUID(int=7)))
+                assert here.heard == [(CLIENT_CHANGED, UUID(int=7))]
                 assert counted("dropped_total", reason="malformed") == before + 1
         finally:
             await stranger.close()
 
     @given(st.binary(max_size=200))
     def test_no_bytes_break_the_reader(self, message: bytes) -> None:
-        for topic, key in decode(message) or []:
-            assert topic in {"client", "session", "supabase"}
+        for topic, key in decode(message, BY_CODE) or []:
+            assert topic in {CLIENT_CHANGED, SESSION_CHANGED, SUPABASE_CHANGED}
             assert isinstance(key, UUID)
 
     @given(st.lists(st.tuples(st.sampled_from("csb"), st.uuids()), max_size=50))
     def test_what_is_packed_is_unpacked(self, changes: list[tuple[str, UUID]]) -> None:
-        topics: dict[str, Topic] = {"c": "client", "s": "session", "b": "supabase"}
+        topics: dict[str, Topic] = {
+            "c": CLIENT_CHANGED, "s": SESSION_CHANGED, "b": SUPABASE_CHANGED,
+        }  # fmt: skip
         packed = encode([code.encode() + key.bytes for code, key in changes], per_message=7)
-        unpacked = [change for message in packed for change in decode(message) or []]
+        unpacked = [change for message in packed for change in decode(message, BY_CODE) or []]
         assert unpacked == [(topics[code], key) for code, key in changes]
 
     def test_a_topic_of_a_newer_version_is_passed_over(self) -> None:
         message = b"\x01z" + UUID(int=1).bytes + b"c" + UUID(int=2).bytes
-        assert decode(message) == [("client", UUID(int=2))]
+        assert decode(message, BY_CODE) == [(CLIENT_CHANGED, UUID(int=2))]
 
 
 class TestAwayAndBack:
     async def test_a_server_may_come_later(self, tmp_path: Path) -> None:
         server = LocalNats(tmp_path)
         async with nodes(server.url, server.url, connected=False) as (here, there):
-            here.bus.publish("client", early := uuid4())
-            assert here.heard == [("client", early)], "the listeners here need no NATS"
+            here.bus.publish(CLIENT_CHANGED, early := uuid4())
+            assert here.heard == [(CLIENT_CHANGED, early)], "the listeners here need no NATS"
             assert not await here.bus.wait_connected(0.3)
             async with serving(server):
                 assert await here.bus.wait_connected(PATIENCE_S)
                 assert await there.bus.wait_connected(PATIENCE_S)
-                here.bus.publish("client", key := uuid4())
-                await there.has_heard(("client", key))
+                here.bus.publish(CLIENT_CHANGED, key := uuid4())
+                await there.has_heard((CLIENT_CHANGED, key))
 
     async def test_what_waited_for_the_connection_is_sent(self, server: LocalNats) -> None:
         async with nodes(server.url) as (there,):
             here = Node(server.url)
-            here.bus.publish("client", key := uuid4())
+            here.bus.publish(CLIENT_CHANGED, key := uuid4())
             await here.bus.start()
             try:
-                await there.has_heard(("client", key))
+                await there.has_heard((CLIENT_CHANGED, key))
             finally:
                 await here.bus.close()
 
@@ -244,14 +254,14 @@ class TestAwayAndBack:
                 server.kill()
                 await until(lambda: not here.bus.connected, "the loss was not noticed")
                 await until(lambda: not there.bus.connected, "the loss was not noticed")
-                here.bus.publish("client", meanwhile := uuid4())
-                assert ("client", meanwhile) in here.heard
+                here.bus.publish(CLIENT_CHANGED, meanwhile := uuid4())
+                assert (CLIENT_CHANGED, meanwhile) in here.heard
                 assert not await here.bus.wait_connected(0.5), "it tries in vain a few times"
                 await server.start()
                 assert await here.bus.wait_connected(PATIENCE_S)
                 assert await there.bus.wait_connected(PATIENCE_S)
-                here.bus.publish("client", after := uuid4())
-                await there.has_heard(("client", after))
+                here.bus.publish(CLIENT_CHANGED, after := uuid4())
+                await there.has_heard((CLIENT_CHANGED, after))
                 told = Counter(line["event"] for line in logs)
                 away = sum(not node.bus.connected for node in pair)  # lost once more, if not 0
             assert told["bus_away"] >= 2
@@ -263,7 +273,7 @@ class TestAwayAndBack:
             try:
                 for _ in range(5):
                     for _ in range(10_000):  # nothing here could let a server answer
-                        here.bus.publish("client", uuid4())
+                        here.bus.publish(CLIENT_CHANGED, uuid4())
                     await asyncio.sleep(0)
                 await until(lambda: not here.bus.connected, "a hung server was not noticed")
             finally:
@@ -278,7 +288,7 @@ class TestAwayAndBack:
             try:
 
                 async def noticed() -> bool:
-                    here.bus.publish("client", uuid4())  # small: the kernel takes it for long
+                    here.bus.publish(CLIENT_CHANGED, uuid4())  # small: the kernel takes it for long
                     await asyncio.sleep(0.01)
                     return not here.bus.connected
 
@@ -301,7 +311,7 @@ class TestAwayAndBack:
             here, there = pair
             monkeypatch.setattr(NatsLink, "open", gated)
             os.kill(server.pid, signal.SIGSTOP)
-            here.bus.publish("client", key := uuid4())
+            here.bus.publish(CLIENT_CHANGED, key := uuid4())
             await until(lambda: not here.bus._waiting, "it was never handed over")
             os.kill(server.pid, signal.SIGKILL)
             await until(lambda: not here.bus.connected, "the loss was not noticed")
@@ -309,9 +319,9 @@ class TestAwayAndBack:
             server.kill()
             await server.start()
             assert await there.bus.wait_connected(PATIENCE_S), "who is not there hears nothing"
-            assert ("client", key) not in there.heard
+            assert (CLIENT_CHANGED, key) not in there.heard
             may_come_back.set()
-            await there.has_heard(("client", key))
+            await there.has_heard((CLIENT_CHANGED, key))
 
     async def test_who_was_away_looks_at_everything(self, tmp_path: Path) -> None:
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
@@ -326,7 +336,7 @@ class TestAwayAndBack:
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
             os.kill(server.pid, signal.SIGSTOP)
             try:
-                here.bus.publish("client", uuid4())
+                here.bus.publish(CLIENT_CHANGED, uuid4())
                 await asyncio.wait_for(here.bus.close(), PATIENCE_S)
             finally:
                 os.kill(server.pid, signal.SIGCONT)
@@ -335,7 +345,7 @@ class TestAwayAndBack:
         here = Node(f"nats://{nobody}")
         before = counted("dropped_total", reason="full")
         for _ in range(30_000):
-            here.bus.publish("client", uuid4())
+            here.bus.publish(CLIENT_CHANGED, uuid4())
         assert counted("dropped_total", reason="full") - before == 10_000
         assert len(here.heard) == 30_000
         await here.bus.start()
@@ -471,11 +481,11 @@ class TestFromOutside:
         async with nodes(server.url) as (here,):
             key = uuid4()
             urls = f"nats://{nobody},{server.url}"
-            assert await announce(urls, [("client", key)], within_s=PATIENCE_S) == ""
-            await here.has_heard(("client", key))
+            assert await announce(urls, [(CLIENT_CHANGED, key)], within_s=PATIENCE_S) == ""
+            await here.has_heard((CLIENT_CHANGED, key))
 
     async def test_a_command_is_told_that_nobody_heard(self, nobody: str) -> None:
-        assert await announce(f"nats://{nobody}", [("client", uuid4())])
+        assert await announce(f"nats://{nobody}", [(CLIENT_CHANGED, uuid4())])
 
     async def test_every_server_is_tried(self, server: LocalNats, nobody: str) -> None:
         found = await reach(f"nats://u:s3cret@{nobody},{server.url}")
@@ -497,8 +507,8 @@ class TestTls:
                 assert not await here.bus.wait_connected(0.5), "an unknown authority was trusted"
             monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
             async with nodes(server.url, server.url) as (here, there):
-                here.bus.publish("client", key_of := uuid4())
-                await there.has_heard(("client", key_of))
+                here.bus.publish(CLIENT_CHANGED, key_of := uuid4())
+                await there.has_heard((CLIENT_CHANGED, key_of))
 
     async def test_no_credentials_go_to_a_server_that_offers_no_tls(self) -> None:
         received = bytearray()

@@ -24,6 +24,7 @@ from structlog.testing import capture_logs
 from evpower.devstack.nats import LocalNats
 from evpower.foundation.bus.nats_bus import announce, reach
 from evpower.foundation.bus.nats_keys import NatsFiles, NatsKey
+from evpower.identity import CLIENT_CHANGED
 from tests.foundation.test_nats_bus import Node, serving
 from tests.waiting import PATIENCE_S, until
 
@@ -101,10 +102,12 @@ async def _speaks(url: str, files: NatsFiles) -> None:
             await node.bus.start()
         for node in (here, there):
             assert await node.bus.wait_connected(PATIENCE_S)
-        here.bus.publish("client", first := uuid4())
+        here.bus.publish(CLIENT_CHANGED, first := uuid4())
         second = uuid4()
-        assert await announce(url, [("client", second)], files=files, within_s=PATIENCE_S) == ""
-        await there.has_heard(("client", first), ("client", second))
+        assert (
+            await announce(url, [(CLIENT_CHANGED, second)], files=files, within_s=PATIENCE_S) == ""
+        )
+        await there.has_heard((CLIENT_CHANGED, first), (CLIENT_CHANGED, second))
         assert [trouble for _, trouble in await reach(url, files=files)] == [""]
     finally:
         await asyncio.gather(here.bus.close(), there.bus.close())
@@ -210,7 +213,9 @@ async def test_tls_an_nkey_and_a_server_that_is_gone(tmp_path: Path, nobody: str
             assert await node.bus.wait_connected(PATIENCE_S)
         finally:
             await node.bus.close()
-        assert await announce(url, [("client", uuid4())], files=files, within_s=PATIENCE_S) == ""
+        assert (
+            await announce(url, [(CLIENT_CHANGED, uuid4())], files=files, within_s=PATIENCE_S) == ""
+        )
         (_, first), (_, second) = await reach(url, files=files)
         assert first
         assert not second
@@ -227,9 +232,9 @@ async def test_a_hung_server_holds_no_command_up(tmp_path: Path) -> None:
             assert await node.bus.wait_connected(PATIENCE_S)
             key = uuid4()
             urls = f"{hung.url},{ok.url}"
-            assert await announce(urls, [("client", key)], within_s=PATIENCE_S) == ""
-            await node.has_heard(("client", key))
-            assert await announce(hung.url, [("client", key)]) == "no answer in time"
+            assert await announce(urls, [(CLIENT_CHANGED, key)], within_s=PATIENCE_S) == ""
+            await node.has_heard((CLIENT_CHANGED, key))
+            assert await announce(hung.url, [(CLIENT_CHANGED, key)]) == "no answer in time"
         finally:
             os.kill(hung.pid, signal.SIGCONT)
             await node.bus.close()

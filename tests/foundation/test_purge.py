@@ -9,8 +9,7 @@ import asyncpg
 import pytest
 
 from evpower import identity, payments
-from evpower.bootstrap import _loops as loops_of  # pyright: ignore[reportPrivateUsage]
-from evpower.bootstrap import assemble
+from evpower.bootstrap import assemble, close, loops_of
 from evpower.config import Settings
 from evpower.foundation import idempotency
 from evpower.foundation.clock import utc_now
@@ -181,15 +180,14 @@ async def test_a_worker_runs_every_purge(owner: Connection, dsn: str) -> None:
         _env_file=None, env="development", database_url=dsn, supabase_url="http://x"
     )  # type: ignore[arg-type]
     parts = assemble(settings)
-    await parts.db.start()
+    await parts.shared.db.start()
     try:
         for loop in loops_of(parts, "worker"):
             if loop.name.startswith("purge_"):
                 await loop._run_once(asyncio.Event())  # pyright: ignore[reportPrivateUsage]
                 assert (loop.record.error, loop.record.finished_at is None) == ("", False)
     finally:
-        await parts.db.close()
-        await parts.http.aclose()
+        await close(parts)
     for table in (
         "foundation.idempotency_keys",
         "identity.registrations",

@@ -215,19 +215,18 @@ async def calls(
             sandbox_secret=SecretStr(SECRET),
         )
         parts = bootstrap.assemble(settings)
-        await parts.db.start()
-        async with parts.db.transaction() as connection:
+        await parts.shared.db.start()
+        async with parts.shared.db.transaction() as connection:
             key = await create_service_key(connection, name="importer", actor="test")
             await add_operator(
                 connection, user_id=operator, name="Aida", role="operator", actor="test"
             )
         app = create_app(
-            bootstrap._routers(parts),  # pyright: ignore[reportPrivateUsage]
-            parts.db,
+            parts.modules,
+            parts.shared.db,
             parts.access.principal,
             settings,
             version="0",
-            hot_paths=bootstrap._hot_paths(parts),  # pyright: ignore[reportPrivateUsage]
         )
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://evpower") as http:
@@ -241,10 +240,7 @@ async def calls(
                 owner,
                 lambda: next(numbers),
             )
-        await parts.confirmer.close()
-        await parts.webhooks.close()
-        await parts.http.aclose()
-        await parts.db.close()
+        await bootstrap.close(parts)
 
 
 async def test_no_request_costs_more_statements_than_written_here(

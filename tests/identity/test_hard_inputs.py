@@ -16,6 +16,7 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from evpower.api.legacy.top_up_request import parse_top_up
 from evpower.cli.app import app
 from evpower.client_migration import CsvSource, PostgresSource, SourceRow, adopt
 from evpower.foundation import standard_webhooks
@@ -30,7 +31,6 @@ from evpower.identity.profile import profile_of
 from evpower.identity.register import Application, register
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.payments.errors import ProviderError
-from evpower.payments.parse import parse_top_up
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.sync import SupabaseRpc
 from evpower.sync.inbound.remote_users import Person, parse_all

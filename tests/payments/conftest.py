@@ -14,11 +14,13 @@ import pytest
 import uvicorn
 from pydantic import SecretStr
 
-from evpower.api import create_app, messages
+from evpower.api import create_app
+from evpower.api.legacy import payments_router
 from evpower.config import Settings
 from evpower.devstack.bank.server import create_sandbox
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.module import Module
 from evpower.identity import Access, TokenVerifier
 from evpower.payments import Confirmer, Providers, router
 from evpower.payments.providers.sandbox import SandboxProvider
@@ -103,18 +105,13 @@ class World:
             issuer_url=ISSUER, http=self.http, hs256_secret=SecretStr(JWT_SECRET), clock=self.clock
         )
         access = Access(self.db, verifier, clock=self.clock)
-        routes = router(
-            self.db,
-            access,
-            self.providers,
-            self.confirmer,
-            min_som=10,
-            max_som=100_000,
-            say=lambda code, lang: messages.text(code, 200, messages.choose_language(lang), {}),
-            clock=self.clock,
+        old = payments_router(
+            self.db, access, self.providers, min_som=10, max_som=100_000, clock=self.clock
         )
+        routes = [old, router(self.providers, self.confirmer, clock=self.clock)]
         settings = Settings.model_construct(rate_money_per_minute=10_000, rate_per_minute=10_000)
-        await self.api.start(create_app([routes], self.db, access.principal, settings, version="0"))
+        modules = [Module("payments", routers=routes)]
+        await self.api.start(create_app(modules, self.db, access.principal, settings, version="0"))
         await self.start_bank()
 
     async def start_bank(self) -> None:

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from evpower.foundation.db import Connection
-from evpower.payments import Confirmer, Providers, recheck_due, recheck_loop
+from evpower.payments import Confirmer, Providers, recheck_due
+from evpower.payments.jobs import recheck_loop
 from evpower.payments.providers.sandbox import SandboxProvider
 from tests.faults.proxy import NEVER_ENDING, Fault, FaultProxy, HttpThrough
 from tests.payments.conftest import SECRET, World

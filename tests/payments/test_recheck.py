@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection
-from evpower.payments import Confirmer, Event, measure, recheck_due, recheck_loop, store
+from evpower.payments import Confirmer, Event, recheck_due, store
+from evpower.payments.jobs import measure, recheck_loop
 from evpower.payments.recheck import GIVE_UP_AFTER, next_check
 from tests.payments.conftest import World
 from tests.payments.test_confirm import event
@@ -276,7 +277,7 @@ async def test_open_for_days_goes_to_a_person(world: World, owner: Connection) -
 async def test_back_off_grows_from_seconds_to_an_hour(world: World) -> None:
     begun = await world.top_up(100)
     async with world.db.connection() as connection:
-        payment = await store.by_invoice(connection, begun["invoice_id"])
+        payment = await store.find_by_invoice(connection, begun["invoice_id"])
     assert payment is not None
 
     def wait_s(**age: float) -> float | None:

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from evpower.foundation.db import Connection
+from evpower.identity import CLIENT_CHANGED
 from tests.realtime.world import Live, counted
 from tests.waiting import until
 
@@ -24,7 +25,7 @@ async def test_every_socket_of_a_closed_client_ends_at_once(
         for app in (phone, tablet, somebody):
             await app.expect("balance_update")
         await _becomes(owner, client_id, "closed")
-        live.bus.publish("client", client_id)
+        live.bus.publish(CLIENT_CHANGED, client_id)
         assert await phone.closed() == CLOSED
         assert await tablet.closed() == CLOSED
         await until(lambda: client_id not in live.hub)
@@ -62,8 +63,8 @@ async def test_a_last_change_and_the_closing_at_once(
         await app.expect("balance_update")
         await live.top_up(client_id, tell=False)
         await _becomes(owner, client_id, "closed")
-        live.bus.publish("client", client_id)
-        live.bus.publish("client", client_id)
+        live.bus.publish(CLIENT_CHANGED, client_id)
+        live.bus.publish(CLIENT_CHANGED, client_id)
         assert await app.closed() == CLOSED
 
 
@@ -73,7 +74,7 @@ async def test_a_blocked_client_goes_on_watching(
     async with live.watching(client_id) as app:
         await app.expect("balance_update")
         await _becomes(owner, client_id, "blocked")
-        live.bus.publish("client", client_id)
+        live.bus.publish(CLIENT_CHANGED, client_id)
         await live.hub.sweep()
         assert await app.is_quiet()
         await live.top_up(client_id)

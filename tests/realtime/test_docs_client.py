@@ -14,6 +14,7 @@ from uuid import UUID
 
 from evpower.devstack.supabase.server import node_binary
 from evpower.foundation.db import Connection, Database
+from evpower.identity import CLIENT_CHANGED
 from tests.realtime.world import Live, Message, running, token
 from tests.waiting import PATIENCE_S, until
 
@@ -183,7 +184,7 @@ async def test_a_closed_client_does_not_come_back(
         await owner.execute(
             "update identity.clients set status = 'closed' where id = $1", client_id
         )
-        live.bus.publish("client", client_id)
+        live.bus.publish(CLIENT_CHANGED, client_id)
         ended = await app.told()
         assert ended == {"type": "end", "code": 4403, "reason": "client_closed"}
         app.hear("close")

@@ -11,8 +11,9 @@ import orjson
 
 from evpower.api.messages import LANGUAGES
 from evpower.config import Settings
+from evpower.foundation import websocket
 from evpower.foundation.db import Connection, Database
-from evpower.realtime import MAX_MESSAGE_BYTES, endpoints, messages, model, protocol
+from evpower.realtime import MAX_MESSAGE_BYTES, endpoints, model, protocol
 from evpower.realtime.hub import Hub
 from evpower.realtime.model import Balance, Ending, Session
 from tests.realtime.world import running, token
@@ -74,10 +75,10 @@ def _frames() -> dict[str, dict[str, Any]]:
         session, client, "EVI-0080", 1, "charging", 3250, 4388, NOW, None, 4, NOW, NOW
     )
     made = [
-        messages.connected(client, NOW, 20.0), messages.balance(balance),
-        messages.balance(balance, "ready"), messages.session(charging),
-        messages.PING, messages.PONG,
-        messages.error("too_many_messages", "at most 10 a second"),
+        protocol.connected(client, NOW, 20.0), protocol.balance(balance),
+        protocol.balance(balance, "ready"), protocol.session(charging),
+        protocol.PING, protocol.PONG,
+        protocol.error("too_many_messages", "at most 10 a second"),
     ]  # fmt: skip
     return {body["type"]: body for body in map(_body, made)}
 
@@ -115,8 +116,8 @@ def test_the_figures_are_those_of_the_code() -> None:
         f"at most {MAX_MESSAGE_BYTES // 1024} KiB each",
         f"At most {endpoints._MESSAGES_PER_S} messages a second",
         f"from {endpoints._FLOOD_PER_S} the socket",
-        f"more than {protocol._FRAMES_PER_S} frames of any kind",
-        f"more than {protocol._PARTS}\nparts",
+        f"more than {websocket._FRAMES_PER_S} frames of any kind",
+        f"more than {websocket._PARTS}\nparts",
         f"more than {settings.live_sockets_per_client} sockets",
         f"({waiting} of one address that have not signed in yet, or {per_address} in all)",
         f"({settings.rate_sockets_per_minute} opened by one address in a minute)",

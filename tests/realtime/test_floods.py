@@ -13,7 +13,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from evpower.foundation.db import Connection, Database
-from evpower.realtime.protocol import SocketProtocol
+from evpower.foundation.websocket import SocketProtocol
 from tests.realtime.world import Live, running
 from tests.waiting import PATIENCE_S, until
 

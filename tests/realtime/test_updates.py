@@ -7,7 +7,8 @@ import pytest
 
 from evpower.foundation.bus import EVERYTHING
 from evpower.foundation.db import Connection, Database
-from evpower.realtime import messages
+from evpower.identity import CLIENT_CHANGED
+from evpower.realtime import protocol
 from evpower.realtime.model import Session
 from tests.realtime.world import Gate, Live, counted, running, token, until
 
@@ -164,7 +165,7 @@ async def test_a_reading_begun_before_a_socket_came_is_not_its_first_state(
     async with running(db, owner, hub_db=gate) as live, live.watching(client_id) as early:
         await early.expect("balance_update")
         gate.hold = asyncio.Event()
-        live.bus.publish("client", client_id)
+        live.bus.publish(CLIENT_CHANGED, client_id)
         await gate.held.wait()
         await live.top_up(client_id, 70, tell=False)
         async with live.watching(client_id, version=1) as late:
@@ -202,7 +203,7 @@ async def test_versions_never_go_down_on_a_socket(live: Live, client_id: UUID) -
         revisions = [(await app.expect("balance_update"))["revision"]]
         for _ in range(30):
             await live.top_up(client_id)
-            live.bus.publish("client", client_id)
+            live.bus.publish(CLIENT_CHANGED, client_id)
         while revisions[-1] < 30:
             revisions.append((await app.expect("balance_update"))["revision"])
         assert revisions == sorted(set(revisions))
@@ -253,14 +254,14 @@ async def test_a_session_that_cannot_be_shown_stops_nobody(
 ) -> None:
     """A newer version of us, on another node, may know a state we do not."""
     other = await live.new_client()
-    shown = messages.session
+    shown = protocol.session
 
     def refuse(session: Session) -> bytes:
         if session.client_id == client_id:
             raise KeyError(session.state)
         return shown(session)
 
-    monkeypatch.setattr(messages, "session", refuse)
+    monkeypatch.setattr(protocol, "session", refuse)
     async with live.watching(client_id) as mine, live.watching(other) as theirs:
         for app in (mine, theirs):
             await app.expect("balance_update")
@@ -278,5 +279,5 @@ async def test_told_that_much_may_have_changed_the_hub_looks_at_once(
     async with live.watching(client_id) as app:
         await app.expect("balance_update")
         await live.top_up(client_id, tell=False)
-        live.bus.publish("client", EVERYTHING)
+        live.bus.publish(CLIENT_CHANGED, EVERYTHING)
         assert (await app.expect("balance_update"))["balance"] == 100.0

@@ -21,10 +21,13 @@ from websockets.exceptions import ConnectionClosed
 
 from evpower import realtime
 from evpower.api import HttpProtocol, create_app
+from evpower.charging import SESSION_CHANGED
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.identity import Access, TokenVerifier, add_operator
+from evpower.foundation.module import Module
+from evpower.foundation.websocket import SocketProtocol
+from evpower.identity import CLIENT_CHANGED, Access, TokenVerifier, add_operator
 from evpower.realtime.hub import Hub
 from tests.waiting import PATIENCE_S, patient_http, until
 
@@ -142,7 +145,7 @@ class Live:
         )  # fmt: skip
         await self.owner.execute("select from wallet.credit($1)", payment)
         if tell:
-            self.bus.publish("client", client)
+            self.bus.publish(CLIENT_CHANGED, client)
 
     async def start_session(
         self, client: UUID, *, tell: bool = True, hold_som: int = 0, source: str = "evpower"
@@ -156,8 +159,8 @@ class Live:
         if hold_som:
             await self.owner.execute("select from wallet.hold($1, $2)", session, hold_som * 100)
         if tell:
-            self.bus.publish("session", session)
-            self.bus.publish("client", client)
+            self.bus.publish(SESSION_CHANGED, session)
+            self.bus.publish(CLIENT_CHANGED, client)
         return session
 
     async def stop_session(self, session: UUID, *, tell: bool = True) -> None:
@@ -167,7 +170,7 @@ class Live:
             session,
         )
         if tell:
-            self.bus.publish("session", session)
+            self.bus.publish(SESSION_CHANGED, session)
 
 
 @dataclass
@@ -224,7 +227,14 @@ async def running(
     )
     hub = Hub(hub_db or db, bus, config, clock, now_s=now_s, **{**_PATIENT, **times})
     routes = realtime.router(access, hub, config, now_s=now_s)
-    app = create_app([routes], db, access.principal, config, version="0", now_s=now_s)
+    app = create_app(
+        [Module("realtime", routers=[routes])],
+        db,
+        access.principal,
+        config,
+        version="0",
+        now_s=now_s,
+    )
     stop = asyncio.Event()
     working = asyncio.create_task(hub.run(stop))
     async with _serving(app, listener) as (server, port):
@@ -245,7 +255,7 @@ async def _serving(
         uvicorn.Config(
             app,
             http=HttpProtocol,
-            ws=realtime.SocketProtocol,
+            ws=SocketProtocol,
             ws_max_size=realtime.MAX_MESSAGE_BYTES,
             ws_ping_interval=None,
             ws_per_message_deflate=False,

@@ -21,8 +21,10 @@ from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unauthenticated
+from evpower.foundation.module import Module
 from evpower.foundation.standard_webhooks import key_bytes, sign
 from evpower.sync import SupabaseWebhooks, webhook_router
+from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.webhook import signing_secrets
 from tests.waiting import PATIENCE_S
 
@@ -90,7 +92,7 @@ async def calling(db: Database, secrets: str = SECRET, **more: Any) -> AsyncGene
     webhooks = SupabaseWebhooks(db, bus, secrets, clock=time, now_s=time.monotonic)
     chosen = {"env": "development", "rate_webhook_per_minute": 1_000_000, **more}
     app = create_app(
-        [webhook_router(webhooks)],
+        [Module("webhooks", routers=[webhook_router(webhooks)])],
         db,
         _nobody,
         Settings(_env_file=None, **chosen),
@@ -104,7 +106,7 @@ async def calling(db: Database, secrets: str = SECRET, **more: Any) -> AsyncGene
         ) as http:
             hook = Hook(app, http, db, webhooks, time)
             bus.subscribe(
-                lambda topic, key: hook.rings.append(key) if topic == "supabase" else None
+                lambda topic, key: hook.rings.append(key) if topic == SUPABASE_CHANGED else None
             )
             yield hook
         await webhooks.close()

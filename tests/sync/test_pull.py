@@ -14,10 +14,11 @@ from evpower.foundation.bus import LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Pause
-from evpower.identity import Claims, Profile, ensure_client
+from evpower.identity import CLIENT_CHANGED, Claims, Profile, ensure_client
 from evpower.sync import Puller, Relay, TargetRefuses, TargetUnavailable, accept, status
 from evpower.sync.inbound.model_changes import read_changes, read_people
 from evpower.sync.inbound.remote_users import Person, parse, parse_time
+from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.supabase_rpc import Rpc
 from tests.sync.changes_log import told
 from tests.sync.conftest import rpc_to
@@ -457,10 +458,10 @@ async def test_a_doorbell_makes_a_waiting_puller_pull(
         driver = await supabase.sign_up()
         await told(supabase.psql)
         asked = len(rpc.asked)
-        bus.publish("client", uuid4())  # somebody else's bell
+        bus.publish(CLIENT_CHANGED, uuid4())  # somebody else's bell
         assert not puller._wakeup.is_set
         assert len(rpc.asked) == asked, "nothing else wakes it"
-        bus.publish("supabase", DOORBELL)
+        bus.publish(SUPABASE_CHANGED, DOORBELL)
         await until(lambda: _is_known(world, driver.id))
     finally:
         stop.set()
@@ -495,7 +496,7 @@ async def test_a_ring_before_the_change_is_visible_is_answered_again(
         await until(lambda: rpc.asked)
         someone = person(client={"name": "Aida"})
         rpc.answers["evpower_changes"] = [nothing, nothing, page(someone)]
-        bus.publish("supabase", DOORBELL)
+        bus.publish(SUPABASE_CHANGED, DOORBELL)
         await until(lambda: _is_known(world, UUID(someone["id"])))
     finally:
         stop.set()
@@ -511,7 +512,7 @@ async def test_a_change_held_back_behind_another_does_not_wait_for_the_next_ring
         await until(lambda: rpc.asked)
         first, second = person(client={"name": "Aida"}), person(client={"name": "Bek"})
         rpc.answers["evpower_changes"] = [page(first) | {"held": True}, page(second, seq=2)]
-        bus.publish("supabase", DOORBELL)
+        bus.publish(SUPABASE_CHANGED, DOORBELL)
         await until(lambda: _is_known(world, UUID(second["id"])))
         assert await _is_known(world, UUID(first["id"]))
     finally:

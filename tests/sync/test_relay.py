@@ -16,6 +16,7 @@ from evpower.devstack.ports import free_port
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
+from evpower.identity import CLIENT_CHANGED
 from evpower.sync import (
     Relay,
     SupabaseRpc,
@@ -547,7 +548,7 @@ async def test_bus_wakes_the_relay(
     running = asyncio.create_task(relay.run(asyncio.Event()))
     await until(lambda: claims)  # nothing was there: it sleeps for an hour now
     client = await world.client()
-    bus.publish("client", client)
+    bus.publish(CLIENT_CHANGED, client)
     await until(lambda: _has(there_fresh, client, "0.00"))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -6,11 +6,11 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from evpower import bootstrap
 from evpower.config import Settings
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection
 from evpower.foundation.http import HttpClient, HttpError
+from evpower.sync import supabase_answers
 from tests.conftest import Server
 from tests.sync.world import Target
 from tests.waiting import PatientHttp, until
@@ -33,7 +33,7 @@ def settings_of(project: LocalSupabase, secret_key: str = "") -> Settings:
 
 async def answers(settings: Settings, http: HttpClient) -> bool:
     try:
-        return await bootstrap._supabase_answers(settings, http)
+        return await supabase_answers(settings, http)
     except HttpError:
         return False
 

@@ -2,16 +2,14 @@
 
 from evpower.api.app import create_app
 from evpower.api.gateway import Caller, ConnectionBounds, HttpProtocol, Identify, WaitingLimit
-from evpower.api.health import Collector, Overdue, Probe
+from evpower.api.health import Overdue
 
 __all__ = [
     "Caller",
-    "Collector",
     "ConnectionBounds",
     "HttpProtocol",
     "Identify",
     "Overdue",
-    "Probe",
     "WaitingLimit",
     "create_app",
 ]

@@ -4,10 +4,10 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from evpower.api import errors, health, limits, openapi
-from evpower.api.fast_path import Hot
+from evpower.api.fast_path import FastPaths
 from evpower.api.gateway import Gateway, GatewayOptions, Identify, Places
 from evpower.api.metrics_guard import MetricsGuard
 from evpower.api.replay import Replay
@@ -16,35 +16,34 @@ from evpower.foundation.addresses import parse_networks
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.connection_limits import parse_origins
 from evpower.foundation.db import Database
-from evpower.foundation.fast_path import HotPath
+from evpower.foundation.module import Collector, Module
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(  # noqa: PLR0913 - the composition of a whole side is named once, here
-    routers: Sequence[APIRouter],
+    modules: Sequence[Module],
     db: Database,
     identify: Identify,
     settings: Settings,
     *,
     version: str,
-    supabase: health.Probe | None = None,
     bus: Callable[[], bool] | None = None,
     overdue: health.Overdue | None = None,
-    collectors: Sequence[health.Collector] = (),
-    hot_paths: Sequence[HotPath] = (),
+    collectors: Sequence[Collector] = (),
     lifespan: Lifespan | None = None,
     clock: Clock = utc_now,
     now_s: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """Everything HTTP. Serve it without the server's own proxy headers and access log.
 
-    `identify` answers who asks (`Access.principal`); `supabase` is true while Supabase answers;
-    `bus` while the other nodes are reached (None: there are none); `overdue` returns the
-    background loops that stand still;
-    `collectors` refresh gauges at a scrape; `now_s` is a monotonic clock for rate limits and
-    cached probes. Both proxy headers and the access log are the gateway's own.
-    Raises ValueError when settings.trusted_proxies holds something that is no address or network.
+    `identify` answers who asks (`Access.principal`); `bus` is true while the other nodes are
+    reached (None: there are none); `overdue` returns the background loops that stand still;
+    `collectors` refresh gauges at a scrape, beside those of the modules; `now_s` is a monotonic
+    clock for rate limits and cached probes. Both proxy headers and the access log are the
+    gateway's own.
+    Raises ValueError when settings.trusted_proxies holds something that is no address or network,
+    or two limits of one name differ.
     """
     app = FastAPI(
         title="EvPower API",
@@ -57,18 +56,18 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
         lifespan=lifespan or _nothing,
     )
     places = Places(settings.max_in_flight, now_s)
-    for router in routers:
+    for router in (router for module in modules for router in module.routers):
         app.include_router(router)
     app.include_router(
         health.router(
             db,
             version=version,
             now_s=now_s,
-            supabase=supabase,
+            readiness=[check for module in modules for check in module.readiness],
             bus=bus,
             overdue=overdue,
             overloaded=lambda: places.overloaded,
-            collectors=collectors,
+            collectors=[*collectors, *(one for module in modules for one in module.collectors)],
             metrics_guard=MetricsGuard(
                 settings.metrics_token.get_secret_value(), only_here=settings.env == "production"
             ),
@@ -76,12 +75,14 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
     )
     errors.install(app)
     openapi.install(app, version=version, server_url=settings.public_url)
-    app.add_middleware(Hot, paths=hot_paths)
+    app.add_middleware(FastPaths, paths=[path for module in modules for path in module.fast_paths])
     app.add_middleware(
         Gateway,
         options=_options(settings),
         places=places,
-        rates=limits.RateLimits(_budgets(settings), now_s),
+        rates=limits.RateLimits(
+            _budgets(settings), now_s, [one for module in modules for one in module.route_limits]
+        ),
         identify=identify,
         replay=Replay(db, clock),
     )
@@ -102,9 +103,6 @@ def _budgets(settings: Settings) -> limits.Budgets:
     return limits.Budgets(
         general_per_minute=settings.rate_per_minute,
         service_per_minute=settings.rate_service_per_minute,
-        money_per_minute=settings.rate_money_per_minute,
-        register_per_hour=settings.rate_register_per_hour,
-        webhook_per_minute=settings.rate_webhook_per_minute,
         sockets_per_minute=settings.rate_sockets_per_minute,
     )
 

@@ -1,4 +1,4 @@
-"""Serves hot paths past the router; what they leave goes on to it."""
+"""Serves fast paths past the router; what they leave goes on to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from evpower.foundation.fast_path import HotPath
+from evpower.foundation.fast_path import FastPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +16,10 @@ class _Matched:
     path: str
 
 
-class Hot:
+class FastPaths:
     """The middleware right before the router."""
 
-    def __init__(self, app: ASGIApp, *, paths: Sequence[HotPath]) -> None:
+    def __init__(self, app: ASGIApp, *, paths: Sequence[FastPath]) -> None:
         self._app = app
         self._paths = {
             (path.method, path.prefix): (path.serve, _Matched(path.template)) for path in paths

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 
 import orjson
@@ -16,19 +17,16 @@ from evpower.api.metrics_guard import MetricsGuard
 from evpower.foundation import migrations
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError, NotFound
+from evpower.foundation.module import Collector, Readiness
 
 logger = structlog.get_logger(__name__)
 
-# Refreshes its gauges with one cheap query; called at each scrape.
-Collector = Callable[[], Awaitable[None]]
-# True while the other side answers.
-Probe = Callable[[], Awaitable[bool]]
 # Returns the background loops that stand still, each with the code of its last error or "".
 Overdue = Callable[[], Mapping[str, str]]
 
 _PROBE_TIMEOUT_S: Final = 2.0
 _FRESH_DATABASE_S: Final = 1.0
-_FRESH_SUPABASE_S: Final = 10.0
+_FRESH_OUTSIDE_S: Final = 10.0
 _COLLECT_TIMEOUT_S: Final = 5.0
 _COLLECT_CACHE_S: Final = 2.0  # however many scrape, the database is asked so often
 DatabaseState = Literal["ok", "down", "behind", "unreleased"]
@@ -58,7 +56,7 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
     *,
     version: str,
     now_s: Callable[[], float],
-    supabase: Probe | None = None,
+    readiness: Sequence[Readiness] = (),
     bus: Callable[[], bool] | None = None,
     overdue: Overdue | None = None,
     overloaded: Callable[[], bool] = lambda: False,
@@ -68,7 +66,9 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
     """/, /healthz, /readyz, /metrics, /docs. `now_s` is a monotonic clock."""
     routes = APIRouter(tags=["service"])
     database = _Cached(lambda: _ask_database(db), _FRESH_DATABASE_S, now_s)
-    outside = _Cached(lambda: _ask_supabase(supabase), _FRESH_SUPABASE_S, now_s)
+    outside = {
+        check.name: _Cached(partial(_ask, check), _FRESH_OUTSIDE_S, now_s) for check in readiness
+    }
     gauges = _Cached(lambda: _collect_all(collectors), _COLLECT_CACHE_S, now_s)
 
     @routes.get(
@@ -120,7 +120,9 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
         },
     )
     async def ready() -> Response:
-        state, supabase_state = await asyncio.gather(database.get(), outside.get())
+        state, *states = await asyncio.gather(
+            database.get(), *(cached.get() for cached in outside.values())
+        )
         is_full = overloaded()
         is_ready = state == "ok" and not is_full
         late = dict(overdue()) if overdue is not None else {}
@@ -129,7 +131,7 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
                 "status": "ready" if is_ready else "unready",
                 "database": state,
                 "load": "overloaded" if is_full else "ok",
-                "supabase": supabase_state,
+                **dict(zip(outside, states, strict=True)),
                 "bus": _bus_state(bus),
                 "loops": "degraded" if late else "ok",
                 **({"overdue_loops": late} if late else {}),
@@ -191,14 +193,12 @@ def _bus_state(connected: Callable[[], bool] | None) -> str:
     return "ok" if connected() else "degraded"
 
 
-async def _ask_supabase(probe: Probe | None) -> str:
-    if probe is None:
-        return "unknown"
+async def _ask(check: Readiness) -> str:
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT_S):
-            return "ok" if await probe() else "degraded"
+            return "ok" if await check.probe() else "degraded"
     except Exception as error:  # noqa: BLE001 - whatever a probe raises means one thing here
-        logger.info("supabase_probe_failed", reason=type(error).__name__)
+        logger.info("readiness_probe_failed", system=check.name, reason=type(error).__name__)
         return "degraded"
 
 

@@ -6,17 +6,14 @@ That is enough to stop a flood; what must hold exactly (money) is held by the da
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from evpower.foundation.addresses import wider_networks
+from evpower.foundation.module import Limit
 
 _REMEMBERED: Final = 50_000
-_MONEY_PATHS: Final = frozenset({"/api/v1/balance/topup-qr", "/api/v1/balance/topup-card"})
-_REGISTER_PATHS: Final = frozenset({"/api/v1/auth/register"})
-_WEBHOOK_PREFIXES: Final = ("/api/v1/payment/webhook", "/api/v1/webhooks/")
-
 
 # An IPv6 /64 is one subscriber. Whoever has a /48 has 65,536 of them, and a provider a /32.
 _WIDER: Final = (16, 256)
@@ -26,13 +23,10 @@ _KNOWN_FACTOR: Final = 10  # refused webhooks from where good ones come from
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """How much one caller may ask for. Webhooks and registrations are counted by address."""
+    """How much one caller may ask for in general; slices have limits of their own besides."""
 
     general_per_minute: int = 120
     service_per_minute: int = 6_000
-    money_per_minute: int = 20
-    register_per_hour: int = 10
-    webhook_per_minute: int = 3_000
     sockets_per_minute: int = 3_000
     refused_keys_per_minute: int = 30
 
@@ -131,31 +125,66 @@ class _Lately:
             self._seen.popitem(last=False)
 
 
-def is_webhook(path: str) -> bool:
-    """Signed calls of other systems: no token, no Idempotency-Key, a budget of their own."""
-    return path.startswith(_WEBHOOK_PREFIXES)
+class _Signed:
+    """The budget of calls that a signature proves."""
 
+    def __init__(self, limit: Limit, now_s: Callable[[], float]) -> None:
+        self._any = AddressBuckets(limit.amount, limit.period_s, now_s)
+        self._known = Buckets(limit.amount * _KNOWN_FACTOR, limit.period_s, now_s)
+        self._good = _Lately()
 
-def is_register(path: str) -> bool:
-    """The one call that anybody may make and that creates something."""
-    return path in _REGISTER_PATHS
+    def take(self, address: str) -> int:
+        if address in self._good:
+            return self._known.take(address)
+        return self._any.take(address)
+
+    def answered(self, address: str, status: int) -> None:
+        if 400 <= status < 500:  # noqa: PLR2004 - the caller's mistakes
+            return
+        if address in self._good:
+            self._known.give_back(address)
+        else:
+            self._any.give_back(address)
+        if status < 300:  # noqa: PLR2004 - its signature was right
+            self._good.add(address)
 
 
 class RateLimits:
     """Every budget of this node."""
 
-    def __init__(self, budgets: Budgets, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self, budgets: Budgets, now_s: Callable[[], float], limits: Iterable[Limit] = ()
+    ) -> None:
+        """Raises ValueError when two limits of one name differ in more than their paths."""
         self._general = Buckets(budgets.general_per_minute, 60, now_s)
         self._strangers = AddressBuckets(budgets.general_per_minute, 60, now_s)
         self._service = Buckets(budgets.service_per_minute, 60, now_s)
-        self._money = Buckets(budgets.money_per_minute, 60, now_s)
-        self._register = AddressBuckets(budgets.register_per_hour, 3600, now_s)
-        self._webhook = AddressBuckets(budgets.webhook_per_minute, 60, now_s)
-        self._known_webhook = Buckets(budgets.webhook_per_minute * _KNOWN_FACTOR, 60, now_s)
         self._sockets = AddressBuckets(budgets.sockets_per_minute, 60, now_s)
         self._keys = AddressBuckets(budgets.refused_keys_per_minute, 60, now_s)
         self._good_keys = _Lately()
-        self._good_senders = _Lately()
+        self._also: dict[str, Buckets] = {}
+        self._instead: dict[str, AddressBuckets] = {}
+        self._signed: dict[str, _Signed] = {}  # by prefix
+        for limit in _merged(limits):
+            match limit.kind:
+                case "also":
+                    buckets = Buckets(limit.amount, limit.period_s, now_s)
+                    self._also.update(dict.fromkeys(limit.paths, buckets))
+                case "instead":
+                    by_address = AddressBuckets(limit.amount, limit.period_s, now_s)
+                    self._instead.update(dict.fromkeys(limit.paths, by_address))
+                case "signed":
+                    signed = _Signed(limit, now_s)
+                    self._signed.update(dict.fromkeys(limit.paths, signed))
+        self._signed_prefixes = tuple(self._signed)
+
+    def is_signed(self, path: str) -> bool:
+        """Signed calls of other systems: no token, no Idempotency-Key, a budget of their own."""
+        return path.startswith(self._signed_prefixes)
+
+    def is_open(self, path: str) -> bool:
+        """A call for which no credential is read: counted by address alone."""
+        return path in self._instead
 
     def take_socket(self, address: str) -> int:
         """Count one WebSocket handshake: 0 when it may pass, else the seconds to wait."""
@@ -167,37 +196,31 @@ class RateLimits:
         `caller` is client:<uuid>, operator:<uuid> or service:<name> from a verified credential,
         "" for one without.
         """
-        if is_register(path) and method == "POST":
-            return self._register.take(address)
+        if method == "POST" and (instead := self._instead.get(path)) is not None:
+            return instead.take(address)
         if not caller:
             return self._strangers.take(address)
         if caller.startswith("service:"):
             return self._service.take(caller)
         wait_s = self._general.take(caller)
-        if wait_s == 0 and method == "POST" and path in _MONEY_PATHS:
-            wait_s = self._money.take(caller)
+        if wait_s == 0 and method == "POST" and (also := self._also.get(path)) is not None:
+            wait_s = also.take(caller)
         return wait_s
 
-    def take_webhook(self, address: str) -> int:
-        """Count one webhook before it is read; `webhook_answered` is owed for each that passed.
+    def take_signed(self, path: str, address: str) -> int:
+        """Count one signed call before it is read; `signed_answered` is owed for each that passed.
 
         Good ones cost nothing in the end. Where good ones come from has a budget of its own, so
         that a stranger who shares the address does not use up the bank's.
         """
-        if address in self._good_senders:
-            return self._known_webhook.take(address)
-        return self._webhook.take(address)
+        return self._signed_of(path).take(address)
 
-    def webhook_answered(self, address: str, status: int) -> None:
-        """Give the budget back unless the webhook was refused."""
-        if 400 <= status < 500:  # noqa: PLR2004 - the caller's mistakes
-            return
-        if address in self._good_senders:
-            self._known_webhook.give_back(address)
-        else:
-            self._webhook.give_back(address)
-        if status < 300:  # noqa: PLR2004 - its signature was right
-            self._good_senders.add(address)
+    def signed_answered(self, path: str, address: str, status: int) -> None:
+        """Give the budget back unless the call was refused."""
+        self._signed_of(path).answered(address, status)
+
+    def _signed_of(self, path: str) -> _Signed:
+        return next(one for prefix, one in self._signed.items() if path.startswith(prefix))
 
     def take_key(self, address: str, digest: bytes) -> int:
         """Count a service key before it is looked up: 0, or the seconds to wait.
@@ -213,3 +236,19 @@ class RateLimits:
         if digest not in self._good_keys:
             self._keys.give_back(address)
         self._good_keys.add(digest)
+
+
+def _merged(limits: Iterable[Limit]) -> list[Limit]:
+    """Return one limit for each name, with the paths of all that have it."""
+    by_name: dict[str, Limit] = {}
+    for limit in limits:
+        known = by_name.get(limit.name)
+        if known is None:
+            by_name[limit.name] = limit
+        elif (known.kind, known.amount, known.period_s) == (
+            limit.kind, limit.amount, limit.period_s
+        ):  # fmt: skip
+            by_name[limit.name] = replace(known, paths=(*known.paths, *limit.paths))
+        else:
+            raise ValueError(f"two limits are named {limit.name}")
+    return list(by_name.values())

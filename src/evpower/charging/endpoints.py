@@ -20,16 +20,16 @@ from pydantic import (
 
 from evpower.charging import facts
 from evpower.charging.history import history
-from evpower.charging.model import Order, Recorded, Report, Status
+from evpower.charging.model import SESSION_CHANGED, Order, Recorded, Report, Status
 from evpower.charging.record import record
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
-from evpower.foundation.fast_path import HotPath, plain_limit, plain_uuid
+from evpower.foundation.fast_path import FastPath, plain_limit, plain_uuid
 from evpower.foundation.json_numbers import whole
 from evpower.foundation.money import to_som
 from evpower.foundation.segments import SegmentRoute
-from evpower.identity import Access, Principal, may_read
+from evpower.identity import CLIENT_CHANGED, Access, Principal, may_read
 
 _DEFAULT_LIMIT: Final = 50
 _CREATED: Final = 201
@@ -210,8 +210,8 @@ def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) ->
         async with db.transaction() as connection:
             recorded = await record(connection, checked)
         if recorded.changed:
-            bus.publish("session", recorded.session_id)
-            bus.publish("client", checked.client_id)
+            bus.publish(SESSION_CHANGED, recorded.session_id)
+            bus.publish(CLIENT_CHANGED, checked.client_id)
         return Response(
             _answer(recorded), 201 if recorded.created else 200, media_type="application/json"
         )
@@ -236,7 +236,7 @@ def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) ->
     return routes
 
 
-def hot_paths(access: Access, db: Database) -> list[HotPath]:
+def fast_paths(access: Access, db: Database) -> list[FastPath]:
     """Name the path every phone asks again and again."""
 
     async def serve_history(request: Request, tail: str) -> Response | None:
@@ -247,7 +247,7 @@ def hot_paths(access: Access, db: Database) -> list[HotPath]:
         return await _answer_history(access, db, caller, client_id, limit, None)
 
     template = "/api/v1/charging/history/{client_id}"
-    return [HotPath("GET", "/api/v1/charging/history/", template, serve_history)]
+    return [FastPath("GET", "/api/v1/charging/history/", template, serve_history)]
 
 
 async def _answer_history(

@@ -5,6 +5,10 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
+from evpower.foundation.bus import Topic
+
+# The key is the session's id.
+SESSION_CHANGED: Final = Topic("session", b"s")
 Status = Literal["started", "stopped", "error"]  # the words of Supabase and the apps
 Order = Literal["created_at", "start_time"]  # by which time a history is newest first
 State = Literal[

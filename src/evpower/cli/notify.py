@@ -10,6 +10,7 @@ from evpower.cli.settings import load
 from evpower.foundation.bus import EVERYTHING, Topic
 from evpower.foundation.bus.nats_bus import announce
 from evpower.foundation.bus.nats_keys import NatsFiles
+from evpower.identity import CLIENT_CHANGED
 
 
 def ring(*clients: UUID) -> None:
@@ -17,7 +18,7 @@ def ring(*clients: UUID) -> None:
 
     The nodes also look by themselves, a few seconds later.
     """
-    _tell([("client", client) for client in clients])
+    _tell([(CLIENT_CHANGED, client) for client in clients])
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def ringing(*, on: bool = True) -> Generator[None]:
         yield
     finally:
         if on:
-            _tell([("client", EVERYTHING)])
+            _tell([(CLIENT_CHANGED, EVERYTHING)])
 
 
 def _tell(changes: Sequence[tuple[Topic, UUID]]) -> None:

@@ -1,7 +1,7 @@
 """The few paths that most requests take, named by their slices and served past the router.
 
-A hot path answers only what is plainly well-formed; everything else is left to the documented route
-of the same path, which knows every refusal. Both call the same function.
+A fast path answers only what is plainly well-formed; everything else is left to the documented
+route of the same path, which knows every refusal. Both call the same function.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ _MAX_DIGITS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class HotPath:
+class FastPath:
     """`prefix` ends before the last segment; `template` is the route's path, for the metrics."""
 
     method: str

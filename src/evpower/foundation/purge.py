@@ -1,8 +1,10 @@
 """Deletes what is old, in small transactions, until nothing is left: faster than it can come."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Final
 
+from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Round
 
@@ -24,6 +26,13 @@ async def purge(
         total += deleted
         current.progress()
     return total
+
+
+def purging(
+    db: Database, clock: Clock, delete: Callable[[Connection, datetime, int], Awaitable[int]]
+) -> Callable[[Round], Awaitable[int]]:
+    """Return a loop's work: `delete(connection, now, at_most)` until nothing old is left."""
+    return lambda current: purge(db, lambda c, at_most: delete(c, clock(), at_most), current)
 
 
 def count(command: str) -> int:

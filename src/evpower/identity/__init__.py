@@ -31,6 +31,7 @@ from evpower.identity.introspect import introspect
 from evpower.identity.jobs import converge_registrations, purge_registrations
 from evpower.identity.jwks import read_keys
 from evpower.identity.model import (
+    CLIENT_CHANGED,
     DOCTOR_USER_ID,
     Claims,
     Client,
@@ -43,6 +44,7 @@ from evpower.identity.model import (
     Profile,
     ServiceKey,
 )
+from evpower.identity.module import configured_access, configured_admin, module
 from evpower.identity.operator_endpoints import operator_router
 from evpower.identity.operators import add_operator, list_operators, remove_operator
 from evpower.identity.profile import profile_of, profile_of_row
@@ -53,6 +55,7 @@ from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import TokenVerifier, configured_verifier
 
 __all__ = [
+    "CLIENT_CHANGED",
     "DOCTOR_USER_ID",
     "Access",
     "Application",
@@ -73,6 +76,8 @@ __all__ = [
     "add_operator",
     "block_client",
     "close_client",
+    "configured_access",
+    "configured_admin",
     "configured_verifier",
     "converge_registrations",
     "create_service_key",
@@ -89,6 +94,7 @@ __all__ = [
     "lock_client",
     "may_read",
     "measure_confirmations",
+    "module",
     "operator_router",
     "profile_of",
     "profile_of_row",

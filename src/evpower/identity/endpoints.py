@@ -9,9 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
-from evpower.identity.model import Confirm
+from evpower.identity.model import CLIENT_CHANGED, Confirm
 from evpower.identity.register import Application, register
 from evpower.identity.supabase_admin import SupabaseAdmin
+
+REGISTER_PATH: Final = "/api/v1/auth/register"
 
 
 class RegisterBody(BaseModel):
@@ -98,7 +100,7 @@ def router(
             confirm=confirm,
             clock=clock,
         )
-        bus.publish("client", client.id)
+        bus.publish(CLIENT_CHANGED, client.id)
         return Registered(
             client_id=client.id, email=client.email, phone=client.phone, confirmation=mail
         )

@@ -8,8 +8,12 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
+from evpower.foundation.bus import Topic
+
 # The user `evpower doctor` signs in as for a moment; never a client.
 DOCTOR_USER_ID: Final = UUID("d0c70e00-0000-4000-8000-65767077e472")
+# The key is the client's id: profile, status or balance are other than before.
+CLIENT_CHANGED: Final = Topic("client", b"c")
 Status = Literal["active", "blocked", "closed"]
 Contact = Literal["email", "phone"]
 Origin = Literal["register", "token", "supabase", "import"]

@@ -14,7 +14,7 @@ from evpower.foundation.segments import SegmentRoute
 from evpower.identity.access import Access
 from evpower.identity.clients import block_client, close_client, unblock_client
 from evpower.identity.find import MAX_QUERY, find_clients
-from evpower.identity.model import Client, Principal, Status
+from evpower.identity.model import CLIENT_CHANGED, Client, Principal, Status
 
 _Act = Callable[..., Awaitable[Client]]
 ClientId = Annotated[str, Path(max_length=200, description="UUID, or an id from before")]
@@ -95,7 +95,7 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
                 reason=reason.strip(),
                 details={"name": caller.name},
             )
-        bus.publish("client", client.id)
+        bus.publish(CLIENT_CHANGED, client.id)
         return OperatorsClient.model_validate(client)
 
     @routes.post("/{client_id}/block", summary="Block a client", openapi_extra=_OPERATORS_ALONE)

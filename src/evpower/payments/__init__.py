@@ -1,10 +1,10 @@
 """Money in and out through providers: top up, confirm, recheck, cash, refund, review."""
 
 from evpower.payments.confirm import Confirmer
-from evpower.payments.endpoints import hot_paths, router
-from evpower.payments.jobs import measure, purge_unknown_events, recheck_loop
+from evpower.payments.endpoints import fast_paths, router
 from evpower.payments.manual import cash
-from evpower.payments.model import Confirmation, Event, Payment, Posted, RecordedEvent
+from evpower.payments.model import STATUSES, Confirmation, Event, Payment, Posted, RecordedEvent
+from evpower.payments.module import module
 from evpower.payments.providers.protocol import Invoice, Provider
 from evpower.payments.providers.registry import Providers, configured_providers
 from evpower.payments.recheck import recheck_due
@@ -17,9 +17,12 @@ from evpower.payments.review import (
     in_review,
     resolve,
 )
-from evpower.payments.top_up import NotBegun, ToppingUp, top_up
+from evpower.payments.store import find_by_invoice
+from evpower.payments.top_up import TOP_UP_LIFETIME, NotBegun, ToppingUp, top_up
 
 __all__ = [
+    "STATUSES",
+    "TOP_UP_LIFETIME",
     "Confirmation",
     "Confirmer",
     "Credited",
@@ -37,12 +40,11 @@ __all__ = [
     "cash",
     "configured_providers",
     "events_of_no_payment",
-    "hot_paths",
+    "fast_paths",
+    "find_by_invoice",
     "in_review",
-    "measure",
-    "purge_unknown_events",
+    "module",
     "recheck_due",
-    "recheck_loop",
     "refund_charge",
     "refund_payment",
     "resolve",

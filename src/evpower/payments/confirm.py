@@ -13,6 +13,7 @@ from evpower.foundation.bus import Bus
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Invalid, Unavailable
 from evpower.foundation.failpoints import Step
+from evpower.identity import CLIENT_CHANGED
 from evpower.payments import metrics, store
 from evpower.payments.model import MOVED, Confirmation, Event
 
@@ -80,7 +81,7 @@ class Confirmer:
         if state := _STATE_AFTER.get(done.outcome):
             metrics.STATES.labels(event.provider, state).inc()
         if done.outcome in MOVED and done.client_id is not None:
-            self._bus.publish("client", done.client_id)
+            self._bus.publish(CLIENT_CHANGED, done.client_id)
         if done.outcome in _SAID:
             log.warning(
                 "payment_event_unsettled",

@@ -192,7 +192,7 @@ async def record_unknown(
     return status is True
 
 
-async def by_invoice(connection: Connection, invoice_id: str) -> Payment | None:
+async def find_by_invoice(connection: Connection, invoice_id: str) -> Payment | None:
     """A payment by our invoice id, or by its order id, which the app sends without one."""
     row = await connection.fetchrow(
         f"select {COLUMNS} from payments.payments where invoice_id = $1"

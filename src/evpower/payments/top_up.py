@@ -21,7 +21,7 @@ from evpower.payments.model import Payment
 from evpower.payments.providers.protocol import Invoice, Provider
 
 log = structlog.get_logger()
-LIFETIME: Final = timedelta(
+TOP_UP_LIFETIME: Final = timedelta(
     seconds=300
 )  # how long the app shows a QR; the payment itself does not end then
 FIRST_CHECK: Final = timedelta(seconds=15)
@@ -169,7 +169,7 @@ async def _begin(
         currency=CURRENCY,
         description=request.description,
         now=now,
-        expires_at=now + LIFETIME,
+        expires_at=now + TOP_UP_LIFETIME,
         next_check_at=now + FIRST_CHECK,
         idempotency_key=request.key,
     )

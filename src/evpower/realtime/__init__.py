@@ -2,6 +2,6 @@
 
 from evpower.realtime.endpoints import MAX_MESSAGE_BYTES, PATH, router
 from evpower.realtime.hub import Hub
-from evpower.realtime.protocol import EXTENSION, SocketProtocol
+from evpower.realtime.module import module
 
-__all__ = ["EXTENSION", "MAX_MESSAGE_BYTES", "PATH", "Hub", "SocketProtocol", "router"]
+__all__ = ["MAX_MESSAGE_BYTES", "PATH", "Hub", "module", "router"]

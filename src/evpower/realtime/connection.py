@@ -4,9 +4,9 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from evpower.foundation.connection_limits import Seat
-from evpower.realtime import messages, metrics
+from evpower.foundation.websocket import CLOSE, SocketProtocol
+from evpower.realtime import metrics, protocol
 from evpower.realtime.model import RESTART, Ending
-from evpower.realtime.protocol import CLOSE, SocketProtocol
 
 _WINDOW_S: Final = 1.0
 
@@ -71,7 +71,7 @@ class Socket:
 
     def refuse_message(self, code: str, text: str) -> None:
         """Say what was wrong and go on."""
-        if self.write(messages.error(code, text)):
+        if self.write(protocol.error(code, text)):
             metrics.FRAMES.labels("error").inc()
 
     def drained(self) -> None:

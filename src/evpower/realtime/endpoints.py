@@ -23,8 +23,9 @@ from evpower.foundation.errors import (
     Unavailable,
 )
 from evpower.foundation.json_numbers import whole
+from evpower.foundation.websocket import CLOSE, EXTENSION, SocketProtocol
 from evpower.identity import Access
-from evpower.realtime import messages, metrics
+from evpower.realtime import metrics, protocol
 from evpower.realtime.connection import Socket
 from evpower.realtime.hub import Hub
 from evpower.realtime.model import (
@@ -36,7 +37,6 @@ from evpower.realtime.model import (
     TOO_MANY_MESSAGES,
     Ending,
 )
-from evpower.realtime.protocol import CLOSE, EXTENSION, SocketProtocol
 
 PATH: Final = "/api/v1/ws"
 SUBPROTOCOL: Final = "evpower.v1"
@@ -85,7 +85,7 @@ class _Live:
         """Serve one socket for as long as it lives. Raises EvPowerError instead of accepting."""
         wire: SocketProtocol | None = scope.get("extensions", {}).get(EXTENSION)
         if wire is None:
-            raise RuntimeError("this server was not given realtime.SocketProtocol as its `ws`")
+            raise RuntimeError("this server was not given SocketProtocol as its `ws`")
         seat = self._admit(scope)
         try:
             await self._serve(scope, receive, send, Socket(wire, self._hub, seat))
@@ -180,7 +180,7 @@ class _Live:
             socket.end(MISSING_TOKEN)
         elif count > _MESSAGES_PER_S:
             socket.refuse_message("too_many_messages", f"at most {_MESSAGES_PER_S} a second")
-        elif message.get("type") == "ping" and socket.write(messages.PONG):
+        elif message.get("type") == "ping" and socket.write(protocol.PONG):
             metrics.FRAMES.labels("pong").inc()
 
     async def _take_auth(self, socket: Socket, message: dict[str, Any]) -> None:
@@ -205,7 +205,7 @@ class _Live:
             return None  # it took too long
         if socket.client_id not in (None, claims.sub):
             return socket.end(OTHER_CLIENT)
-        socket.write(messages.connected(claims.sub, claims.expires_at, self._hub.ping_s))
+        socket.write(protocol.connected(claims.sub, claims.expires_at, self._hub.ping_s))
         metrics.FRAMES.labels("connection").inc()
         if socket.client_id is None:
             self._hub.join(socket, claims, version)

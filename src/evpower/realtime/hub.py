@@ -17,12 +17,13 @@ from uuid import UUID
 
 import structlog
 
+from evpower.charging import SESSION_CHANGED
 from evpower.config import Settings
 from evpower.foundation.bus import EVERYTHING, Bus, Topic
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round, Wakeup
-from evpower.identity import Claims, ensure_client
+from evpower.identity import CLIENT_CHANGED, Claims, ensure_client
 from evpower.realtime import metrics, store
 from evpower.realtime.connection import Socket
 from evpower.realtime.model import CLIENT_CLOSED, SUPERSEDED, TRY_LATER, Balance, Session
@@ -149,29 +150,35 @@ class Hub:
 
     # Changes
 
-    def loops(self) -> tuple[Loop, ...]:
-        """Return the loops that listen and read, ping, and compare."""
+    def read_loop(self) -> Loop:
+        """Return the loop that listens to the bus and reads what changed."""
+        return Loop(
+            "live_read",
+            self._round,
+            period_s=_IDLE_S,
+            wakeup=self._wakeup,
+            around=self._listening,
+            retry_s=_AGAIN_S,
+            longest_retry_s=_LONGEST_AGAIN_S,
+        )
+
+    def timer_loop(self) -> Loop:
+        """Return the loop that pings, and ends what has been silent for too long."""
+        return self._timers.loop()
+
+    def sweep_loop(self) -> Loop:
+        """Return the loop that compares what apps were sent with the database."""
 
         async def sweep(_: Round) -> None:
             await self.sweep()
 
-        return (
-            Loop(
-                "live_read",
-                self._round,
-                period_s=_IDLE_S,
-                wakeup=self._wakeup,
-                around=self._listening,
-                retry_s=_AGAIN_S,
-                longest_retry_s=_LONGEST_AGAIN_S,
-            ),
-            self._timers.loop(),
-            Loop("live_sweep", sweep, period_s=self._sweep_s, wakeup=self._sweep_wakeup),
-        )
+        return Loop("live_sweep", sweep, period_s=self._sweep_s, wakeup=self._sweep_wakeup)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run all loops until `stop` is set."""
-        await asyncio.gather(*(loop.run(stop) for loop in self.loops()))
+        await asyncio.gather(
+            self.read_loop().run(stop), self.timer_loop().run(stop), self.sweep_loop().run(stop)
+        )
 
     @asynccontextmanager
     async def _listening(self) -> AsyncGenerator[None]:
@@ -182,12 +189,12 @@ class Hub:
             unsubscribe()
 
     def _hear(self, topic: Topic, key: UUID) -> None:
-        if topic == "client":
+        if topic == CLIENT_CHANGED:
             if key in self._clients:
                 self._mark(key)
             elif key == EVERYTHING:
                 self._sweep_wakeup.notify()
-        elif topic == "session" and self._clients:
+        elif topic == SESSION_CHANGED and self._clients:
             if len(self._changed_sessions) < _MAX_SESSIONS_WAITING:
                 self._changed_sessions.setdefault(key, self._now_s())
             self._wakeup.notify()
@@ -317,7 +324,7 @@ class Hub:
         metrics.MISSED.labels("balance").inc(len(lost))
         lost_sessions = [one for one in changed_sessions if one not in self._changed_sessions]
         for session_id in lost_sessions:
-            self._hear("session", session_id)
+            self._hear(SESSION_CHANGED, session_id)
         metrics.MISSED.labels("session").inc(len(lost_sessions))
         return len(lost) + len(lost_sessions)
 

@@ -11,7 +11,7 @@ from math import ceil
 
 from evpower.foundation.clock import Clock
 from evpower.foundation.loops import Loop, Round
-from evpower.realtime import messages, metrics
+from evpower.realtime import metrics, protocol
 from evpower.realtime.connection import Socket
 from evpower.realtime.model import AUTH_TIMEOUT, TOKEN_EXPIRED, TOO_SLOW
 
@@ -107,7 +107,7 @@ class Timers:
                     socket.end(TOO_SLOW)
         self._slot = (self._slot + 1) % len(self._slots)
         for socket in self._slots[self._slot]:
-            if socket.write(messages.PING):
+            if socket.write(protocol.PING):
                 metrics.PINGS_SENT.inc()
             elif socket.wire.slow and socket.deaf_since is None:
                 socket.deaf_since = now_s

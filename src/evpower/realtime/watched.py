@@ -7,7 +7,7 @@ from uuid import UUID
 
 from evpower.charging import STATUS_OF
 from evpower.identity import Claims
-from evpower.realtime import messages, metrics
+from evpower.realtime import metrics, protocol
 from evpower.realtime.connection import Socket
 from evpower.realtime.model import Balance, Session
 
@@ -41,7 +41,7 @@ class Watched:
         self.claims = None
         if self.balance is None or found.revision > self.balance.revision:
             self.balance = found
-            self._frame = messages.balance(found)
+            self._frame = protocol.balance(found)
 
     def keep_session(self, found: Session) -> None:
         """Remember it if it is newer; the oldest are forgotten."""
@@ -49,7 +49,7 @@ class Watched:
             self.sessions = {}
         known = self.sessions.get(found.id)
         if known is None or found.revision > known.session.revision:
-            self.sessions[found.id] = _Shown(found, messages.session(found))
+            self.sessions[found.id] = _Shown(found, protocol.session(found))
 
     def forget_old_sessions(self) -> None:
         """Keep the newest few, those that the sweep compares among them."""
@@ -87,7 +87,7 @@ class Watched:
 
     def _tell_balance(self, socket: Socket, balance: Balance) -> bool:
         is_known = socket.had_version == balance.version
-        if not socket.write(messages.balance(balance, "ready") if is_known else self._frame):
+        if not socket.write(protocol.balance(balance, "ready") if is_known else self._frame):
             return False
         socket.had_version = None
         socket.revision = balance.revision

@@ -9,6 +9,7 @@ from evpower.sync.inbound.remote_users import Person
 from evpower.sync.inbound.status_words import FoundWord, find_words, map_word
 from evpower.sync.inbound.store_status_words import Meaning, StatusWord
 from evpower.sync.model import AUTHORITY, CLIENT_STATUS, SESSION_STATUS, Delivered
+from evpower.sync.module import module, supabase_answers
 from evpower.sync.outbound.backfill import Backfilled, backfill
 from evpower.sync.outbound.relay import Relay
 from evpower.sync.outbound.replay import replay, replay_parked
@@ -77,6 +78,7 @@ __all__ = [
     "give_free_contacts",
     "look_into_inbox",
     "map_word",
+    "module",
     "read_answer",
     "replay",
     "replay_parked",
@@ -85,5 +87,6 @@ __all__ = [
     "send_notification",
     "silence",
     "status",
+    "supabase_answers",
     "webhook_router",
 ]

@@ -7,6 +7,10 @@ from types import MappingProxyType
 from typing import Final, Literal
 from uuid import UUID
 
+from evpower.foundation.bus import Topic as BusTopic
+
+# Something changed in Supabase: pull. The key is always EVERYTHING.
+SUPABASE_CHANGED: Final = BusTopic("supabase", b"b")
 Topic = Literal["client", "session"]
 Side = Literal["evpower", "supabase"]
 TOPICS: Final[tuple[Topic, ...]] = ("client", "session")

@@ -3,9 +3,10 @@
 Functions take a connection inside the caller's transaction; `WalletGroup` commits by itself.
 """
 
-from evpower.wallet.endpoints import hot_paths, router
+from evpower.wallet.endpoints import fast_paths, router
 from evpower.wallet.grouping import WalletGroup
 from evpower.wallet.model import Hold, Posting, Transaction, Wallet
+from evpower.wallet.module import module
 from evpower.wallet.post import (
     charge,
     charge_many,
@@ -37,11 +38,12 @@ __all__ = [
     "credit",
     "credit_many",
     "extend_hold",
+    "fast_paths",
     "get_hold",
     "get_transactions",
     "get_wallet",
     "hold",
-    "hot_paths",
+    "module",
     "order_payment_refund",
     "order_settlement_refund",
     "refund",

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid, NotFound
-from evpower.foundation.fast_path import HotPath, plain_limit, plain_uuid
+from evpower.foundation.fast_path import FastPath, plain_limit, plain_uuid
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import Access, Principal, may_read
 from evpower.wallet.model import Kind
@@ -108,7 +108,7 @@ def router(access: Access, db: Database) -> APIRouter:
     return routes
 
 
-def hot_paths(access: Access, db: Database) -> list[HotPath]:
+def fast_paths(access: Access, db: Database) -> list[FastPath]:
     """Name the paths every phone asks again and again."""
 
     async def serve_balance(request: Request, tail: str) -> Response | None:
@@ -125,8 +125,8 @@ def hot_paths(access: Access, db: Database) -> list[HotPath]:
         return await _answer_statement(access, db, caller, client_id, limit, None)
 
     return [
-        HotPath("GET", "/api/v1/balance/", "/api/v1/balance/{client_id}", serve_balance),
-        HotPath(
+        FastPath("GET", "/api/v1/balance/", "/api/v1/balance/{client_id}", serve_balance),
+        FastPath(
             "GET",
             "/api/v1/balance/history/",
             "/api/v1/balance/history/{client_id}",

@@ -172,7 +172,7 @@ class Gateway:
             raise too_large(self.options.max_body_bytes)
         if "\x00" in exchange.path or b"%00" in scope["query_string"]:
             raise Invalid("invalid_request", "the address holds a NUL character")
-        if limits.is_webhook(exchange.path):
+        if self._rates.is_signed(exchange.path):
             await self._pass_webhook(exchange, scope)
         elif exchange.path.startswith("/api/"):
             await self._pass_request(exchange, scope)
@@ -183,16 +183,16 @@ class Gateway:
     async def _pass_webhook(self, exchange: Exchange, scope: Scope) -> None:
         """Serve a signed call: it has no caller, and no body that is ours to judge."""
         address = self._address(exchange, scope)
-        wait_s = self._rates.take_webhook(address)
+        wait_s = self._rates.take_signed(exchange.path, address)
         if wait_s:
             raise _too_many(wait_s)
         try:
             await self._read_body(exchange, scope, "")
             await self._run(exchange, scope, stranger=False)
         except EvPowerError as error:
-            self._rates.webhook_answered(address, error.http_status)
+            self._rates.signed_answered(exchange.path, address, error.http_status)
             raise
-        self._rates.webhook_answered(address, exchange.status)
+        self._rates.signed_answered(exchange.path, address, exchange.status)
 
     async def _pass_request(self, exchange: Exchange, scope: Scope) -> None:
         method, path, headers = scope["method"], exchange.path, exchange.headers
@@ -243,7 +243,7 @@ class Gateway:
 
     async def _who(self, exchange: Exchange, scope: Scope) -> tuple[str, bool]:
         """The verified caller ("" if unknown), and whether the credential, if any, was good."""
-        if not exchange.headers.credential or limits.is_register(exchange.path):
+        if not exchange.headers.credential or self._rates.is_open(exchange.path):
             return "", True
         key = exchange.headers.service_key
         digest = b"" if key is None else sha256(key).digest()

@@ -17,7 +17,7 @@ from evpower.api.legacy import metrics
 from evpower.api.legacy.location_feed import LocationFeed, Viewer, Wire, encode
 from evpower.foundation.addresses import ClientAddresses, Network
 from evpower.foundation.connection_limits import SocketLimits, origin_allowed
-from evpower.realtime import EXTENSION
+from evpower.foundation.websocket import EXTENSION
 
 PATHS: Final = ("/api/v1/ws/locations", "/api/v1/locations/ws/locations")
 _PER_ADDRESS: Final = 20
@@ -44,7 +44,7 @@ def router(
     limits: SocketLimits | None = None,
     now_s: Callable[[], float] = time.monotonic,
 ) -> APIRouter:
-    """Both paths of the old socket. The server must speak WebSocket by realtime.SocketProtocol."""
+    """Both paths of the old socket. The server must speak WebSocket by SocketProtocol."""
     routes = APIRouter()
     endpoint = LocationSocket(
         feed,

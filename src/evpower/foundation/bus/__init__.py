@@ -1,12 +1,22 @@
 """The bus: "client c changed". A lost message is harmless, every reader also looks by itself."""
 
 from collections.abc import Callable
-from typing import Final, Literal, Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 from uuid import UUID
 
-# As a key: any may have changed, go and look. "supabase" has no other.
+# As a key: any may have changed, go and look.
 EVERYTHING: Final = UUID(int=0)
-Topic = Literal["client", "session", "supabase"]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What a message is about. `code` is one byte, its name between nodes: never changed."""
+
+    name: str
+    code: bytes
+
+
 Listener = Callable[[Topic, UUID], None]
 
 

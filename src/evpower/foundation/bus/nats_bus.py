@@ -6,10 +6,10 @@ reader also looks by itself. What is published while it is away waits in a bound
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import cycle, islice
-from typing import Final, get_args
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -32,8 +32,6 @@ DROPPED: Final = Counter(
 
 _FORMAT: Final = b"\x01"
 _HELLO: Final = _FORMAT  # a message without changes
-_CODES: Final[dict[Topic, bytes]] = {"client": b"c", "session": b"s", "supabase": b"b"}
-_TOPICS: Final[dict[int, Topic]] = {code[0]: topic for topic, code in _CODES.items()}
 _CHANGE_BYTES: Final = 17
 _PER_MESSAGE: Final = 1000
 _WAITING: Final = 20_000
@@ -46,7 +44,14 @@ _ANNOUNCE_S: Final = 1.5
 _NO_FILES: Final = NatsFiles()
 log: Final = structlog.get_logger()
 
-assert set(_CODES) == set(get_args(Topic)), "every topic needs its byte on the wire"  # noqa: S101
+
+def topics_by_code(topics: Iterable[Topic]) -> dict[int, Topic]:
+    """Return topics by their codes. Raises ValueError if two share one, or one is no byte."""
+    by_code: dict[int, Topic] = {}
+    for topic in topics:
+        if len(topic.code) != 1 or by_code.setdefault(topic.code[0], topic) != topic:
+            raise ValueError(f"topic {topic.name} needs a code of its own, one byte")
+    return by_code
 
 
 def encode(changes: list[bytes], per_message: int = _PER_MESSAGE) -> Iterator[bytes]:
@@ -55,8 +60,11 @@ def encode(changes: list[bytes], per_message: int = _PER_MESSAGE) -> Iterator[by
         yield _FORMAT + b"".join(changes[start : start + per_message])
 
 
-def decode(message: bytes) -> list[tuple[Topic, UUID]] | None:
-    """Unpack a message; None when it is not one of ours. A topic not known yet is passed over."""
+def decode(message: bytes, topics: Mapping[int, Topic]) -> list[tuple[Topic, UUID]] | None:
+    """Unpack a message; None when it is not one of ours. A topic not known yet is passed over.
+
+    `topics`: by their codes.
+    """
     body = message[1:]
     if (
         message[:1] != _FORMAT
@@ -65,9 +73,9 @@ def decode(message: bytes) -> list[tuple[Topic, UUID]] | None:
     ):
         return None
     return [
-        (_TOPICS[body[at]], UUID(bytes=body[at + 1 : at + _CHANGE_BYTES]))
+        (topics[body[at]], UUID(bytes=body[at + 1 : at + _CHANGE_BYTES]))
         for at in range(0, len(body), _CHANGE_BYTES)
-        if body[at] in _TOPICS
+        if body[at] in topics
     ]
 
 
@@ -85,7 +93,7 @@ async def announce(
     calls for longer than `within_s`. Raises ValueError when the URLs or files make no sense.
     """
     files.check()
-    messages = list(encode([_CODES[topic] + key.bytes for topic, key in changes]))
+    messages = list(encode([topic.code + key.bytes for topic, key in changes]))
     trying = {
         asyncio.create_task(_announce(server, f"{prefix}.changes", messages, files))
         for server in parse_servers(urls)
@@ -155,6 +163,8 @@ class NatsBus:
         ValueError when the URLs or files make no sense.
         """
         files.check()
+        self._topics: dict[int, Topic] = {}
+        self._missed: Topic | None = None
         self._files = files
         self._servers = parse_servers(urls)
         self._subject = f"{prefix}.changes"
@@ -172,6 +182,14 @@ class NatsBus:
         self._pause_s = _FIRST_PAUSE_S
         self.loop = Loop("bus", self._round, period_s=_LONGEST_PAUSE_S)
 
+    def use_topics(self, topics: Iterable[Topic], *, missed: Topic) -> None:
+        """Before the start: the topics this node knows. Raises ValueError if two share a code.
+
+        `missed`: where listeners hear EVERYTHING after messages of other nodes may have been lost.
+        """
+        self._topics = topics_by_code(topics)
+        self._missed = missed
+
     @property
     def connected(self) -> bool:
         """Whether the other nodes can be told and heard right now."""
@@ -179,7 +197,7 @@ class NatsBus:
 
     def publish(self, topic: Topic, key: UUID) -> None:
         """Call the listeners of this process now, and tell the other nodes soon."""
-        change = _CODES[topic] + key.bytes
+        change = topic.code + key.bytes
         if change not in self._waiting:
             if len(self._waiting) < _WAITING:
                 self._waiting[change] = None
@@ -191,7 +209,7 @@ class NatsBus:
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` for every change of any node; the answer ends it.
 
-        It hears ("client", EVERYTHING) when changes of other nodes may have been missed.
+        It hears (`missed`, EVERYTHING) when changes of other nodes may have been missed.
         """
         return self._local.subscribe(listener)
 
@@ -295,7 +313,7 @@ class NatsBus:
                 self._waiting.setdefault(change, None)
 
     async def _hear(self, message: bytes) -> None:
-        changes = decode(message)
+        changes = decode(message, self._topics)
         if changes is None:
             DROPPED.labels("malformed").inc()
             return
@@ -308,14 +326,15 @@ class NatsBus:
         try:
             self._local.publish(topic, key)
         except Exception:
-            log.exception("bus_listener_failed", topic=topic)
+            log.exception("bus_listener_failed", topic=topic.name)
 
     def _say_connected(self, address: str) -> None:
         self._is_away = False
         self._up.set()
         CONNECTED.set(1)
         log.info("bus_connected", server=address)
-        self._tell_here("client", EVERYTHING)  # what others said meanwhile was not heard
+        if self._missed is not None:
+            self._tell_here(self._missed, EVERYTHING)  # what others said meanwhile was not heard
 
     def _say_away(self, address: str, error: BaseException | None) -> None:
         """Tell it once until it is back."""

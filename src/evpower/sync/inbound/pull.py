@@ -21,11 +21,12 @@ import structlog
 
 from evpower.config import Settings
 from evpower.foundation import failpoints
-from evpower.foundation.bus import Bus
+from evpower.foundation.bus import Bus, Topic
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.failpoints import Step
 from evpower.foundation.loops import Loop, Pause, Round, Wakeup
+from evpower.identity import CLIENT_CHANGED
 from evpower.sync import metrics
 from evpower.sync.breaker import Breaker
 from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, is_too_much
@@ -35,6 +36,7 @@ from evpower.sync.inbound.apply_users import Taken, take_people
 from evpower.sync.inbound.model_changes import Changes, Pulled, read_changes, read_people
 from evpower.sync.inbound.remote_users import Person
 from evpower.sync.inbound.store_changes import Cursor
+from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.supabase_rpc import Rpc
 
 _PAGE: Final = 200  # changes taken in one transaction
@@ -102,8 +104,8 @@ class Puller:
 
     @asynccontextmanager
     async def _listening(self) -> AsyncGenerator[None]:
-        def heard(topic: str, _key: UUID) -> None:
-            if topic == "supabase":
+        def heard(topic: Topic, _key: UUID) -> None:
+            if topic == SUPABASE_CHANGED:
                 self._wakeup.notify()
 
         end = self._bus.subscribe(heard) if self._bus else None
@@ -363,7 +365,7 @@ class Puller:
 
     def _publish(self, client_id: UUID) -> None:
         if self._bus is not None:
-            self._bus.publish("client", client_id)
+            self._bus.publish(CLIENT_CHANGED, client_id)
 
     async def _set_state(self, state: str, error: str | None) -> None:
         metrics.PULLER_UP.set(state == "up")

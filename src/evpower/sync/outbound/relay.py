@@ -13,6 +13,7 @@ import structlog
 from evpower.config import Settings
 from evpower.foundation import failpoints
 from evpower.foundation.bus import Bus
+from evpower.foundation.bus import Topic as BusTopic
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Unavailable
@@ -21,7 +22,7 @@ from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round, Wakeup
 from evpower.sync import metrics
 from evpower.sync.breaker import Breaker
 from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, TargetUnavailable, TooLarge
-from evpower.sync.model import Answer, Claim, Delivered, Finish, Outgoing, Topic
+from evpower.sync.model import SUPABASE_CHANGED, Answer, Claim, Delivered, Finish, Outgoing, Topic
 from evpower.sync.outbound import store
 from evpower.sync.outbound.judge import judge, lack_a_contact, parse_answers
 from evpower.sync.outbound.store_first import mark_clients_of, mark_closed_holders
@@ -86,8 +87,8 @@ class Relay:
                 end()
             await self._finish_calls()
 
-    def _heard(self, topic: str, _: UUID) -> None:
-        if topic != "supabase":  # what changed there is the puller's
+    def _heard(self, topic: BusTopic, _: UUID) -> None:
+        if topic != SUPABASE_CHANGED:  # what changed there is the puller's
             self._wakeup.notify()
 
     async def run_once(self) -> Delivered:

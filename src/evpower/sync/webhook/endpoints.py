@@ -12,10 +12,12 @@ MAX_BYTES: Final = 256 * 1024
 _NEW: Final = b'{"success":true,"accepted":true}'
 _KNOWN: Final = b'{"success":true,"accepted":false}'
 
+PREFIX: Final = "/api/v1/webhooks"
+
 
 def webhook_router(webhooks: SupabaseWebhooks) -> APIRouter:
     """Build the route Supabase calls when something changed there."""
-    routes = APIRouter(prefix="/api/v1/webhooks")
+    routes = APIRouter(prefix=PREFIX)
 
     @routes.post(
         "/supabase",

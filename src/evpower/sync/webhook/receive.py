@@ -23,6 +23,7 @@ from evpower.foundation.logging import RateLimitedLogger
 from evpower.foundation.loops import Round
 from evpower.foundation.purge import purge
 from evpower.sync import metrics
+from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.webhook import store_inbox
 from evpower.sync.webhook.model_inbox import Outcome, Rung, Source
 from evpower.sync.webhook.signatures import Claim, Refused, is_authentic, read_claim
@@ -118,7 +119,7 @@ class SupabaseWebhooks:
         if outcome == "reused":
             _log.warning("supabase_webhook_id_reused", source=rung.source, event_id=rung.event_id)
         else:
-            self._bus.publish("supabase", _EVERYTHING)
+            self._bus.publish(SUPABASE_CHANGED, _EVERYTHING)
         return outcome
 
     async def _keep(self, rung: Sequence[Rung]) -> Mapping[Rung, Outcome | Exception]:

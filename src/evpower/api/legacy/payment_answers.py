@@ -6,10 +6,9 @@ from uuid import UUID
 
 from evpower.foundation.clock import to_z
 from evpower.foundation.money import to_som
-from evpower.payments.model import STATUSES, Payment
-from evpower.payments.top_up import LIFETIME, NotBegun, ToppingUp
+from evpower.payments import STATUSES, TOP_UP_LIFETIME, NotBegun, Payment, ToppingUp
 
-_LIFETIME_S: Final = int(LIFETIME.total_seconds())
+_LIFETIME_S: Final = int(TOP_UP_LIFETIME.total_seconds())
 _ASK_AGAIN: Final = timedelta(seconds=15)
 
 

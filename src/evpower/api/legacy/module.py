@@ -1,0 +1,41 @@
+"""What the old contract gives to a process."""
+
+from typing import Final
+
+from evpower.api.legacy.location_feed import LocationFeed
+from evpower.api.legacy.location_socket import router
+from evpower.api.legacy.payments import TOP_UP_PATHS, payments_router
+from evpower.config import Settings
+from evpower.foundation.addresses import parse_networks
+from evpower.foundation.connection_limits import parse_origins
+from evpower.foundation.module import SERVING, Job, Limit, Module, Shared
+from evpower.identity import Access
+from evpower.payments import Providers
+
+_MINUTE_S: Final = 60.0
+
+
+def module(settings: Settings, shared: Shared, *, access: Access, providers: Providers) -> Module:
+    """Return the slice."""
+    feed = LocationFeed()
+    return Module(
+        "legacy",
+        routers=[
+            payments_router(
+                shared.db,
+                access,
+                providers,
+                min_som=settings.topup_min_som,
+                max_som=settings.topup_max_som,
+            ),
+            router(
+                feed,
+                cors_origins=parse_origins(settings.cors_origins),
+                trusted_proxies=parse_networks(settings.trusted_proxies),
+            ),
+        ],
+        jobs=[Job(feed.loop, SERVING)],
+        route_limits=[
+            Limit("money", "also", TOP_UP_PATHS, settings.rate_money_per_minute, _MINUTE_S)
+        ],
+    )

@@ -1,0 +1,50 @@
+"""The list of slices: the only place that knows every one of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evpower import charging, identity, payments, realtime, sync, wallet
+from evpower.api import legacy
+from evpower.bootstrap.shared import build_shared
+from evpower.config import Settings
+from evpower.foundation.bus.nats_bus import NatsBus
+from evpower.foundation.module import Module, Shared
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """What a process is made of; nothing here has connected yet."""
+
+    settings: Settings
+    shared: Shared
+    access: identity.Access
+    modules: Sequence[Module]
+
+
+def assemble(
+    settings: Settings,
+    *,
+    shared: Shared | None = None,
+    admin: identity.SupabaseAdmin | None = None,
+) -> Assembled:
+    """Build every slice from the settings. Raises ValueError for one that can't be used.
+
+    `shared` and `admin` stand in the place of what the settings say.
+    """
+    shared = shared or build_shared(settings)
+    admin = admin or identity.configured_admin(settings, shared)
+    access = identity.configured_access(settings, shared, admin)
+    providers = payments.configured_providers(settings, shared.http)
+    modules = [
+        identity.module(settings, shared, access=access, admin=admin),
+        payments.module(settings, shared, providers=providers),
+        wallet.module(shared, access=access),
+        realtime.module(settings, shared, access=access),
+        charging.module(shared, access=access),
+        legacy.module(settings, shared, access=access, providers=providers),
+        sync.module(settings, shared),
+    ]
+    if isinstance(shared.bus, NatsBus):
+        topics = [topic for module in modules for topic in module.topics]
+        shared.bus.use_topics(topics, missed=identity.CLIENT_CHANGED)
+    return Assembled(settings, shared, access, modules)

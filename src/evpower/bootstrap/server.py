@@ -1,0 +1,221 @@
+"""One process: its application, its background loops, its server."""
+
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from evpower import __version__, realtime
+from evpower.api import ConnectionBounds, HttpProtocol, WaitingLimit, create_app
+from evpower.bootstrap.modules import Assembled, assemble
+from evpower.config import Settings
+from evpower.foundation import failpoints, logging, loop_rounds
+from evpower.foundation.addresses import parse_networks
+from evpower.foundation.bus import Bus
+from evpower.foundation.bus.nats_bus import NatsBus
+from evpower.foundation.loops import Loop, Loops, Round, every
+from evpower.foundation.module import SERVING, Role
+from evpower.foundation.websocket import SocketProtocol
+
+_STOP_S: Final = 10.0
+_BACKLOG: Final = 4096  # all phones coming back at once
+_WINDOWS_FILES: Final = 8192
+_MANY_FILES: Final = 1_000_000
+_FEW_FILES: Final = 64
+_VANISHED_MS: Final = 60_000
+log: Final = structlog.get_logger()
+
+
+def build(settings: Settings, role: Role = "all") -> FastAPI:
+    """Return the application of one process; it connects and starts its jobs when served."""
+    parts = assemble(settings)
+    shared, serving = parts.shared, role in SERVING
+    node = f"{socket.gethostname()[:60]}:{os.getpid()}:{role}"
+    background = _background(parts, role, node)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        await shared.db.start()
+        if isinstance(shared.bus, NatsBus):
+            await shared.bus.start()
+        background.start()
+        for module in parts.modules:
+            if serving and module.start is not None:
+                module.start()
+        log.info("started", role=role, version=__version__)
+        try:
+            yield
+        finally:
+            await background.stop(_STOP_S)
+            await loop_rounds.forget(shared.db, node)
+            await close(parts)
+            log.info("stopped", role=role)
+
+    return create_app(
+        parts.modules
+        if serving
+        else [replace(module, routers=(), fast_paths=()) for module in parts.modules],
+        shared.db,
+        parts.access.principal,
+        settings,
+        version=__version__,
+        bus=_bus_state(shared.bus),
+        overdue=background.overdue,
+        collectors=[background.measure],
+        lifespan=lifespan,
+    )
+
+
+async def close(parts: Assembled) -> None:
+    """End what the slices and the shared parts have open."""
+    for module in parts.modules:
+        if module.close is not None:
+            await module.close()
+    if isinstance(parts.shared.bus, NatsBus):
+        await parts.shared.bus.close()  # after all that publishes
+    await parts.shared.http.aclose()
+    await parts.shared.db.close()
+
+
+def openapi() -> dict[str, Any]:
+    """Describe the HTTP API, the same on every machine."""
+    settings = Settings.model_construct(supabase_url="https://project.supabase.co")
+    return build(settings, "api").openapi()
+
+
+def serve(settings: Settings, role: Role) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    logging.configure(settings.log_level, json=settings.log_json)
+    try:
+        app = build(settings, role)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    try:
+        listener = _listen(settings.host, settings.port)
+    except OSError as error:
+        sys.stderr.write(
+            f"error: {settings.host}:{settings.port} can't be used: {error.strerror}\n"
+            "  Another process may listen there: choose another with --port.\n"
+        )
+        return 1
+    _allow_files()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            http=_http_protocol(settings),
+            ws=SocketProtocol,
+            ws_max_size=realtime.MAX_MESSAGE_BYTES,
+            ws_ping_interval=None,  # the hub pings, by one timer for all
+            ws_per_message_deflate=False,  # tens of KiB a socket, for messages of 200 bytes
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=True,
+            backlog=_BACKLOG,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(_STOP_S),
+        )
+    )
+    gc.collect()
+    gc.freeze()  # what is here now stays: no later collection looks at it again
+    if settings.kill_fuse and settings.env == "development":
+        failpoints.watch(Path(settings.kill_fuse))
+    _exit_cleanly(server)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _exit_cleanly(server: uvicorn.Server) -> None:
+    """Return after a stop: uvicorn raises the signal again, and would die of it."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _http_protocol(settings: Settings) -> type[HttpProtocol]:
+    """Uvicorn makes the protocols itself: their bounds are the class's."""
+
+    class Bounded(HttpProtocol):
+        bounds = ConnectionBounds(
+            WaitingLimit(
+                per_group=settings.idle_connections_per_address,
+                total=min(settings.idle_connections, _files_allowed() // 2),
+            ),
+            parse_networks(settings.trusted_proxies),
+        )
+
+    return Bounded
+
+
+def loops_of(parts: Assembled, role: Role) -> list[Loop]:
+    """Return every background loop of a process with this role."""
+    return [job.make() for module in parts.modules for job in module.jobs if role in job.roles]
+
+
+def _background(parts: Assembled, role: Role, node: str) -> Loops:
+    """The loops of this process, and one that stores their rounds."""
+
+    async def record(_: Round) -> None:
+        async with parts.shared.db.connection() as connection:
+            await loop_rounds.store(connection, node, background.records)
+
+    bus = parts.shared.bus
+    background = Loops(
+        [*loops_of(parts, role), every(loop_rounds.WRITE_S, "loop_rounds", record)],
+        also=[bus.loop] if isinstance(bus, NatsBus) else [],
+    )
+    return background
+
+
+def _bus_state(bus: Bus) -> Callable[[], bool] | None:
+    """Whether the other nodes are reached; None where there are no others."""
+    return (lambda: bus.connected) if isinstance(bus, NatsBus) else None
+
+
+def _allow_files() -> None:
+    """Let the process have as many sockets as its user may; the usual 1,024 are soon gone."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(OSError, ValueError):  # some systems say "unlimited" and mean less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _files_allowed() -> int:
+    if sys.platform == "win32":
+        return _WINDOWS_FILES
+    import resource
+
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MANY_FILES if allowed == resource.RLIM_INFINITY else max(allowed, _FEW_FILES)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    if sys.platform == "linux":  # inherited by its sockets: a vanished phone is noticed
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _VANISHED_MS)
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener

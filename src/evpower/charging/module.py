@@ -1,0 +1,16 @@
+"""What charging gives to a process."""
+
+from evpower.charging.endpoints import fast_paths, router
+from evpower.charging.model import SESSION_CHANGED
+from evpower.foundation.module import Module, Shared
+from evpower.identity import Access
+
+
+def module(shared: Shared, *, access: Access) -> Module:
+    """Return the slice."""
+    return Module(
+        "charging",
+        routers=[router(access, shared.db, shared.bus)],
+        fast_paths=fast_paths(access, shared.db),
+        topics=[SESSION_CHANGED],
+    )

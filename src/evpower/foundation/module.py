@@ -1,0 +1,84 @@
+"""What a slice is to the process: one value that says what it serves, runs, counts and limits.
+
+Each slice has `module(settings, shared, *, <what it needs of other slices>)`; bootstrap lists them.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from fastapi import APIRouter
+
+from evpower.foundation.bus import Bus, Topic
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Database
+from evpower.foundation.fast_path import FastPath
+from evpower.foundation.http import HttpClient
+from evpower.foundation.loops import Loop
+
+Role = Literal["all", "api", "worker"]
+SERVING: Final = frozenset[Role]({"all", "api"})
+WORKING: Final = frozenset[Role]({"all", "worker"})
+
+# Refreshes gauges with one cheap query; called at each scrape.
+Collector = Callable[[], Awaitable[None]]
+# True while the other side answers.
+Probe = Callable[[], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every slice works with; nothing here has connected yet."""
+
+    db: Database
+    http: HttpClient
+    bus: Bus
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A rate of its own for some paths. Limits with one name share their budget.
+
+    `kind` "also": counted by caller, beside the caller's general budget. "instead": counted by
+    address in place of it, and no credential is read. "signed": calls of other systems, proven by
+    a signature: counted by address, given back when accepted; a path is then a prefix.
+    """
+
+    name: str
+    kind: Literal["also", "instead", "signed"]
+    paths: tuple[str, ...]
+    amount: int
+    period_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A background loop of the processes with one of `roles`; `make` builds it when they start."""
+
+    make: Callable[[], Loop]
+    roles: frozenset[Role] = WORKING
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Another system a slice needs: `/readyz` shows it as ok or degraded under `name`."""
+
+    name: str
+    probe: Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One slice. `start` runs in a serving process before its first request, `close` at its end."""
+
+    name: str
+    routers: Sequence[APIRouter] = ()
+    fast_paths: Sequence[FastPath] = ()
+    jobs: Sequence[Job] = ()
+    collectors: Sequence[Collector] = ()
+    route_limits: Sequence[Limit] = ()
+    topics: Sequence[Topic] = ()
+    readiness: Sequence[Readiness] = ()
+    start: Callable[[], None] | None = None
+    close: Callable[[], Awaitable[None]] | None = None

@@ -1,0 +1,77 @@
+"""What identity gives to a process."""
+
+from typing import Final
+
+from evpower.config import Settings
+from evpower.foundation.loops import Round, every
+from evpower.foundation.module import Job, Limit, Module, Shared
+from evpower.foundation.purge import purging
+from evpower.identity import endpoints
+from evpower.identity.access import Access
+from evpower.identity.confirmations import measure_confirmations, send_confirmations
+from evpower.identity.jobs import converge_registrations, purge_registrations
+from evpower.identity.model import CLIENT_CHANGED
+from evpower.identity.operator_endpoints import operator_router
+from evpower.identity.supabase_admin import SupabaseAdmin
+from evpower.identity.tokens import configured_verifier
+
+_CONVERGE_S: Final = 5.0
+_CONFIRMATIONS_S: Final = 10.0
+_PURGE_S: Final = 600.0
+_HOUR_S: Final = 3600.0
+
+
+def configured_admin(settings: Settings, shared: Shared) -> SupabaseAdmin:
+    """Return the settings' Supabase Auth."""
+    return SupabaseAdmin(
+        http=shared.http,
+        url=settings.supabase_url,
+        secret_key=settings.supabase_secret_key,
+        publishable_key=settings.supabase_publishable_key,
+    )
+
+
+def configured_access(settings: Settings, shared: Shared, admin: SupabaseAdmin) -> Access:
+    """Return who finds out who calls. Raises ValueError for a short HS256 secret."""
+    return Access(
+        shared.db,
+        configured_verifier(settings, shared.http),
+        introspect_with=admin if settings.auth_introspect == "money" else None,
+    )
+
+
+def module(settings: Settings, shared: Shared, *, access: Access, admin: SupabaseAdmin) -> Module:
+    """Return the slice."""
+    db, bus, clock = shared.db, shared.bus, shared.clock
+
+    async def converge(current: Round) -> None:
+        await converge_registrations(db, admin, clock, progress=current.progress)
+
+    async def confirm(current: Round) -> None:
+        await send_confirmations(db, admin, clock, current)
+
+    return Module(
+        "identity",
+        routers=[
+            endpoints.router(db, admin, bus, confirm=settings.register_confirm),
+            operator_router(access, db, bus),
+        ],
+        jobs=[
+            Job(lambda: every(_CONVERGE_S, "converge_registrations", converge)),
+            Job(lambda: every(_CONFIRMATIONS_S, "send_confirmations", confirm)),
+            Job(
+                lambda: every(
+                    _PURGE_S, "purge_registrations", purging(db, clock, purge_registrations)
+                )
+            ),
+        ],
+        collectors=[lambda: measure_confirmations(db)],
+        route_limits=[
+            Limit(
+                "register", "instead", (endpoints.REGISTER_PATH,),
+                settings.rate_register_per_hour, _HOUR_S,
+            )
+        ],
+        topics=[CLIENT_CHANGED],
+        start=access.prefetch,
+    )  # fmt: skip

@@ -1,0 +1,21 @@
+"""What live updates give to a process."""
+
+from evpower.config import Settings
+from evpower.foundation.module import SERVING, Job, Module, Shared
+from evpower.identity import Access
+from evpower.realtime.endpoints import router
+from evpower.realtime.hub import Hub
+
+
+def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
+    """Return the slice."""
+    hub = Hub(shared.db, shared.bus, settings, shared.clock)
+    return Module(
+        "realtime",
+        routers=[router(access, hub, settings)],
+        jobs=[
+            Job(hub.read_loop, SERVING),
+            Job(hub.timer_loop, SERVING),
+            Job(hub.sweep_loop, SERVING),
+        ],
+    )

@@ -1,0 +1,12 @@
+"""What the wallet gives to a process."""
+
+from evpower.foundation.module import Module, Shared
+from evpower.identity import Access
+from evpower.wallet.endpoints import fast_paths, router
+
+
+def module(shared: Shared, *, access: Access) -> Module:
+    """Return the slice."""
+    return Module(
+        "wallet", routers=[router(access, shared.db)], fast_paths=fast_paths(access, shared.db)
+    )
