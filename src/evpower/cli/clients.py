@@ -139,5 +139,4 @@ def _show(row: dict[str, object]) -> None:
         banned += f"  was {row['unmapped_status']!r}, not mapped (evpower sync words)"
     console.print(
         f"{row['client_id']}  {row['status']}{banned}{leaving}  {money}  {contacts}",
-        soft_wrap=True,
     )

@@ -78,12 +78,10 @@ async def _dev(
 
 def _print_urls(settings: Path, api: str, supabase: str, sandbox: str) -> None:
     ready = styled(("ready", "bold green"), f"  EvPower   {api}   (docs: {api}/docs)")
-    console.print(ready, soft_wrap=True)
-    console.print(f"       Supabase  {supabase}", soft_wrap=True)
-    console.print(f"       bank      {sandbox}", soft_wrap=True)
-    console.print(
-        "\nFor other commands, its keys and addresses in another terminal:", soft_wrap=True
-    )
+    console.print(ready)
+    console.print(f"       Supabase  {supabase}")
+    console.print(f"       bank      {sandbox}")
+    console.print("\nFor other commands, its keys and addresses in another terminal:")
     sys.stdout.write(f"  . {shlex.quote(str(settings))}\n")
     sys.stdout.write("\nCtrl-C ends everything; the data stays for the next start.\n")
     sys.stdout.flush()

@@ -83,9 +83,9 @@ def print_troubles(troubles: Sequence[moving.Trouble], total: int) -> None:
     for why, count in Counter((one.plan, one.reason) for one in troubles).items():
         plan, reason = why
         said = f" {count}: {moving.reason_text(reason)}"
-        console.print(styled((plan, "yellow"), said), soft_wrap=True)
+        console.print(styled((plan, "yellow"), said))
     for one in troubles[:SHOWN]:
         detail = f" ({one.detail})" if one.detail else ""
-        console.print(f"    line {one.line}  {one.old_id}: {one.reason}{detail}", soft_wrap=True)
+        console.print(f"    line {one.line}  {one.old_id}: {one.reason}{detail}")
     if len(troubles) > SHOWN or total > len(troubles):
         console.print("    … --json or --report FILE has all of them")

@@ -41,7 +41,7 @@ def verify(as_json: bool = typer.Option(False, "--json", help="One JSON line."))
     else:
         console.print(f"{report.wallets} wallets, {report.transactions} transactions")
         for offender in report.offenders[:_SHOWN]:
-            console.print(styled((_line(offender), "red")), soft_wrap=True)
+            console.print(styled((_line(offender), "red")))
     if report.offences:
         fail(f"{report.offences} places are wrong", "docs/runbook.md, “ledger verify fails”.")
     if not as_json:

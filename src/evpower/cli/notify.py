@@ -45,4 +45,4 @@ def _tell(changes: Sequence[tuple[Topic, UUID]]) -> None:
     except ValueError as error:
         trouble = str(error)
     if trouble:
-        errors.print(f"the nodes see it a few seconds later: NATS: {trouble}", soft_wrap=True)
+        errors.print(f"the nodes see it a few seconds later: NATS: {trouble}")

@@ -43,8 +43,9 @@ class PlainConsole(Console):
         super().print(*plain, **options)
 
 
-console: Final = PlainConsole(highlight=False)
-errors: Final = PlainConsole(stderr=True, highlight=False)
+# A line stays one line, however long: other programs read it.
+console: Final = PlainConsole(highlight=False, soft_wrap=True)
+errors: Final = PlainConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Step(Protocol):
@@ -57,9 +58,9 @@ class Step(Protocol):
 
 def fail(what: str, fix: str = "", code: int = 1) -> NoReturn:
     """Say what is wrong and what to do, and end."""
-    errors.print(styled(("error", "bold red"), f": {what}"), soft_wrap=True)
+    errors.print(styled(("error", "bold red"), f": {what}"))
     if fix:
-        errors.print(f"  {fix}", soft_wrap=True)
+        errors.print(f"  {fix}")
     sys.exit(code)
 
 

@@ -117,15 +117,14 @@ def review(limit: int = typer.Option(100, min=1, max=1000)) -> None:
             f"{payment.invoice_id}  {payment.review}: asked {to_text(payment.amount_minor)}, "
             f"{payment.provider}, {payment.status}"
             f"{_named(' by', payment.credited_ref)}, client {payment.client_id}",
-            soft_wrap=True,
         )
         for event in found.events:
-            console.print(f"  {_line(event)}", soft_wrap=True)
+            console.print(f"  {_line(event)}")
     console.print(f"{len(reviews)} in review")
     if strays:
         console.print("events about money for no payment of ours, newest first:")
     for event in strays:
-        console.print(f"  {_line(event)}{_named(', order', event.order_id)}", soft_wrap=True)
+        console.print(f"  {_line(event)}{_named(', order', event.order_id)}")
 
 
 def _line(event: money.RecordedEvent) -> str:
@@ -180,7 +179,6 @@ def resolve(
         console.print(
             f"credited {to_text(credited.amount_minor)} som, "
             f"reference {credited.reference or 'none'}",
-            soft_wrap=True,
         )
         _tell(credited.posted)
     if not done.credited:
@@ -223,6 +221,4 @@ def _tell(done: money.Posted) -> None:
     if done.new:
         ring(done.client_id)
     how = "done" if done.new else "it was done before, nothing changed"
-    console.print(
-        f"{how}: client {done.client_id} has {to_text(done.balance_minor)} som", soft_wrap=True
-    )
+    console.print(f"{how}: client {done.client_id} has {to_text(done.balance_minor)} som")

@@ -78,9 +78,9 @@ def doctor(
         for finding in findings:
             marks = {True: ("ok   ", "green"), False: ("bad  ", "bold red"), None: ("--   ", "dim")}
             line = styled(marks[finding.ok], f"{finding.name}: {finding.detail}")
-            console.print(line, soft_wrap=True)
+            console.print(line)
             if finding.ok is False:
-                console.print(f"      fix: {finding.fix}", soft_wrap=True)
+                console.print(f"      fix: {finding.fix}")
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)
 

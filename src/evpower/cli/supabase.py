@@ -43,12 +43,12 @@ def rotate(
     if as_json:
         typer.echo(json.dumps({"url": target, **asdict(done)}))
         return
-    console.print(f"Supabase calls {target} and signs with a new secret", soft_wrap=True)
-    console.print(f"the secret is kept in its {_place(done.kept_in)}", soft_wrap=True)
+    console.print(f"Supabase calls {target} and signs with a new secret")
+    console.print(f"the secret is kept in its {_place(done.kept_in)}")
     if done.retired:
         console.print(f"{done.retired} older ones stay good for at most {grace:g} h")
     if not done.pg_net:
-        console.print(styled((_NO_PG_NET, "yellow")), soft_wrap=True)
+        console.print(styled((_NO_PG_NET, "yellow")))
 
 
 @webhook.command()
@@ -97,7 +97,7 @@ def status(
     else:
         _tell(now)
         if sent is not None:
-            console.print(f"test call  {sent.detail}", soft_wrap=True)
+            console.print(f"test call  {sent.detail}")
     if wrong:
         fail(wrong, fix)
 
@@ -132,7 +132,7 @@ def what_is_wrong(now: synced.Doorbell) -> str:
 
 
 def _tell(now: synced.Doorbell) -> None:
-    console.print(f"webhook    {now.url or _OFF}", soft_wrap=True)
+    console.print(f"webhook    {now.url or _OFF}")
     console.print(f"pg_net     {'there' if now.pg_net else 'missing'}")
     agreed = {
         None: "none",
@@ -141,10 +141,10 @@ def _tell(now: synced.Doorbell) -> None:
     }
     place = f", in Supabase's {_place(now.kept_in)}" if now.kept_in else ""
     until = f", ends {now.ends_at:%Y-%m-%d %H:%M}Z" if now.ends_at else ""
-    console.print(styled("secret     ", agreed[now.same], f"{place}{until}"), soft_wrap=True)
+    console.print(styled("secret     ", agreed[now.same], f"{place}{until}"))
     held = f", {now.held_back} held back by a transaction that runs there" if now.held_back else ""
     since = f", the oldest of {now.oldest}" if now.oldest else ""
-    console.print(f"changes    {now.changes} waiting{since}{held}", soft_wrap=True)
+    console.print(f"changes    {now.changes} waiting{since}{held}")
     taken = f"xid {now.cursor[0]}, seq {now.cursor[1]}" if now.cursor else "none yet"
     console.print(f"last taken {taken}")
 

@@ -94,7 +94,7 @@ def status(as_json: bool = _JSON) -> None:
     )
     console.print(f"parked     {now.parked}")
     for parked in now.parked_keys:
-        console.print(f"           {parked.topic} {parked.key}: {parked.why}", soft_wrap=True)
+        console.print(f"           {parked.topic} {parked.key}: {parked.why}")
     if now.lag.p50_ms is not None:
         console.print(
             f"lag        p50 {now.lag.p50_ms} ms, p99 {now.lag.p99_ms} ms "
@@ -102,13 +102,12 @@ def status(as_json: bool = _JSON) -> None:
         )
     _tell_checks(now)
     if now.last_error:
-        console.print(f"last error {now.last_error}", soft_wrap=True)
+        console.print(f"last error {now.last_error}")
     _tell_incoming(now.incoming)
     if mails.count:
         console.print(
             f"mails      {mails.count} confirmations wait, the oldest for {mails.oldest_s:.0f} s"
             + (f": {mails.error}" if mails.error else ""),
-            soft_wrap=True,
         )
     _print_loops(now.loops)
 
@@ -130,7 +129,7 @@ def _print_loops(loops: Sequence[LoopRounds]) -> None:
             continue
         idle = f"no round finished for {one.idle_s:.0f} s" if one.overdue else "runs"
         error = f", last error {one.error}" if one.error else ""
-        console.print(f"           {one.loop} on {one.node}: {idle}{error}", soft_wrap=True)
+        console.print(f"           {one.loop} on {one.node}: {idle}{error}")
 
 
 def _tell_checks(now: synced.Status) -> None:
@@ -143,14 +142,13 @@ def _tell_checks(now: synced.Status) -> None:
             f"check      {_CHECKS[one.kind]}: {ended}, {counts.get('client', 0)} clients, "
             f"{counts.get('drift', 0)} differed, {counts.get('healed', 0)} healed"
             + (f"; waits: {one.error}" if one.error else ""),
-            soft_wrap=True,
         )
 
 
 def _tell_incoming(now: synced.Incoming) -> None:
     said = now.source + (f": {now.source_error}" if now.source_error else "")
     age = f", read to the end {now.age_s:.0f} s ago" if now.age_s is not None else ""
-    console.print(f"changes    {said}{age}", soft_wrap=True)
+    console.print(f"changes    {said}{age}")
     if now.walking:
         console.print(f"           looking at everybody, {now.walked} so far")
     elif now.walked_at is not None:
@@ -159,7 +157,7 @@ def _tell_incoming(now: synced.Incoming) -> None:
         console.print(f"           Supabase was restored {now.resets} times")
     console.print(f"not taken  {now.failed}")
     for one in now.failed_people:
-        console.print(f"           {one.client_id}: {one.why}", soft_wrap=True)
+        console.print(f"           {one.client_id}: {one.why}")
     console.print(f"contacts   {now.contacts} wait until another client lets go of them")
 
 
@@ -264,17 +262,16 @@ def _tell_checked(found: synced.Checked) -> None:
     for drift in found.drift[:_SHOWN]:
         said = f" ({', '.join(drift.fields)})" if drift.fields else ""
         name = (f"{drift.topic} {drift.key}", "red")
-        console.print(styled(name, f": {drift.action}{said}"), soft_wrap=True)
+        console.print(styled(name, f": {drift.action}{said}"))
         for side, facts in (("here ", drift.ours), ("there", drift.theirs)):
-            console.print(f"    {side} {facts}", soft_wrap=True)
+            console.print(f"    {side} {facts}")
     for one in found.told[:_SHOWN]:
         name = (f"{one.topic} {one.key}", "yellow")
-        console.print(styled(name, f": {one.action}"), soft_wrap=True)
+        console.print(styled(name, f": {one.action}"))
     shown = min(len(found.drift), _SHOWN) + min(len(found.told), _SHOWN)
     if more := found.differ + found.notices - shown:
         console.print(
             f"and {more} more: select * from sync.drift where check_id = {found.check_id}",
-            soft_wrap=True,
         )
 
 
@@ -374,9 +371,9 @@ def _tell_adopted(done: client_migration.Adopted, *, dry_run: bool) -> None:
     if done.blocked:
         console.print(f"{done.blocked} blocked, as in Supabase")
     for why, count in Counter(one.why for one in done.left).items():
-        console.print(styled(("not adopted", "yellow"), f" {count}: {why}"), soft_wrap=True)
+        console.print(styled(("not adopted", "yellow"), f" {count}: {why}"))
     for one in done.left[:_SHOWN]:
-        console.print(f"    {one.id} {one.balance}: {one.why}", soft_wrap=True)
+        console.print(f"    {one.id} {one.balance}: {one.why}")
 
 
 def _uuid(text: str) -> UUID:

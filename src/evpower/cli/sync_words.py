@@ -38,7 +38,7 @@ def show(context: typer.Context, as_json: bool = _JSON) -> None:
         typer.echo(json.dumps(rows))
     for one in [] if as_json else found:
         means = f"{one.mapped.meaning}, said {one.mapped.operator}" if one.mapped else "not mapped"
-        console.print(f"{one.word!r}  {one.clients} clients: {means}", soft_wrap=True)
+        console.print(f"{one.word!r}  {one.clients} clients: {means}")
     if unmapped:
         fail(
             f"{len(unmapped)} words are not mapped, their clients may not spend",

@@ -368,7 +368,7 @@ class Demo:
             self._say(f"{title}: {len(self.drivers)} of {len(self.drivers)}")
 
     def _say(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True)
+        self.console.print(text)
 
 
 async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
