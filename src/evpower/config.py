@@ -1,7 +1,13 @@
 """Settings, read once, in bootstrap. A production start with a missing or unsafe one is refused."""
 
+import base64
+import binascii
+import difflib
+import ipaddress
+import json
 import re
-from typing import Final, Literal
+from collections.abc import Iterable
+from typing import Final, Literal, cast
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -11,6 +17,11 @@ _STATEMENT_S: Final = 8.0  # hosted Supabase's statement_timeout and lock_timeou
 _MIN_SECRET: Final = 32  # characters of an HS256 secret (RFC 7518 3.2)
 _MIN_WEBHOOK_SECRET: Final = 24  # characters
 _KEY: Final = re.compile(r"[\x21-\x7e]*")  # what a header carries as it is
+_ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
+_SUPABASE_PATH: Final = re.compile(r"/(auth|functions|graphql|realtime|rest|storage)(/|$)")
+_ORIGIN: Final = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/?#]+")
+_PREFIX: Final = "EVPOWER_"
+_FOREIGN: Final = ("EVPOWER_TEST_",)  # of the tests, not of the processes
 
 
 class Settings(BaseSettings):
@@ -135,9 +146,14 @@ def problems(settings: Settings) -> list[str]:
         found.append("EVPOWER_NATS_URL must read nats://host:4222 or tls://user:password@host:4222")
     if settings.nats_creds and settings.nats_nkey_file:
         found.append("EVPOWER_NATS_CREDS and EVPOWER_NATS_NKEY_FILE are both set: one is enough")
+    found += [*_unusable_addresses(settings), *_exchanged_keys(settings, secret)]
+    if settings.topup_min_som > settings.topup_max_som:
+        found.append(
+            "EVPOWER_TOPUP_MIN_SOM is over EVPOWER_TOPUP_MAX_SOM: nothing could be paid in"
+        )
     if settings.env == "development":
         return found
-    found.extend(_unsafe(settings, secret))
+    found.extend(_unsafe(settings))
     return found
 
 
@@ -168,12 +184,75 @@ def _is_plain_address(url: str) -> bool:
         return False
 
 
-def _unsafe(settings: Settings, secret: str) -> list[str]:
+def is_project_address(url: str) -> bool:
+    """Whether it can be a Supabase project's address: no path of one of its services in it."""
+    return bool(_ADDRESS.fullmatch(url)) and not _SUPABASE_PATH.search(url)
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    """Returns a line for each name of the environment that looks like a setting and is none."""
+    known = {_PREFIX + field.upper() for field in Settings.model_fields}
+    found: list[str] = []
+    for name in sorted({name.upper() for name in names} - known):
+        if not name.startswith(_PREFIX) or name.startswith(_FOREIGN):
+            continue
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        found.append(f"{name} is no setting" + (f": is {near[0]} meant?" if near else ""))
+    return found
+
+
+def _unusable_addresses(settings: Settings) -> list[str]:
+    """Addresses that no call or browser could use. No value is quoted."""
+    found: list[str] = []
+    url, public = settings.supabase_url, settings.public_url
+    if url and _is_plain_address(url) and not is_project_address(url):
+        found.append(
+            "EVPOWER_SUPABASE_URL must be the project's address alone, https://<ref>.supabase.co: "
+            "EvPower adds /rest/v1 and the other paths"
+        )
+    if public and _is_plain_address(public) and not _ADDRESS.fullmatch(public):
+        found.append("EVPOWER_PUBLIC_URL must read https://host")
+    origins = [one.strip().rstrip("/") for one in settings.cors_origins.split(",") if one.strip()]
+    if not all(_ORIGIN.fullmatch(one) for one in origins):
+        found.append(
+            "EVPOWER_CORS_ORIGINS holds what is no origin: one reads https://host, without a path"
+        )
+    try:
+        for one in settings.trusted_proxies.split(","):
+            ipaddress.ip_network(one.strip() or "::", strict=False)
+    except ValueError:
+        found.append("EVPOWER_TRUSTED_PROXIES holds what is no address or network (10.0.0.0/8)")
+    return found
+
+
+def _exchanged_keys(settings: Settings, secret: str) -> list[str]:
+    """A secret key where a public one belongs, or the other way; it is not quoted."""
+    found: list[str] = []
+    if secret.startswith("sb_publishable_") or _role(secret) == "anon":
+        found.append("EVPOWER_SUPABASE_SECRET_KEY holds a publishable key: use sb_secret_...")
+    publishable = settings.supabase_publishable_key
+    if publishable.startswith("sb_secret_") or _role(publishable) == "service_role":
+        found.append(
+            "EVPOWER_SUPABASE_PUBLISHABLE_KEY holds a secret key: use sb_publishable_... (a secret "
+            "key that was given to an app must be replaced in the project)"
+        )
+    return found
+
+
+def _role(key: str) -> str:
+    """The role in a legacy key, which is a JWT; "" where it is none. Nothing is verified."""
+    claims = key.split(".")[1:2]
+    try:
+        read: object = json.loads(base64.urlsafe_b64decode(claims[0] + "==")) if claims else None
+    except (binascii.Error, ValueError):
+        return ""
+    return str(cast("dict[str, object]", read).get("role", "")) if isinstance(read, dict) else ""
+
+
+def _unsafe(settings: Settings) -> list[str]:
     found: list[str] = []
     if settings.supabase_url.startswith("http://"):
         found.append("EVPOWER_SUPABASE_URL is not https: keys and tokens would travel in clear")
-    if secret.startswith("sb_publishable_"):
-        found.append("EVPOWER_SUPABASE_SECRET_KEY holds a publishable key: use sb_secret_...")
     if settings.supabase_timeout_s <= _STATEMENT_S:
         found.append(
             f"EVPOWER_SUPABASE_TIMEOUT_S must be over {_STATEMENT_S:g}: Supabase ends a statement "
@@ -196,8 +275,6 @@ def _unsafe(settings: Settings, secret: str) -> list[str]:
         )
     if settings.sandbox_url or settings.sandbox_secret.get_secret_value():
         found.append("EVPOWER_SANDBOX_* is set: the sandbox bank makes money out of nothing")
-    if settings.payment_qr_provider == "sandbox":
-        found.append("EVPOWER_PAYMENT_QR_PROVIDER=sandbox is for development only")
     if "*" in settings.cors_origins:
         found.append("EVPOWER_CORS_ORIGINS is *: name the web apps that may call")
     return found

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from evpower import bootstrap
 from evpower.cli.doctor import examine
@@ -168,3 +169,31 @@ async def test_doctor_names_an_authority_that_is_not_trusted(authority: Authorit
         )
         found = {one.name: one for one in await examine(settings)}
         assert "EVPOWER_SUPABASE_CA" in found["Supabase address"].fix
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("what", ["is away", "refuses"])
+async def test_doctor_names_the_proxy_that_lets_nothing_through(what: str, scheme: str) -> None:
+    async with ConnectProxy(user="ev", password="secret") as proxy:
+        address = proxy.address if what == "refuses" else f"127.0.0.1:{free_port()}"
+        settings = Settings(
+            _env_file=None,  # pyright: ignore[reportCallIssue]
+            supabase_url=f"{scheme}://project.supabase.invalid",
+            http_proxy=SecretStr(f"http://ev:wrong@{address}"),
+        )
+        found = {one.name: one for one in await examine(settings)}
+    assert found["Supabase address"].ok is False
+    assert "check EVPOWER_HTTP_PROXY" in found["Supabase address"].fix
+    assert "wrong" not in found["Supabase address"].detail + found["Supabase address"].fix
+
+
+async def test_doctor_asks_nothing_of_an_address_that_is_one_service_of_the_project() -> None:
+    async with HostileServer(RIGHT) as server:
+        settings = Settings(
+            _env_file=None,  # pyright: ignore[reportCallIssue]
+            supabase_url=f"{server.url}/rest/v1",
+        )
+        found = {one.name: one for one in await examine(settings)}
+        assert server.requests == 0
+    assert "EVPOWER_SUPABASE_URL must be the project's address" in found["settings"].detail
+    assert found["Supabase address"].ok is None

@@ -161,6 +161,27 @@ async def test_the_compose_file_s_script_makes_the_same(cluster: Cluster) -> Non
     assert await works(dsn)
 
 
+async def test_doctor_refuses_a_superuser_for_the_processes(cluster: Cluster) -> None:
+    dsn = await cluster.create("first", "createrole")
+    await migrate(dsn)
+    assert (await doctor(dsn))["database login"][0]
+    await cluster.administrator("alter role first superuser")
+    ok, detail, fix = (await doctor(dsn))["database login"]
+    assert not ok
+    assert "superuser" in detail
+    assert "step 4" in fix
+
+
+async def test_doctor_names_the_address_where_postgresql_does_not_know_its_end(
+    cluster: Cluster,
+) -> None:
+    dsn = await cluster.create("first", "createrole")
+    ok, detail, fix = (await doctor(f"{dsn}?pgbouncer=true"))["database"]
+    assert not ok
+    assert "pgbouncer" in detail
+    assert "EVPOWER_DATABASE_URL, behind its ?" in fix
+
+
 @pytest.mark.parametrize("attributes", ["createrole", ""])
 async def test_a_second_database_with_another_owner_needs_the_command_it_names(
     cluster: Cluster, attributes: str

@@ -177,6 +177,7 @@ class TestKeys:
 
     async def test_a_wrong_secret_key(self, look: Look) -> None:
         found = await look(supabase_secret_key=SecretStr("sb_secret_other"))
+        assert "mend the above first" in found["access token"].detail
         assert bad(found) == ["Supabase secret key"]
         assert found["Supabase functions"].ok is None
         assert found["change notification"].ok is None

@@ -20,9 +20,13 @@ def register(app: typer.Typer) -> None:
 
 
 def dev(
-    port: int = typer.Option(9210, help="Where EvPower answers."),
-    supabase_port: int = typer.Option(54321, help="Where the local Supabase answers."),
-    sandbox_port: int = typer.Option(9211, help="Where the sandbox bank answers."),
+    port: int = typer.Option(9210, min=0, max=65535, help="Where EvPower answers; 0: a free one."),
+    supabase_port: int = typer.Option(
+        54321, min=0, max=65535, help="Where the local Supabase answers."
+    ),
+    sandbox_port: int = typer.Option(
+        9211, min=0, max=65535, help="Where the sandbox bank answers."
+    ),
     data: Path = typer.Option(DEFAULT_DATA / "dev", help="The data folder."),
     fresh: bool = typer.Option(False, "--fresh", help="Begin with an empty data folder."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON line when ready."),

@@ -4,7 +4,8 @@ from evpower.cli.doctor_database import look_at_database
 from evpower.cli.doctor_registration import look_at_registration
 from evpower.cli.doctor_supabase import examine_supabase
 from evpower.cli.finding import Finding
-from evpower.config import Settings, problems
+from evpower.cli.settings import all_problems
+from evpower.config import Settings, is_project_address
 from evpower.foundation.bus.nats_bus import reach
 from evpower.foundation.bus.nats_keys import NatsFiles
 from evpower.foundation.http import HttpClient
@@ -18,7 +19,9 @@ async def examine(settings: Settings, *, may_write: bool = True) -> list[Finding
     found = [_settings(settings)]
     found += await look_at_database(settings.database_url.get_secret_value())
     found += await _nats(settings)
-    if settings.supabase_url:
+    if settings.supabase_url and not is_project_address(settings.supabase_url):
+        found.append(Finding("Supabase address", None, "not examined: mend the above first"))
+    elif settings.supabase_url:
         try:
             http = HttpClient(
                 supabase_ca=settings.supabase_ca, proxy=settings.http_proxy.get_secret_value()
@@ -33,7 +36,7 @@ async def examine(settings: Settings, *, may_write: bool = True) -> list[Finding
 
 
 def _settings(settings: Settings) -> Finding:
-    wrong = problems(settings)
+    wrong = all_problems(settings)
     return Finding("settings", not wrong, "; ".join(wrong) or "complete", "see .env.example")
 
 

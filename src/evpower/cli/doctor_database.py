@@ -23,6 +23,7 @@ _FIXES: Final = {
     "28P01": "check the password in EVPOWER_DATABASE_URL",
     "28000": "check the login in EVPOWER_DATABASE_URL, and pg_hba.conf",
     "3D000": "create database evpower owner evpower; or check the name in EVPOWER_DATABASE_URL",
+    "42704": "take what PostgreSQL does not know out of EVPOWER_DATABASE_URL, behind its ?",
     "08P01": "take the parameter out of EVPOWER_DATABASE_URL: the pooler refuses it",
     "53300": "raise max_connections, or lower EVPOWER_DATABASE_POOL",
 }
@@ -66,7 +67,16 @@ async def _look(connection: Connection) -> list[Finding]:
 
 
 async def _login(connection: Connection) -> Finding:
-    """Compare what applies to a new connection with the defaults `evpower migrate` wrote."""
+    """Compare what applies to a new connection with the defaults `evpower migrate` wrote.
+
+    A superuser is none for processes: no constraint of rights holds for it.
+    """
+    is_superuser: bool = await connection.fetchval(
+        "select rolsuper from pg_roles where rolname = session_user"
+    )
+    if is_superuser:
+        fix = "log in as the owner of the database, made as docs/deploy.md, step 4, says"
+        return Finding("database login", False, "is a superuser", fix)
     names = [name for name in LOGIN_DEFAULTS if name != "application_name"]  # a URL may change it
     rows: list[Record] = await connection.fetch(
         "select name, current_setting(name) as value from unnest($1::text[]) name", names

@@ -19,7 +19,7 @@ from evpower.config import Settings
 from evpower.devstack.supabase.migrations import FILE as SUPABASE_MIGRATION
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
-from evpower.foundation.http import HttpClient, HttpError, HttpResponse
+from evpower.foundation.http import HttpClient, HttpError, HttpResponse, RequestNotSent
 
 _TIMEOUT_S: Final = 5.0
 _NOT_FOUND: Final = 404
@@ -46,6 +46,10 @@ _APPLY: Final = (
     f" -f supabase/migrations/{SUPABASE_MIGRATION}, or `supabase db push` (docs/deploy.md)"
 )
 _ADDRESS: Final = "check EVPOWER_SUPABASE_URL: the project's URL, https://<ref>.supabase.co"
+_PROXY: Final = (
+    "check EVPOWER_HTTP_PROXY: the proxy does not answer, or lets nobody through to the host of"
+    " EVPOWER_SUPABASE_URL"
+)
 _PUBLISHABLE_FIX: Final = "EVPOWER_SUPABASE_PUBLISHABLE_KEY from the project's API settings"
 _FIX_SERVICE_KEY: Final = (
     "EVPOWER_SUPABASE_SECRET_KEY: a secret key (sb_secret_...) of this project, not the"
@@ -66,11 +70,12 @@ async def examine_supabase(
     try:
         rest = await _rest(settings, http)
     except HttpError as error:
-        return [_unreachable(error)]
+        return [_unreachable(settings, error)]
     kind = classify(rest)
     if kind == "not_supabase":
         detail = f"something answers ({rest.status_code}), and it is no Supabase"
-        return [Finding("Supabase address", False, detail, _ADDRESS)]
+        fix = f"{_ADDRESS}; or {_PROXY}" if _has_proxy(settings) else _ADDRESS
+        return [Finding("Supabase address", False, detail, fix)]
     found = [Finding("Supabase address", True, _host(settings))]
     if "date" in rest.headers:
         found.append(_clock(rest.headers["date"]))
@@ -103,7 +108,7 @@ async def examine_supabase(
         ]
     if auth_is_up:
         found += await examine_tokens(
-            settings, http, may_write=may_write and secret_fits and publishable_fits
+            settings, http, may_write=may_write, keys_fit=secret_fits and publishable_fits
         )
     else:
         found.append(Finding("access tokens", None, _SKIPPED))
@@ -254,7 +259,11 @@ def secret_headers(settings: Settings) -> dict[str, str]:
     return sync.secret_key_headers(settings.supabase_secret_key.get_secret_value())
 
 
-def _unreachable(error: HttpError) -> Finding:
+def _has_proxy(settings: Settings) -> bool:
+    return bool(settings.http_proxy.get_secret_value())
+
+
+def _unreachable(settings: Settings, error: HttpError) -> Finding:
     text = str(error)
     fix = _ADDRESS
     if "CERTIFICATE" in text.upper() or "SSL" in text.upper():
@@ -262,6 +271,8 @@ def _unreachable(error: HttpError) -> Finding:
             "the certificate is not trusted here: check the host name of EVPOWER_SUPABASE_URL; an"
             " authority of your own goes into EVPOWER_SUPABASE_CA"
         )
+    elif _has_proxy(settings) and isinstance(error, RequestNotSent):
+        fix = _PROXY  # it connects to the project: what is not sent has not passed it
     elif "resolve" in text or "not known" in text or "getaddrinfo" in text:
         fix = f"the host is unknown to DNS. {_ADDRESS}"
     return Finding("Supabase address", False, f"no answer: {text}", fix)

@@ -23,12 +23,18 @@ _FIX_JWT: Final = (
 )
 
 
-async def examine_tokens(settings: Settings, http: HttpClient, *, may_write: bool) -> list[Finding]:
-    """Returns what was found; with `may_write` a user of doctor's own signs in for a moment."""
+async def examine_tokens(
+    settings: Settings, http: HttpClient, *, may_write: bool, keys_fit: bool
+) -> list[Finding]:
+    """Returns what was found; with `may_write` a user of doctor's own signs in for a moment.
+
+    `keys_fit`: whether the project takes the keys of the settings, without which nobody signs in.
+    """
     keys = await _signing_keys(settings, http)
-    if not may_write:
-        return [keys, Finding("access token", None, "not examined: that creates a user in Auth")]
-    return [keys, await _real_token(settings, http)]
+    if may_write and keys_fit:
+        return [keys, await _real_token(settings, http)]
+    why = "mend the above first" if may_write else "that creates a user in Auth"
+    return [keys, Finding("access token", None, f"not examined: {why}")]
 
 
 async def _signing_keys(settings: Settings, http: HttpClient) -> Finding:

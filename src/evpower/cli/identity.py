@@ -22,7 +22,12 @@ from evpower import sync as synced
 from evpower.cli.identity_report import print_troubles, tell
 from evpower.cli.notify import ringing
 from evpower.cli.out import console, errors, fail, progress, styled
-from evpower.cli.settings import load_checked, outgoing_http, with_database
+from evpower.cli.settings import (
+    MAX_NUMBER,
+    load_checked,
+    outgoing_http,
+    with_database,
+)
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
@@ -33,7 +38,7 @@ T = TypeVar("T")
 
 identity = typer.Typer(help="Move clients from old ids to one id.", no_args_is_help=True)
 _JSON = typer.Option(False, "--json", help="One JSON line.")
-_RUN = typer.Option(None, "--run", help="Its number; the newest by default.")
+_RUN = typer.Option(None, "--run", min=1, max=MAX_NUMBER, help="Its number; the newest by default.")
 _OPERATOR = typer.Option("", "--operator", help="Who does this; the login name by default.")
 _PER_SECOND = typer.Option(50.0, "--per-second", min=0.1, help="Calls of Supabase Auth, at most.")
 
@@ -144,7 +149,7 @@ def status(as_json: bool = _JSON) -> None:
 @identity.command()
 def conflicts(
     run: int | None = _RUN,
-    limit: int = typer.Option(1000, "--limit", min=1),
+    limit: int = typer.Option(1000, "--limit", min=1, max=MAX_NUMBER),
     as_json: bool = _JSON,
 ) -> None:
     """Show what a run left to a person."""

@@ -10,7 +10,7 @@ from evpower import identity
 from evpower import payments as money
 from evpower.cli.notify import ring
 from evpower.cli.out import console, fail
-from evpower.cli.settings import with_database
+from evpower.cli.settings import MAX_NUMBER, with_database
 from evpower.foundation.clock import to_z, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid
@@ -53,7 +53,9 @@ def cash(
 
 @payments.command("refund-charge")
 def refund_charge(
-    settlement: int = typer.Option(..., "--settlement", help="The settlement that was charged."),
+    settlement: int = typer.Option(
+        ..., "--settlement", min=1, max=MAX_NUMBER, help="The settlement that was charged."
+    ),
     amount: str = _AMOUNT,
     reference: str = typer.Option(..., "--reference", help="Makes it happen once."),
     reason: str = _REASON,

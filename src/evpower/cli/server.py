@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 def serve(
     role: str = typer.Option("all", help="all, api (HTTP only) or worker (relay and jobs only)."),
     host: str = typer.Option("", help="Address to listen on; EVPOWER_HOST by default."),
-    port: int = typer.Option(0, help="Port to listen on; EVPOWER_PORT by default."),
+    port: int | None = typer.Option(
+        None, min=1, max=65535, help="Port to listen on; EVPOWER_PORT by default."
+    ),
 ) -> None:
     """Run EvPower; refused with a list when a setting is missing or unsafe."""
     if role not in {"all", "api", "worker"}:
@@ -33,7 +35,7 @@ def serve(
     changes: dict[str, str | int] = {}
     if host:
         changes["host"] = host
-    if port:
+    if port is not None:
         changes["port"] = port
     from evpower import bootstrap
 

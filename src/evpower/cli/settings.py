@@ -1,18 +1,21 @@
 """Settings for commands: read from the environment and .env, checked before anything starts."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
+from pydantic_settings import DotEnvSettingsSource
 
 from evpower.cli.out import fail
-from evpower.config import Settings, problems
+from evpower.config import Settings, problems, unknown
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import HttpClient
 
 T = TypeVar("T")
+MAX_NUMBER: Final = 2**63 - 1  # what a bigint of the database holds
 
 
 def load() -> Settings:
@@ -27,10 +30,23 @@ def load() -> Settings:
         fail("the settings make no sense:\n  " + "\n  ".join(lines))
 
 
+def all_problems(settings: Settings) -> list[str]:
+    """All that keeps a process from starting, each with its fix."""
+    from evpower import payments
+
+    found = problems(settings)
+    if problem := payments.provider_problem(settings):
+        found.append(problem)
+    if settings.env == "production":
+        file = DotEnvSettingsSource(Settings, env_file=".env").env_vars
+        found += unknown([*os.environ, *file])
+    return found
+
+
 def load_checked() -> Settings:
     """Read them and refuse to go on when any is missing or unsafe; all are listed at once."""
     settings = load()
-    if found := problems(settings):
+    if found := all_problems(settings):
         fail(
             "the settings are not complete:\n  - " + "\n  - ".join(found),
             "See .env.example; on one machine for development use `evpower dev`.",

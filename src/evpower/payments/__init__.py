@@ -6,7 +6,11 @@ from evpower.payments.manual import cash
 from evpower.payments.model import STATUSES, Confirmation, Event, Payment, Posted, RecordedEvent
 from evpower.payments.module import module
 from evpower.payments.providers.protocol import Invoice, Provider
-from evpower.payments.providers.registry import Providers, configured_providers
+from evpower.payments.providers.registry import (
+    Providers,
+    configured_providers,
+    provider_problem,
+)
 from evpower.payments.recheck import recheck_due
 from evpower.payments.refund import refund_charge, refund_payment
 from evpower.payments.review import (
@@ -44,6 +48,7 @@ __all__ = [
     "find_by_invoice",
     "in_review",
     "module",
+    "provider_problem",
     "recheck_due",
     "refund_charge",
     "refund_payment",

@@ -37,10 +37,24 @@ class Providers:
         return list(self._by_name)
 
 
+def provider_problem(settings: Settings) -> str:
+    """What is wrong with the provider of QR invoices that the settings name; "": nothing."""
+    name = settings.payment_qr_provider
+    if not name or (name == SandboxProvider.name and _has_sandbox(settings)):
+        return ""
+    if name == SandboxProvider.name and settings.env == "production":
+        return f"EVPOWER_PAYMENT_QR_PROVIDER={name} is for development only"
+    return f"EVPOWER_PAYMENT_QR_PROVIDER is {name!r}: there is no such provider"
+
+
+def _has_sandbox(settings: Settings) -> bool:
+    return settings.env == "development" and bool(settings.sandbox_url)
+
+
 def configured_providers(settings: Settings, http: HttpClient) -> Providers:
     """What the settings say. The sandbox exists in development only, whatever else is set."""
     found: list[Provider] = []
-    if settings.env == "development" and settings.sandbox_url:
+    if _has_sandbox(settings):
         secrets = [
             part.strip()
             for part in settings.sandbox_secret.get_secret_value().split(",")
