@@ -208,3 +208,14 @@ class TestBudgets:
 
     async def test_health_is_not_counted(self, api: Api) -> None:
         assert await passed(api, "GET", "/healthz", {}, tries=30) == 30
+
+    @pytest.mark.parametrize(
+        "path",
+        ["/", "/docs", "/docs/swagger-ui-bundle.js", "/openapi.json", "/nothing", "//api/v1/"],
+    )
+    async def test_what_is_no_api_is_counted_by_address(self, api: Api, path: str) -> None:
+        assert await passed(api, "GET", path, bearer(uuid4())) == 5
+        assert await passed(api, "GET", "/docs", {}) == 0, "together"
+        assert await passed(api, "GET", "/docs", {"X-Forwarded-For": "203.0.113.77"}) == 5
+        expired = await api.get(f"/api/v1/balance/{uuid4()}")
+        assert expired.status_code == 401, "drivers there are still asked to sign in"

@@ -50,7 +50,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
         version=version,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,  # openapi.install serves it
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False},  # ours are in api/metrics.py
         lifespan=lifespan or _nothing,

@@ -158,6 +158,7 @@ class RateLimits:
         """Raises ValueError when two limits of one name differ in more than their paths."""
         self._general = Buckets(budgets.general_per_minute, 60, now_s)
         self._strangers = AddressBuckets(budgets.general_per_minute, 60, now_s)
+        self._documents = AddressBuckets(budgets.general_per_minute, 60, now_s)
         self._service = Buckets(budgets.service_per_minute, 60, now_s)
         self._sockets = AddressBuckets(budgets.sockets_per_minute, 60, now_s)
         self._keys = AddressBuckets(budgets.refused_keys_per_minute, 60, now_s)
@@ -206,6 +207,14 @@ class RateLimits:
         if wait_s == 0 and method == "POST" and (also := self._also.get(path)) is not None:
             wait_s = also.take(caller)
         return wait_s
+
+    def take_document(self, address: str) -> int:
+        """Count a request outside the API: 0 when it may pass, else the seconds to wait.
+
+        They have a budget of their own: who reads documents keeps no driver at the same address
+        from being asked to sign in again.
+        """
+        return self._documents.take(address)
 
     def take_signed(self, path: str, address: str) -> int:
         """Count one signed call before it is read; `signed_answered` is owed for each that passed.

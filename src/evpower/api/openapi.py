@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+from starlette.responses import Response
 
 _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _PROBLEM_SCHEMA: Final = {
@@ -89,14 +92,21 @@ _METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
 def install(app: FastAPI, *, version: str, server_url: str) -> None:
-    """Make app.openapi() answer our document; it is built once."""
+    """Make app.openapi() answer our document, and serve it; it is built and written once."""
+    written: list[bytes] = []
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _build(app, version, server_url)
         return app.openapi_schema
 
+    async def document(_: Request) -> Response:
+        if not written:
+            written.append(orjson.dumps(openapi()))
+        return Response(written[0], media_type="application/json")
+
     app.openapi = openapi  # type: ignore[method-assign]
+    app.add_route("/openapi.json", document, include_in_schema=False)
 
 
 def _build(app: FastAPI, version: str, server_url: str) -> dict[str, Any]:

@@ -24,16 +24,15 @@ from evpower.foundation import failpoints, logging, loop_rounds
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.bus import Bus
 from evpower.foundation.bus.nats_bus import NatsBus
+from evpower.foundation.listener import BACKLOG, listen
 from evpower.foundation.loops import Loop, Loops, Round, every
 from evpower.foundation.module import SERVING, Role
 from evpower.foundation.websocket import SocketProtocol
 
 _STOP_S: Final = 10.0
-_BACKLOG: Final = 4096  # all phones coming back at once
 _WINDOWS_FILES: Final = 8192
 _MANY_FILES: Final = 1_000_000
 _FEW_FILES: Final = 64
-_VANISHED_MS: Final = 60_000
 log: Final = structlog.get_logger()
 
 
@@ -103,7 +102,7 @@ def serve(settings: Settings, role: Role) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     try:
-        listener = _listen(settings.host, settings.port)
+        listener = listen(settings.host, settings.port)
     except OSError as error:
         sys.stderr.write(
             f"error: {settings.host}:{settings.port} can't be used: {error.strerror}\n"
@@ -126,7 +125,7 @@ def serve(settings: Settings, role: Role) -> int:
             proxy_headers=False,
             server_header=False,
             date_header=True,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(_STOP_S),
         )
@@ -207,15 +206,3 @@ def _files_allowed() -> int:
 
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MANY_FILES if allowed == resource.RLIM_INFINITY else max(allowed, _FEW_FILES)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    if sys.platform == "linux":  # inherited by its sockets: a vanished phone is noticed
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _VANISHED_MS)
-    listener.listen(_BACKLOG)
-    listener.setblocking(False)
-    return listener

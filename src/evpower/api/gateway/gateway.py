@@ -177,8 +177,15 @@ class Gateway:
         elif exchange.path.startswith("/api/"):
             await self._pass_request(exchange, scope)
         else:
-            await self._read_body(exchange, scope, "")
-            await self._run(exchange, scope, stranger=True)
+            await self._pass_document(exchange, scope)
+
+    async def _pass_document(self, exchange: Exchange, scope: Scope) -> None:
+        """Serve what is no API: some documents, the largest of all answers; else 404."""
+        wait_s = self._rates.take_document(self._address(exchange, scope))
+        if wait_s:
+            raise _too_many(wait_s)
+        await self._read_body(exchange, scope, "")
+        await self._run(exchange, scope, stranger=True)
 
     async def _pass_webhook(self, exchange: Exchange, scope: Scope) -> None:
         """Serve a signed call: it has no caller, and no body that is ours to judge."""

@@ -32,6 +32,7 @@ HEAD_BYTES: Final = 32 * 1024  # as nginx takes; a token has two
 HEAD_S: Final = 20.0
 ANSWER_S: Final = 30.0  # an answer may stand unread; beyond, the caller is gone or means harm
 STOP_BODY_S: Final = 2.0  # a body may still take when the server stops
+STOP_UNREAD_S: Final = 5.0  # and an answer may still stand unread: less than the stop takes
 _SLICE_BYTES: Final = 8 * 1024
 _PIPELINED: Final = 64  # requests that wait behind one on the same connection
 # Of a chunked body: what is no content may be so many times the content, and so much besides.
@@ -76,6 +77,7 @@ class HttpProtocol(HttpToolsProtocol):
     head_s = HEAD_S
     answer_s = ANSWER_S
     stop_body_s = STOP_BODY_S
+    stop_unread_s = STOP_UNREAD_S
     bounds: ClassVar[ConnectionBounds] = ConnectionBounds()
     _part = _Part.NONE
     _head_received_bytes = 0  # of the head that is not whole yet
@@ -205,11 +207,16 @@ class HttpProtocol(HttpToolsProtocol):
         self._hang_up()
 
     def shutdown(self) -> None:
-        """Finish the answers under way; a body that does not come holds nothing up."""
+        """Finish the answers under way; what does not come or is not read holds nothing up."""
         super().shutdown()
+        self.loop.call_later(self.stop_unread_s, self._end_unread)
         running = self._running
         if running is not None and running.more_body and not running.response_complete:
             self.loop.call_later(self.stop_body_s, self._end_without_body, running)
+
+    def _end_unread(self) -> None:
+        if self.flow.write_paused or self.transport.is_closing():
+            self.transport.abort()
 
     def _end_without_body(self, cycle: RequestResponseCycle) -> None:
         if cycle.more_body and not cycle.response_started and not self.transport.is_closing():
