@@ -98,6 +98,7 @@ class TestRecording:
         response = await send(api, {**body, **other})
         assert response.status_code == 409
         assert response.json()["error"] == "session_conflict"
+        assert response.json()["detail"].endswith(f"another {', '.join(other)}")
         assert await balance_minor(owner, rich) == 100_000 - 8856
 
     async def test_the_same_id_for_another_client_is_a_conflict(self, api: Api, rich: UUID) -> None:

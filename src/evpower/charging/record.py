@@ -1,5 +1,7 @@
 """Record a session that another system ran, and charge it once when it is finished."""
 
+from typing import Final
+
 import asyncpg
 
 from evpower import wallet
@@ -7,6 +9,9 @@ from evpower.charging import metrics, store
 from evpower.charging.model import STATUS_OF, Recorded, Report, Session
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, NotFound
+
+# What never changes of a session; the rest may be reported later.
+_IDENTITY: Final = frozenset({"client_id", "station_id", "connector_id", "start_time"})
 
 
 async def record(connection: Connection, report: Report) -> Recorded:
@@ -19,12 +24,15 @@ async def record(connection: Connection, report: Report) -> Recorded:
     ended = False
     if not created:
         stored = await store.lock_session(connection, report.id)
-        if _is_end_of(report, stored):
+        others = _differing(report, stored)
+        if _is_end_of(report, stored, others):
             await store.end_imported(connection, report)
             ended = True
-        elif not _is_known(report, stored):
+        elif others and not _is_old_news(report, stored, others):
             metrics.RECORDED.labels("conflict").inc()
-            raise Conflict("session_conflict", "this session is recorded with other facts")
+            raise Conflict(
+                "session_conflict", f"this session is recorded with another {', '.join(others)}"
+            )
     changed = created or ended
     if changed and report.status == "stopped" and not report.billed:
         await wallet.charge(connection, report.id)
@@ -43,33 +51,34 @@ async def _insert(connection: Connection, report: Report) -> bool:
         raise NotFound("client_not_found", "there is no such client") from error
 
 
-def _is_end_of(report: Report, stored: Session) -> bool:
+def _is_end_of(report: Report, stored: Session, others: list[str]) -> bool:
     return (
         stored.source == "import"
         and stored.state == "charging"
         and report.status != "started"
-        and _is_same_session(report, stored)
+        and _IDENTITY.isdisjoint(others)
     )
 
 
-def _is_known(report: Report, stored: Session) -> bool:
-    if not _is_same_session(report, stored):
-        return False
-    if report.status == "started" and STATUS_OF[stored.state] != "started":
-        return True
+def _is_old_news(report: Report, stored: Session, others: list[str]) -> bool:
     return (
-        report.status == STATUS_OF[stored.state]
-        and report.ended_at == stored.ended_at
-        and report.energy_wh == stored.energy_wh
-        and report.cost_minor == stored.cost_minor
-        and report.billed == stored.billed_elsewhere
+        report.status == "started"
+        and STATUS_OF[stored.state] != "started"
+        and _IDENTITY.isdisjoint(others)
     )
 
 
-def _is_same_session(report: Report, stored: Session) -> bool:
-    return (
-        report.client_id == stored.client_id
-        and report.station_id == stored.station_id
-        and report.connector_id == stored.connector_id
-        and report.started_at == stored.started_at
+def _differing(report: Report, stored: Session) -> list[str]:
+    """Name the facts in which a report differs, as the caller wrote them."""
+    facts = (
+        ("client_id", report.client_id, stored.client_id),
+        ("station_id", report.station_id, stored.station_id),
+        ("connector_id", report.connector_id, stored.connector_id),
+        ("start_time", report.started_at, stored.started_at),
+        ("end_time", report.ended_at, stored.ended_at),
+        ("energy_consumed", report.energy_wh, stored.energy_wh),
+        ("total_cost", report.cost_minor, stored.cost_minor),
+        ("status", report.status, STATUS_OF[stored.state]),
+        ("billed", report.billed, stored.billed_elsewhere),
     )
+    return [name for name, said, kept in facts if said != kept]
