@@ -1,6 +1,8 @@
 """`evpower dev` as a new user meets it."""
 
 import asyncio
+import base64
+import hmac
 import json
 import os
 import re
@@ -9,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,10 +66,26 @@ def test_one_line_when_ready_and_every_child_ends_with_it(folder: Path) -> None:
     assert [pid for pid in children if alive(pid)] == []
 
 
+def _as_a_library_signs(secret: str, body: bytes) -> dict[str, str]:
+    """Headers of Standard Webhooks: its libraries decode the secret as base64, always."""
+    key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    sent_at = str(int(time.time()))
+    digest = hmac.digest(key, f"msg_1.{sent_at}.".encode() + body, "sha256")
+    signature = f"v1,{base64.b64encode(digest).decode()}"
+    return {"webhook-id": "msg_1", "webhook-timestamp": sent_at, "webhook-signature": signature}
+
+
 def test_commands_speak_to_it_with_the_settings_it_left(folder: Path) -> None:
-    with dev(folder / "data"):
+    with dev(folder / "data") as (_, said):
         settings = folder / "data" / "env"
         assert settings.stat().st_mode & 0o777 == 0o600, "it holds keys"
+        found = re.search(r"EVPOWER_SANDBOX_SECRET=(\S+)", settings.read_text())
+        assert found is not None
+        answer = httpx.post(
+            f"{said['api']}/api/v1/payment/webhook/sandbox", content=b"{}", trust_env=False,
+            headers=_as_a_library_signs(found[1].strip("'"), b"{}"), timeout=PATIENCE_S,
+        )  # fmt: skip
+        assert answer.json()["error"] == "invalid_webhook"  # the signature was right, "{}" is not
         words = f". '{settings}' && exec '{sys.executable}' -m evpower sync check"
         done = subprocess.run(
             ["sh", "-c", words], capture_output=True, text=True, timeout=COMMAND_S, check=False

@@ -1,6 +1,7 @@
 """EvPower on one machine: the stack, its own database migrated, the sandbox bank, the processes."""
 
 import asyncio
+import base64
 import json
 import os
 import secrets
@@ -231,7 +232,8 @@ class LocalEvPower:
     def _sandbox_secret(self) -> str:
         path = self.stack.data / "sandbox-secret"
         if not path.exists():
-            write_private(path, secrets.token_urlsafe(32))
+            key = base64.b64encode(secrets.token_bytes(32)).decode()
+            write_private(path, f"whsec_{key}")  # as libraries of Standard Webhooks read it
         return path.read_text().strip()
 
     def _make_bank(self) -> ProcessService:
