@@ -227,6 +227,7 @@ class TestProviderFails:
         assert (answer.status_code, body["success"]) == (200, False)
         assert body["error"] == "payment_provider_error"
         assert body["message"]
+        assert answer.headers["content-language"] == "ru"
         return body
 
     async def test_error_leaves_an_intent_that_is_asked_about(
@@ -507,6 +508,8 @@ class TestStatus:
             body = answer.json()
             assert (answer.status_code, body["success"]) == (200, False)
             assert (body["status"], body["error"]) == (0, "payment_not_found")
+            named = answer.headers["content-language"], answer.headers["vary"]
+            assert named == ("ru", "Accept-Language")
 
     async def test_without_a_token(self, world: World) -> None:
         answer = await world.http.get(f"{world.api.url}/api/v1/payment/status/x")

@@ -91,8 +91,8 @@ def _add_top_up(
         if isinstance(begun, payments.NotBegun):
             outcome = "refused" if begun.is_known else "unknown"
             idempotency.set_outcome(request.scope["state"], outcome)
-            message = _text(begun.code, request.headers.get("accept-language", ""))
-            return _json(payment_answers.not_begun(begun, client_id, message))
+            message, headers = _text(begun.code, request)
+            return _json(payment_answers.not_begun(begun, client_id, message), headers)
         return _json(payment_answers.topping_up(begun))
 
 
@@ -114,8 +114,8 @@ def _add_status(routes: APIRouter, db: Database, access: Access, clock: Clock) -
             async with db.connection() as connection:
                 payment = await payments.find_by_invoice(connection, invoice_id)
         if payment is None:
-            message = _text("payment_not_found", request.headers.get("accept-language", ""))
-            return _json(payment_answers.unknown_payment(invoice_id, message))
+            message, headers = _text("payment_not_found", request)
+            return _json(payment_answers.unknown_payment(invoice_id, message), headers)
         may_read(principal, payment.client_id)
         return _json(payment_answers.status(payment, clock()))
 
@@ -126,10 +126,12 @@ def _client_of(principal: Principal) -> UUID:
     return principal.client_id
 
 
-def _text(code: str, accept_language: str) -> str:
-    """Return a code's sentence in the language a request asks for."""
-    return messages.text(code, 200, messages.choose_language(accept_language), {})
+def _text(code: str, request: Request) -> tuple[str, dict[str, str]]:
+    """Return a code's sentence in the language a request asks for, and the headers that name it."""
+    language = messages.choose_language(request.headers.get("accept-language", ""))
+    headers = {"Content-Language": language, "Vary": "Accept-Language"}
+    return messages.text(code, 200, language, {}), headers
 
 
-def _json(answer: Mapping[str, Any]) -> Response:
-    return Response(orjson.dumps(answer), media_type="application/json")
+def _json(answer: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(answer), media_type="application/json", headers=headers)

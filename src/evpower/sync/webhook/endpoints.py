@@ -67,7 +67,11 @@ _REQUEST: Final[dict[str, Any]] = {
             "webhook-signature",
             "`v1,<base64 HMAC-SHA256 of id.timestamp.body>`, several with a space or `, ` between",
         ),
-        _header("X-Supabase-Signature", "The same value, or the hex HMAC-SHA256 of the raw body"),
+        _header(
+            "X-Supabase-Signature",
+            "The same value, or the hex HMAC-SHA256 of the raw body; the key is the bytes that the "
+            "secret's base64 after `whsec_` means",
+        ),
     ],
     "requestBody": {
         "required": True,
