@@ -10,7 +10,10 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from evpower.charging import SESSION_CHANGED
+from evpower.foundation.bus import Topic
 from evpower.foundation.db import Connection
+from evpower.identity import CLIENT_CHANGED
 from tests.api.world import Api, bearer
 from tests.charging.money import top_up
 
@@ -305,9 +308,9 @@ class TestWho:
 
 
 async def test_the_bus_hears_of_a_session_once(api: Api, client_id: UUID) -> None:
-    heard: list[tuple[str, UUID]] = []
+    heard: list[tuple[Topic, UUID]] = []
     api.bus.subscribe(lambda topic, key: heard.append((topic, key)))
     body = report(client_id)
     for _ in range(2):
         await api.post(PATH, api.service, json=body)
-    assert heard == [("session", UUID(body["session_id"])), ("client", client_id)]
+    assert heard == [(SESSION_CHANGED, UUID(body["session_id"])), (CLIENT_CHANGED, client_id)]
