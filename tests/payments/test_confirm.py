@@ -215,6 +215,11 @@ class TestUnknown:
         assert (done.outcome, done.client_id, done.payment_id) == ("unknown_payment", None, None)
         assert await owner.fetchval("select outcome from payments.events") == "unknown_payment"
 
+    async def test_twins_told_at_once_are_both_unknown(self, confirmer: Confirmer) -> None:
+        unknown = event("order-of-nobody")
+        done = await asyncio.gather(confirmer.confirm(unknown), confirmer.confirm(unknown))
+        assert [one.outcome for one in done] == ["unknown_payment", "unknown_payment"]
+
     async def test_it_is_applied_when_told_again_after_the_payment_exists(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID
     ) -> None:
@@ -419,6 +424,22 @@ class TestBatches:
         assert len(failed) == 1
         assert isinstance(failed[0], Invalid)
         assert await balance(owner, client_id) == 100_000
+
+    async def test_a_database_that_is_busy_twice_is_tried_a_third_time(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID
+    ) -> None:
+        await owner.execute(
+            "create schema busy; create sequence busy.tries;"
+            " create function busy.be_busy() returns trigger language plpgsql"
+            " set search_path = pg_catalog, pg_temp as $$ begin"
+            " if nextval('busy.tries') <= 2 then"
+            " raise exception 'busy' using errcode = 'lock_not_available'; end if;"
+            " return new; end $$;"
+            " create trigger busy before insert on payments.events"
+            " for each row execute function busy.be_busy()"
+        )
+        done = await confirmer.confirm(event(await payment(owner, client_id)))
+        assert (done.outcome, done.balance_minor) == ("confirmed", 10_000)
 
     async def test_without_a_database_nothing_is_promised(self, told: list[UUID]) -> None:
         nowhere = Database("postgresql://127.0.0.1:1/none", size=2)

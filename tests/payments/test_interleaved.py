@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.payments import Event
+from evpower.payments import Confirmer, Event
 from evpower.payments.store import confirm_many
 from tests.conftest import as_owner
 from tests.payments.conftest import payment
@@ -46,6 +47,50 @@ async def test_one_reference_of_two_payments_at_the_same_time_is_credited_once(
     )
     assert (done.outcome, done.review) == ("review", "reference_of_another")
     assert await balance(owner, other) == 0
+
+
+async def test_a_batch_outlives_two_references_that_others_credit_meanwhile(
+    db: Database, owner: Connection, dsn: str, client_id: UUID
+) -> None:
+    """Each of its two events finds a reference that another node credits just then."""
+    orders = [await payment(owner, client_id) for _ in range(4)]
+    others: list[Connection] = [await asyncpg.connect(as_owner(dsn)) for _ in range(2)]
+    confirmer = Confirmer(db, LocalBus())
+    try:
+        open_ones = {other.get_server_pid(): other.transaction() for other in others}
+        for other, order, ref in zip(others, orders[:2], ("one", "two"), strict=True):
+            await open_ones[other.get_server_pid()].start()
+            # Only the payment: its wallet stays free, so that the batch meets the reference first.
+            await other.execute(
+                "update payments.payments set status = 'approved', confirmed_at = now(),"
+                " paid_minor = amount_minor, credited_ref = $2 where order_id = $1",
+                order,
+                ref,
+            )
+        batch = asyncio.gather(
+            *(
+                confirmer.confirm(event(order, provider_ref=ref))
+                for order, ref in zip(orders[2:], ("one", "two"), strict=True)
+            )
+        )
+        while open_ones:
+            blocking: list[int] = []
+
+            async def waits(found: list[int] = blocking) -> bool:
+                found[:] = await owner.fetchval(
+                    "select coalesce(array_agg(b), '{}') from pg_stat_activity a,"
+                    " unnest(pg_blocking_pids(a.pid)) b where a.datname = current_database()"
+                )
+                return any(pid in open_ones for pid in found)
+
+            await until(waits, "the batch waits for neither")
+            await open_ones.pop(next(pid for pid in blocking if pid in open_ones)).commit()
+        done = await batch
+    finally:
+        for other in others:
+            await other.close()
+        await confirmer.close()
+    assert [(one.outcome, one.review) for one in done] == [("review", "reference_of_another")] * 2
 
 
 @pytest.mark.parametrize(
