@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 
 from evpower.foundation.db import Connection
 from evpower.payments import Invoice, NotBegun, ToppingUp, top_up
+from evpower.payments.errors import ProviderRefused
 from tests.payments.conftest import Served, World, payment
 from tests.payments.test_confirm import event
 from tests.waiting import PATIENCE_S, until
@@ -282,6 +283,21 @@ class TestProviderFails:
         assert (stored["status"], stored["next_check_at"]) == ("canceled", None)
         assert stored["closed_at"] is not None
 
+    @pytest.mark.parametrize(("paid", "status"), [(10_000, "approved"), (5_000, "processing")])
+    async def test_refusal_of_what_was_paid_meanwhile_closes_nothing(
+        self, world: World, owner: Connection, paid: int, status: str
+    ) -> None:
+        """A bank that contradicts itself: the money it spoke of first stays where it is."""
+
+        async def contradict(**asked: Any) -> Invoice:
+            await world.confirmer.confirm(event(asked["order_id"], paid_minor=paid))
+            raise ProviderRefused("no")
+
+        world.provider.create_invoice = contradict  # type: ignore[method-assign]
+        await self.refused(world)
+        assert await owner.fetchval("select status from payments.payments") == status
+        assert await world.balance() == (10_000 if status == "approved" else 0)
+
     async def test_without_any_provider(self, world: World, owner: Connection) -> None:
         world.providers.qr = None
         answer = await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
@@ -293,9 +309,9 @@ KEY = {"Idempotency-Key": "one-press-of-the-button"}
 
 
 class TestIdempotencyKey:
-    async def press(self, world: World, amount: float = 100) -> dict[str, Any]:
+    async def press(self, world: World, amount: float = 100, **more: Any) -> dict[str, Any]:
         answer = await world.ask(
-            "POST", "/balance/topup-qr", json={"amount": amount}, headers=dict(KEY)
+            "POST", "/balance/topup-qr", json={"amount": amount, **more}, headers=dict(KEY)
         )
         return {"status_code": answer.status_code, **answer.json()}
 
@@ -379,8 +395,8 @@ class TestIdempotencyKey:
     ) -> None:
         await world.faults(create={"mode": "lost"})
         await self.press(world)
-        for _ in range(2):
-            other = await self.press(world, 200)
+        for another in ({"amount": 200}, {"description": "another"}) * 2:
+            other = await self.press(world, **another)
             assert (other["status_code"], other["error"]) == (409, "idempotency_conflict")
             await owner.execute("delete from foundation.idempotency_keys")  # the payment knows too
         assert await owner.fetchval("select count(*) from payments.payments") == 1
