@@ -91,6 +91,17 @@ async def test_a_charge_below_its_hold_pays_what_is_owed(db: Database, world: Wo
     assert await world.amounts(client) == [1000, -200, -600, -200]
 
 
+async def test_a_credit_pays_what_is_owed_from_what_is_not_held(db: Database, world: World) -> None:
+    client = await world.topped_up(1000)
+    running = await world.session(client, state="charging")
+    async with db.transaction() as connection:
+        await wallet.hold(connection, running, 800)
+        await wallet.charge(connection, await world.finished(client, 500))
+        credited = await wallet.credit(connection, await world.payment(client, 100))
+    assert (credited.balance_minor, credited.held_minor, credited.debt_minor) == (800, 800, 200)
+    assert await world.amounts(client) == [1000, -200, 100, -100]
+
+
 async def test_the_oldest_debt_is_collected_first(db: Database, world: World) -> None:
     client = await world.client()
     older, newer = await world.settled(client, 300), await world.settled(client, 200)

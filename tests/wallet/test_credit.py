@@ -73,6 +73,20 @@ async def test_a_batch_takes_repeats_unknown_ids_and_one_clients_many(
     assert (await world.wallet(client))["last_topup_at"] == NOON
 
 
+async def test_an_older_top_up_credited_later_is_not_the_last_one(
+    db: Database, world: World
+) -> None:
+    client = await world.client()
+    newer = await world.payment(client, 100, confirmed=False)
+    await world.confirm(newer)
+    async with db.transaction() as connection:
+        await wallet.credit(connection, newer)
+        await wallet.credit(connection, await world.payment(client, 200))
+    assert (await world.wallet(client))["last_topup_at"] == await world.sql.fetchval(
+        "select confirmed_at from payments.payments where id = $1", newer
+    )
+
+
 async def test_overlapping_batches_in_opposite_order_do_not_deadlock(
     db: Database, world: World
 ) -> None:

@@ -111,11 +111,19 @@ async def test_a_blocked_client_holds_nothing(db: Database, world: World) -> Non
             await wallet.hold(connection, session, 10)
 
 
-async def test_a_client_who_asked_for_deletion_holds_nothing(db: Database, world: World) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "deletion_requested_at = now()",
+        "banned_until = now() + interval '1 min'",
+        "unmapped_status = 'suspended'",
+    ],
+)
+async def test_a_client_who_may_not_spend_holds_nothing(
+    db: Database, world: World, change: str
+) -> None:
     client = await world.topped_up(1000)
-    await world.sql.execute(
-        "update identity.clients set deletion_requested_at = now() where id = $1", client
-    )
+    await world.sql.execute(f"update identity.clients set {change} where id = $1", client)
     session = await world.session(client)
     async with db.transaction() as connection:
         with pytest.raises(Conflict):
