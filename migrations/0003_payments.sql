@@ -52,9 +52,9 @@ create index payments_by_client on payments.payments (client_id, id desc);
 create unique index payments_by_key on payments.payments (client_id, idempotency_key) where idempotency_key is not null;
 create index payments_to_check on payments.payments (next_check_at) where next_check_at is not null;
 create index payments_to_review on payments.payments (id) where review is not null;
--- A reference is credited once. Where it is the provider_ref, that one's key says so.
+-- A reference is credited once, whether an invoice was made under it or not.
 create unique index payments_credited_reference on payments.payments (credited_ref, provider)
-  where credited_ref is not null and credited_ref is distinct from provider_ref;
+  where credited_ref is not null;
 grant select, insert, update on payments.payments to evpower_app;
 
 -- The only ways a payment may go; a confirmed one is never unconfirmed.
@@ -252,9 +252,8 @@ begin
         when reference is null then 'reference_missing'
         when exists (select from payments.payments o where o.provider = e.provider
                         and o.provider_ref = e.reference and o.id <> e.payment_id)
-             or exists (select from (select o.id, o.provider from payments.payments o where o.credited_ref = e.reference
-                           and o.credited_ref is not null and o.credited_ref is distinct from o.provider_ref
-                           offset 0) o
+             or exists (select from (select o.id, o.provider from payments.payments o
+                           where o.credited_ref = e.reference and o.credited_ref is not null offset 0) o
                          where o.provider = e.provider and o.id <> e.payment_id)
           then 'reference_of_another' end as wrong
       from e
@@ -384,9 +383,8 @@ begin
     select e.*, coalesce(
         (select p.id from (select o.id, o.provider from payments.payments o where o.order_id = e.order_id offset 0) p
           where p.provider = e.provider),
-        (select p.id from (select o.id, o.provider from payments.payments o where o.credited_ref = e.provider_ref
-                              and o.credited_ref is not null and o.credited_ref is distinct from o.provider_ref
-                              offset 0) p
+        (select p.id from (select o.id, o.provider from payments.payments o
+                            where o.credited_ref = e.provider_ref and o.credited_ref is not null offset 0) p
           where p.provider = e.provider),
         (select p.id from payments.payments p where p.provider = e.provider and p.provider_ref = e.provider_ref),
         -- The return of a second payment names its own reference: known from the review of that payment alone.

@@ -235,9 +235,8 @@ begin
         when reference is null then 'reference_missing'
         when exists (select from payments.payments o where o.provider = e.provider
                         and o.provider_ref = e.reference and o.id <> e.payment_id)
-             or exists (select from (select o.id, o.provider from payments.payments o where o.credited_ref = e.reference
-                           and o.credited_ref is not null and o.credited_ref is distinct from o.provider_ref
-                           offset 0) o
+             or exists (select from (select o.id, o.provider from payments.payments o
+                           where o.credited_ref = e.reference and o.credited_ref is not null offset 0) o
                          where o.provider = e.provider and o.id <> e.payment_id)
           then 'reference_of_another' end as wrong
       from e
@@ -361,9 +360,8 @@ begin
     select e.*, coalesce(
         (select p.id from (select o.id, o.provider from payments.payments o where o.order_id = e.order_id offset 0) p
           where p.provider = e.provider),
-        (select p.id from (select o.id, o.provider from payments.payments o where o.credited_ref = e.provider_ref
-                              and o.credited_ref is not null and o.credited_ref is distinct from o.provider_ref
-                              offset 0) p
+        (select p.id from (select o.id, o.provider from payments.payments o
+                            where o.credited_ref = e.provider_ref and o.credited_ref is not null offset 0) p
           where p.provider = e.provider),
         (select p.id from payments.payments p where p.provider = e.provider and p.provider_ref = e.provider_ref),
         -- The return of a second payment names its own reference: known from the review of that payment alone.
@@ -2334,7 +2332,7 @@ CREATE INDEX payments_by_client ON payments.payments USING btree (client_id, id 
 
 CREATE UNIQUE INDEX payments_by_key ON payments.payments USING btree (client_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
 
-CREATE UNIQUE INDEX payments_credited_reference ON payments.payments USING btree (credited_ref, provider) WHERE ((credited_ref IS NOT NULL) AND (credited_ref IS DISTINCT FROM provider_ref));
+CREATE UNIQUE INDEX payments_credited_reference ON payments.payments USING btree (credited_ref, provider) WHERE (credited_ref IS NOT NULL);
 
 CREATE INDEX payments_to_check ON payments.payments USING btree (next_check_at) WHERE (next_check_at IS NOT NULL);
 

@@ -116,10 +116,12 @@ async def test_what_was_credited_stays(
         await owner.execute(f"update payments.payments set {change}")
 
 
+@pytest.mark.parametrize("known_as", [None, "r"])
 async def test_a_reference_is_credited_once_for_a_provider(
-    owner: Connection, client_id: UUID
+    owner: Connection, client_id: UUID, known_as: str | None
 ) -> None:
-    one, other = await payment(owner, client_id), await payment(owner, client_id)
+    one = await payment(owner, client_id, provider_ref=known_as)
+    other = await payment(owner, client_id)
     approve = APPROVE.format(paid="amount_minor", at="now()", ref="'r'") + " where order_id = $1"
     await owner.execute(approve, one)
     with pytest.raises(asyncpg.UniqueViolationError):

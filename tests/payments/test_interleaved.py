@@ -49,6 +49,36 @@ async def test_one_reference_of_two_payments_at_the_same_time_is_credited_once(
     assert await balance(owner, other) == 0
 
 
+async def test_a_reference_that_becomes_an_invoice_s_meanwhile_is_credited_once(
+    db: Database, owner: Connection, dsn: str, client_id: UUID
+) -> None:
+    """The bank names it for one payment, and makes it the bill of another, in one moment."""
+    other = uuid4()
+    await owner.execute("insert into identity.clients (id, origin) values ($1, 'import')", other)
+    first, second = await payment(owner, client_id), await payment(owner, other)
+    connection: Connection = await asyncpg.connect(as_owner(dsn))
+    confirmer = Confirmer(db, LocalBus())
+    try:
+        async with connection.transaction():
+            [done] = await confirm_many(connection, [event(first, provider_ref="ref")])
+            assert done.outcome == "confirmed"
+            await owner.execute(
+                "update payments.payments set provider_ref = 'ref' where order_id = $1", second
+            )
+            task = asyncio.create_task(confirmer.confirm(event(second, provider_ref="ref")))
+
+            async def waits() -> bool:
+                return task.done() or await waiting(owner) > 0
+
+            await until(waits, "the second confirmation neither waits nor ends")
+        late = await task
+    finally:
+        await connection.close()
+        await confirmer.close()
+    assert (late.outcome, late.review) == ("review", "reference_of_another")
+    assert await balance(owner, other) == 0
+
+
 async def test_a_batch_outlives_two_references_that_others_credit_meanwhile(
     db: Database, owner: Connection, dsn: str, client_id: UUID
 ) -> None:

@@ -200,8 +200,11 @@ class TestPaidInParts:
         await desk.told(provider_ref="r2", paid_minor=4_000)
         first = await desk.decide(reference="r2")
         assert (amounts(first), first.is_closed) == ([("r2", 4_000)], False)
+        made = (await row(desk.owner, desk.order))["resolved_by"]
+        assert made is not None
         second = await desk.decide("dismiss", reference="r1")
         assert (amounts(second), second.is_closed) == ([], True)
+        assert (await row(desk.owner, desk.order))["resolved_by"] == made
         assert await desk.balance() == 4_000
 
     async def test_what_was_dismissed_is_not_accepted_with_what_comes_later(
@@ -312,6 +315,28 @@ class TestInFull:
         assert await desk.told(provider_ref="r1") == "reference_of_another"
         assert amounts(await desk.decide()) == [("r1", 10_000)]
         assert await desk.balance() == 20_000
+
+    @pytest.mark.parametrize("known_as", [None, "r1"])
+    async def test_a_contradiction_with_another_payment_s_reference_credits_beside_it(
+        self, desk: Desk, owner: Connection, known_as: str | None
+    ) -> None:
+        await desk.begin(provider_ref=known_as)
+        await desk.told(provider_ref="r1")
+        await desk.begin()
+        assert await desk.told(provider_ref="r1", status="canceled") == "contradictory"
+        assert amounts(await desk.decide()) == [("r1", 10_000)]
+        assert (await row(owner, desk.order))["credited_ref"] is None
+        assert await desk.balance() == 20_000
+
+    async def test_of_two_that_were_paid_in_full_the_payment_itself_is_the_first(
+        self, desk: Desk, owner: Connection, client_id: UUID
+    ) -> None:
+        await desk.told(provider_ref="r1", status="canceled")
+        await desk.told(provider_ref="r2", status="canceled")
+        assert amounts(await desk.decide()) == [("r1", 10_000), ("r2", 10_000)]
+        stored = await row(owner, desk.order)
+        assert (stored["status"], stored["credited_ref"]) == ("approved", "r1")
+        assert await kinds(owner, client_id) == [("topup", 10_000), ("topup", 10_000)]
 
     async def test_without_a_reference_a_manual_payment_stands_in(
         self, desk: Desk, owner: Connection

@@ -19,7 +19,7 @@ from evpower.payments.model import MOVED, Confirmation, Event
 
 log = structlog.get_logger()
 _TRIES: Final = 3
-_CREDITED: Final = frozenset({"payments_credited_reference", "payments_provider_provider_ref_key"})
+_CREDITED: Final = "payments_credited_reference"
 _SAID: Final = frozenset({"review", "event_reused", "unknown_payment"})
 _STATE_AFTER: Final = {"confirmed": "approved", "canceled": "canceled", "refunded": "refunded"}
 
@@ -62,7 +62,7 @@ class Confirmer:
                     raise
             except asyncpg.UniqueViolationError as error:
                 # Another node credited this reference at the same moment: seen now, it is reviewed.
-                if error.constraint_name not in _CREDITED or not tries_left:
+                if error.constraint_name != _CREDITED or not tries_left:
                     raise
             except asyncpg.DataError as error:
                 raise Invalid("invalid_webhook", "the event does not fit the database") from error

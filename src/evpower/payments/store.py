@@ -129,8 +129,7 @@ async def set_invoice(
         "   and o.provider_ref = $2)"
         " and not exists ("
         "  select from payments.payments o where o.provider = p.provider and o.id <> p.id"
-        "   and o.credited_ref = $2 and o.credited_ref is not null"
-        "   and o.credited_ref is distinct from o.provider_ref) returning id",
+        "   and o.credited_ref = $2 and o.credited_ref is not null) returning id",
         payment_id,
         invoice.provider_ref,
         invoice.qr_code,
