@@ -142,6 +142,8 @@ class TestRefunds:
         again = await self.give_back(db, settlement, 1_000)
         assert (again.new, again.balance_minor) == (False, 3_000)
         assert (await kinds(owner, client_id))[-1] == ("refund", 1_000)
+        acts = await owner.fetchval("select array_agg(action order by id) from identity.audit")
+        assert acts == ["payments.cash", "payments.refund_charge"]
         with pytest.raises(Conflict) as refused:
             await self.give_back(db, settlement, 2_000)
         assert refused.value.code == "refund_conflict"

@@ -50,6 +50,7 @@ class TestWallets:
             "balance_minor = balance_minor - 1",
             "balance_minor = -1",
             "revision = revision - 5",
+            "updated_at = now(), revision = revision",
         ],
     )
     async def test_a_forged_field_fails(self, world: World, change: str) -> None:
