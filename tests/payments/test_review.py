@@ -241,6 +241,13 @@ class TestPaidInParts:
         await desk.told(provider_ref="r2", paid_minor=4_000, status="refunded", refunded_minor=None)
         assert amounts(await desk.decide()) == [("r1", 5_000)]
 
+    async def test_a_further_return_of_it_is_no_repetition(self, desk: Desk) -> None:
+        for back in (1_000, 4_000):
+            await desk.told(
+                provider_ref="r1", paid_minor=6_000, status="partial_refund", refunded_minor=back
+            )
+        assert amounts(await desk.decide()) == [("r1", 2_000)]
+
     async def test_a_rise_after_acceptance_credits_the_difference(self, desk: Desk) -> None:
         for paid, credited in ((6_000, 6_000), (8_000, 2_000), (9_000, 1_000)):
             await desk.told(provider_ref="r1", paid_minor=paid)

@@ -222,6 +222,18 @@ async def test_a_fresh_confirmation_may_wait_an_old_one_may_not(db: Database, wo
     ]
 
 
+async def test_a_finished_session_is_charged_soon_unless_it_is_billed_elsewhere(
+    db: Database, client: UUID, behind: World
+) -> None:
+    session = await behind.finished(client, 300)
+    assert await found(db, client) == set()
+    later = "update charging.sessions set updated_at = now() - interval '1 hour'{} where id = $1"
+    await behind.sql.execute(later.format(""), session)
+    assert await found(db, client) == {"session_not_charged"}
+    await behind.sql.execute(later.format(", billed_elsewhere = true"), session)
+    assert await found(db, client) == set()
+
+
 async def test_many_offenders_are_counted_and_some_named(db: Database, behind: World) -> None:
     await behind.sql.execute(
         """
