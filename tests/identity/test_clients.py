@@ -168,8 +168,9 @@ async def test_status_decides_about_money_and_acts_are_written_down(
         assert (await clients.close_client(connection, client.id, **who)).status == "closed"
         with pytest.raises(Forbidden) as closed:
             await clients.require_active(connection, client.id)
-        with pytest.raises(Conflict):
-            await clients.unblock_client(connection, client.id, **who)
+        for act in (clients.block_client, clients.unblock_client):
+            with pytest.raises(Conflict):
+                await act(connection, client.id, **who)
         with pytest.raises(NotFound):
             await clients.block_client(connection, uuid4(), **who)
         with pytest.raises(NotFound):

@@ -134,8 +134,9 @@ class TestActs:
         response = await api.post(f"{CLIENTS}/{client}/close", api.manager, json=WHY)
         assert response.json()["status"] == "closed"
         await new_client(owner, email="a@example.kg", phone="+996555000001")
-        response = await api.post(f"{CLIENTS}/{client}/unblock", api.manager, json=WHY)
-        assert (response.status_code, response.json()["error"]) == (409, "client_closed")
+        for act in ("block", "unblock"):
+            response = await api.post(f"{CLIENTS}/{client}/{act}", api.manager, json=WHY)
+            assert (response.status_code, response.json()["error"]) == (409, "client_closed")
 
     async def test_the_audit_names_the_operator(
         self, api: Api, owner: Connection, client_id: UUID

@@ -279,6 +279,14 @@ class TestPaidTwice:
         assert await desk.told(provider_ref="r2") is None
         assert await desk.balance() == 10_000
 
+    async def test_what_was_decided_about_the_second_is_no_open_review_of_the_first(
+        self, desk: Desk
+    ) -> None:
+        await desk.told(provider_ref="r1")
+        await desk.told(provider_ref="r2")
+        await desk.decide("dismiss")
+        assert await desk.told(provider_ref="r1", paid_minor=9_000) == "amount_mismatch"
+
     async def test_without_a_reference_it_may_be_the_first_again(self, desk: Desk) -> None:
         await desk.told(provider_ref="r1")
         await desk.told(provider_ref=None)
