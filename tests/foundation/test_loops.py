@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import pytest
 from structlog.testing import capture_logs
 
 from evpower.foundation.errors import Unavailable
@@ -125,6 +126,20 @@ async def test_what_is_away_for_a_while_is_tried_again_at_a_steady_pace() -> Non
             await until(lambda: work.rounds >= 4)
     waits = [one for one in logs if one["event"] == "job_waits"]
     assert [(one["job"], one["code"]) for one in waits] == [("x", "database_unavailable")] * 3
+
+
+@pytest.mark.parametrize(
+    "failure", [Unavailable("database_unavailable", "refused"), RuntimeError("x")]
+)
+async def test_no_notification_ends_the_pause_after_a_failure(failure: Exception) -> None:
+    """What is away would be asked once for each change."""
+    wakeup, work = Wakeup(), Scripted(failure)
+    async with running(Loop("x", work, period_s=NEVER_S, retry_s=NEVER_S, wakeup=wakeup)):
+        await until(lambda: work.rounds == 1)
+        wakeup.notify()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert work.rounds == 1
 
 
 async def test_rounds_are_recorded() -> None:

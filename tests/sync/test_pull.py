@@ -13,8 +13,9 @@ from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Forbidden
 from evpower.foundation.loops import Pause
-from evpower.identity import CLIENT_CHANGED, Claims, Profile, ensure_client
+from evpower.identity import CLIENT_CHANGED, Claims, Profile, ensure_client, require_active
 from evpower.sync import Puller, Relay, TargetRefuses, TargetUnavailable, accept, status
 from evpower.sync.inbound.model_changes import read_changes, read_people
 from evpower.sync.inbound.remote_users import Person, parse, parse_time
@@ -145,6 +146,21 @@ async def test_a_sign_up_becomes_a_client_with_a_wallet(
     )
     wallets = await world.db.fetchval("select count(*) from wallet.wallets")
     assert wallets == 1
+
+
+@pytest.mark.parametrize("brings", ["ban", "blocked", "inactive", "suspended"])
+async def test_a_newcomer_who_may_not_spend_may_not_from_the_first_page_on(
+    supabase: Supabase, puller: Puller, world: World, brings: str
+) -> None:
+    await puller.drain()  # the first start's look at all is over
+    driver = await supabase.sign_up()
+    if brings == "ban":
+        await supabase.change_user(driver.id, ban_duration="24h")
+    else:
+        await supabase.insert_row(driver.id, status=brings)
+    await puller.drain()
+    with pytest.raises(Forbidden):
+        await require_active(world.db, driver.id)
 
 
 async def test_pages_are_pulled_until_nothing_is_left(

@@ -11,7 +11,7 @@ from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Forbidden, Invalid
-from evpower.identity import require_active
+from evpower.identity import require_active, unblock_client
 from evpower.sync import (
     Puller,
     Relay,
@@ -182,6 +182,26 @@ async def test_the_relay_before_the_puller_writes_nothing_over(
     assert (await relay.drain()).refused == 0
     assert await status_there(supabase, client) == "blocked"
     assert not await may_spend(world, client)
+
+
+async def test_a_word_is_handled_once_however_often_it_is_met(
+    supabase: Supabase,
+    puller: Puller,
+    world: World,
+    db: Database,
+    mapped: Callable[[str, Meaning], Awaitable[int]],
+) -> None:
+    """An operator's decision is younger than the word, which stays there until the relay comes."""
+    await mapped("suspended", "blocked")
+    client = await row_of_before(supabase, "suspended")
+    await puller.drain()
+    assert not await may_spend(world, client)
+    async with db.transaction() as connection:
+        await unblock_client(connection, client, actor="aida", reason="paid back")
+    await supabase.update_row(client, name="Aida")
+    await puller.drain()
+    assert (await client_here(world.db, client))["name"] == "Aida"
+    assert await may_spend(world, client)
 
 
 async def test_another_word_than_the_handled_one_is_not_written_over(
