@@ -222,6 +222,25 @@ async def test_a_node_that_no_longer_writes_is_lost_and_then_forgotten(
     assert "loops      none: no process runs" in await sync_status(dsn)
 
 
+@pytest.mark.parametrize(("ran_s", "overdue"), [(50, False), (70, True)])
+async def test_a_round_is_as_old_as_its_node_saw_it(
+    db: Database,
+    owner: Connection,
+    ran_s: int,
+    overdue: bool,  # noqa: FBT001
+) -> None:
+    """It may have ended since the node last wrote."""
+    loops = Loops([Loop("relay", Doing(), period_s=1)])
+    async with db.connection() as connection:
+        await loop_rounds.store(connection, NODE, loops.records)
+        await owner.execute(
+            "update foundation.loop_rounds set seen_at = now() - interval '30 s',"
+            f" running_since = now() - interval '{30 + ran_s} s'"
+        )
+        [row] = await loop_rounds.stored(connection)
+    assert (row.overdue, row.lost) == (overdue, False)
+
+
 async def test_forgetting_without_a_database_only_logs(db: Database) -> None:
     await db.close()
     await loop_rounds.forget(db, NODE)

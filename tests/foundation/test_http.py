@@ -26,7 +26,7 @@ from tests.faults.hostile_server import (
     hangs_after,
     whole,
 )
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import COMMAND_S, PATIENCE_S, until
 
 GIVE_UP_S = 2.0  # a part of it is for the connection, which a busy machine is slow to make
 RIGHT = whole(b'{"a":1}')
@@ -179,6 +179,21 @@ async def test_calls_given_up_leave_their_connections_to_others() -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(60):
                 group.create_task(http.fetch("devstack", "GET", server.url, timeout_s=PATIENCE_S))
+
+
+async def test_a_call_waits_for_a_place_no_longer_than_for_all_else() -> None:
+    async with HostileServer(hangs_after(b"")) as server, HttpClient() as http:
+        holding = [
+            asyncio.create_task(http.fetch("devstack", "GET", server.url, timeout_s=COMMAND_S))
+            for _ in range(50)
+        ]
+        await until(lambda: server.requests >= 50)
+        async with asyncio.timeout(PATIENCE_S):
+            with pytest.raises(RequestNotSent):
+                await http.fetch("devstack", "GET", server.url, timeout_s=GIVE_UP_S)
+        for task in holding:
+            task.cancel()
+        await asyncio.gather(*holding, return_exceptions=True)
 
 
 async def test_a_target_that_hangs_leaves_the_connections_of_another() -> None:
