@@ -128,6 +128,7 @@ def gzip_bomb() -> tuple[bytes, bytes]:
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _CHUNK: Final = b"%x\r\n%b\r\n" % (64 * 1024, bytes(64 * 1024))
 _BEGIN, _PART = gzip_bomb()
+_EMPTY_BLOCKS: Final = b"\0\0\0\xff\xff" * 50_000  # of deflate, stored
 
 # Every way an answer never ends by itself: only a total time ends it.
 NEVER_ENDING: Final[dict[str, Answer]] = {
@@ -152,6 +153,9 @@ TOO_LARGE: Final[dict[str, Answer]] = {
     "1 GB until it hangs up": repeats(_OK + b"Connection: close\r\n\r\n", bytes(MIB), 1024),
     "1 MB of gzip that is 1 GB": repeats(
         _OK + b"Content-Encoding: gzip\r\nConnection: close\r\n\r\n" + _BEGIN, _PART, 1024
+    ),
+    "1 GB of gzip that is nothing": repeats(
+        _OK + b"Content-Encoding: gzip\r\nConnection: close\r\n\r\n" + _BEGIN, _EMPTY_BLOCKS, 4096
     ),
     "a head of 1 GB": repeats(_OK + b"X-Padding: ", b"x" * MIB, 1024),
 }

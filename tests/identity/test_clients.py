@@ -168,6 +168,8 @@ async def test_status_decides_about_money_and_acts_are_written_down(
         assert (await clients.close_client(connection, client.id, **who)).status == "closed"
         with pytest.raises(Forbidden) as closed:
             await clients.require_active(connection, client.id)
+        await clients.request_deletion(connection, client.id, datetime.now(UTC))
+        assert (await clients.get_client(connection, client.id)).deletion_requested_at is None
         for act in (clients.block_client, clients.unblock_client):
             with pytest.raises(Conflict):
                 await act(connection, client.id, **who)

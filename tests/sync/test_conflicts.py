@@ -267,6 +267,24 @@ async def test_a_contact_is_free_when_an_operator_closes_its_holder(
     assert (await client_here(world.db, second.id))["phone"] == "+996555000003"
 
 
+async def test_who_was_closed_waits_for_no_contact(
+    supabase: Supabase, at_rest: Rest, world: World, db: Database, puller: Puller
+) -> None:
+    holder, second = await supabase.sign_up(), await supabase.sign_up()
+    await at_rest()
+    await supabase.change_user(holder.id, phone="+996555000004", phone_confirm=True)
+    await at_rest()
+    await supabase.update_row(second.id, phone="+996555000004")
+    await at_rest()
+    assert await world.db.fetchval("select client_id from sync.contact_conflicts") == second.id
+    async with db.transaction() as connection:
+        await identity.close_client(connection, second.id, actor="operator", reason="asked")
+    puller._contacts_at = None  # the pause between two looks is over
+    await at_rest()
+    assert await world.db.fetchval("select count(*) from sync.contact_conflicts") == 0
+    assert (await client_here(world.db, second.id))["phone"] is None
+
+
 async def test_a_contact_that_is_none_counts_as_empty(
     supabase: Supabase, at_rest: Rest, world: World, met: Counted
 ) -> None:
