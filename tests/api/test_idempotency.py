@@ -36,6 +36,7 @@ class Maker:
         self.router = APIRouter(prefix="/api/v1/test")
 
         @self.router.post("/make")
+        @self.router.post("/make/{_}")
         async def make(request: Request) -> Response:
             self.runs += 1
             mine = self.runs
@@ -98,6 +99,13 @@ class TestReplay:
         headers = {**bearer(client_id), "Idempotency-Key": "key-1"}
         assert (await api.post(f"{PATH}?x=1", headers, json={"amount": 1})).status_code == 409
         assert maker.runs == 1
+
+    async def test_a_path_and_a_query_of_the_same_letters_are_another_request(
+        self, api: Api, client_id: UUID
+    ) -> None:
+        headers = {**bearer(client_id), "Idempotency-Key": "key-1"}
+        assert (await api.post(f"{PATH}/1?2", headers, json={})).status_code == 201
+        assert (await api.post(f"{PATH}/12", headers, json={})).status_code == 409
 
     async def test_another_caller_with_the_same_key_is_independent(
         self, api: Api, client_id: UUID
@@ -299,13 +307,21 @@ class TestFailures:
             assert isinstance(await idempotency.claim(connection, key, soon), idempotency.Running)
 
     async def test_a_caller_who_hangs_up_leaves_the_key_to_a_repeat(
-        self, api: Api, maker: Maker, client_id: UUID
+        self, api: Api, maker: Maker, owner: Connection, client_id: UUID
     ) -> None:
         maker.gate.clear()
         first = asyncio.create_task(make(api, client_id))
         await until(lambda: maker.runs == 1)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
+
+        async def is_released() -> bool:
+            return await owner.fetchval(
+                "select leased_until < created_at + interval '60 s'"
+                " from foundation.idempotency_keys"
+            )
+
+        await until(is_released, "the lease runs to its end")
         maker.gate.set()
         assert (await make(api, client_id)).text == '{"run":2}'
 

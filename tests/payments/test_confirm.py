@@ -159,6 +159,7 @@ class TestReview:
             ({"paid_minor": 10_001}, "amount_mismatch"),
             ({"paid_minor": None}, "amount_mismatch"),
             ({"currency": "KZT"}, "currency_mismatch"),
+            ({"currency": None}, "currency_mismatch"),
             ({"status": "partial_refund", "refunded_minor": 10_001}, "refund_exceeds"),
         ],
     )
