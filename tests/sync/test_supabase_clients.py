@@ -24,6 +24,14 @@ class TestClosed:
         answer = await _apply(there, clients=[_client(uuid4(), **contacts)])
         assert [outcome for _, _, outcome, _ in answer] == ["applied"]
 
+    async def test_a_call_that_writes_nothing_takes_no_contacts(self, there: Connection) -> None:
+        client = uuid4()
+        await _apply(there, clients=[_client(client, email="stays@example.kg", revision=5)])
+        gone = {"email": None, "phone": None, "name": None, "status": "inactive", "closed": True}
+        answer = await _apply(there, clients=[_client(client, revision=2, **gone)])
+        assert [outcome for _, _, outcome, _ in answer] == ["stale"]
+        assert await there.fetchval("select email from public.clients") == "stays@example.kg"
+
     async def test_where_a_contact_must_be_there_it_is_unique_by_the_id(
         self, there: Connection
     ) -> None:
