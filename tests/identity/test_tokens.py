@@ -485,6 +485,7 @@ async def test_unusable_keys_are_left_out(project: Project) -> None:
             "alg": "HS256",
         },
         {**EC_JWK, "kid": "enc", "use": "enc"},
+        {**EC_JWK, "kid": "use", "use": "wrap"},
         {**EC_JWK, "kid": "alg", "alg": "RS256"},
         {**EC_JWK, "kid": "bad", "x": "!"},
         {**EC_JWK, "kid": 7},
@@ -494,7 +495,7 @@ async def test_unusable_keys_are_left_out(project: Project) -> None:
     ]
     project.keys.append("nonsense")  # type: ignore[arg-type]
     assert (await project.verifier.verify(project.token())).sub == SUB
-    for kid in ("enc", "alg", "bad", "kty"):
+    for kid in ("enc", "use", "alg", "bad", "kty"):
         project.clock.forward(seconds=5)
         assert await project.refusal(project.token(kid=kid)) == "invalid_token"
     assert (
@@ -512,10 +513,12 @@ async def test_remembered_token_ends_with_its_exp(project: Project) -> None:
     assert project.verifier.cached == 0
 
 
-async def test_remembered_token_ends_with_its_key(project: Project) -> None:
+@pytest.mark.parametrize("kid", ["ec-1", "ec-2"])
+async def test_remembered_token_ends_with_its_key(project: Project, kid: str) -> None:
+    """Whether the next one has a name of its own or not."""
     token = project.token(exp=int(project.clock().timestamp()) + 86_400)
     await project.verifier.verify(token)
-    project.keys = [public(OTHER_EC_KEY, "ec-2", "ES256")]
+    project.keys = [public(OTHER_EC_KEY, kid, "ES256"), RSA_JWK]
     project.clock.forward(minutes=11)
     await project.verifier.verify(token)  # remembered, and the keys are read behind its back
     await until(lambda: project.verifier.cached == 0)
