@@ -191,6 +191,17 @@ async def test_driver_cannot_write_money(
     assert await versions(there, me) == [1]
 
 
+@pytest.mark.parametrize("right", ["truncate", "delete", "references", "trigger"])
+async def test_apps_have_no_right_that_no_policy_limits(there: Connection, right: str) -> None:
+    allowed = await there.fetch(
+        "select role, relation from unnest(array['anon', 'authenticated']) role,"
+        " unnest(array['public.clients', 'public.transactions', 'public.charging_sessions'])"
+        "  relation where has_table_privilege(role, relation, $1)",
+        right,
+    )
+    assert allowed == []
+
+
 async def test_driver_changes_the_own_profile_only(
     driver: tuple[UUID, httpx.AsyncClient], there: Connection
 ) -> None:
@@ -426,12 +437,17 @@ class TestApply:
         await _apply(there, clients=[_client(client, revision=4, status="active")])
         assert await there.fetchval("select status::text from public.clients") == "inactive"
 
-    async def test_a_wish_taken_back_under_a_block_does_not_return(self, there: Connection) -> None:
+    @pytest.mark.parametrize("blocked_by", ["evpower", "hand"])
+    async def test_a_wish_taken_back_under_a_block_does_not_return(
+        self, there: Connection, blocked_by: str
+    ) -> None:
         client = uuid4()
         await _apply(there, clients=[_client(client)])
         await there.execute("update public.clients set status = 'inactive'")
         await _apply(there, clients=[_client(client, revision=2, status="blocked")])
         await there.execute("update public.clients set status = 'active'")
+        if blocked_by == "hand":
+            await there.execute("update public.clients set status = 'blocked'")
         await _apply(there, clients=[_client(client, revision=3, status="blocked")])
         await _apply(there, clients=[_client(client, revision=4, status="active")])
         assert await there.fetchval("select status::text from public.clients") == "active"
