@@ -23,11 +23,11 @@ def test_a_listener_may_end_itself_while_it_is_called() -> None:
     bus, heard = LocalBus(), list[str]()
 
     def once(topic: Topic, _key: UUID) -> None:
-        heard.append(f"once {topic}")
+        heard.append(f"once {topic.name}")
         end()
 
     end = bus.subscribe(once)
-    bus.subscribe(lambda topic, _key: heard.append(f"always {topic}"))
+    bus.subscribe(lambda topic, _key: heard.append(f"always {topic.name}"))
     bus.publish(CLIENT_CHANGED, uuid4())
     bus.publish(SESSION_CHANGED, uuid4())
     assert heard == ["once client", "always client", "always session"]
