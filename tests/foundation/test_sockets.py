@@ -87,3 +87,22 @@ def test_a_whole_ipv6_network_has_the_waiting_sockets_of_one_address() -> None:
     assert limits.open("2001:db8:2:1::/64") is not None
     first.settle()
     assert limits.open("2001:db8:1:3::/64") is not None
+
+
+def test_one_party_s_networks_do_not_take_every_place() -> None:
+    limits = SocketLimits(per_address=2, per_key=9, total=1000)
+    open_ones: list[Seat] = []
+    for subnet in range(40):
+        for _ in range(3):
+            seat = limits.open(f"2001:db8:1:{subnet:x}::/64")
+            open_ones += [seat] if seat is not None else []
+    assert len(open_ones) == 2 * 16, "a /48 has sixteen times what a /64 has"
+    assert limits.open("2001:db8:2::/64") is not None, "another /48"
+    assert limits.open("203.0.113.7") is not None
+    open_ones[0].leave()
+    assert limits.open("2001:db8:1:ff::/64") is not None, "a place is free again"
+    for site in range(3, 60):
+        for subnet in range(16):
+            limits.open(f"2001:db8:{site:x}:{subnet:x}::/64")
+    assert limits.open("2001:db8:ffff::/64") is None, "a /32 has 256 times as many"
+    assert limits.open("2001:db9::/64") is not None

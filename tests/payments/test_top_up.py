@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from fastapi import FastAPI, Request, Response
@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from evpower.foundation.db import Connection
 from evpower.payments import Invoice, NotBegun, ToppingUp, top_up
 from evpower.payments.errors import ProviderRefused
+from evpower.payments.top_up import MAX_OPEN
 from tests.payments.conftest import Served, World, payment
 from tests.payments.test_confirm import event
 from tests.waiting import PATIENCE_S, until
@@ -219,6 +220,46 @@ class TestBadInput:
         await owner.execute("update identity.clients set status = 'blocked'")
         answer = await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
         assert (answer.status_code, answer.json()["error"]) == (403, "client_blocked")
+
+
+class TestUnpaid:
+    async def begin(self, owner: Connection, client: UUID, count: int, age: timedelta) -> list[str]:
+        """Begin open payments of one client; their order ids."""
+        orders = [await payment(owner, client) for _ in range(count)]
+        await owner.execute(
+            "update payments.payments set created_at = now() - $2::interval"
+            " where order_id = any ($1)",
+            orders,
+            age,
+        )
+        return orders
+
+    async def test_so_many_of_a_day_and_no_more(self, world: World, owner: Connection) -> None:
+        orders = await self.begin(owner, world.client_id, MAX_OPEN - 1, timedelta(hours=1))
+        last = {"json": {"amount": 100}, "headers": {"Idempotency-Key": "the-last-one"}}
+        begun = (await world.ask("POST", "/balance/topup-qr", **last)).json()
+        refused = await world.ask("POST", "/balance/topup-qr", json={"amount": 100})
+        assert (refused.status_code, refused.json()["error"]) == (429, "too_many_unpaid")
+        assert refused.headers["retry-after"] == "3600"
+        again = (await world.ask("POST", "/balance/topup-qr", **last)).json()
+        assert again["invoice_id"] == begun["invoice_id"], "the same key begins nothing"
+        await owner.execute(
+            "update payments.payments set status = 'canceled', closed_at = now()"
+            " where order_id = $1",
+            orders[0],
+        )
+        assert (await world.top_up(100))["success"], "one was closed"
+
+    async def test_those_of_others_and_of_the_day_before_do_not_count(
+        self, world: World, owner: Connection
+    ) -> None:
+        other = uuid4()
+        await owner.execute(
+            "insert into identity.clients (id, origin) values ($1, 'import')", other
+        )
+        await self.begin(owner, other, MAX_OPEN, timedelta(hours=1))
+        await self.begin(owner, world.client_id, MAX_OPEN, timedelta(hours=25))
+        assert (await world.top_up(100))["success"]
 
 
 class TestProviderFails:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from evpower.foundation.addresses import wider_networks
+from evpower.foundation.connection_limits import WIDER
 from evpower.foundation.module import Limit
 
 _REMEMBERED: Final = 50_000
 
-# An IPv6 /64 is one subscriber. Whoever has a /48 has 65,536 of them, and a provider a /32.
-_WIDER: Final = (16, 256)
 _KNOWN: Final = 10_000  # addresses and keys that were good lately
 _KNOWN_FACTOR: Final = 10  # refused webhooks from where good ones come from
 
@@ -79,7 +78,7 @@ class AddressBuckets:
 
     def __init__(self, amount: int, period_s: float, now_s: Callable[[], float]) -> None:
         self._own = Buckets(amount, period_s, now_s)
-        self._wider = [Buckets(amount * factor, period_s, now_s) for factor in _WIDER]
+        self._wider = [Buckets(amount * factor, period_s, now_s) for factor in WIDER]
 
     def take(self, address: str) -> int:
         """Take one token: 0, or the whole seconds until there is one again.

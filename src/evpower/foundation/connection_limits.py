@@ -2,8 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
-from evpower.foundation.addresses import address_group
+from evpower.foundation.addresses import address_group, wider_networks
+
+# An IPv6 /64 is one subscriber. Whoever has a /48 has 65,536 of them, and a provider a /32.
+WIDER: Final = (16, 256)
 
 
 def origin_allowed(origin: str, cors_origins: frozenset[str]) -> bool:
@@ -38,8 +42,12 @@ class SocketLimits:
     def open(self, address: str) -> "Seat | None":
         """Count one more socket of this address; None when there are too many."""
         counts = self._counts
-        if counts.open >= self._total or counts.addresses[address] >= self._per_address:
+        if counts.open >= self._total:
             return None
+        networks = (address, *wider_networks(address))
+        for network, factor in zip(networks, (1, *WIDER), strict=False):
+            if counts.addresses[network] >= self._per_address * factor:
+                return None
         may_wait = self._waiting_per_address
         if may_wait is not None:
             group = address_group(address)  # one party may have a whole IPv6 /48
@@ -47,7 +55,7 @@ class SocketLimits:
                 return None
             counts.waiting[group] += 1
         counts.open += 1
-        counts.addresses[address] += 1
+        counts.addresses.update(networks)
         return Seat(counts, address, waits=may_wait is not None)
 
 
@@ -84,7 +92,8 @@ class Seat:
         self._left = True
         self.settle()
         self._counts.open -= 1
-        _forget_one(self._counts.addresses, self._address)
+        for network in (self._address, *wider_networks(self._address)):
+            _forget_one(self._counts.addresses, network)
         for key in self._keys:
             _forget_one(self._counts.keys, key)
 

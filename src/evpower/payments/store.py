@@ -44,11 +44,20 @@ async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[
     return [Confirmation(*row.values()) for row in rows]
 
 
-async def balance(connection: Connection, client_id: UUID) -> int:
-    """The balance in tyiyn."""
-    return await connection.fetchval(
-        "select balance_minor from wallet.wallets where client_id = $1", client_id
+async def balance(connection: Connection, client_id: UUID, since: datetime) -> tuple[int, int]:
+    """The balance in tyiyn; how many payments begun since then are open, of the newest 200."""
+    row = _there(
+        await connection.fetchrow(
+            "select balance_minor, (select count(*) from ("
+            "   select closed_at, created_at from payments.payments where client_id = $1"
+            "    order by id desc limit 200) newest"
+            "  where closed_at is null and created_at > $2) as open"
+            " from wallet.wallets where client_id = $1",
+            client_id,
+            since,
+        )
     )
+    return row["balance_minor"], row["open"]
 
 
 async def end_shown_time(connection: Connection, client_id: UUID, now: datetime) -> None:

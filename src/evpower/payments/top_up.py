@@ -9,7 +9,7 @@ import structlog
 
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.errors import Conflict, Forbidden, NotFound, Unavailable
+from evpower.foundation.errors import Conflict, EvPowerError, Forbidden, NotFound, Unavailable
 from evpower.foundation.idempotency import KEPT_FOR
 from evpower.foundation.ids import new_code
 from evpower.foundation.money import CURRENCY
@@ -25,6 +25,10 @@ TOP_UP_LIFETIME: Final = timedelta(
     seconds=300
 )  # how long the app shows a QR; the payment itself does not end then
 FIRST_CHECK: Final = timedelta(seconds=15)
+# Each open payment is asked about for days: one client's must not keep the others' waiting.
+MAX_OPEN: Final = 50
+OPEN_WITHIN: Final = timedelta(days=1)
+_RETRY_S: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ async def top_up(
 
     The same `key` again resumes the payment it began: a lost answer of the provider, or a crash,
     makes no second invoice. Raises Forbidden("client_blocked" | "client_closed" |
-    "client_deleted"), Conflict("idempotency_conflict"), Unavailable.
+    "client_deleted"), Conflict("idempotency_conflict"), Unavailable, and 429 "too_many_unpaid".
     """
     now = clock()
     async with db.transaction() as connection:
@@ -84,13 +88,14 @@ async def top_up(
             await require_active(connection, client_id)
         except NotFound:
             return NotBegun("client_not_found", None, None)
-        balance_minor = await store.balance(connection, client_id)
+        balance_minor, open_count = await store.balance(connection, client_id, now - OPEN_WITHIN)
         if provider is None:
             return NotBegun("payment_provider_error", None, balance_minor)
         request = _Request(client_id, amount_minor, description, key)
         payment = await _resume(connection, request, now)
         is_new = payment is None
         if payment is None:
+            _demand_few(open_count)
             await store.end_shown_time(connection, client_id, now)
             payment = await _begin(connection, request, provider, now)
     known, invoice = await _invoice(db, provider, payment, clock, is_new=is_new)
@@ -99,6 +104,16 @@ async def top_up(
     if invoice is None:
         return NotBegun("payment_provider_error", payment, balance_minor, is_known=known)
     return ToppingUp(payment, invoice, balance_minor)
+
+
+def _demand_few(open_count: int) -> None:
+    if open_count >= MAX_OPEN:
+        raise EvPowerError(
+            "too_many_unpaid",
+            f"{MAX_OPEN} top-ups of the last day are not paid",
+            status=429,
+            retry_after_s=_RETRY_S,
+        )
 
 
 async def _invoice(

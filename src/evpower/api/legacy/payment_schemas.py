@@ -98,6 +98,9 @@ TOP_UP_RESPONSES: Final[Responses] = {
     422: _problem(
         "`invalid_amount`, `minimum_amount_required`, `maximum_amount_exceeded`, `invalid_request`"
     ),
+    429: _problem(
+        "`too_many_requests`; `too_many_unpaid`: 50 top-ups begun within a day wait for payment"
+    ),
 }
 
 _STATUS: Final = _object(

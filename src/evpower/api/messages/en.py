@@ -84,6 +84,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "too_large": "The request is too large.",
     "too_many_requests": "Too many requests. Try again in {retry_after_s} s.",
     "too_many_sockets": "Too many devices are connected from this network. Try again in {retry_after_s} s.",
+    "too_many_unpaid": "Too many top-ups are waiting for payment. Pay one of them or try again tomorrow.",
     "unauthorized": "Please sign in again.",
     "upgrade_required": "This address is for live updates only.",
     "weak_password": "The password does not fit: {min} to {max} bytes, and none of the most common ones.",
