@@ -96,6 +96,12 @@ async def test_doorbell_is_hung_looked_at_and_taken_down(
         assert (now["url"], now["same"]) == (f"http://127.0.0.1:9210{PATH}", True)
         assert (now["arrived"], "failed" in now["wrong"]) == (False, True)  # nothing listens there
         assert "whsec_" not in done.stdout + done.stderr
+        ended = evpower(tmp_path, "supabase", "secret", "rotate", "--grace", "0", env=env)
+        assert "2 older ones are not accepted any more" in ended.stdout
+        map_word = ("sync", "words", "map", "Frozen", "blocked", "--reason", "as before")
+        mapped = evpower(tmp_path, *map_word, env=env)
+        assert mapped.returncode == 0
+        assert "no client in Supabase has this word" in mapped.stderr
         doctor = json.loads(evpower(tmp_path, "doctor", "--read-only", "--json", env=env).stdout)
         assert [one["ok"] for one in doctor if one["name"] == "change notification"] == [True]
         headers = {"apikey": local.secret_key}

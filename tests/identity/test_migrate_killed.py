@@ -199,3 +199,26 @@ async def test_the_whole_way_of_an_operator(moving: Moving, dsn: str) -> None:
         await client_migration.confirm(connection, first["id"], actor="Aizada")
     code, out, _ = await evpower(moving, dsn, "revert", "--json")
     assert json.loads(out) == {"run": newest["id"], "aliases": 1, "users": 0, "kept": 0}
+
+
+async def test_what_was_left_is_counted_whole_and_listed_in_part(moving: Moving, dsn: str) -> None:
+    rows = [someone(n, phone="none") for n in range(60)]  # more than any list shows
+    twin = someone("twin")
+    rows += [twin, someone("other", email=twin["email"])]
+    words = ("migrate", "--source", str(moving.csv(*rows)._path))
+    _, planned, _ = await evpower(moving, dsn, *words, "--dry-run")
+    code, none, _ = await evpower(moving, dsn, "conflicts")
+    assert (code, none) == (0, "none\n")
+    await evpower(moving, dsn, *words)
+    _, listed, _ = await evpower(moving, dsn, "conflicts", "--limit", "3")
+    for told in (planned, listed):
+        assert "conflict 2: two rows have one email" in told
+        assert "invalid 60: its phone is none" in told
+    assert listed.count("    line ") == 3
+    assert "and 59 more: --limit 62 lists them" in listed
+    _, whole, _ = await evpower(moving, dsn, "conflicts")
+    assert (whole.count("    line "), "more" in whole) == (62, False)
+    code, _, said = await evpower(moving, dsn, "confirm")  # the run moved nobody
+    assert (code, "none moved anybody" in said) == (1, True)
+    code, _, said = await evpower(moving, dsn, "confirm", "--run", "999")
+    assert (code, "there is no such run" in said) == (1, True)

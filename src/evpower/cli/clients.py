@@ -66,7 +66,7 @@ def close(
     client: str = _CLIENT,
     reason: str = _REASON,
     operator: str = _OPERATOR,
-    yes: bool = typer.Option(False, "--yes", help="Do not ask: closing is not undone."),
+    yes: bool = typer.Option(False, "--yes", help="Needed: closing is not undone."),
     as_json: bool = _JSON,
 ) -> None:
     """Close a client for good: money and history stay, email and phone become free."""

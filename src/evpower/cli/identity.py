@@ -39,6 +39,13 @@ T = TypeVar("T")
 identity = typer.Typer(help="Move clients from old ids to one id.", no_args_is_help=True)
 _JSON = typer.Option(False, "--json", help="One JSON line.")
 _RUN = typer.Option(None, "--run", min=1, max=MAX_NUMBER, help="Its number; the newest by default.")
+_MOVED_RUN = typer.Option(
+    None,
+    "--run",
+    min=1,
+    max=MAX_NUMBER,
+    help="Its number; by default the newest that moved anybody and is not final.",
+)
 _OPERATOR = typer.Option("", "--operator", help="Who does this; the login name by default.")
 _PER_SECOND = typer.Option(50.0, "--per-second", min=0.1, help="Calls of Supabase Auth, at most.")
 
@@ -55,7 +62,9 @@ class _Parts:
 def migrate(  # noqa: PLR0913, PLR0917 - a command's options
     source: str = typer.Option(..., "--source", help="A CSV file, or postgres://user@host/db."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Only tell what would be done."),
-    resume: bool = typer.Option(False, "--resume", help="Carry on with a run that was stopped."),
+    resume: bool = typer.Option(
+        False, "--resume", help="Carry on with a run that was stopped; begin one if none was."
+    ),
     table: str = typer.Option("clients", "--table", help="Of the database: schema.table."),
     query: str = typer.Option("", "--query", help="Of the database: a select instead of a table."),
     mapped: list[str] = typer.Option(
@@ -149,21 +158,30 @@ def status(as_json: bool = _JSON) -> None:
 @identity.command()
 def conflicts(
     run: int | None = _RUN,
-    limit: int = typer.Option(1000, "--limit", min=1, max=MAX_NUMBER),
+    limit: int = typer.Option(
+        1000, "--limit", min=1, max=MAX_NUMBER, help="How many are listed; all are counted."
+    ),
     as_json: bool = _JSON,
 ) -> None:
     """Show what a run left to a person."""
 
-    async def work(database: Database) -> list[moving.Trouble]:
+    async def work(
+        database: Database,
+    ) -> tuple[list[moving.TroubleCount], list[moving.Trouble]]:
         async with database.transaction() as connection:
             found = await moving.newest(connection) if run is None else run
-            return await moving.troubles_of(connection, found, limit) if found is not None else []
+            if found is None:
+                return [], []
+            kinds = await moving.count_troubles(connection, found)
+            return kinds, await moving.troubles_of(connection, found, limit)
 
-    found = with_database(work)
+    kinds, found = with_database(work)
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found]))
         return
-    print_troubles(found, limit)
+    print_troubles(kinds, found)
+    if more := sum(kind.rows for kind in kinds) - len(found):
+        console.print(f"    … and {more} more: --limit {len(found) + more} lists them")
     if not found:
         console.print(styled(("none", "green")))
 
@@ -189,7 +207,7 @@ def decide(
 
 @identity.command()
 def revert(
-    run: int | None = _RUN,
+    run: int | None = _MOVED_RUN,
     per_second: float = _PER_SECOND,
     operator: str = _OPERATOR,
     as_json: bool = _JSON,
@@ -221,7 +239,7 @@ def revert(
 
 
 @identity.command()
-def confirm(run: int | None = _RUN, operator: str = _OPERATOR) -> None:
+def confirm(run: int | None = _MOVED_RUN, operator: str = _OPERATOR) -> None:
     """Make a run final: it can't be taken back any more."""
 
     async def work(database: Database) -> moving.Run:

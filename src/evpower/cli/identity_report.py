@@ -1,7 +1,6 @@
 """What `evpower identity` says of a plan and a run."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -75,17 +74,18 @@ def _print_plan(rows: moving.Source, planned: moving.Planned, *, dry_run: bool) 
                 )
             )
     if dry_run:
-        print_troubles(planned.troubles, counts.conflict + counts.invalid)
+        print_troubles(planned.kinds, planned.troubles[:SHOWN])
+        if counts.conflict + counts.invalid > SHOWN:
+            console.print("    … --json or --report FILE has all of them")
 
 
-def print_troubles(troubles: Sequence[moving.Trouble], total: int) -> None:
-    """Print the first of them, and how many there are of each kind."""
-    for why, count in Counter((one.plan, one.reason) for one in troubles).items():
-        plan, reason = why
-        said = f" {count}: {moving.reason_text(reason)}"
-        console.print(styled((plan, "yellow"), said))
-    for one in troubles[:SHOWN]:
+def print_troubles(
+    kinds: Sequence[moving.TroubleCount], troubles: Sequence[moving.Trouble]
+) -> None:
+    """Print how many there are of each plan and reason, and each of `troubles`."""
+    for kind in kinds:
+        why = moving.reason_text(kind.reason)
+        console.print(styled((kind.plan, "yellow"), f" {kind.rows}: {why}"))
+    for one in troubles:
         detail = f" ({one.detail})" if one.detail else ""
         console.print(f"    line {one.line}  {one.old_id}: {one.reason}{detail}")
-    if len(troubles) > SHOWN or total > len(troubles):
-        console.print("    … --json or --report FILE has all of them")

@@ -23,7 +23,7 @@ def verify(as_json: bool = typer.Option(False, "--json", help="One JSON line."))
     """Prove every wallet and bill: versions, chain, causes, holds, debts; exit 1 if wrong."""
 
     async def work(database: Database) -> wallet.Report:
-        with progress("wallets") as step:
+        with progress("rows proved") as step:
             return await wallet.verify(database, on_progress=step)
 
     report = with_database(work)

@@ -46,7 +46,8 @@ def rotate(
     console.print(f"Supabase calls {target} and signs with a new secret")
     console.print(f"the secret is kept in its {_place(done.kept_in)}")
     if done.retired:
-        console.print(f"{done.retired} older ones stay good for at most {grace:g} h")
+        good = f"stay good for at most {grace:g} h" if grace else "are not accepted any more"
+        console.print(f"{done.retired} older ones {good}")
     if not done.pg_net:
         console.print(styled((_NO_PG_NET, "yellow")))
 

@@ -3,7 +3,6 @@
 import getpass
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal, cast
 from uuid import UUID
@@ -16,10 +15,10 @@ from evpower.cli.notify import ringing
 from evpower.cli.out import console, fail, progress, styled
 from evpower.cli.remote import with_supabase
 from evpower.cli.settings import load_checked, with_database
+from evpower.cli.sync_report import facts_text, print_loops
 from evpower.cli.sync_words import words
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
-from evpower.foundation.loop_rounds import LoopRounds
 from evpower.foundation.money import to_text
 from evpower.identity import WaitingConfirmations, waiting_confirmations
 
@@ -109,27 +108,7 @@ def status(as_json: bool = _JSON) -> None:
             f"mails      {mails.count} confirmations wait, the oldest for {mails.oldest_s:.0f} s"
             + (f": {mails.error}" if mails.error else ""),
         )
-    _print_loops(now.loops)
-
-
-def _print_loops(loops: Sequence[LoopRounds]) -> None:
-    """One line if all is well; else one for each lost node, overdue loop and last error."""
-    lost = {one.node: one.seen_s for one in loops if one.lost}
-    nodes = {one.node for one in loops}
-    late = sum(one.overdue and not one.lost for one in loops)
-    if not loops:
-        console.print("loops      none: no process runs (evpower serve)")
-        return
-    state = f"{late} stand still" if late else "all finish their rounds"
-    console.print(f"loops      {len(loops)} on {len(nodes)} nodes, {state}")
-    for node, seen_s in lost.items():
-        console.print(styled("           ", (node, "red"), f" was last seen {seen_s:.0f} s ago"))
-    for one in loops:
-        if one.lost or not (one.overdue or one.error):
-            continue
-        idle = f"no round finished for {one.idle_s:.0f} s" if one.overdue else "runs"
-        error = f", last error {one.error}" if one.error else ""
-        console.print(f"           {one.loop} on {one.node}: {idle}{error}")
+    print_loops(now.loops)
 
 
 def _tell_checks(now: synced.Status) -> None:
@@ -243,10 +222,17 @@ def check(
     else:
         _tell_checked(found)
     if left:
-        fail(f"{left} differ", "evpower sync check --repair" if not repair else "docs/runbook.md")
+        fail(f"{left} differ", _next_step(found, repaired=repair))
     if not as_json:
         healed = f", {found.healed} healed" if found.healed else ""
         console.print(styled(("equal", "green"), healed))
+
+
+def _next_step(found: synced.Checked, *, repaired: bool) -> str:
+    """The command that helps: a repair writes no opening balance, and was in vain once it ran."""
+    if {drift.kind for drift in found.drift} == {"opening"} and len(found.drift) == found.differ:
+        return "evpower sync adopt carries opening balances over (docs/deploy.md, step 6)"
+    return "docs/runbook.md" if repaired else "evpower sync check --repair"
 
 
 def _tell_checked(found: synced.Checked) -> None:
@@ -264,7 +250,7 @@ def _tell_checked(found: synced.Checked) -> None:
         name = (f"{drift.topic} {drift.key}", "red")
         console.print(styled(name, f": {drift.action}{said}"))
         for side, facts in (("here ", drift.ours), ("there", drift.theirs)):
-            console.print(f"    {side} {facts}")
+            console.print(f"    {side} {facts_text(facts, drift.fields)}")
     for one in found.told[:_SHOWN]:
         name = (f"{one.topic} {one.key}", "yellow")
         console.print(styled(name, f": {one.action}"))
@@ -281,7 +267,9 @@ def replay(
     key: str = typer.Argument("", help="Its id."),
 ) -> None:
     """Try parked keys again, or send one client or session again from its start."""
-    if bool(topic) != bool(key) or topic not in {"", "client", "session"}:
+    if topic not in {"", "client", "session"}:
+        fail(f"there is no topic {topic!r}", "client or session")
+    if topic and not key:
         fail("name a topic and an id", "evpower sync replay client <uuid>")
 
     async def work(database: Database) -> int:

@@ -6,7 +6,7 @@ import json
 import typer
 
 from evpower import sync as synced
-from evpower.cli.out import console, fail
+from evpower.cli.out import console, errors, fail
 from evpower.cli.remote import with_supabase
 from evpower.foundation.db import Database
 
@@ -59,7 +59,8 @@ def map_word(
     if meaning not in _MEANINGS:
         fail(f"there is no meaning {meaning!r}", " or ".join(_MEANINGS))
 
-    async def work(database: Database, rpc: synced.SupabaseRpc) -> int:
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> tuple[int, bool]:
+        known = any(one.word == word for one in await synced.find_words(database, rpc))
         async with database.transaction() as connection:
             await synced.map_word(
                 connection,
@@ -68,6 +69,11 @@ def map_word(
                 operator=operator or getpass.getuser(),
                 reason=reason,
             )
-        return await synced.apply_word(database, rpc, word)
+        return await synced.apply_word(database, rpc, word), known
 
-    console.print(f"{word!r} means {meaning}; {with_supabase(work)} waiting clients are handled")
+    handled, is_known = with_supabase(work)
+    console.print(f"{word!r} means {meaning}; {handled} waiting clients are handled")
+    if not is_known:
+        errors.print(
+            "no client in Supabase has this word; `evpower sync words` shows those there are"
+        )

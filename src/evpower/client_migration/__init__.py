@@ -13,6 +13,7 @@ from evpower.client_migration.model import (
     SourceRow,
     Stopped,
     Trouble,
+    TroubleCount,
 )
 from evpower.client_migration.opening_balances import Adopted, Left, adopt
 from evpower.client_migration.plan import plan
@@ -22,7 +23,14 @@ from evpower.client_migration.remote_users import People, Person, people_by_admi
 from evpower.client_migration.runs import confirm, decide, find_run, revert
 from evpower.client_migration.source import FIELDS, CsvSource, Source
 from evpower.client_migration.source_postgres import PostgresSource
-from evpower.client_migration.status import Standing, newest, resumable, standings, troubles_of
+from evpower.client_migration.status import (
+    Standing,
+    count_troubles,
+    newest,
+    resumable,
+    standings,
+    troubles_of,
+)
 
 __all__ = [
     "FIELDS",
@@ -47,8 +55,10 @@ __all__ = [
     "Standing",
     "Stopped",
     "Trouble",
+    "TroubleCount",
     "adopt",
     "confirm",
+    "count_troubles",
     "decide",
     "execute",
     "find_run",

@@ -89,12 +89,22 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class TroubleCount:
+    """How many rows were not moved for one reason."""
+
+    plan: str
+    reason: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """What a run would do; `run` is None for a dry one, and when there is nothing to keep."""
 
     run: "Run | None"
     counts: Counts
     troubles: tuple[Trouble, ...]  # the first ones
+    kinds: tuple[TroubleCount, ...]  # all of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from evpower.client_migration.model import (
     Run,
     SourceRow,
     Trouble,
+    TroubleCount,
     no_progress,
 )
 from evpower.client_migration.remote_users import People, Person
@@ -98,13 +99,16 @@ async def _plan(
         troubles = tuple(
             Trouble(**dict(row)) for row in await connection.fetch(plan_sql.TROUBLES, _SHOWN)
         )
+        kinds = tuple(
+            TroubleCount(**dict(row)) for row in await connection.fetch(plan_sql.TROUBLE_COUNTS)
+        )
         if wishes.report is not None:
             await _write_report(connection, wishes.report)
         run = None
         if not dry_run and counts.read > counts.skip:
             run = await _keep(connection, source, wishes.actor, counts)
         await connection.execute(plan_sql.FORGET)
-    return Planned(run, counts, troubles)
+    return Planned(run, counts, troubles, kinds)
 
 
 async def refuse_open(connection: Connection) -> None:

@@ -346,6 +346,11 @@ select line, old_id, plan, reason, detail from stage_rows
  where plan in ('conflict', 'invalid') order by line limit $1
 """
 
+TROUBLE_COUNTS: Final = """
+select plan, reason, count(*) as rows from stage_rows
+ where plan in ('conflict', 'invalid') group by 1, 2 order by 1, 2
+"""
+
 REPORT: Final = """
 select line, old_id, plan, client_id, matched_by, reason, detail from stage_rows order by line
 """

@@ -30,7 +30,10 @@ async def find_run(connection: Connection, run: int | None, states: list[RunStat
         store.latest_run(connection, states) if run is None else store.get_run(connection, run)
     )
     if found is None:
-        raise Refused("migration_not_found", "there is no such run")
+        what = (
+            "there is no such run" if run is not None else "no run waits for it: none moved anybody"
+        )
+        raise Refused("migration_not_found", what)
     if found.state not in states:
         raise Refused("migration_state", f"run {found.id} is {found.state}")
     return found

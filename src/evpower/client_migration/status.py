@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from evpower.client_migration import store
-from evpower.client_migration.model import Run, RunState, Trouble
+from evpower.client_migration.model import Run, RunState, Trouble, TroubleCount
 from evpower.foundation.db import Connection, Record
 
 
@@ -71,3 +71,8 @@ async def standings(connection: Connection, limit: int = 20) -> list[Standing]:
 async def troubles_of(connection: Connection, run: int, limit: int) -> list[Trouble]:
     """Rows a run did not move, those settled since left out."""
     return await store.troubles(connection, run, limit)
+
+
+async def count_troubles(connection: Connection, run: int) -> list[TroubleCount]:
+    """All of them, counted by plan and reason."""
+    return await store.count_troubles(connection, run)

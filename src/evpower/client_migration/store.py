@@ -6,7 +6,15 @@ from typing import Final
 from uuid import UUID
 
 from evpower.client_migration import plan_sql
-from evpower.client_migration.model import Done, Refused, Run, RunState, Trouble, Work
+from evpower.client_migration.model import (
+    Done,
+    Refused,
+    Run,
+    RunState,
+    Trouble,
+    TroubleCount,
+    Work,
+)
 from evpower.foundation.db import Connection, Database, Record
 
 _RUN: Final = "id, mark, source, state"
@@ -251,17 +259,28 @@ async def standing(connection: Connection, run: int, moved: int) -> Done:
     return Done(run=run, moved=moved, **dict(row or {}))
 
 
+_NOT_MOVED: Final = (  # rows of run $1, those settled since left out
+    " from (select r.line, r.old_id,"
+    " case when r.state in ('failed', 'kept') then r.state else r.plan end as plan,"
+    " coalesce(r.reason, '') as reason, coalesce(r.detail, r.note) as detail"
+    " from identity.migration_rows r where r.run = $1"
+    " and (r.plan in ('conflict', 'invalid') or r.state in ('failed', 'kept'))"
+    " and not exists (select from identity.aliases a where a.kind = 'client_id'"
+    " and a.alias = r.old_id and a.run is distinct from r.run)) t"
+)
+
+
 async def troubles(connection: Connection, run: int, limit: int) -> list[Trouble]:
     """Rows that were not moved."""
     rows: list[Record] = await connection.fetch(
-        "select r.line, r.old_id,"
-        " case when r.state in ('failed', 'kept') then r.state else r.plan end as plan,"
-        " coalesce(r.reason, '') as reason, coalesce(r.detail, r.note) as detail"
-        " from identity.migration_rows r where r.run = $1"
-        " and (r.plan in ('conflict', 'invalid') or r.state in ('failed', 'kept'))"
-        " and not exists (select from identity.aliases a where a.kind = 'client_id'"
-        " and a.alias = r.old_id and a.run is distinct from r.run) order by r.line limit $2",
-        run,
-        limit,
+        f"select line, old_id, plan, reason, detail{_NOT_MOVED} order by line limit $2", run, limit
     )
     return [Trouble(**dict(row)) for row in rows]
+
+
+async def count_troubles(connection: Connection, run: int) -> list[TroubleCount]:
+    """Rows that were not moved, counted by plan and reason."""
+    rows: list[Record] = await connection.fetch(
+        f"select plan, reason, count(*) as rows{_NOT_MOVED} group by 1, 2 order by 1, 2", run
+    )
+    return [TroubleCount(**dict(row)) for row in rows]

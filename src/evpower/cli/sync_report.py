@@ -1,0 +1,53 @@
+"""How `evpower sync` tells of loops, and of what each side has where they differ."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Final
+
+from evpower.cli.out import console, styled
+from evpower.foundation.loop_rounds import LoopRounds
+from evpower.foundation.money import to_text
+
+# Hashes and what only tells a row's origin: they help a program compare, and nobody to decide.
+_INTERNAL: Final = frozenset({"id", "history", "moment", "written", "same"})
+_MINOR: Final = "_minor"
+
+
+def facts_text(facts: object | None, fields: Collection[str]) -> str:
+    """One side of a difference in words: the fields that differ, or all where none is named."""
+    if facts is None:
+        return "nothing"
+    if not is_dataclass(facts) or isinstance(facts, type):
+        return str(facts)
+    values = {name: value for name, value in asdict(facts).items() if name not in _INTERNAL}
+    chosen = {name: value for name, value in values.items() if name in fields} or values
+    return ", ".join(_fact(name, value) for name, value in chosen.items())
+
+
+def _fact(name: str, value: object) -> str:
+    if name.endswith(_MINOR) and isinstance(value, int):
+        return f"{name.removesuffix(_MINOR)} {to_text(value)}"
+    words = {None: "none", True: "yes", False: "no"}
+    told = words.get(value, value) if value is None or isinstance(value, bool) else value
+    return f"{name.replace('_', ' ')} {told}"
+
+
+def print_loops(loops: Sequence[LoopRounds]) -> None:
+    """One line if all is well; else one for each lost node, overdue loop and last error."""
+    lost = {one.node: one.seen_s for one in loops if one.lost}
+    seen = [one for one in loops if not one.lost]
+    if not seen:
+        console.print("loops      none: no process runs (evpower serve)")
+    else:
+        late = sum(one.overdue for one in seen)
+        state = f"{late} stand still" if late else "all finish their rounds"
+        nodes = len({one.node for one in seen})
+        console.print(f"loops      {len(seen)} on {nodes} node{'s'[: nodes - 1]}, {state}")
+    for node, seen_s in lost.items():
+        console.print(styled("           ", (node, "red"), f" was last seen {seen_s:.0f} s ago"))
+    for one in seen:
+        if not (one.overdue or one.error):
+            continue
+        idle = f"no round finished for {one.idle_s:.0f} s" if one.overdue else "runs"
+        error = f", last error {one.error}" if one.error else ""
+        console.print(f"           {one.loop} on {one.node}: {idle}{error}")
