@@ -22,9 +22,9 @@ from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import HttpClient
 from evpower.identity import DOCTOR_USER_ID
-from evpower.sync import SupabaseRpc, SupabaseWebhooks, rotate_secret, webhook_router
+from evpower.sync import SupabaseRpc, SupabaseWebhooks, map_word, rotate_secret, webhook_router
 from tests.api.world import on_a_socket, running_api
-from tests.sync.world import Target
+from tests.sync.world import Target, by_hand
 
 Answer = tuple[int, str, str]  # status, content type, body
 JSON = "application/json"
@@ -134,6 +134,23 @@ async def test_the_user_of_doctor_is_deleted(
     await look(supabase_url=gateway.target.local.url)
     count = "select count(*) from auth.users where id = $1"
     assert await there_fresh.fetchval(count, DOCTOR_USER_ID) == 0
+
+
+async def test_a_word_that_no_operator_mapped_is_named(
+    look: Look, there_fresh: Connection, db: Database
+) -> None:
+    async with by_hand(there_fresh):
+        await there_fresh.execute(
+            "insert into public.clients (id, status) values (gen_random_uuid(), 'suspended')"
+        )
+    try:
+        found = (await look(may_write=False))["status words"]
+        assert (found.ok, found.detail) == (False, "not mapped: 'suspended' (1)")
+        async with db.transaction() as connection:
+            await map_word(connection, "suspended", "blocked", operator="aida", reason="as before")
+        assert (await look(may_write=False))["status words"].ok is True
+    finally:
+        await there_fresh.execute("delete from public.clients")
 
 
 async def test_reading_only_creates_no_user(look: Look, gateway: Gateway) -> None:
