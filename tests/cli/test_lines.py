@@ -1,5 +1,6 @@
 """Commands print one line a thing, and texts as they are, whatever reads them."""
 
+import json
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -35,6 +36,20 @@ def test_operators_are_listed_by_whatever_name_they_have(run: Run) -> None:
         assert added.stdout == f"{name} is an operator with the role viewer\n"
     listed = run("operators", "list").stdout.splitlines()
     assert [line.split("  ")[-1].strip() for line in listed] == NAMES
+
+
+def test_keys_and_operators_are_listed_for_programs(run: Run) -> None:
+    user = str(uuid4())
+    assert run("keys", "create", "partner").exit_code == 0
+    assert run("operators", "add", user, "Aida", "--role", "operator").exit_code == 0
+    [key] = json.loads(run("keys", "list", "--json").stdout)
+    assert (key["name"], key["revoked_at"], key["last_used_at"]) == ("partner", None, None)
+    assert run("keys", "revoke", "partner").exit_code == 0
+    [key] = json.loads(run("keys", "list", "--json").stdout)
+    assert key["revoked"]
+    assert key["revoked_at"].endswith("+00:00")
+    listed = json.loads(run("operators", "list", "--json").stdout)
+    assert listed == [{"user_id": user, "role": "operator", "name": "Aida"}]
 
 
 def test_an_error_repeats_what_was_typed(run: Run) -> None:

@@ -1,6 +1,7 @@
 """`evpower payments review` and `resolve`: what an operator reads, and what is credited by name."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from uuid import UUID
@@ -60,3 +61,24 @@ async def test_partial_payments_are_listed_and_credited_by_name(
     assert "closed" in rest
     assert await balance(owner, client_id) == 10_000
     assert "0 in review" in await run("review")
+
+
+async def test_what_is_not_listed_is_said(
+    db: Database, owner: Connection, client_id: UUID, run: Run
+) -> None:
+    confirmer = Confirmer(db, LocalBus())
+    for number in range(3):
+        order = await payment(owner, client_id)
+        await confirmer.confirm(event(order, f"evt-{number}", provider_ref="r", paid_minor=1))
+        await confirmer.confirm(event(f"no-such-order-{number}", f"stray-{number}"))
+    part = await run("review", "--limit", "2")
+    assert "more than 2 in review: --limit lists more" in part
+    assert "more than 2 of no payment: --limit lists more" in part
+    assert (part.count("asked "), part.count(", order no-such")) == (2, 2)
+    whole = await run("review", "--limit", "3")
+    assert ("3 in review" in whole, "more" in whole) == (True, False)
+    told = json.loads(await run("review", "--json", "--limit", "2"))
+    assert [len(told["reviews"]), len(told["events_of_no_payment"]), told["more"]] == [2, 2, True]
+    first = told["reviews"][0]
+    assert (first["reason"], first["amount"]) == ("amount_mismatch", "100.00")
+    assert (first["events"][0]["paid"], first["events"][0]["reference"]) == ("0.01", "r")

@@ -13,6 +13,7 @@ from evpower.foundation.db import Database
 
 keys = typer.Typer(help="Service keys: machines that may call.", no_args_is_help=True)
 operators = typer.Typer(help="People of the operator.", no_args_is_help=True)
+_JSON = typer.Option(False, "--json", help="One JSON line.")
 _ACTOR = typer.Option("cli", "--actor", help="Who does this, for the audit.")
 
 
@@ -29,7 +30,7 @@ def create(name: str, actor: str = _ACTOR) -> None:
 
 
 @keys.command("list")
-def list_keys(as_json: bool = typer.Option(False, "--json")) -> None:
+def list_keys(as_json: bool = _JSON) -> None:
     """Show every key by its name and first characters."""
 
     async def work(database: Database) -> list[identity.ServiceKey]:
@@ -39,7 +40,14 @@ def list_keys(as_json: bool = typer.Option(False, "--json")) -> None:
     found = with_database(work)
     if as_json:
         rows = [
-            {"name": key.name, "hint": key.hint, "revoked": bool(key.revoked_at)} for key in found
+            {
+                "name": key.name,
+                "hint": key.hint,
+                "revoked": bool(key.revoked_at),
+                "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
+                "last_used_at": key.last_used_at.isoformat() if key.last_used_at else None,
+            }
+            for key in found
         ]
         typer.echo(json.dumps(rows))
         return
@@ -99,12 +107,17 @@ def remove(user_id: UUID, actor: str = _ACTOR, reason: str = typer.Option("", "-
 
 
 @operators.command("list")
-def list_operators() -> None:
+def list_operators(as_json: bool = _JSON) -> None:
     """Show who has the role."""
 
     async def work(database: Database) -> list[identity.Operator]:
         async with database.connection() as connection:
             return await identity.list_operators(connection)
 
-    for operator in with_database(work):
+    found = with_database(work)
+    if as_json:
+        rows = [{"user_id": str(one.user_id), "role": one.role, "name": one.name} for one in found]
+        typer.echo(json.dumps(rows))
+        return
+    for operator in found:
         console.print(f"{operator.user_id}  {operator.role:8}  {operator.name}")

@@ -1,6 +1,7 @@
 """`evpower payments`: cash at a desk, refunds, and what a person must look at."""
 
 import getpass
+import json
 from typing import Literal, cast
 from uuid import UUID
 
@@ -102,18 +103,29 @@ def refund_payment(
 
 
 @payments.command()
-def review(limit: int = typer.Option(100, min=1, max=1000)) -> None:
+def review(
+    limit: int = typer.Option(100, min=1, max=1000, help="How many of each kind are listed."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON line."),
+) -> None:
     """List payments in review with their events, and events about money for no payment."""
 
     async def work(database: Database) -> tuple[list[money.Review], list[money.RecordedEvent]]:
-        async with database.connection() as connection:
+        async with database.connection() as connection:  # one more than is listed: are there more?
             return (
-                await money.in_review(connection, limit=limit),
-                await money.events_of_no_payment(connection),
+                await money.in_review(connection, limit=limit + 1),
+                await money.events_of_no_payment(connection, limit=limit + 1),
             )
 
     reviews, strays = with_database(work)
-    for found in reviews:
+    if as_json:
+        row = {
+            "reviews": [_review_row(found) for found in reviews[:limit]],
+            "events_of_no_payment": [_event_row(event) for event in strays[:limit]],
+            "more": max(len(reviews), len(strays)) > limit,
+        }
+        typer.echo(json.dumps(row))
+        return
+    for found in reviews[:limit]:
         payment = found.payment
         console.print(
             f"{payment.invoice_id}  {payment.review}: asked {to_text(payment.amount_minor)}, "
@@ -122,11 +134,47 @@ def review(limit: int = typer.Option(100, min=1, max=1000)) -> None:
         )
         for event in found.events:
             console.print(f"  {_line(event)}")
-    console.print(f"{len(reviews)} in review")
+    console.print(_counted(len(reviews), limit, "in review"))
     if strays:
         console.print("events about money for no payment of ours, newest first:")
-    for event in strays:
+    for event in strays[:limit]:
         console.print(f"  {_line(event)}{_named(', order', event.order_id)}")
+    if len(strays) > limit:
+        console.print(_counted(len(strays), limit, "of no payment"))
+
+
+def _counted(count: int, limit: int, what: str) -> str:
+    return f"{count} {what}" if count <= limit else f"more than {limit} {what}: --limit lists more"
+
+
+def _review_row(found: money.Review) -> dict[str, object]:
+    payment = found.payment
+    return {
+        "invoice_id": payment.invoice_id,
+        "reason": payment.review,
+        "amount": to_text(payment.amount_minor),
+        "provider": payment.provider,
+        "status": payment.status,
+        "credited_reference": payment.credited_ref,
+        "client_id": str(payment.client_id),
+        "events": [_event_row(event) for event in found.events],
+    }
+
+
+def _event_row(event: money.RecordedEvent) -> dict[str, object]:
+    return {
+        "received_at": to_z(event.received_at),
+        "event_id": event.event_id,
+        "order_id": event.order_id,
+        "status": event.status,
+        "paid": None if event.paid_minor is None else to_text(event.paid_minor),
+        "returned": None if event.refunded_minor is None else to_text(event.refunded_minor),
+        "currency": event.currency,
+        "reference": event.provider_ref,
+        "outcome": event.outcome,
+        "review": event.review,
+        "decided_at": None if event.resolved_at is None else to_z(event.resolved_at),
+    }
 
 
 def _line(event: money.RecordedEvent) -> str:
