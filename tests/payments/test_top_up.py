@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import pytest
 from fastapi import FastAPI, Request, Response
 
@@ -139,6 +140,20 @@ class TestBadInput:
         for description in NO_DESCRIPTIONS:
             body = b'{"amount": 100, "description": %s}' % description
             assert await self.refusal(world, body) == (422, "invalid_request"), description[:40]
+
+    @pytest.mark.parametrize("currency", ["USD", "", 417, {"code": "KGS"}])
+    async def test_money_of_another_currency_is_refused(
+        self, world: World, owner: Connection, currency: object
+    ) -> None:
+        body = orjson.dumps({"amount": 500, "currency": currency})
+        assert await self.refusal(world, body) == (422, "invalid_request")
+        assert await owner.fetchval("select count(*) from payments.payments") == 0
+
+    async def test_the_currency_may_be_named_or_left_out(self, world: World) -> None:
+        for more in ('"KGS"', "null"):
+            body = f'{{"amount": 500, "currency": {more}}}'.encode()
+            answer = await world.ask("POST", "/balance/topup-qr", content=body)
+            assert answer.json()["success"] is True
 
     async def test_another_clients_id_is_forbidden(self, world: World) -> None:
         for said in (str(uuid4()), 7, ""):

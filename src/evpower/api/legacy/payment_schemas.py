@@ -74,6 +74,7 @@ TOP_UP_BODY: Final[dict[str, Any]] = {
                             "description": "som, at most 2 decimals",
                             "example": 500,
                         },
+                        "currency": _nullable({"type": "string", "const": "KGS"}),
                         "description": _nullable({"type": "string", "maxLength": 500}),
                         "client_id": _nullable(
                             {

@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn, cast
 from uuid import UUID
 
 from evpower.foundation.errors import Forbidden, Invalid
-from evpower.foundation.money import to_minor
+from evpower.foundation.money import CURRENCY, to_minor
 from evpower.foundation.text import checked
 
 MAX_BYTES: Final = 16 * 1024
@@ -39,6 +39,9 @@ def parse_top_up(raw: bytes, client_id: UUID, min_minor: int, max_minor: int) ->
         if not isinstance(description, str):
             raise Invalid("invalid_request", "description must be a text")
         checked(description, "description", most=_MAX_DESCRIPTION)
+    currency = body.get("currency")
+    if currency is not None and currency != CURRENCY:
+        raise Invalid("invalid_request", f"the currency is {CURRENCY}")
     amount_minor = _amount(body.get("amount"), min_minor, max_minor)
     return Asked(amount_minor, description or None, None if own else said)
 
