@@ -31,6 +31,19 @@ def test_every_link_leads_somewhere(document: Path) -> None:
             assert anchor in {_slug(heading) for heading in headings}, f"no heading for {link}"
 
 
+def test_every_decision_is_in_the_index_with_its_title_status_and_date() -> None:
+    folder = ROOT / "docs" / "decisions"
+    row = (
+        r"^\| (\d{4}) \| \[(.*)\]\((.*)\) \| (?:in force|replaced by \d{4}) \| \d{4}-\d\d-\d\d \|$"
+    )
+    listed = re.findall(row, (folder / "README.md").read_text(), re.MULTILINE)
+    pages = sorted(folder.glob("0*.md"))
+    titles = [page.read_text().partition("\n")[0].removeprefix("# ") for page in pages]
+    assert [(f"{number}. {title}", name) for number, title, name in listed] == [
+        (title, page.name) for title, page in zip(titles, pages, strict=True)
+    ]
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_named_exists(document: Path) -> None:
     known = _commands()
