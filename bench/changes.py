@@ -19,7 +19,7 @@ from evpower.foundation.http import HttpClient
 _RUNG_AT = 20.0  # changes a second
 _ALONE_AT = 10.0
 _SECONDS = 12.0
-_PATIENCE_S = 30.0
+_WAIT_LIMIT_S = 30.0
 
 
 async def change_rung(house: House) -> list[Row]:
@@ -127,7 +127,7 @@ async def _calls_alone(house: House, *, rate: float) -> list[float]:
         await _people(owner, theirs, ids)
         await _doorbell(house, dsn, listener.sockets[0].getsockname()[1])
         began = await _change(theirs, ids, rate)
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _WAIT_LIMIT_S
         while len(came) < len(ids):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"of {len(ids)} calls {len(came)} came")
@@ -184,7 +184,7 @@ async def _change(theirs: Connection, ids: list[UUID], rate: float) -> dict[UUID
 
 
 async def _all_here(owner: Connection, count: int) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _WAIT_LIMIT_S
     arrived = -1
     while arrived < count:
         if time.monotonic() > deadline:

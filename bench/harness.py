@@ -17,7 +17,7 @@ Lags = Sequence[float]  # sorted
 _SIZES = {"KiB/socket", "B/transaction"}
 _QUIET = 0.15  # of all cores busy with other work: as little as that does not disturb
 _SAMPLE_S = 0.2
-_PATIENCE_S = 30.0  # waited for quiet in a whole run
+_WAIT_LIMIT_S = 30.0  # waited for quiet in a whole run
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def p99(lags: Lags) -> float:
 
 async def quiet() -> None:
     """Wait a little for a moment when nobody else works; remember how busy it was in the end."""
-    while (share := await _busy_share()) > _QUIET and _waited_s[0] < _PATIENCE_S:
+    while (share := await _busy_share()) > _QUIET and _waited_s[0] < _WAIT_LIMIT_S:
         _waited_s[0] += _SAMPLE_S
     disturbance.append(share)
     if share > 2 * _QUIET:

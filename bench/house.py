@@ -27,7 +27,7 @@ _ALSO_FOR_BENCHMARKS = (
 _SUPABASE_MIGRATIONS = Path(__file__).resolve().parent.parent / "supabase" / "migrations"
 
 
-class House:
+class Rig:
     """One run's folder, cluster and services; leaves nothing behind."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class House:
             self._supabase = local
         return self._supabase
 
-    async def once(self, start: Callable[["House", AsyncExitStack], Awaitable[T]]) -> T:
+    async def once(self, start: Callable[["Rig", AsyncExitStack], Awaitable[T]]) -> T:
         """What `start` made, the first time it was asked for; it ends with the house."""
         if start not in self._shared:
             self._shared[start] = await start(self, self._stack)

@@ -23,7 +23,7 @@ _HANDSHAKE: Final = (
     b"User-Agent: okhttp/4.9.2\r\nAccept-Encoding: gzip\r\n\r\n"
 )
 _SHORT, _LONG = 126, 127
-_PATIENCE_S: Final = 60.0
+_WAIT_LIMIT_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ async def _run(plan: Plan, tokens: list[bytes]) -> list[tuple[float, bytes]]:
         async with gate:
             ready: asyncio.Future[bool] = loop.create_future()
             try:
-                async with asyncio.timeout(_PATIENCE_S):
+                async with asyncio.timeout(_WAIT_LIMIT_S):
                     await loop.create_connection(
                         lambda: Phone(token, ready, frames), "127.0.0.1", plan.port
                     )

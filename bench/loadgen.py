@@ -24,7 +24,7 @@ import uvloop
 from bench.harness import say
 
 _HEAD = struct.Struct("!HI")
-_PATIENCE_S: Final = 20.0  # for answers still on their way at the end
+_WAIT_LIMIT_S: Final = 20.0  # for answers still on their way at the end
 Request = tuple[int, bytes]
 
 
@@ -255,7 +255,7 @@ async def _closed_loop(run: _Run) -> None:
     for connection in connections:
         connection.send_next()
     try:
-        longest = 600.0 if run.plan.limit is not None else run.until - run.began + _PATIENCE_S
+        longest = 600.0 if run.plan.limit is not None else run.until - run.began + _WAIT_LIMIT_S
         await asyncio.wait_for(run.finished.wait(), longest)
     except TimeoutError:
         run.failed("no answer")
@@ -279,7 +279,7 @@ async def _paced(run: _Run, rate: float) -> None:
         run.idle.popleft().send(request)
     if run.running:
         try:
-            await asyncio.wait_for(run.finished.wait(), _PATIENCE_S)
+            await asyncio.wait_for(run.finished.wait(), _WAIT_LIMIT_S)
         except TimeoutError:
             run.failed("no answer")
 

@@ -88,7 +88,7 @@ async def _run(house: House, http: HttpClient, admin: SupabaseAdmin, count: int)
     planned_s = time.monotonic() - began
     if planned.run is None or planned.counts.create != count:
         raise RuntimeError(f"not the plan: {planned}")
-    how = client_migration.How(client_migration.Pace(1e9), _AT_ONCE)
+    how = client_migration.How(client_migration.RateLimiter(1e9), _AT_ONCE)
     done = await client_migration.execute(
         db, admin, source, planned.run, carry=_no_money, how=how, actor="bench"
     )

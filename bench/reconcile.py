@@ -19,7 +19,7 @@ from evpower.foundation.db import Connection
 SMALL = 20_000
 LARGE = 100_000
 _EACH: Final = 5  # transactions a client
-_PATIENCE_S: Final = 120.0
+_WAIT_LIMIT_S: Final = 120.0
 _PEER: Final = "every row over PostgREST"
 
 # Equal rows on both sides, made where they lie. No trigger and no foreign key has a say: what is
@@ -121,8 +121,8 @@ async def _fill(side: Connection, statements: tuple[str, ...], first: int, last:
     async with side.transaction():
         await side.execute("set local session_replication_role = replica")
         for statement in statements:
-            await side.execute(statement, first, last, timeout=_PATIENCE_S)
-    await side.execute("vacuum (analyze)", timeout=_PATIENCE_S)
+            await side.execute(statement, first, last, timeout=_WAIT_LIMIT_S)
+    await side.execute("vacuum (analyze)", timeout=_WAIT_LIMIT_S)
 
 
 async def _run(mode: str, dsn: str, supabase: LocalSupabase) -> dict[str, Any]:
@@ -136,7 +136,7 @@ async def _run(mode: str, dsn: str, supabase: LocalSupabase) -> dict[str, Any]:
         supabase.secret_key,
         stdout=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(_WAIT_LIMIT_S):
         told, _ = await process.communicate()
         if process.returncode != 0:
             raise RuntimeError(f"the comparison ({mode}) failed")

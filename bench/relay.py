@@ -17,7 +17,7 @@ from evpower.sync.outbound import store
 
 _BACKLOG = 60_000
 _CLIENTS = 6_000
-_PATIENCE_S = 120.0
+_WAIT_LIMIT_S = 120.0
 _PACE = 200.0
 _PACED_S = 8.0
 _BARE_CALLS = 1_000
@@ -104,7 +104,7 @@ async def _paced_bare_calls(house: House) -> list[float]:
         )
         took_ms: list[float] = []
         async with HttpClient() as http:
-            rpc = SupabaseRpc(http, supabase.url, supabase.secret_key, timeout_s=_PATIENCE_S)
+            rpc = SupabaseRpc(http, supabase.url, supabase.secret_key, timeout_s=_WAIT_LIMIT_S)
             for body in bodies:
                 if loading.done():
                     break
@@ -125,7 +125,7 @@ async def _bare_calls(house: House) -> float:
     bodies = iter(await _bodies(dsn, keys=settings.relay_batch, most=_BACKLOG))
     began = time.perf_counter()
     async with HttpClient() as http:
-        rpc = SupabaseRpc(http, supabase.url, supabase.secret_key, timeout_s=_PATIENCE_S)
+        rpc = SupabaseRpc(http, supabase.url, supabase.secret_key, timeout_s=_WAIT_LIMIT_S)
 
         async def send() -> None:
             for body in bodies:
@@ -188,7 +188,7 @@ async def _time_of_work(owner: Connection) -> float:
 
 async def _until(owner: Connection, condition: str) -> float:
     """The moment when it came true."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _WAIT_LIMIT_S
     while not await owner.fetchval(f"select {condition}"):
         if time.monotonic() > deadline:
             raise RuntimeError(f"the relay does not get on: never {condition}")

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.foundation.db import LOGIN_DEFAULTS, Connection, Database
 from evpower.foundation.migrations import migrate, set_login_defaults
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 # A shell that speaks to a running stack has its settings; no test may meet that stack.
 for _name in [one for one in os.environ if one.startswith("EVPOWER_")]:
@@ -26,7 +26,7 @@ for _name in [one for one in os.environ if one.startswith("EVPOWER_")]:
 TEMPLATE = "template_evpower"
 PATIENT_DEFAULTS = {
     **LOGIN_DEFAULTS,
-    **dict.fromkeys(("lock_timeout", "statement_timeout"), f"{PATIENCE_S:.0f}s"),
+    **dict.fromkeys(("lock_timeout", "statement_timeout"), f"{WAIT_LIMIT_S:.0f}s"),
 }
 SERVER_SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
@@ -46,7 +46,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 def patient_database(dsn: str, **how: Any) -> Database:
     """The database of a process, but one that waits for a busy machine."""
-    return Database(dsn, **({"size": 10, "patience_s": PATIENCE_S} | how))
+    return Database(dsn, **({"size": 10, "wait_limit_s": WAIT_LIMIT_S} | how))
 
 
 def as_owner(dsn: str) -> str:

@@ -6,7 +6,7 @@ import re
 import httpx
 import pytest
 
-from tests.waiting import PATIENCE_S, patient_http, until
+from tests.waiting import WAIT_LIMIT_S, patient_http, until
 
 
 async def test_it_gives_up_and_says_what_never_came() -> None:
@@ -75,6 +75,8 @@ class TestPatientHttp:
             await http.get("http://nobody.test/")
             await http.get("http://nobody.test/", timeout=httpx.Timeout(0.1))
         names = {"connect", "pool", "read", "write"}
-        assert seen[0] == dict.fromkeys(names, PATIENCE_S)
+        assert seen[0] == dict.fromkeys(names, WAIT_LIMIT_S)
         assert {name for name, seconds in seen[1].items() if seconds == 0.1} == kept
-        assert {name for name, seconds in seen[1].items() if seconds == PATIENCE_S} == names - kept
+        assert {
+            name for name, seconds in seen[1].items() if seconds == WAIT_LIMIT_S
+        } == names - kept

@@ -11,7 +11,7 @@ import httpx
 from evpower.foundation.db import Connection
 from evpower.foundation.http import HttpClient, HttpResponse, Target
 
-PATIENCE_S = 60.0  # far beyond what any machine takes, short enough to wait for in vain
+WAIT_LIMIT_S = 60.0  # far beyond what any machine takes, short enough to wait for in vain
 COMMAND_S = 240.0  # of a command in a process of its own
 Fact = Callable[[], object | Awaitable[object]]
 
@@ -20,7 +20,7 @@ async def until(
     fact: Fact,
     what: str = "",
     *,
-    within_s: float = PATIENCE_S,
+    within_s: float = WAIT_LIMIT_S,
     now: Callable[[], float] = time.monotonic,
 ) -> None:
     """Look until it is true; fails with `what`, or the fact's own text, when it never was.
@@ -47,9 +47,9 @@ class PatientHttp(httpx.AsyncClient, HttpClient):
     """
 
     def __init__(self, *, always: bool = False) -> None:
-        super().__init__(timeout=PATIENCE_S, follow_redirects=False, trust_env=False)
+        super().__init__(timeout=WAIT_LIMIT_S, follow_redirects=False, trust_env=False)
         self._always = always
-        patient = httpx.Timeout(PATIENCE_S).as_dict()
+        patient = httpx.Timeout(WAIT_LIMIT_S).as_dict()
         lifted = patient if always else {name: patient[name] for name in ("connect", "pool")}
 
         async def be_patient(request: httpx.Request) -> None:
@@ -58,7 +58,7 @@ class PatientHttp(httpx.AsyncClient, HttpClient):
         self.event_hooks = {"request": [be_patient], "response": []}
 
     async def fetch(self, *args: Any, timeout_s: float, **how: Any) -> HttpResponse:
-        total_s = PATIENCE_S if self._always else timeout_s
+        total_s = WAIT_LIMIT_S if self._always else timeout_s
         return await HttpClient.fetch(self, *args, timeout_s=total_s, **how)
 
     def _slots(self, _target: Target) -> asyncio.Semaphore:

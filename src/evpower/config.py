@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     check_repair: bool = True
     check_pause_s: float = Field(default=0.2, ge=0)
 
-    kill_fuse: str = (
+    failpoint_file: str = (
         ""  # development only: a file that says who dies where (foundation/failpoints.py)
     )
 

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from evpower.api.gateway import exchange
 from evpower.foundation.db import Database
 from tests.api.world import Api, bearer, on_a_socket, running_api
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 KB = 1024
 
@@ -41,7 +41,7 @@ class Gate:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stands still while a refused body is read on hangs up on nobody."""
     for bound in ("_DRAIN_S", "BODY_S"):
-        monkeypatch.setattr(exchange, bound, PATIENCE_S)
+        monkeypatch.setattr(exchange, bound, WAIT_LIMIT_S)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ async def url(api: Api) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=WAIT_LIMIT_S) as http:
         yield http
 
 
@@ -77,7 +77,7 @@ async def raw(url: str, sent: bytes) -> bytes:
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(sent)
-    answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
+    answer = await asyncio.wait_for(reader.read(), WAIT_LIMIT_S)
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()

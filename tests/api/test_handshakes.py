@@ -12,13 +12,13 @@ from websockets.exceptions import InvalidStatus
 from evpower.foundation.db import Connection, Database
 from tests.api.world import on_a_socket, running_api
 from tests.realtime.world import running
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 
 async def refused(url: str, path: str, **how: Any) -> tuple[int, dict[str, Any]]:
     address = url.replace("http://", "ws://") + path
     with pytest.raises(InvalidStatus) as error:
-        async with connect(address, open_timeout=PATIENCE_S, proxy=None, **how):
+        async with connect(address, open_timeout=WAIT_LIMIT_S, proxy=None, **how):
             pass
     response = error.value.response
     assert response.headers["content-type"] == "application/problem+json"
@@ -53,7 +53,7 @@ async def test_a_socket_path_asked_without_a_handshake_says_what_it_wants(
 ) -> None:
     async with running(db, owner) as live:
         url = live.url.replace("ws://", "http://")
-        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=WAIT_LIMIT_S) as http:
             for method in ("GET", "POST"):
                 response = await http.request(method, url)
                 assert (response.status_code, response.json()["error"]) == (426, "upgrade_required")

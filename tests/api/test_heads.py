@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from evpower.api import HttpProtocol
 from evpower.api.gateway.http_protocol import HEAD_BYTES
 from tests.api.world import on_a_socket
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 ENDLESS = 64 * 1024 * 1024
 GET = b"GET / HTTP/1.1\r\nhost: api\r\n"
@@ -104,7 +104,7 @@ async def turned() -> AsyncIterator[str]:
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     """Status and body of the next answer."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_LIMIT_S):
         head = await reader.readuntil(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
         size = next(int(one.split(b":")[1]) for one in lines if one.startswith(b"content-length"))
@@ -112,7 +112,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 async def is_hung_up(reader: asyncio.StreamReader) -> bool:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_LIMIT_S):
         try:
             return await reader.read() == b""
         except ConnectionResetError:
@@ -125,7 +125,7 @@ async def flood(writer: asyncio.StreamWriter, part: bytes) -> int:
     try:
         while sent < ENDLESS:
             writer.write(part)
-            await asyncio.wait_for(writer.drain(), PATIENCE_S)
+            await asyncio.wait_for(writer.drain(), WAIT_LIMIT_S)
             sent += len(part)
     except ConnectionError:
         pass
@@ -248,9 +248,9 @@ class TestTime:
                 b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
                 b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             )
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(WAIT_LIMIT_S):
                 assert b"101" in await reader.readuntil(b"\r\n\r\n")
             assert not Turned.last().turn()
             writer.write(b"\x89\x80\x00\x00\x00\x00")  # a ping
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(WAIT_LIMIT_S):
                 assert await reader.readexactly(2) == b"\x8a\x00"

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, Gauge
 from evpower.api import health
 from evpower.foundation.db import Connection, Database
 from tests.api.world import Api, bearer, running_api
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 
 class Supabase:
@@ -121,7 +121,7 @@ class TestMetrics:
     async def test_gauges_are_refreshed_at_the_scrape_and_a_broken_one_hides_nothing(
         self, db: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(health, "_COLLECT_TIMEOUT_S", PATIENCE_S)
+        monkeypatch.setattr(health, "_COLLECT_TIMEOUT_S", WAIT_LIMIT_S)
         gauge = Gauge("evpower_test_clients", "Clients, for this test")
 
         async def broken() -> None:

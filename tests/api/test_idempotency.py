@@ -19,7 +19,7 @@ from evpower.foundation.errors import Conflict, Forbidden, Invalid, NotFound, Un
 from tests.api.world import Api, bearer, running_api
 from tests.charging.test_sync_history import PATH as SYNC
 from tests.charging.test_sync_history import report
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 PATH = "/api/v1/test/make"
 
@@ -32,7 +32,7 @@ class Maker:
         self.gate = asyncio.Event()
         self.gate.set()
         self.answer: Response | Exception | None = None
-        self.outcome: idempotency.Outcome | None = None
+        self.outcome: idempotency.RequestOutcome | None = None
         self.router = APIRouter(prefix="/api/v1/test")
 
         @self.router.post("/make")
@@ -59,7 +59,7 @@ async def api(db: Database, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> As
     """Where twins wait for their first one however slow the machine is."""
     usual = Replay.__init__.__kwdefaults__
     assert usual is not None
-    monkeypatch.setitem(usual, "wait_s", PATIENCE_S)
+    monkeypatch.setitem(usual, "wait_s", WAIT_LIMIT_S)
     async with running_api(db, [maker.router]) as api:
         yield api
 
@@ -255,12 +255,12 @@ class TestFailures:
     async def test_a_first_that_lost_its_lease_does_not_overwrite(
         self, db: Database, client_id: UUID
     ) -> None:
-        key = idempotency.Key(f"client:{client_id}", "k", b"x" * 32)
+        key = idempotency.IdempotencyKey(f"client:{client_id}", "k", b"x" * 32)
         async with db.connection() as connection:
             slow = await idempotency.claim(connection, key, utc_now())
             quick = await idempotency.claim(connection, key, utc_now() + timedelta(seconds=61))
-            assert isinstance(slow, idempotency.Mine)
-            assert isinstance(quick, idempotency.Mine)
+            assert isinstance(slow, idempotency.OwnsKey)
+            assert isinstance(quick, idempotency.OwnsKey)
             slow_answer = idempotency.Answered(200, None, b"slow")
             quick_answer = idempotency.Answered(200, None, b"quick")
             assert await idempotency.finish(connection, key, slow, slow_answer) is False
@@ -273,13 +273,13 @@ class TestFailures:
         self, db: Database, client_id: UUID, after_s: int
     ) -> None:
         now = utc_now()
-        key = idempotency.Key(f"client:{client_id}", "k", b"x" * 32)
-        other = idempotency.Key(f"client:{client_id}", "k", b"y" * 32)
+        key = idempotency.IdempotencyKey(f"client:{client_id}", "k", b"x" * 32)
+        other = idempotency.IdempotencyKey(f"client:{client_id}", "k", b"y" * 32)
         async with db.connection() as connection:
             lease = await idempotency.claim(connection, key, now)
-            assert isinstance(lease, idempotency.Mine)
+            assert isinstance(lease, idempotency.OwnsKey)
             later = now + timedelta(seconds=after_s)
-            assert await idempotency.claim(connection, other, later) == idempotency.Differs()
+            assert await idempotency.claim(connection, other, later) == idempotency.KeyReused()
             stored = await connection.fetchrow("select * from foundation.idempotency_keys")
             assert stored is not None
             assert (stored["request_sha256"], stored["leased_until"]) == (
@@ -287,22 +287,22 @@ class TestFailures:
                 lease.leased_until,
             )
             same = await idempotency.claim(connection, key, later)
-            assert isinstance(same, idempotency.Mine) is (after_s > 60)
+            assert isinstance(same, idempotency.OwnsKey) is (after_s > 60)
 
     async def test_a_released_lease_is_taken_over_by_its_own_request_only(
         self, db: Database, client_id: UUID
     ) -> None:
         now = utc_now()
-        key = idempotency.Key(f"client:{client_id}", "k", b"x" * 32)
-        other = idempotency.Key(f"client:{client_id}", "k", b"y" * 32)
+        key = idempotency.IdempotencyKey(f"client:{client_id}", "k", b"x" * 32)
+        other = idempotency.IdempotencyKey(f"client:{client_id}", "k", b"y" * 32)
         async with db.connection() as connection:
             lease = await idempotency.claim(connection, key, now)
-            assert isinstance(lease, idempotency.Mine)
+            assert isinstance(lease, idempotency.OwnsKey)
             await idempotency.release(connection, key, lease, now)
-            assert await idempotency.claim(connection, other, now) == idempotency.Differs()
+            assert await idempotency.claim(connection, other, now) == idempotency.KeyReused()
             soon = now + timedelta(milliseconds=1)
             newer = await idempotency.claim(connection, key, soon)
-            assert isinstance(newer, idempotency.Mine)
+            assert isinstance(newer, idempotency.OwnsKey)
             await idempotency.release(connection, key, lease, soon)  # no longer its own
             assert isinstance(await idempotency.claim(connection, key, soon), idempotency.Running)
 

@@ -14,7 +14,7 @@ from evpower.foundation import loop_rounds
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.loop_rounds import LoopRounds
-from evpower.foundation.loops import Loop, Loops, Round, Work
+from evpower.foundation.loops import Loop, Loops, Round, RoundWork
 from evpower.sync import status
 from tests.api.world import Api, running_api
 from tests.waiting import COMMAND_S, until
@@ -48,7 +48,9 @@ class Doing:
 
 
 @asynccontextmanager
-async def running(work: Work, clock: Clock, *, name: str, period_s: float) -> AsyncIterator[Loops]:
+async def running(
+    work: RoundWork, clock: Clock, *, name: str, period_s: float
+) -> AsyncIterator[Loops]:
     loop = Loop(name, work, period_s=0.001, longest_retry_s=0.001, retry_s=0.001, now_s=clock)
     loop.record.period_s = period_s
     loops = Loops([loop])

@@ -20,7 +20,7 @@ from evpower.foundation.addresses import parse_networks
 from evpower.foundation.db import Database
 from evpower.foundation.websocket import SocketProtocol
 from tests.api.world import Turning, running_api
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 PATH, ALIAS = PATHS
 APP = "https://app.evpower.kg"
@@ -35,7 +35,7 @@ _NEVER_S = 3600.0  # no ping of its own among the frames of a test, however slow
 
 
 def dial(url: str, **more: Any) -> connect:
-    return connect(url, proxy=None, open_timeout=PATIENCE_S, ping_interval=None, **more)
+    return connect(url, proxy=None, open_timeout=WAIT_LIMIT_S, ping_interval=None, **more)
 
 
 @contextlib.asynccontextmanager
@@ -101,7 +101,7 @@ async def closed(ws: ClientConnection) -> tuple[int, str]:
 
 
 async def read(ws: ClientConnection) -> Frame:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_LIMIT_S):
         return json.loads(await ws.recv())
 
 

@@ -15,7 +15,7 @@ from evpower.foundation.body import read_body
 from evpower.foundation.db import Database
 from tests.api.test_heads import a_peer, answer, is_hung_up
 from tests.api.world import Api, bearer, on_a_socket, running_api
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 
 def _readers() -> APIRouter:
@@ -65,7 +65,7 @@ class Caller:
         self.said.append(message)
 
     async def call(self, app: Any) -> tuple[int, dict[bytes, bytes], Any]:
-        await asyncio.wait_for(app(self.scope, self.receive, self.send), PATIENCE_S)
+        await asyncio.wait_for(app(self.scope, self.receive, self.send), WAIT_LIMIT_S)
         start, *bodies = self.said
         body = b"".join(one["body"] for one in bodies)
         return start["status"], dict(start["headers"]), orjson.loads(body)
@@ -204,7 +204,7 @@ async def test_one_whose_body_comes_late_is_read(db: Database) -> None:
             b"POST /api/v1/json HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
             b"Content-Length: 7\r\n\r\n"
         )
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_LIMIT_S):
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b'{"a"')
         await writer.drain()

@@ -16,7 +16,7 @@ from evpower.api.metrics import REFUSED
 from tests.api.test_heads import Peer, a_peer, answer, gate, is_hung_up
 from tests.api.test_heads import told as app
 from tests.api.world import on_a_socket
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -346,7 +346,7 @@ async def app_with_a_short_body(scope: Scope, receive: Receive, send: Send) -> N
 
 async def is_over(reader: asyncio.StreamReader) -> bool:
     """Whether the server hangs up, whatever it says before."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_LIMIT_S):
         try:
             while await reader.read(65536):
                 pass

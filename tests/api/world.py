@@ -32,7 +32,7 @@ from evpower.identity import (
     operator_router,
 )
 from evpower.wallet import endpoints as wallet_endpoints
-from tests.waiting import PATIENCE_S, patient_http, until
+from tests.waiting import WAIT_LIMIT_S, patient_http, until
 
 ISSUER = "http://127.0.0.1:9/auth/v1"
 SECRET = "a secret of the tests, long enough to sign with"
@@ -170,7 +170,7 @@ async def _helpers(connection: Connection) -> tuple[Headers, Headers, Headers]:
 
 @contextlib.asynccontextmanager
 async def on_a_socket(
-    app: Any, http: type[HttpProtocol] = HttpProtocol, keep_alive_s: float = PATIENCE_S
+    app: Any, http: type[HttpProtocol] = HttpProtocol, keep_alive_s: float = WAIT_LIMIT_S
 ) -> AsyncIterator[str]:
     """Serve it with uvicorn, as production does; answers its URL."""
     listening = socket.socket()

@@ -16,7 +16,7 @@ from evpower.devstack import children
 from evpower.devstack.children import Child
 from tests.browser.install import UNPACKED
 from tests.browser.page import Page, Refused
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 _FLAGS: Final = (
     "--headless",
@@ -73,7 +73,7 @@ class Chromium:
                 proxy=None,
                 max_size=None,
                 ping_interval=None,
-                open_timeout=PATIENCE_S,
+                open_timeout=WAIT_LIMIT_S,
             )
         except BaseException:
             child.kill()
@@ -115,7 +115,7 @@ class Chromium:
         message = {"id": number, "method": method, "params": params}
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
         await self._wire.send(json.dumps(message | ({"sessionId": session} if session else {})))
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_LIMIT_S):
             said = await answer
         if "error" in said:
             raise Refused(f"{method}: {said['error']['message']}")

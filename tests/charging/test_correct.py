@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from evpower.charging import Correction, correct, record
-from evpower.charging.model import Report
+from evpower.charging.model import ReportedSession
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, EvPowerError, NotFound
@@ -16,11 +16,11 @@ from tests.charging.money import top_up
 
 
 @pytest.fixture
-async def report(db: Database, owner: Connection, client_id: UUID) -> Report:
+async def report(db: Database, owner: Connection, client_id: UUID) -> ReportedSession:
     """A session that was charged 288.56 of 300.00 som."""
     await top_up(owner, client_id, 30_000)
     now = utc_now().replace(microsecond=0)
-    report = Report(
+    report = ReportedSession(
         id=uuid4(),
         client_id=client_id,
         station_id="EVI-0080",
@@ -37,7 +37,7 @@ async def report(db: Database, owner: Connection, client_id: UUID) -> Report:
     return report
 
 
-def correction(report: Report, **other: Any) -> Correction:
+def correction(report: ReportedSession, **other: Any) -> Correction:
     assert report.ended_at is not None
     facts = Correction(
         session_id=report.id,
@@ -50,7 +50,7 @@ def correction(report: Report, **other: Any) -> Correction:
     return replace(facts, **other)
 
 
-async def session_facts(owner: Connection, report: Report) -> tuple[Any, ...]:
+async def session_facts(owner: Connection, report: ReportedSession) -> tuple[Any, ...]:
     row = await owner.fetchrow(
         "select state, ended_at, energy_wh, cost_minor from charging.sessions where id = $1",
         report.id,
@@ -60,7 +60,7 @@ async def session_facts(owner: Connection, report: Report) -> tuple[Any, ...]:
 
 
 async def test_a_better_figure_changes_facts_and_money_together(
-    db: Database, owner: Connection, report: Report
+    db: Database, owner: Connection, report: ReportedSession
 ) -> None:
     assert report.ended_at is not None
     later = report.ended_at + timedelta(minutes=3)
@@ -76,7 +76,7 @@ async def test_a_better_figure_changes_facts_and_money_together(
     assert again == replace(done, changed=False, moved_minor=0)
 
 
-async def test_a_correction_is_one_statement(db: Database, report: Report) -> None:
+async def test_a_correction_is_one_statement(db: Database, report: ReportedSession) -> None:
     statements: list[str] = []
     async with db.transaction() as connection:
         with connection.query_logger(lambda logged: statements.append(logged.query)):
@@ -85,7 +85,7 @@ async def test_a_correction_is_one_statement(db: Database, report: Report) -> No
 
 
 async def test_the_driver_owes_what_is_not_there_and_a_lower_figure_forgives_it(
-    db: Database, report: Report
+    db: Database, report: ReportedSession
 ) -> None:
     async with db.transaction() as connection:
         owing = await correct(connection, correction(report, cost_minor=35_000))
@@ -96,7 +96,7 @@ async def test_the_driver_owes_what_is_not_there_and_a_lower_figure_forgives_it(
 
 
 async def test_the_same_report_after_a_correction_is_a_conflict(
-    db: Database, report: Report
+    db: Database, report: ReportedSession
 ) -> None:
     async with db.transaction() as connection:
         await correct(connection, correction(report, cost_minor=10_000))
@@ -123,7 +123,7 @@ async def test_the_same_report_after_a_correction_is_a_conflict(
     ],
 )
 async def test_nonsense_is_refused_and_changes_nothing(
-    db: Database, owner: Connection, report: Report, other: dict[str, Any], code: str
+    db: Database, owner: Connection, report: ReportedSession, other: dict[str, Any], code: str
 ) -> None:
     before = await session_facts(owner, report)
     with pytest.raises(EvPowerError) as refusal:
@@ -133,7 +133,7 @@ async def test_nonsense_is_refused_and_changes_nothing(
     assert await session_facts(owner, report) == before
 
 
-async def test_only_a_charged_session_is_corrected(db: Database, report: Report) -> None:
+async def test_only_a_charged_session_is_corrected(db: Database, report: ReportedSession) -> None:
     elsewhere = replace(report, id=uuid4(), billed=True)
     async with db.transaction() as connection:
         await record(connection, elsewhere)

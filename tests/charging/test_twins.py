@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from evpower.charging.model import Recorded, Report
+from evpower.charging.model import Recorded, ReportedSession
 from evpower.charging.record import record
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
@@ -46,9 +46,9 @@ async def put_the_gate_first(owner: Connection) -> None:
         )
 
 
-def a_report(client_id: UUID) -> Report:
+def a_report(client_id: UUID) -> ReportedSession:
     now = utc_now()
-    return Report(
+    return ReportedSession(
         id=uuid4(),
         client_id=client_id,
         station_id="EVI-0080",
@@ -62,13 +62,13 @@ def a_report(client_id: UUID) -> Report:
     )
 
 
-async def record_gated(db: Database, report: Report) -> Recorded:
+async def record_gated(db: Database, report: ReportedSession) -> Recorded:
     async with db.transaction() as connection:
         await connection.execute("set local test.gated = 'yes'")
         return await record(connection, report)
 
 
-async def record_plainly(db: Database, report: Report) -> Recorded:
+async def record_plainly(db: Database, report: ReportedSession) -> Recorded:
     async with db.transaction() as connection:
         return await record(connection, report)
 

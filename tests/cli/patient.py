@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 PATIENT: Final = Path(__file__)
-_PATIENCE_S: Final = 60
+_WAIT_LIMIT_S: Final = 60
 
 if __name__ == "__main__":
     from evpower.cli import main
@@ -16,8 +16,8 @@ if __name__ == "__main__":
 
     for bound in ("_CONNECT_S", "_OPEN_S", "_ROUND_TRIP_S"):
         assert hasattr(nats_link, bound)
-        setattr(nats_link, bound, _PATIENCE_S)
+        setattr(nats_link, bound, _WAIT_LIMIT_S)
     defaults = nats_bus.announce.__kwdefaults__
     assert "within_s" in defaults
-    defaults["within_s"] = _PATIENCE_S
+    defaults["within_s"] = _WAIT_LIMIT_S
     main()

@@ -23,7 +23,7 @@ from evpower.foundation.db import Connection
 from evpower.identity import CLIENT_CHANGED
 from tests.cli.patient import PATIENT
 from tests.foundation.test_nats_bus import Node, serving
-from tests.waiting import COMMAND_S, PATIENCE_S
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S
 
 _LATER = "a few seconds later"
 
@@ -67,7 +67,7 @@ async def test_cash_is_told_once_it_is_committed(
     cash = partial(take_cash, dsn, nats.url, client_id, tmp_path, program=[PATIENT])
     await node.bus.start()
     try:
-        assert await node.bus.wait_connected(PATIENCE_S)
+        assert await node.bus.wait_connected(WAIT_LIMIT_S)
         assert _LATER not in await cash()
         await node.has_heard((CLIENT_CHANGED, client_id))
         node.heard.clear()

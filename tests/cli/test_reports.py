@@ -11,7 +11,7 @@ from evpower.cli.sync_report import facts_text, print_loops
 from evpower.foundation.loop_rounds import LoopRounds
 from evpower.sync import Checked
 from evpower.sync.model import ClientDigest
-from evpower.sync.reconciliation.drift import Drift, Kind
+from evpower.sync.reconciliation.drift import Drift, DriftKind
 
 DIGEST = ClientDigest(
     id="1", balance_minor=-2000, version=3, status="active", count=3, sum_minor=-2000, last=3,
@@ -33,7 +33,7 @@ def test_a_difference_is_told_in_words_and_som() -> None:
         assert inside not in whole
 
 
-def checked(*kinds: Kind, differ: int) -> Checked:
+def checked(*kinds: DriftKind, differ: int) -> Checked:
     drift = tuple(Drift("client", str(at), kind, None, None) for at, kind in enumerate(kinds))
     return Checked(0, 0, 0, 0, 0, 0, drift, 0, differ=differ)
 

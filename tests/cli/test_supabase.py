@@ -13,7 +13,7 @@ from evpower.devstack.stack import supabase_migrations
 from evpower.devstack.supabase.server import LocalSupabase
 from tests.cli.test_commands import GOOD, evpower
 from tests.conftest import Server
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 PATH = "/api/v1/webhooks/supabase"
 
@@ -53,8 +53,8 @@ def test_address_is_completed(given: str, public: str, expected: str) -> None:
 
 def _doorbell(
     *, pg_net: bool = True, url: str | None = "https://x", same: bool | None = True
-) -> sync.Doorbell:
-    return sync.Doorbell(pg_net, url, "vault", same, None, 0, None, 0, None)
+) -> sync.WebhookStatus:
+    return sync.WebhookStatus(pg_net, url, "vault", same, None, 0, None, 0, None)
 
 
 def test_only_a_doorbell_that_is_configured_can_be_wrong() -> None:
@@ -106,7 +106,7 @@ async def test_doorbell_is_hung_looked_at_and_taken_down(
         assert [one["ok"] for one in doctor if one["name"] == "change notification"] == [True]
         headers = {"apikey": local.secret_key}
         async with httpx.AsyncClient(
-            base_url=local.url, headers=headers, timeout=PATIENCE_S
+            base_url=local.url, headers=headers, timeout=WAIT_LIMIT_S
         ) as other:
             key = "whsec_" + "A" * 43 + "="
             body = {"payload": {"secret": key}}

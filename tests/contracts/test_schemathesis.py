@@ -17,7 +17,7 @@ from evpower.devstack.ports import free_port
 from evpower.identity import add_operator, create_service_key
 from tests.api.world import SECRET, bearer
 from tests.conftest import Server, patient_database
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 OPERATIONS = sorted(
     (method.upper(), path)
@@ -93,7 +93,7 @@ async def url(dsn_of_module: str, tmp_path_factory: pytest.TempPathFactory) -> A
         assert process.poll() is None, out.read_text()
     finally:
         process.terminate()
-        process.wait(PATIENCE_S)
+        process.wait(WAIT_LIMIT_S)
 
 
 def _is_alive(address: str) -> bool:
@@ -105,7 +105,7 @@ def _is_alive(address: str) -> bool:
 
 @pytest.fixture(scope="module")
 def schema(url: str) -> schemathesis.BaseSchema:
-    document = httpx.get(f"{url}/openapi.json", trust_env=False, timeout=PATIENCE_S).json()
+    document = httpx.get(f"{url}/openapi.json", trust_env=False, timeout=WAIT_LIMIT_S).json()
     document["servers"] = [{"url": url}]
     return openapi.from_dict(document)
 
@@ -139,7 +139,7 @@ def test_every_answer_is_documented(
             case.path_parameters["client_id"] = str(client)
         if who == "service" and isinstance(case.body, dict):
             case.body["client_id"] = str(client)
-        case.call_and_validate(base_url=url, headers=headers, checks=CHECKS, timeout=PATIENCE_S)
+        case.call_and_validate(base_url=url, headers=headers, checks=CHECKS, timeout=WAIT_LIMIT_S)
 
     answers_as_documented()
 
@@ -153,7 +153,7 @@ def test_a_call_takes_the_credentials_it_names_and_no_others(
     def is_let_in(headers: dict[str, str]) -> bool:
         answer = httpx.request(
             method, address, headers=headers, params={"q": "a@example.kg"},
-            json=None if method == "GET" else {"reason": ""}, trust_env=False, timeout=PATIENCE_S,
+            json=None if method == "GET" else {"reason": ""}, trust_env=False, timeout=WAIT_LIMIT_S,
         )  # fmt: skip
         return answer.status_code not in {401, 403}
 

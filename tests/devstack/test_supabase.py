@@ -14,7 +14,7 @@ from evpower.devstack import children
 from evpower.devstack.errors import DevstackError
 from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.devstack.supabase.server import SERVER_DIR, LocalSupabase, node_binary
-from tests.waiting import COMMAND_S, PATIENCE_S
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S
 
 HERE = Path(__file__).parent
 PASSWORD = "secret12"
@@ -27,7 +27,7 @@ async def service(supabase: LocalSupabase) -> AsyncIterator[httpx.AsyncClient]:
     """Open a client with the secret key."""
     headers = {"apikey": supabase.secret_key}
     async with httpx.AsyncClient(
-        base_url=supabase.url, headers=headers, timeout=PATIENCE_S
+        base_url=supabase.url, headers=headers, timeout=WAIT_LIMIT_S
     ) as client:
         yield client
 
@@ -37,7 +37,7 @@ async def app(supabase: LocalSupabase) -> AsyncIterator[httpx.AsyncClient]:
     """Open a client with the publishable key, as an app has it."""
     headers = {"apikey": supabase.publishable_key}
     async with httpx.AsyncClient(
-        base_url=supabase.url, headers=headers, timeout=PATIENCE_S
+        base_url=supabase.url, headers=headers, timeout=WAIT_LIMIT_S
     ) as client:
         yield client
 
@@ -183,7 +183,7 @@ async def test_admin_api_wants_the_secret_key(
     supabase: LocalSupabase, app: httpx.AsyncClient
 ) -> None:
     assert (await app.get(USERS)).status_code == 403
-    async with httpx.AsyncClient(base_url=supabase.url, timeout=PATIENCE_S) as bare:
+    async with httpx.AsyncClient(base_url=supabase.url, timeout=WAIT_LIMIT_S) as bare:
         assert (await bare.get(USERS)).status_code == 401
         bearer = {"Authorization": f"Bearer {supabase.secret_key}"}
         assert (await bare.get(USERS, headers=bearer)).status_code == 200

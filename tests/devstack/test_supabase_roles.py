@@ -9,7 +9,7 @@ import pytest
 
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 SETTINGS = """
 create or replace function public.settings_here() returns jsonb language sql stable as $$
@@ -38,7 +38,7 @@ async def rest(
     async with httpx.AsyncClient(
         base_url=f"{supabase.url}/rest/v1",
         headers={"apikey": supabase.secret_key},
-        timeout=PATIENCE_S,
+        timeout=WAIT_LIMIT_S,
     ) as client:
 
         async def is_known() -> bool:

@@ -21,7 +21,7 @@ from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.devstack.stack import supabase_migrations
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Record
-from evpower.foundation.failpoints import Step
+from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.http import HttpClient
 from evpower.foundation.migrations import migrate, set_login_defaults
 from tests.conftest import PATIENT_DEFAULTS, as_owner
@@ -29,7 +29,7 @@ from tests.faults.doorbells import SECRET, Bell
 from tests.faults.proxy import FaultProxy, HttpThrough
 from tests.faults.supabase_side import PASSWORD, Psql, SupabaseSide
 from tests.sync.world import World as Money
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 WEBHOOK = "/api/v1/webhooks/supabase"
 NODES = 2
@@ -79,7 +79,7 @@ class BothSides(SupabaseSide):
             settings={"fsync": "off", "full_page_writes": "off", "autovacuum": "off"},
         )
         self.clock = Clock()
-        self.cut: Step | None = None  # where the next process to come by dies
+        self.cut: Failpoint | None = None  # where the next process to come by dies
         self.folder = folder
         self.nodes: list[Node] = []
         self.proxy: FaultProxy
@@ -102,7 +102,7 @@ class BothSides(SupabaseSide):
         await set_login_defaults(await self.here(), PATIENT_DEFAULTS)
         self.proxy = await FaultProxy(self.supabase.url).start()
         self.phone_app = httpx.AsyncClient(
-            base_url=self.supabase.url, timeout=PATIENCE_S, trust_env=False
+            base_url=self.supabase.url, timeout=WAIT_LIMIT_S, trust_env=False
         )
         self.nodes = [await self._new_node() for _ in range(NODES)]
         await self.nodes[0].rpc.call(
@@ -121,8 +121,8 @@ class BothSides(SupabaseSide):
             await psql.close()
         await self.postgres.stop()
 
-    def reached(self, step: Step) -> None:
-        """Stands in for foundation.steps.reached: the fuse is laid in `cut`."""
+    def reached(self, step: Failpoint) -> None:
+        """Stands in for failpoints.hit: `cut` names where to die."""
         if step is self.cut:
             self.cut = None
             raise PowerCut
@@ -141,7 +141,7 @@ class BothSides(SupabaseSide):
             supabase_publishable_key=supabase.publishable_key,
             supabase_jwt_secret=SecretStr(supabase.jwt_secret),
             supabase_webhook_secrets=SecretStr(SECRET),
-            supabase_timeout_s=PATIENCE_S,
+            supabase_timeout_s=WAIT_LIMIT_S,
             relay_poll_s=0.05,
             rate_per_minute=10**6,
             rate_register_per_hour=10**6,
@@ -159,7 +159,7 @@ class BothSides(SupabaseSide):
         )
         parts = bootstrap.assemble(settings, admin=admin)
         db, bus = parts.shared.db, parts.shared.bus
-        db._patience_s = PATIENCE_S  # a machine that is busy is no fault
+        db._wait_limit_s = WAIT_LIMIT_S  # a machine that is busy is no fault
         await db.start()
         app = create_app(
             parts.modules,
@@ -356,7 +356,7 @@ class BothSides(SupabaseSide):
         return list((await sync.check(node.parts.shared.db, node.rpc, pause=_no_pause)).drift)
 
 
-async def _patiently(work: Callable[[], Awaitable[object]], within_s: float = PATIENCE_S) -> None:
+async def _patiently(work: Callable[[], Awaitable[object]], within_s: float = WAIT_LIMIT_S) -> None:
     async with asyncio.timeout(within_s):
         while True:
             try:

@@ -10,7 +10,7 @@ import pytest
 
 from evpower.devstack.local import LocalEvPower, running
 from evpower.foundation import failpoints
-from evpower.foundation.failpoints import Step
+from evpower.foundation.failpoints import Failpoint
 from tests.faults.both_sides import BothSides
 
 
@@ -23,7 +23,7 @@ async def evpower() -> AsyncIterator[LocalEvPower]:
             folder / "data",
             split=True,
             environment={
-                "EVPOWER_KILL_FUSE": str(folder / "data" / "fuse"),
+                "EVPOWER_FAILPOINT_FILE": str(folder / "data" / "fuse"),
                 "EVPOWER_RELAY_LEASE_S": "3",  # a killed relay keeps its keys so long
                 "EVPOWER_SUPABASE_TIMEOUT_S": "2",
                 "EVPOWER_PULL_POLL_S": "0.3",
@@ -46,12 +46,12 @@ async def _let_nothing_hold_changes_back(evpower: LocalEvPower) -> None:
         await connection.close()
 
 
-def lay_fuse(evpower: LocalEvPower, step: Step, pid: int) -> None:
+def set_failpoint(evpower: LocalEvPower, step: Failpoint, pid: int) -> None:
     """Say who dies where; there at once and whole, whoever looks this moment."""
-    fuse = evpower.stack.data / "fuse"
-    half_done = fuse.with_suffix(".new")
+    path = evpower.stack.data / "fuse"
+    half_done = path.with_suffix(".new")
     half_done.write_text(f"{step.value} {pid}")
-    half_done.replace(fuse)
+    half_done.replace(path)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ async def world() -> AsyncIterator[BothSides]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LITE_AUTH_BCRYPT_COST", "4")
         made = BothSides(folder)
-        patch.setattr(failpoints, "reached", made.reached)
+        patch.setattr(failpoints, "hit", made.reached)
         try:
             await made.start()
             yield made

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from evpower.devstack.ports import free_port
 from evpower.foundation.http import HttpClient, HttpResponse
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 _LIMIT = 64 * 1024 * 1024
 _BYTE_EVERY_S = 0.05
@@ -162,7 +162,7 @@ class HttpThrough(HttpClient):
     async def fetch(self, *args: Any, timeout_s: float, **how: Any) -> HttpResponse:
         del timeout_s
         soon = not NEVER_ENDING.isdisjoint({self._fault_proxy.fault, *self._fault_proxy.plan})
-        total_s = GIVE_UP_S if soon else PATIENCE_S
+        total_s = GIVE_UP_S if soon else WAIT_LIMIT_S
         return await super().fetch(*args, timeout_s=total_s, **how)
 
 

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.api.world import on_a_socket
-from tests.waiting import COMMAND_S, PATIENCE_S, until
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
 
 KID = "the-only-key"
 BANK_SECRET = "whsec_" + "c2FuZGJveC1iYW5rLW9mLXRoZS10ZXN0cw=="
@@ -100,7 +100,7 @@ class Served:
     async def stop(self) -> int:
         """SIGTERM; answers the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self.process.wait(), PATIENCE_S)
+        return await asyncio.wait_for(self.process.wait(), WAIT_LIMIT_S)
 
 
 @contextlib.contextmanager
@@ -145,7 +145,7 @@ async def _is_ready(made: Served) -> bool:
     assert made.process.returncode is None, made.log.read_text()
     try:
         async with httpx.AsyncClient(trust_env=False) as http:
-            return (await http.get(f"{made.url}/readyz", timeout=PATIENCE_S)).status_code == 200
+            return (await http.get(f"{made.url}/readyz", timeout=WAIT_LIMIT_S)).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -177,5 +177,5 @@ class Phone:
         transport = httpx.AsyncHTTPTransport(local_address=self.address)
         return httpx.AsyncClient(
             base_url=self.served.url, transport=transport, headers=self.served.bearer(self.user),
-            timeout=PATIENCE_S, trust_env=False,
+            timeout=WAIT_LIMIT_S, trust_env=False,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Orders of events that once parted the two sides: each is short enough to read."""
+"""Orders of events that once diverged the two sides: each is short enough to read."""
 
 from decimal import Decimal
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from evpower.foundation.failpoints import Step
+from evpower.foundation.failpoints import Failpoint
 from tests.faults.both_sides import BothSides
 from tests.faults.comparison import differences, ids
 
@@ -161,7 +161,7 @@ async def test_a_block_that_evpower_wrote_for_a_session_can_be_lifted(world: Bot
     await world.settle()
     await world.delete_row(client)
     await world.charge(client, 286)
-    world.cut = Step.RELAY_APPLIED
+    world.cut = Failpoint.RELAY_APPLIED
     await world.survive(world.nodes[0].relay.drain())
     world.cut = None
     await world.block(client, blocked=False)

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from evpower.foundation.failpoints import Step
+from evpower.foundation.failpoints import Failpoint
 from tests.faults import people as model
 from tests.faults.both_sides import NODES, BothSides
 from tests.faults.comparison import differences, ids
@@ -43,8 +43,8 @@ FAULTS = st.lists(
     min_size=1,
     max_size=3,
 )
-PULL_CUTS = st.none() | st.sampled_from([one for one in Step if one.startswith("pull.")])
-RELAY_CUTS = st.none() | st.sampled_from([one for one in Step if one.startswith("relay.")])
+PULL_CUTS = st.none() | st.sampled_from([one for one in Failpoint if one.startswith("pull.")])
+RELAY_CUTS = st.none() | st.sampled_from([one for one in Failpoint if one.startswith("relay.")])
 
 
 def followed(act: Callable[..., None]) -> Callable[..., None]:
@@ -320,15 +320,15 @@ class BothSidesMachine(RuleBasedStateMachine):
     # -- processes -----------------------------------------------------------------------------
 
     @rule(node=NODE, cut=PULL_CUTS)
-    def pull(self, node: int, cut: Step | None) -> None:
+    def pull(self, node: int, cut: Failpoint | None) -> None:
         self._work(self.world.nodes[node].puller.pull_once(), cut)
 
     @rule(node=NODE, cut=RELAY_CUTS)
-    def relay(self, node: int, cut: Step | None) -> None:
+    def relay(self, node: int, cut: Failpoint | None) -> None:
         self._work(self.world.nodes[node].relay.drain(), cut)
 
     @rule(cut=PULL_CUTS | RELAY_CUTS)
-    def everything_at_once(self, cut: Step | None) -> None:
+    def everything_at_once(self, cut: Failpoint | None) -> None:
         self._work(self.world.all_at_once(), cut)
 
     def work(self, then: str) -> None:
@@ -339,7 +339,7 @@ class BothSidesMachine(RuleBasedStateMachine):
         if "relay" in then:
             self._work(node.relay.drain(), None)
 
-    def _work(self, work: Coroutine[Any, Any, Any], cut: Step | None) -> None:
+    def _work(self, work: Coroutine[Any, Any, Any], cut: Failpoint | None) -> None:
         self.world.cut = cut
         try:
             self.do(self.world.survive(work))

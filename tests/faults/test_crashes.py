@@ -11,21 +11,21 @@ import evpower as package
 from evpower.devstack.local import LocalEvPower
 from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.devstack.services import ProcessService
-from evpower.foundation.failpoints import Step
-from tests.faults.conftest import lay_fuse
+from evpower.foundation.failpoints import Failpoint
+from tests.faults.conftest import set_failpoint
 from tests.faults.driver import Driver, Money
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
 
 IN_API = ("webhook.", "confirm.")
 # The way in is in test_pull_crashes.
-OF_MONEY = [step for step in Step if not step.startswith(("doorbell.", "pull."))]
+OF_MONEY = [step for step in Failpoint if not step.startswith(("notification.", "pull."))]
 
 
 @pytest.fixture(scope="module")
 async def driver(evpower: LocalEvPower) -> AsyncIterator[Driver]:
-    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=WAIT_LIMIT_S, trust_env=False) as http:
         driver = Driver(evpower, http)
         await driver.sign_up()
         yield driver
@@ -35,13 +35,13 @@ def test_every_step_is_passed_by_the_code() -> None:
     """A step nobody reaches would make its case below prove nothing."""
     source = "".join(path.read_text() for path in Path(package.__path__[0]).rglob("*.py"))
     passed = set(re.findall(r"reached\(Step\.(\w+)\)", source))
-    assert passed == {step.name for step in Step}
+    assert passed == {step.name for step in Failpoint}
 
 
 @pytest.mark.parametrize("step", OF_MONEY)
 @pytest.mark.parametrize("victim", ["process", "postgres"])
 async def test_a_crash_loses_and_repeats_nothing(
-    evpower: LocalEvPower, driver: Driver, step: Step, victim: str
+    evpower: LocalEvPower, driver: Driver, step: Failpoint, victim: str
 ) -> None:
     before = await driver.here()
     await until(lambda: _equal(driver, before), "the sides were not equal before the crash")
@@ -51,7 +51,7 @@ async def test_a_crash_loses_and_repeats_nothing(
     doomed = process if victim == "process" else postgres
     assert doomed is not None
     invoice = await driver.open_invoice(25)
-    lay_fuse(evpower, step, doomed.pid)
+    set_failpoint(evpower, step, doomed.pid)
 
     await driver.approve(invoice)
 

@@ -15,14 +15,14 @@ from tests.faults.supabase_bell import (
     ring_once_more,
     worker_away,
 )
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
 async def driver(evpower: LocalEvPower) -> AsyncIterator[Driver]:
-    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=WAIT_LIMIT_S, trust_env=False) as http:
         driver = Driver(evpower, http)
         await driver.sign_up()
         await until(lambda: _has_row(driver), "no row in Supabase")

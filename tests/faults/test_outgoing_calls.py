@@ -39,7 +39,7 @@ from tests.faults.hostile_server import (
     closes_after,
     whole,
 )
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 SOURCE = Path(__file__).parents[2] / "src" / "evpower"
 GIVE_UP_S = 0.3
@@ -84,12 +84,12 @@ def body(answer: object) -> bytes:
 
 def admin(http: HttpClient, url: str) -> SupabaseAdmin:
     return SupabaseAdmin(
-        http=http, url=url, secret_key=SecretStr("sb_secret_1"), timeout_s=PATIENCE_S
+        http=http, url=url, secret_key=SecretStr("sb_secret_1"), timeout_s=WAIT_LIMIT_S
     )
 
 
 def bank(http: HttpClient, url: str) -> SandboxProvider:
-    return SandboxProvider(url, ["a secret of the bank"], http, timeout_s=PATIENCE_S)
+    return SandboxProvider(url, ["a secret of the bank"], http, timeout_s=WAIT_LIMIT_S)
 
 
 def settings(url: str) -> Settings:
@@ -287,7 +287,7 @@ async def test_an_answer_that_never_ends_is_given_up(name: str) -> None:
         async with HostileServer(NEVER_ENDING[how]) as server:
             return await outcome(CALLS[name], http, server.url) is True
 
-    async with HttpFor(GIVE_UP_S) as http, asyncio.timeout(PATIENCE_S):
+    async with HttpFor(GIVE_UP_S) as http, asyncio.timeout(WAIT_LIMIT_S):
         ended = await asyncio.gather(*map(given_up, NEVER_ENDING))
     assert dict(zip(NEVER_ENDING, ended, strict=True)) == dict.fromkeys(NEVER_ENDING, True)
 
@@ -295,7 +295,7 @@ async def test_an_answer_that_never_ends_is_given_up(name: str) -> None:
 @pytest.mark.parametrize("how", TOO_LARGE)
 @pytest.mark.parametrize("name", CALLS)
 async def test_an_answer_of_1_gb_is_not_read(name: str, how: str) -> None:
-    async with HostileServer(TOO_LARGE[how]) as server, HttpFor(PATIENCE_S) as http:
+    async with HostileServer(TOO_LARGE[how]) as server, HttpFor(WAIT_LIMIT_S) as http:
         assert await outcome(CALLS[name], http, server.url) is True
 
 
@@ -303,7 +303,7 @@ async def test_an_answer_of_1_gb_is_not_read(name: str, how: str) -> None:
 async def test_an_answer_cut_at_any_byte_is_none(name: str) -> None:
     call = CALLS[name]
     right = whole(call.right)
-    async with HttpFor(PATIENCE_S) as http:
+    async with HttpFor(WAIT_LIMIT_S) as http:
         for length in range(len(right)):
             async with HostileServer(closes_after(right[:length])) as server:
                 assert await outcome(call, http, server.url) is True, right[:length]
@@ -318,7 +318,7 @@ async def test_an_answer_cut_at_any_byte_is_none(name: str) -> None:
 async def test_a_whole_answer_without_sense_raises_nothing_else(name: str, raw: bytes) -> None:
     call = CALLS[name]
     answer = closes_after(whole(raw, b"Date: the day before"))
-    async with HostileServer(answer) as server, HttpFor(PATIENCE_S) as http:
+    async with HostileServer(answer) as server, HttpFor(WAIT_LIMIT_S) as http:
         came_to = await outcome(call, http, server.url)
         assert not isinstance(came_to, Exception), came_to
 
@@ -331,7 +331,7 @@ async def test_doctor_ends_with_findings_wherever_supabase_falls_silent(right_on
         await (right if server.requests <= right_ones else hang)(writer)
 
     async with HostileServer(answer) as server, HttpFor(GIVE_UP_S) as http:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_LIMIT_S):
             found = await doctor_supabase.examine_supabase(
                 settings(server.url), http, may_write=False
             )

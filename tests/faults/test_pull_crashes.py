@@ -9,8 +9,8 @@ import pytest
 
 from evpower.devstack.local import LocalEvPower
 from evpower.devstack.services import Service
-from evpower.foundation.failpoints import Step
-from tests.faults.conftest import lay_fuse
+from evpower.foundation.failpoints import Failpoint
+from tests.faults.conftest import set_failpoint
 from tests.faults.driver import Driver, Standing
 from tests.faults.supabase_bell import (
     cut_bell,
@@ -19,17 +19,17 @@ from tests.faults.supabase_bell import (
     ring_once_more,
     worker_away,
 )
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
 
-STEPS = [step for step in Step if step.startswith("pull.")]
-RUNG = [step for step in Step if step.startswith(("doorbell.", "pull."))]
+STEPS = [step for step in Failpoint if step.startswith("pull.")]
+RUNG = [step for step in Failpoint if step.startswith(("notification.", "pull."))]
 
 
 @pytest.fixture(scope="module")
 async def http(evpower: LocalEvPower) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=WAIT_LIMIT_S, trust_env=False) as http:
         yield http
         await hang_bell(evpower, http)
 
@@ -73,13 +73,13 @@ async def arrived(coming: Driver, staying: Driver, leaving: Driver) -> None:
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("victim", ["worker", "postgres"])
 async def test_a_crash_of_the_worker_loses_and_repeats_nothing(
-    evpower: LocalEvPower, http: httpx.AsyncClient, step: Step, victim: str
+    evpower: LocalEvPower, http: httpx.AsyncClient, step: Failpoint, victim: str
 ) -> None:
     await cut_bell(evpower, http)  # or the API would be the one who gets there first
     everybody = await people(evpower, http)
     doomed = evpower.worker if victim == "worker" else evpower.stack.postgres
     assert doomed is not None
-    lay_fuse(evpower, step, doomed.pid)
+    set_failpoint(evpower, step, doomed.pid)
 
     if victim == "worker":
         await happen(*everybody)
@@ -102,13 +102,13 @@ async def test_a_crash_of_the_worker_loses_and_repeats_nothing(
 
 @pytest.mark.parametrize("step", RUNG)
 async def test_a_crash_of_the_api_that_was_rung_loses_and_repeats_nothing(
-    evpower: LocalEvPower, http: httpx.AsyncClient, step: Step
+    evpower: LocalEvPower, http: httpx.AsyncClient, step: Failpoint
 ) -> None:
     await hang_bell(evpower, http)
     everybody = await people(evpower, http)
     await until(lambda: is_looked_up(evpower), "the worker never read the log to its end")
     async with worker_away(evpower):
-        lay_fuse(evpower, step, evpower.api.pid)
+        set_failpoint(evpower, step, evpower.api.pid)
         await happen(*everybody)
         await ring_once_more(evpower, http)
         await until(lambda: _gone(evpower.api), f"nothing was killed at {step}")

@@ -14,7 +14,7 @@ from tests.api.test_heads import answer, is_hung_up
 from tests.api.test_unreadable import BAD_HANDSHAKES, SOCKET, TOO_LARGE_HANDSHAKES
 from tests.conftest import Server
 from tests.faults.serving import Phone, Served, served
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 ATTACKER = "127.0.0.2"
 ELSEWHERE = "127.0.0.1"
@@ -68,7 +68,7 @@ async def asking(
     """Send requests as fast as they are answered, thirty at a time."""
     transport = httpx.AsyncHTTPTransport(local_address=ATTACKER)
     async with httpx.AsyncClient(
-        base_url=api.url, transport=transport, timeout=PATIENCE_S, trust_env=False
+        base_url=api.url, transport=transport, timeout=WAIT_LIMIT_S, trust_env=False
     ) as http:
 
         async def ask() -> None:
@@ -182,7 +182,7 @@ async def test_signed_in_drivers_are_answered_all_the_while(api: Served, attack:
             new = [Phone(api, address) for address in (ELSEWHERE, ATTACKER)]
             await asyncio.gather(*(phone.balance() for phone in [*known, *new]))
             await asyncio.gather(*(phone.top_up() for phone in new))
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=WAIT_LIMIT_S) as http:
         await until(lambda: _is_ready(http, api))
         text = (await http.get(f"{api.url}/metrics")).text
     assert "evpower_http_in_flight 0.0" in text

@@ -11,7 +11,7 @@ import pytest
 
 from evpower.devstack.local import LocalEvPower
 from tests.faults.driver import Driver, Money
-from tests.waiting import COMMAND_S, PATIENCE_S, until
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
 READS = ("/api/v1/balance/{}", "/api/v1/balance/history/{}", "/api/v1/charging/history/{}")
@@ -20,7 +20,7 @@ ROUNDS = 50  # whoever waited for Supabase, 2 s each time, would still be readin
 
 @pytest.fixture(scope="module")
 async def driver(evpower: LocalEvPower) -> AsyncIterator[Driver]:
-    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=WAIT_LIMIT_S, trust_env=False) as http:
         driver = Driver(evpower, http)
         await driver.sign_up()
         yield driver

@@ -22,11 +22,11 @@ from websockets.exceptions import ConnectionClosed
 
 from evpower.devstack.local import LocalEvPower, running
 from evpower.devstack.nats import LocalNats
-from evpower.foundation.failpoints import Step
+from evpower.foundation.failpoints import Failpoint
 from tests.cli.patient import PATIENT
-from tests.faults.conftest import lay_fuse
+from tests.faults.conftest import set_failpoint
 from tests.faults.driver import Driver
-from tests.waiting import COMMAND_S, PATIENCE_S, until
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
 
 pytestmark = [pytest.mark.xdist_group("two-nodes"), pytest.mark.timeout(900)]
 _NEVER_S = "86400"
@@ -64,7 +64,7 @@ async def nodes() -> AsyncIterator[Nodes]:
             folder / "data",
             split=True,
             nats=True,
-            environment={"EVPOWER_KILL_FUSE": str(folder / "data" / "fuse")},
+            environment={"EVPOWER_FAILPOINT_FILE": str(folder / "data" / "fuse")},
         )
         async with running(made) as evpower:
             assert evpower.nats is not None
@@ -77,7 +77,7 @@ async def nodes() -> AsyncIterator[Nodes]:
 
 @pytest.fixture(scope="module")
 async def driver(nodes: Nodes) -> AsyncIterator[Driver]:
-    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=WAIT_LIMIT_S, trust_env=False) as http:
         driver = Driver(nodes.evpower, http)
         await driver.sign_up()
         await nodes.bus_is("ok", http)
@@ -103,13 +103,13 @@ class Live:
 
     async def ending(self) -> tuple[int | None, str | None]:
         """Read to its end."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_LIMIT_S):
             with contextlib.suppress(ConnectionClosed):
                 while True:
                     await self.hear()
         return self._ws.close_code, self._ws.close_reason
 
-    async def shows(self, som: float, within_s: float = PATIENCE_S) -> None:
+    async def shows(self, som: float, within_s: float = WAIT_LIMIT_S) -> None:
         """Wait until it shows this balance."""
         async with asyncio.timeout(within_s):
             while self.balance_som != som:
@@ -120,10 +120,10 @@ class Live:
 async def live(url: str, driver: Driver) -> AsyncIterator[Live]:
     """A socket of this driver that was told the balance as it is now."""
     address = url.replace("http", "ws", 1) + "/api/v1/ws"
-    async with connect(address, proxy=None, open_timeout=PATIENCE_S, ping_interval=None) as ws:
+    async with connect(address, proxy=None, open_timeout=WAIT_LIMIT_S, ping_interval=None) as ws:
         await ws.send(json.dumps({"type": "auth", "token": driver._token}))
         socket = Live(ws)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_LIMIT_S):
             await socket.hear()
         yield socket
 
@@ -182,7 +182,7 @@ async def test_a_node_killed_before_it_told_anybody(nodes: Nodes, driver: Driver
     async with live(nodes.by_sweep, driver) as there:
         before = await driver.here()
         invoice = await driver.open_invoice(60)
-        lay_fuse(nodes.evpower, Step.CONFIRM_COMMITTED, nodes.evpower.api.pid)
+        set_failpoint(nodes.evpower, Failpoint.CONFIRM_COMMITTED, nodes.evpower.api.pid)
         await driver.approve(invoice)
         await until(lambda: _gone(nodes), "the node was not killed")
         await there.shows(before.balance_minor / 100 + 60)

@@ -23,7 +23,7 @@ import pytest
 
 from evpower.devstack.children import alive, children_of
 from evpower.devstack.ports import free_port
-from tests.waiting import COMMAND_S, PATIENCE_S, until
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
 
 Findings = dict[str, tuple[bool, str]]
 
@@ -47,7 +47,7 @@ def dev(data: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], dict
 
 
 def _readiness(api: str) -> dict[str, str]:
-    return httpx.get(f"{api}/readyz", trust_env=False, timeout=PATIENCE_S).json()
+    return httpx.get(f"{api}/readyz", trust_env=False, timeout=WAIT_LIMIT_S).json()
 
 
 def test_one_line_when_ready_and_every_child_ends_with_it(folder: Path) -> None:
@@ -83,7 +83,7 @@ def test_commands_speak_to_it_with_the_settings_it_left(folder: Path) -> None:
         assert found is not None
         answer = httpx.post(
             f"{said['api']}/api/v1/payment/webhook/sandbox", content=b"{}", trust_env=False,
-            headers=_as_a_library_signs(found[1].strip("'"), b"{}"), timeout=PATIENCE_S,
+            headers=_as_a_library_signs(found[1].strip("'"), b"{}"), timeout=WAIT_LIMIT_S,
         )  # fmt: skip
         assert answer.json()["error"] == "invalid_webhook"  # the signature was right, "{}" is not
         words = f". '{settings}' && exec '{sys.executable}' -m evpower sync check"
@@ -101,7 +101,7 @@ def test_a_second_start_on_the_same_data_carries_on(folder: Path) -> None:
             f"{first['api']}/api/v1/auth/register",
             json=driver,
             trust_env=False,
-            timeout=PATIENCE_S,
+            timeout=WAIT_LIMIT_S,
         )
         assert made.status_code == 201, made.text
     with dev(folder / "data") as (_, second):
@@ -112,14 +112,14 @@ def test_a_second_start_on_the_same_data_carries_on(folder: Path) -> None:
             headers={"apikey": second["publishable_key"]},
             json={"email": driver["email"], "password": driver["password"]},
             trust_env=False,
-            timeout=PATIENCE_S,
+            timeout=WAIT_LIMIT_S,
         )
         client_id = made.json()["client_id"]
         balance = httpx.get(
             f"{second['api']}/api/v1/balance/{client_id}",
             headers={"Authorization": f"Bearer {signed_in.json()['access_token']}"},
             trust_env=False,
-            timeout=PATIENCE_S,
+            timeout=WAIT_LIMIT_S,
         )
         assert balance.json()["balance"] == 0
 

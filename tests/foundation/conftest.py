@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from evpower.foundation.bus import nats_link
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     tries once.
     """
     for bound in ("_CONNECT_S", "_OPEN_S", "_ROUND_TRIP_S"):
-        monkeypatch.setattr(nats_link, bound, PATIENCE_S)
+        monkeypatch.setattr(nats_link, bound, WAIT_LIMIT_S)
 
 
 @pytest.fixture

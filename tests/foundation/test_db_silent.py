@@ -9,7 +9,7 @@ import pytest
 from evpower.foundation.db import Database, connect
 from evpower.foundation.errors import Unavailable
 from tests.faults.tcp_proxy import TcpProxy, host_and_port
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 GIVE_UP_S = 0.5
 Work = Callable[[Database, TcpProxy], Awaitable[object]]
@@ -28,16 +28,16 @@ async def proxy(dsn: str) -> AsyncIterator[TcpProxy]:
 @pytest.fixture
 async def database(dsn: str, proxy: TcpProxy) -> AsyncIterator[Database]:
     database = Database(
-        proxy.through(dsn), size=2, patience_s=PATIENCE_S, command_timeout_s=PATIENCE_S
+        proxy.through(dsn), size=2, wait_limit_s=WAIT_LIMIT_S, command_timeout_s=WAIT_LIMIT_S
     )
     await database.start()
     async with database.connection() as connection:
         await connection.fetchval("select 1")
-    database._patience_s = database._command_timeout_s = GIVE_UP_S
+    database._wait_limit_s = database._command_timeout_s = GIVE_UP_S
     pool = database.pool
     pool._connect_kwargs["command_timeout"] = GIVE_UP_S
     await pool.expire_connections()
-    pool._connect_kwargs["timeout"] = PATIENCE_S
+    pool._connect_kwargs["timeout"] = WAIT_LIMIT_S
     yield database
     await database.close()
 
@@ -109,11 +109,11 @@ async def test_every_wait_for_the_database_ends(
     database: Database,
     proxy: TcpProxy,
 ) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_LIMIT_S):
         with pytest.raises(Unavailable):
             await work(database, fault, proxy)
     proxy.pass_again()
-    database._patience_s = PATIENCE_S
+    database._wait_limit_s = WAIT_LIMIT_S
 
     async def serves() -> bool:
         try:
@@ -129,7 +129,7 @@ async def test_every_wait_for_the_database_ends(
 
 
 async def test_a_pool_of_a_silent_database_closes(database: Database, proxy: TcpProxy) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_LIMIT_S):
         async with database.connection():
             proxy.silence()
             closing = asyncio.create_task(database.close())
@@ -139,8 +139,8 @@ async def test_a_pool_of_a_silent_database_closes(database: Database, proxy: Tcp
 @FAULTS
 async def test_a_connection_outside_the_pool_ends(fault: Fault, dsn: str, proxy: TcpProxy) -> None:
     url = proxy.through(dsn)
-    async with asyncio.timeout(PATIENCE_S):
-        async with connect(url, timeout_s=PATIENCE_S, command_timeout_s=GIVE_UP_S) as one:
+    async with asyncio.timeout(WAIT_LIMIT_S):
+        async with connect(url, timeout_s=WAIT_LIMIT_S, command_timeout_s=GIVE_UP_S) as one:
             fault(proxy)
             with pytest.raises(TimeoutError):
                 await one.fetch(LONG_ROWS)
@@ -151,9 +151,9 @@ async def test_a_connection_outside_the_pool_ends(fault: Fault, dsn: str, proxy:
 async def test_a_connection_closes_though_the_other_side_is_silent(
     dsn: str, proxy: TcpProxy
 ) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_LIMIT_S):
         async with connect(
-            proxy.through(dsn), timeout_s=PATIENCE_S, command_timeout_s=PATIENCE_S
+            proxy.through(dsn), timeout_s=WAIT_LIMIT_S, command_timeout_s=WAIT_LIMIT_S
         ) as one:
             await one.fetchval("select 1")
             proxy.silence()

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from evpower.foundation.batching import Grouper
+from evpower.foundation.batching import Batcher
 from evpower.foundation.errors import Unavailable
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 
 class Recorder:
@@ -35,7 +35,7 @@ async def settle() -> None:
 
 async def test_while_a_batch_runs_the_next_one_gathers() -> None:
     run = Recorder()
-    group = Grouper(run, in_flight=1, max_size=4)
+    group = Batcher(run, in_flight=1, max_size=4)
     run.gate.clear()
     first = asyncio.create_task(group(0))
     await settle()
@@ -49,13 +49,13 @@ async def test_while_a_batch_runs_the_next_one_gathers() -> None:
 
 async def test_a_lone_call_starts_at_once() -> None:
     run = Recorder()
-    assert await Grouper(run)(5) == "r5"
+    assert await Batcher(run)(5) == "r5"
     assert run.batches == [[5]]
 
 
 async def test_at_most_so_many_batches_run_at_once() -> None:
     run = Recorder()
-    group = Grouper(run, in_flight=2, max_size=1)
+    group = Batcher(run, in_flight=2, max_size=1)
     run.gate.clear()
     calls = [asyncio.create_task(group(key)) for key in range(5)]
     await settle()
@@ -66,13 +66,13 @@ async def test_at_most_so_many_batches_run_at_once() -> None:
 
 
 async def test_one_call_after_another_never_stalls() -> None:
-    group = Grouper(Recorder(), in_flight=1)
+    group = Batcher(Recorder(), in_flight=1)
     for key in range(20, 220):
-        assert await asyncio.wait_for(group(key), PATIENCE_S) == f"r{key}"
+        assert await asyncio.wait_for(group(key), WAIT_LIMIT_S) == f"r{key}"
 
 
 async def test_an_error_of_one_item_fails_that_item() -> None:
-    group = Grouper(Recorder())
+    group = Batcher(Recorder())
     results = await asyncio.gather(*(group(key) for key in (1, 13, 404, 2)), return_exceptions=True)
     assert results[0] == "r1"
     assert results[3] == "r2"
@@ -84,8 +84,8 @@ async def test_a_poisoned_item_fails_alone() -> None:
     run = Recorder()
     run.fails = lambda keys: ValueError("poison") if 7 in keys else None
     seen: list[tuple[int, bool]] = []
-    group = Grouper(
-        run, retry_budget_s=PATIENCE_S, on_batch=lambda size, failed: seen.append((size, failed))
+    group = Batcher(
+        run, retry_budget_s=WAIT_LIMIT_S, on_batch=lambda size, failed: seen.append((size, failed))
     )
     results = await asyncio.gather(*(group(key) for key in (5, 7, 8)), return_exceptions=True)
     assert results[0] == "r5"
@@ -98,13 +98,13 @@ async def test_a_poisoned_item_fails_alone() -> None:
 async def test_a_passing_failure_is_not_seen() -> None:
     run = Recorder()
     run.fails = lambda _: ValueError("deadlock") if len(run.batches) == 1 else None
-    assert await Grouper(run, retry_budget_s=PATIENCE_S)(5) == "r5"
+    assert await Batcher(run, retry_budget_s=WAIT_LIMIT_S)(5) == "r5"
 
 
 async def test_a_hopeless_failure_fails_all_at_once() -> None:
     run = Recorder()
     run.fails = lambda _: ConnectionError("down")
-    group = Grouper(run, hopeless=lambda error: isinstance(error, ConnectionError))
+    group = Batcher(run, is_fatal=lambda error: isinstance(error, ConnectionError))
     results = await asyncio.gather(*(group(key) for key in range(5)), return_exceptions=True)
     assert all(isinstance(result, ConnectionError) for result in results)
     assert len(run.batches) == 1
@@ -113,7 +113,7 @@ async def test_a_hopeless_failure_fails_all_at_once() -> None:
 async def test_retries_end_with_their_budget() -> None:
     run = Recorder()
     run.fails = lambda _: ValueError("always")
-    group = Grouper(run, retry_budget_s=0)
+    group = Batcher(run, retry_budget_s=0)
     results = await asyncio.gather(*(group(key) for key in range(5)), return_exceptions=True)
     assert [getattr(result, "code", None) for result in results] == ["overloaded"] * 5
     assert len(run.batches) == 1
@@ -123,7 +123,7 @@ async def test_who_was_not_tried_alone_does_not_get_the_error_of_another() -> No
     """It would say that his own call makes no sense, and a bank would not repeat it."""
     run = Recorder()
     run.fails = lambda keys: ValueError("poison") if 7 in keys else None
-    group = Grouper(run, retry_budget_s=0)
+    group = Batcher(run, retry_budget_s=0)
     results = await asyncio.gather(*(group(key) for key in (7, 8)), return_exceptions=True)
     assert [type(result) for result in results] == [Unavailable, Unavailable]
 
@@ -132,12 +132,12 @@ async def test_what_one_alone_failed_by_is_its_own() -> None:
     run = Recorder()
     run.fails = lambda _: ValueError("poison")
     with pytest.raises(ValueError, match="poison"):
-        await Grouper(run, retry_budget_s=0)(7)
+        await Batcher(run, retry_budget_s=0)(7)
 
 
 async def test_a_cancelled_caller_leaves_alone() -> None:
     run = Recorder()
-    group = Grouper(run, in_flight=1)
+    group = Batcher(run, in_flight=1)
     run.gate.clear()
     calls = [asyncio.create_task(group(key)) for key in (1, 2)]
     await settle()
@@ -154,7 +154,7 @@ async def test_a_cancelled_caller_leaves_alone() -> None:
 
 async def test_one_key_asked_for_twice_runs_once_and_is_new_once() -> None:
     run = Recorder()
-    group = Grouper(run, repeat=lambda result: f"{result} again")
+    group = Batcher(run, repeat=lambda result: f"{result} again")
     results = await asyncio.gather(group(1), group(1), group(2), group(1))
     assert results == ["r1", "r1 again", "r2", "r1 again again"]
     assert run.batches == [[1, 2]]
@@ -162,7 +162,7 @@ async def test_one_key_asked_for_twice_runs_once_and_is_new_once() -> None:
 
 async def test_a_key_whose_batch_runs_is_asked_for_again() -> None:
     run = Recorder()
-    group = Grouper(run, in_flight=1)
+    group = Batcher(run, in_flight=1)
     run.gate.clear()
     first = asyncio.create_task(group(1))
     await settle()
@@ -175,7 +175,7 @@ async def test_a_key_whose_batch_runs_is_asked_for_again() -> None:
 
 async def test_close_answers_what_was_taken_and_takes_no_more() -> None:
     run = Recorder()
-    group = Grouper(run, in_flight=1, max_size=2)
+    group = Batcher(run, in_flight=1, max_size=2)
     run.gate.clear()
     calls = [asyncio.create_task(group(key)) for key in range(5)]
     await settle()
@@ -184,13 +184,13 @@ async def test_close_answers_what_was_taken_and_takes_no_more() -> None:
     with pytest.raises(Unavailable):
         await group(9)
     run.gate.set()
-    await asyncio.wait_for(closing, PATIENCE_S)
+    await asyncio.wait_for(closing, WAIT_LIMIT_S)
     assert [call.result() for call in calls] == [f"r{key}" for key in range(5)]
 
 
 async def test_a_full_queue_refuses() -> None:
     run = Recorder()
-    group = Grouper(run, in_flight=1, max_waiting=2, max_size=1)
+    group = Batcher(run, in_flight=1, max_waiting=2, max_size=1)
     run.gate.clear()
     first = asyncio.create_task(group(0))
     await settle()
@@ -202,7 +202,7 @@ async def test_a_full_queue_refuses() -> None:
     assert await asyncio.gather(first, *waiting) == ["r0", "r1", "r2"]
 
 
-async def served_alone(group: Grouper[int, str]) -> None:
+async def served_alone(group: Batcher[int, str]) -> None:
     """Bring a group to where calls come one at a time."""
     assert await group(0) == "r0"
 
@@ -214,7 +214,7 @@ async def test_calls_one_at_a_time_run_in_their_callers_task() -> None:
         tasks.append(asyncio.current_task())
         return {key: f"r{key}" for key in keys}
 
-    group = Grouper(run)
+    group = Batcher(run)
     await served_alone(group)
     assert [await group(1), await group(2)] == ["r1", "r2"]
     assert tasks[0] is not asyncio.current_task()
@@ -223,7 +223,7 @@ async def test_calls_one_at_a_time_run_in_their_callers_task() -> None:
 
 async def test_what_comes_while_a_lone_call_runs_is_one_batch_after_it() -> None:
     run = Recorder()
-    group = Grouper(run, in_flight=1)
+    group = Batcher(run, in_flight=1)
     await served_alone(group)
     run.gate.clear()
     calls = [asyncio.create_task(group(key)) for key in (1, 2, 3)]
@@ -237,7 +237,7 @@ async def test_what_comes_while_a_lone_call_runs_is_one_batch_after_it() -> None
 
 async def test_a_cancelled_lone_caller_takes_nobody_along() -> None:
     run = Recorder()
-    group = Grouper(run, in_flight=1)
+    group = Batcher(run, in_flight=1)
     await served_alone(group)
     run.gate.clear()
     lone = asyncio.create_task(group(1))
@@ -250,12 +250,12 @@ async def test_a_cancelled_lone_caller_takes_nobody_along() -> None:
     run.gate.set()
     assert await asyncio.gather(*others) == ["r1", "r2"]
     assert run.batches == [[0], [1], [1, 2]]
-    assert await asyncio.wait_for(group(3), PATIENCE_S) == "r3"
+    assert await asyncio.wait_for(group(3), WAIT_LIMIT_S) == "r3"
 
 
 async def test_a_lone_call_is_tried_again_and_fails_by_itself() -> None:
     run = Recorder()
-    group = Grouper(run, retry_budget_s=PATIENCE_S)
+    group = Batcher(run, retry_budget_s=WAIT_LIMIT_S)
     await served_alone(group)
     run.fails = lambda _: ValueError("deadlock") if len(run.batches) == 2 else None
     assert await group(1) == "r1"
@@ -267,7 +267,7 @@ async def test_a_lone_call_is_tried_again_and_fails_by_itself() -> None:
 
 async def test_close_waits_for_a_lone_call() -> None:
     run = Recorder()
-    group = Grouper(run)
+    group = Batcher(run)
     await served_alone(group)
     run.gate.clear()
     lone = asyncio.create_task(group(1))
@@ -276,5 +276,5 @@ async def test_close_waits_for_a_lone_call() -> None:
     await settle()
     assert not closing.done()
     run.gate.set()
-    await asyncio.wait_for(closing, PATIENCE_S)
+    await asyncio.wait_for(closing, WAIT_LIMIT_S)
     assert await lone == "r1"

@@ -26,18 +26,18 @@ from tests.faults.hostile_server import (
     hangs_after,
     whole,
 )
-from tests.waiting import COMMAND_S, PATIENCE_S, until
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
 
 GIVE_UP_S = 2.0  # a part of it is for the connection, which a busy machine is slow to make
 RIGHT = whole(b'{"a":1}')
 
 
-async def ask(url: str, timeout_s: float = PATIENCE_S, max_bytes: int = 1000) -> HttpResponse:
+async def ask(url: str, timeout_s: float = WAIT_LIMIT_S, max_bytes: int = 1000) -> HttpResponse:
     async with HttpClient() as http:
         return await http.fetch("devstack", "GET", url, timeout_s=timeout_s, max_bytes=max_bytes)
 
 
-async def answered(answer: Answer, timeout_s: float = PATIENCE_S) -> HttpResponse:
+async def answered(answer: Answer, timeout_s: float = WAIT_LIMIT_S) -> HttpResponse:
     async with HostileServer(answer) as server:
         return await ask(server.url, timeout_s)
 
@@ -71,7 +71,7 @@ async def test_a_response_that_is_too_large_is_not_read_to_its_end(how: str) -> 
     began = time.monotonic()
     with pytest.raises(OutcomeUnknown) as caught:
         await answered(TOO_LARGE[how])
-    assert time.monotonic() - began < PATIENCE_S, "its size ended it, not the time"
+    assert time.monotonic() - began < WAIT_LIMIT_S, "its size ended it, not the time"
     assert isinstance(caught.value, ResponseTooLarge) or how == "a head of 1 GB"
 
 
@@ -178,7 +178,7 @@ async def test_calls_given_up_leave_their_connections_to_others() -> None:
         server.answer = closes_after(RIGHT)
         async with asyncio.TaskGroup() as group:
             for _ in range(60):
-                group.create_task(http.fetch("devstack", "GET", server.url, timeout_s=PATIENCE_S))
+                group.create_task(http.fetch("devstack", "GET", server.url, timeout_s=WAIT_LIMIT_S))
 
 
 async def test_a_call_waits_for_a_place_no_longer_than_for_all_else() -> None:
@@ -188,7 +188,7 @@ async def test_a_call_waits_for_a_place_no_longer_than_for_all_else() -> None:
             for _ in range(50)
         ]
         await until(lambda: server.requests >= 50)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_LIMIT_S):
             with pytest.raises(RequestNotSent):
                 await http.fetch("devstack", "GET", server.url, timeout_s=GIVE_UP_S)
         for task in holding:
@@ -203,11 +203,13 @@ async def test_a_target_that_hangs_leaves_the_connections_of_another() -> None:
         HttpClient() as http,
     ):
         waiting = [
-            asyncio.create_task(http.fetch("supabase_auth", "GET", hung.url, timeout_s=PATIENCE_S))
+            asyncio.create_task(
+                http.fetch("supabase_auth", "GET", hung.url, timeout_s=WAIT_LIMIT_S)
+            )
             for _ in range(100)
         ]
         await until(lambda: hung.requests >= 50)
-        response = await http.fetch("payment_provider", "GET", well.url, timeout_s=PATIENCE_S)
+        response = await http.fetch("payment_provider", "GET", well.url, timeout_s=WAIT_LIMIT_S)
         assert response.is_success
         for task in waiting:
             task.cancel()
@@ -217,10 +219,10 @@ async def test_a_target_that_hangs_leaves_the_connections_of_another() -> None:
 async def test_a_closed_client_sends_nothing() -> None:
     http = HttpClient()
     async with HostileServer(closes_after(RIGHT)) as server:
-        await http.fetch("devstack", "GET", server.url, timeout_s=PATIENCE_S)
+        await http.fetch("devstack", "GET", server.url, timeout_s=WAIT_LIMIT_S)
         await http.aclose()
         with pytest.raises(RequestNotSent):
-            await http.fetch("devstack", "GET", server.url, timeout_s=PATIENCE_S)
+            await http.fetch("devstack", "GET", server.url, timeout_s=WAIT_LIMIT_S)
         assert server.requests == 1
 
 

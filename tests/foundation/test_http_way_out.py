@@ -13,7 +13,7 @@ from evpower.foundation.http import HttpClient, OutcomeUnknown, RequestNotSent, 
 from tests.faults.connect_proxy import ConnectProxy
 from tests.faults.hostile_server import HostileServer, closes_after, hangs_after, whole
 from tests.foundation.certificates import Authority
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 RIGHT = closes_after(whole(b"{}"))
 SUPABASE: list[Target] = ["supabase_rest", "supabase_auth", "supabase_keys"]
@@ -26,7 +26,7 @@ def authority(tmp_path: Path) -> Authority:
 
 async def ask(http: HttpClient, url: str, target: Target = "supabase_rest") -> bytes:
     async with http:
-        return (await http.fetch(target, "GET", url, timeout_s=PATIENCE_S)).content
+        return (await http.fetch(target, "GET", url, timeout_s=WAIT_LIMIT_S)).content
 
 
 @pytest.mark.parametrize("target", SUPABASE)

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from evpower.foundation.listener import SEND_BUFFER_BYTES, listen
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 ANSWER = b"x" * (2 * 1024 * 1024)
 
@@ -19,7 +19,7 @@ def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
     with closing(listen("127.0.0.1", 0)) as listener, closing(socket.socket()) as caller:
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         caller.connect(listener.getsockname())
-        select.select([listener], [], [], PATIENCE_S)
+        select.select([listener], [], [], WAIT_LIMIT_S)
         ours, _ = listener.accept()
         with closing(ours):
             ours.setblocking(False)
@@ -42,6 +42,6 @@ def test_a_large_answer_comes_whole(connected: tuple[socket.socket, socket.socke
     while received < len(ANSWER):
         if sent < len(ANSWER) and select.select([], [ours], [], 0)[1]:
             sent += ours.send(ANSWER[sent:])
-        assert select.select([caller], [], [], PATIENCE_S)[0]
+        assert select.select([caller], [], [], WAIT_LIMIT_S)[0]
         received += len(caller.recv(65536))
     assert received == len(ANSWER)

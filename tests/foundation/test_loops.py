@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.loops import AT_ONCE, Loop, Loops, Pause, Round, Wakeup, every
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 NEVER_S = 3600.0
@@ -42,7 +42,7 @@ async def running(loop: Loop) -> AsyncIterator[None]:
         yield
     finally:
         stop.set()
-        await asyncio.wait_for(task, PATIENCE_S)
+        await asyncio.wait_for(task, WAIT_LIMIT_S)
 
 
 async def test_the_first_round_comes_at_once_and_the_next_after_the_period() -> None:
@@ -209,7 +209,7 @@ async def test_a_stop_ends_every_pause_and_what_is_held_around_a_loop() -> None:
     loops.start()
     await until(lambda: steady.rounds == 1 and held == ["begun"])
     with capture_logs() as logs:
-        await loops.stop(PATIENCE_S)
+        await loops.stop(WAIT_LIMIT_S)
     assert held == ["begun", "ended"]
     assert logs == []
 

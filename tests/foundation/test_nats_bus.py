@@ -31,7 +31,7 @@ from evpower.foundation.bus.nats_keys import NatsFiles
 from evpower.foundation.bus.nats_link import NatsLink, NatsServer, parse_servers
 from evpower.identity import CLIENT_CHANGED
 from evpower.sync.model import SUPABASE_CHANGED
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 Change = tuple[Topic, UUID]
 TOPICS = (CLIENT_CHANGED, SESSION_CHANGED, SUPABASE_CHANGED)
@@ -72,7 +72,7 @@ async def nodes(*urls: str, connected: bool = True) -> AsyncIterator[list[Node]]
             await node.bus.start()
         if connected:
             for node in made:
-                assert await node.bus.wait_connected(PATIENCE_S)
+                assert await node.bus.wait_connected(WAIT_LIMIT_S)
         yield made
     finally:
         await asyncio.gather(*(node.bus.close() for node in made))
@@ -141,7 +141,7 @@ class TestChanges:
         async with nodes(server.url) as (there,):
             here = Node(server.url)
             await here.bus.start()
-            assert await here.bus.wait_connected(PATIENCE_S)
+            assert await here.bus.wait_connected(WAIT_LIMIT_S)
             here.bus.publish(CLIENT_CHANGED, key := uuid4())
             await here.bus.close()
             await there.has_heard((CLIENT_CHANGED, key))
@@ -153,7 +153,7 @@ class TestChanges:
         async with nodes(server.url, server.url) as (here, there):
             await other.bus.start()
             try:
-                assert await other.bus.wait_connected(PATIENCE_S)
+                assert await other.bus.wait_connected(WAIT_LIMIT_S)
                 here.bus.publish(CLIENT_CHANGED, ours := uuid4())
                 other.bus.publish(CLIENT_CHANGED, uuid4())
                 await there.has_heard((CLIENT_CHANGED, ours))
@@ -192,7 +192,7 @@ class TestGarbage:
     async def test_what_is_not_ours_is_counted_and_ignored(
         self, server: LocalNats, message: bytes
     ) -> None:
-        stranger = await nats.connect(server.url, connect_timeout=int(PATIENCE_S))
+        stranger = await nats.connect(server.url, connect_timeout=int(WAIT_LIMIT_S))
         try:
             async with nodes(server.url) as (here,):
                 before = counted("dropped_total", reason="malformed")
@@ -232,8 +232,8 @@ class TestAwayAndBack:
             assert here.heard == [(CLIENT_CHANGED, early)], "the listeners here need no NATS"
             assert not await here.bus.wait_connected(0.3)
             async with serving(server):
-                assert await here.bus.wait_connected(PATIENCE_S)
-                assert await there.bus.wait_connected(PATIENCE_S)
+                assert await here.bus.wait_connected(WAIT_LIMIT_S)
+                assert await there.bus.wait_connected(WAIT_LIMIT_S)
                 here.bus.publish(CLIENT_CHANGED, key := uuid4())
                 await there.has_heard((CLIENT_CHANGED, key))
 
@@ -258,8 +258,8 @@ class TestAwayAndBack:
                 assert (CLIENT_CHANGED, meanwhile) in here.heard
                 assert not await here.bus.wait_connected(0.5), "it tries in vain a few times"
                 await server.start()
-                assert await here.bus.wait_connected(PATIENCE_S)
-                assert await there.bus.wait_connected(PATIENCE_S)
+                assert await here.bus.wait_connected(WAIT_LIMIT_S)
+                assert await there.bus.wait_connected(WAIT_LIMIT_S)
                 here.bus.publish(CLIENT_CHANGED, after := uuid4())
                 await there.has_heard((CLIENT_CHANGED, after))
                 told = Counter(line["event"] for line in logs)
@@ -278,7 +278,7 @@ class TestAwayAndBack:
                 await until(lambda: not here.bus.connected, "a hung server was not noticed")
             finally:
                 os.kill(server.pid, signal.SIGCONT)
-            assert await here.bus.wait_connected(PATIENCE_S)
+            assert await here.bus.wait_connected(WAIT_LIMIT_S)
 
     async def test_a_hung_server_is_noticed_though_there_is_always_something_to_say(
         self, tmp_path: Path
@@ -318,7 +318,7 @@ class TestAwayAndBack:
             await until(lambda: not there.bus.connected, "the loss was not noticed")
             server.kill()
             await server.start()
-            assert await there.bus.wait_connected(PATIENCE_S), "who is not there hears nothing"
+            assert await there.bus.wait_connected(WAIT_LIMIT_S), "who is not there hears nothing"
             assert (CLIENT_CHANGED, key) not in there.heard
             may_come_back.set()
             await there.has_heard((CLIENT_CHANGED, key))
@@ -337,7 +337,7 @@ class TestAwayAndBack:
             os.kill(server.pid, signal.SIGSTOP)
             try:
                 here.bus.publish(CLIENT_CHANGED, uuid4())
-                await asyncio.wait_for(here.bus.close(), PATIENCE_S)
+                await asyncio.wait_for(here.bus.close(), WAIT_LIMIT_S)
             finally:
                 os.kill(server.pid, signal.SIGCONT)
 
@@ -406,7 +406,7 @@ async def test_a_server_that_never_comes_to_an_end_is_left(
             done.append(True)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server, asyncio.timeout(PATIENCE_S):
+    async with server, asyncio.timeout(WAIT_LIMIT_S):
         (tried,) = await reach(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     assert tried[1]
     assert not done, "1 GB was read"
@@ -481,7 +481,7 @@ class TestFromOutside:
         async with nodes(server.url) as (here,):
             key = uuid4()
             urls = f"nats://{nobody},{server.url}"
-            assert await announce(urls, [(CLIENT_CHANGED, key)], within_s=PATIENCE_S) == ""
+            assert await announce(urls, [(CLIENT_CHANGED, key)], within_s=WAIT_LIMIT_S) == ""
             await here.has_heard((CLIENT_CHANGED, key))
 
     async def test_a_command_is_told_that_nobody_heard(self, nobody: str) -> None:

@@ -26,7 +26,7 @@ from evpower.foundation.bus.nats_bus import announce, reach
 from evpower.foundation.bus.nats_keys import NatsFiles, NatsKey
 from evpower.identity import CLIENT_CHANGED
 from tests.foundation.test_nats_bus import Node, serving
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 _PREFIX = {"operator": 14 << 3, "account": 0, "user": 20 << 3}
 
@@ -101,11 +101,12 @@ async def _speaks(url: str, files: NatsFiles) -> None:
         for node in (here, there):
             await node.bus.start()
         for node in (here, there):
-            assert await node.bus.wait_connected(PATIENCE_S)
+            assert await node.bus.wait_connected(WAIT_LIMIT_S)
         here.bus.publish(CLIENT_CHANGED, first := uuid4())
         second = uuid4()
         assert (
-            await announce(url, [(CLIENT_CHANGED, second)], files=files, within_s=PATIENCE_S) == ""
+            await announce(url, [(CLIENT_CHANGED, second)], files=files, within_s=WAIT_LIMIT_S)
+            == ""
         )
         await there.has_heard((CLIENT_CHANGED, first), (CLIENT_CHANGED, second))
         assert [trouble for _, trouble in await reach(url, files=files)] == [""]
@@ -173,14 +174,14 @@ async def test_a_new_file_counts_at_the_next_connection(tmp_path: Path) -> None:
             try:
                 await until(lambda: bool(logs), "nothing was told")
                 path.write_text(ours.seed)
-                assert await node.bus.wait_connected(PATIENCE_S)
+                assert await node.bus.wait_connected(WAIT_LIMIT_S)
                 path.unlink()
                 server.kill()
                 await until(lambda: not node.bus.connected, "the loss was not noticed")
                 await server.start()
                 assert not await node.bus.wait_connected(0.3), "the file is gone"
                 path.write_text(ours.seed)
-                assert await node.bus.wait_connected(PATIENCE_S)
+                assert await node.bus.wait_connected(WAIT_LIMIT_S)
             finally:
                 await node.bus.close()
         assert ours.seed not in str(logs)
@@ -210,11 +211,12 @@ async def test_tls_an_nkey_and_a_server_that_is_gone(tmp_path: Path, nobody: str
         node = Node(url, files=files)
         await node.bus.start()
         try:
-            assert await node.bus.wait_connected(PATIENCE_S)
+            assert await node.bus.wait_connected(WAIT_LIMIT_S)
         finally:
             await node.bus.close()
         assert (
-            await announce(url, [(CLIENT_CHANGED, uuid4())], files=files, within_s=PATIENCE_S) == ""
+            await announce(url, [(CLIENT_CHANGED, uuid4())], files=files, within_s=WAIT_LIMIT_S)
+            == ""
         )
         (_, first), (_, second) = await reach(url, files=files)
         assert first
@@ -229,10 +231,10 @@ async def test_a_hung_server_holds_no_command_up(tmp_path: Path) -> None:
         await node.bus.start()
         os.kill(hung.pid, signal.SIGSTOP)
         try:
-            assert await node.bus.wait_connected(PATIENCE_S)
+            assert await node.bus.wait_connected(WAIT_LIMIT_S)
             key = uuid4()
             urls = f"{hung.url},{ok.url}"
-            assert await announce(urls, [(CLIENT_CHANGED, key)], within_s=PATIENCE_S) == ""
+            assert await announce(urls, [(CLIENT_CHANGED, key)], within_s=WAIT_LIMIT_S) == ""
             await node.has_heard((CLIENT_CHANGED, key))
             assert await announce(hung.url, [(CLIENT_CHANGED, key)]) == "no answer in time"
         finally:

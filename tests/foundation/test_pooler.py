@@ -13,7 +13,7 @@ import structlog
 from evpower import sync, wallet
 from evpower.cli.doctor_database import look_at_database
 from evpower.client_migration import store as moving_store
-from evpower.client_migration.model import Refused
+from evpower.client_migration.model import RowRefused
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.migrations import MigrationError, migrate
@@ -173,7 +173,7 @@ class TestCommands:
             for _ in range(3):  # others use the pooler's other connections meanwhile
                 async with pooled.transaction() as connection:
                     await connection.execute("select from identity.clients")
-                with pytest.raises(Refused, match="another process"):
+                with pytest.raises(RowRefused, match="another process"):
                     async with moving_store.alone(commands):
                         raise AssertionError
         async with moving_store.alone(commands):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evpower.foundation.connection_limits import Seat, SocketLimits, origin_allowed
+from evpower.foundation.connection_limits import ConnectionSlot, SocketLimits, origin_allowed
 
 ALLOWED = frozenset({"https://app.evpower.kg"})
 
@@ -44,13 +44,13 @@ def test_sockets_are_counted_by_address_by_key_and_in_all() -> None:
 
 def test_few_may_wait_at_an_address_where_many_have_signed_in() -> None:
     limits = SocketLimits(per_address=5, per_key=9, total=9, waiting_per_address=2)
-    signed_in: list[Seat] = []
+    signed_in: list[ConnectionSlot] = []
     for _ in range(4):
-        seat = limits.open("a mobile operator")
-        assert seat is not None
-        seat.settle()
-        seat.settle()
-        signed_in.append(seat)
+        connection_slot = limits.open("a mobile operator")
+        assert connection_slot is not None
+        connection_slot.settle()
+        connection_slot.settle()
+        signed_in.append(connection_slot)
     last = limits.open("a mobile operator")
     assert last is not None
     assert limits.open("a mobile operator") is None, "a sixth in all"
@@ -68,12 +68,12 @@ def test_nothing_is_kept_of_addresses_that_left() -> None:
     for waiting in (None, 3):
         limits = SocketLimits(per_address=5, per_key=9, total=9, waiting_per_address=waiting)
         for number in range(100):
-            seat = limits.open(f"address {number}")
-            assert seat is not None
-            seat.claim(f"driver {number}")
+            connection_slot = limits.open(f"address {number}")
+            assert connection_slot is not None
+            connection_slot.claim(f"driver {number}")
             if number % 2:
-                seat.settle()
-            seat.leave()
+                connection_slot.settle()
+            connection_slot.leave()
         counts = limits._counts
         assert not any((counts.addresses, counts.waiting, counts.keys))
 
@@ -91,11 +91,11 @@ def test_a_whole_ipv6_network_has_the_waiting_sockets_of_one_address() -> None:
 
 def test_one_party_s_networks_do_not_take_every_place() -> None:
     limits = SocketLimits(per_address=2, per_key=9, total=1000)
-    open_ones: list[Seat] = []
+    open_ones: list[ConnectionSlot] = []
     for subnet in range(40):
         for _ in range(3):
-            seat = limits.open(f"2001:db8:1:{subnet:x}::/64")
-            open_ones += [seat] if seat is not None else []
+            connection_slot = limits.open(f"2001:db8:1:{subnet:x}::/64")
+            open_ones += [connection_slot] if connection_slot is not None else []
     assert len(open_ones) == 2 * 16, "a /48 has sixteen times what a /64 has"
     assert limits.open("2001:db8:2::/64") is not None, "another /48"
     assert limits.open("203.0.113.7") is not None

@@ -49,7 +49,7 @@ class Moving:
         path.write_text(text_of(rows), encoding="utf-8")
         return client_migration.CsvSource(path, **options)
 
-    async def people(self) -> AsyncIterator[Sequence[client_migration.Person]]:
+    async def people(self) -> AsyncIterator[Sequence[client_migration.KnownUser]]:
         pages = (
             client_migration.people_by_rpc(
                 SupabaseRpc(self.http, self.supabase.url, self.supabase.secret_key), limit=3
@@ -61,7 +61,7 @@ class Moving:
             yield page
 
     async def plan(
-        self, source: client_migration.Source, **options: Any
+        self, source: client_migration.RowSource, **options: Any
     ) -> client_migration.Planned:
         wishes = {"actor": "Aizada", "dry_run": False, "trusted": self.trusted, **options}
         if self.by == "rpc":
@@ -69,7 +69,7 @@ class Moving:
         return await client_migration.plan(self.db, source, self.people(), **wishes)
 
     async def run(
-        self, source: client_migration.Source, *, stop: asyncio.Event | None = None, **how: Any
+        self, source: client_migration.RowSource, *, stop: asyncio.Event | None = None, **how: Any
     ) -> client_migration.Done:
         """Plan, or take up what was stopped, and carry it out."""
         async with self.db.transaction() as connection:
@@ -80,7 +80,7 @@ class Moving:
 
     async def execute(
         self,
-        source: client_migration.Source,
+        source: client_migration.RowSource,
         run: client_migration.Run,
         *,
         stop: asyncio.Event | None = None,
@@ -93,13 +93,13 @@ class Moving:
             how=client_migration.How(**({"pace": self.pace(), "at_once": 4} | how)),
         )  # fmt: skip
 
-    def pace(self) -> client_migration.Pace:
+    def pace(self) -> client_migration.RateLimiter:
         """Nobody waits here; what would have been waited is noted."""
 
         async def sleep(seconds: float) -> None:
             self.calls.append(seconds)
 
-        return client_migration.Pace(1e9, sleep=sleep)
+        return client_migration.RateLimiter(1e9, sleep=sleep)
 
     async def user(self, **fields: Any) -> UUID:
         """A user of the project, as its admin API makes one."""
@@ -122,7 +122,7 @@ class Moving:
     async def users(self) -> int:
         return await self.there.fetchval("select count(*) from auth.users")
 
-    async def reason(self, source: client_migration.Source, line: int = 2) -> str | None:
+    async def reason(self, source: client_migration.RowSource, line: int = 2) -> str | None:
         """Why the row of this line would not be moved; None: it would."""
         planned = await self.plan(source, dry_run=True)
         found = [one.reason for one in planned.troubles if one.line == line]

@@ -102,11 +102,11 @@ async def test_one_statement_may_bring_the_owner_and_who_claims(db: Database) ->
     claimant, true_owner, other = uuid4(), uuid4(), uuid4()
     people = {claimant: AIDA, true_owner: VERIFIED, other: Profile(name="C")}
     async with db.transaction() as connection:
-        assert await clients.ensure_newcomers(connection, people, "supabase") == set(people)
+        assert await clients.ensure_new_clients(connection, people, "supabase") == set(people)
         assert (await clients.get_client(connection, true_owner)).profile == VERIFIED
         assert (await clients.get_client(connection, claimant)).profile == Profile(name="Aida")
         late = {uuid4(): AIDA, uuid4(): VERIFIED}
-        assert await clients.ensure_newcomers(connection, late, "supabase") == set()
+        assert await clients.ensure_new_clients(connection, late, "supabase") == set()
 
 
 async def test_address_another_client_has_verified_is_left_out(db: Database) -> None:

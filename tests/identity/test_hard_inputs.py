@@ -33,7 +33,7 @@ from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.payments.errors import ProviderError
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.sync import SupabaseRpc
-from evpower.sync.inbound.remote_users import Person, parse_all
+from evpower.sync.inbound.remote_users import RemoteUser, parse_all
 from tests.api.world import Api, running_api
 from tests.conftest import as_owner
 from tests.identity.conftest import Answer, Edge, Request
@@ -109,7 +109,7 @@ async def read_table(
     return [row async for row in source.rows()]
 
 
-async def people(moving: Moving) -> dict[UUID, Person]:
+async def people(moving: Moving) -> dict[UUID, RemoteUser]:
     """Everyone in the Supabase project, by EvPower's own function there."""
     rpc = SupabaseRpc(moving.http, moving.supabase.url, moving.supabase.secret_key)
     raw = await rpc.call("evpower_people", orjson.dumps({"payload": {"limit": 5000}}))

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from evpower import client_migration
-from evpower.cli.identity import _everybody, _Parts
+from evpower.cli.identity import _all_users, _Parts
 from evpower.config import Settings
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
@@ -22,7 +22,7 @@ from evpower.sync import SupabaseRpc
 from tests.conftest import as_owner
 from tests.identity.conftest import Answer, Edge, Request, forward
 from tests.identity.moving import CONFIRMED, Moving, everything, someone
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 BCRYPT = "$2a$04$" + "a" * 53
 USERS = "/auth/v1/admin/users"
@@ -230,7 +230,7 @@ class TestAgain:
         assert "'=1+1" in lines[2]
 
     async def test_a_report_that_can_not_be_written_is_told_first(self, moving: Moving) -> None:
-        with pytest.raises(client_migration.Refused, match="nowhere") as refused:
+        with pytest.raises(client_migration.RowRefused, match="nowhere") as refused:
             await moving.plan(moving.csv(someone()), report=moving.folder / "nowhere" / "r.csv")
         assert refused.value.code == "report_not_writable"
 
@@ -238,12 +238,12 @@ class TestAgain:
         source = moving.csv(someone(), someone())
         run = (await moving.plan(source)).run
         assert run is not None
-        with pytest.raises(client_migration.Refused) as refused:
+        with pytest.raises(client_migration.RowRefused) as refused:
             await moving.plan(source)
         assert refused.value.code == "migration_open"
         async with moving.db.transaction() as connection:
             await connection.fetch("select pg_advisory_lock(1229210958)")
-            with pytest.raises(client_migration.Refused) as busy:
+            with pytest.raises(client_migration.RowRefused) as busy:
                 await moving.execute(source, run)
             assert busy.value.code == "migration_busy"
             await connection.fetch("select pg_advisory_unlock(1229210958)")
@@ -366,7 +366,7 @@ async def test_a_project_without_our_function_is_read_by_the_list_of_users(
     user = (await admin.import_user(somebody())).id
     rpc = SupabaseRpc(http, supabase.url, supabase.secret_key)
     settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
-    pages = [page async for page in _everybody(_Parts(settings, db, admin, rpc))]
+    pages = [page async for page in _all_users(_Parts(settings, db, admin, rpc))]
     assert user in {person.id for page in pages for person in page}
 
 
@@ -402,7 +402,7 @@ class TestTrouble:
         done = await moving.execute(source, run, admin=through(edge, moving))
         assert done.done == 1
         # Time goes on until it is waited: far less of it than this.
-        assert 200 - PATIENCE_S < max(moving.calls) <= 201
+        assert 200 - WAIT_LIMIT_S < max(moving.calls) <= 201
 
     async def test_a_busy_auth_is_called_again_later(
         self, moving: Moving, edge: Edge, http: httpx.AsyncClient

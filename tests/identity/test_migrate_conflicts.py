@@ -310,9 +310,9 @@ class TestDecision:
 
     async def test_what_is_no_conflict_needs_no_decision(self, moving: Moving) -> None:
         async with moving.db.transaction() as connection:
-            with pytest.raises(client_migration.Refused, match="no run has met"):
+            with pytest.raises(client_migration.RowRefused, match="no run has met"):
                 await client_migration.decide(connection, "x", uuid4(), actor="Aizada", reason="so")
-            with pytest.raises(client_migration.Refused, match="reason"):
+            with pytest.raises(client_migration.RowRefused, match="reason"):
                 await client_migration.decide(connection, "x", uuid4(), actor="Aizada", reason=" ")
 
     async def test_two_old_clients_of_one_person_keep_both_balances_apart(

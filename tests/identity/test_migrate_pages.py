@@ -8,7 +8,7 @@ import orjson
 import pytest
 import stamina
 
-from evpower.client_migration.remote_users import People, people_by_admin, people_by_rpc
+from evpower.client_migration.remote_users import KnownUsers, people_by_admin, people_by_rpc
 from evpower.foundation.errors import Unavailable
 from evpower.identity.supabase_admin import SupabaseAdmin
 
@@ -54,15 +54,15 @@ class Project:
         return [{"id": str(UUID(int=page))}] if page <= PAGES else []
 
 
-async def everybody(pages: People) -> list[int]:
+async def everybody(pages: KnownUsers) -> list[int]:
     return [person.id.int async for page in pages for person in page]
 
 
-def by_rpc(project: Project) -> People:
+def by_rpc(project: Project) -> KnownUsers:
     return people_by_rpc(project, passing=Passing)
 
 
-def by_admin(project: Project) -> People:
+def by_admin(project: Project) -> KnownUsers:
     return people_by_admin(cast("SupabaseAdmin", project))
 
 

@@ -189,7 +189,7 @@ async def test_while_a_run_is_at_work_nobody_takes_it_back_or_confirms_it(moving
     async with moving.db.transaction() as connection:
         await connection.fetch("select pg_advisory_lock(1229210958)")
         for act in (revert(moving), confirm(moving)):
-            with pytest.raises(client_migration.Refused) as busy:
+            with pytest.raises(client_migration.RowRefused) as busy:
                 await act
             assert busy.value.code == "migration_busy"
         await connection.fetch("select pg_advisory_unlock(1229210958)")
@@ -199,7 +199,7 @@ async def test_while_a_run_is_at_work_nobody_takes_it_back_or_confirms_it(moving
 async def test_an_older_run_is_not_taken_back_while_another_is_open(moving: Moving) -> None:
     await moving.run(moving.csv(someone("a")))
     assert (await moving.plan(moving.csv(someone("b")))).run is not None
-    with pytest.raises(client_migration.Refused) as refused:
+    with pytest.raises(client_migration.RowRefused) as refused:
         await revert(moving, 1)
     assert refused.value.code == "migration_open"
     assert set(await moving.named()) == {"a"}
@@ -239,7 +239,7 @@ class TestConfirm:
         await moving.run(moving.csv(someone("a"), someone("b", email="private address")))
         async with moving.db.transaction() as connection:
             run = await client_migration.confirm(connection, None, actor="Aizada")
-        with pytest.raises(client_migration.Refused) as refused:
+        with pytest.raises(client_migration.RowRefused) as refused:
             await revert(moving, run.id)
         assert refused.value.code == "migration_state"
         for row in await moving.owner.fetch("select t::text from identity.migration_rows t"):
@@ -253,12 +253,12 @@ class TestConfirm:
         run = (await moving.plan(moving.csv(someone()))).run
         assert run is not None
         async with moving.db.transaction() as connection:
-            with pytest.raises(client_migration.Refused):
+            with pytest.raises(client_migration.RowRefused):
                 await client_migration.confirm(connection, run.id, actor="Aizada")
 
     async def test_there_is_nothing_to_confirm(self, db: Database, moving: Moving) -> None:
         async with moving.db.transaction() as connection:
-            with pytest.raises(client_migration.Refused) as missing:
+            with pytest.raises(client_migration.RowRefused) as missing:
                 await client_migration.confirm(connection, None, actor="Aizada")
         assert missing.value.code == "migration_not_found"
         assert db is not None

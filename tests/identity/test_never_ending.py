@@ -20,7 +20,7 @@ from tests.faults.proxy import GIVE_UP_S, NEVER_ENDING, Fault, FaultProxy, HttpT
 from tests.identity.conftest import Clock
 from tests.identity.test_register import someone
 from tests.identity.test_tokens import EC_JWK, EC_KEY, ISSUER, SUB
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 
 class Impatient(HttpClient):
@@ -30,7 +30,7 @@ class Impatient(HttpClient):
 
     async def fetch(self, *args: Any, timeout_s: float, **how: Any) -> HttpResponse:
         del timeout_s
-        total_s = PATIENCE_S if self.is_well else GIVE_UP_S
+        total_s = WAIT_LIMIT_S if self.is_well else GIVE_UP_S
         return await super().fetch(*args, timeout_s=total_s, **how)
 
 
@@ -53,7 +53,7 @@ async def test_new_tokens_are_accepted_after_keys_that_never_arrived(
         async def verify() -> object:
             return await verifier.verify(new_token(clock))
 
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_LIMIT_S):
             ended = await asyncio.gather(*(verify() for _ in range(20)), return_exceptions=True)
         assert all(isinstance(one, Unavailable) for one in ended), ended
         assert server.requests <= 1
@@ -73,7 +73,7 @@ async def test_known_keys_serve_while_newer_ones_never_arrive(how: str, clock: C
         server.answer, http.is_well = NEVER_ENDING_ANSWERS[how], False
         for minutes in (11, 30, 60):
             clock.forward(minutes=minutes)
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(WAIT_LIMIT_S):
                 assert (await verifier.verify(new_token(clock))).sub == SUB
 
 
@@ -93,7 +93,7 @@ async def test_a_registration_ends_and_begins_again_under_one_id(
         application = someone()
         proxy.plan = [fault] * silent
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(WAIT_LIMIT_S):
                 await register(db, admin, application, confirm="auto", clock=clock)
         except Unavailable:
             proxy.plan = []

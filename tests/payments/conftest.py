@@ -24,7 +24,7 @@ from evpower.foundation.module import Module
 from evpower.identity import Access, TokenVerifier
 from evpower.payments import Confirmer, Providers, router
 from evpower.payments.providers.sandbox import SandboxProvider
-from tests.waiting import PATIENCE_S, patient_http, until
+from tests.waiting import WAIT_LIMIT_S, patient_http, until
 
 SECRET = "the bank and the merchant know it, 32+"
 JWT_SECRET = "a secret of the local Supabase, 32 bytes and more"
@@ -64,7 +64,7 @@ class Served:
             access_log=False,
             ws="none",
             lifespan="on",
-            timeout_keep_alive=int(PATIENCE_S),
+            timeout_keep_alive=int(WAIT_LIMIT_S),
         )
         self._server = uvicorn.Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket.dup()]))
@@ -95,7 +95,7 @@ class World:
         self.http = patient_http()
         self.api = Served()
         self.bank = Served()
-        self.provider = SandboxProvider(self.bank.url, [SECRET], self.http, timeout_s=PATIENCE_S)
+        self.provider = SandboxProvider(self.bank.url, [SECRET], self.http, timeout_s=WAIT_LIMIT_S)
         self.providers = Providers([self.provider], "sandbox")
         self.confirmer = Confirmer(db, self.bus)
         self._state_dir = state_dir
@@ -179,7 +179,7 @@ class World:
         self.provider._timeout_s = 0.1
 
     def regain_patience(self) -> None:
-        self.provider._timeout_s = PATIENCE_S
+        self.provider._timeout_s = WAIT_LIMIT_S
 
     async def balance(self) -> int:
         async with self.db.connection() as connection:

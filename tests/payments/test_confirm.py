@@ -14,7 +14,7 @@ from evpower.foundation.errors import Invalid, Unavailable
 from evpower.payments import Confirmer, Event
 from evpower.payments.store import confirm_many
 from tests.payments.conftest import payment
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 
 def event(order_id: str | None, event_id: str = "", **said: Any) -> Event:
@@ -413,7 +413,7 @@ class TestBatches:
         self, confirmer: Confirmer, owner: Connection, client_id: UUID
     ) -> None:
         confirmer._grouper._retry_budget_s = (
-            PATIENCE_S  # each is tried alone, however long it takes
+            WAIT_LIMIT_S  # each is tried alone, however long it takes
         )
         good = [event(await payment(owner, client_id)) for _ in range(10)]
         bad = replace(good[0], event_id="a\0b")

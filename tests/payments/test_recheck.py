@@ -16,7 +16,7 @@ from evpower.payments.jobs import measure, recheck_loop
 from evpower.payments.recheck import GIVE_UP_AFTER, next_check
 from tests.payments.conftest import World
 from tests.payments.test_confirm import event
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 
 async def recheck(world: World) -> int:
@@ -309,7 +309,7 @@ async def test_loop_survives_the_database_and_stops_when_told(world: World) -> N
 
     await until(credited)
     stop.set()
-    await asyncio.wait_for(running, PATIENCE_S)
+    await asyncio.wait_for(running, WAIT_LIMIT_S)
 
 
 async def test_gauges_tell_what_waits(world: World) -> None:
@@ -319,4 +319,4 @@ async def test_gauges_tell_what_waits(world: World) -> None:
     assert REGISTRY.get_sample_value("evpower_payments_by_state", {"state": "open"}) == 1
     lag_s = REGISTRY.get_sample_value("evpower_payments_recheck_lag_seconds")
     assert lag_s is not None
-    assert 29 < lag_s < 30 + PATIENCE_S
+    assert 29 < lag_s < 30 + WAIT_LIMIT_S

@@ -16,7 +16,7 @@ from evpower.payments.errors import ProviderRefused
 from evpower.payments.top_up import MAX_OPEN
 from tests.payments.conftest import Served, World, payment
 from tests.payments.test_confirm import event
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 
 class TestAnswer:
@@ -42,7 +42,7 @@ class TestAnswer:
         assert begun["qr_lifetime_seconds"] == begun["invoice_lifetime_seconds"] == 300
         assert begun["qr_expires_at"].endswith("Z")
         lasts = datetime.fromisoformat(begun["qr_expires_at"]) - world.clock()
-        assert timedelta(seconds=300 - PATIENCE_S) < lasts <= timedelta(seconds=300)
+        assert timedelta(seconds=300 - WAIT_LIMIT_S) < lasts <= timedelta(seconds=300)
         picture = await world.http.get(begun["qr_code_url"])
         assert picture.content.startswith(b"\x89PNG")
 

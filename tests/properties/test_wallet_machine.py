@@ -27,7 +27,7 @@ from evpower.wallet.verify import wallet_offenders
 from tests.properties import operations as op
 from tests.properties.forgeries import FORGERIES, FORGERIES_AT_ONCE, Forgery
 from tests.properties.ledger import Account, Ledger, Payment, Session
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 CONNECTIONS = 4
 AMOUNTS = st.integers(1, 100) | st.sampled_from([1, 50, 99, 100, 101, 200, 10_000_000])
@@ -67,7 +67,7 @@ class Connections:
         return [future.result() for future in running]
 
     def _wait_until_all_wait(self, running: Sequence[Future[Any]], pids: list[int]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + WAIT_LIMIT_S
         while time.monotonic() < deadline:
             waiting = self.here.execute(
                 "select array_agg(pid) from pg_stat_activity"

@@ -16,7 +16,7 @@ from evpower.devstack.supabase.server import node_binary
 from evpower.foundation.db import Connection, Database
 from evpower.identity import CLIENT_CHANGED
 from tests.realtime.world import Live, Message, running, token
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 PAGE = Path(__file__).parents[2] / "docs" / "live.md"
 _SOON, _NEVER = "0.05", "1e6"  # what stands in for chance when it waits before it comes back
@@ -78,7 +78,7 @@ class Phone:
 
     async def _said(self) -> Message:
         assert self.process.stdout
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_LIMIT_S):
             line = await self.process.stdout.readline()
         return json.loads(line)
 
@@ -88,7 +88,7 @@ class Phone:
 
     async def ends_by_itself(self) -> bool:
         """With nothing left to wait for: no timer, no socket."""
-        return await asyncio.wait_for(self.process.wait(), PATIENCE_S) == 0
+        return await asyncio.wait_for(self.process.wait(), WAIT_LIMIT_S) == 0
 
 
 @contextlib.asynccontextmanager

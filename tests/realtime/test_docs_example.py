@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from evpower.devstack.supabase.server import node_binary
-from tests.realtime.world import PATIENCE_S, Live, token, until
+from tests.realtime.world import WAIT_LIMIT_S, Live, token, until
 
 PAGE = Path(__file__).parents[2] / "docs" / "live.md"
 DRIVER = """
@@ -34,7 +34,7 @@ async def test_the_example_of_the_docs(live: Live, client_id: UUID, tmp_path: Pa
     out, into = app.stdout, app.stdin
 
     async def told() -> dict[str, object]:
-        async with asyncio.timeout(2 * PATIENCE_S):
+        async with asyncio.timeout(2 * WAIT_LIMIT_S):
             return json.loads(await out.readline())
 
     assert (await told())["version"] == 0

@@ -15,7 +15,7 @@ from evpower.foundation import websocket
 from evpower.foundation.db import Connection, Database
 from evpower.realtime import MAX_MESSAGE_BYTES, endpoints, model, protocol
 from evpower.realtime.hub import Hub
-from evpower.realtime.model import Balance, Ending, Session
+from evpower.realtime.model import BalanceState, CloseReason, LiveSession
 from tests.realtime.world import running, token
 
 PAGE = (Path(__file__).parents[2] / "docs" / "live.md").read_text()
@@ -51,7 +51,9 @@ def test_every_close_code_is_there_and_no_other() -> None:
             words = _words(reasons)
             told |= {(int(code), word) for word in words}
             silent |= set() if words else {int(code)}
-    endings = {one for one in vars(model).values() if isinstance(one, Ending)} - {model.RESTART}
+    endings = {one for one in vars(model).values() if isinstance(one, CloseReason)} - {
+        model.RESTART
+    }
     assert told == {(one.code, one.reason) for one in endings} | _OF_TOKENS
     assert silent == _WITHOUT_A_WORD
     assert model.RESTART.code in silent
@@ -70,8 +72,8 @@ def _body(frame: bytes) -> dict[str, Any]:
 
 def _frames() -> dict[str, dict[str, Any]]:
     client, session = uuid4(), uuid4()
-    balance = Balance(client, "KGS", 25050, 10000, 42, 57, NOW)
-    charging = Session(
+    balance = BalanceState(client, "KGS", 25050, 10000, 42, 57, NOW)
+    charging = LiveSession(
         session, client, "EVI-0080", 1, "charging", 3250, 4388, NOW, None, 4, NOW, NOW
     )
     made = [

@@ -15,7 +15,7 @@ from websockets.frames import Frame, Opcode
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.websocket import SocketProtocol
 from tests.realtime.world import Live, running
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 _NEVER_S = 3600.0
 _KERNEL = 4096  # bytes, of the small buffers on both ends
@@ -41,7 +41,7 @@ class Stranger:
     async def send(self, data: bytes) -> bool:
         """False: the server hung up."""
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(WAIT_LIMIT_S):
                 await self._loop.sock_sendall(self._raw, data)
         except (ConnectionError, OSError):
             return False
@@ -51,7 +51,7 @@ class Stranger:
         """Read until the end; True: by hanging up, without a close frame."""
         said = b""
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(WAIT_LIMIT_S):
                 while more := await self._loop.sock_recv(self._raw, 65536):
                     said = more
         except ConnectionError:

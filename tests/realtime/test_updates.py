@@ -9,7 +9,7 @@ from evpower.foundation.bus import EVERYTHING
 from evpower.foundation.db import Connection, Database
 from evpower.identity import CLIENT_CHANGED
 from evpower.realtime import protocol
-from evpower.realtime.model import Session
+from evpower.realtime.model import LiveSession
 from tests.realtime.world import Gate, Live, counted, running, token, until
 
 
@@ -256,7 +256,7 @@ async def test_a_session_that_cannot_be_shown_stops_nobody(
     other = await live.new_client()
     shown = protocol.session
 
-    def refuse(session: Session) -> bytes:
+    def refuse(session: LiveSession) -> bytes:
         if session.client_id == client_id:
             raise KeyError(session.state)
         return shown(session)

@@ -29,7 +29,7 @@ from evpower.foundation.module import Module
 from evpower.foundation.websocket import SocketProtocol
 from evpower.identity import CLIENT_CHANGED, Access, TokenVerifier, add_operator
 from evpower.realtime.hub import Hub
-from tests.waiting import PATIENCE_S, patient_http, until
+from tests.waiting import WAIT_LIMIT_S, patient_http, until
 
 ISSUER = "http://127.0.0.1:9/auth/v1"
 SECRET = "a secret of the tests, long enough to sign with"
@@ -74,7 +74,7 @@ class App:
         return message
 
     async def next_of_any_kind(self) -> Message:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_LIMIT_S):
             return json.loads(await self.wire.recv())
 
     async def expect(self, kind: str) -> Message:
@@ -85,7 +85,7 @@ class App:
 
     async def closed(self) -> tuple[int, str]:
         """Read to the end; answers code and reason."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WAIT_LIMIT_S):
             try:
                 while True:
                     await self.wire.recv()
@@ -113,7 +113,7 @@ class Live:
     @contextlib.asynccontextmanager
     async def open(self, path: str = "", **how: Any) -> AsyncIterator[App]:
         """A socket nobody has signed in on."""
-        how = {"ping_interval": None, "open_timeout": PATIENCE_S, **how}
+        how = {"ping_interval": None, "open_timeout": WAIT_LIMIT_S, **how}
         async with connect(self.url + path, **how) as wire:
             yield App(wire)
 
@@ -262,7 +262,7 @@ async def _serving(
             proxy_headers=False,
             log_level="critical",
             access_log=False,
-            timeout_graceful_shutdown=int(PATIENCE_S),
+            timeout_graceful_shutdown=int(WAIT_LIMIT_S),
             lifespan="off",
         )
     )

@@ -14,7 +14,7 @@ from evpower.foundation.db import Connection
 ROOT = Path(__file__).resolve().parents[2]
 TOP = ("README.md", "README.ru.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 DOCUMENTS = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md"))]
-DEVELOPMENT_ONLY = {"sandbox_url", "sandbox_secret", "kill_fuse"}
+DEVELOPMENT_ONLY = {"sandbox_url", "sandbox_secret", "failpoint_file"}
 IDS = {"client_id = '…'": "client_id = '00000000-0000-4000-8000-000000000000'", "'+996…'": "'+996'"}
 
 

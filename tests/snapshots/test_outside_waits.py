@@ -39,7 +39,7 @@ WAITS = {
         "foundation/test_db_silent.py",
     ),
     "foundation/db.py asyncpg.create_pool": Wait(
-        "patience_s to connect, to get one and to give it back, 30 s a statement, 5 s to close",
+        "wait_limit_s to connect, to get one and to give it back, 30 s a statement, 5 s to close",
         "rows are limited by each statement",
         "foundation/test_db_silent.py",
     ),

@@ -26,7 +26,7 @@ from evpower.foundation.standard_webhooks import key_bytes, sign
 from evpower.sync import SupabaseWebhooks, webhook_router
 from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.webhook import signing_secrets
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 URL = "/api/v1/webhooks/supabase"
 SECRET = "whsec_" + base64.b64encode(b"the secret of the settings, 32 b").decode()
@@ -100,7 +100,7 @@ async def calling(db: Database, secrets: str = SECRET, **more: Any) -> AsyncGene
         now_s=time.monotonic,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signing_secrets, "_READ_S", PATIENCE_S)
+        patch.setattr(signing_secrets, "_READ_S", WAIT_LIMIT_S)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://api"
         ) as http:

@@ -17,7 +17,7 @@ from evpower.sync import Relay, SupabaseRpc
 from tests.conftest import Server
 from tests.sync.projects import ACT_AS_AUTH, connected
 from tests.sync.world import Target, World
-from tests.waiting import PATIENCE_S, patient_http
+from tests.waiting import WAIT_LIMIT_S, patient_http
 
 OLDER = Path(__file__).parent / "older_project.sql"
 
@@ -90,7 +90,7 @@ def settings() -> Settings:
     return Settings(
         _env_file=None,  # pyright: ignore[reportCallIssue]
         relay_poll_s=0.1,
-        relay_lease_s=10 * PATIENCE_S,
+        relay_lease_s=10 * WAIT_LIMIT_S,
     )
 
 
@@ -128,4 +128,4 @@ def rpc_to(
 ) -> SupabaseRpc:
     """The client of the project's functions; `url` and `secret_key` may be others."""
     key = secret_key or target.local.secret_key
-    return SupabaseRpc(http, url or target.local.url, key, timeout_s=PATIENCE_S)
+    return SupabaseRpc(http, url or target.local.url, key, timeout_s=WAIT_LIMIT_S)

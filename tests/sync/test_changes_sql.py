@@ -21,7 +21,7 @@ from tests.sync.changes_log import (
 )
 from tests.sync.test_supabase_schema import _apply, _client
 from tests.sync.world import Target
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 DENIED = {401, 403, 404}
 
@@ -37,7 +37,7 @@ async def log(there: Connection) -> Connection:
 async def app(target: Target) -> AsyncGenerator[httpx.AsyncClient]:
     headers = {"apikey": target.local.publishable_key}
     async with httpx.AsyncClient(
-        base_url=target.local.url, headers=headers, timeout=PATIENCE_S
+        base_url=target.local.url, headers=headers, timeout=WAIT_LIMIT_S
     ) as client:
         yield client
 
@@ -46,7 +46,7 @@ async def app(target: Target) -> AsyncGenerator[httpx.AsyncClient]:
 async def server_app(target: Target) -> AsyncGenerator[httpx.AsyncClient]:
     headers = {"apikey": target.local.secret_key}
     async with httpx.AsyncClient(
-        base_url=target.local.url, headers=headers, timeout=PATIENCE_S
+        base_url=target.local.url, headers=headers, timeout=WAIT_LIMIT_S
     ) as client:
         yield client
 

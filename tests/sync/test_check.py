@@ -8,8 +8,8 @@ import pytest
 from evpower.charging.model import STATUS_OF
 from evpower.foundation.db import Connection, Database
 from evpower.sync import SESSION_STATUS, Relay, SupabaseRpc, backfill, status
-from evpower.sync.outbound.backfill import Progress
-from evpower.sync.reconciliation.run import Progress as Compared
+from evpower.sync.outbound.backfill import BackfillProgress
+from evpower.sync.reconciliation.run import RunProgress as Compared
 from tests.sync.checking import compare, empty, give_users, kinds, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, by_hand, versions
@@ -259,10 +259,10 @@ async def test_empty_supabase_is_filled_by_backfill(
         await world.session(one, cost_minor=100)
     await relay.drain()
     await target.empty(there)
-    seen: list[Progress] = []
+    seen: list[BackfillProgress] = []
     marked = await backfill(db, on_progress=seen.append)
     assert (marked.clients, marked.sessions) == (120, 5)
-    assert seen[0] == Progress("client", 120, 120)
+    assert seen[0] == BackfillProgress("client", 120, 120)
     await relay.drain()
     assert (await compare(db, rpc)).drift == ()
     assert await there.fetchval("select count(*) from public.transactions") == 365
@@ -272,7 +272,7 @@ async def test_stopped_backfill_carries_on(db: Database, world: World) -> None:
     clients = sorted(await world.clients(25))
     await world.db.execute("delete from sync.pending")
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: BackfillProgress) -> None:
         if progress.done == 20:
             raise KeyboardInterrupt
 

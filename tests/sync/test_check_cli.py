@@ -11,7 +11,7 @@ from evpower.foundation.db import Connection
 from evpower.sync import Relay
 from tests.sync.checking import empty, give_users, past_every_guard
 from tests.sync.world import Target, World, by_hand
-from tests.waiting import COMMAND_S, PATIENCE_S
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S
 
 
 @pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
@@ -35,7 +35,7 @@ async def test_check_shows_some_and_says_where_the_rest_is(
         "EVPOWER_SUPABASE_SECRET_KEY": target.local.secret_key,
         "EVPOWER_SUPABASE_PUBLISHABLE_KEY": target.local.publishable_key,
         "EVPOWER_SUPABASE_JWT_SECRET": "x" * 40,
-        "EVPOWER_SUPABASE_TIMEOUT_S": str(PATIENCE_S),
+        "EVPOWER_SUPABASE_TIMEOUT_S": str(WAIT_LIMIT_S),
     }
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:

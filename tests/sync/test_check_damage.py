@@ -35,7 +35,7 @@ class Damage:
 
     @property
     def heals(self) -> bool:
-        return self.kind not in {"ahead", "parted", "only_there", "opening"}
+        return self.kind not in {"ahead", "diverged", "only_there", "opening"}
 
 
 _T, _C, _S = "public.transactions", "public.clients", "public.charging_sessions"
@@ -59,7 +59,7 @@ DAMAGES = [
     ),
     Damage(
         "there",
-        "parted",
+        "diverged",
         f"update {_T} set id = gen_random_uuid() where client_id::text = $1 and version = 2",
     ),
     Damage(

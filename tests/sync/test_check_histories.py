@@ -111,7 +111,7 @@ async def test_histories_of_one_length_are_found_to_part(
     before = await there.fetchval("select json_agg(t order by version)::text from transactions t")
     async with house.at(restored) as (_, relay, db):
         found = await compare(db, rpc, repair=True, deliver=relay.drain)
-        assert kinds(found) == {str(client): "parted"}
+        assert kinds(found) == {str(client): "diverged"}
         assert [one.action for one in found.drift] == [
             "reported: the histories part at version 3, decide by hand"
         ]
@@ -132,7 +132,7 @@ async def test_same_amounts_in_other_transactions_are_two_histories(
 ) -> None:
     restored, client, _ = await lost_hours(house, there, (30_000, 40_000))
     async with house.at(restored) as (world, relay, db):
-        assert kinds(await compare(db, rpc, repair=True)) == {str(client): "parted"}
+        assert kinds(await compare(db, rpc, repair=True)) == {str(client): "diverged"}
         await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
         assert (await compare(db, rpc)).drift == ()
         ours = await world.db.fetch("select id from wallet.transactions order by id")
@@ -148,7 +148,7 @@ async def test_longer_history_that_parts_is_put_aside_from_there(
     restored, client, _ = await lost_hours(house, there, (500,))
     async with house.at(restored) as (_, relay, db):
         found = await compare(db, rpc, repair=True)
-        assert [(one.kind, one.parted) for one in found.drift] == [("ahead", 3)]
+        assert [(one.kind, one.diverged) for one in found.drift] == [("ahead", 3)]
         healed = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
         assert healed.equal, healed.drift
     assert (await balance(there, client), await versions(there, client)) == ("305.00", [1, 2, 3])
@@ -162,7 +162,7 @@ async def test_history_that_grew_past_the_other_is_found_to_part(
     restored, client, _ = await lost_hours(house, there, (500, 600, 700))
     async with house.at(restored) as (_, relay, db):
         assert kinds(await compare(db, rpc, repair=True, deliver=relay.drain)) == {
-            str(client): "parted"
+            str(client): "diverged"
         }
         assert await set_aside(there, client) == []
         await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
@@ -229,7 +229,7 @@ async def test_where_supabase_numbers_transactions_their_time_tells_them_apart(
             "update public.transactions set created_at = created_at - interval '1 us'"
             " where version = 2"
         )
-        assert kinds(await compare(db, rpc, repair=True)) == {str(client): "parted"}
+        assert kinds(await compare(db, rpc, repair=True)) == {str(client): "diverged"}
     finally:
         await there.close()
 

@@ -18,7 +18,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Forbidden
 from evpower.identity import Claims, Profile, SupabaseAdmin
 from evpower.sync import CONFLICTS, Puller, Relay, check
-from evpower.sync.inbound.conflicts import Kind
+from evpower.sync.inbound.conflicts import ConflictKind
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import PASSWORD, DrainsAll, Supabase, client_here, counted, emptied
 from tests.sync.world import Target, World, balance, by_hand
@@ -75,7 +75,7 @@ class Counted:
     def __init__(self) -> None:
         self._before = {kind: counted(kind) for kind in CONFLICTS}
 
-    def __call__(self, kind: Kind) -> float:
+    def __call__(self, kind: ConflictKind) -> float:
         return counted(kind) - self._before[kind]
 
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from evpower.client_migration import Adopted, Left, adopt
-from evpower.client_migration.opening_balances import Progress
+from evpower.client_migration.opening_balances import OpeningProgress
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid
@@ -27,7 +27,7 @@ from evpower.sync import (
 from tests.conftest import Server
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, balance, by_hand, versions
-from tests.waiting import COMMAND_S, PATIENCE_S
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ class TestAdopt:
         await with_id(world, known)
         await world.top_up(known, 500)
         await relay.drain()
-        seen: list[Progress] = []
+        seen: list[OpeningProgress] = []
         done = await adopt(
             db,
             rpc,
@@ -184,7 +184,7 @@ class TestAdopt:
         )
         assert (done.found, done.adopted, done.adopted_minor) == (2, 2, 22_050)
         assert done.left == ()
-        assert seen[-1] == Progress(2, 2)
+        assert seen[-1] == OpeningProgress(2, 2)
         assert (await relay.drain()).applied == 2
         assert await balance(there, known) == "155.00"
         assert await balance(there, unknown) == "70.50"
@@ -223,7 +223,7 @@ class TestAdopt:
         for _ in range(5):
             await old_row(there, "10")
 
-        def stop(at: Progress) -> None:
+        def stop(at: OpeningProgress) -> None:
             if at.done == 2:
                 raise KeyboardInterrupt
 
@@ -393,7 +393,7 @@ class TestAdopt:
         await old_row(there, "1")
         headers = {"apikey": target.local.publishable_key}
         async with httpx.AsyncClient(
-            base_url=target.local.url, headers=headers, timeout=PATIENCE_S
+            base_url=target.local.url, headers=headers, timeout=WAIT_LIMIT_S
         ) as anyone:
             for name in ("evpower_openings", "evpower_set_aside"):
                 answer = await anyone.post(f"/rest/v1/rpc/{name}", json={"payload": {}})
@@ -414,7 +414,7 @@ async def test_the_command_tells_what_it_did(
         "EVPOWER_SUPABASE_SECRET_KEY": target.local.secret_key,
         "EVPOWER_SUPABASE_PUBLISHABLE_KEY": target.local.publishable_key,
         "EVPOWER_SUPABASE_JWT_SECRET": "x" * 40,
-        "EVPOWER_SUPABASE_TIMEOUT_S": str(PATIENCE_S),
+        "EVPOWER_SUPABASE_TIMEOUT_S": str(WAIT_LIMIT_S),
     }
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ from evpower.foundation.loops import Pause
 from evpower.identity import CLIENT_CHANGED, Claims, Profile, ensure_client, require_active
 from evpower.sync import Puller, Relay, TargetRefuses, TargetUnavailable, accept, status
 from evpower.sync.inbound.model_changes import read_changes, read_people
-from evpower.sync.inbound.remote_users import Person, parse, parse_time
+from evpower.sync.inbound.remote_users import RemoteUser, parse, parse_time
 from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.supabase_rpc import Rpc
 from tests.sync.changes_log import told
@@ -35,7 +35,7 @@ from tests.sync.pulling import (
     person,
 )
 from tests.sync.world import Target, World
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 DOORBELL = UUID(int=0)
 
@@ -481,7 +481,7 @@ async def test_a_doorbell_makes_a_waiting_puller_pull(
         await until(lambda: _is_known(world, driver.id))
     finally:
         stop.set()
-        await asyncio.wait_for(running, PATIENCE_S)
+        await asyncio.wait_for(running, WAIT_LIMIT_S)
     assert "evpower_people" not in rpc.asked, "a walk is for those who look by themselves"
 
 
@@ -498,7 +498,7 @@ async def test_without_any_doorbell_changes_arrive(
         await until(lambda: _is_named(world, driver.id, "Renamed"))
     finally:
         stop.set()
-        await asyncio.wait_for(running, PATIENCE_S)
+        await asyncio.wait_for(running, WAIT_LIMIT_S)
 
 
 async def test_a_ring_before_the_change_is_visible_is_answered_again(
@@ -516,7 +516,7 @@ async def test_a_ring_before_the_change_is_visible_is_answered_again(
         await until(lambda: _is_known(world, UUID(someone["id"])))
     finally:
         stop.set()
-        await asyncio.wait_for(running, PATIENCE_S)
+        await asyncio.wait_for(running, WAIT_LIMIT_S)
 
 
 async def test_a_change_held_back_behind_another_does_not_wait_for_the_next_ring(
@@ -533,7 +533,7 @@ async def test_a_change_held_back_behind_another_does_not_wait_for_the_next_ring
         assert await _is_known(world, UUID(first["id"]))
     finally:
         stop.set()
-        await asyncio.wait_for(running, PATIENCE_S)
+        await asyncio.wait_for(running, WAIT_LIMIT_S)
 
 
 async def test_taken_changes_are_pruned_but_the_last(
@@ -594,7 +594,7 @@ async def test_a_row_that_went_with_its_user_is_not_made_again(
 
 async def test_one_nobody_knows_is_nobody(db: Database, world: World) -> None:
     async with db.transaction() as connection:
-        done = await accept(connection, Person(uuid4()), gone=False)
+        done = await accept(connection, RemoteUser(uuid4()), gone=False)
     assert done.outcome == "unknown"
     assert await world.db.fetchval("select count(*) from identity.clients") == 0
 

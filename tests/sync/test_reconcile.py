@@ -11,14 +11,21 @@ from evpower.config import Settings
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Round
-from evpower.sync import Reconciler, Relay, Rpc, SupabaseRpc, TargetRefuses, TargetUnavailable
+from evpower.sync import (
+    ReconciliationScheduler,
+    Relay,
+    Rpc,
+    SupabaseRpc,
+    TargetRefuses,
+    TargetUnavailable,
+)
 from evpower.sync import status as sync_status
-from evpower.sync.reconciliation.compare_page import Pause
+from evpower.sync.reconciliation.compare_page import WaitBetweenPages
 from evpower.sync.reconciliation.scheduler import LEASE_S, next_at
 from tests.sync.checking import Calls, drift_rows, empty, give_users, keys, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.world import Target, World, by_hand, versions
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 pytestmark = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
@@ -70,9 +77,14 @@ class Workers:
         self.clock = clock
 
     def one(
-        self, rpc: Rpc, *, batch: int = 10, clock: Clock | None = None, pause: Pause = at_once
-    ) -> Reconciler:
-        return Reconciler(
+        self,
+        rpc: Rpc,
+        *,
+        batch: int = 10,
+        clock: Clock | None = None,
+        pause: WaitBetweenPages = at_once,
+    ) -> ReconciliationScheduler:
+        return ReconciliationScheduler(
             self.db,
             rpc,
             self.settings,
@@ -423,7 +435,7 @@ async def test_the_loop_ends_when_told(workers: Workers, rpc: SupabaseRpc) -> No
     running = asyncio.create_task(workers.one(rpc).run(stop))
     await asyncio.sleep(0)
     stop.set()
-    await asyncio.wait_for(running, PATIENCE_S)
+    await asyncio.wait_for(running, WAIT_LIMIT_S)
 
 
 async def _is_none(connection: Connection, count: str) -> bool:

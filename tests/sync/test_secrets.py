@@ -134,21 +134,21 @@ async def test_both_sides_hold_the_same_one(
 ) -> None:
     rpc = rpc_to(http, target)
     await there.execute("delete from evpower.secrets; update evpower.webhook set kept_in = null")
-    assert (await sync.doorbell(db, rpc)).same is None
+    assert (await sync.webhook_status(db, rpc)).same is None
     try:
         done = await sync.rotate_secret(db, rpc, URL)
         assert (done.pg_net, done.kept_in) == (True, "table")
-        now = await sync.doorbell(db, rpc)
+        now = await sync.webhook_status(db, rpc)
         assert (now.url, now.same, now.ends_at, now.cursor) == (URL, True, None, None)
         (kept,) = await _stored(owner)
         held = await there.fetchval("select secret from evpower.secrets")
         assert held == kept["secret"]
         await owner.execute("update sync.webhook_secrets set secret = 'another, long enough'")
-        assert (await sync.doorbell(db, rpc)).same is False
-        assert (await sync.doorbell(db, rpc, f"v1,{held}")).same is True
+        assert (await sync.webhook_status(db, rpc)).same is False
+        assert (await sync.webhook_status(db, rpc, f"v1,{held}")).same is True
     finally:
-        await sync.silence(rpc)
-    assert (await sync.doorbell(db, rpc)).url is None
+        await sync.disable_webhook(rpc)
+    assert (await sync.webhook_status(db, rpc)).url is None
 
 
 async def test_waiting_changes_are_those_behind_the_cursor(
@@ -160,11 +160,11 @@ async def test_waiting_changes_are_those_behind_the_cursor(
         await there.execute(
             f"insert into public.clients (id) values ('0b5a1d7e-0000-4000-8000-00000000000{n}')"
         )
-    assert (await sync.doorbell(db, rpc)).changes == 3
+    assert (await sync.webhook_status(db, rpc)).changes == 3
     first = await there.fetchrow("select xid::text, seq from evpower.changes order by seq limit 1")
     assert first is not None
     await owner.execute("update sync.cursors set xid = $1, seq = $2", first["xid"], first["seq"])
-    now = await sync.doorbell(db, rpc)
+    now = await sync.webhook_status(db, rpc)
     assert (now.changes, now.cursor) == (2, (first["xid"], first["seq"]))
     assert now.oldest is not None
 

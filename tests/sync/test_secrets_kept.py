@@ -9,12 +9,12 @@ from evpower.sync.webhook import signing_secrets
 from evpower.sync.webhook.signatures import parse_secret
 from evpower.sync.webhook.signing_secrets import WebhookSecrets
 from tests.sync.test_secrets import URL, FakeSupabase
-from tests.waiting import PATIENCE_S
+from tests.waiting import WAIT_LIMIT_S
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing_secrets, "_READ_S", PATIENCE_S)
+    monkeypatch.setattr(signing_secrets, "_READ_S", WAIT_LIMIT_S)
 
 
 async def _good(db: Database) -> tuple[bytes, ...]:

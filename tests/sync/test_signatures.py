@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 
 from evpower.foundation.standard_webhooks import key_bytes, sign
 from evpower.sync.webhook.signatures import (
-    Refused,
+    SignatureRefused,
     is_authentic,
     parse_secret,
     parse_secrets,
@@ -48,7 +48,7 @@ def verdict(headers: dict[str, str], raw: bytes = BODY, now: datetime = NOW) -> 
     """Answer ok, or why it was refused."""
     try:
         claim = read_claim(Headers(headers), now)
-    except Refused as refused:
+    except SignatureRefused as refused:
         return refused.reason
     return "ok" if is_authentic(claim, KEYS, raw) else "forged"
 
@@ -206,7 +206,7 @@ def test_random_headers_never_pass_and_never_crash(
     as_sent = [(k.encode(), v.encode("utf-8", "replace")) for k, v in headers.items()]
     try:
         claim = read_claim(Headers(raw=as_sent), NOW)
-    except Refused:
+    except SignatureRefused:
         return
     assert not is_authentic(claim, KEYS, raw)
 

@@ -16,7 +16,7 @@ from evpower.foundation.db import Connection
 from tests.conftest import Server
 from tests.sync.projects import AUTH_UID, bare_project
 from tests.sync.world import Target, balance, versions
-from tests.waiting import COMMAND_S, PATIENCE_S
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S
 
 DENIED = {401, 403}
 
@@ -68,7 +68,7 @@ async def driver(
     """A driver who signed up in the app, and the app's client with the driver's token."""
     headers = {"apikey": target.local.publishable_key}
     async with httpx.AsyncClient(
-        base_url=target.local.url, headers=headers, timeout=PATIENCE_S
+        base_url=target.local.url, headers=headers, timeout=WAIT_LIMIT_S
     ) as app:
         email = f"{uuid4().hex}@example.kg"
         answer = await app.post("/auth/v1/signup", json={"email": email, "password": "secret12"})
@@ -274,7 +274,7 @@ async def test_app_without_a_token_reads_and_writes_nothing(
     await _apply(there, clients=[_client(client)], transactions=[_transaction(client)])
     headers = {"apikey": target.local.publishable_key}
     async with httpx.AsyncClient(
-        base_url=target.local.url, headers=headers, timeout=PATIENCE_S
+        base_url=target.local.url, headers=headers, timeout=WAIT_LIMIT_S
     ) as app:
         for table in ("clients", "transactions", "charging_sessions"):
             answer = await app.get(f"/rest/v1/{table}")
@@ -309,7 +309,7 @@ async def test_secret_key_alone_cannot_set_money(
     before = await there.fetchval(row)
     headers = {"apikey": target.local.secret_key}
     async with httpx.AsyncClient(
-        base_url=target.local.url, headers=headers, timeout=PATIENCE_S
+        base_url=target.local.url, headers=headers, timeout=WAIT_LIMIT_S
     ) as server:
         changed = await server.patch(f"/rest/v1/clients?id=eq.{client}", json={column: 9})
         made = await server.post("/rest/v1/clients", json={"id": str(uuid4()), column: 9})

@@ -10,7 +10,7 @@ from evpower import identity
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
-from evpower.sync import Puller, Reconciler, Relay, SupabaseRpc
+from evpower.sync import Puller, ReconciliationScheduler, Relay, SupabaseRpc
 from evpower.sync.inbound.apply_user import give_free_contacts
 from tests.sync.changes_log import rpc as asked
 from tests.sync.changes_log import told
@@ -139,7 +139,7 @@ async def test_runs_of_long_ago_are_forgotten_where_no_night_is_set(
     )
     settings.check_at, settings.check_hot_s, settings.check_pause_s = "", 3600, 0
     clock = HandClock()
-    reconciler = Reconciler(db, rpc, settings, clock, pause=_at_once)
+    reconciler = ReconciliationScheduler(db, rpc, settings, clock, pause=_at_once)
     assert await reconciler.turn() is None
     clock.move(3601)
     taken = await reconciler.turn()

@@ -8,7 +8,7 @@ from evpower import wallet
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, NotFound, Unavailable
 from tests.conftest import patient_database
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import WAIT_LIMIT_S, until
 from tests.wallet.world import NOON, World
 
 
@@ -132,7 +132,7 @@ async def test_a_locked_wallet_fails_its_own_credit_only(dsn: str, world: World)
     locked, *others = [await world.client() for _ in range(4)]
     payments = [await world.payment(client, 10) for client in (locked, *others)]
     group = wallet.WalletGroup(impatient)
-    group._credits._retry_budget_s = PATIENCE_S  # the others are tried after the one that waited
+    group._credits._retry_budget_s = WAIT_LIMIT_S  # the others are tried after the one that waited
     async with world.sql.transaction():
         await world.sql.execute(
             "select from wallet.wallets where client_id = $1 for update", locked
@@ -161,7 +161,7 @@ async def test_a_cancelled_lone_credit_leaves_its_connection_usable(dsn: str, wo
         lone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await lone
-        assert (await asyncio.wait_for(group.credit(theirs), PATIENCE_S)).new
+        assert (await asyncio.wait_for(group.credit(theirs), WAIT_LIMIT_S)).new
     assert (await group.credit(cancelled)).new, "nothing of it was kept, so it is asked for again"
     assert await world.money(client) == (10, 0, 0)
     await group.close()

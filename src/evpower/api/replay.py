@@ -14,7 +14,13 @@ from evpower.foundation import idempotency
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, EvPowerError, Invalid
-from evpower.foundation.idempotency import Answered, Differs, Key, Mine, Outcome
+from evpower.foundation.idempotency import (
+    Answered,
+    IdempotencyKey,
+    KeyReused,
+    OwnsKey,
+    RequestOutcome,
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -56,14 +62,14 @@ class Replay:
         for part in (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
-        mine = await self._claim(Key(scope_name[:200], key.decode(), digest.digest()))
+        mine = await self._claim(IdempotencyKey(scope_name[:200], key.decode(), digest.digest()))
         if isinstance(mine, Answered):
             metrics.REPLAYED.inc()
             await _replay(mine, send)
             return
         await self._run_first(app, scope, receive, send, body, mine)
 
-    async def _claim(self, key: Key) -> "Answered | tuple[Key, Mine]":
+    async def _claim(self, key: IdempotencyKey) -> "Answered | tuple[IdempotencyKey, OwnsKey]":
         waited_s, pause_s = 0.0, _FIRST_POLL_S
         while True:
             async with self._db.connection() as connection:
@@ -71,9 +77,9 @@ class Replay:
             match state:
                 case Answered():
                     return state
-                case Mine():
+                case OwnsKey():
                     return key, state
-                case Differs():
+                case KeyReused():
                     raise Conflict(
                         "idempotency_conflict", "this Idempotency-Key came with another request"
                     )
@@ -95,10 +101,10 @@ class Replay:
         receive: Receive,
         send: Send,
         body: bytes,
-        mine: tuple[Key, Mine],
+        mine: tuple[IdempotencyKey, OwnsKey],
     ) -> None:
         answer = _Captured(send)
-        state: idempotency.State = scope.setdefault("state", {})
+        state: idempotency.KeyState = scope.setdefault("state", {})
         idempotency.set_key(state, mine[0].key)
         try:
             await app(scope, _again(body, receive), answer.send)
@@ -112,7 +118,7 @@ class Replay:
         await answer.flush()
 
     async def _settle(
-        self, mine: tuple[Key, Mine], outcome: Outcome, done: Answered | None
+        self, mine: tuple[IdempotencyKey, OwnsKey], outcome: RequestOutcome, done: Answered | None
     ) -> None:
         """Store the response or free the key. The request is done: failing here undoes nothing."""
         key, lease = mine

@@ -2,6 +2,6 @@
 
 from evpower.bootstrap.modules import Assembled, assemble
 from evpower.bootstrap.server import build, close, loops_of, openapi, serve
-from evpower.foundation.module import Role
+from evpower.foundation.roles import Role
 
 __all__ = ["Assembled", "Role", "assemble", "build", "close", "loops_of", "openapi", "serve"]

@@ -26,7 +26,7 @@ from evpower.foundation.bus import Bus
 from evpower.foundation.bus.nats_bus import NatsBus
 from evpower.foundation.listener import BACKLOG, listen
 from evpower.foundation.loops import Loop, Loops, Round, every
-from evpower.foundation.module import SERVING, Role
+from evpower.foundation.roles import SERVING, Role
 from evpower.foundation.websocket import SocketProtocol
 
 _STOP_S: Final = 10.0
@@ -132,8 +132,8 @@ def serve(settings: Settings, role: Role) -> int:
     )
     gc.collect()
     gc.freeze()  # what is here now stays: no later collection looks at it again
-    if settings.kill_fuse and settings.env == "development":
-        failpoints.watch(Path(settings.kill_fuse))
+    if settings.failpoint_file and settings.env == "development":
+        failpoints.watch(Path(settings.failpoint_file))
     _exit_cleanly(server)
     server.run(sockets=[listener])
     return 0 if server.started else 1

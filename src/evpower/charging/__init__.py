@@ -2,16 +2,16 @@
 
 from evpower.charging.correct import correct
 from evpower.charging.endpoints import fast_paths, router
-from evpower.charging.history import Page, history
+from evpower.charging.history import SessionPage, history
 from evpower.charging.model import (
     SESSION_CHANGED,
     STATUS_OF,
     Corrected,
     Correction,
     Recorded,
-    Report,
-    State,
-    Status,
+    ReportedSession,
+    SessionState,
+    SessionStatus,
 )
 from evpower.charging.module import module
 from evpower.charging.record import record
@@ -21,11 +21,11 @@ __all__ = [
     "STATUS_OF",
     "Corrected",
     "Correction",
-    "Page",
     "Recorded",
-    "Report",
-    "State",
-    "Status",
+    "ReportedSession",
+    "SessionPage",
+    "SessionState",
+    "SessionStatus",
     "correct",
     "fast_paths",
     "history",

@@ -20,7 +20,7 @@ from pydantic import (
 
 from evpower.charging import facts
 from evpower.charging.history import history
-from evpower.charging.model import SESSION_CHANGED, Order, Recorded, Report, Status
+from evpower.charging.model import SESSION_CHANGED, Order, Recorded, ReportedSession, SessionStatus
 from evpower.charging.record import record
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
@@ -98,15 +98,15 @@ class SessionReport(BaseModel):
     end_time: _TimeOrNull = None
     energy_consumed: _Energy
     total_cost: _Cost
-    status: Annotated[Status, Field(description="Only a `stopped` session is charged")]
+    status: Annotated[SessionStatus, Field(description="Only a `stopped` session is charged")]
     billed: Annotated[
         StrictBool, Field(description="True: it was paid elsewhere, record it without charging")
     ] = False
 
-    def checked(self, client_id: UUID, now: datetime) -> Report:
+    def checked(self, client_id: UUID, now: datetime) -> ReportedSession:
         """The report in our units, of the client meant. Raises Invalid with a code."""
         started_at = facts.moment(self.start_time, "start_time", now)
-        return Report(
+        return ReportedSession(
             id=self.session_id,
             client_id=client_id,
             station_id=self.station_id,
@@ -147,7 +147,7 @@ class HistorySession(BaseModel):
     energy: Annotated[float, Field(description="kWh")]
     total_cost: Annotated[float, Field(description="som")]
     amount: Annotated[float, Field(description="som")]
-    status: Status
+    status: SessionStatus
     created_at: datetime
 
 

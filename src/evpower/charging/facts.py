@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from evpower.charging.model import Status
+from evpower.charging.model import SessionStatus
 from evpower.foundation.clock import read_time
 from evpower.foundation.errors import Invalid
 from evpower.foundation.money import amount_from_json
@@ -67,7 +67,7 @@ def moment(raw: object, name: str, now: datetime) -> datetime:
     return at
 
 
-def end(raw: object, status: Status, started_at: datetime, now: datetime) -> datetime | None:
+def end(raw: object, status: SessionStatus, started_at: datetime, now: datetime) -> datetime | None:
     """When it ended; a stopped session has an end, a started one has none.
 
     Raises Invalid: end_time_required, end_time_unexpected, end_before_start, invalid_time.

@@ -21,7 +21,7 @@ _MAX_MICROSECONDS: Final = 253_000_000_000_000_000  # before the year 9999
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SessionPage:
     """One page: a JSON list, and the cursor of the next one when there is more."""
 
     body: bytes
@@ -35,7 +35,7 @@ async def history(
     limit: int,
     before: str | None,
     order: Order = "created_at",
-) -> Page:
+) -> SessionPage:
     """Return a page of at most `limit` sessions before the cursor, keys as in `charging_sessions`.
 
     Newest first by `created_at`, when EvPower recorded it, or by `start_time`, when it began.
@@ -46,7 +46,7 @@ async def history(
     if not row["known"]:
         raise NotFound("client_not_found", "there is no such client")
     following = _write_cursor(row["last_place"], row["last_id"], order) if row["more"] else None
-    return Page(row["body"], following)
+    return SessionPage(row["body"], following)
 
 
 def _write_cursor(at: datetime, session_id: UUID, order: Order) -> str:

@@ -9,20 +9,20 @@ from evpower.foundation.bus import Topic
 
 # The key is the session's id.
 SESSION_CHANGED: Final = Topic("session", b"s")
-Status = Literal["started", "stopped", "error"]  # the words of Supabase and the apps
+SessionStatus = Literal["started", "stopped", "error"]  # the words of Supabase and the apps
 Order = Literal["created_at", "start_time"]  # by which time a history is newest first
-State = Literal[
+SessionState = Literal[
     "requested", "starting", "charging", "stopping", "finished", "settled",
     "expired", "refused", "cancelled", "failed",
 ]  # fmt: skip
-Source = Literal["evpower", "import"]
+SessionSource = Literal["evpower", "import"]
 
-STATE_OF: Final[dict[Status, State]] = {
+STATE_OF: Final[dict[SessionStatus, SessionState]] = {
     "started": "charging",
     "stopped": "finished",
     "error": "failed",
 }
-STATUS_OF: Final[dict[State, Status]] = {
+STATUS_OF: Final[dict[SessionState, SessionStatus]] = {
     "requested": "started", "starting": "started", "charging": "started", "stopping": "started",
     "finished": "stopped", "settled": "stopped",
     "expired": "error", "refused": "error", "cancelled": "error", "failed": "error",
@@ -30,14 +30,14 @@ STATUS_OF: Final[dict[State, Status]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReportedSession:
     """What another system says of a session, checked."""
 
     id: UUID
     client_id: UUID
     station_id: str
     connector_id: int
-    status: Status
+    status: SessionStatus
     started_at: datetime
     ended_at: datetime | None
     energy_wh: int
@@ -53,8 +53,8 @@ class Session:
     client_id: UUID
     station_id: str
     connector_id: int
-    state: State
-    source: Source
+    state: SessionState
+    source: SessionSource
     started_at: datetime | None
     ended_at: datetime | None
     energy_wh: int

@@ -6,7 +6,7 @@ import asyncpg
 
 from evpower import wallet
 from evpower.charging import metrics, store
-from evpower.charging.model import STATUS_OF, Recorded, Report, Session
+from evpower.charging.model import STATUS_OF, Recorded, ReportedSession, Session
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, NotFound
 
@@ -14,7 +14,7 @@ from evpower.foundation.errors import Conflict, NotFound
 _IDENTITY: Final = frozenset({"client_id", "station_id", "connector_id", "start_time"})
 
 
-async def record(connection: Connection, report: Report) -> Recorded:
+async def record(connection: Connection, report: ReportedSession) -> Recorded:
     """Keep the session and, when it is stopped and not billed elsewhere, charge it with it.
 
     The same report again changes nothing. One reported as started may end later; a late `started`
@@ -44,14 +44,14 @@ async def record(connection: Connection, report: Report) -> Recorded:
     return Recorded(report.id, created, bill is not None, debt_minor, changed)
 
 
-async def _insert(connection: Connection, report: Report) -> bool:
+async def _insert(connection: Connection, report: ReportedSession) -> bool:
     try:
         return await store.insert_imported(connection, report)
     except asyncpg.ForeignKeyViolationError as error:
         raise NotFound("client_not_found", "there is no such client") from error
 
 
-def _is_end_of(report: Report, stored: Session, others: list[str]) -> bool:
+def _is_end_of(report: ReportedSession, stored: Session, others: list[str]) -> bool:
     return (
         stored.source == "import"
         and stored.state == "charging"
@@ -60,7 +60,7 @@ def _is_end_of(report: Report, stored: Session, others: list[str]) -> bool:
     )
 
 
-def _is_old_news(report: Report, stored: Session, others: list[str]) -> bool:
+def _is_old_news(report: ReportedSession, stored: Session, others: list[str]) -> bool:
     return (
         report.status == "started"
         and STATUS_OF[stored.state] != "started"
@@ -68,7 +68,7 @@ def _is_old_news(report: Report, stored: Session, others: list[str]) -> bool:
     )
 
 
-def _differing(report: Report, stored: Session) -> list[str]:
+def _differing(report: ReportedSession, stored: Session) -> list[str]:
     """Name the facts in which a report differs, as the caller wrote them."""
     facts = (
         ("client_id", report.client_id, stored.client_id),

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from evpower.charging.model import STATE_OF, Bill, Order, Report, Session
+from evpower.charging.model import STATE_OF, Bill, Order, ReportedSession, Session
 from evpower.foundation.db import Connection, Record
 
 _COLUMNS: Final = (
@@ -13,7 +13,7 @@ _COLUMNS: Final = (
 )
 
 
-async def insert_imported(connection: Connection, report: Report) -> bool:
+async def insert_imported(connection: Connection, report: ReportedSession) -> bool:
     """Keep a reported session; false when its id is there already. Waits for a twin's commit.
 
     Raises asyncpg.ForeignKeyViolationError when there is no such client.
@@ -50,7 +50,7 @@ async def lock_session(connection: Connection, session_id: UUID) -> Session:
     return Session(**dict(row))
 
 
-async def end_imported(connection: Connection, report: Report) -> None:
+async def end_imported(connection: Connection, report: ReportedSession) -> None:
     """A session that was reported as running has ended: these are its final facts."""
     await connection.execute(
         "update charging.sessions set state = $2, ended_at = $3, energy_wh = $4, cost_minor = $5,"

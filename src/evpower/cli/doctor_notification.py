@@ -36,7 +36,7 @@ async def examine_notifications(
     try:
         database = await Database.open(settings.database_url.get_secret_value(), size=2)
         try:
-            now = await sync.doorbell(
+            now = await sync.webhook_status(
                 database, rpc, settings.supabase_webhook_secrets.get_secret_value()
             )
         finally:

@@ -57,7 +57,7 @@ _FIX_SERVICE_KEY: Final = (
 )
 _STATUS_PAGE: Final = "no setting of EvPower: see the project's status, logs and health report"
 _SKIPPED: Final = "not examined: mend the above first"
-Kind = Literal["fine", "bad_key", "database_down", "down", "not_supabase"]
+ProbeResult = Literal["fine", "bad_key", "database_down", "down", "not_supabase"]
 
 
 async def examine_supabase(
@@ -115,7 +115,7 @@ async def examine_supabase(
     return found
 
 
-def classify(response: HttpResponse) -> Kind:
+def classify(response: HttpResponse) -> ProbeResult:
     """Tells the gateway's refusal of a key from PostgREST's and PostgreSQL's own answers."""
     body = _object(response)
     code = str(body.get("code", "")) if body is not None else ""

@@ -100,7 +100,7 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
                 planned = await moving.plan(
                     parts.db,
                     rows,
-                    _everybody(parts, trusted),
+                    _all_users(parts, trusted),
                     actor=actor,
                     dry_run=dry_run,
                     proofs=moving.people_by_admin(parts.admin),
@@ -111,7 +111,9 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
             run = planned.run
         if run is None:
             return planned, None
-        how = moving.How(moving.Pace(per_second), at_once, parts.settings.register_confirm, trusted)
+        how = moving.How(
+            moving.RateLimiter(per_second), at_once, parts.settings.register_confirm, trusted
+        )
         with progress("moved") as step, _stopped_by_signals() as stop:
             done = await moving.execute(
                 parts.db, parts.admin, rows, run,
@@ -221,7 +223,7 @@ def revert(
                 parts.admin,
                 run,
                 actor=operator or getpass.getuser(),
-                pace=moving.Pace(per_second),
+                pace=moving.RateLimiter(per_second),
                 on_progress=step,
             )
 
@@ -251,7 +253,7 @@ def confirm(run: int | None = _MOVED_RUN, operator: str = _OPERATOR) -> None:
 
 def _source(
     source: str, table: str, query: str, mapped: Sequence[str], unproven: Sequence[str]
-) -> moving.Source:
+) -> moving.RowSource:
     names: dict[str, str] = {}
     for one in mapped:
         field, equals, column = one.partition("=")
@@ -283,9 +285,9 @@ def _contacts(option: str, said: Sequence[str]) -> frozenset[Contact]:
     return frozenset(kinds[one] for one in said)
 
 
-async def _everybody(
+async def _all_users(
     parts: _Parts, trusted: frozenset[Contact] = frozenset()
-) -> AsyncGenerator[Sequence[moving.Person]]:
+) -> AsyncGenerator[Sequence[moving.KnownUser]]:
     """Everybody in Supabase: by its own function, by the list of users where that is missing."""
     pages = moving.people_by_rpc(parts.rpc, passing=synced.TargetUnavailable)
     try:

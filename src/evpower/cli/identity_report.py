@@ -14,7 +14,7 @@ SHOWN = 20
 
 
 def tell(
-    rows: moving.Source,
+    rows: moving.RowSource,
     planned: moving.Planned | None,
     done: moving.Done | None,
     *,
@@ -43,7 +43,7 @@ def tell(
         )
 
 
-def _print_plan(rows: moving.Source, planned: moving.Planned, *, dry_run: bool) -> None:
+def _print_plan(rows: moving.RowSource, planned: moving.Planned, *, dry_run: bool) -> None:
     counts = planned.counts
     would = "would be" if dry_run else "to be"
     console.print(

@@ -22,7 +22,7 @@ def _root() -> None:
 def verify(as_json: bool = typer.Option(False, "--json", help="One JSON line.")) -> None:
     """Prove every wallet and bill: versions, chain, causes, holds, debts; exit 1 if wrong."""
 
-    async def work(database: Database) -> wallet.Report:
+    async def work(database: Database) -> wallet.LedgerReport:
         with progress("rows proved") as step:
             return await wallet.verify(database, on_progress=step)
 

@@ -48,7 +48,7 @@ console: Final = PlainConsole(highlight=False, soft_wrap=True)
 errors: Final = PlainConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
-class Step(Protocol):
+class ProgressStep(Protocol):
     """Tells how far a long work is: done, and of how many when known."""
 
     def __call__(self, done: int, total: int | None) -> None:
@@ -65,7 +65,7 @@ def fail(what: str, fix: str = "", code: int = 1) -> NoReturn:
 
 
 @contextmanager
-def progress(title: str) -> Generator[Step]:
+def progress(title: str) -> Generator[ProgressStep]:
     """A bar on a terminal, a line every so often elsewhere."""
     if not errors.is_terminal:
         last = -1

@@ -3,14 +3,11 @@
 import asyncio
 import json
 import sys
-from typing import Literal
 
 import typer
 
 from evpower.cli.out import console, errors, fail, styled
 from evpower.cli.settings import database_url, load, load_checked
-
-Role = Literal["all", "api", "worker"]
 
 
 def register(app: typer.Typer) -> None:

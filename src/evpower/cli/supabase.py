@@ -57,7 +57,7 @@ def off() -> None:
     """Let Supabase call no more; changes still arrive, every few seconds."""
 
     async def work(_: Database, rpc: synced.SupabaseRpc) -> None:
-        await synced.silence(rpc)
+        await synced.disable_webhook(rpc)
 
     with_supabase(work)
     console.print("Supabase calls no more; `evpower supabase secret rotate` switches it on again")
@@ -78,8 +78,8 @@ def status(
 
     async def work(
         database: Database, rpc: synced.SupabaseRpc
-    ) -> tuple[synced.Doorbell, Finding | None]:
-        now = await synced.doorbell(
+    ) -> tuple[synced.WebhookStatus, Finding | None]:
+        now = await synced.webhook_status(
             database, rpc, settings.supabase_webhook_secrets.get_secret_value()
         )
         if what_is_wrong(now) or now.url is None or read_only:
@@ -103,7 +103,7 @@ def status(
         fail(wrong, fix)
 
 
-def told(now: synced.Doorbell) -> str:
+def told(now: synced.WebhookStatus) -> str:
     """The doorbell in one line."""
     return what_is_wrong(now) or (f"Supabase calls {now.url}" if now.url else _OFF)
 
@@ -121,7 +121,7 @@ def webhook_url(settings: Settings, given: str) -> str:
     return base if parts.path.strip("/") else base.rstrip("/") + synced.WEBHOOK_PATH
 
 
-def what_is_wrong(now: synced.Doorbell) -> str:
+def what_is_wrong(now: synced.WebhookStatus) -> str:
     """Why a configured doorbell can't be heard; empty: it can, or none is configured."""
     if now.url is None:
         return ""
@@ -132,7 +132,7 @@ def what_is_wrong(now: synced.Doorbell) -> str:
     return "" if now.same else "Supabase signs with a secret that EvPower does not accept"
 
 
-def _tell(now: synced.Doorbell) -> None:
+def _tell(now: synced.WebhookStatus) -> None:
     console.print(f"webhook    {now.url or _OFF}")
     console.print(f"pg_net     {'there' if now.pg_net else 'missing'}")
     agreed = {

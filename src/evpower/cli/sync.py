@@ -4,7 +4,7 @@ import getpass
 import json
 from collections import Counter
 from dataclasses import asdict
-from typing import Literal, cast
+from typing import cast
 from uuid import UUID
 
 import typer
@@ -22,8 +22,6 @@ from evpower.foundation.db import Database
 from evpower.foundation.money import to_text
 from evpower.identity import WaitingConfirmations, waiting_confirmations
 
-Topic = Literal["client", "session"]
-
 sync = typer.Typer(help="Keep Supabase and EvPower equal.", no_args_is_help=True)
 sync.add_typer(words, name="words")
 _JSON = typer.Option(False, "--json", help="One JSON line.")
@@ -35,7 +33,7 @@ _CHECKS = {"all": "everything", "hot": "what changed lately", "hand": "by hand"}
 def status(as_json: bool = _JSON) -> None:
     """Show what is not in Supabase yet, what is parked and why, and how long changes take."""
 
-    async def work(database: Database) -> tuple[synced.Status, WaitingConfirmations]:
+    async def work(database: Database) -> tuple[synced.SyncStatus, WaitingConfirmations]:
         async with database.connection() as connection:
             return await synced.status(connection), await waiting_confirmations(connection)
 
@@ -111,7 +109,7 @@ def status(as_json: bool = _JSON) -> None:
     print_loops(now.loops)
 
 
-def _tell_checks(now: synced.Status) -> None:
+def _tell_checks(now: synced.SyncStatus) -> None:
     told = f" and {now.notices} worth knowing" if now.notices else ""
     console.print(f"drift      {now.drift}{told}")
     for one in now.checks:
@@ -276,7 +274,7 @@ def replay(
         async with database.transaction() as connection:
             if not topic:
                 return await synced.replay_parked(connection)
-            await synced.replay(connection, cast("Topic", topic), _uuid(key))
+            await synced.replay(connection, cast("synced.OutboxTopic", topic), _uuid(key))
             return 1
 
     console.print(f"{with_database(work)} to send again")
@@ -292,7 +290,7 @@ def backfill(
     """Mark every client and session to be sent; a run that was stopped carries on."""
     if topic not in {"", "client", "session"}:
         fail(f"there is no topic {topic!r}", "client or session")
-    topics = (cast("Topic", topic),) if topic else ("client", "session")
+    topics = (cast("synced.OutboxTopic", topic),) if topic else ("client", "session")
 
     async def work(database: Database) -> synced.Backfilled:
         with progress("marked") as step:

@@ -3,11 +3,11 @@
 from evpower.client_migration.execute import How, execute
 from evpower.client_migration.model import (
     Carry,
-    Counts,
     Done,
+    PlanCounts,
     Planned,
-    Refused,
     Reverted,
+    RowRefused,
     Run,
     SourceError,
     SourceRow,
@@ -17,11 +17,16 @@ from evpower.client_migration.model import (
 )
 from evpower.client_migration.opening_balances import Adopted, Left, adopt
 from evpower.client_migration.plan import plan
-from evpower.client_migration.rate_limiter import Pace
+from evpower.client_migration.rate_limiter import RateLimiter
 from evpower.client_migration.reasons import reason_text
-from evpower.client_migration.remote_users import People, Person, people_by_admin, people_by_rpc
+from evpower.client_migration.remote_users import (
+    KnownUser,
+    KnownUsers,
+    people_by_admin,
+    people_by_rpc,
+)
 from evpower.client_migration.runs import confirm, decide, find_run, revert
-from evpower.client_migration.source import FIELDS, CsvSource, Source
+from evpower.client_migration.source import FIELDS, CsvSource, RowSource
 from evpower.client_migration.source_postgres import PostgresSource
 from evpower.client_migration.status import (
     Standing,
@@ -36,20 +41,20 @@ __all__ = [
     "FIELDS",
     "Adopted",
     "Carry",
-    "Counts",
     "CsvSource",
     "Done",
     "How",
+    "KnownUser",
+    "KnownUsers",
     "Left",
-    "Pace",
-    "People",
-    "Person",
+    "PlanCounts",
     "Planned",
     "PostgresSource",
-    "Refused",
+    "RateLimiter",
     "Reverted",
+    "RowRefused",
+    "RowSource",
     "Run",
-    "Source",
     "SourceError",
     "SourceRow",
     "Standing",

@@ -16,19 +16,19 @@ from evpower.client_migration import store
 from evpower.client_migration.model import (
     Carry,
     Done,
+    MigrationProgress,
     NotMoved,
-    Progress,
+    RowWork,
     Run,
     SourceError,
     SourceRow,
     Stopped,
-    Work,
     no_progress,
 )
-from evpower.client_migration.rate_limiter import Pace
+from evpower.client_migration.rate_limiter import RateLimiter
 from evpower.client_migration.record import Made, Recorder, note_trouble
-from evpower.client_migration.retry_policy import Patience
-from evpower.client_migration.source import Source
+from evpower.client_migration.retry_policy import RetryPolicy
+from evpower.client_migration.source import RowSource
 from evpower.client_migration.users import Users
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
@@ -49,7 +49,7 @@ class How:
     `trusted`: kinds of contacts that are proven by being confirmed in Auth, as in the plan.
     """
 
-    pace: Pace
+    pace: RateLimiter
     at_once: int = 8
     confirm: Confirm = "auto"
     trusted: frozenset[Contact] = frozenset()
@@ -59,14 +59,14 @@ class How:
 async def execute(  # noqa: PLR0913 - what, from where, how
     db: Database,
     admin: SupabaseAdmin,
-    source: Source,
+    source: RowSource,
     run: Run,
     *,
     carry: Carry,
     how: How,
     actor: str,
     stop: asyncio.Event | None = None,
-    on_progress: Progress = no_progress,
+    on_progress: MigrationProgress = no_progress,
 ) -> Done:
     """Do what is left of a run, reading its source again.
 
@@ -77,7 +77,7 @@ async def execute(  # noqa: PLR0913 - what, from where, how
         async with db.transaction() as connection:
             total = await store.count_work(connection, run.id)
             marks = await store.marks(connection)
-        patience = Patience(how.pace, how.jitter)
+        patience = RetryPolicy(how.pace, how.jitter)
         users = Users(admin, run, marks, how.confirm, how.trusted, patience)
         made: asyncio.Queue[Made | None] = asyncio.Queue(_MADE_AHEAD)
         recorders = [Recorder(db, carry, made) for _ in range(_RECORDERS)]
@@ -109,13 +109,13 @@ class _Runner:
     stop: asyncio.Event
     made: asyncio.Queue[Made | None]
     total: int
-    on_progress: Progress
+    on_progress: MigrationProgress
     seen: int = 0
-    queue: asyncio.Queue[tuple[Work, SourceRow] | None] = field(
+    queue: asyncio.Queue[tuple[RowWork, SourceRow] | None] = field(
         default_factory=lambda: asyncio.Queue(_AT_ONCE)
     )
 
-    async def run_all(self, source: Source, recorders: list[Recorder]) -> None:
+    async def run_all(self, source: RowSource, recorders: list[Recorder]) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for one in recorders:
@@ -132,7 +132,7 @@ class _Runner:
         if self.stop.is_set():
             raise Stopped("stopped")
 
-    async def _feed(self, source: Source) -> None:
+    async def _feed(self, source: RowSource) -> None:
         batch: dict[str, SourceRow] = {}
         async with aclosing(source.rows()) as rows:
             async for row in rows:
@@ -165,7 +165,7 @@ class _Runner:
             else:
                 await self.made.put(made)
 
-    async def _make(self, work: Work, row: SourceRow) -> Made:
+    async def _make(self, work: RowWork, row: SourceRow) -> Made:
         if row.digest != work.digest:
             raise NotMoved("changed_since_the_plan")
         profile, note = _profile(work), None
@@ -182,7 +182,7 @@ class _Runner:
         self.on_progress(self.seen, self.total)
 
 
-def _profile(work: Work) -> Profile:
+def _profile(work: RowWork) -> Profile:
     """Of a user to create: what Auth is told to be confirmed is verified."""
     return Profile(
         email=work.email,

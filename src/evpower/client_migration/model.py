@@ -15,7 +15,7 @@ Password = Literal["none", "carried", "unknown"]
 RunState = Literal["running", "done", "confirmed", "reverting", "reverted"]
 
 
-class Refused(EvPowerError):
+class RowRefused(EvPowerError):
     """What an operator asked for can't be done; only commands raise it, `detail` is their line."""
 
     status = 409
@@ -60,7 +60,7 @@ class SourceRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class PlanCounts:
     """Rows by what is to become of them, and the money they carry, in tyiyn."""
 
     read: int = 0
@@ -102,7 +102,7 @@ class Planned:
     """What a run would do; `run` is None for a dry one, and when there is nothing to keep."""
 
     run: "Run | None"
-    counts: Counts
+    counts: PlanCounts
     troubles: tuple[Trouble, ...]  # the first ones
     kinds: tuple[TroubleCount, ...]  # all of them
 
@@ -118,7 +118,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class RowWork:
     """A row to execute."""
 
     run: int
@@ -162,7 +162,7 @@ class Reverted:
 # Puts the old balance (tyiyn) of an old id into a client's wallet, in the transaction of its alias;
 # false: it was there before. Payments does it, whom identity does not know.
 Carry = Callable[[Connection, UUID, str, int], Awaitable[bool]]
-Progress = Callable[[int, int | None], None]
+MigrationProgress = Callable[[int, int | None], None]
 
 
 def no_progress(done: int, total: int | None) -> None:

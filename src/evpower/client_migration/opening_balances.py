@@ -48,7 +48,7 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class OpeningProgress:
     """`done` of about `total` balances."""
 
     done: int
@@ -235,7 +235,7 @@ async def adopt(
     clock: Clock,
     dry_run: bool = False,
     page: int = 500,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: Callable[[OpeningProgress], None] = lambda _: None,
 ) -> Adopted:
     """Take over every balance EvPower never wrote; a running relay then writes them.
 
@@ -257,7 +257,7 @@ async def adopt(
         rows, after, told = await _openings(rpc, after, page)
         total = told if told is not None else total
         await run.page(rows)
-        on_progress(Progress(run.found, max(total, run.found)))
+        on_progress(OpeningProgress(run.found, max(total, run.found)))
         if after is None:
             break
     return Adopted(

@@ -9,18 +9,18 @@ from typing import Final, TextIO, TypeVar
 
 from evpower.client_migration import plan_sql, store
 from evpower.client_migration.model import (
-    Counts,
+    MigrationProgress,
+    PlanCounts,
     Planned,
-    Progress,
-    Refused,
+    RowRefused,
     Run,
     SourceRow,
     Trouble,
     TroubleCount,
     no_progress,
 )
-from evpower.client_migration.remote_users import People, Person
-from evpower.client_migration.source import Source
+from evpower.client_migration.remote_users import KnownUser, KnownUsers
+from evpower.client_migration.source import RowSource
 from evpower.foundation.db import Connection, Database
 from evpower.identity.aliases import as_uuid
 from evpower.identity.model import Contact
@@ -33,15 +33,15 @@ _REPORT: Final = ("line", "old_id", "plan", "client_id", "matched_by", "reason",
 
 async def plan(  # noqa: PLR0913 - what, from where, how
     db: Database,
-    source: Source,
-    people: People,
+    source: RowSource,
+    people: KnownUsers,
     *,
     actor: str,
     dry_run: bool,
-    proofs: People | None = None,
+    proofs: KnownUsers | None = None,
     trusted: Collection[Contact] = (),
     report: Path | None = None,
-    on_progress: Progress = no_progress,
+    on_progress: MigrationProgress = no_progress,
 ) -> Planned:
     """Read the source and everybody in Supabase, decide, and keep the plan unless it is a dry run.
 
@@ -56,16 +56,16 @@ async def plan(  # noqa: PLR0913 - what, from where, how
             db,
             source,
             people,
-            _Wishes(actor, dry_run, proofs, frozenset(trusted), file),
+            _PlanOptions(actor, dry_run, proofs, frozenset(trusted), file),
             on_progress,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Wishes:
+class _PlanOptions:
     actor: str
     dry_run: bool
-    proofs: People | None
+    proofs: KnownUsers | None
     trusted: frozenset[Contact]
     report: TextIO | None
 
@@ -74,11 +74,15 @@ def _written(path: Path) -> TextIO:
     try:
         return path.open("w", encoding="utf-8", newline="")
     except OSError as error:
-        raise Refused("report_not_writable", f"{path}: {error.strerror}") from error
+        raise RowRefused("report_not_writable", f"{path}: {error.strerror}") from error
 
 
 async def _plan(
-    db: Database, source: Source, people: People, wishes: _Wishes, on_progress: Progress
+    db: Database,
+    source: RowSource,
+    people: KnownUsers,
+    wishes: _PlanOptions,
+    on_progress: MigrationProgress,
 ) -> Planned:
     dry_run = wishes.dry_run
     # One transaction, over calls to Supabase too: its tables are temporary, and a pooler would lend
@@ -95,7 +99,7 @@ async def _plan(
             await _patient(connection, plan_sql.KEEP_PROVEN, list(wishes.trusted))
         for rule in plan_sql.RULES:
             await _patient(connection, rule)
-        counts = Counts(**dict(await store.counted(connection)))
+        counts = PlanCounts(**dict(await store.counted(connection)))
         troubles = tuple(
             Trouble(**dict(row)) for row in await connection.fetch(plan_sql.TROUBLES, _SHOWN)
         )
@@ -115,7 +119,7 @@ async def refuse_open(connection: Connection) -> None:
     """One run at a time. Raises Refused("migration_open")."""
     running = await store.open_run(connection)
     if running is not None:
-        raise Refused(
+        raise RowRefused(
             "migration_open",
             f"run {running.id} was not finished: carry on with --resume, "
             f"or take it back with `evpower identity revert --run {running.id}`",
@@ -134,7 +138,9 @@ async def _patient(connection: Connection, statement: str, *values: object) -> o
         return await connection.fetchval(statement, *values, timeout=store.HOUR_S)
 
 
-async def _stage_rows(connection: Connection, source: Source, on_progress: Progress) -> None:
+async def _stage_rows(
+    connection: Connection, source: RowSource, on_progress: MigrationProgress
+) -> None:
     done = 0
     async for rows in _batches(source.rows()):
         await connection.copy_records_to_table(
@@ -158,7 +164,9 @@ def _staged(row: SourceRow) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-async def _stage_people(connection: Connection, people: People, on_progress: Progress) -> None:
+async def _stage_people(
+    connection: Connection, people: KnownUsers, on_progress: MigrationProgress
+) -> None:
     done = 0
     async for page in people:
         await connection.copy_records_to_table(
@@ -177,7 +185,9 @@ async def _stage_people(connection: Connection, people: People, on_progress: Pro
         on_progress(done, None)
 
 
-async def _stage_proofs(connection: Connection, proofs: People, on_progress: Progress) -> None:
+async def _stage_proofs(
+    connection: Connection, proofs: KnownUsers, on_progress: MigrationProgress
+) -> None:
     done = 0
     async for page in proofs:
         await connection.copy_records_to_table(
@@ -195,11 +205,11 @@ async def _stage_proofs(connection: Connection, proofs: People, on_progress: Pro
         on_progress(done, None)
 
 
-def _claims(one: Person) -> list[tuple[object, ...]]:
+def _claims(one: KnownUser) -> list[tuple[object, ...]]:
     return [(claim.kind, claim.value, one.id, claim.proven, claim.typed) for claim in one.claims]
 
 
-async def _keep(connection: Connection, source: Source, actor: str, counts: Counts) -> Run:
+async def _keep(connection: Connection, source: RowSource, actor: str, counts: PlanCounts) -> Run:
     """The run and all its rows at once: there is no half a plan."""
     async with connection.transaction():
         await store.be_patient(connection)
@@ -207,7 +217,7 @@ async def _keep(connection: Connection, source: Source, actor: str, counts: Coun
             connection, source.name, actor, rows_read=counts.read, rows_skipped=counts.skip
         )
         if run is None:
-            raise Refused("migration_open", "another run has just begun")
+            raise RowRefused("migration_open", "another run has just begun")
         await connection.execute(plan_sql.KEEP, run.id, timeout=store.HOUR_S)
     return run
 

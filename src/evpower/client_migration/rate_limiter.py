@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 
-class Pace:
+class RateLimiter:
     """Turns at an even rate; a pause holds everybody back."""
 
     def __init__(

@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 
 from evpower.client_migration import store, store_record
-from evpower.client_migration.model import Carry, NotMoved, Stopped, Work
+from evpower.client_migration.model import Carry, NotMoved, RowWork, Stopped
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Invalid, Unavailable
 from evpower.identity import clients
@@ -31,7 +31,7 @@ _log: Final = structlog.get_logger()
 class Made:
     """A row whose user is there. `profile` is the client's, if the client is not there yet."""
 
-    work: Work
+    work: RowWork
     profile: Profile
     note: str | None
 
@@ -88,7 +88,7 @@ class Recorder:
         if not any(one.work.balance_minor for one in batch):
             await store.lose_in_a_crash(connection)
         people = {one.work.client_id: one.profile for one in batch}
-        created = await clients.ensure_newcomers(connection, people, "import")
+        created = await clients.ensure_new_clients(connection, people, "import")
         works = [one.work for one in batch]
         odd = await store_record.odd(connection, works)
         alone: list[Made] = []
@@ -169,7 +169,7 @@ class Recorder:
                 detail = f"{client.id} was {other}"
                 raise NotMoved("user_has_another_old_id", detail, conflict=True)
 
-    async def _carry(self, connection: Connection, work: Work) -> None:
+    async def _carry(self, connection: Connection, work: RowWork) -> None:
         conflict = work.plan != "create"
         elsewhere = await store.carried_elsewhere(connection, work.client_id, work.old_id)
         if elsewhere is not None:
@@ -184,7 +184,7 @@ class Recorder:
             raise NotMoved("opening_balance_exists", str(work.client_id), conflict=conflict)
 
 
-async def note_trouble(db: Database, work: Work, trouble: NotMoved) -> None:
+async def note_trouble(db: Database, work: RowWork, trouble: NotMoved) -> None:
     """Keep why a row stays."""
     _log.warning("client_not_moved", line=work.line, reason=trouble.reason)
     async with db.transaction() as connection:

@@ -14,12 +14,12 @@ from uuid import UUID
 import orjson
 import stamina
 
-from evpower.client_migration.model import Refused
+from evpower.client_migration.model import RowRefused
 from evpower.foundation.errors import Unavailable
 from evpower.identity.contact import normal_email, phone_as_typed, phone_from_auth
 from evpower.identity.model import Contact
 from evpower.identity.supabase_admin import SupabaseAdmin
-from evpower.identity.verification import vouched
+from evpower.identity.verification import trusted_contacts
 
 PER_PAGE: Final = 1000
 _ATTEMPTS: Final = 8  # some two minutes: a plan reads for many, and keeps nothing until its end
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ContactClaim:
     """That somebody has this email or phone; `typed`: in a profile, where anybody may write it."""
 
     kind: Contact
@@ -38,19 +38,19 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class KnownUser:
     """A user of Supabase Auth, or a row of its clients alone."""
 
     id: UUID
     is_user: bool
     deleted: bool
-    claims: tuple[Claim, ...]
+    claims: tuple[ContactClaim, ...]
 
 
-People = AsyncIterator[Sequence[Person]]
+KnownUsers = AsyncIterator[Sequence[KnownUser]]
 
 
-class Rpc(Protocol):
+class UsersRpc(Protocol):
     """Calls one function of the Supabase project."""
 
     async def call(self, function: str, body: bytes) -> object:
@@ -59,8 +59,8 @@ class Rpc(Protocol):
 
 
 async def people_by_rpc(
-    rpc: Rpc, *, limit: int = PER_PAGE, passing: type[Exception] = Unavailable
-) -> People:
+    rpc: UsersRpc, *, limit: int = PER_PAGE, passing: type[Exception] = Unavailable
+) -> KnownUsers:
     """Walk users and clients by id, by the project's own function.
 
     A page that fails by `passing` is asked for again for a while, but for the first: then nothing
@@ -80,7 +80,7 @@ async def people_by_rpc(
             yield [person for record in records if (person := of_project(record)) is not None]
             after = cast("str | None", answer["next"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise Refused(
+            raise RowRefused(
                 "supabase_unavailable", "evpower_people answered in an unknown form"
             ) from error
         if after is None:
@@ -89,7 +89,7 @@ async def people_by_rpc(
 
 async def people_by_admin(
     admin: SupabaseAdmin, *, per_page: int = PER_PAGE, trusted: Collection[Contact] = ()
-) -> People:
+) -> KnownUsers:
     """Page through the users alone; of kinds in `trusted` what Auth has confirmed is proven.
 
     A page that does not come is asked for again for a while, but for the first.
@@ -115,13 +115,13 @@ async def _patiently(ask: Callable[[], Awaitable[T]], passing: type[Exception], 
     raise AssertionError("the last attempt raises")  # pragma: no cover
 
 
-def of_project(record: Mapping[str, object]) -> Person | None:
+def of_project(record: Mapping[str, object]) -> KnownUser | None:
     """Read an entry of evpower_people; None for the row of a client whose id is no UUID."""
     person_id = _uuid(record.get("id"))
     if person_id is None:
         return None
     user, client = _fields(record.get("user")), _fields(record.get("client"))
-    claims: list[Claim] = []
+    claims: list[ContactClaim] = []
     deleted = user is not None and user.get("deleted") is True
     if user is not None and not deleted:
         unverified = user.get("email_unverified") is True
@@ -133,63 +133,63 @@ def of_project(record: Mapping[str, object]) -> Person | None:
         claims += _told({"phone": (_fields(user.get("metadata")) or {}).get("phone")})
     if client is not None:
         claims += _told(client)
-    return Person(person_id, user is not None, deleted, _strongest(claims))
+    return KnownUser(person_id, user is not None, deleted, _strongest(claims))
 
 
-def of_auth(user: Mapping[str, object], trusted: Collection[Contact] = ()) -> Person | None:
+def of_auth(user: Mapping[str, object], trusted: Collection[Contact] = ()) -> KnownUser | None:
     """Read a user as the admin API writes it."""
     person_id = _uuid(user.get("id"))
     if person_id is None:
         return None
     if user.get("deleted_at"):
-        return Person(person_id, is_user=True, deleted=True, claims=())
+        return KnownUser(person_id, is_user=True, deleted=True, claims=())
     marks = _fields(user.get("app_metadata")) or {}
     unverified = marks.get("evpower_email_unverified") is True
-    owned = vouched(user) | set(trusted)
+    owned = trusted_contacts(user) | set(trusted)
     claims = _accounts(
         user,
         email_proven=bool(user.get("email_confirmed_at")) and not unverified and "email" in owned,
         phone_proven=bool(user.get("phone_confirmed_at")) and "phone" in owned,
     )
     claims += _told({"phone": (_fields(user.get("user_metadata")) or {}).get("phone")})
-    return Person(person_id, is_user=True, deleted=False, claims=_strongest(claims))
+    return KnownUser(person_id, is_user=True, deleted=False, claims=_strongest(claims))
 
 
 def _accounts(
     fields: Mapping[str, object], *, email_proven: bool, phone_proven: bool
-) -> list[Claim]:
+) -> list[ContactClaim]:
     """The contacts of the account itself; Auth keeps a phone's digits with its country, bare."""
     email = fields.get("email")
     found = _told({"email": email}, typed=False)
     if isinstance(email, str) and (own := normal_email(email)) is not None:
-        found = [Claim("email", own, email_proven)]
+        found = [ContactClaim("email", own, email_proven)]
     phone = fields.get("phone")
     if isinstance(phone, str) and phone:
         value = phone_from_auth(phone)
-        found += [Claim("phone", value, phone_proven)] if value is not None else []
+        found += [ContactClaim("phone", value, phone_proven)] if value is not None else []
     return found
 
 
-def _told(fields: Mapping[str, object], *, typed: bool = True) -> list[Claim]:
+def _told(fields: Mapping[str, object], *, typed: bool = True) -> list[ContactClaim]:
     """What somebody typed: never proven, so a phone is taken in every way it may be meant."""
-    found: list[Claim] = []
+    found: list[ContactClaim] = []
     email, phone = fields.get("email"), fields.get("phone")
     if isinstance(email, str) and email.strip():
         plain = email.strip().lower()
-        found.append(Claim("email", normal_email(plain) or plain, proven=False, typed=typed))
+        found.append(ContactClaim("email", normal_email(plain) or plain, proven=False, typed=typed))
     if isinstance(phone, str) and phone.strip():
         plain = phone.strip()
         readings = {phone_as_typed(plain), phone_from_auth(plain)}
         found += [
-            Claim("phone", value, proven=False, typed=typed)
+            ContactClaim("phone", value, proven=False, typed=typed)
             for value in readings
             if value is not None
         ]
     return found
 
 
-def _strongest(claims: Sequence[Claim]) -> tuple[Claim, ...]:
-    best: dict[tuple[str, str], Claim] = {}
+def _strongest(claims: Sequence[ContactClaim]) -> tuple[ContactClaim, ...]:
+    best: dict[tuple[str, str], ContactClaim] = {}
     for claim in claims:
         key = (claim.kind, claim.value)
         if key not in best or claim.proven or best[key].typed:

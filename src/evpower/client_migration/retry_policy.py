@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from evpower.client_migration.model import NotMoved, Stopped
-from evpower.client_migration.rate_limiter import Pace
+from evpower.client_migration.rate_limiter import RateLimiter
 from evpower.foundation.errors import Unavailable
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthUnanswered
 
@@ -17,10 +17,10 @@ _MAX_TOLD_S: Final = 300.0  # longer than that a Retry-After is not waited for a
 _FAILURES_IN_A_ROW: Final = 20
 
 
-class Patience:
+class RetryPolicy:
     """Shared by all who call, so that one who is told to wait holds everybody back."""
 
-    def __init__(self, pace: Pace, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(self, pace: RateLimiter, jitter: Callable[[], float] = random.random) -> None:
         self._pace = pace
         self._jitter = jitter
         self._failures = 0

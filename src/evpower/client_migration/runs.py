@@ -6,9 +6,16 @@ from uuid import UUID
 import asyncpg
 
 from evpower.client_migration import store, store_revert
-from evpower.client_migration.model import Progress, Refused, Reverted, Run, RunState, no_progress
-from evpower.client_migration.rate_limiter import Pace
-from evpower.client_migration.retry_policy import Patience
+from evpower.client_migration.model import (
+    MigrationProgress,
+    Reverted,
+    RowRefused,
+    Run,
+    RunState,
+    no_progress,
+)
+from evpower.client_migration.rate_limiter import RateLimiter
+from evpower.client_migration.retry_policy import RetryPolicy
 from evpower.client_migration.store_revert import Created
 from evpower.client_migration.users import MARK
 from evpower.foundation.db import Connection, Database
@@ -33,9 +40,9 @@ async def find_run(connection: Connection, run: int | None, states: list[RunStat
         what = (
             "there is no such run" if run is not None else "no run waits for it: none moved anybody"
         )
-        raise Refused("migration_not_found", what)
+        raise RowRefused("migration_not_found", what)
     if found.state not in states:
-        raise Refused("migration_state", f"run {found.id} is {found.state}")
+        raise RowRefused("migration_state", f"run {found.id} is {found.state}")
     return found
 
 
@@ -47,7 +54,7 @@ async def confirm(connection: Connection, run: int | None, *, actor: str) -> Run
     found = await find_run(connection, run, ["done"])
     await store.be_patient(connection)
     if not await store.try_lock_here(connection):
-        raise Refused("migration_busy", "another process is at a run")
+        raise RowRefused("migration_busy", "another process is at a run")
     await store_revert.confirm(connection, found.id)
     await store.set_state(connection, found.id, "confirmed", ["done"])
     await record_act(
@@ -61,11 +68,11 @@ async def decide(
 ) -> None:
     """Say whom an old client is; the next run does it. Raises Refused."""
     if not 0 < len(reason.strip()) <= _MAX_WORDS:
-        raise Refused("reason_missing", f"reason must be 1 to {_MAX_WORDS} characters")
+        raise RowRefused("reason_missing", f"reason must be 1 to {_MAX_WORDS} characters")
     own_id = as_uuid(old_id.strip())  # as a run reads it
     old_id = str(own_id) if own_id is not None else old_id.strip()
     if not await store_revert.insert_decision(connection, old_id, client_id, actor, reason):
-        raise Refused("old_id_unknown", "no run has met this old id as a conflict")
+        raise RowRefused("old_id_unknown", "no run has met this old id as a conflict")
     await record_act(
         connection,
         actor=actor,
@@ -82,8 +89,8 @@ async def revert(
     run: int | None,
     *,
     actor: str,
-    pace: Pace,
-    on_progress: Progress = no_progress,
+    pace: RateLimiter,
+    on_progress: MigrationProgress = no_progress,
 ) -> Reverted:
     """Take a run back: its aliases go, and the users it created, except those in use by now.
 
@@ -92,7 +99,7 @@ async def revert(
     Unavailable.
     """
     async with store.alone(db):
-        return await _revert(db, admin, run, actor, Patience(pace), on_progress)
+        return await _revert(db, admin, run, actor, RetryPolicy(pace), on_progress)
 
 
 async def _revert(
@@ -100,8 +107,8 @@ async def _revert(
     admin: SupabaseAdmin,
     run: int | None,
     actor: str,
-    patience: Patience,
-    on_progress: Progress,
+    patience: RetryPolicy,
+    on_progress: MigrationProgress,
 ) -> Reverted:
     async with db.transaction() as connection:
         found = await find_run(connection, run, ["running", "done", "reverting"])
@@ -143,14 +150,14 @@ async def _set_reverting(connection: Connection, run: Run) -> None:
         async with connection.transaction():
             await store.set_state(connection, run.id, "reverting", ["running", "done", "reverting"])
     except asyncpg.UniqueViolationError as error:
-        raise Refused(
+        raise RowRefused(
             "migration_open",
             "another run was not finished: carry on with it, or take it back first",
         ) from error
 
 
 async def _take_back(
-    db: Database, admin: SupabaseAdmin, one: Created, marks: set[str], patience: Patience
+    db: Database, admin: SupabaseAdmin, one: Created, marks: set[str], patience: RetryPolicy
 ) -> bool:
     """Delete a user we created if nobody used it; false: it stays, and the row says why."""
     user = await patience.call(lambda: admin.get_user(one.client_id))

@@ -42,7 +42,7 @@ _SHOWN: Final = 60
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Where old clients come from; may be read again from its beginning."""
 
     @property

@@ -8,12 +8,12 @@ from uuid import UUID
 from evpower.client_migration import plan_sql
 from evpower.client_migration.model import (
     Done,
-    Refused,
+    RowRefused,
+    RowWork,
     Run,
     RunState,
     Trouble,
     TroubleCount,
-    Work,
 )
 from evpower.foundation.db import Connection, Database, Record
 
@@ -47,7 +47,7 @@ async def alone(db: Database) -> AsyncGenerator[None]:
     async with db.transaction() as connection:
         await connection.execute("set local idle_in_transaction_session_timeout = 0")
         if not await try_lock_here(connection):
-            raise Refused("migration_busy", "another process is at a run")
+            raise RowRefused("migration_busy", "another process is at a run")
         yield
 
 
@@ -134,7 +134,7 @@ async def count_work(connection: Connection, run: int) -> int:
     return count
 
 
-async def work_of(connection: Connection, run: int, old_ids: Sequence[str]) -> list[Work]:
+async def work_of(connection: Connection, run: int, old_ids: Sequence[str]) -> list[RowWork]:
     """The rows of these old ids that are left to do."""
     rows: list[Record] = await connection.fetch(
         f"select {_WORK} from identity.migration_rows where run = $1 and old_id = any ($2)"
@@ -142,10 +142,10 @@ async def work_of(connection: Connection, run: int, old_ids: Sequence[str]) -> l
         run,
         list(old_ids),
     )
-    return [Work(**dict(row)) for row in rows]
+    return [RowWork(**dict(row)) for row in rows]
 
 
-async def record_carried(connection: Connection, work: Work) -> None:
+async def record_carried(connection: Connection, work: RowWork) -> None:
     """The row's balance went into its wallet."""
     await connection.execute(
         "update identity.migration_rows set carried_at = now() where run = $1 and line = $2",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from evpower.client_migration.model import Work
+from evpower.client_migration.model import RowWork
 from evpower.foundation.db import Connection, Record
 from evpower.identity.aliases import as_uuid
 
@@ -27,7 +27,9 @@ with moved as (
 """
 
 
-async def done(connection: Connection, works: Sequence[Work], notes: Sequence[str | None]) -> int:
+async def done(
+    connection: Connection, works: Sequence[RowWork], notes: Sequence[str | None]
+) -> int:
     """Write the aliases of rows of one run and mark them done; answers how many were not yet.
 
     May raise UniqueViolationError.
@@ -39,12 +41,12 @@ async def done(connection: Connection, works: Sequence[Work], notes: Sequence[st
     return moved
 
 
-async def added(connection: Connection, work: Work) -> bool:
+async def added(connection: Connection, work: RowWork) -> bool:
     """The same for a row that only adds; false: it was done. May raise UniqueViolationError."""
     return await done(connection, [work], [None]) > 0
 
 
-async def odd(connection: Connection, works: Sequence[Work]) -> set[UUID]:
+async def odd(connection: Connection, works: Sequence[RowWork]) -> set[UUID]:
     """Clients that need a look of their own; those who are there are locked, in their order.
 
     Closed; or, where a user is adopted, with another old id, or with an old id that is the id of

@@ -4,8 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from evpower.client_migration.model import NotMoved, Run, Work
-from evpower.client_migration.retry_policy import Patience
+from evpower.client_migration.model import NotMoved, RowWork, Run
+from evpower.client_migration.retry_policy import RetryPolicy
 from evpower.identity.errors import AuthRefused, AuthUnanswered
 from evpower.identity.model import AuthUser, Confirm, Contact, MovedUser
 from evpower.identity.register import UNVERIFIED
@@ -24,15 +24,15 @@ class Users:
     marks: Collection[str]  # of every run: who bears one was created by us
     confirm: Confirm
     trusted: Collection[Contact]
-    patience: Patience
+    patience: RetryPolicy
 
-    async def create(self, work: Work, password_hash: str | None) -> str | None:
+    async def create(self, work: RowWork, password_hash: str | None) -> str | None:
         """Create the user, or find the one an earlier try created; answers a note for the row.
 
         Raises NotMoved, Stopped.
         """
         try:
-            await self._import(_wish(work, password_hash, self.run, self.confirm))
+            await self._import(_new_user(work, password_hash, self.run, self.confirm))
         except AuthRefused as refusal:
             if refusal.code != "validation_failed" or password_hash is None:
                 raise _refused(refusal) from refusal
@@ -40,7 +40,7 @@ class Users:
             return None
         # A hash this Auth can't read: the person sets a new password.
         try:
-            await self._import(_wish(work, None, self.run, self.confirm))
+            await self._import(_new_user(work, None, self.run, self.confirm))
         except AuthRefused as refusal:
             raise _refused(refusal) from refusal
         return "password_to_be_reset"
@@ -60,7 +60,7 @@ class Users:
             if (existing.email, existing.phone) != (wish.email, wish.phone):
                 raise NotMoved("created_otherwise", str(wish.id), conflict=True) from error
 
-    async def adopt(self, work: Work) -> AuthUser:
+    async def adopt(self, work: RowWork) -> AuthUser:
         """Look at the user once more: what was proven must be so still.
 
         Raises NotMoved, Stopped.
@@ -92,7 +92,7 @@ def _refused(refusal: AuthRefused) -> NotMoved:
     return NotMoved(refusal.code, f"Supabase Auth answered {refusal}")
 
 
-def _wish(work: Work, password_hash: str | None, run: Run, confirm: Confirm) -> MovedUser:
+def _new_user(work: RowWork, password_hash: str | None, run: Run, confirm: Confirm) -> MovedUser:
     """The user to create: what the old system had confirmed is, what it had not is only said."""
     email_proven, phone_proven = work.email_proof == "yes", work.phone_proof == "yes"
     auto = confirm == "auto"

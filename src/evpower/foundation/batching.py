@@ -14,11 +14,11 @@ R = TypeVar("R")
 _Waiters: TypeAlias = list[asyncio.Future[R]]
 
 
-class Grouper(Generic[K, R]):
+class Batcher(Generic[K, R]):
     """Calls `run` with the keys that gathered while the batches before it ran.
 
     `run` answers a result, or an exception, for each key. When it raises, the batch had no effect
-    and each key is tried once alone, so that a poisoned key fails only itself; unless `hopeless`
+    and each key is tried once alone, so that a poisoned key fails only itself; unless `is_fatal`
     says that trying again is no use. For whom no time is left it is Unavailable: what failed may
     be another's. A key asked for several times in one batch runs once: the
     first caller gets its result, the others `repeat(result)`. Calls that come one at a time run in
@@ -33,7 +33,7 @@ class Grouper(Generic[K, R]):
         in_flight: int = 2,
         max_waiting: int = 20_000,
         retry_budget_s: float = 5.0,
-        hopeless: Callable[[Exception], bool] = lambda _: False,
+        is_fatal: Callable[[Exception], bool] = lambda _: False,
         repeat: Callable[[R], R] = lambda result: result,
         on_batch: Callable[[int, bool], None] = lambda _size, _retried: None,
     ) -> None:
@@ -42,7 +42,7 @@ class Grouper(Generic[K, R]):
         self._in_flight = in_flight
         self._max_waiting = max_waiting
         self._retry_budget_s = retry_budget_s
-        self._hopeless = hopeless
+        self._is_fatal = is_fatal
         self._repeat = repeat
         self._on_batch = on_batch
         self._waiting: dict[K, _Waiters[R]] = {}
@@ -146,7 +146,7 @@ class Grouper(Generic[K, R]):
     async def _serve_one_by_one(self, batch: dict[K, _Waiters[R]], error: Exception) -> None:
         deadline = time.monotonic() + self._retry_budget_s
         for key, waiters in batch.items():
-            if self._hopeless(error):
+            if self._is_fatal(error):
                 result = error
             elif time.monotonic() < deadline:
                 try:

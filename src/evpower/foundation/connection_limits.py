@@ -39,7 +39,7 @@ class SocketLimits:
     def __len__(self) -> int:
         return self._counts.open
 
-    def open(self, address: str) -> "Seat | None":
+    def open(self, address: str) -> "ConnectionSlot | None":
         """Count one more socket of this address; None when there are too many."""
         counts = self._counts
         if counts.open >= self._total:
@@ -56,10 +56,10 @@ class SocketLimits:
             counts.waiting[group] += 1
         counts.open += 1
         counts.addresses.update(networks)
-        return Seat(counts, address, waits=may_wait is not None)
+        return ConnectionSlot(counts, address, waits=may_wait is not None)
 
 
-class Seat:
+class ConnectionSlot:
     """One counted socket; whoever opened it owes it a `leave()`."""
 
     __slots__ = ("_address", "_counts", "_keys", "_left", "_waits")

@@ -124,18 +124,18 @@ class Database:
         *,
         size: int = 16,
         role: str | None = APP_ROLE,
-        patience_s: float = 5.0,
+        wait_limit_s: float = 5.0,
         command_timeout_s: float = 30.0,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`role` None: transactions act as the login, for an administrator's commands.
 
-        `patience_s`: how long a caller waits for a connection, and a new one to be made.
+        `wait_limit_s`: how long a caller waits for a connection, and a new one to be made.
         `command_timeout_s` ends a statement whose PostgreSQL says nothing at all.
         """
         self._command_timeout_s = command_timeout_s
         self.size = size
-        self._patience_s = patience_s
+        self._wait_limit_s = wait_limit_s
         self._dsn = dsn
         self._role = role
         self._failures = _FailureLog(now_s)
@@ -164,7 +164,7 @@ class Database:
             self._dsn,
             min_size=0,
             max_size=self.size,
-            timeout=self._patience_s,
+            timeout=self._wait_limit_s,
             command_timeout=self._command_timeout_s,
             connection_class=_BoundedConnection if self._role else _LoginConnection,
             init=self._ready,
@@ -203,7 +203,7 @@ class Database:
 
     def connection(self) -> "Borrowed":
         """One connection, each statement its own transaction; Unavailable when there is none."""
-        return Borrowed(self, self.pool, self._patience_s)
+        return Borrowed(self, self.pool, self._wait_limit_s)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
@@ -215,17 +215,17 @@ class Database:
 class Borrowed(AbstractAsyncContextManager[Connection]):
     """A connection of the pool for one block; what PostgreSQL's absence raises is Unavailable."""
 
-    __slots__ = ("_connection", "_database", "_patience_s", "_pool")
+    __slots__ = ("_connection", "_database", "_pool", "_wait_limit_s")
 
-    def __init__(self, database: Database, pool: _Pool, patience_s: float) -> None:
+    def __init__(self, database: Database, pool: _Pool, wait_limit_s: float) -> None:
         self._database = database
         self._pool = pool
-        self._patience_s = patience_s
+        self._wait_limit_s = wait_limit_s
         self._connection: PoolConnectionProxy[Record] | None = None
 
     async def __aenter__(self) -> Connection:
         try:
-            async with asyncio.timeout(self._patience_s):  # acquire's own timeout costs a task
+            async with asyncio.timeout(self._wait_limit_s):  # acquire's own timeout costs a task
                 self._connection = await self._pool.acquire()
         except ValueError:
             raise self._database.unavailable(UnreadableAddress()) from None
@@ -242,7 +242,7 @@ class Borrowed(AbstractAsyncContextManager[Connection]):
         connection, self._connection = self._connection, None
         assert connection is not None  # noqa: S101 - only entered blocks are left
         try:
-            await self._pool.release(connection, timeout=self._patience_s)
+            await self._pool.release(connection, timeout=self._wait_limit_s)
         except LOST as lost:
             if error is None or isinstance(error, Exception):  # else a cancellation: it goes on
                 raise self._database.unavailable(lost) from lost

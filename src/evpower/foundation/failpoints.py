@@ -1,7 +1,7 @@
-"""The steps on the way to Supabase and from it, named: a test can die at each of them.
+"""The steps between a bank's webhook and Supabase, named: a test can kill a process at each.
 
-`reached(step)` does nothing unless a test laid a fuse for that step; then the process it names is
-killed, as a power cut would. Fuses are looked for in development only.
+`hit(failpoint)` does nothing unless a test wrote that failpoint into the file given to `watch`:
+then the process it names is killed, as a power cut would. The file is read in development only.
 """
 
 import os
@@ -10,51 +10,51 @@ from enum import StrEnum
 from pathlib import Path
 
 
-class Step(StrEnum):
+class Failpoint(StrEnum):
     """Every place where a crash must lose nothing and repeat nothing, in order."""
 
     WEBHOOK_VERIFIED = "webhook.verified"  # the signature is good, nothing is written
     CONFIRM_UNCOMMITTED = "confirm.uncommitted"  # written, not committed
     CONFIRM_COMMITTED = "confirm.committed"  # committed, the provider has no answer yet
     WEBHOOK_ANSWERED = "webhook.answered"  # the bus was told
-    RELAY_CLAIMED = "relay.claimed"  # marks are leased
+    RELAY_CLAIMED = "relay.claimed"  # outbox entries are leased
     RELAY_READ = "relay.read"  # what Supabase lacks is read
-    RELAY_APPLIED = "relay.applied"  # Supabase has it, we have not noted so
-    RELAY_UNCOMMITTED = "relay.uncommitted"  # noted, not committed
-    RELAY_ACKNOWLEDGED = "relay.acknowledged"  # noted and committed
-    DOORBELL_VERIFIED = "doorbell.verified"  # Supabase rang, nothing is noted
-    DOORBELL_NOTED = "doorbell.noted"  # committed, no puller was woken
+    RELAY_APPLIED = "relay.applied"  # Supabase has it, EvPower has not stored so
+    RELAY_UNCOMMITTED = "relay.uncommitted"  # stored, not committed
+    RELAY_ACKNOWLEDGED = "relay.acknowledged"  # stored and committed
+    NOTIFICATION_VERIFIED = "notification.verified"  # Supabase called, nothing is stored
+    NOTIFICATION_STORED = "notification.stored"  # committed, no puller was woken
     PULL_READ = "pull.read"  # changes from Supabase are read, nothing is written
     PULL_UNCOMMITTED = "pull.uncommitted"  # clients and the cursor are written, not committed
-    PULL_COMMITTED = "pull.committed"  # committed, nobody was told
+    PULL_COMMITTED = "pull.committed"  # committed, no listener was notified
 
 
-_fuse: Path | None = None
+_failpoint_file: Path | None = None
 
 
-def watch(fuse: Path) -> None:
-    """From now on the file `fuse`, when it is there, says "step pid": who dies at which step."""
-    global _fuse  # noqa: PLW0603 - one fuse a process
-    _fuse = fuse
+def watch(path: Path) -> None:
+    """Look for the file `path` at each failpoint: it holds the failpoint to die at and a pid."""
+    global _failpoint_file  # noqa: PLW0603 - one file a process
+    _failpoint_file = path
 
 
 def watching() -> bool:
-    """Tell whether this process looks for a fuse."""
-    return _fuse is not None
+    """Return whether this process looks for a failpoint file."""
+    return _failpoint_file is not None
 
 
-def reached(step: Step) -> None:
-    """Say that this step was reached."""
-    if _fuse is not None:
-        _burn(_fuse, step)
+def hit(failpoint: Failpoint) -> None:
+    """Mark the place of a failpoint; kills the process the file names, if it names this place."""
+    if _failpoint_file is not None:
+        _kill(_failpoint_file, failpoint)
 
 
-def _burn(fuse: Path, step: Step) -> None:
-    """Kill once: the fuse is gone before the victim is."""
+def _kill(path: Path, failpoint: Failpoint) -> None:
+    """Kill once: the file is removed before the process."""
     try:
-        at, pid = fuse.read_text().split()
+        at, pid = path.read_text().split()
     except FileNotFoundError:
         return
-    if at == step.value:
-        fuse.unlink()
+    if at == failpoint.value:
+        path.unlink()
         os.kill(int(pid), signal.SIGKILL)

@@ -21,35 +21,35 @@ MAX_BODY_BYTES: Final = 64 * 1024
 
 # done: stored, a repeat gets it again. refused: nothing happened, the key is free. unknown: it may
 # have happened, the same request runs again and resumes it, another one is refused.
-Outcome = Literal["done", "refused", "unknown"]
+RequestOutcome = Literal["done", "refused", "unknown"]
 _OUTCOME: Final = "idempotency_outcome"
 _KEY: Final = "idempotency_key"
-State = MutableMapping[str, Any]  # of a request: scope["state"]
+KeyState = MutableMapping[str, Any]  # of a request: scope["state"]
 
 
-def set_outcome(state: State, outcome: Outcome) -> None:
+def set_outcome(state: KeyState, outcome: RequestOutcome) -> None:
     """Say what came of a request, where its status does not."""
     state[_OUTCOME] = outcome
 
 
-def outcome_of(state: State, status: int) -> Outcome:
+def outcome_of(state: KeyState, status: int) -> RequestOutcome:
     """Return what came of a request: as its route set it, else by the status of its response."""
-    default: Outcome = "unknown" if status >= 500 else "done" if status < 300 else "refused"  # noqa: PLR2004
+    default: RequestOutcome = "unknown" if status >= 500 else "done" if status < 300 else "refused"  # noqa: PLR2004
     return state.get(_OUTCOME, default)
 
 
-def set_key(state: State, key: str) -> None:
+def set_key(state: KeyState, key: str) -> None:
     """Let the route know the key."""
     state[_KEY] = key
 
 
-def key_of(state: State) -> str | None:
+def key_of(state: KeyState) -> str | None:
     """Return the valid key of a request; None when it came without one."""
     return state.get(_KEY)
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class IdempotencyKey:
     """A caller's key and the digest of the request that came with it."""
 
     scope: str
@@ -58,7 +58,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Mine:
+class OwnsKey:
     """Run the request, then `finish`, `free` or `release` under this lease."""
 
     leased_until: datetime
@@ -72,7 +72,7 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Differs:
+class KeyReused:
     """The key came before, with another request."""
 
 
@@ -86,8 +86,8 @@ class Answered:
 
 
 async def claim(
-    connection: Connection, key: Key, now: datetime
-) -> Mine | Running | Differs | Answered:
+    connection: Connection, key: IdempotencyKey, now: datetime
+) -> OwnsKey | Running | KeyReused | Answered:
     """Take the key, or learn what became of the one who has it. A passed lease is taken over."""
     lease: datetime | None = await connection.fetchval(
         """
@@ -106,7 +106,7 @@ async def claim(
         now,
     )
     if lease is not None:
-        return Mine(lease)
+        return OwnsKey(lease)
     row = await connection.fetchrow(
         "select request_sha256, status, media_type, body, leased_until"
         " from foundation.idempotency_keys where scope = $1 and key = $2",
@@ -116,13 +116,15 @@ async def claim(
     if row is None:  # freed between the two statements: the caller asks again
         return Running(now)
     if row["request_sha256"] != key.request_sha256:
-        return Differs()
+        return KeyReused()
     if row["status"] is None:
         return Running(row["leased_until"])
     return Answered(row["status"], row["media_type"], row["body"])
 
 
-async def finish(connection: Connection, key: Key, lease: Mine, answer: Answered) -> bool:
+async def finish(
+    connection: Connection, key: IdempotencyKey, lease: OwnsKey, answer: Answered
+) -> bool:
     """Keep the answer; false when the lease had passed and another request took over."""
     done = await connection.fetchval(
         "update foundation.idempotency_keys set status = $4, media_type = $5, body = $6"
@@ -137,7 +139,7 @@ async def finish(connection: Connection, key: Key, lease: Mine, answer: Answered
     return done is True
 
 
-async def free(connection: Connection, key: Key, lease: Mine) -> None:
+async def free(connection: Connection, key: IdempotencyKey, lease: OwnsKey) -> None:
     """Forget the key: nothing happened."""
     await connection.execute(
         "delete from foundation.idempotency_keys"
@@ -148,7 +150,9 @@ async def free(connection: Connection, key: Key, lease: Mine) -> None:
     )
 
 
-async def release(connection: Connection, key: Key, lease: Mine, now: datetime) -> None:
+async def release(
+    connection: Connection, key: IdempotencyKey, lease: OwnsKey, now: datetime
+) -> None:
     """End the lease and keep the key: the same request may run again at once, no other."""
     await connection.execute(
         "update foundation.idempotency_keys set leased_until = $4"

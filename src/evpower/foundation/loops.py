@@ -170,7 +170,7 @@ class Round:
             stopping.cancel()
 
 
-Work = Callable[[Round], Awaitable[Pause | None]]
+RoundWork = Callable[[Round], Awaitable[Pause | None]]
 
 
 class Loop:
@@ -184,7 +184,7 @@ class Loop:
     def __init__(  # noqa: PLR0913 - what differs between loops is named where each is made
         self,
         name: str,
-        work: Work,
+        work: RoundWork,
         *,
         period_s: float,
         wakeup: Wakeup | None = None,

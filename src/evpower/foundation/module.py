@@ -5,7 +5,7 @@ Each slice has `module(settings, shared, *, <what it needs of other slices>)`; b
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from fastapi import APIRouter
 
@@ -15,10 +15,7 @@ from evpower.foundation.db import Database
 from evpower.foundation.fast_path import FastPath
 from evpower.foundation.http import HttpClient
 from evpower.foundation.loops import Loop
-
-Role = Literal["all", "api", "worker"]
-SERVING: Final = frozenset[Role]({"all", "api"})
-WORKING: Final = frozenset[Role]({"all", "worker"})
+from evpower.foundation.roles import WORKING, Role
 
 # Refreshes gauges with one cheap query; called at each scrape.
 Collector = Callable[[], Awaitable[None]]

@@ -50,7 +50,7 @@ async def ensure(
     return found
 
 
-async def ensure_newcomers(
+async def ensure_new_clients(
     connection: Connection, people: Mapping[UUID, Profile], origin: Origin
 ) -> set[UUID]:
     """Create many in one statement; answers whom. For the others `ensure` is needed."""

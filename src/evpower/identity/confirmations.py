@@ -49,7 +49,7 @@ async def send_confirmation(
     """Have a queued mail sent now. What fails stays queued; never raises for a failure of Auth."""
     if not needs_mail(user) or user.email is None:
         return "none"
-    confirmation = store.Confirmation(user.id, user.email, attempts=0)
+    confirmation = store.RegistrationConfirmation(user.id, user.email, attempts=0)
     try:
         done = await _send(db, admin, confirmation, clock)
     except Unavailable as error:  # our own database: the job sends it, once more at worst
@@ -97,7 +97,9 @@ async def waiting_confirmations(connection: Connection) -> WaitingConfirmations:
     return await store.waiting(connection)
 
 
-async def _send(db: Database, admin: SupabaseAdmin, due: store.Confirmation, clock: Clock) -> bool:
+async def _send(
+    db: Database, admin: SupabaseAdmin, due: store.RegistrationConfirmation, clock: Clock
+) -> bool:
     try:
         await admin.send_confirmation(due.email)
     except (AuthRefused, Unavailable) as error:
@@ -110,7 +112,10 @@ async def _send(db: Database, admin: SupabaseAdmin, due: store.Confirmation, clo
 
 
 async def _put_off(
-    db: Database, due: store.Confirmation, error: AuthRefused | Unavailable, now: datetime
+    db: Database,
+    due: store.RegistrationConfirmation,
+    error: AuthRefused | Unavailable,
+    now: datetime,
 ) -> None:
     """This mail waits longer each time; where Auth is busy or away, the others wait a minute."""
     delay_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2 ** min(due.attempts, 10))

@@ -14,7 +14,7 @@ from evpower.foundation.bus import Topic
 DOCTOR_USER_ID: Final = UUID("d0c70e00-0000-4000-8000-65767077e472")
 # The key is the client's id: profile, status or balance are other than before.
 CLIENT_CHANGED: Final = Topic("client", b"c")
-Status = Literal["active", "blocked", "closed"]
+ClientStatus = Literal["active", "blocked", "closed"]
 Contact = Literal["email", "phone"]
 Origin = Literal["register", "token", "supabase", "import"]
 Confirm = Literal["auto", "email"]
@@ -30,7 +30,7 @@ class Client:
     email: str | None
     phone: str | None  # E.164
     name: str | None
-    status: Status
+    status: ClientStatus
     origin: Origin
     created_at: datetime
     updated_at: datetime
@@ -114,7 +114,7 @@ class AuthUser:
     phone: str | None = None  # E.164, of the account itself, not of user_metadata
     phone_confirmed: bool = False
     signed_in: bool = False  # ever
-    vouched: frozenset[Contact] = frozenset()  # contacts that are more than typed
+    trusted_contacts: frozenset[Contact] = frozenset()  # contacts that are more than typed
     app_metadata: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def proves(self, kind: Contact, trusted: Collection[Contact] = ()) -> bool:
@@ -128,7 +128,7 @@ class AuthUser:
             confirmed = self.email is not None and self.email_confirmed and not unverified
         else:
             confirmed = self.phone is not None and self.phone_confirmed
-        return confirmed and (kind in self.vouched or kind in trusted)
+        return confirmed and (kind in self.trusted_contacts or kind in trusted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from evpower.foundation.segments import SegmentRoute
 from evpower.identity.access import Access
 from evpower.identity.clients import block_client, close_client, unblock_client
 from evpower.identity.find import MAX_QUERY, find_clients
-from evpower.identity.model import CLIENT_CHANGED, Client, Principal, Status
+from evpower.identity.model import CLIENT_CHANGED, Client, ClientStatus, Principal
 
 _Act = Callable[..., Awaitable[Client]]
-ClientId = Annotated[str, Path(max_length=200, description="UUID, or an id from before")]
+OperatedClientId = Annotated[str, Path(max_length=200, description="UUID, or an id from before")]
 
 
 class OperatorsClient(BaseModel):
@@ -33,7 +33,7 @@ class OperatorsClient(BaseModel):
     phone: Annotated[str | None, Field(description="E.164")]
     phone_verified: bool
     name: str | None
-    status: Status
+    status: ClientStatus
     banned_until: Annotated[datetime | None, Field(description="A ban in Supabase Auth")]
     unmapped_status: Annotated[
         str | None, Field(description="A word from before EvPower that no operator mapped yet")
@@ -101,7 +101,7 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
     @routes.post("/{client_id}/block", summary="Block a client", openapi_extra=_OPERATORS_ALONE)
     async def block(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.require_operator)],
-        client_id: ClientId,
+        client_id: OperatedClientId,
         body: Reason,
     ) -> OperatorsClient:
         """Keep a client from moving money; reading stays, and a running charge is billed."""
@@ -110,7 +110,7 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
     @routes.post("/{client_id}/unblock", summary="Unblock a client", openapi_extra=_OPERATORS_ALONE)
     async def unblock(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.require_operator)],
-        client_id: ClientId,
+        client_id: OperatedClientId,
         body: Reason,
     ) -> OperatorsClient:
         """Lift the operator's block; a ban in Supabase Auth stays."""
@@ -121,7 +121,7 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
     )
     async def close(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.require_operator)],
-        client_id: ClientId,
+        client_id: OperatedClientId,
         body: Reason,
     ) -> OperatorsClient:
         """Close a client; money and history stay, email and phone become free. Not undone."""

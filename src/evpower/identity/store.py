@@ -7,7 +7,7 @@ from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.purge import count
-from evpower.identity.model import Client, Intent, Origin, Profile, Status
+from evpower.identity.model import Client, ClientStatus, Intent, Origin, Profile
 
 _CLIENT: Final = (
     "id, email, phone, name, status, origin, created_at, updated_at, deletion_requested_at,"
@@ -141,7 +141,10 @@ async def set_profile(connection: Connection, client_id: UUID, profile: Profile)
 
 
 async def set_status(
-    connection: Connection, client_id: UUID, status: Status, allowed_from: Sequence[Status]
+    connection: Connection,
+    client_id: UUID,
+    status: ClientStatus,
+    allowed_from: Sequence[ClientStatus],
 ) -> Client | None:
     """Change the status if it is one of `allowed_from`; None when it was not."""
     return _client(

@@ -12,7 +12,7 @@ _MAX_ERROR: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmation:
+class RegistrationConfirmation:
     """One mail that waits. `attempts` are those of the job, the one that is begun included."""
 
     client_id: UUID
@@ -46,7 +46,7 @@ async def queue(
 
 async def claim(
     connection: Connection, now: datetime, leased_until: datetime
-) -> Confirmation | None:
+) -> RegistrationConfirmation | None:
     """Begin an attempt at the mail that is due the longest; None: none is."""
     row = await connection.fetchrow(
         "update identity.confirmations set attempts = attempts + 1, next_try_at = $2"
@@ -56,7 +56,7 @@ async def claim(
         now,
         leased_until,
     )
-    return Confirmation(*row) if row else None
+    return RegistrationConfirmation(*row) if row else None
 
 
 async def sent(connection: Connection, client_id: UUID) -> None:

@@ -25,7 +25,7 @@ from evpower.identity.contact import phone_from_auth
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthRefused, AuthUnanswered
 from evpower.identity.model import AuthUser, Contact, MovedUser, NewUser
 from evpower.identity.profile import profile_of
-from evpower.identity.verification import moment, vouched
+from evpower.identity.verification import moment, trusted_contacts
 
 _TIMEOUT_S: Final = 8.0  # hashing a password takes Auth a while
 _LONG_WAIT_S: Final = 30
@@ -326,6 +326,6 @@ def _user(record: Mapping[str, object]) -> AuthUser:
         phone=phone_from_auth(phone) if isinstance(phone, str) else None,
         phone_confirmed=bool(record.get("phone_confirmed_at")),
         signed_in=bool(record.get("last_sign_in_at")),
-        vouched=vouched(record),
+        trusted_contacts=trusted_contacts(record),
         app_metadata=marks,
     )

@@ -16,7 +16,7 @@ from evpower.identity.model import Contact
 _OWN: Final = {"email", "phone"}  # providers that are Auth itself
 
 
-def vouched(record: Mapping[str, object]) -> frozenset[Contact]:
+def trusted_contacts(record: Mapping[str, object]) -> frozenset[Contact]:
     """Of a user as the admin API writes it: the contacts that are its owner's if confirmed.
 
     Either a link or a code was sent before the contact was confirmed, or another provider has

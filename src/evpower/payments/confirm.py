@@ -8,11 +8,11 @@ import asyncpg
 import structlog
 
 from evpower.foundation import failpoints
-from evpower.foundation.batching import Grouper
+from evpower.foundation.batching import Batcher
 from evpower.foundation.bus import Bus
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Invalid, Unavailable
-from evpower.foundation.failpoints import Step
+from evpower.foundation.failpoints import Failpoint
 from evpower.identity import CLIENT_CHANGED
 from evpower.payments import metrics, store
 from evpower.payments.model import MOVED, Confirmation, Event
@@ -30,8 +30,8 @@ class Confirmer:
     def __init__(self, db: Database, bus: Bus) -> None:
         self._db = db
         self._bus = bus
-        self._grouper: Grouper[Event, Confirmation] = Grouper(
-            self._run, hopeless=_no_use_again, repeat=_repeated
+        self._grouper: Batcher[Event, Confirmation] = Batcher(
+            self._run, is_fatal=_no_use_again, repeat=_repeated
         )
 
     async def confirm(self, event: Event) -> Confirmation:
@@ -72,8 +72,8 @@ class Confirmer:
         within = self._db.transaction() if failpoints.watching() else self._db.connection()
         async with within as connection:
             done = await store.confirm_many(connection, events)
-            failpoints.reached(Step.CONFIRM_UNCOMMITTED)
-        failpoints.reached(Step.CONFIRM_COMMITTED)
+            failpoints.hit(Failpoint.CONFIRM_UNCOMMITTED)
+        failpoints.hit(Failpoint.CONFIRM_COMMITTED)
         return done
 
     def _tell(self, event: Event, done: Confirmation) -> None:

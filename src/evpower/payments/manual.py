@@ -36,7 +36,7 @@ async def cash(
     client = await get_client(connection, client_id)
     if client.status == "closed":
         raise Conflict("client_closed", "the client's account is closed")
-    return await vouched(
+    return await credit_by_hand(
         connection,
         client_id=client_id,
         amount_minor=amount_minor,
@@ -49,7 +49,7 @@ async def cash(
     )
 
 
-async def vouched(  # noqa: PLR0913 - who, how much, why, by which paper
+async def credit_by_hand(  # noqa: PLR0913 - who, how much, why, by which paper
     connection: Connection,
     *,
     client_id: UUID,

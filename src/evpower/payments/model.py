@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-Status = Literal["processing", "approved", "canceled", "refunded", "partial_refund"]
-STATUSES: Final[tuple[Status, ...]] = (
+PaymentStatus = Literal["processing", "approved", "canceled", "refunded", "partial_refund"]
+STATUSES: Final[tuple[PaymentStatus, ...]] = (
     "processing",
     "approved",
     "canceled",
@@ -15,7 +15,7 @@ STATUSES: Final[tuple[Status, ...]] = (
 )
 # The order above is also the old API's: the number of a status is its place.
 
-Outcome = Literal[
+EventOutcome = Literal[
     "confirmed",
     "refunded",
     "canceled",
@@ -42,7 +42,7 @@ class Payment:
     method: str
     amount_minor: int
     currency: str
-    status: Status
+    status: PaymentStatus
     paid_minor: int | None
     refunded_minor: int
     review: str | None
@@ -57,7 +57,7 @@ class Payment:
     last_checked_at: datetime | None
     check_count: int
 
-    def shown_status(self, now: datetime) -> Status:
+    def shown_status(self, now: datetime) -> PaymentStatus:
         """What the app sees: past its time it reads as canceled, though it stays payable."""
         expired = self.status == "processing" and now >= self.expires_at
         return "canceled" if expired else self.status
@@ -72,7 +72,7 @@ class Event:
     body_sha256: bytes
     order_id: str | None
     provider_ref: str | None
-    status: Status
+    status: PaymentStatus
     paid_minor: int | None
     currency: str
     refunded_minor: int | None
@@ -83,7 +83,7 @@ class Event:
 class Confirmation:
     """What an event meant here, and the wallet after it (None for an unknown payment)."""
 
-    outcome: Outcome
+    outcome: EventOutcome
     review: str | None
     payment_id: int | None
     invoice_id: str | None
@@ -104,12 +104,12 @@ class RecordedEvent:
     event_id: str
     order_id: str | None
     provider_ref: str | None
-    status: Status
+    status: PaymentStatus
     paid_minor: int | None
     currency: str | None
     refunded_minor: int | None
     occurred_at: datetime | None
-    outcome: Outcome
+    outcome: EventOutcome
     review: str | None
     resolved_at: datetime | None  # when an operator decided about it
     received_at: datetime

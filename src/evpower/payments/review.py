@@ -10,7 +10,7 @@ from evpower.foundation.errors import Conflict, NotFound
 from evpower.foundation.money import to_text
 from evpower.identity import record_act
 from evpower.payments import metrics, store, store_review
-from evpower.payments.manual import check_words, vouched
+from evpower.payments.manual import check_words, credit_by_hand
 from evpower.payments.model import Payment, Posted, RecordedEvent, UncreditedMoney
 
 _EVENTS_SHOWN: Final = 20
@@ -192,7 +192,7 @@ async def _credit(
         await store_review.approve(connection, payment.id, money.reference, now)
         metrics.STATES.labels(payment.provider, "approved").inc()
         return Credited(money.reference, amount_minor, await store.credit(connection, payment.id))
-    posted = await vouched(
+    posted = await credit_by_hand(
         connection,
         client_id=payment.client_id,
         amount_minor=amount_minor,

@@ -9,7 +9,7 @@ import structlog
 from evpower.foundation import failpoints
 from evpower.foundation.clock import Clock
 from evpower.foundation.errors import EvPowerError
-from evpower.foundation.failpoints import Step
+from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.logging import RateLimitedLogger
 from evpower.payments import metrics
 from evpower.payments.confirm import Confirmer
@@ -29,14 +29,14 @@ async def receive(
     """
     try:
         event = provider.verify_webhook(headers, raw, clock())
-        failpoints.reached(Step.WEBHOOK_VERIFIED)
+        failpoints.hit(Failpoint.WEBHOOK_VERIFIED)
         done = await confirmer.confirm(event)
     except EvPowerError as error:
         metrics.WEBHOOKS.labels(provider.name, error.code).inc()
         _refusals.warning("webhook_refused", provider=provider.name, code=error.code)
         raise
     metrics.WEBHOOKS.labels(provider.name, done.outcome).inc()
-    failpoints.reached(Step.WEBHOOK_ANSWERED)
+    failpoints.hit(Failpoint.WEBHOOK_ANSWERED)
     if done.invoice_id is None:
         return {"status": "payment_not_found", "provider": provider.name, "outcome": done.outcome}
     return {

@@ -3,10 +3,10 @@
 from typing import Final, Protocol
 from uuid import UUID
 
-from evpower.foundation.connection_limits import Seat
+from evpower.foundation.connection_limits import ConnectionSlot
 from evpower.foundation.websocket import CLOSE, SocketProtocol
 from evpower.realtime import metrics, protocol
-from evpower.realtime.model import RESTART, Ending
+from evpower.realtime.model import RESTART, CloseReason
 
 _WINDOW_S: Final = 1.0
 
@@ -26,13 +26,27 @@ class Keeper(Protocol):
 class Socket:
     """What the hub knows of one socket. Nothing is queued here: state is kept once a client."""
 
-    __slots__ = ("_hub", "_window_from", "client_id", "deaf_since", "ended", "expires_s",
-                 "had_version", "heard", "joined_at", "open", "revision", "seat", "slot", "told",
-                 "wire")  # fmt: skip
+    __slots__ = (
+        "_hub",
+        "_window_from",
+        "client_id",
+        "connection_slot",
+        "ended",
+        "expires_s",
+        "had_version",
+        "heard",
+        "joined_at",
+        "open",
+        "revision",
+        "slot",
+        "told",
+        "unread_since",
+        "wire",
+    )  # fmt: skip
 
-    def __init__(self, wire: SocketProtocol, hub: Keeper, seat: Seat) -> None:
+    def __init__(self, wire: SocketProtocol, hub: Keeper, connection_slot: ConnectionSlot) -> None:
         self.wire = wire
-        self.seat = seat
+        self.connection_slot = connection_slot
         self._hub = hub
         self.client_id: UUID | None = None  # None: nobody has signed in yet
         self.expires_s = 0  # its token's end, seconds since 1970
@@ -41,11 +55,11 @@ class Socket:
         self.open = False  # a reading that began after it signed in has been delivered
         self.revision = -1  # of the balance it was sent
         self.told: dict[UUID, int] | None = None  # revisions of sessions it was sent or had
-        self.deaf_since: float | None = None  # there was something to write and it did not read
+        self.unread_since: float | None = None  # there was something to write and it did not read
         self.slot = -1  # of the ping wheel
         self.heard = 0  # messages in this window of time
         self._window_from = 0.0
-        self.ended: Ending | None = None
+        self.ended: CloseReason | None = None
         wire.owner = self
 
     def write(self, frame: bytes) -> bool:
@@ -59,7 +73,7 @@ class Socket:
         self.heard += 1
         return self.heard
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: CloseReason) -> None:
         """Close it: with code and reason if the peer reads, else by hanging up."""
         if self.ended is not None:
             return
@@ -76,7 +90,7 @@ class Socket:
 
     def drained(self) -> None:
         """Catch up: the peer reads again."""
-        self.deaf_since = None
+        self.unread_since = None
         self._hub.catch_up(self)
 
     def stopping(self) -> None:

@@ -14,7 +14,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from evpower.config import Settings
 from evpower.foundation.addresses import ClientAddresses, parse_networks
-from evpower.foundation.connection_limits import Seat, SocketLimits, origin_allowed, parse_origins
+from evpower.foundation.connection_limits import (
+    ConnectionSlot,
+    SocketLimits,
+    origin_allowed,
+    parse_origins,
+)
 from evpower.foundation.errors import (
     EvPowerError,
     Forbidden,
@@ -35,7 +40,7 @@ from evpower.realtime.model import (
     OTHER_CLIENT,
     TOKEN_IN_URL,
     TOO_MANY_MESSAGES,
-    Ending,
+    CloseReason,
 )
 
 PATH: Final = "/api/v1/ws"
@@ -86,13 +91,13 @@ class _Live:
         wire: SocketProtocol | None = scope.get("extensions", {}).get(EXTENSION)
         if wire is None:
             raise RuntimeError("this server was not given SocketProtocol as its `ws`")
-        seat = self._admit(scope)
+        connection_slot = self._admit(scope)
         try:
-            await self._serve(scope, receive, send, Socket(wire, self._hub, seat))
+            await self._serve(scope, receive, send, Socket(wire, self._hub, connection_slot))
         finally:
-            seat.leave()
+            connection_slot.leave()
 
-    def _admit(self, scope: Scope) -> Seat:
+    def _admit(self, scope: Scope) -> ConnectionSlot:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if not origin_allowed(headers.get(b"origin", b"").decode("latin-1"), self._origins):
             raise _refused(Forbidden("forbidden_origin", "this origin may not open sockets"))
@@ -102,12 +107,12 @@ class _Live:
                 Unavailable("overloaded", "too many sockets are open", retry_after_s=_RETRY_S)
             )
         forwarded = b",".join(value for name, value in scope["headers"] if name == _FORWARDED)
-        seat = self._limits.open(
+        connection_slot = self._limits.open(
             self._addresses.of(
                 scope["client"][0] if scope.get("client") else "", forwarded.decode("latin-1")
             )
         )
-        if seat is None:
+        if connection_slot is None:
             raise _refused(
                 EvPowerError(
                     "too_many_sockets",
@@ -116,7 +121,7 @@ class _Live:
                     retry_after_s=_RETRY_S,
                 )
             )
-        return seat
+        return connection_slot
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, socket: Socket) -> None:
         self._hub.attach(socket)
@@ -196,11 +201,11 @@ class _Live:
         try:
             claims = await self._access.client_of_token(token)
         except Unauthenticated as error:
-            return socket.end(Ending(4401, error.code))
+            return socket.end(CloseReason(4401, error.code))
         except (Forbidden, Invalid) as error:
-            return socket.end(Ending(4403, error.code))
+            return socket.end(CloseReason(4403, error.code))
         except EvPowerError as error:
-            return socket.end(Ending(1013, error.code))
+            return socket.end(CloseReason(1013, error.code))
         if socket.ended is not None:
             return None  # it took too long
         if socket.client_id not in (None, claims.sub):

@@ -26,7 +26,7 @@ from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round, Wakeup
 from evpower.identity import CLIENT_CHANGED, Claims, ensure_client
 from evpower.realtime import metrics, store
 from evpower.realtime.connection import Socket
-from evpower.realtime.model import CLIENT_CLOSED, SUPERSEDED, TRY_LATER, Balance, Session
+from evpower.realtime.model import CLIENT_CLOSED, SUPERSEDED, TRY_LATER, BalanceState, LiveSession
 from evpower.realtime.timers import Timers
 from evpower.realtime.watched import Watched
 
@@ -105,7 +105,7 @@ class Hub:
             client.claims = claims
         socket.client_id, socket.had_version = claims.sub, version
         socket.joined_at = self._reading
-        socket.seat.settle()
+        socket.connection_slot.settle()
         self._timers.sign_in(socket, claims.expires_at)
         client.sockets.append(socket)
         if len(client.sockets) > self._per_client:
@@ -221,7 +221,7 @@ class Hub:
         number = self._reading
         fresh = [client for client in clients if client in self._fresh]
         ids = list(clients)
-        found_sessions: list[Session] = []
+        found_sessions: list[LiveSession] = []
         async with self._db.connection() as connection:
             balances = await store.balances(connection, ids) if ids else []
             if fresh:
@@ -241,7 +241,7 @@ class Hub:
             await self._create(set(ids) - {one.client_id for one in balances})
 
     def _deliver(
-        self, balances: Iterable[Balance], sessions: Iterable[Session], number: int
+        self, balances: Iterable[BalanceState], sessions: Iterable[LiveSession], number: int
     ) -> list[UUID]:
         """Keep what is newer and tell the sockets; answers whose balance was found."""
         touched: dict[UUID, Watched] = {}
@@ -334,7 +334,7 @@ def _end_all(client: Watched) -> None:
         socket.end(CLIENT_CLOSED)
 
 
-def _keep_session(client: Watched, session: Session) -> bool:
+def _keep_session(client: Watched, session: LiveSession) -> bool:
     """False: it can't be shown. What a newer version wrote must not stop all the others."""
     try:
         client.keep_session(session)

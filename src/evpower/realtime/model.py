@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from evpower.charging import State
+from evpower.charging import SessionState
 
 
 @dataclass(frozen=True, slots=True)
-class Balance:
+class BalanceState:
     """A wallet as its client sees it."""
 
     client_id: UUID
@@ -23,14 +23,14 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class LiveSession:
     """A charging session as its client sees it."""
 
     id: UUID
     client_id: UUID
     station_id: str
     connector_id: int
-    state: State
+    state: SessionState
     energy_wh: int
     cost_minor: int
     started_at: datetime | None
@@ -41,23 +41,23 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class CloseReason:
     """Why a socket is closed: a code of the table in docs/live.md, and a word saying more."""
 
     code: int
     reason: str
 
 
-BAD_MESSAGE: Final = Ending(4400, "bad_message")
-TOKEN_IN_URL: Final = Ending(4400, "token_in_url")
-MISSING_TOKEN: Final = Ending(4401, "missing_token")
-TOKEN_EXPIRED: Final = Ending(4401, "token_expired")
-OTHER_CLIENT: Final = Ending(4403, "other_client")
-CLIENT_CLOSED: Final = Ending(4403, "client_closed")
-AUTH_TIMEOUT: Final = Ending(4408, "auth_timeout")
-SUPERSEDED: Final = Ending(4409, "superseded")
-TOO_MANY_MESSAGES: Final = Ending(4429, "too_many_messages")
-RESTART: Final = Ending(1012, "restart")
-TOO_SLOW: Final = Ending(1013, "too_slow")
-TRY_LATER: Final = Ending(1013, "try_later")
-FAILED: Final = Ending(1011, "internal_error")
+BAD_MESSAGE: Final = CloseReason(4400, "bad_message")
+TOKEN_IN_URL: Final = CloseReason(4400, "token_in_url")
+MISSING_TOKEN: Final = CloseReason(4401, "missing_token")
+TOKEN_EXPIRED: Final = CloseReason(4401, "token_expired")
+OTHER_CLIENT: Final = CloseReason(4403, "other_client")
+CLIENT_CLOSED: Final = CloseReason(4403, "client_closed")
+AUTH_TIMEOUT: Final = CloseReason(4408, "auth_timeout")
+SUPERSEDED: Final = CloseReason(4409, "superseded")
+TOO_MANY_MESSAGES: Final = CloseReason(4429, "too_many_messages")
+RESTART: Final = CloseReason(1012, "restart")
+TOO_SLOW: Final = CloseReason(1013, "too_slow")
+TRY_LATER: Final = CloseReason(1013, "try_later")
+FAILED: Final = CloseReason(1011, "internal_error")

@@ -1,7 +1,8 @@
 """What live updates give to a process."""
 
 from evpower.config import Settings
-from evpower.foundation.module import SERVING, Job, Module, Shared
+from evpower.foundation.module import Job, Module, Shared
+from evpower.foundation.roles import SERVING
 from evpower.identity import Access
 from evpower.realtime.endpoints import router
 from evpower.realtime.hub import Hub

@@ -13,7 +13,7 @@ from websockets.frames import Frame, Opcode
 from evpower.charging import STATUS_OF
 from evpower.foundation.clock import to_z
 from evpower.foundation.money import to_som
-from evpower.realtime.model import Balance, Session
+from evpower.realtime.model import BalanceState, LiveSession
 
 _WH_PER_KWH: Final = 1000
 
@@ -39,7 +39,7 @@ def connected(client_id: UUID, expires_at: datetime, ping_s: float) -> bytes:
     )
 
 
-def balance(now: Balance, kind: str = "balance_update") -> bytes:
+def balance(now: BalanceState, kind: str = "balance_update") -> bytes:
     """The money as it is now, in som. Kind `ready`: the app had this version already."""
     return _frame(
         {
@@ -56,7 +56,7 @@ def balance(now: Balance, kind: str = "balance_update") -> bytes:
     )
 
 
-def session(now: Session) -> bytes:
+def session(now: LiveSession) -> bytes:
     """A session as it is now: kWh and som."""
     return _frame(
         {

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection
-from evpower.realtime.model import Balance, Session
+from evpower.realtime.model import BalanceState, LiveSession
 
 NEWEST: Final = 3  # sessions of a client that a lost message is made up for
 # Rows are reached by key (lateral, offset 0): a plan made on empty tables must stay good later.
@@ -41,28 +41,28 @@ select s.id
 """
 
 
-async def balances(connection: Connection, client_ids: Sequence[UUID]) -> list[Balance]:
+async def balances(connection: Connection, client_ids: Sequence[UUID]) -> list[BalanceState]:
     """The money of clients now; those who do not exist are left out."""
-    return [Balance(*row) for row in await connection.fetch(_BALANCES, client_ids)]
+    return [BalanceState(*row) for row in await connection.fetch(_BALANCES, client_ids)]
 
 
-async def sessions(connection: Connection, session_ids: Sequence[UUID]) -> list[Session]:
+async def sessions(connection: Connection, session_ids: Sequence[UUID]) -> list[LiveSession]:
     """Sessions as they are now."""
     rows = await connection.fetch(
         f"select {_COLUMNS} from unnest($1::uuid[]) as asked (id) cross join lateral"
         " (select * from charging.sessions s where s.id = asked.id offset 0) s",
         session_ids,
     )
-    return [Session(*row) for row in rows]
+    return [LiveSession(*row) for row in rows]
 
 
-async def newest_sessions(connection: Connection, client_ids: Sequence[UUID]) -> list[Session]:
+async def newest_sessions(connection: Connection, client_ids: Sequence[UUID]) -> list[LiveSession]:
     """The last few sessions of each client, in no order."""
     rows = await connection.fetch(
         f"select {_COLUMNS} from unnest($1::uuid[]) as asked (id) cross join lateral {_NEWEST}",
         client_ids,
     )
-    return [Session(*row) for row in rows]
+    return [LiveSession(*row) for row in rows]
 
 
 async def changed_balances(

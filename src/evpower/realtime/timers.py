@@ -103,14 +103,14 @@ class Timers:
         self._end_sessions(self._clock().timestamp())
         for slot in self._slots:
             for socket in slot:
-                if socket.deaf_since is not None and now_s - socket.deaf_since >= self._slow_s:
+                if socket.unread_since is not None and now_s - socket.unread_since >= self._slow_s:
                     socket.end(TOO_SLOW)
         self._slot = (self._slot + 1) % len(self._slots)
         for socket in self._slots[self._slot]:
             if socket.write(protocol.PING):
                 metrics.PINGS_SENT.inc()
-            elif socket.wire.slow and socket.deaf_since is None:
-                socket.deaf_since = now_s
+            elif socket.wire.slow and socket.unread_since is None:
+                socket.unread_since = now_s
 
     def _end_sign_ins(self, now_s: float) -> None:
         while self._sign_ins:

@@ -9,7 +9,7 @@ from evpower.charging import STATUS_OF
 from evpower.identity import Claims
 from evpower.realtime import metrics, protocol
 from evpower.realtime.connection import Socket
-from evpower.realtime.model import Balance, Session
+from evpower.realtime.model import BalanceState, LiveSession
 
 _KEPT: Final = 8  # sessions of a client: those the sweep compares, and some more
 _RECENT: Final = timedelta(hours=1)  # an app that comes back is told what ended meanwhile
@@ -19,7 +19,7 @@ _RECENT: Final = timedelta(hours=1)  # an app that comes back is told what ended
 class _Shown:
     """A session and its frame."""
 
-    session: Session
+    session: LiveSession
     frame: bytes
 
 
@@ -32,18 +32,18 @@ class Watched:
         self.id = client_id
         self.sockets: list[Socket] = []  # the oldest first
         self.claims: Claims | None = None  # until it is known that the client exists
-        self.balance: Balance | None = None
+        self.balance: BalanceState | None = None
         self.sessions: dict[UUID, _Shown] | None = None
         self._frame = b""
 
-    def keep_balance(self, found: Balance) -> None:
+    def keep_balance(self, found: BalanceState) -> None:
         """Remember it if it is newer. Encoded here, once for all sockets."""
         self.claims = None
         if self.balance is None or found.revision > self.balance.revision:
             self.balance = found
             self._frame = protocol.balance(found)
 
-    def keep_session(self, found: Session) -> None:
+    def keep_session(self, found: LiveSession) -> None:
         """Remember it if it is newer; the oldest are forgotten."""
         if self.sessions is None:
             self.sessions = {}
@@ -80,12 +80,12 @@ class Watched:
             left = not self._tell_balance(socket, self.balance)
         for shown in self._untold(socket):
             left = left or not self._tell_session(socket, shown)
-        if left and socket.deaf_since is None:
-            socket.deaf_since = now_s
+        if left and socket.unread_since is None:
+            socket.unread_since = now_s
         elif left:
             metrics.SUPERSEDED.inc()
 
-    def _tell_balance(self, socket: Socket, balance: Balance) -> bool:
+    def _tell_balance(self, socket: Socket, balance: BalanceState) -> bool:
         is_known = socket.had_version == balance.version
         if not socket.write(protocol.balance(balance, "ready") if is_known else self._frame):
             return False

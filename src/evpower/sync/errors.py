@@ -22,7 +22,7 @@ class TargetUnavailable(SyncError):
     """Supabase is down, slow or broken just now; the call may or may not have been applied."""
 
 
-class ResponseTooLarge(TargetUnavailable):
+class SyncResponseTooLarge(TargetUnavailable):
     """The response was not read to its end: it is larger than a call may bring."""
 
 
@@ -40,6 +40,6 @@ class TargetRefuses(SyncError):
 
 def is_too_much(error: SyncError) -> bool:
     """Whether it may go well with less: it was too large, or took too long."""
-    return isinstance(error, TooLarge | ResponseTooLarge) or any(
+    return isinstance(error, TooLarge | SyncResponseTooLarge) or any(
         one in str(error) for one in _TOO_MUCH
     )

@@ -11,9 +11,9 @@ from evpower.foundation.bus import Topic as BusTopic
 
 # Something changed in Supabase: pull. The key is always EVERYTHING.
 SUPABASE_CHANGED: Final = BusTopic("supabase", b"b")
-Topic = Literal["client", "session"]
+OutboxTopic = Literal["client", "session"]
 Side = Literal["evpower", "supabase"]
-TOPICS: Final[tuple[Topic, ...]] = ("client", "session")
+TOPICS: Final[tuple[OutboxTopic, ...]] = ("client", "session")
 
 # On a conflict: whose word counts.
 AUTHORITY: Final[Mapping[str, Side]] = MappingProxyType(
@@ -80,7 +80,7 @@ class Claim:
     `alone`: Supabase waited for something because of it, so it goes in a call of its own.
     """
 
-    topic: Topic
+    topic: OutboxTopic
     key: UUID
     seq: int
     since: datetime
@@ -120,7 +120,7 @@ class Outgoing:
         ).encode()
 
 
-Outcome = Literal["applied", "stale", "gap", "orphan", "busy", "refused"]
+ApplyOutcome = Literal["applied", "stale", "gap", "orphan", "busy", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +131,9 @@ class Answer:
     holds the row. A stale one with the reason "status" has an older number and another status.
     """
 
-    topic: Topic
+    topic: OutboxTopic
     key: UUID
-    outcome: Outcome
+    outcome: ApplyOutcome
     why: str | int | None = None
 
 

@@ -6,11 +6,12 @@ from typing import Final
 from evpower.config import Settings
 from evpower.foundation.http import HttpClient
 from evpower.foundation.loops import every
-from evpower.foundation.module import WORKING, Job, Limit, Module, Readiness, Shared
+from evpower.foundation.module import Job, Limit, Module, Readiness, Shared
+from evpower.foundation.roles import WORKING
 from evpower.sync.inbound.pull import Puller
 from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.outbound.relay import Relay
-from evpower.sync.reconciliation.scheduler import Reconciler
+from evpower.sync.reconciliation.scheduler import ReconciliationScheduler
 from evpower.sync.status import status
 from evpower.sync.supabase_rpc import SupabaseRpc, secret_key_headers
 from evpower.sync.webhook.endpoints import PREFIX, webhook_router
@@ -48,7 +49,7 @@ def module(settings: Settings, shared: Shared) -> Module:
             Job(lambda: puller.loop(periodic=False), frozenset({"api"})),
             Job(lambda: every(_PRUNE_S, "prune_changes", puller.prune)),
             Job(lambda: Relay(db, rpc, settings, clock, bus).loop()),
-            Job(lambda: Reconciler(db, rpc, settings, clock).loop()),
+            Job(lambda: ReconciliationScheduler(db, rpc, settings, clock).loop()),
             Job(lambda: every(_PURGE_S, "purge_webhook_inbox", webhooks.purge)),
         ],
         collectors=[measure],

@@ -8,7 +8,7 @@ from evpower.foundation import loop_rounds
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.loop_rounds import LoopRounds
 from evpower.sync import metrics
-from evpower.sync.model import Topic
+from evpower.sync.model import OutboxTopic
 from evpower.sync.reconciliation import store_runs
 from evpower.sync.reconciliation.store_runs import CheckRow
 
@@ -19,7 +19,7 @@ _WINDOW_S: Final = 900.0
 class Parked:
     """A key Supabase refused, and why."""
 
-    topic: Topic
+    topic: OutboxTopic
     key: str
     why: str
     parked_at: datetime
@@ -65,7 +65,7 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class SyncStatus:
     """`oldest_s` is the age of the oldest change; `target` is up, down, misconfigured, unknown.
 
     `notices` are found by the check though nobody is wrong; `checks` are those under way, then the
@@ -92,7 +92,7 @@ class Status:
 
 async def status(
     connection: Connection, *, parked_limit: int = 20, window_s: float = _WINDOW_S
-) -> Status:
+) -> SyncStatus:
     """Answer what waits, what is parked, and the lag of the last `window_s` seconds."""
     row = await connection.fetchrow(
         "select count(*) filter (where parked_at is null) as pending,"
@@ -113,7 +113,7 @@ async def status(
         "select state, error, since from sync.targets where name = 'supabase'"
     )
     drift, notices = await store_runs.open_drift(connection)
-    answer = Status(
+    answer = SyncStatus(
         pending=row["pending"],
         pending_clients=row["clients"],
         pending_sessions=row["sessions"],

@@ -10,7 +10,7 @@ from evpower.foundation import http as outgoing
 from evpower.foundation.http import HttpClient, HttpError, HttpResponse
 from evpower.sync import metrics
 from evpower.sync.errors import (
-    ResponseTooLarge,
+    SyncResponseTooLarge,
     TargetBusy,
     TargetRefuses,
     TargetUnavailable,
@@ -81,7 +81,7 @@ class SupabaseRpc:
             answer = read_answer(function, response)
             outcome = "ok"
         except outgoing.ResponseTooLarge as error:
-            raise ResponseTooLarge(f"{function}: {error}") from error
+            raise SyncResponseTooLarge(f"{function}: {error}") from error
         except HttpError as error:
             raise TargetUnavailable(str(error)) from error
         except TargetRefuses:

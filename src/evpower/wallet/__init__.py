@@ -21,13 +21,13 @@ from evpower.wallet.post import (
 from evpower.wallet.reserve import extend_hold, hold, release_hold
 from evpower.wallet.statement import balance, statement
 from evpower.wallet.store import get_hold, get_transactions, get_wallet
-from evpower.wallet.verify import Offender, Report, verify
+from evpower.wallet.verify import LedgerReport, Offender, verify
 
 __all__ = [
     "Hold",
+    "LedgerReport",
     "Offender",
     "Posting",
-    "Report",
     "Transaction",
     "Wallet",
     "WalletGroup",

@@ -13,7 +13,7 @@ from evpower.foundation.errors import Invalid, NotFound
 from evpower.foundation.fast_path import FastPath, plain_limit, plain_uuid
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import Access, Principal, may_read
-from evpower.wallet.model import Kind
+from evpower.wallet.model import TransactionKind
 from evpower.wallet.statement import balance, statement
 
 _MAX_CURSOR_DIGITS: Final = 18
@@ -45,7 +45,7 @@ class StatementLine(BaseModel):
 
     id: UUID
     client_id: UUID
-    type: Kind
+    type: TransactionKind
     amount: Annotated[float, Field(description="som, signed")]
     balance_before: float
     balance_after: float

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
-from evpower.foundation.batching import Grouper
+from evpower.foundation.batching import Batcher
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
 from evpower.wallet import errors, store
@@ -59,7 +59,7 @@ def _grouper(
     refusals: _Refusals,
     max_size: int,
     in_flight: int,
-) -> Grouper[K, Posting]:
+) -> Batcher[K, Posting]:
     size, retries = BATCH_SIZE.labels(operation), BATCH_RETRIES.labels(operation)
 
     async def run(ids: list[K]) -> dict[K, Posting | Exception]:
@@ -77,11 +77,11 @@ def _grouper(
         if failed:
             retries.inc()
 
-    return Grouper(
+    return Batcher(
         run,
         max_size=max_size,
         in_flight=in_flight,
-        hopeless=_is_down,
+        is_fatal=_is_down,
         repeat=_repeated,
         on_batch=on_batch,
     )

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-Kind = Literal["topup", "charge", "refund"]
+TransactionKind = Literal["topup", "charge", "refund"]
 HoldState = Literal["open", "released", "charged"]
-Outcome = Literal[
+PostingOutcome = Literal[
     "posted", "held", "released",  # something was done
     "repeated", "nothing_due", "resolved",  # it had been done, or nothing was to do
     "not_found", "not_confirmed", "insufficient", "closed", "exceeds",  # refused
@@ -25,7 +25,7 @@ class Posting:
     there is no wallet, and the other fields are None in spite of their types.
     """
 
-    outcome: Outcome
+    outcome: PostingOutcome
     cause_id: int | None  # the payment or refund it was asked for, or the bill; None for holds
     client_id: UUID
     transaction_id: UUID | None  # None: no money moved
@@ -87,7 +87,7 @@ class Transaction:
     id: UUID
     client_id: UUID
     version: int
-    kind: Kind
+    kind: TransactionKind
     amount_minor: int
     balance_before_minor: int
     balance_after_minor: int

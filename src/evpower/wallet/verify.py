@@ -15,7 +15,7 @@ _FIRST: Final = UUID(int=0)
 _LAST: Final = UUID(int=2**128 - 1)
 _KEPT: Final = 1_000  # offenders named; all are counted
 
-Progress = Callable[[int, int], None]
+VerifyProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Offender:
 
 
 @dataclass(slots=True)
-class Report:
+class LedgerReport:
     """What was looked at, what it sums up to, and what is wrong."""
 
     wallets: int = 0
@@ -60,18 +60,18 @@ class Report:
 
 async def verify(
     db: Database,
-    on_progress: Progress = lambda _done, _total: None,
+    on_progress: VerifyProgress = lambda _done, _total: None,
     *,
     grace_s: float = 60.0,
     clients_per_batch: int = 1_000,
     causes_per_batch: int = 20_000,
-) -> Report:
+) -> LedgerReport:
     """Recompute every wallet from its transactions and every transaction from its cause.
 
     A confirmed payment may be uncredited, and a finished session uncharged, for `grace_s`.
     `on_progress` gets (done, total). Raises Unavailable when the database does not answer.
     """
-    report = Report()
+    report = LedgerReport()
     async with db.connection() as connection:
         clients: int = await connection.fetchval("select count(*) from wallet.wallets")
         tops: dict[str, int] = {
@@ -101,7 +101,7 @@ async def verify(
 
 
 async def _verify_wallets(
-    connection: Connection, report: Report, after: UUID, clients: int
+    connection: Connection, report: LedgerReport, after: UUID, clients: int
 ) -> UUID:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         end: UUID = await connection.fetchval(proof.RANGE_END, after, clients) or _LAST
@@ -122,7 +122,7 @@ async def _verify_wallets(
 
 
 async def _verify_causes(
-    connection: Connection, report: Report, sql: str, start: int, end: int, grace_s: float
+    connection: Connection, report: LedgerReport, sql: str, start: int, end: int, grace_s: float
 ) -> None:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         grace = (grace_s,) if "$3" in sql else ()
@@ -132,7 +132,7 @@ async def _verify_causes(
 
 
 async def _verify_sessions(
-    connection: Connection, report: Report, after: UUID, sessions: int, grace_s: float
+    connection: Connection, report: LedgerReport, after: UUID, sessions: int, grace_s: float
 ) -> UUID:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         end: UUID = await connection.fetchval(proof.SESSIONS_END, after, sessions) or _LAST
@@ -143,7 +143,7 @@ async def _verify_sessions(
     return end
 
 
-def _verify_total(report: Report) -> None:
+def _verify_total(report: LedgerReport) -> None:
     expected = report.credited_minor - report.debited_minor + report.refunded_minor
     if report.balance_minor != expected:
         report.add(Offender(None, "all wallets", "total", expected, report.balance_minor))

@@ -81,7 +81,7 @@ class LocationSocket:
         peer = scope.get("client")
         address = self._addresses.of(peer[0] if peer else "", headers.get(b"x-forwarded-for", ""))
         client_id = _client_id(scope)
-        seat = self._limits.open(address)
+        slot = self._limits.open(address)
         try:
             await receive()  # websocket.connect
             await send({"type": "websocket.accept"})  # a refused handshake would show no code
@@ -90,13 +90,13 @@ class LocationSocket:
             elif client_id is not None and len(client_id) > _MAX_CLIENT_ID:
                 await _close(send, _POLICY, "invalid_client_id")
             # Counted per address too: the client_id is anybody's, who could lock its driver out.
-            elif seat is None or (client_id and not seat.claim(f"{address} {client_id}")):
+            elif slot is None or (client_id and not slot.claim(f"{address} {client_id}")):
                 await _close(send, _TRY_LATER, "too_many_sockets")
             else:
                 await self._talk(scope, receive, send, client_id)
         finally:
-            if seat is not None:
-                seat.leave()
+            if slot is not None:
+                slot.leave()
 
     async def _talk(
         self, scope: Scope, receive: Receive, send: Send, client_id: str | None

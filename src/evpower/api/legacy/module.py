@@ -8,7 +8,8 @@ from evpower.api.legacy.payments import TOP_UP_PATHS, payments_router
 from evpower.config import Settings
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.connection_limits import parse_origins
-from evpower.foundation.module import SERVING, Job, Limit, Module, Shared
+from evpower.foundation.module import Job, Limit, Module, Shared
+from evpower.foundation.roles import SERVING
 from evpower.identity import Access
 from evpower.payments import Providers
 

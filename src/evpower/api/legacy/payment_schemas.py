@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-Responses = dict[int | str, dict[str, Any]]
+OldResponses = dict[int | str, dict[str, Any]]
 
 _MONEY: Final = {"type": "number", "description": "som, at most 2 decimals"}
 _TIME: Final = {"type": "string", "format": "date-time", "description": "UTC, ending in Z"}
@@ -88,7 +88,7 @@ TOP_UP_BODY: Final[dict[str, Any]] = {
         },
     },
 }
-TOP_UP_RESPONSES: Final[Responses] = {
+TOP_UP_RESPONSES: Final[OldResponses] = {
     200: _answer(
         "The invoice, or `success: false` with `client_not_found`, `payment_provider_error`",
         {"anyOf": [_BEGUN, _NOT_BEGUN]},
@@ -141,7 +141,7 @@ _UNKNOWN: Final = _object(
         "invoice_id": {"type": "string"},
     },
 )
-STATUS_RESPONSES: Final[Responses] = {
+STATUS_RESPONSES: Final[OldResponses] = {
     200: _answer(
         "The payment, or `success: false` with `payment_not_found`", {"anyOf": [_STATUS, _UNKNOWN]}
     ),

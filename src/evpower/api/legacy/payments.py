@@ -1,7 +1,7 @@
 """`POST /api/v1/balance/topup-qr` and `GET /api/v1/payment/status/{invoice_id}`."""
 
-from collections.abc import Awaitable, Mapping
-from typing import Annotated, Any, Final, Protocol
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import orjson
@@ -17,26 +17,10 @@ from evpower.foundation.body import read_body
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Forbidden
-from evpower.identity import Principal, may_read
+from evpower.identity import Access, Principal, may_read
 
 TOP_UP_PATHS: Final = ("/api/v1/balance/topup-qr", "/api/v1/balance/topup-card")
 _MAX_INVOICE_ID: Final = 128
-
-
-class Access(Protocol):
-    """Who calls, as identity finds it."""
-
-    def principal(self, request: Request) -> Awaitable[Principal]:
-        """Anybody with a valid token or key."""
-        ...
-
-    def resolve(self, caller: Principal, raw: str | UUID) -> Awaitable[UUID]:
-        """Whom an id means, one from before included."""
-        ...
-
-    def require_client_for_money(self, request: Request) -> Awaitable[Principal]:
-        """A client alone, whom Supabase still knows if the settings want it asked."""
-        ...
 
 
 def payments_router(

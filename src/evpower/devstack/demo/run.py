@@ -26,7 +26,7 @@ from evpower.foundation.http import HttpClient
 _SOM: Final = 100
 _AT_ONCE: Final = 8
 _OUTAGE_S: Final = 4.0
-_PATIENCE_S: Final = 60.0  # with a busy machine; what does not come by then never will
+_WAIT_LIMIT_S: Final = 60.0  # with a busy machine; what does not come by then never will
 _TIMEOUT_S: Final = 30.0
 _UNAUTHORIZED: Final = 401
 
@@ -36,7 +36,7 @@ class DemoFailed(Exception):
 
 
 @dataclass
-class Counts:
+class DemoCounts:
     """What happened, for the closing lines."""
 
     webhooks_repeated: int = 0
@@ -58,7 +58,7 @@ class Demo:
         ]
         self.keep = keep
         self.console = console
-        self.counts = Counts()
+        self.counts = DemoCounts()
         self.random = random.Random(20260101)  # noqa: S311 - amounts, not secrets
 
     async def run(self) -> None:
@@ -383,7 +383,7 @@ async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 
 async def _until(done: Callable[[], Awaitable[bool]], otherwise: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _WAIT_LIMIT_S
     while not await done():
         _require(time.monotonic() < deadline, otherwise)
         await asyncio.sleep(0.1)

@@ -24,8 +24,8 @@ from evpower.identity import (
     withdraw_deletion,
 )
 from evpower.sync.inbound import status_words, store_changes
-from evpower.sync.inbound.conflicts import Kind
-from evpower.sync.inbound.remote_users import Person
+from evpower.sync.inbound.conflicts import ConflictKind
+from evpower.sync.inbound.remote_users import RemoteUser
 from evpower.sync.inbound.store_changes import Known
 from evpower.sync.model import CLIENT_STATUS, ON_THE_WAY_OUT
 from evpower.sync.outbound import store
@@ -39,7 +39,7 @@ _CONTACTS: Final[tuple[Contact, Contact]] = ("email", "phone")
 class Accepted:
     """What became of a person. `known` is false for somebody EvPower need not know.
 
-    `let_go`: an email or phone became free, somebody may wait for it.
+    `contact_released`: an email or phone became free, somebody may wait for it.
     """
 
     client_id: UUID
@@ -48,8 +48,8 @@ class Accepted:
     changed: bool = False
     closed: bool = False
     sent_again: bool = False
-    let_go: bool = False
-    conflicts: tuple[Kind, ...] = ()
+    contact_released: bool = False
+    conflicts: tuple[ConflictKind, ...] = ()
 
     @property
     def outcome(self) -> str:
@@ -64,7 +64,7 @@ class Accepted:
 
 
 def is_same(
-    person: Person, known: Known | None, *, gone: bool = False, blocked_before: bool = False
+    person: RemoteUser, known: Known | None, *, gone: bool = False, blocked_before: bool = False
 ) -> bool:
     """Whether accepting would change and count nothing: no transaction, no lock is needed."""
     if known is None:
@@ -87,7 +87,7 @@ def is_same(
     )
 
 
-def is_newcomer(person: Person) -> bool:
+def is_new_user(person: RemoteUser) -> bool:
     """Whether a person EvPower does not know is a client and a wallet, and nothing else."""
     return (
         (person.row is not None or person.alive)
@@ -101,7 +101,7 @@ def is_newcomer(person: Person) -> bool:
 
 async def accept(
     connection: Connection,
-    person: Person,
+    person: RemoteUser,
     *,
     gone: bool,
     blocked_before: bool = False,
@@ -114,7 +114,7 @@ async def accept(
     """
     client = await lock_client(connection, person.id)
     created = client is None
-    met: list[Kind] = []
+    met: list[ConflictKind] = []
     if client is None:
         dead = _is_dead(person, gone=gone)
         if person.row is None and person.user is None and not dead:
@@ -148,7 +148,7 @@ async def accept(
         changed=work.changed,
         closed=work.closed,
         sent_again=work.sent_again,
-        let_go=work.let_go,
+        contact_released=work.contact_released,
         conflicts=tuple(met),
     )
 
@@ -159,9 +159,9 @@ class _Work:
     def __init__(
         self,
         connection: Connection,
-        person: Person,
+        person: RemoteUser,
         client: Client,
-        met: list[Kind],
+        met: list[ConflictKind],
         clock: Clock,
     ) -> None:
         self._connection = connection
@@ -169,7 +169,7 @@ class _Work:
         self._client = client
         self._met = met
         self._clock = clock
-        self.changed = self.closed = self.sent_again = self.let_go = False
+        self.changed = self.closed = self.sent_again = self.contact_released = False
 
     async def stay_closed(self) -> None:
         if self._person.alive:
@@ -192,7 +192,7 @@ class _Work:
         await store_changes.keep_contacts(self._connection, self._client.id, {})
         if self._person.row is None:  # it went with the user; it is not made again for nothing
             await store_changes.unmark(self._connection, self._client.id)
-        self.changed = self.closed = self.let_go = True
+        self.changed = self.closed = self.contact_released = True
 
     async def take_block(self, *, blocked_before: bool) -> None:
         if not _is_blocked_before(self._person, blocked_before=blocked_before):
@@ -250,13 +250,13 @@ class _Work:
             return
         self._met.extend("contact_unusable" for _ in self._person.unusable)
         before = self._client.profile
-        wished = wanted(self._person, before)
+        desired_profile = wanted(self._person, before)
         waiting = await store_changes.waits_for(self._connection, self._client.id)
-        if before == wished and not waiting:
+        if before == desired_profile and not waiting:
             return
-        self._client, taken = await sync_profile(self._connection, self._client, wished)
+        self._client, taken = await sync_profile(self._connection, self._client, desired_profile)
         now = self._client.profile
-        kept = store_changes.waits_of(wished, taken)
+        kept = store_changes.waits_of(desired_profile, taken)
         if kept or waiting:
             await store_changes.keep_contacts(self._connection, self._client.id, kept)
         self._met.extend(
@@ -270,7 +270,7 @@ class _Work:
         lost = [(before.email, now.email), (before.phone, now.phone), (before.name, now.name)]
         if any(old is not None and old != new for old, new in lost):
             self._met.append("profile_differs")
-        self.let_go = _lets_go(before, now)
+        self.contact_released = _lets_go(before, now)
 
     async def send_what_is_ours(self, *, created: bool) -> None:
         """The row that is gone, or says another status, is written again by the relay."""
@@ -313,32 +313,36 @@ async def give_free_contacts(db: Database) -> list[UUID]:
             if client.status == "closed":
                 await store_changes.keep_contacts(connection, client.id, {})
                 continue
-            wished = client.profile
+            desired_profile = client.profile
             if "email" in waiting:
                 email = waiting["email"]
-                wished = replace(wished, email=email.value, email_verified=email.verified)
+                desired_profile = replace(
+                    desired_profile, email=email.value, email_verified=email.verified
+                )
             if "phone" in waiting:
                 phone = waiting["phone"]
-                wished = replace(wished, phone=phone.value, phone_verified=phone.verified)
-            now, taken = await sync_profile(connection, client, wished)
-            kept = store_changes.waits_of(wished, taken)
+                desired_profile = replace(
+                    desired_profile, phone=phone.value, phone_verified=phone.verified
+                )
+            now, taken = await sync_profile(connection, client, desired_profile)
+            kept = store_changes.waits_of(desired_profile, taken)
             await store_changes.keep_contacts(connection, client.id, kept)
             if now != client:
                 got.append(client.id)
     return got
 
 
-def _is_dead(person: Person, *, gone: bool) -> bool:
+def _is_dead(person: RemoteUser, *, gone: bool) -> bool:
     """Deleted for good: the row of the user is gone, or Auth keeps it as deleted."""
     return person.user.deleted if person.user is not None else gone
 
 
-def _is_blocked_before(person: Person, *, blocked_before: bool) -> bool:
+def _is_blocked_before(person: RemoteUser, *, blocked_before: bool) -> bool:
     row = person.row
     return row is not None and row.status == "blocked" and (blocked_before or not row.written)
 
 
-def _is_status_to_send(known: Known, person: Person) -> bool:
+def _is_status_to_send(known: Known, person: RemoteUser) -> bool:
     """Whether Supabase says a status that the relay would write over."""
     if person.row is None:
         return False
@@ -352,7 +356,7 @@ def _is_status_to_send(known: Known, person: Person) -> bool:
             return there != CLIENT_STATUS[known.status]
 
 
-def wanted(person: Person, before: Profile) -> Profile:
+def wanted(person: RemoteUser, before: Profile) -> Profile:
     """The profile Supabase gives; while the row is missing, what only the row said stays.
 
     A row nobody can sign in to gives no email or phone: a person who lives may need it. What is

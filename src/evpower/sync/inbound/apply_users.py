@@ -11,12 +11,12 @@ import structlog
 
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import LOST, Connection
-from evpower.identity import Profile, ensure_newcomers
+from evpower.identity import Profile, ensure_new_clients
 from evpower.sync import metrics
 from evpower.sync.inbound import store_changes
-from evpower.sync.inbound.apply_user import Accepted, accept, is_newcomer, is_same, wanted
+from evpower.sync.inbound.apply_user import Accepted, accept, is_new_user, is_same, wanted
 from evpower.sync.inbound.model_changes import Pulled
-from evpower.sync.inbound.remote_users import Person
+from evpower.sync.inbound.remote_users import RemoteUser
 from evpower.sync.inbound.store_changes import Failed
 
 _LONGEST_RETRY_S: Final = 300.0
@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Taken:
+class UserResult:
     """What came of the people of one transaction; those who are as they were are not here."""
 
     accepted: list[Accepted] = field(default_factory=list[Accepted])
@@ -41,7 +41,7 @@ class Taken:
             created=sum(one.created for one in self.accepted),
             closed=sum(one.closed for one in self.accepted),
             failed=len(self.failed),
-            let_go=any(one.let_go for one in self.accepted),
+            contact_released=any(one.contact_released for one in self.accepted),
             more=more,
             held=held,
         )
@@ -49,19 +49,19 @@ class Taken:
 
 async def take_people(
     connection: Connection,
-    people: Sequence[Person],
+    people: Sequence[RemoteUser],
     *,
     gone: Collection[UUID],
     blocked_before: Collection[UUID],
     clock: Clock,
     jitter: Callable[[], float],
     anonymous_clients: bool = False,
-) -> Taken:
+) -> UserResult:
     """Accept the users in the order of their ids, as every transaction locks them.
 
     Anonymous ones EvPower does not know are left out unless `anonymous_clients`.
     """
-    taken = Taken()
+    taken = UserResult()
     ids = [person.id for person in people]
     known = await store_changes.known(connection, ids)
     if not anonymous_clients:
@@ -104,15 +104,15 @@ async def take_people(
     return taken
 
 
-async def _create(connection: Connection, people: Sequence[Person]) -> dict[UUID, Accepted]:
+async def _create(connection: Connection, people: Sequence[RemoteUser]) -> dict[UUID, Accepted]:
     """Those who are new and nothing else, together; who is left is accepted one by one."""
-    new = {person.id: person for person in people if is_newcomer(person)}
+    new = {person.id: person for person in people if is_new_user(person)}
     if not new:
         return {}
     profiles = {one: wanted(person, Profile()) for one, person in new.items()}
     try:
         async with connection.transaction():
-            created = await ensure_newcomers(connection, profiles, "supabase")
+            created = await ensure_new_clients(connection, profiles, "supabase")
     except LOST:
         raise
     except asyncpg.PostgresError as error:
@@ -124,7 +124,7 @@ async def _create(connection: Connection, people: Sequence[Person]) -> dict[UUID
     }
 
 
-def _count(taken: Taken, looked_at: int) -> None:
+def _count(taken: UserResult, looked_at: int) -> None:
     metrics.PEOPLE.labels("same").inc(looked_at - len(taken.accepted) - len(taken.failed))
     metrics.PEOPLE.labels("failed").inc(len(taken.failed))
     for one in taken.accepted:

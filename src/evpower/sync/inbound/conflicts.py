@@ -11,7 +11,7 @@ from typing import Final, Literal, get_args
 from evpower.sync import metrics
 from evpower.sync.model import AUTHORITY, Side
 
-Kind = Literal[
+ConflictKind = Literal[
     "balance_by_hand",
     "balance_by_driver",
     "profile_differs",
@@ -35,10 +35,10 @@ Kind = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class ConflictRule:
     """One row: `field` is what AUTHORITY calls it, `counted` the metric that shows it."""
 
-    kind: Kind
+    kind: ConflictKind
     when: str
     field: str
     done: str
@@ -50,9 +50,9 @@ class Conflict:
         return AUTHORITY[self.field]
 
 
-def _row(kind: Kind, when: str, field: str, done: str, counted: str = "") -> Conflict:
+def _row(kind: ConflictKind, when: str, field: str, done: str, counted: str = "") -> ConflictRule:
     label = f'evpower_sync_conflicts_total{{kind="{kind}"}}'
-    return Conflict(kind, when, field, done, counted or label)
+    return ConflictRule(kind, when, field, done, counted or label)
 
 
 _ROWS: Final = (
@@ -185,11 +185,13 @@ _ROWS: Final = (
         "It is left alone until it is moved to one id",
     ),
 )
-CONFLICTS: Final[Mapping[Kind, Conflict]] = MappingProxyType({one.kind: one for one in _ROWS})
-assert set(CONFLICTS) == set(get_args(Kind))  # noqa: S101 - a kind without its row is our mistake
+CONFLICTS: Final[Mapping[ConflictKind, ConflictRule]] = MappingProxyType(
+    {one.kind: one for one in _ROWS}
+)
+assert set(CONFLICTS) == set(get_args(ConflictKind))  # noqa: S101 - a kind without its row is our mistake
 
 
-def count(kinds: Iterable[Kind]) -> None:
+def count(kinds: Iterable[ConflictKind]) -> None:
     """Count what was met, after the transaction that dealt with it."""
     for kind in kinds:
         metrics.CONFLICTS.labels(kind).inc()

@@ -7,7 +7,7 @@ from typing import Final, cast
 from uuid import UUID
 
 from evpower.sync.errors import TargetUnavailable
-from evpower.sync.inbound.remote_users import Person, parse_all, parse_id, parse_time
+from evpower.sync.inbound.remote_users import RemoteUser, parse_all, parse_id, parse_time
 
 _WORDS: Final = frozenset(
     {f"{table}.{op}" for table in ("clients", "users") for op in ("insert", "update", "delete")}
@@ -19,8 +19,8 @@ _WORDS: Final = frozenset(
 class Pulled:
     """What one page, or several, brought. `error`: what Supabase said instead of answering.
 
-    `discarded` pages were taken by somebody else first; `let_go`: a contact became free; `held`: a
-    transaction that runs in Supabase holds some changes back.
+    `discarded` pages were taken by somebody else first; `contact_released`: a contact became free;
+    `held`: a transaction that runs in Supabase holds some changes back.
     """
 
     changes: int = 0
@@ -31,7 +31,7 @@ class Pulled:
     failed: int = 0
     discarded: int = 0
     reset: bool = False
-    let_go: bool = False
+    contact_released: bool = False
     more: bool = False
     held: bool = False
     error: str | None = None
@@ -46,7 +46,7 @@ class Pulled:
             failed=self.failed + other.failed,
             discarded=self.discarded + other.discarded,
             reset=self.reset or other.reset,
-            let_go=self.let_go or other.let_go,
+            contact_released=self.contact_released or other.contact_released,
             more=other.more,
             held=self.held or other.held,
             error=other.error or self.error,
@@ -76,17 +76,17 @@ class Changes:
     """A page of the log in its order, and the people it names as they are now."""
 
     changes: tuple[Change, ...]
-    people: tuple[Person, ...]
+    people: tuple[RemoteUser, ...]
     more: bool
     reset: bool
     held: bool = False
 
     @property
-    def everybody(self) -> tuple[Person, ...]:
+    def everybody(self) -> tuple[RemoteUser, ...]:
         """Each one named; Supabase has nothing of those it did not tell of."""
         told = {person.id for person in self.people}
         named = {change.id for change in self.changes if change.id is not None}
-        return (*self.people, *(Person(one) for one in named - told))
+        return (*self.people, *(RemoteUser(one) for one in named - told))
 
     @property
     def gone(self) -> set[UUID]:
@@ -112,10 +112,10 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class RemoteUsersPage:
     """A page of everybody; `size` counts those whose ids are not ours too."""
 
-    people: tuple[Person, ...]
+    people: tuple[RemoteUser, ...]
     size: int
     next: str | None
 
@@ -135,13 +135,13 @@ def read_changes(raw: object) -> Changes:
         raise TargetUnavailable("evpower_changes answered in an unknown form") from error
 
 
-def read_people(raw: object) -> People:
+def read_people(raw: object) -> RemoteUsersPage:
     """Read the answer of evpower_people; raises TargetUnavailable for any other."""
     try:
         answer = cast("Mapping[str, object]", raw)
         listed = cast("list[object]", answer["people"] or [])
         after = answer.get("next")
-        return People(
+        return RemoteUsersPage(
             tuple(parse_all(listed)), len(listed), str(after) if after is not None else None
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

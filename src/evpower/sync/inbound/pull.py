@@ -24,7 +24,7 @@ from evpower.foundation import failpoints
 from evpower.foundation.bus import Bus, Topic
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.failpoints import Step
+from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.loops import Loop, Pause, Round, Wakeup
 from evpower.identity import CLIENT_CHANGED
 from evpower.sync import metrics
@@ -32,9 +32,9 @@ from evpower.sync.breaker import Breaker
 from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, is_too_much
 from evpower.sync.inbound import conflicts, store_changes
 from evpower.sync.inbound.apply_user import give_free_contacts
-from evpower.sync.inbound.apply_users import Taken, take_people
+from evpower.sync.inbound.apply_users import UserResult, take_people
 from evpower.sync.inbound.model_changes import Changes, Pulled, read_changes, read_people
-from evpower.sync.inbound.remote_users import Person
+from evpower.sync.inbound.remote_users import RemoteUser
 from evpower.sync.inbound.store_changes import Cursor
 from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.supabase_rpc import Rpc
@@ -250,15 +250,15 @@ class Puller:
             if not page.more:
                 await self._note_end()
             return Pulled(held=page.held)
-        failpoints.reached(Step.PULL_READ)
+        failpoints.hit(Failpoint.PULL_READ)
         last = page.changes[-1]
         async with self._db.transaction() as connection:
             if not await store_changes.advance(connection, at.revision, last.xid, last.seq):
                 metrics.PULLS.labels("discarded").inc()
                 return Pulled(discarded=1, more=True)
             taken = await self._take(connection, page.everybody, page.gone, page.blocked_before)
-            failpoints.reached(Step.PULL_UNCOMMITTED)
-        failpoints.reached(Step.PULL_COMMITTED)
+            failpoints.hit(Failpoint.PULL_UNCOMMITTED)
+        failpoints.hit(Failpoint.PULL_COMMITTED)
         self._count_changes(page)
         self._tell(taken)
         if not page.more:
@@ -320,7 +320,7 @@ class Puller:
         page = read_people(await self._ask("evpower_people", {"ids": [str(one) for one in ids]}))
         await self._answered()
         found = {person.id: person for person in page.people}
-        everybody = [found.get(one, Person(one)) for one in ids]
+        everybody = [found.get(one, RemoteUser(one)) for one in ids]
         async with self._db.transaction() as connection:
             if not await store_changes.take(connection, at.revision):
                 return Pulled(discarded=1)
@@ -332,7 +332,7 @@ class Puller:
         """Who waits for a contact gets it when it is free; an operator may have closed a client."""
         now = self._clock()
         due = self._contacts_at is None or now >= self._contacts_at
-        if not pulled.let_go and not (thorough and due):
+        if not pulled.contact_released and not (thorough and due):
             return
         self._contacts_at = now + timedelta(seconds=_CONTACTS_EVERY_S)
         for client in await give_free_contacts(self._db):
@@ -342,10 +342,10 @@ class Puller:
     async def _take(
         self,
         connection: Connection,
-        people: Sequence[Person],
+        people: Sequence[RemoteUser],
         gone: Collection[UUID] = (),
         blocked_before: Collection[UUID] = (),
-    ) -> Taken:
+    ) -> UserResult:
         return await take_people(
             connection,
             people,
@@ -356,7 +356,7 @@ class Puller:
             anonymous_clients=self._settings.anonymous_clients,
         )
 
-    def _tell(self, taken: Taken) -> None:
+    def _tell(self, taken: UserResult) -> None:
         """After the commit: count what was met, and wake the relay and those who watch."""
         conflicts.count(kind for one in taken.accepted for kind in one.conflicts)
         for one in taken.accepted:

@@ -45,7 +45,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class RemoteUser:
     """One id of Supabase, as it is now; without both it has nothing of them."""
 
     id: UUID
@@ -95,7 +95,7 @@ class Person:
         return False if said == CLIENT_STATUS["active"] else None
 
 
-def parse_all(raw: object) -> list[Person]:
+def parse_all(raw: object) -> list[RemoteUser]:
     """Those of a list that are people with ids of ours; raises ValueError for no list."""
     if not isinstance(raw, list):
         raise ValueError("no list of people")  # noqa: TRY004 - it is what came, not our mistake
@@ -103,7 +103,7 @@ def parse_all(raw: object) -> list[Person]:
     return [person for person in found if person is not None]
 
 
-def parse(raw: object) -> Person | None:
+def parse(raw: object) -> RemoteUser | None:
     """Read one person, unknown fields aside; None for an id that can't be a client's here."""
     if not isinstance(raw, Mapping):
         return None
@@ -112,7 +112,7 @@ def parse(raw: object) -> Person | None:
     if client_id is None:
         return None
     user = _user(fields.get("user"))
-    return Person(client_id, _row(fields.get("client"), user), user)
+    return RemoteUser(client_id, _row(fields.get("client"), user), user)
 
 
 def parse_id(raw: object) -> UUID | None:

@@ -52,7 +52,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class PendingContact:
     """A contact a client waits for: whether Supabase has it verified, and who has it here."""
 
     value: str
@@ -208,7 +208,7 @@ async def adopt_block(connection: Connection, client_id: UUID) -> bool:
 
 
 async def keep_contacts(
-    connection: Connection, client_id: UUID, wanted: Mapping[Contact, Claim]
+    connection: Connection, client_id: UUID, wanted: Mapping[Contact, PendingContact]
 ) -> None:
     """Make these the contacts the client waits for."""
     await connection.execute(
@@ -246,22 +246,24 @@ async def free_contacts(connection: Connection, limit: int) -> list[Waiting]:
     return [Waiting(row["client_id"], row["contact"], row["value"]) for row in rows]
 
 
-async def waits_for(connection: Connection, client_id: UUID) -> dict[Contact, Claim]:
+async def waits_for(connection: Connection, client_id: UUID) -> dict[Contact, PendingContact]:
     """The contacts a client waits for, by kind."""
     rows: list[Record] = await connection.fetch(
         "select contact, value, verified, holder from sync.contact_conflicts where client_id = $1",
         client_id,
     )
-    return {row["contact"]: Claim(row["value"], row["verified"], row["holder"]) for row in rows}
+    return {
+        row["contact"]: PendingContact(row["value"], row["verified"], row["holder"]) for row in rows
+    }
 
 
-def waits_of(wanted: Profile, taken: Mapping[Contact, UUID]) -> dict[Contact, Claim]:
+def waits_of(wanted: Profile, taken: Mapping[Contact, UUID]) -> dict[Contact, PendingContact]:
     """The contacts of a profile that others have, by kind."""
-    claims: dict[Contact, Claim] = {}
+    claims: dict[Contact, PendingContact] = {}
     if "email" in taken and wanted.email is not None:
-        claims["email"] = Claim(wanted.email, wanted.email_verified, taken["email"])
+        claims["email"] = PendingContact(wanted.email, wanted.email_verified, taken["email"])
     if "phone" in taken and wanted.phone is not None:
-        claims["phone"] = Claim(wanted.phone, wanted.phone_verified, taken["phone"])
+        claims["phone"] = PendingContact(wanted.phone, wanted.phone_verified, taken["phone"])
     return claims
 
 

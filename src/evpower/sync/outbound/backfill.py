@@ -6,10 +6,13 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Database, Record
-from evpower.sync.model import TOPICS, Topic
+from evpower.sync.model import TOPICS, OutboxTopic
 from evpower.sync.outbound import store
 
-_TABLES: Final[dict[Topic, str]] = {"client": "identity.clients", "session": "charging.sessions"}
+_TABLES: Final[dict[OutboxTopic, str]] = {
+    "client": "identity.clients",
+    "session": "charging.sessions",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +24,21 @@ class Backfilled:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BackfillProgress:
     """`done` of about `total` keys of one topic."""
 
-    topic: Topic
+    topic: OutboxTopic
     done: int
     total: int
 
 
 async def backfill(
     db: Database,
-    topics: Sequence[Topic] = TOPICS,
+    topics: Sequence[OutboxTopic] = TOPICS,
     *,
     from_scratch: bool = False,
     page: int = 1000,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: Callable[[BackfillProgress], None] = lambda _: None,
 ) -> Backfilled:
     """Mark every client and session; a run that was stopped is carried on where it was.
 
@@ -58,12 +61,12 @@ async def backfill(
                 marked[topic], more = await _mark_page(
                     connection, topic, page, from_scratch=from_scratch
                 )
-            on_progress(Progress(topic, marked[topic], total))
+            on_progress(BackfillProgress(topic, marked[topic], total))
     return Backfilled(marked["client"], marked["session"])
 
 
 async def _mark_page(
-    connection: Connection, topic: Topic, page: int, *, from_scratch: bool
+    connection: Connection, topic: OutboxTopic, page: int, *, from_scratch: bool
 ) -> tuple[int, bool]:
     """One page in one transaction: marks and the place reached are kept together."""
     at = await connection.fetchrow(

@@ -7,7 +7,7 @@ from uuid import UUID
 import structlog
 
 from evpower.sync.errors import TargetUnavailable
-from evpower.sync.model import Answer, Claim, ClientPart, Finish, Outcome, Topic, Verdict
+from evpower.sync.model import Answer, ApplyOutcome, Claim, ClientPart, Finish, OutboxTopic, Verdict
 
 _TRANSIENT: Final = ("40", "55", "57", "53", "08")  # SQLSTATE classes that pass by themselves
 _UNIQUE: Final = "23505"
@@ -15,7 +15,7 @@ _CONTACT_TRIES: Final = 5
 _LONGEST_BUSY_S: Final = 5.0
 _WAITED: Final = "waited"
 _OTHER_STATUS: Final = "status"
-_OUTCOMES: Final = frozenset(get_args(Outcome))
+_OUTCOMES: Final = frozenset(get_args(ApplyOutcome))
 _log = structlog.get_logger()
 
 
@@ -92,7 +92,7 @@ def _refused(claim: Claim, delay_s: float, why: str, *, contact_goes: bool) -> F
 
 
 def lack_a_contact(
-    claims: Sequence[Claim], answers: Mapping[tuple[Topic, UUID], Answer]
+    claims: Sequence[Claim], answers: Mapping[tuple[OutboxTopic, UUID], Answer]
 ) -> list[UUID]:
     """Returns the clients that Supabase refuses because another has their email or phone there."""
     return [
@@ -106,20 +106,22 @@ def lack_a_contact(
     ]
 
 
-def parse_answers(raw: object) -> dict[tuple[Topic, UUID], Answer]:
+def parse_answers(raw: object) -> dict[tuple[OutboxTopic, UUID], Answer]:
     """Returns what evpower_apply did. Raises TargetUnavailable for what is no answer of it."""
     if not isinstance(raw, Mapping):
         raise TargetUnavailable("evpower_apply answered something else")
     listed = cast("Mapping[str, object]", raw).get("keys")
     if not isinstance(listed, list):
         raise TargetUnavailable("evpower_apply answered without keys")
-    answers: dict[tuple[Topic, UUID], Answer] = {}
+    answers: dict[tuple[OutboxTopic, UUID], Answer] = {}
     for item in cast("list[object]", listed):
         try:
-            topic, key, outcome, why = cast("tuple[Topic, str, Outcome, str | int | None]", item)
+            topic, key, outcome, why = cast(
+                "tuple[OutboxTopic, str, ApplyOutcome, str | int | None]", item
+            )
             answer = Answer(topic, UUID(key), outcome, why)
         except (TypeError, ValueError) as error:
             raise TargetUnavailable("evpower_apply answered a key in an unknown form") from error
-        if answer.topic in get_args(Topic) and outcome in _OUTCOMES:
+        if answer.topic in get_args(OutboxTopic) and outcome in _OUTCOMES:
             answers[answer.topic, answer.key] = answer
     return answers

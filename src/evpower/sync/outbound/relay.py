@@ -17,12 +17,20 @@ from evpower.foundation.bus import Topic as BusTopic
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Unavailable
-from evpower.foundation.failpoints import Step
+from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round, Wakeup
 from evpower.sync import metrics
 from evpower.sync.breaker import Breaker
 from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, TargetUnavailable, TooLarge
-from evpower.sync.model import SUPABASE_CHANGED, Answer, Claim, Delivered, Finish, Outgoing, Topic
+from evpower.sync.model import (
+    SUPABASE_CHANGED,
+    Answer,
+    Claim,
+    Delivered,
+    Finish,
+    OutboxTopic,
+    Outgoing,
+)
 from evpower.sync.outbound import store
 from evpower.sync.outbound.judge import judge, lack_a_contact, parse_answers
 from evpower.sync.outbound.store_first import mark_clients_of, mark_closed_holders
@@ -181,7 +189,7 @@ class Relay:
             if not claims:
                 self._breaker.unused()
         if claims:
-            failpoints.reached(Step.RELAY_CLAIMED)
+            failpoints.hit(Failpoint.RELAY_CLAIMED)
         return claims
 
     async def _deliver(self, claims: Sequence[Claim]) -> Delivered:
@@ -196,12 +204,12 @@ class Relay:
     async def _carry(self, claims: Sequence[Claim]) -> Delivered:
         async with self._db.connection() as connection:
             outgoing = await store.read(connection, claims, chunk=self._budget)
-        failpoints.reached(Step.RELAY_READ)
+        failpoints.hit(Failpoint.RELAY_READ)
         started = time.perf_counter()
         try:
             raw = await self._rpc.call(_APPLY, outgoing.body())
             answers = parse_answers(raw)
-            failpoints.reached(Step.RELAY_APPLIED)
+            failpoints.hit(Failpoint.RELAY_APPLIED)
         except TooLarge as error:
             self._breaker.unused()
             self._budget = max(1, min(self._budget, outgoing.transaction_count) // 2)
@@ -248,7 +256,7 @@ class Relay:
         self,
         ends: Sequence[Finish],
         outgoing: Outgoing,
-        answers: Mapping[tuple[Topic, UUID], Answer],
+        answers: Mapping[tuple[OutboxTopic, UUID], Answer],
         took_ms: int,
         *,
         recovered: bool,
@@ -286,7 +294,7 @@ class Relay:
             return await mark_clients_of(connection, sessions)
 
     async def _free_contacts(
-        self, claims: Sequence[Claim], answers: Mapping[tuple[Topic, UUID], Answer]
+        self, claims: Sequence[Claim], answers: Mapping[tuple[OutboxTopic, UUID], Answer]
     ) -> set[UUID]:
         """Send closed clients that still have a refused client's contact. Returns the latter."""
         refused = lack_a_contact(claims, answers)
@@ -308,8 +316,8 @@ class Relay:
         for attempt in range(8):
             async with self._db.transaction() as connection:
                 left = await store.finish(connection, left)
-                failpoints.reached(Step.RELAY_UNCOMMITTED)
-            failpoints.reached(Step.RELAY_ACKNOWLEDGED)
+                failpoints.hit(Failpoint.RELAY_UNCOMMITTED)
+            failpoints.hit(Failpoint.RELAY_ACKNOWLEDGED)
             if not left:
                 return
             await asyncio.sleep(0.005 * 2**attempt)

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import NotFound
-from evpower.sync.model import Topic
+from evpower.sync.model import OutboxTopic
 from evpower.sync.outbound import store
 
 
@@ -13,7 +13,7 @@ async def replay_parked(connection: Connection) -> int:
     return await store.unpark_all(connection)
 
 
-async def replay(connection: Connection, topic: Topic, key: UUID) -> None:
+async def replay(connection: Connection, topic: OutboxTopic, key: UUID) -> None:
     """Send one client with all its transactions, or one session, again from the start.
 
     Raises NotFound("client_not_found" | "session_not_found").

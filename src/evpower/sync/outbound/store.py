@@ -11,8 +11,8 @@ from evpower.sync.model import (
     Claim,
     ClientPart,
     Finish,
+    OutboxTopic,
     Outgoing,
-    Topic,
 )
 
 
@@ -330,7 +330,7 @@ async def release_waiting(connection: Connection) -> None:
 
 
 async def mark(
-    connection: Connection, topic: Topic, keys: Sequence[UUID], *, force: bool = False
+    connection: Connection, topic: OutboxTopic, keys: Sequence[UUID], *, force: bool = False
 ) -> None:
     """Mark keys pending, due now and unparked; `force` makes Supabase take them whatever it has."""
     await connection.execute(

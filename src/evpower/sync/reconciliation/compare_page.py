@@ -20,7 +20,7 @@ from evpower.sync.supabase_rpc import Rpc
 
 ROUNDS: Final = 4
 PAUSE_S: Final = 0.25
-Pause = Callable[[float], Awaitable[object]]
+WaitBetweenPages = Callable[[float], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ STAGES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ComparedPage:
     """What one page brought. `agreed` are keys compared and equal; `next` None: the last page."""
 
     next: str | None
@@ -74,7 +74,7 @@ class Comparison:
         *,
         batch: int = 1000,
         since: datetime | None = None,
-        pause: Pause = asyncio.sleep,
+        pause: WaitBetweenPages = asyncio.sleep,
     ) -> None:
         self.db = db
         self.rpc = rpc
@@ -83,7 +83,7 @@ class Comparison:
         self._pause = pause
         self._digests = Digests(db, rpc)
 
-    async def page(self, stage: Stage, after: str | None) -> Page:
+    async def page(self, stage: Stage, after: str | None) -> ComparedPage:
         """Compare the keys that come next. Raises the SyncErrors of a Supabase that fails."""
         if stage.side == "evpower":
             return await self._ours(stage.topic, after)
@@ -112,7 +112,7 @@ class Comparison:
             await self._pause(PAUSE_S)
         return wrong
 
-    async def _ours(self, topic: Part, after: str | None) -> Page:
+    async def _ours(self, topic: Part, after: str | None) -> ComparedPage:
         async with self.db.connection() as connection:
             keys = await store_runs.page_of_ours(
                 connection, topic, parse_id(after), self.batch, self._since
@@ -123,7 +123,7 @@ class Comparison:
         suspects = await self._digests.differing(topic, keys)
         found = await self._settle(topic, [str(one) for one in suspects]) if suspects else _Found()
         unsure = {one.key for one in found.drift} | found.moving
-        return Page(
+        return ComparedPage(
             next=str(keys[-1].id) if len(keys) == self.batch else None,
             walked=len(keys),
             drift=tuple(found.drift),
@@ -189,14 +189,16 @@ class Comparison:
             for one in wrong
         ]
 
-    async def _users(self, after: str | None) -> Page:
+    async def _users(self, after: str | None) -> ComparedPage:
         """Users of Supabase Auth nobody here knows of."""
         page = await self._digests.page_of_theirs("users", after, self.batch)
         unknown = await self._unknown("profile", page.ids)
         found = await self._settle("profile", unknown) if unknown else _Found()
-        return Page(page.next, len(page.ids), tuple(found.drift), in_flight=len(found.moving))
+        return ComparedPage(
+            page.next, len(page.ids), tuple(found.drift), in_flight=len(found.moving)
+        )
 
-    async def _rows(self, after: str | None) -> Page:
+    async def _rows(self, after: str | None) -> ComparedPage:
         """Rows of clients nobody here knows of: money in them is reported, never deleted."""
         page = await self._digests.page_of_theirs("clients", after, self.batch)
         unknown = await self._unknown("client", page.ids)
@@ -208,7 +210,7 @@ class Comparison:
         found = await self._settle("profile", people) if people else _Found()
         # Those with a user were met on the walk through the users.
         drift += [one for one in found.drift if not getattr(one.theirs, "user", False)]
-        return Page(
+        return ComparedPage(
             page.next,
             len(page.ids),
             tuple(drift),
@@ -216,13 +218,13 @@ class Comparison:
             foreign_transactions=page.foreign,
         )
 
-    async def _sessions(self, after: str | None) -> Page:
+    async def _sessions(self, after: str | None) -> ComparedPage:
         """Sessions EvPower wrote once and does not know any more; the others are not its own."""
         page = await self._digests.page_of_theirs("sessions", after, self.batch)
         unknown = await self._unknown("session", page.ids)
         rows = await self._digests.theirs("session", unknown) if unknown else {}
         drift = tuple(judge("session", key, None, row, None) for key, row in rows.items())
-        return Page(page.next, len(page.ids), drift, foreign_sessions=page.foreign)
+        return ComparedPage(page.next, len(page.ids), drift, foreign_sessions=page.foreign)
 
     async def _unknown(self, topic: Part, ids: Sequence[str]) -> list[str]:
         async with self.db.connection() as connection:

@@ -19,8 +19,8 @@ from evpower.sync.model import (
     CLIENT_STATUS,
     SESSION_STATUS,
     ClientDigest,
+    OutboxTopic,
     SessionDigest,
-    Topic,
 )
 from evpower.sync.reconciliation import store_digests
 from evpower.sync.supabase_rpc import Rpc
@@ -40,7 +40,7 @@ _TOGETHER: Final = 100  # clients whose transactions are asked for in one call
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class DigestKey:
     """A key of ours; `leaving`: active, and the driver asked to be deleted."""
 
     id: UUID
@@ -64,7 +64,7 @@ class Digests:
         self._rpc = rpc
         self._by: By = "id"
 
-    async def differing(self, part: Part, keys: Sequence[Key]) -> list[UUID]:
+    async def differing(self, part: Part, keys: Sequence[DigestKey]) -> list[UUID]:
         """Keys among which some may differ: those behind hashes that do."""
         if not keys:
             return []
@@ -84,7 +84,7 @@ class Digests:
             for one in ids[nr * CHUNK : (nr + 1) * CHUNK]
         ]
 
-    async def ours(self, topic: Topic, keys: Sequence[UUID]) -> dict[str, Digest]:
+    async def ours(self, topic: OutboxTopic, keys: Sequence[UUID]) -> dict[str, Digest]:
         """What EvPower has of these."""
         async with self._db.connection() as connection:
             if topic == "client":
@@ -93,7 +93,7 @@ class Digests:
             rows = await connection.fetch(store_digests.SESSIONS, keys)
             return {row["id"]: _our_session(row) for row in rows}
 
-    async def theirs(self, topic: Topic, ids: Sequence[str]) -> dict[str, Digest]:
+    async def theirs(self, topic: OutboxTopic, ids: Sequence[str]) -> dict[str, Digest]:
         """What Supabase has of these."""
         answer = await self._ask({"topic": _TOPIC[topic], "ids": list(ids)})
         try:
@@ -165,7 +165,7 @@ class Digests:
             )
         return [row["hash"] for row in rows]
 
-    async def _their_hashes(self, part: Part, keys: Sequence[Key]) -> tuple[list[str], By]:
+    async def _their_hashes(self, part: Part, keys: Sequence[DigestKey]) -> tuple[list[str], By]:
         asked: dict[str, object] = {
             "topic": _TOPIC[part],
             "ids": [str(key.id) for key in keys],

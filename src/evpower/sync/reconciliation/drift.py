@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, cast
 from evpower.sync.model import ON_THE_WAY_OUT, ClientDigest, SessionDigest, Side
 from evpower.sync.reconciliation.digests import Digest, Part
 
-Kind = Literal[
+DriftKind = Literal[
     # EvPower is right: sent again.
     "missing",
     "balance",
@@ -24,16 +24,16 @@ Kind = Literal[
     "opening",
     "only_there",
     "ahead",
-    "parted",
+    "diverged",
     # Nobody is wrong.
     "userless",
     "contact_taken",
     "email_apart",
 ]
-Cure = Literal["send", "take", "overwrite", "none"]
+Repair = Literal["send", "take", "overwrite", "none"]
 
 # What a repair does; `overwrite` only when a person says so, after what is there was put aside.
-CURES: Final[Mapping[Kind, Cure]] = MappingProxyType(
+REPAIRS: Final[Mapping[DriftKind, Repair]] = MappingProxyType(
     {
         "missing": "send",
         "balance": "send",
@@ -47,15 +47,15 @@ CURES: Final[Mapping[Kind, Cure]] = MappingProxyType(
         "opening": "none",
         "only_there": "none",
         "ahead": "overwrite",
-        "parted": "overwrite",
+        "diverged": "overwrite",
         "userless": "none",
         "contact_taken": "none",
         "email_apart": "none",
     }
 )
-NOTICES: Final[frozenset[Kind]] = frozenset({"userless", "contact_taken", "email_apart"})
+NOTICES: Final[frozenset[DriftKind]] = frozenset({"userless", "contact_taken", "email_apart"})
 
-_ACTIONS: Final[Mapping[Kind, str]] = MappingProxyType(
+_ACTIONS: Final[Mapping[DriftKind, str]] = MappingProxyType(
     {
         "missing": "missing in Supabase",
         "balance": "balance differs",
@@ -69,7 +69,7 @@ _ACTIONS: Final[Mapping[Kind, str]] = MappingProxyType(
         "opening": "reported: opening balance, see evpower sync adopt",
         "only_there": "reported: only in Supabase",
         "ahead": "reported: Supabase is ahead, restore or decide by hand",
-        "parted": "reported: the histories part at version {version}, decide by hand",
+        "diverged": "reported: the histories part at version {version}, decide by hand",
         "userless": "reported: no user in Supabase Auth",
         "contact_taken": "reported: another client has this contact",
         "email_apart": "reported: the row and the user have different emails",
@@ -82,16 +82,16 @@ _MONEY: Final = ("balance_minor", "held_minor", "version")
 class Drift:
     """One difference: what each side has, in which fields, who is right, what was done about it.
 
-    `parted` is the first version at which both sides have different transactions.
+    `diverged` is the first version at which both sides have different transactions.
     """
 
     topic: Part
     key: str
-    kind: Kind
+    kind: DriftKind
     ours: object | None
     theirs: object | None
     fields: tuple[str, ...] = ()
-    parted: int | None = None
+    diverged: int | None = None
     done: str = field(default="", compare=False)
 
     @property
@@ -102,12 +102,12 @@ class Drift:
     @property
     def right_side(self) -> Side:
         """Whose word counts."""
-        return "supabase" if CURES[self.kind] == "take" else "evpower"
+        return "supabase" if REPAIRS[self.kind] == "take" else "evpower"
 
     @property
     def action(self) -> str:
         """What it is, and what was done."""
-        said = _ACTIONS[self.kind].format(version=self.parted)
+        said = _ACTIONS[self.kind].format(version=self.diverged)
         return f"{said.removeprefix('reported: ')}; {self.done}" if self.done else said
 
     @property
@@ -130,12 +130,12 @@ def agree(ours: Digest | None, theirs: Digest | None) -> bool:
 
 
 def judge(
-    topic: Part, key: str, ours: Digest | None, theirs: Digest | None, parted: int | None
+    topic: Part, key: str, ours: Digest | None, theirs: Digest | None, diverged: int | None
 ) -> Drift:
     """Say what kind of difference it is."""
     differing = _differing(ours, theirs)
-    kind = _kind(ours, theirs, parted, differing)
-    return Drift(topic, key, kind, ours, theirs, differing, parted)
+    kind = _kind(ours, theirs, diverged, differing)
+    return Drift(topic, key, kind, ours, theirs, differing, diverged)
 
 
 def has_money(there: Digest) -> bool:
@@ -149,8 +149,8 @@ def as_facts(side: object | None) -> dict[str, object] | None:
 
 
 def _kind(
-    ours: Digest | None, theirs: Digest | None, parted: int | None, differing: tuple[str, ...]
-) -> Kind:
+    ours: Digest | None, theirs: Digest | None, diverged: int | None, differing: tuple[str, ...]
+) -> DriftKind:
     if theirs is None:
         return "missing"
     if isinstance(theirs, ClientDigest) and not theirs.written and theirs.balance_minor != 0:
@@ -158,23 +158,23 @@ def _kind(
     if ours is None:
         return "only_there"
     if isinstance(ours, ClientDigest) and isinstance(theirs, ClientDigest):
-        return _kind_of_client(ours, theirs, parted, differing)
+        return _kind_of_client(ours, theirs, diverged, differing)
     return _kind_of_session(ours, theirs)
 
 
 def _kind_of_client(
-    ours: ClientDigest, theirs: ClientDigest, parted: int | None, differing: tuple[str, ...]
-) -> Kind:
+    ours: ClientDigest, theirs: ClientDigest, diverged: int | None, differing: tuple[str, ...]
+) -> DriftKind:
     if max(theirs.last, theirs.version) > ours.version:
         return "ahead"
-    if parted is not None:
-        return "parted"
+    if diverged is not None:
+        return "diverged"
     if "transactions" in differing:
         return "transactions"
     return "balance" if set(differing) & set(_MONEY) else "status"
 
 
-def _kind_of_session(ours: Digest, theirs: Digest) -> Kind:
+def _kind_of_session(ours: Digest, theirs: Digest) -> DriftKind:
     assert isinstance(ours, SessionDigest)  # noqa: S101 - both sides are of one topic
     assert isinstance(theirs, SessionDigest)  # noqa: S101
     return "ahead" if (theirs.revision or 0) > (ours.revision or 0) else "session"

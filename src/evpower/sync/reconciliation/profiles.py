@@ -15,10 +15,10 @@ from evpower.identity import Profile
 from evpower.sync.errors import TargetUnavailable
 from evpower.sync.inbound import conflicts, store_changes
 from evpower.sync.inbound.apply_user import give_free_contacts, wanted
-from evpower.sync.inbound.apply_users import Taken, take_people
-from evpower.sync.inbound.remote_users import Person, parse_all
+from evpower.sync.inbound.apply_users import UserResult, take_people
+from evpower.sync.inbound.remote_users import RemoteUser, parse_all
 from evpower.sync.inbound.store_changes import Known
-from evpower.sync.reconciliation.drift import Drift, Kind
+from evpower.sync.reconciliation.drift import Drift, DriftKind
 from evpower.sync.supabase_rpc import Rpc
 
 _TOGETHER: Final = 100  # taken in one transaction
@@ -26,7 +26,7 @@ _TRIES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ProfileSide:
     """A person in short, as one side has them: kept for long, so nobody is recognised by it."""
 
     email: str | None
@@ -46,13 +46,13 @@ async def differing(db: Database, rpc: Rpc, ids: Sequence[UUID]) -> dict[str, Dr
         async with db.connection() as connection:
             known = await store_changes.known(connection, part)
         for one in part:
-            drift = judge(known.get(one), people.get(one) or Person(one))
+            drift = judge(known.get(one), people.get(one) or RemoteUser(one))
             if drift is not None:
                 found[str(one)] = drift
     return found
 
 
-async def read(rpc: Rpc, ids: Sequence[UUID]) -> list[Person]:
+async def read(rpc: Rpc, ids: Sequence[UUID]) -> list[RemoteUser]:
     """What Supabase has of these people."""
     body = orjson.dumps({"payload": {"ids": [str(one) for one in ids]}})
     answer = await rpc.call("evpower_people", body)
@@ -78,7 +78,7 @@ async def on_the_way(db: Database, rpc: Rpc) -> set[str]:
         raise TargetUnavailable("evpower_changes answered in an unknown form") from error
 
 
-def judge(known: Known | None, person: Person) -> Drift | None:
+def judge(known: Known | None, person: RemoteUser) -> Drift | None:
     """Say what differs; None: nothing does. A closed client has no profile to keep."""
     key = str(person.id)
     if known is None:
@@ -95,7 +95,7 @@ def judge(known: Known | None, person: Person) -> Drift | None:
     return Drift("profile", key, kind, ours, _theirs(person), fields)
 
 
-def _compare(known: Known, person: Person) -> tuple[Kind | None, tuple[str, ...]]:
+def _compare(known: Known, person: RemoteUser) -> tuple[DriftKind | None, tuple[str, ...]]:
     wrong, taken = _profile(known, person)
     if wrong:
         return "profile", wrong
@@ -112,7 +112,7 @@ def _compare(known: Known, person: Person) -> tuple[Kind | None, tuple[str, ...]
     return ("email_apart", ("email",)) if _has_two_emails(person) else (None, ())
 
 
-def _profile(known: Known, person: Person) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _profile(known: Known, person: RemoteUser) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What says something else, and what another client has."""
     wrong: list[str] = []
     taken: list[str] = []
@@ -133,27 +133,29 @@ def _profile(known: Known, person: Person) -> tuple[tuple[str, ...], tuple[str, 
     return tuple(wrong), tuple(taken)
 
 
-def _deletion(known: Known, person: Person) -> str | None:
+def _deletion(known: Known, person: RemoteUser) -> str | None:
     if person.user is not None and person.user.deleted:
         return "user"
     asked = known.deletion_requested_at is not None
     return "leaving" if person.leaving is not None and person.leaving != asked else None
 
 
-def _has_two_emails(person: Person) -> bool:
+def _has_two_emails(person: RemoteUser) -> bool:
     """Whether the row and the user of Supabase itself disagree."""
     if person.row is None or person.user is None:
         return False
     return len({person.row.profile.email, person.user.profile.email} - {None}) > 1
 
 
-def _theirs(person: Person) -> Side:
+def _theirs(person: RemoteUser) -> ProfileSide:
     status = person.row.status if person.row is not None else None
     return _side(person.profile, status, leaving=person.leaving is True, user=person.alive)
 
 
-def _side(said: Profile, status: str | None, *, leaving: bool, user: bool | None = None) -> Side:
-    return Side(
+def _side(
+    said: Profile, status: str | None, *, leaving: bool, user: bool | None = None
+) -> ProfileSide:
+    return ProfileSide(
         email=_masked_email(said.email),
         phone=_masked_phone(said.phone),
         name=_masked(said.name),
@@ -181,22 +183,24 @@ async def take(db: Database, rpc: Rpc, ids: Sequence[UUID]) -> set[UUID]:
     What the puller takes meanwhile makes our reading old: it is read again.
     """
     done: set[UUID] = set()
-    let_go = False
+    contact_released = False
     for start in range(0, len(ids), _TOGETHER):
         part = ids[start : start + _TOGETHER]
         for attempt in range(_TRIES):
             taken = await _take(db, rpc, part)
             if taken is not None:
                 done |= set(part) - {one.id for one in taken.failed}
-                let_go = let_go or any(one.let_go for one in taken.accepted)
+                contact_released = contact_released or any(
+                    one.contact_released for one in taken.accepted
+                )
                 break
             await asyncio.sleep(0.02 * 2**attempt)
-    if let_go:
+    if contact_released:
         await give_free_contacts(db)
     return done
 
 
-async def _take(db: Database, rpc: Rpc, ids: Sequence[UUID]) -> Taken | None:
+async def _take(db: Database, rpc: Rpc, ids: Sequence[UUID]) -> UserResult | None:
     async with db.connection() as connection:
         revision = (await store_changes.cursor(connection)).revision
     people = await read(rpc, ids)

@@ -20,9 +20,15 @@ from evpower.sync.errors import SyncError, is_too_much
 from evpower.sync.model import ClientDigest, Side
 from evpower.sync.outbound import store
 from evpower.sync.reconciliation import profiles, store_runs
-from evpower.sync.reconciliation.compare_page import STAGES, Comparison, Page, Pause, Stage
+from evpower.sync.reconciliation.compare_page import (
+    STAGES,
+    ComparedPage,
+    Comparison,
+    Stage,
+    WaitBetweenPages,
+)
 from evpower.sync.reconciliation.digests import Part
-from evpower.sync.reconciliation.drift import CURES, Drift
+from evpower.sync.reconciliation.drift import REPAIRS, Drift
 from evpower.sync.reconciliation.store_runs import CheckRow, Kept
 from evpower.sync.supabase_rpc import Rpc
 
@@ -33,7 +39,7 @@ _LEAST_BATCH: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RunProgress:
     """`done` of about `total` keys of one topic; `side` says whose keys are walked."""
 
     topic: Part
@@ -43,7 +49,7 @@ class Progress:
 
 
 @dataclass(slots=True)
-class Counts:
+class RunCounts:
     """What a comparison counted so far; kept with its place, so that it carries on."""
 
     profile: int = 0
@@ -114,7 +120,9 @@ class Check:
         deliver: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.row = row
-        self.counts = Counts(**{one.name: row.counts.get(one.name, 0) for one in fields(Counts)})
+        self.counts = RunCounts(
+            **{one.name: row.counts.get(one.name, 0) for one in fields(RunCounts)}
+        )
         self.stage = row.stage
         self.sample = _Sample()
         self._comparison = comparison
@@ -131,7 +139,7 @@ class Check:
 
     async def step(
         self, with_it: Callable[[Connection], Awaitable[None]] | None = None
-    ) -> Progress | None:
+    ) -> RunProgress | None:
         """Do one page. `with_it` runs in the transaction that keeps it, and may refuse by raising.
 
         Raises the SyncErrors of a Supabase that does not answer; the page is then done again.
@@ -159,9 +167,9 @@ class Check:
         self.sample.add(found)
         if self._deliver is not None and any(one.repaired for one in found):
             await self._deliver()
-        return Progress(stage.topic, stage.side, done, done)
+        return RunProgress(stage.topic, stage.side, done, done)
 
-    async def _page(self, stage: Stage) -> Page:
+    async def _page(self, stage: Stage) -> ComparedPage:
         """A page that is too much for Supabase is asked for again, smaller."""
         while True:
             try:
@@ -171,7 +179,7 @@ class Check:
                     raise
                 self._comparison.batch = max(_LEAST_BATCH, self._comparison.batch // 4)
 
-    def _count(self, stage: Stage, page: Page, found: Sequence[Drift]) -> None:
+    def _count(self, stage: Stage, page: ComparedPage, found: Sequence[Drift]) -> None:
         counts = self.counts
         self._walked += page.walked
         if stage.side == "evpower":
@@ -184,7 +192,7 @@ class Check:
         counts.drift += sum(not one.notice for one in found)
         counts.repaired += sum(one.repaired for one in found)
 
-    def _move(self, page: Page) -> None:
+    def _move(self, page: ComparedPage) -> None:
         self._after = page.next
         if page.next is not None:
             return
@@ -200,12 +208,12 @@ class Check:
         if overwritten:
             await _set_aside(self._comparison.rpc, overwritten)
         taken: set[UUID] = set()
-        if people := [UUID(one.key) for one in drift if CURES[one.kind] == "take"]:
+        if people := [UUID(one.key) for one in drift if REPAIRS[one.kind] == "take"]:
             taken = await profiles.take(self._comparison.db, self._comparison.rpc, people)
         return [self._done(one, taken) for one in drift]
 
     def _done(self, one: Drift, taken: set[UUID]) -> Drift:
-        match CURES[one.kind]:
+        match REPAIRS[one.kind]:
             case "send":
                 return one.with_done("sent again")
             case "overwrite" if self._is_overwritten(one):
@@ -216,7 +224,7 @@ class Check:
                 return one
 
     def _is_overwritten(self, one: Drift) -> bool:
-        return self._overwrite_ahead and CURES[one.kind] == "overwrite"
+        return self._overwrite_ahead and REPAIRS[one.kind] == "overwrite"
 
     async def _verify(self, with_it: Callable[[Connection], Awaitable[None]] | None) -> None:
         """Look again at a page of what was repaired; after the last one the comparison ends."""
@@ -260,9 +268,9 @@ async def check(
     repair: bool = False,
     overwrite_ahead: bool = False,
     deliver: Callable[[], Awaitable[object]] | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: Callable[[RunProgress], None] = lambda _: None,
     batch: int = 2000,
-    pause: Pause = asyncio.sleep,
+    pause: WaitBetweenPages = asyncio.sleep,
 ) -> Checked:
     """Compare both sides; with `repair` heal what one side is right about without doubt.
 
@@ -282,7 +290,7 @@ async def check(
             totals[stage] = await comparison.total(stage)
         at = await work.step()
         if at is not None and stage is not None:
-            on_progress(Progress(at.topic, at.side, at.done, max(at.done, totals[stage] or 0)))
+            on_progress(RunProgress(at.topic, at.side, at.done, max(at.done, totals[stage] or 0)))
     return summary(work)
 
 
@@ -320,7 +328,7 @@ async def _send_again(connection: Connection, found: Sequence[Drift]) -> None:
 async def _set_aside(rpc: Rpc, drift: Sequence[Drift]) -> None:
     """Before the marks: what is taken away too much is sent again with the rest."""
     clients = [
-        [one.key, min(one.ours.version, (one.parted or one.ours.version + 1) - 1)]
+        [one.key, min(one.ours.version, (one.diverged or one.ours.version + 1) - 1)]
         for one in drift
         if isinstance(one.ours, ClientDigest)
     ]

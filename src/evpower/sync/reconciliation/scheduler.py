@@ -24,7 +24,7 @@ from evpower.foundation.loops import Pause as LoopPause
 from evpower.sync import metrics
 from evpower.sync.errors import SyncError, TargetRefuses
 from evpower.sync.reconciliation import store_leases, store_runs
-from evpower.sync.reconciliation.compare_page import Comparison, Pause
+from evpower.sync.reconciliation.compare_page import Comparison, WaitBetweenPages
 from evpower.sync.reconciliation.run import Check, Checked, summary
 from evpower.sync.reconciliation.store_runs import CheckRow, Turn
 from evpower.sync.supabase_rpc import Rpc
@@ -45,7 +45,7 @@ class LeaseLost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class LeasedRun:
     """What came of a turn: its comparison ended (`found`), or waits and why."""
 
     kind: Turn
@@ -54,7 +54,7 @@ class Taken:
     waits: str = ""
 
 
-class Reconciler:
+class ReconciliationScheduler:
     """Any number may run, in any number of processes; each turn is one worker's."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Reconciler:
         clock: Clock,
         *,
         batch: int = 500,
-        pause: Pause | None = None,
+        pause: WaitBetweenPages | None = None,
         new_id: Callable[[], UUID] = new_uuid,
     ) -> None:
         self._db = db
@@ -92,7 +92,7 @@ class Reconciler:
             current.failed("check_waits")
         return AT_ONCE
 
-    async def turn(self, current: Round | None = None) -> Taken | None:
+    async def turn(self, current: Round | None = None) -> LeasedRun | None:
         """Take one due turn as far as it goes; None when none is due or another worker has it."""
         now = self._clock()
         async with self._db.transaction() as connection:
@@ -107,7 +107,7 @@ class Reconciler:
             return await self._work(row, kind, current or Round())
         except LeaseLost:
             _log.warning("check_was_taken_over", kind=kind, check_id=row.id)
-            return Taken(kind, row.id, waits="taken over")
+            return LeasedRun(kind, row.id, waits="taken over")
         except TargetRefuses as error:
             _log.error("supabase_refuses_check", kind=kind, error=str(error))
             return await self._put_off(row, kind, str(error), _REFUSED_AGAIN_S)
@@ -142,7 +142,7 @@ class Reconciler:
         begin = min(now, last) if last is not None else now
         return max(begin - _OVERLAP * period, now - _LONGEST_BACK)
 
-    async def _work(self, row: CheckRow, kind: Turn, current: Round) -> Taken:
+    async def _work(self, row: CheckRow, kind: Turn, current: Round) -> LeasedRun:
         comparison = Comparison(
             self._db,
             self._rpc,
@@ -161,13 +161,13 @@ class Reconciler:
             current.progress()
             if current.stopping:
                 await self._give_back(kind, self._clock())
-                return Taken(kind, row.id, waits="stopped")
+                return LeasedRun(kind, row.id, waits="stopped")
             began = time.perf_counter()
             await check.step(hold)
             # At most half of the time: Supabase and the database belong to the drivers.
             took_s = time.perf_counter() - began
             await self._rest(current, max(self._settings.check_pause_s, min(took_s, LEASE_S / 4)))
-        return Taken(kind, row.id, await self._end(check, kind))
+        return LeasedRun(kind, row.id, await self._end(check, kind))
 
     async def _end(self, check: Check, kind: Turn) -> Checked:
         now = self._clock()
@@ -198,11 +198,11 @@ class Reconciler:
         async with self._db.connection() as connection:
             return await store_leases.target_trouble(connection)
 
-    async def _put_off(self, row: CheckRow, kind: Turn, why: str, seconds: float) -> Taken:
+    async def _put_off(self, row: CheckRow, kind: Turn, why: str, seconds: float) -> LeasedRun:
         async with self._db.transaction() as connection:
             await store_runs.note_error(connection, row.id, why)
         await self._give_back(kind, self._clock() + timedelta(seconds=seconds))
-        return Taken(kind, row.id, waits=why)
+        return LeasedRun(kind, row.id, waits=why)
 
     async def _give_back(self, kind: Turn, due_at: datetime) -> None:
         async with self._db.transaction() as connection:

@@ -7,8 +7,8 @@ from typing import Final, Literal
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
-from evpower.sync.model import Topic
-from evpower.sync.reconciliation.digests import Key, Part
+from evpower.sync.model import OutboxTopic
+from evpower.sync.reconciliation.digests import DigestKey, Part
 from evpower.sync.reconciliation.drift import Drift, as_facts
 
 CheckKind = Literal["hand", "hot", "all"]
@@ -93,12 +93,12 @@ def page_sql(topic: Part, *, lately: bool) -> str:
 
 async def page_of_ours(
     connection: Connection, topic: Part, after: UUID | None, limit: int, since: datetime | None
-) -> list[Key]:
+) -> list[DigestKey]:
     """The next keys after one, in their order; with `since` those that changed after it."""
     sql = page_sql(topic, lately=since is not None)
     more = () if since is None else (since,)
     rows: list[Record] = await connection.fetch(sql, after or _NIL, limit, *more)
-    return [Key(row["id"], row["leaving"]) for row in rows]
+    return [DigestKey(row["id"], row["leaving"]) for row in rows]
 
 
 async def transactions(connection: Connection, clients: Sequence[UUID]) -> int:
@@ -119,7 +119,7 @@ async def known(connection: Connection, topic: Part, ids: Sequence[UUID]) -> set
     return {row["id"] for row in rows}
 
 
-async def pending(connection: Connection, topic: Topic, keys: Sequence[str]) -> set[str]:
+async def pending(connection: Connection, topic: OutboxTopic, keys: Sequence[str]) -> set[str]:
     """Which of these the relay is about to send."""
     rows: list[Record] = await connection.fetch(
         "select key::text as key from sync.pending"

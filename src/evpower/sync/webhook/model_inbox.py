@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-Source = Literal["webhook", "plain", "auth"]
-Outcome = Literal["accepted", "repeated", "reused"]
+NotificationSource = Literal["webhook", "plain", "auth"]
+InboxOutcome = Literal["accepted", "repeated", "reused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class ChangeNotification:
     """An authentic call. `kind` and `row_id` are for people: nothing is done because of them."""
 
-    source: Source
+    source: NotificationSource
     event_id: str
     body_sha256: bytes
     kind: str

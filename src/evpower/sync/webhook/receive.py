@@ -13,20 +13,25 @@ import structlog
 from starlette.datastructures import Headers
 
 from evpower.foundation import failpoints
-from evpower.foundation.batching import Grouper
+from evpower.foundation.batching import Batcher
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError, Invalid, Unavailable
-from evpower.foundation.failpoints import Step
+from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.logging import RateLimitedLogger
 from evpower.foundation.loops import Round
 from evpower.foundation.purge import purge
 from evpower.sync import metrics
 from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.webhook import store_inbox
-from evpower.sync.webhook.model_inbox import Outcome, Rung, Source
-from evpower.sync.webhook.signatures import Claim, Refused, is_authentic, read_claim
+from evpower.sync.webhook.model_inbox import ChangeNotification, InboxOutcome, NotificationSource
+from evpower.sync.webhook.signatures import (
+    SignatureClaim,
+    SignatureRefused,
+    is_authentic,
+    read_claim,
+)
 from evpower.sync.webhook.signing_secrets import WebhookSecrets
 
 KEEP: Final = timedelta(days=30)
@@ -58,7 +63,7 @@ class SupabaseWebhooks:
         self._bus = bus
         self._clock = clock
         self._secrets = WebhookSecrets(db, configured_secrets, clock, now_s)
-        self._take = Grouper(self._keep, hopeless=_is_down, repeat=_repeated)
+        self._take = Batcher(self._keep, is_fatal=_is_down, repeat=_repeated)
         self._refusals = RateLimitedLogger(_log, now_s)
 
     async def receive(self, headers: Headers, read_body: Callable[[], Awaitable[bytes]]) -> bool:
@@ -73,10 +78,10 @@ class SupabaseWebhooks:
             form = claim.form
             raw = await read_body()
             await self._verify(claim, raw)
-            failpoints.reached(Step.DOORBELL_VERIFIED)
+            failpoints.hit(Failpoint.NOTIFICATION_VERIFIED)
             outcome = await self._note(_describe(claim, raw))
         except EvPowerError as error:
-            why = error.reason if isinstance(error, Refused) else error.code
+            why = error.reason if isinstance(error, SignatureRefused) else error.code
             metrics.WEBHOOKS.labels(form, why).inc()
             self._refusals.warning("supabase_webhook_refused", form=form, why=why)
             raise
@@ -100,7 +105,7 @@ class SupabaseWebhooks:
         """Take no more, and finish what was taken."""
         await self._take.close()
 
-    async def _verify(self, claim: Claim, raw: bytes) -> None:
+    async def _verify(self, claim: SignatureClaim, raw: bytes) -> None:
         keys = await self._secrets.current()
         if is_authentic(claim, keys, raw):
             return
@@ -109,30 +114,32 @@ class SupabaseWebhooks:
             return
         if not self._secrets.known:
             raise Unavailable("database_unavailable", "the secrets can't be read", retry_after_s=2)
-        raise Refused("forged" if keys or newer else "no_secret")
+        raise SignatureRefused("forged" if keys or newer else "no_secret")
 
-    async def _note(self, rung: Rung | None) -> str:
+    async def _note(self, rung: ChangeNotification | None) -> str:
         if rung is None:
             return "ignored"
         outcome = await self._take(rung)
-        failpoints.reached(Step.DOORBELL_NOTED)
+        failpoints.hit(Failpoint.NOTIFICATION_STORED)
         if outcome == "reused":
             _log.warning("supabase_webhook_id_reused", source=rung.source, event_id=rung.event_id)
         else:
             self._bus.publish(SUPABASE_CHANGED, _EVERYTHING)
         return outcome
 
-    async def _keep(self, rung: Sequence[Rung]) -> Mapping[Rung, Outcome | Exception]:
+    async def _keep(
+        self, rung: Sequence[ChangeNotification]
+    ) -> Mapping[ChangeNotification, InboxOutcome | Exception]:
         async with self._db.connection() as connection:
             outcomes = await store_inbox.take(connection, rung)
         return dict(zip(rung, outcomes, strict=True))
 
 
-def _describe(claim: Claim, raw: bytes) -> Rung | None:
+def _describe(claim: SignatureClaim, raw: bytes) -> ChangeNotification | None:
     """What an authentic body is about; None: nothing of ours. Raises Invalid."""
     body = _object(raw)
     digest = hashlib.sha256(raw)
-    source: Source = "auth"
+    source: NotificationSource = "auth"
     event_id = f"sha256:{digest.hexdigest()}"
     if "table" not in body:
         # Supabase Auth makes a new id for each try of the same call: its body tells them apart.
@@ -144,7 +151,11 @@ def _describe(claim: Claim, raw: bytes) -> Rung | None:
         source = "plain"  # the same body may be a second change: it rings in any case
         if claim.standard is not None:
             source, event_id = "webhook", claim.standard.message_id
-    return None if kind is None else Rung(source, event_id, digest.digest(), kind, row_id)
+    return (
+        None
+        if kind is None
+        else ChangeNotification(source, event_id, digest.digest(), kind, row_id)
+    )
 
 
 def _object(raw: bytes) -> dict[str, Any]:
@@ -202,6 +213,6 @@ def _is_down(error: Exception) -> bool:
     return isinstance(error, Unavailable) and error.code == "database_unavailable"
 
 
-def _repeated(first: Outcome) -> Outcome:
+def _repeated(first: InboxOutcome) -> InboxOutcome:
     """What the twins of an event in one batch are."""
     return "repeated" if first == "accepted" else first

@@ -32,7 +32,7 @@ class Rotated:
 
 
 @dataclass(frozen=True, slots=True)
-class Doorbell:
+class WebhookStatus:
     """Supabase's side, and ours of it.
 
     `same`: both sides hold the secret it signs with (None: it has none), until `ends_at` if that is
@@ -83,12 +83,12 @@ async def rotate_secret(
     return Rotated(bool(facts.get("pg_net")), str(facts.get("kept_in")), retired)
 
 
-async def silence(rpc: Rpc) -> None:
+async def disable_webhook(rpc: Rpc) -> None:
     """Let Supabase ring no more; changes still arrive, every few seconds."""
     await call_function(rpc, "evpower_webhook_configure", {"url": None})
 
 
-async def doorbell(db: Database, rpc: Rpc, configured_secrets: str = "") -> Doorbell:
+async def webhook_status(db: Database, rpc: Rpc, configured_secrets: str = "") -> WebhookStatus:
     """Look at both sides; `configured_secrets` are those of the settings."""
     async with db.connection() as connection:
         stored = await store_inbox.secrets(connection)
@@ -98,7 +98,7 @@ async def doorbell(db: Database, rpc: Rpc, configured_secrets: str = "") -> Door
     after = {"xid": cursor.xid, "seq": cursor.seq} if cursor.xid is not None else None
     facts = await call_function(rpc, "evpower_webhook_status", {"after": after})
     digest = facts.get("secret_sha256")
-    return Doorbell(
+    return WebhookStatus(
         pg_net=bool(facts.get("pg_net")),
         url=_text(facts.get("url")),
         kept_in=_text(facts.get("kept_in")),

@@ -16,7 +16,7 @@ from evpower.foundation.errors import Unauthenticated
 from evpower.foundation.standard_webhooks import Signed
 
 Form = Literal["standard", "plain"]
-Reason = Literal["unsigned", "malformed", "stale", "forged", "no_secret"]
+RefusalReason = Literal["unsigned", "malformed", "stale", "forged", "no_secret"]
 
 # No quote, brace or space: what is signed in one form (id.timestamp.body) is never a JSON object
 # that could pass in the other.
@@ -25,16 +25,16 @@ _HEX: Final = re.compile(rb"[0-9a-f]{64}")
 _BETWEEN: Final = re.compile(r"[|,\s]+")
 
 
-class Refused(Unauthenticated):
+class SignatureRefused(Unauthenticated):
     """401 without a word of why: `reason` is for our metric alone."""
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: RefusalReason) -> None:
         super().__init__("invalid_signature", "the signature does not match")
-        self.reason: Reason = reason
+        self.reason: RefusalReason = reason
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class SignatureClaim:
     """What the headers claim, before anything is computed: one of the two forms."""
 
     standard: Signed | None
@@ -46,7 +46,7 @@ class Claim:
         return "plain" if self.standard is None else "standard"
 
 
-def read_claim(headers: Headers, now: datetime) -> Claim:
+def read_claim(headers: Headers, now: datetime) -> SignatureClaim:
     """Read the headers; costs no more than their length. Raises Refused.
 
     The standard form is meant when the message has an id or a time; its signature may then come in
@@ -59,20 +59,20 @@ def read_claim(headers: Headers, now: datetime) -> Claim:
         given = " ".join([*headers.getlist("webhook-signature"), own])
         signed = standard_webhooks.read(message_id, timestamp, given)
         if signed is None or _ID.fullmatch(message_id) is None:
-            raise Refused("malformed")
+            raise SignatureRefused("malformed")
         if not standard_webhooks.is_timely(signed, now):
-            raise Refused("stale")
-        return Claim(signed, ())
+            raise SignatureRefused("stale")
+        return SignatureClaim(signed, ())
     if not own:
-        raise Refused("unsigned")
+        raise SignatureRefused("unsigned")
     said = [one.lower().removeprefix(b"sha256=") for one in standard_webhooks.listed(own)]
     digests = tuple(one for one in said if _HEX.fullmatch(one))
     if not digests:
-        raise Refused("malformed")
-    return Claim(None, digests)
+        raise SignatureRefused("malformed")
+    return SignatureClaim(None, digests)
 
 
-def is_authentic(claim: Claim, keys: Iterable[bytes], raw: bytes) -> bool:
+def is_authentic(claim: SignatureClaim, keys: Iterable[bytes], raw: bytes) -> bool:
     """Whether one of the keys signed these very bytes; every pair is compared."""
     if claim.standard is not None:
         return standard_webhooks.matches(claim.standard, keys, raw)

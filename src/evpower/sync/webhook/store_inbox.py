@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from evpower.foundation.db import Connection, Record
-from evpower.sync.webhook.model_inbox import Inbox, Outcome, Rung
+from evpower.sync.webhook.model_inbox import ChangeNotification, Inbox, InboxOutcome
 
 _MOST_SECRETS: Final = 32  # each costs an HMAC a call
 _COUNTED: Final = 10_000
@@ -51,7 +51,7 @@ select case when k.body_sha256 <> g.body_sha256 then 'reused'
 """
 
 
-async def take(connection: Connection, rung: Sequence[Rung]) -> list[Outcome]:
+async def take(connection: Connection, rung: Sequence[ChangeNotification]) -> list[InboxOutcome]:
     """Keep events that are not known yet; answers what each of them was."""
     rows: list[Record] = await connection.fetch(
         _TAKE,
