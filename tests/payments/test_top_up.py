@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import orjson
 import pytest
 from fastapi import FastAPI, Request, Response
@@ -14,7 +15,9 @@ from evpower.foundation.db import Connection
 from evpower.payments import Invoice, NotBegun, ToppingUp, top_up
 from evpower.payments.errors import ProviderRefused
 from evpower.payments.top_up import MAX_OPEN
+from tests.conftest import as_owner
 from tests.payments.conftest import Served, World, payment
+from tests.payments.interleave import waiting
 from tests.payments.test_confirm import event
 from tests.waiting import WAIT_LIMIT_S, until
 
@@ -320,6 +323,40 @@ class TestProviderFails:
         )
         assert [row["provider_ref"] for row in rows] == [ref["provider_ref"], None]
         assert rows[1]["next_check_at"] is not None
+
+    async def test_one_reference_for_two_orders_at_the_same_moment_is_no_invoice(
+        self, world: World, owner: Connection, dsn: str
+    ) -> None:
+        other = await payment(owner, world.client_id)
+        create = world.provider.create_invoice
+        twin: Connection = await asyncpg.connect(as_owner(dsn))
+        same_moment = twin.transaction()
+        await same_moment.start()
+
+        async def mistaken(**asked: Any) -> Invoice:
+            made = await create(**asked)
+            await twin.execute(
+                "update payments.payments set provider_ref = $1 where order_id = $2",
+                made.provider_ref, other,
+            )  # fmt: skip
+            return made
+
+        async def waits() -> bool:
+            return refused.done() or await waiting(owner) > 0
+
+        world.provider.create_invoice = mistaken  # type: ignore[method-assign]
+        refused = asyncio.create_task(self.refused(world))
+        await until(waits)
+        await same_moment.commit()
+        await twin.close()
+        body = await refused
+        stored = await owner.fetchrow(
+            "select provider_ref, next_check_at from payments.payments where invoice_id = $1",
+            body["invoice_id"],
+        )
+        assert stored is not None
+        assert stored["provider_ref"] is None
+        assert stored["next_check_at"] is not None
 
     async def test_slow_provider_is_not_waited_for(self, world: World) -> None:
         await world.faults(create={"mode": "slow", "slow_s": 3})

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from evpower.foundation.clock import Clock
@@ -145,13 +146,16 @@ async def _store_invoice(db: Database, payment: Payment, invoice: Invoice, now: 
     nevertheless is credited. Raises Forbidden as `top_up` does.
     """
     refusal: Forbidden | None = None
-    async with db.transaction() as connection:
-        is_stored = await store.set_invoice(connection, payment.id, invoice, now)
-        try:
-            await require_active(connection, payment.client_id)
-        except Forbidden as error:
-            refusal = error
-            await store.end_shown_time(connection, payment.client_id, now)
+    try:
+        async with db.transaction() as connection:
+            is_stored = await store.set_invoice(connection, payment.id, invoice, now)
+            try:
+                await require_active(connection, payment.client_id)
+            except Forbidden as error:
+                refusal = error
+                await store.end_shown_time(connection, payment.client_id, now)
+    except asyncpg.UniqueViolationError:  # the same reference for another order, at this moment
+        return False
     if refusal is not None:
         raise refusal
     return is_stored
