@@ -119,7 +119,7 @@ async def test_a_loop_that_hangs_is_seen_everywhere(db: Database, dsn: str) -> N
         assert row.pop("last_round_at")
         assert row == {"node": NODE, "loop": "relay", "error": None, "overdue": True}
         shown = await sync_status(dsn)
-        assert "loops      1 on 1 nodes, 1 stand still" in shown
+        assert "loops      1 on 1 node, 1 stand still" in shown
         assert "relay on host-a:7:worker: no round finished for " in shown
         work.does.set()
         work.does = None
@@ -213,7 +213,7 @@ async def test_a_node_that_no_longer_writes_is_lost_and_then_forgotten(
     await owner.execute(age % ("61 s", "host-b:1:all"))
     shown = await sync_status(dsn)
     assert "host-b:1:all was last seen " in shown
-    assert "loops      2 on 2 nodes" in shown
+    assert "loops      1 on 1 node, all finish their rounds" in shown
     await owner.execute(age % ("1 h", "host-b:1:all"))
     async with db.connection() as connection:
         await loop_rounds.store(connection, "host-c:1:all", loops.records)

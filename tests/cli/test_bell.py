@@ -146,4 +146,4 @@ def test_what_changes_many_rings_for_all_of_them_whatever_comes_in_between(
     monkeypatch.setattr(identity_commands, "_with_parts", _ends)
     done = CliRunner().invoke(app, [word.format(csv=source) for word in words])
     assert isinstance(done.exception, _Stopped)
-    assert told == [{"client": EVERYTHING}] * rings
+    assert told == [{CLIENT_CHANGED: EVERYTHING}] * rings

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from evpower import identity, payments
+from evpower import identity
 from evpower.bootstrap import assemble, close, loops_of
 from evpower.config import Settings
 from evpower.foundation import idempotency
@@ -16,6 +16,7 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Round
 from evpower.foundation.purge import BATCH, Delete, purge
+from evpower.payments.jobs import purge_unknown_events
 
 KEYS = """
 insert into foundation.idempotency_keys
@@ -148,7 +149,7 @@ async def test_events_of_payments_and_of_open_reviews_are_kept_for_ever(
         await owner.execute(EVENT, name, of, outcome, review, days(age), resolved_at)
 
     async def delete(connection: Connection, at_most: int) -> int:
-        return await payments.purge_unknown_events(connection, utc_now(), at_most)
+        return await purge_unknown_events(connection, utc_now(), at_most)
 
     assert await purge(db, delete, batch=1) == 2
     left = await owner.fetchval("select array_agg(event_id order by event_id) from payments.events")

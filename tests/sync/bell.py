@@ -21,7 +21,7 @@ from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unauthenticated
-from evpower.foundation.module import Module
+from evpower.foundation.module import Limit, Module
 from evpower.foundation.standard_webhooks import key_bytes, sign
 from evpower.sync import SupabaseWebhooks, webhook_router
 from evpower.sync.model import SUPABASE_CHANGED
@@ -91,11 +91,26 @@ async def calling(db: Database, secrets: str = SECRET, **more: Any) -> AsyncGene
     bus, time = LocalBus(), Time()
     webhooks = SupabaseWebhooks(db, bus, secrets, clock=time, now_s=time.monotonic)
     chosen = {"env": "development", "rate_webhook_per_minute": 1_000_000, **more}
+    configured = Settings(_env_file=None, **chosen)
     app = create_app(
-        [Module("webhooks", routers=[webhook_router(webhooks)])],
+        [
+            Module(
+                "webhooks",
+                routers=[webhook_router(webhooks)],
+                route_limits=[
+                    Limit(
+                        "webhook",
+                        "signed",
+                        ("/api/v1/webhooks/",),
+                        configured.rate_webhook_per_minute,
+                        60,
+                    )
+                ],
+            )
+        ],
         db,
         _nobody,
-        Settings(_env_file=None, **chosen),
+        configured,
         version="0",
         now_s=time.monotonic,
     )

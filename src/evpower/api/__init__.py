@@ -3,6 +3,7 @@
 from evpower.api.app import create_app
 from evpower.api.gateway import Caller, ConnectionBounds, HttpProtocol, Identify, WaitingLimit
 from evpower.api.health import Overdue
+from evpower.api.module import module
 
 __all__ = [
     "Caller",
@@ -12,4 +13,5 @@ __all__ = [
     "Overdue",
     "WaitingLimit",
     "create_app",
+    "module",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evpower import charging, identity, payments, realtime, sync, wallet
+from evpower import api, charging, identity, payments, realtime, sync, wallet
 from evpower.api import legacy
 from evpower.bootstrap.shared import build_shared
 from evpower.config import Settings
@@ -43,6 +43,7 @@ def assemble(
         charging.module(shared, access=access),
         legacy.module(settings, shared, access=access, providers=providers),
         sync.module(settings, shared),
+        api.module(shared),
     ]
     if isinstance(shared.bus, NatsBus):
         topics = [topic for module in modules for topic in module.topics]

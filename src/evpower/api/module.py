@@ -1,0 +1,16 @@
+"""What the HTTP edge itself gives to a process."""
+
+from typing import Final
+
+from evpower.foundation import idempotency
+from evpower.foundation.loops import every
+from evpower.foundation.module import Job, Module, Shared
+from evpower.foundation.purge import purging
+
+_PURGE_S: Final = 600.0
+
+
+def module(shared: Shared) -> Module:
+    """Return it: stored responses of repeated requests end some time."""
+    purge = purging(shared.db, shared.clock, idempotency.purge)
+    return Module("api", jobs=[Job(lambda: every(_PURGE_S, "purge_idempotency_keys", purge))])
