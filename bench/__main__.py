@@ -15,23 +15,23 @@ import uvloop
 
 from bench import docs
 from bench.against import MAX_ROUNDS, ROUNDS, against, checkout_folder
-from bench.changes import change_alone, change_rung
+from bench.changes import change_alone, change_notified
 from bench.credit import credit_grouped, credit_single
 from bench.harness import Row, say, table
-from bench.house import House
 from bench.live import live_idle, live_push, live_reconnect
 from bench.memory import memory
 from bench.migrate import migrate_clients
 from bench.reads import balance, history
 from bench.reconcile import reconcile
 from bench.relay import relay, relay_lag
+from bench.rig import Rig
 from bench.rows import row_bytes
 from bench.strangers import strangers
 from bench.supabase_webhooks import supabase_webhooks
 from bench.tokens import tokens
 from bench.topup import topup_http
 
-Benchmark = Callable[[House], Awaitable[list[Row]]]
+Benchmark = Callable[[Rig], Awaitable[list[Row]]]
 
 # In the order of their questions: does it beat the sketch, does it keep up, what does it cost.
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -43,7 +43,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "relay": relay,
     "relay_lag": relay_lag,
     "supabase_webhooks": supabase_webhooks,
-    "change_rung": change_rung,
+    "change_rung": change_notified,
     "change_alone": change_alone,
     "live_push": live_push,
     "live_reconnect": live_reconnect,
@@ -61,11 +61,11 @@ async def run(names: list[str]) -> tuple[list[Row], list[str]]:
     """Run benchmarks one after another; one that breaks does not stop the others."""
     rows: list[Row] = []
     broken: list[str] = []
-    async with House() as house:
+    async with Rig() as rig:
         for name in names:
             say(name)
             try:
-                found = await BENCHMARKS[name](house)
+                found = await BENCHMARKS[name](rig)
             except Exception:  # noqa: BLE001 - reported, and the run fails
                 traceback.print_exc()
                 broken.append(name)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from bench.evpower_server import EvPowerServer
 from bench.harness import Bar, Row, in_turn, p99, say
-from bench.house import House
+from bench.rig import Rig
 from evpower import sync
 from evpower.config import Settings
 from evpower.devstack.ports import LOOPBACK
@@ -22,7 +22,7 @@ _SECONDS = 12.0
 _WAIT_LIMIT_S = 30.0
 
 
-async def change_rung(house: House) -> list[Row]:
+async def change_notified(rig: Rig) -> list[Row]:
     """The webhook calls a process of role api, which never looks by itself.
 
     The limit is Supabase's own call: a listener that does nothing stands in EvPower's place.
@@ -30,12 +30,12 @@ async def change_rung(house: House) -> list[Row]:
     notes: list[str] = []
 
     async def ours() -> float:
-        lags = await _measure(house, rate=_RUNG_AT, role="api", rung=True)
+        lags = await _measure(rig, rate=_RUNG_AT, role="api", notification=True)
         notes.append(_note(lags))
         return p99(lags)
 
     async def limit() -> float:
-        return p99(await _calls_alone(house, rate=_RUNG_AT))
+        return p99(await _calls_alone(rig, rate=_RUNG_AT))
 
     turns = await in_turn(ours, limit, rounds=3)
     lag, bare = turns
@@ -43,13 +43,13 @@ async def change_rung(house: House) -> list[Row]:
     return [Row("change_rung_p99", lag, "ms", "Supabase's call", bare, bar, notes[-1], ratio)]
 
 
-async def change_alone(house: House) -> list[Row]:
+async def change_alone(rig: Rig) -> list[Row]:
     """Without a webhook: a worker looks every two seconds, the default.
 
     The limit is a bare poller beside it: the same changes, looked for as often, nothing done.
     """
     bare: list[float] = []
-    lags = await _measure(house, rate=_ALONE_AT, role="worker", rung=False, polled=bare)
+    lags = await _measure(rig, rate=_ALONE_AT, role="worker", notification=False, polled=bare)
     name, limited = "change_alone_p99", "a bare poller"
     return [Row(name, p99(lags), "ms", limited, p99(sorted(bare)), Bar("<=", 1.5), _note(lags))]
 
@@ -61,25 +61,25 @@ def _note(lags: list[float]) -> str:
 
 
 async def _measure(
-    house: House, *, rate: float, role: str, rung: bool, polled: list[float] | None = None
+    rig: Rig, *, rate: float, role: str, notification: bool, polled: list[float] | None = None
 ) -> list[float]:
     """Milliseconds from before the UPDATE in Supabase to EvPower's commit, by PostgreSQL's clock.
 
     Both databases are on one cluster here (track_commit_timestamp is on), on this machine's clock.
     `polled` gets those of a bare poller.
     """
-    await house.supabase()
-    dsn = await house.new_database()
+    await rig.supabase()
+    dsn = await rig.new_database()
     ids = [uuid4() for _ in range(int(rate * _SECONDS))]
-    async with house.owner(dsn) as owner, house.owner(house.supabase_dsn) as theirs:
+    async with rig.owner(dsn) as owner, rig.owner(rig.supabase_dsn) as theirs:
         await _people(owner, theirs, ids)
         async with AsyncExitStack() as stack:
-            server = await EvPowerServer.start(house, stack, dsn, role=role)
-            await _doorbell(house, dsn, server.port if rung else None)
-            polling = asyncio.create_task(_poll(house, ids)) if polled is not None else None
+            server = await EvPowerServer.start(rig, stack, dsn, role=role)
+            await _notification(rig, dsn, server.port if notification else None)
+            polling = asyncio.create_task(_poll(rig, ids)) if polled is not None else None
             began = await _change(theirs, ids, rate)
             await _all_here(owner, len(ids))
-            await _doorbell(house, dsn, None)
+            await _notification(rig, dsn, None)
             if polling is not None and polled is not None:
                 seen = await polling
                 polled += [(at - began[client]) * 1000 for client, at in seen.items()]
@@ -90,11 +90,11 @@ async def _measure(
     return sorted((row["at"] - began[row["id"]]) * 1000 for row in arrived)
 
 
-async def _poll(house: House, ids: list[UUID]) -> dict[UUID, float]:
+async def _poll(rig: Rig, ids: list[UUID]) -> dict[UUID, float]:
     """When each change was seen by one who looks as often as the worker does."""
     pause_s = Settings.model_fields["pull_poll_s"].default
     seen: dict[UUID, float] = {}
-    async with house.owner(house.supabase_dsn) as theirs:
+    async with rig.owner(rig.supabase_dsn) as theirs:
         while len(seen) < len(ids):
             rows = await theirs.fetch(
                 "select id from public.clients where id = any ($1) and name like 'changed %'", ids
@@ -106,9 +106,9 @@ async def _poll(house: House, ids: list[UUID]) -> dict[UUID, float]:
     return seen
 
 
-async def _calls_alone(house: House, *, rate: float) -> list[float]:
+async def _calls_alone(rig: Rig, *, rate: float) -> list[float]:
     """Milliseconds from before the UPDATE until Supabase's call of it came."""
-    dsn = await house.new_database()
+    dsn = await rig.new_database()
     ids = [uuid4() for _ in range(int(rate * _SECONDS))]
     came: dict[UUID, float] = {}
 
@@ -123,16 +123,16 @@ async def _calls_alone(house: House, *, rate: float) -> list[float]:
                 await writer.drain()
 
     listener = await asyncio.start_server(answer, LOOPBACK, 0)
-    async with house.owner(dsn) as owner, house.owner(house.supabase_dsn) as theirs, listener:
+    async with rig.owner(dsn) as owner, rig.owner(rig.supabase_dsn) as theirs, listener:
         await _people(owner, theirs, ids)
-        await _doorbell(house, dsn, listener.sockets[0].getsockname()[1])
+        await _notification(rig, dsn, listener.sockets[0].getsockname()[1])
         began = await _change(theirs, ids, rate)
         deadline = time.monotonic() + _WAIT_LIMIT_S
         while len(came) < len(ids):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"of {len(ids)} calls {len(came)} came")
             await asyncio.sleep(0.05)
-        await _doorbell(house, dsn, None)
+        await _notification(rig, dsn, None)
     return sorted((came[client] - began[client]) * 1000 for client in ids)
 
 
@@ -151,9 +151,9 @@ async def _people(owner: Connection, theirs: Connection, ids: list[UUID]) -> Non
     await owner.execute("update sync.cursors set walking = false")
 
 
-async def _doorbell(house: House, dsn: str, port: int | None) -> None:
+async def _notification(rig: Rig, dsn: str, port: int | None) -> None:
     """Hang it at this port, or take it away."""
-    supabase = await house.supabase()
+    supabase = await rig.supabase()
     database = await Database.open(dsn, size=2)
     try:
         async with HttpClient() as http:

@@ -5,8 +5,8 @@ import time
 
 from bench import seed
 from bench.harness import Bar, Row, in_turn
-from bench.house import House
 from bench.pgbench import Outcome, pgbench
+from bench.rig import Rig
 from evpower.foundation.db import Database
 from evpower.wallet import WalletGroup
 
@@ -20,13 +20,13 @@ select * from wallet.credit(:id);
 """
 
 
-async def pgbench_credits(house: House, dsn: str, *, clients: int, stride: int) -> Outcome:
+async def pgbench_credits(rig: Rig, dsn: str, *, clients: int, stride: int) -> Outcome:
     """Let pgbench credit fresh confirmed payments; every one it counted must be in the ledger."""
-    async with house.owner(dsn) as owner:
+    async with rig.owner(dsn) as owner:
         first = await seed.add_payments(owner, clients * stride, confirmed=True)
         await seed.settle_down(owner)
         outcome = await pgbench(
-            house.postgres, dsn, _SCRIPT, house.folder, clients=clients, seconds=SECONDS,
+            rig.postgres, dsn, _SCRIPT, rig.folder, clients=clients, seconds=SECONDS,
             variables={"first": first, "stride": stride, "n": 0},
         )  # fmt: skip
         found = await seed.credited(owner, first, clients * stride)
@@ -37,16 +37,16 @@ async def pgbench_credits(house: House, dsn: str, *, clients: int, stride: int) 
     return outcome
 
 
-async def credit_grouped(house: House) -> list[Row]:
+async def credit_grouped(rig: Rig) -> list[Row]:
     """Credits a second, 256 callers at once, each waiting for its own commit."""
-    dsn = await wallets(house)
+    dsn = await wallets(rig)
 
     async def ours() -> float:
-        rate, _ = await _credits(house, dsn, callers=256, payments=60_000)
+        rate, _ = await _credits(rig, dsn, callers=256, payments=60_000)
         return rate
 
     async def peer() -> float:
-        return (await pgbench_credits(house, dsn, clients=16, stride=1_200)).tps
+        return (await pgbench_credits(rig, dsn, clients=16, stride=1_200)).tps
 
     turns = await in_turn(ours, peer)
     rate, limit = turns
@@ -55,16 +55,16 @@ async def credit_grouped(house: House) -> list[Row]:
     return [Row(name, rate, "credits/s", peer_name, limit, bar, "", ratio)]
 
 
-async def credit_single(house: House) -> list[Row]:
+async def credit_single(rig: Rig) -> list[Row]:
     """Milliseconds of one call when nobody else calls."""
-    dsn = await wallets(house)
+    dsn = await wallets(rig)
 
     async def ours() -> float:
-        _, latency_ms = await _credits(house, dsn, callers=1, payments=15_000)
+        _, latency_ms = await _credits(rig, dsn, callers=1, payments=15_000)
         return latency_ms
 
     async def peer() -> float:
-        return (await pgbench_credits(house, dsn, clients=1, stride=15_000)).latency_ms
+        return (await pgbench_credits(rig, dsn, clients=1, stride=15_000)).latency_ms
 
     turns = await in_turn(ours, peer)
     latency, limit = turns
@@ -72,19 +72,19 @@ async def credit_single(house: House) -> list[Row]:
     return [Row("credit_single", latency, "ms", "pgbench, 1 client", limit, bar, "", ratio)]
 
 
-async def wallets(house: House) -> str:
+async def wallets(rig: Rig) -> str:
     """A database that has lived a little: plans made on empty tables are not what is measured."""
-    dsn = await house.new_database()
-    async with house.owner(dsn) as owner:
+    dsn = await rig.new_database()
+    async with rig.owner(dsn) as owner:
         await seed.add_clients(owner, CLIENTS)
         first = await seed.add_payments(owner, 2 * CLIENTS, confirmed=True)
         await seed.credit_all(owner, first, 2 * CLIENTS)
     return dsn
 
 
-async def _credits(house: House, dsn: str, *, callers: int, payments: int) -> tuple[float, float]:
+async def _credits(rig: Rig, dsn: str, *, callers: int, payments: int) -> tuple[float, float]:
     """Credits a second, and the mean milliseconds of one."""
-    async with house.owner(dsn) as owner:
+    async with rig.owner(dsn) as owner:
         first = await seed.add_payments(owner, payments, confirmed=True)
         await seed.settle_down(owner)
         db = await Database.open(dsn)

@@ -31,9 +31,9 @@ _PEERS = """
 
 ## The peers
 
-- **sketch**: the requirements' snippets taken literally (`bench/sketch.py`): FastAPI, supabase-py,
-  a Supabase client made in every call, `get_user` for each token, the balance written in three
-  steps. 16 connections, the same local Supabase.
+- **sketch**: the requirements' snippets taken literally (`bench/baseline.py`): FastAPI,
+  supabase-py, a Supabase client made in every call, `get_user` for each token, the balance written
+  in three steps. 16 connections, the same local Supabase.
 - **pgbench**: PostgreSQL's own load generator calling the same SQL function: C, no Python, no HTTP.
 - **the same bytes from memory**: a route of the same server, behind the same middlewares and token
   check, that answers a constant of the same size: what HTTP costs in this process without any data.

@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 import jwt
 
 from bench import seed
-from bench.house import House
 from bench.loadgen import Plan, Report, Request, load, write_requests
+from bench.rig import Rig
 from evpower.devstack.ports import LOOPBACK, free_port
 from evpower.devstack.services import ProcessService
 from evpower.devstack.supabase.server import LocalSupabase
@@ -36,9 +36,9 @@ class EvPowerServer:
     """One running process of EvPower."""
 
     def __init__(
-        self, house: House, dsn: str, process: ProcessService, port: int, folder: Path
+        self, rig: Rig, dsn: str, process: ProcessService, port: int, folder: Path
     ) -> None:
-        self.house = house
+        self.rig = rig
         self.dsn = dsn
         self.process = process
         self.port = port
@@ -47,7 +47,7 @@ class EvPowerServer:
     @classmethod
     async def start(
         cls,
-        house: House,
+        rig: Rig,
         stack: AsyncExitStack,
         dsn: str,
         *,
@@ -55,32 +55,32 @@ class EvPowerServer:
         env: Mapping[str, str] | None = None,
     ) -> "EvPowerServer":
         """Start `evpower serve --role ROLE` with the bench-only route."""
-        supabase = await house.supabase()
+        supabase = await rig.supabase()
         port = free_port()
-        folder = house.folder / f"bytes-{port}"
+        folder = rig.folder / f"bytes-{port}"
         folder.mkdir()
         process = ProcessService(
             f"evpower {role}",
             [sys.executable, "-m", "bench.api_server", role],
-            log=house.folder / f"evpower-{role}-{port}.log",
+            log=rig.folder / f"evpower-{role}-{port}.log",
             ready_url=f"http://{LOOPBACK}:{port}/healthz",
             env=_environment(supabase, dsn, port) | {"BENCH_BYTES": str(folder)} | dict(env or {}),
         )
         await process.start()
         stack.push_async_callback(process.stop)
-        return cls(house, dsn, process, port, folder)
+        return cls(rig, dsn, process, port, folder)
 
     async def load(self, requests: list[Request], **plan: object) -> Report:
         """Send requests from the load generator's process."""
-        path = self.house.folder / "evpower.requests"
+        path = self.rig.folder / "evpower.requests"
         write_requests(path, requests)
-        return await load(Plan(port=self.port, requests=str(path), **plan), self.house.folder)  # type: ignore[arg-type]
+        return await load(Plan(port=self.port, requests=str(path), **plan), self.rig.folder)  # type: ignore[arg-type]
 
 
-async def readers(house: House, dsn: str) -> list[Reader]:
+async def readers(rig: Rig, dsn: str) -> list[Reader]:
     """Clients with more than a page of transactions and of sessions each, and their tokens."""
-    supabase = await house.supabase()
-    async with house.owner(dsn) as owner:
+    supabase = await rig.supabase()
+    async with rig.owner(dsn) as owner:
         ids = await seed.add_clients(owner, READERS)
         count = READERS * HISTORY_ROWS
         first = await seed.add_payments(owner, count, confirmed=True, evenly=True)

@@ -20,10 +20,10 @@ import orjson
 from bench import requests, seed
 from bench.evpower_server import EvPowerServer, access_token
 from bench.harness import Bar, Row, Turns, in_turn, p99, say
-from bench.house import House
 from bench.live_client import Connected, Plan
 from bench.loadgen import Report
 from bench.reads import PATHS
+from bench.rig import Rig
 from bench.webhooks import fresh_webhooks
 
 _SCALE: Final = float(os.environ.get("BENCH_LIVE_SCALE", "1"))  # 0.1 to see that it runs
@@ -64,7 +64,7 @@ async def _phones(
     server: EvPowerServer, tokens: Sequence[str], *, at_once: int = 0
 ) -> AsyncGenerator[Phones]:
     """Connect a socket for each token; all of them or none."""
-    name = server.house.folder / f"phones-{uuid4().hex[:8]}"
+    name = server.rig.folder / f"phones-{uuid4().hex[:8]}"
     name.with_suffix(".tokens").write_text("\n".join(tokens))
     plan = Plan(server.port, f"{name}.tokens", f"{name}.frames", at_once)
     name.with_suffix(".json").write_text(json.dumps(asdict(plan)))
@@ -85,22 +85,22 @@ async def _phones(
 
 
 async def _server(
-    house: House, stack: AsyncExitStack, clients: int
+    rig: Rig, stack: AsyncExitStack, clients: int
 ) -> tuple[EvPowerServer, list[str], str]:
     """A server just started, and tokens of clients it has never seen."""
-    supabase = await house.supabase()
-    dsn = await house.new_database()
-    async with house.owner(dsn) as owner:
+    supabase = await rig.supabase()
+    dsn = await rig.new_database()
+    async with rig.owner(dsn) as owner:
         ids: list[UUID] = await seed.add_clients(owner, clients)
         await seed.settle_down(owner)
-    server = await EvPowerServer.start(house, stack, dsn, env=_NO_LIMIT)
+    server = await EvPowerServer.start(rig, stack, dsn, env=_NO_LIMIT)
     return server, [access_token(supabase, one) for one in ids], dsn
 
 
-async def live_idle(house: House) -> list[Row]:
+async def live_idle(rig: Rig) -> list[Row]:
     """Resident memory for each of 10,000 signed-in sockets."""
     async with AsyncExitStack() as stack:
-        server, tokens, _ = await _server(house, stack, _IDLE + _WARM)
+        server, tokens, _ = await _server(rig, stack, _IDLE + _WARM)
         async with _phones(server, tokens[:_WARM]):
             before_kib = await _settled_kib(server)
             async with _phones(server, tokens[_WARM:], at_once=200) as phones:
@@ -111,7 +111,7 @@ async def live_idle(house: House) -> list[Row]:
     return [Row("live_idle", each, "KiB/socket", "limit", 40, Bar("<=", 40, of="value"), note)]
 
 
-async def live_reconnect(house: House) -> list[Row]:
+async def live_reconnect(rig: Rig) -> list[Row]:
     """Until 5,000 phones that come at once to a process just started have their balance.
 
     The limit is HTTP: as many, each with a connection of its own, read the same balance once.
@@ -120,7 +120,7 @@ async def live_reconnect(house: House) -> list[Row]:
 
     async def ours() -> float:
         async with AsyncExitStack() as stack:
-            server, tokens, _ = await _server(house, stack, _STORM)
+            server, tokens, _ = await _server(rig, stack, _STORM)
             cpu_s = _cpu_s(server)
             async with _phones(server, tokens) as phones:
                 cpus_s.append(_cpu_s(server) - cpu_s)
@@ -128,7 +128,7 @@ async def live_reconnect(house: House) -> list[Row]:
 
     async def limit() -> float:
         async with AsyncExitStack() as stack:
-            server, tokens, _ = await _server(house, stack, _STORM)
+            server, tokens, _ = await _server(rig, stack, _STORM)
             path = PATHS["balance"]
             report = await server.load(
                 [requests.get(path.format(client_id=_client(one)), one) for one in tokens],
@@ -143,7 +143,7 @@ async def live_reconnect(house: House) -> list[Row]:
     return [Row("live_reconnect", took_s, "s", "the balances by HTTP", read_s, bar, note, ratio)]
 
 
-async def live_push(house: House) -> list[Row]:
+async def live_push(rig: Rig) -> list[Row]:
     """From commit to frame, at 500 confirmed top-ups a second, with 1,000 sockets.
 
     The limit is what the bank waits for its answer to the same top-ups at the same time.
@@ -152,7 +152,7 @@ async def live_push(house: House) -> list[Row]:
     answered_ms: list[float] = []
 
     async def ours() -> float:
-        lags, report = await _pushes(house)
+        lags, report = await _pushes(rig)
         notes.append(
             f"p50 {lags[len(lags) // 2]:.1f} ms, worst {lags[-1]:.0f} ms of {len(lags):,} changes"
             f" at {report.rate:.0f}/s, {_WATCHING:,} sockets"
@@ -167,17 +167,17 @@ async def live_push(house: House) -> list[Row]:
     return [Row("live_push_p99", lag, "ms", "the bank's answer", answer, bar, notes[-1], ratio)]
 
 
-async def _pushes(house: House) -> tuple[list[float], Report]:
+async def _pushes(rig: Rig) -> tuple[list[float], Report]:
     async with AsyncExitStack() as stack:
-        server, tokens, dsn = await _server(house, stack, _WATCHING)
+        server, tokens, dsn = await _server(rig, stack, _WATCHING)
         async with _phones(server, tokens) as phones:
-            first, webhooks = await fresh_webhooks(house, dsn, int(_PACE * (_PACED_S + 2)))
+            first, webhooks = await fresh_webhooks(rig, dsn, int(_PACE * (_PACED_S + 2)))
             report = await server.load(
                 webhooks, rate=_PACE, seconds=_PACED_S, warmup_s=1.0, cycle=False
             )
             await asyncio.sleep(1)
             frames = await phones.collect()
-        lags = await _lags_ms(house, dsn, first, frames)
+        lags = await _lags_ms(rig, dsn, first, frames)
     if len(lags) < report.answered:
         raise RuntimeError(f"{report.answered} were confirmed, {len(lags)} arrived")
     return lags, report
@@ -188,10 +188,10 @@ def _client(token: str) -> str:
 
 
 async def _lags_ms(
-    house: House, dsn: str, first: int, frames: list[tuple[float, str, int]]
+    rig: Rig, dsn: str, first: int, frames: list[tuple[float, str, int]]
 ) -> list[float]:
     """By PostgreSQL's commit timestamps; a state that came after several changes shows them all."""
-    async with house.owner(dsn) as owner:
+    async with rig.owner(dsn) as owner:
         rows = await owner.fetch(
             "select client_id::text, version,"
             " extract(epoch from pg_xact_commit_timestamp(xmin))::float8"

@@ -8,9 +8,9 @@ from pathlib import Path
 from bench import requests
 from bench.evpower_server import EvPowerServer, Reader, readers
 from bench.harness import Bar, Row, say
-from bench.house import House
 from bench.loadgen import Request
 from bench.reads import PATHS
+from bench.rig import Rig
 from bench.webhooks import fresh_webhooks
 
 _FIRST = 20_000
@@ -19,15 +19,15 @@ _PIECE = 20_000
 _TOPUPS = 2_000  # of each piece
 
 
-async def memory(house: House) -> list[Row]:
+async def memory(rig: Rig) -> list[Row]:
     """Resident memory after 200,000 mixed requests beside that after 20,000."""
-    dsn = await house.new_database()
-    people = await readers(house, dsn)
+    dsn = await rig.new_database()
+    people = await readers(rig, dsn)
     async with AsyncExitStack() as stack:
-        server = await EvPowerServer.start(house, stack, dsn)
+        server = await EvPowerServer.start(rig, stack, dsn)
         seen: list[float] = []
         for _ in range(_ALL // _PIECE):
-            await server.load(await _mixed(house, dsn, people), limit=_PIECE, warmup_s=0.0)
+            await server.load(await _mixed(rig, dsn, people), limit=_PIECE, warmup_s=0.0)
             seen.append(_resident_mb(server.process.pid))
             say(f"    {len(seen) * _PIECE:,} requests: {seen[-1]:.1f} MB")
     early, late = seen[_FIRST // _PIECE - 1], seen[-1]
@@ -36,9 +36,9 @@ async def memory(house: House) -> list[Row]:
     ]
 
 
-async def _mixed(house: House, dsn: str, people: list[Reader]) -> list[Request]:
+async def _mixed(rig: Rig, dsn: str, people: list[Reader]) -> list[Request]:
     """Reads, top-ups, and what must be refused: another's balance, no token, no such route."""
-    _, mixed = await fresh_webhooks(house, dsn, _TOPUPS)
+    _, mixed = await fresh_webhooks(rig, dsn, _TOPUPS)
     paths = list(PATHS.values())
     while len(mixed) < _PIECE:
         one, other = random.choice(people), random.choice(people)

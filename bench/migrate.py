@@ -18,7 +18,7 @@ import structlog
 from pydantic import SecretStr
 
 from bench.harness import Bar, Row, in_turn, say
-from bench.house import House
+from bench.rig import Rig
 from evpower import client_migration
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import HttpClient
@@ -32,13 +32,13 @@ _phones = itertools.count()  # nobody's twice, in any run
 _HASH: Final = "$2b$10$" + "a" * 53  # Auth hashes nothing then
 
 
-async def migrate_clients(house: House) -> list[Row]:
+async def migrate_clients(rig: Rig) -> list[Row]:
     """A plan and a run of 2,000 clients, and 2,000 bare calls that create users."""
     async with HttpClient() as http:
-        admin = await _admin(house, http)
+        admin = await _admin(rig, http)
 
         async def ours() -> float:
-            return _CLIENTS / (await _run(house, http, admin, _CLIENTS))
+            return _CLIENTS / (await _run(rig, http, admin, _CLIENTS))
 
         async def peer() -> float:
             return await _bare(admin, _CLIENTS)
@@ -69,13 +69,13 @@ async def _bare(admin: SupabaseAdmin, count: int) -> float:
     return count / (time.monotonic() - began)
 
 
-async def _run(house: House, http: HttpClient, admin: SupabaseAdmin, count: int) -> float:
+async def _run(rig: Rig, http: HttpClient, admin: SupabaseAdmin, count: int) -> float:
     """Seconds of one run into a new database of EvPower; quiet, as the command is."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    dsn = await house.new_database()
-    source = client_migration.CsvSource(_write(house.folder / f"{uuid4().hex}.csv", count))
+    dsn = await rig.new_database()
+    source = client_migration.CsvSource(_write(rig.folder / f"{uuid4().hex}.csv", count))
     db = await Database.open(dsn, size=_AT_ONCE + 4, role=None)
-    supabase = await house.supabase()
+    supabase = await rig.supabase()
     rpc = SupabaseRpc(http, supabase.url, supabase.secret_key, timeout_s=30)
     began = time.monotonic()
     planned = await client_migration.plan(
@@ -116,15 +116,15 @@ def _write(path: Path, count: int) -> Path:
     return path
 
 
-async def _admin(house: House, http: HttpClient) -> SupabaseAdmin:
-    supabase = await house.supabase()
+async def _admin(rig: Rig, http: HttpClient) -> SupabaseAdmin:
+    supabase = await rig.supabase()
     return SupabaseAdmin(http=http, url=supabase.url, secret_key=SecretStr(supabase.secret_key))
 
 
 async def _main(count: int) -> None:
-    async with House() as house, HttpClient() as http:
-        admin = await _admin(house, http)
-        took_s = await _run(house, http, admin, count)
+    async with Rig() as rig, HttpClient() as http:
+        admin = await _admin(rig, http)
+        took_s = await _run(rig, http, admin, count)
         memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         cpu_s = time.process_time()
         print(

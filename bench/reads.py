@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import httpx
 
 from bench import requests
+from bench.baseline_server import Baseline
 from bench.evpower_server import EvPowerServer, Reader, readers
 from bench.harness import Bar, Row, in_turn
-from bench.house import House
-from bench.sketch_server import Sketch
+from bench.rig import Rig
 from evpower.devstack.ports import LOOPBACK
 
 _SECONDS = 2.5
@@ -35,33 +35,33 @@ class _Side:
         return (await self.server.load(ready, seconds=_SECONDS, warmup_s=0.5)).rate
 
 
-async def history(house: House) -> list[Row]:
+async def history(rig: Rig) -> list[Row]:
     """Both histories, pages of 50."""
-    return await _reads(house, ["history", "charging_history"])
+    return await _reads(rig, ["history", "charging_history"])
 
 
-async def balance(house: House) -> list[Row]:
+async def balance(rig: Rig) -> list[Row]:
     """The balance."""
-    return await _reads(house, ["balance"])
+    return await _reads(rig, ["balance"])
 
 
-async def start_reading(house: House, stack: AsyncExitStack) -> tuple[EvPowerServer, list[Reader]]:
+async def start_reading(rig: Rig, stack: AsyncExitStack) -> tuple[EvPowerServer, list[Reader]]:
     """A server on a database full of histories, and those who may read them."""
-    dsn = await house.new_database()
-    people = await readers(house, dsn)
-    return await EvPowerServer.start(house, stack, dsn), people
+    dsn = await rig.new_database()
+    people = await readers(rig, dsn)
+    return await EvPowerServer.start(rig, stack, dsn), people
 
 
-async def _reads(house: House, names: list[str]) -> list[Row]:
+async def _reads(rig: Rig, names: list[str]) -> list[Row]:
     rows: list[Row] = []
-    sketch = await house.once(Sketch.start)
-    server, people = await house.once(start_reading)
+    baseline = await rig.once(Baseline.start)
+    server, people = await rig.once(start_reading)
     for name in names:
         path = PATHS[name]
         await _keep_answer(server, people[0], name)
 
         async def sketched(path: str = path) -> float:
-            return await sketch.gets(path)
+            return await baseline.gets(path)
 
         turns = await in_turn(
             _Side(server, people, path),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.harness import Bar, Row, in_turn, quiet, say
-from bench.house import House
+from bench.rig import Rig
 from evpower.devstack.stack import supabase_migrations
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection
@@ -56,12 +56,12 @@ _THERE: Final = (
 )
 
 
-async def reconcile(house: House) -> list[Row]:
+async def reconcile(rig: Rig) -> list[Row]:
     """`sync check` of equal sides: beside the peer on 20,000 clients, its memory on 100,000."""
     found: dict[str, list[dict[str, Any]]] = {"check": [], "naive": []}
-    dsn = await house.new_database()
-    async with _project(house) as (supabase, there_dsn):
-        async with house.owner(dsn) as here, house.owner(there_dsn) as there:
+    dsn = await rig.new_database()
+    async with _project(rig) as (supabase, there_dsn):
+        async with rig.owner(dsn) as here, rig.owner(there_dsn) as there:
             await _add(here, there, 1, SMALL)
 
             async def rate(mode: str) -> float:
@@ -98,11 +98,11 @@ def _grown_mb(run: dict[str, Any]) -> float:
 
 
 @asynccontextmanager
-async def _project(house: House) -> AsyncGenerator[tuple[LocalSupabase, str]]:
+async def _project(rig: Rig) -> AsyncGenerator[tuple[LocalSupabase, str]]:
     """A Supabase of its own: here nobody else's clients are in the way."""
-    folder = Path(tempfile.mkdtemp(dir=house.folder))
-    await house.postgres.create_database("supabase_reconcile")
-    dsn = house.postgres.dsn("supabase_reconcile")
+    folder = Path(tempfile.mkdtemp(dir=rig.folder))
+    await rig.postgres.create_database("supabase_reconcile")
+    dsn = rig.postgres.dsn("supabase_reconcile")
     local = LocalSupabase(dsn, port=None, state_dir=folder, migrations_dir=supabase_migrations())
     await local.start()
     try:

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from bench import seed
 from bench.evpower_server import EvPowerServer
 from bench.harness import Bar, Row, in_turn, p99
-from bench.house import House
+from bench.rig import Rig
 from bench.webhooks import fresh_webhooks
 from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
@@ -26,7 +26,7 @@ _ROUNDS = 3
 _NOTHING_PENDING = "not exists (select from sync.pending)"
 
 
-async def relay(house: House) -> list[Row]:
+async def relay(rig: Rig) -> list[Row]:
     """Transactions a second of `evpower serve --role worker` after an outage of Supabase.
 
     The limit is Supabase itself: the same calls, made beforehand, sent one after the other as
@@ -34,10 +34,10 @@ async def relay(house: House) -> list[Row]:
     """
 
     async def ours() -> float:
-        return await _backlog(house)
+        return await _backlog(rig)
 
     async def limit() -> float:
-        return await _bare_calls(house)
+        return await _bare_calls(rig)
 
     turns = await in_turn(ours, limit, rounds=_ROUNDS)
     rate, bare = turns
@@ -46,7 +46,7 @@ async def relay(house: House) -> list[Row]:
     return [Row("relay", rate, unit, limited, bare, bar, _BACKLOG_NOTE, ratio)]
 
 
-async def relay_lag(house: House) -> list[Row]:
+async def relay_lag(rig: Rig) -> list[Row]:
     """From commit in EvPower to commit in Supabase, by PostgreSQL's own commit timestamps.
 
     Both databases are on one cluster here (track_commit_timestamp is on): one clock for both. The
@@ -55,7 +55,7 @@ async def relay_lag(house: House) -> list[Row]:
     notes: list[str] = []
 
     async def ours() -> float:
-        lags, rate = await _paced_lags(house)
+        lags, rate = await _paced_lags(rig)
         notes.append(
             f"p50 {lags[len(lags) // 2]:.0f} ms, worst {lags[-1]:.0f} ms of {len(lags)} top-ups at"
             f" {rate:.0f}/s"
@@ -63,7 +63,7 @@ async def relay_lag(house: House) -> list[Row]:
         return p99(lags)
 
     async def limit() -> float:
-        return p99(await _paced_bare_calls(house))
+        return p99(await _paced_bare_calls(rig))
 
     turns = await in_turn(ours, limit, rounds=_ROUNDS)
     lag, bare = turns
@@ -71,34 +71,34 @@ async def relay_lag(house: House) -> list[Row]:
     return [Row("relay_lag_p99", lag, "ms", "one bare call", bare, bar, notes[-1], ratio)]
 
 
-async def _paced_lags(house: House) -> tuple[list[float], float]:
-    dsn = await house.new_database()
-    async with house.owner(dsn) as owner:
+async def _paced_lags(rig: Rig) -> tuple[list[float], float]:
+    dsn = await rig.new_database()
+    async with rig.owner(dsn) as owner:
         await seed.add_clients(owner, _CLIENTS)
     async with AsyncExitStack() as stack:
-        server = await EvPowerServer.start(house, stack, dsn, role="all")
-        await _carried(house, dsn)  # the new clients themselves
-        first, webhooks = await fresh_webhooks(house, dsn, int(_PACE * (_PACED_S + 1)))
+        server = await EvPowerServer.start(rig, stack, dsn, role="all")
+        await _carried(rig, dsn)  # the new clients themselves
+        first, webhooks = await fresh_webhooks(rig, dsn, int(_PACE * (_PACED_S + 1)))
         report = await server.load(
             webhooks, rate=_PACE, seconds=_PACED_S, warmup_s=1.0, cycle=False
         )
-        await _carried(house, dsn)
-        lags = await _lags_ms(house, dsn, first)
+        await _carried(rig, dsn)
+        lags = await _lags_ms(rig, dsn, first)
     if len(lags) < report.answered:
         raise RuntimeError(f"{report.answered} were confirmed, Supabase has {len(lags)}")
     return lags, report.rate
 
 
-async def _paced_bare_calls(house: House) -> list[float]:
+async def _paced_bare_calls(rig: Rig) -> list[float]:
     """Milliseconds of each call, one after the other, while a process without a relay is loaded."""
-    supabase = await house.supabase()
-    dsn = await house.new_database()
-    async with house.owner(dsn) as owner:
+    supabase = await rig.supabase()
+    dsn = await rig.new_database()
+    async with rig.owner(dsn) as owner:
         await seed.add_clients(owner, _CLIENTS)
         bodies = await _bodies(dsn, keys=1, most=_BARE_CALLS)
     async with AsyncExitStack() as stack:
-        server = await EvPowerServer.start(house, stack, dsn)
-        _, webhooks = await fresh_webhooks(house, dsn, int(_PACE * (_PACED_S + 1)))
+        server = await EvPowerServer.start(rig, stack, dsn)
+        _, webhooks = await fresh_webhooks(rig, dsn, int(_PACE * (_PACED_S + 1)))
         loading = asyncio.create_task(
             server.load(webhooks, rate=_PACE, seconds=_PACED_S, warmup_s=1.0, cycle=False)
         )
@@ -116,11 +116,11 @@ async def _paced_bare_calls(house: House) -> list[float]:
     return sorted(took_ms)
 
 
-async def _bare_calls(house: House) -> float:
-    supabase = await house.supabase()
-    dsn = await house.new_database()
+async def _bare_calls(rig: Rig) -> float:
+    supabase = await rig.supabase()
+    dsn = await rig.new_database()
     settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
-    async with house.owner(dsn) as owner:
+    async with rig.owner(dsn) as owner:
         await _fill(owner)
     bodies = iter(await _bodies(dsn, keys=settings.relay_batch, most=_BACKLOG))
     began = time.perf_counter()
@@ -133,7 +133,7 @@ async def _bare_calls(house: House) -> float:
 
         await asyncio.gather(*(send() for _ in range(settings.relay_in_flight)))
     took_s = time.perf_counter() - began
-    await _require_equal(house, dsn)
+    await _require_equal(rig, dsn)
     return _BACKLOG / took_s
 
 
@@ -168,15 +168,15 @@ _BACKLOG_NOTE = (
 )
 
 
-async def _backlog(house: House) -> float:
-    dsn = await house.new_database()
-    async with house.owner(dsn) as owner:
+async def _backlog(rig: Rig) -> float:
+    dsn = await rig.new_database()
+    async with rig.owner(dsn) as owner:
         await _fill(owner)
         async with AsyncExitStack() as stack:
             watch = asyncio.create_task(_time_of_work(owner))
-            await EvPowerServer.start(house, stack, dsn, role="worker")
+            await EvPowerServer.start(rig, stack, dsn, role="worker")
             took_s = await watch
-        await _require_equal(house, dsn)
+        await _require_equal(rig, dsn)
     return _BACKLOG / took_s
 
 
@@ -196,15 +196,15 @@ async def _until(owner: Connection, condition: str) -> float:
     return time.monotonic()
 
 
-async def _carried(house: House, dsn: str) -> None:
-    async with house.owner(dsn) as owner:
+async def _carried(rig: Rig, dsn: str) -> None:
+    async with rig.owner(dsn) as owner:
         await _until(owner, _NOTHING_PENDING)
 
 
-async def _require_equal(house: House, dsn: str) -> None:
+async def _require_equal(rig: Rig, dsn: str) -> None:
     """Everything is there, once: counts and sums of this database's clients agree."""
     sums = "select count(*), coalesce(sum({}), 0)::bigint from {} where client_id::text = any ($1)"
-    async with house.owner(dsn) as owner, house.owner(house.supabase_dsn) as theirs:
+    async with rig.owner(dsn) as owner, rig.owner(rig.supabase_dsn) as theirs:
         ids = [str(one) for one in await owner.fetchval("select array_agg(id) from bench.clients")]
         ours = await owner.fetchrow(sums.format("amount_minor", "wallet.transactions"), ids)
         there = await theirs.fetchrow(sums.format("amount * 100", "public.transactions"), ids)
@@ -212,9 +212,9 @@ async def _require_equal(house: House, dsn: str) -> None:
         raise RuntimeError(f"EvPower has {ours}, Supabase has {there}")
 
 
-async def _lags_ms(house: House, dsn: str, first: int) -> list[float]:
+async def _lags_ms(rig: Rig, dsn: str, first: int) -> list[float]:
     commits = "select client_id::text, version, pg_xact_commit_timestamp(xmin) as at from {}"
-    async with house.owner(dsn) as owner, house.owner(house.supabase_dsn) as theirs:
+    async with rig.owner(dsn) as owner, rig.owner(rig.supabase_dsn) as theirs:
         ours = await owner.fetch(
             commits.format("wallet.transactions") + " where payment_id >= $1", first
         )

@@ -2,16 +2,16 @@
 
 from bench import seed
 from bench.harness import Bar, Row
-from bench.house import House
+from bench.rig import Rig
 
 _CLIENTS = 10_000
 _ROWS = 100_000
 
 
-async def row_bytes(house: House) -> list[Row]:
+async def row_bytes(rig: Rig) -> list[Row]:
     """The table with its indexes after 100,000 top-ups of random clients."""
-    dsn = await house.new_database()
-    async with house.owner(dsn) as owner:
+    dsn = await rig.new_database()
+    async with rig.owner(dsn) as owner:
         await seed.add_clients(owner, _CLIENTS)
         first = await seed.add_payments(owner, _ROWS, confirmed=True)
         await seed.credit_all(owner, first, _ROWS)

@@ -17,9 +17,9 @@ from typing import Final
 from bench import requests, seed
 from bench.evpower_server import EvPowerServer, access_token
 from bench.harness import Bar, Row, quiet, say
-from bench.house import House
 from bench.loadgen import Plan as Load
 from bench.loadgen import Report, Request, load, write_requests
+from bench.rig import Rig
 from bench.stranger_client import REQUESTS, SHAPES, Plan
 from bench.supabase_webhooks import cpu_s
 
@@ -35,17 +35,17 @@ _WINDOWS: Final = 3
 _LIMITS: Final = {"EVPOWER_RATE_PER_MINUTE": "120", "EVPOWER_RATE_WEBHOOK_PER_MINUTE": "3000"}
 
 
-async def strangers(house: House) -> list[Row]:
+async def strangers(rig: Rig) -> list[Row]:
     """Drivers' p99 beside each attack, and beside none, in turn."""
-    supabase = await house.supabase()
-    dsn = await house.new_database()
-    async with house.owner(dsn) as owner:
+    supabase = await rig.supabase()
+    dsn = await rig.new_database()
+    async with rig.owner(dsn) as owner:
         ids = await seed.add_clients(owner, _DRIVERS)
         await seed.settle_down(owner)
     asked = [requests.get(f"/api/v1/balance/{one}", access_token(supabase, one)) for one in ids]
     rows: list[Row] = []
     async with AsyncExitStack() as stack:
-        server = await EvPowerServer.start(house, stack, dsn, env=_LIMITS)
+        server = await EvPowerServer.start(rig, stack, dsn, env=_LIMITS)
         await _drivers(server, asked, seconds=2.0)  # every token is known
         before_ms = max(await _drivers(server, asked, seconds=_SECONDS))
         for attack in (*SHAPES, *REQUESTS):
@@ -91,7 +91,7 @@ async def _drivers(
 async def _from(
     server: EvPowerServer, asked: Sequence[Request], address: str, seconds: float
 ) -> Report:
-    folder = server.house.folder / f"drivers-{address}"
+    folder = server.rig.folder / f"drivers-{address}"
     folder.mkdir(exist_ok=True)
     path = folder / "requests"
     half = asked[:: 1 if address == _ELSEWHERE else -1]
@@ -107,7 +107,7 @@ async def _from(
 async def _attacking(server: EvPowerServer, attack: str) -> AsyncGenerator[None]:
     sockets = _SOCKETS if attack in SHAPES else 100
     plan = Plan(server.port, attack, _ATTACKER, sockets, _ATTACK_RATE)
-    path = server.house.folder / f"stranger-{attack}.json"
+    path = server.rig.folder / f"stranger-{attack}.json"
     path.write_text(json.dumps(asdict(plan)))
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.stranger_client", str(path),

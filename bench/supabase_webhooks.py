@@ -13,8 +13,8 @@ from uuid import uuid4
 from bench import requests
 from bench.evpower_server import EvPowerServer
 from bench.harness import Bar, Row, Turns, in_turn, say
-from bench.house import House
 from bench.loadgen import Report, Request
+from bench.rig import Rig
 from evpower.foundation.standard_webhooks import key_bytes, sign
 
 PATH = "/api/v1/webhooks/supabase"
@@ -26,14 +26,14 @@ _WARMUP_S = 0.5
 _number = itertools.count()
 
 
-async def supabase_webhooks(house: House) -> list[Row]:
+async def supabase_webhooks(rig: Rig) -> list[Row]:
     """How long a true call waits for its answer, and what a forged one costs beside it."""
-    dsn = await house.new_database()
-    async with house.owner(dsn) as owner:
+    dsn = await rig.new_database()
+    async with rig.owner(dsn) as owner:
         await owner.execute("insert into sync.webhook_secrets (secret) values ($1)", _SECRET)
     answered = 0
     async with AsyncExitStack() as stack:
-        server = await EvPowerServer.start(house, stack, dsn)
+        server = await EvPowerServer.start(rig, stack, dsn)
 
         async def load(calls: list[Request], *, cycle: bool = False) -> tuple[float, Report]:
             """CPU milliseconds of the server for each call."""
@@ -64,7 +64,7 @@ async def supabase_webhooks(house: House) -> list[Row]:
         (server.bytes_folder / "webhook").write_bytes(b'{"success":true}')
         turns = await in_turn(true, constant, forged)
     cpu = Turns((turns.sides[2], tuple(constants_ms)))
-    async with house.owner(dsn) as owner:
+    async with rig.owner(dsn) as owner:
         kept = await owner.fetchval("select count(*) from sync.inbox")
     if kept != answered:
         raise RuntimeError(f"{answered} were accepted, {kept} are in the inbox")

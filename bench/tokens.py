@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from pydantic import SecretStr
 
+from bench.baseline_server import sign_in_users
 from bench.harness import Row, in_turn
-from bench.house import House
-from bench.sketch_server import sign_in_users
+from bench.rig import Rig
 from evpower.foundation.http import HttpClient
 from evpower.identity import TokenVerifier
 
@@ -24,9 +24,9 @@ _ISSUER = "https://bench.supabase.test/auth/v1"
 _PEER = "get_user, one after another"
 
 
-async def tokens(house: House) -> list[Row]:
+async def tokens(rig: Rig) -> list[Row]:
     """Checks a second of CPU, of tokens never seen and of tokens seen before."""
-    supabase = await house.supabase()
+    supabase = await rig.supabase()
     user = (await sign_in_users(supabase, "tokens", 1))[0]
     key = ec.generate_private_key(ec.SECP256R1())
     jwk: dict[str, Any] = {

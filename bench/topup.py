@@ -3,11 +3,11 @@
 from contextlib import AsyncExitStack
 
 from bench import seed
+from bench.baseline_server import Baseline
 from bench.credit import pgbench_credits, wallets
 from bench.evpower_server import EvPowerServer
 from bench.harness import Bar, Row, in_turn, say
-from bench.house import House
-from bench.sketch_server import Sketch
+from bench.rig import Rig
 from bench.webhooks import fresh_webhooks
 
 _SECONDS = 4.0
@@ -15,20 +15,20 @@ _PAYMENTS = 16_000
 _LIMIT = "pgbench, 16 clients"
 
 
-async def topup_http(house: House) -> list[Row]:
+async def topup_http(rig: Rig) -> list[Row]:
     """16 connections, beside the sketch over HTTP and pgbench with 16 clients."""
-    sketch = await house.once(Sketch.start)
+    baseline = await rig.once(Baseline.start)
     async with AsyncExitStack() as stack:
-        dsn = await wallets(house)
-        server = await EvPowerServer.start(house, stack, dsn)
+        dsn = await wallets(rig)
+        server = await EvPowerServer.start(rig, stack, dsn)
 
         async def ours() -> float:
             return await _confirmed(server)
 
         async def peer() -> float:
-            return (await pgbench_credits(house, dsn, clients=16, stride=1_200)).tps
+            return (await pgbench_credits(rig, dsn, clients=16, stride=1_200)).tps
 
-        turns = await in_turn(ours, peer, sketch.top_ups)
+        turns = await in_turn(ours, peer, baseline.top_ups)
     rate, limit, sketched = turns
     unit = "top-ups/s"
     return [
@@ -38,9 +38,9 @@ async def topup_http(house: House) -> list[Row]:
 
 
 async def _confirmed(server: EvPowerServer) -> float:
-    first, webhooks = await fresh_webhooks(server.house, server.dsn, _PAYMENTS)
+    first, webhooks = await fresh_webhooks(server.rig, server.dsn, _PAYMENTS)
     report = await server.load(webhooks, seconds=_SECONDS, cycle=False)
-    async with server.house.owner(server.dsn) as owner:
+    async with server.rig.owner(server.dsn) as owner:
         found = await seed.credited(owner, first, _PAYMENTS)
     if found != report.answered:
         raise RuntimeError(f"{report.answered} were answered, {found} are in the ledger")

@@ -5,20 +5,20 @@ import time
 
 from bench import requests, seed
 from bench.evpower_server import SANDBOX_SECRET
-from bench.house import House
 from bench.loadgen import Request
+from bench.rig import Rig
 from evpower.foundation import standard_webhooks
 
 PATH = "/api/v1/payment/webhook/sandbox"
 
 
-async def fresh_webhooks(house: House, dsn: str, count: int) -> tuple[int, list[Request]]:
+async def fresh_webhooks(rig: Rig, dsn: str, count: int) -> tuple[int, list[Request]]:
     """New payments, and the bank's word for each that it was paid; answers the first payment's id.
 
     Send them within five minutes: older ones are refused.
     """
     key, now = standard_webhooks.key_bytes(SANDBOX_SECRET), int(time.time())
-    async with house.owner(dsn) as owner:
+    async with rig.owner(dsn) as owner:
         first = await seed.add_payments(owner, count, confirmed=False)
         rows = await owner.fetch(
             "select id, order_id, provider_ref, amount_minor from payments.payments"

@@ -28,8 +28,8 @@ class TestWho:
         assert (await api.get(endpoint.format(client_id), bearer(client_id))).status_code == 200
 
     async def test_a_client_never_seen_before(self, api: Api, endpoint: str) -> None:
-        newcomer = uuid4()
-        assert (await api.get(endpoint.format(newcomer), bearer(newcomer))).status_code == 200
+        new_client = uuid4()
+        assert (await api.get(endpoint.format(new_client), bearer(new_client))).status_code == 200
 
     @pytest.mark.parametrize("who", ["operator", "service"])
     async def test_operator_and_service(

@@ -324,7 +324,7 @@ class TestLimits:
             elsewhere = {"X-Forwarded-For": "203.0.113.9"}
             await stack.enter_async_context(world.open("", additional_headers=elsewhere))
 
-    async def test_nobody_locks_a_driver_out_from_another_address(self, world: World) -> None:
+    async def test_no_one_locks_a_driver_out_from_another_address(self, world: World) -> None:
         """The client_id is no secret: ten of them elsewhere cost its owner none."""
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(10):
@@ -358,7 +358,7 @@ class TestLimits:
             await ws.send("x" * 4097)
             assert await closed(ws) == (1009, "message_too_big")
 
-    async def test_one_that_does_not_read_is_hung_up_on(self, world: World) -> None:
+    async def test_one_that_does_not_read_is_closed(self, world: World) -> None:
         async with world.open("?client_id=reader") as reader:
             lazy = await not_reading(world.url)
             await until(lambda: len(world.feed) == 2)
@@ -409,7 +409,7 @@ class TestPings:
             for viewer in viewers:
                 feed.leave(viewer)
 
-    async def test_a_slow_socket_is_hung_up_on_at_its_ping(self) -> None:
+    async def test_a_slow_socket_is_closed_at_its_ping(self) -> None:
         feed, wire = LocationFeed(ping_s=0.01), Wire()
         viewer = feed.join(wire)
         wire.slow = True

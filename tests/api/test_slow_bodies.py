@@ -13,7 +13,7 @@ from evpower.api.gateway import exchange, gateway
 from evpower.api.metrics import IN_FLIGHT
 from evpower.foundation.body import read_body
 from evpower.foundation.db import Database
-from tests.api.test_heads import a_peer, answer, is_hung_up
+from tests.api.test_request_heads import a_peer, answer, is_closed
 from tests.api.world import Api, bearer, on_a_socket, running_api
 from tests.waiting import WAIT_LIMIT_S, until
 
@@ -212,4 +212,4 @@ async def test_one_whose_body_comes_late_is_read(db: Database) -> None:
         assert await answer(reader) == (200, b"1")
         writer.write(b"POST /api/v1/json HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
         writer.write_eof()
-        assert await is_hung_up(reader)
+        assert await is_closed(reader)

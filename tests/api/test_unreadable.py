@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from evpower.api import ConnectionBounds, HttpProtocol, WaitingLimit
 from evpower.api.metrics import REFUSED
-from tests.api.test_heads import Peer, a_peer, answer, gate, is_hung_up
-from tests.api.test_heads import told as app
+from tests.api.test_request_heads import Peer, a_peer, answer, gate, is_closed
+from tests.api.test_request_heads import told as app
 from tests.api.world import on_a_socket
 from tests.waiting import WAIT_LIMIT_S, until
 
@@ -87,7 +87,7 @@ async def refused(peer: Peer, sent: bytes) -> tuple[int, str]:
     problem = orjson.loads(body)
     assert (problem["status"], problem["success"]) == (status, False)
     assert problem["message"]
-    assert await is_hung_up(reader)
+    assert await is_closed(reader)
     return status, problem["error"]
 
 
@@ -113,7 +113,7 @@ class TestShapes:
                 assert "without end" in name, "the kernel takes an answer back only from a flood"
 
     @pytest.mark.parametrize("sent", [GET[:10], HANDSHAKE, b"\r\n\r\n", CHUNKED[:-2]])
-    async def test_what_never_ends_is_hung_up_on(self, sent: bytes) -> None:
+    async def test_what_never_ends_is_closed(self, sent: bytes) -> None:
         class Impatient(HttpProtocol):
             head_s = 0.1
 
@@ -152,14 +152,14 @@ class TestPipelines:
                 gate.set()
             for _ in range(3):
                 assert await answer(reader) == (200, b"1 0")
-            assert await is_hung_up(reader)
+            assert await is_closed(reader)
 
     async def test_few_requests_wait_on_one_connection(self, url: str) -> None:
         async with a_peer(url) as (reader, writer):
             writer.write(GET * 2000)
             for _ in range(65):
                 assert await answer(reader) == (200, b"1 0")
-            assert await is_hung_up(reader)
+            assert await is_closed(reader)
 
     async def test_a_body_behind_its_answer_holds_no_connection(self) -> None:
         class Impatient(HttpProtocol):
@@ -177,7 +177,7 @@ class TestPipelines:
             writer.write(POST + b"Content-Length: 1000000\r\n\r\n")
             assert (await answer(reader))[0] == 401
             sent = asyncio.create_task(_keep_sending(writer))
-            assert await is_hung_up(reader)
+            assert await is_closed(reader)
             await sent
 
     async def test_an_unread_answer_lets_nothing_begin_and_is_given_up(self) -> None:
@@ -228,7 +228,7 @@ class TestWaiting:
             async with a_peer(url) as (oldest, _), a_peer(url), a_peer(url) as (_, newer):
                 await until(lambda: len(Few.bounds.waiting) == 3)
                 async with a_peer(url) as (reader, writer):
-                    assert await is_hung_up(oldest)
+                    assert await is_closed(oldest)
                     for _ in range(3):  # one that asks does not wait
                         writer.write(GET)
                         assert await answer(reader) == (200, b"1 0")
@@ -299,7 +299,7 @@ class TestAnyBytes:
         cuts=st.lists(st.integers(1, 3000), max_size=4),
         ends=st.booleans(),
     )
-    async def test_are_answered_or_hung_up_on_and_leave_nothing_behind(
+    async def test_are_answered_or_closed_and_leave_nothing_behind(
         self,
         quick: tuple[str, type[HttpProtocol], list[dict[str, Any]]],
         parts: list[bytes],

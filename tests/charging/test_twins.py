@@ -89,7 +89,7 @@ async def balance_minor(owner: Connection, client_id: UUID) -> int:
     )
 
 
-async def test_a_twin_between_its_look_and_its_keys_blocks_nobody(
+async def test_a_twin_between_its_look_and_its_keys_blocks_no_one(
     db: Database, owner: Connection, client_id: UUID
 ) -> None:
     """It waits for the first one; were it to wait with a key in hand, both would wait for ever."""

@@ -51,23 +51,21 @@ def test_address_is_completed(given: str, public: str, expected: str) -> None:
     assert webhook_url(settings, given) == expected
 
 
-def _doorbell(
+def _notification(
     *, pg_net: bool = True, url: str | None = "https://x", same: bool | None = True
 ) -> sync.WebhookStatus:
     return sync.WebhookStatus(pg_net, url, "vault", same, None, 0, None, 0, None)
 
 
-def test_only_a_doorbell_that_is_configured_can_be_wrong() -> None:
-    assert what_is_wrong(_doorbell()) == ""
-    assert what_is_wrong(_doorbell(url=None, pg_net=False, same=False)) == ""
-    assert "pg_net is not installed" in what_is_wrong(_doorbell(pg_net=False))
-    assert "does not accept" in what_is_wrong(_doorbell(same=False))
-    assert "lost its secret" in what_is_wrong(_doorbell(same=None))
+def test_only_a_webhook_that_is_configured_can_be_wrong() -> None:
+    assert what_is_wrong(_notification()) == ""
+    assert what_is_wrong(_notification(url=None, pg_net=False, same=False)) == ""
+    assert "pg_net is not installed" in what_is_wrong(_notification(pg_net=False))
+    assert "does not accept" in what_is_wrong(_notification(same=False))
+    assert "lost its secret" in what_is_wrong(_notification(same=None))
 
 
-async def test_doorbell_is_hung_looked_at_and_taken_down(
-    server: Server, dsn: str, tmp_path: Path
-) -> None:
+async def test_webhook_is_set_shown_and_disabled(server: Server, dsn: str, tmp_path: Path) -> None:
     await server.postgres.create_database("supabase_cli")
     local = LocalSupabase(
         server.dsn("supabase_cli"),

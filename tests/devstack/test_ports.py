@@ -32,7 +32,7 @@ def test_a_port_is_kept_from_other_processes_until_its_own_ends() -> None:
     assert ports._keep(port)
 
 
-def test_the_kernel_gives_a_picked_port_to_nobody() -> None:
+def test_the_kernel_gives_a_picked_port_to_no_one() -> None:
     """As it does for a server on port 0 and for every outgoing connection."""
     if not ports._KERNEL_S_OWN.exists():  # only Linux says which ports it gives
         return
@@ -40,7 +40,7 @@ def test_the_kernel_gives_a_picked_port_to_nobody() -> None:
     assert not first <= ports.free_port() <= last
 
 
-def test_a_port_somebody_listens_on_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_someone_listens_on_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     free = ports.free_port()
     with socket.create_server((ports.LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]

@@ -25,7 +25,7 @@ from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.http import HttpClient
 from evpower.foundation.migrations import migrate, set_login_defaults
 from tests.conftest import PATIENT_DEFAULTS, as_owner
-from tests.faults.doorbells import SECRET, Bell
+from tests.faults.notifications import SECRET, Notification
 from tests.faults.proxy import FaultProxy, HttpThrough
 from tests.faults.supabase_side import PASSWORD, Psql, SupabaseSide
 from tests.sync.world import World as Money
@@ -271,13 +271,13 @@ class BothSides(SupabaseSide):
 
     # -- doorbells -----------------------------------------------------------------------------
 
-    async def new_bells(self) -> list[Bell]:
+    async def new_bells(self) -> list[Notification]:
         """What Supabase would send, taken out of its queue as pg_net takes it."""
         rows = await self.there.rows(
             "delete from net.http_request_queue returning url, headers, body"
         )
         return [
-            Bell(
+            Notification(
                 {name.lower(): value for name, value in json.loads(row["headers"]).items()},
                 row["body"],
             )
@@ -285,10 +285,10 @@ class BothSides(SupabaseSide):
             if row["url"].endswith(WEBHOOK)
         ]
 
-    async def ring(self, node: int, bell: Bell) -> int:
+    async def ring(self, node: int, notification: Notification) -> int:
         """One call of our webhook; what the process then does by itself is a rule of its own."""
         answer = await self.nodes[node].http.post(
-            WEBHOOK, headers=dict(bell.headers), content=bell.body
+            WEBHOOK, headers=dict(notification.headers), content=notification.body
         )
         return answer.status_code
 

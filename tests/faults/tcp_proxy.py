@@ -23,7 +23,7 @@ class TcpProxy:
         self.silent = False
         self.drips = False
         self.at: re.Pattern[bytes] | None = None  # `fault` is called when this is asked for
-        self.fault = self.silence
+        self.fault = self.say_nothing
 
     @property
     def port(self) -> int:
@@ -37,7 +37,7 @@ class TcpProxy:
         netloc = f"{credentials}{at}127.0.0.1:{self.port}"
         return urlunsplit(parts._replace(netloc=netloc))
 
-    def silence(self) -> None:
+    def say_nothing(self) -> None:
         self.silent = True
 
     def drip(self) -> None:

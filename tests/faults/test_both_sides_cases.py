@@ -171,7 +171,9 @@ async def test_a_block_that_evpower_wrote_for_a_session_can_be_lifted(world: Bot
     assert (await there(world, client))["balance"] == Decimal("6.14")
 
 
-async def test_a_wish_survives_a_row_that_a_charge_makes_again(world: BothSides) -> None:
+async def test_a_deletion_request_survives_a_row_that_a_charge_makes_again(
+    world: BothSides,
+) -> None:
     """The relay is faster than the puller, which has not heard that the row is gone."""
     client, _ = await signed_up(world, "charged")
     await world.settle()
@@ -186,7 +188,7 @@ async def test_a_wish_survives_a_row_that_a_charge_makes_again(world: BothSides)
     assert (await there(world, client))["status"] == "inactive"
 
 
-async def test_a_wish_survives_a_block_in_a_row_made_again(world: BothSides) -> None:
+async def test_a_deletion_request_survives_a_block_in_a_row_made_again(world: BothSides) -> None:
     """What the lost row said before the block is known to EvPower alone."""
     client, _ = await signed_up(world, "twice")
     await world.settle()
@@ -204,7 +206,7 @@ async def test_a_wish_survives_a_block_in_a_row_made_again(world: BothSides) -> 
 
 
 @pytest.mark.parametrize("first", ["relay", "puller"])
-async def test_a_wish_made_under_a_block_counts_when_it_is_lifted(
+async def test_a_deletion_request_under_a_block_counts_when_it_is_lifted(
     world: BothSides, first: str
 ) -> None:
     """EvPower's block may be written over it before EvPower reads it."""
@@ -223,7 +225,7 @@ async def test_a_wish_made_under_a_block_counts_when_it_is_lifted(
 
 
 @pytest.mark.parametrize("first", ["relay", "puller"])
-async def test_a_wish_taken_back_under_a_block_is_none_when_it_is_lifted(
+async def test_a_deletion_request_withdrawn_under_a_block_is_none_when_it_is_lifted(
     world: BothSides, first: str
 ) -> None:
     client, _ = await signed_up(world, f"back{first}")

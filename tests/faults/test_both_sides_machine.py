@@ -22,7 +22,7 @@ from evpower.foundation.failpoints import Failpoint
 from tests.faults import people as model
 from tests.faults.both_sides import NODES, BothSides
 from tests.faults.comparison import differences, ids
-from tests.faults.doorbells import FORGERIES, Bell, forge
+from tests.faults.notifications import FORGERIES, Notification, forge
 from tests.faults.people import NOTHING, Person, Typed
 from tests.faults.proxy import Fault
 
@@ -70,7 +70,7 @@ class BothSidesMachine(RuleBasedStateMachine):
         type(self).number += 1
         self.up = True
         self.all: list[Person] = []
-        self.bells: list[Bell] = []
+        self.bells: list[Notification] = []
         self.late = False
         self.strangers: set[UUID] = set()
 
@@ -184,7 +184,7 @@ class BothSidesMachine(RuleBasedStateMachine):
                 person.leaves_unsaid()
                 person.blocked = ours_before or person.blocked
             case _:
-                person.leaves(wish=status == "inactive")
+                person.leaves(new_user=status == "inactive")
                 person.blocked = None if ours_before and person.blocked else person.blocked
 
     @precondition(lambda self: self.up)
@@ -292,16 +292,16 @@ class BothSidesMachine(RuleBasedStateMachine):
         self.bells += self.do(self.world.new_bells())
 
     @rule(which=st.integers(0, 9), node=NODE, again=st.booleans())
-    def bell_arrives(self, which: int, node: int, *, again: bool) -> None:
+    def notification_arrives(self, which: int, node: int, *, again: bool) -> None:
         """After younger ones perhaps, and perhaps not for the last time; others never arrive."""
         if self.bells:
-            bell = self.bells[which % len(self.bells)]
-            assert self.do(self.world.ring(node, bell)) == 200
+            notification = self.bells[which % len(self.bells)]
+            assert self.do(self.world.ring(node, notification)) == 200
             if not again:
-                self.bells.remove(bell)
+                self.bells.remove(notification)
 
     @rule(who=WHO, node=NODE, how=st.sampled_from([*FORGERIES, "as driver", "as server"]))
-    def somebody_cheats(self, who: int, node: int, how: str) -> None:
+    def someone_cheats(self, who: int, node: int, how: str) -> None:
         """A forged doorbell, a balance written by hand: refused, and nothing has changed."""
         person = self.person(who)
         if person is None:

@@ -128,7 +128,7 @@ async def test_one_change_a_page_skips_none_of_an_inverted_log(world: BothSides)
     assert await names(world, drivers) == ["a", "b", "c", "d"]
 
 
-async def test_an_insert_that_rolls_back_makes_nobody(world: BothSides) -> None:
+async def test_an_insert_that_rolls_back_makes_no_one(world: BothSides) -> None:
     ghost = UUID("00000000-0000-4000-8000-000000000001")
     async with transaction(world) as slow:
         await slow.execute("insert into public.clients (id, name) values ($1, 'ghost')", ghost)

@@ -12,11 +12,11 @@ from evpower.devstack.services import Service
 from evpower.foundation.failpoints import Failpoint
 from tests.faults.conftest import set_failpoint
 from tests.faults.driver import Driver, Standing
-from tests.faults.supabase_bell import (
-    cut_bell,
-    hang_bell,
+from tests.faults.supabase_webhook import (
+    cut_webhook,
     is_looked_up,
     ring_once_more,
+    set_webhook,
     worker_away,
 )
 from tests.waiting import WAIT_LIMIT_S, until
@@ -31,7 +31,7 @@ RUNG = [step for step in Failpoint if step.startswith(("notification.", "pull.")
 async def http(evpower: LocalEvPower) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(timeout=WAIT_LIMIT_S, trust_env=False) as http:
         yield http
-        await hang_bell(evpower, http)
+        await set_webhook(evpower, http)
 
 
 async def people(evpower: LocalEvPower, http: httpx.AsyncClient) -> tuple[Driver, Driver, Driver]:
@@ -75,17 +75,17 @@ async def arrived(coming: Driver, staying: Driver, leaving: Driver) -> None:
 async def test_a_crash_of_the_worker_loses_and_repeats_nothing(
     evpower: LocalEvPower, http: httpx.AsyncClient, step: Failpoint, victim: str
 ) -> None:
-    await cut_bell(evpower, http)  # or the API would be the one who gets there first
-    everybody = await people(evpower, http)
+    await cut_webhook(evpower, http)  # or the API would be the one who gets there first
+    everyone = await people(evpower, http)
     doomed = evpower.worker if victim == "worker" else evpower.stack.postgres
     assert doomed is not None
     set_failpoint(evpower, step, doomed.pid)
 
     if victim == "worker":
-        await happen(*everybody)
+        await happen(*everyone)
         await until(lambda: _gone(doomed), f"nothing was killed at {step}")
     else:  # Supabase's own database is in the same server: who asks then may hear nothing
-        asking = asyncio.create_task(everybody[1].rename("Чолпон"))
+        asking = asyncio.create_task(everyone[1].rename("Чолпон"))
         await until(lambda: _gone(doomed), f"nothing was killed at {step}")
         asking.cancel()
         with suppress(httpx.HTTPError, AssertionError, asyncio.CancelledError):
@@ -96,25 +96,25 @@ async def test_a_crash_of_the_worker_loses_and_repeats_nothing(
     else:
         await evpower.stack.postgres.start()
         await until(lambda: _answers(evpower, http), "Supabase never came back")
-        await happen(*everybody)
-    await arrived(*everybody)
+        await happen(*everyone)
+    await arrived(*everyone)
 
 
 @pytest.mark.parametrize("step", RUNG)
-async def test_a_crash_of_the_api_that_was_rung_loses_and_repeats_nothing(
+async def test_a_crash_of_the_api_that_was_notified_loses_and_repeats_nothing(
     evpower: LocalEvPower, http: httpx.AsyncClient, step: Failpoint
 ) -> None:
-    await hang_bell(evpower, http)
-    everybody = await people(evpower, http)
+    await set_webhook(evpower, http)
+    everyone = await people(evpower, http)
     await until(lambda: is_looked_up(evpower), "the worker never read the log to its end")
     async with worker_away(evpower):
         set_failpoint(evpower, step, evpower.api.pid)
-        await happen(*everybody)
+        await happen(*everyone)
         await ring_once_more(evpower, http)
         await until(lambda: _gone(evpower.api), f"nothing was killed at {step}")
     await evpower.restart("api")
     # Nobody rings twice: what is missing is brought by the worker, who looks by himself.
-    await arrived(*everybody)
+    await arrived(*everyone)
 
 
 async def _gone(service: Service) -> bool:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.api.test_heads import answer, is_hung_up
+from tests.api.test_request_heads import answer, is_closed
 from tests.api.test_unreadable import BAD_HANDSHAKES, SOCKET, TOO_LARGE_HANDSHAKES
 from tests.conftest import Server
 from tests.faults.serving import Phone, Served, served
@@ -198,7 +198,7 @@ class TestStop:
         async with served(dsn, tmp_path) as api:
             yield api
 
-    async def test_nobody_can_break_it(self, stopping: Served) -> None:
+    async def test_no_one_can_break_it(self, stopping: Served) -> None:
         api, phone = stopping, Phone(stopping, ELSEWHERE)
         api.outside.bank_gate.clear()
         shapes = [
@@ -235,7 +235,7 @@ class TestStop:
         stopped = asyncio.create_task(api.stop())
         status, body = await answer(reader)
         assert (status, b"shutting_down" in body) == (503, True)
-        assert await is_hung_up(reader)
+        assert await is_closed(reader)
         assert await stopped == 0
         writer.close()
 

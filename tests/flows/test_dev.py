@@ -161,7 +161,7 @@ def test_a_taken_port_is_a_clear_line(folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_somebody_elses_folder_is_refused_and_kept(folder: Path) -> None:
+def test_someone_elses_folder_is_refused_and_kept(folder: Path) -> None:
     (folder / "thesis.txt").write_text("years of work")
     ports = [f"--{name}={free_port()}" for name in ("port", "supabase-port", "sandbox-port")]
     done = _run("dev", "--fresh", f"--data={folder}", *ports)

@@ -21,7 +21,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def nobody() -> Iterator[str]:
+def no_one() -> Iterator[str]:
     """An address that is kept, so that nobody ever listens there."""
     with socket.socket() as keeper:
         keeper.bind(("127.0.0.1", 0))

@@ -14,7 +14,7 @@ from tests.waiting import WAIT_LIMIT_S, until
 GIVE_UP_S = 0.5
 Work = Callable[[Database, TcpProxy], Awaitable[object]]
 Fault = Callable[[TcpProxy], None]
-FAULTS = pytest.mark.parametrize("fault", [TcpProxy.silence, TcpProxy.drip])
+FAULTS = pytest.mark.parametrize("fault", [TcpProxy.say_nothing, TcpProxy.drip])
 CLOSE_STATEMENT = re.compile(rb"C\x00\x00\x00.S__asyncpg")
 LONG_ROWS = "select repeat('x', 10000) from generate_series(1, 100)"
 
@@ -131,7 +131,7 @@ async def test_every_wait_for_the_database_ends(
 async def test_a_pool_of_a_silent_database_closes(database: Database, proxy: TcpProxy) -> None:
     async with asyncio.timeout(WAIT_LIMIT_S):
         async with database.connection():
-            proxy.silence()
+            proxy.say_nothing()
             closing = asyncio.create_task(database.close())
             await closing
 
@@ -156,4 +156,4 @@ async def test_a_connection_closes_though_the_other_side_is_silent(
             proxy.through(dsn), timeout_s=WAIT_LIMIT_S, command_timeout_s=WAIT_LIMIT_S
         ) as one:
             await one.fetchval("select 1")
-            proxy.silence()
+            proxy.say_nothing()

@@ -198,17 +198,17 @@ async def test_a_call_waits_for_a_place_no_longer_than_for_all_else() -> None:
 
 async def test_a_target_that_hangs_leaves_the_connections_of_another() -> None:
     async with (
-        HostileServer(hangs_after(b"")) as hung,
+        HostileServer(hangs_after(b"")) as unresponsive,
         HostileServer(closes_after(RIGHT)) as well,
         HttpClient() as http,
     ):
         waiting = [
             asyncio.create_task(
-                http.fetch("supabase_auth", "GET", hung.url, timeout_s=WAIT_LIMIT_S)
+                http.fetch("supabase_auth", "GET", unresponsive.url, timeout_s=WAIT_LIMIT_S)
             )
             for _ in range(100)
         ]
-        await until(lambda: hung.requests >= 50)
+        await until(lambda: unresponsive.requests >= 50)
         response = await http.fetch("payment_provider", "GET", well.url, timeout_s=WAIT_LIMIT_S)
         assert response.is_success
         for task in waiting:

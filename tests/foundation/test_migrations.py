@@ -40,7 +40,7 @@ class TestLocks:
 
     FILE = Migration("9999_slow", "alter table identity.clients add column later int", "0")
 
-    async def test_a_reader_that_stays_open_stalls_nobody_and_is_named(
+    async def test_a_reader_that_stays_open_stalls_no_one_and_is_named(
         self, dsn: str, owner: Connection
     ) -> None:
         said: list[str] = []

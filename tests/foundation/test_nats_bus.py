@@ -162,7 +162,7 @@ class TestChanges:
             assert there.heard == [(CLIENT_CHANGED, ours)]
             assert (CLIENT_CHANGED, ours) not in other.heard
 
-    async def test_a_listener_that_fails_stops_nobody(self, server: LocalNats) -> None:
+    async def test_a_listener_that_fails_stops_no_one(self, server: LocalNats) -> None:
         async with nodes(server.url, server.url) as (here, there):
 
             def fail(_topic: Topic, key: UUID) -> None:
@@ -267,7 +267,9 @@ class TestAwayAndBack:
             assert told["bus_away"] >= 2
             assert told["bus_away"] - told["bus_connected"] == away, "once per change of state"
 
-    async def test_a_hung_server_holds_nobody_up_and_is_noticed(self, tmp_path: Path) -> None:
+    async def test_an_unresponsive_server_delays_no_publisher_and_is_noticed(
+        self, tmp_path: Path
+    ) -> None:
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
             os.kill(server.pid, signal.SIGSTOP)
             try:
@@ -280,7 +282,7 @@ class TestAwayAndBack:
                 os.kill(server.pid, signal.SIGCONT)
             assert await here.bus.wait_connected(WAIT_LIMIT_S)
 
-    async def test_a_hung_server_is_noticed_though_there_is_always_something_to_say(
+    async def test_an_unresponsive_server_is_noticed_though_there_is_always_something_to_send(
         self, tmp_path: Path
     ) -> None:
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
@@ -341,8 +343,8 @@ class TestAwayAndBack:
             finally:
                 os.kill(server.pid, signal.SIGCONT)
 
-    async def test_what_waits_is_bounded_and_the_rest_is_counted(self, nobody: str) -> None:
-        here = Node(f"nats://{nobody}")
+    async def test_what_waits_is_bounded_and_the_rest_is_counted(self, no_one: str) -> None:
+        here = Node(f"nats://{no_one}")
         before = counted("dropped_total", reason="full")
         for _ in range(30_000):
             here.bus.publish(CLIENT_CHANGED, uuid4())
@@ -352,7 +354,7 @@ class TestAwayAndBack:
         await here.bus.close()
 
     async def test_a_silent_and_a_strange_server_are_passed_by(
-        self, server: LocalNats, nobody: str
+        self, server: LocalNats, no_one: str
     ) -> None:
         """One accepts and says nothing, one speaks HTTP, one is not there; the fourth is ours."""
         writers: list[asyncio.StreamWriter] = []
@@ -367,7 +369,7 @@ class TestAwayAndBack:
         mute = await asyncio.start_server(silent, "127.0.0.1", 0)
         other = await asyncio.start_server(strange, "127.0.0.1", 0)
         found = [f"127.0.0.1:{one.sockets[0].getsockname()[1]}" for one in (mute, other)]
-        tried = [*found, nobody, f"127.0.0.1:{server.port}"]
+        tried = [*found, no_one, f"127.0.0.1:{server.port}"]
         try:
             async with nodes(",".join(f"nats://{address}" for address in tried)) as (here,):
                 assert here.bus.connected
@@ -477,20 +479,20 @@ class TestRights:
 class TestFromOutside:
     """Commands are no nodes: they connect, tell one change or look, and are gone."""
 
-    async def test_a_command_tells_the_nodes(self, server: LocalNats, nobody: str) -> None:
+    async def test_a_command_tells_the_nodes(self, server: LocalNats, no_one: str) -> None:
         async with nodes(server.url) as (here,):
             key = uuid4()
-            urls = f"nats://{nobody},{server.url}"
+            urls = f"nats://{no_one},{server.url}"
             assert await announce(urls, [(CLIENT_CHANGED, key)], within_s=WAIT_LIMIT_S) == ""
             await here.has_heard((CLIENT_CHANGED, key))
 
-    async def test_a_command_is_told_that_nobody_heard(self, nobody: str) -> None:
-        assert await announce(f"nats://{nobody}", [(CLIENT_CHANGED, uuid4())])
+    async def test_a_command_is_told_that_no_one_heard(self, no_one: str) -> None:
+        assert await announce(f"nats://{no_one}", [(CLIENT_CHANGED, uuid4())])
 
-    async def test_every_server_is_tried(self, server: LocalNats, nobody: str) -> None:
-        found = await reach(f"nats://u:s3cret@{nobody},{server.url}")
+    async def test_every_server_is_tried(self, server: LocalNats, no_one: str) -> None:
+        found = await reach(f"nats://u:s3cret@{no_one},{server.url}")
         (first, trouble), second = found
-        assert first == nobody
+        assert first == no_one
         assert trouble
         assert "s3cret" not in trouble
         assert second == (f"127.0.0.1:{server.port}", "")

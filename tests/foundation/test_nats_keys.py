@@ -201,13 +201,13 @@ async def test_tls_with_an_authority_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-async def test_tls_an_nkey_and_a_server_that_is_gone(tmp_path: Path, nobody: str) -> None:
+async def test_tls_an_nkey_and_a_server_that_is_gone(tmp_path: Path, no_one: str) -> None:
     ours = Pair("user")
     ca, certificate, key = make_authority(tmp_path)
     files = NatsFiles(nkey=_kept(tmp_path, "user.nk", ours.seed), ca=str(ca))
     settings = {"authorization": {"users": [{"nkey": ours.public}]}}
     async with serving(LocalNats(tmp_path, tls=(certificate, key), settings=settings)) as server:
-        url = f"tls://{nobody}, {server.url}"
+        url = f"tls://{no_one}, {server.url}"
         node = Node(url, files=files)
         await node.bus.start()
         try:
@@ -224,21 +224,24 @@ async def test_tls_an_nkey_and_a_server_that_is_gone(tmp_path: Path, nobody: str
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_hung_server_holds_no_command_up(tmp_path: Path) -> None:
+async def test_an_unresponsive_server_delays_no_command(tmp_path: Path) -> None:
     """It takes connections and says nothing; the other one works."""
-    async with serving(LocalNats(tmp_path / "a")) as hung, serving(LocalNats(tmp_path / "b")) as ok:
+    async with (
+        serving(LocalNats(tmp_path / "a")) as unresponsive,
+        serving(LocalNats(tmp_path / "b")) as ok,
+    ):
         node = Node(ok.url)
         await node.bus.start()
-        os.kill(hung.pid, signal.SIGSTOP)
+        os.kill(unresponsive.pid, signal.SIGSTOP)
         try:
             assert await node.bus.wait_connected(WAIT_LIMIT_S)
             key = uuid4()
-            urls = f"{hung.url},{ok.url}"
+            urls = f"{unresponsive.url},{ok.url}"
             assert await announce(urls, [(CLIENT_CHANGED, key)], within_s=WAIT_LIMIT_S) == ""
             await node.has_heard((CLIENT_CHANGED, key))
-            assert await announce(hung.url, [(CLIENT_CHANGED, key)]) == "no answer in time"
+            assert await announce(unresponsive.url, [(CLIENT_CHANGED, key)]) == "no answer in time"
         finally:
-            os.kill(hung.pid, signal.SIGCONT)
+            os.kill(unresponsive.pid, signal.SIGCONT)
             await node.bus.close()
 
 

@@ -59,7 +59,7 @@ class TestThePooler:
         assert all(one != other for one, other in itertools.pairwise(pids))
         assert len(same) == 1
 
-    async def test_what_a_session_set_is_somebody_elses(self, pooler: Pooler) -> None:
+    async def test_what_a_session_set_is_someone_elses(self, pooler: Pooler) -> None:
         connection: Connection = await asyncpg.connect(pooler.dsn)
         await connection.execute("set work_mem = '99MB'")
         seen = {await connection.fetchval("show work_mem") for _ in range(6)}

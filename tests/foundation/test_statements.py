@@ -128,7 +128,7 @@ class Calls:
         ).encode()  # fmt: skip
         return await self._signed("/api/v1/payment/webhook/sandbox", SECRET, raw)
 
-    async def bell(self) -> httpx.Response:
+    async def notification(self) -> httpx.Response:
         body = {"type": "UPDATE", "table": "clients", "schema": "public", "old_record": None}
         raw = json.dumps({**body, "record": {"id": str(self.client)}}).encode()
         return await self._signed("/api/v1/webhooks/supabase", BELL_SECRET, raw)
@@ -255,7 +255,7 @@ async def test_no_request_costs_more_statements_than_written_here(
         "POST /api/v1/charging/sync-history": calls.record_session,
         "GET /api/v1/balance/history/{client_id}": calls.history,
         "GET /api/v1/charging/history/{client_id}": calls.sessions,
-        "POST /api/v1/webhooks/supabase": calls.bell,
+        "POST /api/v1/webhooks/supabase": calls.notification,
         "GET /api/v1/operator/clients": calls.find,
         "POST /api/v1/operator/clients/{client_id}/block": lambda: calls.act("block"),
         "POST /api/v1/operator/clients/{client_id}/unblock": lambda: calls.act("unblock"),

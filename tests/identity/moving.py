@@ -63,10 +63,10 @@ class Moving:
     async def plan(
         self, source: client_migration.RowSource, **options: Any
     ) -> client_migration.Planned:
-        wishes = {"actor": "Aizada", "dry_run": False, "trusted": self.trusted, **options}
+        plan_options = {"actor": "Aizada", "dry_run": False, "trusted": self.trusted, **options}
         if self.by == "rpc":
-            wishes["proofs"] = client_migration.people_by_admin(self.admin, per_page=3)
-        return await client_migration.plan(self.db, source, self.people(), **wishes)
+            plan_options["proofs"] = client_migration.people_by_admin(self.admin, per_page=3)
+        return await client_migration.plan(self.db, source, self.people(), **plan_options)
 
     async def run(
         self, source: client_migration.RowSource, *, stop: asyncio.Event | None = None, **how: Any

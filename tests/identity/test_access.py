@@ -101,7 +101,7 @@ async def test_first_request_of_a_client_creates_it(
         ([("x-service-key", "a"), ("x-service-key", "b")], "invalid_token"),
     ],
 )
-async def test_who_is_nobody_is_refused(
+async def test_who_is_no_one_is_refused(
     access: Access, headers: list[tuple[str, str]], code: str
 ) -> None:
     with pytest.raises(Unauthenticated) as caught:
@@ -220,7 +220,7 @@ def test_client_reads_its_own_alone() -> None:
     assert caught.value.code == "forbidden"
 
 
-async def test_path_and_body_name_nobody(access: Access, clock: Clock) -> None:
+async def test_path_and_body_name_no_one(access: Access, clock: Clock) -> None:
     """The dependencies work in FastAPI; the principal is found once and kept for the edge."""
     app = FastAPI()
     mine, other = uuid4(), uuid4()
@@ -245,10 +245,10 @@ async def test_path_and_body_name_nobody(access: Access, clock: Clock) -> None:
         body = {"client_id": str(other)}
         own = await client.post(f"/{mine}", headers=headers, json=body)
         others = await client.post(f"/{other}", headers=headers, json=body)
-        nobody = await client.post(f"/{mine}", json=body)
+        no_one = await client.post(f"/{mine}", json=body)
     assert (own.status_code, own.json()) == (200, str(mine))
     assert (others.status_code, others.text) == (403, "forbidden")
-    assert (nobody.status_code, nobody.text) == (401, "missing_token")
+    assert (no_one.status_code, no_one.text) == (401, "missing_token")
 
 
 async def test_known_client_needs_no_round_trip(access: Access, clock: Clock, db: Database) -> None:

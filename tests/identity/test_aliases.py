@@ -45,8 +45,8 @@ class TestResolve:
         assert await resolve(owner, str(client_id)) == client_id
         assert await resolve(owner, str(client_id).upper()) == client_id
         assert await resolve(owner, former.hex) == client_id
-        for nobody in ("client-77", str(uuid4()), "", "\0", "x" * 5000, "' or 1=1"):
-            assert await resolve(owner, nobody) is None
+        for no_one in ("client-77", str(uuid4()), "", "\0", "x" * 5000, "' or 1=1"):
+            assert await resolve(owner, no_one) is None
 
     async def test_a_clients_own_id_is_never_another_client(
         self, owner: Connection, client_id: UUID
@@ -66,7 +66,7 @@ class TestResolve:
 
 
 class TestOldIds:
-    async def test_the_callers_own_id_asks_nobody(self, client_id: UUID) -> None:
+    async def test_the_callers_own_id_asks_no_one(self, client_id: UUID) -> None:
         ids = OldIds(Database("postgres://nobody@127.0.0.1:1/none"))
         assert await ids.client(person(client_id), str(client_id)) == client_id
         assert await ids.client(person(client_id), client_id) == client_id
@@ -141,7 +141,7 @@ class TestEndpoints:
             assert str(former) not in answer.text
 
     @pytest.mark.parametrize("path", READS)
-    async def test_somebody_else_is_refused_whatever_they_say(
+    async def test_someone_else_is_refused_whatever_they_say(
         self, api: Api, old: str, client_id: UUID, path: str
     ) -> None:
         for said in (old, client_id, "nobody", uuid4(), "1%20or%201=1"):
@@ -149,7 +149,7 @@ class TestEndpoints:
             assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
 
     @pytest.mark.parametrize("path", READS)
-    async def test_nobody_knows_this_id(self, api: Api, path: str) -> None:
+    async def test_no_one_knows_this_id(self, api: Api, path: str) -> None:
         answer = await api.get(path.format("nobody"), api.service)
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request")
         answer = await api.get(path.format(uuid4()), api.service)

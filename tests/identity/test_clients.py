@@ -67,7 +67,7 @@ async def test_twenty_people_with_one_verified_email_get_it_once(
     assert await owner.fetchval("select count(*) from wallet.wallets") == 20
 
 
-async def test_a_contact_nobody_verified_is_a_claim_of_many(db: Database) -> None:
+async def test_a_contact_no_one_verified_is_a_claim_of_many(db: Database) -> None:
     answers = await asyncio.gather(*(seen(db, uuid4()) for _ in range(5)))
     assert {client.profile for client in answers} == {AIDA}
 

@@ -28,7 +28,7 @@ BCRYPT = "$2a$04$" + "a" * 53
 USERS = "/auth/v1/admin/users"
 
 
-async def test_a_client_nobody_knows_gets_a_user_a_wallet_and_keeps_the_old_id(
+async def test_a_client_no_one_knows_gets_a_user_a_wallet_and_keeps_the_old_id(
     moving: Moving,
 ) -> None:
     row = someone("old-7", id_tags="04A1B2C3;+996555000111")
@@ -363,7 +363,7 @@ class TestPostgresSource:
 async def test_a_project_without_our_function_is_read_by_the_list_of_users(
     db: Database, supabase: LocalSupabase, admin: SupabaseAdmin, http: httpx.AsyncClient
 ) -> None:
-    user = (await admin.import_user(somebody())).id
+    user = (await admin.import_user(moved_user())).id
     rpc = SupabaseRpc(http, supabase.url, supabase.secret_key)
     settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
     pages = [page async for page in _all_users(_Parts(settings, db, admin, rpc))]
@@ -502,9 +502,9 @@ class TestTrouble:
         made = 0
         really = moving.admin.import_user
 
-        async def after_twenty(wish: MovedUser) -> Any:
+        async def after_twenty(new_user: MovedUser) -> Any:
             nonlocal made
-            user = await really(wish)
+            user = await really(new_user)
             made += 1
             if made == 20:
                 stop.set()
@@ -521,7 +521,7 @@ class TestTrouble:
         assert await moving.users() == 60
 
 
-def somebody() -> MovedUser:
+def moved_user() -> MovedUser:
     return MovedUser(
         id=uuid4(), email=f"{uuid4().hex}@example.kg", email_confirm=True, phone=None,
         phone_confirm=False, told_phone=None, name=None, password_hash=None,

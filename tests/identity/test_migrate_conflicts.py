@@ -241,7 +241,7 @@ class TestKnown:
         source = moving.csv(row, someone(old))
         assert await moving.reason(source, 2) == await moving.reason(source, 3) == "client_closed"
 
-    async def test_a_deleted_user_is_nobody(self, moving: Moving) -> None:
+    async def test_a_deleted_user_is_no_one(self, moving: Moving) -> None:
         user = await moving.user(email="gone@example.kg", **CONFIRMED)
         await moving.there.execute("update auth.users set deleted_at = now() where id = $1", user)
         assert await moving.reason(moving.csv(someone(user))) == "user_deleted"
@@ -275,7 +275,7 @@ class TestKnown:
         assert await moving.reason(source) == "id_tag_taken"
         assert await moving.reason(moving.csv(adopted)) == "id_tag_taken"
 
-    async def test_nobody_without_a_contact(self, moving: Moving) -> None:
+    async def test_no_one_without_a_contact(self, moving: Moving) -> None:
         assert await moving.reason(moving.csv(someone(email="", phone=""))) == "no_contact"
 
 
@@ -298,7 +298,7 @@ class TestDecision:
         )
         assert audited == "came with a passport"
 
-    async def test_a_decision_for_nobody_is_none(self, moving: Moving) -> None:
+    async def test_a_decision_for_no_one_is_none(self, moving: Moving) -> None:
         row = someone("old-1")
         await moving.user(email=row["email"], **UNVERIFIED)
         await moving.run(moving.csv(row))

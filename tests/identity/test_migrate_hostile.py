@@ -39,7 +39,7 @@ async def sign_up(moving: Moving, email: object) -> UUID:
     return UUID(said.get("user", said)["id"])
 
 
-class TestConfirmedByNobody:
+class TestConfirmedByNoOne:
     """Auth has it confirmed, and never asked its owner: email confirmations are turned off."""
 
     @pytest.mark.parametrize("by", ["rpc", "admin"])
@@ -312,7 +312,7 @@ class TestOwnUserOtherwise:
         assert await moving.named() == {}
 
 
-class TestNobodyStopsTheOthers:
+class TestNoOneStopsTheOthers:
     async def test_one_row_the_database_refuses(self, moving: Moving) -> None:
         """PostgreSQL, in another collation, has another small form of a letter, say."""
         await moving.owner.execute(

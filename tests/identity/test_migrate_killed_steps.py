@@ -100,7 +100,7 @@ class Killing:
         out, err = await process.communicate()
         assert b"Traceback" not in err, err.decode()
         if process.returncode == -signal.SIGKILL:
-            await until(self._nobody_is_there)
+            await until(self._no_one_is_there)
         return process.returncode, (out + err).decode()
 
     async def run_until_it_lives(self, *words: str) -> tuple[int, int | None, str]:
@@ -141,9 +141,9 @@ class Killing:
         assert self.process.returncode == -signal.SIGKILL, err.decode()
         # It would see that when its lock is had, and that is held until it is gone.
         await self.looks.fetch(f"select pg_terminate_backend(pid) {_OF_THE_COMMAND}", None)
-        await until(self._nobody_is_there)
+        await until(self._no_one_is_there)
 
-    async def _nobody_is_there(self) -> bool:
+    async def _no_one_is_there(self) -> bool:
         return not await self.looks.fetchval(_THERE, None)
 
     async def _is_waiting(self) -> bool:

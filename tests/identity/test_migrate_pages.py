@@ -54,7 +54,7 @@ class Project:
         return [{"id": str(UUID(int=page))}] if page <= PAGES else []
 
 
-async def everybody(pages: KnownUsers) -> list[int]:
+async def everyone(pages: KnownUsers) -> list[int]:
     return [person.id.int async for page in pages for person in page]
 
 
@@ -72,19 +72,19 @@ class TestPages:
         self, walk: Any, error: type[Exception]
     ) -> None:
         project = Project({2: 2, 3: 1}, error)
-        assert await everybody(walk(project)) == [1, 2, 3]
+        assert await everyone(walk(project)) == [1, 2, 3]
         assert project.asked[:6] == [1, 2, 2, 2, 3, 3]
 
     async def test_the_first_fails_at_once(self, walk: Any, error: type[Exception]) -> None:
         project = Project({1: 1}, error)
         with pytest.raises(error):
-            await everybody(walk(project))
+            await everyone(walk(project))
         assert project.asked == [1]
 
     async def test_one_that_never_comes_ends_it(self, walk: Any, error: type[Exception]) -> None:
         project = Project({2: 99}, error)
         with pytest.raises(error):
-            await everybody(walk(project))
+            await everyone(walk(project))
         assert project.asked == [1, 2, 2, 2]
 
     async def test_what_does_not_pass_is_not_asked_again(
@@ -92,6 +92,6 @@ class TestPages:
     ) -> None:
         project = Project({2: 1}, RuntimeError)
         with pytest.raises(RuntimeError):
-            await everybody(walk(project))
+            await everyone(walk(project))
         assert project.asked == [1, 2]
         assert error is not RuntimeError

@@ -183,7 +183,7 @@ async def test_a_client_who_is_another_old_client_too_is_not_deleted(moving: Mov
     assert await moving.admin.get_user(user) is not None
 
 
-async def test_while_a_run_is_at_work_nobody_takes_it_back_or_confirms_it(moving: Moving) -> None:
+async def test_while_a_run_is_at_work_no_one_takes_it_back_or_confirms_it(moving: Moving) -> None:
     source = moving.csv(someone("a"))
     await moving.run(source)
     async with moving.db.transaction() as connection:

@@ -186,7 +186,7 @@ class TestFind:
         response = await api.get(CLIENTS, api.operator, params={"q": "same@example.kg"})
         assert [row["client_id"] for row in response.json()] == [str(now), str(before)]
 
-    async def test_nobody_has_it(self, api: Api) -> None:
+    async def test_no_one_has_it(self, api: Api) -> None:
         for query in (str(uuid4()), "nobody@example.kg"):
             response = await api.get(CLIENTS, api.operator, params={"q": query})
             assert (response.status_code, response.json()) == (200, [])

@@ -189,7 +189,7 @@ async def test_email_and_phone_are_registered_once(sign_up: Any, db: Database) -
     assert (email.value.code, phone.value.code) == ("email_taken", "phone_taken")
 
 
-async def test_a_phone_nobody_verified_refuses_no_registration(sign_up: Any) -> None:
+async def test_a_phone_no_one_verified_refuses_no_registration(sign_up: Any) -> None:
     first = someone()
     one, other = await sign_up(first), await sign_up(someone(phone=first.phone))
     assert (one.phone, other.phone) == (first.phone, first.phone)
@@ -209,7 +209,7 @@ async def test_contacts_a_stranger_claims_refuse_no_registration(
         assert (await clients.get_client(connection, squatter.id)).email == who.email
 
 
-async def test_email_of_somebody_who_signed_up_at_supabase_is_taken(
+async def test_email_of_someone_who_signed_up_at_supabase_is_taken(
     sign_up: Any, supabase: LocalSupabase, http: httpx.AsyncClient, owner: Connection
 ) -> None:
     who = someone()
@@ -350,7 +350,7 @@ async def test_retry_with_another_password_gets_nothing(
     assert (await sign_up(who)).phone == who.phone  # the owner still gets theirs
 
 
-async def test_somebody_elses_retry_does_not_change_the_phone(
+async def test_someone_elses_retry_does_not_change_the_phone(
     sign_up: Any, crashing: CrashingAdmin, db: Database, clock: Clock
 ) -> None:
     crashing.after = True

@@ -174,11 +174,11 @@ class World:
     async def faults(self, **faults: Any) -> None:
         assert (await self.http.post(f"{self.bank.url}/faults", json=faults)).status_code == 200
 
-    def lose_patience(self) -> None:
+    def shorten_waits(self) -> None:
         """EvPower waits for the bank a moment only, from now on until `regain_patience`."""
         self.provider._timeout_s = 0.1
 
-    def regain_patience(self) -> None:
+    def restore_waits(self) -> None:
         self.provider._timeout_s = WAIT_LIMIT_S
 
     async def balance(self) -> int:

@@ -187,11 +187,11 @@ async def test_provider_in_trouble_is_asked_again(
     await world.faults(status={"mode": mode, "slow_s": 3})
     world.clock.forward(seconds=16)
     if mode == "slow":
-        world.lose_patience()
+        world.shorten_waits()
     await recheck(world)
     row = await stored(owner)
     assert (row["check_count"], row["last_checked_at"]) == (1, None)
-    world.regain_patience()
+    world.restore_waits()
     world.clock.forward(seconds=16)
     await recheck(world)
     assert await world.balance() == 10_000

@@ -360,7 +360,7 @@ class TestProviderFails:
 
     async def test_slow_provider_is_not_waited_for(self, world: World) -> None:
         await world.faults(create={"mode": "slow", "slow_s": 3})
-        world.lose_patience()
+        world.shorten_waits()
         await self.refused(world)
 
     async def test_provider_that_is_down(self, world: World) -> None:
@@ -432,10 +432,10 @@ class TestIdempotencyKey:
         self, world: World, owner: Connection
     ) -> None:
         await world.faults(create={"mode": "slow", "slow_s": 3})
-        world.lose_patience()
+        world.shorten_waits()
         slow = await self.press(world)
         assert slow["success"] is False
-        world.regain_patience()
+        world.restore_waits()
         begun = await self.press(world)
         assert (begun["success"], begun["invoice_id"]) == (True, slow["invoice_id"])
         assert await owner.fetchval("select count(*) from payments.payments") == 1

@@ -74,7 +74,7 @@ async def test_an_ipv6_subscriber_has_a_whole_net_and_is_one(
             pass
 
 
-async def test_nobody_is_believed_without_a_trusted_proxy(db: Database, owner: Connection) -> None:
+async def test_no_one_is_believed_without_a_trusted_proxy(db: Database, owner: Connection) -> None:
     limits = {"live_unauthenticated_per_address": 1}
     async with running(db, owner, settings=limits) as live, live.open(**_from("203.0.113.9")):
         await _refused(live, **_from("203.0.113.10"))

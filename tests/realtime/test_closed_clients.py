@@ -20,9 +20,9 @@ async def test_every_socket_of_a_closed_client_ends_at_once(
     other = await live.new_client()
     async with (
         live.watching(client_id) as phone, live.watching(client_id) as tablet,
-        live.watching(other) as somebody,
+        live.watching(other) as someone,
     ):  # fmt: skip
-        for app in (phone, tablet, somebody):
+        for app in (phone, tablet, someone):
             await app.expect("balance_update")
         await _becomes(owner, client_id, "closed")
         live.bus.publish(CLIENT_CHANGED, client_id)
@@ -30,7 +30,7 @@ async def test_every_socket_of_a_closed_client_ends_at_once(
         assert await tablet.closed() == CLOSED
         await until(lambda: client_id not in live.hub)
         await live.top_up(other)
-        assert (await somebody.expect("balance_update"))["balance"] == 100.0
+        assert (await someone.expect("balance_update"))["balance"] == 100.0
 
 
 async def test_the_sweep_finds_who_was_closed_elsewhere(

@@ -156,7 +156,7 @@ async def test_a_fresh_token_extends_it(live: Live, client_id: UUID) -> None:
         assert await app.closed() == (4401, "token_expired")
 
 
-async def test_a_fresh_token_of_somebody_else_does_not(live: Live, client_id: UUID) -> None:
+async def test_a_fresh_token_of_someone_else_does_not(live: Live, client_id: UUID) -> None:
     other = await live.new_client()
     async with live.watching(client_id) as app:
         await app.expect("balance_update")
@@ -274,7 +274,7 @@ def _narrow() -> sockets.socket:
     return listener
 
 
-async def _deaf(live: Live, client: UUID) -> Any:
+async def _unresponsive(live: Live, client: UUID) -> Any:
     """A signed-in socket that takes little and is not read from now on."""
     host, port = live.url.removeprefix("ws://").split("/")[0].split(":")
     raw = sockets.socket()
@@ -289,7 +289,7 @@ async def test_a_slow_reader_gets_the_newest_state_only(
 ) -> None:
     changes = 200
     async with running(db, owner, listener=_narrow(), slow_s=3600) as live:
-        async with await _deaf(live, client_id) as app:
+        async with await _unresponsive(live, client_id) as app:
             await app.expect("balance_update")
             app.wire.transport.pause_reading()
             dropped = counted("evpower_realtime_superseded_total")
@@ -312,7 +312,7 @@ async def test_a_socket_that_never_reads_is_cut(
     before = counted("evpower_realtime_closed_total", code="1013", reason="too_slow")
     async with (
         running(db, owner, listener=_narrow(), slow_s=0.2) as live,
-        await _deaf(live, client_id) as app,
+        await _unresponsive(live, client_id) as app,
     ):
         await app.expect("balance_update")
         app.wire.transport.pause_reading()
@@ -334,10 +334,10 @@ async def test_a_restart_closes_all_sockets(db: Database, owner: Connection) -> 
         clients = [await live.new_client() for _ in range(5)]
         async with (
             live.watching(clients[0]) as a, live.watching(clients[1]) as b,
-            live.watching(clients[2]) as c, live.open() as nobody,
+            live.watching(clients[2]) as c, live.open() as no_one,
         ):  # fmt: skip
             live.server.should_exit = True
-            closed = await asyncio.gather(*(app.closed() for app in (a, b, c, nobody)))
+            closed = await asyncio.gather(*(app.closed() for app in (a, b, c, no_one)))
             assert {code for code, _ in closed} == {1012}
             assert live.hub.stopping
 

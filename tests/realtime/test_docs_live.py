@@ -137,7 +137,7 @@ def test_the_refusals_of_a_handshake_have_their_texts() -> None:
         assert all(code in texts for texts in LANGUAGES.values()), code
 
 
-async def test_a_database_that_is_away_while_somebody_signs_in(
+async def test_a_database_that_is_away_while_someone_signs_in(
     db: Database, owner: Connection, client_id: UUID
 ) -> None:
     async with running(db, owner) as live, live.open() as app:

@@ -91,7 +91,7 @@ def _is_socket(connection: object) -> bool:
     return isinstance(connection, SocketProtocol)
 
 
-async def test_pongs_nobody_reads_are_not_kept(db: Database, owner: Connection) -> None:
+async def test_pongs_no_one_reads_are_not_kept(db: Database, owner: Connection) -> None:
     pings = _frame(Opcode.PING, b"x" * 125) * 50
     async with running(db, owner, listener=_narrow()) as live, stranger(live) as (phone, wire):
         heard, most, hear = 0, 0, wire.handle_ping

@@ -91,13 +91,13 @@ async def test_an_app_ahead_of_us_is_put_right(live: Live, client_id: UUID) -> N
         assert (await app.expect("balance_update"))["version"] == 1
 
 
-async def test_a_client_nobody_knows_yet_is_created(live: Live) -> None:
-    newcomer = uuid4()
-    async with live.watching(newcomer) as app:
+async def test_a_client_no_one_knows_yet_is_created(live: Live) -> None:
+    new_client = uuid4()
+    async with live.watching(new_client) as app:
         state = await app.expect("balance_update")
     assert (state["balance"], state["version"]) == (0.0, 0)
     assert await live.owner.fetchval(
-        "select origin from identity.clients where id = $1", newcomer
+        "select origin from identity.clients where id = $1", new_client
     ) == "token"  # fmt: skip
 
 
@@ -223,7 +223,7 @@ async def test_the_database_away_delays_and_loses_nothing(
         assert (await app.expect("balance_update"))["balance"] == 100.0
 
 
-async def test_nobody_is_left_in_the_hub(live: Live, client_id: UUID) -> None:
+async def test_no_one_is_left_in_the_hub(live: Live, client_id: UUID) -> None:
     async with live.watching(client_id) as app:
         await app.expect("balance_update")
         assert client_id in live.hub
@@ -249,7 +249,7 @@ async def test_the_token_may_come_as_a_subprotocol(live: Live, client_id: UUID) 
         await app.expect("balance_update")
 
 
-async def test_a_session_that_cannot_be_shown_stops_nobody(
+async def test_a_session_that_cannot_be_shown_stops_no_one(
     live: Live, client_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A newer version of us, on another node, may know a state we do not."""

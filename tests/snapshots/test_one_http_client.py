@@ -55,7 +55,7 @@ def test_an_import_of_an_http_library_is_seen(source: str) -> None:
 @pytest.mark.parametrize(
     "source", ["from http import HTTPStatus", "from urllib.parse import urlsplit"]
 )
-def test_what_calls_nobody_is_allowed(source: str) -> None:
+def test_what_calls_no_one_is_allowed(source: str) -> None:
     assert not libraries_of(source)
 
 

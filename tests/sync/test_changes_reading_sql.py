@@ -317,14 +317,14 @@ class TestPeople:
             ],
         }
 
-    async def test_nobody_and_what_is_no_id_are_told_as_nobody(self, log: Connection) -> None:
+    async def test_no_one_and_what_is_no_id_are_told_as_no_one(self, log: Connection) -> None:
         asked = [str(uuid4()), "client_007", "", "'; drop table public.clients; --"]
         people = (await rpc(log, "evpower_people", ids=asked))["people"]
         assert sorted(one["id"] for one in people) == sorted(asked)
         assert all(one["client"] is None and one["user"] is None for one in people)
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-    async def test_walk_meets_everybody_once(
+    async def test_walk_meets_everyone_once(
         self, log: Connection, target: Target, limit: int
     ) -> None:
         await as_auth(log, "delete from auth.users")

@@ -237,7 +237,7 @@ class TestClients:
         ]
 
 
-class TestNobodyIsRefused:
+class TestNoOneIsRefused:
     """Signing up and in works whatever has become of EvPower's schema."""
 
     async def _everything_a_driver_does(self, app: httpx.AsyncClient) -> None:
@@ -261,7 +261,7 @@ class TestNobodyIsRefused:
             await log.execute("alter table evpower.changes_away rename to changes")
         assert await noted(log) == []
 
-    async def test_with_a_log_somebody_keeps_locked(
+    async def test_with_a_log_someone_keeps_locked(
         self, log: Connection, target: Target, app: httpx.AsyncClient
     ) -> None:
         async with target.psql() as other, other.transaction():
@@ -354,7 +354,7 @@ class TestCarriedContact:
         assert await noted(log) == [("users", "update", me)]
         assert (await rpc(log, "evpower_people", ids=[me]))["people"][0]["user"]["deleted"] is True
 
-    async def test_contact_somebody_else_has_breaks_nothing(self, log: Connection) -> None:
+    async def test_contact_someone_else_has_breaks_nothing(self, log: Connection) -> None:
         await log.execute("create unique index taken on public.clients (email)")
         try:
             key, phone = await make_user(log), digits()

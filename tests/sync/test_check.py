@@ -21,7 +21,7 @@ def rpc(http: httpx.AsyncClient, target: Target) -> SupabaseRpc:
 
 
 @pytest.fixture(autouse=True)
-async def nobody(there: Connection) -> None:
+async def no_one(there: Connection) -> None:
     """Nobody signed up before."""
     await empty(there)
 
@@ -132,7 +132,7 @@ async def test_rows_only_supabase_has_are_reported_and_kept(
         assert (await status(connection)).drift == 0
 
 
-async def test_row_nobody_here_knows_of_becomes_a_client(
+async def test_row_no_one_here_knows_of_becomes_a_client(
     db: Database, rpc: SupabaseRpc, relay: Relay, world: World, there: Connection, client: UUID
 ) -> None:
     stranger = uuid4()

@@ -27,7 +27,7 @@ one_shape = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
-async def nobody(there: Connection) -> None:
+async def no_one(there: Connection) -> None:
     await empty(there)
 
 
@@ -60,7 +60,7 @@ class House:
         copy = f"{dsn.rsplit('/', 1)[1]}_copy"
         admin: Connection = await asyncpg.connect(self.server.dsn("postgres"))
         try:
-            await until(lambda: _nobody_is_in(admin, dsn))
+            await until(lambda: _no_one_is_in(admin, dsn))
             await admin.execute(
                 f"create database {copy} template {dsn.rsplit('/', 1)[1]} owner evpower"
             )
@@ -70,7 +70,7 @@ class House:
         return self.server.owner_dsn(copy)
 
 
-async def _nobody_is_in(admin: Connection, dsn: str) -> bool:
+async def _no_one_is_in(admin: Connection, dsn: str) -> bool:
     people = "select count(*) from pg_stat_activity where datname = $1"
     return await admin.fetchval(people, dsn.rsplit("/", 1)[1]) == 0
 

@@ -24,7 +24,7 @@ one_shape = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
-async def nobody(there: Connection) -> None:
+async def no_one(there: Connection) -> None:
     await empty(there)
 
 
@@ -152,7 +152,7 @@ async def test_block_from_before_evpower_is_adopted(
     assert client
 
 
-async def test_users_nobody_here_knows_of_become_clients(
+async def test_users_no_one_here_knows_of_become_clients(
     db: Database, rpc: SupabaseRpc, world: World, there: Connection, relay: Relay, client: UUID
 ) -> None:
     users = [uuid4() for _ in range(7)]

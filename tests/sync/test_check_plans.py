@@ -13,7 +13,7 @@ from evpower.sync.reconciliation.store_runs import page_of_ours, page_sql
 from tests.sync.checking import past_every_guard
 from tests.sync.world import World
 
-EVERYBODY = 30_000
+EVERYONE = 30_000
 LATELY = 20
 
 
@@ -25,7 +25,7 @@ async def lately(world: World) -> dict[Part, set[UUID]]:
         await world.db.execute(
             "insert into identity.clients (id, origin, created_at, updated_at)"
             f" select gen_random_uuid(), 'import', {old}, {old} from generate_series(1, $1)",
-            EVERYBODY,
+            EVERYONE,
         )
         await world.db.execute(
             "insert into wallet.wallets (client_id, updated_at)"

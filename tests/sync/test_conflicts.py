@@ -197,7 +197,7 @@ async def test_a_contact_of_another_is_given_over_when_it_is_free(
 
 
 @pytest.mark.parametrize("contact", ["email", "phone"])
-async def test_a_claim_keeps_nobody_from_registering_and_verifying(
+async def test_a_claim_keeps_no_one_from_registering_and_verifying(
     supabase: Supabase, at_rest: Rest, world: World, db: Database, http: PatientHttp, contact: str
 ) -> None:
     """A driver writes a stranger's contact into the own row; the stranger comes and verifies it."""
@@ -593,7 +593,7 @@ async def test_a_row_made_again_still_says_that_deletion_was_asked_for(
     assert (await client_here(world.db, driver.id))["deletion_requested_at"] is not None
 
 
-async def test_nobody_is_closed_for_being_unknown_in_supabase(
+async def test_no_one_is_closed_for_being_unknown_in_supabase(
     supabase: Supabase, at_rest: Rest, world: World, met: Counted
 ) -> None:
     client = await world.client()

@@ -12,7 +12,7 @@ from evpower.foundation.db import Connection
 from tests.sync.changes_log import forget
 from tests.sync.world import Target
 
-EVERYBODY = 3_000
+EVERYONE = 3_000
 FEW = 10
 # Of each: the client, the user, a session, two transactions, notes; some are looked at twice.
 ENOUGH = FEW * 25
@@ -103,7 +103,7 @@ async def call(there: Connection, what: Call) -> Any:
     )
 
 
-async def nobody(there: Connection) -> None:
+async def no_one(there: Connection) -> None:
     """Known to the planner to be nobody."""
     await there.execute(
         "truncate public.transactions, public.charging_sessions, public.clients cascade"
@@ -116,12 +116,12 @@ async def nobody(there: Connection) -> None:
         await there.execute(f"vacuum (analyze) {table}")
 
 
-async def everybody(there: Connection) -> None:
+async def everyone(there: Connection) -> None:
     """Each with a user, two transactions and a session. No table is altered: that ends plans."""
     await there.execute(
         "insert into auth.users (id, email)"
         " select gen_random_uuid(), gen_random_uuid() || '@e.kg' from generate_series(1, $1::int)",
-        EVERYBODY,
+        EVERYONE,
     )
     async with there.transaction():
         await there.execute("set local session_replication_role = replica")  # no guards
@@ -144,7 +144,7 @@ async def everybody(there: Connection) -> None:
 @pytest.fixture
 async def early(target: Target, there: Connection) -> AsyncGenerator[Connection]:
     """A connection that asked everything once, of nobody and of a stranger."""
-    await nobody(there)
+    await no_one(there)
     connection: Connection = await asyncpg.connect(target.dsn)
     # Also what is no function's own setting: a plan for all values from the first call on.
     await connection.execute("set plan_cache_mode = force_generic_plan")
@@ -154,13 +154,13 @@ async def early(target: Target, there: Connection) -> AsyncGenerator[Connection]
         await leave(connection, [stranger := str(uuid4())])
         await call(connection, asks([stranger], [str(uuid4())]))
         await begun.rollback()
-    await everybody(there)
+    await everyone(there)
     yield connection
     await connection.close()
-    await nobody(there)
+    await no_one(there)
 
 
-async def test_what_was_planned_for_nobody_reads_few_of_everybody(
+async def test_what_was_planned_for_no_one_reads_few_of_everyone(
     early: Connection, there: Connection
 ) -> None:
     people, sessions = await some(there, "clients"), await some(there, "charging_sessions")

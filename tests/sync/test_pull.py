@@ -89,7 +89,7 @@ class TestReading:
             {"id": "0B5A1D7E-0000-4000-8000-0000000000AA"},
         ],
     )  # fmt: skip
-    def test_an_id_that_is_not_ours_is_nobody(self, raw: object) -> None:
+    def test_an_id_that_is_not_ours_is_no_one(self, raw: object) -> None:
         assert parse(raw) is None
 
     def test_unknown_fields_and_odd_values_do_no_harm(self) -> None:
@@ -149,7 +149,7 @@ async def test_a_sign_up_becomes_a_client_with_a_wallet(
 
 
 @pytest.mark.parametrize("brings", ["ban", "blocked", "inactive", "suspended"])
-async def test_a_newcomer_who_may_not_spend_may_not_from_the_first_page_on(
+async def test_a_new_client_who_may_not_spend_may_not_from_the_first_page_on(
     supabase: Supabase, puller: Puller, world: World, brings: str
 ) -> None:
     await puller.drain()  # the first start's look at all is over
@@ -178,7 +178,7 @@ async def test_pages_are_pulled_until_nothing_is_left(
     assert (again.changes, again.accepted) == (0, 0)
 
 
-async def test_the_first_start_looks_at_everybody_once(
+async def test_the_first_start_looks_at_everyone_once(
     supabase: Supabase, puller: Puller, world: World, rpc: Scripted
 ) -> None:
     """Who was there before the log has no row in it."""
@@ -230,7 +230,7 @@ class _Seen:
         return await self._inner.call(function, body)
 
 
-async def test_a_restored_supabase_makes_everybody_be_looked_at_again(
+async def test_a_restored_supabase_makes_everyone_be_looked_at_again(
     supabase: Supabase, puller: Puller, world: World
 ) -> None:
     driver = await supabase.sign_up(name="Aida")
@@ -249,7 +249,7 @@ async def test_a_restored_supabase_makes_everybody_be_looked_at_again(
         assert (await status(connection)).incoming.resets == 1
 
 
-async def test_a_supabase_restored_empty_closes_nobody(
+async def test_a_supabase_restored_empty_closes_no_one(
     supabase: Supabase, puller: Puller, world: World
 ) -> None:
     drivers = [await supabase.sign_up() for _ in range(3)]
@@ -387,7 +387,7 @@ async def failing(world: World, client: UUID) -> AsyncGenerator[None]:
     await world.db.execute("drop trigger surprise on identity.clients")
 
 
-async def test_one_who_can_not_be_taken_holds_up_nobody(
+async def test_one_who_can_not_be_taken_holds_up_no_one(
     supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
 ) -> None:
     clock = HandClock()
@@ -463,7 +463,7 @@ class CountsItsWaits(Puller):
         return super()._pause(periodic=periodic)
 
 
-async def test_a_doorbell_makes_a_waiting_puller_pull(
+async def test_a_notification_makes_a_waiting_puller_pull(
     supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
 ) -> None:
     bus, stop = LocalBus(), asyncio.Event()
@@ -485,7 +485,7 @@ async def test_a_doorbell_makes_a_waiting_puller_pull(
     assert "evpower_people" not in rpc.asked, "a walk is for those who look by themselves"
 
 
-async def test_without_any_doorbell_changes_arrive(
+async def test_without_any_notification_changes_arrive(
     supabase: Supabase, rpc: Scripted, world: World, db: Database
 ) -> None:
     settings = Settings(_env_file=None, pull_poll_s=0.05)  # pyright: ignore[reportCallIssue]
@@ -564,7 +564,7 @@ async def test_accepting_twice_changes_nothing(db: Database, world: World) -> No
     assert await world.pending() == 0
 
 
-async def test_somebody_deleted_before_we_heard_of_them_never_becomes_an_open_client(
+async def test_someone_deleted_before_we_heard_of_them_never_becomes_an_open_client(
     supabase: Supabase, puller: Puller, world: World, db: Database
 ) -> None:
     """The app's row is left behind, and the token is good for a while."""
@@ -592,7 +592,7 @@ async def test_a_row_that_went_with_its_user_is_not_made_again(
     assert await world.pending() == 0
 
 
-async def test_one_nobody_knows_is_nobody(db: Database, world: World) -> None:
+async def test_one_no_one_knows_is_no_one(db: Database, world: World) -> None:
     async with db.transaction() as connection:
         done = await accept(connection, RemoteUser(uuid4()), gone=False)
     assert done.outcome == "unknown"

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
-async def nobody(there: Connection) -> None:
+async def no_one(there: Connection) -> None:
     await empty(there)
 
 
@@ -306,7 +306,7 @@ async def test_supabase_failing_in_the_middle_is_waited_for(
     assert await world.db.fetchval("select error from sync.checks") is None
 
 
-async def test_nobody_is_asked_while_the_relay_knows_it_is_down(
+async def test_no_one_is_asked_while_the_relay_knows_it_is_down(
     workers: Workers, calls: Calls, world: World, relay: Relay, there: Connection
 ) -> None:
     await people(world, relay, there, 2)

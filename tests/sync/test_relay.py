@@ -398,7 +398,7 @@ class TestFaults:
         with pytest.raises(TargetRefuses):
             await rpc_to(http, fresh_project).call("evpower_nothing", b"{}")
 
-    async def test_nobody_there_is_unavailable(self, http: httpx.AsyncClient) -> None:
+    async def test_no_one_there_is_unavailable(self, http: httpx.AsyncClient) -> None:
         with pytest.raises(TargetUnavailable):
             await SupabaseRpc(http, "http://127.0.0.1:9", "sb_secret_x").call(
                 "evpower_apply", b"{}"

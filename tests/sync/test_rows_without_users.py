@@ -96,7 +96,7 @@ async def test_what_its_row_says_later_makes_it_hold_nothing_either(
     assert (await client_here(world.db, client))["name"] == "Somebody"
 
 
-async def test_a_supabase_restored_without_auth_takes_nobody_s_contacts(
+async def test_a_supabase_restored_without_auth_takes_no_one_s_contacts(
     supabase: Supabase, puller: Puller, world: World, db: Database, http: httpx.AsyncClient
 ) -> None:
     driver = await supabase.sign_up(EMAIL, phone=PHONE)

@@ -438,7 +438,7 @@ class TestApply:
         assert await there.fetchval("select status::text from public.clients") == "inactive"
 
     @pytest.mark.parametrize("blocked_by", ["evpower", "hand"])
-    async def test_a_wish_taken_back_under_a_block_does_not_return(
+    async def test_a_deletion_request_withdrawn_under_a_block_does_not_return(
         self, there: Connection, blocked_by: str
     ) -> None:
         client = uuid4()
@@ -474,7 +474,7 @@ class TestApply:
         assert await there.fetchval("select count(*) from public.charging_sessions") == 1
 
     @pytest.mark.parametrize("stands", ["active", "inactive", "pending_deletion"])
-    async def test_whether_somebody_leaves_is_said_here(
+    async def test_whether_someone_leaves_is_said_here(
         self, there: Connection, stands: str
     ) -> None:
         client = uuid4()

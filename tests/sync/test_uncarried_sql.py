@@ -115,7 +115,7 @@ async def test_another_persons_email_breaks_nothing_and_is_not_tried_for_ever(
         await log.execute("drop index public.taken")
 
 
-async def test_what_waits_for_somebody_who_was_deleted_is_forgotten(log: Connection) -> None:
+async def test_what_waits_for_someone_who_was_deleted_is_forgotten(log: Connection) -> None:
     user = await make_user(log, email="old@example.kg")
     await change_email(log, user, "new@example.kg")
     await as_auth(log, "delete from auth.users where id = $1", user)

@@ -13,7 +13,7 @@ import structlog
 from evpower.foundation.db import Connection, Database
 from tests.api.world import on_a_socket
 from tests.conftest import patient_database
-from tests.sync.bell import (
+from tests.sync.notifications import (
     SECRET,
     URL,
     Hook,
@@ -214,7 +214,7 @@ class TestRefused:
             ("forged", {"webhook-id": "msg_2"}),
         ],
     )  # fmt: skip
-    async def test_without_a_true_signature_nobody_learns_why(
+    async def test_without_a_true_signature_no_one_learns_why(
         self, hook: Hook, owner: Connection, why: str, changed: dict[str, str | None]
     ) -> None:
         raw = change()

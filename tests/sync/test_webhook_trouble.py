@@ -16,7 +16,7 @@ from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.sync import SupabaseWebhooks, look_into_inbox
 from tests.conftest import patient_database
-from tests.sync.bell import (
+from tests.sync.notifications import (
     NEWER,
     SECRET,
     STORED,
@@ -141,7 +141,7 @@ class TestDatabaseDown:
         assert await hook.said(raw, secret=NEWER) == (401, "invalid_signature")
         await hook.db.start()
 
-    async def test_before_the_secrets_were_ever_read_nobody_is_called_a_forger(
+    async def test_before_the_secrets_were_ever_read_no_one_is_called_a_forger(
         self, hook: Hook
     ) -> None:
         await hook.db.close()

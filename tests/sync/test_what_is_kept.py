@@ -152,7 +152,7 @@ async def test_runs_of_long_ago_are_forgotten_where_no_night_is_set(
 async def _at_once(_: float) -> None: ...
 
 
-async def test_a_wish_of_somebody_whose_row_is_gone_is_forgotten(supabase: Supabase) -> None:
+async def test_a_deletion_request_of_a_removed_row_is_forgotten(supabase: Supabase) -> None:
     there, client = supabase.psql, uuid4()
     await there.execute("delete from evpower.wishes")
     await _apply(there, clients=[_client(client)])

@@ -87,7 +87,7 @@ async def test_no_word_at_all_is_written_over(
 
 
 @pytest.mark.parametrize("word", [UNKNOWN, "blocked"])
-async def test_a_wish_to_be_deleted_outlives_a_word_written_over_it(
+async def test_a_deletion_request_outlives_a_word_written_over_it(
     supabase: Supabase, at_rest: Rest, world: World, driver: Driver, word: str
 ) -> None:
     """Only `active` takes the wish back; nobody in Supabase may block, or invent a word."""

@@ -157,7 +157,7 @@ async def test_a_cancelled_lone_credit_leaves_its_connection_usable(dsn: str, wo
             "select from wallet.wallets where client_id = $1 for update", client
         )
         lone = asyncio.create_task(group.credit(cancelled))
-        await until(world.somebody_waits_for_a_lock)
+        await until(world.someone_waits_for_a_lock)
         lone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await lone

@@ -234,7 +234,7 @@ class TestHoldsAndDebts:
         )
         await refuse(world.sql, "delete from wallet.holds where client_id = $1", client)
 
-    async def test_a_debt_is_not_forgiven_in_silence(self, world: World) -> None:
+    async def test_a_debt_is_not_forgiven_without_a_bill(self, world: World) -> None:
         client = await world.topped_up(100)
         await world.charged(client, 300)
         forgive = f"""
@@ -247,7 +247,7 @@ class TestHoldsAndDebts:
         shrink = forgive.replace("debt_minor = 0", "debt_minor = 1")
         await refuse(world.sql, shrink.format("amount_minor = 1"))
 
-    async def test_a_debt_nobody_made_fails(self, world: World) -> None:
+    async def test_a_debt_no_one_made_fails(self, world: World) -> None:
         client = await world.topped_up(1000)
         settlement = await world.charged(client, 1000)
         await refuse(
@@ -302,5 +302,5 @@ class TestTheAppsRole:
             await connection.execute("select wallet.credit($1)", payment)
         assert await world.money(client) == (300, 0, 0)
 
-    async def test_a_wallet_of_nobody_fails(self, owner: Connection) -> None:
+    async def test_a_wallet_of_no_one_fails(self, owner: Connection) -> None:
         await refuse(owner, "insert into wallet.wallets (client_id) values ($1)", uuid4())

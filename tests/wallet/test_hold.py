@@ -146,7 +146,7 @@ async def test_a_session_cancelled_meanwhile_is_not_left_with_a_hold(
         )
         await world.sql.execute("select wallet.release_hold($1)", session)
         holding = asyncio.create_task(hold())
-        await until(world.somebody_waits_for_a_lock)
+        await until(world.someone_waits_for_a_lock)
     with pytest.raises(Conflict):
         await holding
     assert await world.money(client) == (1000, 0, 0)

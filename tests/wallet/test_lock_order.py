@@ -38,7 +38,7 @@ async def run_between(
         running = asyncio.create_task(
             other.fetch(f"select outcome from wallet.{call}($1)", argument)
         )
-        await until(world.somebody_waits_for_a_lock)
+        await until(world.someone_waits_for_a_lock)
         await beside.execute(_WALLET, then_lock)
         await beside.execute("commit")
         return [row["outcome"] for row in await running]
@@ -65,7 +65,7 @@ async def test_a_correction_locks_its_session_before_the_wallet(
     session = await world.settled(client, 300)
     await beside.execute("select from charging.sessions where id = $1 for no key update", session)
     running = asyncio.create_task(world_correct(db, session))
-    await until(world.somebody_waits_for_a_lock)
+    await until(world.someone_waits_for_a_lock)
     await beside.execute(_WALLET, client)
     await beside.execute("commit")
     assert await running == "posted"
@@ -131,7 +131,7 @@ async def test_two_returns_of_one_payment_are_ordered_and_posted_at_once(
             if amount_minor == 100:
                 other = asyncio.create_task(give_back(200))
                 tasks.append(other)
-                await until(lambda: other.done() or world.somebody_waits_for_a_lock())
+                await until(lambda: other.done() or world.someone_waits_for_a_lock())
             return await wallet.refund(connection, order)
 
     tasks: list[asyncio.Task[wallet.Posting]] = []

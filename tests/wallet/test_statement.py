@@ -71,7 +71,7 @@ async def test_an_invoice_id_is_escaped(db: Database, world: World) -> None:
     assert json.loads(page)[0]["invoice_id"] == 'a"\\b,c'
 
 
-async def test_nobody_has_an_empty_history_and_no_balance(db: Database) -> None:
+async def test_no_one_has_an_empty_history_and_no_balance(db: Database) -> None:
     async with db.connection() as connection:
         assert await wallet.statement(connection, uuid4(), 50) == (b"[]", None)
         assert await wallet.balance(connection, uuid4()) is None

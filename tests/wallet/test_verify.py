@@ -179,7 +179,7 @@ async def test_one_payment_credited_twice_is_found(
     assert "payment_not_credited_once" in await found(db, client)
 
 
-async def test_a_ledger_of_nobody_is_found(db: Database, client: UUID, behind: World) -> None:
+async def test_a_ledger_of_no_one_is_found(db: Database, client: UUID, behind: World) -> None:
     stranger = uuid4()
     await behind.sql.execute(
         """

@@ -16,7 +16,7 @@ class World:
 
     sql: Connection
 
-    async def somebody_waits_for_a_lock(self) -> bool:
+    async def someone_waits_for_a_lock(self) -> bool:
         """In this database: the server has those of other tests, too."""
         return await self.sql.fetchval(
             "select exists (select from pg_locks w where not w.granted and exists ("

@@ -140,7 +140,7 @@ def _tell_incoming(now: synced.Incoming) -> None:
 
 @sync.command()
 def pull(
-    everybody: bool = typer.Option(
+    everyone: bool = typer.Option(
         False, "--all", help="Look at everybody in Supabase again, not only at what changed."
     ),
     as_json: bool = _JSON,
@@ -149,7 +149,7 @@ def pull(
 
     async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Pulled:
         puller = synced.Puller(database, rpc, load_checked(), utc_now)
-        if not everybody:
+        if not everyone:
             return await puller.drain()
         with progress("looked at") as step:
             return await puller.walk_all(lambda done: step(done, None))

@@ -77,8 +77,8 @@ async def execute(  # noqa: PLR0913 - what, from where, how
         async with db.transaction() as connection:
             total = await store.count_work(connection, run.id)
             marks = await store.marks(connection)
-        patience = RetryPolicy(how.pace, how.jitter)
-        users = Users(admin, run, marks, how.confirm, how.trusted, patience)
+        retries = RetryPolicy(how.pace, how.jitter)
+        users = Users(admin, run, marks, how.confirm, how.trusted, retries)
         made: asyncio.Queue[Made | None] = asyncio.Queue(_MADE_AHEAD)
         recorders = [Recorder(db, carry, made) for _ in range(_RECORDERS)]
         stop = stop or asyncio.Event()

@@ -81,10 +81,10 @@ async def _plan(
     db: Database,
     source: RowSource,
     people: KnownUsers,
-    wishes: _PlanOptions,
+    plan_options: _PlanOptions,
     on_progress: MigrationProgress,
 ) -> Planned:
-    dry_run = wishes.dry_run
+    dry_run = plan_options.dry_run
     # One transaction, over calls to Supabase too: its tables are temporary, and a pooler would lend
     # another connection to the next one. It locks no row before the plan is stored, at its end.
     async with db.transaction() as connection:
@@ -94,9 +94,9 @@ async def _plan(
         await _patient(connection, plan_sql.STAGE)
         await _stage_rows(connection, source, on_progress)
         await _stage_people(connection, people, on_progress)
-        if wishes.proofs is not None and await _patient(connection, plan_sql.IS_PROOF_WANTED):
-            await _stage_proofs(connection, wishes.proofs, on_progress)
-            await _patient(connection, plan_sql.KEEP_PROVEN, list(wishes.trusted))
+        if plan_options.proofs is not None and await _patient(connection, plan_sql.IS_PROOF_WANTED):
+            await _stage_proofs(connection, plan_options.proofs, on_progress)
+            await _patient(connection, plan_sql.KEEP_PROVEN, list(plan_options.trusted))
         for rule in plan_sql.RULES:
             await _patient(connection, rule)
         counts = PlanCounts(**dict(await store.counted(connection)))
@@ -106,11 +106,11 @@ async def _plan(
         kinds = tuple(
             TroubleCount(**dict(row)) for row in await connection.fetch(plan_sql.TROUBLE_COUNTS)
         )
-        if wishes.report is not None:
-            await _write_report(connection, wishes.report)
+        if plan_options.report is not None:
+            await _write_report(connection, plan_options.report)
         run = None
         if not dry_run and counts.read > counts.skip:
-            run = await _keep(connection, source, wishes.actor, counts)
+            run = await _keep(connection, source, plan_options.actor, counts)
         await connection.execute(plan_sql.FORGET)
     return Planned(run, counts, troubles, kinds)
 

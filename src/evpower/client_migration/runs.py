@@ -107,7 +107,7 @@ async def _revert(
     admin: SupabaseAdmin,
     run: int | None,
     actor: str,
-    patience: RetryPolicy,
+    retries: RetryPolicy,
     on_progress: MigrationProgress,
 ) -> Reverted:
     async with db.transaction() as connection:
@@ -122,7 +122,7 @@ async def _revert(
         async with db.transaction() as connection:
             batch = await store_revert.created(connection, found.id, after, _BATCH)
         for one in batch:
-            if await _take_back(db, admin, one, marks, patience):
+            if await _take_back(db, admin, one, marks, retries):
                 users += 1
             else:
                 kept += 1
@@ -157,10 +157,10 @@ async def _set_reverting(connection: Connection, run: Run) -> None:
 
 
 async def _take_back(
-    db: Database, admin: SupabaseAdmin, one: Created, marks: set[str], patience: RetryPolicy
+    db: Database, admin: SupabaseAdmin, one: Created, marks: set[str], retries: RetryPolicy
 ) -> bool:
     """Delete a user we created if nobody used it; false: it stays, and the row says why."""
-    user = await patience.call(lambda: admin.get_user(one.client_id))
+    user = await retries.call(lambda: admin.get_user(one.client_id))
     why = None
     if user is not None and str(user.app_metadata.get(MARK)) not in marks:
         why = "not_ours"
@@ -178,7 +178,7 @@ async def _take_back(
         await client_store.set_status(connection, one.client_id, "closed", ["active"])
         await store_revert.unname(connection, one)
     if user is not None:
-        await patience.call(lambda: admin.delete_user(one.client_id))
+        await retries.call(lambda: admin.delete_user(one.client_id))
     async with db.transaction() as connection:
         await store_revert.reverted(connection, one)
     return True

@@ -24,7 +24,7 @@ class Users:
     marks: Collection[str]  # of every run: who bears one was created by us
     confirm: Confirm
     trusted: Collection[Contact]
-    patience: RetryPolicy
+    retries: RetryPolicy
 
     async def create(self, work: RowWork, password_hash: str | None) -> str | None:
         """Create the user, or find the one an earlier try created; answers a note for the row.
@@ -45,27 +45,27 @@ class Users:
             raise _refused(refusal) from refusal
         return "password_to_be_reset"
 
-    async def _import(self, wish: MovedUser) -> None:
-        await self.patience.call(lambda: self._import_once(wish))
+    async def _import(self, new_user: MovedUser) -> None:
+        await self.retries.call(lambda: self._import_once(new_user))
 
-    async def _import_once(self, wish: MovedUser) -> None:
+    async def _import_once(self, new_user: MovedUser) -> None:
         try:
-            await self.admin.import_user(wish)
+            await self.admin.import_user(new_user)
         except (AuthRefused, AuthUnanswered) as error:
             if isinstance(error, AuthRefused) and error.code not in _EXISTS:
                 raise
-            existing = await self.admin.get_user(wish.id)  # Auth says 500 to a taken id, too
+            existing = await self.admin.get_user(new_user.id)  # Auth says 500 to a taken id, too
             if existing is None or str(existing.app_metadata.get(MARK)) not in self.marks:
                 raise
-            if (existing.email, existing.phone) != (wish.email, wish.phone):
-                raise NotMoved("created_otherwise", str(wish.id), conflict=True) from error
+            if (existing.email, existing.phone) != (new_user.email, new_user.phone):
+                raise NotMoved("created_otherwise", str(new_user.id), conflict=True) from error
 
     async def adopt(self, work: RowWork) -> AuthUser:
         """Look at the user once more: what was proven must be so still.
 
         Raises NotMoved, Stopped.
         """
-        user = await self.patience.call(lambda: self.admin.get_user(work.client_id))
+        user = await self.retries.call(lambda: self.admin.get_user(work.client_id))
         if user is None:
             raise NotMoved("user_gone", str(work.client_id), conflict=True)
         if work.matched_by in {"id", "decision"}:

@@ -94,7 +94,7 @@ class LocalEvPower:
         ports.require_free(self.sandbox_port, owner="the sandbox bank", flag="--sandbox-port")
         await self.stack.up()
         try:
-            await self._hang_doorbell()
+            await self._set_webhook()
             self._tell_commands()
         except BaseException:
             await self.stack.stop()
@@ -113,7 +113,7 @@ class LocalEvPower:
         for service in self._make_processes():
             await self.stack.add(service)
 
-    async def _hang_doorbell(self) -> None:
+    async def _set_webhook(self) -> None:
         """A fresh secret on both sides; this run's address of EvPower."""
         supabase = self.stack.supabase
         database = await Database.open(self.stack.evpower_dsn, size=2)

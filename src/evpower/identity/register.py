@@ -169,7 +169,7 @@ async def _bring_about(
 ) -> AuthUser:
     """Create the user, or find the one an earlier try of the same person created."""
     auto = confirm == "auto"
-    wish = NewUser(
+    new_user = NewUser(
         id=client_id,
         email=wanted.email,
         phone=wanted.phone,
@@ -179,7 +179,7 @@ async def _bring_about(
         app_metadata=UNVERIFIED if auto else {},
     )
     try:
-        return await admin.create_user(wish)
+        return await admin.create_user(new_user)
     except AuthRefused as refusal:
         if refusal.code not in _EXISTS:
             await _give_up(db, client_id, refusal.code)

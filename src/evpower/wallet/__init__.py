@@ -3,8 +3,8 @@
 Functions take a connection inside the caller's transaction; `WalletGroup` commits by itself.
 """
 
+from evpower.wallet.batching import WalletGroup
 from evpower.wallet.endpoints import fast_paths, router
-from evpower.wallet.grouping import WalletGroup
 from evpower.wallet.model import Hold, Posting, Transaction, Wallet
 from evpower.wallet.module import module
 from evpower.wallet.post import (

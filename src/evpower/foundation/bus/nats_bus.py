@@ -173,7 +173,7 @@ class NatsBus:
         self._local = LocalBus()
         self._waiting: dict[bytes, None] = {}
         self._unsure: dict[bytes, None] = {}  # sent, and the server did not yet say that it read it
-        self._bell = asyncio.Event()
+        self._wakeup_event = asyncio.Event()
         self._up = asyncio.Event()
         self._is_away = False  # told in the log
         self._stop = asyncio.Event()
@@ -201,7 +201,7 @@ class NatsBus:
         if change not in self._waiting:
             if len(self._waiting) < _WAITING:
                 self._waiting[change] = None
-                self._bell.set()
+                self._wakeup_event.set()
             else:
                 DROPPED.labels("full").inc()
         self._local.publish(topic, key)
@@ -231,7 +231,7 @@ class NatsBus:
         if task is None:
             return
         self._stop.set()
-        self._bell.set()
+        self._wakeup_event.set()
         if self.connected:
             await asyncio.wait([task], timeout=_CLOSE_S)
         task.cancel()
@@ -248,7 +248,7 @@ class NatsBus:
                 self._hear,
                 hello=_HELLO,
                 files=self._files,
-                on_lost=self._bell.set,
+                on_lost=self._wakeup_event.set,
                 on_slow=DROPPED.labels("slow").inc,
             )
         except Exception as error:  # noqa: BLE001 - logged, and tried again for ever
@@ -291,10 +291,10 @@ class NatsBus:
             await link.close()
 
     async def _wait_for_ring(self) -> None:
-        if not self._bell.is_set():
+        if not self._wakeup_event.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._bell.wait(), self._check_s)
-        self._bell.clear()
+                await asyncio.wait_for(self._wakeup_event.wait(), self._check_s)
+        self._wakeup_event.clear()
 
     async def _send(self, link: NatsLink) -> None:
         changes, self._waiting = list(self._waiting), {}

@@ -82,7 +82,7 @@ class Changes:
     held: bool = False
 
     @property
-    def everybody(self) -> tuple[RemoteUser, ...]:
+    def everyone(self) -> tuple[RemoteUser, ...]:
         """Each one named; Supabase has nothing of those it did not tell of."""
         told = {person.id for person in self.people}
         named = {change.id for change in self.changes if change.id is not None}

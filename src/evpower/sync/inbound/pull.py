@@ -256,7 +256,7 @@ class Puller:
             if not await store_changes.advance(connection, at.revision, last.xid, last.seq):
                 metrics.PULLS.labels("discarded").inc()
                 return Pulled(discarded=1, more=True)
-            taken = await self._take(connection, page.everybody, page.gone, page.blocked_before)
+            taken = await self._take(connection, page.everyone, page.gone, page.blocked_before)
             failpoints.hit(Failpoint.PULL_UNCOMMITTED)
         failpoints.hit(Failpoint.PULL_COMMITTED)
         self._count_changes(page)
@@ -320,11 +320,11 @@ class Puller:
         page = read_people(await self._ask("evpower_people", {"ids": [str(one) for one in ids]}))
         await self._answered()
         found = {person.id: person for person in page.people}
-        everybody = [found.get(one, RemoteUser(one)) for one in ids]
+        everyone = [found.get(one, RemoteUser(one)) for one in ids]
         async with self._db.transaction() as connection:
             if not await store_changes.take(connection, at.revision):
                 return Pulled(discarded=1)
-            taken = await self._take(connection, everybody)
+            taken = await self._take(connection, everyone)
         self._tell(taken)
         return taken.told()
 

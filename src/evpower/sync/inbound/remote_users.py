@@ -25,7 +25,7 @@ class Row:
     delete_requested_at: datetime | None
     delete_requested: bool
     written: bool
-    wish: str = ""
+    new_user: str = ""
     unusable: tuple[Contact, ...] = ()
 
 
@@ -89,7 +89,7 @@ class RemoteUser:
             return None
         said = self.row.status
         if said == CLIENT_STATUS["blocked"]:
-            said = self.row.wish
+            said = self.row.new_user
         if self.row.delete_requested or said in ON_THE_WAY_OUT:
             return True
         return False if said == CLIENT_STATUS["active"] else None
@@ -153,7 +153,7 @@ def _row(raw: object, user: User | None) -> Row | None:
         delete_requested_at=parse_time(requested),
         delete_requested=bool(requested),
         written=fields.get("written") is not False,
-        wish=str(fields.get("wish") or ""),
+        new_user=str(fields.get("wish") or ""),
         unusable=_unusable(profile, [fields.get("email")], [phone]),
     )
 

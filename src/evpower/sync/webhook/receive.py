@@ -116,23 +116,27 @@ class SupabaseWebhooks:
             raise Unavailable("database_unavailable", "the secrets can't be read", retry_after_s=2)
         raise SignatureRefused("forged" if keys or newer else "no_secret")
 
-    async def _note(self, rung: ChangeNotification | None) -> str:
-        if rung is None:
+    async def _note(self, notification: ChangeNotification | None) -> str:
+        if notification is None:
             return "ignored"
-        outcome = await self._take(rung)
+        outcome = await self._take(notification)
         failpoints.hit(Failpoint.NOTIFICATION_STORED)
         if outcome == "reused":
-            _log.warning("supabase_webhook_id_reused", source=rung.source, event_id=rung.event_id)
+            _log.warning(
+                "supabase_webhook_id_reused",
+                source=notification.source,
+                event_id=notification.event_id,
+            )
         else:
             self._bus.publish(SUPABASE_CHANGED, _EVERYTHING)
         return outcome
 
     async def _keep(
-        self, rung: Sequence[ChangeNotification]
+        self, notification: Sequence[ChangeNotification]
     ) -> Mapping[ChangeNotification, InboxOutcome | Exception]:
         async with self._db.connection() as connection:
-            outcomes = await store_inbox.take(connection, rung)
-        return dict(zip(rung, outcomes, strict=True))
+            outcomes = await store_inbox.take(connection, notification)
+        return dict(zip(notification, outcomes, strict=True))
 
 
 def _describe(claim: SignatureClaim, raw: bytes) -> ChangeNotification | None:

@@ -51,15 +51,17 @@ select case when k.body_sha256 <> g.body_sha256 then 'reused'
 """
 
 
-async def take(connection: Connection, rung: Sequence[ChangeNotification]) -> list[InboxOutcome]:
+async def take(
+    connection: Connection, notification: Sequence[ChangeNotification]
+) -> list[InboxOutcome]:
     """Keep events that are not known yet; answers what each of them was."""
     rows: list[Record] = await connection.fetch(
         _TAKE,
-        [one.source for one in rung],
-        [one.event_id for one in rung],
-        [one.body_sha256 for one in rung],
-        [one.kind for one in rung],
-        [one.row_id for one in rung],
+        [one.source for one in notification],
+        [one.event_id for one in notification],
+        [one.body_sha256 for one in notification],
+        [one.kind for one in notification],
+        [one.row_id for one in notification],
     )
     return [row["outcome"] for row in rows]
 

@@ -8,11 +8,11 @@ import pytest
 
 from evpower.devstack.local import LocalEvPower
 from tests.faults.driver import Driver
-from tests.faults.supabase_bell import (
-    cut_bell,
-    hang_bell,
+from tests.faults.supabase_webhook import (
+    cut_webhook,
     is_looked_up,
     ring_once_more,
+    set_webhook,
     worker_away,
 )
 from tests.waiting import WAIT_LIMIT_S, until
@@ -27,12 +27,14 @@ async def driver(evpower: LocalEvPower) -> AsyncIterator[Driver]:
         await driver.sign_up()
         await until(lambda: _has_row(driver), "no row in Supabase")
         yield driver
-        await hang_bell(evpower, http)
+        await set_webhook(evpower, http)
         await evpower.restart("worker")
 
 
-async def test_the_doorbell_alone_brings_a_change(evpower: LocalEvPower, driver: Driver) -> None:
-    await hang_bell(evpower, driver.http)
+async def test_the_notification_alone_brings_a_change(
+    evpower: LocalEvPower, driver: Driver
+) -> None:
+    await set_webhook(evpower, driver.http)
     await until(lambda: is_looked_up(evpower), "the worker never read the log to its end")
     async with worker_away(evpower):
         before = await _calls(evpower)
@@ -42,10 +44,10 @@ async def test_the_doorbell_alone_brings_a_change(evpower: LocalEvPower, driver:
         assert await _calls(evpower) > before
 
 
-async def test_without_any_doorbell_the_period_brings_it(
+async def test_without_any_notification_the_period_brings_it(
     evpower: LocalEvPower, driver: Driver
 ) -> None:
-    await cut_bell(evpower, driver.http)
+    await cut_webhook(evpower, driver.http)
     await evpower.restart("worker", {"EVPOWER_PULL_POLL_S": "0.5"})
     before = await _calls(evpower)
     await driver.rename("looked up")

@@ -101,7 +101,7 @@ async def test_a_passing_failure_is_not_seen() -> None:
     assert await Batcher(run, retry_budget_s=WAIT_LIMIT_S)(5) == "r5"
 
 
-async def test_a_hopeless_failure_fails_all_at_once() -> None:
+async def test_a_fatal_failure_fails_all_at_once() -> None:
     run = Recorder()
     run.fails = lambda _: ConnectionError("down")
     group = Batcher(run, is_fatal=lambda error: isinstance(error, ConnectionError))
@@ -235,7 +235,7 @@ async def test_what_comes_while_a_lone_call_runs_is_one_batch_after_it() -> None
     assert run.batches == [[0], [1], [2, 3], [4, 5]], "callers that came together gather again"
 
 
-async def test_a_cancelled_lone_caller_takes_nobody_along() -> None:
+async def test_a_cancelled_lone_caller_takes_no_one_along() -> None:
     run = Recorder()
     group = Batcher(run, in_flight=1)
     await served_alone(group)

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import httpx
 
-from bench import requests, sketch
-from bench.house import House
+from bench import baseline, requests
 from bench.loadgen import Plan, load, write_requests
+from bench.rig import Rig
 from evpower.devstack.ports import free_port
 from evpower.devstack.services import ProcessService
 from evpower.devstack.supabase.server import LocalSupabase
@@ -57,26 +57,26 @@ async def sign_in_users(supabase: LocalSupabase, prefix: str, count: int) -> lis
     return users
 
 
-class Sketch:
+class Baseline:
     """The running peer; `rate_of` measures one of its endpoints at 16 connections."""
 
-    def __init__(self, house: House, port: int, users: list[User]) -> None:
-        self._house = house
+    def __init__(self, rig: Rig, port: int, users: list[User]) -> None:
+        self._house = rig
         self._port = port
         self.users = users
 
     @classmethod
-    async def start(cls, house: House, stack: AsyncExitStack) -> "Sketch":
+    async def start(cls, rig: Rig, stack: AsyncExitStack) -> "Baseline":
         """Make its tables and users, start it under uvicorn."""
-        supabase = await house.supabase()
+        supabase = await rig.supabase()
         users = await sign_in_users(supabase, "sketch", USERS)
-        dsn = await house.new_database()
+        dsn = await rig.new_database()
         ids = [user.id for user in users]
-        async with house.owner(dsn) as owner:
-            await owner.execute(sketch.EVPOWER_TABLES)
+        async with rig.owner(dsn) as owner:
+            await owner.execute(baseline.EVPOWER_TABLES)
             await owner.execute("insert into sketch_clients (id) select unnest($1::uuid[])", ids)
-        async with house.owner(house.supabase_dsn) as owner:
-            await owner.execute(sketch.SUPABASE_TABLES)
+        async with rig.owner(rig.supabase_dsn) as owner:
+            await owner.execute(baseline.SUPABASE_TABLES)
             await owner.execute("insert into sketch_clients (id) select unnest($1::uuid[])", ids)
             for fill in (_FILL_TRANSACTIONS, _FILL_SESSIONS):
                 await owner.execute(fill, ids, HISTORY_ROWS)
@@ -85,16 +85,16 @@ class Sketch:
         server = ProcessService(
             "sketch",
             [
-                *(sys.executable, "-m", "uvicorn", "bench.sketch:app", "--port", str(port)),
+                *(sys.executable, "-m", "uvicorn", "bench.baseline:app", "--port", str(port)),
                 *("--no-access-log", "--log-level", "warning"),
             ],
-            log=house.folder / "sketch.log",
+            log=rig.folder / "sketch.log",
             ready_url=f"http://127.0.0.1:{port}/health",
             env=_environment(supabase, dsn),
         )
         await server.start()
         stack.push_async_callback(server.stop)
-        return cls(house, port, users)
+        return cls(rig, port, users)
 
     async def top_ups(self) -> float:
         """Confirmed top-ups a second, behind its token check."""

@@ -14,12 +14,12 @@ from tests.faults.driver import Driver
 from tests.waiting import until
 
 
-async def hang_bell(evpower: LocalEvPower, http: httpx.AsyncClient) -> None:
+async def set_webhook(evpower: LocalEvPower, http: httpx.AsyncClient) -> None:
     """It rings at the API, as it did when the stack started."""
     await _configure(evpower, http, f"{evpower.urls().api}/api/v1/webhooks/supabase")
 
 
-async def cut_bell(evpower: LocalEvPower, http: httpx.AsyncClient) -> None:
+async def cut_webhook(evpower: LocalEvPower, http: httpx.AsyncClient) -> None:
     """Nobody is rung."""
     await _configure(evpower, http, None)
 
@@ -80,7 +80,7 @@ async def worker_away(evpower: LocalEvPower) -> AsyncGenerator[None]:
 
     async def hangs_at_rest() -> bool:
         os.kill(worker.pid, signal.SIGSTOP)
-        if await _nobody_is_in_a_transaction(evpower):
+        if await _no_one_is_in_a_transaction(evpower):
             return True
         os.kill(worker.pid, signal.SIGCONT)
         return False
@@ -92,7 +92,7 @@ async def worker_away(evpower: LocalEvPower) -> AsyncGenerator[None]:
         os.kill(worker.pid, signal.SIGCONT)
 
 
-async def _nobody_is_in_a_transaction(evpower: LocalEvPower) -> bool:
+async def _no_one_is_in_a_transaction(evpower: LocalEvPower) -> bool:
     """A `begin` that PostgreSQL has not read yet is none: without a statement it holds nothing."""
     return await _holds(
         evpower.urls().database_url,

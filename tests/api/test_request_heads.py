@@ -111,7 +111,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
         return int(head.split()[1]), await reader.readexactly(size)
 
 
-async def is_hung_up(reader: asyncio.StreamReader) -> bool:
+async def is_closed(reader: asyncio.StreamReader) -> bool:
     async with asyncio.timeout(WAIT_LIMIT_S):
         try:
             return await reader.read() == b""
@@ -145,13 +145,13 @@ class TestSize:
                 return  # it had sent on, so the kernel took the answer back
             assert (status, orjson.loads(body)["error"]) == (431, "head_too_large")
 
-    async def test_one_too_large_is_told_so_and_hung_up_on(self, url: str) -> None:
+    async def test_one_too_large_is_answered_so_and_closed(self, url: str) -> None:
         async with a_peer(url) as (reader, writer):
             writer.write(GET + b"x: " + b"a" * HEAD_BYTES)
             status, body = await answer(reader)
             problem = orjson.loads(body)
             assert (status, problem["error"], problem["success"]) == (431, "head_too_large", False)
-            assert await is_hung_up(reader)
+            assert await is_closed(reader)
 
     @pytest.mark.parametrize("slice_bytes", [1, 1000, 10_000, 100_000])
     async def test_what_is_within_bounds_passes_however_it_is_cut(
@@ -182,15 +182,15 @@ class TestSize:
 
 
 class TestTime:
-    async def test_who_asks_for_nothing_is_hung_up_on(self) -> None:
+    async def test_a_connection_that_asks_for_nothing_is_closed(self) -> None:
         async with (
             on_a_socket(told, Impatient) as url,
             a_peer(url) as (reader, _),
             a_peer(url) as (other, writer),
         ):
             writer.write(b"\r\n\r\n")
-            assert await is_hung_up(reader)
-            assert await is_hung_up(other)
+            assert await is_closed(reader)
+            assert await is_closed(other)
 
     async def test_a_head_that_stands_still_is_ended(self, turned: str) -> None:
         async with a_peer(turned) as (reader, writer):
@@ -199,7 +199,7 @@ class TestTime:
             assert Turned.last().turn()
             status, body = await answer(reader)
             assert (status, orjson.loads(body)["error"]) == (408, "head_too_slow")
-            assert await is_hung_up(reader)
+            assert await is_closed(reader)
 
     async def test_the_second_head_of_a_connection_too(self, turned: str) -> None:
         async with a_peer(turned) as (reader, writer):
@@ -217,7 +217,7 @@ class TestTime:
             assert await answer(reader) == (200, b"3 0")
             writer.write(b"\r\n")
             await until(Turned.last().turn)
-            assert await is_hung_up(reader)
+            assert await is_closed(reader)
 
     async def test_a_body_and_an_answer_may_take_longer(self, turned: str) -> None:
         async with a_peer(turned) as (reader, writer):

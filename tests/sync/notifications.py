@@ -109,7 +109,7 @@ async def calling(db: Database, secrets: str = SECRET, **more: Any) -> AsyncGene
             )
         ],
         db,
-        _nobody,
+        _no_one,
         configured,
         version="0",
         now_s=time.monotonic,
@@ -127,7 +127,7 @@ async def calling(db: Database, secrets: str = SECRET, **more: Any) -> AsyncGene
         await webhooks.close()
 
 
-async def _nobody(_: object) -> Any:
+async def _no_one(_: object) -> Any:
     raise Unauthenticated("missing_token")
 
 

@@ -250,7 +250,7 @@ class TestCall:
         assert len(await _queue(there)) == 1
 
 
-class TestSilence:
+class TestDisabled:
     """No call, and no harm."""
 
     async def test_no_url_no_call(self, there: Connection) -> None:
@@ -276,7 +276,7 @@ class TestSilence:
         await _change(there)
         assert len(await _queue(there)) == 1
 
-    async def test_pg_net_that_fails_fails_nobody(
+    async def test_pg_net_that_fails_fails_no_one(
         self, there: Connection, superuser: Connection
     ) -> None:
         queue = "alter table net.http_request_queue"

@@ -16,7 +16,7 @@ FORGERIES: Final = ("unsigned", "other secret", "other body", "other id", "stale
 
 
 @dataclass(frozen=True)
-class Bell:
+class Notification:
     """A doorbell on its way."""
 
     headers: Mapping[str, str]
@@ -26,7 +26,9 @@ class Bell:
         return f"<bell {self.headers.get('webhook-id', '?')}>"
 
 
-def true_bell(client: UUID, secret: str = SECRET, *, at: float | None = None) -> Bell:
+def true_notification(
+    client: UUID, secret: str = SECRET, *, at: float | None = None
+) -> Notification:
     """What Supabase sends for an update of a client's row, signed."""
     body = json.dumps(
         {
@@ -41,7 +43,7 @@ def true_bell(client: UUID, secret: str = SECRET, *, at: float | None = None) ->
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = hmac.digest(key, f"{message}.{moment}.".encode() + body, hashlib.sha256)
     signature = "v1," + base64.b64encode(digest).decode()
-    return Bell(
+    return Notification(
         {
             "content-type": "application/json",
             "webhook-id": message,
@@ -53,22 +55,22 @@ def true_bell(client: UUID, secret: str = SECRET, *, at: float | None = None) ->
     )
 
 
-def forge(how: str, client: UUID) -> Bell:
+def forge(how: str, client: UUID) -> Notification:
     """One that must be refused and change nothing."""
-    bell = true_bell(client)
-    headers = dict(bell.headers)
+    notification = true_notification(client)
+    headers = dict(notification.headers)
     match how:
         case "unsigned":
-            return Bell({"content-type": "application/json"}, bell.body)
+            return Notification({"content-type": "application/json"}, notification.body)
         case "other secret":
-            return true_bell(client, _OTHERS)
+            return true_notification(client, _OTHERS)
         case "other body":
-            return Bell(headers, bell.body.replace(b"active", b"closed"))
+            return Notification(headers, notification.body.replace(b"active", b"closed"))
         case "other id":
-            return Bell(headers | {"webhook-id": f"evp_{uuid4().hex}"}, bell.body)
+            return Notification(headers | {"webhook-id": f"evp_{uuid4().hex}"}, notification.body)
         case "stale":
-            return true_bell(client, at=time.time() - 3600)
+            return true_notification(client, at=time.time() - 3600)
         case _:
-            digest = hashlib.sha256(bell.body).hexdigest()
+            digest = hashlib.sha256(notification.body).hexdigest()
             kept = {"content-type": "application/json", "x-supabase-signature": digest}
-            return Bell(kept, bell.body)
+            return Notification(kept, notification.body)
