@@ -68,9 +68,9 @@ class Person:
         self.blocked = None if self.blocked is not True else self.blocked
         self.leaves_unsaid()
 
-    def leaves(self, *, new_user: bool) -> None:
+    def leaves(self, *, deletion_requested: bool) -> None:
         """They ask to be deleted, or take it back, whether they are blocked or not."""
-        self.leaving, self.ever_left = new_user, self.ever_left or new_user
+        self.leaving, self.ever_left = deletion_requested, self.ever_left or deletion_requested
 
     def leaves_unsaid(self) -> None:
         """Nothing says it any more: what counts is how much EvPower had read."""

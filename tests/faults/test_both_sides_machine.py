@@ -184,7 +184,7 @@ class BothSidesMachine(RuleBasedStateMachine):
                 person.leaves_unsaid()
                 person.blocked = ours_before or person.blocked
             case _:
-                person.leaves(new_user=status == "inactive")
+                person.leaves(deletion_requested=status == "inactive")
                 person.blocked = None if ours_before and person.blocked else person.blocked
 
     @precondition(lambda self: self.up)

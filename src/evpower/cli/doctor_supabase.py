@@ -47,7 +47,7 @@ _APPLY: Final = (
 )
 _ADDRESS: Final = "check EVPOWER_SUPABASE_URL: the project's URL, https://<ref>.supabase.co"
 _PROXY: Final = (
-    "check EVPOWER_HTTP_PROXY: the proxy does not answer, or lets nobody through to the host of"
+    "check EVPOWER_HTTP_PROXY: the proxy does not answer, or lets no call through to the host of"
     " EVPOWER_SUPABASE_URL"
 )
 _PUBLISHABLE_FIX: Final = "EVPOWER_SUPABASE_PUBLISHABLE_KEY from the project's API settings"

@@ -16,7 +16,7 @@ class Failpoint(StrEnum):
     WEBHOOK_VERIFIED = "webhook.verified"  # the signature is good, nothing is written
     CONFIRM_UNCOMMITTED = "confirm.uncommitted"  # written, not committed
     CONFIRM_COMMITTED = "confirm.committed"  # committed, the provider has no answer yet
-    WEBHOOK_ANSWERED = "webhook.answered"  # the bus was told
+    WEBHOOK_ANSWERED = "webhook.answered"  # the bus was notified
     RELAY_CLAIMED = "relay.claimed"  # outbox entries are leased
     RELAY_READ = "relay.read"  # what Supabase lacks is read
     RELAY_APPLIED = "relay.applied"  # Supabase has it, EvPower has not stored so

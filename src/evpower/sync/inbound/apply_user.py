@@ -39,7 +39,7 @@ _CONTACTS: Final[tuple[Contact, Contact]] = ("email", "phone")
 class Accepted:
     """What became of a person. `known` is false for somebody EvPower need not know.
 
-    `contact_released`: an email or phone became free, somebody may wait for it.
+    `contact_released`: an email or phone became free, another client may wait for it.
     """
 
     client_id: UUID

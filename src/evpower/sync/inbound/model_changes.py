@@ -19,7 +19,7 @@ _WORDS: Final = frozenset(
 class Pulled:
     """What one page, or several, brought. `error`: what Supabase said instead of answering.
 
-    `discarded` pages were taken by somebody else first; `contact_released`: a contact became free;
+    `discarded` pages were applied elsewhere first; `contact_released`: a contact became free;
     `held`: a transaction that runs in Supabase holds some changes back.
     """
 

@@ -17,7 +17,7 @@ _NEVER_CLIENTS: Final = frozenset({UUID(int=0), DOCTOR_USER_ID})
 class Row:
     """The row of public.clients; `status` may be any. `written`: EvPower wrote it at least once.
 
-    `wish`: what the status said last, under a block of EvPower's.
+    `status_under_block`: what the status said last, under a block of EvPower's.
     """
 
     profile: Profile
@@ -25,7 +25,7 @@ class Row:
     delete_requested_at: datetime | None
     delete_requested: bool
     written: bool
-    new_user: str = ""
+    status_under_block: str = ""
     unusable: tuple[Contact, ...] = ()
 
 
@@ -89,7 +89,7 @@ class RemoteUser:
             return None
         said = self.row.status
         if said == CLIENT_STATUS["blocked"]:
-            said = self.row.new_user
+            said = self.row.status_under_block
         if self.row.delete_requested or said in ON_THE_WAY_OUT:
             return True
         return False if said == CLIENT_STATUS["active"] else None
@@ -153,7 +153,7 @@ def _row(raw: object, user: User | None) -> Row | None:
         delete_requested_at=parse_time(requested),
         delete_requested=bool(requested),
         written=fields.get("written") is not False,
-        new_user=str(fields.get("wish") or ""),
+        status_under_block=str(fields.get("wish") or ""),
         unusable=_unusable(profile, [fields.get("email")], [phone]),
     )
 
