@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from evpower.foundation.db import Connection
-from tests.api.world import Api, bearer
+from tests.api.scenario import Api, bearer
 from tests.charging.money import top_up
 
 ENDPOINTS = ["/api/v1/balance/{}", "/api/v1/balance/history/{}"]

@@ -18,7 +18,7 @@ from evpower.api import messages
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, EvPowerError, Unavailable
 from evpower.identity.jwks import Jwks, UnreadKey
-from tests.api.world import Api, bearer, running_api
+from tests.api.scenario import Api, bearer, running_api
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 ROUTE = "/api/v1/balance/{client_id}"

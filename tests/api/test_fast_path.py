@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from evpower.foundation.db import Connection
-from tests.api.world import Api, bearer
+from tests.api.scenario import Api, bearer
 from tests.charging.money import top_up
 
 # The same request twice: as phones send it, and in a form only the router takes.

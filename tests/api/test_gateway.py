@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 
 from evpower.api.gateway import exchange
 from evpower.foundation.db import Database
-from tests.api.world import Api, bearer, on_a_socket, running_api
+from tests.api.scenario import Api, bearer, on_a_socket, running_api
 from tests.waiting import WAIT_LIMIT_S, until
 
 KB = 1024

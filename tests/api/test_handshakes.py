@@ -10,8 +10,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from evpower.foundation.db import Connection, Database
-from tests.api.world import on_a_socket, running_api
-from tests.realtime.world import running
+from tests.api.scenario import on_a_socket, running_api
+from tests.realtime.scenario import running
 from tests.waiting import WAIT_LIMIT_S
 
 

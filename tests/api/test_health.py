@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY, Gauge
 
 from evpower.api import health
 from evpower.foundation.db import Connection, Database
-from tests.api.world import Api, bearer, running_api
+from tests.api.scenario import Api, bearer, running_api
 from tests.waiting import WAIT_LIMIT_S
 
 

@@ -16,7 +16,7 @@ from evpower.foundation import idempotency
 from evpower.foundation.clock import to_z, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
-from tests.api.world import Api, bearer, running_api
+from tests.api.scenario import Api, bearer, running_api
 from tests.charging.test_sync_history import PATH as SYNC
 from tests.charging.test_sync_history import report
 from tests.waiting import WAIT_LIMIT_S, until

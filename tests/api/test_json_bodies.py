@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from evpower.api.gateway import json_body
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Invalid
-from tests.api.world import Api, running_api
+from tests.api.scenario import Api, running_api
 
 NOT_JSON = "the body is not JSON: "
 PATH = "/api/v1/test/report"

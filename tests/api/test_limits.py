@@ -11,7 +11,7 @@ from evpower.foundation.addresses import client_address, parse_networks
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Unauthenticated
 from evpower.identity import access, service_keys
-from tests.api.world import Api, Turning, bearer, running_api
+from tests.api.scenario import Api, Turning, bearer, running_api
 
 
 class TestBuckets:

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from evpower.foundation import logging as ours
-from tests.api.world import Api, bearer, token
+from tests.api.scenario import Api, bearer, token
 
 Lines = Callable[[], list[dict[str, Any]]]
 

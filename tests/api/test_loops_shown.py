@@ -16,7 +16,7 @@ from evpower.foundation.errors import Unavailable
 from evpower.foundation.loop_rounds import LoopRounds
 from evpower.foundation.loops import Loop, Loops, Round, RoundWork
 from evpower.sync import status
-from tests.api.world import Api, running_api
+from tests.api.scenario import Api, running_api
 from tests.waiting import COMMAND_S, until
 
 NODE = "host-a:7:worker"

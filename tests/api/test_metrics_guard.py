@@ -7,7 +7,7 @@ from starlette.requests import Request
 from evpower.api.metrics_guard import MetricsGuard
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Unauthenticated
-from tests.api.world import running_api
+from tests.api.scenario import running_api
 
 
 def asking(host: str | None, **headers: str) -> Request:

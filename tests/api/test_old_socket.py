@@ -19,7 +19,7 @@ from evpower.api.legacy.location_socket import PATHS
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.db import Database
 from evpower.foundation.websocket import SocketProtocol
-from tests.api.world import Turning, running_api
+from tests.api.scenario import Turning, running_api
 from tests.waiting import WAIT_LIMIT_S, until
 
 PATH, ALIAS = PATHS
@@ -68,7 +68,7 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
         listening.close()
 
 
-class World:
+class Scenario:
     """A server with nothing but the old socket, whose clock stands still until it is turned."""
 
     def __init__(self, feed: LocationFeed, url: str, now_s: Turning | None = None) -> None:
@@ -111,19 +111,19 @@ async def ask(ws: ClientConnection, frame: Any) -> Frame:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def scenario() -> AsyncIterator[Scenario]:
     feed, app, now_s = LocationFeed(ping_s=_NEVER_S), FastAPI(), Turning()
     trusted = parse_networks("127.0.0.1/32")
     app.include_router(
         router(feed, cors_origins=frozenset({APP}), trusted_proxies=trusted, now_s=now_s)
     )
     async with serving(app) as url:
-        yield World(feed, url, now_s)
+        yield Scenario(feed, url, now_s)
 
 
 class TestFrames:
-    async def test_the_greeting_says_the_client_id_back(self, world: World) -> None:
-        async with dial(f"{world.url}{PATH}?client_id=a%20b") as ws:
+    async def test_the_greeting_says_the_client_id_back(self, scenario: Scenario) -> None:
+        async with dial(f"{scenario.url}{PATH}?client_id=a%20b") as ws:
             assert await read(ws) == {
                 "type": "connection",
                 "status": "connected",
@@ -131,8 +131,8 @@ class TestFrames:
                 "message": "Подключение установлено",
             }
 
-    async def test_a_client_id_is_optional(self, world: World) -> None:
-        async with dial(world.url + PATH) as ws:
+    async def test_a_client_id_is_optional(self, scenario: Scenario) -> None:
+        async with dial(scenario.url + PATH) as ws:
             assert (await read(ws))["client_id"] is None
 
     @pytest.mark.parametrize(
@@ -143,14 +143,14 @@ class TestFrames:
         ],
         ids=["documented", "spoken by the app"],
     )
-    async def test_both_dialects_subscribe(self, world: World, frame: Frame) -> None:
-        async with world.open() as ws:
+    async def test_both_dialects_subscribe(self, scenario: Scenario, frame: Frame) -> None:
+        async with scenario.open() as ws:
             assert await ask(ws, frame) == {
                 "type": "subscription",
                 "status": "subscribed",
                 "channel": "location:7",
             }
-            assert world.feed.push("location:7", UPDATE) == 1
+            assert scenario.feed.push("location:7", UPDATE) == 1
             assert await read(ws) == UPDATE
 
     @pytest.mark.parametrize(
@@ -160,27 +160,27 @@ class TestFrames:
             {"type": "unsubscribe", "data": {"channel": "all"}},
         ],
     )
-    async def test_both_dialects_unsubscribe(self, world: World, frame: Frame) -> None:
-        async with world.open() as ws:
-            assert world.feed.push("all", UPDATE) == 1, "subscribed to all from the start"
+    async def test_both_dialects_unsubscribe(self, scenario: Scenario, frame: Frame) -> None:
+        async with scenario.open() as ws:
+            assert scenario.feed.push("all", UPDATE) == 1, "subscribed to all from the start"
             assert await read(ws) == UPDATE
             assert await ask(ws, frame) == {
                 "type": "subscription",
                 "status": "unsubscribed",
                 "channel": "all",
             }
-            assert world.feed.push("all", UPDATE) == 0
+            assert scenario.feed.push("all", UPDATE) == 0
 
     @pytest.mark.parametrize("frame", [{"action": "ping"}, {"type": "ping"}, b'{"action":"ping"}'])
-    async def test_a_ping_is_answered(self, world: World, frame: Any) -> None:
-        async with world.open() as ws:
+    async def test_a_ping_is_answered(self, scenario: Scenario, frame: Any) -> None:
+        async with scenario.open() as ws:
             answer = await ask(ws, frame)
             assert answer.keys() == {"type", "timestamp"}
             assert answer["type"] == "pong"
             assert isinstance(answer["timestamp"], float)
 
-    async def test_a_pong_is_not_answered(self, world: World) -> None:
-        async with world.open() as ws:
+    async def test_a_pong_is_not_answered(self, scenario: Scenario) -> None:
+        async with scenario.open() as ws:
             await ws.send('{"type": "pong"}')
             assert (await ask(ws, {"action": "ping"}))["type"] == "pong"
 
@@ -207,16 +207,16 @@ class TestFrames:
         ids=str,
     )
     async def test_nonsense_is_an_error_and_the_socket_lives(
-        self, world: World, frame: Any, code: str
+        self, scenario: Scenario, frame: Any, code: str
     ) -> None:
-        async with world.open() as ws:
+        async with scenario.open() as ws:
             assert await ask(ws, frame) == {"type": "error", "message": code}
             assert (await ask(ws, {"action": "ping"}))["type"] == "pong"
 
     async def test_the_server_pings_by_itself(self) -> None:
         feed, app = LocationFeed(ping_s=0.05), FastAPI()
         app.include_router(router(feed, cors_origins=frozenset(), trusted_proxies=()))
-        async with serving(app) as url, pinging(feed), World(feed, url).open() as ws:
+        async with serving(app) as url, pinging(feed), Scenario(feed, url).open() as ws:
             assert [await read(ws) for _ in range(3)] == [{"type": "ping"}] * 3
 
     async def test_the_alias_is_shadowed_by_no_location(self, db: Database) -> None:
@@ -231,24 +231,24 @@ class TestFrames:
         feed = LocationFeed(ping_s=_NEVER_S)
         routes = router(feed, cors_origins=frozenset(), trusted_proxies=())
         async with running_api(db, [locations, routes]) as api, serving(api.app) as url:
-            world = World(feed, url)
-            async with world.open(path=PATH), world.open(path=ALIAS) as ws:
-                assert world.feed.push("all", UPDATE) == 2
+            scenario = Scenario(feed, url)
+            async with scenario.open(path=PATH), scenario.open(path=ALIAS) as ws:
+                assert scenario.feed.push("all", UPDATE) == 2
                 assert await read(ws) == UPDATE
 
 
 class TestChannels:
-    async def test_each_hears_its_own_channels_only(self, world: World) -> None:
-        async with world.open("?client_id=a") as one, world.open("?client_id=b") as other:
+    async def test_each_hears_its_own_channels_only(self, scenario: Scenario) -> None:
+        async with scenario.open("?client_id=a") as one, scenario.open("?client_id=b") as other:
             for ws, channel in ((one, "station:CHR-1"), (other, "location_stations:7")):
                 await ask(ws, {"action": "unsubscribe", "channel": "all"})
                 await ask(ws, {"action": "subscribe", "channel": channel})
             station = {"type": "station_status_update", "station_id": "CHR-1", "status": "active"}
-            assert world.feed.push("station:CHR-1", station) == 1
-            assert world.feed.push("location_stations:7", UPDATE) == 1
+            assert scenario.feed.push("station:CHR-1", station) == 1
+            assert scenario.feed.push("location_stations:7", UPDATE) == 1
             assert await read(one) == station
             assert await read(other) == UPDATE
-            assert world.feed.push("station:CHR-2", station) == 0
+            assert scenario.feed.push("station:CHR-2", station) == 0
 
     @pytest.mark.parametrize(
         ("asked", "pushed"),
@@ -260,29 +260,29 @@ class TestChannels:
         ],
     )
     async def test_the_old_inner_names_are_the_same_channels(
-        self, world: World, asked: str, pushed: str
+        self, scenario: Scenario, asked: str, pushed: str
     ) -> None:
-        async with world.open() as ws:
+        async with scenario.open() as ws:
             await ask(ws, {"action": "unsubscribe", "channel": "all"})
             answer = await ask(ws, {"action": "subscribe", "channel": asked})
             assert answer["channel"] == asked, "said back as it was asked"
-            assert world.feed.push(pushed, UPDATE) == 1
+            assert scenario.feed.push(pushed, UPDATE) == 1
             assert await read(ws) == UPDATE
 
-    async def test_a_raw_name_is_taken_and_stays_silent(self, world: World) -> None:
-        async with world.open() as ws:
+    async def test_a_raw_name_is_taken_and_stays_silent(self, scenario: Scenario) -> None:
+        async with scenario.open() as ws:
             answer = await ask(ws, {"action": "subscribe", "channel": "client_sessions:somebody"})
             assert answer["status"] == "subscribed"
             with pytest.raises(ValueError, match="not a public channel"):
-                world.feed.push("client_sessions:somebody", UPDATE)
+                scenario.feed.push("client_sessions:somebody", UPDATE)
 
     @pytest.mark.parametrize("kind", ["balance_update", "charging_session_update", None])
     async def test_neither_money_nor_sessions_can_be_pushed(
-        self, world: World, kind: str | None
+        self, scenario: Scenario, kind: str | None
     ) -> None:
-        async with world.open():
+        async with scenario.open():
             with pytest.raises(ValueError, match="does not belong"):
-                world.feed.push("all", {"type": kind, "balance": 100})
+                scenario.feed.push("all", {"type": kind, "balance": 100})
 
     async def test_a_socket_has_so_many_channels(self) -> None:
         feed, wire = LocationFeed(), Wire()
@@ -299,75 +299,77 @@ class TestChannels:
 
 class TestLimits:
     @pytest.mark.parametrize("origin", ["https://evil.example", "null", f"{APP}.evil.example"])
-    async def test_a_page_of_another_origin_is_sent_away(self, world: World, origin: str) -> None:
-        assert await world.ending(origin=origin) == (1008, "origin_not_allowed")
+    async def test_a_page_of_another_origin_is_sent_away(
+        self, scenario: Scenario, origin: str
+    ) -> None:
+        assert await scenario.ending(origin=origin) == (1008, "origin_not_allowed")
 
-    async def test_a_page_of_the_app_may_stay(self, world: World) -> None:
-        async with world.open(origin=APP):
-            assert len(world.feed) == 1
+    async def test_a_page_of_the_app_may_stay(self, scenario: Scenario) -> None:
+        async with scenario.open(origin=APP):
+            assert len(scenario.feed) == 1
 
-    async def test_ten_sockets_of_one_client_id_and_no_more(self, world: World) -> None:
+    async def test_ten_sockets_of_one_client_id_and_no_more(self, scenario: Scenario) -> None:
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(10):
-                await stack.enter_async_context(world.open())
-            assert await world.ending("?client_id=driver-1") == (1013, "too_many_sockets")
-            await stack.enter_async_context(world.open("?client_id=driver-2"))
-        await until(lambda: len(world.feed) == 0)
-        async with world.open():
-            assert len(world.feed) == 1, "their places are free again"
+                await stack.enter_async_context(scenario.open())
+            assert await scenario.ending("?client_id=driver-1") == (1013, "too_many_sockets")
+            await stack.enter_async_context(scenario.open("?client_id=driver-2"))
+        await until(lambda: len(scenario.feed) == 0)
+        async with scenario.open():
+            assert len(scenario.feed) == 1, "their places are free again"
 
-    async def test_twenty_sockets_of_one_address_and_no_more(self, world: World) -> None:
+    async def test_twenty_sockets_of_one_address_and_no_more(self, scenario: Scenario) -> None:
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(20):
-                await stack.enter_async_context(world.open(""))
-            assert await world.ending() == (1013, "too_many_sockets")
+                await stack.enter_async_context(scenario.open(""))
+            assert await scenario.ending() == (1013, "too_many_sockets")
             elsewhere = {"X-Forwarded-For": "203.0.113.9"}
-            await stack.enter_async_context(world.open("", additional_headers=elsewhere))
+            await stack.enter_async_context(scenario.open("", additional_headers=elsewhere))
 
-    async def test_no_one_locks_a_driver_out_from_another_address(self, world: World) -> None:
+    async def test_no_one_locks_a_driver_out_from_another_address(self, scenario: Scenario) -> None:
         """The client_id is no secret: ten of them elsewhere cost its owner none."""
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(10):
-                await stack.enter_async_context(world.open("?client_id=victim"))
+                await stack.enter_async_context(scenario.open("?client_id=victim"))
             at_home = {"X-Forwarded-For": "203.0.113.9"}
             await stack.enter_async_context(
-                world.open("?client_id=victim", additional_headers=at_home)
+                scenario.open("?client_id=victim", additional_headers=at_home)
             )
 
-    async def test_a_long_client_id_is_refused(self, world: World) -> None:
-        assert await world.ending("?client_id=" + "x" * 65) == (1008, "invalid_client_id")
+    async def test_a_long_client_id_is_refused(self, scenario: Scenario) -> None:
+        assert await scenario.ending("?client_id=" + "x" * 65) == (1008, "invalid_client_id")
 
-    async def test_the_eleventh_message_of_a_second_is_refused(self, world: World) -> None:
-        async with world.open() as ws:
+    async def test_the_eleventh_message_of_a_second_is_refused(self, scenario: Scenario) -> None:
+        async with scenario.open() as ws:
             for _ in range(12):
                 await ws.send('{"action": "ping"}')
             kinds = [(await read(ws)).get("message", "pong") for _ in range(12)]
             assert kinds == ["pong"] * 10 + ["rate_limited"] * 2
-            world.now_s.at_s += 1
+            scenario.now_s.at_s += 1
             assert (await ask(ws, {"action": "ping"}))["type"] == "pong"
 
-    async def test_a_flood_ends_the_socket(self, world: World) -> None:
-        async with world.open() as ws:
+    async def test_a_flood_ends_the_socket(self, scenario: Scenario) -> None:
+        async with scenario.open() as ws:
             with contextlib.suppress(ConnectionClosed):
                 for _ in range(300):
                     await ws.send('{"action": "ping"}')
             assert await closed(ws) == (1008, "rate_limited")
 
-    async def test_a_big_message_ends_the_socket(self, world: World) -> None:
-        async with world.open() as ws:
+    async def test_a_big_message_ends_the_socket(self, scenario: Scenario) -> None:
+        async with scenario.open() as ws:
             await ws.send("x" * 4097)
             assert await closed(ws) == (1009, "message_too_big")
 
-    async def test_one_that_does_not_read_is_closed(self, world: World) -> None:
-        async with world.open("?client_id=reader") as reader:
-            lazy = await not_reading(world.url)
-            await until(lambda: len(world.feed) == 2)
+    async def test_one_that_does_not_read_is_closed(self, scenario: Scenario) -> None:
+        async with scenario.open("?client_id=reader") as reader:
+            lazy = await not_reading(scenario.url)
+            await until(lambda: len(scenario.feed) == 2)
             big = {**UPDATE, "location_name": "x" * 4000}
             pushed = 0
-            while len(world.feed) == 2:
+            while len(scenario.feed) == 2:
                 pushed += 1
                 assert pushed < 20_000, "it was never hung up on"
-                world.feed.push("all", big)
+                scenario.feed.push("all", big)
                 assert await read(reader) == big, "the others are served meanwhile"
             lazy.close()
 

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from evpower.api import HttpProtocol
 from evpower.api.gateway.http_protocol import HEAD_BYTES
-from tests.api.world import on_a_socket
+from tests.api.scenario import on_a_socket
 from tests.waiting import WAIT_LIMIT_S, until
 
 ENDLESS = 64 * 1024 * 1024

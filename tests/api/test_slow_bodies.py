@@ -13,8 +13,8 @@ from evpower.api.gateway import exchange, gateway
 from evpower.api.metrics import IN_FLIGHT
 from evpower.foundation.body import read_body
 from evpower.foundation.db import Database
+from tests.api.scenario import Api, bearer, on_a_socket, running_api
 from tests.api.test_request_heads import a_peer, answer, is_closed
-from tests.api.world import Api, bearer, on_a_socket, running_api
 from tests.waiting import WAIT_LIMIT_S, until
 
 

@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from evpower.api import ConnectionBounds, HttpProtocol, WaitingLimit
 from evpower.api.metrics import REFUSED
+from tests.api.scenario import on_a_socket
 from tests.api.test_request_heads import Peer, a_peer, answer, gate, is_closed
 from tests.api.test_request_heads import told as app
-from tests.api.world import on_a_socket
 from tests.waiting import WAIT_LIMIT_S, until
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

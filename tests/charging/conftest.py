@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from evpower.foundation.db import Database
-from tests.api.world import Api, running_api
+from tests.api.scenario import Api, running_api
 
 
 @pytest.fixture

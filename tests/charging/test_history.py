@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from evpower.foundation.db import Connection
-from tests.api.world import Api, bearer
+from tests.api.scenario import Api, bearer
 
 NOON = datetime(2026, 3, 8, 12, tzinfo=UTC)
 

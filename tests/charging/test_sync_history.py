@@ -14,7 +14,7 @@ from evpower.charging import SESSION_CHANGED
 from evpower.foundation.bus import Topic
 from evpower.foundation.db import Connection
 from evpower.identity import CLIENT_CHANGED
-from tests.api.world import Api, bearer
+from tests.api.scenario import Api, bearer
 from tests.charging.money import top_up
 
 PATH = "/api/v1/charging/sync-history"

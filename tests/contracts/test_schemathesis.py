@@ -15,7 +15,7 @@ from schemathesis import checks, openapi
 from evpower import bootstrap
 from evpower.devstack.ports import free_port
 from evpower.identity import add_operator, create_service_key
-from tests.api.world import SECRET, bearer
+from tests.api.scenario import SECRET, bearer
 from tests.conftest import Server, patient_database
 from tests.waiting import WAIT_LIMIT_S, until
 

@@ -28,7 +28,7 @@ from tests.conftest import PATIENT_DEFAULTS, as_owner
 from tests.faults.notifications import SECRET, Notification
 from tests.faults.proxy import FaultProxy, HttpThrough
 from tests.faults.supabase_side import PASSWORD, Psql, SupabaseSide
-from tests.sync.world import World as Money
+from tests.sync.scenario import Scenario as Money
 from tests.waiting import WAIT_LIMIT_S
 
 WEBHOOK = "/api/v1/webhooks/supabase"

@@ -29,24 +29,26 @@ select c.*, (c.balance * 100)::bigint as balance_minor,
 _USERS = "select * from auth.users where deleted_at is null and id <> all ($1)"
 
 
-async def ids(world: BothSides) -> set[UUID]:
+async def ids(scenario: BothSides) -> set[UUID]:
     """Everybody either side has."""
-    clients = await world.here.rows("select id from identity.clients")
-    rows = await world.there.rows("select id from public.clients union select id from auth.users")
+    clients = await scenario.here.rows("select id from identity.clients")
+    rows = await scenario.there.rows(
+        "select id from public.clients union select id from auth.users"
+    )
     return {row["id"] for row in (*clients, *rows)}
 
 
 async def differences(
-    world: BothSides, people: Sequence[Person], strangers: Collection[UUID] = ()
+    scenario: BothSides, people: Sequence[Person], strangers: Collection[UUID] = ()
 ) -> list[str]:
     """What is not as it should be at rest; nothing: the sides are equal and the model is right.
 
     `strangers` were there before and are somebody else's business.
     """
     others = list(strangers)
-    here = {row["id"]: row for row in await world.here.rows(_HERE, others)}
-    there = {row["id"]: row for row in await world.there.rows(_THERE, others)}
-    users = {row["id"]: row for row in await world.there.rows(_USERS, others)}
+    here = {row["id"]: row for row in await scenario.here.rows(_HERE, others)}
+    there = {row["id"]: row for row in await scenario.there.rows(_THERE, others)}
+    users = {row["id"]: row for row in await scenario.there.rows(_USERS, others)}
     found = [*_ids(here, there, users), *_contacts(here, there)]
     for person in people:
         ours, theirs = here.get(person.id), there.get(person.id)
@@ -54,7 +56,7 @@ async def differences(
         if theirs is not None and not person.gone:
             lines += _profile(person, theirs)
         found += [f"{person!r} {person.id}: {line}" for line in lines]
-    drift = [one for one in await world.drift() if UUID(one.key) not in others]
+    drift = [one for one in await scenario.drift() if UUID(one.key) not in others]
     return found + [f"drift: {one}" for one in drift]
 
 

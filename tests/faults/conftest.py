@@ -55,7 +55,7 @@ def set_failpoint(evpower: LocalEvPower, step: Failpoint, pid: int) -> None:
 
 
 @pytest.fixture(scope="module")
-async def world() -> AsyncIterator[BothSides]:
+async def scenario() -> AsyncIterator[BothSides]:
     """Both sides for real, EvPower's parts in this process, where a test can cut them off."""
     folder = Path(tempfile.mkdtemp(prefix="evpower-both-", dir="/var/tmp"))
     folder.chmod(0o755)

@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.api.world import on_a_socket
+from tests.api.scenario import on_a_socket
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
 
 KID = "the-only-key"

@@ -1,4 +1,4 @@
-"""The Supabase side of the world: what people, servers and psql do there."""
+"""The Supabase side of the scenario: what users, servers and psql do there."""
 
 import json
 from collections.abc import Mapping, Sequence

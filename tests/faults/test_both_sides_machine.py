@@ -61,7 +61,7 @@ def followed(act: Callable[..., None]) -> Callable[..., None]:
 class BothSidesMachine(RuleBasedStateMachine):
     """People on both sides, processes that come and go, and a network that fails."""
 
-    world: BothSides  # set by the test
+    scenario: BothSides  # set by the test
     loop: asyncio.AbstractEventLoop
     number = 0
 
@@ -75,19 +75,21 @@ class BothSidesMachine(RuleBasedStateMachine):
         self.strangers: set[UUID] = set()
 
     def person(self, who: int) -> Person | None:
-        """One of those there are; which rule runs with what never depends on the world."""
+        """One of those there are; which rule runs with what never depends on the scenario."""
         return self.all[who % len(self.all)] if self.all else None
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it where the world lives."""
+        """Run it in the loop that the scenario runs in."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(300)
 
     @initialize()
     def begin(self) -> None:
         """One of each kind, so that there is somebody to happen things to."""
-        self.do(self.world.settle())
-        self.do(self.world.new_bells())  # those of earlier examples: after 5 minutes none is taken
-        self.strangers = self.do(ids(self.world))
+        self.do(self.scenario.settle())
+        self.do(
+            self.scenario.new_bells()
+        )  # those of earlier examples: after 5 minutes none is taken
+        self.strangers = self.do(ids(self.scenario))
         self.sign_up_there(which=0, told={"phone": 0}, makes_row=False)
         self.register_here(node=0, which=1, other=1, text="Aida")
 
@@ -109,7 +111,7 @@ class BothSidesMachine(RuleBasedStateMachine):
             "name": model.name(told.get("name")),
         }
         data = {key: one.text for key, one in profile.items() if one.text and key != "email"}
-        made = self.do(self.world.sign_up(str(address.text), data))
+        made = self.do(self.scenario.sign_up(str(address.text), data))
         if made is None:
             return
         person = Person(*made, profile)
@@ -143,13 +145,13 @@ class BothSidesMachine(RuleBasedStateMachine):
 
     def _app_writes(self, person: Person, column: str, typed: Typed) -> None:
         """The app changes the row, or makes it at the first login."""
-        key = self.world.driver_key(person.token)
-        if self.do(self.world.write_row(key, person.id, **{column: typed.text})):
+        key = self.scenario.driver_key(person.token)
+        if self.do(self.scenario.write_row(key, person.id, **{column: typed.text})):
             person.writes(column, typed)
             return
         row = {one: typed if one == column else person.profile[one] for one in model.PROFILE}
         texts = {one: value.text for one, value in row.items()}
-        self.do(self.world.insert_row(key, person.id, **texts))
+        self.do(self.scenario.insert_row(key, person.id, **texts))
         for one, value in row.items():
             person.writes(one, value)
 
@@ -162,7 +164,7 @@ class BothSidesMachine(RuleBasedStateMachine):
             return
         value = getattr(model, contact)(self.number, which)
         confirmed = {contact: value.text, f"{contact}_confirm": True}
-        if self.do(self.world.change_user(person.id, **confirmed)):
+        if self.do(self.scenario.change_user(person.id, **confirmed)):
             person.logs_in_as(contact, value)
 
     @precondition(lambda self: self.up)
@@ -172,10 +174,10 @@ class BothSidesMachine(RuleBasedStateMachine):
         person = self.person(who)
         if person is None:
             return
-        row = self.do(self.world.row_there(person.id))
+        row = self.do(self.scenario.row_there(person.id))
         if row is None:
             return
-        self.do(self.world.write_row(self.world.server_key, person.id, status=status))
+        self.do(self.scenario.write_row(self.scenario.server_key, person.id, status=status))
         if person.gone:
             return
         ours_before = row["evpower_revision"] == 0
@@ -194,7 +196,7 @@ class BothSidesMachine(RuleBasedStateMachine):
         person = self.person(who)
         if person is None:
             return
-        self.do(self.world.delete_row(person.id))
+        self.do(self.scenario.delete_row(person.id))
         person.loses_row()
 
     @precondition(lambda self: self.up)
@@ -205,13 +207,13 @@ class BothSidesMachine(RuleBasedStateMachine):
         if person is None:
             return
         if not person.gone:
-            self.do(self.world.delete_user(person.id, soft=soft))
+            self.do(self.scenario.delete_user(person.id, soft=soft))
             person.gone = True
 
     @precondition(lambda self: not self.late)
     @rule()
     def open_late_transaction(self) -> None:
-        self.do(self.world.open_late())
+        self.do(self.scenario.open_late())
         self.late = True
 
     @precondition(lambda self: self.late)
@@ -221,7 +223,7 @@ class BothSidesMachine(RuleBasedStateMachine):
         if person is None:
             return
         self.late = False
-        if self.do(self.world.finish_late([(person.id, "name", text)])):
+        if self.do(self.scenario.finish_late([(person.id, "name", text)])):
             person.writes("name", model.name(text))
 
     # -- people at EvPower ---------------------------------------------------------------------
@@ -230,15 +232,15 @@ class BothSidesMachine(RuleBasedStateMachine):
     @followed
     def register_here(self, node: int, which: int, other: int, text: str) -> None:
         address, number = model.email(self.number, which), model.phone(self.number, other)
-        answer = self.do(self.world.register(node, str(address.text), str(number.text), text))
+        answer = self.do(self.scenario.register(node, str(address.text), str(number.text), text))
         assert answer.status_code in {201, 409, 503}, answer.text
-        user = self.do(self.world.user_by_email(str(address.text)))
+        user = self.do(self.scenario.user_by_email(str(address.text)))
         if answer.status_code == 201:
             assert answer.json()["client_id"] == str(user), "one id on both sides"
         if user is None or any(one.id == user for one in self.all):
             return
         profile = {"email": address, "phone": number, "name": model.name(text)}
-        person = Person(user, self.do(self.world.sign_in(str(address.text))), profile)
+        person = Person(user, self.do(self.scenario.sign_in(str(address.text))), profile)
         self.all.append(person)
 
     @rule(who=WHO, node=NODE, then=THEN)
@@ -248,7 +250,7 @@ class BothSidesMachine(RuleBasedStateMachine):
         person = self.person(who)
         if person is None:
             return
-        status = self.do(self.world.first_request(node, person.id, person.token))
+        status = self.do(self.scenario.first_request(node, person.id, person.token))
         assert status in {200, 401, 403}
 
     @rule(who=WHO, blocked=st.booleans(), then=THEN)
@@ -257,11 +259,11 @@ class BothSidesMachine(RuleBasedStateMachine):
         person = self.person(who)
         if person is None:
             return
-        client = self.do(self.world.client_here(person.id))
+        client = self.do(self.scenario.client_here(person.id))
         if client is None or client["status"] == "closed":
             return
-        self.do(self.world.block(person.id, blocked=blocked))
-        row = self.do(self.world.row_there(person.id))
+        self.do(self.scenario.block(person.id, blocked=blocked))
+        row = self.do(self.scenario.row_there(person.id))
         unwritten = row is not None and row["evpower_revision"] == 0 and row["status"] == "blocked"
         person.blocked = None if unwritten and not blocked else blocked
 
@@ -270,8 +272,8 @@ class BothSidesMachine(RuleBasedStateMachine):
         person = self.person(who)
         if person is None:
             return
-        if self.do(self.world.client_here(person.id)) is not None:
-            self.do(self.world.top_up(person.id, amount))
+        if self.do(self.scenario.client_here(person.id)) is not None:
+            self.do(self.scenario.top_up(person.id, amount))
             person.pays(amount)
 
     @rule(who=WHO, cost=AMOUNTS)
@@ -281,7 +283,7 @@ class BothSidesMachine(RuleBasedStateMachine):
         if person is None:
             return
         if 0 < cost <= person.balance:
-            self.do(self.world.charge(person.id, cost))
+            self.do(self.scenario.charge(person.id, cost))
             person.charges(cost)
 
     # -- doorbells -----------------------------------------------------------------------------
@@ -289,14 +291,14 @@ class BothSidesMachine(RuleBasedStateMachine):
     @rule()
     def supabase_rings(self) -> None:
         """They are taken out of its queue, once; what becomes of them is another matter."""
-        self.bells += self.do(self.world.new_bells())
+        self.bells += self.do(self.scenario.new_bells())
 
     @rule(which=st.integers(0, 9), node=NODE, again=st.booleans())
     def notification_arrives(self, which: int, node: int, *, again: bool) -> None:
         """After younger ones perhaps, and perhaps not for the last time; others never arrive."""
         if self.bells:
             notification = self.bells[which % len(self.bells)]
-            assert self.do(self.world.ring(node, notification)) == 200
+            assert self.do(self.scenario.ring(node, notification)) == 200
             if not again:
                 self.bells.remove(notification)
 
@@ -307,90 +309,90 @@ class BothSidesMachine(RuleBasedStateMachine):
         if person is None:
             return
         if how in FORGERIES:
-            before = self.do(self.world.inbox())
-            assert self.do(self.world.ring(node, forge(how, person.id))) == 401
-            assert self.do(self.world.inbox()) == before
+            before = self.do(self.scenario.inbox())
+            assert self.do(self.scenario.ring(node, forge(how, person.id))) == 401
+            assert self.do(self.scenario.inbox()) == before
         elif self.up:
-            key = self.world.driver_key(person.token)
-            key = self.world.server_key if how == "as server" else key
-            status = self.do(self.world.write_balance(key, person.id))
-            no_row = self.do(self.world.row_there(person.id)) is None
+            key = self.scenario.driver_key(person.token)
+            key = self.scenario.server_key if how == "as server" else key
+            status = self.do(self.scenario.write_balance(key, person.id))
+            no_row = self.do(self.scenario.row_there(person.id)) is None
             assert status in {401, 403} or no_row
 
     # -- processes -----------------------------------------------------------------------------
 
     @rule(node=NODE, cut=PULL_CUTS)
     def pull(self, node: int, cut: Failpoint | None) -> None:
-        self._work(self.world.nodes[node].puller.pull_once(), cut)
+        self._work(self.scenario.nodes[node].puller.pull_once(), cut)
 
     @rule(node=NODE, cut=RELAY_CUTS)
     def relay(self, node: int, cut: Failpoint | None) -> None:
-        self._work(self.world.nodes[node].relay.drain(), cut)
+        self._work(self.scenario.nodes[node].relay.drain(), cut)
 
     @rule(cut=PULL_CUTS | RELAY_CUTS)
     def everything_at_once(self, cut: Failpoint | None) -> None:
-        self._work(self.world.all_at_once(), cut)
+        self._work(self.scenario.all_at_once(), cut)
 
     def work(self, then: str) -> None:
         """Let a puller, a relay or both have their turn."""
-        node = self.world.nodes[0]
+        node = self.scenario.nodes[0]
         if "pull" in then:
             self._work(node.puller.drain(), None)
         if "relay" in then:
             self._work(node.relay.drain(), None)
 
     def _work(self, work: Coroutine[Any, Any, Any], cut: Failpoint | None) -> None:
-        self.world.cut = cut
+        self.scenario.cut = cut
         try:
-            self.do(self.world.survive(work))
+            self.do(self.scenario.survive(work))
         finally:
-            self.world.cut = None
+            self.scenario.cut = None
 
     @rule(faults=FAULTS)
     def network_fails(self, faults: list[Fault]) -> None:
-        self.world.proxy.plan.extend(faults)
+        self.scenario.proxy.plan.extend(faults)
 
     @rule(what=st.sampled_from(["supabase", "postgres", "node 0", "node 1"]))
     def dies(self, what: str) -> None:
         """EvPower and PostgreSQL are back at once; Supabase when it is named again, or at rest."""
         match what:
             case "supabase" if self.up:
-                self.do(self.world.kill_supabase())
+                self.do(self.scenario.kill_supabase())
                 self.up = False
             case "supabase":
-                self.do(self.world.everything_runs())
+                self.do(self.scenario.everything_runs())
                 self.up = True
             case "postgres":
-                self.do(self.world.kill_postgres())
-                self.do(self.world.everything_runs())
+                self.do(self.scenario.kill_postgres())
+                self.do(self.scenario.everything_runs())
                 self.up, self.late = True, False
             case _:
-                self.do(self.world.restart_node(int(what[-1])))
+                self.do(self.scenario.restart_node(int(what[-1])))
 
     # -- rest ----------------------------------------------------------------------------------
 
     @rule()
     def rest(self) -> None:
-        self.do(self.world.drop_late())
+        self.do(self.scenario.drop_late())
         self.late = False
-        self.do(self.world.settle())
+        self.do(self.scenario.settle())
         self.up = True
-        assert self.do(differences(self.world, self.all, self.strangers)) == []
+        assert self.do(differences(self.scenario, self.all, self.strangers)) == []
 
     def teardown(self) -> None:
         try:
             self.rest()
         finally:
-            self.do(self.world.everything_runs())
+            self.do(self.scenario.everything_runs())
 
 
-async def test_at_rest_both_sides_are_equal(world: BothSides) -> None:
+async def test_at_rest_both_sides_are_equal(scenario: BothSides) -> None:
     running = asyncio.get_running_loop()
 
     class Here(BothSidesMachine):
         loop = running
 
-    Here.world = world
+    Here.scenario = scenario
     await asyncio.to_thread(
         run_state_machine_as_test,
         Here,

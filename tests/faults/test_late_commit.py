@@ -21,14 +21,14 @@ pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(900)]
 RENAME = "update public.clients set name = $2 where id = $1"
 
 
-async def driver(world: BothSides, number: int, which: int = 0) -> Person:
+async def driver(scenario: BothSides, number: int, which: int = 0) -> Person:
     """Somebody who signed up and whose app made the row."""
     address = model.email(number, which)
-    made = await world.sign_up(str(address.text), {})
+    made = await scenario.sign_up(str(address.text), {})
     assert made is not None
     person = Person(*made, {"email": address, "phone": NOTHING, "name": NOTHING})
-    await world.insert_row(
-        world.driver_key(person.token), person.id, email=address.text, phone=None, name=None
+    await scenario.insert_row(
+        scenario.driver_key(person.token), person.id, email=address.text, phone=None, name=None
     )
     for column in model.PROFILE:
         person.writes(column, person.profile[column])
@@ -36,9 +36,9 @@ async def driver(world: BothSides, number: int, which: int = 0) -> Person:
 
 
 @asynccontextmanager
-async def transaction(world: BothSides) -> AsyncGenerator[Connection]:
+async def transaction(scenario: BothSides) -> AsyncGenerator[Connection]:
     """A transaction of Supabase that has its number, and ends where the test says."""
-    connection: Connection = await asyncpg.connect(world.postgres.dsn("supabase"))
+    connection: Connection = await asyncpg.connect(scenario.postgres.dsn("supabase"))
     try:
         await connection.execute("begin")
         await connection.fetchval("select pg_current_xact_id()")
@@ -47,17 +47,17 @@ async def transaction(world: BothSides) -> AsyncGenerator[Connection]:
         await connection.close()
 
 
-async def names(world: BothSides, people: Sequence[Person]) -> list[str | None]:
-    rows = await world.here.rows(
+async def names(scenario: BothSides, people: Sequence[Person]) -> list[str | None]:
+    rows = await scenario.here.rows(
         "select id, name from identity.clients where id = any ($1)", [one.id for one in people]
     )
     found: dict[UUID, str | None] = {row["id"]: row["name"] for row in rows}
     return [found.get(one.id) for one in people]
 
 
-async def log(world: BothSides, people: Sequence[Person]) -> list[tuple[UUID, int, int]]:
+async def log(scenario: BothSides, people: Sequence[Person]) -> list[tuple[UUID, int, int]]:
     """Whose change is where in the log, by its transaction and by its number."""
-    rows = await world.there.rows(
+    rows = await scenario.there.rows(
         "select row_id, xid::text::bigint as xid, seq from evpower.changes"
         " where row_id = any ($1) and \"table\" = 'clients' order by xid, seq",
         [str(one.id) for one in people],
@@ -65,105 +65,108 @@ async def log(world: BothSides, people: Sequence[Person]) -> list[tuple[UUID, in
     return [(UUID(row["row_id"]), row["xid"], row["seq"]) for row in rows]
 
 
-async def test_a_change_committed_late_is_not_skipped(world: BothSides) -> None:
-    early, late = [await driver(world, 900_001, which) for which in (0, 1)]
-    await world.settle()
-    async with transaction(world) as slow:
+async def test_a_change_committed_late_is_not_skipped(scenario: BothSides) -> None:
+    early, late = [await driver(scenario, 900_001, which) for which in (0, 1)]
+    await scenario.settle()
+    async with transaction(scenario) as slow:
         await slow.execute(RENAME, late.id, "written first")
-        async with transaction(world) as quick:
+        async with transaction(scenario) as quick:
             await quick.execute(RENAME, early.id, "committed first")
             await quick.execute("commit")
-        for node in world.nodes:
+        for node in scenario.nodes:
             await node.puller.drain()
         await slow.execute("commit")
     for node in range(NODES):
-        await world.pull(node)
-    assert await names(world, [early, late]) == ["committed first", "written first"]
+        await scenario.pull(node)
+    assert await names(scenario, [early, late]) == ["committed first", "written first"]
 
 
 async def test_a_change_numbered_late_by_an_old_transaction_is_not_skipped(
-    world: BothSides,
+    scenario: BothSides,
 ) -> None:
     """The older transaction writes last: its place in the log is before what was taken already."""
-    early, late = [await driver(world, 900_002, which) for which in (0, 1)]
-    await world.settle()
-    async with transaction(world) as slow:
-        async with transaction(world) as quick:
+    early, late = [await driver(scenario, 900_002, which) for which in (0, 1)]
+    await scenario.settle()
+    async with transaction(scenario) as slow:
+        async with transaction(scenario) as quick:
             await quick.execute(RENAME, early.id, "higher xid, lower seq")
             await quick.execute("commit")
-        await world.nodes[0].puller.drain()
+        await scenario.nodes[0].puller.drain()
         await slow.execute(RENAME, late.id, "lower xid, higher seq")
-        await world.nodes[1].puller.drain()
+        await scenario.nodes[1].puller.drain()
         await slow.execute("commit")
-    (first, xid, seq), (second, next_xid, next_seq) = (await log(world, [early, late]))[-2:]
+    (first, xid, seq), (second, next_xid, next_seq) = (await log(scenario, [early, late]))[-2:]
     assert (first, second) == (late.id, early.id)
     assert xid < next_xid
     assert seq > next_seq, "the case this test is about"
     for node in range(NODES):
-        await world.pull(node)
-    assert await names(world, [early, late]) == ["higher xid, lower seq", "lower xid, higher seq"]
+        await scenario.pull(node)
+    assert await names(scenario, [early, late]) == [
+        "higher xid, lower seq",
+        "lower xid, higher seq",
+    ]
 
 
-async def test_one_change_a_page_skips_none_of_an_inverted_log(world: BothSides) -> None:
+async def test_one_change_a_page_skips_none_of_an_inverted_log(scenario: BothSides) -> None:
     """The cursor is the pair: by number alone the second page would begin after the third row."""
-    drivers = [await driver(world, 900_003, which) for which in range(4)]
-    await world.settle()
-    after = await world.log_end()
-    async with transaction(world) as oldest, transaction(world) as older:
+    drivers = [await driver(scenario, 900_003, which) for which in range(4)]
+    await scenario.settle()
+    after = await scenario.log_end()
+    async with transaction(scenario) as oldest, transaction(scenario) as older:
         await older.execute(RENAME, drivers[0].id, "a")
-        async with transaction(world) as young:
+        async with transaction(scenario) as young:
             await young.execute(RENAME, drivers[1].id, "b")
             await young.execute("commit")
         await oldest.execute(RENAME, drivers[2].id, "c")
         await older.execute(RENAME, drivers[3].id, "d")
         await oldest.execute("commit")
         await older.execute("commit")
-    await world.told()
+    await scenario.told()
     seen: list[str] = []
-    while page := await world.changes(after, limit=1):
+    while page := await scenario.changes(after, limit=1):
         seen += [change["id"] for change in page]
         after = {"xid": page[-1]["xid"], "seq": page[-1]["seq"]}
     assert sorted(seen) == sorted(str(one.id) for one in drivers)
-    await world.settle()
-    assert await names(world, drivers) == ["a", "b", "c", "d"]
+    await scenario.settle()
+    assert await names(scenario, drivers) == ["a", "b", "c", "d"]
 
 
-async def test_an_insert_that_rolls_back_makes_no_one(world: BothSides) -> None:
+async def test_an_insert_that_rolls_back_makes_no_one(scenario: BothSides) -> None:
     ghost = UUID("00000000-0000-4000-8000-000000000001")
-    async with transaction(world) as slow:
+    async with transaction(scenario) as slow:
         await slow.execute("insert into public.clients (id, name) values ($1, 'ghost')", ghost)
-        await world.nodes[0].puller.drain()
+        await scenario.nodes[0].puller.drain()
         await slow.execute("rollback")
-    await world.settle()
-    assert await world.client_here(ghost) is None
+    await scenario.settle()
+    assert await scenario.client_here(ghost) is None
 
 
-async def test_two_pullers_and_two_relays_beside_many_writers(world: BothSides) -> None:
+async def test_two_pullers_and_two_relays_beside_many_writers(scenario: BothSides) -> None:
     """All at once, for real: what each person wrote last is what both sides say."""
     chance = random.Random(20261123)
-    drivers = [await driver(world, 900_100 + which) for which in range(8)]
+    drivers = [await driver(scenario, 900_100 + which) for which in range(8)]
     stop = asyncio.Event()
     jobs = [
         asyncio.create_task(work)
-        for node in world.nodes
+        for node in scenario.nodes
         for work in (node.puller.run(stop), node.relay.run(stop))
     ]
     try:
         for person in drivers:
-            await until(lambda person=person: _is_here(world, person), "a client never came")
+            await until(lambda person=person: _is_here(scenario, person), "a client never came")
         await asyncio.gather(
-            *(_writes(world, drivers[n::4], chance.random()) for n in range(4)),
-            *(_pays(world, person) for person in drivers),
+            *(_writes(scenario, drivers[n::4], chance.random()) for n in range(4)),
+            *(_pays(scenario, person) for person in drivers),
         )
-        await until(lambda: _equal(world, drivers), "the names never became equal")
+        await until(lambda: _equal(scenario, drivers), "the names never became equal")
     finally:
         stop.set()
         await asyncio.gather(*jobs)
-    await world.settle()
-    assert await differences(world, drivers) == []
+    await scenario.settle()
+    assert await differences(scenario, drivers) == []
 
 
-async def _writes(world: BothSides, mine: Sequence[Person], seed: float) -> None:
+async def _writes(scenario: BothSides, mine: Sequence[Person], seed: float) -> None:
     """Transactions of all lengths, over the few rows that are this writer's own.
 
     In the order of their ids, as evpower_apply locks them: two orders could block each other.
@@ -171,7 +174,7 @@ async def _writes(world: BothSides, mine: Sequence[Person], seed: float) -> None
     chance = random.Random(seed)
     mine = sorted(mine, key=lambda one: one.id)
     for turn in range(12):
-        async with transaction(world) as connection:
+        async with transaction(scenario) as connection:
             await asyncio.sleep(chance.random() * 0.05)
             for person in mine:
                 name = model.name(f"turn {turn}")
@@ -181,16 +184,16 @@ async def _writes(world: BothSides, mine: Sequence[Person], seed: float) -> None
             await connection.execute("commit")
 
 
-async def _pays(world: BothSides, person: Person) -> None:
+async def _pays(scenario: BothSides, person: Person) -> None:
     for amount in (100, 250, 7):
-        async with world.money() as money:
+        async with scenario.money() as money:
             await money.top_up(person.id, amount)
         person.pays(amount)
 
 
-async def _is_here(world: BothSides, person: Person) -> bool:
-    return await world.client_here(person.id) is not None
+async def _is_here(scenario: BothSides, person: Person) -> bool:
+    return await scenario.client_here(person.id) is not None
 
 
-async def _equal(world: BothSides, drivers: Sequence[Person]) -> bool:
-    return await names(world, drivers) == [one.profile["name"].text for one in drivers]
+async def _equal(scenario: BothSides, drivers: Sequence[Person]) -> bool:
+    return await names(scenario, drivers) == [one.profile["name"].text for one in drivers]

@@ -20,7 +20,7 @@ from evpower.foundation.migrations import MigrationError, migrate
 from evpower.sync.errors import TargetRefuses
 from tests.conftest import Server, patient_database
 from tests.pooler import Pooler
-from tests.wallet.world import World
+from tests.wallet.scenario import Scenario
 
 
 @pytest.fixture
@@ -97,16 +97,16 @@ class TestProcesses:
     async def test_money_moves_right_over_few_connections(
         self, pooled: Database, owner: Connection
     ) -> None:
-        world = World(owner)
-        clients = [await world.client() for _ in range(6)]
-        payments = [await world.payment(client, 10) for client in clients for _ in range(5)]
+        scenario = Scenario(owner)
+        clients = [await scenario.client() for _ in range(6)]
+        payments = [await scenario.payment(client, 10) for client in clients for _ in range(5)]
 
         async def credit(payment: int) -> None:
             async with pooled.transaction() as connection:
                 await wallet.credit(connection, payment)
 
         await asyncio.gather(*(credit(one) for one in [*payments, *payments]))
-        assert [await world.money(client) for client in clients] == [(50, 0, 0)] * 6
+        assert [await scenario.money(client) for client in clients] == [(50, 0, 0)] * 6
 
     async def test_a_rolled_back_or_cancelled_transaction_leaves_nothing_behind(
         self, pooled: Database, client_id: UUID

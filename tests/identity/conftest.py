@@ -18,7 +18,7 @@ from evpower.devstack.stack import supabase_migrations
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
 from evpower.identity.supabase_admin import SupabaseAdmin
-from tests.api.world import Api, running_api
+from tests.api.scenario import Api, running_api
 from tests.conftest import Server, patient_database
 from tests.identity.moving import Moving
 from tests.waiting import patient_http

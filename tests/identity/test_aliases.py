@@ -8,7 +8,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Forbidden, Invalid
 from evpower.identity import OldIds, Principal, resolve, resolve_id_tag
 from evpower.identity.aliases import FRESH_S
-from tests.api.world import Api, bearer
+from tests.api.scenario import Api, bearer
 from tests.charging.money import top_up
 from tests.charging.test_sync_history import report, send
 from tests.identity.conftest import Clock

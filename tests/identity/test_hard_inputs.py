@@ -34,7 +34,7 @@ from evpower.payments.errors import ProviderError
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.sync import SupabaseRpc
 from evpower.sync.inbound.remote_users import RemoteUser, parse_all
-from tests.api.world import Api, running_api
+from tests.api.scenario import Api, running_api
 from tests.conftest import as_owner
 from tests.identity.conftest import Answer, Edge, Request
 from tests.identity.hard_inputs import (

@@ -8,7 +8,7 @@ import pytest
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Forbidden
 from evpower.identity import OperatorRole, add_operator, remove_operator, require_active
-from tests.api.world import Api, bearer
+from tests.api.scenario import Api, bearer
 
 CLIENTS = "/api/v1/operator/clients"
 ACTS = ["block", "unblock", "close"]

@@ -82,7 +82,7 @@ class Served:
         self._socket.close()
 
 
-class World:
+class Scenario:
     """One client, the API, the bank, and what a driver and a bank customer may do with them."""
 
     def __init__(self, db: Database, client_id: UUID, state_dir: Path) -> None:
@@ -189,11 +189,11 @@ class World:
 
 
 @pytest.fixture
-async def world(db: Database, client_id: UUID, tmp_path: Path) -> AsyncIterator[World]:
-    world = World(db, client_id, tmp_path / "bank")
-    await world.start()
-    yield world
-    await world.stop()
+async def scenario(db: Database, client_id: UUID, tmp_path: Path) -> AsyncIterator[Scenario]:
+    scenario = Scenario(db, client_id, tmp_path / "bank")
+    await scenario.start()
+    yield scenario
+    await scenario.stop()
 
 
 async def payment(

@@ -9,31 +9,31 @@ from evpower.payments import Confirmer, Providers, recheck_due
 from evpower.payments.jobs import recheck_loop
 from evpower.payments.providers.sandbox import SandboxProvider
 from tests.faults.proxy import NEVER_ENDING, Fault, FaultProxy, HttpThrough
-from tests.payments.conftest import SECRET, World
+from tests.payments.conftest import SECRET, Scenario
 from tests.waiting import until
 
 
 @pytest.mark.parametrize("fault", sorted(NEVER_ENDING, key=lambda one: one.value))
 async def test_the_recheck_goes_on_after_answers_that_never_ended(
-    fault: Fault, world: World, owner: Connection
+    fault: Fault, scenario: Scenario, owner: Connection
 ) -> None:
     for _ in range(5):
-        await world.pay(await world.top_up(100), delay_s=3600)
-    world.clock.forward(seconds=16)
-    async with FaultProxy(world.bank.url) as proxy, HttpThrough(proxy) as http:
+        await scenario.pay(await scenario.top_up(100), delay_s=3600)
+    scenario.clock.forward(seconds=16)
+    async with FaultProxy(scenario.bank.url) as proxy, HttpThrough(proxy) as http:
         providers = Providers([SandboxProvider(proxy.url, [SECRET], http)], "sandbox")
-        confirmer = Confirmer(world.db, world.bus)
+        confirmer = Confirmer(scenario.db, scenario.bus)
         proxy.fault = fault
-        assert await recheck_due(world.db, providers, confirmer, world.clock) == 5
+        assert await recheck_due(scenario.db, providers, confirmer, scenario.clock) == 5
         assert await owner.fetchval("select count(*) from wallet.transactions") == 0
         proxy.fault = Fault.NONE
-        world.clock.forward(seconds=60)
+        scenario.clock.forward(seconds=60)
         stop = asyncio.Event()
-        loop = recheck_loop(world.db, providers, confirmer, world.clock, poll_s=0.05)
+        loop = recheck_loop(scenario.db, providers, confirmer, scenario.clock, poll_s=0.05)
         running = asyncio.create_task(loop.run(stop))
 
         async def is_credited() -> bool:
-            return await world.balance() == 50_000
+            return await scenario.balance() == 50_000
 
         await until(is_credited)
         stop.set()

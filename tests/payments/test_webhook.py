@@ -10,7 +10,7 @@ import pytest
 
 from evpower.foundation.db import Connection
 from evpower.foundation.standard_webhooks import sign
-from tests.payments.conftest import SECRET, World, payment
+from tests.payments.conftest import SECRET, Scenario, payment
 
 
 def fact(order_id: str, **said: Any) -> bytes:
@@ -19,7 +19,7 @@ def fact(order_id: str, **said: Any) -> bytes:
 
 
 async def send(
-    world: World,
+    scenario: Scenario,
     raw: bytes,
     *,
     event_id: str = "evt_1",
@@ -28,19 +28,23 @@ async def send(
     provider: str = "sandbox",
     headers: dict[str, str] | None = None,
 ) -> httpx.Response:
-    timestamp = int(world.clock().timestamp()) - age_s
+    timestamp = int(scenario.clock().timestamp()) - age_s
     signed = {
         "webhook-id": event_id,
         "webhook-timestamp": str(timestamp),
         "webhook-signature": sign(secret.encode(), event_id, timestamp, raw),
     }
-    url = f"{world.api.url}/api/v1/payment/webhook/{provider}"
-    return await world.http.post(url, content=raw, headers=signed if headers is None else headers)
+    url = f"{scenario.api.url}/api/v1/payment/webhook/{provider}"
+    return await scenario.http.post(
+        url, content=raw, headers=signed if headers is None else headers
+    )
 
 
-async def test_signed_webhook_credits(world: World, owner: Connection, client_id: UUID) -> None:
+async def test_signed_webhook_credits(
+    scenario: Scenario, owner: Connection, client_id: UUID
+) -> None:
     raw = fact(await payment(owner, client_id))
-    answer = await send(world, raw)
+    answer = await send(scenario, raw)
     assert answer.status_code == 200
     body = answer.json()
     assert (body["status"], body["provider"], body["outcome"]) == (
@@ -49,21 +53,25 @@ async def test_signed_webhook_credits(world: World, owner: Connection, client_id
         "confirmed",
     )
     assert body["invoice_id"].startswith("inv-")
-    again = await send(world, raw)
+    again = await send(scenario, raw)
     assert (again.status_code, again.json()["outcome"]) == (200, "repeated")
-    assert await world.balance() == 10_000
+    assert await scenario.balance() == 10_000
 
 
-async def test_fifty_at_once_credit_once(world: World, owner: Connection, client_id: UUID) -> None:
+async def test_fifty_at_once_credit_once(
+    scenario: Scenario, owner: Connection, client_id: UUID
+) -> None:
     raw = fact(await payment(owner, client_id))
-    answers = await asyncio.gather(*(send(world, raw) for _ in range(50)))
+    answers = await asyncio.gather(*(send(scenario, raw) for _ in range(50)))
     assert {one.status_code for one in answers} == {200}
     outcomes = [one.json()["outcome"] for one in answers]
     assert (outcomes.count("confirmed"), outcomes.count("repeated")) == (1, 49)
-    assert await world.balance() == 10_000
+    assert await scenario.balance() == 10_000
 
 
-async def test_refusals_leave_no_trace(world: World, owner: Connection, client_id: UUID) -> None:
+async def test_refusals_leave_no_trace(
+    scenario: Scenario, owner: Connection, client_id: UUID
+) -> None:
     raw = fact(await payment(owner, client_id))
     for how, status, code in [
         ({"secret": "forged"}, 401, "invalid_signature"),
@@ -72,65 +80,65 @@ async def test_refusals_leave_no_trace(world: World, owner: Connection, client_i
         ({"provider": "nobody"}, 404, "provider_not_found"),
         ({"provider": "manual"}, 404, "provider_not_found"),
     ]:
-        answer = await send(world, raw, **how)
+        answer = await send(scenario, raw, **how)
         assert (answer.status_code, answer.json()["error"]) == (status, code)
-    nonsense = await send(world, b"[1]")
+    nonsense = await send(scenario, b"[1]")
     assert (nonsense.status_code, nonsense.json()["error"]) == (422, "invalid_webhook")
     assert await owner.fetchval("select count(*) from payments.events") == 0
-    assert await world.balance() == 0
+    assert await scenario.balance() == 0
 
 
 @pytest.mark.parametrize("size", [256 * 1024 + 1, 10 * 1024 * 1024])
-async def test_huge_webhook_is_refused_unread(world: World, size: int) -> None:
-    answer = await send(world, b"x" * size)
+async def test_huge_webhook_is_refused_unread(scenario: Scenario, size: int) -> None:
+    answer = await send(scenario, b"x" * size)
     assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
 
 
-async def test_huge_webhook_without_a_length_is_cut(world: World) -> None:
+async def test_huge_webhook_without_a_length_is_cut(scenario: Scenario) -> None:
     async def endless() -> Any:
         for _ in range(100):
             yield b"x" * 10_000
 
-    url = f"{world.api.url}/api/v1/payment/webhook/sandbox"
-    answer = await world.http.post(url, content=endless())
+    url = f"{scenario.api.url}/api/v1/payment/webhook/sandbox"
+    answer = await scenario.http.post(url, content=endless())
     assert answer.status_code == 413
 
 
-async def test_unknown_order_is_answered_as_before(world: World) -> None:
-    answer = await send(world, fact("no-such-order"))
+async def test_unknown_order_is_answered_as_before(scenario: Scenario) -> None:
+    answer = await send(scenario, fact("no-such-order"))
     assert (answer.status_code, answer.json()["status"]) == (200, "payment_not_found")
 
 
 async def test_mismatch_is_taken_but_not_credited(
-    world: World, owner: Connection, client_id: UUID
+    scenario: Scenario, owner: Connection, client_id: UUID
 ) -> None:
-    answer = await send(world, fact(await payment(owner, client_id), paid=1))
+    answer = await send(scenario, fact(await payment(owner, client_id), paid=1))
     assert (answer.status_code, answer.json()["outcome"]) == (200, "review")
-    assert await world.balance() == 0
+    assert await scenario.balance() == 0
 
 
 async def test_database_down_asks_the_provider_to_come_back(
-    world: World, owner: Connection, client_id: UUID
+    scenario: Scenario, owner: Connection, client_id: UUID
 ) -> None:
     raw = fact(await payment(owner, client_id))
-    await world.db.close()
-    answer = await send(world, raw)
+    await scenario.db.close()
+    answer = await send(scenario, raw)
     assert answer.status_code == 503
-    await world.db.start()
-    assert (await send(world, raw)).json()["outcome"] == "confirmed"
+    await scenario.db.start()
+    assert (await send(scenario, raw)).json()["outcome"] == "confirmed"
 
 
 @pytest.mark.parametrize("good_at", [0, 1])
 async def test_signatures_in_two_lines_are_read_together(
-    world: World, owner: Connection, client_id: UUID, good_at: int
+    scenario: Scenario, owner: Connection, client_id: UUID, good_at: int
 ) -> None:
     raw = fact(await payment(owner, client_id))
-    timestamp = int(world.clock().timestamp())
+    timestamp = int(scenario.clock().timestamp())
     values = ["v1,AAAA"]
     values.insert(good_at, sign(SECRET.encode(), "evt_1", timestamp, raw))
     headers = [("webhook-id", "evt_1"), ("webhook-timestamp", str(timestamp))]
-    answer = await world.http.post(
-        f"{world.api.url}/api/v1/payment/webhook/sandbox",
+    answer = await scenario.http.post(
+        f"{scenario.api.url}/api/v1/payment/webhook/sandbox",
         content=raw,
         headers=[*headers, *(("webhook-signature", value) for value in values)],
     )

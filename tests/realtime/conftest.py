@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from evpower.foundation.db import Connection, Database
-from tests.realtime.world import Live, running
+from tests.realtime.scenario import Live, running
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from evpower.foundation.db import Connection, Database
-from tests.realtime.world import Live, running, token
+from tests.realtime.scenario import Live, running, token
 from tests.waiting import until
 
 _BEHIND_A_PROXY = {"trusted_proxies": "127.0.0.1"}

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from evpower.foundation.db import Connection
 from evpower.identity import CLIENT_CHANGED
-from tests.realtime.world import Live, counted
+from tests.realtime.scenario import Live, counted
 from tests.waiting import until
 
 CLOSED = (4403, "client_closed")

@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from evpower.foundation.db import Connection, Database
 from evpower.identity.service_keys import PREFIX
-from tests.api.world import Turning
-from tests.realtime.world import Live, counted, make_operator, running, token
+from tests.api.scenario import Turning
+from tests.realtime.scenario import Live, counted, make_operator, running, token
 from tests.waiting import until
 
 NO_OBJECTS: list[str | bytes] = [

@@ -15,7 +15,7 @@ from uuid import UUID
 from evpower.devstack.supabase.server import node_binary
 from evpower.foundation.db import Connection, Database
 from evpower.identity import CLIENT_CHANGED
-from tests.realtime.world import Live, Message, running, token
+from tests.realtime.scenario import Live, Message, running, token
 from tests.waiting import WAIT_LIMIT_S, until
 
 PAGE = Path(__file__).parents[2] / "docs" / "live.md"

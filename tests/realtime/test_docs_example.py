@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from evpower.devstack.supabase.server import node_binary
-from tests.realtime.world import WAIT_LIMIT_S, Live, token, until
+from tests.realtime.scenario import WAIT_LIMIT_S, Live, token, until
 
 PAGE = Path(__file__).parents[2] / "docs" / "live.md"
 DRIVER = """

@@ -16,7 +16,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.realtime import MAX_MESSAGE_BYTES, endpoints, model, protocol
 from evpower.realtime.hub import Hub
 from evpower.realtime.model import BalanceState, CloseReason, LiveSession
-from tests.realtime.world import running, token
+from tests.realtime.scenario import running, token
 
 PAGE = (Path(__file__).parents[2] / "docs" / "live.md").read_text()
 # Close codes whose word comes from elsewhere: from who checks the token, or from nobody at all.

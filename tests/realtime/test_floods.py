@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.websocket import SocketProtocol
-from tests.realtime.world import Live, running
+from tests.realtime.scenario import Live, running
 from tests.waiting import WAIT_LIMIT_S, until
 
 _NEVER_S = 3600.0

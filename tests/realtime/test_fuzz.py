@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from tests.realtime.world import Live, token
+from tests.realtime.scenario import Live, token
 
 _ENDS = {4400, 4401, 4403, 4429, 1007, 1009}
 _LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)

@@ -10,7 +10,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.identity import CLIENT_CHANGED
 from evpower.realtime import protocol
 from evpower.realtime.model import LiveSession
-from tests.realtime.world import Gate, Live, counted, running, token, until
+from tests.realtime.scenario import Gate, Live, counted, running, token, until
 
 
 async def test_after_signing_in_the_balance_comes_once(live: Live, client_id: UUID) -> None:

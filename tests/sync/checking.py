@@ -8,7 +8,7 @@ from uuid import UUID
 
 from evpower.foundation.db import Connection, Database, Record
 from evpower.sync import Checked, Rpc, check
-from tests.sync.world import World
+from tests.sync.scenario import Scenario
 
 
 async def compare(db: Database, rpc: Rpc, **more: Any) -> Checked:
@@ -39,9 +39,9 @@ async def empty(there: Connection) -> None:
         )
 
 
-async def give_users(world: World, there: Connection) -> None:
+async def give_users(scenario: Scenario, there: Connection) -> None:
     """Every client of EvPower has a user in Supabase Auth, with the same contacts."""
-    rows: list[Record] = await world.db.fetch(
+    rows: list[Record] = await scenario.db.fetch(
         "select id, email, ltrim(phone, '+') as phone, name from identity.clients"
     )
     async with past_every_guard(there):

@@ -16,7 +16,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, SupabaseRpc
 from tests.conftest import Server
 from tests.sync.projects import ACT_AS_AUTH, connected
-from tests.sync.world import Target, World
+from tests.sync.scenario import Scenario, Target
 from tests.waiting import WAIT_LIMIT_S, patient_http
 
 OLDER = Path(__file__).parent / "older_project.sql"
@@ -119,8 +119,8 @@ def relay_fresh(
 
 
 @pytest.fixture
-def world(owner: Connection) -> World:
-    return World(owner)
+def scenario(owner: Connection) -> Scenario:
+    return Scenario(owner)
 
 
 def rpc_to(

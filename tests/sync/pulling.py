@@ -16,7 +16,7 @@ from evpower.foundation.db import Connection, Database, Record
 from evpower.sync import Pulled, Puller
 from evpower.sync.supabase_rpc import Rpc
 from tests.sync.changes_log import told
-from tests.sync.world import Target
+from tests.sync.scenario import Target
 
 PASSWORD = "correct-horse-7"
 

@@ -7,7 +7,7 @@ import pytest
 from evpower.foundation.db import Connection, Database
 from evpower.sync.model import Finish
 from evpower.sync.outbound import store
-from tests.sync.world import World
+from tests.sync.scenario import Scenario
 
 
 async def acknowledged(owner: Connection, client: UUID) -> int | None:
@@ -40,10 +40,10 @@ async def stands_at(owner: Connection, client: UUID, version: int | None) -> Non
     ],
 )
 async def test_an_answer_counts_only_from_where_its_call_began(
-    db: Database, world: World, owner: Connection,
+    db: Database, scenario: Scenario, owner: Connection,
     stands: int | None, was: int, becomes: int, ends: int | None,
 ) -> None:  # fmt: skip
-    client, other = await world.client(), await world.client()
+    client, other = await scenario.client(), await scenario.client()
     await stands_at(owner, client, stands)
     await stands_at(owner, other, 1)
     async with db.transaction() as connection:

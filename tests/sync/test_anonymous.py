@@ -13,7 +13,7 @@ from tests.sync.changes_log import told
 from tests.sync.checking import compare
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import DrainsAll, Driver, Supabase, emptied, person
-from tests.sync.world import Target, World
+from tests.sync.scenario import Scenario, Target
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ async def anonymous(supabase: Supabase) -> Driver:
     return driver
 
 
-async def is_client(world: World, client: UUID) -> bool:
+async def is_client(scenario: Scenario, client: UUID) -> bool:
     found = "select count(*) from identity.clients where id = $1"
-    return await world.db.fetchval(found, client) == 1
+    return await scenario.db.fetchval(found, client) == 1
 
 
 async def test_an_anonymous_user_becomes_a_client_when_they_get_an_email(
-    db: Database, rpc: SupabaseRpc, settings: Settings, supabase: Supabase, world: World
+    db: Database, rpc: SupabaseRpc, settings: Settings, supabase: Supabase, scenario: Scenario
 ) -> None:
     pulling = puller(db, rpc, settings, supabase, allowed=False)
     driver = await anonymous(supabase)
@@ -60,7 +60,7 @@ async def test_an_anonymous_user_becomes_a_client_when_they_get_an_email(
     assert (pulled.error, pulled.failed, pulled.created) == (None, 0, 0)
     walked = await pulling.walk_all()
     assert (walked.error, walked.created) == (None, 0)
-    assert not await is_client(world, driver.id)
+    assert not await is_client(scenario, driver.id)
     assert (await compare(db, rpc)).equal, "not drift either"
     await supabase.psql.execute(
         "update auth.users set is_anonymous = false, email = 'aida@example.kg'"
@@ -68,15 +68,15 @@ async def test_an_anonymous_user_becomes_a_client_when_they_get_an_email(
     )
     await told(supabase.psql)
     assert (await pulling.drain()).created == 1
-    assert await is_client(world, driver.id)
+    assert await is_client(scenario, driver.id)
 
 
 async def test_where_settings_allow_it_an_anonymous_user_is_a_client(
-    db: Database, rpc: SupabaseRpc, settings: Settings, supabase: Supabase, world: World
+    db: Database, rpc: SupabaseRpc, settings: Settings, supabase: Supabase, scenario: Scenario
 ) -> None:
     driver = await anonymous(supabase)
     assert (await puller(db, rpc, settings, supabase, allowed=True).drain()).created == 1
-    assert await is_client(world, driver.id)
+    assert await is_client(scenario, driver.id)
     renamed = 'update auth.users set raw_user_meta_data = \'{"name": "Aida"}\''
     await supabase.psql.execute(f"{renamed} where id = '{driver.id}'")
     await told(supabase.psql)

@@ -15,7 +15,7 @@ import pytest
 
 from evpower.foundation.db import Connection
 from tests.conftest import Server
-from tests.sync.world import Target
+from tests.sync.scenario import Target
 from tests.waiting import until
 
 WORKER = "stands in for pg_net"

@@ -12,7 +12,7 @@ import pytest
 
 from evpower.foundation.db import Connection
 from tests.sync.changes_log import Reader, as_auth, digits, forget, make_row, make_user, noted, rpc
-from tests.sync.world import Target
+from tests.sync.scenario import Target
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from tests.sync.changes_log import (
     rpc,
     sign_up,
 )
+from tests.sync.scenario import Target
 from tests.sync.test_supabase_schema import _apply, _client
-from tests.sync.world import Target
 from tests.waiting import WAIT_LIMIT_S
 
 DENIED = {401, 403, 404}

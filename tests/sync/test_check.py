@@ -12,7 +12,7 @@ from evpower.sync.outbound.backfill import BackfillProgress
 from evpower.sync.reconciliation.run import RunProgress as Compared
 from tests.sync.checking import compare, empty, give_users, kinds, past_every_guard
 from tests.sync.conftest import rpc_to
-from tests.sync.world import Target, World, balance, by_hand, versions
+from tests.sync.scenario import Scenario, Target, balance, by_hand, versions
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ async def no_one(there: Connection) -> None:
 
 
 @pytest.fixture
-async def client(world: World, relay: Relay, there: Connection) -> UUID:
+async def client(scenario: Scenario, relay: Relay, there: Connection) -> UUID:
     """A client with three transactions and a session, equal on both sides."""
-    client = await world.client()
-    await give_users(world, there)
-    await world.top_up(client, 50_000, 20_000)
-    await world.session(client)
+    client = await scenario.client()
+    await give_users(scenario, there)
+    await scenario.top_up(client, 50_000, 20_000)
+    await scenario.session(client)
     await relay.drain()
     return client
 
@@ -40,13 +40,13 @@ async def client(world: World, relay: Relay, there: Connection) -> UUID:
 async def test_equal_sides_have_no_drift(
     db: Database,
     rpc: SupabaseRpc,
-    world: World,
+    scenario: Scenario,
     relay: Relay,
     there: Connection,
     client: UUID,
 ) -> None:
-    await world.clients(25)
-    await give_users(world, there)
+    await scenario.clients(25)
+    await give_users(scenario, there)
     await relay.drain()
     seen: list[Compared] = []
     done = await compare(db, rpc, batch=10, on_progress=seen.append)
@@ -133,7 +133,12 @@ async def test_rows_only_supabase_has_are_reported_and_kept(
 
 
 async def test_row_no_one_here_knows_of_becomes_a_client(
-    db: Database, rpc: SupabaseRpc, relay: Relay, world: World, there: Connection, client: UUID
+    db: Database,
+    rpc: SupabaseRpc,
+    relay: Relay,
+    scenario: Scenario,
+    there: Connection,
+    client: UUID,
 ) -> None:
     stranger = uuid4()
     async with past_every_guard(there):
@@ -142,7 +147,7 @@ async def test_row_no_one_here_knows_of_becomes_a_client(
     done = await compare(db, rpc, repair=True, deliver=relay.drain)
     assert (kinds(done), done.equal) == ({str(stranger): "unseen"}, True)
     assert done.drift[0].right_side == "supabase"
-    name = await world.db.fetchval("select name from identity.clients where id = $1", stranger)
+    name = await scenario.db.fetchval("select name from identity.clients where id = $1", stranger)
     assert name == "Nur"
     await relay.drain()
     assert (await compare(db, rpc)).drift == ()
@@ -224,9 +229,9 @@ async def test_supabase_ahead_is_evidence_and_kept(
 
 
 async def test_what_is_on_its_way_is_not_drift(
-    db: Database, rpc: SupabaseRpc, world: World, relay: Relay, client: UUID
+    db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, client: UUID
 ) -> None:
-    await world.top_up(client, 100)
+    await scenario.top_up(client, 100)
     done = await compare(db, rpc)
     assert (done.drift, done.in_flight) == ((), 1)
     await relay.drain()
@@ -235,10 +240,10 @@ async def test_what_is_on_its_way_is_not_drift(
 
 
 async def test_parked_key_is_drift(
-    db: Database, rpc: SupabaseRpc, world: World, client: UUID
+    db: Database, rpc: SupabaseRpc, scenario: Scenario, client: UUID
 ) -> None:
-    await world.top_up(client, 100)
-    await world.db.execute("update sync.pending set parked_at = now()")
+    await scenario.top_up(client, 100)
+    await scenario.db.execute("update sync.pending set parked_at = now()")
     assert [one.key for one in (await compare(db, rpc)).drift] == [str(client)]
 
 
@@ -251,12 +256,17 @@ async def test_client_leaving_through_supabase_is_not_drift(
 
 
 async def test_empty_supabase_is_filled_by_backfill(
-    db: Database, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection, target: Target
+    db: Database,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    relay: Relay,
+    there: Connection,
+    target: Target,
 ) -> None:
-    clients = await world.clients(120)
-    await world.top_up_everyone(clients, 3)
+    clients = await scenario.clients(120)
+    await scenario.top_up_everyone(clients, 3)
     for one in clients[:5]:
-        await world.session(one, cost_minor=100)
+        await scenario.session(one, cost_minor=100)
     await relay.drain()
     await target.empty(there)
     seen: list[BackfillProgress] = []
@@ -268,9 +278,9 @@ async def test_empty_supabase_is_filled_by_backfill(
     assert await there.fetchval("select count(*) from public.transactions") == 365
 
 
-async def test_stopped_backfill_carries_on(db: Database, world: World) -> None:
-    clients = sorted(await world.clients(25))
-    await world.db.execute("delete from sync.pending")
+async def test_stopped_backfill_carries_on(db: Database, scenario: Scenario) -> None:
+    clients = sorted(await scenario.clients(25))
+    await scenario.db.execute("delete from sync.pending")
 
     def stop(progress: BackfillProgress) -> None:
         if progress.done == 20:
@@ -278,13 +288,13 @@ async def test_stopped_backfill_carries_on(db: Database, world: World) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         await backfill(db, page=10, on_progress=stop)
-    assert await world.pending() == 20
-    await world.db.execute("delete from sync.pending")
+    assert await scenario.pending() == 20
+    await scenario.db.execute("delete from sync.pending")
     assert (await backfill(db)).clients == 25
-    rows = await world.db.fetch("select key from sync.pending order by key")
+    rows = await scenario.db.fetch("select key from sync.pending order by key")
     assert [row["key"] for row in rows] == clients[20:]
     assert (await backfill(db)).clients == 25  # a finished one begins anew
-    assert await world.pending() == 25
+    assert await scenario.pending() == 25
 
 
 def test_session_words_are_those_of_the_history() -> None:

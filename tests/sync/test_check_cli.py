@@ -10,19 +10,19 @@ import pytest
 from evpower.foundation.db import Connection
 from evpower.sync import Relay
 from tests.sync.checking import empty, give_users, past_every_guard
-from tests.sync.world import Target, World, by_hand
+from tests.sync.scenario import Scenario, Target, by_hand
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S
 
 
 @pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
 async def test_check_shows_some_and_says_where_the_rest_is(
-    dsn: str, target: Target, world: World, relay: Relay, there: Connection
+    dsn: str, target: Target, scenario: Scenario, relay: Relay, there: Connection
 ) -> None:
     await empty(there)
-    await world.clients(25)
-    await give_users(world, there)
+    await scenario.clients(25)
+    await give_users(scenario, there)
     await relay.drain()
-    lost = await world.db.fetchval("select id from identity.clients order by id desc limit 1")
+    lost = await scenario.db.fetchval("select id from identity.clients order by id desc limit 1")
     async with by_hand(there):
         await there.execute("update public.clients set balance = 3")
     async with past_every_guard(there):

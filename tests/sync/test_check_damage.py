@@ -18,7 +18,7 @@ from evpower.sync import Relay, SupabaseRpc
 from tests.conftest import Server, as_owner, patient_database
 from tests.sync.checking import compare, drift_rows, empty, give_users, past_every_guard
 from tests.sync.conftest import rpc_to
-from tests.sync.world import Target, World
+from tests.sync.scenario import Scenario, Target
 from tests.waiting import COMMAND_S
 
 _CLIENTS = 12
@@ -116,31 +116,33 @@ DAMAGES = [
 class Sides:
     """One EvPower and one Supabase, equal until something is broken."""
 
-    def __init__(self, db: Database, world: World, there: Connection, rpc: SupabaseRpc) -> None:
+    def __init__(
+        self, db: Database, scenario: Scenario, there: Connection, rpc: SupabaseRpc
+    ) -> None:
         self.db = db
-        self.world = world
+        self.scenario = scenario
         self.there = there
         self.rpc = rpc
 
     async def breaks_and_heals(
         self, relay: Relay, damages: Sequence[Damage | None], batch: int
     ) -> None:
-        clients = await self.world.clients(len(damages))
-        await self.world.top_up_everyone(clients, 3)
-        await give_users(self.world, self.there)
-        sessions = {one: await self.world.session(one, charge=False) for one in clients}
+        clients = await self.scenario.clients(len(damages))
+        await self.scenario.top_up_everyone(clients, 3)
+        await give_users(self.scenario, self.there)
+        sessions = {one: await self.scenario.session(one, charge=False) for one in clients}
         await relay.drain()
         expected: dict[tuple[str, str], Damage] = {}
         for client, damage in zip(clients, damages, strict=True):
             if damage is not None:
                 key = sessions[client] if damage.topic == "session" else client
                 expected[damage.topic, str(key)] = damage
-                side = self.there if damage.side == "there" else self.world.db
+                side = self.there if damage.side == "there" else self.scenario.db
                 async with past_every_guard(side):
                     id_ = str(client) if damage.side == "there" else client
                     done = await side.execute(damage.sql, id_)
                 assert not done.endswith(" 0"), damage
-        await self.world.db.execute("delete from sync.pending")
+        await self.scenario.db.execute("delete from sync.pending")
 
         found = await compare(self.db, self.rpc, batch=batch)
         assert {(one.topic, one.key): one.kind for one in found.drift} == {
@@ -172,7 +174,7 @@ async def equal_sides(
         async with target.psql() as there:
             await empty(there)
             rpc = rpc_to(http, target)
-            yield Sides(db, World(owner), there, rpc), Relay(db, rpc, configured, utc_now)
+            yield Sides(db, Scenario(owner), there, rpc), Relay(db, rpc, configured, utc_now)
     finally:
         await db.close()
         await owner.close()

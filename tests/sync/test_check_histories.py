@@ -19,8 +19,8 @@ from tests.conftest import Server, as_owner, patient_database
 from tests.sync.checking import compare, empty, give_users, kinds
 from tests.sync.conftest import rpc_to
 from tests.sync.projects import bare_project
+from tests.sync.scenario import Scenario, Target, balance, versions
 from tests.sync.test_supabase_schema import NUMBERED
-from tests.sync.world import Target, World, balance, versions
 from tests.waiting import until
 
 one_shape = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
@@ -45,12 +45,12 @@ class House:
         self.settings = settings
 
     @asynccontextmanager
-    async def at(self, dsn: str) -> AsyncGenerator[tuple[World, Relay, Database]]:
+    async def at(self, dsn: str) -> AsyncGenerator[tuple[Scenario, Relay, Database]]:
         owner: Connection = await asyncpg.connect(as_owner(dsn))
         db = patient_database(dsn, size=5)
         await db.start()
         try:
-            yield World(owner), Relay(db, self.rpc, self.settings, utc_now), db
+            yield Scenario(owner), Relay(db, self.rpc, self.settings, utc_now), db
         finally:
             await db.close()
             await owner.close()
@@ -88,18 +88,18 @@ async def lost_hours(
     Answers the restored database, a client with two histories, and one nothing happened to.
     """
     dsn = await house.server.new_database()
-    async with house.at(dsn) as (world, relay, _):
-        client, quiet = await world.client(), await world.client()
-        await give_users(world, there)
-        await world.top_up(client, 10_000, 20_000)
-        await world.top_up(quiet, 700)
+    async with house.at(dsn) as (scenario, relay, _):
+        client, quiet = await scenario.client(), await scenario.client()
+        await give_users(scenario, there)
+        await scenario.top_up(client, 10_000, 20_000)
+        await scenario.top_up(quiet, 700)
         await relay.drain()
     restored = await house.backup(dsn)
-    async with house.at(dsn) as (world, relay, _):
-        await world.top_up(client, 30_000, 40_000)
+    async with house.at(dsn) as (scenario, relay, _):
+        await scenario.top_up(client, 30_000, 40_000)
         await relay.drain()
-    async with house.at(restored) as (world, relay, _):
-        await world.top_up(client, *after_restore)
+    async with house.at(restored) as (scenario, relay, _):
+        await scenario.top_up(client, *after_restore)
         await relay.drain()
     return restored, client, quiet
 
@@ -131,11 +131,11 @@ async def test_same_amounts_in_other_transactions_are_two_histories(
     house: House, rpc: SupabaseRpc, there: Connection
 ) -> None:
     restored, client, _ = await lost_hours(house, there, (30_000, 40_000))
-    async with house.at(restored) as (world, relay, db):
+    async with house.at(restored) as (scenario, relay, db):
         assert kinds(await compare(db, rpc, repair=True)) == {str(client): "diverged"}
         await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
         assert (await compare(db, rpc)).drift == ()
-        ours = await world.db.fetch("select id from wallet.transactions order by id")
+        ours = await scenario.db.fetch("select id from wallet.transactions order by id")
     theirs = await there.fetch("select id from public.transactions order by id")
     assert [row["id"] for row in theirs] == [row["id"] for row in ours]
     assert await set_aside(there, client) == ["300.00", "400.00"]
@@ -172,11 +172,16 @@ async def test_history_that_grew_past_the_other_is_found_to_part(
 
 @one_shape
 async def test_only_amounts_changed_by_hand_are_no_parting(
-    house: House, rpc: SupabaseRpc, there: Connection, world: World, relay: Relay, db: Database
+    house: House,
+    rpc: SupabaseRpc,
+    there: Connection,
+    scenario: Scenario,
+    relay: Relay,
+    db: Database,
 ) -> None:
-    client = await world.client()
-    await give_users(world, there)
-    await world.top_up(client, 100, 200, 300)
+    client = await scenario.client()
+    await give_users(scenario, there)
+    await scenario.top_up(client, 100, 200, 300)
     await relay.drain()
     await there.execute(
         "update public.transactions set amount = 9, balance_before = 4 where version = 2"
@@ -212,7 +217,7 @@ class Direct:
 
 @one_shape
 async def test_where_supabase_numbers_transactions_their_time_tells_them_apart(
-    server: Server, db: Database, world: World, settings: Settings
+    server: Server, db: Database, scenario: Scenario, settings: Settings
 ) -> None:
     there: Connection = await asyncpg.connect(await bare_project(server, "supabase_numbered_check"))
     try:
@@ -220,8 +225,8 @@ async def test_where_supabase_numbers_transactions_their_time_tells_them_apart(
         for path in sorted(supabase_migrations().glob("*.sql")):
             await there.execute(path.read_text())
         rpc = Direct(there)
-        client = await world.client()
-        await world.top_up(client, 100, 200)
+        client = await scenario.client()
+        await scenario.top_up(client, 100, 200)
         await Relay(db, rpc, settings, utc_now).drain()
         await there.execute("delete from public.transactions where version is null")
         assert (await compare(db, rpc)).drift == ()
@@ -236,10 +241,10 @@ async def test_where_supabase_numbers_transactions_their_time_tells_them_apart(
 
 @one_shape
 async def test_partings_of_many_clients_are_found_over_many_pages(
-    db: Database, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+    db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
 ) -> None:
-    clients = sorted(await world.clients(12))
-    await world.top_up_everyone(clients, 900)
+    clients = sorted(await scenario.clients(12))
+    await scenario.top_up_everyone(clients, 900)
     await relay.drain()
     wanted = {str(one): 3 + 80 * nr for nr, one in enumerate(clients) if nr % 2}
     for one, version in wanted.items():

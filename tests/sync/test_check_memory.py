@@ -11,7 +11,7 @@ from evpower.sync import Relay, Rpc
 from evpower.sync.reconciliation.run import SAMPLE
 from tests.sync.checking import compare, drift_rows, empty, give_users, past_every_guard
 from tests.sync.conftest import rpc_to
-from tests.sync.world import Target, World
+from tests.sync.scenario import Scenario, Target
 
 pytestmark = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
 _BATCH = 100
@@ -33,7 +33,7 @@ async def test_three_thousand_lost_clients_are_compared_and_healed_page_by_page(
     db: Database,
     http: httpx.AsyncClient,
     target: Target,
-    world: World,
+    scenario: Scenario,
     relay: Relay,
     there: Connection,
 ) -> None:
@@ -41,9 +41,9 @@ async def test_three_thousand_lost_clients_are_compared_and_healed_page_by_page(
     calls = Sizes(rpc_to(http, target))
     peaks: list[int] = []
     for more in (300, 2_700):
-        clients = await world.clients(more)
-        await world.top_up_everyone(clients, 1)
-        await give_users(world, there)
+        clients = await scenario.clients(more)
+        await scenario.top_up_everyone(clients, 1)
+        await give_users(scenario, there)
         await relay.drain()
         async with past_every_guard(there):
             await there.execute("delete from public.transactions; delete from public.clients")
@@ -52,14 +52,14 @@ async def test_three_thousand_lost_clients_are_compared_and_healed_page_by_page(
         found = await compare(db, calls, batch=_BATCH)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert found.differ == await world.db.fetchval("select count(*) from identity.clients")
+        assert found.differ == await scenario.db.fetchval("select count(*) from identity.clients")
         assert (len(found.drift), found.healed) == (SAMPLE, 0)
     assert calls.most_keys <= _BATCH
     assert peaks[1] - peaks[0] < 640 * 1024, peaks  # gathered, the others would take 2 MB
     waiting: list[int] = []
 
     async def deliver() -> None:
-        waiting.append(await world.pending())
+        waiting.append(await scenario.pending())
         await relay.drain()
 
     healed = await compare(db, calls, batch=_BATCH, repair=True, deliver=deliver)

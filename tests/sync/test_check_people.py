@@ -18,7 +18,7 @@ from tests.sync.checking import (
     past_every_guard,
 )
 from tests.sync.conftest import rpc_to
-from tests.sync.world import Target, World
+from tests.sync.scenario import Scenario, Target
 
 one_shape = pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
 
@@ -34,26 +34,26 @@ def rpc(http: httpx.AsyncClient, target: Target) -> SupabaseRpc:
 
 
 @pytest.fixture
-async def client(world: World, relay: Relay, there: Connection) -> UUID:
+async def client(scenario: Scenario, relay: Relay, there: Connection) -> UUID:
     """Equal on both sides, with everything a profile can hold."""
-    client = await world.client(name="Айдана Уметова-O'Neill")
-    await world.db.execute("update identity.clients set phone = '+996700112233'")
-    await give_users(world, there)
+    client = await scenario.client(name="Айдана Уметова-O'Neill")
+    await scenario.db.execute("update identity.clients set phone = '+996700112233'")
+    await give_users(scenario, there)
     await relay.drain()
     return client
 
 
-async def here(world: World, client: UUID) -> Record:
-    row = await world.db.fetchrow("select * from identity.clients where id = $1", client)
+async def here(scenario: Scenario, client: UUID) -> Record:
+    row = await scenario.db.fetchrow("select * from identity.clients where id = $1", client)
     assert row is not None
     return row
 
 
 async def test_equal_people_are_compared_by_hashes_alone(
-    db: Database, rpc: SupabaseRpc, world: World, relay: Relay, client: UUID
+    db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, client: UUID
 ) -> None:
-    await world.top_up(client, 12_345, 1)
-    await world.session(client, cost_minor=777)
+    await scenario.top_up(client, 12_345, 1)
+    await scenario.session(client, cost_minor=777)
     calls = Calls(rpc)
     await relay.drain()
     assert (await compare(db, calls)).equal
@@ -72,7 +72,7 @@ SAID = {
 
 @pytest.mark.parametrize("change", SAID)
 async def test_profile_of_supabase_is_taken(
-    change: str, db: Database, rpc: SupabaseRpc, world: World, there: Connection, client: UUID
+    change: str, db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection, client: UUID
 ) -> None:
     sql, field, value = SAID[change]
     async with past_every_guard(there):
@@ -84,33 +84,38 @@ async def test_profile_of_supabase_is_taken(
     assert [(one.fields, one.right_side) for one in found.drift] == [((field,), "supabase")]
     healed = await compare(db, rpc, repair=True)
     assert (healed.differ, healed.healed) == (1, 1)
-    assert (await here(world, client))[field] == value
-    rows = await world.db.fetch("select fields, action, repaired from sync.drift")
+    assert (await here(scenario, client))[field] == value
+    rows = await scenario.db.fetch("select fields, action, repaired from sync.drift")
     assert [tuple(row) for row in rows] == [([field], "profile differs; taken", True)]
 
 
 @one_shape
 @pytest.mark.parametrize(("field", "value"), [("email", "x@y.kg"), ("phone", None), ("name", "X")])
 async def test_profile_damaged_here_is_healed_from_supabase(
-    field: str, value: str | None, db: Database, rpc: SupabaseRpc, world: World, client: UUID
+    field: str, value: str | None, db: Database, rpc: SupabaseRpc, scenario: Scenario, client: UUID
 ) -> None:
-    before = await here(world, client)
-    async with past_every_guard(world.db):
-        await world.db.execute(f"update identity.clients set {field} = $1", value)
+    before = await here(scenario, client)
+    async with past_every_guard(scenario.db):
+        await scenario.db.execute(f"update identity.clients set {field} = $1", value)
     assert kinds(await compare(db, rpc)) == {str(client): "profile"}
     assert (await compare(db, rpc, repair=True)).equal
-    assert (await here(world, client))[field] == before[field]
+    assert (await here(scenario, client))[field] == before[field]
 
 
 @one_shape
 async def test_deletion_asked_for_and_taken_back_is_taken(
-    db: Database, rpc: SupabaseRpc, world: World, there: Connection, client: UUID, relay: Relay
+    db: Database,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    there: Connection,
+    client: UUID,
+    relay: Relay,
 ) -> None:
     async with past_every_guard(there):
         await there.execute("update public.clients set status = 'inactive'")
     found = await compare(db, rpc, repair=True, deliver=relay.drain)
     assert (kinds(found), found.equal) == ({str(client): "deletion"}, True)
-    assert (await here(world, client))["deletion_requested_at"] is not None
+    assert (await here(scenario, client))["deletion_requested_at"] is not None
     calls = Calls(rpc)
     assert (await compare(db, calls)).drift == ()
     assert calls.walked(b'"chunk"') == calls.walked(b'"ids"')  # leaving costs no look at the row
@@ -118,27 +123,37 @@ async def test_deletion_asked_for_and_taken_back_is_taken(
         await there.execute("update public.clients set status = 'active'")
     found = await compare(db, rpc, repair=True, deliver=relay.drain)
     assert (kinds(found), found.equal) == ({str(client): "deletion"}, True)
-    assert (await here(world, client))["deletion_requested_at"] is None
+    assert (await here(scenario, client))["deletion_requested_at"] is None
 
 
 @one_shape
 async def test_user_deleted_softly_closes_the_client(
-    db: Database, rpc: SupabaseRpc, world: World, there: Connection, client: UUID, relay: Relay
+    db: Database,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    there: Connection,
+    client: UUID,
+    relay: Relay,
 ) -> None:
     async with past_every_guard(there):
         await there.execute("update auth.users set deleted_at = now()")
     found = await compare(db, rpc, repair=True, deliver=relay.drain)
     assert kinds(found) == {str(client): "deletion"}
-    assert (await here(world, client))["status"] == "closed"
+    assert (await here(scenario, client))["status"] == "closed"
     assert (await compare(db, rpc)).drift == ()
 
 
 async def test_block_from_before_evpower_is_adopted(
-    db: Database, rpc: SupabaseRpc, world: World, there: Connection, relay: Relay, client: UUID
+    db: Database,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    there: Connection,
+    relay: Relay,
+    client: UUID,
 ) -> None:
-    blocked = await world.client(email="blocked@example.kg")
-    await give_users(world, there)
-    await world.db.execute("delete from sync.pending")
+    blocked = await scenario.client(email="blocked@example.kg")
+    await give_users(scenario, there)
+    await scenario.db.execute("delete from sync.pending")
     async with past_every_guard(there):
         await there.execute(
             "insert into public.clients (id, email, name, status)"
@@ -146,14 +161,19 @@ async def test_block_from_before_evpower_is_adopted(
         )
     assert kinds(await compare(db, rpc)) == {str(blocked): "block"}
     assert (await compare(db, rpc, repair=True, deliver=relay.drain)).equal
-    assert (await here(world, blocked))["status"] == "blocked"
+    assert (await here(scenario, blocked))["status"] == "blocked"
     assert await there.fetchval("select count(*) from public.clients where status = 'blocked'") == 1
     assert (await compare(db, rpc)).drift == ()
     assert client
 
 
 async def test_users_no_one_here_knows_of_become_clients(
-    db: Database, rpc: SupabaseRpc, world: World, there: Connection, relay: Relay, client: UUID
+    db: Database,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    there: Connection,
+    relay: Relay,
+    client: UUID,
 ) -> None:
     users = [uuid4() for _ in range(7)]
     async with past_every_guard(there):
@@ -165,7 +185,7 @@ async def test_users_no_one_here_knows_of_become_clients(
     assert kinds(await compare(db, rpc, batch=3)) == {str(one): "unseen" for one in users}
     found = await compare(db, rpc, repair=True, deliver=relay.drain, batch=3)
     assert (found.differ, found.healed) == (7, 7)
-    assert await world.db.fetchval("select count(*) from wallet.wallets") == 8
+    assert await scenario.db.fetchval("select count(*) from wallet.wallets") == 8
     done = await compare(db, rpc, batch=3)
     assert (done.drift, done.clients, done.in_flight) == ((), 8, 0)
     assert client
@@ -173,9 +193,14 @@ async def test_users_no_one_here_knows_of_become_clients(
 
 @one_shape
 async def test_clients_without_a_user_are_told_of_and_never_closed(
-    db: Database, rpc: SupabaseRpc, world: World, there: Connection, relay: Relay, client: UUID
+    db: Database,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    there: Connection,
+    relay: Relay,
+    client: UUID,
 ) -> None:
-    await world.top_up(client, 5_000)
+    await scenario.top_up(client, 5_000)
     await relay.drain()
     async with past_every_guard(there):
         await there.execute("delete from auth.users")
@@ -187,38 +212,45 @@ async def test_clients_without_a_user_are_told_of_and_never_closed(
     assert [(one.key, one.kind, one.notice) for one in found.told] == [
         (str(client), "userless", True)
     ]
-    assert (await here(world, client))["status"] == "active"
+    assert (await here(scenario, client))["status"] == "active"
     assert await drift_rows(db) == {("profile", str(client)): "userless"}
     async with db.connection() as connection:
         now = await status(connection)
     assert (now.drift, now.notices) == (0, 1)
-    await give_users(world, there)
+    await give_users(scenario, there)
     assert (await compare(db, rpc)).notices == 0
     assert await drift_rows(db) == {}
 
 
 @one_shape
 async def test_contact_another_client_has_is_no_endless_drift(
-    db: Database, rpc: SupabaseRpc, world: World, there: Connection, relay: Relay, client: UUID
+    db: Database,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    there: Connection,
+    relay: Relay,
+    client: UUID,
 ) -> None:
     """EvPower knows of a holder whom Supabase lost: the email is not taken from them."""
-    other = await world.client(email="other@example.kg")
-    await give_users(world, there)
+    other = await scenario.client(email="other@example.kg")
+    await give_users(scenario, there)
     await relay.drain()
     async with past_every_guard(there):
         await there.execute(f"delete from auth.users where id = '{other}'")
         await there.execute(f"delete from public.clients where id::text = '{other}'")
         await there.execute("update auth.users set email = 'other@example.kg'")
         await there.execute("update public.clients set email = 'other@example.kg'")
-    await world.db.execute("update identity.clients set email_verified = true where id = $1", other)
-    await world.db.execute(  # the row of the holder is not sent again meanwhile
+    await scenario.db.execute(
+        "update identity.clients set email_verified = true where id = $1", other
+    )
+    await scenario.db.execute(  # the row of the holder is not sent again meanwhile
         "insert into sync.pending (topic, key, next_at) values ('client', $1, now() + '1 day')"
         " on conflict (topic, key) do update set next_at = excluded.next_at",
         other,
     )
     assert kinds(await compare(db, rpc)) == {str(client): "profile"}
     assert (await compare(db, rpc, repair=True)).equal
-    assert (await here(world, client))["email"] is None
+    assert (await here(scenario, client))["email"] is None
     found = await compare(db, rpc)
     assert found.drift == ()
     assert {(one.key, one.kind) for one in found.told} == {
@@ -229,16 +261,16 @@ async def test_contact_another_client_has_is_no_endless_drift(
 
 @one_shape
 async def test_a_contact_that_was_verified_unseen_is_found_and_taken(
-    db: Database, rpc: SupabaseRpc, world: World, there: Connection, client: UUID
+    db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection, client: UUID
 ) -> None:
     await compare(db, rpc, repair=True)
-    assert (await here(world, client))["email_verified"] is False
+    assert (await here(scenario, client))["email_verified"] is False
     async with past_every_guard(there):
         await there.execute("update auth.users set email_confirmed_at = now()")
     found = await compare(db, rpc)
     assert [(one.kind, one.fields) for one in found.drift] == [("profile", ("email_verified",))]
     assert (await compare(db, rpc, repair=True)).equal
-    assert (await here(world, client))["email_verified"] is True
+    assert (await here(scenario, client))["email_verified"] is True
 
 
 @one_shape
@@ -254,9 +286,14 @@ async def test_row_and_user_with_two_emails_are_told_of(
 
 @one_shape
 async def test_closed_client_has_no_profile_to_keep(
-    db: Database, rpc: SupabaseRpc, world: World, there: Connection, relay: Relay, client: UUID
+    db: Database,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    there: Connection,
+    relay: Relay,
+    client: UUID,
 ) -> None:
-    await world.db.execute("update identity.clients set status = 'closed'")
+    await scenario.db.execute("update identity.clients set status = 'closed'")
     await relay.drain()
     async with past_every_guard(there):
         await there.execute("update public.clients set name = 'anonymous', email = null")

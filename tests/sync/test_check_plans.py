@@ -11,43 +11,45 @@ from evpower.foundation.db import Connection, Database
 from evpower.sync.reconciliation.digests import Part
 from evpower.sync.reconciliation.store_runs import page_of_ours, page_sql
 from tests.sync.checking import past_every_guard
-from tests.sync.world import World
+from tests.sync.scenario import Scenario
 
 EVERYONE = 30_000
 LATELY = 20
 
 
 @pytest.fixture
-async def lately(world: World) -> dict[Part, set[UUID]]:
+async def lately(scenario: Scenario) -> dict[Part, set[UUID]]:
     """Many that are old, and a few that changed: by a profile, a top-up, a session."""
     old = "now() - interval '40 days'"
-    async with past_every_guard(world.db):
-        await world.db.execute(
+    async with past_every_guard(scenario.db):
+        await scenario.db.execute(
             "insert into identity.clients (id, origin, created_at, updated_at)"
             f" select gen_random_uuid(), 'import', {old}, {old} from generate_series(1, $1)",
             EVERYONE,
         )
-        await world.db.execute(
+        await scenario.db.execute(
             "insert into wallet.wallets (client_id, updated_at)"
             " select id, updated_at from identity.clients"
         )
-        await world.db.execute(
+        await scenario.db.execute(
             "insert into charging.sessions (id, client_id, station_id, connector_id, state, source,"
             " started_at, ended_at, created_at, updated_at)"
             f" select gen_random_uuid(), c.id, 'S', 1, 'settled', 'import', {old}, {old}, {old},"
             f" {old} from identity.clients c"
         )
-    clients = [row["id"] for row in await world.db.fetch("select id from identity.clients")][::500]
-    await world.db.execute("vacuum analyze")
+    clients = [row["id"] for row in await scenario.db.fetch("select id from identity.clients")][
+        ::500
+    ]
+    await scenario.db.execute("vacuum analyze")
     renamed, paid, charged = clients[:LATELY], clients[20:25], clients[25:27]
-    await world.db.execute(
+    await scenario.db.execute(
         "update identity.clients set name = 'New', updated_at = now() where id = any ($1)", renamed
     )
     for client in paid:
-        await world.top_up(client, 100)
-    sessions = {await world.session(client, charge=False) for client in charged}
-    async with past_every_guard(world.db):
-        await world.db.execute("update wallet.wallets set updated_at = now()")  # says nothing
+        await scenario.top_up(client, 100)
+    sessions = {await scenario.session(client, charge=False) for client in charged}
+    async with past_every_guard(scenario.db):
+        await scenario.db.execute("update wallet.wallets set updated_at = now()")  # says nothing
     return {
         "client": {*renamed, *paid, *charged},
         "profile": {*renamed, *paid, *charged},

@@ -21,7 +21,7 @@ from evpower.sync import CONFLICTS, Puller, Relay, check
 from evpower.sync.inbound.conflicts import ConflictKind
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import PASSWORD, DrainsAll, Supabase, client_here, counted, emptied
-from tests.sync.world import Target, World, balance, by_hand
+from tests.sync.scenario import Scenario, Target, balance, by_hand
 from tests.waiting import PatientHttp
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "sync.md"
@@ -105,19 +105,19 @@ def _counted(text: str) -> str:
 
 async def test_a_balance_changed_by_hand_is_found_and_healed(
     supabase: Supabase,
-    world: World,
+    scenario: Scenario,
     relay: Relay,
     puller: Puller,
     db: Database,
     http: httpx.AsyncClient,
 ) -> None:
-    client = await world.client()
-    await world.top_up(client, 50_000)
+    client = await scenario.client()
+    await scenario.top_up(client, 50_000)
     await relay.drain()
     async with by_hand(supabase.psql):
         await supabase.update_row(client, balance=99_999)
     await puller.drain()
-    assert (await client_here(world.db, client))["status"] == "active"
+    assert (await client_here(scenario.db, client))["status"] == "active"
     rpc = rpc_to(http, supabase.target)
     found = await check(db, rpc, repair=True, deliver=relay.drain)
     assert (len(found.drift), found.healed) == (1, 1)
@@ -125,7 +125,7 @@ async def test_a_balance_changed_by_hand_is_found_and_healed(
 
 
 async def test_a_driver_who_writes_a_balance_is_refused(
-    supabase: Supabase, at_rest: Rest, world: World
+    supabase: Supabase, at_rest: Rest, scenario: Scenario
 ) -> None:
     driver = await supabase.sign_up()
     await at_rest()
@@ -134,18 +134,18 @@ async def test_a_driver_who_writes_a_balance_is_refused(
         assert answer.status_code in DENIED, answer.text
     await at_rest()
     assert await balance(supabase.psql, driver.id) == "0.00"
-    wallet = await world.db.fetchval(
+    wallet = await scenario.db.fetchval(
         "select balance_minor from wallet.wallets where client_id = $1", driver.id
     )
     assert wallet == 0
 
 
 async def test_an_email_changed_on_both_sides_is_supabases(
-    supabase: Supabase, at_rest: Rest, world: World, met: Counted
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, met: Counted
 ) -> None:
     driver = await supabase.sign_up()
     await at_rest()
-    await world.db.execute(
+    await scenario.db.execute(
         "update identity.clients set email = 'evpower@example.kg' where id = $1", driver.id
     )
     await supabase.change_user(driver.id, email="supabase@example.kg")
@@ -153,12 +153,12 @@ async def test_an_email_changed_on_both_sides_is_supabases(
     row = await supabase.row(driver.id)
     assert row is not None
     assert row["email"] == "supabase@example.kg"
-    assert (await client_here(world.db, driver.id))["email"] == "supabase@example.kg"
+    assert (await client_here(scenario.db, driver.id))["email"] == "supabase@example.kg"
     assert met("profile_differs") == 1
 
 
 async def test_a_profile_is_kept_in_our_form_and_stays_theirs(
-    supabase: Supabase, at_rest: Rest, world: World
+    supabase: Supabase, at_rest: Rest, scenario: Scenario
 ) -> None:
     driver = await supabase.sign_up()
     await at_rest()
@@ -167,7 +167,7 @@ async def test_a_profile_is_kept_in_our_form_and_stays_theirs(
     )
     assert answer.status_code == 200, answer.text
     await at_rest()
-    here = await client_here(world.db, driver.id)
+    here = await client_here(scenario.db, driver.id)
     assert (here["phone"], here["name"]) == ("+996555123456", "Айгүл Ааматова")
     row = await supabase.row(driver.id)
     assert row is not None
@@ -175,30 +175,35 @@ async def test_a_profile_is_kept_in_our_form_and_stays_theirs(
 
 
 async def test_a_contact_of_another_is_given_over_when_it_is_free(
-    supabase: Supabase, at_rest: Rest, world: World, met: Counted
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, met: Counted
 ) -> None:
     holder = await supabase.sign_up()
     await supabase.change_user(holder.id, phone="+996555000001", phone_confirm=True)
     await at_rest()
     second = await supabase.sign_up(phone="+996555000001", name="Second")
     await at_rest()
-    here = await client_here(world.db, second.id)
+    here = await client_here(scenario.db, second.id)
     assert (here["phone"], here["name"], here["email"]) == (None, "Second", second.email)
-    assert (await client_here(world.db, holder.id))["phone"] == "+996555000001"
-    kept = await world.db.fetchrow("select * from sync.contact_conflicts")
+    assert (await client_here(scenario.db, holder.id))["phone"] == "+996555000001"
+    kept = await scenario.db.fetchrow("select * from sync.contact_conflicts")
     assert kept is not None
     assert (kept["client_id"], kept["contact"], kept["holder"]) == (second.id, "phone", holder.id)
     assert met("contact_taken") == 1
     await supabase.update_row(second.id, phone="+996555000001")  # the relay made it without one
     await supabase.update_row(holder.id, phone="+996555000002")
     await at_rest()
-    assert (await client_here(world.db, second.id))["phone"] == "+996555000001"
-    assert await world.db.fetchval("select count(*) from sync.contact_conflicts") == 0
+    assert (await client_here(scenario.db, second.id))["phone"] == "+996555000001"
+    assert await scenario.db.fetchval("select count(*) from sync.contact_conflicts") == 0
 
 
 @pytest.mark.parametrize("contact", ["email", "phone"])
 async def test_a_claim_keeps_no_one_from_registering_and_verifying(
-    supabase: Supabase, at_rest: Rest, world: World, db: Database, http: PatientHttp, contact: str
+    supabase: Supabase,
+    at_rest: Rest,
+    scenario: Scenario,
+    db: Database,
+    http: PatientHttp,
+    contact: str,
 ) -> None:
     """A driver writes a stranger's contact into the own row; the stranger comes and verifies it."""
     said = {"email": "stranger@example.kg", "phone": "+996555000009"}
@@ -209,7 +214,7 @@ async def test_a_claim_keeps_no_one_from_registering_and_verifying(
     )
     assert answer.status_code == 200, answer.text
     await at_rest()
-    here = await client_here(world.db, squatter.id)
+    here = await client_here(scenario.db, squatter.id)
     assert (here[contact], here[f"{contact}_verified"]) == (said[contact], False)
 
     admin = SupabaseAdmin(
@@ -219,16 +224,18 @@ async def test_a_claim_keeps_no_one_from_registering_and_verifying(
     stranger, _ = await identity.register(db, admin, wants, confirm="email", clock=utc_now)
     await at_rest()
     assert stranger.profile == Profile(said["email"], said["phone"], "Stranger")
-    assert (await client_here(world.db, squatter.id))[contact] == said[contact]
+    assert (await client_here(scenario.db, squatter.id))[contact] == said[contact]
 
     await supabase.change_user(
         stranger.id, email_confirm=True, phone=said["phone"], phone_confirm=True
     )
     await at_rest()
-    here = await client_here(world.db, stranger.id)
+    here = await client_here(scenario.db, stranger.id)
     assert (here[contact], here[f"{contact}_verified"]) == (said[contact], True)
-    assert (await client_here(world.db, squatter.id))[contact] is None
-    waiting = await world.db.fetch("select client_id, contact, holder from sync.contact_conflicts")
+    assert (await client_here(scenario.db, squatter.id))[contact] is None
+    waiting = await scenario.db.fetch(
+        "select client_id, contact, holder from sync.contact_conflicts"
+    )
     assert [tuple(row) for row in waiting] == [(squatter.id, contact, stranger.id)]
     async with db.connection() as connection:
         found = await identity.find_verified(connection, said[contact])
@@ -237,7 +244,7 @@ async def test_a_claim_keeps_no_one_from_registering_and_verifying(
 
 
 async def test_two_who_exchange_their_phones_both_get_them(
-    supabase: Supabase, at_rest: Rest, world: World
+    supabase: Supabase, at_rest: Rest, scenario: Scenario
 ) -> None:
     phones = ["+996555000001", "+996555000002"]
     drivers = [await supabase.sign_up(phone=phone) for phone in phones]
@@ -245,13 +252,13 @@ async def test_two_who_exchange_their_phones_both_get_them(
     for driver, phone in zip(drivers, reversed(phones), strict=True):
         await supabase.update_row(driver.id, phone=phone)
     await at_rest()
-    now = [(await client_here(world.db, driver.id))["phone"] for driver in drivers]
+    now = [(await client_here(scenario.db, driver.id))["phone"] for driver in drivers]
     assert now == phones[::-1]
-    assert await world.db.fetchval("select count(*) from sync.contact_conflicts") == 0
+    assert await scenario.db.fetchval("select count(*) from sync.contact_conflicts") == 0
 
 
 async def test_a_contact_is_free_when_an_operator_closes_its_holder(
-    supabase: Supabase, at_rest: Rest, world: World, db: Database, puller: Puller
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, db: Database, puller: Puller
 ) -> None:
     holder, second = await supabase.sign_up(), await supabase.sign_up()
     await at_rest()
@@ -259,16 +266,16 @@ async def test_a_contact_is_free_when_an_operator_closes_its_holder(
     await at_rest()
     await supabase.update_row(second.id, phone="+996555000003")
     await at_rest()
-    assert (await client_here(world.db, second.id))["phone"] is None
+    assert (await client_here(scenario.db, second.id))["phone"] is None
     async with db.transaction() as connection:
         await identity.close_client(connection, holder.id, actor="operator", reason="asked")
     puller._contacts_at = None  # the pause between two looks is over
     await at_rest()
-    assert (await client_here(world.db, second.id))["phone"] == "+996555000003"
+    assert (await client_here(scenario.db, second.id))["phone"] == "+996555000003"
 
 
 async def test_who_was_closed_waits_for_no_contact(
-    supabase: Supabase, at_rest: Rest, world: World, db: Database, puller: Puller
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, db: Database, puller: Puller
 ) -> None:
     holder, second = await supabase.sign_up(), await supabase.sign_up()
     await at_rest()
@@ -276,23 +283,23 @@ async def test_who_was_closed_waits_for_no_contact(
     await at_rest()
     await supabase.update_row(second.id, phone="+996555000004")
     await at_rest()
-    assert await world.db.fetchval("select client_id from sync.contact_conflicts") == second.id
+    assert await scenario.db.fetchval("select client_id from sync.contact_conflicts") == second.id
     async with db.transaction() as connection:
         await identity.close_client(connection, second.id, actor="operator", reason="asked")
     puller._contacts_at = None  # the pause between two looks is over
     await at_rest()
-    assert await world.db.fetchval("select count(*) from sync.contact_conflicts") == 0
-    assert (await client_here(world.db, second.id))["phone"] is None
+    assert await scenario.db.fetchval("select count(*) from sync.contact_conflicts") == 0
+    assert (await client_here(scenario.db, second.id))["phone"] is None
 
 
 async def test_a_contact_that_is_none_counts_as_empty(
-    supabase: Supabase, at_rest: Rest, world: World, met: Counted
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, met: Counted
 ) -> None:
     driver = await supabase.sign_up(phone="+996555000004")
     await at_rest()
     await supabase.update_row(driver.id, phone="call me", email="nobody at home")
     await at_rest()
-    here = await client_here(world.db, driver.id)
+    here = await client_here(scenario.db, driver.id)
     assert (here["phone"], here["email"]) == (None, None)
     row = await supabase.row(driver.id)
     assert row is not None
@@ -302,7 +309,7 @@ async def test_a_contact_that_is_none_counts_as_empty(
 
 @pytest.mark.parametrize("there", ["active", "inactive"])
 async def test_blocked_in_evpower_stays_blocked(
-    supabase: Supabase, at_rest: Rest, world: World, db: Database, met: Counted, there: str
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, db: Database, met: Counted, there: str
 ) -> None:
     driver = await supabase.sign_up()
     await at_rest()
@@ -311,7 +318,7 @@ async def test_blocked_in_evpower_stays_blocked(
     await at_rest()
     await supabase.update_row(driver.id, status=there)
     await at_rest()
-    assert (await client_here(world.db, driver.id))["status"] == "blocked"
+    assert (await client_here(scenario.db, driver.id))["status"] == "blocked"
     row = await supabase.row(driver.id)
     assert row is not None
     assert row["status"] == "blocked"
@@ -319,7 +326,7 @@ async def test_blocked_in_evpower_stays_blocked(
 
 
 async def test_blocked_in_supabase_by_hand_is_made_active_again(
-    supabase: Supabase, at_rest: Rest, world: World, met: Counted
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, met: Counted
 ) -> None:
     driver = await supabase.sign_up()
     await at_rest()
@@ -327,7 +334,7 @@ async def test_blocked_in_supabase_by_hand_is_made_active_again(
     await at_rest()
     row = await supabase.row(driver.id)
     assert row is not None
-    assert (row["status"], (await client_here(world.db, driver.id))["status"]) == (
+    assert (row["status"], (await client_here(scenario.db, driver.id))["status"]) == (
         "active",
         "active",
     )
@@ -335,14 +342,14 @@ async def test_blocked_in_supabase_by_hand_is_made_active_again(
 
 
 async def test_a_block_from_before_evpower_is_taken_over_once(
-    supabase: Supabase, puller: Puller, relay: Relay, world: World, db: Database, met: Counted
+    supabase: Supabase, puller: Puller, relay: Relay, scenario: Scenario, db: Database, met: Counted
 ) -> None:
     client = uuid4()
     await supabase.insert_row(client, email="old@example.kg", status="blocked", name="Old")
     await puller.drain()
-    assert (await client_here(world.db, client))["status"] == "blocked"
+    assert (await client_here(scenario.db, client))["status"] == "blocked"
     await relay.drain()
-    audit = await world.db.fetchrow("select actor, action, subject from identity.audit")
+    audit = await scenario.db.fetchrow("select actor, action, subject from identity.audit")
     assert audit is not None
     assert tuple(audit) == ("supabase", "client.block", str(client))
     async with db.transaction() as connection:
@@ -350,7 +357,7 @@ async def test_a_block_from_before_evpower_is_taken_over_once(
     await relay.drain()
     await supabase.update_row(client, name="Older")
     await puller.drain()
-    assert (await client_here(world.db, client))["status"] == "active"
+    assert (await client_here(scenario.db, client))["status"] == "active"
     row = await supabase.row(client)
     assert row is not None
     assert row["status"] == "active"
@@ -358,34 +365,36 @@ async def test_a_block_from_before_evpower_is_taken_over_once(
 
 
 async def test_an_operator_lifts_an_old_block_before_the_balance_is_adopted(
-    supabase: Supabase, puller: Puller, world: World, db: Database, met: Counted
+    supabase: Supabase, puller: Puller, scenario: Scenario, db: Database, met: Counted
 ) -> None:
     """EvPower may not write such a row yet, so it goes on saying blocked."""
     client = uuid4()
     async with by_hand(supabase.psql):
         await supabase.insert_row(client, status="blocked", balance=250)
     await puller.drain()
-    assert (await client_here(world.db, client))["status"] == "blocked"
+    assert (await client_here(scenario.db, client))["status"] == "blocked"
     async with db.transaction() as connection:
         await identity.unblock_client(connection, client, actor="operator", reason="a mistake")
     await supabase.update_row(client, name="Older")
     await puller.drain()
-    here = await client_here(world.db, client)
+    here = await client_here(scenario.db, client)
     assert (here["status"], here["name"]) == ("active", "Older")
     assert met("blocked_before") == 1
 
 
 async def test_a_block_from_before_holds_when_evpower_knew_the_client_first(
-    supabase: Supabase, at_rest: Rest, relay: Relay, world: World, met: Counted
+    supabase: Supabase, at_rest: Rest, relay: Relay, scenario: Scenario, met: Counted
 ) -> None:
     client = uuid4()
     await supabase.insert_row(client, email="old@example.kg", status="blocked")
     await supabase.psql.execute("truncate evpower.changes")  # it is not known yet
-    await world.db.execute("insert into identity.clients (id, origin) values ($1, 'token')", client)
-    await world.db.execute("update sync.cursors set walking = false")
+    await scenario.db.execute(
+        "insert into identity.clients (id, origin) values ($1, 'token')", client
+    )
+    await scenario.db.execute("update sync.cursors set walking = false")
     await relay.drain()
     await at_rest()
-    assert (await client_here(world.db, client))["status"] == "blocked"
+    assert (await client_here(scenario.db, client))["status"] == "blocked"
     row = await supabase.row(client)
     assert row is not None
     assert row["status"] == "blocked"
@@ -395,7 +404,7 @@ async def test_a_block_from_before_holds_when_evpower_knew_the_client_first(
 @pytest.mark.parametrize("way", ["inactive", "pending_deletion", "delete_requested_at"])
 async def test_a_driver_who_asked_for_deletion_moves_no_money_until_it_is_taken_back(
     older: Supabase,
-    world: World,
+    scenario: Scenario,
     db: Database,
     http: httpx.AsyncClient,
     settings: Settings,
@@ -407,93 +416,97 @@ async def test_a_driver_who_asked_for_deletion_moves_no_money_until_it_is_taken_
     driver = await older.sign_up()
     await puller.drain()
     await relay.drain()
-    await world.top_up(driver.id, 10_000)
+    await scenario.top_up(driver.id, 10_000)
     at = utc_now()
     if way == "delete_requested_at":
         await older.update_row(driver.id, delete_requested_at=at)
     else:
         await older.update_row(driver.id, status=way)
     await puller.drain()
-    asked_at = (await client_here(world.db, driver.id))["deletion_requested_at"]
+    asked_at = (await client_here(scenario.db, driver.id))["deletion_requested_at"]
     assert asked_at is not None
     assert way != "delete_requested_at" or asked_at == at
     with pytest.raises(Forbidden) as refused:
         async with db.transaction() as connection:
             await identity.require_active(connection, driver.id)
     assert refused.value.code == "client_deleted"
-    assert await hold(world, driver.id) == "closed"
+    assert await hold(scenario, driver.id) == "closed"
     await relay.drain()
     row = await older.row(driver.id)
     assert row is not None
     assert str(row["status"]) == ("active" if way == "delete_requested_at" else way)
     await older.update_row(driver.id, status="active", delete_requested_at=None)
     await puller.drain()
-    assert (await client_here(world.db, driver.id))["deletion_requested_at"] is None
-    assert await hold(world, driver.id) == "held"
+    assert (await client_here(scenario.db, driver.id))["deletion_requested_at"] is None
+    assert await hold(scenario, driver.id) == "held"
     assert (met("deletion_requested"), met("deletion_withdrawn")) == (1, 1)
 
 
-async def hold(world: World, client: UUID, minor: int = 1_000) -> str:
+async def hold(scenario: Scenario, client: UUID, minor: int = 1_000) -> str:
     """Begin a session and set money aside for it; answers the outcome."""
     session = uuid4()
-    await world.db.execute(
+    await scenario.db.execute(
         "insert into charging.sessions (id, client_id, station_id, connector_id, state, source)"
         " values ($1, $2, $3, 1, 'requested', 'import')",
         session,
         client,
         f"S-{session.hex[:8]}",
     )
-    outcome: str = await world.db.fetchval("select (wallet.hold($1, $2)).outcome", session, minor)
+    outcome: str = await scenario.db.fetchval(
+        "select (wallet.hold($1, $2)).outcome", session, minor
+    )
     return outcome
 
 
 @pytest.mark.parametrize("soft", [False, True], ids=["deleted", "soft-deleted"])
 async def test_deleted_there_while_charging_here(
-    supabase: Supabase, at_rest: Rest, world: World, db: Database, met: Counted, *, soft: bool
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, db: Database, met: Counted, *, soft: bool
 ) -> None:
     driver = await supabase.sign_up(phone="+996555000005")
     await at_rest()
-    await world.top_up(driver.id, 50_000)
+    await scenario.top_up(driver.id, 50_000)
     session = uuid4()
-    await world.db.execute(
+    await scenario.db.execute(
         "insert into charging.sessions (id, client_id, station_id, connector_id, state, source,"
         " started_at) values ($1, $2, 'CHR-BGK-001', 1, 'charging', 'evpower', now())",
         session,
         driver.id,
     )
-    await world.db.fetchval("select (wallet.hold($1, 20000)).outcome", session)
-    invoice = await begun_payment(world, driver.id)
+    await scenario.db.fetchval("select (wallet.hold($1, 20000)).outcome", session)
+    invoice = await begun_payment(scenario, driver.id)
     await at_rest()
 
     await supabase.delete_user(driver.id, soft=soft)
     await at_rest()
 
-    assert (await client_here(world.db, driver.id))["status"] == "closed"
+    assert (await client_here(scenario.db, driver.id))["status"] == "closed"
     assert met("user_deleted") == 1
     with pytest.raises(Forbidden) as refused:
         async with db.transaction() as connection:
             await identity.require_active(connection, driver.id)
     assert refused.value.code == "client_closed"
-    assert await hold(world, driver.id) == "closed"
-    await settle(world, session, cost_minor=12_000)
-    await world.db.execute(
+    assert await hold(scenario, driver.id) == "closed"
+    await settle(scenario, session, cost_minor=12_000)
+    await scenario.db.execute(
         "update payments.payments set status = 'approved', paid_minor = amount_minor,"
         " confirmed_at = now(), credited_ref = order_id where id = $1",
         invoice,
     )
-    await world.db.execute("select wallet.credit($1)", invoice)
+    await scenario.db.execute("select wallet.credit($1)", invoice)
     await at_rest()
-    wallet = await world.db.fetchrow("select * from wallet.wallets where client_id = $1", driver.id)
+    wallet = await scenario.db.fetchrow(
+        "select * from wallet.wallets where client_id = $1", driver.id
+    )
     assert wallet is not None
     assert (wallet["balance_minor"], wallet["held_minor"]) == (50_000 - 12_000 + 700, 0)
     assert await balance(supabase.psql, driver.id) == "387.00"
     again = await supabase.sign_up(phone="+996555000005")  # the phone is free for others
     await at_rest()
-    assert (await client_here(world.db, again.id))["phone"] == "+996555000005"
+    assert (await client_here(scenario.db, again.id))["phone"] == "+996555000005"
 
 
 async def test_an_account_deleted_and_registered_again_has_a_row_of_its_own(
-    supabase: Supabase, at_rest: Rest, world: World, db: Database, http: httpx.AsyncClient
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, db: Database, http: httpx.AsyncClient
 ) -> None:
     """Where emails and phones of the project are unique, and the old row stays behind."""
     for column in ("email", "phone"):
@@ -503,7 +516,7 @@ async def test_an_account_deleted_and_registered_again_has_a_row_of_its_own(
     try:
         first = await supabase.sign_up(phone="+996555000017", name="Aida")
         await at_rest()
-        await world.top_up(first.id, 50_000)
+        await scenario.top_up(first.id, 50_000)
         await at_rest()
         await supabase.delete_user(first.id)
         again = await supabase.sign_up(first.email, phone="+996555000017", name="Aida")
@@ -515,15 +528,15 @@ async def test_an_account_deleted_and_registered_again_has_a_row_of_its_own(
         assert (new["email"], new["phone"]) == (first.email, "+996555000017")
         assert await balance(supabase.psql, first.id) == "500.00"
         assert await balance(supabase.psql, again.id) == "0.00"
-        assert await world.pending() == 0
+        assert await scenario.pending() == 0
         report = await check(db, rpc_to(http, supabase.target), repair=False)
         assert report.drift == ()
     finally:
         await supabase.psql.execute("drop index public.only_email, public.only_phone")
 
 
-async def begun_payment(world: World, client: UUID) -> int:
-    payment: int = await world.db.fetchval(
+async def begun_payment(scenario: Scenario, client: UUID) -> int:
+    payment: int = await scenario.db.fetchval(
         "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"
         " amount_minor, expires_at) values ('inv-' || gen_random_uuid(), 'ord-' ||"
         " gen_random_uuid(), $1, 'sandbox', 'qr', 700, now()) returning id",
@@ -532,18 +545,18 @@ async def begun_payment(world: World, client: UUID) -> int:
     return payment
 
 
-async def settle(world: World, session: UUID, *, cost_minor: int) -> None:
-    await world.db.execute(
+async def settle(scenario: Scenario, session: UUID, *, cost_minor: int) -> None:
+    await scenario.db.execute(
         "update charging.sessions set state = 'finished', ended_at = now(), cost_minor = $2,"
         " energy_wh = 1000 where id = $1",
         session,
         cost_minor,
     )
-    await world.db.fetchrow("select wallet.charge($1)", session)
+    await scenario.db.fetchrow("select wallet.charge($1)", session)
 
 
 async def test_a_closed_client_stays_closed_though_the_user_lives(
-    supabase: Supabase, at_rest: Rest, world: World, db: Database, met: Counted
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, db: Database, met: Counted
 ) -> None:
     driver = await supabase.sign_up()
     await at_rest()
@@ -552,7 +565,7 @@ async def test_a_closed_client_stays_closed_though_the_user_lives(
     await at_rest()
     await supabase.update_row(driver.id, status="active", name="Back again")
     await at_rest()
-    here = await client_here(world.db, driver.id)
+    here = await client_here(scenario.db, driver.id)
     assert here["status"] == "closed"
     row = await supabase.row(driver.id)
     assert row is not None
@@ -561,11 +574,11 @@ async def test_a_closed_client_stays_closed_though_the_user_lives(
 
 
 async def test_a_row_that_is_gone_is_sent_again(
-    supabase: Supabase, at_rest: Rest, world: World, met: Counted
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, met: Counted
 ) -> None:
     driver = await supabase.sign_up(name="Aida")
     await at_rest()
-    await world.top_up(driver.id, 30_000)
+    await scenario.top_up(driver.id, 30_000)
     await at_rest()
     await supabase.update_row(driver.id, phone="+996555000006")
     await at_rest()
@@ -579,7 +592,7 @@ async def test_a_row_that_is_gone_is_sent_again(
 
 
 async def test_a_row_made_again_still_says_that_deletion_was_asked_for(
-    supabase: Supabase, at_rest: Rest, world: World
+    supabase: Supabase, at_rest: Rest, scenario: Scenario
 ) -> None:
     driver = await supabase.sign_up()
     await at_rest()
@@ -590,23 +603,23 @@ async def test_a_row_made_again_still_says_that_deletion_was_asked_for(
     row = await supabase.row(driver.id)
     assert row is not None
     assert row["status"] == "inactive"
-    assert (await client_here(world.db, driver.id))["deletion_requested_at"] is not None
+    assert (await client_here(scenario.db, driver.id))["deletion_requested_at"] is not None
 
 
 async def test_no_one_is_closed_for_being_unknown_in_supabase(
-    supabase: Supabase, at_rest: Rest, world: World, met: Counted
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, met: Counted
 ) -> None:
-    client = await world.client()
+    client = await scenario.client()
     await at_rest()
     await supabase.delete_row(client)
     await at_rest()
-    here = await client_here(world.db, client)
+    here = await client_here(scenario.db, client)
     assert (here["status"], here["name"]) == ("active", "Aida")
     assert met("user_unknown") == 1
 
 
 async def test_created_by_both_at_once_is_one_client(
-    supabase: Supabase, puller: Puller, world: World, db: Database
+    supabase: Supabase, puller: Puller, scenario: Scenario, db: Database
 ) -> None:
     drivers = [await supabase.sign_up(name="Aida") for _ in range(8)]
 
@@ -620,16 +633,16 @@ async def test_created_by_both_at_once_is_one_client(
     await asyncio.gather(
         puller.drain(), *(first_request(driver.id, driver.email) for driver in drivers)
     )
-    rows = await world.db.fetch("select id, name from identity.clients order by id")
+    rows = await scenario.db.fetch("select id, name from identity.clients order by id")
     assert [row["id"] for row in rows] == sorted(driver.id for driver in drivers)
     assert {row["name"] for row in rows} == {"Aida"}
-    assert await world.db.fetchval("select count(*) from wallet.wallets") == 8
+    assert await scenario.db.fetchval("select count(*) from wallet.wallets") == 8
 
 
 async def test_an_id_that_is_no_uuid_is_left_alone(
     older: Supabase,
     db: Database,
-    world: World,
+    scenario: Scenario,
     http: httpx.AsyncClient,
     settings: Settings,
     met: Counted,
@@ -642,12 +655,12 @@ async def test_an_id_that_is_no_uuid_is_left_alone(
     await older.insert_row(good, name="Good")
     pulled = await puller.drain()
     assert (pulled.error, pulled.created, pulled.failed) == (None, 1, 0)
-    assert await world.db.fetchval("select array_agg(id) from identity.clients") == [good]
+    assert await scenario.db.fetchval("select array_agg(id) from identity.clients") == [good]
     assert met("foreign_id") == 3
 
 
 async def test_no_row_of_the_table_touches_money(
-    supabase: Supabase, puller: Puller, world: World
+    supabase: Supabase, puller: Puller, scenario: Scenario
 ) -> None:
     """Whatever a row in Supabase says its balance is, EvPower takes none of it."""
     client = uuid4()
@@ -658,7 +671,7 @@ async def test_no_row_of_the_table_touches_money(
         str(client),
     )
     await puller.drain()
-    wallet = await world.db.fetchrow("select * from wallet.wallets where client_id = $1", client)
+    wallet = await scenario.db.fetchrow("select * from wallet.wallets where client_id = $1", client)
     assert wallet is not None
     assert (wallet["balance_minor"], wallet["version"]) == (0, 0)
 

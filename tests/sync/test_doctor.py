@@ -13,7 +13,7 @@ from evpower.cli.finding import Finding
 from evpower.config import Settings
 from evpower.devstack.supabase.migrations import generate
 from evpower.foundation.db import Connection
-from tests.sync.world import Target
+from tests.sync.scenario import Target
 from tests.waiting import until
 
 EARLIER = Path(__file__).parent / "earlier_project"

@@ -23,8 +23,8 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import HttpClient
 from evpower.identity import DOCTOR_USER_ID
 from evpower.sync import SupabaseRpc, SupabaseWebhooks, map_word, rotate_secret, webhook_router
-from tests.api.world import on_a_socket, running_api
-from tests.sync.world import Target, by_hand
+from tests.api.scenario import on_a_socket, running_api
+from tests.sync.scenario import Target, by_hand
 
 Answer = tuple[int, str, str]  # status, content type, body
 JSON = "application/json"

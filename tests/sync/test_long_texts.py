@@ -14,7 +14,7 @@ from tests.sync.changes_log import make_user, rpc, told
 from tests.sync.checking import compare, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import DrainsAll, HandClock, Supabase, client_here, emptied, page, person
-from tests.sync.world import Target, World
+from tests.sync.scenario import Scenario, Target
 
 MILLIONS = 3_000_000
 _ANSWER = 50_000  # more than a few people take
@@ -48,7 +48,7 @@ async def test_what_is_cut_is_read_as_before(
     db: Database,
     http: httpx.AsyncClient,
     settings: Settings,
-    world: World,
+    scenario: Scenario,
 ) -> None:
     driver = await supabase.sign_up()
     await supabase.insert_row(
@@ -57,7 +57,7 @@ async def test_what_is_cut_is_read_as_before(
     to_target = rpc_to(http, supabase.target)
     pulled = await DrainsAll(db, to_target, settings, supabase.psql).drain()
     assert (pulled.error, pulled.failed, pulled.created) == (None, 0, 1)
-    name = (await client_here(world.db, driver.id))["name"]
+    name = (await client_here(scenario.db, driver.id))["name"]
     assert name == "Айгүл" + "x" * 195
     assert [
         one.topic for one in (await compare(db, to_target)).drift if one.topic == "profile"

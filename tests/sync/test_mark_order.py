@@ -8,15 +8,15 @@ from evpower.foundation.db import Connection, Database
 from evpower.sync.outbound import store
 from evpower.sync.outbound.backfill import backfill
 from evpower.sync.outbound.replay import replay_parked
-from tests.sync.world import World
+from tests.sync.scenario import Scenario
 from tests.waiting import until
 
 
 async def test_two_who_mark_a_client_at_once_wait_for_each_other(
-    db: Database, world: World, owner: Connection
+    db: Database, scenario: Scenario, owner: Connection
 ) -> None:
     """The puller has changed the client already, the comparison only marks."""
-    client = await world.client()
+    client = await scenario.client()
 
     async def compares() -> None:
         async with db.transaction() as connection:
@@ -32,10 +32,10 @@ async def test_two_who_mark_a_client_at_once_wait_for_each_other(
 
 @pytest.mark.parametrize("changed", [slice(0, 2), slice(1, 2)], ids=["both", "the last"])
 async def test_a_backfill_from_scratch_waits_for_a_mark_without_what_the_mark_needs(
-    db: Database, world: World, owner: Connection, changed: slice
+    db: Database, scenario: Scenario, owner: Connection, changed: slice
 ) -> None:
     """The puller has changed clients already and sends them whole: a backfill comes between."""
-    clients = sorted([await world.client(), await world.client()])
+    clients = sorted([await scenario.client(), await scenario.client()])
     for client in clients:
         await owner.execute(
             "insert into sync.acknowledged (client_id, version) values ($1, 7)", client
@@ -52,9 +52,9 @@ async def test_a_backfill_from_scratch_waits_for_a_mark_without_what_the_mark_ne
 
 
 async def test_a_replay_of_all_parked_keys_waits_in_the_order_of_marks(
-    db: Database, world: World, owner: Connection
+    db: Database, scenario: Scenario, owner: Connection
 ) -> None:
-    second, first = sorted([await world.client(), await world.client()], reverse=True)
+    second, first = sorted([await scenario.client(), await scenario.client()], reverse=True)
     for client in (second, first):  # a scan of the table meets the second one first
         await owner.execute("delete from sync.pending where key = $1", client)
         await store.mark(owner, "client", [client])

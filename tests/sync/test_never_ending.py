@@ -11,7 +11,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.sync import Puller, Relay, SupabaseRpc
 from tests.faults.proxy import NEVER_ENDING, Fault, FaultProxy, HttpThrough
 from tests.sync.pulling import Supabase, emptied
-from tests.sync.world import Target, World, balance
+from tests.sync.scenario import Scenario, Target, balance
 from tests.waiting import PatientHttp, until
 
 pytestmark = pytest.mark.parametrize("fault", sorted(NEVER_ENDING, key=lambda one: one.value))
@@ -30,13 +30,13 @@ async def rpc(proxy: FaultProxy, fresh_project: Target) -> AsyncGenerator[Supaba
 
 
 async def test_every_slot_of_the_relay_is_free_again(
-    fault: Fault, db: Database, rpc: SupabaseRpc, proxy: FaultProxy, world: World,
+    fault: Fault, db: Database, rpc: SupabaseRpc, proxy: FaultProxy, scenario: Scenario,
     there_fresh: Connection,
 ) -> None:  # fmt: skip
     settings = Settings(_env_file=None, relay_poll_s=0.05, relay_batch=1, relay_in_flight=3)
     relay = Relay(db, rpc, settings, utc_now, jitter=lambda: 0.0)
-    clients = await world.clients(10)
-    await world.top_up_everyone(clients, 1)
+    clients = await scenario.clients(10)
+    await scenario.top_up_everyone(clients, 1)
     proxy.fault = fault
     stop = asyncio.Event()
     running = asyncio.create_task(relay.run(stop))
@@ -45,9 +45,9 @@ async def test_every_slot_of_the_relay_is_free_again(
 
     async def everything_is_there() -> bool:
         rows = await there_fresh.fetchval("select count(*) from public.transactions")
-        return rows == len(clients) and await world.pending() == 0
+        return rows == len(clients) and await scenario.pending() == 0
 
-    await world.db.execute("update sync.pending set next_at = now(), leased_until = null")
+    await scenario.db.execute("update sync.pending set next_at = now(), leased_until = null")
     await until(everything_is_there)
     stop.set()
     await running
@@ -55,7 +55,7 @@ async def test_every_slot_of_the_relay_is_free_again(
 
 
 async def test_the_puller_takes_what_changed_meanwhile(
-    fault: Fault, db: Database, rpc: SupabaseRpc, proxy: FaultProxy, world: World,
+    fault: Fault, db: Database, rpc: SupabaseRpc, proxy: FaultProxy, scenario: Scenario,
     fresh_project: Target, there_fresh: Connection, http: PatientHttp,
 ) -> None:  # fmt: skip
     await emptied(fresh_project, there_fresh)
@@ -70,7 +70,7 @@ async def test_the_puller_takes_what_changed_meanwhile(
     proxy.fault = Fault.NONE
 
     async def is_known() -> bool:
-        return await world.db.fetchval(
+        return await scenario.db.fetchval(
             "select exists (select from identity.clients where id = $1)", driver.id
         )
 

@@ -26,7 +26,7 @@ from evpower.sync import (
 )
 from tests.conftest import Server
 from tests.sync.conftest import rpc_to
-from tests.sync.world import Target, World, balance, by_hand, versions
+from tests.sync.scenario import Scenario, Target, balance, by_hand, versions
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S
 
 
@@ -67,14 +67,14 @@ async def parked(db: Database) -> dict[str, str]:
         return {one.key: one.why for one in (await status(connection)).parked_keys}
 
 
-async def ours(world: World, client: UUID) -> int | None:
-    return await world.db.fetchval(
+async def ours(scenario: Scenario, client: UUID) -> int | None:
+    return await scenario.db.fetchval(
         "select balance_minor from wallet.wallets where client_id = $1", client
     )
 
 
-async def with_id(world: World, client: UUID) -> None:
-    await world.db.execute(
+async def with_id(scenario: Scenario, client: UUID) -> None:
+    await scenario.db.execute(
         "insert into identity.clients (id, name, email, origin)"
         " values ($1, 'Old', $1::uuid || '@example.kg', 'token')",
         client,
@@ -85,12 +85,12 @@ class TestUnadopted:
     """A balance EvPower never wrote and does not know."""
 
     async def test_is_not_written_over_and_the_others_flow(
-        self, db: Database, world: World, relay: Relay, there: Connection
+        self, db: Database, scenario: Scenario, relay: Relay, there: Connection
     ) -> None:
-        old, other = await old_row(there, "150"), await world.client()
-        await with_id(world, old)
-        await world.top_up(other, 500)
-        session = await world.session(old, charge=False)
+        old, other = await old_row(there, "150"), await scenario.client()
+        await with_id(scenario, old)
+        await scenario.top_up(other, 500)
+        session = await scenario.session(old, charge=False)
         done = await relay.drain()
         assert (done.refused, done.applied) == (1, 2)
         assert await balance(there, old) == "150.00"
@@ -101,11 +101,11 @@ class TestUnadopted:
         }
 
     async def test_is_not_written_over_by_a_client_with_transactions(
-        self, db: Database, world: World, relay: Relay, there: Connection
+        self, db: Database, scenario: Scenario, relay: Relay, there: Connection
     ) -> None:
         old = await old_row(there, "150")
-        await with_id(world, old)
-        await world.top_up(old, 500, 700)
+        await with_id(scenario, old)
+        await scenario.top_up(old, 500, 700)
         assert (await relay.drain()).refused == 1
         assert await balance(there, old) == "150.00"
         assert await versions(there, old) == []
@@ -115,11 +115,11 @@ class TestUnadopted:
         }
 
     async def test_survives_replay_by_force(
-        self, db: Database, world: World, relay: Relay, there: Connection
+        self, db: Database, scenario: Scenario, relay: Relay, there: Connection
     ) -> None:
         old = await old_row(there, "150")
-        await with_id(world, old)
-        await world.top_up(old, 500)
+        await with_id(scenario, old)
+        await scenario.top_up(old, 500)
         async with db.transaction() as connection:
             await replay(connection, "client", old)
         assert (await relay.drain()).refused == 1
@@ -127,11 +127,11 @@ class TestUnadopted:
         assert await versions(there, old) == []
 
     async def test_survives_repair(
-        self, db: Database, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+        self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
     ) -> None:
         old = await old_row(there, "150")
         stranger = await old_row(there, "20")
-        await with_id(world, old)
+        await with_id(scenario, old)
         await relay.drain()
         found = await check(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
         assert {one.key: one.action for one in found.drift} == {
@@ -142,9 +142,9 @@ class TestUnadopted:
         assert await balance(there, old) == "150.00"
 
     async def test_does_not_slow_down_the_rest_of_its_call(
-        self, there: Connection, db: Database, world: World, relay: Relay
+        self, there: Connection, db: Database, scenario: Scenario, relay: Relay
     ) -> None:
-        clients = await world.clients(30)
+        clients = await scenario.clients(30)
         old = await old_row(there, "-50", key=clients[7])
         assert (await relay.drain()).calls == 1
         assert await balance(there, old) == "-50.00"
@@ -153,11 +153,11 @@ class TestUnadopted:
         ]
 
     async def test_dust_of_floats_is_no_balance(
-        self, world: World, relay: Relay, there: Connection, target: Target
+        self, scenario: Scenario, relay: Relay, there: Connection, target: Target
     ) -> None:
         old = await old_row(there, "0.1::float8 + 0.2 - 0.3" if target.older else "0")
-        await with_id(world, old)
-        await world.top_up(old, 500)
+        await with_id(scenario, old)
+        await scenario.top_up(old, 500)
         assert (await relay.drain()).applied == 1
         assert await balance(there, old) == "5.00"
 
@@ -166,11 +166,11 @@ class TestAdopt:
     """`evpower sync adopt`."""
 
     async def test_carries_balances_over_once(
-        self, db: Database, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+        self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
     ) -> None:
         known, unknown = await old_row(there, "150"), await old_row(there, "70.50")
-        await with_id(world, known)
-        await world.top_up(known, 500)
+        await with_id(scenario, known)
+        await scenario.top_up(known, 500)
         await relay.drain()
         seen: list[OpeningProgress] = []
         done = await adopt(
@@ -189,7 +189,7 @@ class TestAdopt:
         assert await balance(there, known) == "155.00"
         assert await balance(there, unknown) == "70.50"
         assert (await check(db, rpc)).drift == ()
-        row = await world.db.fetchrow(
+        row = await scenario.db.fetchrow(
             "select c.origin, c.name, p.provider, p.provider_ref, p.status, p.paid_minor"
             " from identity.clients c join payments.payments p on p.client_id = c.id"
             " where c.id = $1",
@@ -199,26 +199,26 @@ class TestAdopt:
         assert tuple(row) == (
             ("supabase", "Old", "manual", f"opening:{unknown}", "approved", 7_050)
         )
-        acts = await world.db.fetch("select actor, reason, subject from identity.audit")
+        acts = await scenario.db.fetch("select actor, reason, subject from identity.audit")
         assert ("Aibek", "cut-over", f"client:{unknown}") in [tuple(act) for act in acts]
         again = await taken_over(db, rpc)
         assert (again.found, again.adopted, again.already) == (0, 0, 0)
-        assert await ours(world, unknown) == 7_050
+        assert await ours(scenario, unknown) == 7_050
 
     async def test_repeated_before_the_relay_ran_adopts_nothing_twice(
-        self, db: Database, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+        self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
     ) -> None:
         old = await old_row(there, "150")
         await taken_over(db, rpc)
         again = await taken_over(db, rpc)
         assert (again.found, again.adopted, again.already) == (1, 0, 1)
-        assert await ours(world, old) == 15_000
+        assert await ours(scenario, old) == 15_000
         await relay.drain()
         assert await balance(there, old) == "150.00"
         assert await versions(there, old) == [1]
 
     async def test_stopped_run_carries_on(
-        self, db: Database, rpc: SupabaseRpc, world: World, there: Connection
+        self, db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection
     ) -> None:
         for _ in range(5):
             await old_row(there, "10")
@@ -239,10 +239,10 @@ class TestAdopt:
             )
         done = await taken_over(db, rpc, page=2)
         assert (done.adopted, done.already, done.adopted_minor) == (3, 2, 3_000)
-        assert await world.db.fetchval("select sum(balance_minor) from wallet.wallets") == 5_000
+        assert await scenario.db.fetchval("select sum(balance_minor) from wallet.wallets") == 5_000
 
     async def test_balance_that_changed_since_is_refused_with_the_new_figure(
-        self, db: Database, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+        self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
     ) -> None:
         old = await old_row(there, "150")
         await taken_over(db, rpc)
@@ -253,7 +253,7 @@ class TestAdopt:
         assert await parked(db) == {str(old): why}
         again = await taken_over(db, rpc)
         assert again.left == (Left(str(old), "175.00", "150.00 was adopted before"),)
-        assert await ours(world, old) == 15_000
+        assert await ours(scenario, old) == 15_000
         assert (await relay.drain()).refused == 1  # tried again, refused again
         assert await balance(there, old) == "175.00"
         await there.execute(  # the way out that docs/deploy.md names
@@ -280,28 +280,28 @@ class TestAdopt:
         assert await balance(there, old) == "150.00"
 
     async def test_adopted_client_returns_to_a_supabase_restored_to_before(
-        self, db: Database, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection,
+        self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection,
         target: Target,
     ) -> None:  # fmt: skip
         old = await old_row(there, "150")
         await taken_over(db, rpc)
-        await world.top_up(old, 100)
+        await scenario.top_up(old, 100)
         await relay.drain()
         await target.empty(there)
         await old_row(there, "150", key=old)
-        await world.top_up(old, 100)
+        await scenario.top_up(old, 100)
         await relay.drain()
         assert await balance(there, old) == "152.00"
         assert await versions(there, old) == [1, 2, 3]
 
     async def test_what_cannot_be_adopted_is_reported(
-        self, db: Database, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection,
+        self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection,
         target: Target,
     ) -> None:  # fmt: skip
         negative, huge = await old_row(there, "-50"), await old_row(there, "99999999999")
         closed = await old_row(there, "5")
-        await with_id(world, closed)
-        await world.db.execute("update identity.clients set status = 'closed'")
+        await with_id(scenario, closed)
+        await scenario.db.execute("update identity.clients set status = 'closed'")
         expected = {
             Left(str(negative), "-50", "negative"),
             Left(str(huge), "99999999999", "too large"),
@@ -323,7 +323,7 @@ class TestAdopt:
         assert await balance(there, closed) == "5.00"
 
     async def test_fractions_of_a_tyiyn_are_rounded_half_up_and_told(
-        self, db: Database, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection,
+        self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection,
         target: Target,
     ) -> None:  # fmt: skip
         if target.older:
@@ -339,7 +339,7 @@ class TestAdopt:
             assert done.rounded == 2
             assert done.rounded_by == Decimal("0.0001")
             assert (
-                await world.db.fetchval(
+                await scenario.db.fetchval(
                     "select details ->> 'found' from identity.audit"
                     " where action = 'sync.adopt' and subject = $1",
                     f"client:{down}",
@@ -352,7 +352,7 @@ class TestAdopt:
         assert await balance(there, up) == "10.01"
         assert await balance(there, down) == "20.01"
         assert await balance(there, whole) == "3.30"
-        assert await ours(world, dust) is None
+        assert await ours(scenario, dust) is None
 
     async def test_blocked_driver_stays_blocked(
         self, db: Database, rpc: SupabaseRpc, relay: Relay, there: Connection
@@ -364,23 +364,23 @@ class TestAdopt:
         assert await there.fetchval("select status::text from public.clients") == "blocked"
 
     async def test_dry_run_writes_nothing(
-        self, db: Database, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+        self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
     ) -> None:
         await old_row(there, "150")
         await old_row(there, "-1")
         done = await taken_over(db, rpc, dry_run=True)
         assert (done.found, done.adopted, done.adopted_minor, len(done.left)) == (2, 1, 15_000, 1)
-        assert await world.db.fetchval("select count(*) from identity.clients") == 0
-        assert await world.db.fetchval("select count(*) from identity.audit") == 0
+        assert await scenario.db.fetchval("select count(*) from identity.clients") == 0
+        assert await scenario.db.fetchval("select count(*) from identity.audit") == 0
         await relay.drain()
 
     async def test_two_runs_at_once_adopt_once(
-        self, db: Database, rpc: SupabaseRpc, world: World, there: Connection
+        self, db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection
     ) -> None:
         keys = [await old_row(there, "10") for _ in range(10)]
         both = await asyncio.gather(taken_over(db, rpc), taken_over(db, rpc))
         assert sum(one.adopted for one in both) == len(keys)
-        assert await world.db.fetchval("select sum(balance_minor) from wallet.wallets") == 10_000
+        assert await scenario.db.fetchval("select sum(balance_minor) from wallet.wallets") == 10_000
 
     async def test_wants_a_name_and_a_reason(
         self, db: Database, rpc: SupabaseRpc, there: Connection

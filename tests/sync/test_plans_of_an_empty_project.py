@@ -10,7 +10,7 @@ import pytest
 
 from evpower.foundation.db import Connection
 from tests.sync.changes_log import forget
-from tests.sync.world import Target
+from tests.sync.scenario import Target
 
 EVERYONE = 3_000
 FEW = 10

@@ -34,7 +34,7 @@ from tests.sync.pulling import (
     page,
     person,
 )
-from tests.sync.world import Target, World
+from tests.sync.scenario import Scenario, Target
 from tests.waiting import WAIT_LIMIT_S, until
 
 DOORBELL = UUID(int=0)
@@ -59,14 +59,14 @@ def puller(db: Database, rpc: Scripted, settings: Settings, supabase: Supabase) 
     return DrainsAll(db, rpc, settings, supabase.psql)
 
 
-async def cursor(world: World) -> tuple[object, ...]:
-    row = await world.db.fetchrow("select xid, seq, walking from sync.cursors")
+async def cursor(scenario: Scenario) -> tuple[object, ...]:
+    row = await scenario.db.fetchrow("select xid, seq, walking from sync.cursors")
     assert row is not None
     return tuple(row)
 
 
-async def names(world: World) -> list[str]:
-    rows = await world.db.fetch("select name from identity.clients order by name")
+async def names(scenario: Scenario) -> list[str]:
+    rows = await scenario.db.fetch("select name from identity.clients order by name")
     return [row["name"] for row in rows]
 
 
@@ -132,25 +132,25 @@ class TestReading:
 
 
 async def test_a_sign_up_becomes_a_client_with_a_wallet(
-    supabase: Supabase, puller: Puller, world: World
+    supabase: Supabase, puller: Puller, scenario: Scenario
 ) -> None:
     driver = await supabase.sign_up(phone="+996555123456", name="Aida")
     pulled = await puller.drain()
     assert (pulled.created, pulled.failed, pulled.error) == (1, 0, None)
-    here = await client_here(world.db, driver.id)
+    here = await client_here(scenario.db, driver.id)
     assert (here["email"], here["phone"], here["name"], here["origin"]) == (
         driver.email,
         "+996555123456",
         "Aida",
         "supabase",
     )
-    wallets = await world.db.fetchval("select count(*) from wallet.wallets")
+    wallets = await scenario.db.fetchval("select count(*) from wallet.wallets")
     assert wallets == 1
 
 
 @pytest.mark.parametrize("brings", ["ban", "blocked", "inactive", "suspended"])
 async def test_a_new_client_who_may_not_spend_may_not_from_the_first_page_on(
-    supabase: Supabase, puller: Puller, world: World, brings: str
+    supabase: Supabase, puller: Puller, scenario: Scenario, brings: str
 ) -> None:
     await puller.drain()  # the first start's look at all is over
     driver = await supabase.sign_up()
@@ -160,11 +160,11 @@ async def test_a_new_client_who_may_not_spend_may_not_from_the_first_page_on(
         await supabase.insert_row(driver.id, status=brings)
     await puller.drain()
     with pytest.raises(Forbidden):
-        await require_active(world.db, driver.id)
+        await require_active(scenario.db, driver.id)
 
 
 async def test_pages_are_pulled_until_nothing_is_left(
-    supabase: Supabase, puller: Puller, world: World
+    supabase: Supabase, puller: Puller, scenario: Scenario
 ) -> None:
     await puller.drain()
     await supabase.psql.execute(
@@ -173,13 +173,13 @@ async def test_pages_are_pulled_until_nothing_is_left(
     )
     pulled = await puller.drain()
     assert (pulled.changes, pulled.created) == (450, 450)
-    assert await world.db.fetchval("select count(*) from identity.clients") == 450
+    assert await scenario.db.fetchval("select count(*) from identity.clients") == 450
     again = await puller.drain()
     assert (again.changes, again.accepted) == (0, 0)
 
 
 async def test_the_first_start_looks_at_everyone_once(
-    supabase: Supabase, puller: Puller, world: World, rpc: Scripted
+    supabase: Supabase, puller: Puller, scenario: Scenario, rpc: Scripted
 ) -> None:
     """Who was there before the log has no row in it."""
     client = uuid4()
@@ -188,8 +188,8 @@ async def test_the_first_start_looks_at_everyone_once(
     await supabase.psql.execute("truncate evpower.changes")
     pulled = await puller.drain()
     assert (pulled.changes, pulled.walked, pulled.created) == (0, 2, 2)
-    await client_here(world.db, client)
-    await client_here(world.db, driver.id)
+    await client_here(scenario.db, client)
+    await client_here(scenario.db, driver.id)
     asked = rpc.asked.count("evpower_people")
     await puller.drain()
     assert rpc.asked.count("evpower_people") == asked
@@ -231,11 +231,11 @@ class _Seen:
 
 
 async def test_a_restored_supabase_makes_everyone_be_looked_at_again(
-    supabase: Supabase, puller: Puller, world: World
+    supabase: Supabase, puller: Puller, scenario: Scenario
 ) -> None:
     driver = await supabase.sign_up(name="Aida")
     await puller.drain()
-    assert (await cursor(world))[0] is not None
+    assert (await cursor(scenario))[0] is not None
     # A backup older than EvPower's cursor: the log ends before it, the row has an older name.
     await supabase.update_row(driver.id, name="As it was") if await supabase.row(
         driver.id
@@ -243,14 +243,14 @@ async def test_a_restored_supabase_makes_everyone_be_looked_at_again(
     await supabase.psql.execute("truncate evpower.changes")
     pulled = await puller.drain()
     assert (pulled.reset, pulled.walked, pulled.error) == (True, 1, None)
-    assert await cursor(world) == (None, None, False)
-    assert (await client_here(world.db, driver.id))["name"] == "As it was"
+    assert await cursor(scenario) == (None, None, False)
+    assert (await client_here(scenario.db, driver.id))["name"] == "As it was"
     async with puller._db.connection() as connection:
         assert (await status(connection)).incoming.resets == 1
 
 
 async def test_a_supabase_restored_empty_closes_no_one(
-    supabase: Supabase, puller: Puller, world: World
+    supabase: Supabase, puller: Puller, scenario: Scenario
 ) -> None:
     drivers = [await supabase.sign_up() for _ in range(3)]
     await puller.drain()
@@ -258,13 +258,13 @@ async def test_a_supabase_restored_empty_closes_no_one(
     pulled = await puller.drain()
     assert (pulled.reset, pulled.closed) == (True, 0)
     for driver in drivers:
-        assert (await client_here(world.db, driver.id))["status"] == "active"
+        assert (await client_here(scenario.db, driver.id))["status"] == "active"
 
 
 async def test_a_top_up_that_was_relayed_does_not_come_back(
     supabase: Supabase,
     puller: Puller,
-    world: World,
+    scenario: Scenario,
     db: Database,
     http: httpx.AsyncClient,
     settings: Settings,
@@ -275,15 +275,15 @@ async def test_a_top_up_that_was_relayed_does_not_come_back(
     await relay.drain()
     await puller.drain()
     before = await supabase.changes()
-    await world.top_up(driver.id, 10_000)
-    await world.session(driver.id, cost_minor=4_000)
+    await scenario.top_up(driver.id, 10_000)
+    await scenario.session(driver.id, cost_minor=4_000)
     assert (await relay.drain()).transactions == 2
     assert await supabase.changes() == before
     assert (await puller.drain()).changes == 0
 
 
 async def test_a_change_of_a_long_transaction_is_not_skipped(
-    supabase: Supabase, puller: Puller, world: World
+    supabase: Supabase, puller: Puller, scenario: Scenario
 ) -> None:
     first, second = uuid4(), uuid4()
     await supabase.insert_row(first, name="a")
@@ -297,12 +297,12 @@ async def test_a_change_of_a_long_transaction_is_not_skipped(
         assert (held.changes, held.held) == (0, True)
         await late.execute("commit")
     assert (await puller.drain()).changes == 2
-    assert await names(world) == ["early", "late"]
+    assert await names(scenario) == ["early", "late"]
 
 
 async def test_two_pullers_take_each_change_once(
     supabase: Supabase,
-    world: World,
+    scenario: Scenario,
     db: Database,
     http: httpx.AsyncClient,
     settings: Settings,
@@ -318,11 +318,11 @@ async def test_two_pullers_take_each_change_once(
     both = await asyncio.gather(*(one.drain() for one in pullers))
     assert sum(one.changes for one in both) == 420
     assert sum(one.created for one in both) == 420
-    assert await world.db.fetchval("select count(*) from identity.clients") == 420
+    assert await scenario.db.fetchval("select count(*) from identity.clients") == 420
 
 
 async def test_an_old_page_is_thrown_away_after_a_newer_one(
-    supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
+    supabase: Supabase, rpc: Scripted, scenario: Scenario, db: Database, settings: Settings
 ) -> None:
     """A read; B read and applied what came after; A goes on."""
     client = uuid4()
@@ -342,14 +342,14 @@ async def test_an_old_page_is_thrown_away_after_a_newer_one(
     rpc.answers["evpower_changes"] = [read_then_wait]
     pulled = await slow.pull_once()
     assert (pulled.discarded, pulled.changes) == (1, 0)
-    assert (await client_here(world.db, client))["name"] == "new"
-    after = await cursor(world)
+    assert (await client_here(scenario.db, client))["name"] == "new"
+    after = await cursor(scenario)
     assert (await slow.drain()).changes == 0
-    assert await cursor(world) == after
+    assert await cursor(scenario) == after
 
 
 async def test_an_old_page_of_a_walk_is_thrown_away_too(
-    supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
+    supabase: Supabase, rpc: Scripted, scenario: Scenario, db: Database, settings: Settings
 ) -> None:
     client = uuid4()
     slow = DrainsAll(db, rpc, settings, supabase.psql)
@@ -370,13 +370,13 @@ async def test_an_old_page_of_a_walk_is_thrown_away_too(
     walked = await slow.walk_all()
     assert (walked.discarded, walked.error) == (1, None)
     assert walked.walked >= 1
-    assert (await client_here(world.db, client))["name"] == "new"
+    assert (await client_here(scenario.db, client))["name"] == "new"
 
 
 @asynccontextmanager
-async def failing(world: World, client: UUID) -> AsyncGenerator[None]:
+async def failing(scenario: Scenario, client: UUID) -> AsyncGenerator[None]:
     """The database refuses this one client, for a reason nobody foresaw."""
-    await world.db.execute(
+    await scenario.db.execute(
         "create function public.surprise() returns trigger language plpgsql as"
         f" $$ begin if new.id = '{client}' then raise exception 'surprise'; end if;"
         " return new; end $$;"
@@ -384,51 +384,51 @@ async def failing(world: World, client: UUID) -> AsyncGenerator[None]:
         " for each row execute function public.surprise()"
     )
     yield
-    await world.db.execute("drop trigger surprise on identity.clients")
+    await scenario.db.execute("drop trigger surprise on identity.clients")
 
 
 async def test_one_who_can_not_be_taken_holds_up_no_one(
-    supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
+    supabase: Supabase, rpc: Scripted, scenario: Scenario, db: Database, settings: Settings
 ) -> None:
     clock = HandClock()
     puller = DrainsAll(db, rpc, settings, supabase.psql, clock)
     await puller.drain()
     bad, good = uuid4(), uuid4()
-    async with failing(world, bad):
+    async with failing(scenario, bad):
         await supabase.insert_row(bad, name="bad")
         await supabase.insert_row(good, name="good")
         pulled = await puller.drain()
         assert (pulled.changes, pulled.created, pulled.failed) == (2, 1, 1)
-        assert await names(world) == ["good"]
+        assert await names(scenario) == ["good"]
         async with db.connection() as connection:
             now = (await status(connection)).incoming
         assert (now.failed, now.failed_people[0].client_id) == (1, str(bad))
         assert now.failed_people[0].why == "RaiseError: surprise"
         clock.move(60)
         assert (await puller.drain()).failed == 1
-        attempts = await world.db.fetchval("select attempts from sync.failed_people")
+        attempts = await scenario.db.fetchval("select attempts from sync.failed_people")
         assert attempts == 2
         assert (await puller.drain()).failed == 0, "it is not due"
     clock.move(600)
     await puller.drain()
-    assert await names(world) == ["bad", "good"]
-    assert await world.db.fetchval("select count(*) from sync.failed_people") == 0
+    assert await names(scenario) == ["bad", "good"]
+    assert await scenario.db.fetchval("select count(*) from sync.failed_people") == 0
 
 
 async def test_a_deletion_that_failed_is_not_forgotten_by_a_later_change(
-    supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
+    supabase: Supabase, rpc: Scripted, scenario: Scenario, db: Database, settings: Settings
 ) -> None:
     puller = DrainsAll(db, rpc, settings, supabase.psql)
     driver = await supabase.sign_up(name="Aida")
     await supabase.insert_row(driver.id, name="Aida")
     await puller.drain()
-    async with failing(world, driver.id):
+    async with failing(scenario, driver.id):
         await supabase.delete_user(driver.id)
         assert (await puller.drain()).failed == 1
     await supabase.update_row(driver.id, name="Later")
     pulled = await puller.drain()
     assert (pulled.closed, pulled.failed) == (1, 0)
-    assert (await client_here(world.db, driver.id))["status"] == "closed"
+    assert (await client_here(scenario.db, driver.id))["status"] == "closed"
 
 
 async def test_supabase_down_is_asked_seldom_and_pulled_when_it_is_back(
@@ -464,7 +464,7 @@ class CountsItsWaits(Puller):
 
 
 async def test_a_notification_makes_a_waiting_puller_pull(
-    supabase: Supabase, rpc: Scripted, world: World, db: Database, settings: Settings
+    supabase: Supabase, rpc: Scripted, scenario: Scenario, db: Database, settings: Settings
 ) -> None:
     bus, stop = LocalBus(), asyncio.Event()
     puller = CountsItsWaits(db, rpc, settings, utc_now, bus)
@@ -478,7 +478,7 @@ async def test_a_notification_makes_a_waiting_puller_pull(
         assert not puller._wakeup.is_set
         assert len(rpc.asked) == asked, "nothing else wakes it"
         bus.publish(SUPABASE_CHANGED, DOORBELL)
-        await until(lambda: _is_known(world, driver.id))
+        await until(lambda: _is_known(scenario, driver.id))
     finally:
         stop.set()
         await asyncio.wait_for(running, WAIT_LIMIT_S)
@@ -486,23 +486,23 @@ async def test_a_notification_makes_a_waiting_puller_pull(
 
 
 async def test_without_any_notification_changes_arrive(
-    supabase: Supabase, rpc: Scripted, world: World, db: Database
+    supabase: Supabase, rpc: Scripted, scenario: Scenario, db: Database
 ) -> None:
     settings = Settings(_env_file=None, pull_poll_s=0.05)  # pyright: ignore[reportCallIssue]
     stop = asyncio.Event()
     running = asyncio.create_task(Puller(db, rpc, settings, utc_now).run(stop))
     try:
         driver = await supabase.sign_up()
-        await until(lambda: _is_known(world, driver.id))
+        await until(lambda: _is_known(scenario, driver.id))
         await supabase.change_user(driver.id, user_metadata={"name": "Renamed"})
-        await until(lambda: _is_named(world, driver.id, "Renamed"))
+        await until(lambda: _is_named(scenario, driver.id, "Renamed"))
     finally:
         stop.set()
         await asyncio.wait_for(running, WAIT_LIMIT_S)
 
 
 async def test_a_ring_before_the_change_is_visible_is_answered_again(
-    db: Database, settings: Settings, world: World
+    db: Database, settings: Settings, scenario: Scenario
 ) -> None:
     """An older transaction holds the change back for a moment: no second bell will ring."""
     rpc, bus, stop = Scripted(), LocalBus(), asyncio.Event()
@@ -513,14 +513,14 @@ async def test_a_ring_before_the_change_is_visible_is_answered_again(
         someone = person(client={"name": "Aida"})
         rpc.answers["evpower_changes"] = [nothing, nothing, page(someone)]
         bus.publish(SUPABASE_CHANGED, DOORBELL)
-        await until(lambda: _is_known(world, UUID(someone["id"])))
+        await until(lambda: _is_known(scenario, UUID(someone["id"])))
     finally:
         stop.set()
         await asyncio.wait_for(running, WAIT_LIMIT_S)
 
 
 async def test_a_change_held_back_behind_another_does_not_wait_for_the_next_ring(
-    db: Database, settings: Settings, world: World
+    db: Database, settings: Settings, scenario: Scenario
 ) -> None:
     rpc, bus, stop = Scripted(), LocalBus(), asyncio.Event()
     running = asyncio.create_task(Puller(db, rpc, settings, utc_now, bus).run(stop, periodic=False))
@@ -529,15 +529,15 @@ async def test_a_change_held_back_behind_another_does_not_wait_for_the_next_ring
         first, second = person(client={"name": "Aida"}), person(client={"name": "Bek"})
         rpc.answers["evpower_changes"] = [page(first) | {"held": True}, page(second, seq=2)]
         bus.publish(SUPABASE_CHANGED, DOORBELL)
-        await until(lambda: _is_known(world, UUID(second["id"])))
-        assert await _is_known(world, UUID(first["id"]))
+        await until(lambda: _is_known(scenario, UUID(second["id"])))
+        assert await _is_known(scenario, UUID(first["id"]))
     finally:
         stop.set()
         await asyncio.wait_for(running, WAIT_LIMIT_S)
 
 
 async def test_taken_changes_are_pruned_but_the_last(
-    supabase: Supabase, puller: Puller, world: World
+    supabase: Supabase, puller: Puller, scenario: Scenario
 ) -> None:
     for n in range(3):
         await supabase.insert_row(uuid4(), name=f"n{n}")
@@ -547,25 +547,25 @@ async def test_taken_changes_are_pruned_but_the_last(
     assert await puller.prune() == 2
     pulled = await puller.drain()
     assert (pulled.reset, pulled.changes) == (False, 0)
-    assert (await cursor(world))[0] is not None
+    assert (await cursor(scenario))[0] is not None
 
 
-async def test_accepting_twice_changes_nothing(db: Database, world: World) -> None:
+async def test_accepting_twice_changes_nothing(db: Database, scenario: Scenario) -> None:
     raw = parse(person(client={"name": "Aida", "email": "aida@example.kg"}, user={}))
     assert raw is not None
     async with db.transaction() as connection:
         first = await accept(connection, raw, gone=False)
-    await world.db.execute("delete from sync.pending")
-    before = await client_here(world.db, raw.id)
+    await scenario.db.execute("delete from sync.pending")
+    before = await client_here(scenario.db, raw.id)
     async with db.transaction() as connection:
         second = await accept(connection, raw, gone=False)
     assert (first.outcome, second.outcome) == ("created", "same")
-    assert dict(await client_here(world.db, raw.id)) == dict(before)
-    assert await world.pending() == 0
+    assert dict(await client_here(scenario.db, raw.id)) == dict(before)
+    assert await scenario.pending() == 0
 
 
 async def test_someone_deleted_before_we_heard_of_them_never_becomes_an_open_client(
-    supabase: Supabase, puller: Puller, world: World, db: Database
+    supabase: Supabase, puller: Puller, scenario: Scenario, db: Database
 ) -> None:
     """The app's row is left behind, and the token is good for a while."""
     driver = await supabase.sign_up(name="Aida")
@@ -577,29 +577,29 @@ async def test_someone_deleted_before_we_heard_of_them_never_becomes_an_open_cli
         claims = Claims(driver.id, "authenticated", utc_now(), Profile(email=driver.email), {})
         await ensure_client(connection, claims)
     await puller.drain()
-    here = await client_here(world.db, driver.id)
+    here = await client_here(scenario.db, driver.id)
     assert (here["status"], here["email"], here["name"]) == ("closed", None, None)
 
 
 async def test_a_row_that_went_with_its_user_is_not_made_again(
-    supabase: Supabase, puller: Puller, world: World
+    supabase: Supabase, puller: Puller, scenario: Scenario
 ) -> None:
     driver = await supabase.sign_up()
     await puller.drain()
     await supabase.psql.execute("delete from auth.users")
     await puller.drain()
-    assert (await client_here(world.db, driver.id))["status"] == "closed"
-    assert await world.pending() == 0
+    assert (await client_here(scenario.db, driver.id))["status"] == "closed"
+    assert await scenario.pending() == 0
 
 
-async def test_one_no_one_knows_is_no_one(db: Database, world: World) -> None:
+async def test_one_no_one_knows_is_no_one(db: Database, scenario: Scenario) -> None:
     async with db.transaction() as connection:
         done = await accept(connection, RemoteUser(uuid4()), gone=False)
     assert done.outcome == "unknown"
-    assert await world.db.fetchval("select count(*) from identity.clients") == 0
+    assert await scenario.db.fetchval("select count(*) from identity.clients") == 0
 
 
-async def test_born_twice_is_counted(db: Database, world: World) -> None:
+async def test_born_twice_is_counted(db: Database, scenario: Scenario) -> None:
     """The token was faster: between the look and the insert."""
     raw = parse(person(client={"name": "Aida"}, user={}))
     assert raw is not None
@@ -615,25 +615,25 @@ async def test_born_twice_is_counted(db: Database, world: World) -> None:
             assert done.conflicts == ("born_twice",)
 
         taking = asyncio.create_task(take())
-        await until(lambda: _waits_for_a_lock(world))
+        await until(lambda: _waits_for_a_lock(scenario))
     await taking
-    assert (await client_here(world.db, raw.id))["name"] == "Aida"
+    assert (await client_here(scenario.db, raw.id))["name"] == "Aida"
     assert counted("born_twice") == before, "the caller counts, after the commit"
 
 
-async def _is_known(world: World, client: UUID) -> bool:
-    return await world.db.fetchval(
+async def _is_known(scenario: Scenario, client: UUID) -> bool:
+    return await scenario.db.fetchval(
         "select exists (select from identity.clients where id = $1)", client
     )
 
 
-async def _is_named(world: World, client: UUID, name: str) -> bool:
-    found = await world.db.fetchval("select name from identity.clients where id = $1", client)
+async def _is_named(scenario: Scenario, client: UUID, name: str) -> bool:
+    found = await scenario.db.fetchval("select name from identity.clients where id = $1", client)
     return found == name
 
 
-async def _waits_for_a_lock(world: World) -> bool:
-    return await world.db.fetchval(
+async def _waits_for_a_lock(scenario: Scenario) -> bool:
+    return await scenario.db.fetchval(
         "select exists (select from pg_stat_activity where datname = current_database()"
         " and wait_event_type = 'Lock')"
     )

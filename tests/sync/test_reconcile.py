@@ -24,7 +24,7 @@ from evpower.sync.reconciliation.compare_page import WaitBetweenPages
 from evpower.sync.reconciliation.scheduler import LEASE_S, next_at
 from tests.sync.checking import Calls, drift_rows, empty, give_users, keys, past_every_guard
 from tests.sync.conftest import rpc_to
-from tests.sync.world import Target, World, by_hand, versions
+from tests.sync.scenario import Scenario, Target, by_hand, versions
 from tests.waiting import WAIT_LIMIT_S, until
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -113,10 +113,10 @@ def workers(db: Database, settings: Settings, clock: HandClock) -> Workers:
     return Workers(db, settings, clock)
 
 
-async def people(world: World, relay: Relay, there: Connection, count: int) -> None:
-    clients = await world.clients(count)
-    await give_users(world, there)
-    await world.top_up_everyone(clients, 2)
+async def people(scenario: Scenario, relay: Relay, there: Connection, count: int) -> None:
+    clients = await scenario.clients(count)
+    await give_users(scenario, there)
+    await scenario.top_up_everyone(clients, 2)
     await relay.drain()
 
 
@@ -134,9 +134,14 @@ def test_night_is_when_the_operator_says(at: str, now: datetime, expected: datet
 
 
 async def test_everything_is_compared_each_night_and_what_is_wrong_is_healed(
-    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection, db: Database
+    workers: Workers,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    relay: Relay,
+    there: Connection,
+    db: Database,
 ) -> None:
-    await people(world, relay, there, 25)
+    await people(scenario, relay, there, 25)
     await workers.due(rpc)
     wrong = {row["id"] for row in await there.fetch("select id from clients order by id limit 3")}
     async with by_hand(there):
@@ -162,10 +167,15 @@ async def test_everything_is_compared_each_night_and_what_is_wrong_is_healed(
 
 
 async def test_it_only_looks_where_it_may_not_repair(
-    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection, db: Database
+    workers: Workers,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    relay: Relay,
+    there: Connection,
+    db: Database,
 ) -> None:
     workers.settings.check_repair = False
-    await people(world, relay, there, 3)
+    await people(scenario, relay, there, 3)
     await workers.due(rpc)
     async with by_hand(there):
         await there.execute("update public.clients set balance = 7")
@@ -173,7 +183,7 @@ async def test_it_only_looks_where_it_may_not_repair(
     assert taken is not None
     assert taken.found is not None
     assert (taken.found.differ, taken.found.healed) == (3, 0)
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0
     async with db.connection() as connection:
         now = await sync_status(connection)
     assert now.drift == 3
@@ -186,9 +196,9 @@ async def test_it_only_looks_where_it_may_not_repair(
 
 
 async def test_what_is_only_there_and_what_is_ahead_is_left_to_a_person(
-    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+    workers: Workers, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
 ) -> None:
-    await people(world, relay, there, 2)
+    await people(scenario, relay, there, 2)
     await workers.due(rpc)
     ahead = await there.fetchval("select id from public.clients limit 1")
     async with past_every_guard(there):
@@ -202,26 +212,31 @@ async def test_what_is_only_there_and_what_is_ahead_is_left_to_a_person(
     assert taken.found is not None
     assert [(one.kind, one.key) for one in taken.found.drift] == [("ahead", str(ahead))]
     assert not taken.found.equal
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0
     assert await versions(there, ahead) == [1, 2, 3]
 
 
 async def test_two_workers_run_it_once(
-    workers: Workers, calls: Calls, world: World, relay: Relay, there: Connection
+    workers: Workers, calls: Calls, scenario: Scenario, relay: Relay, there: Connection
 ) -> None:
-    await people(world, relay, there, 25)
+    await people(scenario, relay, there, 25)
     await workers.due(calls)
     taken = await asyncio.gather(*(workers.one(calls).turn() for _ in range(4)))
     found = [one.found for one in taken if one is not None]
     assert [one.clients for one in found if one is not None] == [25]
     assert calls.walked(b'"topic":"clients","ids"') == 3  # 25 clients, 10 a page
-    assert await world.db.fetchval("select count(*) from sync.checks") == 1
+    assert await scenario.db.fetchval("select count(*) from sync.checks") == 1
 
 
 async def test_killed_between_pages_it_is_carried_on_by_another(
-    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection, db: Database
+    workers: Workers,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    relay: Relay,
+    there: Connection,
+    db: Database,
 ) -> None:
-    await people(world, relay, there, 45)
+    await people(scenario, relay, there, 45)
     await workers.due(rpc)
     async with by_hand(there):
         await there.execute("update public.clients set balance = 7")
@@ -234,7 +249,7 @@ async def test_killed_between_pages_it_is_carried_on_by_another(
     first.gate.clear()
     killed.cancel()
     await asyncio.gather(killed, return_exceptions=True)
-    row = await world.db.fetchrow("select * from sync.checks")
+    row = await scenario.db.fetchrow("select * from sync.checks")
     assert row is not None
     assert (row["stage"], row["finished_at"]) == (2, None)
     reached = row["after"]
@@ -248,7 +263,7 @@ async def test_killed_between_pages_it_is_carried_on_by_another(
     assert (taken.check_id, taken.found.clients, taken.found.differ) == (row["id"], 45, 45)
     assert second.walked(b'"topic":"people"') == 0  # that was done
     compared = sum(b'"chunk"' in body and b'"clients"' in body for _, body in second.bodies)
-    done = await world.db.fetchval(
+    done = await scenario.db.fetchval(
         "select count(*) from identity.clients where id <= $1::uuid", reached
     )
     assert compared == -(-(45 - done) // 10)
@@ -256,9 +271,9 @@ async def test_killed_between_pages_it_is_carried_on_by_another(
 
 
 async def test_worker_that_was_taken_over_keeps_nothing(
-    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+    workers: Workers, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
 ) -> None:
-    await people(world, relay, there, 25)
+    await people(scenario, relay, there, 25)
     await workers.due(rpc)
     slow = Calls(rpc)
     slow.gate = asyncio.Event()
@@ -281,11 +296,11 @@ async def test_supabase_failing_in_the_middle_is_waited_for(
     error: Exception,
     workers: Workers,
     calls: Calls,
-    world: World,
+    scenario: Scenario,
     relay: Relay,
     there: Connection,
 ) -> None:
-    await people(world, relay, there, 45)
+    await people(scenario, relay, there, 45)
     await workers.due(calls)
     calls.failure, calls.fail_from = error, 9
     worker = workers.one(calls)
@@ -293,7 +308,7 @@ async def test_supabase_failing_in_the_middle_is_waited_for(
     assert taken is not None
     assert (taken.found, taken.waits) == (None, str(error))
     assert await worker.turn() is None  # not asked again at once
-    (waiting,) = (await sync_status(world.db)).checks
+    (waiting,) = (await sync_status(scenario.db)).checks
     assert (waiting.kind, waiting.error, waiting.finished_at) == ("all", str(error), None)
     calls.fail_from = None
     workers.clock.move(minutes=11)
@@ -303,23 +318,23 @@ async def test_supabase_failing_in_the_middle_is_waited_for(
     assert taken.found is not None
     assert (taken.found.people, taken.found.clients, taken.found.drift) == (45, 45, ())
     assert len(calls.bodies) - asked < 24 - 8 + 2  # from where it stood
-    assert await world.db.fetchval("select error from sync.checks") is None
+    assert await scenario.db.fetchval("select error from sync.checks") is None
 
 
 async def test_no_one_is_asked_while_the_relay_knows_it_is_down(
-    workers: Workers, calls: Calls, world: World, relay: Relay, there: Connection
+    workers: Workers, calls: Calls, scenario: Scenario, relay: Relay, there: Connection
 ) -> None:
-    await people(world, relay, there, 2)
+    await people(scenario, relay, there, 2)
     await workers.due(calls)
-    await world.db.execute(
+    await scenario.db.execute(
         "insert into sync.targets (name, state, error) values ('supabase', 'down', 'refused')"
         " on conflict (name) do update set state = 'down', error = 'refused'"
     )
-    await world.top_up((await world.clients(1))[0], 5)
+    await scenario.top_up((await scenario.clients(1))[0], 5)
     taken = await workers.one(calls).turn()
     assert taken is not None
     assert (taken.waits, calls.bodies) == ("refused", [])
-    await world.db.execute("update sync.targets set state = 'up', error = null")
+    await scenario.db.execute("update sync.targets set state = 'up', error = null")
     workers.clock.move(minutes=2)
     taken = await workers.one(calls).turn()
     assert taken is not None
@@ -327,9 +342,9 @@ async def test_no_one_is_asked_while_the_relay_knows_it_is_down(
 
 
 async def test_slow_answer_makes_the_pages_smaller(
-    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection
+    workers: Workers, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
 ) -> None:
-    await people(world, relay, there, 130)
+    await people(scenario, relay, there, 130)
     await workers.due(rpc)
 
     class Slow(Calls):
@@ -345,9 +360,9 @@ async def test_slow_answer_makes_the_pages_smaller(
 
 
 async def test_stopped_process_gives_its_turn_back_at_once(
-    workers: Workers, calls: Calls, world: World, relay: Relay, there: Connection
+    workers: Workers, calls: Calls, scenario: Scenario, relay: Relay, there: Connection
 ) -> None:
-    await people(world, relay, there, 25)
+    await people(scenario, relay, there, 25)
     await workers.due(calls)
     stop = asyncio.Event()
     stop.set()
@@ -360,19 +375,19 @@ async def test_stopped_process_gives_its_turn_back_at_once(
 
 
 async def test_what_changed_lately_is_compared_each_hour(
-    workers: Workers, calls: Calls, world: World, relay: Relay, there: Connection
+    workers: Workers, calls: Calls, scenario: Scenario, relay: Relay, there: Connection
 ) -> None:
     workers.settings.check_at = ""
     workers.settings.check_hot_s = 3600
-    await people(world, relay, there, 30)
-    client = (await world.clients(1))[0]
-    session = await world.session(client, cost_minor=5)
-    await give_users(world, there)
+    await people(scenario, relay, there, 30)
+    client = (await scenario.clients(1))[0]
+    session = await scenario.session(client, cost_minor=5)
+    await give_users(scenario, there)
     await relay.drain()
-    async with past_every_guard(world.db):
+    async with past_every_guard(scenario.db):
         for table in ("identity.clients", "wallet.wallets", "charging.sessions"):
-            await world.db.execute(f"update {table} set updated_at = now() - interval '30 days'")
-        await world.db.execute(
+            await scenario.db.execute(f"update {table} set updated_at = now() - interval '30 days'")
+        await scenario.db.execute(
             "update wallet.transactions set created_at = now() - interval '30 days'"
         )
     assert await workers.one(calls).turn() is None
@@ -386,9 +401,9 @@ async def test_what_changed_lately_is_compared_each_hour(
         0,
         0,
     )
-    await world.top_up(client, 400)
-    async with past_every_guard(world.db):
-        await world.db.execute(
+    await scenario.top_up(client, 400)
+    async with past_every_guard(scenario.db):
+        await scenario.db.execute(
             "update charging.sessions set updated_at = now() where id = $1", session
         )
     await relay.drain()
@@ -405,19 +420,24 @@ async def test_what_changed_lately_is_compared_each_hour(
 
 
 async def test_hot_check_closes_only_what_it_looked_at(
-    workers: Workers, rpc: SupabaseRpc, world: World, relay: Relay, there: Connection, db: Database
+    workers: Workers,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    relay: Relay,
+    there: Connection,
+    db: Database,
 ) -> None:
     workers.settings.check_at = ""
     workers.settings.check_hot_s = 3600
-    hot, cold = await world.clients(2)
-    await give_users(world, there)
+    hot, cold = await scenario.clients(2)
+    await give_users(scenario, there)
     await relay.drain()
-    async with past_every_guard(world.db):
+    async with past_every_guard(scenario.db):
         for table, key in (("identity.clients", "id"), ("wallet.wallets", "client_id")):
-            await world.db.execute(
+            await scenario.db.execute(
                 f"update {table} set updated_at = now() - interval '30 days' where {key} = $1", cold
             )
-        await world.db.execute(
+        await scenario.db.execute(
             "insert into sync.drift (topic, key, right_side, action)"
             " select 'client', id::text, 'evpower', 'balance differs' from identity.clients"
         )

@@ -31,7 +31,7 @@ from evpower.sync.model import Finish
 from evpower.sync.outbound import store
 from tests.faults.proxy import NEVER_ENDING, Fault, FaultProxy
 from tests.sync.conftest import rpc_to
-from tests.sync.world import Target, World, balance, versions
+from tests.sync.scenario import Scenario, Target, balance, versions
 from tests.waiting import are_alone, deadlocks, until
 
 
@@ -81,19 +81,19 @@ def impatient(relay: Relay) -> Iterator[None]:
     rpc._timeout_s = usual_s
 
 
-async def due_now(world: World) -> None:
-    await world.db.execute("update sync.pending set next_at = now(), leased_until = null")
+async def due_now(scenario: Scenario) -> None:
+    await scenario.db.execute("update sync.pending set next_at = now(), leased_until = null")
 
 
 async def test_top_up_and_charge_reach_supabase(
-    relay: Relay, world: World, there: Connection
+    relay: Relay, scenario: Scenario, there: Connection
 ) -> None:
-    client = await world.client(name="Айгүл")
-    (invoice,) = await world.top_up(client, 50_000)
-    session = await world.session(client, cost_minor=12_345, energy_wh=10_001)
+    client = await scenario.client(name="Айгүл")
+    (invoice,) = await scenario.top_up(client, 50_000)
+    session = await scenario.session(client, cost_minor=12_345, energy_wh=10_001)
     done = await relay.drain()
     assert (done.keys, done.transactions, done.refused) == (2, 2, 0)
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0
     row = await there.fetchrow("select * from public.clients")
     assert row is not None
     assert (float(row["balance"]), float(row["held"]), row["currency"]) == (376.55, 0.0, "KGS")
@@ -119,12 +119,12 @@ async def test_top_up_and_charge_reach_supabase(
 
 
 async def test_ids_and_times_are_the_same_on_both_sides(
-    relay: Relay, world: World, there: Connection
+    relay: Relay, scenario: Scenario, there: Connection
 ) -> None:
-    client = await world.client()
-    await world.top_up(client, 1, 2, 3)
+    client = await scenario.client()
+    await scenario.top_up(client, 1, 2, 3)
     await relay.drain()
-    ours = await world.db.fetch(
+    ours = await scenario.db.fetch(
         "select id::text, version, created_at, event_at from wallet.transactions order by version"
     )
     theirs = await there.fetch(
@@ -134,79 +134,79 @@ async def test_ids_and_times_are_the_same_on_both_sides(
 
 
 async def test_new_client_is_there_before_any_money(
-    relay: Relay, world: World, there: Connection
+    relay: Relay, scenario: Scenario, there: Connection
 ) -> None:
-    client = await world.client()
+    client = await scenario.client()
     await relay.drain()
     assert await balance(there, client) == "0.00"
 
 
-async def test_hold_is_seen_as_held(relay: Relay, world: World, there: Connection) -> None:
-    client = await world.client()
-    await world.top_up(client, 50_000)
+async def test_hold_is_seen_as_held(relay: Relay, scenario: Scenario, there: Connection) -> None:
+    client = await scenario.client()
+    await scenario.top_up(client, 50_000)
     session = uuid4()
-    await world.db.execute(
+    await scenario.db.execute(
         "insert into charging.sessions (id, client_id, station_id, connector_id, state, source)"
         " values ($1, $2, 'CHR-BGK-001', 2, 'requested', 'evpower')",
         session,
         client,
     )
-    await world.db.fetchrow("select wallet.hold($1, 20000)", session)
+    await scenario.db.fetchrow("select wallet.hold($1, 20000)", session)
     await relay.drain()
     row = await there.fetchrow("select balance, held from public.clients")
     assert row is not None
     assert (float(row["balance"]), float(row["held"])) == (500, 200)
-    await world.db.fetchrow("select wallet.release_hold($1)", session)
+    await scenario.db.fetchrow("select wallet.release_hold($1)", session)
     await relay.drain()
     assert float(await there.fetchval("select held from public.clients")) == 0
 
 
 async def test_session_brings_the_client_supabase_lacks(
-    relay: Relay, world: World, there: Connection
+    relay: Relay, scenario: Scenario, there: Connection
 ) -> None:
-    client = await world.client()
-    session = await world.session(client, charge=False)
-    await world.db.execute("delete from sync.pending where topic = 'client'")
+    client = await scenario.client()
+    session = await scenario.session(client, charge=False)
+    await scenario.db.execute("delete from sync.pending where topic = 'client'")
     assert (await relay.drain()).refused == 0
     assert await there.fetchval("select id::text from public.charging_sessions") == str(session)
     assert await balance(there, client) == "0.00"
 
 
 async def test_blocked_and_closed_clients_are_told(
-    relay: Relay, world: World, there: Connection
+    relay: Relay, scenario: Scenario, there: Connection
 ) -> None:
-    client = await world.client()
+    client = await scenario.client()
     for ours, theirs in (
         ("active", "active"),
         ("blocked", "blocked"),
         ("active", "active"),
         ("closed", "inactive"),
     ):
-        await world.db.execute("update identity.clients set status = $1", ours)
+        await scenario.db.execute("update identity.clients set status = $1", ours)
         await relay.drain()
         assert await there.fetchval("select status::text from public.clients") == theirs
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0
     assert client
 
 
 async def test_backlog_of_one_client_goes_in_chunks(
-    db: Database, http: httpx.AsyncClient, target: Target, settings: Settings, world: World,
+    db: Database, http: httpx.AsyncClient, target: Target, settings: Settings, scenario: Scenario,
     there: Connection,
 ) -> None:  # fmt: skip
-    client = await world.client()
-    await world.top_up_everyone([client], 5000, 100)
+    client = await scenario.client()
+    await scenario.top_up_everyone([client], 5000, 100)
     small = settings.model_copy(update={"relay_transactions": 700})
     relay = Relay(db, rpc_to(http, target), small, utc_now)
     first = await relay.run_once()
     assert first.transactions == 700
     assert await balance(there, client) == "700.00"
-    assert await world.pending() == 1
+    assert await scenario.pending() == 1
     done = await relay.drain()
     assert done.transactions == 4300
     assert done.calls == 7
     assert await balance(there, client) == "5000.00"
     assert await versions(there, client) == list(range(1, 5001))
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0
 
 
 class Twin:
@@ -227,12 +227,12 @@ async def test_two_relays_share_the_work(
     db: Database,
     http: httpx.AsyncClient,
     target: Target,
-    world: World,
+    scenario: Scenario,
     there: Connection,
     settings: Settings,
 ) -> None:
-    clients = await world.clients(200)
-    await world.top_up_everyone(clients, 5)
+    clients = await scenario.clients(200)
+    await scenario.top_up_everyone(clients, 5)
     small = settings.model_copy(update={"relay_batch": 20})
     one, other = Twin(rpc_to(http, target)), Twin(rpc_to(http, target))
     one.other, other.other = other, one
@@ -246,33 +246,33 @@ async def test_two_relays_share_the_work(
         await there.fetchval("select sum(balance)::numeric from public.clients")
         == 200 * 5 * 1050 // 100
     )
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0
 
 
 async def test_change_during_a_call_is_not_lost(
-    through_proxy: Relay, proxy: FaultProxy, world: World, there_fresh: Connection
+    through_proxy: Relay, proxy: FaultProxy, scenario: Scenario, there_fresh: Connection
 ) -> None:
-    client = await world.client()
-    await world.top_up(client, 1000)
+    client = await scenario.client()
+    await scenario.top_up(client, 1000)
     proxy.gate = asyncio.Event()
     call = asyncio.create_task(through_proxy.run_once())
     await until(lambda: proxy.requests == 1)
-    await world.top_up(client, 500)
+    await scenario.top_up(client, 500)
     proxy.gate.set()
     await call
-    assert await world.pending() == 1
+    assert await scenario.pending() == 1
     await through_proxy.run_once()
     assert await balance(there_fresh, client) == "15.00"
     assert await versions(there_fresh, client) == [1, 2]
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0
 
 
 async def test_key_that_a_request_is_changing_is_finished_later(
-    through_proxy: Relay, proxy: FaultProxy, world: World, there_fresh: Connection,
+    through_proxy: Relay, proxy: FaultProxy, scenario: Scenario, there_fresh: Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    client = await world.client()
-    await world.top_up(client, 1000)
+    client = await scenario.client()
+    await scenario.top_up(client, 1000)
     left: list[int] = []
     is_free = asyncio.Event()
     finish = store.finish
@@ -289,14 +289,14 @@ async def test_key_that_a_request_is_changing_is_finished_later(
     proxy.gate = asyncio.Event()
     call = asyncio.create_task(through_proxy.run_once())
     await until(lambda: proxy.requests == 1)
-    async with world.db.transaction():
-        await world.db.execute("update sync.pending set seq = nextval('sync.pending_seq')")
+    async with scenario.db.transaction():
+        await scenario.db.execute("update sync.pending set seq = nextval('sync.pending_seq')")
         proxy.gate.set()
         await until(lambda: len(left) == 2)
     is_free.set()
     await call
     assert left == [1, 1, 0]
-    row = await world.db.fetchrow("select leased_until, parked_at from sync.pending")
+    row = await scenario.db.fetchrow("select leased_until, parked_at from sync.pending")
     assert row is not None
     assert row["leased_until"] is None
     assert await balance(there_fresh, client) == "10.00"
@@ -319,12 +319,13 @@ class TestFaults:
         ],
     )
     async def test_recovers_and_is_equal(
-        self, fault: Fault, through_proxy: Relay, proxy: FaultProxy, clock: HandClock, world: World,
+        self, fault: Fault, through_proxy: Relay, proxy: FaultProxy, clock: HandClock,
+        scenario: Scenario,
         there_fresh: Connection, db: Database,
     ) -> None:  # fmt: skip
-        client = await world.client()
-        await world.top_up(client, 1000, 2000)
-        session = await world.session(client, cost_minor=500)
+        client = await scenario.client()
+        await scenario.top_up(client, 1000, 2000)
+        session = await scenario.session(client, cost_minor=500)
         proxy.plan = [fault]
         with impatient(through_proxy) if fault in NEVER_ENDING else nullcontext():
             failed = await through_proxy.run_once()
@@ -334,10 +335,10 @@ class TestFaults:
             seen = await status(connection)
         assert (seen.pending, seen.parked, seen.target) == (2, 0, "down")
         assert seen.last_error
-        await due_now(world)
+        await due_now(scenario)
         clock.move(60)
         await through_proxy.drain()
-        assert await world.pending() == 0
+        assert await scenario.pending() == 0
         assert await balance(there_fresh, client) == "25.00"
         assert await versions(there_fresh, client) == [1, 2, 3]
         assert await there_fresh.fetchval("select id from public.charging_sessions") == session
@@ -345,32 +346,32 @@ class TestFaults:
             assert (await status(connection)).target == "up"
 
     async def test_dead_target_costs_one_probe_at_a_time(
-        self, through_proxy: Relay, proxy: FaultProxy, clock: HandClock, world: World
+        self, through_proxy: Relay, proxy: FaultProxy, clock: HandClock, scenario: Scenario
     ) -> None:
-        await world.clients(300)
+        await scenario.clients(300)
         proxy.fault = Fault.ERROR_503
         await through_proxy.drain()
         first = proxy.requests
         assert first <= 3  # those under way together
         for _ in range(20):
-            await due_now(world)
+            await due_now(scenario)
             await through_proxy.drain()
         assert proxy.requests == first
         for probes in range(1, 4):
             clock.move(60)
-            await due_now(world)
+            await due_now(scenario)
             await through_proxy.drain()
             assert proxy.requests == first + probes
 
     async def test_slow_supabase_gets_everything(
-        self, through_proxy: Relay, proxy: FaultProxy, world: World, there_fresh: Connection
+        self, through_proxy: Relay, proxy: FaultProxy, scenario: Scenario, there_fresh: Connection
     ) -> None:
         proxy.delay_s = 0.3
-        clients = await world.clients(50)
-        await world.top_up_everyone(clients, 2)
+        clients = await scenario.clients(50)
+        await scenario.top_up_everyone(clients, 2)
         await through_proxy.drain()
         assert await there_fresh.fetchval("select count(*) from public.transactions") == 100
-        assert await world.pending() == 0
+        assert await scenario.pending() == 0
 
     async def test_wrong_key_is_told_loudly_and_nothing_is_parked(
         self,
@@ -378,9 +379,9 @@ class TestFaults:
         http: httpx.AsyncClient,
         fresh_project: Target,
         settings: Settings,
-        world: World,
+        scenario: Scenario,
     ) -> None:
-        await world.client()
+        await scenario.client()
         rpc = rpc_to(http, fresh_project, secret_key="sb_secret_of_another_project_00000000")
         relay = Relay(db, rpc, settings, utc_now)
         await relay.run_once()
@@ -406,22 +407,22 @@ class TestFaults:
 
     async def test_running_relay_survives_an_outage(
         self, db: Database, http: httpx.AsyncClient, fresh_project: Target, proxy: FaultProxy,
-        settings: Settings, world: World, there_fresh: Connection,
+        settings: Settings, scenario: Scenario, there_fresh: Connection,
     ) -> None:  # fmt: skip
         relay = Relay(db, rpc_to(http, fresh_project, proxy.url), settings, utc_now)
         stop = asyncio.Event()
         running = asyncio.create_task(relay.run(stop))
-        client = await world.client()
-        await world.top_up(client, 1000)
+        client = await scenario.client()
+        await scenario.top_up(client, 1000)
         await until(lambda: _has(there_fresh, client, "10.00"))
         await proxy.stop()
-        await world.top_up(client, 500)
-        others = await world.clients(100)
+        await scenario.top_up(client, 500)
+        others = await scenario.clients(100)
         await until(lambda: _target_is(db, "down"))
-        assert await world.pending() == 101
+        assert await scenario.pending() == 101
         await proxy.start()
         await until(lambda: _has(there_fresh, client, "15.00"))
-        await until(lambda: _empty(world))
+        await until(lambda: _empty(scenario))
         stop.set()
         await running
         assert await there_fresh.fetchval("select count(*) from public.clients") == 1 + len(others)
@@ -436,12 +437,12 @@ async def _has(there: Connection, client: UUID, som: str) -> bool:
     return await balance(there, client) == som
 
 
-async def _empty(world: World) -> bool:
-    return await world.pending() == 0
+async def _empty(scenario: Scenario) -> bool:
+    return await scenario.pending() == 0
 
 
 async def test_poisoned_key_parks_and_the_others_flow(
-    relay: Relay, world: World, there: Connection, db: Database, target: Target
+    relay: Relay, scenario: Scenario, there: Connection, db: Database, target: Target
 ) -> None:
     if target.older:
         await there.execute(
@@ -453,8 +454,8 @@ async def test_poisoned_key_parks_and_the_others_flow(
             " add constraint no_poison check (email <> 'taken@example.kg')"
         )
     try:
-        good, bad = await world.clients(20), await world.client(email="taken@example.kg")
-        await world.top_up_everyone([*good, bad], 2)
+        good, bad = await scenario.clients(20), await scenario.client(email="taken@example.kg")
+        await scenario.top_up_everyone([*good, bad], 2)
         done = await relay.drain()
         assert (done.keys, done.refused) == (20, 1)
         assert await versions(there, bad) == []
@@ -472,36 +473,38 @@ async def test_poisoned_key_parks_and_the_others_flow(
         assert await replay_parked(connection) == 1
     await relay.drain()
     assert await balance(there, bad) == "21.00"
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0
 
 
-async def test_new_change_unparks_its_key(relay: Relay, world: World, there: Connection) -> None:
-    client = await world.client()
-    await world.db.execute("update sync.pending set parked_at = now()")
+async def test_new_change_unparks_its_key(
+    relay: Relay, scenario: Scenario, there: Connection
+) -> None:
+    client = await scenario.client()
+    await scenario.db.execute("update sync.pending set parked_at = now()")
     assert (await relay.drain()).calls == 0
-    await world.top_up(client, 700)
+    await scenario.top_up(client, 700)
     await relay.drain()
     assert await balance(there, client) == "7.00"
 
 
 async def test_supabase_restored_from_a_backup_is_filled_again(
-    relay: Relay, world: World, there: Connection, target: Target
+    relay: Relay, scenario: Scenario, there: Connection, target: Target
 ) -> None:
-    client = await world.client()
-    await world.top_up(client, 100, 200, 300)
+    client = await scenario.client()
+    await scenario.top_up(client, 100, 200, 300)
     await relay.drain()
     await target.empty(there)
-    await world.top_up(client, 400)
+    await scenario.top_up(client, 400)
     await relay.drain()
     assert await versions(there, client) == [1, 2, 3, 4]
     assert await balance(there, client) == "10.00"
 
 
 async def test_replay_sends_one_client_whole(
-    relay: Relay, world: World, there: Connection, db: Database
+    relay: Relay, scenario: Scenario, there: Connection, db: Database
 ) -> None:
-    client = await world.client()
-    await world.top_up(client, 100, 200)
+    client = await scenario.client()
+    await scenario.top_up(client, 100, 200)
     await relay.drain()
     await there.execute("update public.transactions set amount = 999 where version = 1")
     async with db.transaction() as connection:
@@ -511,14 +514,15 @@ async def test_replay_sends_one_client_whole(
 
 
 async def test_lease_of_a_dead_relay_ends(
-    db: Database, http: httpx.AsyncClient, fresh_project: Target, settings: Settings, world: World,
+    db: Database, http: httpx.AsyncClient, fresh_project: Target, settings: Settings,
+    scenario: Scenario,
     there_fresh: Connection,
 ) -> None:  # fmt: skip
-    client = await world.client()
+    client = await scenario.client()
     relay = Relay(db, rpc_to(http, fresh_project), settings, utc_now)
-    await world.db.execute("update sync.pending set leased_until = now() + interval '1 hour'")
+    await scenario.db.execute("update sync.pending set leased_until = now() + interval '1 hour'")
     assert (await relay.drain()).calls == 0
-    await world.db.execute("update sync.pending set leased_until = now() - interval '1 second'")
+    await scenario.db.execute("update sync.pending set leased_until = now() - interval '1 second'")
     await relay.drain()
     assert await balance(there_fresh, client) == "0.00"
 
@@ -538,7 +542,8 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
 
 
 async def test_bus_wakes_the_relay(
-    db: Database, http: httpx.AsyncClient, fresh_project: Target, settings: Settings, world: World,
+    db: Database, http: httpx.AsyncClient, fresh_project: Target, settings: Settings,
+    scenario: Scenario,
     there_fresh: Connection, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     claims = count_calls(monkeypatch, "claim")
@@ -547,7 +552,7 @@ async def test_bus_wakes_the_relay(
     relay = Relay(db, rpc_to(http, fresh_project), settings, utc_now, bus)
     running = asyncio.create_task(relay.run(asyncio.Event()))
     await until(lambda: claims)  # nothing was there: it sleeps for an hour now
-    client = await world.client()
+    client = await scenario.client()
     bus.publish(CLIENT_CHANGED, client)
     await until(lambda: _has(there_fresh, client, "0.00"))
     running.cancel()
@@ -555,10 +560,10 @@ async def test_bus_wakes_the_relay(
 
 
 async def test_lag_is_seen_from_another_process(
-    relay_fresh: Relay, world: World, db: Database
+    relay_fresh: Relay, scenario: Scenario, db: Database
 ) -> None:
-    clients = await world.clients(150)
-    await world.top_up_everyone(clients, 1)
+    clients = await scenario.clients(150)
+    await scenario.top_up_everyone(clients, 1)
     await relay_fresh.drain()
     async with db.connection() as connection:
         seen = await status(connection)
@@ -570,7 +575,7 @@ async def test_lag_is_seen_from_another_process(
 
 
 async def test_target_gauge_is_right_where_no_relay_runs(
-    through_proxy: Relay, world: World, db: Database, proxy: FaultProxy
+    through_proxy: Relay, scenario: Scenario, db: Database, proxy: FaultProxy
 ) -> None:
     async def gauge_says() -> float | None:
         metrics.TARGET_UP.set(-1)  # another process: nothing was measured here
@@ -579,17 +584,18 @@ async def test_target_gauge_is_right_where_no_relay_runs(
         return REGISTRY.get_sample_value("evpower_sync_target_up")
 
     assert await gauge_says() == 0
-    await world.client()
+    await scenario.client()
     await through_proxy.drain()
     assert await gauge_says() == 1
     proxy.fault = Fault.REFUSE
-    await world.client()
+    await scenario.client()
     await through_proxy.drain()
     assert await gauge_says() == 0
 
 
 async def test_changes_and_relays_at_once_never_deadlock(
-    db: Database, http: httpx.AsyncClient, fresh_project: Target, settings: Settings, world: World,
+    db: Database, http: httpx.AsyncClient, fresh_project: Target, settings: Settings,
+    scenario: Scenario,
     there_fresh: Connection, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Neither here, where a relay would only try again, nor in Supabase, which would say so."""
@@ -601,78 +607,82 @@ async def test_changes_and_relays_at_once_never_deadlock(
         return await finish(connection, ends)
 
     monkeypatch.setattr(store, "finish", recording)
-    before = await deadlocks(world.db)
-    clients = await world.clients(30)
+    before = await deadlocks(scenario.db)
+    clients = await scenario.clients(30)
     stop = asyncio.Event()
     small = settings.model_copy(update={"relay_batch": 10})
     relays = [Relay(db, rpc_to(http, fresh_project), small, utc_now) for _ in range(2)]
     running = [asyncio.create_task(relay.run(stop)) for relay in relays]
     for turn in range(40):
-        await world.top_up_everyone(clients[turn % 7 :], 1, 100)
-    await until(lambda: _empty(world))
+        await scenario.top_up_everyone(clients[turn % 7 :], 1, 100)
+    await until(lambda: _empty(scenario))
     stop.set()
     await asyncio.gather(*running)
-    ours = await world.db.fetchval("select sum(balance_minor)::bigint from wallet.wallets")
+    ours = await scenario.db.fetchval("select sum(balance_minor)::bigint from wallet.wallets")
     theirs = await there_fresh.fetchval("select sum(balance * 100)::bigint from public.clients")
     assert ours == theirs
     assert set(errors) == {None}
     await db.close()  # a connection counts its deadlocks when it ends
-    await until(lambda: are_alone(world.db))
-    assert await deadlocks(world.db) == before
+    await until(lambda: are_alone(scenario.db))
+    assert await deadlocks(scenario.db) == before
 
 
 async def test_station_unknown_to_an_older_project_parks_its_session_alone(
-    db: Database, http: httpx.AsyncClient, older_project: Target, settings: Settings, world: World
+    db: Database,
+    http: httpx.AsyncClient,
+    older_project: Target,
+    settings: Settings,
+    scenario: Scenario,
 ) -> None:
-    client = await world.client()
-    await world.top_up(client, 100_000)
-    await world.session(client)
-    bad = await world.session(client, station="CHR-UNKNOWN")
+    client = await scenario.client()
+    await scenario.top_up(client, 100_000)
+    await scenario.session(client)
+    bad = await scenario.session(client, station="CHR-UNKNOWN")
     async with older_project.psql() as there:
         await older_project.empty(there)
         done = await Relay(db, rpc_to(http, older_project), settings, utc_now).drain()
         assert done.refused == 1
         assert await there.fetchval("select count(*) from public.charging_sessions") == 1
-    parked = await world.db.fetchrow("select * from sync.pending")
+    parked = await scenario.db.fetchrow("select * from sync.pending")
     assert parked is not None
     assert parked["key"] == bad
     assert parked["last_error"].startswith("23503: ")
 
 
 async def test_a_session_without_its_client_s_row_brings_the_client_whole(
-    relay: Relay, world: World, there: Connection
+    relay: Relay, scenario: Scenario, there: Connection
 ) -> None:
-    client = await world.client()
-    await world.top_up(client, 500, 20_000)
+    client = await scenario.client()
+    await scenario.top_up(client, 500, 20_000)
     await relay.drain()
     await there.execute("delete from public.clients")
-    session = await world.session(client)
-    await world.db.execute("delete from sync.pending where topic = 'client'")
+    session = await scenario.session(client)
+    await scenario.db.execute("delete from sync.pending where topic = 'client'")
     await relay.drain()
     assert await versions(there, client) == [1, 2, 3]
     assert await balance(there, client) == "81.55"
     brought = await there.fetchval("select id::text from public.charging_sessions")
     assert brought == str(session)
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0
 
 
 async def test_a_session_waits_parked_for_a_client_that_supabase_refuses(
-    relay: Relay, world: World, there: Connection, db: Database
+    relay: Relay, scenario: Scenario, there: Connection, db: Database
 ) -> None:
-    client = await world.client()
-    await world.top_up(client, 20_000)
+    client = await scenario.client()
+    await scenario.top_up(client, 20_000)
     await relay.drain()
     await there.execute("delete from public.clients")
-    await world.session(client)
-    await world.db.execute(
+    await scenario.session(client)
+    await scenario.db.execute(
         "update sync.pending set parked_at = now(), last_error = '23503' where topic = 'client'"
     )
     await relay.drain()
     assert await there.fetchval("select count(*) from public.clients") == 0
     why = "select last_error from sync.pending where topic = 'session' and parked_at is not null"
-    assert await world.db.fetchval(why) == "Supabase refuses its client"
+    assert await scenario.db.fetchval(why) == "Supabase refuses its client"
     async with db.transaction() as connection:
         assert await replay_parked(connection) == 2
     await relay.drain()
     assert await there.fetchval("select count(*) from public.charging_sessions") == 1
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0

@@ -11,7 +11,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, SupabaseRpc, TargetUnavailable, status
 from evpower.sync.errors import TargetBusy
 from tests.sync.changes_log import make_row
-from tests.sync.world import Target, World, balance
+from tests.sync.scenario import Scenario, Target, balance
 
 
 @pytest.fixture
@@ -21,44 +21,44 @@ async def other(target: Target) -> AsyncGenerator[Connection]:
         yield connection
 
 
-async def due_now(world: World) -> None:
-    await world.db.execute("update sync.pending set next_at = now() where parked_at is null")
+async def due_now(scenario: Scenario) -> None:
+    await scenario.db.execute("update sync.pending set next_at = now() where parked_at is null")
 
 
 async def test_one_held_row_keeps_no_other_balance_waiting(
-    relay: Relay, world: World, there: Connection, other: Connection
+    relay: Relay, scenario: Scenario, there: Connection, other: Connection
 ) -> None:
-    held, *free = await world.clients(50)
+    held, *free = await scenario.clients(50)
     await relay.drain()
     async with other.transaction():
         await other.execute("select from public.clients where id::text = $1 for update", str(held))
-        await world.top_up_everyone([held, *free], 2)
+        await scenario.top_up_everyone([held, *free], 2)
         done = await relay.run_once()
         assert (done.keys, done.retried, done.refused) == (len(free), 1, 0)
         for client in free:
             assert await balance(there, client) == "21.00"
-        assert (await status(world.db)).target == "up"
-        assert await world.pending() == 1
-    await due_now(world)
+        assert (await status(scenario.db)).target == "up"
+        assert await scenario.pending() == 1
+    await due_now(scenario)
     await relay.drain()
     assert await balance(there, held) == "21.00"
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0
 
 
 async def test_a_row_that_is_being_made_is_sent_alone_until_it_is_there(
-    relay: Relay, world: World, there: Connection, other: Connection
+    relay: Relay, scenario: Scenario, there: Connection, other: Connection
 ) -> None:
     """The app makes its own row in a transaction that takes its time: it can't be locked yet."""
-    held, *free = await world.clients(10)
+    held, *free = await scenario.clients(10)
     transaction = other.transaction()
     await transaction.start()
     await make_row(other, held)
     await relay.drain()
     assert [await balance(there, client) for client in free] == ["0.00"] * len(free)
-    assert await world.db.fetchval("select alone from sync.pending where key = $1", held)
-    assert (await status(world.db)).target == "up"
-    await world.top_up_everyone(free, 1)
-    await due_now(world)
+    assert await scenario.db.fetchval("select alone from sync.pending where key = $1", held)
+    assert (await status(scenario.db)).target == "up"
+    await scenario.top_up_everyone(free, 1)
+    await due_now(scenario)
     sent: list[int] = []
 
     class Counting:
@@ -76,9 +76,9 @@ async def test_a_row_that_is_being_made_is_sent_alone_until_it_is_there(
     assert sorted(sent) == [1, len(free)]
     assert [await balance(there, client) for client in free] == ["10.50"] * len(free)
     await transaction.commit()
-    await due_now(world)
+    await due_now(scenario)
     await relay.drain()
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0
 
 
 class TestTimeOuts:
@@ -86,7 +86,7 @@ class TestTimeOuts:
 
     @pytest.mark.parametrize("code", ["57014", "55P03", "40P01"])
     async def test_the_next_call_is_smaller_and_nothing_is_down(
-        self, db: Database, world: World, settings: Settings, code: str
+        self, db: Database, scenario: Scenario, settings: Settings, code: str
     ) -> None:
         sizes: list[int] = []
 
@@ -97,28 +97,28 @@ class TestTimeOuts:
                     raise TargetBusy(f"{function}: HTTP 500 {code}")
                 return {"keys": []}
 
-        await world.clients(64)
+        await scenario.clients(64)
         relay = Relay(db, TimesOut(), settings, utc_now, jitter=lambda: 0.0)
         relay._batch = 64
         for _ in range(4):
-            await due_now(world)
+            await due_now(scenario)
             await relay.run_once()
         assert sizes == [64, 32, 16, 8]
-        assert (await status(world.db)).target == "up"
-        await due_now(world)
+        assert (await status(scenario.db)).target == "up"
+        await due_now(scenario)
         await relay.run_once()
         assert sizes[-1] == 16  # and grows again
 
     async def test_a_dead_supabase_is_still_one(
-        self, db: Database, world: World, settings: Settings
+        self, db: Database, scenario: Scenario, settings: Settings
     ) -> None:
         class Dead:
             async def call(self, function: str, body: bytes) -> object:
                 raise TargetUnavailable(f"{function}: {len(body)}")
 
-        await world.clients(1)
+        await scenario.clients(1)
         await Relay(db, Dead(), settings, utc_now).run_once()
-        assert (await status(world.db)).target == "down"
+        assert (await status(scenario.db)).target == "down"
 
 
 @pytest.mark.parametrize(
@@ -150,26 +150,26 @@ class TestClosedClients:
             await there.execute("create unique index unique_email on public.clients (email)")
             await there.execute("create unique index unique_phone on public.clients (phone)")
 
-    async def _register(self, world: World, email: str, phone: str) -> UUID:
-        client = await world.client(email=email)
-        await world.db.execute(
+    async def _register(self, scenario: Scenario, email: str, phone: str) -> UUID:
+        client = await scenario.client(email=email)
+        await scenario.db.execute(
             "update identity.clients set phone = $2 where id = $1", client, phone
         )
         return client
 
     async def test_registering_again_after_closing_brings_the_new_row(
-        self, relay: Relay, world: World, there: Connection, target: Target
+        self, relay: Relay, scenario: Scenario, there: Connection, target: Target
     ) -> None:
         await self._unique(there, target)
         try:
             email, phone = f"{uuid4().hex}@example.kg", f"+996{uuid4().int % 10**9:09}"
-            first = await self._register(world, email, phone)
-            await world.top_up(first, 100)
+            first = await self._register(scenario, email, phone)
+            await scenario.top_up(first, 100)
             await relay.drain()
-            await world.db.execute(
+            await scenario.db.execute(
                 "update identity.clients set status = 'closed' where id = $1", first
             )
-            second = await self._register(world, email, phone)
+            second = await self._register(scenario, email, phone)
             await relay.drain()
             row = await there.fetchrow(
                 "select email, phone, name from public.clients where id::text = $1", str(first)
@@ -177,19 +177,19 @@ class TestClosedClients:
             assert row is not None
             assert tuple(row) == (None, None, None)
             assert await balance(there, second) == "0.00"
-            assert await world.pending() == 0
+            assert await scenario.pending() == 0
         finally:
             await there.execute("drop index if exists public.unique_email, public.unique_phone")
 
     async def test_a_closed_row_that_still_has_the_contact_is_sent_first(
-        self, relay: Relay, world: World, there: Connection, target: Target
+        self, relay: Relay, scenario: Scenario, there: Connection, target: Target
     ) -> None:
         """As it was left by an earlier edition, or by whoever wrote it since."""
         await self._unique(there, target)
         try:
             email, phone = f"{uuid4().hex}@example.kg", f"+996{uuid4().int % 10**9:09}"
-            first = await self._register(world, email, phone)
-            await world.db.execute(
+            first = await self._register(scenario, email, phone)
+            await scenario.db.execute(
                 "update identity.clients set status = 'closed' where id = $1", first
             )
             await relay.drain()
@@ -199,26 +199,26 @@ class TestClosedClients:
                 email,
                 phone,
             )
-            second = await self._register(world, email, phone)
+            second = await self._register(scenario, email, phone)
             for _ in range(3):
                 await relay.drain()
-                await due_now(world)
+                await due_now(scenario)
             assert await balance(there, second) == "0.00"
-            assert await world.pending() == 0
+            assert await scenario.pending() == 0
         finally:
             await there.execute("drop index if exists public.unique_email, public.unique_phone")
 
     async def test_a_contact_of_an_open_client_is_still_an_operators_matter(
-        self, relay: Relay, world: World, there: Connection, target: Target
+        self, relay: Relay, scenario: Scenario, there: Connection, target: Target
     ) -> None:
         await self._unique(there, target)
         try:
             email = f"{uuid4().hex}@example.kg"
             await make_row(there, uuid4(), email=email)
-            await world.client(email=email)
+            await scenario.client(email=email)
             done = await relay.drain()
             assert done.refused == 1
-            error = await world.db.fetchval("select last_error from sync.pending")
+            error = await scenario.db.fetchval("select last_error from sync.pending")
             assert error.startswith("23505")
         finally:
             await there.execute("drop index if exists public.unique_email, public.unique_phone")
@@ -248,29 +248,29 @@ class TestClock:
             assert late
 
     async def test_a_block_after_the_step_back_reaches_supabase(
-        self, db: Database, owner: Connection, relay: Relay, world: World, there: Connection
+        self, db: Database, owner: Connection, relay: Relay, scenario: Scenario, there: Connection
     ) -> None:
-        client = await world.client()
+        client = await scenario.client()
         await relay.drain()
         await self._turn_back(db, owner, "1 hour")
-        await world.db.execute(
+        await scenario.db.execute(
             "update identity.clients set status = 'blocked' where id = $1", client
         )
         await relay.drain()
         select = "select status::text from public.clients where id::text = $1"
         assert await there.fetchval(select, str(client)) == "blocked"
-        assert await world.pending() == 0
+        assert await scenario.pending() == 0
 
     async def test_where_the_last_number_is_not_known_it_is_sent_again_with_force(
-        self, db: Database, owner: Connection, relay: Relay, world: World, there: Connection
+        self, db: Database, owner: Connection, relay: Relay, scenario: Scenario, there: Connection
     ) -> None:
         """A crash before the acknowledgement, or a restored backup."""
-        client = await world.client()
-        await world.top_up(client, 100)
+        client = await scenario.client()
+        await scenario.top_up(client, 100)
         await relay.drain()
-        await world.db.execute("update sync.acknowledged set number = 0")
+        await scenario.db.execute("update sync.acknowledged set number = 0")
         await self._turn_back(db, owner, "1 hour")
-        await world.db.execute(
+        await scenario.db.execute(
             "update identity.clients set status = 'blocked' where id = $1", client
         )
         first = await relay.run_once()
@@ -279,4 +279,4 @@ class TestClock:
         select = "select status::text from public.clients where id::text = $1"
         assert await there.fetchval(select, str(client)) == "blocked"
         assert await balance(there, client) == "1.00"
-        assert await world.pending() == 0
+        assert await scenario.pending() == 0

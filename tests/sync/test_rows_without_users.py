@@ -13,7 +13,7 @@ from evpower.sync import Puller, Relay
 from tests.sync.checking import compare, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import DrainsAll, Supabase, client_here, counted, emptied
-from tests.sync.world import Target, World, by_hand
+from tests.sync.scenario import Scenario, Target, by_hand
 
 PHONE, EMAIL = "+996555000021", "shared@example.kg"
 
@@ -41,20 +41,20 @@ async def left_behind(supabase: Supabase, client: UUID | None = None, **columns:
     return client
 
 
-async def contacts(world: World, client: UUID) -> tuple[str | None, str | None]:
-    row = await client_here(world.db, client)
+async def contacts(scenario: Scenario, client: UUID) -> tuple[str | None, str | None]:
+    row = await client_here(scenario.db, client)
     return row["email"], row["phone"]
 
 
 async def test_it_becomes_an_open_client_that_holds_no_contact(
-    supabase: Supabase, puller: Puller, world: World, db: Database, http: httpx.AsyncClient
+    supabase: Supabase, puller: Puller, scenario: Scenario, db: Database, http: httpx.AsyncClient
 ) -> None:
     before = counted("row_alone")
     client = await left_behind(supabase)
     await puller.drain()
-    here = await client_here(world.db, client)
+    here = await client_here(scenario.db, client)
     assert (here["status"], here["name"]) == ("active", "Left")
-    assert await contacts(world, client) == (None, None)
+    assert await contacts(scenario, client) == (None, None)
     assert counted("row_alone") == before + 1
     found = await compare(db, rpc_to(http, supabase.target))
     assert [(one.key, one.kind) for one in found.told] == [(str(client), "userless")]
@@ -64,17 +64,17 @@ async def test_it_becomes_an_open_client_that_holds_no_contact(
 
 
 async def test_who_lives_has_the_contacts_though_the_row_left_behind_comes_first(
-    supabase: Supabase, puller: Puller, world: World
+    supabase: Supabase, puller: Puller, scenario: Scenario
 ) -> None:
     await left_behind(supabase, UUID("00000000-0000-4000-8000-000000000001"))
     driver = await supabase.sign_up(EMAIL, phone=PHONE)
     await puller.drain()
-    assert await contacts(world, driver.id) == (EMAIL, PHONE)
-    assert await world.db.fetchval("select count(*) from sync.contact_conflicts") == 0
+    assert await contacts(scenario, driver.id) == (EMAIL, PHONE)
+    assert await scenario.db.fetchval("select count(*) from sync.contact_conflicts") == 0
 
 
 async def test_contacts_come_with_the_user(
-    supabase: Supabase, puller: Puller, world: World
+    supabase: Supabase, puller: Puller, scenario: Scenario
 ) -> None:
     client = await left_behind(supabase)
     await puller.drain()
@@ -82,22 +82,22 @@ async def test_contacts_come_with_the_user(
         "insert into auth.users (id, email) values ($1, $2)", client, "login@example.kg"
     )
     await puller.drain()
-    assert await contacts(world, client) == (EMAIL, PHONE)
+    assert await contacts(scenario, client) == (EMAIL, PHONE)
 
 
 async def test_what_its_row_says_later_makes_it_hold_nothing_either(
-    supabase: Supabase, puller: Puller, world: World
+    supabase: Supabase, puller: Puller, scenario: Scenario
 ) -> None:
     client = await left_behind(supabase, email=None, phone=None)
     await puller.drain()
     await supabase.update_row(client, email=EMAIL, phone=PHONE, name="Somebody")
     await puller.drain()
-    assert await contacts(world, client) == (None, None)
-    assert (await client_here(world.db, client))["name"] == "Somebody"
+    assert await contacts(scenario, client) == (None, None)
+    assert (await client_here(scenario.db, client))["name"] == "Somebody"
 
 
 async def test_a_supabase_restored_without_auth_takes_no_one_s_contacts(
-    supabase: Supabase, puller: Puller, world: World, db: Database, http: httpx.AsyncClient
+    supabase: Supabase, puller: Puller, scenario: Scenario, db: Database, http: httpx.AsyncClient
 ) -> None:
     driver = await supabase.sign_up(EMAIL, phone=PHONE)
     await supabase.insert_row(driver.id, email=EMAIL, phone=PHONE, name="Aida")
@@ -105,7 +105,7 @@ async def test_a_supabase_restored_without_auth_takes_no_one_s_contacts(
     async with past_every_guard(supabase.psql):
         await supabase.psql.execute("delete from auth.users")
     await puller.walk_all()
-    here = await client_here(world.db, driver.id)
+    here = await client_here(scenario.db, driver.id)
     assert (here["status"], here["email"], here["phone"]) == ("active", EMAIL, PHONE)
     assert [one.topic for one in (await compare(db, rpc_to(http, supabase.target))).drift] in (
         [],
@@ -113,13 +113,13 @@ async def test_a_supabase_restored_without_auth_takes_no_one_s_contacts(
     )
     await supabase.update_row(driver.id, phone="+996555000022")
     await puller.drain()
-    assert await contacts(world, driver.id) == (EMAIL, None), "the former is given up"
+    assert await contacts(scenario, driver.id) == (EMAIL, None), "the former is given up"
 
 
 async def test_its_money_can_be_adopted(
     supabase: Supabase,
     puller: Puller,
-    world: World,
+    scenario: Scenario,
     db: Database,
     http: httpx.AsyncClient,
     settings: Settings,
@@ -132,7 +132,7 @@ async def test_its_money_can_be_adopted(
     done = await adopt(db, rpc, operator="o", reason="r", clock=utc_now)
     assert (done.adopted, done.left) == (1, ())
     await Relay(db, rpc, settings, utc_now).drain()
-    wallet = await world.db.fetchval(
+    wallet = await scenario.db.fetchval(
         "select balance_minor from wallet.wallets where client_id = $1", client
     )
     assert wallet == 25_000
@@ -140,7 +140,7 @@ async def test_its_money_can_be_adopted(
 
 
 async def test_adopted_before_the_first_walk_it_holds_no_contact_either(
-    supabase: Supabase, puller: Puller, world: World, db: Database, http: httpx.AsyncClient
+    supabase: Supabase, puller: Puller, scenario: Scenario, db: Database, http: httpx.AsyncClient
 ) -> None:
     client = uuid4()
     async with past_every_guard(supabase.psql):
@@ -148,6 +148,6 @@ async def test_adopted_before_the_first_walk_it_holds_no_contact_either(
     rpc = rpc_to(http, supabase.target)
     done = await adopt(db, rpc, operator="o", reason="r", clock=utc_now)
     assert (done.adopted, done.left) == (1, ())
-    assert await contacts(world, client) == (None, None)
+    assert await contacts(scenario, client) == (None, None)
     await puller.walk_all()
-    assert await contacts(world, client) == (None, None)
+    assert await contacts(scenario, client) == (None, None)

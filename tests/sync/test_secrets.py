@@ -14,7 +14,7 @@ from evpower import sync
 from evpower.foundation.db import Connection, Database, Record
 from evpower.sync.webhook import secrets
 from tests.sync.conftest import rpc_to
-from tests.sync.world import Target
+from tests.sync.scenario import Target
 from tests.waiting import until
 
 URL = "http://127.0.0.1:9/api/v1/webhooks/supabase"

@@ -24,7 +24,7 @@ from evpower.sync import (
 from evpower.sync.inbound.store_status_words import Meaning
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import DrainsAll, Driver, Supabase, client_here, counted, emptied
-from tests.sync.world import Target, World, by_hand
+from tests.sync.scenario import Scenario, Target, by_hand
 
 MEANINGS: list[Meaning] = ["active", "blocked", "inactive"]
 
@@ -83,9 +83,9 @@ async def status_there(supabase: Supabase, client: UUID) -> str:
     return str(row["status"])
 
 
-async def may_spend(world: World, client: UUID) -> bool:
+async def may_spend(scenario: Scenario, client: UUID) -> bool:
     try:
-        await require_active(world.db, client)
+        await require_active(scenario.db, client)
     except Forbidden as refusal:
         return refusal.code not in {"client_blocked", "client_deleted"}
     return True
@@ -97,7 +97,7 @@ async def brought_over(db: Database, rpc: SupabaseRpc, *, dry_run: bool = False)
 
 @pytest.mark.parametrize("word", ["suspended", "Blocked", "blocked ", "banned", "x" * 60])
 async def test_an_unmapped_word_stays_and_its_client_spends_nothing(
-    supabase: Supabase, puller: Puller, relay: Relay, world: World, word: str
+    supabase: Supabase, puller: Puller, relay: Relay, scenario: Scenario, word: str
 ) -> None:
     driver = await supabase.sign_up()
     await row_of_before(supabase, word, client=driver.id)
@@ -105,17 +105,17 @@ async def test_an_unmapped_word_stays_and_its_client_spends_nothing(
     await puller.drain()
     await relay.drain()
     assert await status_there(supabase, driver.id) == word
-    assert not await may_spend(world, driver.id)
+    assert not await may_spend(scenario, driver.id)
     assert counted("status_unmapped") == before + 1
     await puller.drain()
     assert counted("status_unmapped") == before + 1
-    parked: str = await world.db.fetchval("select last_error from sync.pending")
+    parked: str = await scenario.db.fetchval("select last_error from sync.pending")
     assert "status_unmapped" in parked
 
 
 @pytest.mark.parametrize("word", ["active", "", " ", None])
 async def test_what_is_no_word_of_the_project_waits_for_nothing(
-    supabase: Supabase, puller: Puller, relay: Relay, world: World, word: str | None
+    supabase: Supabase, puller: Puller, relay: Relay, scenario: Scenario, word: str | None
 ) -> None:
     await supabase.psql.execute("alter table public.clients alter status drop not null")
     try:
@@ -123,7 +123,7 @@ async def test_what_is_no_word_of_the_project_waits_for_nothing(
         await puller.drain()
         assert (await relay.drain()).refused == 0
         assert await status_there(supabase, client) == "active"
-        assert await may_spend(world, client)
+        assert await may_spend(scenario, client)
     finally:
         await supabase.psql.execute("delete from public.clients where status is null")
         await supabase.psql.execute("alter table public.clients alter status set not null")
@@ -134,7 +134,7 @@ async def test_a_mapped_word_is_handled_and_then_written_over(
     supabase: Supabase,
     puller: Puller,
     relay: Relay,
-    world: World,
+    scenario: Scenario,
     mapped: Callable[[str, Meaning], Awaitable[int]],
     meaning: Meaning,
 ) -> None:
@@ -144,8 +144,8 @@ async def test_a_mapped_word_is_handled_and_then_written_over(
     assert await mapped("suspended", meaning) == 1
     assert (await relay.drain()).refused == 0
     assert await status_there(supabase, client) == meaning
-    assert await may_spend(world, client) == (meaning == "active")
-    here = await client_here(world.db, client)
+    assert await may_spend(scenario, client) == (meaning == "active")
+    here = await client_here(scenario.db, client)
     assert here["status"] == ("blocked" if meaning == "blocked" else "active")
     assert here["unmapped_status"] is None
 
@@ -154,7 +154,7 @@ async def test_a_word_mapped_before_it_is_met_needs_nothing_more(
     supabase: Supabase,
     puller: Puller,
     relay: Relay,
-    world: World,
+    scenario: Scenario,
     mapped: Callable[[str, Meaning], Awaitable[int]],
 ) -> None:
     await mapped("suspended", "blocked")
@@ -162,32 +162,34 @@ async def test_a_word_mapped_before_it_is_met_needs_nothing_more(
     await puller.drain()
     assert (await relay.drain()).refused == 0
     assert await status_there(supabase, client) == "blocked"
-    assert not await may_spend(world, client)
+    assert not await may_spend(scenario, client)
 
 
 async def test_the_relay_before_the_puller_writes_nothing_over(
     supabase: Supabase,
     puller: Puller,
     relay: Relay,
-    world: World,
+    scenario: Scenario,
     mapped: Callable[[str, Meaning], Awaitable[int]],
 ) -> None:
     """EvPower met the client by a token first; even a mapped word waits for its handling."""
     await mapped("suspended", "blocked")
     client = await row_of_before(supabase, "suspended")
-    await world.db.execute("insert into identity.clients (id, origin) values ($1, 'token')", client)
+    await scenario.db.execute(
+        "insert into identity.clients (id, origin) values ($1, 'token')", client
+    )
     assert (await relay.drain()).refused == 1
     assert await status_there(supabase, client) == "suspended"
     await puller.drain()
     assert (await relay.drain()).refused == 0
     assert await status_there(supabase, client) == "blocked"
-    assert not await may_spend(world, client)
+    assert not await may_spend(scenario, client)
 
 
 async def test_a_word_is_handled_once_however_often_it_is_met(
     supabase: Supabase,
     puller: Puller,
-    world: World,
+    scenario: Scenario,
     db: Database,
     mapped: Callable[[str, Meaning], Awaitable[int]],
 ) -> None:
@@ -195,20 +197,20 @@ async def test_a_word_is_handled_once_however_often_it_is_met(
     await mapped("suspended", "blocked")
     client = await row_of_before(supabase, "suspended")
     await puller.drain()
-    assert not await may_spend(world, client)
+    assert not await may_spend(scenario, client)
     async with db.transaction() as connection:
         await unblock_client(connection, client, actor="aida", reason="paid back")
     await supabase.update_row(client, name="Aida")
     await puller.drain()
-    assert (await client_here(world.db, client))["name"] == "Aida"
-    assert await may_spend(world, client)
+    assert (await client_here(scenario.db, client))["name"] == "Aida"
+    assert await may_spend(scenario, client)
 
 
 async def test_another_word_than_the_handled_one_is_not_written_over(
     supabase: Supabase,
     puller: Puller,
     relay: Relay,
-    world: World,
+    scenario: Scenario,
     db: Database,
     mapped: Callable[[str, Meaning], Awaitable[int]],
 ) -> None:
@@ -224,11 +226,11 @@ async def test_another_word_than_the_handled_one_is_not_written_over(
     assert (await relay.drain()).refused == 2
     assert await status_there(supabase, client) == "fraud"
     await puller.drain()
-    assert not await may_spend(world, client)
+    assert not await may_spend(scenario, client)
 
 
 async def test_once_written_a_row_s_later_words_are_written_over(
-    supabase: Supabase, puller: Puller, relay: Relay, world: World
+    supabase: Supabase, puller: Puller, relay: Relay, scenario: Scenario
 ) -> None:
     driver: Driver = await supabase.sign_up()
     await puller.drain()
@@ -237,18 +239,18 @@ async def test_once_written_a_row_s_later_words_are_written_over(
     await puller.drain()
     assert (await relay.drain()).refused == 0
     assert await status_there(supabase, driver.id) == "active"
-    assert await may_spend(world, driver.id)
+    assert await may_spend(scenario, driver.id)
 
 
 async def test_a_word_that_the_project_itself_takes_back_waits_no_more(
-    supabase: Supabase, puller: Puller, relay: Relay, world: World, db: Database
+    supabase: Supabase, puller: Puller, relay: Relay, scenario: Scenario, db: Database
 ) -> None:
     client = await row_of_before(supabase, "suspended")
     await puller.drain()
     await relay.drain()
     await supabase.update_row(client, status="active")
     await puller.drain()
-    assert await may_spend(world, client)
+    assert await may_spend(scenario, client)
     async with db.transaction() as connection:
         await replay_parked(connection)
     assert (await relay.drain()).refused == 0
@@ -269,7 +271,7 @@ class TestMapping:
     async def test_it_is_said_once_with_a_line_in_the_audit(
         self,
         db: Database,
-        world: World,
+        scenario: Scenario,
         supabase: Supabase,  # noqa: ARG002 - the project is empty
         mapped: Callable[[str, Meaning], Awaitable[int]],
     ) -> None:
@@ -277,7 +279,7 @@ class TestMapping:
         await mapped("suspended", "blocked")
         with pytest.raises(Conflict):
             await mapped("suspended", "active")
-        rows = await world.db.fetch("select actor, action, subject from identity.audit")
+        rows = await scenario.db.fetch("select actor, action, subject from identity.audit")
         assert [tuple(row) for row in rows] == [
             ("aida", "sync.map_status", "status:suspended"),
         ]
@@ -295,7 +297,7 @@ class TestAdopting:
         rpc: SupabaseRpc,
         puller: Puller,
         relay: Relay,
-        world: World,
+        scenario: Scenario,
         mapped: Callable[[str, Meaning], Awaitable[int]],
     ) -> None:
         good = await row_of_before(supabase, "active", balance="10.00")
@@ -306,8 +308,8 @@ class TestAdopting:
         assert (done.adopted, len(done.left)) == (1, 1)
         await puller.drain()
         await relay.drain()
-        assert not await may_spend(world, kept)
-        assert await may_spend(world, good)
+        assert not await may_spend(scenario, kept)
+        assert await may_spend(scenario, good)
         assert await status_there(supabase, kept) == "suspended"
         await mapped("suspended", "blocked")
         again = await brought_over(db, rpc)
@@ -315,14 +317,14 @@ class TestAdopting:
         await puller.drain()
         assert (await relay.drain()).refused == 0
         assert await status_there(supabase, kept) == "blocked"
-        assert not await may_spend(world, kept)
+        assert not await may_spend(scenario, kept)
 
     async def test_a_mapped_word_is_handled_before_its_balance_is_there(
         self,
         supabase: Supabase,
         db: Database,
         rpc: SupabaseRpc,
-        world: World,
+        scenario: Scenario,
         relay: Relay,
         mapped: Callable[[str, Meaning], Awaitable[int]],
     ) -> None:
@@ -330,6 +332,6 @@ class TestAdopting:
         client = await row_of_before(supabase, "banned", balance="500.00")
         done = await brought_over(db, rpc)
         assert (done.adopted, done.blocked) == (1, 1)
-        assert not await may_spend(world, client)
+        assert not await may_spend(scenario, client)
         assert (await relay.drain()).refused == 0
         assert await status_there(supabase, client) == "blocked"

@@ -12,7 +12,7 @@ from evpower.foundation.db import Connection
 from evpower.foundation.http import HttpClient, HttpError
 from evpower.sync import supabase_answers
 from tests.conftest import Server
-from tests.sync.world import Target
+from tests.sync.scenario import Target
 from tests.waiting import PatientHttp, until
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from evpower.foundation.db import Connection
 from tests.sync.changes_log import make_row, make_user, rpc
+from tests.sync.scenario import Target
 from tests.sync.test_supabase_schema import _apply, _client, _session, _transaction
-from tests.sync.world import Target
 
 HELD = (
     "update public.clients set name = 'Held' where id::text = $1",

@@ -12,7 +12,7 @@ from evpower.foundation.db import Database
 from evpower.foundation.http import HttpClient
 from evpower.sync import Relay, SupabaseRpc, SyncError, TargetRefuses, TargetUnavailable, TooLarge
 from evpower.sync.outbound.judge import parse_answers
-from tests.sync.world import World
+from tests.sync.scenario import Scenario
 
 KEYS = {"keys": [["client", str(uuid4()), "applied", None]]}
 LEGACY_KEY = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2ln"
@@ -87,7 +87,7 @@ def test_an_answer_in_another_form_did_not_come(raw: object) -> None:
 
 
 async def test_gateway_with_a_small_limit_gets_smaller_calls(
-    db: Database, world: World, settings: Settings
+    db: Database, scenario: Scenario, settings: Settings
 ) -> None:
     sizes: list[int] = []
 
@@ -96,9 +96,9 @@ async def test_gateway_with_a_small_limit_gets_smaller_calls(
         return httpx.Response(413)
 
     relay = Relay(db, rpc(answer), settings, utc_now)
-    await world.top_up_everyone(await world.clients(40), 3)
+    await scenario.top_up_everyone(await scenario.clients(40), 3)
     for _ in range(4):
         await relay.run_once()
-        await world.db.execute("update sync.pending set next_at = now()")
+        await scenario.db.execute("update sync.pending set next_at = now()")
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0] / 6

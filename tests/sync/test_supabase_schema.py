@@ -15,7 +15,7 @@ from evpower.devstack.supabase.server import SERVER_DIR, node_binary
 from evpower.foundation.db import Connection
 from tests.conftest import Server
 from tests.sync.projects import AUTH_UID, bare_project
-from tests.sync.world import Target, balance, versions
+from tests.sync.scenario import Target, balance, versions
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S
 
 DENIED = {401, 403}

@@ -17,8 +17,8 @@ from tests.sync.changes_log import (
     rpc,
     told,
 )
+from tests.sync.scenario import Target
 from tests.sync.test_supabase_schema import _apply, _client
-from tests.sync.world import Target
 
 
 @pytest.fixture

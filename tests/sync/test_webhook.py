@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from evpower.foundation.db import Connection, Database
-from tests.api.world import on_a_socket
+from tests.api.scenario import on_a_socket
 from tests.conftest import patient_database
 from tests.sync.notifications import (
     SECRET,

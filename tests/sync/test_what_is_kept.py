@@ -17,8 +17,8 @@ from tests.sync.changes_log import told
 from tests.sync.checking import compare, kinds, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import DrainsAll, HandClock, Scripted, Supabase, client_here, emptied
+from tests.sync.scenario import Scenario, Target, by_hand
 from tests.sync.test_supabase_schema import _apply, _client
-from tests.sync.world import Target, World, by_hand
 
 
 @pytest.fixture
@@ -48,21 +48,21 @@ async def test_drift_says_whose_contacts_differ_and_not_what_they_are(
     supabase: Supabase,
     puller: Puller,
     relay: Relay,
-    world: World,
+    scenario: Scenario,
     db: Database,
     rpc: SupabaseRpc,
 ) -> None:
     driver = await supabase.sign_up("aida.asanova@example.kg", phone="+996700112233", name="Aida")
     await puller.drain()
     await relay.drain()
-    async with past_every_guard(world.db):
-        await world.db.execute(
+    async with past_every_guard(scenario.db):
+        await scenario.db.execute(
             "update identity.clients set email = 'other@example.com', phone = '+996555445566',"
             " name = 'Bermet'"
         )
     found = await compare(db, rpc)
     assert kinds(found) == {str(driver.id): "profile"}
-    row = await world.db.fetchrow("select fields, ours::text, theirs::text from sync.drift")
+    row = await scenario.db.fetchrow("select fields, ours::text, theirs::text from sync.drift")
     assert row is not None
     assert row["fields"] == ["email", "phone", "name"]
     kept = row["ours"] + row["theirs"] + repr(found.drift)
@@ -80,7 +80,7 @@ async def test_a_block_that_an_operator_lifted_is_no_endless_drift(
     puller: Puller,
     relay: Relay,
     db: Database,
-    world: World,
+    scenario: Scenario,
     rpc: SupabaseRpc,
 ) -> None:
     """EvPower may not write the row before its balance is adopted: it goes on saying blocked."""
@@ -93,11 +93,11 @@ async def test_a_block_that_an_operator_lifted_is_no_endless_drift(
     assert (await relay.drain()).refused == 1
     found = await compare(db, rpc, repair=True)
     assert [(one.topic, one.kind) for one in found.drift] == [("client", "opening")]
-    assert (await client_here(world.db, client))["status"] == "active"
+    assert (await client_here(scenario.db, client))["status"] == "active"
 
 
 async def test_who_is_closed_waits_for_no_contact(
-    supabase: Supabase, puller: Puller, world: World, db: Database
+    supabase: Supabase, puller: Puller, scenario: Scenario, db: Database
 ) -> None:
     """Its holder may never let go: the wait would be kept, and looked at, for ever."""
     holder = await supabase.sign_up()
@@ -105,11 +105,11 @@ async def test_who_is_closed_waits_for_no_contact(
     await puller.drain()
     second = await supabase.sign_up(phone="+996555000031")
     await puller.drain()
-    assert await world.db.fetchval("select count(*) from sync.contact_conflicts") == 1
+    assert await scenario.db.fetchval("select count(*) from sync.contact_conflicts") == 1
     async with db.transaction() as connection:
         await identity.close_client(connection, second.id, actor="operator", reason="asked")
     assert await give_free_contacts(db) == []
-    assert await world.db.fetchval("select count(*) from sync.contact_conflicts") == 0
+    assert await scenario.db.fetchval("select count(*) from sync.contact_conflicts") == 0
 
 
 async def test_all_that_is_old_is_pruned_at_once(db: Database, settings: Settings) -> None:
@@ -125,15 +125,15 @@ async def test_all_that_is_old_is_pruned_at_once(db: Database, settings: Setting
 
 
 async def test_runs_of_long_ago_are_forgotten_where_no_night_is_set(
-    db: Database, world: World, rpc: SupabaseRpc, settings: Settings
+    db: Database, scenario: Scenario, rpc: SupabaseRpc, settings: Settings
 ) -> None:
     """The hourly comparison alone writes 24 of them a day."""
     long_ago = "from unnest(array[now(), now() - interval '100 days']) at"
-    await world.db.execute(
+    await scenario.db.execute(
         "insert into sync.checks (kind, since, repair, started_at, finished_at)"
         f" select 'hot', now(), true, at, at {long_ago}"
     )
-    await world.db.execute(
+    await scenario.db.execute(
         "insert into sync.drift (topic, key, right_side, action, healed_at)"
         f" select 'client', at::text, 'evpower', 'x', at {long_ago}"
     )
@@ -145,8 +145,8 @@ async def test_runs_of_long_ago_are_forgotten_where_no_night_is_set(
     taken = await reconciler.turn()
     assert taken is not None
     assert taken.kind == "hot"
-    assert await world.db.fetchval("select count(*) from sync.checks") == 2, "this one, the last"
-    assert await world.db.fetchval("select count(*) from sync.drift") == 1
+    assert await scenario.db.fetchval("select count(*) from sync.checks") == 2, "this one, the last"
+    assert await scenario.db.fetchval("select count(*) from sync.drift") == 1
 
 
 async def _at_once(_: float) -> None: ...
@@ -187,7 +187,7 @@ class Beside:
 async def test_a_row_the_relay_makes_after_its_user_was_deleted_says_so(
     supabase: Supabase,
     puller: Puller,
-    world: World,
+    scenario: Scenario,
     db: Database,
     rpc: SupabaseRpc,
     settings: Settings,
@@ -198,12 +198,12 @@ async def test_a_row_the_relay_makes_after_its_user_was_deleted_says_so(
     beside = Beside(rpc)
     relay = Relay(db, beside, settings, utc_now)
     await relay.drain()
-    await world.top_up(driver.id, 5_000)
+    await scenario.top_up(driver.id, 5_000)
     beside.meanwhile, beside.then = [puller], [(supabase, driver.id)]
     await relay.drain()
     await relay.drain()
-    assert (await client_here(world.db, driver.id))["status"] == "closed"
+    assert (await client_here(scenario.db, driver.id))["status"] == "closed"
     row = await supabase.row(driver.id)
     assert row is not None
     assert row["status"] == "inactive"
-    assert await world.pending() == 0
+    assert await scenario.pending() == 0

@@ -13,7 +13,7 @@ from evpower.sync import Puller, Relay
 from tests.sync.checking import compare
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import DrainsAll, Driver, Supabase, client_here, counted, emptied
-from tests.sync.world import Target, World
+from tests.sync.scenario import Scenario, Target
 
 Rest = Callable[[], Awaitable[None]]
 UNKNOWN = "suspended"  # the older project knows this word, EvPower does not
@@ -59,18 +59,18 @@ async def status_there(supabase: Supabase, driver: Driver) -> str:
     return str(row["status"])
 
 
-async def asked(world: World, driver: Driver) -> bool:
-    return (await client_here(world.db, driver.id))["deletion_requested_at"] is not None
+async def asked(scenario: Scenario, driver: Driver) -> bool:
+    return (await client_here(scenario.db, driver.id))["deletion_requested_at"] is not None
 
 
 async def test_a_word_evpower_does_not_know_is_written_over(
-    supabase: Supabase, at_rest: Rest, world: World, driver: Driver
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, driver: Driver
 ) -> None:
     before = counted("status_differs")
     await supabase.update_row(driver.id, status=UNKNOWN)
     await at_rest()
     assert await status_there(supabase, driver) == "active"
-    assert (await client_here(world.db, driver.id))["status"] == "active"
+    assert (await client_here(scenario.db, driver.id))["status"] == "active"
     assert counted("status_differs") == before + 1
 
 
@@ -88,21 +88,21 @@ async def test_no_word_at_all_is_written_over(
 
 @pytest.mark.parametrize("word", [UNKNOWN, "blocked"])
 async def test_a_deletion_request_outlives_a_word_written_over_it(
-    supabase: Supabase, at_rest: Rest, world: World, driver: Driver, word: str
+    supabase: Supabase, at_rest: Rest, scenario: Scenario, driver: Driver, word: str
 ) -> None:
     """Only `active` takes the wish back; nobody in Supabase may block, or invent a word."""
     await supabase.update_row(driver.id, status="inactive")
     await at_rest()
     await supabase.update_row(driver.id, status=word)
     await at_rest()
-    assert await asked(world, driver)
+    assert await asked(scenario, driver)
     assert await status_there(supabase, driver) == "inactive"
     await supabase.update_row(driver.id, name="Looked at again")
     await at_rest()
-    assert await asked(world, driver)
+    assert await asked(scenario, driver)
     await supabase.update_row(driver.id, status="active")
     await at_rest()
-    assert not await asked(world, driver)
+    assert not await asked(scenario, driver)
 
 
 async def test_the_comparison_writes_it_over_as_well(
@@ -137,7 +137,7 @@ async def test_a_block_reaches_a_project_whose_words_lack_it(
 
 
 async def test_a_block_outlives_evpower_s_memory_of_the_client(
-    supabase: Supabase, puller: Puller, at_rest: Rest, world: World
+    supabase: Supabase, puller: Puller, at_rest: Rest, scenario: Scenario
 ) -> None:
     """EvPower was restored from a backup that is older than the client."""
     driver = await supabase.sign_up()
@@ -146,6 +146,6 @@ async def test_a_block_outlives_evpower_s_memory_of_the_client(
         await supabase.psql.execute("set local evpower.applying = 'on'")
         await supabase.update_row(driver.id, status="blocked", evpower_revision=7)
     await puller.drain()
-    assert (await client_here(world.db, driver.id))["status"] == "blocked"
+    assert (await client_here(scenario.db, driver.id))["status"] == "blocked"
     await at_rest()
     assert await status_there(supabase, driver) == "blocked"

@@ -1,12 +1,12 @@
-"""The world of a wallet test."""
+"""The scenario of a wallet test."""
 
 import pytest
 
 from evpower.foundation.db import Connection
-from tests.wallet.world import World
+from tests.wallet.scenario import Scenario
 
 
 @pytest.fixture
-async def world(owner: Connection) -> World:
+async def scenario(owner: Connection) -> Scenario:
     """Makes payments, sessions and the like, as the owner."""
-    return World(owner)
+    return Scenario(owner)

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from evpower.foundation.db import Connection
-from tests.wallet.world import World
+from tests.wallet.scenario import Scenario
 
 REFUSED = (asyncpg.IntegrityConstraintViolationError, asyncpg.CheckViolationError)
 
@@ -54,12 +54,12 @@ def settlement(session: UUID, number: int, total: int, due: int, debited: int) -
     """
 
 
-async def bill(world: World, session: UUID, number: int, total: int, due: int) -> str:
+async def bill(scenario: Scenario, session: UUID, number: int, total: int, due: int) -> str:
     """SQL: a bill that is taken whole, with its transaction and its wallet."""
-    client = await world.sql.fetchval(
+    client = await scenario.sql.fetchval(
         "select client_id from charging.sessions where id = $1", session
     )
-    now = await world.wallet(client)
+    now = await scenario.wallet(client)
     sql = settlement(session, number, total, due, due)
     if due:
         sql += forged_transaction(
@@ -69,16 +69,16 @@ async def bill(world: World, session: UUID, number: int, total: int, due: int) -
 
 
 async def refund(
-    world: World, of_settlement: int, amount: int, correction: int = 0, *, charged: int = 0
+    scenario: Scenario, of_settlement: int, amount: int, correction: int = 0, *, charged: int = 0
 ) -> str:
     """SQL: a posted refund of a charge, with its transaction and its wallet.
 
     `charged`: what a bill before it in the same transaction took.
     """
-    client = await world.sql.fetchval(
+    client = await scenario.sql.fetchval(
         "select client_id from charging.settlements where id = $1", of_settlement
     )
-    now = await world.wallet(client)
+    now = await scenario.wallet(client)
     version = now["version"] + 1 + (charged > 0)
     moved = forged_transaction(
         client, version, now["balance_minor"] - charged, amount, refund_id=NEWEST_REFUND

@@ -9,12 +9,14 @@ from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, NotFound, Unavailable
 from tests.conftest import patient_database
 from tests.waiting import WAIT_LIMIT_S, until
-from tests.wallet.world import NOON, World
+from tests.wallet.scenario import NOON, Scenario
 
 
-async def test_a_repeated_credit_answers_the_same_transaction(db: Database, world: World) -> None:
-    client = await world.client()
-    payment = await world.payment(client, 700)
+async def test_a_repeated_credit_answers_the_same_transaction(
+    db: Database, scenario: Scenario
+) -> None:
+    client = await scenario.client()
+    payment = await scenario.payment(client, 700)
     async with db.transaction() as connection:
         first = await wallet.credit(connection, payment)
         second = await wallet.credit(connection, payment)
@@ -22,11 +24,13 @@ async def test_a_repeated_credit_answers_the_same_transaction(db: Database, worl
     assert not second.new
     assert first.transaction_id == second.transaction_id is not None
     assert (second.amount_minor, second.balance_minor, second.version) == (700, 700, 1)
-    assert await world.amounts(client) == [700]
+    assert await scenario.amounts(client) == [700]
 
 
-async def test_what_is_not_confirmed_or_unknown_is_refused(db: Database, world: World) -> None:
-    payment = await world.payment(await world.client(), 700, confirmed=False)
+async def test_what_is_not_confirmed_or_unknown_is_refused(
+    db: Database, scenario: Scenario
+) -> None:
+    payment = await scenario.payment(await scenario.client(), 700, confirmed=False)
     async with db.transaction() as connection:
         with pytest.raises(Conflict, match="not confirmed"):
             await wallet.credit(connection, payment)
@@ -34,9 +38,11 @@ async def test_what_is_not_confirmed_or_unknown_is_refused(db: Database, world: 
             await wallet.credit(connection, payment + 1000)
 
 
-async def test_50_parallel_credits_of_one_payment_credit_once(db: Database, world: World) -> None:
-    client = await world.client()
-    payment = await world.payment(client, 700)
+async def test_50_parallel_credits_of_one_payment_credit_once(
+    db: Database, scenario: Scenario
+) -> None:
+    client = await scenario.client()
+    payment = await scenario.payment(client, 700)
 
     async def credit() -> wallet.Posting:
         async with db.transaction() as connection:
@@ -45,16 +51,16 @@ async def test_50_parallel_credits_of_one_payment_credit_once(db: Database, worl
     postings = await asyncio.gather(*(credit() for _ in range(50)))
     assert sum(posting.new for posting in postings) == 1
     assert len({posting.transaction_id for posting in postings}) == 1
-    assert await world.amounts(client) == [700]
+    assert await scenario.amounts(client) == [700]
 
 
 async def test_a_batch_takes_repeats_unknown_ids_and_one_clients_many(
-    db: Database, world: World
+    db: Database, scenario: Scenario
 ) -> None:
-    client, other = await world.client(), await world.client()
-    mine = [await world.payment(client, amount) for amount in (100, 200, 300)]
-    unconfirmed = await world.payment(other, 500, confirmed=False)
-    theirs = await world.payment(other, 400)
+    client, other = await scenario.client(), await scenario.client()
+    mine = [await scenario.payment(client, amount) for amount in (100, 200, 300)]
+    unconfirmed = await scenario.payment(other, 500, confirmed=False)
+    theirs = await scenario.payment(other, 400)
     async with db.transaction() as connection:
         await wallet.credit(connection, mine[1])
         postings = await wallet.credit_many(
@@ -68,50 +74,50 @@ async def test_a_batch_takes_repeats_unknown_ids_and_one_clients_many(
         unconfirmed: "not_confirmed",
         987_654: "not_found",
     }
-    assert await world.amounts(client) == [200, 100, 300]
-    assert await world.money(client) == (600, 0, 0)
-    assert (await world.wallet(client))["last_topup_at"] == NOON
+    assert await scenario.amounts(client) == [200, 100, 300]
+    assert await scenario.money(client) == (600, 0, 0)
+    assert (await scenario.wallet(client))["last_topup_at"] == NOON
 
 
 async def test_an_older_top_up_credited_later_is_not_the_last_one(
-    db: Database, world: World
+    db: Database, scenario: Scenario
 ) -> None:
-    client = await world.client()
-    newer = await world.payment(client, 100, confirmed=False)
-    await world.confirm(newer)
+    client = await scenario.client()
+    newer = await scenario.payment(client, 100, confirmed=False)
+    await scenario.confirm(newer)
     async with db.transaction() as connection:
         await wallet.credit(connection, newer)
-        await wallet.credit(connection, await world.payment(client, 200))
-    assert (await world.wallet(client))["last_topup_at"] == await world.sql.fetchval(
+        await wallet.credit(connection, await scenario.payment(client, 200))
+    assert (await scenario.wallet(client))["last_topup_at"] == await scenario.sql.fetchval(
         "select confirmed_at from payments.payments where id = $1", newer
     )
 
 
 async def test_overlapping_batches_in_opposite_order_do_not_deadlock(
-    db: Database, world: World
+    db: Database, scenario: Scenario
 ) -> None:
-    clients = [await world.client() for _ in range(20)]
-    payments = [await world.payment(client, 10) for client in clients for _ in range(3)]
+    clients = [await scenario.client() for _ in range(20)]
+    payments = [await scenario.payment(client, 10) for client in clients for _ in range(3)]
 
     async def credit(ids: list[int]) -> int:
         async with db.transaction() as connection:
             return sum(one.new for one in await wallet.credit_many(connection, ids))
 
     for _ in range(3):
-        more = [await world.payment(client, 10) for client in clients]
+        more = [await scenario.payment(client, 10) for client in clients]
         payments += more
         await asyncio.gather(
             *(credit(ids) for ids in (payments, payments[::-1], more[::-1], payments[::2]))
         )
-    assert [await world.money(client) for client in clients] == [(60, 0, 0)] * 20
+    assert [await scenario.money(client) for client in clients] == [(60, 0, 0)] * 20
 
 
 async def test_the_group_credits_each_once_and_names_its_own_errors(
-    db: Database, world: World
+    db: Database, scenario: Scenario
 ) -> None:
-    clients = [await world.client() for _ in range(10)]
-    payments = [await world.payment(client, 10) for client in clients for _ in range(6)]
-    unconfirmed = await world.payment(clients[0], 10, confirmed=False)
+    clients = [await scenario.client() for _ in range(10)]
+    payments = [await scenario.payment(client, 10) for client in clients for _ in range(6)]
+    unconfirmed = await scenario.payment(clients[0], 10, confirmed=False)
     group = wallet.WalletGroup(db, max_size=16)
     asked = [*payments, *payments, unconfirmed, 987_654]
     results = await asyncio.gather(*(group.credit(one) for one in asked), return_exceptions=True)
@@ -121,20 +127,20 @@ async def test_the_group_credits_each_once_and_names_its_own_errors(
     postings = [result for result in results[:-2] if isinstance(result, wallet.Posting)]
     assert sum(posting.new for posting in postings) == 60
     assert len(postings) == 120
-    assert [await world.money(client) for client in clients] == [(60, 0, 0)] * 10
+    assert [await scenario.money(client) for client in clients] == [(60, 0, 0)] * 10
 
 
-async def test_a_locked_wallet_fails_its_own_credit_only(dsn: str, world: World) -> None:
+async def test_a_locked_wallet_fails_its_own_credit_only(dsn: str, scenario: Scenario) -> None:
     name = dsn.rsplit("/", 1)[1]
-    await world.sql.execute(f"alter role evpower in database {name} set lock_timeout = '1s'")
+    await scenario.sql.execute(f"alter role evpower in database {name} set lock_timeout = '1s'")
     impatient = patient_database(dsn)
     await impatient.start()
-    locked, *others = [await world.client() for _ in range(4)]
-    payments = [await world.payment(client, 10) for client in (locked, *others)]
+    locked, *others = [await scenario.client() for _ in range(4)]
+    payments = [await scenario.payment(client, 10) for client in (locked, *others)]
     group = wallet.WalletGroup(impatient)
     group._credits._retry_budget_s = WAIT_LIMIT_S  # the others are tried after the one that waited
-    async with world.sql.transaction():
-        await world.sql.execute(
+    async with scenario.sql.transaction():
+        await scenario.sql.execute(
             "select from wallet.wallets where client_id = $1 for update", locked
         )
         results = await asyncio.gather(*map(group.credit, payments), return_exceptions=True)
@@ -145,32 +151,34 @@ async def test_a_locked_wallet_fails_its_own_credit_only(dsn: str, world: World)
     await impatient.close()
 
 
-async def test_a_cancelled_lone_credit_leaves_its_connection_usable(dsn: str, world: World) -> None:
+async def test_a_cancelled_lone_credit_leaves_its_connection_usable(
+    dsn: str, scenario: Scenario
+) -> None:
     one = patient_database(dsn, size=1)
     await one.start()
-    client, other = [await world.client() for _ in range(2)]
-    first, cancelled, theirs = [await world.payment(c, 10) for c in (other, client, other)]
+    client, other = [await scenario.client() for _ in range(2)]
+    first, cancelled, theirs = [await scenario.payment(c, 10) for c in (other, client, other)]
     group = wallet.WalletGroup(one)
     assert (await group.credit(first)).new
-    async with world.sql.transaction():
-        await world.sql.execute(
+    async with scenario.sql.transaction():
+        await scenario.sql.execute(
             "select from wallet.wallets where client_id = $1 for update", client
         )
         lone = asyncio.create_task(group.credit(cancelled))
-        await until(world.someone_waits_for_a_lock)
+        await until(scenario.someone_waits_for_a_lock)
         lone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await lone
         assert (await asyncio.wait_for(group.credit(theirs), WAIT_LIMIT_S)).new
     assert (await group.credit(cancelled)).new, "nothing of it was kept, so it is asked for again"
-    assert await world.money(client) == (10, 0, 0)
+    assert await scenario.money(client) == (10, 0, 0)
     await group.close()
     await one.close()
 
 
-async def test_transactions_read_in_order(db: Database, world: World) -> None:
-    client = await world.topped_up(500)
-    await world.charged(client, 200)
+async def test_transactions_read_in_order(db: Database, scenario: Scenario) -> None:
+    client = await scenario.topped_up(500)
+    await scenario.charged(client, 200)
     async with db.connection() as connection:
         first, second = await wallet.get_transactions(connection, client, 0, 10)
         assert await wallet.get_transactions(connection, client, 2, 10) == []
@@ -178,8 +186,8 @@ async def test_transactions_read_in_order(db: Database, world: World) -> None:
     assert (second.kind, second.amount_minor, second.version) == ("charge", -200, 2)
 
 
-async def test_a_transaction_takes_at_most_300_bytes(db: Database, world: World) -> None:
-    await world.sql.execute(
+async def test_a_transaction_takes_at_most_300_bytes(db: Database, scenario: Scenario) -> None:
+    await scenario.sql.execute(
         """
         insert into identity.clients (id, origin)
         select md5('client ' || g)::uuid, 'import' from generate_series(1, 2000) g;
@@ -192,10 +200,10 @@ async def test_a_transaction_takes_at_most_300_bytes(db: Database, world: World)
          order by md5(g || ' of ' || c.id); -- as if by chance: pages fill the same in every run
         """
     )
-    ids = [row["id"] for row in await world.sql.fetch("select id from payments.payments")]
+    ids = [row["id"] for row in await scenario.sql.fetch("select id from payments.payments")]
     async with db.connection() as connection:
         for start in range(0, len(ids), 200):
             await wallet.credit_many(connection, ids[start : start + 200])
-    size = await world.sql.fetchval("select pg_total_relation_size('wallet.transactions')")
-    assert len(ids) == await world.sql.fetchval("select count(*) from wallet.transactions")
+    size = await scenario.sql.fetchval("select pg_total_relation_size('wallet.transactions')")
+    assert len(ids) == await scenario.sql.fetchval("select count(*) from wallet.transactions")
     assert size / len(ids) <= 300, f"{size / len(ids):.0f} bytes"

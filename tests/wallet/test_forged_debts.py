@@ -13,39 +13,39 @@ from tests.wallet.forging import (
     forged_transaction,
     refuse,
 )
-from tests.wallet.world import World
+from tests.wallet.scenario import Scenario
 
 
 class TestDebts:
     """A client owes 200 for `session`, and paid 60 and 40 for two others."""
 
     @pytest.fixture
-    async def client(self, world: World) -> UUID:
-        return await world.topped_up(200)
+    async def client(self, scenario: Scenario) -> UUID:
+        return await scenario.topped_up(200)
 
     @pytest.fixture
-    async def paid(self, world: World, client: UUID) -> list[int]:
-        return [await world.charged(client, cost) for cost in (60, 40)]
+    async def paid(self, scenario: Scenario, client: UUID) -> list[int]:
+        return [await scenario.charged(client, cost) for cost in (60, 40)]
 
     @pytest.fixture
-    async def session(self, world: World, client: UUID, paid: list[int]) -> UUID:
+    async def session(self, scenario: Scenario, client: UUID, paid: list[int]) -> UUID:
         assert len(paid) == 2
-        return await world.settled(client, 300)
+        return await scenario.settled(client, 300)
 
     @pytest.fixture
-    async def debt(self, world: World, session: UUID) -> int:
+    async def debt(self, scenario: Scenario, session: UUID) -> int:
         assert session
-        return await world.sql.fetchval("select id from wallet.debts")
+        return await scenario.sql.fetchval("select id from wallet.debts")
 
     @pytest.mark.parametrize(
         "no_bill",
         ["", ", bill_number = null, total_minor = null, energy_wh = null, ended_at = null"],
     )
     async def test_an_honest_charge_is_not_pointed_at_a_debt(
-        self, world: World, client: UUID, paid: list[int], debt: int, no_bill: str
+        self, scenario: Scenario, client: UUID, paid: list[int], debt: int, no_bill: str
     ) -> None:
         await refuse(
-            world.sql,
+            scenario.sql,
             f"""
             update charging.settlements
                set collects_debt_id = {debt}{no_bill} where id = {paid[0]};
@@ -54,16 +54,16 @@ class TestDebts:
              where client_id = '{client}';
             """,
         )
-        assert await world.money(client) == (0, 0, 200)
+        assert await scenario.money(client) == (0, 0, 200)
 
     @pytest.mark.parametrize("to", ["null", "(select max(id) from wallet.debts)"])
     async def test_a_collection_stays_with_its_debt(
-        self, world: World, client: UUID, debt: int, to: str
+        self, scenario: Scenario, client: UUID, debt: int, to: str
     ) -> None:
-        await world.sql.execute("select wallet.credit($1)", await world.payment(client, 50))
-        await world.settled(client, 70)  # another debt
+        await scenario.sql.execute("select wallet.credit($1)", await scenario.payment(client, 50))
+        await scenario.settled(client, 70)  # another debt
         await refuse(
-            world.sql,
+            scenario.sql,
             f"""
             update charging.settlements set collects_debt_id = {to}
              where collects_debt_id = {debt};
@@ -87,38 +87,38 @@ class TestDebts:
             debt_minor = debt_minor - {debited} + {due - debited} where client_id = '{client}';
         """ + forged_transaction(client, 6, 50, -debited, settlement_id=NEWEST)  # fmt: skip
 
-    async def credited(self, world: World, client: UUID) -> str:
+    async def credited(self, scenario: Scenario, client: UUID) -> str:
         """SQL: a top-up of 50 that collects nothing."""
-        payment = await world.payment(client, 50)
+        payment = await scenario.payment(client, 50)
         return forged_transaction(client, 5, 0, 50, payment_id=payment)
 
     async def test_a_collection_is_of_its_debts_own_session_and_taken_whole(
-        self, world: World, client: UUID, session: UUID, debt: int
+        self, scenario: Scenario, client: UUID, session: UUID, debt: int
     ) -> None:
-        credit = await self.credited(world, client)
+        credit = await self.credited(scenario, client)
         own = f"'{session}'"
         other = (
             f"(select session_id from charging.settlements where client_id = '{client}' limit 1)"
         )
-        await refuse(world.sql, credit + self.collection(client, other, debt, 50, 50))
-        await refuse(world.sql, credit + self.collection(client, own, debt, 60, 50))
-        await world.sql.execute(credit + self.collection(client, own, debt, 50, 50))
-        assert await world.money(client) == (0, 0, 150)
+        await refuse(scenario.sql, credit + self.collection(client, other, debt, 50, 50))
+        await refuse(scenario.sql, credit + self.collection(client, own, debt, 60, 50))
+        await scenario.sql.execute(credit + self.collection(client, own, debt, 50, 50))
+        assert await scenario.money(client) == (0, 0, 150)
 
     async def test_no_client_owes_while_money_is_free(
-        self, world: World, client: UUID, debt: int
+        self, scenario: Scenario, client: UUID, debt: int
     ) -> None:
         assert debt
-        await refuse(world.sql, await self.credited(world, client))
-        assert await world.money(client) == (0, 0, 200)
+        await refuse(scenario.sql, await self.credited(scenario, client))
+        assert await scenario.money(client) == (0, 0, 200)
 
-    async def test_no_hold_is_released_beside_a_debt(self, world: World) -> None:
-        client = await world.topped_up(100)
-        running = await world.session(client, state="charging")
-        await world.sql.execute("select wallet.hold($1, 100)", running)
-        await world.settled(client, 30)
+    async def test_no_hold_is_released_beside_a_debt(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(100)
+        running = await scenario.session(client, state="charging")
+        await scenario.sql.execute("select wallet.hold($1, 100)", running)
+        await scenario.settled(client, 30)
         await refuse(
-            world.sql,
+            scenario.sql,
             f"""
             update wallet.holds set state = 'released', resolved_at = now();
             update wallet.wallets set held_minor = 0, revision = revision + 1
@@ -127,19 +127,19 @@ class TestDebts:
         )
 
     async def test_a_debt_is_forgiven_by_a_lower_bill_only(
-        self, world: World, client: UUID, session: UUID, debt: int
+        self, scenario: Scenario, client: UUID, session: UUID, debt: int
     ) -> None:
         forgive = f"""
           update wallet.debts set forgiven_minor = 100 where id = {debt};
           update wallet.wallets set debt_minor = debt_minor - 100, revision = revision + 1
            where client_id = '{client}';
         """
-        await refuse(world.sql, forgive)
-        await refuse(world.sql, forgive + await bill(world, session, 2, 300, 0))
-        lower = facts(session, 200) + await bill(world, session, 2, 200, 0)
-        await world.sql.execute(lower + forgive)
-        assert await world.money(client) == (0, 0, 100)
-        await refuse(world.sql, forgive.replace("= 100", "= 0").replace("- 100", "+ 100"))
+        await refuse(scenario.sql, forgive)
+        await refuse(scenario.sql, forgive + await bill(scenario, session, 2, 300, 0))
+        lower = facts(session, 200) + await bill(scenario, session, 2, 200, 0)
+        await scenario.sql.execute(lower + forgive)
+        assert await scenario.money(client) == (0, 0, 100)
+        await refuse(scenario.sql, forgive.replace("= 100", "= 0").replace("- 100", "+ 100"))
 
     @pytest.mark.parametrize(
         "change",
@@ -150,36 +150,36 @@ class TestDebts:
             "settlement_id = null, refund_id = 1",
         ],
     )  # fmt: skip
-    async def test_a_debt_stays(self, world: World, debt: int, change: str) -> None:
-        await world.topped_up(5)
-        await refuse(world.sql, f"update wallet.debts set {change} where id = $1", debt)
+    async def test_a_debt_stays(self, scenario: Scenario, debt: int, change: str) -> None:
+        await scenario.topped_up(5)
+        await refuse(scenario.sql, f"update wallet.debts set {change} where id = $1", debt)
 
 
 class TestReversals:
     """The bank took back 100 of which 70 are owed; 20 of another payment are back, too."""
 
     @pytest.fixture
-    async def client(self, world: World) -> UUID:
-        client = await world.client()
+    async def client(self, scenario: Scenario) -> UUID:
+        client = await scenario.client()
         for amount, back in ((50, 20), (100, 100)):
-            payment = await world.payment(client, amount)
-            await world.sql.execute("select wallet.credit($1)", payment)
+            payment = await scenario.payment(client, amount)
+            await scenario.sql.execute("select wallet.credit($1)", payment)
             if amount == 100:
-                await world.settled(client, 100)
-            order = await world.refund_order(client, back, payment_id=payment)
-            await world.sql.execute("select wallet.refund($1)", order)
-        assert await world.money(client) == (0, 0, 70)
+                await scenario.settled(client, 100)
+            order = await scenario.refund_order(client, back, payment_id=payment)
+            await scenario.sql.execute("select wallet.refund($1)", order)
+        assert await scenario.money(client) == (0, 0, 70)
         return client
 
     @pytest.mark.parametrize("to", ["(select max(id) from wallet.debts)", "null"])
     async def test_a_reversal_is_not_pointed_at_a_debt_nor_a_collection_away_from_it(
-        self, world: World, client: UUID, to: str
+        self, scenario: Scenario, client: UUID, to: str
     ) -> None:
-        await world.sql.execute("select wallet.credit($1)", await world.payment(client, 30))
-        assert await world.money(client) == (0, 0, 40)
+        await scenario.sql.execute("select wallet.credit($1)", await scenario.payment(client, 30))
+        assert await scenario.money(client) == (0, 0, 40)
         moved = "collects_debt_id is null" if to != "null" else "collects_debt_id is not null"
         await refuse(
-            world.sql,
+            scenario.sql,
             f"""
             update wallet.refunds set collects_debt_id = {to}
              where {moved} and posted_minor = (
@@ -196,11 +196,11 @@ class TestReversals:
         [(30, 30, "min"), (40, 30, "max"), (30, 30, "max")],
     )
     async def test_a_collection_is_of_the_reversed_payment_and_whole(
-        self, world: World, client: UUID, amount: int, posted: int, which: str
+        self, scenario: Scenario, client: UUID, amount: int, posted: int, which: str
     ) -> None:
         """The last case is right, and shows what refuses the others."""
-        payment = await world.payment(client, 30)
-        version = (await world.wallet(client))["version"] + 1
+        payment = await scenario.payment(client, 30)
+        version = (await scenario.wallet(client))["version"] + 1
         sql = forged_transaction(client, version, 0, 30, payment_id=payment) + f"""
           insert into wallet.refunds (client_id, payment_id, amount_minor, posted_minor, posted_at,
             collects_debt_id, actor, reason)
@@ -215,13 +215,13 @@ class TestReversals:
             client, version + 1, 30, -posted, refund_id=NEWEST_REFUND
         )  # fmt: skip
         if (amount, which) == (30, "max"):
-            await world.sql.execute(sql)
-            assert await world.money(client) == (0, 0, 40)
+            await scenario.sql.execute(sql)
+            assert await scenario.money(client) == (0, 0, 40)
         else:
-            await refuse(world.sql, sql)
+            await refuse(scenario.sql, sql)
 
     async def test_a_reversal_is_no_correction_and_never_forgiven(
-        self, world: World, client: UUID
+        self, scenario: Scenario, client: UUID
     ) -> None:
         assert client
         for change in (
@@ -229,4 +229,4 @@ class TestReversals:
             "wallet.debts set forgiven_minor = 1",
         ):
             with pytest.raises(REFUSED):
-                await world.sql.execute(f"update {change}")
+                await scenario.sql.execute(f"update {change}")

@@ -7,33 +7,33 @@ import pytest
 
 from evpower.foundation.db import Connection, Database
 from tests.wallet.forging import REFUSED, forged_transaction, refuse
-from tests.wallet.world import World
+from tests.wallet.scenario import Scenario
 
 
 class TestWallets:
-    async def test_a_bare_balance_update_fails(self, world: World) -> None:
-        client = await world.topped_up(5000)
+    async def test_a_bare_balance_update_fails(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
         set_balance = "update wallet.wallets set balance_minor = 9000{} where client_id = $1"
-        await refuse(world.sql, set_balance.format(""), client)
-        await refuse(world.sql, set_balance.format(", revision = revision + 1"), client)
+        await refuse(scenario.sql, set_balance.format(""), client)
+        await refuse(scenario.sql, set_balance.format(", revision = revision + 1"), client)
         await refuse(
-            world.sql,
+            scenario.sql,
             set_balance.format(", revision = revision + 1, version = version + 1"),
             client,
         )
-        assert await world.money(client) == (5000, 0, 0)
+        assert await scenario.money(client) == (5000, 0, 0)
 
-    async def test_a_wallet_cannot_point_back_to_an_older_version(self, world: World) -> None:
-        client = await world.topped_up(5000)
-        await world.charged(client, 3000)
+    async def test_a_wallet_cannot_point_back_to_an_older_version(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
+        await scenario.charged(client, 3000)
         await refuse(
-            world.sql,
+            scenario.sql,
             "update wallet.wallets set balance_minor = 5000, version = 1, revision = revision + 1"
             " where client_id = $1",
             client,
         )
         await refuse(
-            world.sql,
+            scenario.sql,
             "update wallet.wallets set balance_minor = 0, version = 0, revision = revision + 1"
             " where client_id = $1",
             client,
@@ -53,31 +53,31 @@ class TestWallets:
             "updated_at = now(), revision = revision",
         ],
     )
-    async def test_a_forged_field_fails(self, world: World, change: str) -> None:
-        client = await world.topped_up(5000)
+    async def test_a_forged_field_fails(self, scenario: Scenario, change: str) -> None:
+        client = await scenario.topped_up(5000)
         raised = "" if "revision" in change else "revision = revision + 1, "
         await refuse(
-            world.sql, f"update wallet.wallets set {raised}{change} where client_id = $1", client
+            scenario.sql, f"update wallet.wallets set {raised}{change} where client_id = $1", client
         )
 
     @pytest.mark.parametrize(
         "change", ["currency = 'USD'", "spent_minor = 5", "last_topup_at = now()", "version = 1"]
     )
     async def test_a_forged_field_of_an_unused_wallet_fails(
-        self, world: World, change: str
+        self, scenario: Scenario, change: str
     ) -> None:
-        client = await world.client()
+        client = await scenario.client()
         await refuse(
-            world.sql,
+            scenario.sql,
             f"update wallet.wallets set revision = revision + 1, {change} where client_id = $1",
             client,
         )
 
-    async def test_a_wallet_stays(self, world: World) -> None:
-        client = await world.topped_up(5000)
-        await refuse(world.sql, "delete from wallet.wallets where client_id = $1", client)
-        await refuse(world.sql, "truncate wallet.wallets cascade")
-        await refuse(world.sql, "truncate identity.clients cascade")
+    async def test_a_wallet_stays(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
+        await refuse(scenario.sql, "delete from wallet.wallets where client_id = $1", client)
+        await refuse(scenario.sql, "truncate wallet.wallets cascade")
+        await refuse(scenario.sql, "truncate identity.clients cascade")
 
 
 class TestTransactions:
@@ -89,57 +89,59 @@ class TestTransactions:
             "delete from wallet.transactions where client_id = $1",
         ],
     )
-    async def test_a_row_is_never_changed_or_deleted(self, world: World, sql: str) -> None:
-        client = await world.topped_up(5000)
-        await refuse(world.sql, sql, client)
+    async def test_a_row_is_never_changed_or_deleted(self, scenario: Scenario, sql: str) -> None:
+        client = await scenario.topped_up(5000)
+        await refuse(scenario.sql, sql, client)
 
-    async def test_truncate_fails(self, world: World) -> None:
-        await world.topped_up(5000)
-        await refuse(world.sql, "truncate wallet.transactions cascade")
-        await refuse(world.sql, "truncate payments.payments cascade")
-        await refuse(world.sql, "truncate charging.settlements cascade")
+    async def test_truncate_fails(self, scenario: Scenario) -> None:
+        await scenario.topped_up(5000)
+        await refuse(scenario.sql, "truncate wallet.transactions cascade")
+        await refuse(scenario.sql, "truncate payments.payments cascade")
+        await refuse(scenario.sql, "truncate charging.settlements cascade")
 
-    async def test_a_row_without_its_wallet_fails(self, world: World) -> None:
-        client = await world.topped_up(5000)
-        payment = await world.payment(client, 700)
+    async def test_a_row_without_its_wallet_fails(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
+        payment = await scenario.payment(client, 700)
         sql = forged_transaction(client, 2, 5000, 700, payment_id=payment)
-        await refuse(world.sql, sql.split(";")[1])
+        await refuse(scenario.sql, sql.split(";")[1])
 
-    async def test_a_topup_without_a_confirmed_payment_fails(self, world: World) -> None:
-        client = await world.topped_up(5000)
-        payment = await world.payment(client, 700, confirmed=False)
-        await refuse(world.sql, forged_transaction(client, 2, 5000, 700, payment_id=payment))
-        await refuse(world.sql, forged_transaction(client, 2, 5000, 700, payment_id=987654))
+    async def test_a_topup_without_a_confirmed_payment_fails(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
+        payment = await scenario.payment(client, 700, confirmed=False)
+        await refuse(scenario.sql, forged_transaction(client, 2, 5000, 700, payment_id=payment))
+        await refuse(scenario.sql, forged_transaction(client, 2, 5000, 700, payment_id=987654))
 
-    async def test_a_topup_of_another_amount_or_client_fails(self, world: World) -> None:
-        client = await world.topped_up(5000)
-        other = await world.payment(await world.client(), 700)
-        payment = await world.payment(client, 700)
-        await refuse(world.sql, forged_transaction(client, 2, 5000, 701, payment_id=payment))
-        await refuse(world.sql, forged_transaction(client, 2, 5000, 700, payment_id=other))
+    async def test_a_topup_of_another_amount_or_client_fails(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
+        other = await scenario.payment(await scenario.client(), 700)
+        payment = await scenario.payment(client, 700)
+        await refuse(scenario.sql, forged_transaction(client, 2, 5000, 701, payment_id=payment))
+        await refuse(scenario.sql, forged_transaction(client, 2, 5000, 700, payment_id=other))
 
-    async def test_a_second_topup_of_one_payment_fails(self, world: World) -> None:
-        client = await world.client()
-        payment = await world.payment(client, 700)
-        await world.sql.execute("select wallet.credit($1)", payment)
-        await refuse(world.sql, forged_transaction(client, 2, 700, 700, payment_id=payment))
+    async def test_a_second_topup_of_one_payment_fails(self, scenario: Scenario) -> None:
+        client = await scenario.client()
+        payment = await scenario.payment(client, 700)
+        await scenario.sql.execute("select wallet.credit($1)", payment)
+        await refuse(scenario.sql, forged_transaction(client, 2, 700, 700, payment_id=payment))
 
-    async def test_a_gap_or_a_wrong_start_fails(self, world: World) -> None:
-        client = await world.topped_up(5000)
-        payment = await world.payment(client, 700)
-        await refuse(world.sql, forged_transaction(client, 3, 5000, 700, payment_id=payment))
-        await refuse(world.sql, forged_transaction(client, 2, 4000, 700, payment_id=payment))
+    async def test_a_gap_or_a_wrong_start_fails(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
+        payment = await scenario.payment(client, 700)
+        await refuse(scenario.sql, forged_transaction(client, 3, 5000, 700, payment_id=payment))
+        await refuse(scenario.sql, forged_transaction(client, 2, 4000, 700, payment_id=payment))
 
-    async def test_a_charge_beside_its_settlement_fails(self, world: World) -> None:
-        client = await world.topped_up(5000)
-        settlement = await world.charged(client, 300)
-        await refuse(world.sql, forged_transaction(client, 3, 4700, -300, settlement_id=settlement))
-        await refuse(world.sql, forged_transaction(client, 3, 4700, -300, settlement_id=987654))
+    async def test_a_charge_beside_its_settlement_fails(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
+        settlement = await scenario.charged(client, 300)
+        await refuse(
+            scenario.sql, forged_transaction(client, 3, 4700, -300, settlement_id=settlement)
+        )
+        await refuse(scenario.sql, forged_transaction(client, 3, 4700, -300, settlement_id=987654))
 
-    async def test_a_payment_in_another_currency_is_not_made(self, world: World) -> None:
-        client = await world.client()
+    async def test_a_payment_in_another_currency_is_not_made(self, scenario: Scenario) -> None:
+        client = await scenario.client()
         with pytest.raises(REFUSED):
-            await world.sql.execute(
+            await scenario.sql.execute(
                 """
                 insert into payments.payments (invoice_id, order_id, client_id, provider, method,
                   amount_minor, currency, expires_at)
@@ -150,56 +152,56 @@ class TestTransactions:
 
 
 class TestCauses:
-    async def test_a_refund_above_its_charge_fails(self, world: World) -> None:
-        client = await world.topped_up(5000)
-        settlement = await world.charged(client, 300)
-        refund = await world.refund_order(client, 9000, settlement_id=settlement)
+    async def test_a_refund_above_its_charge_fails(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
+        settlement = await scenario.charged(client, 300)
+        refund = await scenario.refund_order(client, 9000, settlement_id=settlement)
         await refuse(
-            world.sql,
+            scenario.sql,
             f"update wallet.refunds set posted_minor = 9000, posted_at = now() where id = {refund};"
             + forged_transaction(client, 3, 4700, 9000, refund_id=refund),
         )
 
-    async def test_a_refund_of_another_clients_charge_fails(self, world: World) -> None:
-        client, thief = await world.topped_up(5000), await world.topped_up(100)
-        settlement = await world.charged(client, 300)
+    async def test_a_refund_of_another_clients_charge_fails(self, scenario: Scenario) -> None:
+        client, thief = await scenario.topped_up(5000), await scenario.topped_up(100)
+        settlement = await scenario.charged(client, 300)
         with pytest.raises(REFUSED):
-            await world.refund_order(thief, 300, settlement_id=settlement)
+            await scenario.refund_order(thief, 300, settlement_id=settlement)
 
-    async def test_a_refund_of_another_clients_payment_fails(self, world: World) -> None:
-        payment = await world.payment(await world.client(), 300)
+    async def test_a_refund_of_another_clients_payment_fails(self, scenario: Scenario) -> None:
+        payment = await scenario.payment(await scenario.client(), 300)
         with pytest.raises(REFUSED):
-            await world.refund_order(await world.client(), 300, payment_id=payment)
+            await scenario.refund_order(await scenario.client(), 300, payment_id=payment)
 
-    async def test_what_was_refunded_is_not_forgotten(self, world: World) -> None:
-        client = await world.topped_up(5000)
-        settlement = await world.charged(client, 300)
-        refund = await world.refund_order(client, 300, settlement_id=settlement)
-        await world.sql.execute("select wallet.refund($1)", refund)
+    async def test_what_was_refunded_is_not_forgotten(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
+        settlement = await scenario.charged(client, 300)
+        refund = await scenario.refund_order(client, 300, settlement_id=settlement)
+        await scenario.sql.execute("select wallet.refund($1)", refund)
         await refuse(
-            world.sql,
+            scenario.sql,
             "update charging.settlements set refunded_minor = 0 where id = $1",
             settlement,
         )
-        await refuse(world.sql, "delete from wallet.refunds where id = $1", refund)
-        await refuse(world.sql, "update wallet.refunds set actor = 'me' where id = $1", refund)
+        await refuse(scenario.sql, "delete from wallet.refunds where id = $1", refund)
+        await refuse(scenario.sql, "update wallet.refunds set actor = 'me' where id = $1", refund)
 
-    async def test_a_payment_is_not_refunded_without_a_refund(self, world: World) -> None:
-        client = await world.client()
-        payment = await world.payment(client, 300)
-        await world.sql.execute("select wallet.credit($1)", payment)
+    async def test_a_payment_is_not_refunded_without_a_refund(self, scenario: Scenario) -> None:
+        client = await scenario.client()
+        payment = await scenario.payment(client, 300)
+        await scenario.sql.execute("select wallet.credit($1)", payment)
         await refuse(
-            world.sql,
+            scenario.sql,
             "update payments.payments set status = 'refunded', refunded_minor = 300 where id = $1",
             payment,
         )
 
-    async def test_a_posted_refund_without_a_transaction_fails(self, world: World) -> None:
-        client = await world.topped_up(5000)
-        settlement = await world.charged(client, 300)
-        refund = await world.refund_order(client, 300, settlement_id=settlement)
+    async def test_a_posted_refund_without_a_transaction_fails(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
+        settlement = await scenario.charged(client, 300)
+        refund = await scenario.refund_order(client, 300, settlement_id=settlement)
         await refuse(
-            world.sql,
+            scenario.sql,
             f"""
             update wallet.refunds set posted_minor = 300, posted_at = now() where id = {refund};
             update charging.settlements set refunded_minor = 300 where id = {settlement};
@@ -208,23 +210,23 @@ class TestCauses:
 
 
 class TestHoldsAndDebts:
-    async def test_a_hold_without_its_wallet_fails(self, world: World) -> None:
-        client = await world.topped_up(5000)
-        session = await world.session(client)
+    async def test_a_hold_without_its_wallet_fails(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
+        session = await scenario.session(client)
         await refuse(
-            world.sql,
+            scenario.sql,
             "insert into wallet.holds (session_id, client_id, amount_minor) values ($1, $2, 100)",
             session,
             client,
         )
 
-    async def test_a_resolved_hold_is_not_opened_again(self, world: World) -> None:
-        client = await world.topped_up(5000)
-        session = await world.session(client)
-        await world.sql.execute("select wallet.hold($1, 100)", session)
-        await world.sql.execute("select wallet.release_hold($1)", session)
+    async def test_a_resolved_hold_is_not_opened_again(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(5000)
+        session = await scenario.session(client)
+        await scenario.sql.execute("select wallet.hold($1, 100)", session)
+        await scenario.sql.execute("select wallet.release_hold($1)", session)
         await refuse(
-            world.sql,
+            scenario.sql,
             f"""
             update wallet.holds set state = 'open', resolved_at = null
               where session_id = '{session}';
@@ -232,26 +234,26 @@ class TestHoldsAndDebts:
               where client_id = '{client}';
             """,
         )
-        await refuse(world.sql, "delete from wallet.holds where client_id = $1", client)
+        await refuse(scenario.sql, "delete from wallet.holds where client_id = $1", client)
 
-    async def test_a_debt_is_not_forgiven_without_a_bill(self, world: World) -> None:
-        client = await world.topped_up(100)
-        await world.charged(client, 300)
+    async def test_a_debt_is_not_forgiven_without_a_bill(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(100)
+        await scenario.charged(client, 300)
         forgive = f"""
           update wallet.wallets set debt_minor = 0, revision = revision + 1
             where client_id = '{client}';
           update wallet.debts set {{}} where client_id = '{client}';
         """
-        await refuse(world.sql, forgive.format("collected_minor = amount_minor"))
-        await refuse(world.sql, "delete from wallet.debts where client_id = $1", client)
+        await refuse(scenario.sql, forgive.format("collected_minor = amount_minor"))
+        await refuse(scenario.sql, "delete from wallet.debts where client_id = $1", client)
         shrink = forgive.replace("debt_minor = 0", "debt_minor = 1")
-        await refuse(world.sql, shrink.format("amount_minor = 1"))
+        await refuse(scenario.sql, shrink.format("amount_minor = 1"))
 
-    async def test_a_debt_no_one_made_fails(self, world: World) -> None:
-        client = await world.topped_up(1000)
-        settlement = await world.charged(client, 1000)
+    async def test_a_debt_no_one_made_fails(self, scenario: Scenario) -> None:
+        client = await scenario.topped_up(1000)
+        settlement = await scenario.charged(client, 1000)
         await refuse(
-            world.sql,
+            scenario.sql,
             f"""
             insert into wallet.debts (client_id, settlement_id, amount_minor)
               values ('{client}', {settlement}, 500);
@@ -295,12 +297,12 @@ class TestTheAppsRole:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(sql)
 
-    async def test_it_moves_money_by_functions(self, db: Database, world: World) -> None:
-        client = await world.client()
-        payment = await world.payment(client, 300)
+    async def test_it_moves_money_by_functions(self, db: Database, scenario: Scenario) -> None:
+        client = await scenario.client()
+        payment = await scenario.payment(client, 300)
         async with db.connection() as connection:
             await connection.execute("select wallet.credit($1)", payment)
-        assert await world.money(client) == (300, 0, 0)
+        assert await scenario.money(client) == (300, 0, 0)
 
     async def test_a_wallet_of_no_one_fails(self, owner: Connection) -> None:
         await refuse(owner, "insert into wallet.wallets (client_id) values ($1)", uuid4())

@@ -10,12 +10,12 @@ from evpower import wallet
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, NotFound
 from tests.waiting import until
-from tests.wallet.world import World
+from tests.wallet.scenario import Scenario
 
 
-async def test_50_parallel_holds_never_overspend(db: Database, world: World) -> None:
-    client = await world.topped_up(1000)
-    sessions = [await world.session(client) for _ in range(50)]
+async def test_50_parallel_holds_never_overspend(db: Database, scenario: Scenario) -> None:
+    client = await scenario.topped_up(1000)
+    sessions = [await scenario.session(client) for _ in range(50)]
 
     async def hold(session: UUID) -> wallet.Posting:
         async with db.transaction() as connection:
@@ -26,12 +26,12 @@ async def test_50_parallel_holds_never_overspend(db: Database, world: World) -> 
     assert len(refusals) == 39
     assert {refusal.code for refusal in refusals} == {"insufficient_balance"}
     assert all(result.new for result in results if isinstance(result, wallet.Posting))
-    assert await world.money(client) == (1000, 990, 0)
+    assert await scenario.money(client) == (1000, 990, 0)
 
 
-async def test_a_hold_is_made_once_and_released_once(db: Database, world: World) -> None:
-    client = await world.topped_up(1000)
-    session = await world.session(client)
+async def test_a_hold_is_made_once_and_released_once(db: Database, scenario: Scenario) -> None:
+    client = await scenario.topped_up(1000)
+    session = await scenario.session(client)
     async with db.transaction() as connection:
         first = await wallet.hold(connection, session, 400)
         again = await wallet.hold(connection, session, 700)
@@ -48,12 +48,12 @@ async def test_a_hold_is_made_once_and_released_once(db: Database, world: World)
     assert hold.state == "released"
     assert money is not None
     assert (money.available_minor, money.version) == (1000, 1)
-    assert await world.amounts(client) == [1000]
+    assert await scenario.amounts(client) == [1000]
 
 
-async def test_a_hold_grows_while_money_lasts(db: Database, world: World) -> None:
-    client = await world.topped_up(1000)
-    session = await world.session(client)
+async def test_a_hold_grows_while_money_lasts(db: Database, scenario: Scenario) -> None:
+    client = await scenario.topped_up(1000)
+    session = await scenario.session(client)
     async with db.transaction() as connection:
         await wallet.hold(connection, session, 400)
         assert (await wallet.extend_hold(connection, session, 1000)).held_minor == 1000
@@ -81,8 +81,10 @@ async def test_what_is_unknown_is_not_found(db: Database) -> None:
 
 
 @pytest.mark.parametrize("amount", [0, -1])
-async def test_a_hold_of_nothing_is_our_mistake(db: Database, world: World, amount: int) -> None:
-    session = await world.session(await world.topped_up(1000))
+async def test_a_hold_of_nothing_is_our_mistake(
+    db: Database, scenario: Scenario, amount: int
+) -> None:
+    session = await scenario.session(await scenario.topped_up(1000))
     for call in (wallet.hold, wallet.extend_hold):
         with pytest.raises(asyncpg.CheckViolationError):
             async with db.transaction() as connection:
@@ -90,22 +92,26 @@ async def test_a_hold_of_nothing_is_our_mistake(db: Database, world: World, amou
 
 
 @pytest.mark.parametrize("state", ["finished", "settled", "cancelled", "refused", "failed"])
-async def test_a_session_that_is_over_holds_nothing(db: Database, world: World, state: str) -> None:
-    client = await world.topped_up(1000)
+async def test_a_session_that_is_over_holds_nothing(
+    db: Database, scenario: Scenario, state: str
+) -> None:
+    client = await scenario.topped_up(1000)
     if state == "settled":
-        session = await world.settled(client, 10)
+        session = await scenario.settled(client, 10)
     else:
-        session = await world.session(client, state=state)
+        session = await scenario.session(client, state=state)
     async with db.transaction() as connection:
         with pytest.raises(Conflict) as caught:
             await wallet.hold(connection, session, 10)
     assert caught.value.code == "hold_refused"
 
 
-async def test_a_blocked_client_holds_nothing(db: Database, world: World) -> None:
-    client = await world.topped_up(1000)
-    await world.sql.execute("update identity.clients set status = 'blocked' where id = $1", client)
-    session = await world.session(client)
+async def test_a_blocked_client_holds_nothing(db: Database, scenario: Scenario) -> None:
+    client = await scenario.topped_up(1000)
+    await scenario.sql.execute(
+        "update identity.clients set status = 'blocked' where id = $1", client
+    )
+    session = await scenario.session(client)
     async with db.transaction() as connection:
         with pytest.raises(Conflict):
             await wallet.hold(connection, session, 10)
@@ -120,33 +126,33 @@ async def test_a_blocked_client_holds_nothing(db: Database, world: World) -> Non
     ],
 )
 async def test_a_client_who_may_not_spend_holds_nothing(
-    db: Database, world: World, change: str
+    db: Database, scenario: Scenario, change: str
 ) -> None:
-    client = await world.topped_up(1000)
-    await world.sql.execute(f"update identity.clients set {change} where id = $1", client)
-    session = await world.session(client)
+    client = await scenario.topped_up(1000)
+    await scenario.sql.execute(f"update identity.clients set {change} where id = $1", client)
+    session = await scenario.session(client)
     async with db.transaction() as connection:
         with pytest.raises(Conflict):
             await wallet.hold(connection, session, 10)
 
 
 async def test_a_session_cancelled_meanwhile_is_not_left_with_a_hold(
-    db: Database, world: World
+    db: Database, scenario: Scenario
 ) -> None:
-    client = await world.topped_up(1000)
-    session = await world.session(client)
+    client = await scenario.topped_up(1000)
+    session = await scenario.session(client)
 
     async def hold() -> wallet.Posting:
         async with db.transaction() as connection:
             return await wallet.hold(connection, session, 10)
 
-    async with world.sql.transaction():
-        await world.sql.execute(
+    async with scenario.sql.transaction():
+        await scenario.sql.execute(
             "update charging.sessions set state = 'cancelled' where id = $1", session
         )
-        await world.sql.execute("select wallet.release_hold($1)", session)
+        await scenario.sql.execute("select wallet.release_hold($1)", session)
         holding = asyncio.create_task(hold())
-        await until(world.someone_waits_for_a_lock)
+        await until(scenario.someone_waits_for_a_lock)
     with pytest.raises(Conflict):
         await holding
-    assert await world.money(client) == (1000, 0, 0)
+    assert await scenario.money(client) == (1000, 0, 0)

@@ -15,7 +15,7 @@ from evpower import wallet
 from evpower.foundation.db import Connection, Database
 from tests.conftest import as_owner
 from tests.waiting import until
-from tests.wallet.world import World
+from tests.wallet.scenario import Scenario
 
 _WALLET = "select from wallet.wallets where client_id = $1 for no key update"
 
@@ -30,7 +30,7 @@ async def beside(dsn: str) -> AsyncIterator[Connection]:
 
 
 async def run_between(
-    world: World, call: str, argument: object, beside: Connection, then_lock: UUID, dsn: str
+    scenario: Scenario, call: str, argument: object, beside: Connection, then_lock: UUID, dsn: str
 ) -> list[str]:
     """Outcomes of a wallet function that began before `beside` locked the wallet."""
     other: Connection = await asyncpg.connect(as_owner(dsn))
@@ -38,7 +38,7 @@ async def run_between(
         running = asyncio.create_task(
             other.fetch(f"select outcome from wallet.{call}($1)", argument)
         )
-        await until(world.someone_waits_for_a_lock)
+        await until(scenario.someone_waits_for_a_lock)
         await beside.execute(_WALLET, then_lock)
         await beside.execute("commit")
         return [row["outcome"] for row in await running]
@@ -48,31 +48,31 @@ async def run_between(
 
 @pytest.mark.parametrize("call", ["charge", "charge_many"])
 async def test_a_charge_locks_its_session_before_the_wallet(
-    world: World, beside: Connection, dsn: str, call: str
+    scenario: Scenario, beside: Connection, dsn: str, call: str
 ) -> None:
-    client = await world.topped_up(1000)
-    session = await world.finished(client, 300)
+    client = await scenario.topped_up(1000)
+    session = await scenario.finished(client, 300)
     await beside.execute("select from charging.sessions where id = $1 for no key update", session)
     argument = session if call == "charge" else [session]
-    assert await run_between(world, call, argument, beside, client, dsn) == ["posted"]
-    assert await world.money(client) == (700, 0, 0)
+    assert await run_between(scenario, call, argument, beside, client, dsn) == ["posted"]
+    assert await scenario.money(client) == (700, 0, 0)
 
 
 async def test_a_correction_locks_its_session_before_the_wallet(
-    db: Database, world: World, beside: Connection
+    db: Database, scenario: Scenario, beside: Connection
 ) -> None:
-    client = await world.topped_up(1000)
-    session = await world.settled(client, 300)
+    client = await scenario.topped_up(1000)
+    session = await scenario.settled(client, 300)
     await beside.execute("select from charging.sessions where id = $1 for no key update", session)
-    running = asyncio.create_task(world_correct(db, session))
-    await until(world.someone_waits_for_a_lock)
+    running = asyncio.create_task(corrected(db, session))
+    await until(scenario.someone_waits_for_a_lock)
     await beside.execute(_WALLET, client)
     await beside.execute("commit")
     assert await running == "posted"
-    assert await world.money(client) == (800, 0, 0)
+    assert await scenario.money(client) == (800, 0, 0)
 
 
-async def world_correct(db: Database, session: UUID) -> str:
+async def corrected(db: Database, session: UUID) -> str:
     async with db.connection() as connection:
         return await connection.fetchval(
             "select outcome from wallet.correct($1, 200, 0, now(), 'me', 'a better figure')",
@@ -82,45 +82,45 @@ async def world_correct(db: Database, session: UUID) -> str:
 
 @pytest.mark.parametrize("call", ["refund", "refund_many"])
 async def test_a_refund_locks_its_payment_before_the_wallet(
-    world: World, beside: Connection, dsn: str, call: str
+    scenario: Scenario, beside: Connection, dsn: str, call: str
 ) -> None:
-    client = await world.client()
-    payment = await world.payment(client, 1000)
-    await world.sql.execute("select wallet.credit($1)", payment)
-    order = await world.refund_order(client, 300, payment_id=payment)
+    client = await scenario.client()
+    payment = await scenario.payment(client, 1000)
+    await scenario.sql.execute("select wallet.credit($1)", payment)
+    order = await scenario.refund_order(client, 300, payment_id=payment)
     await beside.execute("select from payments.payments where id = $1 for no key update", payment)
     argument = order if call == "refund" else [order]
-    assert await run_between(world, call, argument, beside, client, dsn) == ["posted"]
-    assert await world.money(client) == (700, 0, 0)
+    assert await run_between(scenario, call, argument, beside, client, dsn) == ["posted"]
+    assert await scenario.money(client) == (700, 0, 0)
 
 
 @pytest.mark.parametrize("call", ["credit_many", "charge_many", "refund_many"])
 async def test_a_batch_locks_wallets_by_client(
-    world: World, beside: Connection, dsn: str, call: str
+    scenario: Scenario, beside: Connection, dsn: str, call: str
 ) -> None:
     """The causes are made in the other order."""
-    clients = sorted([await world.topped_up(1000), await world.topped_up(1000)], reverse=True)
+    clients = sorted([await scenario.topped_up(1000), await scenario.topped_up(1000)], reverse=True)
     causes: list[object] = []
     for client in clients:
         if call == "credit_many":
-            causes.append(await world.payment(client, 5))
+            causes.append(await scenario.payment(client, 5))
         elif call == "charge_many":
-            causes.append(await world.finished(client, 5))
+            causes.append(await scenario.finished(client, 5))
         else:
-            bill = await world.charged(client, 10)
-            causes.append(await world.refund_order(client, 5, settlement_id=bill))
+            bill = await scenario.charged(client, 10)
+            causes.append(await scenario.refund_order(client, 5, settlement_id=bill))
     high, low = clients
     await beside.execute(_WALLET, low)
-    outcomes = await run_between(world, call, causes, beside, high, dsn)
+    outcomes = await run_between(scenario, call, causes, beside, high, dsn)
     assert outcomes == ["posted", "posted"]
 
 
 async def test_two_returns_of_one_payment_are_ordered_and_posted_at_once(
-    db: Database, world: World
+    db: Database, scenario: Scenario
 ) -> None:
-    client = await world.client()
-    payment = await world.payment(client, 1000)
-    await world.sql.execute("select wallet.credit($1)", payment)
+    client = await scenario.client()
+    payment = await scenario.payment(client, 1000)
+    await scenario.sql.execute("select wallet.credit($1)", payment)
 
     async def give_back(amount_minor: int) -> wallet.Posting:
         async with db.transaction() as connection:
@@ -131,10 +131,10 @@ async def test_two_returns_of_one_payment_are_ordered_and_posted_at_once(
             if amount_minor == 100:
                 other = asyncio.create_task(give_back(200))
                 tasks.append(other)
-                await until(lambda: other.done() or world.someone_waits_for_a_lock())
+                await until(lambda: other.done() or scenario.someone_waits_for_a_lock())
             return await wallet.refund(connection, order)
 
     tasks: list[asyncio.Task[wallet.Posting]] = []
     assert (await give_back(100)).outcome == "posted"
     assert [(await task).outcome for task in tasks] == ["posted"]
-    assert await world.money(client) == (700, 0, 0)
+    assert await scenario.money(client) == (700, 0, 0)

@@ -15,7 +15,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.payments import Confirmer, cash
 from tests.payments.conftest import payment
 from tests.payments.test_confirm import event
-from tests.wallet.world import NOON, World
+from tests.wallet.scenario import NOON, Scenario
 
 NULLABLE: Final = """
 select distinct k.conrelid::regclass::text as table_name, a.attname::text as column_name
@@ -99,9 +99,9 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
 
 
 @pytest.fixture
-async def lived(db: Database, owner: Connection, world: World) -> None:
+async def lived(db: Database, owner: Connection, scenario: Scenario) -> None:
     """Rows of each table in each state, made by the functions that make them."""
-    client = await world.client()
+    client = await scenario.client()
     confirmer = Confirmer(db, LocalBus())
 
     async def begun() -> str:
@@ -139,30 +139,30 @@ async def lived(db: Database, owner: Connection, world: World) -> None:
             credited_by,
             decided,
         )
-    paid = await world.payment(client, 10_000)
+    paid = await scenario.payment(client, 10_000)
     await owner.execute("select wallet.credit($1)", paid)
-    charged = await world.charged(client, 1_000)
+    charged = await scenario.charged(client, 1_000)
     for cause in ({"settlement_id": charged}, {"payment_id": paid}):
-        await world.refund_order(client, 5, **cause)
+        await scenario.refund_order(client, 5, **cause)
         await owner.execute(
-            "select wallet.refund($1)", await world.refund_order(client, 10, **cause)
+            "select wallet.refund($1)", await scenario.refund_order(client, 10, **cause)
         )
     for state in ("requested", "charging"):
-        held = await world.session(client, state=state)
+        held = await scenario.session(client, state=state)
         await owner.execute("select wallet.hold($1, 5)", held)
     await owner.execute("select wallet.release_hold($1)", held)
-    await world.finished(client, 7)
-    corrected = await world.settled(client, 1_000)
-    await world.correct(corrected, 900)
-    await world.charged(client, 1_000_000)
-    await owner.execute("select wallet.credit($1)", await world.payment(client, 20))
-    poor = await world.topped_up(100)
-    owed = await world.payment(poor, 500)
+    await scenario.finished(client, 7)
+    corrected = await scenario.settled(client, 1_000)
+    await scenario.correct(corrected, 900)
+    await scenario.charged(client, 1_000_000)
+    await owner.execute("select wallet.credit($1)", await scenario.payment(client, 20))
+    poor = await scenario.topped_up(100)
+    owed = await scenario.payment(poor, 500)
     await owner.execute("select wallet.credit($1)", owed)
-    await world.charged(poor, 550)
-    refund = await world.refund_order(poor, 500, payment_id=owed)
+    await scenario.charged(poor, 550)
+    refund = await scenario.refund_order(poor, 500, payment_id=owed)
     await owner.execute("select wallet.refund($1)", refund)
-    await owner.execute("select wallet.credit($1)", await world.payment(poor, 20))
+    await owner.execute("select wallet.credit($1)", await scenario.payment(poor, 20))
 
 
 async def columns(owner: Connection) -> set[tuple[str, str]]:

@@ -5,14 +5,14 @@ import pytest
 from evpower import wallet
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, NotFound
-from tests.wallet.world import World
+from tests.wallet.scenario import Scenario
 
 BY = {"actor": "operator", "reason": "a test"}
 
 
-async def test_a_charge_is_given_back_at_most_in_full(db: Database, world: World) -> None:
-    client = await world.topped_up(1000)
-    settlement = await world.charged(client, 300)
+async def test_a_charge_is_given_back_at_most_in_full(db: Database, scenario: Scenario) -> None:
+    client = await scenario.topped_up(1000)
+    settlement = await scenario.charged(client, 300)
     async with db.transaction() as connection:
         first = await wallet.order_settlement_refund(
             connection, settlement, 200, reference="a", **BY
@@ -27,14 +27,14 @@ async def test_a_charge_is_given_back_at_most_in_full(db: Database, world: World
         with pytest.raises(Conflict) as caught:
             await wallet.refund(connection, more)
         assert caught.value.code == "refund_exceeds"
-    assert await world.money(client) == (900, 0, 0)
-    assert (await world.wallet(client))["spent_minor"] == 100
+    assert await scenario.money(client) == (900, 0, 0)
+    assert (await scenario.wallet(client))["spent_minor"] == 100
 
 
-async def test_an_order_is_made_once_for_a_reference(db: Database, world: World) -> None:
-    client = await world.topped_up(1000)
-    settlement = await world.charged(client, 300)
-    payment = await world.payment(client, 300)
+async def test_an_order_is_made_once_for_a_reference(db: Database, scenario: Scenario) -> None:
+    client = await scenario.topped_up(1000)
+    settlement = await scenario.charged(client, 300)
+    payment = await scenario.payment(client, 300)
     async with db.transaction() as connection:
         for order, cause in (
             (wallet.order_settlement_refund, settlement),
@@ -48,22 +48,22 @@ async def test_an_order_is_made_once_for_a_reference(db: Database, world: World)
                 await order(connection, 987_654, 100, reference="a", **BY)
 
 
-async def test_a_refund_pays_what_is_owed_first(db: Database, world: World) -> None:
-    client = await world.topped_up(300)
-    settlement = await world.charged(client, 300)
-    await world.charged(client, 120)
+async def test_a_refund_pays_what_is_owed_first(db: Database, scenario: Scenario) -> None:
+    client = await scenario.topped_up(300)
+    settlement = await scenario.charged(client, 300)
+    await scenario.charged(client, 120)
     async with db.transaction() as connection:
         order = await wallet.order_settlement_refund(
             connection, settlement, 200, reference="a", **BY
         )
         posting = await wallet.refund(connection, order)
     assert (posting.amount_minor, posting.balance_minor, posting.debt_minor) == (200, 80, 0)
-    assert await world.amounts(client) == [300, -300, 200, -120]
+    assert await scenario.amounts(client) == [300, -300, 200, -120]
 
 
-async def test_a_providers_return_leaves_the_wallet(db: Database, world: World) -> None:
-    client = await world.client()
-    payment = await world.payment(client, 1000)
+async def test_a_providers_return_leaves_the_wallet(db: Database, scenario: Scenario) -> None:
+    client = await scenario.client()
+    payment = await scenario.payment(client, 1000)
     async with db.transaction() as connection:
         await wallet.credit(connection, payment)
         for part, reference in ((400, "a"), (600, "b")):
@@ -74,32 +74,34 @@ async def test_a_providers_return_leaves_the_wallet(db: Database, world: World) 
         over = await wallet.order_payment_refund(connection, payment, 1, reference="c", **BY)
         with pytest.raises(Conflict):
             await wallet.refund(connection, over)
-    status = await world.sql.fetchval("select status from payments.payments where id = $1", payment)
+    status = await scenario.sql.fetchval(
+        "select status from payments.payments where id = $1", payment
+    )
     assert status == "refunded"
-    assert await world.amounts(client) == [1000, -400, -600]
+    assert await scenario.amounts(client) == [1000, -400, -600]
 
 
 @pytest.mark.parametrize("spent", [700, 1000])
 async def test_a_return_above_the_balance_becomes_a_debt(
-    db: Database, world: World, spent: int
+    db: Database, scenario: Scenario, spent: int
 ) -> None:
-    client = await world.client()
-    payment = await world.payment(client, 1000)
-    await world.sql.execute("select wallet.credit($1)", payment)
-    await world.charged(client, spent)
+    client = await scenario.client()
+    payment = await scenario.payment(client, 1000)
+    await scenario.sql.execute("select wallet.credit($1)", payment)
+    await scenario.charged(client, spent)
     async with db.transaction() as connection:
         order = await wallet.order_payment_refund(connection, payment, 1000, reference="a", **BY)
         posting = await wallet.refund(connection, order)
         assert (posting.balance_minor, posting.debt_minor) == (0, spent)
         assert not (await wallet.refund(connection, order)).new
-        paid = await wallet.credit(connection, await world.payment(client, 1200))
+        paid = await wallet.credit(connection, await scenario.payment(client, 1200))
     assert (paid.balance_minor, paid.debt_minor) == (1200 - spent, 0)
 
 
-async def test_a_return_leaves_what_is_held(db: Database, world: World) -> None:
-    client = await world.client()
-    payment = await world.payment(client, 1000)
-    session = await world.session(client)
+async def test_a_return_leaves_what_is_held(db: Database, scenario: Scenario) -> None:
+    client = await scenario.client()
+    payment = await scenario.payment(client, 1000)
+    session = await scenario.session(client)
     async with db.transaction() as connection:
         await wallet.credit(connection, payment)
         await wallet.hold(connection, session, 900)
@@ -110,20 +112,20 @@ async def test_a_return_leaves_what_is_held(db: Database, world: World) -> None:
         assert (released.balance_minor, released.debt_minor) == (0, 0)
 
 
-async def test_many_refunds_in_one_call(db: Database, world: World) -> None:
-    clients = [await world.topped_up(1000) for _ in range(3)]
+async def test_many_refunds_in_one_call(db: Database, scenario: Scenario) -> None:
+    clients = [await scenario.topped_up(1000) for _ in range(3)]
     orders = [
-        await world.refund_order(
+        await scenario.refund_order(
             client,
             100,
-            settlement_id=await world.charged(client, 100 + 100 * (client == clients[0])),
+            settlement_id=await scenario.charged(client, 100 + 100 * (client == clients[0])),
         )
         for client in clients
     ]
-    over = await world.refund_order(
+    over = await scenario.refund_order(
         clients[1],
         1,
-        settlement_id=await world.sql.fetchval(
+        settlement_id=await scenario.sql.fetchval(
             "select settlement_id from wallet.refunds where id = $1", orders[1]
         ),
     )

@@ -6,12 +6,12 @@ from uuid import uuid4
 
 from evpower import wallet
 from evpower.foundation.db import Database
-from tests.wallet.world import NOON, World
+from tests.wallet.scenario import NOON, Scenario
 
 
-async def test_history_pages_from_the_newest(db: Database, world: World) -> None:
-    client = await world.client()
-    ids = [await world.payment(client, 100 + n) for n in range(7)]
+async def test_history_pages_from_the_newest(db: Database, scenario: Scenario) -> None:
+    client = await scenario.client()
+    ids = [await scenario.payment(client, 100 + n) for n in range(7)]
     async with db.connection() as connection:
         await wallet.credit_many(connection, ids)
         first, before = await wallet.statement(connection, client, 3)
@@ -24,17 +24,17 @@ async def test_history_pages_from_the_newest(db: Database, world: World) -> None
     assert len(json.loads(exact)) == 7
 
 
-async def test_rows_have_the_keys_of_supabase(db: Database, world: World) -> None:
-    client = await world.client()
-    payment = await world.payment(client, 12_345)
-    await world.sql.execute("select wallet.credit($1)", payment)
-    settlement = await world.charged(client, 2_350)
-    given = await world.refund_order(client, 50, settlement_id=settlement)
-    returned = await world.refund_order(client, 1_000, payment_id=payment)
+async def test_rows_have_the_keys_of_supabase(db: Database, scenario: Scenario) -> None:
+    client = await scenario.client()
+    payment = await scenario.payment(client, 12_345)
+    await scenario.sql.execute("select wallet.credit($1)", payment)
+    settlement = await scenario.charged(client, 2_350)
+    given = await scenario.refund_order(client, 50, settlement_id=settlement)
+    returned = await scenario.refund_order(client, 1_000, payment_id=payment)
     for refund in (given, returned):
-        await world.sql.execute("select wallet.refund($1)", refund)
-    invoice = await world.sql.fetchval("select invoice_id from payments.payments")
-    session = str(await world.sql.fetchval("select id from charging.sessions"))
+        await scenario.sql.execute("select wallet.refund($1)", refund)
+    invoice = await scenario.sql.fetchval("select invoice_id from payments.payments")
+    session = str(await scenario.sql.fetchval("select id from charging.sessions"))
     async with db.connection() as connection:
         page, _ = await wallet.statement(connection, client, 50)
     rows = json.loads(page)[::-1]
@@ -60,12 +60,12 @@ async def test_rows_have_the_keys_of_supabase(db: Database, world: World) -> Non
     assert b'"amount":-23.50,' in page
 
 
-async def test_an_invoice_id_is_escaped(db: Database, world: World) -> None:
-    client = await world.client()
-    payment = await world.payment(client, 100)
-    await world.sql.execute("alter table payments.payments disable trigger payments_go_one_way")
-    await world.sql.execute("""update payments.payments set invoice_id = 'a"\\b,c'""")
-    await world.sql.execute("select wallet.credit($1)", payment)
+async def test_an_invoice_id_is_escaped(db: Database, scenario: Scenario) -> None:
+    client = await scenario.client()
+    payment = await scenario.payment(client, 100)
+    await scenario.sql.execute("alter table payments.payments disable trigger payments_go_one_way")
+    await scenario.sql.execute("""update payments.payments set invoice_id = 'a"\\b,c'""")
+    await scenario.sql.execute("select wallet.credit($1)", payment)
     async with db.connection() as connection:
         page, _ = await wallet.statement(connection, client, 50)
     assert json.loads(page)[0]["invoice_id"] == 'a"\\b,c'
@@ -77,15 +77,15 @@ async def test_no_one_has_an_empty_history_and_no_balance(db: Database) -> None:
         assert await wallet.balance(connection, uuid4()) is None
 
 
-async def test_the_balance_has_the_old_shape_and_more(db: Database, world: World) -> None:
-    client = await world.client()
+async def test_the_balance_has_the_old_shape_and_more(db: Database, scenario: Scenario) -> None:
+    client = await scenario.client()
     async with db.connection() as connection:
         empty = await wallet.balance(connection, client)
-        await wallet.credit(connection, await world.payment(client, 100_050))
-        settlement = await world.charged(client, 30_000)
-        order = await world.refund_order(client, 10_000, settlement_id=settlement)
+        await wallet.credit(connection, await scenario.payment(client, 100_050))
+        settlement = await scenario.charged(client, 30_000)
+        order = await scenario.refund_order(client, 10_000, settlement_id=settlement)
         await wallet.refund(connection, order)
-        await wallet.hold(connection, await world.session(client), 25)
+        await wallet.hold(connection, await scenario.session(client), 25)
         full = await wallet.balance(connection, client)
     nothing = {
         "success": True, "client_id": str(client), "balance": 0, "currency": "KGS",

@@ -7,35 +7,35 @@ import pytest
 
 from evpower import wallet
 from evpower.foundation.db import Database
-from tests.wallet.world import World
+from tests.wallet.scenario import Scenario
 
 
 @pytest.fixture
-async def client(world: World) -> UUID:
+async def client(scenario: Scenario) -> UUID:
     """A client with a bit of everything, among others."""
     for _ in range(3):
-        await world.topped_up(70)
-    client = await world.client()
-    payment = await world.payment(client, 1000)
-    await world.sql.execute("select wallet.credit($1)", payment)
-    settlement = await world.charged(client, 300)
-    given = await world.refund_order(client, 100, settlement_id=settlement)
-    returned = await world.refund_order(client, 200, payment_id=payment)
+        await scenario.topped_up(70)
+    client = await scenario.client()
+    payment = await scenario.payment(client, 1000)
+    await scenario.sql.execute("select wallet.credit($1)", payment)
+    settlement = await scenario.charged(client, 300)
+    given = await scenario.refund_order(client, 100, settlement_id=settlement)
+    returned = await scenario.refund_order(client, 200, payment_id=payment)
     for refund in (given, returned):
-        await world.sql.execute("select wallet.refund($1)", refund)
-    session = await world.session(client, state="charging")
-    await world.sql.execute("select wallet.hold($1, 550)", session)
-    await world.charged(client, 80)  # 50 paid, 30 owed
-    await world.sql.execute("select wallet.credit($1)", await world.payment(client, 10))
+        await scenario.sql.execute("select wallet.refund($1)", refund)
+    session = await scenario.session(client, state="charging")
+    await scenario.sql.execute("select wallet.hold($1, 550)", session)
+    await scenario.charged(client, 80)  # 50 paid, 30 owed
+    await scenario.sql.execute("select wallet.credit($1)", await scenario.payment(client, 10))
     return client
 
 
 @pytest.fixture
-async def behind(world: World) -> AsyncIterator[World]:
+async def behind(scenario: Scenario) -> AsyncIterator[Scenario]:
     """No trigger and no foreign key looks."""
-    await world.sql.execute("set session_replication_role = replica")
-    yield world
-    await world.sql.execute("reset session_replication_role")
+    await scenario.sql.execute("set session_replication_role = replica")
+    yield scenario
+    await scenario.sql.execute("reset session_replication_role")
 
 
 async def found(db: Database, client: UUID | None) -> set[str]:
@@ -45,7 +45,9 @@ async def found(db: Database, client: UUID | None) -> set[str]:
     return {offender.what for offender in report.offenders if offender.client_id == client}
 
 
-async def test_a_sound_ledger_has_no_offenders(db: Database, world: World, client: UUID) -> None:
+async def test_a_sound_ledger_has_no_offenders(
+    db: Database, scenario: Scenario, client: UUID
+) -> None:
     steps: list[tuple[int, int]] = []
     report = await wallet.verify(db, lambda done, total: steps.append((done, total)))
     assert report.offenders == []
@@ -57,7 +59,7 @@ async def test_a_sound_ledger_has_no_offenders(db: Database, world: World, clien
     )  # fmt: skip
     assert steps == sorted(steps)
     assert steps[-1][0] == steps[-1][1]
-    assert await world.money(client) == (550, 550, 20)
+    assert await scenario.money(client) == (550, 550, 20)
 
 
 async def test_an_empty_database_is_sound(db: Database) -> None:
@@ -154,14 +156,14 @@ async def test_an_empty_database_is_sound(db: Database) -> None:
     ],
 )  # fmt: skip
 async def test_damage_is_found(
-    db: Database, client: UUID, behind: World, damage: str, what: set[str]
+    db: Database, client: UUID, behind: Scenario, damage: str, what: set[str]
 ) -> None:
     await behind.sql.execute(damage, *((client,) if "$1" in damage else ()))
     assert await found(db, client) == what
 
 
 async def test_one_payment_credited_twice_is_found(
-    db: Database, client: UUID, behind: World
+    db: Database, client: UUID, behind: Scenario
 ) -> None:
     await behind.sql.execute("drop index wallet.transactions_payment_key")
     await behind.sql.execute(
@@ -179,7 +181,7 @@ async def test_one_payment_credited_twice_is_found(
     assert "payment_not_credited_once" in await found(db, client)
 
 
-async def test_a_ledger_of_no_one_is_found(db: Database, client: UUID, behind: World) -> None:
+async def test_a_ledger_of_no_one_is_found(db: Database, client: UUID, behind: Scenario) -> None:
     stranger = uuid4()
     await behind.sql.execute(
         """
@@ -193,13 +195,13 @@ async def test_a_ledger_of_no_one_is_found(db: Database, client: UUID, behind: W
     assert await found(db, client) == set()
 
 
-async def test_a_client_without_a_wallet_is_found(db: Database, behind: World) -> None:
+async def test_a_client_without_a_wallet_is_found(db: Database, behind: Scenario) -> None:
     client = await behind.client()
     assert await found(db, client) == {"wallet_missing"}
 
 
 async def test_money_from_nowhere_is_in_the_total(
-    db: Database, client: UUID, behind: World
+    db: Database, client: UUID, behind: Scenario
 ) -> None:
     await behind.sql.execute(
         "update wallet.wallets set balance_minor = balance_minor + 5 where client_id = $1", client
@@ -210,12 +212,14 @@ async def test_money_from_nowhere_is_in_the_total(
     ] == [("all wallets", 760, 765)]
 
 
-async def test_a_fresh_confirmation_may_wait_an_old_one_may_not(db: Database, world: World) -> None:
-    client = await world.client()
-    fresh = await world.payment(client, 10, confirmed=False)
-    await world.confirm(fresh)
+async def test_a_fresh_confirmation_may_wait_an_old_one_may_not(
+    db: Database, scenario: Scenario
+) -> None:
+    client = await scenario.client()
+    fresh = await scenario.payment(client, 10, confirmed=False)
+    await scenario.confirm(fresh)
     assert await found(db, client) == set()
-    await world.payment(client, 10)  # confirmed long ago
+    await scenario.payment(client, 10)  # confirmed long ago
     report = await wallet.verify(db)
     assert [(one.client_id, one.what, one.expected, one.found) for one in report.offenders] == [
         (client, "payment_not_credited_once", 1, 0)
@@ -223,7 +227,7 @@ async def test_a_fresh_confirmation_may_wait_an_old_one_may_not(db: Database, wo
 
 
 async def test_a_finished_session_is_charged_soon_unless_it_is_billed_elsewhere(
-    db: Database, client: UUID, behind: World
+    db: Database, client: UUID, behind: Scenario
 ) -> None:
     session = await behind.finished(client, 300)
     assert await found(db, client) == set()
@@ -234,7 +238,7 @@ async def test_a_finished_session_is_charged_soon_unless_it_is_billed_elsewhere(
     assert await found(db, client) == set()
 
 
-async def test_many_offenders_are_counted_and_some_named(db: Database, behind: World) -> None:
+async def test_many_offenders_are_counted_and_some_named(db: Database, behind: Scenario) -> None:
     await behind.sql.execute(
         """
         insert into identity.clients (id, origin)
@@ -246,7 +250,7 @@ async def test_many_offenders_are_counted_and_some_named(db: Database, behind: W
 
 
 async def test_a_session_charged_three_times_is_found(
-    db: Database, client: UUID, behind: World
+    db: Database, client: UUID, behind: Scenario
 ) -> None:
     """Each time whole: a settlement, a transaction, the wallet."""
     payment = await behind.payment(client, 1000)

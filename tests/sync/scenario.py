@@ -40,7 +40,7 @@ class Target:
         )
 
 
-class World:
+class Scenario:
     """What happens in EvPower, by its own functions."""
 
     def __init__(self, owner: Connection) -> None:

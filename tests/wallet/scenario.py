@@ -11,7 +11,7 @@ NOON = datetime(2026, 3, 8, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class World:
+class Scenario:
     """Writes payments, sessions and refund orders as the database's owner."""
 
     sql: Connection
