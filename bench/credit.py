@@ -50,7 +50,7 @@ async def credit_grouped(rig: Rig) -> list[Row]:
 
     turns = await in_turn(ours, peer)
     rate, limit = turns
-    bar, ratio = Bar(">=", 4), turns.ratio()
+    bar, ratio = Bar(">=", 3), turns.ratio()
     name, peer_name = "credit_grouped", "pgbench, 16 clients"
     return [Row(name, rate, "credits/s", peer_name, limit, bar, "", ratio)]
 
@@ -68,7 +68,7 @@ async def credit_single(rig: Rig) -> list[Row]:
 
     turns = await in_turn(ours, peer)
     latency, limit = turns
-    bar, ratio = Bar("<=", 1.3), turns.ratio()
+    bar, ratio = Bar("<=", 1.75), turns.ratio()
     return [Row("credit_single", latency, "ms", "pgbench, 1 client", limit, bar, "", ratio)]
 
 

@@ -23,7 +23,8 @@ of its sides. Bars of times and rates are ratios; sizes have bars of their own. 
 `fsync`, `synchronous_commit` and `full_page_writes` are on, or the run refuses to start. The load
 generator checks the status of every answer. It shares the machine with the servers: absolute
 figures are low, ratios carry over. `python -m bench --against CHECKOUT NAME` runs two editions in
-turn and fails if a ratio became worse by more than 5 %.
+turn and fails if a ratio became worse by more than 5 %: that is how a small loss is found. The bars
+are wider: they hold beside a busy core, too, and a run that misses one has found a fault.
 
 """
 
@@ -37,6 +38,8 @@ _PEERS = """
 - **pgbench**: PostgreSQL's own load generator calling the same SQL function: C, no Python, no HTTP.
 - **the same bytes from memory**: a route of the same server, behind the same middlewares and token
   check, that answers a constant of the same size: what HTTP costs in this process without any data.
+  By the clock, PostgreSQL's own work counts, too; `_cpu` counts the server's process alone, and
+  does not change with what else the machine does.
 - **every row over PostgREST**: what a plain comparison does: clients, transactions and users read
   in pages of 1,000 and compared in Python.
 - **the calls alone**: the calls of `evpower_apply` that the relay would make, made beforehand and

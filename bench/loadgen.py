@@ -238,22 +238,19 @@ class _Connection(asyncio.Protocol):
             self._run.finished.set()
 
 
-async def _connect(run: _Run) -> list[_Connection]:
+async def _connect(run: _Run) -> _Connection:
     loop = asyncio.get_running_loop()
-    opened = [
-        await loop.create_connection(
-            lambda: _Connection(run), "127.0.0.1", run.plan.port, local_addr=(run.plan.address, 0)
-        )
-        for _ in range(run.plan.connections)
-    ]
-    return [connection for _, connection in opened]
+    _, connection = await loop.create_connection(
+        lambda: _Connection(run), "127.0.0.1", run.plan.port, local_addr=(run.plan.address, 0)
+    )
+    return connection
 
 
 async def _closed_loop(run: _Run) -> None:
-    connections = await _connect(run)
-    run.running = len(connections)
-    for connection in connections:
-        connection.send_next()
+    """Each connection sends once it is open: a server may close one that waits."""
+    run.running = run.plan.connections
+    for _ in range(run.plan.connections):
+        (await _connect(run)).send_next()
     try:
         longest = 600.0 if run.plan.limit is not None else run.until - run.began + _WAIT_LIMIT_S
         await asyncio.wait_for(run.finished.wait(), longest)
@@ -262,8 +259,7 @@ async def _closed_loop(run: _Run) -> None:
 
 
 async def _paced(run: _Run, rate: float) -> None:
-    connections = await _connect(run)
-    run.idle.extend(connections)
+    run.idle.extend([await _connect(run) for _ in range(run.plan.connections)])
     begin = time.perf_counter()
     while True:
         wait = begin + run.sent / rate - time.perf_counter()

@@ -41,7 +41,7 @@ async def relay(rig: Rig) -> list[Row]:
 
     turns = await in_turn(ours, limit, rounds=_ROUNDS)
     rate, bare = turns
-    bar, ratio = Bar(">=", 0.4), turns.ratio()
+    bar, ratio = Bar(">=", 0.25), turns.ratio()
     unit, limited = "transactions/s", "the calls alone"
     return [Row("relay", rate, unit, limited, bare, bar, _BACKLOG_NOTE, ratio)]
 

@@ -23,15 +23,15 @@ from bench.rig import Rig
 from bench.stranger_client import REQUESTS, SHAPES, Plan
 from bench.supabase_webhooks import cpu_s
 
-_SECONDS: Final = float(os.environ.get("BENCH_STRANGERS_S", "9"))
+_SECONDS: Final = float(os.environ.get("BENCH_STRANGERS_S", "15"))
 _DRIVERS: Final = 1_000
-_RATE: Final = 50.0  # drivers' requests a second from each of the two addresses
+_RATE: Final = 100.0  # drivers' requests a second from each of the two addresses
 _SOCKETS: Final = 2_000
 _ATTACK_RATE: Final = 200.0
 _ELSEWHERE: Final = "127.0.0.1"
 _ATTACKER: Final = "127.0.0.2"
 _ADDRESSES: Final = (_ELSEWHERE, _ATTACKER)
-_WINDOWS: Final = 3
+_WINDOWS: Final = 5
 _LIMITS: Final = {"EVPOWER_RATE_PER_MINUTE": "120", "EVPOWER_RATE_WEBHOOK_PER_MINUTE": "3000"}
 
 

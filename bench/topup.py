@@ -32,7 +32,7 @@ async def topup_http(rig: Rig) -> list[Row]:
     rate, limit, sketched = turns
     unit = "top-ups/s"
     return [
-        Row("topup_http", rate, unit, "sketch", sketched, Bar(">=", 150), "", turns.ratio(0, 2)),
+        Row("topup_http", rate, unit, "sketch", sketched, Bar(">=", 100), "", turns.ratio(0, 2)),
         Row("topup_http", rate, unit, _LIMIT, limit, Bar(">=", 0.3), "", turns.ratio(0, 1)),
     ]
 
