@@ -1,8 +1,7 @@
 """Is the process alive, is it ready, what does it count, and its documentation."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -15,6 +14,7 @@ from starlette.responses import Response
 from evpower.api import docs, metrics
 from evpower.api.metrics_guard import MetricsGuard
 from evpower.foundation import migrations
+from evpower.foundation.cache import CachedValue
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError, NotFound
 from evpower.foundation.module import Collector, Readiness
@@ -32,25 +32,6 @@ _COLLECT_CACHE_S: Final = 2.0  # however many scrape, the database is asked so o
 DatabaseState = Literal["ok", "down", "behind", "unreleased"]
 
 
-@dataclass(slots=True)
-class _Cached:
-    """The last answer of a probe; one caller asks, the others wait for it."""
-
-    ask: Callable[[], Awaitable[str]]
-    fresh_s: float
-    now_s: Callable[[], float]
-    value: str = ""
-    at: float = 0.0
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def get(self) -> str:
-        async with self.lock:
-            if not self.value or self.now_s() - self.at > self.fresh_s:
-                self.value = await self.ask()
-                self.at = self.now_s()
-        return self.value
-
-
 def router(  # noqa: PLR0913 - what readiness and metrics are made of
     db: Database,
     *,
@@ -65,11 +46,12 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
 ) -> APIRouter:
     """/, /healthz, /readyz, /metrics, /docs. `now_s` is a monotonic clock."""
     routes = APIRouter(tags=["service"])
-    database = _Cached(lambda: _ask_database(db), _FRESH_DATABASE_S, now_s)
+    database = CachedValue(lambda: _ask_database(db), ttl_s=_FRESH_DATABASE_S, now_s=now_s)
     outside = {
-        check.name: _Cached(partial(_ask, check), _FRESH_OUTSIDE_S, now_s) for check in readiness
+        check.name: CachedValue(partial(_ask, check), ttl_s=_FRESH_OUTSIDE_S, now_s=now_s)
+        for check in readiness
     }
-    gauges = _Cached(lambda: _collect_all(collectors), _COLLECT_CACHE_S, now_s)
+    gauges = CachedValue(lambda: _collect_all(collectors), ttl_s=_COLLECT_CACHE_S, now_s=now_s)
 
     @routes.get(
         "/",

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -11,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evpower.api import metrics
 from evpower.foundation import idempotency
-from evpower.foundation.clock import Clock
+from evpower.foundation.backoff import Backoff
+from evpower.foundation.clock import Clock, Sleep
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, EvPowerError, Invalid
 from evpower.foundation.idempotency import (
@@ -25,10 +25,7 @@ from evpower.foundation.idempotency import (
 logger = structlog.get_logger(__name__)
 
 _PRINTABLE: Final = re.compile(rb"[\x21-\x7e]{1,255}")
-_FIRST_POLL_S: Final = 0.02
-_LONGEST_POLL_S: Final = 0.5
-
-Sleep = Callable[[float], Awaitable[None]]
+_POLL: Final = Backoff(0.02, 0.5)
 
 
 class Replay:
@@ -70,7 +67,7 @@ class Replay:
         await self._run_first(app, scope, receive, send, body, mine)
 
     async def _claim(self, key: IdempotencyKey) -> "Answered | tuple[IdempotencyKey, OwnsKey]":
-        waited_s, pause_s = 0.0, _FIRST_POLL_S
+        waited_s, polls = 0.0, 0
         while True:
             async with self._db.connection() as connection:
                 state = await idempotency.claim(connection, key, self._clock())
@@ -90,9 +87,10 @@ class Replay:
                         retry_after_s=5,
                     )
                 case _:
+                    polls += 1
+                    pause_s = _POLL.pause_s(polls)
                     await self._sleep(pause_s)
                     waited_s += pause_s
-                    pause_s = min(pause_s * 2, _LONGEST_POLL_S)
 
     async def _run_first(
         self,

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.charging.model import STATE_OF, Bill, Order, ReportedSession, Session
-from evpower.foundation.db import Connection, Record
+from evpower.foundation.db import Connection, Record, fetch_one
 
 _COLUMNS: Final = (
     "id, client_id, station_id, connector_id, state, source, started_at, ended_at, energy_wh,"
@@ -43,10 +43,11 @@ async def insert_imported(connection: Connection, report: ReportedSession) -> bo
 
 async def lock_session(connection: Connection, session_id: UUID) -> Session:
     """The session, locked until the transaction ends."""
-    row = await connection.fetchrow(
-        f"select {_COLUMNS} from charging.sessions where id = $1 for no key update", session_id
+    row = await fetch_one(
+        connection,
+        f"select {_COLUMNS} from charging.sessions where id = $1 for no key update",
+        session_id,
     )
-    assert row is not None, "sessions are never deleted"  # noqa: S101
     return Session(**dict(row))
 
 
@@ -133,6 +134,4 @@ async def page(
     before_id: UUID,
 ) -> Record:
     """The newest sessions by this order before a place: body, more, last_place, last_id, known."""
-    row = await connection.fetchrow(_PAGES[order], client_id, limit, before_at, before_id)
-    assert row is not None, "an aggregate answers one row"  # noqa: S101
-    return row
+    return await fetch_one(connection, _PAGES[order], client_id, limit, before_at, before_id)

@@ -4,13 +4,13 @@ from typing import Final, cast
 from urllib.parse import urlsplit
 
 import asyncpg
-import orjson
 
 from evpower import identity
 from evpower.cli.finding import Finding
 from evpower.config import Settings
 from evpower.foundation.db import connect
 from evpower.foundation.http import HttpClient, HttpError
+from evpower.foundation.json_reader import read_object
 
 _NAME: Final = "registration"
 _TIMEOUT_S: Final = 5.0
@@ -39,7 +39,7 @@ async def _automatic(settings: Settings, http: HttpClient) -> Finding:
         answer = await http.fetch(
             "supabase_auth", "GET", url, headers=headers, timeout_s=_TIMEOUT_S
         )
-        external: object = orjson.loads(answer.content)["external"] if answer.is_success else None
+        external: object = read_object(answer.content)["external"] if answer.is_success else None
     except (HttpError, ValueError, KeyError, TypeError):
         external = None
     if not isinstance(external, dict):

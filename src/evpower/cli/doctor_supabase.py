@@ -20,6 +20,7 @@ from evpower.devstack.supabase.migrations import FILE as SUPABASE_MIGRATION
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import HttpClient, HttpError, HttpResponse, RequestNotSent
+from evpower.foundation.json_reader import NotJson, read_object
 
 _TIMEOUT_S: Final = 5.0
 _NOT_FOUND: Final = 404
@@ -291,10 +292,9 @@ def _host(settings: Settings) -> str:
 
 def _object(response: HttpResponse) -> Mapping[str, object] | None:
     try:
-        body: object = response.json()
-    except ValueError:
+        return read_object(response.content)
+    except NotJson:
         return None
-    return cast("Mapping[str, object]", body) if isinstance(body, dict) else None
 
 
 def _words(response: HttpResponse) -> str:

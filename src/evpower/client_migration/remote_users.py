@@ -5,6 +5,8 @@ somebody vouches for it (identity.proof). The last evpower_people can't tell: th
 admin API. What stands in user_metadata or in a profile is the user's own word and proves nothing.
 """
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -12,9 +14,11 @@ from typing import Final, Protocol, TypeVar, cast
 from uuid import UUID
 
 import orjson
-import stamina
+import structlog
 
 from evpower.client_migration.model import RowRefused
+from evpower.foundation.backoff import Backoff
+from evpower.foundation.clock import Sleep
 from evpower.foundation.errors import Unavailable
 from evpower.identity.contact import normal_email, phone_as_typed, phone_from_auth
 from evpower.identity.model import Contact
@@ -23,7 +27,8 @@ from evpower.identity.verification import trusted_contacts
 
 PER_PAGE: Final = 1000
 _ATTEMPTS: Final = 8  # some two minutes: a plan reads for many, and keeps nothing until its end
-_LONGEST_WAIT_S: Final = 30.0
+_RETRY: Final = Backoff(1.0, 30.0)
+_log: Final = structlog.get_logger()
 T = TypeVar("T")
 
 
@@ -59,7 +64,11 @@ class UsersRpc(Protocol):
 
 
 async def people_by_rpc(
-    rpc: UsersRpc, *, limit: int = PER_PAGE, passing: type[Exception] = Unavailable
+    rpc: UsersRpc,
+    *,
+    limit: int = PER_PAGE,
+    passing: type[Exception] = Unavailable,
+    sleep: Sleep = asyncio.sleep,
 ) -> KnownUsers:
     """Walk users and clients by id, by the project's own function.
 
@@ -71,8 +80,8 @@ async def people_by_rpc(
     while True:
         body = orjson.dumps({"payload": {"after": after, "limit": limit}})
         once = after is None
-        raw = await _patiently(
-            lambda sent=body: rpc.call("evpower_people", sent), passing, once=once
+        raw = await _retried(
+            lambda sent=body: rpc.call("evpower_people", sent), passing, sleep, once=once
         )
         try:
             answer = cast("Mapping[str, object]", raw)
@@ -88,31 +97,37 @@ async def people_by_rpc(
 
 
 async def people_by_admin(
-    admin: SupabaseAdmin, *, per_page: int = PER_PAGE, trusted: Collection[Contact] = ()
+    admin: SupabaseAdmin,
+    *,
+    per_page: int = PER_PAGE,
+    trusted: Collection[Contact] = (),
+    sleep: Sleep = asyncio.sleep,
 ) -> KnownUsers:
     """Page through the users alone; of kinds in `trusted` what Auth has confirmed is proven.
 
     A page that does not come is asked for again for a while, but for the first.
     """
     for page in count(1):
-        users = await _patiently(
-            lambda at=page: admin.list_users(at, per_page), Unavailable, once=page == 1
+        users = await _retried(
+            lambda at=page: admin.list_users(at, per_page), Unavailable, sleep, once=page == 1
         )
         if not users:
             return
         yield [person for user in users if (person := of_auth(user, trusted)) is not None]
 
 
-async def _patiently(ask: Callable[[], Awaitable[T]], passing: type[Exception], *, once: bool) -> T:
-    if once:
-        return await ask()
-    attempts = stamina.retry_context(
-        on=passing, attempts=_ATTEMPTS, timeout=None, wait_initial=1.0, wait_max=_LONGEST_WAIT_S
-    )
-    async for attempt in attempts:
-        with attempt:
-            return await ask()
-    raise AssertionError("the last attempt raises")  # pragma: no cover
+async def _retried(
+    read: Callable[[], Awaitable[T]], passing: type[Exception], sleep: Sleep, *, once: bool
+) -> T:
+    """Returns what `read` returns. Raises `passing` after the last attempt."""
+    for attempt in range(1, 1 if once else _ATTEMPTS):
+        try:
+            return await read()
+        except passing as error:
+            pause_s = _RETRY.pause_s(attempt, random.random)
+            _log.warning("page_read_retried", error=str(error), attempt=attempt, pause_s=pause_s)
+            await sleep(pause_s)
+    return await read()
 
 
 def of_project(record: Mapping[str, object]) -> KnownUser | None:

@@ -6,13 +6,13 @@ from typing import Final, TypeVar
 
 from evpower.client_migration.model import NotMoved, Stopped
 from evpower.client_migration.rate_limiter import RateLimiter
+from evpower.foundation.backoff import Backoff
 from evpower.foundation.errors import Unavailable
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthUnanswered
 
 T = TypeVar("T")
 _TRIES: Final = 6
-_FIRST_WAIT_S: Final = 0.5
-_MAX_WAIT_S: Final = 30.0
+_RETRY: Final = Backoff(0.5, 30.0)
 _MAX_TOLD_S: Final = 300.0  # longer than that a Retry-After is not waited for at once
 _FAILURES_IN_A_ROW: Final = 20
 
@@ -31,10 +31,10 @@ class RetryPolicy:
         Raises NotMoved("auth_failed") when Auth fails on this one again and again, Stopped when it
         fails on everything or takes no calls; whatever else `call` raises goes through.
         """
-        wait_s, last, answered = _FIRST_WAIT_S, "", False
-        for _ in range(_TRIES):
+        last, answered = "", False
+        for attempt in range(1, _TRIES + 1):
             await self._pace.turn()
-            delay_s = wait_s * (0.5 + self._jitter())
+            delay_s = _RETRY.pause_s(attempt, self._jitter)
             try:
                 answer = await call()
             except AuthDenied as error:
@@ -51,7 +51,6 @@ class RetryPolicy:
             else:
                 self._failures = 0
                 return answer
-            wait_s = min(2 * wait_s, _MAX_WAIT_S)
         self._failures += 1
         if answered and self._failures < _FAILURES_IN_A_ROW:
             raise NotMoved("auth_failed", last)

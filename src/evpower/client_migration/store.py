@@ -15,7 +15,7 @@ from evpower.client_migration.model import (
     Trouble,
     TroubleCount,
 )
-from evpower.foundation.db import Connection, Database, Record
+from evpower.foundation.db import Connection, Database, Record, fetch_one
 
 _RUN: Final = "id, mark, source, state"
 _WORK: Final = (
@@ -32,9 +32,7 @@ def _run(row: Record | None) -> Run | None:
 
 async def counted(connection: Connection) -> Record:
     """The staged rows by plan."""
-    row = await connection.fetchrow(plan_sql.COUNT)
-    assert row is not None  # noqa: S101 - an aggregate has one row
-    return row
+    return await fetch_one(connection, plan_sql.COUNT)
 
 
 @asynccontextmanager

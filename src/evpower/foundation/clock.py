@@ -1,11 +1,12 @@
 """Time comes in as an argument: a Clock gives aware UTC. Texts become times only here."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Final
 
 Clock = Callable[[], datetime]
+Sleep = Callable[[float], Awaitable[None]]  # asyncio.sleep, or what a test puts in its place
 
 # RFC 3339, and what PostgreSQL writes: a space for the T, an offset of hours alone; apps leave out
 # seconds. datetime.fromisoformat takes much more, and each Python another set of it.

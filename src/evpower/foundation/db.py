@@ -14,6 +14,7 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from evpower.foundation.errors import Unavailable
+from evpower.foundation.json_reader import read_stored_json
 
 if TYPE_CHECKING:
     Record: TypeAlias = asyncpg.Record
@@ -42,6 +43,7 @@ LOGIN_DEFAULTS: Final[Mapping[str, str]] = {
     "enable_seqscan": "off",
 }
 _LOG_INTERVAL_S: Final = 10.0
+_QUOTED: Final = 200
 # asyncpg's own words quote what it can't read, and so, perhaps, the password.
 _UNREADABLE: Final = "EVPOWER_DATABASE_URL can't be read: percent-encode its password"
 log: Final = structlog.get_logger()
@@ -71,6 +73,18 @@ class _BoundedConnection(_Base):
     async def _cleanup_stmts(self) -> None:
         async with asyncio.timeout(self._config.command_timeout):
             await super()._cleanup_stmts()  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
+
+
+class NoRow(LookupError):
+    """A statement that always has a row returned none: EvPower's own mistake."""
+
+
+async def fetch_one(connection: Connection, query: str, *values: object) -> Record:
+    """Returns the row of a statement that always has one. Raises NoRow."""
+    row = await connection.fetchrow(query, *values)
+    if row is None:
+        raise NoRow(f"no row of {query.strip()[:_QUOTED]!r}")
+    return row
 
 
 class UnreadableAddress(ValueError):
@@ -173,7 +187,7 @@ class Database:
 
     async def _ready(self, connection: Connection) -> None:
         await connection.set_type_codec(
-            "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
+            "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=read_stored_json
         )
         if self._role is None:
             return

@@ -22,6 +22,7 @@ import orjson
 from prometheus_client import Histogram
 
 from evpower import __version__
+from evpower.foundation.json_reader import read_json
 
 Target = Literal["supabase_rest", "supabase_auth", "supabase_keys", "payment_provider", "devstack"]
 _SUPABASE: Final[frozenset[Target]] = frozenset({"supabase_rest", "supabase_auth", "supabase_keys"})
@@ -132,8 +133,8 @@ class HttpResponse:
         return self.content.decode(errors="replace")
 
     def json(self) -> Any:  # noqa: ANN401 - JSON
-        """The parsed content. Raises ValueError."""
-        return orjson.loads(self.content)
+        """The parsed content. Raises NotJson."""
+        return read_json(self.content)
 
 
 class HttpClient:

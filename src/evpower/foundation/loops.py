@@ -14,11 +14,12 @@ from typing import Any, Final
 import structlog
 from prometheus_client import Counter, Gauge
 
+from evpower.foundation.backoff import Backoff
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.errors import Unavailable
 
 OVERDUE_S: Final = 60.0
-_FIRST_RETRY_S: Final = 1.0
+_FIRST_PAUSE_S: Final = 1.0  # after a round that crashed
 log: Final = structlog.get_logger()
 
 LAST_ROUND: Final = Gauge(
@@ -201,7 +202,7 @@ class Loop:
         self._wakeup = wakeup or Wakeup()
         self._around = around
         self._retry_s = min(period_s, longest_retry_s) if retry_s is None else retry_s
-        self._longest_retry_s = longest_retry_s
+        self._backoff = Backoff(_FIRST_PAUSE_S, longest_retry_s)
         self._failures = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -229,8 +230,7 @@ class Loop:
             log.exception("job_failed", job=self.name)
             self._fail(type(error).__name__)
             self._failures += 1
-            pause_s = _FIRST_RETRY_S * 2 ** min(self._failures - 1, 10)
-            return Pause(min(pause_s, self._longest_retry_s), wakeable=False)
+            return Pause(self._backoff.pause_s(self._failures), wakeable=False)
         self._failures = 0
         self.record.finish(current.error)
         return Pause(self._period_s) if pause is None else pause

@@ -14,7 +14,7 @@ from typing import Final
 
 import asyncpg
 
-from evpower.foundation.db import APP_ROLE, LOGIN_DEFAULTS, Connection, Record, connect
+from evpower.foundation.db import APP_ROLE, LOGIN_DEFAULTS, Connection, Record, connect, fetch_one
 
 _LOCK: Final = 0x45565057  # "EVPW"
 _DIRECTLY: Final = (
@@ -226,13 +226,13 @@ async def _create_table(connection: Connection) -> None:
 
 async def _whose(connection: Connection) -> str:
     """Say to whom the database and what is in it belong, when that is not the login."""
-    row: Record | None = await connection.fetchrow(
+    row = await fetch_one(
+        connection,
         "select session_user as login, current_database() as database,"
         " pg_get_userbyid(datdba) as owner, (select pg_get_userbyid(relowner) from pg_class"
         " where oid = to_regclass('public.evpower_migrations')) as table_owner"
-        " from pg_database where datname = current_database()"
+        " from pg_database where datname = current_database()",
     )
-    assert row is not None  # noqa: S101 - a connection is to a database
     if row["table_owner"] not in {None, row["login"]}:
         return (
             f"the tables of {row['database']} belong to {row['table_owner']}, not to"

@@ -1,14 +1,13 @@
 """Who calls, from the verified token or service key alone; never from the body or the path."""
 
-import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from fastapi import Request
 
+from evpower.foundation.cache import CachedValue, TtlCache
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError, Forbidden, Unauthenticated
@@ -194,19 +193,16 @@ class _KnownClients:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._until: OrderedDict[UUID, float] = OrderedDict()
+        self._ids = TtlCache[UUID, bool](_KNOWN_MAX, lambda: clock().timestamp())
 
     def has(self, client_id: UUID) -> bool:
-        return self._until.get(client_id, 0.0) > self._clock().timestamp()
+        return self._ids.get(client_id) is not None
 
     def add(self, client_id: UUID) -> None:
-        self._until[client_id] = self._clock().timestamp() + _KNOWN_S
-        self._until.move_to_end(client_id)
-        if len(self._until) > _KNOWN_MAX:
-            self._until.popitem(last=False)
+        self._ids.put(client_id, value=True, expires_at=self._clock().timestamp() + _KNOWN_S)
 
     def clear(self) -> None:
-        self._until.clear()
+        self._ids.clear()
 
 
 class _Operators:
@@ -218,31 +214,26 @@ class _Operators:
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
-        self._clock = clock
-        self._found: Mapping[UUID, Operator] = {}
-        self._until: float = 0.0
-        self._lock = asyncio.Lock()
+        self._cached = CachedValue[Mapping[UUID, Operator]](
+            self._read, ttl_s=OPERATORS_FRESH_S, now_s=lambda: clock().timestamp()
+        )
 
     async def by_id(self) -> Mapping[UUID, Operator]:
-        if self._clock().timestamp() >= self._until:
-            async with self._lock:
-                if self._clock().timestamp() >= self._until:
-                    await self._read()
-        return self._found
+        return await self._cached.get()
 
     async def as_of_now(self, user_id: UUID) -> Operator | None:
         """One user's role in the database, remembered from then on."""
         async with self._db.connection() as connection:
             operator = await store_access.active_operator(connection, user_id)
-        others = {one: found for one, found in self._found.items() if one != user_id}
-        self._found = others if operator is None else {**others, user_id: operator}
+        cached = self._cached.peek() or {}
+        others = {other: found for other, found in cached.items() if other != user_id}
+        self._cached.replace(others if operator is None else {**others, user_id: operator})
         return operator
 
     def expire(self) -> None:
-        self._until = 0.0
+        self._cached.expire()
 
-    async def _read(self) -> None:
+    async def _read(self) -> Mapping[UUID, Operator]:
         async with self._db.connection() as connection:
             operators = await store_access.active_operators(connection)
-        self._found = {operator.user_id: operator for operator in operators}
-        self._until = (self._clock() + timedelta(seconds=OPERATORS_FRESH_S)).timestamp()
+        return {operator.user_id: operator for operator in operators}

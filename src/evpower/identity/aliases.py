@@ -4,10 +4,10 @@ A UUID that is an open client's own id always means that client.
 """
 
 import re
-from collections import OrderedDict
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
+from evpower.foundation.cache import TtlCache
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Forbidden, Invalid
@@ -54,15 +54,17 @@ def _fit(raw: str) -> bool:
     return 0 < len(raw) <= MAX_LENGTH and raw.isprintable()
 
 
+class _Resolved(NamedTuple):
+    client_id: UUID | None  # None: no client has or had this name
+
+
 class OldIds:
     """Resolves the ids requests name; remembers answers for a minute, so old apps cost nothing."""
 
     def __init__(self, db: Database, *, clock: Clock = utc_now, kept: int = _KEPT) -> None:
         self._db = db
         self._clock = clock
-        self._kept = kept
-        # None: no client has or had this name.
-        self._known: OrderedDict[UUID | str, tuple[float, UUID | None]] = OrderedDict()
+        self._known = TtlCache[UUID | str, _Resolved](kept, lambda: clock().timestamp())
 
     async def client(self, caller: Principal, raw: str | UUID) -> UUID:
         """Whom `raw` means, in a request of `caller`, who may still have no right to it.
@@ -88,9 +90,9 @@ class OldIds:
 
     async def _find(self, name: UUID | str) -> UUID | None:
         now = self._clock().timestamp()
-        until, found = self._known.get(name, (0.0, None))
-        if until > now:
-            return found
+        known = self._known.get(name)
+        if known is not None:
+            return known.client_id
         async with self._db.connection() as connection:
             if isinstance(name, UUID):
                 is_client, alias_of, is_open = await store_aliases.find_uuid(connection, name)
@@ -101,8 +103,5 @@ class OldIds:
                 found = await store_aliases.find_alias(connection, "client_id", name)
                 old, fresh_s = found is not None, FRESH_S
         metrics.OLD_IDS.labels("old" if old else "known" if found else "unknown").inc()
-        self._known[name] = (now + fresh_s, found)
-        self._known.move_to_end(name)
-        if len(self._known) > self._kept:
-            self._known.popitem(last=False)
+        self._known.put(name, _Resolved(found), expires_at=now + fresh_s)
         return found

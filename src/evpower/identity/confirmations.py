@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from evpower.foundation.backoff import Backoff
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unavailable
@@ -24,8 +25,7 @@ from evpower.identity.supabase_admin import SupabaseAdmin
 # none: the address needs no mail, or has it already.
 Mail = Literal["none", "sent", "queued"]
 _LEASE: Final = timedelta(seconds=60)  # longer than a call of Auth takes
-_FIRST_RETRY_S: Final = 60
-_LONGEST_RETRY_S: Final = 3600
+_RETRY: Final = Backoff(60, 3600)
 _KEEP: Final = timedelta(days=7)
 _AT_ONCE: Final = 50  # in one round
 
@@ -118,14 +118,14 @@ async def _put_off(
     now: datetime,
 ) -> None:
     """This mail waits longer each time; where Auth is busy or away, the others wait a minute."""
-    delay_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2 ** min(due.attempts, 10))
+    delay_s = _RETRY.pause_s(due.attempts + 1)
     text = error.detail if isinstance(error, Unavailable) else str(error)
     async with db.transaction() as connection:
         await store.put_off(connection, due.client_id, now + timedelta(seconds=delay_s), text)
         if isinstance(error, Unavailable):
-            pause_s = _FIRST_RETRY_S
+            pause_s = _RETRY.first_s
             if isinstance(error, AuthBusy) and error.pause_s is not None:
-                pause_s = min(_LONGEST_RETRY_S, max(pause_s, int(error.pause_s)))
+                pause_s = min(_RETRY.longest_s, max(pause_s, int(error.pause_s)))
             await store.put_off_all(connection, now + timedelta(seconds=pause_s))
     metrics.CONFIRMATIONS.labels("busy" if isinstance(error, AuthBusy) else "failed").inc()
     _log.warning("confirmation_not_sent", client_id=str(due.client_id), error=text)

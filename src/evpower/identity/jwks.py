@@ -1,7 +1,6 @@
 """The public keys of a Supabase project: cached, read by one at a time, the last good ones kept."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
@@ -11,9 +10,11 @@ import jwt
 import orjson
 import structlog
 
+from evpower.foundation.cache import TtlCache
 from evpower.foundation.clock import Clock
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.http import HttpClient, HttpError
+from evpower.foundation.json_reader import read_object
 from evpower.identity import metrics
 
 FRESH_S: Final = 600.0  # as long as Supabase's edge caches them
@@ -79,7 +80,8 @@ class Jwks:
         self._running: asyncio.Task[None] | None = None
         self._begun = 0  # readings
         self._read = 0  # the newest of them that brought a set
-        self._unknown: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        # How many readings had begun when a kid that is in no set was first seen.
+        self._unknown = TtlCache[str, int](_REMEMBERED, lambda: clock().timestamp())
 
     async def find(self, kid: str) -> SigningKey | None:
         """Return the key, or None when Supabase doesn't have it: a set read since says so.
@@ -106,17 +108,15 @@ class Jwks:
 
     def _seen(self, kid: str) -> int:
         """How many readings had begun when this kid was first seen."""
-        number, at = self._unknown.get(kid, (0, _NEVER))
-        if self._clock().timestamp() - at > _REMEMBERED_S:
+        number = self._unknown.get(kid)
+        if number is None:
             number = self._begun
             self._remember(kid, number)
         return number
 
     def _remember(self, kid: str, number: int) -> None:
-        self._unknown.pop(kid, None)
-        self._unknown[kid] = (number, self._clock().timestamp())
-        if len(self._unknown) > _REMEMBERED:
-            self._unknown.popitem(last=False)
+        expires_at = self._clock().timestamp() + _REMEMBERED_S
+        self._unknown.put(kid, number, expires_at=expires_at)
 
     def keep_fresh(self) -> None:
         """Start reading them again, behind the caller's back, when they are old."""
@@ -188,12 +188,7 @@ class Jwks:
 
 def read_keys(body: bytes) -> dict[str, SigningKey]:
     """Keys by kid of a JWK set (RFC 7517 5), without those we can't use. Raises ValueError."""
-    if len(body) > _MAX_BYTES:
-        raise ValueError(f"a JWK set of {len(body)} bytes")
-    parsed: object = orjson.loads(body)
-    listed: object = (
-        cast("dict[str, object]", parsed).get("keys") if isinstance(parsed, dict) else None
-    )
+    listed: object = read_object(body, max_bytes=_MAX_BYTES).get("keys")
     if not isinstance(listed, list):
         raise ValueError("not a JWK set")  # noqa: TRY004 - the world's mistake, not a caller's
     found: dict[str, SigningKey] = {}

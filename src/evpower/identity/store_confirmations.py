@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from evpower.foundation.db import Connection
+from evpower.foundation.db import Connection, fetch_one
 from evpower.foundation.purge import count
 
 _MAX_ERROR: Final = 300
@@ -94,12 +94,12 @@ async def give_up(connection: Connection, requested_before: datetime) -> int:
 
 async def waiting(connection: Connection) -> WaitingConfirmations:
     """Return what waits."""
-    row = await connection.fetchrow(
+    row = await fetch_one(
+        connection,
         "select count(*), coalesce(extract(epoch from clock_timestamp() - min(requested_at)), 0)"
         "::float8, (array_agg(last_error order by next_try_at desc)"
-        "  filter (where last_error is not null))[1] from identity.confirmations"
+        "  filter (where last_error is not null))[1] from identity.confirmations",
     )
-    assert row is not None  # noqa: S101 - an aggregate always has a row
     return WaitingConfirmations(*row)
 
 

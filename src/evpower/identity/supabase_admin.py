@@ -20,6 +20,7 @@ from evpower.foundation.http import (
     OutcomeUnknown,
     RequestNotSent,
 )
+from evpower.foundation.json_reader import NotJson, read_object
 from evpower.identity import metrics
 from evpower.identity.contact import phone_from_auth
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthRefused, AuthUnanswered
@@ -280,21 +281,17 @@ def _pause_s(answer: HttpResponse) -> float | None:
 def _error_code(answer: HttpResponse) -> str:
     """GoTrue's error_code; the API gateway in front of it answers in other shapes."""
     try:
-        body: object = orjson.loads(answer.content)
-    except orjson.JSONDecodeError:
+        code = read_object(answer.content).get("error_code")
+    except NotJson:
         return "unknown"
-    code = cast("Mapping[str, object]", body).get("error_code") if isinstance(body, dict) else None
     return code if isinstance(code, str) else "unknown"
 
 
 def _json(answer: HttpResponse) -> Mapping[str, object]:
     try:
-        body: object = orjson.loads(answer.content)
-    except orjson.JSONDecodeError:
-        body = None
-    if not isinstance(body, dict):
-        raise AuthUnanswered("auth_unavailable", "Supabase Auth answered nonsense")
-    return cast("Mapping[str, object]", body)
+        return read_object(answer.content)
+    except NotJson as error:
+        raise AuthUnanswered("auth_unavailable", "Supabase Auth answered nonsense") from error
 
 
 def _user(record: Mapping[str, object]) -> AuthUser:

@@ -2,7 +2,6 @@
 
 import re
 from base64 import urlsafe_b64decode
-from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -10,13 +9,14 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 import jwt
-import orjson
 from pydantic import SecretStr
 
 from evpower.config import Settings
+from evpower.foundation.cache import TtlCache
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.errors import Forbidden, Invalid, Unauthenticated
 from evpower.foundation.http import HttpClient
+from evpower.foundation.json_reader import NotJson, read_object
 from evpower.identity import metrics
 from evpower.identity.jwks import Jwks, UnreadKey
 from evpower.identity.model import Claims
@@ -74,8 +74,7 @@ class TokenVerifier:
         self._secrets = tuple(text.encode() for text in texts if text)
         if any(len(secret) < _MIN_SECRET_BYTES for secret in self._secrets):
             raise ValueError(f"an HS256 secret needs at least {_MIN_SECRET_BYTES} bytes")
-        self._cache: OrderedDict[bytes, tuple[float, Claims]] = OrderedDict()
-        self._cache_size = cache_size
+        self._cache = TtlCache[bytes, Claims](cache_size, lambda: clock().timestamp())
         self._jwks = Jwks(
             url=jwks_url or f"{self._issuer}/.well-known/jwks.json",
             http=http,
@@ -102,12 +101,9 @@ class TokenVerifier:
         digest = sha256(token.encode()).digest()
         known = self._cache.get(digest)
         if known is not None:
-            if self._clock().timestamp() < known[0]:
-                self._cache.move_to_end(digest)
-                self._jwks.keep_fresh()
-                metrics.TOKEN_CACHED.inc()
-                return known[1]
-            del self._cache[digest]
+            self._jwks.keep_fresh()
+            metrics.TOKEN_CACHED.inc()
+            return known
         try:
             claims = await self._check(token)
         except Unauthenticated as error:
@@ -121,9 +117,7 @@ class TokenVerifier:
             metrics.TOKEN_ANONYMOUS.inc()
             raise Forbidden("anonymous_user", "an anonymous user of Supabase is no client")
         metrics.TOKEN_VERIFIED.inc()
-        self._cache[digest] = (claims.expires_at.timestamp(), claims)
-        if len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
+        self._cache.put(digest, claims, expires_at=claims.expires_at.timestamp())
         return claims
 
     def prefetch(self) -> None:
@@ -231,12 +225,9 @@ def _open(token: str, key: object, algorithm: str) -> bytes | None:
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        parsed: object = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        return read_object(raw)
+    except NotJson as error:
         raise _invalid("not an access token") from error
-    if not isinstance(parsed, dict):
-        raise _invalid("not an access token")
-    return cast("dict[str, Any]", parsed)
 
 
 def _time(claims: dict[str, Any], name: str) -> float | None:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from evpower.foundation.db import Connection, Record
+from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.payments.model import Confirmation, Event, Payment, Posted
 from evpower.payments.providers.protocol import Invoice
 
@@ -46,16 +46,15 @@ async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[
 
 async def balance(connection: Connection, client_id: UUID, since: datetime) -> tuple[int, int]:
     """The balance in tyiyn; how many payments begun since then are open, of the newest 200."""
-    row = _there(
-        await connection.fetchrow(
-            "select balance_minor, (select count(*) from ("
-            "   select closed_at, created_at from payments.payments where client_id = $1"
-            "    order by id desc limit 200) newest"
-            "  where closed_at is null and created_at > $2) as open"
-            " from wallet.wallets where client_id = $1",
-            client_id,
-            since,
-        )
+    row = await fetch_one(
+        connection,
+        "select balance_minor, (select count(*) from ("
+        "   select closed_at, created_at from payments.payments where client_id = $1"
+        "    order by id desc limit 200) newest"
+        "  where closed_at is null and created_at > $2) as open"
+        " from wallet.wallets where client_id = $1",
+        client_id,
+        since,
     )
     return row["balance_minor"], row["open"]
 
@@ -265,15 +264,14 @@ async def record_check(
 
 async def waiting(connection: Connection, now: datetime) -> tuple[int, int, float]:
     """How many payments are open, how many in review, how long the most overdue waits (s)."""
-    row = _there(
-        await connection.fetchrow(
-            "select (select count(*) from payments.payments"
-            "  where next_check_at is not null) as open,"
-            " (select count(*) from payments.payments where review is not null) as review,"
-            " coalesce(extract(epoch from $1 - (select min(next_check_at) from payments.payments"
-            "  where next_check_at is not null)), 0)::float8 as lag_s",
-            now,
-        )
+    row = await fetch_one(
+        connection,
+        "select (select count(*) from payments.payments"
+        "  where next_check_at is not null) as open,"
+        " (select count(*) from payments.payments where review is not null) as review,"
+        " coalesce(extract(epoch from $1 - (select min(next_check_at) from payments.payments"
+        "  where next_check_at is not null)), 0)::float8 as lag_s",
+        now,
     )
     return row["open"], row["review"], max(0.0, row["lag_s"])
 
@@ -321,7 +319,7 @@ async def by_reference(connection: Connection, provider: str, reference: str) ->
 
 async def credit(connection: Connection, payment_id: int) -> Posted:
     """Credit a confirmed payment."""
-    row = _there(await connection.fetchrow("select * from wallet.credit($1)", payment_id))
+    row = await fetch_one(connection, "select * from wallet.credit($1)", payment_id)
     return _posted(row, payment_id=payment_id)
 
 
@@ -335,12 +333,6 @@ def _posted(row: Record, payment_id: int) -> Posted:
         version=row["version"],
         new=row["outcome"] == "posted",
     )
-
-
-def _there(row: Record | None) -> Record:
-    if row is None:
-        raise RuntimeError("the statement answered no row")
-    return row
 
 
 async def purge_unknown_events(

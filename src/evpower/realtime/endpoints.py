@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
-import orjson
 import structlog
 from fastapi import APIRouter
 from starlette.types import Message, Receive, Scope, Send
@@ -28,6 +27,7 @@ from evpower.foundation.errors import (
     Unavailable,
 )
 from evpower.foundation.json_numbers import whole
+from evpower.foundation.json_reader import NotJson, read_object
 from evpower.foundation.websocket import CLOSE, EXTENSION, SocketProtocol
 from evpower.identity import Access
 from evpower.realtime import metrics, protocol
@@ -225,10 +225,9 @@ def _parse(event: Message) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        parsed: object = orjson.loads(text)
-    except ValueError:
+        return read_object(text)
+    except NotJson:
         return None
-    return cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else None
 
 
 def _holds_token(query: bytes) -> bool:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from evpower.foundation.backoff import Backoff
 from evpower.foundation.clock import Clock
 
-_FIRST_S: Final = 0.25
-_LONGEST_S: Final = 15.0
+_BETWEEN_PROBES: Final = Backoff(0.25, 15.0)
 
 
 class Breaker:
@@ -55,6 +55,6 @@ class Breaker:
         if self._probe_at is not None and not self._probing:
             return
         self._failures += 1
-        pause = min(_LONGEST_S, _FIRST_S * 2 ** min(self._failures - 1, 10))
-        self._probe_at = self._clock() + timedelta(seconds=pause * (0.5 + self._jitter()))
+        pause_s = _BETWEEN_PROBES.pause_s(self._failures, self._jitter)
+        self._probe_at = self._clock() + timedelta(seconds=pause_s)
         self._probing = False

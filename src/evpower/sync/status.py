@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from evpower.foundation import loop_rounds
-from evpower.foundation.db import Connection, Record
+from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.foundation.loop_rounds import LoopRounds
 from evpower.sync import metrics
 from evpower.sync.model import OutboxTopic
@@ -94,16 +94,16 @@ async def status(
     connection: Connection, *, parked_limit: int = 20, window_s: float = _WINDOW_S
 ) -> SyncStatus:
     """Answer what waits, what is parked, and the lag of the last `window_s` seconds."""
-    row = await connection.fetchrow(
+    row = await fetch_one(
+        connection,
         "select count(*) filter (where parked_at is null) as pending,"
         " count(*) filter (where parked_at is null and topic = 'client') as clients,"
         " count(*) filter (where parked_at is null and topic = 'session') as sessions,"
         " extract(epoch from clock_timestamp()"
         "         - min(since) filter (where parked_at is null))::float8 as oldest_s,"
         " count(parked_at) as parked,"
-        " max(last_error) filter (where parked_at is null) as last_error from sync.pending"
+        " max(last_error) filter (where parked_at is null) as last_error from sync.pending",
     )
-    assert row is not None  # noqa: S101 - an aggregate always has a row
     parked: list[Record] = await connection.fetch(
         "select topic, key::text as key, coalesce(last_error, '') as why, parked_at"
         " from sync.pending where parked_at is not null order by parked_at desc, key limit $1",
@@ -144,15 +144,15 @@ async def status(
 
 
 async def _incoming(connection: Connection, limit: int) -> Incoming:
-    row = await connection.fetchrow(
+    row = await fetch_one(
+        connection,
         "select extract(epoch from clock_timestamp() - greatest(c.checked_at, c.moved_at))::float8"
         " as age_s, c.walking, c.walked, c.walked_at, c.resets, t.state, t.error,"
         " (select count(*) from sync.failed_people) as failed,"
         " (select count(*) from sync.contact_conflicts) as contacts"
         " from sync.cursors c left join sync.targets t on t.name = 'changes'"
-        " where c.name = 'supabase'"
+        " where c.name = 'supabase'",
     )
-    assert row is not None  # noqa: S101 - the migration put it there
     failed: list[Record] = await connection.fetch(
         "select client_id::text as client_id, error, attempts from sync.failed_people"
         " order by since desc, client_id limit $1",

@@ -1,6 +1,5 @@
 """A thin client of Supabase's RPC: bytes out, bytes in, every failure sorted."""
 
-import json
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -8,6 +7,7 @@ from typing import Final, Protocol, cast
 
 from evpower.foundation import http as outgoing
 from evpower.foundation.http import HttpClient, HttpError, HttpResponse
+from evpower.foundation.json_reader import NotJson, read_stored_json
 from evpower.sync import metrics
 from evpower.sync.errors import (
     SyncResponseTooLarge,
@@ -111,11 +111,11 @@ def read_answer(function: str, response: HttpResponse) -> object:
             raise TargetUnavailable(said)
         raise TargetRefuses(said)
     try:
-        answer = cast("object", json.loads(response.content))
+        answer = read_stored_json(response.content)
         # Some gateways hand jsonb over as text, some wrap the one row in a list.
         while isinstance(answer, str):
-            answer = cast("object", json.loads(answer))
-    except (ValueError, RecursionError) as error:
+            answer = read_stored_json(answer)
+    except NotJson as error:
         raise TargetUnavailable(f"{function}: the answer is not JSON") from error
     return _unwrap(function, answer)
 
@@ -134,8 +134,8 @@ def _unwrap(function: str, answer: object) -> object:
 def _problem(response: HttpResponse) -> tuple[str, str]:
     """PostgREST's code and message, cut; a gateway's page is not worth quoting."""
     try:
-        body = cast("object", json.loads(response.content))
-    except (ValueError, RecursionError):
+        body = read_stored_json(response.content)
+    except NotJson:
         return "", ""
     if not isinstance(body, Mapping):
         return "", ""

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from evpower.foundation.db import Connection, Record
+from evpower.foundation.db import Connection, fetch_one
 from evpower.wallet.model import Hold, Posting, Transaction, Wallet
 
 # JSON is put together in SQL, so that a page costs Python one copy of bytes. Amounts times 0.01 are
@@ -61,7 +61,7 @@ select convert_to(
 
 async def credit(connection: Connection, payment_id: int) -> Posting:
     """Credit one confirmed payment."""
-    return _one(await connection.fetchrow("select * from wallet.credit($1)", payment_id))
+    return await _posting(connection, "select * from wallet.credit($1)", payment_id)
 
 
 async def credit_many(connection: Connection, payment_ids: Sequence[int]) -> list[Posting]:
@@ -72,28 +72,24 @@ async def credit_many(connection: Connection, payment_ids: Sequence[int]) -> lis
 
 async def hold(connection: Connection, session_id: UUID, amount_minor: int) -> Posting:
     """Set money aside for a session."""
-    return _one(
-        await connection.fetchrow("select * from wallet.hold($1, $2)", session_id, amount_minor)
-    )
+    return await _posting(connection, "select * from wallet.hold($1, $2)", session_id, amount_minor)
 
 
 async def extend_hold(connection: Connection, session_id: UUID, total_minor: int) -> Posting:
     """Raise an open hold to a new total."""
-    return _one(
-        await connection.fetchrow(
-            "select * from wallet.extend_hold($1, $2)", session_id, total_minor
-        )
+    return await _posting(
+        connection, "select * from wallet.extend_hold($1, $2)", session_id, total_minor
     )
 
 
 async def release_hold(connection: Connection, session_id: UUID) -> Posting:
     """Give a hold back."""
-    return _one(await connection.fetchrow("select * from wallet.release_hold($1)", session_id))
+    return await _posting(connection, "select * from wallet.release_hold($1)", session_id)
 
 
 async def charge(connection: Connection, session_id: UUID) -> Posting:
     """Charge one finished session."""
-    return _one(await connection.fetchrow("select * from wallet.charge($1)", session_id))
+    return await _posting(connection, "select * from wallet.charge($1)", session_id)
 
 
 async def charge_many(connection: Connection, session_ids: Sequence[UUID]) -> list[Posting]:
@@ -112,7 +108,8 @@ async def correct(
     reason: str,
 ) -> Posting:
     """Give a settled session its new facts and its next bill."""
-    row = await connection.fetchrow(
+    return await _posting(
+        connection,
         "select * from wallet.correct($1, $2, $3, $4, $5, $6)",
         session_id,
         cost_minor,
@@ -121,12 +118,11 @@ async def correct(
         actor,
         reason,
     )
-    return _one(row)
 
 
 async def refund(connection: Connection, refund_id: int) -> Posting:
     """Post one refund order."""
-    return _one(await connection.fetchrow("select * from wallet.refund($1)", refund_id))
+    return await _posting(connection, "select * from wallet.refund($1)", refund_id)
 
 
 async def refund_many(connection: Connection, refund_ids: Sequence[int]) -> list[Posting]:
@@ -256,11 +252,9 @@ async def get_statement_json(
     connection: Connection, client_id: UUID, before_version: int | None, limit: int
 ) -> tuple[bytes, int | None]:
     """A page of history as a JSON array, newest first, and its lowest version."""
-    row = await connection.fetchrow(_STATEMENT_JSON, client_id, before_version, limit)
-    assert row is not None, "an aggregate answers one row"  # noqa: S101
+    row = await fetch_one(connection, _STATEMENT_JSON, client_id, before_version, limit)
     return row["page"], row["lowest"]
 
 
-def _one(row: Record | None) -> Posting:
-    assert row is not None, "a wallet function answers one row"  # noqa: S101
-    return Posting(*row)
+async def _posting(connection: Connection, query: str, *values: object) -> Posting:
+    return Posting(*await fetch_one(connection, query, *values))

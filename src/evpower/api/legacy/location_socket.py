@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 from urllib.parse import parse_qs
 
-import orjson
 from fastapi import APIRouter
 from starlette.types import Message, Receive, Scope, Send
 
@@ -17,6 +16,7 @@ from evpower.api.legacy import metrics
 from evpower.api.legacy.location_feed import LocationFeed, Viewer, Wire, encode
 from evpower.foundation.addresses import ClientAddresses, Network
 from evpower.foundation.connection_limits import SocketLimits, origin_allowed
+from evpower.foundation.json_reader import NotJson, read_object
 from evpower.foundation.websocket import EXTENSION
 
 PATHS: Final = ("/api/v1/ws/locations", "/api/v1/locations/ws/locations")
@@ -182,10 +182,9 @@ def _text(message: Message) -> str | bytes:
 
 def _parse(text: str | bytes) -> Mapping[str, Any] | None:
     try:
-        frame = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return read_object(text)
+    except NotJson:
         return None
-    return cast("dict[str, Any]", frame) if isinstance(frame, dict) else None
 
 
 def _channel(frame: Mapping[str, Any]) -> str | None:

@@ -1,12 +1,12 @@
 """Read a top-up request. Numbers stay exact: 0.1 is one tenth, 1e309 is no amount."""
 
-import json
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 from uuid import UUID
 
 from evpower.foundation.errors import Forbidden, Invalid
+from evpower.foundation.json_reader import NotAnObject, NotJson, read_exact_object
 from evpower.foundation.money import CURRENCY, to_minor
 from evpower.foundation.text import checked
 
@@ -48,12 +48,11 @@ def parse_top_up(raw: bytes, client_id: UUID, min_minor: int, max_minor: int) ->
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(raw, parse_float=_exact, parse_int=_exact, parse_constant=_exact)
-    except (ValueError, RecursionError) as error:
+        return read_exact_object(raw, _exact, constant=_exact)
+    except NotAnObject as error:
+        raise Invalid("invalid_request", "the body must be an object") from error
+    except NotJson as error:
         raise Invalid("invalid_request", "the body is not JSON") from error
-    if not isinstance(body, dict):
-        raise Invalid("invalid_request", "the body must be an object")
-    return cast("dict[str, Any]", body)
 
 
 def _exact(text: str) -> Decimal:

@@ -31,6 +31,7 @@ from evpower.devstack.bank.delivery import RETRIES_S, Courier, secret_bytes
 from evpower.devstack.bank.state import BankInvoice, BankState, Delivery
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.errors import Invalid
+from evpower.foundation.json_reader import NotJson, read_object
 from evpower.foundation.money import MAX_MINOR, amount_from_json
 
 PAYABLE_FOR_S: Final = 24 * 3600.0  # an app may hide a QR after minutes; people still pay it
@@ -332,12 +333,9 @@ async def _object(request: Request) -> dict[str, Any]:
     if not raw:
         return {}
     try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        return read_object(raw)
+    except NotJson as error:
         raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_json") from error
-    if not isinstance(body, dict):
-        raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_json")
-    return cast("dict[str, Any]", body)
 
 
 def _som(amount: object) -> int:

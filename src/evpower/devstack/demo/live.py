@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import websockets
 
+from evpower.foundation.json_reader import read_object
+
 _OPEN_S: Final = 60.0  # until the first balance, on a busy machine
 _MAX_BYTES: Final = 65_536
 
@@ -31,7 +33,7 @@ class LiveBalance:
             self._socket = await websockets.connect(self._url, proxy=None, max_size=_MAX_BYTES)
             await self._socket.send(json.dumps({"type": "auth", "token": self._token}))
             while self.balance_minor is None:
-                self._take(json.loads(await self._socket.recv()))
+                self._take(read_object(await self._socket.recv()))
         self._task = asyncio.create_task(self._listen())
 
     async def close(self) -> None:
@@ -44,7 +46,7 @@ class LiveBalance:
 
     async def _listen(self) -> None:
         async for text in self._socket:
-            self._take(json.loads(text))
+            self._take(read_object(text))
 
     def _take(self, frame: dict[str, Any]) -> None:
         if frame["type"] == "connection":

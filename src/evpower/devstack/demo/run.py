@@ -1,7 +1,6 @@
 """The main job done for real, through the public HTTP API alone, and proven at the end."""
 
 import asyncio
-import json
 import random
 import secrets
 import sys
@@ -22,6 +21,7 @@ from evpower.devstack.demo.driver import Driver
 from evpower.devstack.demo.live import LiveBalance
 from evpower.devstack.local import LocalEvPower
 from evpower.foundation.http import HttpClient
+from evpower.foundation.json_reader import read_object
 
 _SOM: Final = 100
 _AT_ONCE: Final = 8
@@ -348,7 +348,7 @@ class Demo:
         _require(
             bool(done.stdout.strip()), f"evpower {' '.join(words)} failed: {done.stderr[-400:]}"
         )
-        return json.loads(done.stdout)
+        return read_object(done.stdout)
 
     async def _each(self, title: str, step: Callable[[Driver], Awaitable[None]]) -> None:
         """Do it for every driver, some at once, in front of the reader's eyes."""

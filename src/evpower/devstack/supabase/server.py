@@ -15,6 +15,7 @@ from evpower.devstack import ports
 from evpower.devstack.errors import DevstackError
 from evpower.devstack.postgres.accounts import write_private
 from evpower.devstack.services import ProcessService
+from evpower.foundation.json_reader import read_object
 
 SERVER_DIR = Path(__file__).parent / "lite"
 OWNER_ROLE: Final = "supabase_owner"
@@ -139,7 +140,7 @@ class LocalSupabase:
         if self._keys is None:
             path = self._state_dir / "supabase-keys.json"
             try:
-                self._keys = Keys(**json.loads(path.read_text()))
+                self._keys = Keys(**read_object(path.read_text()))
             except FileNotFoundError:
                 self._keys = Keys(_api_key("publishable"), _api_key("secret"), _jwt_secret())
                 self._state_dir.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter, Gauge
 
+from evpower.foundation.backoff import Backoff
 from evpower.foundation.bus import EVERYTHING, Listener, LocalBus, Topic
 from evpower.foundation.bus.nats_keys import NatsFiles
 from evpower.foundation.bus.nats_link import NatsLink, NatsServer, parse_servers
@@ -36,8 +37,7 @@ _CHANGE_BYTES: Final = 17
 _PER_MESSAGE: Final = 1000
 _WAITING: Final = 20_000
 _GAP_S: Final = 0.002  # between messages: what comes meanwhile goes together
-_FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 2.0
+_RECONNECT: Final = Backoff(0.1, 2.0)
 _STEADY_S: Final = 5.0  # a connection that lived so long was a good one
 _CLOSE_S: Final = 3.0
 _ANNOUNCE_S: Final = 1.5
@@ -179,8 +179,8 @@ class NatsBus:
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._servers_in_turn = cycle(sorted(self._servers, key=lambda _: self._jitter()))
-        self._pause_s = _FIRST_PAUSE_S
-        self.loop = Loop("bus", self._round, period_s=_LONGEST_PAUSE_S)
+        self._failures = 0  # in a row
+        self.loop = Loop("bus", self._round, period_s=_RECONNECT.longest_s)
 
     def use_topics(self, topics: Iterable[Topic], *, missed: Topic) -> None:
         """Before the start: the topics this node knows. Raises ValueError if two share a code.
@@ -258,10 +258,10 @@ class NatsBus:
             self._say_connected(server.address)
             await self._serve(link, server.address, current)
             if asyncio.get_running_loop().time() - began_s > _STEADY_S:
-                self._pause_s = _FIRST_PAUSE_S
+                self._failures = 0
         current.failed("bus_away")
-        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
-        return Pause(pause_s * (0.5 + self._jitter()))
+        self._failures += 1
+        return Pause(_RECONNECT.pause_s(self._failures, self._jitter))
 
     async def _serve(self, link: NatsLink, address: str, current: Round) -> None:
         """Send until the link is lost or the bus is closed."""

@@ -13,6 +13,7 @@ from evpower.foundation import standard_webhooks
 from evpower.foundation.clock import read_time
 from evpower.foundation.errors import Invalid
 from evpower.foundation.http import HttpClient, HttpError
+from evpower.foundation.json_reader import NotAnObject, NotJson, read_json, read_object
 from evpower.foundation.money import MAX_MINOR
 from evpower.foundation.text import flaw
 from evpower.payments.errors import ProviderRefused, ProviderUnavailable, UnknownToProvider
@@ -91,8 +92,8 @@ class SandboxProvider:
         """Check the signature of the raw bytes, then read them."""
         event_id = standard_webhooks.verify(self._keys, headers, raw, now)
         try:
-            body = orjson.loads(raw)
-        except orjson.JSONDecodeError as error:
+            body = read_json(raw)
+        except NotJson as error:
             raise Invalid("invalid_webhook", "the webhook is not JSON") from error
         return self._event(event_id, hashlib.sha256(raw).digest(), body)
 
@@ -161,12 +162,11 @@ class SandboxProvider:
         if not answer.is_success:
             raise ProviderUnavailable(f"answered {answer.status_code}")
         try:
-            parsed = orjson.loads(answer.content)
-        except orjson.JSONDecodeError as error:
+            return read_object(answer.content)
+        except NotAnObject as error:
+            raise ProviderUnavailable("the answer is not an object") from error
+        except NotJson as error:
             raise ProviderUnavailable("the answer is not JSON") from error
-        if not isinstance(parsed, dict):
-            raise ProviderUnavailable("the answer is not an object")
-        return cast("dict[str, Any]", parsed)
 
 
 def _text(body: dict[str, Any], name: str) -> str:

@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from evpower.foundation.backoff import Backoff
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import LOST, Connection
 from evpower.identity import Profile, ensure_new_clients
@@ -19,7 +20,7 @@ from evpower.sync.inbound.model_changes import Pulled
 from evpower.sync.inbound.remote_users import RemoteUser
 from evpower.sync.inbound.store_changes import Failed
 
-_LONGEST_RETRY_S: Final = 300.0
+_RETRY: Final = Backoff(1.0, 300.0)
 _log = structlog.get_logger()
 
 
@@ -98,7 +99,7 @@ async def take_people(
         await store_changes.forget_failed(connection, done)
     if taken.failed:
         now = clock()
-        at = [now + timedelta(seconds=_retry_s(one.attempts, jitter)) for one in taken.failed]
+        at = [now + timedelta(seconds=_RETRY.pause_s(one.attempts, jitter)) for one in taken.failed]
         await store_changes.keep_failed(connection, list(taken.failed.items()), at)
     _count(taken, len(people))
     return taken
@@ -129,10 +130,6 @@ def _count(taken: UserResult, looked_at: int) -> None:
     metrics.PEOPLE.labels("failed").inc(len(taken.failed))
     for one in taken.accepted:
         metrics.PEOPLE.labels(one.outcome).inc()
-
-
-def _retry_s(attempts: int, jitter: Callable[[], float]) -> float:
-    return min(_LONGEST_RETRY_S, 2.0 ** min(attempts - 1, 10)) * (0.5 + jitter())
 
 
 def _why(error: Exception) -> str:

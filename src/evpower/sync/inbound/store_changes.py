@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from evpower.foundation.db import Connection, Record
+from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.identity import Contact, Profile
 
 _CURSOR: Final = "xid, seq, revision, walking, walk_after, walked, walked_at"
@@ -71,8 +71,7 @@ class Waiting:
 
 async def cursor(connection: Connection) -> Cursor:
     """Where the next reading begins."""
-    row = await connection.fetchrow(f"select {_CURSOR} from sync.cursors where name = 'supabase'")
-    assert row is not None  # noqa: S101 - the migration put it there, nobody may delete it
+    row = await fetch_one(connection, f"select {_CURSOR} from sync.cursors where name = 'supabase'")
     return Cursor(**dict(row))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from evpower.foundation.db import Connection, Database, Record
+from evpower.foundation.db import Connection, Database, Record, fetch_one
 from evpower.sync.model import TOPICS, OutboxTopic
 from evpower.sync.outbound import store
 
@@ -69,10 +69,9 @@ async def _mark_page(
     connection: Connection, topic: OutboxTopic, page: int, *, from_scratch: bool
 ) -> tuple[int, bool]:
     """One page in one transaction: marks and the place reached are kept together."""
-    at = await connection.fetchrow(
-        "select after, marked from sync.backfills where topic = $1 for update", topic
+    at = await fetch_one(
+        connection, "select after, marked from sync.backfills where topic = $1 for update", topic
     )
-    assert at is not None  # noqa: S101 - written just before
     rows: list[Record] = await connection.fetch(
         f"select id from {_TABLES[topic]} where $1::uuid is null or id > $1 order by id limit $2",
         at["after"],

@@ -12,6 +12,7 @@ import structlog
 
 from evpower.config import Settings
 from evpower.foundation import failpoints
+from evpower.foundation.backoff import Backoff
 from evpower.foundation.bus import Bus
 from evpower.foundation.bus import Topic as BusTopic
 from evpower.foundation.clock import Clock
@@ -39,7 +40,8 @@ from evpower.sync.supabase_rpc import Rpc
 _APPLY: Final = "evpower_apply"
 _PROBE_KEYS: Final = 20
 _LINGER_S: Final = 0.01  # changes of one moment travel together
-_LONGEST_PAUSE_S: Final = 30.0
+_RETRY: Final = Backoff(0.2, 30.0)  # of a key
+_FINISH: Final = Backoff(0.005, 1.0)  # while a request holds the row of a key
 _log = structlog.get_logger()
 
 
@@ -62,7 +64,8 @@ class Relay:
         self._breaker = Breaker(clock, jitter)
         self._wakeup = Wakeup()
         self._calls: set[asyncio.Task[Delivered]] = set()
-        self._idle_s = _LINGER_S
+        self._idle = Backoff(_LINGER_S, settings.relay_poll_s)
+        self._idle_rounds = 0  # in a row
         self._bus = bus
         self._budget = (
             settings.relay_transactions
@@ -135,11 +138,10 @@ class Relay:
             current.failed(f"supabase_{self._state}")
         if claims:
             self._send(claims)
-            self._idle_s = _LINGER_S
+            self._idle_rounds = 0
             return Pause(0 if len(claims) >= _PROBE_KEYS else _LINGER_S, wakeable=False)
-        pause_s = max(self._idle_s, self._breaker.wait_s())
-        self._idle_s = min(self._settings.relay_poll_s, self._idle_s * 2)
-        return Pause(pause_s)
+        self._idle_rounds += 1
+        return Pause(max(self._idle.pause_s(self._idle_rounds), self._breaker.wait_s()))
 
     def _sized(self, most: int) -> int:
         return max(1, int(most * self._share))
@@ -313,17 +315,17 @@ class Relay:
     async def _finish(self, ends: Sequence[Finish]) -> None:
         """Keys a request is changing this moment are tried again, then left to their lease."""
         left = list(ends)
-        for attempt in range(8):
+        for attempt in range(1, 9):
             async with self._db.transaction() as connection:
                 left = await store.finish(connection, left)
                 failpoints.hit(Failpoint.RELAY_UNCOMMITTED)
             failpoints.hit(Failpoint.RELAY_ACKNOWLEDGED)
             if not left:
                 return
-            await asyncio.sleep(0.005 * 2**attempt)
+            await asyncio.sleep(_FINISH.pause_s(attempt))
 
     def _delay_s(self, claim: Claim) -> float:
-        return min(_LONGEST_PAUSE_S, 0.2 * 2 ** min(claim.attempts, 10)) * (0.5 + self._jitter())
+        return _RETRY.pause_s(claim.attempts + 1, self._jitter)
 
     async def _set_state(self, state: str, error: str | None) -> None:
         metrics.TARGET_UP.set(state == "up")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from evpower.foundation.db import Connection, Record
+from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.sync.model import (
     CLIENT_STATUS,
     SESSION_STATUS,
@@ -173,14 +173,14 @@ async def read(connection: Connection, claims: Sequence[Claim], *, chunk: int) -
     client_json = transaction_json = session_json = "[]"
     parts: dict[UUID, ClientPart] = {}
     if clients:
-        row = await connection.fetchrow(
+        row = await fetch_one(
+            connection,
             _READ_CLIENTS,
             [one.key for one in clients],
             [one.number for one in clients],
             [one.force for one in clients],
             chunk,
         )
-        assert row is not None  # noqa: S101 - a select without from always has a row
         client_json, transaction_json = row["clients"], row["transactions"]
         columns = zip(
             row["ids"] or (),

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import orjson
 
+from evpower.foundation.backoff import Backoff
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.identity import Profile
@@ -23,6 +24,7 @@ from evpower.sync.supabase_rpc import Rpc
 
 _TOGETHER: Final = 100  # taken in one transaction
 _TRIES: Final = 8
+_RETRY: Final = Backoff(0.02, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ async def take(db: Database, rpc: Rpc, ids: Sequence[UUID]) -> set[UUID]:
     contact_released = False
     for start in range(0, len(ids), _TOGETHER):
         part = ids[start : start + _TOGETHER]
-        for attempt in range(_TRIES):
+        for attempt in range(1, _TRIES + 1):
             taken = await _take(db, rpc, part)
             if taken is not None:
                 done |= set(part) - {one.id for one in taken.failed}
@@ -194,7 +196,7 @@ async def take(db: Database, rpc: Rpc, ids: Sequence[UUID]) -> set[UUID]:
                     one.contact_released for one in taken.accepted
                 )
                 break
-            await asyncio.sleep(0.02 * 2**attempt)
+            await asyncio.sleep(_RETRY.pause_s(attempt))
     if contact_released:
         await give_free_contacts(db)
     return done

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-from evpower.foundation.db import Connection, Record
+from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.sync.model import OutboxTopic
 from evpower.sync.reconciliation.digests import DigestKey, Part
 from evpower.sync.reconciliation.drift import Drift, as_facts
@@ -139,7 +139,8 @@ async def begin(
     now: datetime,
 ) -> CheckRow:
     """Note a comparison that starts."""
-    row = await connection.fetchrow(
+    row = await fetch_one(
+        connection,
         "insert into sync.checks (kind, since, repair, started_at) values ($1, $2, $3, $4)"
         f" returning {_CHECK}",
         kind,
@@ -147,7 +148,6 @@ async def begin(
         repair,
         now,
     )
-    assert row is not None  # noqa: S101 - it was just inserted
     return CheckRow(**dict(row))
 
 
@@ -279,11 +279,11 @@ async def heal(connection: Connection, ids: Sequence[int]) -> None:
 
 async def open_drift(connection: Connection) -> tuple[int, int]:
     """How many differences are not healed, and how many notices there are."""
-    row = await connection.fetchrow(
+    row = await fetch_one(
+        connection,
         "select count(*) filter (where not notice) as drift, count(*) filter (where notice)"
-        " as notices from sync.drift where healed_at is null"
+        " as notices from sync.drift where healed_at is null",
     )
-    assert row is not None  # noqa: S101 - an aggregate always has a row
     return row["drift"], row["notices"]
 
 

@@ -1,12 +1,11 @@
 """Supabase says that something changed: verify, note, ring. What changed is read from Supabase."""
 
 import hashlib
-import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 import structlog
@@ -19,6 +18,7 @@ from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError, Invalid, Unavailable
 from evpower.foundation.failpoints import Failpoint
+from evpower.foundation.json_reader import NotAnObject, NotJson, read_exact_object
 from evpower.foundation.logging import RateLimitedLogger
 from evpower.foundation.loops import Round
 from evpower.foundation.purge import purge
@@ -165,16 +165,11 @@ def _describe(claim: SignatureClaim, raw: bytes) -> ChangeNotification | None:
 def _object(raw: bytes) -> dict[str, Any]:
     # Numbers stay text: PostgreSQL writes some that no float holds, and none is of interest.
     try:
-        body: object = json.loads(raw, parse_int=str, parse_float=str, parse_constant=_not_json)
-    except (ValueError, RecursionError) as error:
+        return read_exact_object(raw, str)
+    except NotAnObject as error:
+        raise Invalid("invalid_webhook", "the body is not a JSON object") from error
+    except NotJson as error:
         raise Invalid("invalid_webhook", "the body is not JSON") from error
-    if not isinstance(body, dict):
-        raise Invalid("invalid_webhook", "the body is not a JSON object")
-    return cast("dict[str, Any]", body)
-
-
-def _not_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _change(body: Mapping[str, Any]) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from evpower.foundation.db import Connection, Record
+from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.sync.webhook.model_inbox import ChangeNotification, Inbox, InboxOutcome
 
 _MOST_SECRETS: Final = 32  # each costs an HMAC a call
@@ -101,6 +101,5 @@ select (select n.received_at from newest n order by n.id desc limit 1) as last_a
 
 async def look(connection: Connection) -> Inbox:
     """What came in the last hour, counted up to ten thousand events."""
-    row = await connection.fetchrow(_LOOK, _COUNTED)
-    assert row is not None  # noqa: S101 - an aggregate always has a row
+    row = await fetch_one(connection, _LOOK, _COUNTED)
     return Inbox(*row)
