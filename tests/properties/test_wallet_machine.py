@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from evpower.wallet.proof import CAUSES, SESSIONS, WALLETS
+from evpower.wallet.store_verify import CAUSES, SESSIONS, WALLETS
 from evpower.wallet.verify import wallet_offenders
 from tests.properties import operations as op
 from tests.properties.forgeries import FORGERIES, FORGERIES_AT_ONCE, Forgery

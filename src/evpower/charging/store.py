@@ -7,10 +7,10 @@ from uuid import UUID
 from evpower.charging.model import STATE_OF, Bill, Order, ReportedSession, Session
 from evpower.foundation.db import Connection, Record, fetch_one
 
-_COLUMNS: Final = (
-    "id, client_id, station_id, connector_id, state, source, started_at, ended_at, energy_wh,"
-    " cost_minor, billed_elsewhere"
-)
+_COLUMNS: Final = """
+id, client_id, station_id, connector_id, state, source, started_at, ended_at, energy_wh,
+cost_minor, billed_elsewhere
+"""
 
 
 async def insert_imported(connection: Connection, report: ReportedSession) -> bool:
@@ -54,8 +54,10 @@ async def lock_session(connection: Connection, session_id: UUID) -> Session:
 async def end_imported(connection: Connection, report: ReportedSession) -> None:
     """A session that was reported as running has ended: these are its final facts."""
     await connection.execute(
-        "update charging.sessions set state = $2, ended_at = $3, energy_wh = $4, cost_minor = $5,"
-        " billed_elsewhere = $6 where id = $1",
+        """
+        update charging.sessions set state = $2, ended_at = $3, energy_wh = $4, cost_minor = $5,
+          billed_elsewhere = $6 where id = $1
+        """,
         report.id,
         STATE_OF[report.status],
         report.ended_at,

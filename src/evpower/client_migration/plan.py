@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO, TypeVar
 
-from evpower.client_migration import plan_sql, store
+from evpower.client_migration import store, store_plan
 from evpower.client_migration.model import (
     MigrationProgress,
     PlanCounts,
@@ -21,6 +21,7 @@ from evpower.client_migration.model import (
 )
 from evpower.client_migration.remote_users import KnownUser, KnownUsers
 from evpower.client_migration.source import RowSource
+from evpower.client_migration.store_plan import run_statement
 from evpower.foundation.db import Connection, Database
 from evpower.identity.aliases import as_uuid
 from evpower.identity.model import Contact
@@ -88,30 +89,32 @@ async def _plan(
     # One transaction, over calls to Supabase too: its tables are temporary, and a pooler would lend
     # another connection to the next one. It locks no row before the plan is stored, at its end.
     async with db.transaction() as connection:
-        await connection.execute("set local idle_in_transaction_session_timeout = 0")
+        await store_plan.allow_idle(connection)
         if not dry_run:
             await refuse_open(connection)
-        await _patient(connection, plan_sql.STAGE)
+        await run_statement(connection, store_plan.STAGE)
         await _stage_rows(connection, source, on_progress)
         await _stage_people(connection, people, on_progress)
-        if plan_options.proofs is not None and await _patient(connection, plan_sql.IS_PROOF_WANTED):
+        if plan_options.proofs is not None and await run_statement(
+            connection, store_plan.IS_PROOF_WANTED
+        ):
             await _stage_proofs(connection, plan_options.proofs, on_progress)
-            await _patient(connection, plan_sql.KEEP_PROVEN, list(plan_options.trusted))
-        for rule in plan_sql.RULES:
-            await _patient(connection, rule)
+            await run_statement(connection, store_plan.KEEP_PROVEN, list(plan_options.trusted))
+        for rule in store_plan.RULES:
+            await run_statement(connection, rule)
         counts = PlanCounts(**dict(await store.counted(connection)))
         troubles = tuple(
-            Trouble(**dict(row)) for row in await connection.fetch(plan_sql.TROUBLES, _SHOWN)
+            Trouble(**dict(row)) for row in await connection.fetch(store_plan.TROUBLES, _SHOWN)
         )
         kinds = tuple(
-            TroubleCount(**dict(row)) for row in await connection.fetch(plan_sql.TROUBLE_COUNTS)
+            TroubleCount(**dict(row)) for row in await connection.fetch(store_plan.TROUBLE_COUNTS)
         )
         if plan_options.report is not None:
             await _write_report(connection, plan_options.report)
         run = None
         if not dry_run and counts.read > counts.skip:
             run = await _keep(connection, source, plan_options.actor, counts)
-        await connection.execute(plan_sql.FORGET)
+        await connection.execute(store_plan.FORGET)
     return Planned(run, counts, troubles, kinds)
 
 
@@ -126,18 +129,6 @@ async def refuse_open(connection: Connection) -> None:
         )
 
 
-async def _patient(connection: Connection, statement: str, *values: object) -> object:
-    """A statement over everything: it may take minutes, and reading whole tables is right here."""
-    async with connection.transaction():
-        await connection.execute(
-            "set local statement_timeout = 0; set local enable_seqscan = on;"
-            " set local work_mem = '64MB'"
-        )
-        if not values and not statement.lstrip().startswith("select"):
-            return await connection.execute(statement, timeout=store.HOUR_S)
-        return await connection.fetchval(statement, *values, timeout=store.HOUR_S)
-
-
 async def _stage_rows(
     connection: Connection, source: RowSource, on_progress: MigrationProgress
 ) -> None:
@@ -146,7 +137,7 @@ async def _stage_rows(
         await connection.copy_records_to_table(
             "stage_rows",
             schema_name="pg_temp",
-            columns=plan_sql.ROW_COLUMNS,
+            columns=store_plan.ROW_COLUMNS,
             records=[_staged(row) for row in rows],
         )
         done += len(rows)
@@ -212,13 +203,13 @@ def _claims(one: KnownUser) -> list[tuple[object, ...]]:
 async def _keep(connection: Connection, source: RowSource, actor: str, counts: PlanCounts) -> Run:
     """The run and all its rows at once: there is no half a plan."""
     async with connection.transaction():
-        await store.be_patient(connection)
+        await store.berun_statement(connection)
         run = await store.insert_run(
             connection, source.name, actor, rows_read=counts.read, rows_skipped=counts.skip
         )
         if run is None:
             raise RowRefused("migration_open", "another run has just begun")
-        await connection.execute(plan_sql.KEEP, run.id, timeout=store.HOUR_S)
+        await connection.execute(store_plan.KEEP, run.id, timeout=store_plan.HOUR_S)
     return run
 
 
@@ -226,8 +217,8 @@ async def _write_report(connection: Connection, file: TextIO) -> None:
     writer = csv.writer(file)
     writer.writerow(_REPORT)
     async with connection.transaction():
-        await store.be_patient(connection)
-        async for row in connection.cursor(plan_sql.REPORT, prefetch=_AT_ONCE):
+        await store.berun_statement(connection)
+        async for row in connection.cursor(store_plan.REPORT, prefetch=_AT_ONCE):
             writer.writerow([_harmless(row[column]) for column in _REPORT])
 
 

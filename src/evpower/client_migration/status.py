@@ -5,7 +5,7 @@ from datetime import datetime
 
 from evpower.client_migration import store
 from evpower.client_migration.model import Run, RunState, Trouble, TroubleCount
-from evpower.foundation.db import Connection, Record
+from evpower.foundation.db import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +40,12 @@ async def resumable(connection: Connection) -> Run | None:
 
 async def newest(connection: Connection) -> int | None:
     """The number of the newest run."""
-    found: int | None = await connection.fetchval("select max(id) from identity.migrations")
-    return found
+    return await store.newest_run(connection)
 
 
 async def standings(connection: Connection, limit: int = 20) -> list[Standing]:
     """The newest runs first."""
-    rows: list[Record] = await connection.fetch(
-        "select m.id, m.source, m.state, m.started_at, m.rows_read, m.rows_skipped,"
-        " count(*) filter (where r.plan = 'adopt' and r.state = 'done') as adopted,"
-        " count(*) filter (where r.plan = 'create' and r.state = 'done') as created,"
-        " count(*) filter (where r.plan = 'add' and r.state = 'done') as added,"
-        " count(*) filter (where r.plan = 'conflict') as conflicts,"
-        " count(*) filter (where r.plan = 'invalid') as invalid,"
-        " count(*) filter (where r.plan in ('adopt', 'create', 'add')"
-        "   and r.state in ('planned', 'failed', 'reverting')) as left,"
-        " count(*) filter (where r.state = 'kept') as kept,"
-        " count(*) filter (where r.state = 'reverted') as reverted,"
-        " count(*) filter (where r.note = 'password_to_be_reset' and r.state = 'done')"
-        "   as passwords_to_reset"
-        " from (select * from identity.migrations order by id desc limit $1) m"
-        " left join identity.migration_rows r on r.run = m.id"
-        " group by m.id, m.source, m.state, m.started_at, m.rows_read, m.rows_skipped"
-        " order by m.id desc",
-        limit,
-    )
+    rows = await store.newest_runs(connection, limit)
     return [Standing(**dict(row)) for row in rows]
 
 

@@ -63,12 +63,14 @@ async def odd(connection: Connection, works: Sequence[RowWork]) -> set[UUID]:
         return found
     own = [as_uuid(one.old_id) for one in adopted]
     rows = await connection.fetch(
-        "select w.client_id"
-        "  from unnest($1::uuid[], $2::text[], $3::uuid[]) as w (client_id, old_id, own_id)"
-        " where exists (select from identity.aliases a where a.client_id = w.client_id"
-        "                  and a.kind = 'client_id' and a.alias <> w.old_id)"
-        "    or exists (select from identity.clients c where c.id = w.own_id"
-        "                  and c.id <> w.client_id and c.status <> 'closed')",
+        """
+        select w.client_id
+         from unnest($1::uuid[], $2::text[], $3::uuid[]) as w (client_id, old_id, own_id)
+        where exists (select from identity.aliases a where a.client_id = w.client_id
+                         and a.kind = 'client_id' and a.alias <> w.old_id)
+           or exists (select from identity.clients c where c.id = w.own_id
+                         and c.id <> w.client_id and c.status <> 'closed')
+        """,
         [one.client_id for one in adopted],
         [one.old_id for one in adopted],
         own,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from evpower.client_migration.store import HOUR_S
+from evpower.client_migration.store_plan import HOUR_S
 from evpower.foundation.db import Connection, Record
 
 
@@ -22,11 +22,13 @@ class Created:
 async def unname_adopted(connection: Connection, run: int) -> int:
     """Take the aliases from clients who were there before; answers how many aliases."""
     rows: list[Record] = await connection.fetch(
-        "with back as (update identity.migration_rows set state = 'reverted', updated_at = now()"
-        " where run = $1 and plan in ('adopt', 'add') and state in ('planned', 'failed', 'done')"
-        " returning run, client_id)"
-        " delete from identity.aliases a using back b where a.run = b.run"
-        " and a.client_id = b.client_id returning a.alias",
+        """
+        with back as (update identity.migration_rows set state = 'reverted', updated_at = now()
+        where run = $1 and plan in ('adopt', 'add') and state in ('planned', 'failed', 'done')
+        returning run, client_id)
+        delete from identity.aliases a using back b where a.run = b.run
+          and a.client_id = b.client_id returning a.alias
+        """,
         run,
         timeout=HOUR_S,
     )
@@ -36,8 +38,10 @@ async def unname_adopted(connection: Connection, run: int) -> int:
 async def count_created(connection: Connection, run: int) -> int:
     """How many rows `created` has."""
     count: int = await connection.fetchval(
-        "select count(*) from identity.migration_rows where run = $1 and plan = 'create'"
-        " and state in ('planned', 'failed', 'done', 'reverting')",
+        """
+        select count(*) from identity.migration_rows where run = $1 and plan = 'create'
+          and state in ('planned', 'failed', 'done', 'reverting')
+        """,
         run,
     )
     return count
@@ -46,9 +50,11 @@ async def count_created(connection: Connection, run: int) -> int:
 async def created(connection: Connection, run: int, after: int, limit: int) -> list[Created]:
     """Rows to take back, in order; a planned one may have got its user before a crash."""
     rows: list[Record] = await connection.fetch(
-        "select run, line, client_id, old_id, state, client_before from identity.migration_rows"
-        " where run = $1 and plan = 'create' and line > $2"
-        " and state in ('planned', 'failed', 'done', 'reverting') order by line limit $3",
+        """
+        select run, line, client_id, old_id, state, client_before from identity.migration_rows
+        where run = $1 and plan = 'create' and line > $2
+          and state in ('planned', 'failed', 'done', 'reverting') order by line limit $3
+        """,
         run,
         after,
         limit,
@@ -65,8 +71,10 @@ async def is_untouched(connection: Connection, client_id: UUID) -> bool:
 async def has_other_old_id(connection: Connection, one: Created) -> bool:
     """Whether this client is another old client, too, by another run or by hand."""
     found = await connection.fetchval(
-        "select 1 from identity.aliases where client_id = $1 and kind = 'client_id'"
-        " and alias <> $2 and run is distinct from $3 limit 1",
+        """
+        select 1 from identity.aliases where client_id = $1 and kind = 'client_id'
+          and alias <> $2 and run is distinct from $3 limit 1
+        """,
         one.client_id,
         one.old_id,
         one.run,
@@ -77,8 +85,10 @@ async def has_other_old_id(connection: Connection, one: Created) -> bool:
 async def keep(connection: Connection, one: Created, why: str) -> None:
     """Somebody uses it: the row stays done, and says why."""
     await connection.execute(
-        "update identity.migration_rows set state = 'kept', note = $3, updated_at = now()"
-        " where run = $1 and line = $2",
+        """
+        update identity.migration_rows set state = 'kept', note = $3, updated_at = now()
+        where run = $1 and line = $2
+        """,
         one.run,
         one.line,
         why,
@@ -88,10 +98,12 @@ async def keep(connection: Connection, one: Created, why: str) -> None:
 async def unname(connection: Connection, one: Created) -> None:
     """Take the row's aliases; from now on the user is on the way out."""
     await connection.execute(
-        "with back as (update identity.migration_rows set state = 'reverting', updated_at = now()"
-        " where run = $1 and line = $2 returning run, client_id)"
-        " delete from identity.aliases a using back b"
-        " where a.client_id = b.client_id and (a.run = b.run or a.kind = 'id_tag')",
+        """
+        with back as (update identity.migration_rows set state = 'reverting', updated_at = now()
+        where run = $1 and line = $2 returning run, client_id)
+        delete from identity.aliases a using back b
+        where a.client_id = b.client_id and (a.run = b.run or a.kind = 'id_tag')
+        """,
         one.run,
         one.line,
     )
@@ -100,8 +112,10 @@ async def unname(connection: Connection, one: Created) -> None:
 async def reverted(connection: Connection, one: Created) -> None:
     """The user is gone."""
     await connection.execute(
-        "update identity.migration_rows set state = 'reverted', updated_at = now()"
-        " where run = $1 and line = $2",
+        """
+        update identity.migration_rows set state = 'reverted', updated_at = now()
+        where run = $1 and line = $2
+        """,
         one.run,
         one.line,
     )
@@ -120,9 +134,11 @@ async def confirm(connection: Connection, run: int) -> None:
 async def forget_contacts(connection: Connection, run: int) -> None:
     """Erase what the plan kept of people, and what a reason quotes of it."""
     await connection.execute(
-        "update identity.migration_rows set email = null, phone = null, name = null,"
-        " detail = case when plan = 'invalid' or reason = 'contact_taken' then null else detail end"
-        " where run = $1",
+        """
+        update identity.migration_rows set email = null, phone = null, name = null,
+          detail = case when plan = 'invalid' or reason = 'contact_taken' then null else detail end
+        where run = $1
+        """,
         run,
         timeout=HOUR_S,
     )
@@ -133,11 +149,13 @@ async def insert_decision(
 ) -> bool:
     """Keep a decision about an old id that a run met and did not move; the newest stands."""
     found = await connection.fetchval(
-        "insert into identity.migration_decisions (old_id, client_id, actor, reason)"
-        " select $1, $2, $3, $4 where exists (select from identity.migration_rows"
-        "   where old_id = $1 and plan = 'conflict')"
-        " on conflict (old_id) do update set client_id = excluded.client_id,"
-        " actor = excluded.actor, reason = excluded.reason, at = now() returning true",
+        """
+        insert into identity.migration_decisions (old_id, client_id, actor, reason)
+        select $1, $2, $3, $4 where exists (select from identity.migration_rows
+          where old_id = $1 and plan = 'conflict')
+        on conflict (old_id) do update set client_id = excluded.client_id,
+          actor = excluded.actor, reason = excluded.reason, at = now() returning true
+        """,
         old_id,
         client_id,
         actor,

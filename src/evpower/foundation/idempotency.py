@@ -108,8 +108,10 @@ async def claim(
     if lease is not None:
         return OwnsKey(lease)
     row = await connection.fetchrow(
-        "select request_sha256, status, media_type, body, leased_until"
-        " from foundation.idempotency_keys where scope = $1 and key = $2",
+        """
+        select request_sha256, status, media_type, body, leased_until
+        from foundation.idempotency_keys where scope = $1 and key = $2
+        """,
         key.scope,
         key.key,
     )
@@ -127,8 +129,10 @@ async def finish(
 ) -> bool:
     """Keep the answer; false when the lease had passed and another request took over."""
     done = await connection.fetchval(
-        "update foundation.idempotency_keys set status = $4, media_type = $5, body = $6"
-        " where scope = $1 and key = $2 and leased_until = $3 and status is null returning true",
+        """
+        update foundation.idempotency_keys set status = $4, media_type = $5, body = $6
+        where scope = $1 and key = $2 and leased_until = $3 and status is null returning true
+        """,
         key.scope,
         key.key,
         lease.leased_until,
@@ -142,8 +146,10 @@ async def finish(
 async def free(connection: Connection, key: IdempotencyKey, lease: OwnsKey) -> None:
     """Forget the key: nothing happened."""
     await connection.execute(
-        "delete from foundation.idempotency_keys"
-        " where scope = $1 and key = $2 and leased_until = $3 and status is null",
+        """
+        delete from foundation.idempotency_keys
+        where scope = $1 and key = $2 and leased_until = $3 and status is null
+        """,
         key.scope,
         key.key,
         lease.leased_until,
@@ -155,8 +161,10 @@ async def release(
 ) -> None:
     """End the lease and keep the key: the same request may run again at once, no other."""
     await connection.execute(
-        "update foundation.idempotency_keys set leased_until = $4"
-        " where scope = $1 and key = $2 and leased_until = $3 and status is null",
+        """
+        update foundation.idempotency_keys set leased_until = $4
+        where scope = $1 and key = $2 and leased_until = $3 and status is null
+        """,
         key.scope,
         key.key,
         lease.leased_until,
@@ -168,9 +176,11 @@ async def purge(connection: Connection, now: datetime, at_most: int) -> int:
     """Delete keys older than 72 hours. Returns how many."""
     return count(
         await connection.execute(
-            "delete from foundation.idempotency_keys where ctid = any (array("
-            " select ctid from foundation.idempotency_keys where created_at < $1"
-            " order by created_at limit $2 for update skip locked))",
+            """
+            delete from foundation.idempotency_keys where ctid = any (array(
+            select ctid from foundation.idempotency_keys where created_at < $1
+            order by created_at limit $2 for update skip locked))
+            """,
             now - KEPT_FOR,
             at_most,
         )

@@ -61,8 +61,10 @@ async def store(connection: Connection, node: str, records: Sequence[Record]) ->
         [record.error[:_MAX_TEXT] for record in records],
     )
     await connection.execute(
-        "delete from foundation.loop_rounds"
-        " where seen_at < clock_timestamp() - make_interval(secs => $1)",
+        """
+        delete from foundation.loop_rounds
+        where seen_at < clock_timestamp() - make_interval(secs => $1)
+        """,
         KEEP_S,
     )
 

@@ -201,10 +201,12 @@ class _Locks:
 async def _oldest(connection: Connection) -> str:
     """Name the oldest transaction of this database: most likely it holds the lock."""
     row: Record | None = await connection.fetchrow(
-        "select pid, coalesce(nullif(application_name, ''), usename::text) as name, state,"
-        " extract(epoch from clock_timestamp() - xact_start)::int as age_s from pg_stat_activity"
-        " where datname = current_database() and pid <> pg_backend_pid()"
-        " and backend_type = 'client backend' order by xact_start nulls last limit 1"
+        """
+        select pid, coalesce(nullif(application_name, ''), usename::text) as name, state,
+          extract(epoch from clock_timestamp() - xact_start)::int as age_s from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()
+          and backend_type = 'client backend' order by xact_start nulls last limit 1
+        """
     )
     if row is None:
         return ""
@@ -215,9 +217,11 @@ async def _oldest(connection: Connection) -> str:
 async def _create_table(connection: Connection) -> None:
     try:
         await connection.execute(
-            "create table if not exists public.evpower_migrations ("
-            " version text primary key, sha256 text not null,"
-            " applied_at timestamptz not null default now())"
+            """
+            create table if not exists public.evpower_migrations (
+              version text primary key, sha256 text not null,
+              applied_at timestamptz not null default now())
+            """
         )  # every process asks whether its database is current
         await connection.execute(f"grant select on public.evpower_migrations to {APP_ROLE}")
     except asyncpg.InsufficientPrivilegeError as error:
@@ -228,10 +232,12 @@ async def _whose(connection: Connection) -> str:
     """Say to whom the database and what is in it belong, when that is not the login."""
     row = await fetch_one(
         connection,
-        "select session_user as login, current_database() as database,"
-        " pg_get_userbyid(datdba) as owner, (select pg_get_userbyid(relowner) from pg_class"
-        " where oid = to_regclass('public.evpower_migrations')) as table_owner"
-        " from pg_database where datname = current_database()",
+        """
+        select session_user as login, current_database() as database,
+          pg_get_userbyid(datdba) as owner, (select pg_get_userbyid(relowner) from pg_class
+        where oid = to_regclass('public.evpower_migrations')) as table_owner
+        from pg_database where datname = current_database()
+        """,
     )
     if row["table_owner"] not in {None, row["login"]}:
         return (
@@ -265,14 +271,16 @@ async def set_login_defaults(
     What stands already is not written again. New connections have them, also a pooler's.
     """
     statements: list[Record] = await connection.fetch(
-        "select format('alter role %I in database %I set %I = %L',"
-        "   coalesce($1, session_user), coalesce($2, current_database()), name, value) as sql"
-        " from unnest($3::text[], $4::text[]) as d (name, value)"
-        " where not exists (select from pg_db_role_setting s"
-        "   join pg_roles r on r.oid = s.setrole join pg_database b on b.oid = s.setdatabase"
-        "   where r.rolname = coalesce($1, session_user)"
-        "     and b.datname = coalesce($2, current_database())"
-        "     and name || '=' || value = any (s.setconfig))",
+        """
+        select format('alter role %I in database %I set %I = %L',
+          coalesce($1, session_user), coalesce($2, current_database()), name, value) as sql
+        from unnest($3::text[], $4::text[]) as d (name, value)
+        where not exists (select from pg_db_role_setting s
+          join pg_roles r on r.oid = s.setrole join pg_database b on b.oid = s.setdatabase
+          where r.rolname = coalesce($1, session_user)
+            and b.datname = coalesce($2, current_database())
+            and name || '=' || value = any (s.setconfig))
+        """,
         login,
         database,
         list(defaults),

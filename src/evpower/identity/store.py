@@ -9,10 +9,10 @@ from evpower.foundation.db import Connection, Record
 from evpower.foundation.purge import count
 from evpower.identity.model import Client, ClientStatus, Intent, Origin, Profile
 
-_CLIENT: Final = (
-    "id, email, phone, name, status, origin, created_at, updated_at, deletion_requested_at,"
-    " email_verified, phone_verified, banned_until, unmapped_status"
-)
+_CLIENT: Final = """
+id, email, phone, name, status, origin, created_at, updated_at, deletion_requested_at,
+email_verified, phone_verified, banned_until, unmapped_status
+"""
 # Of a new row n: none of its contacts is one that another client has verified.
 _UNTAKEN: Final = """
 not exists (select from identity.clients v
@@ -55,11 +55,13 @@ async def insert_client(
     """Create a client, its wallet with it; None when the id is taken, or a contact verified."""
     return _client(
         await connection.fetchrow(
-            "insert into identity.clients"
-            " (id, email, phone, name, email_verified, phone_verified, origin)"
-            " select n.* from (values ($1::uuid, $2::text, $3::text, $4::text, $5::bool, $6::bool,"
-            "   $7::text)) as n (id, email, phone, name, email_verified, phone_verified, origin)"
-            f" where {_UNTAKEN} on conflict do nothing returning {_CLIENT}",
+            f"""
+            insert into identity.clients
+              (id, email, phone, name, email_verified, phone_verified, origin)
+            select n.* from (values ($1::uuid, $2::text, $3::text, $4::text, $5::bool, $6::bool,
+              $7::text)) as n (id, email, phone, name, email_verified, phone_verified, origin)
+            where {_UNTAKEN} on conflict do nothing returning {_CLIENT}
+            """,
             client_id,
             profile.email,
             profile.phone,
@@ -77,12 +79,14 @@ async def insert_clients(
     """Create clients with their wallets; answers whom: as `insert_client` decides."""
     order = sorted(people)
     rows: list[Record] = await connection.fetch(
-        "insert into identity.clients"
-        " (id, email, phone, name, email_verified, phone_verified, origin)"
-        " select n.*, $7"
-        "   from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bool[])"
-        "     as n (id, email, phone, name, email_verified, phone_verified)"
-        f" where {_UNTAKEN} on conflict do nothing returning id",
+        f"""
+        insert into identity.clients
+          (id, email, phone, name, email_verified, phone_verified, origin)
+        select n.*, $7
+          from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bool[])
+            as n (id, email, phone, name, email_verified, phone_verified)
+        where {_UNTAKEN} on conflict do nothing returning id
+        """,
         order,
         [people[one].email for one in order],
         [people[one].phone for one in order],
@@ -99,10 +103,12 @@ async def holders(
 ) -> tuple[UUID | None, UUID | None]:
     """Which open clients have verified this email and this phone; claims hold nothing."""
     row = await connection.fetchrow(
-        "select (select id from identity.clients"
-        "   where status <> 'closed' and email_verified and email = $1) as email,"
-        " (select id from identity.clients"
-        "   where status <> 'closed' and phone_verified and phone = $2) as phone",
+        """
+        select (select id from identity.clients
+          where status <> 'closed' and email_verified and email = $1) as email,
+          (select id from identity.clients
+          where status <> 'closed' and phone_verified and phone = $2) as phone
+        """,
         email,
         phone,
     )
@@ -114,9 +120,11 @@ async def clients_by_contact(
 ) -> list[Client]:
     """Every client with this email or phone: open ones first, who verified it before others."""
     rows: list[Record] = await connection.fetch(
-        f"select {_CLIENT} from identity.clients where email = $1 or phone = $2"
-        " order by status = 'closed', coalesce(email_verified and email = $1, false)"
-        " or coalesce(phone_verified and phone = $2, false) desc, created_at, id limit $3",
+        f"""
+        select {_CLIENT} from identity.clients where email = $1 or phone = $2
+        order by status = 'closed', coalesce(email_verified and email = $1, false)
+          or coalesce(phone_verified and phone = $2, false) desc, created_at, id limit $3
+        """,
         email,
         phone,
         limit,
@@ -128,8 +136,10 @@ async def set_profile(connection: Connection, client_id: UUID, profile: Profile)
     """Replace contacts and name; None: no such client. May raise UniqueViolationError."""
     return _client(
         await connection.fetchrow(
-            "update identity.clients set email = $2, phone = $3, name = $4, email_verified = $5,"
-            f" phone_verified = $6, updated_at = now() where id = $1 returning {_CLIENT}",
+            f"""
+            update identity.clients set email = $2, phone = $3, name = $4, email_verified = $5,
+              phone_verified = $6, updated_at = now() where id = $1 returning {_CLIENT}
+            """,
             client_id,
             profile.email,
             profile.phone,
@@ -149,8 +159,10 @@ async def set_status(
     """Change the status if it is one of `allowed_from`; None when it was not."""
     return _client(
         await connection.fetchrow(
-            "update identity.clients set status = $2, updated_at = now()"
-            f" where id = $1 and status = any($3) returning {_CLIENT}",
+            f"""
+            update identity.clients set status = $2, updated_at = now()
+            where id = $1 and status = any($3) returning {_CLIENT}
+            """,
             client_id,
             status,
             list(allowed_from),
@@ -163,8 +175,10 @@ async def set_deletion_requested(
 ) -> None:
     """Note when the driver asked to be deleted, or, with None, that it was taken back."""
     await connection.execute(
-        "update identity.clients set deletion_requested_at = $2, updated_at = now()"
-        " where id = $1 and status <> 'closed'",
+        """
+        update identity.clients set deletion_requested_at = $2, updated_at = now()
+        where id = $1 and status <> 'closed'
+        """,
         client_id,
         at,
     )
@@ -174,8 +188,10 @@ async def set_ban(connection: Connection, client_id: UUID, until: datetime | Non
     """Store until when Supabase Auth keeps the user out; None when there is no such client."""
     return _client(
         await connection.fetchrow(
-            "update identity.clients set banned_until = $2, updated_at = now()"
-            f" where id = $1 returning {_CLIENT}",
+            f"""
+            update identity.clients set banned_until = $2, updated_at = now()
+            where id = $1 returning {_CLIENT}
+            """,
             client_id,
             until,
         )
@@ -188,9 +204,11 @@ async def set_unmapped_status(
     """Store a status word that waits for its meaning; None when there is no such client."""
     return _client(
         await connection.fetchrow(
-            "update identity.clients set unmapped_status = $2,"
-            " updated_at = case when unmapped_status is distinct from $2 then now()"
-            f"   else updated_at end where id = $1 returning {_CLIENT}",
+            f"""
+            update identity.clients set unmapped_status = $2,
+              updated_at = case when unmapped_status is distinct from $2 then now()
+              else updated_at end where id = $1 returning {_CLIENT}
+            """,
             client_id,
             word,
         )
@@ -201,9 +219,11 @@ async def insert_intent(connection: Connection, intent: Intent) -> Intent | None
     """Begin a registration; None when one is open for this email."""
     return _intent(
         await connection.fetchrow(
-            "insert into identity.registrations"
-            " (client_id, email, phone, name, created_at, updated_at)"
-            f" values ($1, $2, $3, $4, $5, $5) on conflict do nothing returning {_INTENT}",
+            f"""
+            insert into identity.registrations
+              (client_id, email, phone, name, created_at, updated_at)
+            values ($1, $2, $3, $4, $5, $5) on conflict do nothing returning {_INTENT}
+            """,
             intent.client_id,
             intent.email,
             intent.phone,
@@ -217,8 +237,10 @@ async def resume_intent(connection: Connection, email: str, now: datetime) -> In
     """Take the open registration of this email up again: the job leaves it alone for a while."""
     return _intent(
         await connection.fetchrow(
-            "update identity.registrations set updated_at = greatest(updated_at, $2)"
-            f" where email = $1 and state = 'intended' returning {_INTENT}",
+            f"""
+            update identity.registrations set updated_at = greatest(updated_at, $2)
+            where email = $1 and state = 'intended' returning {_INTENT}
+            """,
             email,
             now,
         )
@@ -228,8 +250,10 @@ async def resume_intent(connection: Connection, email: str, now: datetime) -> In
 async def finish_intent(connection: Connection, client_id: UUID) -> None:
     """Mark a registration done, whatever it was before: its user and client exist."""
     await connection.execute(
-        "update identity.registrations set state = 'done', reason = null, updated_at = now()"
-        " where client_id = $1 and state <> 'done'",
+        """
+        update identity.registrations set state = 'done', reason = null, updated_at = now()
+        where client_id = $1 and state <> 'done'
+        """,
         client_id,
     )
 
@@ -237,8 +261,10 @@ async def finish_intent(connection: Connection, client_id: UUID) -> None:
 async def end_intent(connection: Connection, client_id: UUID, state: str, reason: str) -> bool:
     """Close an open registration as refused or expired; false when it was not open any more."""
     found = await connection.fetchval(
-        "update identity.registrations set state = $2, reason = $3, updated_at = now()"
-        " where client_id = $1 and state = 'intended' returning true",
+        """
+        update identity.registrations set state = $2, reason = $3, updated_at = now()
+        where client_id = $1 and state = 'intended' returning true
+        """,
         client_id,
         state,
         reason,
@@ -251,11 +277,13 @@ async def claim_idle_intents(
 ) -> list[Intent]:
     """Open registrations nobody touched since `idle_before`, the oldest first; touched by this."""
     rows: list[Record] = await connection.fetch(
-        "update identity.registrations set updated_at = $1 where client_id in ("
-        "  select client_id from identity.registrations"
-        "  where state = 'intended' and updated_at <= $2"
-        "  order by updated_at limit $3 for update skip locked"
-        f") returning {_INTENT}",
+        f"""
+        update identity.registrations set updated_at = $1 where client_id in (
+         select client_id from identity.registrations
+         where state = 'intended' and updated_at <= $2
+         order by updated_at limit $3 for update skip locked
+          ) returning {_INTENT}
+        """,
         now,
         idle_before,
         limit,
@@ -267,9 +295,11 @@ async def purge_registrations(connection: Connection, ended_before: datetime, at
     """Delete registrations that ended before then. Returns how many."""
     return count(
         await connection.execute(
-            "delete from identity.registrations where ctid = any (array("
-            " select ctid from identity.registrations where state <> 'intended'"
-            "  and updated_at < $1 order by updated_at limit $2 for update skip locked))",
+            """
+            delete from identity.registrations where ctid = any (array(
+            select ctid from identity.registrations where state <> 'intended'
+             and updated_at < $1 order by updated_at limit $2 for update skip locked))
+            """,
             ended_before,
             at_most,
         )

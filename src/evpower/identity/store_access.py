@@ -25,8 +25,10 @@ class FoundKey:
 async def insert_key(connection: Connection, name: str, key_sha256: bytes, hint: str) -> int | None:
     """Keep a key's hash; None when the name is taken."""
     return await connection.fetchval(
-        "insert into identity.service_keys (name, key_sha256, hint) values ($1, $2, $3)"
-        " on conflict (name) do nothing returning id",
+        """
+        insert into identity.service_keys (name, key_sha256, hint) values ($1, $2, $3)
+        on conflict (name) do nothing returning id
+        """,
         name,
         key_sha256,
         hint,
@@ -36,9 +38,11 @@ async def insert_key(connection: Connection, name: str, key_sha256: bytes, hint:
 async def key_by_hash(connection: Connection, key_sha256: bytes) -> FoundKey | None:
     """Find a key, revoked ones too."""
     row = await connection.fetchrow(
-        "select id, name, key_sha256, revoked_at is not null as revoked,"
-        " coalesce(last_used_at > now() - interval '1 minute', false) as used_lately"
-        " from identity.service_keys where key_sha256 = $1",
+        """
+        select id, name, key_sha256, revoked_at is not null as revoked,
+          coalesce(last_used_at > now() - interval '1 minute', false) as used_lately
+        from identity.service_keys where key_sha256 = $1
+        """,
         key_sha256,
     )
     return FoundKey(**dict(row)) if row is not None else None
@@ -47,8 +51,10 @@ async def key_by_hash(connection: Connection, key_sha256: bytes) -> FoundKey | N
 async def touch_key(connection: Connection, key_id: int) -> None:
     """Note the use; once a minute is enough."""
     await connection.execute(
-        "update identity.service_keys set last_used_at = now() where id = $1"
-        " and (last_used_at is null or last_used_at <= now() - interval '1 minute')",
+        """
+        update identity.service_keys set last_used_at = now() where id = $1
+          and (last_used_at is null or last_used_at <= now() - interval '1 minute')
+        """,
         key_id,
     )
 
@@ -64,8 +70,10 @@ async def all_keys(connection: Connection) -> list[ServiceKey]:
 async def revoke_key(connection: Connection, name: str) -> ServiceKey | None:
     """End a key; one already revoked keeps its time. None when there is none of this name."""
     row = await connection.fetchrow(
-        "update identity.service_keys set revoked_at = coalesce(revoked_at, now())"
-        f" where name = $1 returning {_KEY}",
+        f"""
+        update identity.service_keys set revoked_at = coalesce(revoked_at, now())
+        where name = $1 returning {_KEY}
+        """,
         name,
     )
     return ServiceKey(**dict(row)) if row is not None else None
@@ -76,9 +84,11 @@ async def put_operator(
 ) -> None:
     """Insert an operator, or give the present one this name and role."""
     await connection.execute(
-        "insert into identity.operators (user_id, name, role) values ($1, $2, $3)"
-        " on conflict (user_id) do update"
-        " set name = excluded.name, role = excluded.role, revoked_at = null",
+        """
+        insert into identity.operators (user_id, name, role) values ($1, $2, $3)
+        on conflict (user_id) do update
+        set name = excluded.name, role = excluded.role, revoked_at = null
+        """,
         user_id,
         name,
         role,
@@ -88,8 +98,10 @@ async def put_operator(
 async def revoke_operator(connection: Connection, user_id: UUID) -> bool:
     """Take the role away; false when the user didn't have it."""
     found = await connection.fetchval(
-        "update identity.operators set revoked_at = now()"
-        " where user_id = $1 and revoked_at is null returning true",
+        """
+        update identity.operators set revoked_at = now()
+        where user_id = $1 and revoked_at is null returning true
+        """,
         user_id,
     )
     return found is not None
@@ -98,8 +110,10 @@ async def revoke_operator(connection: Connection, user_id: UUID) -> bool:
 async def active_operator(connection: Connection, user_id: UUID) -> Operator | None:
     """The role of a user, None without one."""
     row = await connection.fetchrow(
-        "select user_id, name, role, created_at from identity.operators"
-        " where user_id = $1 and revoked_at is null",
+        """
+        select user_id, name, role, created_at from identity.operators
+        where user_id = $1 and revoked_at is null
+        """,
         user_id,
     )
     return Operator(**dict(row)) if row is not None else None
@@ -108,8 +122,10 @@ async def active_operator(connection: Connection, user_id: UUID) -> Operator | N
 async def active_operators(connection: Connection) -> list[Operator]:
     """Who has the role."""
     rows: list[Record] = await connection.fetch(
-        "select user_id, name, role, created_at from identity.operators"
-        " where revoked_at is null order by created_at, user_id"
+        """
+        select user_id, name, role, created_at from identity.operators
+        where revoked_at is null order by created_at, user_id
+        """
     )
     return [Operator(**dict(row)) for row in rows]
 
@@ -125,8 +141,10 @@ async def insert_audit(
 ) -> None:
     """Add one line to the audit."""
     await connection.execute(
-        "insert into identity.audit (actor, action, subject, reason, details)"
-        " values ($1, $2, $3, $4, $5)",
+        """
+        insert into identity.audit (actor, action, subject, reason, details)
+        values ($1, $2, $3, $4, $5)
+        """,
         actor,
         action,
         subject,

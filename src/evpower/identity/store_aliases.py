@@ -17,9 +17,11 @@ class Found(NamedTuple):
 async def find_uuid(connection: Connection, client_id: UUID) -> Found:
     """Whether there is such a client, and whose old id it is."""
     row = await connection.fetchrow(
-        "select (select status from identity.clients where id = $1) as status,"
-        " (select client_id from identity.aliases where kind = 'client_id' and alias = $2)"
-        " as alias_of",
+        """
+        select (select status from identity.clients where id = $1) as status,
+          (select client_id from identity.aliases where kind = 'client_id' and alias = $2)
+          as alias_of
+        """,
         client_id,
         str(client_id),
     )

@@ -34,9 +34,11 @@ async def queue(
 ) -> None:
     """Have a mail sent: at once by the caller, or by the job from `retry_at` on."""
     await connection.execute(
-        "insert into identity.confirmations as c (client_id, email, requested_at, next_try_at)"
-        " values ($1, $2, $3, $4) on conflict (client_id) do update"
-        " set email = excluded.email, requested_at = excluded.requested_at",
+        """
+        insert into identity.confirmations as c (client_id, email, requested_at, next_try_at)
+        values ($1, $2, $3, $4) on conflict (client_id) do update
+        set email = excluded.email, requested_at = excluded.requested_at
+        """,
         client_id,
         email,
         now,
@@ -49,10 +51,12 @@ async def claim(
 ) -> RegistrationConfirmation | None:
     """Begin an attempt at the mail that is due the longest; None: none is."""
     row = await connection.fetchrow(
-        "update identity.confirmations set attempts = attempts + 1, next_try_at = $2"
-        " where client_id = (select client_id from identity.confirmations where next_try_at <= $1"
-        "  order by next_try_at, requested_at limit 1 for update skip locked)"
-        " returning client_id, email, attempts",
+        """
+        update identity.confirmations set attempts = attempts + 1, next_try_at = $2
+        where client_id = (select client_id from identity.confirmations where next_try_at <= $1
+         order by next_try_at, requested_at limit 1 for update skip locked)
+        returning client_id, email, attempts
+        """,
         now,
         leased_until,
     )
@@ -85,8 +89,10 @@ async def give_up(connection: Connection, requested_before: datetime) -> int:
     """Forget mails nobody can be waiting for any more, and those of closed clients."""
     return count(
         await connection.execute(
-            "delete from identity.confirmations q using identity.clients c"
-            " where c.id = q.client_id and (q.requested_at < $1 or c.status = 'closed')",
+            """
+            delete from identity.confirmations q using identity.clients c
+            where c.id = q.client_id and (q.requested_at < $1 or c.status = 'closed')
+            """,
             requested_before,
         )
     )
@@ -96,9 +102,11 @@ async def waiting(connection: Connection) -> WaitingConfirmations:
     """Return what waits."""
     row = await fetch_one(
         connection,
-        "select count(*), coalesce(extract(epoch from clock_timestamp() - min(requested_at)), 0)"
-        "::float8, (array_agg(last_error order by next_try_at desc)"
-        "  filter (where last_error is not null))[1] from identity.confirmations",
+        """
+        select count(*), coalesce(extract(epoch from clock_timestamp() - min(requested_at)), 0)
+          ::float8, (array_agg(last_error order by next_try_at desc)
+         filter (where last_error is not null))[1] from identity.confirmations
+        """,
     )
     return WaitingConfirmations(*row)
 
@@ -106,10 +114,12 @@ async def waiting(connection: Connection) -> WaitingConfirmations:
 async def registered_before(connection: Connection, email: str, phone: str) -> UUID | None:
     """The client of the last finished registration with this email and phone."""
     return await connection.fetchval(
-        "select r.client_id from identity.registrations r"
-        " join identity.clients c on c.id = r.client_id and c.status <> 'closed'"
-        " where r.email = $1 and r.phone = $2 and r.state = 'done'"
-        " order by r.updated_at desc limit 1",
+        """
+        select r.client_id from identity.registrations r
+        join identity.clients c on c.id = r.client_id and c.status <> 'closed'
+        where r.email = $1 and r.phone = $2 and r.state = 'done'
+        order by r.updated_at desc limit 1
+        """,
         email,
         phone,
     )

@@ -9,16 +9,17 @@ from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.payments.model import Confirmation, Event, Payment, Posted
 from evpower.payments.providers.protocol import Invoice
 
-COLUMNS: Final = (
-    "id, invoice_id, order_id, client_id, provider, provider_ref, credited_ref, method,"
-    " amount_minor, currency, status, paid_minor, refunded_minor, review, description, qr_code,"
-    " qr_code_url, app_link, created_at, expires_at, confirmed_at, closed_at, last_checked_at,"
-    " check_count"
-)
-_CONFIRM_MANY: Final = (
-    "select outcome, review, payment_id, invoice_id, client_id, balance_minor, held_minor, version,"
-    " revision, debt_minor from payments.confirm_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-)
+COLUMNS: Final = """
+id, invoice_id, order_id, client_id, provider, provider_ref, credited_ref, method,
+amount_minor, currency, status, paid_minor, refunded_minor, review, description, qr_code,
+qr_code_url, app_link, created_at, expires_at, confirmed_at, closed_at, last_checked_at,
+check_count
+"""
+_COLUMNS_OF_P: Final = ", ".join(f"p.{name.strip()}" for name in COLUMNS.split(","))
+_CONFIRM_MANY: Final = """
+select outcome, review, payment_id, invoice_id, client_id, balance_minor, held_minor, version,
+  revision, debt_minor from payments.confirm_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+"""
 
 
 def to_payment(row: Record) -> Payment:
@@ -48,11 +49,13 @@ async def balance(connection: Connection, client_id: UUID, since: datetime) -> t
     """The balance in tyiyn; how many payments begun since then are open, of the newest 200."""
     row = await fetch_one(
         connection,
-        "select balance_minor, (select count(*) from ("
-        "   select closed_at, created_at from payments.payments where client_id = $1"
-        "    order by id desc limit 200) newest"
-        "  where closed_at is null and created_at > $2) as open"
-        " from wallet.wallets where client_id = $1",
+        """
+        select balance_minor, (select count(*) from (
+          select closed_at, created_at from payments.payments where client_id = $1
+           order by id desc limit 200) newest
+         where closed_at is null and created_at > $2) as open
+        from wallet.wallets where client_id = $1
+        """,
         client_id,
         since,
     )
@@ -62,8 +65,10 @@ async def balance(connection: Connection, client_id: UUID, since: datetime) -> t
 async def end_shown_time(connection: Connection, client_id: UUID, now: datetime) -> None:
     """A newer QR replaces the older ones on the screen; each stays payable and asked about."""
     await connection.execute(
-        "update payments.payments set expires_at = $2, updated_at = $2"
-        " where client_id = $1 and status = 'processing' and method = 'qr' and expires_at > $2",
+        """
+        update payments.payments set expires_at = $2, updated_at = $2
+        where client_id = $1 and status = 'processing' and method = 'qr' and expires_at > $2
+        """,
         client_id,
         now,
     )
@@ -86,11 +91,13 @@ async def insert_intent(  # noqa: PLR0913 - a row
 ) -> Payment | None:
     """The intent to be paid, before the provider hears of it; None: the key has its payment."""
     row = await connection.fetchrow(
-        "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"
-        "  amount_minor, currency, description, created_at, updated_at, expires_at, next_check_at,"
-        "  idempotency_key) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12)"
-        " on conflict (client_id, idempotency_key) where idempotency_key is not null do nothing"
-        " returning " + COLUMNS,
+        f"""
+        insert into payments.payments (invoice_id, order_id, client_id, provider, method,
+         amount_minor, currency, description, created_at, updated_at, expires_at, next_check_at,
+         idempotency_key) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12)
+        on conflict (client_id, idempotency_key) where idempotency_key is not null do nothing
+        returning {COLUMNS}
+        """,
         invoice_id,
         f"{method}_topup_{invoice_id}",
         client_id,
@@ -110,8 +117,10 @@ async def insert_intent(  # noqa: PLR0913 - a row
 async def by_key(connection: Connection, client_id: UUID, key: str) -> Payment | None:
     """The payment a client's Idempotency-Key began, locked until the transaction ends."""
     row = await connection.fetchrow(
-        f"select {COLUMNS} from payments.payments"
-        " where client_id = $1 and idempotency_key = $2 for no key update",
+        f"""
+        select {COLUMNS} from payments.payments
+        where client_id = $1 and idempotency_key = $2 for no key update
+        """,
         client_id,
         key,
     )
@@ -130,14 +139,16 @@ async def set_invoice(
 ) -> bool:
     """Store the provider's bill. False: its reference is another payment's, or was another."""
     row = await connection.fetchrow(
-        "update payments.payments p set provider_ref = $2, qr_code = $3, qr_code_url = $4,"
-        " app_link = $5, updated_at = $6 where id = $1"
-        " and (provider_ref is null or provider_ref = $2) and not exists ("
-        "  select from payments.payments o where o.provider = p.provider and o.id <> p.id"
-        "   and o.provider_ref = $2)"
-        " and not exists ("
-        "  select from payments.payments o where o.provider = p.provider and o.id <> p.id"
-        "   and o.credited_ref = $2 and o.credited_ref is not null) returning id",
+        """
+        update payments.payments p set provider_ref = $2, qr_code = $3, qr_code_url = $4,
+          app_link = $5, updated_at = $6 where id = $1
+          and (provider_ref is null or provider_ref = $2) and not exists (
+         select from payments.payments o where o.provider = p.provider and o.id <> p.id
+          and o.provider_ref = $2)
+          and not exists (
+         select from payments.payments o where o.provider = p.provider and o.id <> p.id
+          and o.credited_ref = $2 and o.credited_ref is not null) returning id
+        """,
         payment_id,
         invoice.provider_ref,
         invoice.qr_code,
@@ -151,9 +162,11 @@ async def set_invoice(
 async def close_unmade(connection: Connection, payment_id: int, now: datetime) -> bool:
     """Close what the provider refused to make. False: something came already."""
     done = await connection.fetchval(
-        "update payments.payments set status = 'canceled', closed_at = $2, next_check_at = null,"
-        " last_checked_at = $2, updated_at = $2"
-        " where id = $1 and status = 'processing' and closed_at is null returning true",
+        """
+        update payments.payments set status = 'canceled', closed_at = $2, next_check_at = null,
+          last_checked_at = $2, updated_at = $2
+        where id = $1 and status = 'processing' and closed_at is null returning true
+        """,
         payment_id,
         now,
     )
@@ -175,21 +188,23 @@ async def record_unknown(
     in a row over `close_after`. Anything else stays due, or at the end goes to review.
     """
     status = await connection.fetchval(
-        "with answered as ("
-        "  select id, status = 'processing' and closed_at is null and provider_ref is null"
-        "     and acknowledged_at is null and unknown_count + 1 >= $5 and unknown_since <= $4"
-        "     and not exists (select from payments.events e where e.payment_id = $1) as unmade"
-        "    from payments.payments where id = $1 for no key update"
-        ") update payments.payments p set"
-        " status = case when a.unmade then 'canceled' else p.status end,"
-        " closed_at = case when a.unmade then $2 else p.closed_at end,"
-        " next_check_at = case when a.unmade or p.closed_at is not null then null"
-        "   else $3::timestamptz end,"
-        " review = case when a.unmade or p.closed_at is not null or $3 is not null then p.review"
-        "   else coalesce(p.review, 'never_closed') end,"
-        " unknown_count = p.unknown_count + 1, unknown_since = coalesce(p.unknown_since, $2),"
-        " check_count = p.check_count + 1, last_checked_at = $2, updated_at = $2"
-        " from answered a where p.id = a.id returning a.unmade",
+        """
+        with answered as (
+         select id, status = 'processing' and closed_at is null and provider_ref is null
+            and acknowledged_at is null and unknown_count + 1 >= $5 and unknown_since <= $4
+            and not exists (select from payments.events e where e.payment_id = $1) as unmade
+           from payments.payments where id = $1 for no key update
+        ) update payments.payments p set
+          status = case when a.unmade then 'canceled' else p.status end,
+          closed_at = case when a.unmade then $2 else p.closed_at end,
+          next_check_at = case when a.unmade or p.closed_at is not null then null
+          else $3::timestamptz end,
+          review = case when a.unmade or p.closed_at is not null or $3 is not null then p.review
+          else coalesce(p.review, 'never_closed') end,
+          unknown_count = p.unknown_count + 1, unknown_since = coalesce(p.unknown_since, $2),
+          check_count = p.check_count + 1, last_checked_at = $2, updated_at = $2
+        from answered a where p.id = a.id returning a.unmade
+        """,
         payment_id,
         now,
         next_check_at,
@@ -202,8 +217,10 @@ async def record_unknown(
 async def find_by_invoice(connection: Connection, invoice_id: str) -> Payment | None:
     """A payment by our invoice id, or by its order id, which the app sends without one."""
     row = await connection.fetchrow(
-        f"select {COLUMNS} from payments.payments where invoice_id = $1"
-        f" union all select {COLUMNS} from payments.payments where order_id = $1 limit 1",
+        f"""
+        select {COLUMNS} from payments.payments where invoice_id = $1
+        union all select {COLUMNS} from payments.payments where order_id = $1 limit 1
+        """,
         invoice_id,
     )
     return to_payment(row) if row else None
@@ -223,10 +240,12 @@ async def claim_due(
 ) -> list[Payment]:
     """Take open payments that are due to be asked about; others get them when the lease ends."""
     rows = await connection.fetch(
-        "update payments.payments p set next_check_at = $2 from ("
-        "  select id from payments.payments where next_check_at <= $1 and provider = any ($3)"
-        "  order by next_check_at limit $4 for no key update skip locked) due"
-        " where p.id = due.id returning " + ", ".join(f"p.{name}" for name in COLUMNS.split(", ")),
+        f"""
+        update payments.payments p set next_check_at = $2 from (
+         select id from payments.payments where next_check_at <= $1 and provider = any ($3)
+         order by next_check_at limit $4 for no key update skip locked) due
+        where p.id = due.id returning {_COLUMNS_OF_P}
+        """,
         now,
         now + lease,
         list(providers),
@@ -245,16 +264,18 @@ async def record_check(
 ) -> None:
     """Record a question to the provider; a payment still open is due again, or goes to review."""
     await connection.execute(
-        "update payments.payments set check_count = check_count + 1, updated_at = $2,"
-        " last_checked_at = case when $4 then $2 else last_checked_at end,"
-        " acknowledged_at = case when $4 then coalesce(acknowledged_at, $2)"
-        "   else acknowledged_at end,"
-        " unknown_count = case when $4 then 0 else unknown_count end,"
-        " unknown_since = case when $4 then null else unknown_since end,"
-        " next_check_at = case when closed_at is null then $3::timestamptz end,"
-        " review = case when closed_at is null and $3 is null then coalesce(review, 'never_closed')"
-        "   else review end"
-        " where id = $1",
+        """
+        update payments.payments set check_count = check_count + 1, updated_at = $2,
+          last_checked_at = case when $4 then $2 else last_checked_at end,
+          acknowledged_at = case when $4 then coalesce(acknowledged_at, $2)
+          else acknowledged_at end,
+          unknown_count = case when $4 then 0 else unknown_count end,
+          unknown_since = case when $4 then null else unknown_since end,
+          next_check_at = case when closed_at is null then $3::timestamptz end,
+          review = case when closed_at is null and $3 is null then coalesce(review, 'never_closed')
+          else review end
+        where id = $1
+        """,
         payment_id,
         now,
         next_check_at,
@@ -266,11 +287,13 @@ async def waiting(connection: Connection, now: datetime) -> tuple[int, int, floa
     """How many payments are open, how many in review, how long the most overdue waits (s)."""
     row = await fetch_one(
         connection,
-        "select (select count(*) from payments.payments"
-        "  where next_check_at is not null) as open,"
-        " (select count(*) from payments.payments where review is not null) as review,"
-        " coalesce(extract(epoch from $1 - (select min(next_check_at) from payments.payments"
-        "  where next_check_at is not null)), 0)::float8 as lag_s",
+        """
+        select (select count(*) from payments.payments
+         where next_check_at is not null) as open,
+          (select count(*) from payments.payments where review is not null) as review,
+          coalesce(extract(epoch from $1 - (select min(next_check_at) from payments.payments
+         where next_check_at is not null)), 0)::float8 as lag_s
+        """,
         now,
     )
     return row["open"], row["review"], max(0.0, row["lag_s"])
@@ -290,12 +313,14 @@ async def insert_manual(  # noqa: PLR0913 - a row
 ) -> int | None:
     """A payment a person vouches for, confirmed at once; None: the reference was used."""
     return await connection.fetchval(
-        "insert into payments.payments (invoice_id, order_id, client_id, provider, provider_ref,"
-        "  method, amount_minor, currency, status, paid_minor, confirmed_at, description,"
-        "  expires_at, closed_at)"
-        " values ($1, 'manual_' || $1::text, $2, 'manual', $3, $4, $5, $6, 'approved', $5, $8, $7,"
-        "  $8, $8)"
-        " on conflict (provider, provider_ref) do nothing returning id",
+        """
+        insert into payments.payments (invoice_id, order_id, client_id, provider, provider_ref,
+         method, amount_minor, currency, status, paid_minor, confirmed_at, description,
+         expires_at, closed_at)
+        values ($1, 'manual_' || $1::text, $2, 'manual', $3, $4, $5, $6, 'approved', $5, $8, $7,
+         $8, $8)
+        on conflict (provider, provider_ref) do nothing returning id
+        """,
         invoice_id,
         client_id,
         reference,

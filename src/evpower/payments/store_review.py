@@ -8,17 +8,19 @@ from evpower.foundation.db import Connection
 from evpower.payments.model import Payment, RecordedEvent, UncreditedMoney
 from evpower.payments.store import COLUMNS, to_payment
 
-_EVENT: Final = (
-    "payment_id, provider, event_id, order_id, provider_ref, status, paid_minor, currency,"
-    " refunded_minor, occurred_at, outcome, review, resolved_at, received_at"
-)
+_EVENT: Final = """
+payment_id, provider, event_id, order_id, provider_ref, status, paid_minor, currency,
+refunded_minor, occurred_at, outcome, review, resolved_at, received_at
+"""
 
 
 async def in_review(connection: Connection, *, limit: int, after_id: int) -> list[Payment]:
     """Payments an operator must look at, oldest first."""
     rows = await connection.fetch(
-        f"select {COLUMNS} from payments.payments where review is not null and id > $1"
-        " order by id limit $2",
+        f"""
+        select {COLUMNS} from payments.payments where review is not null and id > $1
+        order by id limit $2
+        """,
         after_id,
         limit,
     )
@@ -30,10 +32,12 @@ async def events_of(
 ) -> list[RecordedEvent]:
     """The newest events of each payment, in the order they came."""
     rows = await connection.fetch(
-        f"select {_EVENT} from unnest($1::bigint[]) k (id) cross join lateral ("
-        "  select * from payments.events e where e.payment_id = k.id"
-        "  order by e.received_at desc, e.event_id limit $2) e"
-        " order by payment_id, received_at, event_id",
+        f"""
+        select {_EVENT} from unnest($1::bigint[]) k (id) cross join lateral (
+         select * from payments.events e where e.payment_id = k.id
+         order by e.received_at desc, e.event_id limit $2) e
+        order by payment_id, received_at, event_id
+        """,
         list(payment_ids),
         limit_each,
     )
@@ -43,9 +47,11 @@ async def events_of(
 async def events_of_no_payment(connection: Connection, *, limit: int) -> list[RecordedEvent]:
     """The newest events that speak of money for no payment of ours."""
     rows = await connection.fetch(
-        f"select {_EVENT} from payments.events where payment_id is null"
-        " and (paid_minor > 0 or refunded_minor > 0 or status in ('approved', 'refunded',"
-        "  'partial_refund') or review is not null) order by received_at desc limit $1",
+        f"""
+        select {_EVENT} from payments.events where payment_id is null
+          and (paid_minor > 0 or refunded_minor > 0 or status in ('approved', 'refunded',
+         'partial_refund') or review is not null) order by received_at desc limit $1
+        """,
         limit,
     )
     return [RecordedEvent(*row.values()) for row in rows]
@@ -58,22 +64,24 @@ async def uncredited(connection: Connection, payment_id: int) -> list[Uncredited
     payment is credited: it may be the same.
     """
     rows = await connection.fetch(
-        "select e.provider_ref, array_agg(distinct e.paid_minor order by e.paid_minor),"
-        "  coalesce(max(case when e.status = 'refunded' then coalesce(e.refunded_minor,"
-        "    e.paid_minor) else e.refunded_minor end), 0),"
-        "  bool_or(e.review = 'reference_of_another' or exists (select from payments.payments o"
-        "    where o.provider = p.provider and o.provider_ref = e.provider_ref and o.id <> p.id)"
-        "   or exists (select from payments.payments o"
-        "    where o.provider = p.provider and o.credited_ref = e.provider_ref and o.id <> p.id)),"
-        "  max(a.minor)::bigint, max(a.count)"
-        "  from payments.payments p join payments.events e on e.payment_id = p.id"
-        " cross join lateral (select coalesce(sum(m.amount_minor), 0) as minor, count(*) as count"
-        "   from payments.payments m where m.id in (select s.credited_by from payments.events s"
-        "    where s.payment_id = p.id and s.provider_ref is not distinct from e.provider_ref)) a"
-        " where p.id = $1 and e.outcome = 'review' and e.resolved_at is null and e.paid_minor > 0"
-        "  and e.currency = p.currency"
-        "  and (p.credited_minor is null or e.provider_ref <> p.credited_ref)"
-        " group by e.provider_ref order by min(e.received_at), e.provider_ref",
+        """
+        select e.provider_ref, array_agg(distinct e.paid_minor order by e.paid_minor),
+         coalesce(max(case when e.status = 'refunded' then coalesce(e.refunded_minor,
+           e.paid_minor) else e.refunded_minor end), 0),
+         bool_or(e.review = 'reference_of_another' or exists (select from payments.payments o
+           where o.provider = p.provider and o.provider_ref = e.provider_ref and o.id <> p.id)
+          or exists (select from payments.payments o
+           where o.provider = p.provider and o.credited_ref = e.provider_ref and o.id <> p.id)),
+         max(a.minor)::bigint, max(a.count)
+         from payments.payments p join payments.events e on e.payment_id = p.id
+        cross join lateral (select coalesce(sum(m.amount_minor), 0) as minor, count(*) as count
+          from payments.payments m where m.id in (select s.credited_by from payments.events s
+           where s.payment_id = p.id and s.provider_ref is not distinct from e.provider_ref)) a
+        where p.id = $1 and e.outcome = 'review' and e.resolved_at is null and e.paid_minor > 0
+         and e.currency = p.currency
+         and (p.credited_minor is null or e.provider_ref <> p.credited_ref)
+        group by e.provider_ref order by min(e.received_at), e.provider_ref
+        """,
         payment_id,
     )
     return [UncreditedMoney(row[0], tuple(row[1]), *tuple(row)[2:]) for row in rows]
@@ -89,8 +97,10 @@ async def was_resolved(connection: Connection, payment_id: int) -> bool:
 async def approve(connection: Connection, payment_id: int, reference: str, now: datetime) -> None:
     """Approve a payment that was paid in full by this reference."""
     await connection.execute(
-        "update payments.payments set status = 'approved', confirmed_at = $3, credited_ref = $2,"
-        " paid_minor = amount_minor, updated_at = $3 where id = $1",
+        """
+        update payments.payments set status = 'approved', confirmed_at = $3, credited_ref = $2,
+          paid_minor = amount_minor, updated_at = $3 where id = $1
+        """,
         payment_id,
         reference,
         now,
@@ -107,9 +117,11 @@ async def accept_events(
 ) -> None:
     """Mark the events of one reference that are in review as credited by a payment."""
     await connection.execute(
-        "update payments.events set resolved_at = $3, credited_by = $4 where payment_id = $1"
-        " and review is not null and resolved_at is null"
-        " and provider_ref is not distinct from $2::text",
+        """
+        update payments.events set resolved_at = $3, credited_by = $4 where payment_id = $1
+          and review is not null and resolved_at is null
+          and provider_ref is not distinct from $2::text
+        """,
         payment_id,
         reference,
         now,
@@ -122,8 +134,10 @@ async def decide_events(
 ) -> None:
     """Mark the events that are in review as decided: those of a reference; all where it is None."""
     await connection.execute(
-        "update payments.events set resolved_at = $3 where payment_id = $1 and review is not null"
-        " and resolved_at is null and ($2::text is null or provider_ref = $2)",
+        """
+        update payments.events set resolved_at = $3 where payment_id = $1 and review is not null
+          and resolved_at is null and ($2::text is null or provider_ref = $2)
+        """,
         payment_id,
         reference,
         now,
@@ -138,13 +152,15 @@ async def close_review(
     From then on nothing is credited to this payment without an operator.
     """
     ended = await connection.fetchval(
-        "update payments.payments p set resolved_at = $3, resolved_by = coalesce($2, resolved_by),"
-        " review = case when x.waits then review end,"
-        " status = case status when 'processing' then 'canceled' else status end,"
-        " closed_at = coalesce(closed_at, $3), next_check_at = null, updated_at = $3"
-        " from (select exists (select from payments.events e where e.payment_id = $1"
-        "   and e.review is not null and e.resolved_at is null) as waits) x"
-        " where p.id = $1 returning not x.waits",
+        """
+        update payments.payments p set resolved_at = $3, resolved_by = coalesce($2, resolved_by),
+          review = case when x.waits then review end,
+          status = case status when 'processing' then 'canceled' else status end,
+          closed_at = coalesce(closed_at, $3), next_check_at = null, updated_at = $3
+        from (select exists (select from payments.events e where e.payment_id = $1
+          and e.review is not null and e.resolved_at is null) as waits) x
+        where p.id = $1 returning not x.waits
+        """,
         payment_id,
         resolved_by,
         now,

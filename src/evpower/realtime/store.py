@@ -16,10 +16,10 @@ select w.client_id, w.currency, w.balance_minor, w.held_minor, w.version, w.revi
  cross join lateral (select * from wallet.wallets w where w.client_id = asked.id offset 0) w
  cross join lateral (select c.status from identity.clients c where c.id = asked.id offset 0) c
 """
-_COLUMNS: Final = (
-    "s.id, s.client_id, s.station_id, s.connector_id, s.state, s.energy_wh, s.cost_minor,"
-    " s.started_at, s.ended_at, s.revision, s.created_at, s.updated_at"
-)
+_COLUMNS: Final = """
+s.id, s.client_id, s.station_id, s.connector_id, s.state, s.energy_wh, s.cost_minor,
+s.started_at, s.ended_at, s.revision, s.created_at, s.updated_at
+"""
 _NEWEST: Final = f"""
 (select * from charging.sessions s where s.client_id = asked.id
   order by s.created_at desc, s.id desc limit {NEWEST}) s
@@ -49,8 +49,10 @@ async def balances(connection: Connection, client_ids: Sequence[UUID]) -> list[B
 async def sessions(connection: Connection, session_ids: Sequence[UUID]) -> list[LiveSession]:
     """Sessions as they are now."""
     rows = await connection.fetch(
-        f"select {_COLUMNS} from unnest($1::uuid[]) as asked (id) cross join lateral"
-        " (select * from charging.sessions s where s.id = asked.id offset 0) s",
+        f"""
+        select {_COLUMNS} from unnest($1::uuid[]) as asked (id) cross join lateral
+          (select * from charging.sessions s where s.id = asked.id offset 0) s
+        """,
         session_ids,
     )
     return [LiveSession(*row) for row in rows]

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Final
 
 from evpower.foundation import loop_rounds
-from evpower.foundation.db import Connection, Record, fetch_one
+from evpower.foundation.db import Connection
 from evpower.foundation.loop_rounds import LoopRounds
-from evpower.sync import metrics
+from evpower.sync import metrics, store_status
 from evpower.sync.model import OutboxTopic
 from evpower.sync.reconciliation import store_runs
 from evpower.sync.reconciliation.store_runs import CheckRow
@@ -94,24 +94,9 @@ async def status(
     connection: Connection, *, parked_limit: int = 20, window_s: float = _WINDOW_S
 ) -> SyncStatus:
     """Answer what waits, what is parked, and the lag of the last `window_s` seconds."""
-    row = await fetch_one(
-        connection,
-        "select count(*) filter (where parked_at is null) as pending,"
-        " count(*) filter (where parked_at is null and topic = 'client') as clients,"
-        " count(*) filter (where parked_at is null and topic = 'session') as sessions,"
-        " extract(epoch from clock_timestamp()"
-        "         - min(since) filter (where parked_at is null))::float8 as oldest_s,"
-        " count(parked_at) as parked,"
-        " max(last_error) filter (where parked_at is null) as last_error from sync.pending",
-    )
-    parked: list[Record] = await connection.fetch(
-        "select topic, key::text as key, coalesce(last_error, '') as why, parked_at"
-        " from sync.pending where parked_at is not null order by parked_at desc, key limit $1",
-        parked_limit,
-    )
-    target = await connection.fetchrow(
-        "select state, error, since from sync.targets where name = 'supabase'"
-    )
+    row = await store_status.outbound(connection)
+    parked = await store_status.parked(connection, parked_limit)
+    target = await store_status.target(connection)
     drift, notices = await store_runs.open_drift(connection)
     answer = SyncStatus(
         pending=row["pending"],
@@ -144,20 +129,8 @@ async def status(
 
 
 async def _incoming(connection: Connection, limit: int) -> Incoming:
-    row = await fetch_one(
-        connection,
-        "select extract(epoch from clock_timestamp() - greatest(c.checked_at, c.moved_at))::float8"
-        " as age_s, c.walking, c.walked, c.walked_at, c.resets, t.state, t.error,"
-        " (select count(*) from sync.failed_people) as failed,"
-        " (select count(*) from sync.contact_conflicts) as contacts"
-        " from sync.cursors c left join sync.targets t on t.name = 'changes'"
-        " where c.name = 'supabase'",
-    )
-    failed: list[Record] = await connection.fetch(
-        "select client_id::text as client_id, error, attempts from sync.failed_people"
-        " order by since desc, client_id limit $1",
-        limit,
-    )
+    row = await store_status.inbound(connection)
+    failed = await store_status.failed_users(connection, limit)
     answer = Incoming(
         source=row["state"] or "unknown",
         source_error=row["error"],
@@ -179,11 +152,7 @@ async def _incoming(connection: Connection, limit: int) -> Incoming:
 
 
 async def _lag(connection: Connection, window_s: float) -> Lag:
-    rows: list[Record] = await connection.fetch(
-        "select keys, transactions, lags_ms from sync.calls"
-        " where at > now() - make_interval(secs => $1)",
-        window_s,
-    )
+    rows = await store_status.calls(connection, window_s)
     # Each number stands for as many keys as its call had per number.
     drawn = sorted((ms, row["keys"] / len(row["lags_ms"])) for row in rows for ms in row["lags_ms"])
     return Lag(

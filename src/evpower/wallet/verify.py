@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Database
-from evpower.wallet import proof
+from evpower.wallet import store_verify
 
 _FIRST: Final = UUID(int=0)
 _LAST: Final = UUID(int=2**128 - 1)
@@ -73,12 +73,9 @@ async def verify(
     """
     report = LedgerReport()
     async with db.connection() as connection:
-        clients: int = await connection.fetchval("select count(*) from wallet.wallets")
-        tops: dict[str, int] = {
-            table: await connection.fetchval(f"select coalesce(max(id), 0) from {table}")
-            for table in proof.CAUSES
-        }
-        sessions: int = await connection.fetchval("select count(*) from charging.sessions")
+        clients = await store_verify.count_wallets(connection)
+        tops = await store_verify.highest_ids(connection)
+        sessions = await store_verify.count_sessions(connection)
         total = clients + sum(tops.values()) + sessions
         after, done = _FIRST, 0
         while after != _LAST:
@@ -88,7 +85,9 @@ async def verify(
         for table, top in tops.items():
             for start in range(0, top, causes_per_batch):
                 end = min(start + causes_per_batch, top)
-                await _verify_causes(connection, report, proof.CAUSES[table], start, end, grace_s)
+                await _verify_causes(
+                    connection, report, store_verify.CAUSES[table], start, end, grace_s
+                )
                 done += end - start
                 on_progress(done, total)
         after = _FIRST
@@ -104,8 +103,8 @@ async def _verify_wallets(
     connection: Connection, report: LedgerReport, after: UUID, clients: int
 ) -> UUID:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        end: UUID = await connection.fetchval(proof.RANGE_END, after, clients) or _LAST
-        rows = await connection.fetch(proof.WALLETS, after, end)
+        end: UUID = await connection.fetchval(store_verify.RANGE_END, after, clients) or _LAST
+        rows = await connection.fetch(store_verify.WALLETS, after, end)
     for row in map(dict[str, Any], rows):
         for offender in wallet_offenders(row):
             report.add(offender)
@@ -135,9 +134,9 @@ async def _verify_sessions(
     connection: Connection, report: LedgerReport, after: UUID, sessions: int, grace_s: float
 ) -> UUID:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        end: UUID = await connection.fetchval(proof.SESSIONS_END, after, sessions) or _LAST
-        rows = await connection.fetch(proof.SESSIONS, after, end, grace_s)
-        report.sessions += await connection.fetchval(proof.SESSIONS_COUNT, after, end)
+        end: UUID = await connection.fetchval(store_verify.SESSIONS_END, after, sessions) or _LAST
+        rows = await connection.fetch(store_verify.SESSIONS, after, end, grace_s)
+        report.sessions += await connection.fetchval(store_verify.SESSIONS_COUNT, after, end)
     for row in rows:
         report.add(Offender(*row))
     return end
@@ -150,7 +149,7 @@ def _verify_total(report: LedgerReport) -> None:
 
 
 def wallet_offenders(row: Mapping[str, Any]) -> list[Offender]:
-    """What is wrong with one wallet: a row of proof.WALLETS."""
+    """What is wrong with one wallet: a row of store_verify.WALLETS."""
     client: UUID = row["client_id"]
     if not row["has_wallet"]:
         return [Offender(client, "wallet", "wallet_missing", 1, 0)]

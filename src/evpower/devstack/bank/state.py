@@ -116,8 +116,10 @@ class BankState:
         self._file.execute("begin")
         try:
             self._file.execute(
-                "update invoices set status = ?, paid = ?, refunded = ?, changed_s = ?"
-                " where ref = ?",
+                """
+                update invoices set status = ?, paid = ?, refunded = ?, changed_s = ?
+                where ref = ?
+                """,
                 (invoice.status, invoice.paid, invoice.refunded, invoice.changed_s, invoice.ref),
             )
             self._file.executemany(
@@ -132,8 +134,10 @@ class BankState:
     def due(self, now_s: float, *, busy: set[int], limit: int) -> list[Delivery]:
         """Webhooks to send now, but those being sent."""
         rows = self._file.execute(
-            "select id, event_id, body, due_s, attempts, lose from deliveries"
-            " where state = 'open' and due_s <= ? order by due_s limit ?",
+            """
+            select id, event_id, body, due_s, attempts, lose from deliveries
+            where state = 'open' and due_s <= ? order by due_s limit ?
+            """,
             (now_s, limit + len(busy)),
         ).fetchall()
         return [Delivery(*row) for row in rows if row[0] not in busy][:limit]
@@ -156,9 +160,11 @@ class BankState:
     def failed(self, number: int, *, next_s: float | None, lost: bool) -> None:
         """The merchant did not take it: again at that time, or never when None."""
         self._file.execute(
-            "update deliveries set attempts = attempts + 1, lose = lose - ?,"
-            " due_s = coalesce(?, due_s),"
-            " state = case when ? is null then 'given_up' else state end where id = ?",
+            """
+            update deliveries set attempts = attempts + 1, lose = lose - ?,
+              due_s = coalesce(?, due_s),
+              state = case when ? is null then 'given_up' else state end where id = ?
+            """,
             (int(lost), next_s, next_s, number),
         )
 

@@ -94,19 +94,19 @@ async def advance(connection: Connection, revision: int, xid: str, seq: int) -> 
 
 async def begin_again(connection: Connection, revision: int) -> bool:
     """Supabase was restored: from the log's beginning, and everybody once more."""
-    changes = (
-        "xid = null, seq = null, moved_at = now(), resets = c.resets + 1,"
-        " walking = true, walk_after = null, walked = 0"
-    )
+    changes = """
+    xid = null, seq = null, moved_at = now(), resets = c.resets + 1,
+    walking = true, walk_after = null, walked = 0
+    """
     return await connection.fetchval(_TAKE.format(changes=changes), revision) is not None
 
 
 async def walk_on(connection: Connection, revision: int, after: str | None, people: int) -> bool:
     """Note a page of the walk; without `after` it was the last one."""
-    changes = (
-        "walked = c.walked + $3, walk_after = $2, walking = $2::text is not null,"
-        " walked_at = case when $2::text is null then now() else c.walked_at end"
-    )
+    changes = """
+    walked = c.walked + $3, walk_after = $2, walking = $2::text is not null,
+    walked_at = case when $2::text is null then now() else c.walked_at end
+    """
     taken = await connection.fetchval(_TAKE.format(changes=changes), revision, after, people)
     return taken is not None
 
@@ -120,26 +120,32 @@ async def take(connection: Connection, revision: int) -> bool:
 async def start_walk(connection: Connection) -> None:
     """Look at everybody again, from the first id on."""
     await connection.execute(
-        "update sync.cursors set walking = true, walk_after = null, walked = 0,"
-        " revision = revision + 1 where name = 'supabase'"
+        """
+        update sync.cursors set walking = true, walk_after = null, walked = 0,
+          revision = revision + 1 where name = 'supabase'
+        """
     )
 
 
 async def note_end(connection: Connection) -> None:
     """The log was read to its end just now; seldom written, never waited for."""
     await connection.execute(
-        "update sync.cursors set checked_at = now() where name = (select name from sync.cursors"
-        " where name = 'supabase' and (checked_at is null or checked_at < now() - interval '5 s')"
-        " for no key update skip locked)"
+        """
+        update sync.cursors set checked_at = now() where name = (select name from sync.cursors
+        where name = 'supabase' and (checked_at is null or checked_at < now() - interval '5 s')
+        for no key update skip locked)
+        """
     )
 
 
 async def set_source(connection: Connection, state: str, error: str | None) -> None:
     """Tell other processes whether Supabase says what changed."""
     await connection.execute(
-        "insert into sync.targets as t (name, state, error) values ('changes', $1, $2)"
-        " on conflict (name) do update set state = excluded.state, error = excluded.error,"
-        " since = case when t.state = excluded.state then t.since else now() end",
+        """
+        insert into sync.targets as t (name, state, error) values ('changes', $1, $2)
+        on conflict (name) do update set state = excluded.state, error = excluded.error,
+          since = case when t.state = excluded.state then t.since else now() end
+        """,
         state,
         error,
     )
@@ -190,8 +196,10 @@ async def unmark(connection: Connection, client_id: UUID) -> None:
     Not while a relay is sending what it read before: that makes a row, which is then corrected.
     """
     await connection.execute(
-        "delete from sync.pending where topic = 'client' and key = $1"
-        " and (leased_until is null or leased_until < now())",
+        """
+        delete from sync.pending where topic = 'client' and key = $1
+          and (leased_until is null or leased_until < now())
+        """,
         client_id,
     )
 
@@ -199,8 +207,10 @@ async def unmark(connection: Connection, client_id: UUID) -> None:
 async def adopt_block(connection: Connection, client_id: UUID) -> bool:
     """Remember that the block from before EvPower was seen; false when it was before."""
     first = await connection.fetchval(
-        "insert into sync.blocked_before (client_id) values ($1)"
-        " on conflict do nothing returning true",
+        """
+        insert into sync.blocked_before (client_id) values ($1)
+        on conflict do nothing returning true
+        """,
         client_id,
     )
     return first is not None
@@ -216,10 +226,12 @@ async def keep_contacts(
         list(wanted),
     )
     await connection.executemany(
-        "insert into sync.contact_conflicts as k (client_id, contact, value, verified, holder)"
-        " values ($1, $2, $3, $4, $5) on conflict (client_id, contact) do update"
-        " set value = excluded.value, verified = excluded.verified, holder = excluded.holder,"
-        " since = case when k.value = excluded.value then k.since else now() end",
+        """
+        insert into sync.contact_conflicts as k (client_id, contact, value, verified, holder)
+        values ($1, $2, $3, $4, $5) on conflict (client_id, contact) do update
+        set value = excluded.value, verified = excluded.verified, holder = excluded.holder,
+          since = case when k.value = excluded.value then k.since else now() end
+        """,
         [
             (client_id, contact, claim.value, claim.verified, claim.holder)
             for contact, claim in wanted.items()
@@ -271,12 +283,14 @@ async def keep_failed(
 ) -> None:
     """Remember whom a change could not be applied to; what was known of them stays known."""
     await connection.executemany(
-        "insert into sync.failed_people as f"
-        " (client_id, gone, blocked_before, error, attempts, next_at)"
-        " values ($1, $2, $3, $4, $5, $6) on conflict (client_id) do update"
-        " set gone = f.gone or excluded.gone, error = excluded.error,"
-        " blocked_before = f.blocked_before or excluded.blocked_before,"
-        " attempts = f.attempts + 1, next_at = excluded.next_at",
+        """
+        insert into sync.failed_people as f
+          (client_id, gone, blocked_before, error, attempts, next_at)
+        values ($1, $2, $3, $4, $5, $6) on conflict (client_id) do update
+        set gone = f.gone or excluded.gone, error = excluded.error,
+          blocked_before = f.blocked_before or excluded.blocked_before,
+          attempts = f.attempts + 1, next_at = excluded.next_at
+        """,
         [
             (one.id, one.gone, one.blocked_before, error, one.attempts, at)
             for (one, error), at in zip(failed, next_at, strict=True)
@@ -294,8 +308,10 @@ async def forget_failed(connection: Connection, ids: Sequence[UUID]) -> None:
 async def failed_among(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Failed]:
     """Those of these that could not be applied last time."""
     rows: list[Record] = await connection.fetch(
-        "select client_id, gone, blocked_before, attempts from sync.failed_people"
-        " where client_id = any ($1::uuid[])",
+        """
+        select client_id, gone, blocked_before, attempts from sync.failed_people
+        where client_id = any ($1::uuid[])
+        """,
         ids,
     )
     return {row["client_id"]: Failed(*row) for row in rows}
@@ -304,8 +320,10 @@ async def failed_among(connection: Connection, ids: Sequence[UUID]) -> dict[UUID
 async def due_failed(connection: Connection, now: datetime, limit: int) -> list[Failed]:
     """Whom to try again."""
     rows: list[Record] = await connection.fetch(
-        "select client_id, gone, blocked_before, attempts from sync.failed_people"
-        " where next_at <= $1 order by next_at limit $2",
+        """
+        select client_id, gone, blocked_before, attempts from sync.failed_people
+        where next_at <= $1 order by next_at limit $2
+        """,
         now,
         limit,
     )

@@ -39,8 +39,10 @@ async def insert_word(
 ) -> bool:
     """Store what a word means; false when it is mapped already: clients were handled by it."""
     found = await connection.fetchval(
-        "insert into sync.status_words (word, meaning, operator, reason) values ($1, $2, $3, $4)"
-        " on conflict (word) do nothing returning true",
+        """
+        insert into sync.status_words (word, meaning, operator, reason) values ($1, $2, $3, $4)
+        on conflict (word) do nothing returning true
+        """,
         word,
         meaning,
         operator,
@@ -52,8 +54,10 @@ async def insert_word(
 async def insert_handled(connection: Connection, client_id: UUID, word: str) -> bool:
     """Remember that a client's word from before EvPower was handled; false: it was before."""
     found = await connection.fetchval(
-        "insert into sync.status_before (client_id, word) values ($1, $2)"
-        " on conflict (client_id) do nothing returning true",
+        """
+        insert into sync.status_before (client_id, word) values ($1, $2)
+        on conflict (client_id) do nothing returning true
+        """,
         client_id,
         word,
     )

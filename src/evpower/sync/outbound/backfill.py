@@ -2,17 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
-from uuid import UUID
 
-from evpower.foundation.db import Connection, Database, Record, fetch_one
+from evpower.foundation.db import Connection, Database
 from evpower.sync.model import TOPICS, OutboxTopic
-from evpower.sync.outbound import store
-
-_TABLES: Final[dict[OutboxTopic, str]] = {
-    "client": "identity.clients",
-    "session": "charging.sessions",
-}
+from evpower.sync.outbound import store, store_backfill
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +38,11 @@ async def backfill(
     `from_scratch` forgets what Supabase is known to have: all transactions travel again. Without it
     Supabase itself says what it lacks (a gap), one round more for each client that lacks any.
     """
-    marked = dict.fromkeys(_TABLES, 0)
+    marked = dict.fromkeys(TOPICS, 0)
     for topic in topics:
         async with db.transaction() as connection:
-            total: int = await connection.fetchval(f"select count(*) from {_TABLES[topic]}")
-            await connection.execute(
-                "insert into sync.backfills as b (topic) values ($1) on conflict (topic) do update"
-                " set after = null, marked = 0, started_at = now(), finished_at = null"
-                " where b.finished_at is not null",
-                topic,
-            )
+            total = await store_backfill.count_keys(connection, topic)
+            await store_backfill.begin(connection, topic)
         more = True
         while more:
             async with db.transaction() as connection:
@@ -69,26 +57,12 @@ async def _mark_page(
     connection: Connection, topic: OutboxTopic, page: int, *, from_scratch: bool
 ) -> tuple[int, bool]:
     """One page in one transaction: marks and the place reached are kept together."""
-    at = await fetch_one(
-        connection, "select after, marked from sync.backfills where topic = $1 for update", topic
-    )
-    rows: list[Record] = await connection.fetch(
-        f"select id from {_TABLES[topic]} where $1::uuid is null or id > $1 order by id limit $2",
-        at["after"],
-        page,
-    )
-    keys: list[UUID] = [row["id"] for row in rows]
+    after, already_marked = await store_backfill.progress(connection, topic)
+    keys = await store_backfill.next_keys(connection, topic, after, page)
     await store.mark(connection, topic, keys)
     if topic == "client" and from_scratch and keys:
         await store.forget_acknowledged(connection, keys)
     more = len(keys) == page
-    done: int = at["marked"] + len(keys)
-    await connection.execute(
-        "update sync.backfills set after = coalesce($2, after), marked = $3,"
-        " finished_at = case when not $4 then now() end where topic = $1",
-        topic,
-        keys[-1] if keys else None,
-        done,
-        more,
-    )
+    done = already_marked + len(keys)
+    await store_backfill.advance(connection, topic, keys[-1] if keys else None, done, more=more)
     return done, more

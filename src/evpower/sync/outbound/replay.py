@@ -5,7 +5,7 @@ from uuid import UUID
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import NotFound
 from evpower.sync.model import OutboxTopic
-from evpower.sync.outbound import store
+from evpower.sync.outbound import store, store_backfill
 
 
 async def replay_parked(connection: Connection) -> int:
@@ -18,7 +18,6 @@ async def replay(connection: Connection, topic: OutboxTopic, key: UUID) -> None:
 
     Raises NotFound("client_not_found" | "session_not_found").
     """
-    table = "identity.clients" if topic == "client" else "charging.sessions"
-    if not await connection.fetchval(f"select exists (select from {table} where id = $1)", key):
+    if not await store_backfill.exists(connection, topic, key):
         raise NotFound(f"{topic}_not_found", f"no such {topic}: {key}")
     await store.mark(connection, topic, [key], force=True)

@@ -311,9 +311,11 @@ async def record_call(
 async def set_target(connection: Connection, state: str, error: str | None) -> None:
     """Tell other processes what the relay thinks of Supabase."""
     await connection.execute(
-        "insert into sync.targets as t (name, state, error) values ('supabase', $1, $2)"
-        " on conflict (name) do update set state = excluded.state, error = excluded.error,"
-        " since = case when t.state = excluded.state then t.since else now() end",
+        """
+        insert into sync.targets as t (name, state, error) values ('supabase', $1, $2)
+        on conflict (name) do update set state = excluded.state, error = excluded.error,
+          since = case when t.state = excluded.state then t.since else now() end
+        """,
         state,
         error,
     )
@@ -322,10 +324,12 @@ async def set_target(connection: Connection, state: str, error: str | None) -> N
 async def release_waiting(connection: Connection) -> None:
     """After an outage: what was put off because of Supabase, not because of itself, is due now."""
     await connection.execute(
-        "update sync.pending p set next_at = now() from ("
-        " select topic, key from sync.pending where parked_at is null and next_at > now()"
-        " order by topic, key for update skip locked) due"
-        " where p.topic = due.topic and p.key = due.key"
+        """
+        update sync.pending p set next_at = now() from (
+        select topic, key from sync.pending where parked_at is null and next_at > now()
+        order by topic, key for update skip locked) due
+        where p.topic = due.topic and p.key = due.key
+        """
     )
 
 
@@ -334,20 +338,24 @@ async def mark(
 ) -> None:
     """Mark keys pending, due now and unparked; `force` makes Supabase take them whatever it has."""
     await connection.execute(
-        "insert into sync.pending as p (topic, key, force)"
-        " select $1, k, $3 from unnest($2::uuid[]) k order by k"
-        " on conflict (topic, key) do update"
-        " set seq = excluded.seq, next_at = now(), parked_at = null,"
-        " attempts = 0, force = p.force or excluded.force",
+        """
+        insert into sync.pending as p (topic, key, force)
+        select $1, k, $3 from unnest($2::uuid[]) k order by k
+        on conflict (topic, key) do update
+        set seq = excluded.seq, next_at = now(), parked_at = null,
+          attempts = 0, force = p.force or excluded.force
+        """,
         topic,
         keys,
         force,
     )
     if topic == "client" and force:  # after the marks, which a change of the client takes first
         await connection.execute(
-            "insert into sync.acknowledged (client_id, version)"
-            " select k, 0 from unnest($1::uuid[]) k order by k"
-            " on conflict (client_id) do update set version = 0, at = now()",
+            """
+            insert into sync.acknowledged (client_id, version)
+            select k, 0 from unnest($1::uuid[]) k order by k
+            on conflict (client_id) do update set version = 0, at = now()
+            """,
             keys,
         )
 
@@ -355,9 +363,11 @@ async def mark(
 async def forget_acknowledged(connection: Connection, clients: Sequence[UUID]) -> None:
     """Reset what Supabase is known to have of marked clients; the marks are taken first, always."""
     await connection.execute(
-        "with known as materialized (select client_id from sync.acknowledged"
-        "   where client_id = any ($1::uuid[]) order by client_id for no key update)"
-        " update sync.acknowledged a set version = 0 from known k where a.client_id = k.client_id",
+        """
+        with known as materialized (select client_id from sync.acknowledged
+          where client_id = any ($1::uuid[]) order by client_id for no key update)
+        update sync.acknowledged a set version = 0 from known k where a.client_id = k.client_id
+        """,
         clients,
     )
 
@@ -365,11 +375,13 @@ async def forget_acknowledged(connection: Connection, clients: Sequence[UUID]) -
 async def unpark_all(connection: Connection) -> int:
     """Make every parked key due now, locked in the order of marks; returns how many."""
     keys: int = await connection.fetchval(
-        "with parked as materialized (select topic, key from sync.pending"
-        "   where parked_at is not null order by topic, key for no key update),"
-        " due as (update sync.pending p set parked_at = null, attempts = 0, next_at = now()"
-        "   from parked k where p.topic = k.topic and p.key = k.key returning 1)"
-        " select count(*) from due"
+        """
+        with parked as materialized (select topic, key from sync.pending
+          where parked_at is not null order by topic, key for no key update),
+          due as (update sync.pending p set parked_at = null, attempts = 0, next_at = now()
+          from parked k where p.topic = k.topic and p.key = k.key returning 1)
+        select count(*) from due
+        """
     )
     return keys
 
@@ -377,8 +389,10 @@ async def unpark_all(connection: Connection) -> int:
 async def openings(connection: Connection, clients: Sequence[UUID]) -> dict[UUID, int]:
     """Which of these were carried over before, with their tyiyn."""
     rows: list[Record] = await connection.fetch(
-        "select k.id, p.amount_minor from unnest($1::uuid[]) as k (id) join payments.payments p"
-        " on p.provider = 'manual' and p.provider_ref = $2::text || k.id and p.client_id = k.id",
+        """
+        select k.id, p.amount_minor from unnest($1::uuid[]) as k (id) join payments.payments p
+          on p.provider = 'manual' and p.provider_ref = $2::text || k.id and p.client_id = k.id
+        """,
         clients,
         OPENING,
     )

@@ -60,8 +60,10 @@ HASHES: Final[Mapping[str, Mapping[str, str]]] = {
     "client": _of_each(
         _hashes(
             _CLIENT_LINE.replace("{history}", _HISTORY),
-            "left join identity.clients c on c.id = k.id"
-            " left join wallet.wallets w on w.client_id = k.id",
+            """
+            left join identity.clients c on c.id = k.id
+            left join wallet.wallets w on w.client_id = k.id
+            """,
         )
     ),
     "session": _of_each(_hashes(_SESSION_LINE, "left join charging.sessions s on s.id = k.id")),

@@ -78,17 +78,17 @@ def page_sql(topic: Part, *, lately: bool) -> str:
     if topic == "session":
         known = _LATELY[topic] if lately else ""
         source = "lately" if lately else "charging.sessions"
-        return (
-            f"{known}select s.id, false as leaving from {source} s"
-            " where s.id > $1 order by s.id limit $2"
-        )
+        return f"""
+        {known}select s.id, false as leaving from {source} s
+        where s.id > $1 order by s.id limit $2
+        """
     known = _LATELY["client"] if lately else ""
     same = " and c.id = any (array(select l.id from lately l))" if lately else ""
     opened = _OPEN if topic == "profile" else ""
-    return (
-        f"{known}select c.id, {_LEAVING} as leaving from identity.clients c"
-        f" where c.id > $1{same}{opened} order by c.id limit $2"
-    )
+    return f"""
+    {known}select c.id, {_LEAVING} as leaving from identity.clients c
+    where c.id > $1{same}{opened} order by c.id limit $2
+    """
 
 
 async def page_of_ours(
@@ -104,8 +104,10 @@ async def page_of_ours(
 async def transactions(connection: Connection, clients: Sequence[UUID]) -> int:
     """How many transactions these clients have."""
     number: int = await connection.fetchval(
-        "select coalesce(sum(version), 0)::bigint from wallet.wallets"
-        " where client_id = any ($1::uuid[])",
+        """
+        select coalesce(sum(version), 0)::bigint from wallet.wallets
+        where client_id = any ($1::uuid[])
+        """,
         clients,
     )
     return number
@@ -122,8 +124,10 @@ async def known(connection: Connection, topic: Part, ids: Sequence[UUID]) -> set
 async def pending(connection: Connection, topic: OutboxTopic, keys: Sequence[str]) -> set[str]:
     """Which of these the relay is about to send."""
     rows: list[Record] = await connection.fetch(
-        "select key::text as key from sync.pending"
-        " where topic = $1 and key = any ($2::uuid[]) and parked_at is null",
+        """
+        select key::text as key from sync.pending
+        where topic = $1 and key = any ($2::uuid[]) and parked_at is null
+        """,
         topic,
         keys,
     )
@@ -141,8 +145,10 @@ async def begin(
     """Note a comparison that starts."""
     row = await fetch_one(
         connection,
-        "insert into sync.checks (kind, since, repair, started_at) values ($1, $2, $3, $4)"
-        f" returning {_CHECK}",
+        f"""
+        insert into sync.checks (kind, since, repair, started_at) values ($1, $2, $3, $4)
+        returning {_CHECK}
+        """,
         kind,
         since,
         repair,
@@ -213,13 +219,15 @@ async def note_error(connection: Connection, check_id: int, error: str) -> None:
 async def record(connection: Connection, check_id: int, found: Sequence[Drift]) -> None:
     """Keep what was found; found again it is the same drift."""
     await connection.executemany(
-        "insert into sync.drift as d (topic, key, kind, fields, ours, theirs, right_side, action,"
-        " notice, repaired, check_id)"
-        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-        " on conflict (topic, key) where healed_at is null do update set kind = excluded.kind,"
-        " fields = excluded.fields, ours = excluded.ours, theirs = excluded.theirs,"
-        " right_side = excluded.right_side, action = excluded.action, notice = excluded.notice,"
-        " repaired = excluded.repaired, check_id = excluded.check_id, seen_at = clock_timestamp()",
+        """
+        insert into sync.drift as d (topic, key, kind, fields, ours, theirs, right_side, action,
+          notice, repaired, check_id)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        on conflict (topic, key) where healed_at is null do update set kind = excluded.kind,
+          fields = excluded.fields, ours = excluded.ours, theirs = excluded.theirs,
+          right_side = excluded.right_side, action = excluded.action, notice = excluded.notice,
+          repaired = excluded.repaired, check_id = excluded.check_id, seen_at = clock_timestamp()
+        """,
         [
             (
                 one.topic,
@@ -242,8 +250,10 @@ async def record(connection: Connection, check_id: int, found: Sequence[Drift]) 
 async def close_agreed(connection: Connection, topic: Part, keys: Sequence[str]) -> None:
     """What was found before and agrees now is drift no more."""
     await connection.execute(
-        "update sync.drift set healed_at = now()"
-        " where healed_at is null and topic = $1 and key = any ($2::text[])",
+        """
+        update sync.drift set healed_at = now()
+        where healed_at is null and topic = $1 and key = any ($2::text[])
+        """,
         topic,
         keys,
     )
@@ -252,8 +262,10 @@ async def close_agreed(connection: Connection, topic: Part, keys: Sequence[str])
 async def close_unseen(connection: Connection, check_id: int) -> None:
     """After everything was compared: drift that nobody saw since it began is no more."""
     await connection.execute(
-        "update sync.drift d set healed_at = now() from sync.checks c where c.id = $1"
-        " and d.healed_at is null and d.seen_at < c.noted_at",
+        """
+        update sync.drift d set healed_at = now() from sync.checks c where c.id = $1
+          and d.healed_at is null and d.seen_at < c.noted_at
+        """,
         check_id,
     )
 
@@ -261,8 +273,10 @@ async def close_unseen(connection: Connection, check_id: int) -> None:
 async def repaired(connection: Connection, check_id: int, after: int, limit: int) -> list[Kept]:
     """What a comparison did something about and did not see healed yet."""
     rows: list[Record] = await connection.fetch(
-        "select id, topic, key, kind from sync.drift where check_id = $1 and id > $2"
-        " and healed_at is null and repaired order by id limit $3",
+        """
+        select id, topic, key, kind from sync.drift where check_id = $1 and id > $2
+          and healed_at is null and repaired order by id limit $3
+        """,
         check_id,
         after,
         limit,
@@ -281,8 +295,10 @@ async def open_drift(connection: Connection) -> tuple[int, int]:
     """How many differences are not healed, and how many notices there are."""
     row = await fetch_one(
         connection,
-        "select count(*) filter (where not notice) as drift, count(*) filter (where notice)"
-        " as notices from sync.drift where healed_at is null",
+        """
+        select count(*) filter (where not notice) as drift, count(*) filter (where notice)
+          as notices from sync.drift where healed_at is null
+        """,
     )
     return row["drift"], row["notices"]
 
@@ -295,8 +311,10 @@ async def forget_old(connection: Connection, now: datetime, days: int, limit: in
         days,
     )
     await connection.execute(
-        "delete from sync.drift where id in (select id from sync.drift where healed_at"
-        " < $1::timestamptz - make_interval(days => $2) order by id limit $3)",
+        """
+        delete from sync.drift where id in (select id from sync.drift where healed_at
+          < $1::timestamptz - make_interval(days => $2) order by id limit $3)
+        """,
         now,
         days,
         limit,

@@ -51,8 +51,10 @@ async def retire_before(connection: Connection, number: int, grace: timedelta) -
     """Let every older one end after `grace`, or sooner where it was to; forgets the ended."""
     await connection.execute("delete from sync.webhook_secrets where not_after < now()")
     rows: list[Record] = await connection.fetch(
-        "update sync.webhook_secrets set not_after = least(not_after, now() + $2)"
-        " where id < $1 returning id",
+        """
+        update sync.webhook_secrets set not_after = least(not_after, now() + $2)
+        where id < $1 returning id
+        """,
         number,
         grace,
     )

@@ -1,9 +1,11 @@
-"""The SQL of the proof: what each wallet and each cause of money should be, beside what it is.
+"""All SQL of the verification: what each wallet and cause of money should be, and what it is.
 
 Each statement reads one bounded range, so that it is one short snapshot.
 """
 
 from typing import Final
+
+from evpower.foundation.db import Connection
 
 # The wallets of one range ($1 exclusive, $2 inclusive), recomputed from the ledger and its causes.
 # Every table is read by the range or, fenced by `offset 0`, by id: never whole for each batch.
@@ -223,3 +225,23 @@ SESSIONS_END: Final = """
 select id from charging.sessions where id > $1 order by id offset $2 - 1 limit 1
 """
 SESSIONS_COUNT: Final = "select count(*) from charging.sessions where id > $1 and id <= $2"
+
+
+async def count_wallets(connection: Connection) -> int:
+    """Returns how many wallets there are."""
+    count: int = await connection.fetchval("select count(*) from wallet.wallets")
+    return count
+
+
+async def count_sessions(connection: Connection) -> int:
+    """Returns how many charging sessions there are."""
+    count: int = await connection.fetchval("select count(*) from charging.sessions")
+    return count
+
+
+async def highest_ids(connection: Connection) -> dict[str, int]:
+    """Returns the highest id of each table of `CAUSES`."""
+    return {
+        table: await connection.fetchval(f"select coalesce(max(id), 0) from {table}")
+        for table in CAUSES
+    }

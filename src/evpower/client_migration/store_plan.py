@@ -6,7 +6,14 @@ seconds, and the tables are temporary, so a dry run leaves nothing behind.
 
 from typing import Final
 
+from evpower.foundation.db import Connection
+
 # ruff: noqa: E501 - SQL reads better whole
+
+HOUR_S: Final = 3600.0
+_FOR_EVERYTHING: Final = """
+set local statement_timeout = 0; set local enable_seqscan = on; set local work_mem = '64MB'
+"""
 
 STAGE: Final = """
 drop table if exists stage_rows, stage_people, stage_claims, stage_proofs, stage_matches, stage_reopenable;
@@ -363,7 +370,21 @@ select $1, line, old_id, plan, client_id, matched_by, reason, detail, email, pho
   from stage_rows where plan <> 'skip' order by line
 """
 
-FORGET: Final = (
-    "drop table if exists stage_rows, stage_people, stage_claims, stage_proofs, stage_matches,"
-    " stage_reopenable"
-)
+FORGET: Final = """
+drop table if exists stage_rows, stage_people, stage_claims, stage_proofs, stage_matches,
+  stage_reopenable
+"""
+
+
+async def allow_idle(connection: Connection) -> None:
+    """Lets this transaction wait for calls to Supabase."""
+    await connection.execute("set local idle_in_transaction_session_timeout = 0")
+
+
+async def run_statement(connection: Connection, statement: str, *values: object) -> object:
+    """Runs a statement over everything: it may take minutes, and reading whole tables is right."""
+    async with connection.transaction():
+        await connection.execute(_FOR_EVERYTHING)
+        if not values and not statement.lstrip().startswith("select"):
+            return await connection.execute(statement, timeout=HOUR_S)
+        return await connection.fetchval(statement, *values, timeout=HOUR_S)

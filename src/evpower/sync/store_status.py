@@ -1,0 +1,74 @@
+"""All SQL of the sync's status."""
+
+from evpower.foundation.db import Connection, Record, fetch_one
+
+
+async def outbound(connection: Connection) -> Record:
+    """Returns what the outbox holds: counts, seconds of its oldest entry, the last error."""
+    return await fetch_one(
+        connection,
+        """
+        select count(*) filter (where parked_at is null) as pending,
+          count(*) filter (where parked_at is null and topic = 'client') as clients,
+          count(*) filter (where parked_at is null and topic = 'session') as sessions,
+          extract(epoch from clock_timestamp()
+                - min(since) filter (where parked_at is null))::float8 as oldest_s,
+          count(parked_at) as parked,
+          max(last_error) filter (where parked_at is null) as last_error from sync.pending
+        """,
+    )
+
+
+async def parked(connection: Connection, limit: int) -> list[Record]:
+    """Returns the newest parked keys: topic, key, why, parked_at."""
+    return await connection.fetch(
+        """
+        select topic, key::text as key, coalesce(last_error, '') as why, parked_at
+        from sync.pending where parked_at is not null order by parked_at desc, key limit $1
+        """,
+        limit,
+    )
+
+
+async def target(connection: Connection) -> Record | None:
+    """Returns how Supabase was reached last: state, error, since; None before the first call."""
+    return await connection.fetchrow(
+        "select state, error, since from sync.targets where name = 'supabase'"
+    )
+
+
+async def inbound(connection: Connection) -> Record:
+    """Returns the place of the inbound sync: cursor, full scan, state, counts of what failed."""
+    return await fetch_one(
+        connection,
+        """
+        select extract(epoch from clock_timestamp() - greatest(c.checked_at, c.moved_at))::float8
+          as age_s, c.walking, c.walked, c.walked_at, c.resets, t.state, t.error,
+          (select count(*) from sync.failed_people) as failed,
+          (select count(*) from sync.contact_conflicts) as contacts
+        from sync.cursors c left join sync.targets t on t.name = 'changes'
+        where c.name = 'supabase'
+        """,
+    )
+
+
+async def failed_users(connection: Connection, limit: int) -> list[Record]:
+    """Returns the newest users that could not be applied: client_id, error, attempts."""
+    return await connection.fetch(
+        """
+        select client_id::text as client_id, error, attempts from sync.failed_people
+        order by since desc, client_id limit $1
+        """,
+        limit,
+    )
+
+
+async def calls(connection: Connection, window_s: float) -> list[Record]:
+    """Returns the calls of the last `window_s` seconds: keys, transactions, lags_ms."""
+    return await connection.fetch(
+        """
+        select keys, transactions, lags_ms from sync.calls
+        where at > now() - make_interval(secs => $1)
+        """,
+        window_s,
+    )
