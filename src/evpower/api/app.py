@@ -67,7 +67,10 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
             bus=bus,
             overdue=overdue,
             overloaded=lambda: places.overloaded,
-            collectors=[*collectors, *(one for module in modules for one in module.collectors)],
+            collectors=[
+                *collectors,
+                *(collect for module in modules for collect in module.collectors),
+            ],
             metrics_guard=MetricsGuard(
                 settings.metrics_token.get_secret_value(), only_here=settings.env == "production"
             ),
@@ -81,7 +84,9 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
         options=_options(settings),
         places=places,
         rates=limits.RateLimits(
-            _budgets(settings), now_s, [one for module in modules for one in module.route_limits]
+            _budgets(settings),
+            now_s,
+            [limit for module in modules for limit in module.route_limits],
         ),
         identify=identify,
         replay=Replay(db, clock),

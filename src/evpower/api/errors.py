@@ -117,7 +117,7 @@ def install(app: FastAPI) -> None:
         del error
         return _respond(request, Invalid("invalid_request", "a value cannot be stored"))
 
-    async def gone(request: Request, error: Exception) -> Response:
+    async def disconnected(request: Request, error: Exception) -> Response:
         """Answer nobody: the caller hung up while sending."""
         del error
         return _respond(request, Invalid("invalid_request", "the request ended early"))
@@ -126,7 +126,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, refused_by_starlette)
     app.add_exception_handler(RequestValidationError, misshaped)
     app.add_exception_handler(asyncpg.DataError, unstorable)
-    app.add_exception_handler(ClientDisconnect, gone)
+    app.add_exception_handler(ClientDisconnect, disconnected)
 
 
 def _respond(

@@ -30,9 +30,9 @@ class FastPaths:
         if scope["type"] == "http":
             path: str = scope["path"]
             end = path.rfind("/") + 1
-            found = self._paths.get((scope["method"], path[:end]))
-            if found is not None and end < len(path):
-                serve, scope["route"] = found
+            entry = self._paths.get((scope["method"], path[:end]))
+            if entry is not None and end < len(path):
+                serve, scope["route"] = entry
                 response = await serve(Request(scope, receive), path[end:])
                 if response is not None:
                     await response(scope, receive, send)

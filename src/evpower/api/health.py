@@ -148,10 +148,10 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
 
     @routes.get("/docs/{name}", include_in_schema=False)
     async def documentation_asset(name: str) -> Response:
-        found = docs.asset(name)
-        if found is None:
+        asset = docs.asset(name)
+        if asset is None:
             raise NotFound("not_found", "no such file")
-        return found
+        return asset
 
     return routes
 

@@ -228,7 +228,7 @@ class RateLimits:
         self._signed_of(path).answered(address, status)
 
     def _signed_of(self, path: str) -> _Signed:
-        return next(one for prefix, one in self._signed.items() if path.startswith(prefix))
+        return next(signed for prefix, signed in self._signed.items() if path.startswith(prefix))
 
     def take_key(self, address: str, digest: bytes) -> int:
         """Count a service key before it is looked up: 0, or the seconds to wait.

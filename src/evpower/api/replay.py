@@ -59,12 +59,12 @@ class Replay:
         for part in (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
-        mine = await self._claim(IdempotencyKey(scope_name[:200], key.decode(), digest.digest()))
-        if isinstance(mine, Answered):
+        claimed = await self._claim(IdempotencyKey(scope_name[:200], key.decode(), digest.digest()))
+        if isinstance(claimed, Answered):
             metrics.REPLAYED.inc()
-            await _replay(mine, send)
+            await _replay(claimed, send)
             return
-        await self._run_first(app, scope, receive, send, body, mine)
+        await self._run_first(app, scope, receive, send, body, claimed)
 
     async def _claim(self, key: IdempotencyKey) -> "Answered | tuple[IdempotencyKey, OwnsKey]":
         waited_s, polls = 0.0, 0
@@ -99,27 +99,30 @@ class Replay:
         receive: Receive,
         send: Send,
         body: bytes,
-        mine: tuple[IdempotencyKey, OwnsKey],
+        claimed: tuple[IdempotencyKey, OwnsKey],
     ) -> None:
         answer = _Captured(send)
         state: idempotency.KeyState = scope.setdefault("state", {})
-        idempotency.set_key(state, mine[0].key)
+        idempotency.set_key(state, claimed[0].key)
         try:
             await app(scope, _again(body, receive), answer.send)
         except EvPowerError as error:
-            await self._settle(mine, idempotency.outcome_of(state, error.http_status), None)
+            await self._settle(claimed, idempotency.outcome_of(state, error.http_status), None)
             raise
         except BaseException:
-            await self._settle(mine, "unknown", None)
+            await self._settle(claimed, "unknown", None)
             raise
-        await self._settle(mine, idempotency.outcome_of(state, answer.status), answer.kept())
+        await self._settle(claimed, idempotency.outcome_of(state, answer.status), answer.stored())
         await answer.flush()
 
     async def _settle(
-        self, mine: tuple[IdempotencyKey, OwnsKey], outcome: RequestOutcome, done: Answered | None
+        self,
+        claimed: tuple[IdempotencyKey, OwnsKey],
+        outcome: RequestOutcome,
+        done: Answered | None,
     ) -> None:
         """Store the response or free the key. The request is done: failing here undoes nothing."""
-        key, lease = mine
+        key, lease = claimed
         try:
             async with self._db.connection() as connection:
                 if outcome == "unknown":
@@ -164,7 +167,7 @@ class _Captured:
         """The status of the response; that of an error of ours when none came."""
         return self._status
 
-    def kept(self) -> Answered | None:
+    def stored(self) -> Answered | None:
         """The response to store; None for one that is too large."""
         if self._passing or not self._messages:
             return None

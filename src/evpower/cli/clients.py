@@ -32,8 +32,8 @@ def find(
 
     async def work(database: Database) -> list[dict[str, object]]:
         async with database.connection() as connection:
-            found = await identity.find_clients(connection, query)
-            return [await _row(connection, client) for client in found]
+            clients = await identity.find_clients(connection, query)
+            return [await _row(connection, client) for client in clients]
 
     rows = with_database(work)
     if as_json:

@@ -39,7 +39,7 @@ def dev(
             _dev(port, supabase_port, sandbox_port, data, fresh=fresh, as_json=as_json)
         )
     except DevstackError as error:
-        fail(error.what, error.fix)
+        fail(error.problem, error.fix)
     if died is not None:
         fail(f"{died} ended by itself", f"Its last words are in {data}/*.log.")
 
@@ -109,7 +109,7 @@ def demo(
     try:
         asyncio.run(run())
     except DevstackError as error:
-        fail(error.what, error.fix)
+        fail(error.problem, error.fix)
     except DemoFailed as error:
         fail(str(error), f"The logs are in {data}.")
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -16,11 +16,11 @@ async def examine(settings: Settings, *, may_write: bool = True) -> list[Finding
 
     With `may_write` Supabase sends a change notification, and a user of doctor's own signs in.
     """
-    found = [_settings(settings)]
-    found += await look_at_database(settings.database_url.get_secret_value())
-    found += await _nats(settings)
+    findings = [_settings(settings)]
+    findings += await look_at_database(settings.database_url.get_secret_value())
+    findings += await _nats(settings)
     if settings.supabase_url and not is_project_address(settings.supabase_url):
-        found.append(Finding("Supabase address", None, "not examined: mend the above first"))
+        findings.append(Finding("Supabase address", None, "not examined: mend the above first"))
     elif settings.supabase_url:
         try:
             http = HttpClient(
@@ -28,11 +28,11 @@ async def examine(settings: Settings, *, may_write: bool = True) -> list[Finding
             )
         except ValueError as error:
             fix = "mend the file of EVPOWER_SUPABASE_CA, or the address in EVPOWER_HTTP_PROXY"
-            return [*found, Finding("outgoing HTTP", False, str(error), fix)]
+            return [*findings, Finding("outgoing HTTP", False, str(error), fix)]
         async with http:
-            found += await examine_supabase(settings, http, may_write=may_write)
-            found += await look_at_registration(settings, http)
-    return found
+            findings += await examine_supabase(settings, http, may_write=may_write)
+            findings += await look_at_registration(settings, http)
+    return findings
 
 
 def _settings(settings: Settings) -> Finding:

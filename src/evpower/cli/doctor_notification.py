@@ -7,7 +7,7 @@ import asyncpg
 
 from evpower import sync
 from evpower.cli.finding import Finding
-from evpower.cli.supabase import told, what_is_wrong
+from evpower.cli.supabase import describe, what_is_wrong
 from evpower.config import Settings
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
@@ -48,7 +48,7 @@ async def examine_notifications(
     if wrong := what_is_wrong(now):
         return [Finding(_NAME, False, wrong, _ROTATE if now.pg_net else _EXTENSION)]
     if now.url is None or not may_write:
-        return [Finding(_NAME, True, told(now))]
+        return [Finding(_NAME, True, describe(now))]
     return [await send_one(rpc, now.url)]
 
 

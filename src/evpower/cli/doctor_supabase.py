@@ -77,11 +77,11 @@ async def examine_supabase(
         detail = f"something answers ({rest.status_code}), and it is no Supabase"
         fix = f"{_ADDRESS}; or {_PROXY}" if _has_proxy(settings) else _ADDRESS
         return [Finding("Supabase address", False, detail, fix)]
-    found = [Finding("Supabase address", True, _host(settings))]
+    findings = [Finding("Supabase address", True, _host(settings))]
     if "date" in rest.headers:
-        found.append(_clock(rest.headers["date"]))
+        findings.append(_clock(rest.headers["date"]))
     publishable_fits = kind != "bad_key"
-    found.append(
+    findings.append(
         Finding(
             "Supabase publishable key",
             publishable_fits,
@@ -89,31 +89,31 @@ async def examine_supabase(
             _PUBLISHABLE_FIX,
         )
     )
-    secret_fits = await _secret_key(settings, http, found)
+    secret_fits = await _secret_key(settings, http, findings)
     database_is_up = kind not in {"database_down", "down"}
     if not database_is_up:
-        found.append(
+        findings.append(
             Finding("Supabase database", False, f"REST answers {_words(rest)}", _STATUS_PAGE)
         )
-    auth_is_up = await _auth(settings, http, found, has_key=publishable_fits or secret_fits)
+    auth_is_up = await _auth(settings, http, findings, has_key=publishable_fits or secret_fits)
     if secret_fits and database_is_up:
         try:
-            found += await examine_functions(settings, http)
+            findings += await examine_functions(settings, http)
         except HttpError as error:
-            found.append(Finding("Supabase functions", None, f"{_SKIPPED} ({error})"))
-        found += await _status_words(settings, http)
-        found += await examine_notifications(settings, http, may_write=may_write)
+            findings.append(Finding("Supabase functions", None, f"{_SKIPPED} ({error})"))
+        findings += await _status_words(settings, http)
+        findings += await examine_notifications(settings, http, may_write=may_write)
     else:
-        found += [
+        findings += [
             Finding(name, None, _SKIPPED) for name in ("Supabase functions", "change notification")
         ]
     if auth_is_up:
-        found += await examine_tokens(
+        findings += await examine_tokens(
             settings, http, may_write=may_write, keys_fit=secret_fits and publishable_fits
         )
     else:
-        found.append(Finding("access tokens", None, _SKIPPED))
-    return found
+        findings.append(Finding("access tokens", None, _SKIPPED))
+    return findings
 
 
 def classify(response: HttpResponse) -> ProbeResult:
@@ -139,30 +139,30 @@ async def _rest(settings: Settings, http: HttpClient) -> HttpResponse:
     return await http.fetch("supabase_rest", "GET", url, headers=headers, timeout_s=_TIMEOUT_S)
 
 
-async def _secret_key(settings: Settings, http: HttpClient, found: list[Finding]) -> bool:
+async def _secret_key(settings: Settings, http: HttpClient, findings: list[Finding]) -> bool:
     """Whether REST takes the key as the service's; a silent REST says nothing against the key."""
     try:
         answer = await call(settings, http, "evpower_installed", {})
     except HttpError as error:
-        found.append(Finding("Supabase secret key", None, f"{_SKIPPED} ({error})"))
+        findings.append(Finding("Supabase secret key", None, f"{_SKIPPED} ({error})"))
         return False
     refused = answer.status_code in {401, 403}
     if not refused and answer.status_code >= _SERVER_ERROR:
-        found.append(Finding("Supabase secret key", None, _SKIPPED))
+        findings.append(Finding("Supabase secret key", None, _SKIPPED))
         return False
     detail = "accepted"
     if refused:  # with a code: another role than service_role has no right to the function
         detail = "is not a secret key" if classify(answer) == "fine" else "refused"
         detail = f"{detail} (answered {answer.status_code})"
-    found.append(Finding("Supabase secret key", not refused, detail, _FIX_SERVICE_KEY))
+    findings.append(Finding("Supabase secret key", not refused, detail, _FIX_SERVICE_KEY))
     return not refused
 
 
 async def _auth(
-    settings: Settings, http: HttpClient, found: list[Finding], *, has_key: bool
+    settings: Settings, http: HttpClient, findings: list[Finding], *, has_key: bool
 ) -> bool:
     if not has_key:
-        found.append(Finding("Supabase Auth", None, _SKIPPED))
+        findings.append(Finding("Supabase Auth", None, _SKIPPED))
         return False
     url = f"{settings.supabase_url}/auth/v1/settings"
     headers = {"apikey": settings.supabase_publishable_key}
@@ -175,21 +175,21 @@ async def _auth(
         detail = f"answers {_words(answer)}"
         is_up = answer.is_success
         if answer.status_code in {401, 403}:  # the gateway's word about the key, said above
-            found.append(Finding("Supabase Auth", None, _SKIPPED))
+            findings.append(Finding("Supabase Auth", None, _SKIPPED))
             return False
     except HttpError as error:
         is_up, detail = False, str(error)
-    found.append(Finding("Supabase Auth", is_up, "answers" if is_up else detail, _STATUS_PAGE))
+    findings.append(Finding("Supabase Auth", is_up, "answers" if is_up else detail, _STATUS_PAGE))
     return is_up
 
 
 async def examine_functions(settings: Settings, http: HttpClient) -> list[Finding]:
     """Whether each function EvPower calls is there, and every trigger of the newest edition."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for name, arguments, file in _FUNCTIONS:
         answer = await call(settings, http, name, arguments)
         missing = answer.status_code == _NOT_FOUND
-        found.append(
+        findings.append(
             Finding(
                 f"Supabase function {name}",
                 not missing and answer.status_code not in {401, 403},
@@ -197,7 +197,7 @@ async def examine_functions(settings: Settings, http: HttpClient) -> list[Findin
                 _APPLY,
             )
         )
-    return [*found, await _installed(settings, http)]
+    return [*findings, await _installed(settings, http)]
 
 
 async def _installed(settings: Settings, http: HttpClient) -> Finding:
@@ -210,9 +210,9 @@ async def _installed(settings: Settings, http: HttpClient) -> Finding:
     except (sync.SyncError, KeyError, TypeError) as error:
         return Finding("Supabase migrations", False, f"can't tell: {error}", _APPLY)
     fix = _APPLY
-    if any(what.startswith("trigger ") for _, what in lacking):
+    if any(name.startswith("trigger ") for _, name in lacking):
         fix += "; a trigger that is only switched off: alter table ... enable trigger ..."
-    detail = "; ".join(f"{file}: {what}" for file, what in lacking)
+    detail = "; ".join(f"{file}: {name}" for file, name in lacking)
     return Finding("Supabase migrations", not lacking, detail or "all there", fix)
 
 
@@ -223,12 +223,12 @@ async def _status_words(settings: Settings, http: HttpClient) -> list[Finding]:
     try:
         database = await Database.open(settings.database_url.get_secret_value(), size=2)
         try:
-            found = await sync.find_words(database, rpc)
+            words = await sync.find_words(database, rpc)
         finally:
             await database.close()
     except (EvPowerError, sync.SyncError, asyncpg.PostgresError, OSError, ValueError) as error:
         return [Finding("status words", None, f"{_SKIPPED} ({error})")]
-    unmapped = [f"{one.word!r} ({one.clients})" for one in found if one.mapped is None]
+    unmapped = [f"{word.word!r} ({word.clients})" for word in words if word.mapped is None]
     return [
         Finding(
             "status words",

@@ -138,21 +138,21 @@ def status(as_json: bool = _JSON) -> None:
 
     runs = with_database(work)
     if as_json:
-        typer.echo(json.dumps([asdict(one) | {"started_at": str(one.started_at)} for one in runs]))
+        typer.echo(json.dumps([asdict(run) | {"started_at": str(run.started_at)} for run in runs]))
         return
-    for one in runs:
+    for run in runs:
         console.print(
-            f"run {one.id}  {one.state}  {one.started_at:%Y-%m-%d %H:%M}Z  {one.source}",
+            f"run {run.id}  {run.state}  {run.started_at:%Y-%m-%d %H:%M}Z  {run.source}",
         )
         console.print(
-            f"    {one.rows_read} rows: {one.adopted} adopted, {one.created} created, "
-            f"{one.added} added to, {one.rows_skipped} moved before, {one.conflicts} conflicts, "
-            f"{one.invalid} invalid, {one.left} left"
+            f"    {run.rows_read} rows: {run.adopted} adopted, {run.created} created, "
+            f"{run.added} added to, {run.rows_skipped} moved before, {run.conflicts} conflicts, "
+            f"{run.invalid} invalid, {run.left} left"
         )
-        if one.reverted or one.kept:
-            console.print(f"    {one.reverted} taken back, {one.kept} kept as they are in use")
-        if one.passwords_to_reset:
-            console.print(f"    {one.passwords_to_reset} must set a new password")
+        if run.reverted or run.kept:
+            console.print(f"    {run.reverted} taken back, {run.kept} kept as they are in use")
+        if run.passwords_to_reset:
+            console.print(f"    {run.passwords_to_reset} must set a new password")
     if not runs:
         console.print("no run yet")
 
@@ -171,20 +171,20 @@ def conflicts(
         database: Database,
     ) -> tuple[list[moving.TroubleCount], list[moving.Trouble]]:
         async with database.transaction() as connection:
-            found = await moving.newest(connection) if run is None else run
-            if found is None:
+            run_id = await moving.newest(connection) if run is None else run
+            if run_id is None:
                 return [], []
-            kinds = await moving.count_troubles(connection, found)
-            return kinds, await moving.troubles_of(connection, found, limit)
+            kinds = await moving.count_troubles(connection, run_id)
+            return kinds, await moving.troubles_of(connection, run_id, limit)
 
-    kinds, found = with_database(work)
+    kinds, troubles = with_database(work)
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in found]))
+        typer.echo(json.dumps([asdict(trouble) for trouble in troubles]))
         return
-    print_troubles(kinds, found)
-    if more := sum(kind.rows for kind in kinds) - len(found):
-        console.print(f"    … and {more} more: --limit {len(found) + more} lists them")
-    if not found:
+    print_troubles(kinds, troubles)
+    if more := sum(kind.rows for kind in kinds) - len(troubles):
+        console.print(f"    … and {more} more: --limit {len(troubles) + more} lists them")
+    if not troubles:
         console.print(styled(("none", "green")))
 
 
@@ -255,11 +255,11 @@ def _source(
     source: str, table: str, query: str, mapped: Sequence[str], unproven: Sequence[str]
 ) -> moving.RowSource:
     names: dict[str, str] = {}
-    for one in mapped:
-        field, equals, column = one.partition("=")
+    for mapping in mapped:
+        field, equals, column = mapping.partition("=")
         if not equals or field not in moving.FIELDS:
             fail(
-                f"--map {one!r}: say field=column",
+                f"--map {mapping!r}: say field=column",
                 f"fields: {', '.join(moving.FIELDS)}",
             )
         names[field] = column
@@ -278,11 +278,11 @@ def _source(
     return moving.CsvSource(path, mapped=names, unproven=doubted)
 
 
-def _contacts(option: str, said: Sequence[str]) -> frozenset[Contact]:
+def _contacts(option: str, words: Sequence[str]) -> frozenset[Contact]:
     kinds: dict[str, Contact] = {"email": "email", "phone": "phone"}
-    if set(said) - set(kinds):
+    if set(words) - set(kinds):
         fail(f"{option} is email or phone")
-    return frozenset(kinds[one] for one in said)
+    return frozenset(kinds[word] for word in words)
 
 
 async def _all_users(
@@ -293,8 +293,10 @@ async def _all_users(
     try:
         yield await anext(pages)
     except synced.TargetRefuses as error:
-        told = str(error)
-        errors.print(f"evpower_people is not there ({told}): reading the users one page at a time")
+        message = str(error)
+        errors.print(
+            f"evpower_people is not there ({message}): reading the users one page at a time"
+        )
         pages = moving.people_by_admin(parts.admin, trusted=trusted)
     async for page in pages:
         yield page
@@ -328,16 +330,16 @@ def _stopped_by_signals() -> Generator[asyncio.Event]:
 
     def end() -> None:
         stop.set()
-        for one in signals:
-            loop.remove_signal_handler(one)
+        for number in signals:
+            loop.remove_signal_handler(number)
 
-    for one in signals:
-        loop.add_signal_handler(one, end)
+    for number in signals:
+        loop.add_signal_handler(number, end)
     try:
         yield stop
     finally:
-        for one in signals:
-            loop.remove_signal_handler(one)
+        for number in signals:
+            loop.remove_signal_handler(number)
 
 
 def _with_parts(

@@ -24,8 +24,8 @@ def tell(
     """Say what was planned and done; exits with 1 when something is left for a person."""
     if as_json:
         counts = asdict(planned.counts) if planned is not None else {}
-        told = {"dry_run": dry_run, "plan": counts, "done": asdict(done) if done else None}
-        typer.echo(json.dumps(told))
+        result = {"dry_run": dry_run, "plan": counts, "done": asdict(done) if done else None}
+        typer.echo(json.dumps(result))
     else:
         if planned is not None:
             _print_plan(rows, planned, dry_run=dry_run)
@@ -86,6 +86,6 @@ def print_troubles(
     for kind in kinds:
         why = moving.reason_text(kind.reason)
         console.print(styled((kind.plan, "yellow"), f" {kind.rows}: {why}"))
-    for one in troubles:
-        detail = f" ({one.detail})" if one.detail else ""
-        console.print(f"    line {one.line}  {one.old_id}: {one.reason}{detail}")
+    for trouble in troubles:
+        detail = f" ({trouble.detail})" if trouble.detail else ""
+        console.print(f"    line {trouble.line}  {trouble.old_id}: {trouble.reason}{detail}")

@@ -37,7 +37,7 @@ def list_keys(as_json: bool = _JSON) -> None:
         async with database.connection() as connection:
             return await identity.list_service_keys(connection)
 
-    found = with_database(work)
+    keys = with_database(work)
     if as_json:
         rows = [
             {
@@ -47,11 +47,11 @@ def list_keys(as_json: bool = _JSON) -> None:
                 "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
                 "last_used_at": key.last_used_at.isoformat() if key.last_used_at else None,
             }
-            for key in found
+            for key in keys
         ]
         typer.echo(json.dumps(rows))
         return
-    for key in found:
+    for key in keys:
         state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "active"
         used = f"last used {key.last_used_at:%Y-%m-%d %H:%M}Z" if key.last_used_at else "never used"
         console.print(f"{key.name:24} {key.hint}…  {state:20} {used}")
@@ -114,10 +114,13 @@ def list_operators(as_json: bool = _JSON) -> None:
         async with database.connection() as connection:
             return await identity.list_operators(connection)
 
-    found = with_database(work)
+    operators = with_database(work)
     if as_json:
-        rows = [{"user_id": str(one.user_id), "role": one.role, "name": one.name} for one in found]
+        rows = [
+            {"user_id": str(operator.user_id), "role": operator.role, "name": operator.name}
+            for operator in operators
+        ]
         typer.echo(json.dumps(rows))
         return
-    for operator in found:
+    for operator in operators:
         console.print(f"{operator.user_id}  {operator.role:8}  {operator.name}")

@@ -49,8 +49,8 @@ def verify(as_json: bool = typer.Option(False, "--json", help="One JSON line."))
 
 
 def _line(offender: wallet.Offender) -> str:
-    who = f"client {offender.client_id} " if offender.client_id else ""
+    client = f"client {offender.client_id} " if offender.client_id else ""
     return (
-        f"{who}{offender.subject}: {offender.what}, "
+        f"{client}{offender.subject}: {offender.what}, "
         f"expected {offender.expected}, found {offender.found}"
     )

@@ -39,7 +39,7 @@ class PlainConsole(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401 - rich's own
         """Print texts without markup or emoji, and what `styled` made with its styles."""
-        plain = (Text(visible(one)) if isinstance(one, str) else one for one in objects)
+        plain = (Text(visible(value)) if isinstance(value, str) else value for value in objects)
         super().print(*plain, **options)
 
 
@@ -56,9 +56,9 @@ class ProgressStep(Protocol):
         ...
 
 
-def fail(what: str, fix: str = "", code: int = 1) -> NoReturn:
+def fail(error: str, fix: str = "", code: int = 1) -> NoReturn:
     """Say what is wrong and what to do, and end."""
-    errors.print(styled(("error", "bold red"), f": {what}"))
+    errors.print(styled(("error", "bold red"), f": {error}"))
     if fix:
         errors.print(f"  {fix}")
     sys.exit(code)

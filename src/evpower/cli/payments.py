@@ -119,20 +119,20 @@ def review(
     reviews, strays = with_database(work)
     if as_json:
         row = {
-            "reviews": [_review_row(found) for found in reviews[:limit]],
+            "reviews": [_review_row(review) for review in reviews[:limit]],
             "events_of_no_payment": [_event_row(event) for event in strays[:limit]],
             "more": max(len(reviews), len(strays)) > limit,
         }
         typer.echo(json.dumps(row))
         return
-    for found in reviews[:limit]:
-        payment = found.payment
+    for review in reviews[:limit]:
+        payment = review.payment
         console.print(
             f"{payment.invoice_id}  {payment.review}: asked {to_text(payment.amount_minor)}, "
             f"{payment.provider}, {payment.status}"
             f"{_named(' by', payment.credited_ref)}, client {payment.client_id}",
         )
-        for event in found.events:
+        for event in review.events:
             console.print(f"  {_line(event)}")
     console.print(_counted(len(reviews), limit, "in review"))
     if strays:
@@ -143,12 +143,12 @@ def review(
         console.print(_counted(len(strays), limit, "of no payment"))
 
 
-def _counted(count: int, limit: int, what: str) -> str:
-    return f"{count} {what}" if count <= limit else f"more than {limit} {what}: --limit lists more"
+def _counted(count: int, limit: int, noun: str) -> str:
+    return f"{count} {noun}" if count <= limit else f"more than {limit} {noun}: --limit lists more"
 
 
-def _review_row(found: money.Review) -> dict[str, object]:
-    payment = found.payment
+def _review_row(review: money.Review) -> dict[str, object]:
+    payment = review.payment
     return {
         "invoice_id": payment.invoice_id,
         "reason": payment.review,
@@ -157,7 +157,7 @@ def _review_row(found: money.Review) -> dict[str, object]:
         "status": payment.status,
         "credited_reference": payment.credited_ref,
         "client_id": str(payment.client_id),
-        "events": [_event_row(event) for event in found.events],
+        "events": [_event_row(event) for event in review.events],
     }
 
 
@@ -238,20 +238,22 @@ def resolve(
 
 async def _whose(connection: Connection, text: str) -> UUID:
     """Whom an id or a verified contact means; a contact that is only claimed means nobody."""
-    found = await identity.resolve(connection, text)
-    if found is None:
+    client_id = await identity.resolve(connection, text)
+    if client_id is None:
         claimants = await identity.find_claimants(connection, text)
         verified = await identity.find_verified(connection, text)
         if verified is None and claimants:
-            ids = "\n  ".join(f"{one.id}  {one.status}  verified no" for one in claimants)
+            ids = "\n  ".join(
+                f"{claimant.id}  {claimant.status}  verified no" for claimant in claimants
+            )
             fail(
                 f"no client has verified {text!a}; these claim it:\n  {ids}",
                 "make sure whose it is, and say --client ID",
             )
-        found = verified.id if verified is not None else None
-    if found is None:
+        client_id = verified.id if verified is not None else None
+    if client_id is None:
         fail(f"there is no client {text!a}", "evpower clients find EMAIL-OR-PHONE")
-    return found
+    return client_id
 
 
 def _minor(amount: str) -> int:

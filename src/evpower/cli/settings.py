@@ -34,21 +34,21 @@ def all_problems(settings: Settings) -> list[str]:
     """All that keeps a process from starting, each with its fix."""
     from evpower import payments
 
-    found = problems(settings)
+    wrong = problems(settings)
     if problem := payments.provider_problem(settings):
-        found.append(problem)
+        wrong.append(problem)
     if settings.env == "production":
         file = DotEnvSettingsSource(Settings, env_file=".env").env_vars
-        found += unknown([*os.environ, *file])
-    return found
+        wrong += unknown([*os.environ, *file])
+    return wrong
 
 
 def load_checked() -> Settings:
     """Read them and refuse to go on when any is missing or unsafe; all are listed at once."""
     settings = load()
-    if found := all_problems(settings):
+    if wrong := all_problems(settings):
         fail(
-            "the settings are not complete:\n  - " + "\n  - ".join(found),
+            "the settings are not complete:\n  - " + "\n  - ".join(wrong),
             "See .env.example; on one machine for development use `evpower dev`.",
         )
     return settings

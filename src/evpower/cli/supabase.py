@@ -103,7 +103,7 @@ def status(
         fail(wrong, fix)
 
 
-def told(now: synced.WebhookStatus) -> str:
+def describe(now: synced.WebhookStatus) -> str:
     """The doorbell in one line."""
     return what_is_wrong(now) or (f"Supabase calls {now.url}" if now.url else _OFF)
 
@@ -143,11 +143,13 @@ def _tell(now: synced.WebhookStatus) -> None:
     place = f", in Supabase's {_place(now.kept_in)}" if now.kept_in else ""
     until = f", ends {now.ends_at:%Y-%m-%d %H:%M}Z" if now.ends_at else ""
     console.print(styled("secret     ", agreed[now.same], f"{place}{until}"))
-    held = f", {now.held_back} held back by a transaction that runs there" if now.held_back else ""
+    blocked = (
+        f", {now.held_back} held back by a transaction that runs there" if now.held_back else ""
+    )
     since = f", the oldest of {now.oldest}" if now.oldest else ""
-    console.print(f"changes    {now.changes} waiting{since}{held}")
-    taken = f"xid {now.cursor[0]}, seq {now.cursor[1]}" if now.cursor else "none yet"
-    console.print(f"last taken {taken}")
+    console.print(f"changes    {now.changes} waiting{since}{blocked}")
+    cursor = f"xid {now.cursor[0]}, seq {now.cursor[1]}" if now.cursor else "none yet"
+    console.print(f"last taken {cursor}")
 
 
 def _place(kept_in: str) -> str:

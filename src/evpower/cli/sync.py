@@ -51,12 +51,12 @@ def status(as_json: bool = _JSON) -> None:
             "notices": now.notices,
             "checks": [
                 {
-                    "kind": one.kind,
-                    "finished_at": one.finished_at.isoformat() if one.finished_at else None,
-                    "waits": one.error,
-                    **one.counts,
+                    "kind": check.kind,
+                    "finished_at": check.finished_at.isoformat() if check.finished_at else None,
+                    "waits": check.error,
+                    **check.counts,
                 }
-                for one in now.checks
+                for check in now.checks
             ],
             "last_error": now.last_error,
             "changes": now.incoming.source,
@@ -70,13 +70,13 @@ def status(as_json: bool = _JSON) -> None:
             "confirmations_error": mails.error,
             "loops": [
                 {
-                    "node": one.node,
-                    "loop": one.loop,
-                    "last_round_at": one.finished_at.isoformat() if one.finished_at else None,
-                    "error": one.error or None,
-                    "overdue": one.overdue or one.lost,
+                    "node": loop.node,
+                    "loop": loop.loop,
+                    "last_round_at": loop.finished_at.isoformat() if loop.finished_at else None,
+                    "error": loop.error or None,
+                    "overdue": loop.overdue or loop.lost,
                 }
-                for one in now.loops
+                for loop in now.loops
             ],
         }
         typer.echo(json.dumps(row))
@@ -110,22 +110,22 @@ def status(as_json: bool = _JSON) -> None:
 
 
 def _tell_checks(now: synced.SyncStatus) -> None:
-    told = f" and {now.notices} worth knowing" if now.notices else ""
-    console.print(f"drift      {now.drift}{told}")
-    for one in now.checks:
-        counts = one.counts
-        ended = f"{one.finished_at:%F %T}" if one.finished_at is not None else "under way"
+    notices = f" and {now.notices} worth knowing" if now.notices else ""
+    console.print(f"drift      {now.drift}{notices}")
+    for check in now.checks:
+        counts = check.counts
+        ended = f"{check.finished_at:%F %T}" if check.finished_at is not None else "under way"
         console.print(
-            f"check      {_CHECKS[one.kind]}: {ended}, {counts.get('client', 0)} clients, "
+            f"check      {_CHECKS[check.kind]}: {ended}, {counts.get('client', 0)} clients, "
             f"{counts.get('drift', 0)} differed, {counts.get('healed', 0)} healed"
-            + (f"; waits: {one.error}" if one.error else ""),
+            + (f"; waits: {check.error}" if check.error else ""),
         )
 
 
 def _tell_incoming(now: synced.Incoming) -> None:
-    said = now.source + (f": {now.source_error}" if now.source_error else "")
+    source = now.source + (f": {now.source_error}" if now.source_error else "")
     age = f", read to the end {now.age_s:.0f} s ago" if now.age_s is not None else ""
-    console.print(f"changes    {said}{age}")
+    console.print(f"changes    {source}{age}")
     if now.walking:
         console.print(f"           looking at everybody, {now.walked} so far")
     elif now.walked_at is not None:
@@ -133,8 +133,8 @@ def _tell_incoming(now: synced.Incoming) -> None:
     if now.resets:
         console.print(f"           Supabase was restored {now.resets} times")
     console.print(f"not taken  {now.failed}")
-    for one in now.failed_people:
-        console.print(f"           {one.client_id}: {one.why}")
+    for user in now.failed_people:
+        console.print(f"           {user.client_id}: {user.why}")
     console.print(f"contacts   {now.contacts} wait until another client lets go of them")
 
 
@@ -200,62 +200,63 @@ def check(
     if overwrite_ahead and not repair:
         fail("--overwrite-ahead goes with --repair", "docs/runbook.md")
     with ringing(on=repair):
-        found = with_supabase(work)
-    left = found.differ - found.healed
+        checked = with_supabase(work)
+    left = checked.differ - checked.healed
     if as_json:
         row = {
-            "check": found.check_id,
-            "people": found.people,
-            "clients": found.clients,
-            "sessions": found.sessions,
-            "transactions": found.transactions,
-            "in_flight": found.in_flight,
-            "foreign_sessions": found.foreign_sessions,
-            "foreign_transactions": found.foreign_transactions,
-            "notices": found.notices,
+            "check": checked.check_id,
+            "people": checked.people,
+            "clients": checked.clients,
+            "sessions": checked.sessions,
+            "transactions": checked.transactions,
+            "in_flight": checked.in_flight,
+            "foreign_sessions": checked.foreign_sessions,
+            "foreign_transactions": checked.foreign_transactions,
+            "notices": checked.notices,
             "drift": left,
-            "healed": found.healed,
+            "healed": checked.healed,
         }
         typer.echo(json.dumps(row))
     else:
-        _tell_checked(found)
+        _tell_checked(checked)
     if left:
-        fail(f"{left} differ", _next_step(found, repaired=repair))
+        fail(f"{left} differ", _next_step(checked, repaired=repair))
     if not as_json:
-        healed = f", {found.healed} healed" if found.healed else ""
+        healed = f", {checked.healed} healed" if checked.healed else ""
         console.print(styled(("equal", "green"), healed))
 
 
-def _next_step(found: synced.Checked, *, repaired: bool) -> str:
+def _next_step(checked: synced.Checked, *, repaired: bool) -> str:
     """The command that helps: a repair writes no opening balance, and was in vain once it ran."""
-    if {drift.kind for drift in found.drift} == {"opening"} and len(found.drift) == found.differ:
+    is_all_shown = len(checked.drift) == checked.differ
+    if is_all_shown and {drift.kind for drift in checked.drift} == {"opening"}:
         return "evpower sync adopt carries opening balances over (docs/deploy.md, step 6)"
     return "docs/runbook.md" if repaired else "evpower sync check --repair"
 
 
-def _tell_checked(found: synced.Checked) -> None:
+def _tell_checked(checked: synced.Checked) -> None:
     console.print(
-        f"{found.clients} clients with {found.transactions} transactions, "
-        f"{found.sessions} sessions; {found.in_flight} still under way"
+        f"{checked.clients} clients with {checked.transactions} transactions, "
+        f"{checked.sessions} sessions; {checked.in_flight} still under way"
     )
-    if found.foreign_transactions or found.foreign_sessions:
+    if checked.foreign_transactions or checked.foreign_sessions:
         console.print(
-            f"from before EvPower, left alone: {found.foreign_transactions} transactions, "
-            f"{found.foreign_sessions} sessions"
+            f"from before EvPower, left alone: {checked.foreign_transactions} transactions, "
+            f"{checked.foreign_sessions} sessions"
         )
-    for drift in found.drift[:_SHOWN]:
-        said = f" ({', '.join(drift.fields)})" if drift.fields else ""
+    for drift in checked.drift[:_SHOWN]:
+        fields = f" ({', '.join(drift.fields)})" if drift.fields else ""
         name = (f"{drift.topic} {drift.key}", "red")
-        console.print(styled(name, f": {drift.action}{said}"))
+        console.print(styled(name, f": {drift.action}{fields}"))
         for side, facts in (("here ", drift.ours), ("there", drift.theirs)):
             console.print(f"    {side} {facts_text(facts, drift.fields)}")
-    for one in found.told[:_SHOWN]:
-        name = (f"{one.topic} {one.key}", "yellow")
-        console.print(styled(name, f": {one.action}"))
-    shown = min(len(found.drift), _SHOWN) + min(len(found.told), _SHOWN)
-    if more := found.differ + found.notices - shown:
+    for notice in checked.told[:_SHOWN]:
+        name = (f"{notice.topic} {notice.key}", "yellow")
+        console.print(styled(name, f": {notice.action}"))
+    shown = min(len(checked.drift), _SHOWN) + min(len(checked.told), _SHOWN)
+    if more := checked.differ + checked.notices - shown:
         console.print(
-            f"and {more} more: select * from sync.drift where check_id = {found.check_id}",
+            f"and {more} more: select * from sync.drift where check_id = {checked.check_id}",
         )
 
 
@@ -356,10 +357,10 @@ def _tell_adopted(done: client_migration.Adopted, *, dry_run: bool) -> None:
         console.print(f"{done.rounded} rounded to tyiyn, {done.rounded_by:+f} som altogether")
     if done.blocked:
         console.print(f"{done.blocked} blocked, as in Supabase")
-    for why, count in Counter(one.why for one in done.left).items():
+    for why, count in Counter(left.why for left in done.left).items():
         console.print(styled(("not adopted", "yellow"), f" {count}: {why}"))
-    for one in done.left[:_SHOWN]:
-        console.print(f"    {one.id} {one.balance}: {one.why}")
+    for left in done.left[:_SHOWN]:
+        console.print(f"    {left.id} {left.balance}: {left.why}")
 
 
 def _uuid(text: str) -> UUID:

@@ -28,26 +28,26 @@ def _fact(name: str, value: object) -> str:
     if name.endswith(_MINOR) and isinstance(value, int):
         return f"{name.removesuffix(_MINOR)} {to_text(value)}"
     words = {None: "none", True: "yes", False: "no"}
-    told = words.get(value, value) if value is None or isinstance(value, bool) else value
-    return f"{name.replace('_', ' ')} {told}"
+    shown = words.get(value, value) if value is None or isinstance(value, bool) else value
+    return f"{name.replace('_', ' ')} {shown}"
 
 
 def print_loops(loops: Sequence[LoopRounds]) -> None:
     """One line if all is well; else one for each lost node, overdue loop and last error."""
-    lost = {one.node: one.seen_s for one in loops if one.lost}
-    seen = [one for one in loops if not one.lost]
+    lost = {loop.node: loop.seen_s for loop in loops if loop.lost}
+    seen = [loop for loop in loops if not loop.lost]
     if not seen:
         console.print("loops      none: no process runs (evpower serve)")
     else:
-        late = sum(one.overdue for one in seen)
+        late = sum(loop.overdue for loop in seen)
         state = f"{late} stand still" if late else "all finish their rounds"
-        nodes = len({one.node for one in seen})
+        nodes = len({loop.node for loop in seen})
         console.print(f"loops      {len(seen)} on {nodes} node{'s'[: nodes - 1]}, {state}")
     for node, seen_s in lost.items():
         console.print(styled("           ", (node, "red"), f" was last seen {seen_s:.0f} s ago"))
-    for one in seen:
-        if not (one.overdue or one.error):
+    for loop in seen:
+        if not (loop.overdue or loop.error):
             continue
-        idle = f"no round finished for {one.idle_s:.0f} s" if one.overdue else "runs"
-        error = f", last error {one.error}" if one.error else ""
-        console.print(f"           {one.loop} on {one.node}: {idle}{error}")
+        idle = f"no round finished for {loop.idle_s:.0f} s" if loop.overdue else "runs"
+        error = f", last error {loop.error}" if loop.error else ""
+        console.print(f"           {loop.loop} on {loop.node}: {idle}{error}")

@@ -24,27 +24,31 @@ def show(context: typer.Context, as_json: bool = _JSON) -> None:
     async def work(database: Database, rpc: synced.SupabaseRpc) -> list[synced.FoundWord]:
         return await synced.find_words(database, rpc)
 
-    found = with_supabase(work)
-    unmapped = [one for one in found if one.mapped is None]
+    words = with_supabase(work)
+    unmapped = [status_word for status_word in words if status_word.mapped is None]
     if as_json:
         rows = [
             {
-                "word": one.word,
-                "clients": one.clients,
-                "meaning": one.mapped.meaning if one.mapped else None,
+                "word": status_word.word,
+                "clients": status_word.clients,
+                "meaning": status_word.mapped.meaning if status_word.mapped else None,
             }
-            for one in found
+            for status_word in words
         ]
         typer.echo(json.dumps(rows))
-    for one in [] if as_json else found:
-        means = f"{one.mapped.meaning}, said {one.mapped.operator}" if one.mapped else "not mapped"
-        console.print(f"{one.word!r}  {one.clients} clients: {means}")
+    for status_word in [] if as_json else words:
+        means = (
+            f"{status_word.mapped.meaning}, said {status_word.mapped.operator}"
+            if status_word.mapped
+            else "not mapped"
+        )
+        console.print(f"{status_word.word!r}  {status_word.clients} clients: {means}")
     if unmapped:
         fail(
             f"{len(unmapped)} words are not mapped, their clients may not spend",
             "evpower sync words map WORD active|blocked|inactive --reason ...",
         )
-    if not as_json and not found:
+    if not as_json and not words:
         console.print("no words of the project's own")
 
 
@@ -60,7 +64,9 @@ def map_word(
         fail(f"there is no meaning {meaning!r}", " or ".join(_MEANINGS))
 
     async def work(database: Database, rpc: synced.SupabaseRpc) -> tuple[int, bool]:
-        known = any(one.word == word for one in await synced.find_words(database, rpc))
+        known = any(
+            status_word.word == word for status_word in await synced.find_words(database, rpc)
+        )
         async with database.transaction() as connection:
             await synced.map_word(
                 connection,

@@ -4,7 +4,7 @@
 class DevstackError(Exception):
     """Something on this machine keeps the stack from running; `str()` is one clear line."""
 
-    def __init__(self, what: str, fix: str) -> None:
-        super().__init__(f"{what}. {fix}" if fix else what)
-        self.what = what
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(f"{problem}. {fix}" if fix else problem)
+        self.problem = problem
         self.fix = fix

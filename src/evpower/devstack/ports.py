@@ -14,7 +14,7 @@ LOOPBACK = "127.0.0.1"
 _LOWEST: Final = 15_000  # below it programs have ports by habit
 _KERNEL_S_OWN: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _TRIES: Final = 200
-_kept: Final[dict[int, int | None]] = {}  # a port and what holds it, open to the end
+_reserved: Final[dict[int, int | None]] = {}  # a port and what holds it, open to the end
 
 
 def free_port() -> int:
@@ -52,7 +52,7 @@ def _is_free(port: int) -> bool:
 
 def _keep(port: int) -> bool:
     """Keep it from others: on Linux by a name of which there is one, gone with this process."""
-    if port in _kept:
+    if port in _reserved:
         return False
     holder: int | None = None
     if sys.platform == "linux":
@@ -62,7 +62,7 @@ def _keep(port: int) -> bool:
             except OSError:
                 return False
             holder = name.detach()
-    _kept[port] = holder
+    _reserved[port] = holder
     return True
 
 
@@ -78,9 +78,9 @@ def require_free(port: int, *, owner: str, flag: str, host: str = LOOPBACK) -> N
 
 def _port_error(port: int, owner: str, flag: str, error: OSError) -> DevstackError:
     if error.errno == errno.EADDRINUSE:
-        what = f"Port {port}, which {owner} needs, is taken by another process"
-        return DevstackError(what, f"Free it, or choose another with {flag} <port>.")
+        problem = f"Port {port}, which {owner} needs, is taken by another process"
+        return DevstackError(problem, f"Free it, or choose another with {flag} <port>.")
     if error.errno == errno.EACCES:
-        what = f"Port {port}, which {owner} needs, may only be opened by root"
-        return DevstackError(what, f"Choose one above 1023 with {flag} <port>.")
+        problem = f"Port {port}, which {owner} needs, may only be opened by root"
+        return DevstackError(problem, f"Choose one above 1023 with {flag} <port>.")
     return DevstackError(f"{owner} can't listen on port {port}: {error.strerror}", f"Try {flag}.")

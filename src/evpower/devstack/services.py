@@ -104,9 +104,9 @@ class ProcessService:
                 if await _is_ready(http, self._ready_url):
                     return
                 await asyncio.sleep(0.02)
-        what = f"was not ready in {self._start_timeout_s:.0f} s" if child.running else "ended"
-        said = " | ".join(child.log_tail(4).splitlines())
-        raise DevstackError(f"{self.name} {what}: {said}", f"The log is {self.log}.")
+        problem = f"was not ready in {self._start_timeout_s:.0f} s" if child.running else "ended"
+        last_lines = " | ".join(child.log_tail(4).splitlines())
+        raise DevstackError(f"{self.name} {problem}: {last_lines}", f"The log is {self.log}.")
 
 
 async def _is_ready(http: HttpClient, url: str) -> bool:

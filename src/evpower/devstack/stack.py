@@ -158,14 +158,14 @@ class Stack:
 
     async def _create_evpower(self) -> None:
         if await self.postgres.create_owned_database(_DATABASE) not in self.evpower_dsn:
-            what = f"The data folder {self.data} does not fit: {UNRELEASED}"
-            raise DevstackError(what, FRESH)
+            problem = f"The data folder {self.data} does not fit: {UNRELEASED}"
+            raise DevstackError(problem, FRESH)
 
     async def _prepare_data(self) -> None:
         marker = self.data / _MARKER
         if self.data.is_dir() and any(self.data.iterdir()) and not marker.exists():
-            what = f"{self.data} holds other files and is not a data folder of EvPower"
-            raise DevstackError(what, "Choose another folder with --data.")
+            problem = f"{self.data} holds other files and is not a data folder of EvPower"
+            raise DevstackError(problem, "Choose another folder with --data.")
         try:
             if self.fresh and marker.exists():
                 await self.postgres.reclaim()
@@ -173,8 +173,8 @@ class Stack:
             make_reachable(self.data)
             marker.touch()
         except OSError as error:
-            what = f"{self.data} can't be used: {error.strerror}"
-            raise DevstackError(what, "Choose another folder with --data.") from error
+            problem = f"{self.data} can't be used: {error.strerror}"
+            raise DevstackError(problem, "Choose another folder with --data.") from error
 
 
 async def _together(*works: Coroutine[None, None, None]) -> None:

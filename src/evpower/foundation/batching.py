@@ -116,17 +116,17 @@ class Batcher(Generic[K, R]):
     def _take(self) -> dict[K, _Waiters[R]]:
         """The oldest keys somebody still waits for."""
         batch: dict[K, _Waiters[R]] = {}
-        taken = 0
+        count = 0
         for key, waiters in self._waiting.items():
             if len(batch) == self._max_size:
                 break
-            taken += 1
+            count += 1
             if not all(waiter.done() for waiter in waiters):
                 batch[key] = waiters
-        if taken == len(self._waiting):
+        if count == len(self._waiting):
             self._waiting = {}
         else:
-            for key in list(self._waiting)[:taken]:
+            for key in list(self._waiting)[:count]:
                 del self._waiting[key]
         return batch
 

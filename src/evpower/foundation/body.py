@@ -11,8 +11,8 @@ _MAX_DIGITS: Final = 20
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
     """The raw body, cut off at the limit. Raises 413 too_large."""
-    said = request.headers.get("content-length", "")
-    if said.isascii() and said.isdigit() and int(said[:_MAX_DIGITS]) > limit_bytes:
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length[:_MAX_DIGITS]) > limit_bytes:
         raise _too_large(limit_bytes)
     raw = bytearray()  # not a list of parts: those may be of one byte each
     async for part in request.stream():

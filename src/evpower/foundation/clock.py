@@ -34,10 +34,10 @@ def read_time(text: str, *, zone: tzinfo | None = None) -> datetime:
     `zone` is that of a time which names none; without it such a time is refused. Raises ValueError,
     whose text says what is wrong with it.
     """
-    found = _TIME.fullmatch(text)
-    if found is None:
+    match = _TIME.fullmatch(text)
+    if match is None:
         raise ValueError(_NO_TIME)
-    date, minute, second, fraction, offset = found.groups()
+    date, minute, second, fraction, offset = match.groups()
     if offset is None and zone is None:
         raise ValueError("has no time zone: end it in Z or an offset")
     is_leap = second == "60"

@@ -17,7 +17,7 @@ def origin_allowed(origin: str, cors_origins: frozenset[str]) -> bool:
 
 def parse_origins(text: str) -> frozenset[str]:
     """Comma-separated origins, as EVPOWER_CORS_ORIGINS has them."""
-    return frozenset(one.strip().rstrip("/") for one in text.split(",") if one.strip())
+    return frozenset(origin.strip().rstrip("/") for origin in text.split(",") if origin.strip())
 
 
 class SocketLimits:

@@ -307,15 +307,15 @@ async def _exchange(
 
 
 def _failure(error: Exception, timeout_s: float, *, sent: bool) -> HttpError:
-    what = f"{type(error).__name__}: {error}".rstrip(": ")
+    detail = f"{type(error).__name__}: {error}".rstrip(": ")
     if isinstance(error, httpx.LocalProtocolError):
-        what = "LocalProtocolError: a header or the address can't be sent"
+        detail = "LocalProtocolError: a header or the address can't be sent"
     timed_out = isinstance(error, TimeoutError | httpx.TimeoutException)
     if isinstance(error, _NOT_SENT) or not (sent or isinstance(error, httpx.HTTPError)):
-        return RequestNotSent(f"no connection in {timeout_s:g} s" if timed_out else what)
+        return RequestNotSent(f"no connection in {timeout_s:g} s" if timed_out else detail)
     if timed_out:
         return _TimedOut(f"Timeout: no whole response in {timeout_s:g} s")
-    return OutcomeUnknown(what, connection_lost=True)
+    return OutcomeUnknown(detail, connection_lost=True)
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:

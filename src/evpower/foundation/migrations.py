@@ -69,15 +69,15 @@ class Edition:
 def load() -> list[Migration]:
     """Return the files of the checkout, or those packed into the wheel."""
     source = _folder()
-    found = [
+    files = [
         Migration(
             path.stem, text := path.read_text("utf-8"), hashlib.sha256(text.encode()).hexdigest()
         )
         for path in sorted(source.glob("[0-9]*.sql"))
     ]
-    if not found:
+    if not files:
         raise MigrationError(f"no migrations in {source}")
-    return found
+    return files
 
 
 def _folder() -> Path:
@@ -132,13 +132,13 @@ async def migrate(
     locks = _Locks(lock_timeout_s, attempts, pause, on_step)
     async with _connected(dsn, lock_timeout_s) as connection:
         await locks.taking(connection, "select pg_advisory_lock($1)", _LOCK)
-        found = await edition(connection, files)
-        if found.error:
-            raise UnknownEditionError(found.error)
+        current = await edition(connection, files)
+        if current.error:
+            raise UnknownEditionError(current.error)
         await _prepare_login(connection)
         await _create_table(connection)
         done: list[str] = []
-        for migration in found.lacking:
+        for migration in current.lacking:
             on_step(f"applying {migration.version}")
             await _apply(connection, migration, locks)
             done.append(migration.version)

@@ -55,7 +55,9 @@ def read(message_id: str, timestamp: str, signatures: str) -> Signed | None:
         and timestamp.isdigit()
         and timestamp == str(int(timestamp))
     )
-    candidates = tuple(one for one in listed(signatures) if one.startswith(b"v1,"))
+    candidates = tuple(
+        signature for signature in listed(signatures) if signature.startswith(b"v1,")
+    )
     return Signed(message_id, int(timestamp), candidates) if plain and candidates else None
 
 
@@ -95,9 +97,9 @@ def matches(signed: Signed, keys: Iterable[bytes], raw: bytes) -> bool:
 def any_equal(expected: Iterable[bytes], candidates: Sequence[bytes]) -> bool:
     """Compare every one with every other, without an early end, so that time tells nothing."""
     good = False
-    for one in expected:
+    for signature in expected:
         for candidate in candidates:
-            good |= hmac.compare_digest(one, candidate)
+            good |= hmac.compare_digest(signature, candidate)
     return good
 
 

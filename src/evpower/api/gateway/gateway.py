@@ -203,7 +203,7 @@ class Gateway:
 
     async def _pass_request(self, exchange: Exchange, scope: Scope) -> None:
         method, path, headers = scope["method"], exchange.path, exchange.headers
-        caller, verified = await self._who(exchange, scope)
+        caller, verified = await self._caller(exchange, scope)
         address = self._address(exchange, scope)
         wait_s = self._rates.take(method, path, caller, address)
         if wait_s:
@@ -248,7 +248,7 @@ class Gateway:
             return self._unread_known, caller
         return self._unread_strangers, address_group(self._address(exchange, scope))
 
-    async def _who(self, exchange: Exchange, scope: Scope) -> tuple[str, bool]:
+    async def _caller(self, exchange: Exchange, scope: Scope) -> tuple[str, bool]:
         """The verified caller ("" if unknown), and whether the credential, if any, was good."""
         if not exchange.headers.credential or self._rates.is_open(exchange.path):
             return "", True

@@ -33,16 +33,16 @@ def check(method: bytes, version: str, target: bytes, headers: list[tuple[bytes,
         raise bad_request("the URL of a WebSocket handshake is a path of printable ASCII")
     if len(headers) >= MAX_NUM_HEADERS:
         raise _too_long(f"a WebSocket handshake has fewer than {MAX_NUM_HEADERS} headers")
-    found: dict[bytes, bytes] = {}
+    fields: dict[bytes, bytes] = {}
     for name, value in headers:
         if len(name) + len(value) + _HEADER_EXTRA > MAX_LINE_LENGTH:
             raise _too_long(f"a header of a handshake has at most {MAX_LINE_LENGTH} bytes")
         if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
             raise bad_request("a header of the WebSocket handshake can't be read")
-        if name in found and name in _SINGLE:
+        if name in fields and name in _SINGLE:
             raise bad_request(f"{name.decode()} stands twice")
-        found[name] = value
-    _check_values(found)
+        fields[name] = value
+    _check_values(fields)
 
 
 def without_upgrade(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
@@ -54,12 +54,12 @@ def without_upgrade(method: bytes, target: bytes, headers: list[tuple[bytes, byt
     return b"\r\n".join([*lines, b"", b""])
 
 
-def _check_values(found: dict[bytes, bytes]) -> None:
-    if b"content-length" in found or b"transfer-encoding" in found:
+def _check_values(fields: dict[bytes, bytes]) -> None:
+    if b"content-length" in fields or b"transfer-encoding" in fields:
         raise bad_request("a WebSocket handshake has no body")
-    if _KEY.fullmatch(found.get(b"sec-websocket-key", b"")) is None:
+    if _KEY.fullmatch(fields.get(b"sec-websocket-key", b"")) is None:
         raise bad_request("Sec-WebSocket-Key must be 16 bytes in base64")
-    if found.get(b"sec-websocket-version", b"") != b"13":
+    if fields.get(b"sec-websocket-version", b"") != b"13":
         raise bad_request("Sec-WebSocket-Version must be 13")
 
 

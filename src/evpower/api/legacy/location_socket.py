@@ -162,17 +162,17 @@ class LocationSocket:
 
 
 def _headers(scope: Scope) -> dict[bytes, str]:
-    found: dict[bytes, str] = {}
+    headers: dict[bytes, str] = {}
     for name, value in scope["headers"]:
         if name in (b"origin", b"x-forwarded-for"):
-            said = value.decode("latin-1")
-            found[name] = f"{found[name]},{said}" if name in found else said
-    return found
+            text = value.decode("latin-1")
+            headers[name] = f"{headers[name]},{text}" if name in headers else text
+    return headers
 
 
 def _client_id(scope: Scope) -> str | None:
-    asked = parse_qs(scope["query_string"].decode("latin-1"))
-    return asked.get("client_id", [None])[0]
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    return query.get("client_id", [None])[0]
 
 
 def _text(message: Message) -> str | bytes:

@@ -60,15 +60,15 @@ def _add_top_up(
         """Make an invoice the client pays in their bank's app. The client is the token's."""
         client_id = _client_of(principal)
         raw = await read_body(request, MAX_BYTES)
-        asked = parse_top_up(raw, client_id, *bounds_minor)
-        if asked.speaks_for is not None:
-            may_read(principal, await access.resolve(principal, asked.speaks_for))
+        request_body = parse_top_up(raw, client_id, *bounds_minor)
+        if request_body.speaks_for is not None:
+            may_read(principal, await access.resolve(principal, request_body.speaks_for))
         begun = await payments.top_up(
             db,
             providers.qr,
             client_id=client_id,
-            amount_minor=asked.amount_minor,
-            description=asked.description,
+            amount_minor=request_body.amount_minor,
+            description=request_body.description,
             clock=clock,
             key=idempotency.key_of(request.scope["state"]),
         )

@@ -15,7 +15,7 @@ _MAX_DESCRIPTION: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TopUpRequest:
     """A top-up as asked for, in tyiyn."""
 
     amount_minor: int
@@ -23,17 +23,17 @@ class Asked:
     speaks_for: str | None  # another id than the token's: one from before, or somebody else's
 
 
-def parse_top_up(raw: bytes, client_id: UUID, min_minor: int, max_minor: int) -> Asked:
+def parse_top_up(raw: bytes, client_id: UUID, min_minor: int, max_minor: int) -> TopUpRequest:
     """Read the body of a client's own request.
 
     Raises Invalid("invalid_request" | "invalid_amount" | "minimum_amount_required" |
     "maximum_amount_exceeded"), Forbidden("forbidden") when the body's client_id is no text.
     """
     body = _object(raw)
-    said = body.get("client_id")
-    if said is not None and not isinstance(said, str):
+    named_id = body.get("client_id")
+    if named_id is not None and not isinstance(named_id, str):
         raise Forbidden("forbidden", "client_id is not the token's")
-    own = said is None or said.strip().lower() == str(client_id)
+    own = named_id is None or named_id.strip().lower() == str(client_id)
     description = body.get("description")
     if description is not None:
         if not isinstance(description, str):
@@ -43,7 +43,7 @@ def parse_top_up(raw: bytes, client_id: UUID, min_minor: int, max_minor: int) ->
     if currency is not None and currency != CURRENCY:
         raise Invalid("invalid_request", f"the currency is {CURRENCY}")
     amount_minor = _amount(body.get("amount"), min_minor, max_minor)
-    return Asked(amount_minor, description or None, None if own else said)
+    return TopUpRequest(amount_minor, description or None, None if own else named_id)
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -76,9 +76,9 @@ HEADERS: Final = {
 }
 
 
-def choose_language(asked: str | None, accept_language: str) -> str:
+def choose_language(wanted: str | None, accept_language: str) -> str:
     """The first language of ours that was asked for; Russian by default."""
-    for tag in [asked or "", *accept_language.split(",")]:
+    for tag in [wanted or "", *accept_language.split(",")]:
         code = tag.strip().lower()[:2]
         if code in _TEXTS:
             return code
@@ -93,9 +93,9 @@ def page(invoice: BankInvoice, status: str, link: str, language: str) -> str:
     is_open = status == "processing"
     reload = '<meta http-equiv="refresh" content="3">' if is_open else ""
     buttons = "".join(
-        f'<form method="post" action="{escape(invoice.ref)}/{what}?lang={language}">'
-        f'<button class="{look}">{text[what]}</button></form>'
-        for what, look in (("approve", "yes"), ("cancel", "no"))
+        f'<form method="post" action="{escape(invoice.ref)}/{action}?lang={language}">'
+        f'<button class="{look}">{text[action]}</button></form>'
+        for action, look in (("approve", "yes"), ("cancel", "no"))
     )
     drawing = qr_code(link).svg_inline(border=2, omitsize=True)  # its size is the page's business
     qr = f'<div class="qr">{drawing}</div><p>{text["scan"]}</p>'

@@ -159,7 +159,7 @@ class Sandbox:
         invoice = self._state.by_order(request.path_params["order_id"])
         if invoice is None:
             raise BadRequest(HTTPStatus.NOT_FOUND, "unknown_order")
-        return _json(self._told(invoice))
+        return _json(self._facts(invoice))
 
     async def _page(self, request: Request) -> Response:
         invoice = self._invoice(request)
@@ -195,7 +195,7 @@ class Sandbox:
         event_id = self._tell(changed, body)
         if by_hand:
             return _back_to_page(request)
-        return _json({"success": True, "event_id": event_id, **self._told(changed)})
+        return _json({"success": True, "event_id": event_id, **self._facts(changed)})
 
     def _do(self, action: str, invoice: BankInvoice, body: dict[str, Any]) -> BankInvoice:
         if action == "approve":
@@ -235,7 +235,7 @@ class Sandbox:
         lose = int(_number(body, "lose_first", 0, len(RETRIES_S)))
         # The same fact told again is the same event, as with the banks we know.
         event_id = f"evt_{invoice.ref}_{invoice.status}_{invoice.paid}_{invoice.refunded}"
-        fact = orjson.dumps({"type": f"invoice.{invoice.status}", **self._told(invoice)})
+        fact = orjson.dumps({"type": f"invoice.{invoice.status}", **self._facts(invoice)})
         due_s = self._now_s() + delay_s
         self._state.change(
             invoice,
@@ -247,7 +247,7 @@ class Sandbox:
         self._courier.wake()
         return event_id
 
-    def _told(self, invoice: BankInvoice) -> dict[str, Any]:
+    def _facts(self, invoice: BankInvoice) -> dict[str, Any]:
         """A bill as the merchant is told: the same in webhooks and in answers."""
         return {
             "ref": invoice.ref,
@@ -394,14 +394,14 @@ def main() -> None:
     parser.add_argument("--webhook-url", default=f"{evpower}/api/v1/payment/webhook/sandbox")
     parser.add_argument("--public-url", default=env.get("SANDBOX_PUBLIC_URL", ""))
     parser.add_argument("--state-dir", default=env.get("SANDBOX_STATE_DIR", ""))
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     app = create_sandbox(
         env.get("EVPOWER_SANDBOX_SECRET", "").split(",")[0].strip(),
-        asked.webhook_url,
-        Path(asked.state_dir) if asked.state_dir else None,
-        public_url=asked.public_url,
+        arguments.webhook_url,
+        Path(arguments.state_dir) if arguments.state_dir else None,
+        public_url=arguments.public_url,
     )
-    uvicorn.run(app, host=asked.host, port=asked.port, log_level="warning")
+    uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -99,13 +99,13 @@ class BankState:
 
     def by_ref(self, ref: str) -> BankInvoice | None:
         """A bill by the bank's id."""
-        return self._one("ref", ref)
+        return self._invoice_by("ref", ref)
 
     def by_order(self, order_id: str) -> BankInvoice | None:
         """A bill by the merchant's order."""
-        return self._one("order_id", order_id)
+        return self._invoice_by("order_id", order_id)
 
-    def _one(self, column: str, value: str) -> BankInvoice | None:
+    def _invoice_by(self, column: str, value: str) -> BankInvoice | None:
         row = self._file.execute(
             f"select {_INVOICE} from invoices where {column} = ?", (value,)
         ).fetchone()

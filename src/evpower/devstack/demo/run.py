@@ -119,8 +119,8 @@ class Demo:
         url, key = self.evpower.api_url + path, urls.service_key
 
         async def known() -> bool:  # a service asks: the driver's own token would make the client
-            found = await self._fetch("GET", url, headers={"Authorization": f"Bearer {key}"})
-            return found.is_success
+            response = await self._fetch("GET", url, headers={"Authorization": f"Bearer {key}"})
+            return response.is_success
 
         await _until(known, "a sign-up at Supabase did not reach EvPower")
 
@@ -358,12 +358,12 @@ class Demo:
         with Progress(*columns, console=self.console, disable=not live) as bar:
             task = bar.add_task(title, total=len(self.drivers))
 
-            async def one(driver: Driver) -> None:
+            async def run_step(driver: Driver) -> None:
                 async with gate:
                     await step(driver)
                 bar.advance(task)
 
-            await _all([one(driver) for driver in self.drivers])
+            await _all([run_step(driver) for driver in self.drivers])
         if not live:
             self._say(f"{title}: {len(self.drivers)} of {len(self.drivers)}")
 

@@ -167,8 +167,8 @@ class EmbeddedPostgres:
     async def create_database(self, name: str) -> None:
         """Create the database unless it is there."""
         literal, identifier = name.replace("'", "''"), name.replace('"', '""')
-        found = await self._psql(f"select 1 from pg_database where datname = '{literal}'")
-        if not found:
+        existing = await self._psql(f"select 1 from pg_database where datname = '{literal}'")
+        if not existing:
             await self._psql(f'create database "{identifier}"')
 
     async def create_owned_database(self, name: str) -> str:
@@ -243,8 +243,8 @@ class EmbeddedPostgres:
         try:
             major = (folder / "PG_VERSION").read_text().strip()
         except OSError as error:
-            what = "is not a PostgreSQL data folder (no PG_VERSION in it)"
-            raise _folder_error(folder, what) from error
+            problem = "is not a PostgreSQL data folder (no PG_VERSION in it)"
+            raise _folder_error(folder, problem) from error
         if major != _MAJOR:
             raise _folder_error(folder, f"was made by PostgreSQL {major}, this is {_MAJOR}")
         if not self._beside("password").exists():
@@ -374,9 +374,9 @@ class EmbeddedPostgres:
         return False
 
     def _start_error(self, start: int) -> DevstackError:
-        said = [line for line in _since(self.log, start).splitlines() if "FATAL" in line]
+        fatal = [line for line in _since(self.log, start).splitlines() if "FATAL" in line]
         last = " ".join(_since(self.log, start).split("\n")[-3:]).strip()
-        reason = said[-1].partition("FATAL:")[2].strip() if said else last
+        reason = fatal[-1].partition("FATAL:")[2].strip() if fatal else last
         return DevstackError(
             f"PostgreSQL can't start on {self.data_dir}: {reason}",
             f"The log is {self.log}; to begin anew (this deletes the data) use --fresh.",
@@ -389,14 +389,14 @@ def _wheel_tree() -> Path:
         raise DevstackError("PostgreSQL's wheel is not installed", "Run: make setup")
     tree = Path(spec.origin).parent / f"pginstall{_MAJOR}"
     if not (tree / "bin" / "postgres").exists():
-        what = f"The wheel {_WHEEL} carries no PostgreSQL {_MAJOR} for this machine"
-        raise DevstackError(what, "Run: make setup")
+        problem = f"The wheel {_WHEEL} carries no PostgreSQL {_MAJOR} for this machine"
+        raise DevstackError(problem, "Run: make setup")
     return tree
 
 
-def _folder_error(folder: Path, what: str) -> DevstackError:
+def _folder_error(folder: Path, problem: str) -> DevstackError:
     fix = "Choose another folder with --data, or begin anew with --fresh (this deletes the data)."
-    return DevstackError(f"{folder} {what}", fix)
+    return DevstackError(f"{folder} {problem}", fix)
 
 
 def _environment() -> dict[str, str]:

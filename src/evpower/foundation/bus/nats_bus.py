@@ -141,8 +141,8 @@ async def reach(
     files.check()
     servers = parse_servers(urls)
     tried = (_announce(server, f"{prefix}.changes", (), files) for server in servers)
-    told = await asyncio.gather(*tried)
-    return [(server.address, trouble) for server, trouble in zip(servers, told, strict=True)]
+    troubles = await asyncio.gather(*tried)
+    return [(server.address, trouble) for server, trouble in zip(servers, troubles, strict=True)]
 
 
 class NatsBus:
