@@ -46,6 +46,28 @@ async def test_lost_webhook_is_found_by_asking(scenario: Scenario, owner: Connec
     assert await recheck(scenario) == 0
 
 
+class BrokenConfirmer(Confirmer):
+    """Fails for every event."""
+
+    async def confirm(self, event: Event) -> Any:
+        raise RuntimeError(event.order_id)
+
+
+async def test_every_failure_of_a_round_is_logged_before_the_first_is_raised(
+    scenario: Scenario,
+) -> None:
+    begun = [await scenario.top_up(100), await scenario.top_up(200)]
+    for invoice in begun:
+        await scenario.pay(invoice, delay_s=3600)
+    scenario.clock.forward(seconds=16)
+    confirmer = BrokenConfirmer(scenario.db, scenario.bus)
+    with capture_logs() as logs, pytest.raises(RuntimeError):
+        await recheck_due(scenario.db, scenario.providers, confirmer, scenario.clock)
+    failures = [line for line in logs if line["event"] == "payment_recheck_failed"]
+    assert {line["invoice_id"] for line in failures} == {one["invoice_id"] for one in begun}
+    assert len(failures) == 2
+
+
 async def test_webhook_after_asking_credits_nothing_more(scenario: Scenario) -> None:
     begun = await scenario.top_up(100)
     await scenario.pay(begun, delay_s=20)

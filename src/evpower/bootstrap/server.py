@@ -57,8 +57,10 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
             yield
         finally:
             await background.stop(_STOP_S)
-            await loop_rounds.forget(shared.db, node)
-            await close(parts)
+            try:
+                await loop_rounds.forget(shared.db, node)
+            finally:
+                await close(parts)
             log.info("stopped", role=role)
 
     return create_app(
@@ -77,14 +79,21 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
 
 
 async def close(parts: Assembled) -> None:
-    """End what the slices and the shared parts have open."""
-    for module in parts.modules:
-        if module.close is not None:
-            await module.close()
-    if isinstance(parts.shared.bus, NatsBus):
-        await parts.shared.bus.close()  # after all that publishes
-    await parts.shared.http.aclose()
-    await parts.shared.db.close()
+    """Closes what the slices and the shared parts have open; a failure is logged, the rest closes.
+
+    The bus closes after everything that publishes, the database last.
+    """
+    shared = parts.shared
+    closing = [(module.name, module.close) for module in parts.modules]
+    closing.append(("bus", shared.bus.close if isinstance(shared.bus, NatsBus) else None))
+    closing += [("http", shared.http.aclose), ("database", shared.db.close)]
+    for name, close_part in closing:
+        if close_part is None:
+            continue
+        try:
+            await close_part()
+        except Exception:
+            log.exception("close_failed", part=name)
 
 
 def openapi() -> dict[str, Any]:

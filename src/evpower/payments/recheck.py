@@ -40,7 +40,10 @@ def next_check(payment: Payment, now: datetime) -> datetime | None:
 async def recheck_due(
     db: Database, providers: Providers, confirmer: Confirmer, clock: Clock
 ) -> int:
-    """Ask about the payments that are due, some at once; answers how many were claimed."""
+    """Asks about the payments that are due, some at once. Returns how many were claimed.
+
+    Raises the first failure after the others were finished and each was logged.
+    """
     async with db.transaction() as connection:
         due = await store.claim_due(
             connection, providers=providers.names, now=clock(), lease=LEASE, limit=BATCH
@@ -48,9 +51,13 @@ async def recheck_due(
     done = await asyncio.gather(
         *(_one(db, providers, confirmer, payment, clock) for payment in due), return_exceptions=True
     )
-    for failed in done:
-        if failed is not None:
-            raise failed
+    failed = [
+        (payment, error) for payment, error in zip(due, done, strict=True) if error is not None
+    ]
+    for payment, error in failed:
+        log.error("payment_recheck_failed", invoice_id=payment.invoice_id, exc_info=error)
+    for _, error in failed:
+        raise error
     return len(due)
 
 
