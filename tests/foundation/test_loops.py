@@ -124,7 +124,7 @@ async def test_what_is_away_for_a_while_is_tried_again_at_a_steady_pace() -> Non
     with capture_logs() as logs:
         async with running(loop):
             await until(lambda: work.rounds >= 4)
-    waits = [one for one in logs if one["event"] == "job_waits"]
+    waits = [one for one in logs if one["event"] == "job_delayed"]
     assert [(one["job"], one["code"]) for one in waits] == [("x", "database_unavailable")] * 3
 
 

@@ -264,8 +264,10 @@ class TestAwayAndBack:
                 await there.has_heard((CLIENT_CHANGED, after))
                 told = Counter(line["event"] for line in logs)
                 away = sum(not node.bus.connected for node in pair)  # lost once more, if not 0
-            assert told["bus_away"] >= 2
-            assert told["bus_away"] - told["bus_connected"] == away, "once per change of state"
+            assert told["bus_disconnected"] >= 2
+            assert told["bus_disconnected"] - told["bus_connected"] == away, (
+                "once per change of state"
+            )
 
     async def test_an_unresponsive_server_delays_no_publisher_and_is_noticed(
         self, tmp_path: Path
@@ -434,7 +436,7 @@ class TestRights:
                 async with nodes(url, connected=False) as (here,):
                     await until(lambda: bool(logs), "nothing was told")
                     assert not await here.bus.wait_connected(0.3)
-            [line] = [line for line in logs if line["event"] == "bus_away"]
+            [line] = [line for line in logs if line["event"] == "bus_disconnected"]
             assert line["reason"]
             assert "wr0ng-secret" not in str(logs)
 
@@ -471,7 +473,7 @@ class TestRights:
                 ):
                     await until(lambda: bool(logs), "nothing was told")
                     assert not here.bus.connected
-            [line] = [line for line in logs if line["event"] == "bus_away"]
+            [line] = [line for line in logs if line["event"] == "bus_disconnected"]
             assert "permissions violation" in line["reason"].lower()
 
 

@@ -323,7 +323,7 @@ async def test_loop_survives_the_database_and_stops_when_told(scenario: Scenario
     with capture_logs() as logs:
         loop = recheck_loop(scenario.db, scenario.providers, confirmer, scenario.clock, poll_s=0.01)
         running = asyncio.create_task(loop.run(stop))
-        await until(lambda: any(one["event"] == "job_waits" for one in logs))
+        await until(lambda: any(one["event"] == "job_delayed" for one in logs))
         assert loop.record.error == "database_unavailable"
     await scenario.db.start()
     scenario.clock.forward(seconds=16)

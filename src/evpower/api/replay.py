@@ -132,7 +132,7 @@ class Replay:
                 elif not await idempotency.finish(connection, key, lease, done):
                     logger.warning("idempotency_lease_lost")
         except EvPowerError as error:
-            logger.warning("idempotency_answer_not_kept", code=error.code)
+            logger.warning("idempotency_response_not_stored", code=error.code)
 
 
 class _Captured:

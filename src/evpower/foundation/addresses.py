@@ -1,4 +1,4 @@
-"""Whose address a request or a socket comes from, behind proxies we trust."""
+"""The client address of a request or a socket, behind trusted proxies."""
 
 import ipaddress
 import time
@@ -17,7 +17,7 @@ _MAX_FORWARDED: Final = 20
 _IPV6_SITE_BITS: Final = 64
 _IPV6_GROUP_BITS: Final = (48, 32)  # what a provider gives one customer, and has itself
 _MAPPED_BITS: Final = 96  # ::ffff:a.b.c.d, how a listener of both kinds sees IPv4
-_MAX_UNREADABLE: Final = 40  # characters of a hop nobody can read
+_MAX_UNREADABLE: Final = 40  # characters of a hop that can't be parsed
 _PORT_DIGITS: Final = 5
 
 
@@ -31,7 +31,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 
 def _unmapped(network: Network) -> Network:
-    """The IPv4 network that an IPv6 one may be another writing of."""
+    """Returns the IPv4 network that an IPv4-mapped IPv6 network stands for; others as they are."""
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= _MAPPED_BITS:
         mapped = network.network_address.ipv4_mapped
         if mapped is not None:
@@ -40,10 +40,11 @@ def _unmapped(network: Network) -> Network:
 
 
 def client_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:
-    """Return who calls. X-Forwarded-For counts as far as trusted proxies wrote it, from the right.
+    """Returns the caller's address: X-Forwarded-For counts as far as trusted proxies wrote it.
 
-    An IPv6 caller is its /64: one subscriber has all of it. A hop that can't be read is a caller of
-    its own, named by the proxy that wrote it and by its text.
+    The header is read from the right. An IPv6 caller is its /64, because one subscriber has all of
+    it. A hop that can't be parsed is a caller of its own, named by the proxy that wrote it and by
+    its text.
     """
     address = peer
     if forwarded_for and trusted and is_trusted(peer, trusted):
@@ -62,7 +63,7 @@ def client_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) 
 
 @lru_cache(maxsize=4096)
 def parse_hop(text: str) -> Address | None:
-    """Read a hop of X-Forwarded-For: an address, maybe with port, brackets, quotes or `for=`."""
+    """Returns the address of an X-Forwarded-For hop; port, brackets, quotes, `for=` are allowed."""
     bare = text.strip().strip('"')
     if bare[:4].lower() == "for=":
         bare = bare[4:].partition(";")[0].strip().strip('"')
@@ -86,7 +87,7 @@ def _is_port(text: str) -> bool:
 
 
 def is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
-    """Return whether this peer is one of the proxies."""
+    """Returns whether this peer is one of the trusted proxies."""
     if not trusted:
         return False
     parsed = parse_hop(address)
@@ -114,7 +115,7 @@ def _site(address: str) -> str:
 
 @lru_cache(maxsize=4096)
 def wider_networks(address: str) -> tuple[str, ...]:
-    """Return the networks one party may have all of, the narrowest first; none for IPv4.
+    """Returns the wider networks one party may own, the narrowest first; none for IPv4.
 
     `address` is what `client_address` returned.
     """
@@ -125,12 +126,12 @@ def wider_networks(address: str) -> tuple[str, ...]:
 
 
 def address_group(address: str) -> str:
-    """Return what waiting connections of an address are counted by: IPv4 itself, IPv6's /48."""
+    """Returns the group that waiting connections are counted by: an IPv4 address, an IPv6 /48."""
     return (wider_networks(address) or (address,))[0]
 
 
 class ClientAddresses:
-    """`client_address` with a warning when the proxies are not what the settings say."""
+    """Resolves client addresses, and warns when the proxies are not as the settings say."""
 
     def __init__(
         self, trusted: tuple[Network, ...], now_s: Callable[[], float] = time.monotonic
@@ -139,7 +140,7 @@ class ClientAddresses:
         self._log = RateLimitedLogger(structlog.get_logger(__name__), now_s, interval_s=3600)
 
     def of(self, peer: str, forwarded_for: str) -> str:
-        """Return who calls; what can't be read is logged, at most hourly."""
+        """Returns the caller's address; a hop that can't be parsed is logged, at most hourly."""
         address = client_address(peer, forwarded_for, self._trusted)
         if " " in address:
             self._log.warning("forwarded_for_unreadable", proxy=peer)

@@ -1,4 +1,4 @@
-"""Concurrent calls of one process grouped into one batch call. Nobody waits for a batch to fill."""
+"""Groups concurrent calls of one process into one batch call; no call waits for a batch to fill."""
 
 import asyncio
 import time
@@ -15,14 +15,15 @@ _Waiters: TypeAlias = list[asyncio.Future[R]]
 
 
 class Batcher(Generic[K, R]):
-    """Calls `run` with the keys that gathered while the batches before it ran.
+    """Calls `run` with the keys that arrived while earlier batches ran.
 
-    `run` answers a result, or an exception, for each key. When it raises, the batch had no effect
-    and each key is tried once alone, so that a poisoned key fails only itself; unless `is_fatal`
-    says that trying again is no use. For whom no time is left it is Unavailable: what failed may
-    be another's. A key asked for several times in one batch runs once: the
-    first caller gets its result, the others `repeat(result)`. Calls that come one at a time run in
-    their caller's own task: cancelled there, `run` is cancelled too, with that one key.
+    `run` returns a result, or an exception, for each key. When it raises, the batch had no effect
+    and each key is retried alone, so that a key that breaks the batch fails only itself; with
+    `is_fatal` the error is final and nothing is retried. If the retry budget runs out, the
+    remaining callers get Unavailable, because another key may have caused the failure. Duplicate
+    keys of a batch run once: the first caller gets the result, the others `repeat(result)`. A
+    single call runs in its caller's own task: if the caller is cancelled, `run` is cancelled too,
+    with that one key.
     """
 
     def __init__(
@@ -47,20 +48,25 @@ class Batcher(Generic[K, R]):
         self._on_batch = on_batch
         self._waiting: dict[K, _Waiters[R]] = {}
         self._batches: set[asyncio.Task[None]] = set()
-        self._lone: asyncio.Future[R] | None = None
-        # Until a batch was a lone one, its callers may come together: a task lets them gather.
-        self._came_alone = False
+        self._single_call: asyncio.Future[R] | None = None
+        # After a batch of several keys, callers probably arrive together: a task lets them gather.
+        self._was_single = False
         self._closed = False
 
     async def __call__(self, key: K) -> R:
-        """Answer the result for `key`, or raise what was answered for it.
+        """Returns the result for `key`, or raises the exception returned for it.
 
-        Raises Unavailable when closed or full. A cancelled caller leaves alone: its key may run.
+        Raises Unavailable when closed or full. If a caller is cancelled, its key may still run.
         """
         if self._closed:
             raise Unavailable("shutting_down", "this process is stopping", retry_after_s=1)
-        if self._came_alone and self._lone is None and not self._batches and not self._waiting:
-            return await self._run_alone(key)
+        if (
+            self._was_single
+            and self._single_call is None
+            and not self._batches
+            and not self._waiting
+        ):
+            return await self._run_single(key)
         waiters = self._waiting.get(key)
         if waiters is None:
             if len(self._waiting) >= self._max_waiting:
@@ -72,34 +78,37 @@ class Batcher(Generic[K, R]):
         return await future
 
     async def close(self) -> None:
-        """Take no more, and wait until everything taken is answered."""
+        """Accepts no more calls, and waits until every accepted one has its result."""
         self._closed = True
-        while running := [*self._batches, *([] if self._lone is None else [self._lone])]:
+        while running := [
+            *self._batches,
+            *([] if self._single_call is None else [self._single_call]),
+        ]:
             await asyncio.wait(running)
 
-    async def _run_alone(self, key: K) -> R:
-        """Serve one call without a task between: others come meanwhile and are served after."""
-        self._lone = future = asyncio.get_running_loop().create_future()
+    async def _run_single(self, key: K) -> R:
+        """Serves a single call in its caller's task; calls that arrive meanwhile come after it."""
+        self._single_call = future = asyncio.get_running_loop().create_future()
         try:
             await self._serve({key: [future]})
         finally:
             future.cancel()  # no effect once answered
-            self._lone = None
+            self._single_call = None
             if self._waiting:
                 self._start_if_free()
         return future.result()
 
     def _start_if_free(self) -> None:
-        if len(self._batches) + (self._lone is not None) >= self._in_flight:
+        if len(self._batches) + (self._single_call is not None) >= self._in_flight:
             return
-        # A context of its own: a batch belongs to no single request, neither do its logs.
+        # A context of its own: neither the batch nor its logs belong to one request.
         task = asyncio.get_running_loop().create_task(self._work(), context=Context())
         self._batches.add(task)
-        task.add_done_callback(self._batches.discard)  # when it is cancelled before it began
+        task.add_done_callback(self._batches.discard)  # if it is cancelled before it starts
 
     async def _work(self) -> None:
         try:
-            while batch := self._take():
+            while batch := self._next_batch():
                 try:
                     await self._serve(batch)
                 except BaseException:
@@ -108,13 +117,13 @@ class Batcher(Generic[K, R]):
                             waiter.cancel()
                     raise
         finally:
-            # In this very step: a caller who comes next must see that nobody works for him.
+            # In this very step: the next caller must see that no task runs any more.
             task = asyncio.current_task()
             if task is not None:
                 self._batches.discard(task)
 
-    def _take(self) -> dict[K, _Waiters[R]]:
-        """The oldest keys somebody still waits for."""
+    def _next_batch(self) -> dict[K, _Waiters[R]]:
+        """Returns the oldest keys whose callers still wait, and removes them from the queue."""
         batch: dict[K, _Waiters[R]] = {}
         count = 0
         for key, waiters in self._waiting.items():
@@ -132,7 +141,7 @@ class Batcher(Generic[K, R]):
 
     async def _serve(self, batch: dict[K, _Waiters[R]]) -> None:
         keys = list(batch)
-        self._came_alone = len(keys) == 1 and not self._waiting
+        self._was_single = len(keys) == 1 and not self._waiting
         try:
             results = await self._run(keys)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers
@@ -141,7 +150,7 @@ class Batcher(Generic[K, R]):
             return
         self._on_batch(len(keys), False)
         for key, waiters in batch.items():
-            self._answer(waiters, results.get(key, _unanswered(key)))
+            self._set_result(waiters, results.get(key, _no_result(key)))
 
     async def _serve_one_by_one(self, batch: dict[K, _Waiters[R]], error: Exception) -> None:
         deadline = time.monotonic() + self._retry_budget_s
@@ -150,14 +159,14 @@ class Batcher(Generic[K, R]):
                 result = error
             elif time.monotonic() < deadline:
                 try:
-                    result = (await self._run([key])).get(key, _unanswered(key))
+                    result = (await self._run([key])).get(key, _no_result(key))
                 except Exception as own:  # noqa: BLE001
                     result = error = own
             else:
-                result = error if len(batch) == 1 else _untried()
-            self._answer(waiters, result)
+                result = error if len(batch) == 1 else _out_of_time()
+            self._set_result(waiters, result)
 
-    def _answer(self, waiters: Iterable[asyncio.Future[R]], result: R | Exception) -> None:
+    def _set_result(self, waiters: Iterable[asyncio.Future[R]], result: R | Exception) -> None:
         for waiter in waiters:
             if waiter.done():
                 continue
@@ -168,9 +177,9 @@ class Batcher(Generic[K, R]):
                 result = self._repeat(result)
 
 
-def _untried() -> Exception:
+def _out_of_time() -> Exception:
     return Unavailable("overloaded", "there was no time to try it alone", retry_after_s=1)
 
 
-def _unanswered(key: object) -> Exception:
-    return LookupError(f"the batch answered nothing for {key!r}")
+def _no_result(key: object) -> Exception:
+    return LookupError(f"the batch returned nothing for {key!r}")

@@ -1,4 +1,4 @@
-"""Read a request's raw body, never more of it than allowed."""
+"""Reads a request's raw body, up to a limit."""
 
 from typing import Final
 
@@ -10,11 +10,11 @@ _MAX_DIGITS: Final = 20
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The raw body, cut off at the limit. Raises 413 too_large."""
+    """Returns the raw body. Raises EvPowerError("too_large", 413) above the limit."""
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length[:_MAX_DIGITS]) > limit_bytes:
         raise _too_large(limit_bytes)
-    raw = bytearray()  # not a list of parts: those may be of one byte each
+    raw = bytearray()  # a list of parts would cost much more memory if each had one byte
     async for part in request.stream():
         if len(raw) + len(part) > limit_bytes:
             raise _too_large(limit_bytes)

@@ -1,4 +1,4 @@
-"""Time comes in as an argument: a Clock gives aware UTC. Texts become times only here."""
+"""Time as an argument: a Clock returns aware UTC. Texts are parsed to times only here."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ Clock = Callable[[], datetime]
 Sleep = Callable[[float], Awaitable[None]]  # asyncio.sleep, or what a test puts in its place
 
 # RFC 3339, and what PostgreSQL writes: a space for the T, an offset of hours alone; apps leave out
-# seconds. datetime.fromisoformat takes much more, and each Python another set of it.
+# seconds. datetime.fromisoformat accepts much more, and each Python version something else.
 _TIME: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]((?:[01][0-9]|2[0-3]):[0-5][0-9])"
     r"(?::([0-9]{2})(?:[.,]([0-9]{1,30}))?)?"
@@ -24,15 +24,15 @@ def utc_now() -> datetime:
 
 
 def to_z(at: datetime) -> str:
-    """ISO 8601 in UTC ending in Z, as the apps' schemas demand (an explicit +00:00 breaks them)."""
+    """Returns ISO 8601 in UTC ending in Z: the apps' schemas refuse an explicit +00:00."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def read_time(text: str, *, zone: tzinfo | None = None) -> datetime:
-    """An ISO 8601 date and time, as aware UTC to the microsecond; a leap second is the next second.
+    """Parses an ISO 8601 date and time to aware UTC, in microseconds.
 
-    `zone` is that of a time which names none; without it such a time is refused. Raises ValueError,
-    whose text says what is wrong with it.
+    A leap second becomes the next second. `zone` is used for a time without one; without `zone`
+    such a time is refused. Raises ValueError, whose text says what is wrong.
     """
     match = _TIME.fullmatch(text)
     if match is None:

@@ -1,4 +1,4 @@
-"""What every WebSocket is checked for before it may stay: its origin, and how many there are."""
+"""Limits of WebSocket connections: their origin, and how many may be open."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,31 +6,31 @@ from typing import Final
 
 from evpower.foundation.addresses import address_group, wider_networks
 
-# An IPv6 /64 is one subscriber. Whoever has a /48 has 65,536 of them, and a provider a /32.
+# An IPv6 /64 is one subscriber. A /48 has 65,536 of them, and a provider owns a /32.
 WIDER: Final = (16, 256)
 
 
 def origin_allowed(origin: str, cors_origins: frozenset[str]) -> bool:
-    """Whether a handshake with this Origin may go on; apps that are no browser send none ("")."""
+    """Returns whether a handshake with this Origin may go on; native apps send none ("")."""
     return not origin or origin in cors_origins or "*" in cors_origins
 
 
 def parse_origins(text: str) -> frozenset[str]:
-    """Comma-separated origins, as EVPOWER_CORS_ORIGINS has them."""
+    """Parses comma-separated origins, as in EVPOWER_CORS_ORIGINS."""
     return frozenset(origin.strip().rstrip("/") for origin in text.split(",") if origin.strip())
 
 
 class SocketLimits:
-    """Counts the open sockets of this node: in all, by address, and by a key known later.
+    """Counts the open sockets of this node: in total, by address, and by a key known later.
 
-    Behind one address may be one person or a mobile operator's thousand phones: so many sockets may
-    have signed in there, but few may wait to, for nobody takes long to.
+    One address may be one client or a mobile operator's thousand phones: many authenticated sockets
+    are allowed there, but few that still wait to authenticate, because that takes no long time.
     """
 
     def __init__(
         self, *, per_address: int, per_key: int, total: int, waiting_per_address: int | None = None
     ) -> None:
-        """`per_address` counts those that wait too; None: nobody signs in here."""
+        """`per_address` counts waiting sockets too; `waiting_per_address` None: no sign-in."""
         self._per_address = per_address
         self._waiting_per_address = waiting_per_address
         self._total = total
@@ -40,7 +40,7 @@ class SocketLimits:
         return self._counts.open
 
     def open(self, address: str) -> "ConnectionSlot | None":
-        """Count one more socket of this address; None when there are too many."""
+        """Counts one more socket of this address. Returns None when there are too many."""
         counts = self._counts
         if counts.open >= self._total:
             return None
@@ -50,7 +50,7 @@ class SocketLimits:
                 return None
         may_wait = self._waiting_per_address
         if may_wait is not None:
-            group = address_group(address)  # one party may have a whole IPv6 /48
+            group = address_group(address)  # one party may own a whole IPv6 /48
             if counts.waiting[group] >= may_wait:
                 return None
             counts.waiting[group] += 1
@@ -60,7 +60,7 @@ class SocketLimits:
 
 
 class ConnectionSlot:
-    """One counted socket; whoever opened it owes it a `leave()`."""
+    """One counted socket; the caller that opened it must call `leave()`."""
 
     __slots__ = ("_address", "_counts", "_keys", "_left", "_waits")
 
@@ -72,7 +72,7 @@ class ConnectionSlot:
         self._waits = waits
 
     def claim(self, key: str) -> bool:
-        """Count it for this key too (a client, say); False when the key has all it may have."""
+        """Counts it for this key (a client) too. Returns False when the key is at its limit."""
         if self._counts.keys[key] >= self._counts.per_key:
             return False
         self._counts.keys[key] += 1
@@ -80,13 +80,13 @@ class ConnectionSlot:
         return True
 
     def settle(self) -> None:
-        """Count it no longer among those that wait: somebody signed in."""
+        """Stops counting it as waiting: the client has authenticated."""
         if self._waits:
             self._waits = False
             _forget_one(self._counts.waiting, address_group(self._address))
 
     def leave(self) -> None:
-        """Stop counting it; a second time does nothing."""
+        """Stops counting it; a second call does nothing."""
         if self._left:
             return
         self._left = True

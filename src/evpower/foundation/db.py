@@ -38,16 +38,16 @@ LOGIN_DEFAULTS: Final[Mapping[str, str]] = {
     "statement_timeout": "15s",
     "idle_in_transaction_session_timeout": "30s",
     "jit": "off",
-    # Plans live as long as a connection: one made while a table was empty would read all of it
+    # Plans live as long as a connection: one made while a table was empty would scan all of it
     # from then on, in foreign key checks too. All statements have indexes.
     "enable_seqscan": "off",
 }
 _LOG_INTERVAL_S: Final = 10.0
 _QUOTED: Final = 200
-# asyncpg's own words quote what it can't read, and so, perhaps, the password.
+# asyncpg's own message quotes what it can't parse, and so, perhaps, the password.
 _UNREADABLE: Final = "EVPOWER_DATABASE_URL can't be read: percent-encode its password"
 log: Final = structlog.get_logger()
-# What a lost or refused connection looks like: nothing was committed that we know of.
+# Errors of a lost or refused connection: nothing is known to be committed.
 LOST: Final = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -58,7 +58,7 @@ LOST: Final = (
     asyncpg.InterfaceError,
     asyncio.TimeoutError,
 )
-# Locks not had in time: safe to try again.
+# Locks that were not granted in time: safe to retry.
 BUSY: Final = (
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
@@ -68,7 +68,7 @@ BUSY: Final = (
 
 
 class _BoundedConnection(_Base):
-    """A connection on which every wait ends; asyncpg closes old statements without a time-out."""
+    """A connection whose every wait is bounded; asyncpg closes statements without a time-out."""
 
     async def _cleanup_stmts(self) -> None:
         async with asyncio.timeout(self._config.command_timeout):
@@ -88,7 +88,7 @@ async def fetch_one(connection: Connection, query: str, *values: object) -> Reco
 
 
 class UnreadableAddress(ValueError):
-    """A database's address can't be read; it is not quoted."""
+    """A database's address can't be parsed; it is not quoted."""
 
     def __init__(self) -> None:
         super().__init__(_UNREADABLE)
@@ -125,11 +125,11 @@ async def connect(
 
 
 class Database:
-    """A pool of connections that act as `evpower_app`; connects when first needed.
+    """A pool of connections that act as `evpower_app`; connects at the first use.
 
-    Nothing is sent at the start of a connection and none keeps a state of its own, so that a pooler
-    may lend another one to each transaction: role, time-outs and planner settings are defaults of
-    the login in this database (`LOGIN_DEFAULTS`), written by `evpower migrate`.
+    Nothing is sent at the start of a connection, and no connection has a state of its own, so that
+    a pooler may use another one for each transaction: role, time-outs and planner settings are
+    defaults of the login in this database (`LOGIN_DEFAULTS`), written by `evpower migrate`.
     """
 
     def __init__(
@@ -144,8 +144,8 @@ class Database:
     ) -> None:
         """`role` None: transactions act as the login, for an administrator's commands.
 
-        `wait_limit_s`: how long a caller waits for a connection, and a new one to be made.
-        `command_timeout_s` ends a statement whose PostgreSQL says nothing at all.
+        `wait_limit_s`: how long a caller waits for a connection, and a new one to be opened.
+        `command_timeout_s` ends a statement whose PostgreSQL falls silent.
         """
         self._command_timeout_s = command_timeout_s
         self.size = size
@@ -157,7 +157,7 @@ class Database:
 
     @classmethod
     async def open(cls, dsn: str, *, size: int = 16, role: str | None = APP_ROLE) -> "Database":
-        """Connect now. Raises Unavailable with the cause PostgreSQL gave."""
+        """Connects now. Raises Unavailable with PostgreSQL's cause."""
         database = cls(dsn, size=size, role=role)
         await database.start()
         async with database.connection():
@@ -165,7 +165,7 @@ class Database:
 
     @property
     def pool(self) -> _Pool:
-        """The pool; Unavailable before `start`."""
+        """The pool. Raises Unavailable before `start`."""
         if self._pool is None:
             raise Unavailable(
                 "database_unavailable", "the database is not connected", retry_after_s=2
@@ -173,7 +173,7 @@ class Database:
         return self._pool
 
     async def start(self) -> None:
-        """Make the pool; a PostgreSQL that is down now is found by the first caller."""
+        """Creates the pool without connecting: if PostgreSQL is down, the first caller notices."""
         self._pool = await asyncpg.create_pool(
             self._dsn,
             min_size=0,
@@ -197,16 +197,16 @@ class Database:
             raise self.report("database_not_migrated", "the database is not prepared", why)
 
     def report(self, code: str, detail: str, why: str, retry_after_s: int = 2) -> Unavailable:
-        """Log the cause of a failure, now and then, for operators; callers get the code."""
+        """Logs the cause for operators, rate-limited. Returns the error for callers."""
         self._failures.log(code, why)
         return Unavailable(code, detail, retry_after_s=retry_after_s, cause=why)
 
     def unavailable(self, error: BaseException) -> Unavailable:
-        """Return what callers get of a connection that could not be had, or was lost."""
+        """Returns the error for a connection that could not be opened, or was lost."""
         return self.report("database_unavailable", "the database does not answer", cause(error))
 
     async def close(self) -> None:
-        """Close every connection, waiting for the running ones a little."""
+        """Closes every connection; running statements get a few seconds."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
@@ -216,18 +216,18 @@ class Database:
             pool.terminate()
 
     def connection(self) -> "Borrowed":
-        """One connection, each statement its own transaction; Unavailable when there is none."""
+        """Returns one connection, each statement its own transaction. Raises Unavailable."""
         return Borrowed(self, self.pool, self._wait_limit_s)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
-        """One transaction: committed when the block ends, rolled back when it raises."""
+        """Yields one transaction: committed when the block ends, rolled back when it raises."""
         async with self.connection() as connection, connection.transaction():
             yield connection
 
 
 class Borrowed(AbstractAsyncContextManager[Connection]):
-    """A connection of the pool for one block; what PostgreSQL's absence raises is Unavailable."""
+    """A pooled connection for one block; errors of a missing PostgreSQL become Unavailable."""
 
     __slots__ = ("_connection", "_database", "_pool", "_wait_limit_s")
 
@@ -243,7 +243,7 @@ class Borrowed(AbstractAsyncContextManager[Connection]):
                 self._connection = await self._pool.acquire()
         except ValueError:
             raise self._database.unavailable(UnreadableAddress()) from None
-        except (*LOST, asyncpg.PostgresError) as error:  # a wrong password, no such database, ...
+        except (*LOST, asyncpg.PostgresError) as error:  # a wrong password, a missing database, ...
             raise self._database.unavailable(error) from error
         return self._connection
 
@@ -258,7 +258,9 @@ class Borrowed(AbstractAsyncContextManager[Connection]):
         try:
             await self._pool.release(connection, timeout=self._wait_limit_s)
         except LOST as lost:
-            if error is None or isinstance(error, Exception):  # else a cancellation: it goes on
+            if error is None or isinstance(
+                error, Exception
+            ):  # else a cancellation, which is raised
                 raise self._database.unavailable(lost) from lost
         if isinstance(error, LOST):
             raise self._database.unavailable(error) from error
@@ -268,11 +270,11 @@ class Borrowed(AbstractAsyncContextManager[Connection]):
 
 
 class _FailureLog:
-    """Logs each failure with its cause at once, and then each ten seconds while it goes on."""
+    """Logs each failure with its cause at once, then every ten seconds while it goes on."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
-        # By code: the cause, when it was logged, how often it came since.
+        # By code: the cause, when it was logged, how often it occurred since.
         self._logged: dict[str, tuple[str, float, int]] = {}
 
     def log(self, code: str, why: str) -> None:
@@ -286,7 +288,7 @@ class _FailureLog:
 
 
 class _LoginTransaction(asyncpg.transaction.Transaction):
-    """A transaction that acts as the login: the default of its role is put aside until it ends."""
+    """A transaction that acts as the login instead of the login's default role."""
 
     async def start(self) -> None:
         await super().start()
@@ -311,7 +313,7 @@ class _LoginConnection(_BoundedConnection):
 
 
 def cause(error: BaseException) -> str:
-    """Return what PostgreSQL or the system said, in one line: for operators only."""
+    """Returns the message of PostgreSQL or the system in one line: for operators only."""
     text = str(error).partition("\n")[0]
     if isinstance(error, UnreadableAddress):
         return text
@@ -324,4 +326,4 @@ def cause(error: BaseException) -> str:
 
 
 async def _keep(_: Connection) -> None:
-    """Nothing to reset: no session state is ever changed, and RESET ALL costs a round trip."""
+    """Resets nothing: no session state is ever changed, and RESET ALL costs a round trip."""

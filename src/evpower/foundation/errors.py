@@ -1,12 +1,12 @@
 """The six kinds of errors. Every edge renders the kinds once; code raises them with a stable code.
 
 EvPowerError
-├── Invalid          422  the request makes no sense
-├── Unauthenticated  401  nobody knows who asks
-├── Forbidden        403  known, but not allowed
-├── NotFound         404  there is no such thing
-├── Conflict         409  true once, but the state says otherwise now
-└── Unavailable      503  a part we need does not answer; try again
+├── Invalid          422  the request is invalid
+├── Unauthenticated  401  the caller is unknown
+├── Forbidden        403  the caller is known, and may not do this
+├── NotFound         404  the object does not exist
+├── Conflict         409  the present state does not allow it
+└── Unavailable      503  a part EvPower needs does not answer; retry
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from typing import ClassVar
 
 
 class EvPowerError(Exception):
-    """An error of the world: `code` is stable snake_case, `params` fill the text for a person.
+    """An expected error: `code` is stable snake_case, `params` fill the message for a client.
 
     `detail` is sent to callers; `cause` is for operators only: logs, commands, doctor.
     """
 
     status: ClassVar[int] = 500
-    is_expected: ClassVar[bool] = False  # a 5xx that says nothing about our health: no alarm
+    is_expected: ClassVar[bool] = False  # a 5xx that is no sign of a fault: no alarm
 
     def __init__(
         self,
@@ -47,36 +47,36 @@ class EvPowerError(Exception):
 
 
 class Invalid(EvPowerError):
-    """The request makes no sense."""
+    """The request is invalid."""
 
     status = 422
 
 
 class Unauthenticated(EvPowerError):
-    """Nobody knows who asks."""
+    """The caller is unknown."""
 
     status = 401
 
 
 class Forbidden(EvPowerError):
-    """Known, but not allowed."""
+    """The caller is known, and may not do this."""
 
     status = 403
 
 
 class NotFound(EvPowerError):
-    """There is no such thing."""
+    """The object does not exist."""
 
     status = 404
 
 
 class Conflict(EvPowerError):
-    """True once, but the state says otherwise now."""
+    """The present state does not allow it."""
 
     status = 409
 
 
 class Unavailable(EvPowerError):
-    """A part we need does not answer; trying again later may help."""
+    """A part EvPower needs does not answer; a later retry may succeed."""
 
     status = 503

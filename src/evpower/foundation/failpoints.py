@@ -1,4 +1,4 @@
-"""The steps between a bank's webhook and Supabase, named: a test can kill a process at each.
+"""Named points between a provider's webhook and Supabase, where a test can kill the process.
 
 `hit(failpoint)` does nothing unless a test wrote that failpoint into the file given to `watch`:
 then the process it names is killed, as a power cut would. The file is read in development only.
@@ -33,7 +33,7 @@ _failpoint_file: Path | None = None
 
 
 def watch(path: Path) -> None:
-    """Look for the file `path` at each failpoint: it holds the failpoint to die at and a pid."""
+    """Makes each failpoint look for the file `path`, which holds a failpoint and a pid."""
     global _failpoint_file  # noqa: PLW0603 - one file a process
     _failpoint_file = path
 
@@ -44,13 +44,13 @@ def watching() -> bool:
 
 
 def hit(failpoint: Failpoint) -> None:
-    """Mark the place of a failpoint; kills the process the file names, if it names this place."""
+    """Kills the process that the file names, if the file names this failpoint."""
     if _failpoint_file is not None:
         _kill(_failpoint_file, failpoint)
 
 
 def _kill(path: Path, failpoint: Failpoint) -> None:
-    """Kill once: the file is removed before the process."""
+    """Removes the file, so that it happens once, and kills the process."""
     try:
         at, pid = path.read_text().split()
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""The few paths that most requests take, named by their slices and served past the router.
+"""The few paths of most requests, declared by their slices and served without the router.
 
-A fast path answers only what is plainly well-formed; everything else is left to the documented
-route of the same path, which knows every refusal. Both call the same function.
+A fast path serves only requests that are plainly well-formed; all others go to the documented route
+of the same path, which has every refusal. Both call the same function.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import Response
 
-# Given the request and the last segment of its path; None (nothing read yet): not for me.
+# Called with the request and the last segment of its path; None (nothing was read): the route.
 Serve = Callable[[Request, str], Awaitable[Response | None]]
 _UUID_LENGTH: Final = 36
 _MAX_LIMIT: Final = 500
@@ -30,7 +30,7 @@ class FastPath:
 
 
 def plain_uuid(text: str) -> UUID | None:
-    """Return the id when it is written in the usual form."""
+    """Returns the id if it is written in the usual form, else None."""
     if len(text) != _UUID_LENGTH:
         return None
     try:
@@ -40,7 +40,7 @@ def plain_uuid(text: str) -> UUID | None:
 
 
 def plain_limit(request: Request, default: int) -> int | None:
-    """Return the limit when the query is empty or that alone."""
+    """Returns the limit if the query is empty or holds nothing else; None: the route reads it."""
     query: bytes = request.scope["query_string"]
     if not query:
         return default

@@ -1,7 +1,7 @@
 """Every HTTP call that leaves the process goes through `HttpClient.fetch`, and is bounded there.
 
 HttpError
-├── RequestNotSent        no byte of the request left: surely nothing was done
+├── RequestNotSent        no byte of the request left: certainly nothing was done
 └── OutcomeUnknown        no whole response: the request may or may not have been carried out
     └── ResponseTooLarge  more than the caller reads, before or after decompression
 """
@@ -33,7 +33,7 @@ _CONNECT_S: Final = 2.0  # TCP and TLS each
 _CONNECT_SHARE: Final = 0.45
 _CONNECTIONS: Final = 50  # of one target
 # Calls wait for a connection here, never in httpcore's pool: a call that is cancelled there can
-# take its place in the pool with it for good (1.0.9).
+# occupy its place in the pool for good (1.0.9).
 _LIMITS: Final = httpx.Limits(
     max_connections=None, max_keepalive_connections=20, keepalive_expiry=20
 )
@@ -51,7 +51,7 @@ _HEADERS: Final = {
     "Accept-Encoding": "gzip",
     "User-Agent": f"evpower/{__version__}",
 }
-# The libraries let some through as they are: TLS alerts, a port beyond 65535, a header in Cyrillic.
+# Some pass the libraries unchanged: TLS alerts, a port beyond 65535, a header in Cyrillic.
 _FAILURES: Final = (
     httpx.HTTPError,
     httpx.InvalidURL,
@@ -73,19 +73,19 @@ SECONDS: Final = Histogram(
 
 
 class HttpError(Exception):
-    """An outgoing call that brought no response; never raised itself."""
+    """An outgoing call without a response; only subclasses are raised."""
 
     outcome = "lost"
 
 
 class RequestNotSent(HttpError):
-    """No connection, or no place in the pool: the other side has seen nothing of the request."""
+    """No connection, or no place in the pool: the other side has received nothing."""
 
     outcome = "not_sent"
 
 
 class OutcomeUnknown(HttpError):
-    """The request was sent, or part of it, and no whole response came that can be read.
+    """The request was sent, or a part of it, and no complete response could be read.
 
     `connection_lost`: the other side hung up, as a server does to an idle connection.
     """
@@ -104,14 +104,14 @@ class _TimedOut(OutcomeUnknown):
 
 
 class ResponseTooLarge(OutcomeUnknown):
-    """The response was not read to its end: it is larger than the caller allows."""
+    """The response was not read completely: it is larger than the caller allows."""
 
     outcome = "too_large"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A whole response; header names are found in any case."""
+    """A complete response; header names are matched in any case."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -129,7 +129,7 @@ class HttpResponse:
 
     @property
     def text(self) -> str:
-        """The content as UTF-8; what is none is replaced."""
+        """The content as UTF-8; invalid bytes are replaced."""
         return self.content.decode(errors="replace")
 
     def json(self) -> Any:  # noqa: ANN401 - JSON
@@ -138,7 +138,7 @@ class HttpResponse:
 
 
 class HttpClient:
-    """HTTP/1.1 without redirects or environment proxies; each target has connections of its own."""
+    """HTTP/1.1 without redirects or environment proxies; each target has its own connections."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class HttpClient:
         proxy: str = "",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`supabase_ca`: path of a PEM file; Supabase is then trusted by it and nothing else.
+        """`supabase_ca`: path of a PEM file, the only authority trusted for Supabase then.
 
         `proxy`: http://[user:password@]host:port, for every call except the devstack's. Raises
         ValueError, which never quotes the proxy.
@@ -172,7 +172,7 @@ class HttpClient:
         timeout_s: float,
         max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> HttpResponse:
-        """Returns the response once it is wholly there; `timeout_s` covers everything until then.
+        """Returns the complete response; `timeout_s` covers everything until then.
 
         Raises RequestNotSent, OutcomeUnknown, ResponseTooLarge. Any status is a response.
         """
@@ -205,7 +205,7 @@ class HttpClient:
             SECONDS.labels(target, outcome).observe(perf_counter() - started)
 
     async def aclose(self) -> None:
-        """Close every connection; calls from now on are not sent."""
+        """Closes every connection; later calls are not sent."""
         self._closed = True
         for client in self._clients.values():
             await client.aclose()
@@ -256,7 +256,7 @@ def _own_authority(path: str) -> ssl.SSLContext:
         why = getattr(error, "strerror", None) or "no text"
         raise ValueError(f"EVPOWER_SUPABASE_CA: {path} can't be read: {why}") from error
     try:
-        # Of an empty text it would make: the authorities of the machine.
+        # An empty text would load the authorities of the machine.
         return ssl.create_default_context(cadata=text if text.strip() else "-")
     except (ssl.SSLError, ValueError) as error:
         raise ValueError(f"EVPOWER_SUPABASE_CA: {path} holds no certificate in PEM form") from error
@@ -278,7 +278,7 @@ def _proxy(url: str) -> httpx.Proxy | None:
 
 
 class _Sent:
-    """Notes when the first byte of a request leaves; a proxy's CONNECT is not the request."""
+    """Records when the first byte of a request leaves; a proxy's CONNECT is not the request."""
 
     def __init__(self) -> None:
         self.begun = False
@@ -289,7 +289,7 @@ class _Sent:
 
 
 def _timeouts(deadline: float) -> Mapping[str, float | None]:
-    """Of each step; all of them together have the total time."""
+    """Returns the time-outs of the steps; together they are bounded by the deadline."""
     left_s = max(0.001, deadline - asyncio.get_running_loop().time())
     connect_s = min(_CONNECT_S, left_s * _CONNECT_SHARE)
     return httpx.Timeout(left_s, connect=connect_s).as_dict()
@@ -319,7 +319,7 @@ def _failure(error: Exception, timeout_s: float, *, sent: bool) -> HttpError:
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
-    """The decoded content. httpx's own decoder would unpack a whole bomb before it is counted."""
+    """Returns the decoded content, bounded while it decompresses, as httpx's decoder is not."""
     declared = response.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise ResponseTooLarge(f"a response of {declared} bytes, at most {max_bytes} are read")

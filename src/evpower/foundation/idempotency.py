@@ -1,7 +1,7 @@
-"""Responses stored for repeated requests: the first with a key runs, its twins get its response.
+"""Responses stored for repeated requests: the first with a key runs, repeats get its response.
 
-Only what was done is stored. A refusal is worked out anew, because it may be another one then; what
-nobody knows the outcome of is not forgotten: the key stays with its request.
+Only what was done is stored. A refusal is worked out again, because it may be another one then. A
+key whose outcome is unknown is not deleted: it stays with its request.
 """
 
 from collections.abc import MutableMapping
@@ -12,15 +12,13 @@ from typing import Any, Final, Literal
 from evpower.foundation.db import Connection
 from evpower.foundation.purge import count
 
-LEASE: Final = timedelta(
-    seconds=60
-)  # a first request that has not ended by then is taken for crashed
+LEASE: Final = timedelta(seconds=60)  # a first request that has not ended by then counts as crashed
 KEPT_FOR: Final = timedelta(hours=72)
 MAX_BODY_BYTES: Final = 64 * 1024
 
 
-# done: stored, a repeat gets it again. refused: nothing happened, the key is free. unknown: it may
-# have happened, the same request runs again and resumes it, another one is refused.
+# done: stored, a repeat gets the same response. refused: nothing happened, the key is free.
+# unknown: it may have happened, the same request runs again and resumes it, others are refused.
 RequestOutcome = Literal["done", "refused", "unknown"]
 _OUTCOME: Final = "idempotency_outcome"
 _KEY: Final = "idempotency_key"
@@ -28,29 +26,29 @@ KeyState = MutableMapping[str, Any]  # of a request: scope["state"]
 
 
 def set_outcome(state: KeyState, outcome: RequestOutcome) -> None:
-    """Say what came of a request, where its status does not."""
+    """Sets the outcome of a request where its status does not show it."""
     state[_OUTCOME] = outcome
 
 
 def outcome_of(state: KeyState, status: int) -> RequestOutcome:
-    """Return what came of a request: as its route set it, else by the status of its response."""
+    """Returns the outcome that the route set, else the one that the response's status means."""
     default: RequestOutcome = "unknown" if status >= 500 else "done" if status < 300 else "refused"  # noqa: PLR2004
     return state.get(_OUTCOME, default)
 
 
 def set_key(state: KeyState, key: str) -> None:
-    """Let the route know the key."""
+    """Passes the key to the route."""
     state[_KEY] = key
 
 
 def key_of(state: KeyState) -> str | None:
-    """Return the valid key of a request; None when it came without one."""
+    """Returns the valid key of a request; None when it has none."""
     return state.get(_KEY)
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A caller's key and the digest of the request that came with it."""
+    """A caller's key and the digest of the request that it came with."""
 
     scope: str
     key: str
@@ -59,26 +57,26 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class OwnsKey:
-    """Run the request, then `finish`, `free` or `release` under this lease."""
+    """The caller runs the request, then `finish`, `free` or `release` under this lease."""
 
     leased_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The first request with this key still runs, until then at the latest."""
+    """The first request with this key still runs, at the latest until `leased_until`."""
 
     leased_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class KeyReused:
-    """The key came before, with another request."""
+    """The key came before with another request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What the first request was answered."""
+    """The response of the first request."""
 
     status: int
     media_type: str | None
@@ -88,7 +86,7 @@ class Answered:
 async def claim(
     connection: Connection, key: IdempotencyKey, now: datetime
 ) -> OwnsKey | Running | KeyReused | Answered:
-    """Take the key, or learn what became of the one who has it. A passed lease is taken over."""
+    """Claims the key, or returns the state of its owner. An expired lease is taken over."""
     lease: datetime | None = await connection.fetchval(
         """
         insert into foundation.idempotency_keys as k
@@ -127,7 +125,7 @@ async def claim(
 async def finish(
     connection: Connection, key: IdempotencyKey, lease: OwnsKey, answer: Answered
 ) -> bool:
-    """Keep the answer; false when the lease had passed and another request took over."""
+    """Stores the response. Returns False when the lease expired and another request took over."""
     done = await connection.fetchval(
         """
         update foundation.idempotency_keys set status = $4, media_type = $5, body = $6
@@ -144,7 +142,7 @@ async def finish(
 
 
 async def free(connection: Connection, key: IdempotencyKey, lease: OwnsKey) -> None:
-    """Forget the key: nothing happened."""
+    """Deletes the key: nothing happened."""
     await connection.execute(
         """
         delete from foundation.idempotency_keys
@@ -159,7 +157,7 @@ async def free(connection: Connection, key: IdempotencyKey, lease: OwnsKey) -> N
 async def release(
     connection: Connection, key: IdempotencyKey, lease: OwnsKey, now: datetime
 ) -> None:
-    """End the lease and keep the key: the same request may run again at once, no other."""
+    """Ends the lease but not the key: only the same request may run again, at once."""
     await connection.execute(
         """
         update foundation.idempotency_keys set leased_until = $4
@@ -173,7 +171,7 @@ async def release(
 
 
 async def purge(connection: Connection, now: datetime, at_most: int) -> int:
-    """Delete keys older than 72 hours. Returns how many."""
+    """Deletes keys older than 72 hours. Returns how many."""
     return count(
         await connection.execute(
             """

@@ -1,12 +1,12 @@
-"""Numbers of JSON, where 2 and 2.0 are the same number: some libraries write whole ones so."""
+"""Numbers of JSON, where 2 and 2.0 are the same number: some libraries write integers so."""
 
 from typing import Final
 
-_EXACT: Final = 2.0**53  # above it a float no longer says which whole number was meant
+_EXACT: Final = 2.0**53  # above it a float no longer identifies one integer
 
 
 def whole(value: object) -> object:
-    """Return the int a whole float means; whatever else it is, the value as it came."""
+    """Returns the int that an integral float means; other values as they are."""
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return int(value)
     return value

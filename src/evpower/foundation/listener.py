@@ -4,15 +4,15 @@ import socket
 import sys
 from typing import Final
 
-BACKLOG: Final = 4096  # all phones coming back at once
+BACKLOG: Final = 4096  # all phones that reconnect at once
 _VANISHED_MS: Final = 60_000
-# Of one connection: what the kernel keeps until it is read. By itself Linux lets that grow to
-# megabytes, and a stranger who reads nothing would fill the memory for TCP of the whole machine.
+# Of one connection: what the kernel buffers until it is read. By default Linux lets that grow to
+# megabytes, and a peer that reads nothing would fill the machine's memory for TCP.
 SEND_BUFFER_BYTES: Final = 128 * 1024
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there and never blocks. Raises OSError."""
+    """Returns a non-blocking listening socket. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

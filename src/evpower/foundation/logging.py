@@ -37,12 +37,12 @@ _LEVELS: Final = {
 _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
-_KINDS: Final = 1000  # of rate limited lines that are remembered
+_KINDS: Final = 1000  # of rate-limited lines that are remembered
 _Event = MutableMapping[str, Any]
 
 
 class RateLimitedLogger:
-    """Log lines a stranger can cause: each kind once a minute, with how often it happened.
+    """Log lines that any caller can cause: each kind once a minute, with a count.
 
     A kind is the event with its values: they must be few.
     """
@@ -116,11 +116,11 @@ def configure(level: str = "info", *, json: bool = True) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(max(number, logging.WARNING))  # other libraries: only what is wrong
+    root.setLevel(max(number, logging.WARNING))  # other libraries: warnings and errors only
 
 
 def add_request_id(_logger: object, _name: str, event: _Event) -> _Event:
-    """Say which request a line belongs to."""
+    """Adds the id of the request that a line belongs to."""
     current = request_id.get()
     if current:
         event.setdefault("request_id", current)
@@ -128,7 +128,7 @@ def add_request_id(_logger: object, _name: str, event: _Event) -> _Event:
 
 
 def hide_secrets(_logger: object, _name: str, event: _Event) -> _Event:
-    """Blank values whose name says that they are secret; the last net, not the first."""
+    """Blanks values whose name contains a secret word; the last defence, not the first."""
     for name in event:
         lowered = name.lower()
         if any(word in lowered for word in _SECRET_WORDS):
@@ -139,7 +139,7 @@ def hide_secrets(_logger: object, _name: str, event: _Event) -> _Event:
 def _dumps_bytes(event: object, **_: object) -> bytes:
     try:
         return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # half of a character in a text: logged in its escaped form
+    except TypeError:  # a lone surrogate in a text: logged in its escaped form
         return json.dumps(event, default=str, skipkeys=True).encode()
 
 

@@ -1,4 +1,4 @@
-"""The rounds of every node's loops, stored: `evpower sync status` shows them from any machine."""
+"""The rounds of every node's loops, stored: `evpower sync status` reads them on any machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,9 +35,9 @@ class LoopRounds:
 
 
 async def store(connection: Connection, node: str, records: Sequence[Record]) -> None:
-    """Write a node's rounds, and delete the rows of nodes that have not written for an hour.
+    """Stores a node's rounds, and deletes the rows of nodes that wrote nothing for an hour.
 
-    Times are told by the database's clock: nodes may differ by theirs.
+    Times are those of the database's clock: the clocks of nodes may differ.
     """
     await connection.execute(
         """
@@ -70,7 +70,7 @@ async def store(connection: Connection, node: str, records: Sequence[Record]) ->
 
 
 async def stored(connection: Connection) -> list[LoopRounds]:
-    """Return the rounds of every loop of every node."""
+    """Returns the rounds of every loop of every node."""
     rows = await connection.fetch(
         """
         select node, loop, period_s, error,
@@ -98,7 +98,7 @@ async def stored(connection: Connection) -> list[LoopRounds]:
 
 
 async def forget(db: Database, node: str) -> None:
-    """Delete the rows of a node that stops."""
+    """Deletes the rows of a node that stops."""
     try:
         async with db.connection() as connection:
             await connection.execute(

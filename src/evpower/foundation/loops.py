@@ -1,6 +1,6 @@
 """Background loops: each repeats a round of work until the process stops, and records its rounds.
 
-Every loop of the process is a `Loop`: a new one that waits by itself is refused by a test.
+Every loop of the process is a `Loop`: a test refuses any other loop that waits.
 """
 
 import asyncio
@@ -26,16 +26,18 @@ LAST_ROUND: Final = Gauge(
     "evpower_loop_last_round_timestamp_seconds", "When a loop last finished a round", ("loop",)
 )
 OVERDUE: Final = Gauge(
-    "evpower_loop_overdue", "1 while a loop stands still: 60 s, or two of its periods", ("loop",)
+    "evpower_loop_overdue",
+    "1 while a loop stands still: for 60 s, or two of its periods",
+    ("loop",),
 )
 FAILURES: Final = Counter(
-    "evpower_loop_failures_total", "Rounds of a loop that were cut short", ("loop", "code")
+    "evpower_loop_failures_total", "Rounds of a loop that failed", ("loop", "code")
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """How long a loop waits before its next round; `wakeable`: a notification ends the wait."""
+    """The pause before a loop's next round; `wakeable`: a notification ends it."""
 
     seconds: float
     wakeable: bool = True
@@ -45,7 +47,7 @@ AT_ONCE: Final = Pause(0)
 
 
 class Wakeup:
-    """Wakes one loop: notifications are merged, one that comes during work is not lost."""
+    """Wakes one loop: notifications are merged, and one that comes during work is not lost."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -56,11 +58,11 @@ class Wakeup:
         return self._event.is_set()
 
     def notify(self) -> None:
-        """Wake the waiting loop, or the next wait."""
+        """Wakes the waiting loop, or makes the next wait return at once."""
         self._event.set()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for a notification, at most so long. Returns whether one came."""
+        """Waits for a notification, at most `timeout_s`. Returns whether one came."""
         if not self._event.is_set():
             try:
                 await asyncio.wait_for(self._event.wait(), timeout_s)
@@ -71,14 +73,14 @@ class Wakeup:
 
 
 def is_overdue(period_s: float, idle_s: float, running_s: float | None) -> bool:
-    """Whether no round ended for two periods, at least 60 s, or one runs for 60 s to no end."""
+    """Returns whether no round ended for two periods (60 s at least), or one runs for 60 s."""
     if running_s is not None and running_s > OVERDUE_S:
         return True
     return idle_s > max(OVERDUE_S, 2 * period_s)
 
 
 class Record:
-    """What is known of a loop's rounds; `error` is the code of the last failure, "" after none."""
+    """The record of a loop's rounds; `error` is the code of the last failure, "" after none."""
 
     def __init__(
         self, name: str, period_s: float, now_s: Callable[[], float], clock: Clock
@@ -94,19 +96,19 @@ class Record:
 
     @property
     def idle_s(self) -> float:
-        """Seconds since a round, or a part of a long one, was finished; first, since the start."""
+        """Seconds since a round, or part of a long one, was finished; first since the start."""
         return self._now_s() - self._finished_s
 
     @property
     def running_s(self) -> float | None:
-        """Seconds since the round under way began or finished a part; None between rounds."""
+        """Seconds since the present round began or finished a part; None between rounds."""
         if self.running_since is None:
             return None
         return self._now_s() - max(self._began_s, self._finished_s)
 
     @property
     def overdue(self) -> bool:
-        """Whether the loop stands still: in a round, between rounds, or because each one fails."""
+        """Whether the loop stands still: in a round, between rounds, or as every round fails."""
         return is_overdue(self.period_s, self.idle_s, self.running_s)
 
     def start(self) -> None:
@@ -119,24 +121,24 @@ class Record:
         self._began_s = self._now_s()
 
     def progress(self, error: str) -> None:
-        """A part of the round under way is finished; `error` is what it dealt with by itself."""
+        """A part of the present round is finished; `error` is one that the work handled itself."""
         self.finished_at = self._clock()
         self._finished_s = self._now_s()
         self.error = error
 
     def finish(self, error: str) -> None:
-        """The round did its work."""
+        """The round is finished."""
         self.progress(error)
         self.running_since = None
 
     def fail(self, error: str) -> None:
-        """The round was cut short: it does not count as finished."""
+        """The round was aborted: it does not count as finished."""
         self.running_since = None
         self.error = error
 
 
 class Round:
-    """One round of a loop, as its work sees it. Made without arguments, nothing stops it."""
+    """One round of a loop, as its work sees it. Without arguments nothing stops it."""
 
     def __init__(self, stop: asyncio.Event | None = None, record: Record | None = None) -> None:
         self._stop = stop or asyncio.Event()
@@ -145,25 +147,25 @@ class Round:
 
     @property
     def stopping(self) -> bool:
-        """Whether the process ends: long work returns early."""
+        """Whether the process is stopping: long work returns early."""
         return self._stop.is_set()
 
     def progress(self) -> None:
-        """Record that a part of a long round is finished."""
+        """Records that a part of a long round is finished."""
         if self._record is not None:
             self._record.progress(self.error)
 
     def failed(self, code: str) -> None:
-        """Record an error the work deals with by itself; the round counts as finished."""
+        """Records an error that the work handled itself; the round counts as finished."""
         self.error = code
 
     async def pause(self, seconds: float) -> None:
-        """Wait so long, or until the process stops."""
+        """Waits this long, or until the process stops."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def first_of(self, tasks: Collection["asyncio.Task[Any]"]) -> None:
-        """Wait until one of the tasks is done, or the process stops."""
+        """Waits until one of the tasks is done, or the process stops."""
         stopping = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -177,9 +179,9 @@ RoundWork = Callable[[Round], Awaitable[Pause | None]]
 class Loop:
     """Repeats a round of work: `period_s` seconds after the last one, or sooner when notified.
 
-    The work returns the pause until the next round, None for `period_s`. What it raises is logged
-    and recorded; the next round then comes after `retry_s` seconds (Unavailable), or after a
-    back-off that doubles (anything else). `around` is held open while the loop runs.
+    The work returns the pause until the next round, None for `period_s`. An exception is logged and
+    recorded; the next round then starts after `retry_s` seconds (Unavailable), or after a back-off
+    that doubles (any other). `around` is entered while the loop runs.
     """
 
     def __init__(  # noqa: PLR0913 - what differs between loops is named where each is made
@@ -206,7 +208,7 @@ class Loop:
         self._failures = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run rounds until `stop` is set. The round under way is not cut short."""
+        """Runs rounds until `stop` is set. The present round is not interrupted."""
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._wakeup.notify())
         self.record.start()
@@ -223,7 +225,7 @@ class Loop:
         try:
             pause = await self._work(current)
         except Unavailable as error:
-            log.warning("job_waits", job=self.name, code=error.code, error=error.for_operators)
+            log.warning("job_delayed", job=self.name, code=error.code, error=error.for_operators)
             self._fail(error.code)
             return Pause(self._retry_s, wakeable=False)
         except Exception as error:
@@ -249,7 +251,7 @@ class Loop:
 
 
 def every(period_s: float, name: str, work: Callable[[Round], Awaitable[object]]) -> Loop:
-    """Make a loop with a constant pause; what the work returns says nothing about it."""
+    """Returns a loop with a constant pause; the result of the work is ignored."""
 
     async def run_once(current: Round) -> None:
         await work(current)
@@ -261,7 +263,7 @@ class Loops:
     """All loops of one process."""
 
     def __init__(self, loops: Iterable[Loop], *, also: Iterable[Loop] = ()) -> None:
-        """`also` are run by others and only looked at here."""
+        """`also` are loops that run elsewhere and are only reported here."""
         self._loops: Sequence[Loop] = tuple(loops)
         self._also: Sequence[Loop] = tuple(also)
         self._stop = asyncio.Event()
@@ -269,29 +271,29 @@ class Loops:
 
     @property
     def records(self) -> list[Record]:
-        """The rounds of every loop."""
+        """The records of every loop."""
         return [loop.record for loop in (*self._loops, *self._also)]
 
     def overdue(self) -> dict[str, str]:
-        """Return the loops that stand still, each with the code of its last error."""
+        """Returns the loops that stand still, each with the code of its last error."""
         return {record.name: record.error for record in self.records if record.overdue}
 
     async def measure(self) -> None:
-        """Refresh the gauges."""
+        """Refreshes the gauges."""
         for record in self.records:
             OVERDUE.labels(record.name).set(record.overdue)
             if record.finished_at is not None:
                 LAST_ROUND.labels(record.name).set(record.finished_at.timestamp())
 
     def start(self) -> None:
-        """Start every loop."""
+        """Starts every loop."""
         self._tasks = [
             asyncio.create_task(loop.run(self._stop), name=f"loop-{loop.name}")
             for loop in self._loops
         ]
 
     async def stop(self, within_s: float) -> None:
-        """Let every round end; those that take longer than that are cancelled."""
+        """Lets every round end; after `within_s` the remaining ones are cancelled."""
         self._stop.set()
         if not self._tasks:
             return

@@ -1,7 +1,7 @@
 """Numbered SQL files, each applied once, in order, in one transaction, by one process at a time.
 
-Until version 0.1.0 they are a first edition, changed in place: a database of an earlier text is
-refused, never altered.
+Until version 0.1.0 the files are a first edition, edited in place: a database made by an earlier
+text is refused, never altered.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ _DIRECTLY: Final = (
     " PostgreSQL's own address in EVPOWER_DATABASE_URL"
 )
 _CONNECT_TIMEOUT_S: Final = 10.0
-_STATEMENT_TIMEOUT_S: Final = 3600.0  # building an index over years of transactions takes its time
+_STATEMENT_TIMEOUT_S: Final = 3600.0  # building an index over years of transactions takes long
 _PACKAGED: Final = Path(__file__).resolve().parents[1] / "_migrations"
 _CHECKOUT: Final = Path(__file__).resolve().parents[3] / "migrations"
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file: its number and name, its text, the digest that proves it did not change since."""
+    """One file: its version, its text, and the digest that shows whether it changed since."""
 
     version: str
     sql: str
@@ -37,11 +37,11 @@ class Migration:
 
 
 class MigrationError(Exception):
-    """A migration failed, or the database is of another edition; the text says what to do."""
+    """A migration failed, or the database is of another edition; the text names the remedy."""
 
 
 class UnknownEditionError(MigrationError):
-    """The database was made by an unreleased EvPower, or by a newer one than this."""
+    """The database was made by an unreleased EvPower, or by a newer version than this one."""
 
 
 UNRELEASED: Final = (
@@ -52,7 +52,7 @@ NEWER: Final = "this database is newer than this EvPower: run a version that kno
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """How a database's applied files compare with ours."""
+    """How the applied files of a database compare with those of this version."""
 
     lacking: tuple[Migration, ...]
     unknown: tuple[str, ...]  # applied there, not among our files
@@ -67,7 +67,7 @@ class Edition:
 
 
 def load() -> list[Migration]:
-    """Return the files of the checkout, or those packed into the wheel."""
+    """Returns the files of the checkout, or those packed into the wheel."""
     source = _folder()
     files = [
         Migration(
@@ -85,7 +85,7 @@ def _folder() -> Path:
 
 
 async def applied(connection: Connection) -> dict[str, str]:
-    """Version to digest of every migration this database has."""
+    """Returns the digest of every migration this database has, by version."""
     if await connection.fetchval("select to_regclass('public.evpower_migrations')") is None:
         return {}
     rows: list[Record] = await connection.fetch(
@@ -95,7 +95,7 @@ async def applied(connection: Connection) -> dict[str, str]:
 
 
 async def edition(connection: Connection, files: Sequence[Migration] | None = None) -> Edition:
-    """Compare what this database has with our files; MigrationError if we may not read it."""
+    """Compares the database with this version's files. Raises MigrationError if it may not read."""
     try:
         return compare(files or load(), await applied(connection))
     except asyncpg.InsufficientPrivilegeError as error:
@@ -103,9 +103,9 @@ async def edition(connection: Connection, files: Sequence[Migration] | None = No
 
 
 def compare(files: Sequence[Migration], have: Mapping[str, str]) -> Edition:
-    """Compare applied versions and their digests with our files.
+    """Compares applied versions and their digests with this version's files.
 
-    A newer EvPower leaves all our files as they are and adds versions after our last; any other
+    A newer EvPower leaves all these files unchanged and adds versions after the last; any other
     difference comes from a text that was never released.
     """
     lacking = tuple(file for file in files if file.version not in have)
@@ -124,10 +124,10 @@ async def migrate(
     attempts: int = 30,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> list[str]:
-    """Bring a database up to date, connected directly; returns the versions applied now.
+    """Applies what the database lacks, connected directly. Returns the versions applied now.
 
-    A lock that is not had within `lock_timeout_s` is given up, so that what waits behind it goes
-    on, and tried again after as long. Raises MigrationError.
+    A lock that is not granted within `lock_timeout_s` is given up, so that other sessions can go
+    on, and tried again after the same time. Raises MigrationError.
     """
     locks = _Locks(lock_timeout_s, attempts, pause, on_step)
     async with _connected(dsn, lock_timeout_s) as connection:
@@ -147,7 +147,7 @@ async def migrate(
 
 @asynccontextmanager
 async def _connected(dsn: str, lock_timeout_s: float) -> AsyncGenerator[Connection]:
-    """Connect to PostgreSQL itself, as the login: the defaults of its processes are put aside."""
+    """Yields a connection to PostgreSQL itself, as the login, without the defaults of processes."""
     settings = {
         "role": "none",
         "statement_timeout": "0",
@@ -180,11 +180,11 @@ class _Locks:
     report: Callable[[str], None]
 
     async def taking(self, connection: Connection, sql: str, *arguments: object) -> None:
-        """Execute until it gets its locks. Raises MigrationError after all attempts."""
+        """Executes until its locks are granted. Raises MigrationError after all attempts."""
         await self.retry(connection, lambda: connection.execute(sql, *arguments))
 
     async def retry(self, connection: Connection, work: Callable[[], Awaitable[object]]) -> None:
-        """Do the work until it gets its locks. Raises MigrationError after all attempts."""
+        """Does the work until its locks are granted. Raises MigrationError after all attempts."""
         for left in reversed(range(self.attempts)):
             try:
                 await work()
@@ -199,7 +199,7 @@ class _Locks:
 
 
 async def _oldest(connection: Connection) -> str:
-    """Name the oldest transaction of this database: most likely it holds the lock."""
+    """Returns text that names the oldest transaction of this database, the likely lock holder."""
     row: Record | None = await connection.fetchrow(
         """
         select pid, coalesce(nullif(application_name, ''), usename::text) as name, state,
@@ -222,14 +222,14 @@ async def _create_table(connection: Connection) -> None:
               version text primary key, sha256 text not null,
               applied_at timestamptz not null default now())
             """
-        )  # every process asks whether its database is current
+        )  # every process checks whether its database is current
         await connection.execute(f"grant select on public.evpower_migrations to {APP_ROLE}")
     except asyncpg.InsufficientPrivilegeError as error:
         raise MigrationError(await _whose(connection)) from error
 
 
 async def _whose(connection: Connection) -> str:
-    """Say to whom the database and what is in it belong, when that is not the login."""
+    """Returns text that names the owner of the database and its tables, if it is not the login."""
     row = await fetch_one(
         connection,
         """
@@ -266,9 +266,10 @@ async def set_login_defaults(
     login: str | None = None,
     database: str | None = None,
 ) -> None:
-    """Write what processes rely on: the defaults of a login in a database, here of our own.
+    """Stores the defaults of a login in a database that processes need; without a login our own.
 
-    What stands already is not written again. New connections have them, also a pooler's.
+    Defaults that are set already are not written again. They apply to new connections, a pooler's
+    too.
     """
     statements: list[Record] = await connection.fetch(
         """

@@ -1,4 +1,4 @@
-"""What a slice is to the process: one value that says what it serves, runs, counts and limits.
+"""The interface of a slice to the process: what it serves, runs, measures and limits.
 
 Each slice has `module(settings, shared, *, <what it needs of other slices>)`; bootstrap lists them.
 """
@@ -17,9 +17,9 @@ from evpower.foundation.http import HttpClient
 from evpower.foundation.loops import Loop
 from evpower.foundation.roles import WORKING, Role
 
-# Refreshes gauges with one cheap query; called at each scrape.
+# Refreshes gauges with one cheap query; called by each scrape.
 Collector = Callable[[], Awaitable[None]]
-# True while the other side answers.
+# Returns True while the other system answers.
 Probe = Callable[[], Awaitable[bool]]
 
 
@@ -35,11 +35,12 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A rate of its own for some paths. Limits with one name share their budget.
+    """A separate rate limit of some paths. Limits with the same name share their budget.
 
-    `kind` "also": counted by caller, beside the caller's general budget. "instead": counted by
-    address in place of it, and no credential is read. "signed": calls of other systems, proven by
-    a signature: counted by address, given back when accepted; a path is then a prefix.
+    `kind` "also": counted by caller, in addition to the caller's general budget. "instead": counted
+    by address in place of it, and no credential is read. "signed": calls of other systems,
+    authenticated by a signature: counted by address, given back when accepted; a path is then a
+    prefix.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A background loop of the processes with one of `roles`; `make` builds it when they start."""
+    """A background loop of the processes with one of `roles`; `make` builds it at their start."""
 
     make: Callable[[], Loop]
     roles: frozenset[Role] = WORKING
@@ -59,7 +60,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Another system a slice needs: `/readyz` shows it as ok or degraded under `name`."""
+    """Another system that a slice needs: `/readyz` shows ok or degraded under `name`."""
 
     name: str
     probe: Probe

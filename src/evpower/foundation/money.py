@@ -1,4 +1,4 @@
-"""Money: integer minor units inside, som with two decimals at the edge; converted only here."""
+"""Money: integer minor units inside, som with two decimals outside; converted only here."""
 
 import re
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
@@ -8,22 +8,22 @@ from evpower.foundation.errors import Invalid
 
 CURRENCY: Final = "KGS"
 EXPONENTS: Final = {"KGS": 2}  # ISO 4217: decimals of the minor unit
-MAX_MINOR: Final = 100_000_000_000  # a billion som: anything above is somebody's mistake
+MAX_MINOR: Final = 100_000_000_000  # a billion som: anything above is a mistake
 _MAX_DIGITS: Final = 20
 _SHOWN: Final = 40
-_PRECISION: Final = 200  # digits; more than any text that is read here has
+_PRECISION: Final = 200  # digits; more than any text read here has
 _EXACT: Final = Context(prec=_PRECISION, traps=[InvalidOperation, Inexact])
 _ROUNDING: Final = Context(prec=_PRECISION, rounding=ROUND_HALF_UP)
-# Decimal() reads more: digits of other scripts, underscores, exponents it then can't multiply.
+# Decimal() accepts more: digits of other scripts, underscores, exponents it can't multiply then.
 _SOM: Final = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,60})?")
 _TINY: Final = re.compile(r"-?[0-9](?:\.[0-9]{1,60})?[eE]-(?:0[5-9]|[1-9][0-9]{1,2})")
 
 
 def read_som(text: str) -> Decimal:
-    """An amount in som as text: digits 0 to 9, perhaps a minus, perhaps a point and decimals.
+    """Parses an amount in som: digits 0 to 9, an optional minus, an optional point with decimals.
 
-    Signs between thousands, a comma, exponents and other digits are refused, not guessed.
-    Raises Invalid("invalid_amount").
+    Thousands separators, a comma, exponents and other digits are refused, not guessed. Raises
+    Invalid("invalid_amount").
     """
     if not _SOM.fullmatch(text):
         raise Invalid(
@@ -34,7 +34,7 @@ def read_som(text: str) -> Decimal:
 
 
 def read_old_som(text: str) -> Decimal:
-    """The same of a system that kept floats: what one writes as 1.4e-14 is a rest of nothing.
+    """Parses an amount of a system that stored floats: a remainder such as 1.4e-14 is zero.
 
     Raises Invalid("invalid_amount").
     """
@@ -42,7 +42,7 @@ def read_old_som(text: str) -> Decimal:
 
 
 def som_from_json(raw: object) -> Decimal:
-    """A JSON number, or a text as `read_som` takes it; floats are read by their shortest text.
+    """Returns a JSON number, or a text as `read_som` parses it; a float by its shortest text.
 
     Raises Invalid("invalid_amount").
     """
@@ -59,7 +59,7 @@ def som_from_json(raw: object) -> Decimal:
 
 
 def to_minor(amount: Decimal | int | str, currency: str = CURRENCY) -> int:
-    """Som to tyiyn, exactly: more decimals than the currency has are an error, never rounded.
+    """Converts som to tyiyn exactly: more decimals than the currency has are an error.
 
     Raises Invalid("invalid_amount").
     """
@@ -79,7 +79,7 @@ def to_minor(amount: Decimal | int | str, currency: str = CURRENCY) -> int:
 
 
 def rounded_minor(som: Decimal, currency: str = CURRENCY) -> int:
-    """Som to tyiyn, halves away from zero as PostgreSQL rounds; only of another system's balances.
+    """Converts som to tyiyn, rounded half away from zero as PostgreSQL does; for imports only.
 
     Raises Invalid("invalid_amount").
     """
@@ -93,15 +93,15 @@ def rounded_minor(som: Decimal, currency: str = CURRENCY) -> int:
 
 
 def to_som(minor: int, currency: str = CURRENCY) -> float:
-    """Tyiyn to a JSON number; exact to 2 decimals for every amount below MAX_MINOR."""
+    """Converts tyiyn to a JSON number, exact to 2 decimals for every amount below MAX_MINOR."""
     return minor / 10 ** EXPONENTS[currency]
 
 
 def to_text(minor: int, currency: str = CURRENCY) -> str:
-    """Tyiyn to text as Supabase takes it: "12.50"."""
+    """Converts tyiyn to text as Supabase stores it: "12.50"."""
     return str(Decimal(minor).scaleb(-EXPONENTS[currency]))
 
 
 def amount_from_json(raw: object) -> int:
-    """A JSON amount (number or text) to tyiyn, exactly. Raises Invalid("invalid_amount")."""
+    """Converts a JSON amount (number or text) to tyiyn. Raises Invalid("invalid_amount")."""
     return to_minor(som_from_json(raw))

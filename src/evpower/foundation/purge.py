@@ -1,4 +1,4 @@
-"""Deletes what is old, in small transactions, until nothing is left: faster than it can come."""
+"""Deletes old rows in small transactions until none is left: faster than new ones can come."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -8,16 +8,16 @@ from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Round
 
-BATCH: Final = 5_000  # rows in one transaction: locks and WAL of some tens of milliseconds
+BATCH: Final = 5_000  # rows in one transaction: its locks are held for some tens of milliseconds
 
-# Deletes at most so many rows; returns how many.
+# Deletes at most this many rows. Returns how many.
 Delete = Callable[[Connection, int], Awaitable[int]]
 
 
 async def purge(
     db: Database, delete: Delete, current: Round | None = None, *, batch: int = BATCH
 ) -> int:
-    """Run `delete` until it finds less than a batch, or the process stops. Returns the sum."""
+    """Runs `delete` until it finds less than a batch, or the process stops. Returns the sum."""
     current = current or Round()
     total, deleted = 0, batch
     while deleted >= batch and not current.stopping:
@@ -31,10 +31,10 @@ async def purge(
 def purging(
     db: Database, clock: Clock, delete: Callable[[Connection, datetime, int], Awaitable[int]]
 ) -> Callable[[Round], Awaitable[int]]:
-    """Return a loop's work: `delete(connection, now, at_most)` until nothing old is left."""
+    """Returns a loop's work: `delete(connection, now, at_most)` until nothing old is left."""
     return lambda current: purge(db, lambda c, at_most: delete(c, clock(), at_most), current)
 
 
 def count(command: str) -> int:
-    """Return how many rows PostgreSQL says a command changed ("DELETE 17")."""
+    """Returns how many rows a command changed, from PostgreSQL's tag ("DELETE 17")."""
     return int(command.rsplit(" ", 1)[1])

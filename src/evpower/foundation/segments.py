@@ -1,4 +1,4 @@
-"""A route whose parameters may hold a slash, written %2F: ids of other systems have such."""
+"""A route whose parameters may hold a slash, written %2F, as ids of other systems do."""
 
 from collections.abc import MutableMapping
 from typing import Any, Final
@@ -8,15 +8,15 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
-# Stands for an encoded slash while a path is split; private use, so no id has it.
+# Replaces an encoded slash while a path is split; a private use character, in no id.
 _SLASH: Final = "\ue000"
 
 
 class SegmentRoute(APIRoute):
-    """Splits the path where a slash was written as one, not where one was encoded."""
+    """Splits the path at written slashes, not at encoded ones."""
 
     def matches(self, scope: Scope) -> tuple[Match, MutableMapping[str, Any]]:
-        """Match as usual, but for a path with an encoded slash."""
+        """Matches as Starlette does, except for paths with an encoded slash."""
         raw: bytes = scope.get("raw_path") or b""
         if b"%2f" not in raw.lower():
             return super().matches(scope)

@@ -20,7 +20,7 @@ _MAX_DIGITS: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A message's headers in a form that can be checked; `timestamp` in unix seconds."""
+    """The parsed headers of a message; `timestamp` in unix seconds."""
 
     message_id: str
     timestamp: int
@@ -28,7 +28,7 @@ class Signed:
 
 
 def key_bytes(secret: str) -> bytes:
-    """The bytes of a secret: base64 after "whsec_", else the text itself."""
+    """Returns the bytes of a secret: base64 after "whsec_", else the text itself."""
     if secret.startswith("whsec_"):
         try:
             return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
@@ -38,13 +38,13 @@ def key_bytes(secret: str) -> bytes:
 
 
 def sign(key: bytes, message_id: str, timestamp: int, raw: bytes) -> str:
-    """The signature header of a message; `timestamp` in unix seconds."""
+    """Returns the signature header of a message; `timestamp` in unix seconds."""
     signed = f"{message_id}.{timestamp}.".encode() + raw
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
 def read(message_id: str, timestamp: str, signatures: str) -> Signed | None:
-    """The three headers, or None when no true sender writes them so. Computes nothing."""
+    """Returns the three headers, or None if they are malformed. Computes nothing."""
     plain = (
         0 < len(message_id) <= _MAX_ID
         and message_id.isascii()
@@ -62,13 +62,13 @@ def read(message_id: str, timestamp: str, signatures: str) -> Signed | None:
 
 
 def listed(signatures: str) -> list[bytes]:
-    """The signatures of one header; some senders join them with ", " where others put a space."""
+    """Returns the signatures of one header, which senders separate by ", " or by a space."""
     parts = signatures[:_MAX_GIVEN].split()[:_MAX_CANDIDATES]
     return [part.strip(",").encode("utf-8", "replace") for part in parts]
 
 
 def header_lines(headers: Mapping[str, str], name: str) -> list[str]:
-    """Every line of a header that may have come more than once, in their order."""
+    """Returns every line of a header that may be repeated, in order."""
     getlist = getattr(headers, "getlist", None)
     if getlist is not None:
         return cast("list[str]", getlist(name))
@@ -76,18 +76,18 @@ def header_lines(headers: Mapping[str, str], name: str) -> list[str]:
 
 
 def only_line(headers: Mapping[str, str], name: str) -> str:
-    """The one line of a header; "" when there is none, or several, of which one was signed."""
+    """Returns the only line of a header; "" for none or several, of which one was signed."""
     lines = header_lines(headers, name)
     return lines[0] if len(lines) == 1 else ""
 
 
 def is_timely(signed: Signed, now: datetime) -> bool:
-    """Whether it was sent within 300 s of now, before or after."""
+    """Returns whether it was sent within 300 s of now, before or after."""
     return abs(now.timestamp() - signed.timestamp) <= TOLERANCE_S
 
 
 def matches(signed: Signed, keys: Iterable[bytes], raw: bytes) -> bool:
-    """Whether one of the signatures was made by one of the keys over these very bytes."""
+    """Returns whether one of the keys made one of the signatures over exactly these bytes."""
     return any_equal(
         (sign(key, signed.message_id, signed.timestamp, raw).encode() for key in keys),
         signed.candidates,
@@ -95,7 +95,7 @@ def matches(signed: Signed, keys: Iterable[bytes], raw: bytes) -> bool:
 
 
 def any_equal(expected: Iterable[bytes], candidates: Sequence[bytes]) -> bool:
-    """Compare every one with every other, without an early end, so that time tells nothing."""
+    """Compares all pairs without an early end, so that the duration shows nothing."""
     good = False
     for signature in expected:
         for candidate in candidates:
@@ -104,12 +104,12 @@ def any_equal(expected: Iterable[bytes], candidates: Sequence[bytes]) -> bool:
 
 
 def verify(keys: Sequence[bytes], headers: Mapping[str, str], raw: bytes, now: datetime) -> str:
-    """Check the headers against the raw bytes with every key; returns the message's id.
+    """Checks the headers against the raw bytes with every key. Returns the message's id.
 
-    One good signature is enough, in one line of the header or in several: a sender that rotates its
-    key, or a proxy between, may write either. The id and the time must come once.
-    Raises Unauthenticated("invalid_signature"), or ("stale_webhook") when an authentic message is
-    more than 300 s old or ahead.
+    One valid signature is enough, in one line of the header or in several: a sender that rotates
+    its key, or a proxy between, may write either. The id and the time must occur once. Raises
+    Unauthenticated("invalid_signature"), or ("stale_webhook") when an authentic message is more
+    than 300 s old or ahead.
     """
     signed = read(
         only_line(headers, "webhook-id"),

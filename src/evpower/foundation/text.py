@@ -1,4 +1,4 @@
-"""Texts that go to another system: what a database, a bank or JSON can't hold is refused."""
+"""Texts for other systems: what a database, a bank or JSON can't store is refused."""
 
 import unicodedata
 from typing import Final
@@ -9,7 +9,7 @@ _FORBIDDEN: Final = {"Cc": "a control character", "Cs": "half of a character (a 
 
 
 def flaw(text: str, *, most: int, lines: bool = False) -> str | None:
-    """What is wrong with a text, for whoever wrote it; None: nothing is. `most` counts characters.
+    """Returns what is wrong with a text, for its author; None: nothing. `most`: characters.
 
     `lines` allows line breaks and tabs.
     """
@@ -25,7 +25,7 @@ def flaw(text: str, *, most: int, lines: bool = False) -> str | None:
 
 
 def checked(text: str, name: str, *, most: int, lines: bool = False) -> str:
-    """Return the text. Raises Invalid("invalid_request"), which names the field and the flaw."""
+    """Returns the text. Raises Invalid("invalid_request") that names the field and the flaw."""
     wrong = flaw(text, most=most, lines=lines)
     if wrong is not None:
         raise Invalid("invalid_request", f"{name} {wrong}")

@@ -1,8 +1,8 @@
-"""The server's side of a socket, with what ASGI has no word for.
+"""The server's side of a WebSocket, with what ASGI does not offer.
 
-ASGI can only wait until a slow peer reads; the hub must know that it is slow, write nothing more,
-and hang up at last. It also writes the same bytes to many sockets, and closes them one by one when
-the process stops. So it is given uvicorn's own protocol object.
+With ASGI the application can only wait until a slow peer reads; the hub must know that a peer is
+slow, write nothing more, and close it in the end. It also writes the same bytes to many sockets,
+and closes them one by one when the process stops. So it gets uvicorn's own protocol object.
 """
 
 from collections.abc import Mapping
@@ -14,43 +14,43 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 
 EXTENSION: Final = "evpower.wire"
-CLOSE: Final = "evpower.close"  # an event of ours among those of ASGI: close with this code
-_HIGH_BYTES: Final = 16 * 1024  # written but not taken by the kernel: from here a peer is slow
+CLOSE: Final = "evpower.close"  # an event beside those of ASGI: close with this code
+_HIGH_BYTES: Final = 16 * 1024  # written but not accepted by the kernel: above it a peer is slow
 _LOW_BYTES: Final = 2 * 1024
 _SLICE_BYTES: Final = 2 * 1024
-_FRAMES_PER_S: Final = 500  # of any kind: beyond what any route takes as messages
+_FRAMES_PER_S: Final = 500  # of any kind: above what any route accepts as messages
 _PARTS: Final = 64  # of one message
 _NOT_UTF8: Final = 1007
 
 
 class Owner(Protocol):
-    """Who is told of what happens to a wire."""
+    """The object that is notified of a connection's events."""
 
     def drained(self) -> None:
         """The peer has read: it can be written to again."""
         ...
 
     def stopping(self) -> None:
-        """The process ends: call `leave` on the wire soon."""
+        """The process is stopping: the owner calls `leave` soon."""
         ...
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """Uvicorn's WebSocket protocol; `serve` names it as `ws`. Its scope carries it as EXTENSION."""
+    """Uvicorn's WebSocket protocol, passed to it as `ws`. Its scope carries it as EXTENSION."""
 
     owner: Owner | None = None
     _second_from_s = 0.0
-    _frames_heard = 0  # in that second
+    _frames_received = 0  # in that second
 
     def data_received(self, data: bytes) -> None:
-        """Take it in slices: one reading full of the smallest frames would hold everybody up."""
+        """Reads in slices: one read full of the smallest frames would block all other sockets."""
         for start in range(0, len(data), _SLICE_BYTES):
             if self.transport.is_closing():
                 return
             super().data_received(data[start : start + _SLICE_BYTES])
 
     def handle_connect(self, event: Request) -> None:
-        """Start the application, which finds this wire in its scope."""
+        """Starts the application, with this object in its scope."""
         super().handle_connect(event)
         if not self.close_sent:
             self.transport.set_write_buffer_limits(high=_HIGH_BYTES, low=_LOW_BYTES)
@@ -58,36 +58,36 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             extensions[EXTENSION] = self
 
     def handle_text(self, event: Frame) -> None:
-        """Take a message, or its first part."""
+        """Receives a message, or its first part."""
         if self._in_bounds():
             super().handle_text(event)
 
     def handle_bytes(self, event: Frame) -> None:
-        """Take a message, or its first part."""
+        """Receives a message, or its first part."""
         if self._in_bounds():
             super().handle_bytes(event)
 
     def handle_cont(self, event: Frame) -> None:
-        """Take a part of a message; empty ones would never come to its longest length."""
+        """Receives a part of a message; their number is limited, as empty parts add no size."""
         if len(self.frames) >= _PARTS:
             self.abort()
         elif self._in_bounds():
             super().handle_cont(event)
 
     def handle_ping(self) -> None:
-        """Answer it, unless the answers are not read."""
+        """Answers with a pong, unless the peer does not read."""
         if self._in_bounds() and not self.slow:
             super().handle_ping()
         else:
             self.conn.data_to_send()  # forget the answer
 
     def handle_pong(self, event: Frame) -> None:
-        """Count it."""
+        """Counts it."""
         if self._in_bounds():
             super().handle_pong(event)
 
     def send_receive_event_to_app(self) -> None:
-        """Close on text that is no UTF-8, without a line in the log: any stranger may send it."""
+        """Closes on text that is no UTF-8, without a log line: any peer may send it."""
         if self.curr_msg_data_type == "text" and not self.close_sent:
             try:
                 b"".join(self.frames).decode()
@@ -99,34 +99,34 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         super().send_receive_event_to_app()
 
     def _in_bounds(self) -> bool:
-        """Whether this frame may be taken; a peer that floods us is hung up on."""
+        """Returns whether this frame is accepted; a peer that floods is disconnected."""
         if self.transport.is_closing():
             return False
         now_s = self.loop.time()
         if now_s - self._second_from_s >= 1:
-            self._second_from_s, self._frames_heard = now_s, 0
-        self._frames_heard += 1
-        if self._frames_heard > _FRAMES_PER_S:
+            self._second_from_s, self._frames_received = now_s, 0
+        self._frames_received += 1
+        if self._frames_received > _FRAMES_PER_S:
             self.abort()
             return False
         return True
 
     def resume_writing(self) -> None:
-        """Tell the owner too."""
+        """Notifies the owner too."""
         super().resume_writing()
         if self.owner is not None:
             self.owner.drained()
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send what the application says; a refusal completes the handshake too."""
+        """Sends what the application wants; a refusal completes the handshake too."""
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
             self.handshake_complete = True  # else uvicorn logs an error
 
     def shutdown(self) -> None:
-        """Leave when the owner says so, not in the same moment as all others."""
+        """Leaves when the owner wants, not at the same moment as all other sockets."""
         if not self.handshake_initiated:
-            self.transport.abort()  # nothing could be read yet: there is nothing to say
+            self.transport.abort()  # no handshake was read yet: nothing to send
         elif self.owner is None or self.close_sent:
             super().shutdown()
         else:
@@ -138,27 +138,27 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         return not self.writable.is_set()
 
     def write(self, frame: bytes) -> bool:
-        """Put a whole frame on the wire; false when it is closed or closing."""
+        """Writes a complete frame. Returns False when the connection is closed or closing."""
         if self.disconnected or self.close_sent or self.transport.is_closing():
             return False
         self.transport.write(frame)
         return True
 
     def tell(self, event: Mapping[str, Any]) -> None:
-        """Let the application receive this event next."""
+        """Makes the application receive this event next."""
         self.queue.put_nowait(cast("Any", event))
 
     def leave(self) -> None:
-        """Close with 1012 and hang up without waiting for an answer."""
+        """Closes with 1012 and disconnects without waiting for an answer."""
         if not self.disconnected and not self.transport.is_closing():
             super().shutdown()
 
     def abort(self) -> None:
-        """Hang up now; what was written and not read is lost."""
+        """Disconnects now; what was written and not read is lost."""
         self.transport.abort()
 
     def forget_handshake(self) -> None:
-        """Drop the request: it holds kilobytes, maybe a token, and nobody reads it again."""
+        """Drops the request: it holds kilobytes, maybe a token, and is never read again."""
         self.__dict__.pop("request", None)
         self.__dict__.pop("response", None)
         self.scope["headers"] = []

@@ -1,17 +1,17 @@
-"""The bus: "client c changed". A lost message is harmless, every reader also looks by itself."""
+"""The bus: "client c changed". A lost message is harmless: every subscriber also polls."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
 
-# As a key: any may have changed, go and look.
+# As a key: any object of the topic may have changed.
 EVERYTHING: Final = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What a message is about. `code` is one byte, its name between nodes: never changed."""
+    """The subject of a message; `code` is one byte, its name between nodes, and never changes."""
 
     name: str
     code: bytes
@@ -21,14 +21,17 @@ Listener = Callable[[Topic, UUID], None]
 
 
 class Bus(Protocol):
-    """What carries a change from the one who made it to those who tell others."""
+    """Carries change messages from the publisher to all subscribers."""
 
     def publish(self, topic: Topic, key: UUID) -> None:
-        """Say that it changed; never waits, never fails."""
+        """Announces a change; never waits, never fails."""
         ...
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` for every change; the answer ends it. Listeners must be quick."""
+        """Calls `listener` for every change. Returns a function that unsubscribes it.
+
+        Listeners must return quickly.
+        """
         ...
 
 
@@ -39,11 +42,11 @@ class LocalBus:
         self._listeners: list[Listener] = []
 
     def publish(self, topic: Topic, key: UUID) -> None:
-        """Call every listener now."""
+        """Calls every listener now."""
         for listener in tuple(self._listeners):
             listener(topic, key)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Listen until the answer is called."""
+        """Adds a listener. Returns a function that removes it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)

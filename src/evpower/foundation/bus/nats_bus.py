@@ -1,7 +1,7 @@
-"""The bus between nodes: a change goes to the listeners here at once, over NATS to the others.
+"""The bus between nodes: a change reaches the listeners of this process at once, others over NATS.
 
-NATS may be away, slow or lose messages: nothing here waits for it or fails for it, because every
-reader also looks by itself. What is published while it is away waits in a bounded set.
+NATS may be down, slow or lose messages. No caller waits for it or fails because of it, as every
+subscriber also polls. What is published while NATS is down waits in a bounded set.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from evpower.foundation.loops import Loop, Pause, Round
 CONNECTED: Final = Gauge("evpower_bus_connected", "1 while this process is connected to NATS")
 PUBLISHED: Final = Counter("evpower_bus_published_total", "Changes sent to the other nodes")
 MESSAGES: Final = Counter("evpower_bus_messages_total", "Messages they were sent in")
-RECEIVED: Final = Counter("evpower_bus_received_total", "Changes heard from the other nodes")
+RECEIVED: Final = Counter("evpower_bus_received_total", "Changes received from the other nodes")
 DROPPED: Final = Counter(
     "evpower_bus_dropped_total",
-    "Changes or messages not passed on; harmless, every reader also looks by itself",
-    ["reason"],  # full: too many waited; malformed: not ours; slow: came faster than read
+    "Changes or messages that were dropped; harmless, every subscriber also polls",
+    ["reason"],  # full: too many waited; malformed: not our format; slow: received faster than read
 )
 
 _FORMAT: Final = b"\x01"
@@ -36,9 +36,9 @@ _HELLO: Final = _FORMAT  # a message without changes
 _CHANGE_BYTES: Final = 17
 _PER_MESSAGE: Final = 1000
 _WAITING: Final = 20_000
-_GAP_S: Final = 0.002  # between messages: what comes meanwhile goes together
+_GAP_S: Final = 0.002  # between messages: changes of that time share one message
 _RECONNECT: Final = Backoff(0.1, 2.0)
-_STEADY_S: Final = 5.0  # a connection that lived so long was a good one
+_STEADY_S: Final = 5.0  # a connection that lived this long resets the back-off
 _CLOSE_S: Final = 3.0
 _ANNOUNCE_S: Final = 1.5
 _NO_FILES: Final = NatsFiles()
@@ -61,9 +61,9 @@ def encode(changes: list[bytes], per_message: int = _PER_MESSAGE) -> Iterator[by
 
 
 def decode(message: bytes, topics: Mapping[int, Topic]) -> list[tuple[Topic, UUID]] | None:
-    """Unpack a message; None when it is not one of ours. A topic not known yet is passed over.
+    """Returns the changes of a message; None when the format is not ours.
 
-    `topics`: by their codes.
+    `topics`: by their codes; a change of an unknown topic is skipped.
     """
     body = message[1:]
     if (
@@ -87,10 +87,10 @@ async def announce(
     files: NatsFiles = _NO_FILES,
     within_s: float = _ANNOUNCE_S,
 ) -> str:
-    """Tell the nodes of changes from outside of them; "" or why that was not possible.
+    """Sends changes to the nodes from outside of them. Returns "", or why that was not possible.
 
-    All servers are tried at the same time: one that hangs must not hold up the others, nor whoever
-    calls for longer than `within_s`. Raises ValueError when the URLs or files make no sense.
+    All servers are tried at the same time: one that hangs delays neither the others nor the caller,
+    who waits at most `within_s`. Raises ValueError when the URLs or files are invalid.
     """
     files.check()
     messages = list(encode([topic.code + key.bytes for topic, key in changes]))
@@ -134,9 +134,9 @@ async def _announce(
 async def reach(
     urls: str, *, prefix: str = "evpower", files: NatsFiles = _NO_FILES
 ) -> list[tuple[str, str]]:
-    """Try every server: its address, and what is wrong with it, "" for nothing.
+    """Connects to every server. Returns their addresses, each with the error, "" for none.
 
-    Raises ValueError when the URLs or files make no sense.
+    Raises ValueError when the URLs or files are invalid.
     """
     files.check()
     servers = parse_servers(urls)
@@ -159,8 +159,8 @@ class NatsBus:
     ) -> None:
         """`urls`: comma-separated nats:// or tls:// URLs.
 
-        `check_s`: an idle connection is tried this often, so a hung server is noticed. Raises
-        ValueError when the URLs or files make no sense.
+        `check_s`: an idle connection is checked this often, so that a server that hangs is noticed.
+        Raises ValueError when the URLs or files are invalid.
         """
         files.check()
         self._topics: dict[int, Topic] = {}
@@ -172,10 +172,10 @@ class NatsBus:
         self._jitter = jitter
         self._local = LocalBus()
         self._waiting: dict[bytes, None] = {}
-        self._unsure: dict[bytes, None] = {}  # sent, and the server did not yet say that it read it
+        self._unsure: dict[bytes, None] = {}  # sent, and not yet confirmed by the server
         self._wakeup_event = asyncio.Event()
         self._up = asyncio.Event()
-        self._is_away = False  # told in the log
+        self._is_disconnected = False  # told in the log
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._servers_in_turn = cycle(sorted(self._servers, key=lambda _: self._jitter()))
@@ -183,20 +183,20 @@ class NatsBus:
         self.loop = Loop("bus", self._round, period_s=_RECONNECT.longest_s)
 
     def use_topics(self, topics: Iterable[Topic], *, missed: Topic) -> None:
-        """Before the start: the topics this node knows. Raises ValueError if two share a code.
+        """Sets the topics this node knows, before the start. Raises ValueError if two share a code.
 
-        `missed`: where listeners hear EVERYTHING after messages of other nodes may have been lost.
+        `missed`: its listeners get EVERYTHING after messages of other nodes may have been lost.
         """
         self._topics = topics_by_code(topics)
         self._missed = missed
 
     @property
     def connected(self) -> bool:
-        """Whether the other nodes can be told and heard right now."""
+        """Whether the other nodes can be reached now."""
         return self._up.is_set()
 
     def publish(self, topic: Topic, key: UUID) -> None:
-        """Call the listeners of this process now, and tell the other nodes soon."""
+        """Calls the listeners of this process now, and sends the change to the other nodes soon."""
         change = topic.code + key.bytes
         if change not in self._waiting:
             if len(self._waiting) < _WAITING:
@@ -207,26 +207,26 @@ class NatsBus:
         self._local.publish(topic, key)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` for every change of any node; the answer ends it.
+        """Calls `listener` for every change of any node. Returns a function that unsubscribes it.
 
-        It hears (`missed`, EVERYTHING) when changes of other nodes may have been missed.
+        The listener gets (`missed`, EVERYTHING) when changes of other nodes may have been missed.
         """
         return self._local.subscribe(listener)
 
     async def start(self) -> None:
-        """Begin to connect, for ever; returns at once, whether NATS is there or not."""
+        """Starts to connect, and reconnects for ever; returns at once, even while NATS is down."""
         self._stop = asyncio.Event()
         CONNECTED.set(0)
         self._task = asyncio.create_task(self.loop.run(self._stop), name="loop-bus")
 
     async def wait_connected(self, timeout_s: float) -> bool:
-        """Wait until it is connected, at most so long."""
+        """Waits until it is connected, at most `timeout_s`. Returns whether it is."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._up.wait(), timeout_s)
         return self.connected
 
     async def close(self) -> None:
-        """Send what waits if NATS is there, and end within a few seconds."""
+        """Sends what waits if NATS is up, and ends within a few seconds."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -239,37 +239,37 @@ class NatsBus:
             await task
 
     async def _round(self, current: Round) -> Pause:
-        """Connect to the next server and send until that ends."""
+        """Connects to the next server and sends until that connection ends."""
         server = next(self._servers_in_turn)
         try:
             link = await NatsLink.open(
                 server,
                 self._subject,
-                self._hear,
+                self._receive,
                 hello=_HELLO,
                 files=self._files,
                 on_lost=self._wakeup_event.set,
                 on_slow=DROPPED.labels("slow").inc,
             )
         except Exception as error:  # noqa: BLE001 - logged, and tried again for ever
-            self._say_away(server.address, error)
+            self._log_disconnect(server.address, error)
         else:
             began_s = asyncio.get_running_loop().time()
-            self._say_connected(server.address)
+            self._set_connected(server.address)
             await self._serve(link, server.address, current)
             if asyncio.get_running_loop().time() - began_s > _STEADY_S:
                 self._failures = 0
-        current.failed("bus_away")
+        current.failed("bus_disconnected")
         self._failures += 1
         return Pause(_RECONNECT.pause_s(self._failures, self._jitter))
 
     async def _serve(self, link: NatsLink, address: str, current: Round) -> None:
-        """Send until the link is lost or the bus is closed."""
+        """Sends until the connection is lost or the bus is closed."""
         now_s = asyncio.get_running_loop().time
         checked_s = now_s()
         try:
             while link.is_open:
-                await self._wait_for_ring()
+                await self._wait_for_changes()
                 await self._send(link)
                 current.progress()
                 if current.stopping or now_s() - checked_s >= self._check_s:
@@ -279,9 +279,9 @@ class NatsBus:
                 if current.stopping:
                     return
                 await asyncio.sleep(_GAP_S)
-            self._say_away(address, None)
+            self._log_disconnect(address, None)
         except Exception as error:  # noqa: BLE001 - as above
-            self._say_away(address, error)
+            self._log_disconnect(address, error)
         finally:
             self._up.clear()
             CONNECTED.set(0)
@@ -290,7 +290,7 @@ class NatsBus:
                 self._waiting[change] = None
             await link.close()
 
-    async def _wait_for_ring(self) -> None:
+    async def _wait_for_changes(self) -> None:
         if not self._wakeup_event.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wakeup_event.wait(), self._check_s)
@@ -312,36 +312,38 @@ class NatsBus:
             for change in changes[sent:]:
                 self._waiting.setdefault(change, None)
 
-    async def _hear(self, message: bytes) -> None:
+    async def _receive(self, message: bytes) -> None:
         changes = decode(message, self._topics)
         if changes is None:
             DROPPED.labels("malformed").inc()
             return
         RECEIVED.inc(len(changes))
         for topic, key in changes:
-            self._tell_here(topic, key)
-        await asyncio.sleep(0)  # a flood of messages must leave room for others
+            self._notify_local(topic, key)
+        await asyncio.sleep(0)  # a flood of messages must not starve other tasks
 
-    def _tell_here(self, topic: Topic, key: UUID) -> None:
+    def _notify_local(self, topic: Topic, key: UUID) -> None:
         try:
             self._local.publish(topic, key)
         except Exception:
             log.exception("bus_listener_failed", topic=topic.name)
 
-    def _say_connected(self, address: str) -> None:
-        self._is_away = False
+    def _set_connected(self, address: str) -> None:
+        self._is_disconnected = False
         self._up.set()
         CONNECTED.set(1)
         log.info("bus_connected", server=address)
         if self._missed is not None:
-            self._tell_here(self._missed, EVERYTHING)  # what others said meanwhile was not heard
+            self._notify_local(
+                self._missed, EVERYTHING
+            )  # changes of other nodes were missed meanwhile
 
-    def _say_away(self, address: str, error: BaseException | None) -> None:
-        """Tell it once until it is back."""
-        if not self._is_away:
-            self._is_away = True
+    def _log_disconnect(self, address: str, error: BaseException | None) -> None:
+        """Logs the lost connection once, until it is back."""
+        if not self._is_disconnected:
+            self._is_disconnected = True
             reason = _reason(error) if error else "connection lost"
-            log.warning("bus_away", server=address, reason=reason)
+            log.warning("bus_disconnected", server=address, reason=reason)
 
 
 def _reason(error: BaseException) -> str:
@@ -349,4 +351,4 @@ def _reason(error: BaseException) -> str:
 
 
 async def _ignore(_message: bytes) -> None:
-    """Whoever only tries the connection hears nothing."""
+    """Drops a message: this connection was opened only to send or to check."""

@@ -1,7 +1,7 @@
-"""Signing in at NATS without a password: an nkey, or the JWT and the nkey of a credentials file.
+"""Authentication at NATS without a password: an nkey, or the JWT and nkey of a credentials file.
 
-nats-py would read both by its extra of PyNaCl; the cryptography of our tokens has Ed25519 too.
-Files are read at each connection, so that new ones count without a restart.
+nats-py needs PyNaCl for both; the cryptography package, which access tokens need anyway, has
+Ed25519 too. Files are read at each connection, so that new ones apply without a restart.
 """
 
 import base64
@@ -26,14 +26,14 @@ _MAX_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class NatsFiles:
-    """Paths, "" for none: a credentials file, or an nkey's seed; the authority that is trusted."""
+    """Paths, "" for none: a credentials file or an nkey's seed, and the trusted authority."""
 
     creds: str = ""
     nkey: str = ""
     ca: str = ""
 
     def key(self) -> "NatsKey | None":
-        """Read what signs us in. Raises ValueError, which never quotes a file."""
+        """Returns the key to authenticate with. Raises ValueError, which never quotes a file."""
         if self.creds and self.nkey:
             raise ValueError("a NATS credentials file or an nkey file, not both")
         if self.creds:
@@ -47,24 +47,24 @@ class NatsFiles:
         return None
 
     def trust(self, *, tls: bool) -> ssl.SSLContext | None:
-        """Whose certificates are good: with `ca` nobody else's. Raises ValueError."""
+        """Returns the TLS context; with `ca` only that authority is trusted. Raises ValueError."""
         if not self.ca:
             return ssl.create_default_context() if tls else None
         text = _read(self.ca)
         try:
-            # Of an empty text it would make: those of the machine.
+            # An empty text would load the authorities of the machine.
             return ssl.create_default_context(cadata=text if text.strip() else "-")
         except (ssl.SSLError, ValueError) as error:
             raise ValueError(f"{self.ca} holds no certificate in PEM form") from error
 
     def check(self) -> None:
-        """Read them all once. Raises ValueError."""
+        """Reads all files once. Raises ValueError."""
         self.key()
         self.trust(tls=True)
 
 
 class NatsKey:
-    """A user's nkey, with the JWT that names its rights where the server wants one."""
+    """A user's nkey, with the JWT that names its rights if the server requires one."""
 
     def __init__(self, seed: bytes, jwt: str = "") -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
@@ -72,12 +72,12 @@ class NatsKey:
 
     @property
     def public(self) -> str:
-        """What the server knows the user by: "U..."."""
+        """The user's name at the server: "U..."."""
         raw = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return _encode(bytes([_USER]) + raw)
 
     def sign(self, nonce: str) -> bytes:
-        """Answer a server's challenge."""
+        """Returns the signature of a server's challenge."""
         return base64.b64encode(self._key.sign(nonce.encode()))
 
 
@@ -92,7 +92,7 @@ def _read(path: str) -> str:
 
 
 def _parse_seed(text: str, path: str) -> bytes:
-    """The 32 bytes in "SU...". Raises ValueError without a word of it."""
+    """Returns the 32 bytes in "SU...". Raises ValueError, which never quotes it."""
     try:
         raw = base64.b32decode(text.encode() + b"=" * (-len(text) % 8))
     except (binascii.Error, ValueError):

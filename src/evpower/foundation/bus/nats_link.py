@@ -1,7 +1,7 @@
-"""One connection to a NATS server: opened whole or not at all, checked, and ended within a bound.
+"""One connection to a NATS server: opened completely or not at all, checked, closed in time.
 
 The client's own reconnecting is not used: it gives up for good when a server refuses the
-credentials once, and can hang on a server that stopped reading. Whoever holds a link opens a new
+credentials once, and can hang on a server that stopped reading. The owner of a link opens a new
 one.
 """
 
@@ -23,26 +23,26 @@ from evpower.foundation.bus.nats_keys import NatsFiles, NatsKey
 _PORT: Final = 4222
 _CONNECT_S: Final = 2
 _OPEN_S: Final = 6.0
-_HANG_UPS: Final = 2  # without a reason, until that is told
+_HANG_UPS: Final = 2  # retries when the server hangs up without a reason
 _ROUND_TRIP_S: Final = 2
 _CLOSE_S: Final = 1.0
 _NEVER_S: Final = 10**8
 _PENDING_OUT_BYTES: Final = 128 * 1024
 _PENDING_IN_BYTES: Final = 8 * 1024 * 1024
 _PENDING_IN: Final = 4096
-_LARGEST_IN_BYTES: Final = 1024 * 1024  # as NATS itself allows; ours are 17 KB at most
+_LARGEST_IN_BYTES: Final = 1024 * 1024  # NATS' own limit; EvPower's messages have 17 KB at most
 
 Handler = Callable[[bytes], Awaitable[None]]
 _NO_FILES: Final = NatsFiles()
 
 
 def _nothing() -> None:
-    """Nobody is told."""
+    """No-op callback."""
 
 
 @dataclass(frozen=True, slots=True)
 class NatsServer:
-    """Where one server is and how to sign in; a user without a password is a token."""
+    """A server's address and credentials; a user without a password is a token."""
 
     host: str
     port: int
@@ -63,7 +63,7 @@ class NatsServer:
 
 
 def parse_servers(urls: str) -> tuple[NatsServer, ...]:
-    """Comma-separated nats:// or tls:// URLs, percent-encoded credentials in them.
+    """Parses comma-separated nats:// or tls:// URLs with percent-encoded credentials.
 
     Raises ValueError, which never quotes a URL: it may hold a password.
     """
@@ -91,7 +91,7 @@ def _parse(url: str) -> NatsServer:
 
 
 class _Parser(Parser):
-    """Reads what the server sends; one message may not grow without an end."""
+    """Parses what the server sends, with a limit on the size of a message."""
 
     async def parse(self, data: bytes = b"") -> None:
         await super().parse(data)
@@ -100,7 +100,7 @@ class _Parser(Parser):
 
 
 class _Client(Client):
-    """The client of nats-py with three things it lacks."""
+    """The client of nats-py with three additions: TLS is enforced, nkeys, an immediate abort."""
 
     tls_demanded = False
 
@@ -109,17 +109,17 @@ class _Client(Client):
         self._ps = _Parser(self)
 
     def sign_in_with(self, key: NatsKey) -> None:
-        """Answer the server's challenge with this key."""
+        """Signs the server's challenge with this key."""
         self._public_nkey = key.public
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002 - theirs
-        """Refuse a tls:// server that offers none, before the credentials are sent in clear."""
+        """Refuses a tls:// server that offers no TLS, before the credentials are sent."""
         if initial_connection and self.tls_demanded and not info.get("tls_required"):
             raise NatsError("the server offers no TLS")
         await super()._process_info(info, initial_connection)
 
     def abort(self) -> None:
-        """Drop the connection at once; a hung server would keep `close` waiting for ever."""
+        """Drops the connection at once; with a server that hangs `close` would wait for ever."""
         self._pending: list[bytes] = []
         self._pending_data_size = 0
         transport: Any = self._transport
@@ -150,12 +150,12 @@ class NatsLink:
         on_lost: Callable[[], None] = _nothing,
         on_slow: Callable[[], None] = _nothing,
     ) -> Self:
-        """Connect, subscribe, and publish `hello`, so that a missing right shows at once.
+        """Connects, subscribes, and publishes `hello`, so that a missing right is noticed at once.
 
-        Messages of this connection do not come back to it. A server that does not know us hangs up
-        behind its answer, which may be lost with what we still sent: it is asked again. Raises
-        NatsError, OSError, TimeoutError or ValueError (of `files`); none of their texts holds a
-        credential.
+        Messages of this connection do not come back to it. A server that refuses the credentials
+        hangs up after its answer, which may be lost with what was still being sent: it is tried
+        again. Raises NatsError, OSError, TimeoutError or ValueError (of `files`); none of their
+        texts holds a credential.
         """
         for tries_left in range(_HANG_UPS, -1, -1):
             link = cls(on_lost, on_slow)
@@ -215,31 +215,31 @@ class NatsLink:
 
     @property
     def is_open(self) -> bool:
-        """False once it was lost or the server refused something."""
+        """False once the connection was lost or the server refused something."""
         return self._client.is_connected and self._trouble is None
 
     @property
     def max_payload_bytes(self) -> int:
-        """The most one message may hold."""
+        """The largest size of one message."""
         return self._client.max_payload
 
     async def publish(self, payload: bytes) -> None:
-        """Hand a message to the connection; waits only while too much is not yet written."""
+        """Hands a message to the connection; waits only while too much is not yet written."""
         await self._client.publish(self._subject, payload)
         self._raise_trouble()
 
     async def check(self) -> None:
-        """Go to the server and back; raises when that takes too long or a right is missing."""
+        """Makes a round trip to the server; raises when it takes too long or a right is missing."""
         await self._client.flush(_ROUND_TRIP_S)
         self._raise_trouble()
 
     async def settle(self) -> None:
-        """Return once the server has read all that was published, or raise as `check` does."""
+        """Returns once the server has read everything published, or raises as `check` does."""
         await self.check()  # the client writes a ping before what waits to be written:
         await self.check()  # only this one is after it
 
     async def close(self) -> None:
-        """End it now; what was not yet written is lost."""
+        """Closes it now; what was not yet written is lost."""
         self._on_lost = _nothing
         self._client.abort()
         with suppress(Exception):
