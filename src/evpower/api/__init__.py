@@ -1,4 +1,4 @@
-"""The HTTP edge: what every request meets before and after the slices."""
+"""The HTTP edge: everything around a request before and after the slices."""
 
 from evpower.api.app import create_app
 from evpower.api.gateway import Caller, ConnectionBounds, HttpProtocol, Identify, WaitingLimit

@@ -1,4 +1,4 @@
-"""The composition of the HTTP side: routers in, one ASGI application out."""
+"""Composes the HTTP side: from routers to one ASGI application."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -35,13 +35,14 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
     clock: Clock = utc_now,
     now_s: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
-    """Everything HTTP. Serve it without the server's own proxy headers and access log.
+    """Returns the ASGI application. Serve it without the server's proxy headers and access log.
 
-    `identify` answers who asks (`Access.principal`); `bus` is true while the other nodes are
-    reached (None: there are none); `overdue` returns the background loops that stand still;
-    `collectors` refresh gauges at a scrape, beside those of the modules; `now_s` is a monotonic
-    clock for rate limits and cached probes. Both proxy headers and the access log are the
-    gateway's own.
+    `identify` returns the principal of a request (`Access.principal`); `bus` returns whether the
+    other nodes are reached (None: there are none); `overdue` returns the background loops that
+    stand still; `collectors` refresh gauges at a scrape, beside those of the modules; `now_s` is a
+    monotonic clock for rate limits and cached probes. The gateway handles proxy headers and the
+    access log itself.
+
     Raises ValueError when settings.trusted_proxies holds something that is no address or network,
     or two limits of one name differ.
     """
@@ -52,7 +53,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
         redoc_url=None,
         openapi_url=None,  # openapi.install serves it
         redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False},  # ours are in api/metrics.py
+        telemetry={"tracing": False, "metrics": False},  # EvPower's own are in api/metrics.py
         lifespan=lifespan or _nothing,
     )
     places = Places(settings.max_in_flight, now_s)

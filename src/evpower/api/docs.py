@@ -1,4 +1,4 @@
-"""The documentation page: Swagger UI out of a wheel, allowed to load only itself."""
+"""The documentation page: Swagger UI from a wheel, which may load only itself."""
 
 import base64
 import hashlib
@@ -43,12 +43,12 @@ ASSETS: Final = {
 
 
 def page() -> Response:
-    """The page with its own Content-Security-Policy."""
+    """Returns the page with its own Content-Security-Policy."""
     return Response(_PAGE, media_type="text/html", headers={"Content-Security-Policy": _CSP})
 
 
 def asset(name: str) -> Response | None:
-    """One of the page's two files; None for any other name."""
+    """Returns one of the page's two files; None for any other name."""
     if name not in ASSETS:
         return None
     headers = {"Cache-Control": "public, max-age=86400"}

@@ -18,7 +18,7 @@ from evpower.api import messages
 from evpower.foundation.errors import EvPowerError, Invalid, Unauthenticated
 
 PROBLEM: Final = "application/problem+json"
-# Starlette's own refusals, by status.
+# Starlette's own errors, by status: code and status of ours.
 _HTTP_CODES: Final = {
     400: ("invalid_request", 422),
     401: ("unauthorized", 401),
@@ -30,7 +30,7 @@ _HTTP_CODES: Final = {
     429: ("too_many_requests", 429),
     503: ("service_unavailable", 503),
 }
-# RFC 9110 renamed these; which name Python knows depends on its version.
+# RFC 9110 renamed these; Python's name depends on its version.
 _TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 _MAX_FIELDS: Final = 20
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -48,7 +48,7 @@ class Problem:
 def render(
     error: EvPowerError, accept_language: str = "", extra: Mapping[str, Any] | None = None
 ) -> Problem:
-    """An error for the wire. `extra` members come last."""
+    """Returns the rendered error. `extra` members come last."""
     language = messages.choose_language(accept_language)
     params = {"retry_after_s": error.retry_after_s or 1, **error.params}
     status = error.http_status
@@ -78,13 +78,13 @@ def render(
 
 
 def internal_error(accept_language: str, request_id: str) -> Problem:
-    """What a caller may know of our own mistake: that it was one, and the id to ask us about it."""
+    """Returns the error for a fault of EvPower: all it shows is the id to report it by."""
     error = EvPowerError("internal_error", "the request failed unexpectedly")
     return render(error, accept_language, {"request_id": request_id})
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of the routes leave as a problem."""
+    """Renders every error of the routes as a problem."""
 
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, EvPowerError)  # noqa: S101 - Starlette's own promise
@@ -113,12 +113,12 @@ def install(app: FastAPI) -> None:
         return _respond(request, Invalid("invalid_request", detail), {"errors": fields})
 
     async def unstorable(request: Request, error: Exception) -> Response:
-        """Blame the caller for a value no column holds: a NUL, a number out of range."""
+        """Refuses a value that no column can store: a NUL, a number out of range."""
         del error
         return _respond(request, Invalid("invalid_request", "a value cannot be stored"))
 
     async def disconnected(request: Request, error: Exception) -> Response:
-        """Answer nobody: the caller hung up while sending."""
+        """Returns a response that is never read: the caller hung up while sending."""
         del error
         return _respond(request, Invalid("invalid_request", "the request ended early"))
 
@@ -139,7 +139,7 @@ def _respond(
 
 
 def _fields(errors: Sequence[Any]) -> list[dict[str, str]]:
-    """Which fields are wrong and how; never the value itself, it may be a password."""
+    """Returns which fields are wrong and how; never the value, it may be a password."""
     return [
         {
             "field": ".".join(
@@ -152,7 +152,7 @@ def _fields(errors: Sequence[Any]) -> list[dict[str, str]]:
 
 
 def _is_socket(app: FastAPI, request: Request) -> bool:
-    """Whether a WebSocket is served at this path."""
+    """Returns whether a WebSocket is served at this path."""
     scope = {**request.scope, "type": "websocket"}
     return any(route.matches(scope)[0] is Match.FULL for route in app.routes)
 
@@ -168,7 +168,7 @@ def _upgrade_required(request: Request) -> Response:
 
 
 def _with_allowed_methods(app: FastAPI, request: Request, refused: Response) -> Response:
-    """Starlette names the methods of the first matching route only; here are all of them."""
+    """Adds the methods of all routes of the path; Starlette names the first route's only."""
     allowed = allowed_methods(app, request)
     if request.method == "OPTIONS":
         return Response(status_code=204, headers={"Allow": allowed})
@@ -177,7 +177,7 @@ def _with_allowed_methods(app: FastAPI, request: Request, refused: Response) -> 
 
 
 def allowed_methods(app: FastAPI, request: Request) -> str:
-    """The Allow header of a path."""
+    """Returns the Allow header of a path."""
     scope = dict(request.scope)
     methods = {"OPTIONS"}
     for method in _METHODS:

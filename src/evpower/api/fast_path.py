@@ -1,4 +1,4 @@
-"""Serves fast paths past the router; what they leave goes on to it."""
+"""Serves fast paths before the router; requests that they decline go on to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from evpower.foundation.fast_path import FastPath
 
 @dataclass(frozen=True, slots=True)
 class _Matched:
-    """What the metrics read of a route."""
+    """The part of a route that the metrics read."""
 
     path: str
 

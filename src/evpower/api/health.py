@@ -1,4 +1,4 @@
-"""Is the process alive, is it ready, what does it count, and its documentation."""
+"""Liveness, readiness, metrics and the documentation."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ _PROBE_TIMEOUT_S: Final = 2.0
 _FRESH_DATABASE_S: Final = 1.0
 _FRESH_OUTSIDE_S: Final = 10.0
 _COLLECT_TIMEOUT_S: Final = 5.0
-_COLLECT_CACHE_S: Final = 2.0  # however many scrape, the database is asked so often
+_COLLECT_CACHE_S: Final = 2.0  # the database is queried this often, however many scrape
 DatabaseState = Literal["ok", "down", "behind", "unreleased"]
 
 
@@ -44,7 +44,7 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
     collectors: Sequence[Collector] = (),
     metrics_guard: MetricsGuard | None = None,
 ) -> APIRouter:
-    """/, /healthz, /readyz, /metrics, /docs. `now_s` is a monotonic clock."""
+    """Returns the routes /, /healthz, /readyz, /metrics, /docs. `now_s` is a monotonic clock."""
     routes = APIRouter(tags=["service"])
     database = CachedValue(lambda: _ask_database(db), ttl_s=_FRESH_DATABASE_S, now_s=now_s)
     outside = {
@@ -163,10 +163,10 @@ async def _ask_database(db: Database) -> DatabaseState:
     except EvPowerError as error:
         return "behind" if error.code == "database_not_migrated" else "down"
     except migrations.MigrationError:
-        return "behind"  # we may not even read what it has
+        return "behind"  # the role may not even read the table of migrations
     if edition.is_unreleased:
         return "unreleased"
-    return "behind" if edition.lacking else "ok"  # newer is ok: upgrades go node by node
+    return "behind" if edition.lacking else "ok"  # a newer one is ok: upgrades go node by node
 
 
 def _bus_state(connected: Callable[[], bool] | None) -> str:
@@ -191,7 +191,7 @@ async def _collect_all(collectors: Sequence[Collector]) -> str:
 
 
 async def _collect(collect: Collector) -> None:
-    """Refresh some gauges; a scrape without them is better than none."""
+    """Refreshes some gauges; a scrape without them is better than none."""
     try:
         async with asyncio.timeout(_COLLECT_TIMEOUT_S):
             await collect()

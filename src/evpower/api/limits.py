@@ -1,7 +1,7 @@
 """Rate limits: token buckets per caller, in the memory of this node.
 
 Each node counts for itself: behind a balancer with n nodes a caller has up to n times the budget.
-That is enough to stop a flood; what must hold exactly (money) is held by the database.
+That is enough to stop a flood; what must hold exactly (money) is enforced by the database.
 """
 
 import math
@@ -16,13 +16,13 @@ from evpower.foundation.module import Limit
 
 _REMEMBERED: Final = 50_000
 
-_KNOWN: Final = 10_000  # addresses and keys that were good lately
-_KNOWN_FACTOR: Final = 10  # refused webhooks from where good ones come from
+_KNOWN: Final = 10_000  # addresses and keys accepted lately
+_KNOWN_FACTOR: Final = 10  # refused webhooks of an address that sends accepted ones
 
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """How much one caller may ask for in general; slices have limits of their own besides."""
+    """The general budgets of one caller; slices have limits of their own in addition."""
 
     general_per_minute: int = 120
     service_per_minute: int = 6_000
@@ -31,7 +31,7 @@ class Budgets:
 
 
 class Buckets:
-    """One budget: `amount` at once, refilled over `period_s`. Forgets the least recent caller."""
+    """One budget: `amount` at once, refilled over `period_s`. Drops the least recent caller."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Buckets:
         return len(self._left)
 
     def take(self, caller: str) -> int:
-        """Take one token: 0, or the whole seconds until there is one again."""
+        """Takes one token. Returns 0, or the whole seconds until there is one again."""
         now = self._now_s()
         left, at = self._left.pop(caller, (self._amount, now))
         left = min(self._amount, left + (now - at) * self._per_s)
@@ -61,29 +61,30 @@ class Buckets:
         return wait_s
 
     def wait_s(self, caller: str) -> int:
-        """Return what `take` would, and take nothing."""
+        """Returns what `take` would, and takes nothing."""
         left, at = self._left.get(caller, (self._amount, 0.0))
         left += (self._now_s() - at) * self._per_s
         return 0 if left >= 1 else max(1, math.ceil((1 - left) / self._per_s))
 
     def give_back(self, caller: str) -> None:
-        """Undo one `take`."""
+        """Reverts one `take`."""
         if caller in self._left:
             left, at = self._left[caller]
             self._left[caller] = (min(self._amount, left + 1), at)
 
 
 class AddressBuckets:
-    """One budget by address, for IPv6 also by the networks one party may have all of."""
+    """One budget by address, for IPv6 also by the wider networks that one party may own."""
 
     def __init__(self, amount: int, period_s: float, now_s: Callable[[], float]) -> None:
         self._own = Buckets(amount, period_s, now_s)
         self._wider = [Buckets(amount * factor, period_s, now_s) for factor in WIDER]
 
     def take(self, address: str) -> int:
-        """Take one token: 0, or the whole seconds until there is one again.
+        """Takes one token. Returns 0, or the whole seconds until there is one again.
 
-        The widest first: one that has no token left writes nothing into the tables below it.
+        The widest network comes first: when it has no token left, nothing is written to the tables
+        below.
         """
         pairs = self._pairs(address)
         for index, (buckets, name) in enumerate(pairs):
@@ -95,11 +96,11 @@ class AddressBuckets:
         return 0
 
     def wait_s(self, address: str) -> int:
-        """Return what `take` would, and take nothing."""
+        """Returns what `take` would, and takes nothing."""
         return max(buckets.wait_s(name) for buckets, name in self._pairs(address))
 
     def give_back(self, address: str) -> None:
-        """Undo one `take`."""
+        """Reverts one `take`."""
         for buckets, name in self._pairs(address):
             buckets.give_back(name)
 
@@ -109,7 +110,7 @@ class AddressBuckets:
 
 
 class _Lately:
-    """What was good lately; forgets the least recent."""
+    """What was accepted lately; drops the least recent."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[object, None] = OrderedDict()
@@ -125,7 +126,7 @@ class _Lately:
 
 
 class _Signed:
-    """The budget of calls that a signature proves."""
+    """The budget of calls that are authenticated by a signature."""
 
     def __init__(self, limit: Limit, now_s: Callable[[], float]) -> None:
         self._any = AddressBuckets(limit.amount, limit.period_s, now_s)
@@ -179,22 +180,23 @@ class RateLimits:
         self._signed_prefixes = tuple(self._signed)
 
     def is_signed(self, path: str) -> bool:
-        """Signed calls of other systems: no token, no Idempotency-Key, a budget of their own."""
+        """Returns whether it is for signed calls: no token or Idempotency-Key, a budget of its own."""
         return path.startswith(self._signed_prefixes)
 
     def is_open(self, path: str) -> bool:
-        """A call for which no credential is read: counted by address alone."""
+        """Returns whether no credential is read there: the call is counted by address alone."""
         return path in self._instead
 
     def take_socket(self, address: str) -> int:
-        """Count one WebSocket handshake: 0 when it may pass, else the seconds to wait."""
+        """Counts one WebSocket handshake. Returns 0 when it may pass, else the seconds to wait."""
         return self._sockets.take(address)
 
     def take(self, method: str, path: str, caller: str, address: str) -> int:
-        """Count one request that is no webhook: 0 when it may pass, else the seconds to wait.
+        """Counts one request that is no webhook. Returns 0 when it may pass, else the wait in
+        seconds.
 
-        `caller` is client:<uuid>, operator:<uuid> or service:<name> from a verified credential,
-        "" for one without.
+        `caller` is client:<uuid>, operator:<uuid> or service:<name> from a verified credential, ""
+        for one without.
         """
         if method == "POST" and (instead := self._instead.get(path)) is not None:
             return instead.take(address)
@@ -208,46 +210,46 @@ class RateLimits:
         return wait_s
 
     def take_document(self, address: str) -> int:
-        """Count a request outside the API: 0 when it may pass, else the seconds to wait.
+        """Counts a request outside the API. Returns 0 when it may pass, else the seconds to wait.
 
-        They have a budget of their own: who reads documents keeps no driver at the same address
-        from being asked to sign in again.
+        It has a budget of its own: a reader of documents must not use up the budget of a driver at
+        the same address whose token has expired.
         """
         return self._documents.take(address)
 
     def take_signed(self, path: str, address: str) -> int:
-        """Count one signed call before it is read; `signed_answered` is owed for each that passed.
+        """Counts one signed call before it is read; each that passed needs `signed_answered` later.
 
-        Good ones cost nothing in the end. Where good ones come from has a budget of its own, so
-        that a stranger who shares the address does not use up the bank's.
+        Accepted ones cost nothing in the end. An address that sends accepted calls has a budget of
+        its own, so that a stranger behind the same address does not use up the bank's.
         """
         return self._signed_of(path).take(address)
 
     def signed_answered(self, path: str, address: str, status: int) -> None:
-        """Give the budget back unless the call was refused."""
+        """Gives the budget back unless the call was refused."""
         self._signed_of(path).answered(address, status)
 
     def _signed_of(self, path: str) -> _Signed:
         return next(signed for prefix, signed in self._signed.items() if path.startswith(prefix))
 
     def take_key(self, address: str, digest: bytes) -> int:
-        """Count a service key before it is looked up: 0, or the seconds to wait.
+        """Counts a service key before it is looked up. Returns 0, or the seconds to wait.
 
-        One that was good lately is always looked up: it may have been revoked.
+        One that was accepted lately is always looked up: it may have been revoked.
         """
         if digest in self._good_keys:
             return 0
         return self._strangers.wait_s(address) or self._keys.take(address)
 
     def key_accepted(self, address: str, digest: bytes) -> None:
-        """Remember a good key, which costs its address nothing."""
+        """Remembers an accepted key, which costs its address nothing."""
         if digest not in self._good_keys:
             self._keys.give_back(address)
         self._good_keys.add(digest)
 
 
 def _merged(limits: Iterable[Limit]) -> list[Limit]:
-    """Return one limit for each name, with the paths of all that have it."""
+    """Returns one limit for each name, with the paths of all that have it."""
     by_name: dict[str, Limit] = {}
     for limit in limits:
         known = by_name.get(limit.name)

@@ -1,4 +1,4 @@
-"""What the edge counts."""
+"""Metrics of the HTTP edge."""
 
 from typing import Final
 

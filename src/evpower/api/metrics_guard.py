@@ -1,4 +1,4 @@
-"""Who may read /metrics: it says how much is charged and paid, and a scrape costs queries."""
+"""Who may read /metrics: it shows turnover, and a scrape costs queries."""
 
 import hmac
 import ipaddress
@@ -8,19 +8,19 @@ from starlette.requests import Request
 
 from evpower.foundation.errors import Unauthenticated
 
-# Any of them: a proxy stands between, and whoever it speaks for is not this machine.
+# Any of them: there is a proxy between, so that the caller is not this machine.
 _FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
 
 
 class MetricsGuard:
-    """Demands the token if there is one, else (`only_here`) that the caller is this machine."""
+    """Requires the token if there is one, else (`only_here`) a caller on this machine."""
 
     def __init__(self, token: str, *, only_here: bool) -> None:
         self._expected = f"Bearer {token}".encode() if token else b""
         self._only_here = only_here
 
     def check(self, request: Request) -> None:
-        """Pass for those who may read. Raises Unauthenticated("unauthorized")."""
+        """Returns for callers that may read. Raises Unauthenticated("unauthorized")."""
         if self._expected:
             sent = request.headers.get("authorization", "").encode()
             if not hmac.compare_digest(sent, self._expected):

@@ -1,4 +1,4 @@
-"""What the HTTP edge itself gives to a process."""
+"""The HTTP edge as a slice."""
 
 from typing import Final
 
@@ -11,6 +11,6 @@ _PURGE_S: Final = 600.0
 
 
 def module(shared: Shared) -> Module:
-    """Return it: stored responses of repeated requests end some time."""
+    """Returns it, with the job that deletes old responses of repeated requests."""
     purge = purging(shared.db, shared.clock, idempotency.purge)
     return Module("api", jobs=[Job(lambda: every(_PURGE_S, "purge_idempotency_keys", purge))])

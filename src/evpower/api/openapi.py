@@ -1,4 +1,4 @@
-"""The OpenAPI document: what every call may answer, said once for all of them."""
+"""The OpenAPI document: the responses that every call has are added here once."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -92,7 +92,7 @@ _METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
 def install(app: FastAPI, *, version: str, server_url: str) -> None:
-    """Make app.openapi() answer our document, and serve it; it is built and written once."""
+    """Makes app.openapi() return our document, and serves it; it is built and encoded once."""
     written: list[bytes] = []
 
     def openapi() -> dict[str, Any]:
@@ -157,6 +157,6 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
 
 
 def _is_left_open(response: Mapping[str, Any]) -> bool:
-    """True where the route said nothing of the body, or FastAPI put its own error there."""
+    """Returns whether the route declares no body, or FastAPI put its own error there."""
     content = response.get("content")
     return not content or "HTTPValidationError" in str(content)

@@ -1,4 +1,4 @@
-"""Idempotency-Key: the first request runs, its twins wait for its response and get the same one."""
+"""Idempotency-Key: the first request runs, repeats wait for its response and get the same."""
 
 import asyncio
 import hashlib
@@ -49,7 +49,7 @@ class Replay:
         scope_name: str,
         key: bytes,
     ) -> None:
-        """Answer from the app or from what was kept. Raises Invalid, Conflict."""
+        """Responds from the app, or with the stored response. Raises Invalid, Conflict."""
         if not _PRINTABLE.fullmatch(key):
             raise Invalid("invalid_idempotency_key", "1 to 255 printable ASCII characters")
         body = await _read(receive)
@@ -105,14 +105,14 @@ class Replay:
         state: idempotency.KeyState = scope.setdefault("state", {})
         idempotency.set_key(state, claimed[0].key)
         try:
-            await app(scope, _again(body, receive), answer.send)
+            await app(scope, _replayed_body(body, receive), answer.send)
         except EvPowerError as error:
             await self._settle(claimed, idempotency.outcome_of(state, error.http_status), None)
             raise
         except BaseException:
             await self._settle(claimed, "unknown", None)
             raise
-        await self._settle(claimed, idempotency.outcome_of(state, answer.status), answer.stored())
+        await self._settle(claimed, idempotency.outcome_of(state, answer.status), answer.to_store())
         await answer.flush()
 
     async def _settle(
@@ -121,7 +121,7 @@ class Replay:
         outcome: RequestOutcome,
         done: Answered | None,
     ) -> None:
-        """Store the response or free the key. The request is done: failing here undoes nothing."""
+        """Stores the response or frees the key; a failure here does not undo the request."""
         key, lease = claimed
         try:
             async with self._db.connection() as connection:
@@ -136,7 +136,7 @@ class Replay:
 
 
 class _Captured:
-    """Holds an answer back until it is kept; one too large to keep passes straight through."""
+    """Withholds a response until it is stored; one too large to store passes through at once."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -164,11 +164,11 @@ class _Captured:
 
     @property
     def status(self) -> int:
-        """The status of the response; that of an error of ours when none came."""
+        """The status of the response; that of an internal error when none came."""
         return self._status
 
-    def stored(self) -> Answered | None:
-        """The response to store; None for one that is too large."""
+    def to_store(self) -> Answered | None:
+        """Returns the response to store; None for one that is too large."""
         if self._passing or not self._messages:
             return None
         start, *parts = self._messages
@@ -190,8 +190,8 @@ async def _read(receive: Receive) -> bytes | None:
             return b"".join(parts)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Hand the read body to the app; after it only a disconnect can come."""
+def _replayed_body(body: bytes, receive: Receive) -> Receive:
+    """Returns a `receive` that yields the body that was read, then only a disconnect."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:

@@ -1,4 +1,4 @@
-"""What every request meets before a route is chosen: bounds, names, callers, counts."""
+"""Everything around a request before a route is chosen: limits, ids, callers, metrics."""
 
 from evpower.api.gateway.gateway import Caller, Gateway, GatewayOptions, Identify
 from evpower.api.gateway.http_protocol import ConnectionBounds, HttpProtocol

@@ -1,4 +1,4 @@
-"""One request and its answer, as the gateway sees them pass."""
+"""One request and its response, as they pass the gateway."""
 
 import asyncio
 import re
@@ -15,26 +15,26 @@ from evpower.api.gateway.request_headers import RequestHeaders
 from evpower.api.gateway.waiting import WaitingLimit
 from evpower.foundation.errors import EvPowerError
 
-# A NUL in JSON: no text column can hold it. An even number of backslashes before it is just text.
+# A NUL in JSON: no text column can store it. After an even number of backslashes it is plain text.
 _NUL_ESCAPE: Final = b"\\u0000"
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _DRAIN_BYTES: Final = 32 * 1024 * 1024
 _DRAIN_S: Final = 10.0
-BODY_S: Final = 30.0  # a body may take, if nothing else needs its place
+BODY_S: Final = 30.0  # for a body to arrive, if no other body needs its place
 
 
 class Completes(Protocol):
-    """Whoever adds what every answer carries."""
+    """Adds the headers that every response has."""
 
     def complete(
         self, exchange: "Exchange", headers: Iterable[tuple[bytes, bytes]]
     ) -> list[tuple[bytes, bytes]]:
-        """Return the headers of an answer."""
+        """Returns the headers of a response."""
         ...
 
 
 class _Unread:
-    """A body that has not come; it gives way by running out of time."""
+    """A body that has not arrived; when another needs its place, its time runs out."""
 
     def __init__(self, timeout: asyncio.Timeout) -> None:
         self._timeout = timeout
@@ -45,7 +45,7 @@ class _Unread:
 
 
 class Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     __slots__ = ("_body", "_gateway", "_receive", "_scope", "_send", "body_ended", "ended",
                  "head_only", "headers", "id", "path", "status")  # fmt: skip
@@ -55,13 +55,13 @@ class Exchange:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._body: bytes | None = None  # read, and not yet given to the application
+        self._body: bytes | None = None  # read, and not yet passed to the application
         self.headers = RequestHeaders(scope["headers"])
         self.id = self.headers.request_id or uuid.uuid4().hex.encode()
         self.path: str = scope["path"]
         self.head_only: bool = scope["method"] == "HEAD"
         self.body_ended = False
-        self.status = 0  # 0: nothing was answered yet
+        self.status = 0  # 0: the response has not begun
         self.ended = False
 
     @property
@@ -73,27 +73,27 @@ class Exchange:
         return not cycle.more_body and not cycle.body
 
     async def read_body(self, limit_bytes: int, unread: WaitingLimit, group: str) -> bytes:
-        """Read the whole body; waiting for one is bounded in time, and counted by `group`.
+        """Reads the whole body; the wait for it is bounded in time, and counted by `group`.
 
         Raises EvPowerError("too_large" | "body_too_slow"), ClientDisconnect.
         """
         cycle = self._cycle
         if cycle is not None and not cycle.more_body:
-            body = await self._read(limit_bytes)  # it came with the head
+            body = await self._read(limit_bytes)  # it arrived with the head
         else:
             body = await self._wait_for_body(limit_bytes, unread, group)
         self._body = body
         return body
 
     async def receive(self) -> Message:
-        """Give the application its body, then what the server says."""
+        """Returns the body to the application, then the server's messages."""
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
         return await self._receive()
 
     async def send(self, message: Message) -> None:
-        """Add what every answer carries."""
+        """Adds the headers that every response has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             await self._send(
@@ -106,12 +106,12 @@ class Exchange:
         await self._send(message)
 
     async def respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """Answer in one go."""
+        """Sends a whole response."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
     async def drain(self, unread: WaitingLimit, group: str) -> None:
-        """Read the rest of a refused body, so that the caller gets to read the answer."""
+        """Reads the rest of a refused body, so that the caller can read the response."""
         if self.headers.expect or self.headers.length > _DRAIN_BYTES:
             return
         left = _DRAIN_BYTES
@@ -146,7 +146,7 @@ class Exchange:
             ) from None
 
     async def _read(self, limit_bytes: int) -> bytes:
-        raw = bytearray()  # not a list of parts: those may be of one byte each
+        raw = bytearray()  # a list of parts would cost much more memory if each had one byte
         while not self.body_ended:
             raw += await self._next_part()
             if len(raw) > limit_bytes:
@@ -163,10 +163,10 @@ class Exchange:
 
 
 def holds_nul(body: bytes) -> bool:
-    """Return whether JSON holds a NUL, in any string."""
+    """Returns whether JSON holds a NUL in any string."""
     return _NUL_ESCAPE in body and _NUL.search(body) is not None
 
 
 def too_large(limit_bytes: int) -> EvPowerError:
-    """Make the error for a body beyond the limit."""
+    """Returns the error for a body above the limit."""
     return EvPowerError("too_large", f"the body is larger than {limit_bytes} bytes", status=413)

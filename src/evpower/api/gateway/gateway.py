@@ -1,8 +1,8 @@
 """The gateway: one ASGI middleware in front of every route.
 
-It names the request, bounds it (body, rate, how many at once), finds out who asks, replays repeated
-requests, and counts and logs what was answered. One class instead of seven keeps it at some tens of
-microseconds a request.
+It gives the request an id, limits it (body, rate, concurrent requests), identifies the caller,
+replays repeated requests, and counts and logs the response. One class instead of seven middlewares
+costs some tens of microseconds a request.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from evpower.foundation.logging import request_id as current_request_id
 logger = structlog.get_logger(__name__)
 
 _UNLIMITED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-# Bodies that have not come: of one address and of all strangers, of one caller and of all known.
+# Bodies that have not arrived: of one address, of all anonymous, of one caller, of all callers.
 _UNREAD_PER_ADDRESS: Final = 100
 _UNREAD_STRANGERS: Final = 400
 _UNREAD_PER_CALLER: Final = 32
@@ -51,7 +51,7 @@ _JSON: Final = (b"content-type", b"application/json")
 
 
 class Caller(Protocol):
-    """What the gateway wants to know of a principal."""
+    """The members of a principal that the gateway reads."""
 
     @property
     def kind(self) -> str:
@@ -60,7 +60,7 @@ class Caller(Protocol):
 
     @property
     def client_id(self) -> UUID | None:
-        """Whose token it was; None for a service."""
+        """The token's client; None for a service."""
         ...
 
     @property
@@ -74,14 +74,14 @@ class Caller(Protocol):
         ...
 
 
-# Answers who asks, by a verified credential; keeps it in request.state.principal.
+# Returns the principal of a verified credential, stored in request.state.principal.
 # Raises EvPowerError.
 Identify = Callable[[Request], Awaitable[Caller]]
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """What settings say about the gateway."""
+    """The settings of the gateway."""
 
     max_body_bytes: int = 256 * 1024
     trusted_proxies: tuple[Network, ...] = ()
@@ -91,7 +91,7 @@ class GatewayOptions:
 
 
 class Gateway:
-    """The middleware. Added once, outside of everything."""
+    """The middleware, the outermost one."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Gateway:
         self._counts: dict[tuple[str, str, str], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serves one request."""
         if scope["type"] == "websocket":
             await self._sockets.serve(scope, receive, send)
             return
@@ -148,14 +148,14 @@ class Gateway:
         except ClientDisconnect:
             exchange.status = exchange.status or 499
         except asyncio.CancelledError:
-            if not exchange.status:  # the server stops, and this took too long
+            if not exchange.status:  # the server stops, and this request took too long
                 error = Unavailable("shutting_down", "the server stops", retry_after_s=5)
                 await self._refuse(exchange, scope, error)
             raise
         except Exception:
             logger.exception("request_failed", method=scope["method"], path=exchange.path)
             if exchange.status:
-                raise  # the answer had begun: only a closed connection tells the caller
+                raise  # the response had begun: only a closed connection shows the fault
             problem = errors.internal_error(exchange.headers.accept_language, exchange.id.decode())
             await exchange.respond(problem.status, problem.headers, problem.body)
 
@@ -180,7 +180,7 @@ class Gateway:
             await self._pass_document(exchange, scope)
 
     async def _pass_document(self, exchange: Exchange, scope: Scope) -> None:
-        """Serve what is no API: some documents, the largest of all answers; else 404."""
+        """Serves what is outside the API: a few documents, the largest responses; else 404."""
         wait_s = self._rates.take_document(self._address(exchange, scope))
         if wait_s:
             raise _too_many(wait_s)
@@ -188,7 +188,7 @@ class Gateway:
         await self._run(exchange, scope, stranger=True)
 
     async def _pass_webhook(self, exchange: Exchange, scope: Scope) -> None:
-        """Serve a signed call: it has no caller, and no body that is ours to judge."""
+        """Serves a signed call: it has no caller, and its slice checks the body."""
         address = self._address(exchange, scope)
         wait_s = self._rates.take_signed(exchange.path, address)
         if wait_s:
@@ -215,7 +215,7 @@ class Gateway:
             json_body.check(body)
             if b"json" not in headers.content_type:
                 scope["headers"] = _labelled_json(scope["headers"])
-        # A credential that was not accepted gets its 401 from the route, never a stored answer.
+        # A credential that was refused gets its 401 from the route, never a stored response.
         replay = headers.key is not None and method == "POST" and verified
         await self._run(
             exchange, scope, stranger=not caller,
@@ -249,7 +249,7 @@ class Gateway:
         return self._unread_strangers, address_group(self._address(exchange, scope))
 
     async def _caller(self, exchange: Exchange, scope: Scope) -> tuple[str, bool]:
-        """The verified caller ("" if unknown), and whether the credential, if any, was good."""
+        """Returns the verified caller ("" if unknown), and whether a credential was accepted."""
         if not exchange.headers.credential or self._rates.is_open(exchange.path):
             return "", True
         key = exchange.headers.service_key
@@ -263,7 +263,7 @@ class Gateway:
         try:
             principal = await self._identify(Request(scope))
         except EvPowerError as error:
-            state["refusal"] = error  # the route answers with it, and looks nothing up again
+            state["refusal"] = error  # the route raises it, without another look-up
             return "", False
         finally:
             self._places.end_identifying()
@@ -293,7 +293,7 @@ class Gateway:
     def complete(
         self, exchange: Exchange, headers: Iterable[tuple[bytes, bytes]]
     ) -> list[tuple[bytes, bytes]]:
-        """The answer's own headers and those of the gateway."""
+        """Returns the response's own headers and those of the gateway."""
         full = [*headers, (b"x-request-id", exchange.id), *self._fixed]
         names = {name for name, _ in full}
         if b"content-security-policy" not in names:
@@ -346,7 +346,7 @@ class Gateway:
 
 
 def _labelled_json(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return the headers with the content type of what the body was found to be."""
+    """Returns the headers with the content type that matches the checked body."""
     return [*(pair for pair in headers if pair[0] != b"content-type"), _JSON]
 
 

@@ -1,6 +1,7 @@
-"""Whether a WebSocket handshake can be read, before it is given to the WebSocket library.
+"""Checks WebSocket handshakes before the WebSocket library parses them.
 
-What the library can't read it neither answers nor ends (websockets 15, `ServerProtocol.parse`).
+The library neither answers nor ends a handshake that it can't parse (websockets 15,
+`ServerProtocol.parse`).
 """
 
 import re
@@ -21,7 +22,7 @@ _SINGLE: Final = frozenset({b"sec-websocket-key", b"sec-websocket-version", b"or
 
 
 def check(method: bytes, version: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    """Pass for a handshake that can be read (RFC 6455 4.2.1).
+    """Checks that a handshake can be parsed (RFC 6455 4.2.1).
 
     Raises EvPowerError("bad_request" | "head_too_large").
     """
@@ -46,7 +47,7 @@ def check(method: bytes, version: str, target: bytes, headers: list[tuple[bytes,
 
 
 def without_upgrade(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Return the bytes of a head that asks for no other protocol."""
+    """Returns the bytes of the head without the request for another protocol."""
     lines = [method + b" " + target + b" HTTP/1.1"]
     lines += [name + b": " + value for name, value in headers if name not in _OF_UPGRADE]
     if any(name == b"connection" and b"close" in value.lower() for name, value in headers):
@@ -64,7 +65,7 @@ def _check_values(fields: dict[bytes, bytes]) -> None:
 
 
 def serialize(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Return the bytes of a handshake; the two headers that were read are in plain form."""
+    """Returns the bytes of a handshake, with Connection and Upgrade in their plain form."""
     lines = [b"GET " + target + b" HTTP/1.1", b"connection: upgrade", b"upgrade: websocket"]
     lines += [
         name + b": " + value for name, value in headers if name not in (b"connection", b"upgrade")
@@ -73,7 +74,7 @@ def serialize(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def bad_request(detail: str) -> EvPowerError:
-    """Make the error for bytes that are no request we can read."""
+    """Returns the error for bytes that are no valid request."""
     return EvPowerError("bad_request", detail, status=400)
 
 

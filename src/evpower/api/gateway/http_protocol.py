@@ -1,8 +1,8 @@
-"""What happens to bytes before a route is chosen: heads, handshakes, and all that is neither.
+"""The bytes of a connection before a route is chosen: heads, handshakes, and everything else.
 
-Uvicorn leaves bounds to what stands before it. Here everything that arrives is answered or hung up
-on within a bound: a head that never ends, one that can't be read, a body behind its answer, an
-answer that is not read. This overrides uvicorn 0.54 (`protocols/http/httptools_impl.py`) on
+Uvicorn leaves limits to a proxy in front of it. Here everything that arrives is answered or
+disconnected within a limit: a head that never ends or can't be parsed, a body after its response, a
+response that is not read. This overrides uvicorn 0.54 (`protocols/http/httptools_impl.py`) on
 httptools 0.9; both are pinned.
 """
 
@@ -28,17 +28,17 @@ from evpower.foundation.errors import EvPowerError, Unavailable
 from evpower.foundation.logging import RateLimitedLogger
 
 CYCLE: Final = "evpower.cycle"  # in a request's extensions: uvicorn's own object
-HEAD_BYTES: Final = 32 * 1024  # as nginx takes; a token has two
+HEAD_BYTES: Final = 32 * 1024  # as nginx allows; a token has two KiB
 HEAD_S: Final = 20.0
-ANSWER_S: Final = 30.0  # an answer may stand unread; beyond, the caller is gone or means harm
-STOP_BODY_S: Final = 2.0  # a body may still take when the server stops
-STOP_UNREAD_S: Final = 5.0  # and an answer may still stand unread: less than the stop takes
+ANSWER_S: Final = 30.0  # a response may stay unread; after that the caller is gone, or an attacker
+STOP_BODY_S: Final = 2.0  # for a body to arrive when the server stops
+STOP_UNREAD_S: Final = 5.0  # for a response to be read then: less than the stop takes
 _SLICE_BYTES: Final = 8 * 1024
-_PIPELINED: Final = 64  # requests that wait behind one on the same connection
-# Of a chunked body: what is no content may be so many times the content, and so much besides.
+_PIPELINED: Final = 64  # requests that wait for one on the same connection
+# Of a chunked body: framing may be this many times the content, plus this many bytes.
 _FRAMING_RATIO: Final = 16
 _CONNECTIONS: Final = 10_000
-_CONNECTIONS_PER_ADDRESS: Final = 2_000  # a mobile operator's phones share one
+_CONNECTIONS_PER_ADDRESS: Final = 2_000  # the phones of a mobile operator share one
 _VERSIONS: Final = ("1.1", "1.0")
 _log: Final = RateLimitedLogger(structlog.get_logger(__name__), time.monotonic)
 
@@ -51,7 +51,7 @@ class _Part(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionBounds:
-    """How many connections may wait without a request; a trusted proxy's count in all only."""
+    """How many connections may wait without a request; a trusted proxy's only count in total."""
 
     waiting: WaitingLimit = field(
         default_factory=lambda: WaitingLimit(per_group=_CONNECTIONS_PER_ADDRESS, total=_CONNECTIONS)
@@ -59,18 +59,18 @@ class ConnectionBounds:
     trusted_proxies: tuple[Network, ...] = ()
 
     def group(self, peer: str) -> str:
-        """Return what a peer's connections are counted by."""
+        """Returns the group that a peer's connections are counted by."""
         if is_trusted(peer, self.trusted_proxies):
             return ""
         return address_group(client_address(peer, "", ()))
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol; `serve` names it as `http`.
+    """uvicorn's HTTP protocol; `serve` passes it as `http`.
 
     Answers 431 to a head of more than HEAD_BYTES, 408 to one that takes longer than HEAD_S, 400 to
-    what can't be read, and hangs up. A connection without a request is closed after the same time,
-    or earlier when too many wait.
+    one that can't be parsed, and disconnects. A connection without a request is closed after the
+    same time, or earlier when too many wait.
     """
 
     head_bytes = HEAD_BYTES
@@ -80,12 +80,12 @@ class HttpProtocol(HttpToolsProtocol):
     stop_unread_s = STOP_UNREAD_S
     bounds: ClassVar[ConnectionBounds] = ConnectionBounds()
     _part = _Part.NONE
-    _head_received_bytes = 0  # of the head that is not whole yet
-    _framing_bytes = 0  # of the body's: chunk lines, trailers
-    _ends = False  # nothing more is read: the connection ends with the answers under way
+    _head_received_bytes = 0  # of the head that is not complete yet
+    _framing_bytes = 0  # of the body: chunk lines, trailers
+    _ends = False  # nothing more is read: the connection ends after the present responses
     _running: RequestResponseCycle | None = None
     _delayed_start: Callable[[], None] | None = (
-        None  # starts a request once the last answer was read
+        None  # starts a request once the last response was read
     )
     _head_timer: asyncio.TimerHandle | None = None
     _answer_timer: asyncio.TimerHandle | None = None
@@ -93,13 +93,13 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(  # type: ignore[override]
         self, transport: asyncio.Transport
     ) -> None:
-        """Wait for the first head."""
+        """Waits for the first head."""
         super().connection_made(transport)
         self._group = self.bounds.group(self.client[0] if self.client else "")
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Stops all timers."""
         self._stop_waiting()
         self._delayed_start = None
         self._ends = True
@@ -108,7 +108,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take it in slices, so that not much more than the largest head is ever kept."""
+        """Reads in slices, so that not much more than the largest head is ever stored."""
         self._unset_keepalive_if_required()
         if len(data) <= _SLICE_BYTES:
             self._take(data)
@@ -116,12 +116,12 @@ class HttpProtocol(HttpToolsProtocol):
         for start in range(0, len(data), _SLICE_BYTES):
             if self._ends or self.transport.is_closing():
                 return
-            if self.transport.get_protocol() is not self:  # a WebSocket's now
+            if self.transport.get_protocol() is not self:  # it belongs to a WebSocket now
                 self.transport.get_protocol().data_received(data[start:])  # type: ignore[union-attr]
                 return
             self._take(data[start : start + _SLICE_BYTES])
 
-    # What the parser finds
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -129,12 +129,12 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; one behind a body is no header of the request (RFC 9110 6.5.1)."""
+        """Stores a header; one behind a body is no header of the request (RFC 9110 6.5.1)."""
         if self._part is not _Part.BODY:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start the application; the body has bounds of its own."""
+        """Starts the application; the body has limits of its own."""
         parser = self.parser
         version = parser.get_http_version()
         if version not in _VERSIONS:
@@ -146,7 +146,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif parser.should_upgrade():
             if parser.get_method() == b"CONNECT":
                 raise bad_request("this is no proxy")
-            return  # to what we don't speak: `_upgrade` reads it again, as if it had not asked
+            return  # to an unknown protocol: `_upgrade` parses it again without that request
         elif len(self.pipeline) >= _PIPELINED:
             raise bad_request("too many requests wait on one connection")
         self._part, self._framing_bytes = _Part.BODY, 0
@@ -155,21 +155,21 @@ class HttpProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {CYCLE: self.cycle}  # type: ignore[typeddict-item]
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body."""
+        """Receives a part of a body."""
         self._framing_bytes -= (_FRAMING_RATIO + 1) * len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """What comes next is a head."""
+        """The next bytes are a head."""
         self._part = _Part.NONE
         if self.parser.should_upgrade():
             return
         super().on_message_complete()
         if not self._is_answering():
-            self._stop_waiting()  # what came late was the rest of an answered request
+            self._stop_waiting()  # the late bytes were the rest of an answered request
 
     def on_response_complete(self) -> None:
-        """Start the next request, or wait for one."""
+        """Starts the next request, or waits for one."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._abort_later()
@@ -181,18 +181,18 @@ class HttpProtocol(HttpToolsProtocol):
             self._wait()
 
     def handle_websocket_upgrade(self) -> None:
-        """Refuse: `_upgrade` does it, with what came behind the handshake."""
+        """Is not used: `_upgrade` does it, with the bytes behind the handshake."""
         raise NotImplementedError
 
-    # What the transport and the server say
+    # Callbacks of the transport and the server
 
     def pause_writing(self) -> None:
-        """Wait for a caller who does not read, but not for ever."""
+        """Waits for a caller that does not read, for a bounded time."""
         super().pause_writing()
         self._abort_later()
 
     def resume_writing(self) -> None:
-        """Go on: the answer was read."""
+        """Continues: the response was read."""
         super().resume_writing()
         if self._answer_timer is not None and not self.transport.is_closing():
             self._answer_timer.cancel()
@@ -202,12 +202,12 @@ class HttpProtocol(HttpToolsProtocol):
             start()
 
     def give_way(self) -> None:
-        """Hang up: too many wait, and this one has waited longest."""
+        """Disconnects: too many connections wait, and this one has waited longest."""
         metrics.REFUSED.labels("too_many_connections").inc()
         self._hang_up()
 
     def shutdown(self) -> None:
-        """Finish the answers under way; what does not come or is not read holds nothing up."""
+        """Finishes the present responses; late bodies and unread responses delay nothing."""
         super().shutdown()
         self.loop.call_later(self.stop_unread_s, self._end_unread)
         running = self._running
@@ -223,7 +223,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(Unavailable("shutting_down", "the server stops", retry_after_s=5))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Start a request, unless the answer before it is unread: it would only hold a place."""
+        """Starts a request, unless the response before it is unread: it would only block a place."""
         self._running = cycle
         start = super()._start_asgi_task
         if self.flow.write_paused:
@@ -232,7 +232,7 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             start(cycle, app)
 
-    # Ours
+    # Internal
 
     def _take(self, data: bytes) -> None:
         if self._ends:
@@ -243,7 +243,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._part is _Part.HEAD:
             self._head_received_bytes += len(
                 data
-            )  # with the end of what was before it: below a slice
+            )  # with the end of the bytes before it: less than a slice
             if self._head_received_bytes > self.head_bytes:
                 self._refuse(_too_large(self.head_bytes))
                 return
@@ -261,13 +261,13 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            ours = error.__context__  # what a callback above has raised
+            ours = error.__context__  # raised by a callback above
             unreadable = bad_request("the request can not be read as HTTP")
             self._refuse(ours if isinstance(ours, EvPowerError) else unreadable)
 
     def _upgrade(self, rest: bytes) -> None:
         if not self._should_upgrade():
-            # To what we don't speak (h2c): RFC 9110 7.8 lets us serve it as HTTP/1.1.
+            # To an unknown protocol (h2c): RFC 9110 7.8 allows to serve it as HTTP/1.1.
             method = self.parser.get_method()
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -307,14 +307,14 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._is_answering():
-            self._wait()  # meanwhile what was sent may stand unread
+            self._wait()  # meanwhile the response may stay unread
         elif self._part is _Part.HEAD:
             self._refuse(_too_slow())
         else:
             self._hang_up()
 
     def _refuse(self, error: EvPowerError) -> None:
-        """Answer what can't be served, after what can, and hang up."""
+        """Answers a request that can't be served, after those that can, and disconnects."""
         metrics.REFUSED.labels(error.code).inc()
         running = self._running
         if (
@@ -322,10 +322,10 @@ class HttpProtocol(HttpToolsProtocol):
             and not running.response_complete
             and (running.response_started or not running.more_body)
         ):
-            self._end_after_answers()  # these words would stand in the answer under way
+            self._end_after_answers()  # these bytes would land inside the present response
             return
         if self._part is _Part.BODY and running is not None and running.response_complete:
-            self._hang_up()  # this request has its answer
+            self._hang_up()  # this request has its response
             return
         _log.info("request_unreadable", code=error.code, detail=error.detail)
         problem = errors.render(error)
@@ -336,7 +336,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._hang_up()
 
     def _end_after_answers(self) -> None:
-        """Read nothing more; answer what came whole, and hang up."""
+        """Reads nothing more, answers the complete requests, and disconnects."""
         self._ends = True
         self._stop_waiting()
         whole = [waits for waits in self.pipeline if not waits[0].more_body]  # the newest first
@@ -356,7 +356,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._abort_later()
 
     def _abort_later(self) -> None:
-        """End the connection if what was written to it is not read in time."""
+        """Ends the connection if the response is not read in time."""
         if self._answer_timer is None:
             self._answer_timer = self.loop.call_later(self.answer_s, self.transport.abort)
 

@@ -1,4 +1,4 @@
-"""Whether a body is JSON that every route can read, with what is wrong and where."""
+"""Checks that every route can read a JSON body, and names what is wrong and where."""
 
 import json
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from typing import Any, Final
 from evpower.foundation.errors import Invalid
 
 _MAX_DEPTH: Final = 32
-_MAX_DIGITS: Final = 1000  # Python reads no integer of more than 4,300
+_MAX_DIGITS: Final = 1000  # Python parses no integer of more than 4,300
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 def check(raw: bytes) -> None:
-    """Pass for UTF-8 JSON without twins, too deep nesting or endless numbers.
+    """Accepts UTF-8 JSON without duplicate members, deep nesting or endless numbers.
 
-    Numbers are not read here: which ones make sense is for the routes. Raises
+    Numbers are not parsed here: the routes decide which are valid. Raises
     Invalid("invalid_request").
     """
     try:
@@ -50,7 +50,7 @@ def _number(text: str) -> None:
 
 
 def _depth(text: str) -> int:
-    """Return how deep brackets are nested outside of strings."""
+    """Returns the deepest nesting of brackets outside of strings."""
     deepest = depth = 0
     in_string = escaped = False
     for character in text:

@@ -1,4 +1,4 @@
-"""How many requests are served at once, and who of them may be strangers."""
+"""How many requests are served at once, and how many of them may be anonymous."""
 
 from collections.abc import Callable
 from typing import Final
@@ -6,13 +6,13 @@ from typing import Final
 from evpower.api import metrics
 from evpower.foundation.errors import Unavailable
 
-_RESERVED: Final = 4  # one place in so many is for callers whose credential was verified
-_IDENTIFYING: Final = 4  # times as many may be asked who they are as may be served
+_RESERVED: Final = 4  # one place in four is reserved for callers with a verified credential
+_IDENTIFYING: Final = 4  # times as many requests may be identified as may be served
 _OVERLOADED_S: Final = 2.0  # after the last refusal
 
 
 class Places:
-    """The places of this process. Only a request whose body has come takes one."""
+    """The places of this process. Only a request whose body has arrived occupies one."""
 
     def __init__(self, total: int, now_s: Callable[[], float]) -> None:
         self._total = total
@@ -28,12 +28,12 @@ class Places:
         return self._serving >= self._total or self._now_s() - self._refused_s < _OVERLOADED_S
 
     def check(self) -> None:
-        """Pass while there is a place. Raises Unavailable("overloaded")."""
+        """Returns while there is a place. Raises Unavailable("overloaded")."""
         if self._serving >= self._total:
             self._refuse()
 
     def begin_identifying(self) -> None:
-        """Count one whose credential is looked at; `end_identifying` is owed.
+        """Counts a request whose credential is checked; the caller must call `end_identifying`.
 
         Raises Unavailable("overloaded").
         """
@@ -42,18 +42,18 @@ class Places:
         self._identifying += 1
 
     def end_identifying(self) -> None:
-        """Count one less."""
+        """Stops counting one."""
         self._identifying -= 1
 
     def enter(self, *, stranger: bool) -> None:
-        """Take a place; `leave` is owed. Raises Unavailable("overloaded")."""
+        """Occupies a place; the caller must call `leave`. Raises Unavailable("overloaded")."""
         if self._serving >= (self._for_strangers if stranger else self._total):
             self._refuse()
         self._serving += 1
         metrics.IN_FLIGHT.set(self._serving)
 
     def leave(self) -> None:
-        """Give the place back."""
+        """Frees the place."""
         self._serving -= 1
         metrics.IN_FLIGHT.set(self._serving)
 

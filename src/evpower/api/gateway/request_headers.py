@@ -9,7 +9,7 @@ _MAX_DIGITS: Final = 20
 
 
 class RequestHeaders:
-    """The request headers the gateway reads, found in one pass."""
+    """The request headers the gateway reads, collected in one pass."""
 
     __slots__ = ("accept_language", "chunked", "content_type", "credential", "expect",
                  "forwarded_for", "key", "length", "origin", "preflight", "request_id",
@@ -55,5 +55,5 @@ class RequestHeaders:
 
     @property
     def has_no_body(self) -> bool:
-        """Whether the head says that no body follows."""
+        """Whether the head announces no body."""
         return self.length <= 0 and not self.chunked

@@ -1,4 +1,4 @@
-"""What every WebSocket handshake meets before its route: a name, a rate, an answer in our form."""
+"""Everything around a WebSocket handshake before its route: an id, a rate limit, our errors."""
 
 import uuid
 
@@ -12,7 +12,7 @@ from evpower.foundation.logging import request_id as current_request_id
 
 
 class SocketGate:
-    """Passes handshakes to the routes; how many sockets stay open is for the routes."""
+    """Passes handshakes to the routes, which limit how many sockets stay open."""
 
     def __init__(self, app: ASGIApp, rates: limits.RateLimits, addresses: ClientAddresses) -> None:
         self._app = app
@@ -20,14 +20,14 @@ class SocketGate:
         self._addresses = addresses
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one socket for as long as it lives."""
+        """Serves one socket for as long as it lives."""
         headers = RequestHeaders(scope["headers"])
         request_id = headers.request_id or uuid.uuid4().hex.encode()
-        current_request_id.set(request_id.decode())  # a socket's task is its own
+        current_request_id.set(request_id.decode())  # each socket has a task of its own
         language = headers.accept_language
         peer = scope.get("client")
         address = self._addresses.of(peer[0] if peer else "", headers.forwarded_for)
-        del headers, peer  # this frame lives as long as the socket
+        del headers, peer  # this stack frame lives as long as the socket
         accepted = False
 
         async def named(message: Message) -> None:
@@ -37,7 +37,7 @@ class SocketGate:
                 more = [(b"x-request-id", request_id)]
                 message = {**message, "headers": [*message.get("headers", ()), *more]}
             elif message["type"] == "websocket.close" and not accepted:
-                # The router's answer to a path nobody serves would be an empty 403.
+                # The router would answer an unknown path with an empty 403.
                 await _refuse(named, NotFound("not_found", "no WebSocket is served here"), language)
                 return
             await send(message)

@@ -1,22 +1,22 @@
-"""What waits for a caller: connections without a request, bodies that have not come.
+"""Limits what waits for a caller: connections without a request, bodies that have not arrived.
 
-Waiting costs the caller nothing, so it is bounded. The oldest gives way and the newest is never
-refused: an honest caller waits for milliseconds, an attacker for as long as it may.
+Waiting costs the caller nothing, so it is limited. The oldest gives way and the newest is never
+refused: an honest caller waits for milliseconds, an attacker as long as possible.
 """
 
 from typing import Protocol
 
 
 class GivesWay(Protocol):
-    """Something that waits, and can be told to stop."""
+    """Something that waits, and can be stopped."""
 
     def give_way(self) -> None:
-        """End the waiting: another needs the place. It was removed already."""
+        """Ends the waiting: another needs the place. It was removed already."""
         ...
 
 
 class WaitingLimit:
-    """Bounds how many wait, in all and per group (an address, a caller)."""
+    """Limits how many wait, in total and per group (an address, a caller)."""
 
     def __init__(self, *, per_group: int, total: int) -> None:
         self._per_group = per_group
@@ -28,7 +28,7 @@ class WaitingLimit:
         return len(self._group_of)
 
     def add(self, item: GivesWay, group: str) -> None:
-        """Let it wait. The group "" is bounded by the total alone."""
+        """Counts it. The group "" is limited by the total alone."""
         self._group_of[item] = group
         self._groups.setdefault(group, {})[item] = None
         if group and len(self._groups[group]) > self._per_group:
@@ -37,7 +37,7 @@ class WaitingLimit:
             self._end(next(iter(self._group_of)))
 
     def remove(self, item: GivesWay) -> None:
-        """Stop counting it; one that does not wait is no mistake."""
+        """Stops counting it; one that does not wait is ignored."""
         group = self._group_of.pop(item, None)
         if group is not None:
             members = self._groups[group]

@@ -1,4 +1,4 @@
-"""The old contract, for apps and tools that still speak it. Nothing imports it but bootstrap."""
+"""The old API, for apps and tools that still use it. Only bootstrap imports it."""
 
 from evpower.api.legacy.location_feed import LocationFeed
 from evpower.api.legacy.location_socket import router

@@ -1,7 +1,7 @@
-"""Who looks at which station or location on the old socket, and what they are told.
+"""Which sockets of the old live feed see which station or location, and what is sent to them.
 
-Nobody signs in on that socket: its client_id is only a word in its URL. So only what anybody may
-see goes out here: a push of anything else, a balance or a session, is refused.
+That socket has no authentication: its client_id is only a parameter of its URL. So only public
+facts are sent here: a push of anything else, a balance or a session, is refused.
 """
 
 import time
@@ -16,7 +16,7 @@ from evpower.api.legacy import metrics
 from evpower.foundation.loops import Loop, Pause, Round
 
 ALL: Final = "all"
-# What the old server called its channels inside; apps could ask for those names too.
+# The old server's internal names of its channels; apps could subscribe by them too.
 _INNER: Final = {"location_updates:": "location:", "station_updates:": "station:"}
 _PUBLIC: Final = ("location:", "location_stations:", "station:")
 _PUBLIC_TYPES: Final = frozenset(
@@ -24,11 +24,11 @@ _PUBLIC_TYPES: Final = frozenset(
 )
 _MAX_CHANNELS: Final = 50  # of one socket
 _MAX_CHANNEL_LENGTH: Final = 128
-_SHORTEST_PAUSE_S: Final = 0.05  # pings of one moment go together
+_SHORTEST_PAUSE_S: Final = 0.05  # pings of one moment are sent together
 
 
 class Wire(Protocol):
-    """The server's side of a socket: writes never wait, and it tells when its peer is slow."""
+    """The server's side of a socket: writes never wait; `slow` shows a peer that does not read."""
 
     @property
     def slow(self) -> bool:
@@ -36,20 +36,20 @@ class Wire(Protocol):
         ...
 
     def write(self, frame: bytes) -> bool:
-        """Put a whole frame on the wire; false when it is closing."""
+        """Writes a complete frame. Returns False when the connection is closing."""
         ...
 
     def abort(self) -> None:
-        """Hang up now."""
+        """Disconnects now."""
         ...
 
     def forget_handshake(self) -> None:
-        """Free what nobody reads again."""
+        """Frees the request of the handshake."""
         ...
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """Make the bytes of one text frame of a server."""
+    """Returns the bytes of one text frame of a server."""
     return Frame(Opcode.TEXT, orjson.dumps(message)).serialize(mask=False)
 
 
@@ -66,7 +66,7 @@ class Viewer:
         self.channels: set[str] = set()
 
     def write(self, frame: bytes) -> bool:
-        """Write it now; a peer that does not read is hung up on, and comes back for the present."""
+        """Writes it now; a peer that does not read is disconnected, and may reconnect."""
         if self.wire.slow:
             metrics.REFUSED.labels("slow").inc()
             self.wire.abort()
@@ -89,7 +89,7 @@ class LocationFeed:
         return len(self._ping_at)
 
     def join(self, wire: Wire) -> Viewer:
-        """Count a socket in; it sees everything on "all" until it says otherwise."""
+        """Adds a socket, which is subscribed to "all" until it subscribes to another channel."""
         viewer = Viewer(wire)
         self._ping_at[viewer] = self._now_s() + self._ping_s
         self.subscribe(viewer, ALL)
@@ -97,14 +97,14 @@ class LocationFeed:
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
-        """Forget a socket."""
+        """Removes a socket."""
         for channel in tuple(viewer.channels):
             self._remove(viewer, channel)
         self._ping_at.pop(viewer, None)
         metrics.SOCKETS.set(len(self))
 
     def subscribe(self, viewer: Viewer, channel: str) -> str:
-        """Send it what is pushed to a channel; "" or the code of what is wrong."""
+        """Subscribes a socket to a channel. Returns "", or the error code."""
         name = canonical(channel)
         if not 0 < len(name) <= _MAX_CHANNEL_LENGTH:
             return "invalid_channel"
@@ -116,13 +116,13 @@ class LocationFeed:
         return ""
 
     def unsubscribe(self, viewer: Viewer, channel: str) -> None:
-        """Send it no more of a channel; of one it has not, nothing happens."""
+        """Ends the subscription; without one nothing happens."""
         name = canonical(channel)
         if name in viewer.channels:
             self._remove(viewer, name)
 
     def push(self, channel: str, payload: Mapping[str, Any]) -> int:
-        """Write a status update to everybody on a channel now; answers to how many.
+        """Writes a status update to every socket of a channel now. Returns how many.
 
         Channels: all, location:{id}, location_stations:{id}, station:{id}. Raises ValueError for
         another one, and for a payload that is no public status update.
@@ -148,7 +148,7 @@ class LocationFeed:
             del self._viewers[channel]
 
     def loop(self) -> Loop:
-        """Return the loop that pings. A socket that joins is due after `ping_s`: none is missed."""
+        """Returns the loop that pings. A socket that joins is due after `ping_s`."""
 
         async def ping(_: Round) -> Pause | None:
             return self._ping()
@@ -156,7 +156,7 @@ class LocationFeed:
         return Loop("old_socket_pings", ping, period_s=self._ping_s)
 
     def _ping(self) -> Pause | None:
-        """Ping the sockets that are due. Returns the pause until the next one is."""
+        """Pings the sockets that are due. Returns the pause until the next one is."""
         now = self._now_s()
         while self._ping_at:
             viewer, at = next(iter(self._ping_at.items()))
@@ -169,7 +169,10 @@ class LocationFeed:
 
 
 def canonical(channel: str) -> str:
-    """The one name of a channel: location_updates:7 is location:7, location_updates:all is all."""
+    """Returns the canonical name of a channel.
+
+    location_updates:7 is location:7, location_updates:all is all.
+    """
     for inner, outer in _INNER.items():
         if channel.startswith(inner):
             rest = channel.removeprefix(inner)

@@ -1,7 +1,7 @@
-"""`WS /api/v1/ws/locations?client_id=`: the old live socket of map, station list and charging page.
+"""`WS /api/v1/ws/locations?client_id=`: the old live socket of map, station list, charging page.
 
 Two dialects are understood, the documented one ({"action", "channel"}) and the one the apps really
-spoke ({"type", "data": {"channel"}}). The client_id proves nothing and is only said back.
+sent ({"type", "data": {"channel"}}). The client_id proves nothing and is only echoed.
 """
 
 import time
@@ -44,7 +44,7 @@ def router(
     limits: SocketLimits | None = None,
     now_s: Callable[[], float] = time.monotonic,
 ) -> APIRouter:
-    """Both paths of the old socket. The server must speak WebSocket by SocketProtocol."""
+    """Returns both paths of the old socket. The server must use SocketProtocol for WebSockets."""
     routes = APIRouter()
     endpoint = LocationSocket(
         feed,
@@ -76,7 +76,7 @@ class LocationSocket:
         self._now_s = now_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one socket to its end."""
+        """Serves one socket to its end."""
         headers = _headers(scope)
         peer = scope.get("client")
         address = self._addresses.of(peer[0] if peer else "", headers.get(b"x-forwarded-for", ""))
@@ -84,12 +84,14 @@ class LocationSocket:
         slot = self._limits.open(address)
         try:
             await receive()  # websocket.connect
-            await send({"type": "websocket.accept"})  # a refused handshake would show no code
+            await send(
+                {"type": "websocket.accept"}
+            )  # a refused handshake would carry no close code
             if not origin_allowed(headers.get(b"origin", ""), self._cors_origins):
                 await _close(send, _POLICY, "origin_not_allowed")
             elif client_id is not None and len(client_id) > _MAX_CLIENT_ID:
                 await _close(send, _POLICY, "invalid_client_id")
-            # Counted per address too: the client_id is anybody's, who could lock its driver out.
+            # Counted per address too: any peer may send a client_id, and could lock its driver out.
             elif slot is None or (client_id and not slot.claim(f"{address} {client_id}")):
                 await _close(send, _TRY_LATER, "too_many_sockets")
             else:

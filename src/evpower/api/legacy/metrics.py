@@ -1,4 +1,4 @@
-"""What the old contract counts."""
+"""Metrics of the old API."""
 
 from typing import Final
 

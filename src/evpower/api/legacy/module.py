@@ -1,4 +1,4 @@
-"""What the old contract gives to a process."""
+"""The old API as a slice."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ _MINUTE_S: Final = 60.0
 
 
 def module(settings: Settings, shared: Shared, *, access: Access, providers: Providers) -> Module:
-    """Return the slice."""
+    """Returns the slice."""
     feed = LocationFeed()
     return Module(
         "legacy",

@@ -1,4 +1,4 @@
-"""The old API's answers about payments: field for field, money as numbers, times ending in Z."""
+"""The old API's responses about payments: the same members, money as numbers, times ending in Z."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -13,7 +13,7 @@ _ASK_AGAIN: Final = timedelta(seconds=15)
 
 
 def topping_up(begun: ToppingUp) -> dict[str, Any]:
-    """A QR to pay. No null members: the oldest app refuses them."""
+    """Returns a QR to pay. It has no null members: the oldest app refuses them."""
     payment, invoice = begun.payment, begun.invoice
     expires = to_z(payment.expires_at)
     return {
@@ -34,7 +34,7 @@ def topping_up(begun: ToppingUp) -> dict[str, Any]:
 
 
 def not_begun(refused: NotBegun, client_id: UUID, message: str) -> dict[str, Any]:
-    """Why there is no QR; the invoice's id when it may still come to be."""
+    """Returns why there is no QR; with the invoice's id when it may still be made."""
     answer: dict[str, Any] = {
         "success": False,
         "error": refused.code,
@@ -50,7 +50,7 @@ def not_begun(refused: NotBegun, client_id: UUID, message: str) -> dict[str, Any
 
 
 def status(payment: Payment, now: datetime) -> dict[str, Any]:
-    """A payment as the app polls it."""
+    """Returns a payment as the app polls it."""
     shown = payment.shown_status(now)
     expired = now >= payment.expires_at
     checked = payment.last_checked_at
@@ -76,7 +76,7 @@ def status(payment: Payment, now: datetime) -> dict[str, Any]:
 
 
 def unknown_payment(invoice_id: str, message: str) -> dict[str, Any]:
-    """No payment has this id."""
+    """Returns that no payment has this id."""
     return {
         "success": False,
         "status": 0,

@@ -32,7 +32,7 @@ def payments_router(
     max_som: int,
     clock: Clock = utc_now,
 ) -> APIRouter:
-    """Build the routes; `min_som` and `max_som` bound a top-up."""
+    """Returns the routes; `min_som` and `max_som` limit a top-up."""
     routes = APIRouter(prefix="/api/v1")
     _add_top_up(routes, db, access, providers, (min_som * 100, max_som * 100), clock)
     _add_status(routes, db, access, clock)
@@ -111,7 +111,7 @@ def _client_of(principal: Principal) -> UUID:
 
 
 def _text(code: str, request: Request) -> tuple[str, dict[str, str]]:
-    """Return a code's sentence in the language a request asks for, and the headers that name it."""
+    """Returns a code's message in the language of the request, and the headers that name it."""
     language = messages.choose_language(request.headers.get("accept-language", ""))
     headers = {"Content-Language": language, "Vary": "Accept-Language"}
     return messages.text(code, 200, language, {}), headers

@@ -1,4 +1,4 @@
-"""Read a top-up request. Numbers stay exact: 0.1 is one tenth, 1e309 is no amount."""
+"""Parses a top-up request. Numbers stay exact: 0.1 is one tenth, 1e309 is no amount."""
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -16,15 +16,15 @@ _MAX_DESCRIPTION: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class TopUpRequest:
-    """A top-up as asked for, in tyiyn."""
+    """A requested top-up, in tyiyn."""
 
     amount_minor: int
     description: str | None
-    speaks_for: str | None  # another id than the token's: one from before, or somebody else's
+    speaks_for: str | None  # another id than the token's: an old one, or that of another client
 
 
 def parse_top_up(raw: bytes, client_id: UUID, min_minor: int, max_minor: int) -> TopUpRequest:
-    """Read the body of a client's own request.
+    """Parses the body of a client's request.
 
     Raises Invalid("invalid_request" | "invalid_amount" | "minimum_amount_required" |
     "maximum_amount_exceeded"), Forbidden("forbidden") when the body's client_id is no text.
@@ -56,7 +56,7 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _exact(text: str) -> Decimal:
-    """Any number JSON or JavaScript can write; one beyond all bounds reads as NaN."""
+    """Returns any number of JSON or JavaScript; NaN for one beyond all bounds."""
     try:
         return Decimal(text)
     except InvalidOperation:
