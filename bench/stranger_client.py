@@ -1,6 +1,7 @@
 """`python -m bench.stranger_client PLAN.json`: one address without credentials does its worst."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import secrets
@@ -74,9 +75,8 @@ def _token() -> bytes:
 
 
 def _key_id() -> bytes:
-    header = jwt.utils.base64url_encode(
-        json.dumps({"alg": "ES256", "kid": secrets.token_hex(8)}).encode()
-    ).decode()
+    fields = json.dumps({"alg": "ES256", "kid": secrets.token_hex(8)})
+    header = base64.urlsafe_b64encode(fields.encode()).decode().rstrip("=")
     token = f"{header}.e30.{secrets.token_urlsafe(64)}"
     return _ask("/api/v1/balance/x", {"Authorization": f"Bearer {token}"})
 

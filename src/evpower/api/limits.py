@@ -180,7 +180,7 @@ class RateLimits:
         self._signed_prefixes = tuple(self._signed)
 
     def is_signed(self, path: str) -> bool:
-        """Returns whether it is for signed calls: no token or Idempotency-Key, a budget of its own."""
+        """Returns whether it is for signed calls: no token, no Idempotency-Key, own budget."""
         return path.startswith(self._signed_prefixes)
 
     def is_open(self, path: str) -> bool:
@@ -192,8 +192,7 @@ class RateLimits:
         return self._sockets.take(address)
 
     def take(self, method: str, path: str, caller: str, address: str) -> int:
-        """Counts one request that is no webhook. Returns 0 when it may pass, else the wait in
-        seconds.
+        """Counts one request that is no webhook. Returns 0 when it may pass, else seconds to wait.
 
         `caller` is client:<uuid>, operator:<uuid> or service:<name> from a verified credential, ""
         for one without.

@@ -203,7 +203,7 @@ def _claims(one: KnownUser) -> list[tuple[object, ...]]:
 async def _keep(connection: Connection, source: RowSource, actor: str, counts: PlanCounts) -> Run:
     """The run and all its rows at once: there is no half a plan."""
     async with connection.transaction():
-        await store.berun_statement(connection)
+        await store.be_patient(connection)
         run = await store.insert_run(
             connection, source.name, actor, rows_read=counts.read, rows_skipped=counts.skip
         )
@@ -217,7 +217,7 @@ async def _write_report(connection: Connection, file: TextIO) -> None:
     writer = csv.writer(file)
     writer.writerow(_REPORT)
     async with connection.transaction():
-        await store.berun_statement(connection)
+        await store.be_patient(connection)
         async for row in connection.cursor(store_plan.REPORT, prefetch=_AT_ONCE):
             writer.writerow([_harmless(row[column]) for column in _REPORT])
 

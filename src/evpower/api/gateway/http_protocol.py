@@ -223,7 +223,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(Unavailable("shutting_down", "the server stops", retry_after_s=5))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Starts a request, unless the response before it is unread: it would only block a place."""
+        """Starts a request, unless the response before it is unread: it would block a place."""
         self._running = cycle
         start = super()._start_asgi_task
         if self.flow.write_paused:
