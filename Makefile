@@ -6,7 +6,8 @@ NODE_DIR := src/evpower/devstack/supabase/lite
 BROWSER_DIR := tests/browser
 BROWSER := $(BROWSER_DIR)/node_modules/.chromium/.unpacked
 export UV_PYTHON_DOWNLOADS := never
-export PYTHONDONTWRITEBYTECODE := 1
+# Every process of the tests would compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup browser demo dev test check format snapshots supabase-migrations bench lock clean
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ from tests.waiting import WAIT_LIMIT_S, until
 for _name in [one for one in os.environ if one.startswith("EVPOWER_")]:
     if not _name.startswith("EVPOWER_TEST_"):
         del os.environ[_name]
+
+# Without bytecode on disk every process a test starts compiles all it imports, and pytest rewrites
+# every test anew: 1.5 s of a core each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 TEMPLATE = "template_evpower"
 PATIENT_DEFAULTS = {
