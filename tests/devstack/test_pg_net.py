@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 
 class Receiver:
-    """An HTTP server that notes what comes."""
+    """An HTTP server that records requests."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []

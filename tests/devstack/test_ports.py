@@ -1,4 +1,4 @@
-"""A port that was picked is nobody else's until the process that picked it ends."""
+"""A picked port is reserved until the process that picked it ends."""
 
 import socket
 import subprocess
@@ -26,13 +26,13 @@ def test_a_port_is_kept_from_other_processes_until_its_own_ends() -> None:
     ) as other:
         assert other.stdout is not None
         port = int(other.stdout.readline())
-        assert ports._is_free(port), "nobody has bound it yet"
+        assert ports._is_free(port), "it is not bound yet"
         assert not ports._keep(port)
         other.communicate("\n")
     assert ports._keep(port)
 
 
-def test_the_kernel_gives_a_picked_port_to_no_one() -> None:
+def test_the_kernel_never_gives_a_picked_port_away() -> None:
     """As it does for a server on port 0 and for every outgoing connection."""
     if not ports._KERNEL_S_OWN.exists():  # only Linux says which ports it gives
         return
@@ -40,7 +40,7 @@ def test_the_kernel_gives_a_picked_port_to_no_one() -> None:
     assert not first <= ports.free_port() <= last
 
 
-def test_a_port_someone_listens_on_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_listened_on_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     free = ports.free_port()
     with socket.create_server((ports.LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]

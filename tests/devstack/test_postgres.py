@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL starts, survives, and says plainly why it can't."""
+"""The embedded PostgreSQL starts, survives crashes, and names the cause when it can't start."""
 
 import asyncio
 import os
@@ -44,11 +44,11 @@ async def test_committed_row_survives_a_kill(folder: Path) -> None:
     await cluster.start()
     try:
         assert await _value(cluster, "show fsync") == "on"
-        await _value(cluster, "create table kept as select 7 as n")
+        await _value(cluster, "create table data as select 7 as n")
         cluster.kill()
         assert not cluster.running
         await cluster.start()
-        assert await _value(cluster, "select n from kept") == 7
+        assert await _value(cluster, "select n from data") == 7
     finally:
         await cluster.stop()
 
@@ -60,7 +60,7 @@ async def test_a_backend_that_outlives_its_postmaster_is_waited_for(folder: Path
     connection = await asyncpg.connect(cluster.dsn("postgres"))
     late = connection.get_server_pid()
     os.kill(late, signal.SIGSTOP)
-    os.kill(cluster.pid, signal.SIGKILL)  # by somebody else: nobody kills its backends
+    os.kill(cluster.pid, signal.SIGKILL)  # from outside: its backends go on
     try:
         await until(lambda: not cluster.running)
         starting = asyncio.create_task(cluster.start())
@@ -169,6 +169,6 @@ async def test_a_closed_folder_above_is_named_when_postgres_runs_as_another_user
 
 
 async def test_folder_that_can_not_be_made_is_refused() -> None:
-    """In /proc nobody makes folders, root neither."""
+    """In /proc no user can make folders, not even root."""
     with pytest.raises(DevstackError, match=r"can't be made.*--data"):
         await EmbeddedPostgres(Path("/proc/evpower/pg")).start()

@@ -11,7 +11,7 @@ from tests.conftest import as_owner
 
 
 class Recorder:
-    """An extra child that notes what is asked of it."""
+    """An extra child that records its calls."""
 
     name = "EvPower"
 
@@ -37,7 +37,7 @@ class Recorder:
 async def _tables(stack: Stack) -> int:
     connection = await asyncpg.connect(as_owner(stack.evpower_dsn))
     try:
-        return await connection.fetchval("select count(*) from pg_tables where tablename = 'kept'")
+        return await connection.fetchval("select count(*) from pg_tables where tablename = 'data'")
     finally:
         await connection.close()
 
@@ -45,7 +45,7 @@ async def _tables(stack: Stack) -> int:
 async def test_stack_keeps_its_data_until_fresh(folder: Path) -> None:
     async with Stack(folder / "data") as stack:
         connection = await asyncpg.connect(as_owner(stack.evpower_dsn))
-        await connection.execute("create table kept ()")
+        await connection.execute("create table data ()")
         await connection.close()
         keys = stack.supabase.secret_key
         assert [service.name for service in stack.services] == ["PostgreSQL", "The local Supabase"]

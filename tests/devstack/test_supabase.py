@@ -194,12 +194,12 @@ async def test_supabase_js_signs_up_reads_its_rows_and_no_others(supabase: Local
     script = [node_binary(), HERE / "client.mjs", supabase.url, supabase.publishable_key]
     done = await children.run([*script, SERVER_DIR], timeout_s=COMMAND_S)
     assert done.returncode == 0, done.stdout
-    said = json.loads(done.stdout.splitlines()[-1])
+    output = json.loads(done.stdout.splitlines()[-1])
     note = {"body": "mine", "amount": 100.1, "at": "2026-01-02T03:04:05.678901+00:00"}
-    assert said["mine"] == [note]
-    assert said["others"] == []
-    assert (said["same"], said["whoami"], said["name"]) == (True, True, "Aida")
-    assert (said["money"], said["service"]) == ("42501", "42501")
+    assert output["mine"] == [note]
+    assert output["others"] == []
+    assert (output["same"], output["whoami"], output["name"]) == (True, True, "Aida")
+    assert (output["money"], output["service"]) == ("42501", "42501")
 
 
 async def test_rpc_takes_megabytes_as_service_role(service: httpx.AsyncClient) -> None:

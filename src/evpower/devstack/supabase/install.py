@@ -37,7 +37,7 @@ _FLAGS = (
 
 
 def install(directory: Path = SERVER_DIR) -> None:
-    """Bring node_modules to exactly what package-lock.json says."""
+    """Brings node_modules to exactly what package-lock.json says."""
     node = node_binary()
     npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     env = {
@@ -58,8 +58,8 @@ def install(directory: Path = SERVER_DIR) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        what = f"npm did not finish in {_TIMEOUT_S // 60} minutes"
-        raise DevstackError(what, "Check the network and run it again: make setup") from error
+        problem = f"npm did not finish in {_TIMEOUT_S // 60} minutes"
+        raise DevstackError(problem, "Check the network and run it again: make setup") from error
     if done.returncode != 0:
         raise _npm_error(done.stdout)
     (directory / "node_modules" / ".installed").touch()
@@ -67,18 +67,18 @@ def install(directory: Path = SERVER_DIR) -> None:
 
 def _npm_error(output: str) -> DevstackError:
     lines = [line.removeprefix("npm error ").strip() for line in output.splitlines()]
-    said = [line for line in lines if line and "complete log" not in line.lower()]
-    code = next((found for found in _NETWORK_CODES if any(found in line for line in said)), None)
+    messages = [line for line in lines if line and "complete log" not in line.lower()]
+    code = next((code for code in _NETWORK_CODES if any(code in line for line in messages)), None)
     if code is not None:
         return DevstackError(
             f"npm can't reach its registry ({code})",
             "Check the network, or set a mirror with npm_config_registry, and run: make setup",
         )
-    return DevstackError(f"npm ci failed: {' | '.join(said[:4])}", "Run it again: make setup")
+    return DevstackError(f"npm ci failed: {' | '.join(messages[:4])}", "Run it again: make setup")
 
 
 def main() -> int:
-    """Return 1 after one line on stderr when it fails."""
+    """Returns 0, or 1 after one line on stderr."""
     try:
         install()
     except DevstackError as error:

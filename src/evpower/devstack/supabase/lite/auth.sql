@@ -1,4 +1,4 @@
--- Auth's own: what is in schema auth belongs to its role, and the project's owner may use it, as in a hosted project.
+-- Everything in schema auth belongs to Auth's role, and the project's owner may use it, as in a hosted project.
 do $$
 declare
   command text;

@@ -3,7 +3,7 @@
 -- The role that owns the project and applies migrations is hosted's `postgres`: no superuser, and not the owner of
 -- schema auth, in which it may read, write and create triggers. That name is this cluster's superuser, so here it is
 -- supabase_owner. Run at each start by the superuser; all logins have the superuser's password.
-lock table pg_catalog.pg_authid in share row exclusive mode; -- roles are the cluster's, projects start beside each other
+lock table pg_catalog.pg_authid in share row exclusive mode; -- roles are the cluster's, several projects may start at once
 do $$
 declare
   role record;
@@ -15,7 +15,7 @@ begin
       ('service_role', 'nologin noinherit bypassrls'),
       ('authenticator', 'login noinherit'),
       ('supabase_auth_admin', 'login noinherit createrole'),
-      ('supabase_lite', 'login'), -- what hosted does as authenticator and as Auth is one process here
+      ('supabase_lite', 'login'), -- one process here does what authenticator and Auth do in a hosted project
       ('supabase_owner', 'login createdb createrole replication bypassrls')
     ) as r (name, attributes)
      where not exists (select from pg_catalog.pg_roles p where p.rolname = r.name)

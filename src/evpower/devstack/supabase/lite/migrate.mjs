@@ -1,4 +1,4 @@
-// Brings the database to what a Supabase project with our migrations looks like.
+// Makes the database what it is in a Supabase project with our migrations.
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -10,7 +10,7 @@ export async function bootstrap(sql, password) {
   });
 }
 
-/** Auth's tables become its role's own, once they are made. */
+/** Makes Auth's role the owner of Auth's tables, after they are created. */
 export async function ownAuth(sql) {
   await sql.begin(async (tx) => tx.unsafe(await read("auth.sql")).simple());
 }
@@ -18,8 +18,8 @@ export async function ownAuth(sql) {
 const read = (file) => readFile(new URL(file, import.meta.url), "utf8");
 
 /**
- * Applies what is not recorded yet, in name order, a file being one transaction. A recorded file whose text
- * changed is applied again: EvPower's own is edited until a release, and safe to run again.
+ * Applies files that are not recorded yet, in the order of their names, each in one transaction. A recorded file
+ * whose text changed is applied again: EvPower's own is edited until a release, and is safe to run again.
  */
 export async function migrate(sql, directory) {
   const names = (await readdir(directory).catch(() => [])).filter((name) => name.endsWith(".sql"));

@@ -1,9 +1,9 @@
-// The worker of the pg_net stand-in: takes requests from the queue and sends each at most once.
+// The worker of the pg_net stand-in: reads requests from the queue and sends each at most once.
 import { readFile } from "node:fs/promises";
 
 const BATCH = 200;
 const POLL_MS = 1000; // for a wake-up lost with the connection
-const RESPONSES_KEPT = "6 hours";
+const RESPONSE_RETENTION = "6 hours";
 const SCHEMA = new URL("./pg_net.sql", import.meta.url);
 
 /** `mode`: "works", "stuck" (the worker is dead, requests stay in the queue) or "absent". */
@@ -15,7 +15,7 @@ export async function startPgNet(sql, mode) {
   const text = await readFile(SCHEMA, "utf8");
   await sql.begin((tx) => tx.unsafe(text).simple());
   if (mode === "stuck") return () => {};
-  const wake = worker(() => takeBatch(sql));
+  const wake = worker(() => sendBatch(sql));
   await sql.listen("net", wake);
   const timer = setInterval(wake, POLL_MS);
   return () => clearInterval(timer);
@@ -42,8 +42,8 @@ function worker(batch) {
   };
 }
 
-/** As pg_net does: picked means deleted, and the next batch waits for the slowest of this one. */
-async function takeBatch(sql) {
+/** As pg_net does: a request that is read is deleted, and the next batch waits for the slowest of this one. */
+async function sendBatch(sql) {
   const requests = await sql`
     with picked as (select id from net.http_request_queue order by id limit ${BATCH})
     delete from net.http_request_queue q using picked where q.id = picked.id
@@ -51,7 +51,7 @@ async function takeBatch(sql) {
   if (requests.length === 0) return 0;
   const responses = await Promise.all(requests.map(send));
   await sql`insert into net._http_response ${sql(responses)}`;
-  await sql`delete from net._http_response where created < now() - ${RESPONSES_KEPT}::interval`;
+  await sql`delete from net._http_response where created < now() - ${RESPONSE_RETENTION}::interval`;
   return requests.length;
 }
 

@@ -1,5 +1,5 @@
--- A stand-in for the extension pg_net, as it behaves: the queue is unlogged, a request is gone once it was
--- picked, nothing is tried twice. The worker is pg_net.mjs.
+-- A stand-in for the extension pg_net, and behaves like it: the queue is unlogged, a request is
+-- deleted when the worker reads it, nothing is tried twice. The worker is pg_net.mjs.
 create schema if not exists net;
 grant usage on schema net to supabase_owner, anon, authenticated, service_role;
 

@@ -81,7 +81,7 @@ const connect = (url) =>
     },
   });
 const connection = connect(databaseOf("supabase_lite"));
-// Left alone, lite would grant ALL on every RLS table to anon and authenticated at the first
+// Lite by itself would grant ALL on every RLS table to anon and authenticated at the first
 // request and undo the column grants of our migrations. bootstrap.sql makes roles and grants.
 connection.rlsState = "active";
 

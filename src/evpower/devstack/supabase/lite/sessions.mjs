@@ -92,7 +92,7 @@ async function openSession(sql, config, userId) {
   };
 }
 
-/** A refresh by somebody banned since is refused, as GoTrue does. */
+/** A refresh of a user banned since is refused, as GoTrue does. */
 export async function requireUnbanned(sql, refreshToken) {
   const [row] = await sql`
     select u.banned_until from auth.refresh_tokens t join auth.users u on u.id = t.user_id

@@ -1,4 +1,4 @@
-// auth.users as GoTrue shows and keeps it: rows, rules on fields, JSON of a user.
+// auth.users as GoTrue returns and stores it: rows, rules on fields, JSON of a user.
 import { randomBytes, randomUUID } from "node:crypto";
 import bcrypt from "bcryptjs";
 
@@ -47,7 +47,7 @@ export function checkEmail(email) {
   return email.toLowerCase();
 }
 
-/** GoTrue keeps the digits alone, without "+". */
+/** GoTrue stores the digits alone, without "+". */
 export function checkPhone(phone) {
   const digits = String(phone).replace(/^\+/, "").replaceAll(" ", "");
   if (!PHONE.test(digits)) throw invalid("Invalid phone number format (E.164 required)");
@@ -65,7 +65,7 @@ export function bannedUntil(duration) {
   return total > 0 ? new Date(Date.now() + total).toISOString() : null;
 }
 
-/** The bcrypt hash to store for what the caller gave; a random password if nothing. */
+/** Returns the bcrypt hash to store for the caller's password, or for a random one if there is none. */
 export async function passwordHash(params) {
   const { password, password_hash: given } = params;
   if (password && given) {
@@ -114,7 +114,7 @@ export async function putIdentity(sql, userId, provider, field, value) {
 
 const iso = (value) => (value ? new Date(value).toISOString() : undefined);
 
-/** One user as GoTrue answers it, or undefined. */
+/** Returns a user as GoTrue answers it, or undefined. */
 export async function userJson(sql, id) {
   const [user] = await sql`select * from auth.users where id = ${id}`;
   if (!user) return undefined;
