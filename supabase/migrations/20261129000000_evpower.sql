@@ -5,13 +5,8 @@
 -- is run again.
 do $$ begin perform set_config('lock_timeout', '5s', true); end $$;
 
--- 0001_tables.sql
--- What the apps read: clients with their balance, transactions, charging sessions.
--- Additive: creates what is missing and touches nothing else, in a new project and in one that already
--- lives, where ids may be varchar and charging_sessions has older columns.
---
--- Tables that an older dashboard or a self-hosted Studio made belong to supabase_admin, and then nothing below could be
--- done. Said here, before anything is changed.
+-- 0100_table_owners.sql
+-- Refuses to begin where another role owns a table that EvPower must alter.
 do $migration$
 declare
   foreign_table record;
@@ -31,9 +26,70 @@ begin
 end
 $migration$;
 
+-- 0110_schema.sql
+-- The schema of everything that only EvPower's own functions use.
 create schema if not exists evpower;
-revoke all on schema evpower from public, anon, authenticated;
+revoke all on schema evpower from public, anon, authenticated, service_role;
+comment on schema evpower is
+  'evpower 0.1.0: what EvPower''s functions in public use; apps have no access';
 
+-- 0115_edition.sql
+-- The release of EvPower whose SQL this is. Every object has it in its comment, "evpower <version>: what it is",
+-- except the project's own tables and what stands on auth.users
+-- (docs/decisions/0038-what-is-installed-in-supabase-is-stamped.md).
+create or replace function evpower.edition() returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select '0.1.0'
+$$;
+revoke all on function evpower.edition() from public, anon, authenticated, service_role;
+comment on function evpower.edition() is
+  'evpower 0.1.0: returns the version whose SQL is installed';
+
+-- 0120_column_type.sql
+-- A column's type as it is here, to be used for the columns that must match it.
+create or replace function evpower.column_type(table_name text, column_name text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select pg_catalog.format_type(a.atttypid, null)
+    from pg_catalog.pg_attribute a
+   where a.attrelid = pg_catalog.to_regclass(table_name) and a.attname = column_name and not a.attisdropped
+$$;
+revoke all on function evpower.column_type(text, text) from public, anon, authenticated, service_role;
+comment on function evpower.column_type(text, text) is
+  'evpower 0.1.0: returns the type of a column as this project has it';
+
+-- 0130_record_of.sql
+-- The definition of a record with the columns' types as they are here, so that varchar ids, floats and enums are
+-- read by their own input functions.
+create or replace function evpower.record_of(table_name text, columns text[]) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select string_agg(format('%I %s', c.name, evpower.column_type(table_name, c.name)), ', ' order by c.nr)
+    from unnest(columns) with ordinality as c (name, nr)
+$$;
+revoke all on function evpower.record_of(text, text[]) from public, anon, authenticated, service_role;
+comment on function evpower.record_of(text, text[]) is
+  'evpower 0.1.0: returns a record definition with the column types of this project';
+
+-- 0140_client_is.sql
+-- The comparison of public.clients c with the id that an expression yields. By its own type, so that an index finds it.
+create or replace function evpower.client_is(expression text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format(case evpower.column_type('public.clients', 'id')
+                  when 'uuid' then 'c.id = %s::uuid'
+                  when 'text' then 'c.id = %s::text'
+                  when 'character varying' then 'c.id = %s::text'
+                  else 'c.id::text = %s::text' end, expression)
+$$;
+revoke all on function evpower.client_is(text) from public, anon, authenticated, service_role;
+comment on function evpower.client_is(text) is
+  'evpower 0.1.0: returns the condition that a client has an id';
+
+-- 0200_clients.sql
+-- A client's row, which the apps read: profile, status, balance. Drivers read their own row, change their own profile,
+-- and never write money.
+--
+-- Additive: creates what is missing and changes nothing else, also where the project already has the table, ids are
+-- varchar or the status is an enum. Policies of the project stay; what they would allow is limited by the grants here
+-- and by triggers (0230_refuse_money.sql, 0240_refuse_id.sql). The table's own comment is the project's.
 create table if not exists public.clients (
   id uuid primary key,
   email text,
@@ -60,28 +116,85 @@ alter table public.clients add column if not exists evpower_revision bigint not 
 comment on column public.clients.balance is 'Som. Written by evpower_apply alone; a trigger refuses others.';
 comment on column public.clients.held is 'Som set aside for running sessions; available = balance - held.';
 
--- A column's type as it is here, to be used for the columns that must match it.
-create or replace function evpower.column_type(table_name text, column_name text) returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select pg_catalog.format_type(a.atttypid, null)
-    from pg_catalog.pg_attribute a
-   where a.attrelid = pg_catalog.to_regclass(table_name) and a.attname = column_name and not a.attisdropped
-$$;
+-- Where the status is an enum it gets EvPower's words: a status that the enum lacks could never be written, and the
+-- client's money would wait with it.
+do $migration$
+declare
+  word text;
+  kind oid := (select a.atttypid from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
+                where a.attrelid = 'public.clients'::regclass and a.attname = 'status' and t.typtype = 'e');
+begin
+  foreach word in array array['active', 'inactive', 'blocked'] loop
+    if kind is not null then
+      execute format('alter type %s add value if not exists %L', kind::regtype, word);
+    end if;
+  end loop;
+exception
+  when insufficient_privilege then raise warning 'evpower: the status of a client lacks a word: %', sqlerrm;
+end
+$migration$;
 
--- The definition of a record with the columns' types as they are here, so that varchar ids, floats and enums are
--- read by their own input functions.
-create or replace function evpower.record_of(table_name text, columns text[]) returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select string_agg(format('%I %s', c.name, evpower.column_type(table_name, c.name)), ', ' order by c.nr)
-    from unnest(columns) with ordinality as c (name, nr)
-$$;
+alter table public.clients enable row level security;
+do $migration$
+declare
+  -- In a sub-select the id is read once a statement, not once a row.
+  own text := format('id = (select auth.uid()%s)',
+                     case evpower.column_type('public.clients', 'id')
+                       when 'uuid' then '' else '::text' end);
+begin
+  drop policy if exists evpower_own_select on public.clients;
+  execute format('create policy evpower_own_select on public.clients for select to authenticated'
+                 ' using (%s)', own);
+  drop policy if exists evpower_own_insert on public.clients;
+  execute format('create policy evpower_own_insert on public.clients for insert to authenticated'
+                 ' with check (%s)', own);
+  drop policy if exists evpower_own_update on public.clients;
+  execute format('create policy evpower_own_update on public.clients for update to authenticated'
+                 ' using (%1$s) with check (%1$s)', own);
+end
+$migration$;
+comment on policy evpower_own_select on public.clients is
+  'evpower 0.1.0: a driver reads the own row';
+comment on policy evpower_own_insert on public.clients is
+  'evpower 0.1.0: an app may create its own row at the first login';
+comment on policy evpower_own_update on public.clients is
+  'evpower 0.1.0: a driver changes the own profile, in the columns that are granted';
 
+revoke insert, update, delete, truncate, references, trigger on public.clients from public, anon, authenticated;
+grant select on public.clients to authenticated;
+-- An upsert of supabase-js names every column it sends in its update, the id too. A policy of this project may be wider
+-- than ours, so a trigger keeps the id (0240_refuse_id.sql).
+grant insert (id, email, phone, name, balance), update (id, email, phone, name, updated_at)
+  on public.clients to authenticated;
+do $migration$
+begin
+  if evpower.column_type('public.clients', 'delete_requested_at') is not null then
+    grant update (delete_requested_at) on public.clients to authenticated;
+  end if;
+end
+$migration$;
+grant select, insert, update, delete on public.clients to service_role;
+
+-- Apps listen to changes of their balance where Realtime exists.
+do $migration$
+begin
+  if exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime' and not puballtables)
+     and not exists (select from pg_catalog.pg_publication_tables
+                      where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = 'clients') then
+    alter publication supabase_realtime add table public.clients;
+  end if;
+exception
+  when insufficient_privilege then raise notice 'public.clients is not in supabase_realtime: %', sqlerrm;
+end
+$migration$;
+
+-- 0210_transactions.sql
+-- A wallet's transactions, which the apps read and only public.evpower_apply writes. No foreign key to clients:
+-- deleting a user where the project allows it goes on working.
 do $migration$
 declare
   client_id text := evpower.column_type('public.clients', 'id');
-  user_id text;
 begin
-  -- No foreign keys to clients: deleting a user where the project allows it goes on working.
   execute format($sql$
     create table if not exists public.transactions (
       id uuid primary key default gen_random_uuid(),
@@ -103,7 +216,40 @@ begin
   alter table public.transactions add column if not exists session_id uuid;
   alter table public.transactions add column if not exists event_at timestamptz;
   alter table public.transactions add column if not exists created_at timestamptz not null default now();
+end
+$migration$;
+create unique index if not exists transactions_client_version_key on public.transactions (client_id, version);
+create index if not exists transactions_client_newest on public.transactions (client_id, created_at desc);
+comment on index public.transactions_client_version_key is
+  'evpower 0.1.0: a version of a client''s balance is made by one transaction';
+comment on index public.transactions_client_newest is 'evpower 0.1.0: a client''s newest transactions';
+alter table public.transactions enable row level security;
+do $migration$
+declare
+  -- In a sub-select the id is read once a statement, not once a row.
+  own text := format('client_id = (select auth.uid()%s)',
+                     case evpower.column_type('public.transactions', 'client_id')
+                       when 'uuid' then '' else '::text' end);
+begin
+  drop policy if exists evpower_own_select on public.transactions;
+  execute format('create policy evpower_own_select on public.transactions for select to authenticated'
+                 ' using (%s)', own);
+end
+$migration$;
+comment on policy evpower_own_select on public.transactions is
+  'evpower 0.1.0: a driver reads the own transactions';
+revoke insert, update, delete, truncate, references, trigger on public.transactions from public, anon, authenticated;
+grant select on public.transactions to authenticated;
+grant select, insert, update, delete on public.transactions to service_role;
 
+-- 0220_charging_sessions.sql
+-- Charging sessions, which the apps read and only public.evpower_apply writes. Both vocabularies are always filled
+-- with the same: shipped apps read the older columns, the requirements name the newer. No foreign key to clients.
+do $migration$
+declare
+  client_id text := evpower.column_type('public.clients', 'id');
+  user_id text;
+begin
   execute format($sql$
     create table if not exists public.charging_sessions (
       id uuid primary key,
@@ -117,7 +263,6 @@ begin
       created_at timestamptz not null default now()
     )$sql$, client_id);
   user_id := coalesce(evpower.column_type('public.charging_sessions', 'user_id'), client_id);
-  -- Both vocabularies, always filled the same: shipped apps read the older, the requirements name the newer.
   execute format('alter table public.charging_sessions add column if not exists user_id %s', user_id);
   execute format('alter table public.charging_sessions add column if not exists client_id %s', user_id);
   alter table public.charging_sessions add column if not exists station_id text;
@@ -135,84 +280,33 @@ begin
   alter table public.charging_sessions add column if not exists revision bigint; -- null: not written by EvPower
 end
 $migration$;
-
-create unique index if not exists transactions_client_version_key on public.transactions (client_id, version);
-create index if not exists transactions_client_newest on public.transactions (client_id, created_at desc);
 create index if not exists charging_sessions_user_newest on public.charging_sessions (user_id, created_at desc);
 create index if not exists charging_sessions_client_newest on public.charging_sessions (client_id, created_at desc);
-
--- EvPower's words for a client, where they are an enum's: one that is missing could never be written, and the
--- client's money would wait with it.
-do $migration$
-declare
-  word text;
-  kind oid := (select a.atttypid from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
-                where a.attrelid = 'public.clients'::regclass and a.attname = 'status' and t.typtype = 'e');
-begin
-  foreach word in array array['active', 'inactive', 'blocked'] loop
-    if kind is not null then
-      execute format('alter type %s add value if not exists %L', kind::regtype, word);
-    end if;
-  end loop;
-exception
-  when insufficient_privilege then raise warning 'evpower: the status of a client lacks a word: %', sqlerrm;
-end
-$migration$;
-
-revoke all on all functions in schema evpower from public, anon, authenticated;
-
--- 0002_rights.sql
--- A driver reads the own rows, changes the own profile, and never writes money.
--- Policies of the project stay as they are; what they would allow is limited by the grants and the trigger.
-alter table public.clients enable row level security;
-alter table public.transactions enable row level security;
+comment on index public.charging_sessions_user_newest is
+  'evpower 0.1.0: a driver''s newest sessions, by the older column';
+comment on index public.charging_sessions_client_newest is
+  'evpower 0.1.0: a driver''s newest sessions, by the newer column';
 alter table public.charging_sessions enable row level security;
-
 do $migration$
 declare
-  rule record;
-  same text;
-  policy text;
+  -- In a sub-select the id is read once a statement, not once a row.
+  own text := format('user_id = (select auth.uid()%s)',
+                     case evpower.column_type('public.charging_sessions', 'user_id')
+                       when 'uuid' then '' else '::text' end);
 begin
-  for rule in
-    select * from (values
-      ('clients', 'id', 'select', 'using'),
-      ('clients', 'id', 'insert', 'with check'),
-      ('clients', 'id', 'update', 'using'),
-      ('transactions', 'client_id', 'select', 'using'),
-      ('charging_sessions', 'user_id', 'select', 'using')
-    ) as r (relation, owner, command, clause)
-  loop
-    -- In a sub-select the id is read once a statement, not once a row.
-    same := format('%I = (select auth.uid()%s)', rule.owner,
-                   case evpower.column_type('public.' || rule.relation, rule.owner)
-                     when 'uuid' then '' else '::text' end);
-    policy := format('evpower_own_%s', rule.command);
-    execute format('drop policy if exists %I on public.%I', policy, rule.relation);
-    execute format('create policy %I on public.%I for %s to authenticated %s (%s)%s', policy, rule.relation,
-                   rule.command, rule.clause, same,
-                   case rule.command when 'update' then format(' with check (%s)', same) else '' end);
-  end loop;
+  drop policy if exists evpower_own_select on public.charging_sessions;
+  execute format('create policy evpower_own_select on public.charging_sessions for select to authenticated'
+                 ' using (%s)', own);
 end
 $migration$;
+comment on policy evpower_own_select on public.charging_sessions is
+  'evpower 0.1.0: a driver reads the own sessions';
+revoke insert, update, delete, truncate, references, trigger on public.charging_sessions
+  from public, anon, authenticated;
+grant select on public.charging_sessions to authenticated;
+grant select, insert, update, delete on public.charging_sessions to service_role;
 
-revoke insert, update, delete, truncate, references, trigger
-  on public.clients, public.transactions, public.charging_sessions from public, anon, authenticated;
-grant select on public.clients, public.transactions, public.charging_sessions to authenticated;
--- The app may make the own row at the first login (the trigger below wants its balance to be 0).
--- An upsert of supabase-js names every column it sends in its update, the id too. A policy of this project may be wider
--- than ours, so a trigger below keeps the id.
-grant insert (id, email, phone, name, balance), update (id, email, phone, name, updated_at)
-  on public.clients to authenticated;
-do $migration$
-begin
-  if evpower.column_type('public.clients', 'delete_requested_at') is not null then
-    grant update (delete_requested_at) on public.clients to authenticated;
-  end if;
-end
-$migration$;
-grant select, insert, update, delete on public.clients, public.transactions, public.charging_sessions to service_role;
-
+-- 0230_refuse_money.sql
 -- Only evpower_apply sets a balance: no app, no server with the secret key, no session in psql.
 create or replace function evpower.refuse_money() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -236,7 +330,16 @@ create trigger evpower_money_is_not_updated before update on public.clients for 
              or new.wallet_revision is distinct from old.wallet_revision
              or new.evpower_revision is distinct from old.evpower_revision))
   execute function evpower.refuse_money();
+revoke all on function evpower.refuse_money() from public, anon, authenticated, service_role;
+comment on function evpower.refuse_money() is
+  'evpower 0.1.0: refuses a balance that evpower_apply did not write';
+comment on trigger evpower_money_is_not_inserted on public.clients is
+  'evpower 0.1.0: a new row has no money';
+comment on trigger evpower_money_is_not_updated on public.clients is
+  'evpower 0.1.0: only evpower_apply changes money and its order';
 
+-- 0240_refuse_id.sql
+-- An app never changes the id of a row, whatever a policy of the project allows.
 create or replace function evpower.refuse_id() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -247,84 +350,18 @@ drop trigger if exists evpower_id_stays on public.clients;
 create trigger evpower_id_stays before update on public.clients for each row
   when (new.id is distinct from old.id and current_user in ('anon', 'authenticated'))
   execute function evpower.refuse_id();
+revoke all on function evpower.refuse_id() from public, anon, authenticated, service_role;
+comment on function evpower.refuse_id() is
+  'evpower 0.1.0: refuses another id';
+comment on trigger evpower_id_stays on public.clients is
+  'evpower 0.1.0: an app never changes the id of its row';
 
--- Apps listen to changes of their balance where Realtime exists.
-do $migration$
-begin
-  if exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime' and not puballtables)
-     and not exists (select from pg_catalog.pg_publication_tables
-                      where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = 'clients') then
-    alter publication supabase_realtime add table public.clients;
-  end if;
-exception
-  when insufficient_privilege then raise notice 'public.clients is not in supabase_realtime: %', sqlerrm;
-end
-$migration$;
-
-revoke all on all functions in schema evpower from public, anon, authenticated;
-
--- 0003_status.sql
--- What a client's status means on both sides: a block that was set before EvPower, and a requested deletion.
-
--- Whether a blocked client had asked to be deleted: the status can hold only one of the two.
-create table if not exists evpower.wishes (
-  client_id text primary key,
-  status text not null,
-  at timestamptz not null default now()
-);
-
-revoke all on evpower.wishes from public, anon, authenticated, service_role;
-
--- A block set before EvPower's first write is a decision of this project: it stays, and EvPower is notified.
-create or replace function evpower.keep_blocked() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-  if old.status::text = 'blocked' and new.status::text <> 'blocked' then
-    new.status := old.status;
-    insert into evpower.changes ("table", row_id, op) values ('clients', new.id::text, 'blocked_before');
-  end if;
-  return new;
-end
-$$;
-
--- EvPower's block replaces a requested deletion in the status and gives it back when it is lifted.
-create or replace function evpower.keep_wish() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  wish text;
-begin
-  if new.status::text = 'blocked' then
-    insert into evpower.wishes (client_id, status) values (new.id::text, old.status::text)
-    on conflict (client_id) do update set status = excluded.status, at = now();
-  else
-    delete from evpower.wishes w where w.client_id = new.id::text returning w.status into wish;
-    if wish in ('inactive', 'pending_deletion') then
-      new.status := wish;
-    end if;
-  end if;
-  return new;
-end
-$$;
-
-drop trigger if exists evpower_keep_wish on public.clients;
-create trigger evpower_keep_wish before update on public.clients for each row
-  when (current_setting('evpower.applying', true) = 'on'
-        and (old.status::text in ('active', 'inactive', 'pending_deletion') and new.status::text = 'blocked'
-             or old.status::text = 'blocked' and new.status::text in ('active', 'inactive')))
-  execute function evpower.keep_wish();
-drop trigger if exists evpower_keep_blocked on public.clients;
-create trigger evpower_keep_blocked before update on public.clients for each row
-  when (current_setting('evpower.applying', true) = 'on' and old.evpower_revision = 0 and new.evpower_revision <> 0)
-  execute function evpower.keep_blocked();
-
-revoke all on all functions in schema evpower from public, anon, authenticated;
-
--- 0004_changes.sql
--- The log of changes to clients and users, which EvPower pulls (0006_reading.sql).
+-- 0300_changes.sql
+-- The log of changes to clients and users, which EvPower pulls with public.evpower_changes.
 --
--- A row of evpower.changes is written in the transaction of the change itself. Rows are given in the order of
--- (xid, seq) and only below the oldest running transaction: seq alone would skip a row whose transaction took
--- its number earlier and committed later. What EvPower writes through evpower_apply is not logged.
+-- A row is written in the transaction of the change itself. Rows are returned in the order of (xid, seq) and only below
+-- the oldest running transaction: seq alone would skip a row whose transaction took its number earlier and committed
+-- later. What EvPower writes through evpower_apply is not logged.
 create table if not exists evpower.changes (
   seq bigint generated always as identity primary key,
   "table" text not null check ("table" in ('clients', 'users')),
@@ -334,76 +371,167 @@ create table if not exists evpower.changes (
   xid xid8 not null default pg_current_xact_id()
 );
 create index if not exists changes_in_order on evpower.changes (xid, seq);
-
 revoke all on evpower.changes from public, anon, authenticated, service_role;
+comment on table evpower.changes is
+  'evpower 0.1.0: the log of changes to clients and users';
+comment on index evpower.changes_in_order is 'evpower 0.1.0: the order in which EvPower reads the log';
 
--- The trigger functions run as their owner: Auth's role (supabase_auth_admin) has no rights here. They never fail
--- and never wait long, whatever state this schema is in: a lost entry is found by the nightly reconciliation, a
--- refused sign-up by the driver. Columns are read from the row as JSON, so that columns this
--- project lacks are no error and Auth may alter its own.
---
--- Logs a change of the watched paths into the row. A client whose id changes is a deletion and an insertion.
-create or replace function evpower.note(what text, op text, was jsonb, became jsonb, watched text[]) returns void
+-- 0310_statuses_under_block.sql
+-- What the status of a client said before EvPower's block was written over it: the status can hold only one of the two,
+-- and a requested deletion must not be lost.
+create table if not exists evpower.statuses_under_block (
+  client_id text primary key,
+  status text not null,
+  at timestamptz not null default now()
+);
+revoke all on evpower.statuses_under_block from public, anon, authenticated, service_role;
+comment on table evpower.statuses_under_block is
+  'evpower 0.1.0: the status of a client before EvPower''s block';
+
+-- The table's name before 0.1.0. Copied, not renamed: so it is the same whether or not both tables are there.
+do $migration$
+begin
+  if to_regclass('evpower.wishes') is not null then
+    insert into evpower.statuses_under_block (client_id, status, at)
+    select w.client_id, w.status, w.at from evpower.wishes w on conflict (client_id) do nothing;
+    drop table evpower.wishes;
+  end if;
+end
+$migration$;
+
+-- 0320_pending_contacts.sql
+-- New emails and phones of logins that could not be carried to the profile, because its row was missing or locked.
+-- Carried when EvPower next pulls changes, unless the profile was written since.
+create table if not exists evpower.pending_contacts (
+  user_id text not null,
+  contact text not null check (contact in ('email', 'phone')),
+  since timestamptz not null default now(),
+  primary key (user_id, contact)
+);
+revoke all on evpower.pending_contacts from public, anon, authenticated, service_role;
+comment on table evpower.pending_contacts is
+  'evpower 0.1.0: contacts of logins that the profile does not have yet';
+
+-- The table's name before 0.1.0.
+do $migration$
+begin
+  if to_regclass('evpower.uncarried') is not null then
+    insert into evpower.pending_contacts (user_id, contact, since)
+    select u.user_id, u.contact, u.since from evpower.uncarried u on conflict (user_id, contact) do nothing;
+    drop table evpower.uncarried;
+  end if;
+end
+$migration$;
+
+-- 0330_log_change.sql
+-- Logs a change of a row if one of the watched paths differs. A client whose id changes is a deletion and an insertion.
+-- Columns are read from the row as JSON, so that columns this project lacks are no error and Auth may alter its own.
+drop function if exists evpower.note(text, text, jsonb, jsonb, text[]); -- its name before 0.1.0
+create or replace function evpower.log_change(
+  source_table text, operation text, old_row jsonb, new_row jsonb, watched_paths text[]
+) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  if what = 'clients' and op = 'UPDATE' and was ->> 'id' <> became ->> 'id' then
+  if source_table = 'clients' and operation = 'UPDATE' and old_row ->> 'id' <> new_row ->> 'id' then
     insert into evpower.changes ("table", row_id, op)
-    values (what, was ->> 'id', 'delete'), (what, became ->> 'id', 'insert');
-  elsif op <> 'UPDATE' or exists (select from unnest(watched) w (path)
-                                   where was #> w.path::text[] is distinct from became #> w.path::text[]) then
-    insert into evpower.changes ("table", row_id, op) values (what, coalesce(became, was) ->> 'id', lower(op));
+    values (source_table, old_row ->> 'id', 'delete'), (source_table, new_row ->> 'id', 'insert');
+  elsif operation <> 'UPDATE' or exists (select from unnest(watched_paths) w (path)
+                                          where old_row #> w.path::text[] is distinct from new_row #> w.path::text[])
+  then
+    insert into evpower.changes ("table", row_id, op)
+    values (source_table, coalesce(new_row, old_row) ->> 'id', lower(operation));
   end if;
 end
 $$;
+revoke all on function evpower.log_change(text, text, jsonb, jsonb, text[])
+  from public, anon, authenticated, service_role;
+comment on function evpower.log_change(text, text, jsonb, jsonb, text[]) is
+  'evpower 0.1.0: logs a change of a client or user';
 
+-- 0340_note_client.sql
+-- Logs who changed in public.clients, and ends what waited for that client: what is written now is newer. Like every
+-- trigger function of the change log it runs as its owner (Auth's role has no rights here), never fails and never
+-- waits long, whatever state this schema is in: a lost entry is found by the nightly reconciliation, a refused
+-- sign-up by the driver.
 create or replace function evpower.note_client() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 declare
-  was jsonb;
-  became jsonb;
+  old_row jsonb;
+  new_row jsonb;
 begin
   begin
-    was := to_jsonb(old); -- null of an insert
-    became := to_jsonb(new);
-    perform evpower.note('clients', tg_op, was, became,
-                         array['{email}', '{phone}', '{name}', '{status}', '{delete_requested_at}']);
+    old_row := to_jsonb(old); -- null of an insert
+    new_row := to_jsonb(new);
+    perform evpower.log_change('clients', tg_op, old_row, new_row,
+                               array['{email}', '{phone}', '{name}', '{status}', '{delete_requested_at}']);
   exception
-    when others then raise warning 'evpower: a change of a client was not noted: % %', sqlstate, sqlerrm;
+    when others then raise warning 'evpower: a change of a client was not logged: % %', sqlstate, sqlerrm;
   end;
   -- What is written here now is newer than what waits to be written.
   begin
-    if became is not null then
-      delete from evpower.uncarried u
-       where u.user_id = became ->> 'id' and (was is null or was -> u.contact is distinct from became -> u.contact);
-      if was is null or was -> 'status' is distinct from became -> 'status' then
-        delete from evpower.wishes w where w.client_id = became ->> 'id';
+    if new_row is not null then
+      delete from evpower.pending_contacts p
+       where p.user_id = new_row ->> 'id'
+         and (old_row is null or old_row -> p.contact is distinct from new_row -> p.contact);
+      if old_row is null or old_row -> 'status' is distinct from new_row -> 'status' then
+        delete from evpower.statuses_under_block s where s.client_id = new_row ->> 'id';
       end if;
     end if;
   exception
-    when others then raise warning 'evpower: what waits for a client was not ended: % %', sqlstate, sqlerrm;
+    when others then raise warning 'evpower: what waits for a client was not removed: % %', sqlstate, sqlerrm;
   end;
   return null;
 end
 $$;
+drop trigger if exists evpower_note_client on public.clients;
+create trigger evpower_note_client after insert or update or delete on public.clients for each row
+  when (current_setting('evpower.applying', true) is distinct from 'on')
+  execute function evpower.note_client();
+revoke all on function evpower.note_client() from public, anon, authenticated, service_role;
+comment on function evpower.note_client() is
+  'evpower 0.1.0: logs a change of a client';
+comment on trigger evpower_note_client on public.clients is
+  'evpower 0.1.0: logs changes that EvPower did not write';
 
+-- 0350_note_user.sql
+-- Logs who changed in auth.users. A sign-in changes last_sign_in_at and logs nothing. Like every trigger function of
+-- the change log it runs as its owner (Auth's role has no rights here), never fails and never waits long, whatever
+-- state this schema is in: a lost entry is found by the nightly reconciliation, a refused sign-up by the driver.
 create or replace function evpower.note_user() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 begin
-  -- A sign-in changes last_sign_in_at and must write nothing.
-  perform evpower.note('users', tg_op, to_jsonb(old), to_jsonb(new),
-                       array['{email}', '{phone}', '{email_confirmed_at}', '{phone_confirmed_at}',
-                             '{raw_user_meta_data}', '{deleted_at}', '{banned_until}',
-                             '{raw_app_meta_data,evpower_email_unverified}']);
+  perform evpower.log_change('users', tg_op, to_jsonb(old), to_jsonb(new),
+                             array['{email}', '{phone}', '{email_confirmed_at}', '{phone_confirmed_at}',
+                                   '{raw_user_meta_data}', '{deleted_at}', '{banned_until}',
+                                   '{raw_app_meta_data,evpower_email_unverified}']);
   return null;
 exception
   when others then
-    raise warning 'evpower: a change of a user was not noted: % %', sqlstate, sqlerrm;
+    raise warning 'evpower: a change of a user was not logged: % %', sqlstate, sqlerrm;
     return null;
 end
 $$;
+-- auth.users belongs to Auth: we may create a trigger on it, and on older projects not drop it again. It names no
+-- column, or Auth could not change the column's type. It has no comment, which only the table's owner may write.
+do $migration$
+begin
+  if to_regclass('auth.users') is null then
+    raise warning 'evpower: there is no auth.users, sign-ups are not logged';
+  elsif not exists (select from pg_catalog.pg_trigger t
+                     where t.tgrelid = 'auth.users'::regclass and t.tgname = 'evpower_note_user')
+  then
+    create trigger evpower_note_user after insert or update or delete on auth.users for each row
+      execute function evpower.note_user();
+  end if;
+end
+$migration$;
+revoke all on function evpower.note_user() from public, anon, authenticated, service_role;
+comment on function evpower.note_user() is
+  'evpower 0.1.0: logs a change of a user';
 
--- Truncating clients deletes each of them. Of users no deletion is logged, or one command would close every client
--- in EvPower: they are only to be read again, and the reconciliation reports those that are missing.
+-- 0360_note_truncate.sql
+-- Truncating clients deletes each of them. Of users no deletion is logged, or one command would close every client in
+-- EvPower: they are only to be read again, and the reconciliation reports those that are missing.
 create or replace function evpower.note_truncate() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 begin
@@ -415,188 +543,267 @@ begin
       insert into evpower.changes ("table", row_id, op) select 'users', u.id::text, 'update' from auth.users u;
     end if;
   exception
-    when others then raise warning 'evpower: a truncation was not noted: % %', sqlstate, sqlerrm;
+    when others then raise warning 'evpower: a truncation was not logged: % %', sqlstate, sqlerrm;
   end;
   return null;
 end
 $$;
-
-drop trigger if exists evpower_note_client on public.clients;
-create trigger evpower_note_client after insert or update or delete on public.clients for each row
-  when (current_setting('evpower.applying', true) is distinct from 'on')
-  execute function evpower.note_client();
 drop trigger if exists evpower_note_truncate on public.clients;
 create trigger evpower_note_truncate before truncate on public.clients for each statement
   execute function evpower.note_truncate();
-
-revoke all on all functions in schema evpower from public, anon, authenticated;
-
--- 0005_users.sql
--- What Auth's users mean for the profiles: their contacts, and the triggers on auth.users.
---
--- A new email or phone of the login becomes the profile's, which the apps read. Auth keeps a phone's digits
--- alone; the profile has them with "+". One that Auth emptied is emptied here only where it was the same. A
--- login that is deleted gets hashes for both: not carried.
---
--- What could not be carried, because the row was missing or locked, is stored in evpower.uncarried and carried when
--- EvPower next pulls changes, unless the profile was written since.
-create table if not exists evpower.uncarried (
-  user_id text not null,
-  contact text not null check (contact in ('email', 'phone')),
-  since timestamptz not null default now(),
-  primary key (user_id, contact)
-);
-
-revoke all on evpower.uncarried from public, anon, authenticated, service_role;
-
+-- auth.users belongs to Auth: we may create a trigger on it, and on older projects not drop it again. It names no
+-- column, or Auth could not change the column's type. It has no comment, which only the table's owner may write.
 do $migration$
-declare
-  id_type text := evpower.column_type('public.clients', 'id');
-  body text := $body$
-create or replace function evpower.carry(of_user uuid, what text, said text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $function$
 begin
-  said := nullif(said, '');
-  if what = 'email' then
-    update public.clients c set email = said, updated_at = now()
-     where <own> and c.email is distinct from said;
-  else
-    update public.clients c set phone = '+' || said, updated_at = now()
-     where <own> and regexp_replace(c.phone, '\D', '', 'g') is distinct from said;
+  if to_regclass('auth.users') is null then
+    raise warning 'evpower: there is no auth.users, its truncation is not logged';
+  elsif not exists (select from pg_catalog.pg_trigger t
+                     where t.tgrelid = 'auth.users'::regclass and t.tgname = 'evpower_note_truncate')
+  then
+    create trigger evpower_note_truncate before truncate on auth.users for each statement
+      execute function evpower.note_truncate();
   end if;
 end
-$function$;
+$migration$;
+revoke all on function evpower.note_truncate() from public, anon, authenticated, service_role;
+comment on function evpower.note_truncate() is
+  'evpower 0.1.0: logs that clients or users are truncated';
+comment on trigger evpower_note_truncate on public.clients is
+  'evpower 0.1.0: logs each client that a truncation deletes';
 
+-- 0370_preserve_block.sql
+-- A block set before EvPower's first write is a decision of this project: it stays, and the log tells EvPower of it.
+drop trigger if exists evpower_keep_blocked on public.clients; -- its name before 0.1.0
+drop function if exists evpower.keep_blocked();
+create or replace function evpower.preserve_block() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if old.status::text = 'blocked' and new.status::text <> 'blocked' then
+    new.status := old.status;
+    insert into evpower.changes ("table", row_id, op) values ('clients', new.id::text, 'blocked_before');
+  end if;
+  return new;
+end
+$$;
+drop trigger if exists evpower_preserve_block on public.clients;
+create trigger evpower_preserve_block before update on public.clients for each row
+  when (current_setting('evpower.applying', true) = 'on' and old.evpower_revision = 0 and new.evpower_revision <> 0)
+  execute function evpower.preserve_block();
+revoke all on function evpower.preserve_block() from public, anon, authenticated, service_role;
+comment on function evpower.preserve_block() is
+  'evpower 0.1.0: keeps a block from before EvPower';
+comment on trigger evpower_preserve_block on public.clients is
+  'evpower 0.1.0: the first write of evpower_apply lifts no block of the project';
+
+-- 0380_save_status_under_block.sql
+-- EvPower's block replaces a requested deletion in the status, and gives it back when the block is lifted.
+drop trigger if exists evpower_keep_wish on public.clients; -- its name before 0.1.0
+drop function if exists evpower.keep_wish();
+create or replace function evpower.save_status_under_block() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  saved_status text;
+begin
+  if new.status::text = 'blocked' then
+    insert into evpower.statuses_under_block (client_id, status) values (new.id::text, old.status::text)
+    on conflict (client_id) do update set status = excluded.status, at = now();
+  else
+    delete from evpower.statuses_under_block s where s.client_id = new.id::text returning s.status into saved_status;
+    if saved_status in ('inactive', 'pending_deletion') then
+      new.status := saved_status;
+    end if;
+  end if;
+  return new;
+end
+$$;
+drop trigger if exists evpower_save_status_under_block on public.clients;
+create trigger evpower_save_status_under_block before update on public.clients for each row
+  when (current_setting('evpower.applying', true) = 'on'
+        and (old.status::text in ('active', 'inactive', 'pending_deletion') and new.status::text = 'blocked'
+             or old.status::text = 'blocked' and new.status::text in ('active', 'inactive')))
+  execute function evpower.save_status_under_block();
+revoke all on function evpower.save_status_under_block() from public, anon, authenticated, service_role;
+comment on function evpower.save_status_under_block() is
+  'evpower 0.1.0: saves and restores what EvPower''s block is written over';
+comment on trigger evpower_save_status_under_block on public.clients is
+  'evpower 0.1.0: a block loses no requested deletion';
+
+-- 0400_write_profile_contact.sql
+-- Writes a login's email or phone to its profile, which the apps read. Auth keeps a phone's digits alone; the profile
+-- has them with "+".
+drop function if exists evpower.carry(uuid, text, text); -- its name before 0.1.0
+do $migration$
+declare
+  body text := $body$
+create or replace function evpower.write_profile_contact(of_user uuid, contact_name text, new_value text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $function$
+begin
+  new_value := nullif(new_value, '');
+  if contact_name = 'email' then
+    update public.clients c set email = new_value, updated_at = now()
+     where <own> and c.email is distinct from new_value;
+  else
+    update public.clients c set phone = '+' || new_value, updated_at = now()
+     where <own> and regexp_replace(c.phone, '\D', '', 'g') is distinct from new_value;
+  end if;
+end
+$function$
+$body$;
+begin
+  body := replace(body, '<own>', evpower.client_is('of_user'));
+  execute body;
+end
+$migration$;
+revoke all on function evpower.write_profile_contact(uuid, text, text) from public, anon, authenticated, service_role;
+comment on function evpower.write_profile_contact(uuid, text, text) is
+  'evpower 0.1.0: writes a login''s email or phone to its profile';
+
+-- 0410_carry_contact.sql
+-- A new email or phone of the login becomes the profile's. One that Auth emptied is emptied in the profile only where
+-- it was the same. A login that is deleted gets hashes for both: these are not carried. Never fails and never waits
+-- long: what could not be carried is stored in evpower.pending_contacts.
+do $migration$
+declare
+  body text := $body$
 create or replace function evpower.carry_contact() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $function$
 declare
-  what text;
-  was jsonb;
-  became jsonb;
+  contact_name text;
+  old_row jsonb;
+  new_row jsonb;
 begin
-  foreach what in array array['email', 'phone'] loop
+  foreach contact_name in array array['email', 'phone'] loop
     begin
-      was := to_jsonb(old);
-      became := to_jsonb(new);
-      continue when became ->> 'deleted_at' is not null
-        or nullif(became ->> what, '') is not distinct from nullif(was ->> what, '');
-      if not exists (select from public.clients c where <own_new>) then
-        insert into evpower.uncarried (user_id, contact) values (new.id::text, what) on conflict do nothing;
-      elsif became ->> what <> '' or exists (
+      old_row := to_jsonb(old);
+      new_row := to_jsonb(new);
+      continue when new_row ->> 'deleted_at' is not null
+        or nullif(new_row ->> contact_name, '') is not distinct from nullif(old_row ->> contact_name, '');
+      if not exists (select from public.clients c where <own>) then
+        insert into evpower.pending_contacts (user_id, contact) values (new.id::text, contact_name)
+        on conflict do nothing;
+      elsif new_row ->> contact_name <> '' or exists (
               select from public.clients c
-               where <own_new> and case what when 'email' then lower(c.email) = lower(was ->> 'email')
-                                   else regexp_replace(c.phone, '\D', '', 'g') = was ->> 'phone' end) then
-        perform evpower.carry(new.id, what, became ->> what);
+               where <own> and case contact_name when 'email' then lower(c.email) = lower(old_row ->> 'email')
+                               else regexp_replace(c.phone, '\D', '', 'g') = old_row ->> 'phone' end) then
+        perform evpower.write_profile_contact(new.id, contact_name, new_row ->> contact_name);
       end if;
     exception
       when others then
-        raise warning 'evpower: % of a login was not carried to the profile: % %', what, sqlstate, sqlerrm;
+        raise warning 'evpower: % of a login was not carried to the profile: % %', contact_name, sqlstate, sqlerrm;
         begin
-          insert into evpower.uncarried (user_id, contact) values (new.id::text, what) on conflict do nothing;
+          insert into evpower.pending_contacts (user_id, contact) values (new.id::text, contact_name)
+          on conflict do nothing;
         exception
-          when others then raise warning 'evpower: nor kept for later: % %', sqlstate, sqlerrm;
+          when others then raise warning 'evpower: nor stored for later: % %', sqlstate, sqlerrm;
         end;
     end;
   end loop;
   return null;
 end
-$function$;
-
-create or replace function evpower.carry_left() returns void
-language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '500ms' as $function$
-declare
-  waiting record;
-  until constant timestamptz := clock_timestamp() + interval '2 s'; -- who pulls changes waits for this
-begin
-  if not exists (select from evpower.uncarried) then
-    return;
-  end if;
-  for waiting in
-    select w.user_id, w.contact, u.facts ->> w.contact as said
-      from evpower.uncarried w
-     cross join lateral (select u.id, to_jsonb(u) as facts from auth.users u where u.id = w.user_id::uuid offset 0) u
-     where (select true from public.clients c where <own_u>)
-     order by w.since limit 100 for update of w skip locked
-  loop
-    exit when clock_timestamp() > until;
-    begin
-      perform from public.clients c where <own_waiting> for update skip locked;
-      continue when not found;
-      perform evpower.carry(waiting.user_id::uuid, waiting.contact, waiting.said);
-    exception
-      when lock_not_available or deadlock_detected or serialization_failure then continue; -- at the next pull
-      when others then
-        raise warning 'evpower: % of a login is not taken by the profile: % %', waiting.contact, sqlstate, sqlerrm;
-    end;
-    delete from evpower.uncarried w where w.user_id = waiting.user_id and w.contact = waiting.contact;
-  end loop;
-end
-$function$;
-
-create or replace function evpower.forget_left() returns void
-language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $function$
-  delete from evpower.uncarried w using (
-    select f.user_id, f.contact from evpower.uncarried f
-     where not exists (select from auth.users u where u.id = f.user_id::uuid) for update skip locked) gone
-   where w.user_id = gone.user_id and w.contact = gone.contact;
-  <forget_wishes>
 $function$
 $body$;
-  own text := case
-    when id_type = 'uuid' then 'c.id = %s::uuid'
-    when id_type in ('text', 'character varying') then 'c.id = %s::text'
-    else 'c.id::text = %s::text' end;
-  forget_wishes text := format('delete from evpower.wishes w using (select f.client_id from evpower.wishes f'
-    ' where not exists (select from public.clients c where %s) for update skip locked) gone'
-    ' where w.client_id = gone.client_id', format(own, 'f.client_id'));
 begin
-  if to_regclass('auth.users') is null then
-    execute 'create or replace function evpower.carry_left() returns void language sql'
-            ' set search_path = pg_catalog, pg_temp as $function$ $function$';
-    execute format('create or replace function evpower.forget_left() returns void language sql'
-                   ' set search_path = pg_catalog, pg_temp as $function$ %s $function$', forget_wishes);
-    return;
-  end if;
-  body := replace(body, '<forget_wishes>', forget_wishes);
-  body := replace(body, '<own_new>', format(own, 'new.id'));
-  body := replace(body, '<own_u>', format(own, 'u.id'));
-  body := replace(body, '<own_waiting>', format(own, 'waiting.user_id'));
-  body := replace(body, '<own>', format(own, 'of_user'));
+  body := replace(body, '<own>', evpower.client_is('new.id'));
   execute body;
 end
 $migration$;
-
--- auth.users belongs to Auth: we may create triggers on it, and on older projects not drop them again. No
--- trigger names a column, or Auth could not change its type.
+-- auth.users belongs to Auth: we may create a trigger on it, and on older projects not drop it again. It names no
+-- column, or Auth could not change the column's type. It has no comment, which only the table's owner may write.
 do $migration$
-declare
-  wanted record;
 begin
   if to_regclass('auth.users') is null then
-    raise warning 'evpower: there is no auth.users, sign-ups are not noted';
-    return;
+    raise warning 'evpower: there is no auth.users, contacts are not carried';
+  elsif not exists (select from pg_catalog.pg_trigger t
+                     where t.tgrelid = 'auth.users'::regclass and t.tgname = 'evpower_carry_contact')
+  then
+    create trigger evpower_carry_contact after update on auth.users for each row
+      execute function evpower.carry_contact();
   end if;
-  for wanted in
-    select * from (values
-      ('evpower_carry_contact', 'after update', 'row', 'evpower.carry_contact()'),
-      ('evpower_note_user', 'after insert or update or delete', 'row', 'evpower.note_user()'),
-      ('evpower_note_truncate', 'before truncate', 'statement', 'evpower.note_truncate()')
-    ) as w (name, moment, level, function)
-     where not exists (select from pg_catalog.pg_trigger t
-                        where t.tgrelid = 'auth.users'::regclass and t.tgname = w.name)
-  loop
-    execute format('create trigger %I %s on auth.users for each %s execute function %s',
-                   wanted.name, wanted.moment, wanted.level, wanted.function);
-  end loop;
 end
 $migration$;
+revoke all on function evpower.carry_contact() from public, anon, authenticated, service_role;
+comment on function evpower.carry_contact() is
+  'evpower 0.1.0: carries a new email or phone of a login to its profile';
 
-revoke all on all functions in schema evpower from public, anon, authenticated;
+-- 0420_carry_pending_contacts.sql
+-- Carries the contacts that wait, 100 at most and for 2 s at most: a call of public.evpower_changes waits for it.
+drop function if exists evpower.carry_left(); -- its name before 0.1.0
+do $migration$
+declare
+  body text := $body$
+create or replace function evpower.carry_pending_contacts() returns void
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '500ms' as $function$
+declare
+  pending record;
+  deadline constant timestamptz := clock_timestamp() + interval '2 s';
+begin
+  if not exists (select from evpower.pending_contacts) then
+    return;
+  end if;
+  for pending in
+    select p.user_id, p.contact, u.facts ->> p.contact as new_value
+      from evpower.pending_contacts p
+     cross join lateral (select u.id, to_jsonb(u) as facts from auth.users u where u.id = p.user_id::uuid offset 0) u
+     where (select true from public.clients c where <own_u>)
+     order by p.since limit 100 for update of p skip locked
+  loop
+    exit when clock_timestamp() > deadline;
+    begin
+      perform from public.clients c where <own_pending> for update skip locked;
+      continue when not found;
+      perform evpower.write_profile_contact(pending.user_id::uuid, pending.contact, pending.new_value);
+    exception
+      when lock_not_available or deadlock_detected or serialization_failure then continue; -- at the next pull
+      when others then
+        raise warning 'evpower: the profile refuses % of a login: % %', pending.contact, sqlstate, sqlerrm;
+    end;
+    delete from evpower.pending_contacts p where p.user_id = pending.user_id and p.contact = pending.contact;
+  end loop;
+end
+$function$
+$body$;
+begin
+  body := replace(body, '<own_u>', evpower.client_is('u.id'));
+  body := replace(body, '<own_pending>', evpower.client_is('pending.user_id'));
+  execute body;
+end
+$migration$;
+revoke all on function evpower.carry_pending_contacts() from public, anon, authenticated, service_role;
+comment on function evpower.carry_pending_contacts() is
+  'evpower 0.1.0: carries the contacts of logins that waited';
 
--- 0006_reading.sql
--- What EvPower pulls: public.evpower_people, evpower_changes, evpower_changes_prune.
---
+-- 0430_prune_without_owner.sql
+-- Deletes contacts that wait for a login that is deleted, and saved statuses of clients that are.
+drop function if exists evpower.forget_left(); -- its name before 0.1.0
+do $migration$
+declare
+  body text := $body$
+create or replace function evpower.prune_without_owner() returns void
+language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $function$
+  delete from evpower.statuses_under_block s using (
+    select f.client_id from evpower.statuses_under_block f
+     where not exists (select from public.clients c where <own>) for update skip locked) deleted
+   where s.client_id = deleted.client_id;
+  <pending_contacts>
+$function$
+$body$;
+begin
+  body := replace(body, '<own>', evpower.client_is('f.client_id'));
+  -- A function in SQL is read when it is made: without auth.users it may not name the table.
+  body := replace(body, '<pending_contacts>', case when to_regclass('auth.users') is null then '' else $sql$
+  delete from evpower.pending_contacts p using (
+    select f.user_id, f.contact from evpower.pending_contacts f
+     where not exists (select from auth.users u where u.id = f.user_id::uuid) for update skip locked) deleted
+   where p.user_id = deleted.user_id and p.contact = deleted.contact;$sql$ end);
+  execute body;
+end
+$migration$;
+revoke all on function evpower.prune_without_owner() from public, anon, authenticated, service_role;
+comment on function evpower.prune_without_owner() is
+  'evpower 0.1.0: deletes what waits for users and clients that are gone';
+
+-- 0500_people_of.sql
 -- Clients and users as they are now, in the order of the ids; an id may be no UUID, and unknown to both tables.
 --   {"id", "client": null | {...}, "user": null | {...}}
 -- Texts are cut: the driver sets their length, and one long text would hold up the changes of all others.
@@ -606,6 +813,10 @@ do $migration$
 declare
   id_type text := evpower.column_type('public.clients', 'id');
   is_uuid constant text := $$~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'$$;
+  client_is_i constant text := case
+    when id_type = 'uuid' then 'c.id = case when i.id <is_uuid> then i.id::uuid end'
+    when id_type in ('text', 'character varying') then 'c.id = i.id'
+    else 'c.id::text = i.id' end;
   body text := $body$
 create or replace function evpower.people_of(ids text[]) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
@@ -621,7 +832,7 @@ begin
                'email', left(c.email::text, 1000), 'phone', left(c.phone::text, 1000),
                'name', left(c.name::text, 1000), 'status', c.status,
                'delete_requested_at', (select delete_requested_at from (select c.*) own),
-               'wish', (select w.status from evpower.wishes w where w.client_id = i.id),
+               'status_under_block', (select s.status from evpower.statuses_under_block s where s.client_id = i.id),
                'written', c.evpower_revision > 0) as facts
         -- Not every project has that column, and some get it later: then the name means this one.
         from public.clients c cross join (select null::timestamptz as delete_requested_at) absent
@@ -644,10 +855,27 @@ begin
        where u.id = case when i.id <is_uuid> then i.id::uuid end offset 0) u on true;
   return coalesce(people, '[]');
 end
-$function$;
+$function$
+$body$;
+begin
+  body := replace(body, '<client_is_i>', client_is_i);
+  body := replace(body, '<is_uuid>', is_uuid);
+  execute body;
+end
+$migration$;
+revoke all on function evpower.people_of(text[]) from public, anon, authenticated, service_role;
+comment on function evpower.people_of(text[]) is
+  'evpower 0.1.0: returns clients and users by their ids';
 
+-- 0510_evpower_people.sql
 -- public.evpower_people({"ids": [...]}) or ({"after": id | null, "limit": n}) -> {"people": [...], "next": id | null}.
--- The full scan reads both tables: first the ids that are UUIDs, in their order, then the others.
+-- Each entry is a client, a user, or both. A full scan reads both tables: first the ids that are UUIDs, in their
+-- order, then the others.
+do $migration$
+declare
+  id_type text := evpower.column_type('public.clients', 'id');
+  is_uuid constant text := $$~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'$$;
+  body text := $body$
 create or replace function public.evpower_people(payload jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $function$
@@ -691,13 +919,11 @@ $function$
 $body$;
 begin
   if id_type = 'uuid' then
-    body := replace(body, '<client_is_i>', 'c.id = case when i.id <is_uuid> then i.id::uuid end');
     body := replace(body, '<uuid_of_c>', 'c.id');
     body := replace(body, '<client_after_uuid>',
       'c.id > coalesce(after, ''00000000-0000-0000-0000-000000000000'')::uuid');
     body := replace(body, '<text_of_c>', 'c.id::text');
   else
-    body := replace(body, '<client_is_i>', '<text_of_c> = i.id');
     body := replace(body, '<uuid_of_c>', '<text_of_c>::uuid');
     -- UUIDs written in small letters have the same order as text.
     body := replace(body, '<client_after_uuid>', '<text_of_c> > coalesce(after, ''0'') and <text_of_c> <is_uuid>');
@@ -711,10 +937,17 @@ begin
   if id_type <> 'uuid' then -- few among many: not to be looked for row by row
     execute format('create index if not exists evpower_other_ids on public.clients ((%1$s)) where %1$s !%2$s',
                    case when id_type in ('text', 'character varying') then 'id' else 'id::text' end, is_uuid);
+    comment on index public.evpower_other_ids is 'evpower 0.1.0: clients whose ids are no UUIDs';
   end if;
 end
 $migration$;
+revoke all on function public.evpower_people(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_people(jsonb) to service_role;
+comment on function public.evpower_people(jsonb) is
+  'evpower 0.1.0: returns clients and users, by ids or page by page';
+notify pgrst, 'reload schema';
 
+-- 0520_own_restored_changes.sql
 -- Rows restored from a dump into a younger cluster carry transaction numbers from its future. They would hold
 -- nothing up, but stay unseen until this cluster gets there: they are made rows of now.
 create or replace function evpower.own_restored_changes() returns void
@@ -737,7 +970,11 @@ begin
      from (select pg_get_serial_sequence('evpower.changes', 'seq')::regclass as name) s;
 end
 $$;
+revoke all on function evpower.own_restored_changes() from public, anon, authenticated, service_role;
+comment on function evpower.own_restored_changes() is
+  'evpower 0.1.0: gives restored rows of the log numbers of this cluster';
 
+-- 0530_pg_net_transactions.sql
 -- The transactions of pg_net's worker. It keeps one open while it waits for the responses of all webhooks of this
 -- project, and writes nothing but its own tables. None where this role may not see other sessions, or where a trigger
 -- on those tables could make the worker change a client.
@@ -748,7 +985,11 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
      and not exists (select from pg_trigger t join pg_class c on c.oid = t.tgrelid
                        join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'net' and not t.tgisinternal)
 $$;
+revoke all on function evpower.pg_net_transactions() from public, anon, authenticated, service_role;
+comment on function evpower.pg_net_transactions() is
+  'evpower 0.1.0: returns the open transactions of pg_net''s worker';
 
+-- 0540_horizon.sql
 -- Below it every transaction that can write a change has ended: the oldest that runs, pg_net's worker left out.
 create or replace function evpower.horizon() returns xid8
 language sql volatile set search_path = pg_catalog, pg_temp as $$
@@ -758,7 +999,11 @@ language sql volatile set search_path = pg_catalog, pg_temp as $$
       where not exists (select from evpower.pg_net_transactions() as w (xid) where w.xid = x.xid::xid)),
     (select pg_snapshot_xmax(here.snapshot) from here))
 $$;
+revoke all on function evpower.horizon() from public, anon, authenticated, service_role;
+comment on function evpower.horizon() is
+  'evpower 0.1.0: returns the transaction below which the log is complete';
 
+-- 0550_evpower_changes.sql
 -- public.evpower_changes({"after": {"xid": "<text>", "seq": n} | null, "limit": 1..1000}) ->
 --   {"changes": [{"xid", "seq", "table", "op", "id", "at"}], "people": [every id named there, as it is now],
 --    "more": whether there is more now, "held": whether a transaction that still runs holds some back,
@@ -780,7 +1025,7 @@ begin
   end if;
   size := least(greatest(coalesce((payload ->> 'limit')::int, 500), 1), 1000);
   perform evpower.own_restored_changes();
-  perform evpower.carry_left();
+  perform evpower.carry_pending_contacts();
   horizon := evpower.horizon(); -- one for the page and for what it holds back
   if jsonb_typeof(payload -> 'after') = 'object' then
     after_xid := (payload #>> '{after,xid}')::xid8;
@@ -805,7 +1050,13 @@ begin
                             'held', exists (select from evpower.changes c where c.xid >= horizon));
 end
 $$;
+revoke all on function public.evpower_changes(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_changes(jsonb) to service_role;
+comment on function public.evpower_changes(jsonb) is
+  'evpower 0.1.0: returns a page of the change log';
+notify pgrst, 'reload schema';
 
+-- 0560_evpower_changes_prune.sql
 -- public.evpower_changes_prune({"before": {"xid", "seq"}, "keep_days": 7}) -> {"pruned": n}, 20,000 at most.
 -- `before` is the last row that was applied; it stays, and so does everything if it is not there.
 create or replace function public.evpower_changes_prune(payload jsonb) returns jsonb
@@ -830,23 +1081,21 @@ begin
        and c.at < now() - make_interval(days => coalesce((payload ->> 'keep_days')::int, 7))
      order by c.xid, c.seq limit 20000 for update skip locked));
   get diagnostics pruned = row_count;
-  perform evpower.forget_left();
+  perform evpower.prune_without_owner();
   return jsonb_build_object('pruned', pruned);
 end
 $$;
-
-revoke all on function public.evpower_people(jsonb), public.evpower_changes(jsonb), public.evpower_changes_prune(jsonb)
-  from public, anon, authenticated;
-grant execute on function public.evpower_people(jsonb), public.evpower_changes(jsonb),
-  public.evpower_changes_prune(jsonb) to service_role;
-revoke all on all functions in schema evpower from public, anon, authenticated;
+revoke all on function public.evpower_changes_prune(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_changes_prune(jsonb) to service_role;
+comment on function public.evpower_changes_prune(jsonb) is
+  'evpower 0.1.0: deletes old rows of the change log';
 notify pgrst, 'reload schema';
 
--- 0007_webhook.sql
+-- 0600_webhook.sql
 -- The change notification: a signed call of EvPower's webhook, so that it pulls at once. Once a transaction, through
--- pg_net where it is (at most once, never repeated); without it EvPower polls every few seconds.
+-- pg_net where the project has it (at most once, never repeated); without it EvPower polls every few seconds.
 --
--- The URL, and where the secret is stored: in Vault where it is, else in evpower.secrets.
+-- Its URL, and where its secret is stored: in Vault where the project has it, else in evpower.secrets.
 create table if not exists evpower.webhook (
   single boolean primary key default true check (single),
   url text,
@@ -854,15 +1103,23 @@ create table if not exists evpower.webhook (
   changed_at timestamptz not null default now()
 );
 insert into evpower.webhook default values on conflict do nothing;
+revoke all on evpower.webhook from public, anon, authenticated, service_role;
+comment on table evpower.webhook is
+  'evpower 0.1.0: the URL of EvPower''s webhook, and where its secret is stored';
+
+-- 0610_secrets.sql
+-- The webhook's secret, where the project has no Vault. The owner alone reads it, whatever the default privileges say.
 create table if not exists evpower.secrets (
   name text primary key,
   secret text not null,
   changed_at timestamptz not null default now()
 );
--- The owner alone, whatever the default privileges of this project say.
-revoke all on evpower.webhook, evpower.secrets from public, anon, authenticated, service_role;
 alter table evpower.secrets enable row level security;
+revoke all on evpower.secrets from public, anon, authenticated, service_role;
+comment on table evpower.secrets is
+  'evpower 0.1.0: the webhook''s secret where there is no Vault';
 
+-- 0620_hmac_sha256.sql
 -- RFC 2104 on the core's sha256(): no extension is needed.
 create or replace function evpower.hmac_sha256(key bytea, message bytea) returns bytea
 language plpgsql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -880,14 +1137,22 @@ begin
   return sha256(outer_key || sha256(inner_key || message));
 end
 $$;
+revoke all on function evpower.hmac_sha256(bytea, bytea) from public, anon, authenticated, service_role;
+comment on function evpower.hmac_sha256(bytea, bytea) is
+  'evpower 0.1.0: returns an HMAC-SHA256';
 
+-- 0630_sign.sql
 -- Standard Webhooks: "v1,<base64>" over id.timestamp.body with the bytes behind "whsec_".
 create or replace function evpower.sign(secret text, id text, sent_at bigint, body text) returns text
 language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
   select 'v1,' || encode(evpower.hmac_sha256(decode(substr(secret, 7), 'base64'),
                                              convert_to(concat_ws('.', id, sent_at, body), 'UTF8')), 'base64')
 $$;
+revoke all on function evpower.sign(text, text, bigint, text) from public, anon, authenticated, service_role;
+comment on function evpower.sign(text, text, bigint, text) is
+  'evpower 0.1.0: returns a signature of Standard Webhooks';
 
+-- 0640_http_post.sql
 -- pg_net's net.http_post, wherever and whenever it was installed; null: there is none.
 create or replace function evpower.http_post() returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -901,23 +1166,32 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
               and d.refclassid = 'pg_catalog.pg_extension'::regclass and e.extname = 'pg_net'))
    order by n.nspname = 'net' desc limit 1
 $$;
+revoke all on function evpower.http_post() from public, anon, authenticated, service_role;
+comment on function evpower.http_post() is
+  'evpower 0.1.0: returns the name of pg_net''s function';
 
+-- 0650_webhook_secret.sql
+-- The webhook's secret from where it is stored; null: there is none.
 create or replace function evpower.webhook_secret() returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-  kept text := (select w.kept_in from evpower.webhook w);
-  found_secret text;
+  place text := (select w.kept_in from evpower.webhook w);
+  stored_secret text;
 begin
-  if kept = 'vault' then
+  if place = 'vault' then
     execute 'select v.decrypted_secret from vault.decrypted_secrets v where v.name = $1'
-       into found_secret using 'evpower_webhook';
-  elsif kept = 'table' then
-    select s.secret into found_secret from evpower.secrets s where s.name = 'evpower_webhook';
+       into stored_secret using 'evpower_webhook';
+  elsif place = 'table' then
+    select s.secret into stored_secret from evpower.secrets s where s.name = 'evpower_webhook';
   end if;
-  return found_secret;
+  return stored_secret;
 end
 $$;
+revoke all on function evpower.webhook_secret() from public, anon, authenticated, service_role;
+comment on function evpower.webhook_secret() is
+  'evpower 0.1.0: returns the webhook''s secret';
 
+-- 0660_post_webhook.sql
 -- Queues one signed call of the webhook; returns pg_net's id of it, null where none is configured or possible.
 create or replace function evpower.post_webhook(body jsonb) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -949,14 +1223,20 @@ begin
   return request_id;
 end
 $$;
+revoke all on function evpower.post_webhook(jsonb) from public, anon, authenticated, service_role;
+comment on function evpower.post_webhook(jsonb) is
+  'evpower 0.1.0: queues a signed call of the webhook';
 
+-- 0670_notify_webhook.sql
 -- After each statement that logs changes; the first of a transaction notifies. An error here fails no transaction.
-create or replace function evpower.ring() returns trigger
+drop trigger if exists evpower_ring on evpower.changes; -- its name before 0.1.0
+drop function if exists evpower.ring();
+create or replace function evpower.notify_webhook() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   change record;
 begin
-  if current_setting('evpower.rung', true) = pg_current_xact_id()::text then
+  if current_setting('evpower.notified', true) = pg_current_xact_id()::text then
     return null;
   end if;
   begin
@@ -971,16 +1251,22 @@ begin
       'old_record', case when change.op <> 'insert' then jsonb_build_object('id', change.row_id) end,
       'seq', change.seq));
   exception
-    when others then raise warning 'evpower: the doorbell did not ring: % %', sqlstate, sqlerrm;
+    when others then raise warning 'evpower: the change notification was not sent: % %', sqlstate, sqlerrm;
   end;
-  perform set_config('evpower.rung', pg_current_xact_id()::text, true);
+  perform set_config('evpower.notified', pg_current_xact_id()::text, true);
   return null;
 end
 $$;
-drop trigger if exists evpower_ring on evpower.changes;
-create trigger evpower_ring after insert on evpower.changes
-  referencing new table as fresh for each statement execute function evpower.ring();
+drop trigger if exists evpower_notify on evpower.changes;
+create trigger evpower_notify after insert on evpower.changes
+  referencing new table as fresh for each statement execute function evpower.notify_webhook();
+revoke all on function evpower.notify_webhook() from public, anon, authenticated, service_role;
+comment on function evpower.notify_webhook() is
+  'evpower 0.1.0: notifies EvPower of the first change of a transaction';
+comment on trigger evpower_notify on evpower.changes is
+  'evpower 0.1.0: a logged change notifies EvPower';
 
+-- 0680_webhook_facts.sql
 -- What is configured, of the secret only its SHA-256.
 create or replace function evpower.webhook_facts() returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -989,55 +1275,65 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
            'secret_sha256', encode(sha256(convert_to(evpower.webhook_secret(), 'UTF8')), 'hex'))
     from evpower.webhook w
 $$;
+revoke all on function evpower.webhook_facts() from public, anon, authenticated, service_role;
+comment on function evpower.webhook_facts() is
+  'evpower 0.1.0: returns what is configured of the webhook';
 
-create or replace function evpower.keep_secret(new_secret text) returns text
+-- 0690_store_secret.sql
+-- Stores the secret in Vault, or where that refuses, in evpower.secrets; returns where.
+drop function if exists evpower.keep_secret(text); -- its name before 0.1.0
+create or replace function evpower.store_secret(new_secret text) returns text
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  known uuid;
-  kept text := 'table';
+  existing_id uuid;
+  place text := 'table';
 begin
   if to_regclass('vault.decrypted_secrets') is not null then
     begin
-      execute 'select v.id from vault.decrypted_secrets v where v.name = $1' into known using 'evpower_webhook';
-      if known is null then
+      execute 'select v.id from vault.decrypted_secrets v where v.name = $1' into existing_id using 'evpower_webhook';
+      if existing_id is null then
         execute 'select vault.create_secret($1, $2, $3)'
           using new_secret, 'evpower_webhook', 'Signs the calls of EvPower''s webhook';
       else
-        execute 'select vault.update_secret($1, $2)' using known, new_secret;
+        execute 'select vault.update_secret($1, $2)' using existing_id, new_secret;
       end if;
       delete from evpower.secrets where name = 'evpower_webhook';
-      kept := 'vault';
+      place := 'vault';
     exception
-      when others then raise warning 'evpower: Vault does not take the secret: % %', sqlstate, sqlerrm;
+      when others then raise warning 'evpower: Vault refuses the secret: % %', sqlstate, sqlerrm;
     end;
   end if;
-  if kept = 'table' then
+  if place = 'table' then
     insert into evpower.secrets (name, secret) values ('evpower_webhook', new_secret)
     on conflict (name) do update set secret = excluded.secret, changed_at = now();
   end if;
-  return kept;
+  return place;
 end
 $$;
+revoke all on function evpower.store_secret(text) from public, anon, authenticated, service_role;
+comment on function evpower.store_secret(text) is
+  'evpower 0.1.0: stores the webhook''s secret';
 
+-- 0700_evpower_webhook_configure.sql
 -- public.evpower_webhook_configure({"url": text | null, "secret": "whsec_<base64>"}) ->
 --   {"pg_net", "url", "kept_in": "vault" | "table" | null, "secret_sha256"}
 -- What is absent stays as it is; url null: no notification.
 create or replace function public.evpower_webhook_configure(payload jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 declare
-  given text;
+  new_secret text;
 begin
   if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
     payload := (payload #>> '{}')::jsonb;
   end if;
-  given := payload ->> 'secret';
-  if given is not null then
-    if given !~ '^whsec_([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$'
-       or octet_length(decode(substr(given, 7), 'base64')) not between 24 and 64 then
+  new_secret := payload ->> 'secret';
+  if new_secret is not null then
+    if new_secret !~ '^whsec_([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$'
+       or octet_length(decode(substr(new_secret, 7), 'base64')) not between 24 and 64 then
       raise exception 'the secret must be whsec_ and the base64 of 24 to 64 bytes'
         using errcode = 'invalid_parameter_value';
     end if;
-    update evpower.webhook set kept_in = evpower.keep_secret(given), changed_at = now() where single;
+    update evpower.webhook set kept_in = evpower.store_secret(new_secret), changed_at = now() where single;
   end if;
   if payload ? 'url' then
     if payload ->> 'url' !~ '^https?://[^[:space:]]+$' then
@@ -1051,7 +1347,13 @@ begin
   return evpower.webhook_facts();
 end
 $$;
+revoke all on function public.evpower_webhook_configure(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_webhook_configure(jsonb) to service_role;
+comment on function public.evpower_webhook_configure(jsonb) is
+  'evpower 0.1.0: sets the URL and the secret of the webhook';
+notify pgrst, 'reload schema';
 
+-- 0710_evpower_webhook_status.sql
 -- public.evpower_webhook_status({"after": {"xid", "seq"}}) -> what is configured, and
 --   "changes": how many rows there are (behind `after`, where given; 100,000 at most), "oldest": of these,
 --   "held_back": how many of these a transaction that is still running holds back.
@@ -1075,14 +1377,26 @@ begin
   return evpower.webhook_facts() || waiting;
 end
 $$;
+revoke all on function public.evpower_webhook_status(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_webhook_status(jsonb) to service_role;
+comment on function public.evpower_webhook_status(jsonb) is
+  'evpower 0.1.0: returns what is configured and how many changes wait';
+notify pgrst, 'reload schema';
 
+-- 0720_evpower_webhook_test.sql
 -- public.evpower_webhook_test({}) -> {"request_id": n | null}: calls the webhook on purpose; null: none is configured.
 create or replace function public.evpower_webhook_test(payload jsonb) returns jsonb
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   select jsonb_build_object('request_id', evpower.post_webhook(
            '{"type": "TEST", "table": "evpower_test", "schema": "public", "record": null, "old_record": null}'))
 $$;
+revoke all on function public.evpower_webhook_test(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_webhook_test(jsonb) to service_role;
+comment on function public.evpower_webhook_test(jsonb) is
+  'evpower 0.1.0: calls the webhook on purpose';
+notify pgrst, 'reload schema';
 
+-- 0730_evpower_webhook_result.sql
 -- public.evpower_webhook_result({"request_id": n}) -> {"response": null | {"status", "error", "content"}}: what pg_net
 -- got for that call; null: nothing yet. `error` is its word for having got no response, `content` is cut.
 create or replace function public.evpower_webhook_result(payload jsonb) returns jsonb
@@ -1104,39 +1418,13 @@ begin
   return jsonb_build_object('response', response);
 end
 $$;
-
-revoke all on function public.evpower_webhook_configure(jsonb), public.evpower_webhook_status(jsonb),
-  public.evpower_webhook_test(jsonb), public.evpower_webhook_result(jsonb) from public, anon, authenticated;
-grant execute on function public.evpower_webhook_configure(jsonb), public.evpower_webhook_status(jsonb),
-  public.evpower_webhook_test(jsonb), public.evpower_webhook_result(jsonb) to service_role;
-revoke all on all functions in schema evpower from public, anon, authenticated;
+revoke all on function public.evpower_webhook_result(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_webhook_result(jsonb) to service_role;
+comment on function public.evpower_webhook_result(jsonb) is
+  'evpower 0.1.0: returns the response to a call of the webhook';
 notify pgrst, 'reload schema';
 
--- 0008_apply.sql
--- The only way EvPower writes: public.evpower_apply(payload).
---
--- payload: {"clients": [...], "transactions": [...], "sessions": [...]}, money as text in som.
---   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
---   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
---   EvPower that was carried over), leaving (the client asked to be deleted) and closed (their contacts go).
--- returns: {"keys": [["client" | "session", id, outcome, reason], ...]}
---   applied; stale: the same or newer is here, with the reason "status" if only the order of the status says so, and
---   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that
---   the row needs; gap: earlier transactions are missing, the reason is the last
---   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
---   (a row made for the session would look like a client from before EvPower); refused: the reason is
---   "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A busy or refused key never holds up the
---   others.
---
--- A balance that EvPower never wrote (evpower_revision is 0) is money from before EvPower. It is written over only
--- when exactly it was adopted; force changes nothing about that. So it is with a status of the project's own words: it
--- is written over only if the client carries that very word in status_before.
---
--- Nothing waits for a lock: rows are locked with "skip locked", and what waits all the same (an insert for another's
--- uncommitted row, a trigger or foreign key of this project) ends after 500 ms.
---
--- Planned at each call, for half a millisecond: a connection lives long, and a plan kept from when a table was
--- empty would read all of it ever after.
+-- 0800_contact_of_closed.sql
 -- What stands for a contact or the name of a closed client: nothing, or where this project refuses that, a value that
 -- is unique by the client's id and fits the column.
 create or replace function evpower.contact_of_closed(contact text, id text) returns text
@@ -1147,13 +1435,28 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     from pg_catalog.pg_attribute a
    where a.attrelid = 'public.clients'::regclass and a.attname = contact
 $$;
+revoke all on function evpower.contact_of_closed(text, text) from public, anon, authenticated, service_role;
+comment on function evpower.contact_of_closed(text, text) is
+  'evpower 0.1.0: returns what a closed client has for a contact';
 
+-- 0810_apply_set.sql
+-- Writes a payload of public.evpower_apply as one set.
+--
+-- A balance that EvPower never wrote (evpower_revision is 0) is money from before EvPower. It is written over only
+-- when exactly it was adopted; force changes nothing about that. The same holds for a status of the project's own
+-- words: it is written over only if the client carries that very word in status_before.
+--
+-- Nothing waits for a lock: rows are locked with "skip locked", and what waits all the same (an insert for another's
+-- uncommitted row, a trigger or foreign key of this project) ends after 500 ms.
+--
+-- Planned at each call, which takes half a millisecond: a connection lives long, and a plan made while a table was
+-- empty would read all of it from then on.
 do $migration$
 declare
   clients text := evpower.record_of('public.clients', array['id', 'email', 'phone', 'name', 'balance', 'held',
     'currency', 'balance_version', 'wallet_revision', 'status', 'created_at', 'updated_at'])
-    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, leaving boolean,'
-    || ' closed boolean, status_before text';
+    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, closed boolean,'
+    || ' deletion_requested boolean, status_before text';
   transactions text := evpower.record_of('public.transactions', array['id', 'client_id', 'version', 'type',
     'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
   sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
@@ -1162,14 +1465,15 @@ declare
   key_type text := evpower.column_type('public.clients', 'id');
   contact text;
   -- What the status here becomes. Whether a client is on the way out (inactive, pending_deletion) is this project's
-  -- decision while the client is active in EvPower: what EvPower knows of it (leaving) is for a row that is made anew,
-  -- or was blocked.
+  -- decision while the client is active in EvPower: what EvPower knows of it (deletion_requested) is for a row that is
+  -- created again, or was blocked.
   next_status constant text := $sql$case
               when c.status::text in ('inactive', 'pending_deletion')
-                   and (%1$s.status::text = 'active' or c.id = any (leaving_ids))
-                or c.status::text = 'active' and c.id = any (leaving_ids) then c.status
-              when c.status::text = 'blocked' and c.id = any (leaving_ids) then coalesce(
-                (select w.status from evpower.wishes w where w.client_id = c.id::text)::<status>, %1$s.status)
+                   and (%1$s.status::text = 'active' or c.id = any (deletion_requested_ids))
+                or c.status::text = 'active' and c.id = any (deletion_requested_ids) then c.status
+              when c.status::text = 'blocked' and c.id = any (deletion_requested_ids) then coalesce(
+                (select u.status from evpower.statuses_under_block u where u.client_id = c.id::text)::<status>,
+                %1$s.status)
               else %1$s.status end$sql$;
   body text;
 begin
@@ -1179,10 +1483,10 @@ language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = for
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   forced <key>[];
-  leaving_ids <key>[];
+  deletion_requested_ids <key>[];
   closed_ids <key>[];
   busy <key>[];
-  kept_out <key>[];
+  excluded_ids <key>[];
   applied_clients <key>[];
   applied_sessions text[];
   busy_sessions text[] := '{}';
@@ -1206,7 +1510,7 @@ begin
                         when s.gap then jsonb_build_array('client', s.id, 'gap', s.version)
                         else jsonb_build_array('client', s.id, 'refused', s.refusal) end)
            filter (where s.gap or s.refusal is not null or s.busy)
-    into forced, kept_out, answers
+    into forced, excluded_ids, answers
     from (
       select r.id, r.id = any (busy) as busy, r.force is true as force, coalesce(c.balance_version, 0) as version,
              r.force is not true and r.from_version > coalesce(c.balance_version, 0) as gap,
@@ -1224,17 +1528,17 @@ begin
              end as refusal
         from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
         left join public.clients c on c.id = r.id) s;
-  select coalesce(array_agg(r.id) filter (where r.leaving), '{}'),
+  select coalesce(array_agg(r.id) filter (where r.deletion_requested), '{}'),
          coalesce(array_agg(r.id) filter (where r.closed), '{}')
-    into leaving_ids, closed_ids
-    from jsonb_to_recordset(payload -> 'clients') as r (id <key>, leaving boolean, closed boolean);
+    into deletion_requested_ids, closed_ids
+    from jsonb_to_recordset(payload -> 'clients') as r (id <key>, deletion_requested boolean, closed boolean);
   forced := coalesce(forced, '{}');
-  kept_out := coalesce(kept_out, '{}');
+  excluded_ids := coalesce(excluded_ids, '{}');
 
   if jsonb_array_length(payload -> 'transactions') > 0 then
     insert into public.transactions (<transaction_columns>)
     select <transaction_values> from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
-     where r.client_id <> all (kept_out) and r.client_id <> all (forced)
+     where r.client_id <> all (excluded_ids) and r.client_id <> all (forced)
      order by r.client_id, r.version
     on conflict (client_id, version) do nothing;
     get diagnostics written = row_count;
@@ -1252,15 +1556,15 @@ begin
                               excluded.created_at);
     end if;
     sent := jsonb_array_length(payload -> 'transactions');
-    if kept_out <> '{}' or forced <> '{}' then
+    if excluded_ids <> '{}' or forced <> '{}' then
       select count(*) into sent from jsonb_to_recordset(payload -> 'transactions') as r (client_id <key>)
-       where r.client_id <> all (kept_out) and r.client_id <> all (forced);
+       where r.client_id <> all (excluded_ids) and r.client_id <> all (forced);
     end if;
     -- What was here already must be the same; a forged row is not taken for ours.
     if written < sent and exists (
         select from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
           join public.transactions t on t.client_id = r.client_id and t.version = r.version
-         where r.client_id <> all (kept_out) and r.client_id <> all (forced)
+         where r.client_id <> all (excluded_ids) and r.client_id <> all (forced)
            and (t.type, t.amount, t.balance_before, t.balance_after)
                is distinct from (r.type, r.amount, r.balance_before, r.balance_after)) then
       raise exception 'a transaction with the same version but other amounts is here'
@@ -1276,7 +1580,7 @@ begin
     select r.id, <closed email r>, <closed phone r>, <closed name r>, r.balance, r.held, r.currency, r.balance_version,
            r.wallet_revision, r.revision, r.status, r.created_at, r.updated_at
       from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
-     where r.id <> all (kept_out)
+     where r.id <> all (excluded_ids)
      order by r.id
     on conflict (id) do update
       set balance = excluded.balance, held = excluded.held, currency = excluded.currency,
@@ -1346,7 +1650,7 @@ begin
                                and (c.balance_version, c.wallet_revision) = (r.balance_version, r.wallet_revision)))
                           end)
                    from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
-                  where r.id <> all (kept_out)), '[]')
+                  where r.id <> all (excluded_ids)), '[]')
     || coalesce((select jsonb_agg(jsonb_build_array('session', r.id,
                           case when r.id = any (applied_sessions) then 'applied'
                                when r.id = any (busy_sessions) then 'busy'
@@ -1385,15 +1689,19 @@ $body$;
   execute body;
 end
 $migration$;
+revoke all on function evpower.apply_set(jsonb) from public, anon, authenticated, service_role;
+comment on function evpower.apply_set(jsonb) is
+  'evpower 0.1.0: writes clients, transactions and sessions as one set';
 
--- One key at a time, each in its own subtransaction: the slow way, taken when the set can't be written whole. It ends
--- well within hosted's statement time-out: the keys left then are busy, and are sent again.
+-- 0820_apply_each.sql
+-- Writes one key at a time, each in its own subtransaction: the slow way, for a set that can't be written whole. It
+-- ends well within hosted's statement time-out: the keys left then are busy, and are sent again.
 create or replace function evpower.apply_each(payload jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   answers jsonb := '[]';
   item record;
-  until constant timestamptz := clock_timestamp() + interval '3 s';
+  deadline constant timestamptz := clock_timestamp() + interval '3 s';
 begin
   for item in
     select 'client' as topic, c.value ->> 'id' as id,
@@ -1406,7 +1714,7 @@ begin
     select 'session', s.value ->> 'id', jsonb_build_object('sessions', jsonb_build_array(s.value))
       from jsonb_array_elements(payload -> 'sessions') s
   loop
-    if clock_timestamp() > until then
+    if clock_timestamp() > deadline then
       answers := answers || jsonb_build_array(jsonb_build_array(item.topic, item.id, 'busy', null));
       continue;
     end if;
@@ -1424,7 +1732,25 @@ begin
   return answers;
 end
 $$;
+revoke all on function evpower.apply_each(jsonb) from public, anon, authenticated, service_role;
+comment on function evpower.apply_each(jsonb) is
+  'evpower 0.1.0: writes clients, transactions and sessions one by one';
 
+-- 0830_evpower_apply.sql
+-- The only way EvPower writes: public.evpower_apply(payload).
+--
+-- payload: {"clients": [...], "transactions": [...], "sessions": [...]}, money as text in som.
+--   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
+--   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
+--   EvPower that was carried over), deletion_requested and closed (their contacts go).
+-- returns: {"keys": [["client" | "session", id, outcome, reason], ...]}
+--   applied; stale: the same or newer is here, with the reason "status" if only the order of the status says so, and
+--   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that
+--   the row needs; gap: earlier transactions are missing, the reason is the last
+--   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
+--   (a row made for the session would look like a client from before EvPower); refused: the reason is
+--   "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A busy or refused key never holds up the
+--   others.
 create or replace function public.evpower_apply(payload jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 declare
@@ -1446,12 +1772,11 @@ end
 $$;
 revoke all on function public.evpower_apply(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_apply(jsonb) to service_role;
-
-revoke all on all functions in schema evpower from public, anon, authenticated;
-
+comment on function public.evpower_apply(jsonb) is
+  'evpower 0.1.0: the only way EvPower writes clients, transactions and sessions';
 notify pgrst, 'reload schema';
 
--- 0009_digest.sql
+-- 0840_evpower_digest.sql
 -- What is here, in short, so that EvPower can compare: public.evpower_digest(payload).
 --
 -- payload and what is returned, by topic ("clients", "sessions", "people", "users", "transactions"):
@@ -1462,8 +1787,8 @@ notify pgrst, 'reload schema';
 --     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, same (both vocabularies).
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
---     its id; its time where the project numbers its own; none. "leaving" lists clients whose status says
---     nothing. people: the profile as the apps see it, brought to one form, whether a user stands behind, which of its
+--     its id; its time where the project numbers its own; none. "deletion_requested" lists clients whose status is
+--     not compared. people: the profile as the apps see it, brought to one form, whether it has a user, which of its
 --     contacts that user has verified, and until when the user is banned.
 --   {"topic": "clients" | "sessions" | "users", "after", "limit", "short": true}: {"ids", "foreign", "next"}
 --     sessions: only those EvPower wrote; foreign counts the others, of clients the transactions.
@@ -1480,7 +1805,7 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as
 declare
   client_ids <client>[];
   session_ids <session>[];
-  leaving <client>[];
+  requested <client>[];
   topic text;
   size int;
   chunk int;
@@ -1498,13 +1823,13 @@ begin
   short := coalesce((payload ->> 'short')::boolean, false);
 
   if topic = 'clients' and chunk is not null then
-    select coalesce(array_agg(i::<client>), '{}') into leaving
-      from jsonb_array_elements_text(coalesce(payload -> 'leaving', '[]')) i;
+    select coalesce(array_agg(i::<client>), '{}') into requested
+      from jsonb_array_elements_text(coalesce(payload -> 'deletion_requested', '[]')) i;
     select jsonb_agg(h.hash order by h.part) into rows from (
       select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
                c.id::text, trim_scale(c.balance::numeric * 100)::text, trim_scale(c.held * 100)::text,
                c.balance_version::text,
-               case when c.id = any (leaving) and c.status::text in ('active', 'inactive', 'pending_deletion')
+               case when c.id = any (requested) and c.status::text in ('active', 'inactive', 'pending_deletion')
                     then '-' else c.status::text end,
                t.history], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
         from (select i.value::<client> as id, i.nr, (i.nr - 1) / chunk as part
@@ -1540,7 +1865,7 @@ begin
                    then coalesce(nullif(u.raw_user_meta_data ->> 'name', ''), u.raw_user_meta_data ->> 'full_name')
                    else c.name::text end, 1000), '\s+', ' ', 'g')), ''),
                case when u.id is null or u.deleted_at is not null then '-' else 'u' end
-                 || case when <leaving> then 'l' else '-' end
+                 || case when <on the way out> then 'l' else '-' end
                  || case when c.status::text = 'blocked' and c.evpower_revision = 0 then 'b' else '-' end
                  || case when lower(c.email::text) <> lower(u.email::text) then 'e' else '-' end
                  || case when u.email_confirmed_at is not null and u.deleted_at is null
@@ -1560,8 +1885,8 @@ begin
     return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>');
 
   elsif topic = 'users' then
-    select jsonb_agg(p.id) filter (where not p.gone), (array_agg(p.id::text))[size] into rows, last from (
-      select u.id, u.deleted_at is not null as gone from auth.users u
+    select jsonb_agg(p.id) filter (where not p.deleted), (array_agg(p.id::text))[size] into rows, last from (
+      select u.id, u.deleted_at is not null as deleted from auth.users u
        where u.id > coalesce((payload ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000'::uuid)
        order by u.id limit size) p;
     return jsonb_build_object('ids', coalesce(rows, '[]'), 'foreign', 0, 'next', last);
@@ -1657,7 +1982,7 @@ begin
   body := replace(body, '<same>', $sql$s.client_id::text = s.user_id::text
             and s.energy_consumed::numeric = s.energy::numeric and s.total_cost::numeric = s.amount::numeric
             and s.end_time is not distinct from s.stop_time$sql$);
-  body := replace(body, '<leaving>', $sql$c.status::text in ('inactive', 'pending_deletion')$sql$
+  body := replace(body, '<on the way out>', $sql$c.status::text in ('inactive', 'pending_deletion')$sql$
     || case when evpower.column_type('public.clients', 'delete_requested_at') is null then ''
             else ' or c.delete_requested_at is not null' end);
   body := replace(body, '<by>', seen_by);
@@ -1673,11 +1998,11 @@ end
 $migration$;
 revoke all on function public.evpower_digest(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_digest(jsonb) to service_role;
+comment on function public.evpower_digest(jsonb) is
+  'evpower 0.1.0: returns what is here as hashes, to be compared';
 notify pgrst, 'reload schema';
 
--- 0010_openings.sql
--- Balances from before EvPower, and rows archived before EvPower's data is written over them.
-
+-- 0850_evpower_openings.sql
 -- Balances EvPower never wrote: public.evpower_openings(payload).
 --
 -- payload: {"after": the last id or null, "limit"}.
@@ -1722,7 +2047,11 @@ end
 $migration$;
 revoke all on function public.evpower_openings(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_openings(jsonb) to service_role;
+comment on function public.evpower_openings(jsonb) is
+  'evpower 0.1.0: returns balances that EvPower never wrote';
+notify pgrst, 'reload schema';
 
+-- 0860_evpower_status_words.sql
 -- Status words of rows that EvPower never wrote, and that it does not know by itself: public.evpower_status_words({})
 --   -> {"words": [[word, how many rows], ...]}, 100 at most.
 create or replace function public.evpower_status_words(payload jsonb) returns jsonb
@@ -1736,26 +2065,45 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 revoke all on function public.evpower_status_words(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_status_words(jsonb) to service_role;
+comment on function public.evpower_status_words(jsonb) is
+  'evpower 0.1.0: returns status words of the project''s own';
+notify pgrst, 'reload schema';
 
+-- 0870_archive.sql
 -- Rows as they were before an operator decided that EvPower is right although Supabase was ahead.
-create table if not exists evpower.set_aside (
+create table if not exists evpower.archive (
   id bigint generated always as identity primary key,
   at timestamptz not null default now(),
   relation text not null check (relation in ('clients', 'transactions', 'charging_sessions')),
   client_id text,
-  was jsonb not null
+  archived_row jsonb not null
 );
-revoke all on evpower.set_aside from public, anon, authenticated;
+revoke all on evpower.archive from public, anon, authenticated, service_role;
+comment on table evpower.archive is
+  'evpower 0.1.0: rows from before EvPower''s data was written over them';
 
--- Archives rows: public.evpower_set_aside(payload).
+-- The table's name before 0.1.0.
+do $migration$
+begin
+  if to_regclass('evpower.set_aside') is not null then
+    insert into evpower.archive (at, relation, client_id, archived_row)
+    select s.at, s.relation, s.client_id, s.was from evpower.set_aside s order by s.id;
+    drop table evpower.set_aside;
+  end if;
+end
+$migration$;
+
+-- 0880_evpower_archive.sql
+-- Archives rows before they are written over: public.evpower_archive(payload).
 --
 -- payload: {"clients": [[id, version], ...], "sessions": [id, ...]}. Of a client, its row is copied and its
 --   transactions with a version above `version` are moved; a session's row is copied.
 -- returns: {"transactions": how many were moved}
+drop function if exists public.evpower_set_aside(jsonb); -- its name before 0.1.0
 do $migration$
 declare
   body text := $body$
-create or replace function public.evpower_set_aside(payload jsonb) returns jsonb
+create or replace function public.evpower_archive(payload jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '500ms' as $function$
 declare
@@ -1765,21 +2113,21 @@ begin
     payload := (payload #>> '{}')::jsonb;
   end if;
   payload := '{"clients": [], "sessions": []}' || payload;
-  insert into evpower.set_aside (relation, client_id, was)
+  insert into evpower.archive (relation, client_id, archived_row)
   select 'clients', c.id::text, to_jsonb(c)
     from jsonb_array_elements(payload -> 'clients') a join public.clients c on c.id = (a.value ->> 0)::<client>;
-  insert into evpower.set_aside (relation, client_id, was)
+  insert into evpower.archive (relation, client_id, archived_row)
   select 'charging_sessions', s.client_id::text, to_jsonb(s)
     from jsonb_array_elements_text(payload -> 'sessions') a
     join public.charging_sessions s on s.id = a.value::<session>;
-  with gone as (
+  with deleted as (
     delete from public.transactions t using jsonb_array_elements(payload -> 'clients') a
      where t.client_id = (a.value ->> 0)::<client> and t.version > (a.value ->> 1)::bigint
     returning t.*
-  ), kept as (
-    insert into evpower.set_aside (relation, client_id, was)
-    select 'transactions', g.client_id::text, to_jsonb(g) from gone g returning 1
-  ) select count(*) into moved from kept;
+  ), archived as (
+    insert into evpower.archive (relation, client_id, archived_row)
+    select 'transactions', d.client_id::text, to_jsonb(d) from deleted d returning 1
+  ) select count(*) into moved from archived;
   return jsonb_build_object('transactions', moved);
 end
 $function$
@@ -1790,51 +2138,271 @@ begin
   execute body;
 end
 $migration$;
-revoke all on function public.evpower_set_aside(jsonb) from public, anon, authenticated;
-grant execute on function public.evpower_set_aside(jsonb) to service_role;
+revoke all on function public.evpower_archive(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_archive(jsonb) to service_role;
+comment on function public.evpower_archive(jsonb) is
+  'evpower 0.1.0: archives rows before they are written over';
 notify pgrst, 'reload schema';
 
--- 0011_installed.sql
--- Whether what EvPower installed here is complete and of this edition: public.evpower_installed(payload).
+-- 0900_function_bodies.sql
+-- What each function said when it was installed. A comment outlives "create or replace function": without this an
+-- older file, run over a newer one, would leave a function that calls itself new.
+create table if not exists evpower.function_bodies (
+  name text primary key,
+  md5 text not null
+);
+revoke all on evpower.function_bodies from public, anon, authenticated, service_role;
+comment on table evpower.function_bodies is
+  'evpower 0.1.0: the functions'' bodies as they were installed';
+
+-- 0910_expected_objects.sql
+-- All that EvPower installs, one row an object: the file of supabase/source that makes it, and who has which rights,
+-- as letters of PostgreSQL's access lists (r select, a insert, w update, d delete, X execute).
+-- public.evpower_installed and `evpower doctor` know what belongs here from this list alone.
+create or replace function evpower.expected_objects()
+returns table (file text, kind text, name text, grants text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  values
+    ('0110_schema', 'schema', 'evpower', ''),
+    ('0115_edition', 'function', 'evpower.edition()', ''),
+    ('0120_column_type', 'function', 'evpower.column_type(text,text)', ''),
+    ('0130_record_of', 'function', 'evpower.record_of(text,text[])', ''),
+    ('0140_client_is', 'function', 'evpower.client_is(text)', ''),
+    ('0200_clients', 'table', 'public.clients', 'authenticated=r service_role=arwd'),
+    ('0200_clients', 'policy', 'evpower_own_insert on public.clients', ''),
+    ('0200_clients', 'policy', 'evpower_own_select on public.clients', ''),
+    ('0200_clients', 'policy', 'evpower_own_update on public.clients', ''),
+    ('0210_transactions', 'table', 'public.transactions', 'authenticated=r service_role=arwd'),
+    ('0210_transactions', 'index', 'public.transactions_client_newest', ''),
+    ('0210_transactions', 'index', 'public.transactions_client_version_key', ''),
+    ('0210_transactions', 'policy', 'evpower_own_select on public.transactions', ''),
+    ('0220_charging_sessions', 'table', 'public.charging_sessions', 'authenticated=r service_role=arwd'),
+    ('0220_charging_sessions', 'index', 'public.charging_sessions_client_newest', ''),
+    ('0220_charging_sessions', 'index', 'public.charging_sessions_user_newest', ''),
+    ('0220_charging_sessions', 'policy', 'evpower_own_select on public.charging_sessions', ''),
+    ('0230_refuse_money', 'function', 'evpower.refuse_money()', ''),
+    ('0230_refuse_money', 'trigger', 'evpower_money_is_not_inserted on public.clients', ''),
+    ('0230_refuse_money', 'trigger', 'evpower_money_is_not_updated on public.clients', ''),
+    ('0240_refuse_id', 'function', 'evpower.refuse_id()', ''),
+    ('0240_refuse_id', 'trigger', 'evpower_id_stays on public.clients', ''),
+    ('0300_changes', 'table', 'evpower.changes', ''),
+    ('0300_changes', 'index', 'evpower.changes_in_order', ''),
+    ('0310_statuses_under_block', 'table', 'evpower.statuses_under_block', ''),
+    ('0320_pending_contacts', 'table', 'evpower.pending_contacts', ''),
+    ('0330_log_change', 'function', 'evpower.log_change(text,text,jsonb,jsonb,text[])', ''),
+    ('0340_note_client', 'function', 'evpower.note_client()', ''),
+    ('0340_note_client', 'trigger', 'evpower_note_client on public.clients', ''),
+    ('0350_note_user', 'function', 'evpower.note_user()', ''),
+    ('0350_note_user', 'trigger', 'evpower_note_user on auth.users', ''),
+    ('0360_note_truncate', 'function', 'evpower.note_truncate()', ''),
+    ('0360_note_truncate', 'trigger', 'evpower_note_truncate on auth.users', ''),
+    ('0360_note_truncate', 'trigger', 'evpower_note_truncate on public.clients', ''),
+    ('0370_preserve_block', 'function', 'evpower.preserve_block()', ''),
+    ('0370_preserve_block', 'trigger', 'evpower_preserve_block on public.clients', ''),
+    ('0380_save_status_under_block', 'function', 'evpower.save_status_under_block()', ''),
+    ('0380_save_status_under_block', 'trigger', 'evpower_save_status_under_block on public.clients', ''),
+    ('0400_write_profile_contact', 'function', 'evpower.write_profile_contact(uuid,text,text)', ''),
+    ('0410_carry_contact', 'function', 'evpower.carry_contact()', ''),
+    ('0410_carry_contact', 'trigger', 'evpower_carry_contact on auth.users', ''),
+    ('0420_carry_pending_contacts', 'function', 'evpower.carry_pending_contacts()', ''),
+    ('0430_prune_without_owner', 'function', 'evpower.prune_without_owner()', ''),
+    ('0500_people_of', 'function', 'evpower.people_of(text[])', ''),
+    ('0510_evpower_people', 'function', 'public.evpower_people(jsonb)', 'service_role=X'),
+    ('0520_own_restored_changes', 'function', 'evpower.own_restored_changes()', ''),
+    ('0530_pg_net_transactions', 'function', 'evpower.pg_net_transactions()', ''),
+    ('0540_horizon', 'function', 'evpower.horizon()', ''),
+    ('0550_evpower_changes', 'function', 'public.evpower_changes(jsonb)', 'service_role=X'),
+    ('0560_evpower_changes_prune', 'function', 'public.evpower_changes_prune(jsonb)', 'service_role=X'),
+    ('0600_webhook', 'table', 'evpower.webhook', ''),
+    ('0610_secrets', 'table', 'evpower.secrets', ''),
+    ('0620_hmac_sha256', 'function', 'evpower.hmac_sha256(bytea,bytea)', ''),
+    ('0630_sign', 'function', 'evpower.sign(text,text,bigint,text)', ''),
+    ('0640_http_post', 'function', 'evpower.http_post()', ''),
+    ('0650_webhook_secret', 'function', 'evpower.webhook_secret()', ''),
+    ('0660_post_webhook', 'function', 'evpower.post_webhook(jsonb)', ''),
+    ('0670_notify_webhook', 'function', 'evpower.notify_webhook()', ''),
+    ('0670_notify_webhook', 'trigger', 'evpower_notify on evpower.changes', ''),
+    ('0680_webhook_facts', 'function', 'evpower.webhook_facts()', ''),
+    ('0690_store_secret', 'function', 'evpower.store_secret(text)', ''),
+    ('0700_evpower_webhook_configure', 'function', 'public.evpower_webhook_configure(jsonb)', 'service_role=X'),
+    ('0710_evpower_webhook_status', 'function', 'public.evpower_webhook_status(jsonb)', 'service_role=X'),
+    ('0720_evpower_webhook_test', 'function', 'public.evpower_webhook_test(jsonb)', 'service_role=X'),
+    ('0730_evpower_webhook_result', 'function', 'public.evpower_webhook_result(jsonb)', 'service_role=X'),
+    ('0800_contact_of_closed', 'function', 'evpower.contact_of_closed(text,text)', ''),
+    ('0810_apply_set', 'function', 'evpower.apply_set(jsonb)', ''),
+    ('0820_apply_each', 'function', 'evpower.apply_each(jsonb)', ''),
+    ('0830_evpower_apply', 'function', 'public.evpower_apply(jsonb)', 'service_role=X'),
+    ('0840_evpower_digest', 'function', 'public.evpower_digest(jsonb)', 'service_role=X'),
+    ('0850_evpower_openings', 'function', 'public.evpower_openings(jsonb)', 'service_role=X'),
+    ('0860_evpower_status_words', 'function', 'public.evpower_status_words(jsonb)', 'service_role=X'),
+    ('0870_archive', 'table', 'evpower.archive', ''),
+    ('0880_evpower_archive', 'function', 'public.evpower_archive(jsonb)', 'service_role=X'),
+    ('0900_function_bodies', 'table', 'evpower.function_bodies', ''),
+    ('0910_expected_objects', 'function', 'evpower.expected_objects()', ''),
+    ('0920_object_faults', 'function', 'evpower.object_faults()', ''),
+    ('0930_evpower_installed', 'function', 'public.evpower_installed(jsonb)', 'service_role=X')
+  union all
+  select '0510_evpower_people', 'index', 'public.evpower_other_ids', ''
+   where evpower.column_type('public.clients', 'id') <> 'uuid'
+  union all
+  select '0200_clients', 'column', 'public.clients.' || c.name, c.grants
+    from (values ('id', 'authenticated=aw'), ('email', 'authenticated=aw'), ('phone', 'authenticated=aw'),
+                 ('name', 'authenticated=aw'), ('balance', 'authenticated=a'), ('held', ''), ('currency', ''),
+                 ('status', ''), ('created_at', ''), ('updated_at', 'authenticated=w'), ('balance_version', ''),
+                 ('wallet_revision', ''), ('evpower_revision', '')) as c (name, grants)
+  union all
+  select '0210_transactions', 'column', 'public.transactions.' || c.name, ''
+    from unnest(array['id', 'client_id', 'version', 'type', 'amount', 'balance_before', 'balance_after',
+                      'invoice_id', 'session_id', 'event_at', 'created_at']) as c (name)
+  union all
+  select '0220_charging_sessions', 'column', 'public.charging_sessions.' || c.name, ''
+    from unnest(array['id', 'user_id', 'client_id', 'station_id', 'connector_id', 'start_time', 'stop_time',
+                      'end_time', 'energy', 'energy_consumed', 'amount', 'total_cost', 'status', 'created_at',
+                      'updated_at', 'revision']) as c (name)
+$$;
+revoke all on function evpower.expected_objects() from public, anon, authenticated, service_role;
+comment on function evpower.expected_objects() is
+  'evpower 0.1.0: returns all that EvPower installs';
+
+-- 0920_object_faults.sql
+-- What differs from evpower.expected_objects(), a row a fault:
+--   missing; older, newer: by the stamp; changed: a function that was replaced after it was installed;
+--   disabled: a trigger, or a table's row level security; wrong_owner: of a role whose rights this one does not have;
+--   wrong_grant: apps or EvPower's key may do more or less than they should.
+-- A select that anon has on a table of public, and what service_role may do there besides, is the project's decision.
+create or replace function evpower.object_faults()
+returns table (file text, kind text, name text, fault text, detail text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  with located as (
+    select e.file, e.kind, e.name, e.grants, split_part(e.name, ' on ', 1) as object,
+           to_regclass(case e.kind when 'column' then regexp_replace(e.name, '\.[^.]*$', '')
+                                   else split_part(e.name, ' on ', 2) end) as relation
+      from evpower.expected_objects() e
+  ), objects as (
+    select l.*, p.oid, p.proowner as owner, obj_description(p.oid, 'pg_proc') as stamp, true as enabled,
+           b.md5 <> md5(p.prosrc) as changed
+      from located l
+      left join pg_proc p on p.oid = to_regprocedure(l.name)
+      left join evpower.function_bodies b on b.name = l.name
+     where l.kind = 'function'
+    union all
+    select l.*, c.oid, case l.kind when 'table' then c.relowner end, obj_description(c.oid, 'pg_class'),
+           c.relrowsecurity or l.kind = 'index' or l.name like 'evpower.%' and l.name <> 'evpower.secrets', false
+      from located l left join pg_class c on c.oid = to_regclass(l.name) where l.kind in ('table', 'index')
+    union all
+    select l.*, n.oid, n.nspowner, obj_description(n.oid, 'pg_namespace'), true, false
+      from located l left join pg_namespace n on n.nspname = l.name where l.kind = 'schema'
+    union all
+    select l.*, t.oid, null, obj_description(t.oid, 'pg_trigger'), t.tgenabled in ('O', 'A'), false
+      from located l left join pg_trigger t on t.tgrelid = l.relation and t.tgname = l.object where l.kind = 'trigger'
+    union all
+    select l.*, p.oid, null, obj_description(p.oid, 'pg_policy'), true, false
+      from located l left join pg_policy p on p.polrelid = l.relation and p.polname = l.object where l.kind = 'policy'
+    union all
+    select l.*, a.attrelid, null, null, true, false
+      from located l
+      left join pg_attribute a on a.attrelid = l.relation and not a.attisdropped
+           and a.attname = regexp_replace(l.name, '^.*\.', '')
+     where l.kind = 'column'
+  ), stamped as (
+    select o.*, string_to_array(substring(o.stamp from '^evpower (\d+\.\d+\.\d+)'), '.')::int[] as version,
+           string_to_array(evpower.edition(), '.')::int[] as edition
+      from objects o
+     where o.oid is not null and o.kind <> 'column' and o.relation is distinct from to_regclass('auth.users')
+       and not (o.kind = 'table' and o.name like 'public.%')
+  ), rights as (
+    select o.file, o.kind, o.name, r.rolname, replace(lower(a.action), 'usage', 'use') as action,
+           case o.kind
+             when 'function' then has_function_privilege(r.oid, o.oid, a.action)
+             when 'schema' then has_schema_privilege(r.oid, o.oid, a.action)
+             when 'table' then has_table_privilege(r.oid, o.oid, a.action)
+             else has_column_privilege(r.oid, o.oid, regexp_replace(o.name, '^.*\.', ''), a.action)
+           end as has,
+           strpos(coalesce(substring(o.grants from r.rolname || '=([[:alpha:]]+)'), ''), a.letter) > 0 as due
+      from objects o
+      join pg_roles r on r.rolname in ('anon', 'authenticated', 'service_role')
+      join (values ('function', 'EXECUTE', 'X'), ('schema', 'USAGE', 'U'), ('schema', 'CREATE', 'C'),
+                   ('table', 'SELECT', 'r'), ('table', 'INSERT', 'a'), ('table', 'UPDATE', 'w'),
+                   ('table', 'DELETE', 'd'), ('table', 'TRUNCATE', 'D'), ('table', 'REFERENCES', 'x'),
+                   ('table', 'TRIGGER', 't'), ('column', 'INSERT', 'a'), ('column', 'UPDATE', 'w')
+           ) as a (kind, action, letter) on a.kind = o.kind
+     where o.oid is not null -- a right to all columns is the table's fault
+       and not (o.kind = 'column' and (r.rolname = 'service_role' or has_table_privilege(r.oid, o.oid, a.action)))
+  )
+  select o.file, o.kind, o.name, 'missing', null from objects o where o.oid is null
+  union all
+  select s.file, s.kind, s.name, case when s.version > s.edition then 'newer' else 'older' end,
+         coalesce(array_to_string(s.version, '.'), 'without a version')
+    from stamped s where s.version is distinct from s.edition
+  union all
+  select o.file, o.kind, o.name, 'changed', null from objects o where o.changed
+  union all
+  select o.file, o.kind, o.name, 'disabled', null from objects o where not o.enabled
+  union all
+  select o.file, o.kind, o.name, 'wrong_owner', pg_get_userbyid(o.owner)::text
+    from objects o where o.owner is not null and not pg_has_role(o.owner, 'USAGE')
+  union all
+  select r.file, r.kind, r.name, 'wrong_grant',
+         string_agg(format(case when r.has then '%s may %s' else '%s may not %s' end, r.rolname, r.action), ', '
+                    order by r.rolname, r.action)
+    from rights r
+   where r.has <> r.due
+     and not (r.has and r.kind = 'table' and r.name like 'public.%'
+              and (r.rolname = 'service_role' or r.rolname = 'anon' and r.action = 'select'))
+   group by r.file, r.kind, r.name
+$$;
+revoke all on function evpower.object_faults() from public, anon, authenticated, service_role;
+comment on function evpower.object_faults() is
+  'evpower 0.1.0: returns what differs from what EvPower installs';
+
+-- 0930_evpower_installed.sql
+-- Whether what EvPower installed here is complete, of one edition, and as it was installed:
+-- public.evpower_installed(payload).
 --
--- returns: {"lacking": [[the file of supabase/source that brings it, what is missing], ...]}, in the order of the
--- files. A trigger that is switched off is missing, and so is a table that became another role's. Of a function that
--- was made anew, a word in it names the edition.
+-- returns: {"version": of this edition, "owner": the role that owns it,
+--   "faults": [{"file", "kind", "name", "fault", "detail"}, ...] (evpower.object_faults),
+--   "lacking": [[file, what], ...]: the same for an EvPower that reads no faults,
+--   "history": versions of EvPower's files that the Supabase CLI has recorded as applied}
 create or replace function public.evpower_installed(payload jsonb) returns jsonb
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  with triggers (file, relation, name) as (values
-    ('0002_rights', 'public.clients', 'evpower_money_is_not_inserted'),
-    ('0002_rights', 'public.clients', 'evpower_money_is_not_updated'),
-    ('0002_rights', 'public.clients', 'evpower_id_stays'),
-    ('0003_status', 'public.clients', 'evpower_keep_blocked'),
-    ('0003_status', 'public.clients', 'evpower_keep_wish'),
-    ('0004_changes', 'public.clients', 'evpower_note_client'),
-    ('0004_changes', 'public.clients', 'evpower_note_truncate'),
-    ('0005_users', 'auth.users', 'evpower_carry_contact'),
-    ('0005_users', 'auth.users', 'evpower_note_user'),
-    ('0005_users', 'auth.users', 'evpower_note_truncate'),
-    ('0007_webhook', 'evpower.changes', 'evpower_ring')
-  ), editions (file, function, word) as (values
-    ('0008_apply', 'evpower.apply_set(jsonb)', '''busy'''),
-    ('0006_reading', 'evpower.people_of(text[])', 'offset 0'),
-    ('0009_digest', 'public.evpower_digest(jsonb)', 'left(case')
-  ), lacking (file, what) as (
-    select '0001_tables', format('%s, which belongs to %s and not to %s', t.name,
-                                 pg_catalog.pg_get_userbyid(c.relowner), current_user)
-      from (values ('public.clients'), ('public.transactions'), ('public.charging_sessions')) t (name)
-      join pg_catalog.pg_class c on c.oid = to_regclass(t.name)
-     where not pg_catalog.pg_has_role(c.relowner, 'USAGE')
-    union all
-    select t.file, format('trigger %s on %s', t.name, t.relation) from triggers t
-     where not exists (select from pg_catalog.pg_trigger g
-                        where g.tgrelid = to_regclass(t.relation) and g.tgname = t.name and g.tgenabled in ('O', 'A'))
-    union all
-    select e.file, 'the newest edition of ' || split_part(e.function, '(', 1) from editions e
-     where not exists (select from pg_catalog.pg_proc p
-                        where p.oid = to_regprocedure(e.function) and strpos(p.prosrc, e.word) > 0)
-  ) select jsonb_build_object('lacking', coalesce(jsonb_agg(jsonb_build_array(l.file || '.sql', l.what)
-                                                            order by l.file, l.what), '[]')) from lacking l
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  history text[];
+begin
+  if to_regclass('supabase_migrations.schema_migrations') is not null then
+    begin
+      execute $query$
+        select array_agg(m.version order by m.version) from supabase_migrations.schema_migrations m
+         where m.name like 'evpower%'
+      $query$ into history;
+    exception
+      when insufficient_privilege or undefined_column then null; -- not ours to read: nothing is said of it
+    end;
+  end if;
+  return (
+    select jsonb_build_object(
+             'version', evpower.edition(), 'owner', current_user, 'history', coalesce(to_jsonb(history), '[]'),
+             'faults', coalesce(jsonb_agg(jsonb_build_object(
+                         'file', f.file || '.sql', 'kind', f.kind, 'name', f.name, 'fault', f.fault,
+                         'detail', f.detail) order by f.file, f.name, f.fault), '[]'),
+             'lacking', coalesce(jsonb_agg(jsonb_build_array(f.file || '.sql', case
+                          when f.fault in ('older', 'newer', 'changed')
+                            then 'the newest edition of ' || split_part(f.name, '(', 1)
+                          when f.fault = 'wrong_owner'
+                            then format('%s, which belongs to %s and not to %s', f.name, f.detail, current_user)
+                          when f.fault = 'wrong_grant' then format('the rights of %s: %s', f.name, f.detail)
+                          else f.kind || ' ' || f.name end) order by f.file, f.name, f.fault), '[]'))
+      from evpower.object_faults() f);
+end
 $$;
 revoke all on function public.evpower_installed(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_installed(jsonb) to service_role;
+comment on function public.evpower_installed(jsonb) is
+  'evpower 0.1.0: returns what is missing or differs of EvPower';
+
+-- What this edition's functions say, after all are made.
+delete from evpower.function_bodies;
+insert into evpower.function_bodies (name, md5)
+select e.name, md5(p.prosrc)
+  from evpower.expected_objects() e join pg_catalog.pg_proc p on p.oid = to_regprocedure(e.name)
+ where e.kind = 'function';
 notify pgrst, 'reload schema';

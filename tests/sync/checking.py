@@ -35,7 +35,7 @@ async def empty(there: Connection) -> None:
         await there.execute(
             "delete from public.transactions; delete from public.charging_sessions;"
             " delete from public.clients; delete from auth.users; delete from evpower.changes;"
-            " delete from evpower.set_aside"
+            " delete from evpower.archive"
         )
 
 

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from evpower.devstack.stack import supabase_migrations
+from evpower.devstack.supabase.migrations import FILE
 from evpower.devstack.supabase.server import SERVER_DIR, as_owner
 from evpower.foundation.db import Connection
 from tests.conftest import Server
@@ -47,6 +49,11 @@ async def connected(dsn: str) -> AsyncGenerator[Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+def migration() -> str:
+    """What an installer applies: the generated file, not its sources."""
+    return (supabase_migrations() / FILE).read_text()
 
 
 def file(name: str) -> str:

@@ -299,7 +299,7 @@ class TestPeople:
                         "name": "Row",
                         "status": "active",
                         "delete_requested_at": None,
-                        "wish": None,
+                        "status_under_block": None,
                         "written": False,
                     },
                     "user": {

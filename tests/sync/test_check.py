@@ -217,7 +217,7 @@ async def test_supabase_ahead_is_evidence_and_kept(
     assert await versions(there, client) == [1, 2, 3]
     assert (await compare(db, rpc)).drift == ()
     kept = await there.fetch(
-        "select relation, was from evpower.set_aside where client_id = $1", str(client)
+        "select relation from evpower.archive where client_id = $1", str(client)
     )
     assert {row["relation"] for row in kept} == (
         {"charging_sessions"}

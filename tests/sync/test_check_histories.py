@@ -124,7 +124,7 @@ async def test_histories_of_one_length_are_found_to_part(
         assert healed.equal, healed.drift
         assert (await compare(db, rpc)).drift == ()
     assert (await balance(there, client), await versions(there, client)) == ("311.00", [1, 2, 3, 4])
-    assert await set_aside(there, client) == ["300.00", "400.00"]
+    assert await archived(there, client) == ["300.00", "400.00"]
 
 
 async def test_same_amounts_in_other_transactions_are_two_histories(
@@ -138,7 +138,7 @@ async def test_same_amounts_in_other_transactions_are_two_histories(
         ours = await scenario.db.fetch("select id from wallet.transactions order by id")
     theirs = await there.fetch("select id from public.transactions order by id")
     assert [row["id"] for row in theirs] == [row["id"] for row in ours]
-    assert await set_aside(there, client) == ["300.00", "400.00"]
+    assert await archived(there, client) == ["300.00", "400.00"]
 
 
 async def test_longer_history_that_parts_is_put_aside_from_there(
@@ -152,7 +152,7 @@ async def test_longer_history_that_parts_is_put_aside_from_there(
         healed = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
         assert healed.equal, healed.drift
     assert (await balance(there, client), await versions(there, client)) == ("305.00", [1, 2, 3])
-    assert await set_aside(there, client) == ["300.00", "400.00"]
+    assert await archived(there, client) == ["300.00", "400.00"]
 
 
 @one_shape
@@ -164,10 +164,10 @@ async def test_history_that_grew_past_the_other_is_found_to_part(
         assert kinds(await compare(db, rpc, repair=True, deliver=relay.drain)) == {
             str(client): "diverged"
         }
-        assert await set_aside(there, client) == []
+        assert await archived(there, client) == []
         await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
         assert (await compare(db, rpc)).drift == ()
-    assert await set_aside(there, client) == ["300.00", "400.00"]
+    assert await archived(there, client) == ["300.00", "400.00"]
 
 
 @one_shape
@@ -192,9 +192,9 @@ async def test_only_amounts_changed_by_hand_are_no_parting(
     assert house
 
 
-async def set_aside(there: Connection, client: UUID) -> list[str]:
+async def archived(there: Connection, client: UUID) -> list[str]:
     rows = await there.fetch(
-        "select round((was ->> 'amount')::numeric, 2)::text as amount from evpower.set_aside"
+        "select round((archived_row ->> 'amount')::numeric, 2)::text as amount from evpower.archive"
         " where relation = 'transactions' and client_id = $1 order by 1",
         str(client),
     )

@@ -308,7 +308,7 @@ class TestSecret:
             for table in ("secrets", "webhook", "changes"):
                 right = "select has_table_privilege($1, $2, 'select, insert, update, delete')"
                 assert not await there.fetchval(right, role, f"evpower.{table}")
-            for function in ("webhook_secret()", "keep_secret(text)"):
+            for function in ("webhook_secret()", "store_secret(text)"):
                 right = (
                     "select has_schema_privilege($1, 'evpower', 'usage')"
                     " and has_function_privilege($1, $2, 'execute')"

@@ -395,7 +395,7 @@ class TestAdopt:
         async with httpx.AsyncClient(
             base_url=target.local.url, headers=headers, timeout=WAIT_LIMIT_S
         ) as anyone:
-            for name in ("evpower_openings", "evpower_set_aside"):
+            for name in ("evpower_openings", "evpower_archive"):
                 answer = await anyone.post(f"/rest/v1/rpc/{name}", json={"payload": {}})
                 assert answer.status_code in {401, 403, 404}
 

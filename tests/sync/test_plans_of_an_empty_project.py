@@ -89,8 +89,8 @@ ASKED: dict[str, Asks] = {
         {"topic": "transactions", "clients": [[key, 1] for key in people], "limit": FEW},
     ),
     "apply": applied,
-    "set aside": lambda people, sessions: (
-        "evpower_set_aside",
+    "archive": lambda people, sessions: (
+        "evpower_archive",
         {"clients": [[key, 1] for key in people], "sessions": sessions},
     ),
 }
@@ -110,9 +110,9 @@ async def no_one(there: Connection) -> None:
     )
     await there.execute("truncate auth.users cascade")
     await forget(there)
-    await there.execute("delete from evpower.uncarried")
+    await there.execute("delete from evpower.pending_contacts")
     for table in ("public.transactions", "public.charging_sessions", "public.clients",
-                  "auth.users", "evpower.changes", "evpower.uncarried"):  # fmt: skip
+                  "auth.users", "evpower.changes", "evpower.pending_contacts"):  # fmt: skip
         await there.execute(f"vacuum (analyze) {table}")
 
 
@@ -175,7 +175,7 @@ async def test_what_was_planned_for_no_one_reads_few_of_everyone(
 async def leave(there: Connection, people: Sequence[str]) -> None:
     """Their email waits to be carried to the profile; the next reading of changes does it."""
     await there.execute(
-        "insert into evpower.uncarried (user_id, contact)"
+        "insert into evpower.pending_contacts (user_id, contact)"
         " select k, 'email' from unnest($1::text[]) k",
         people,
     )

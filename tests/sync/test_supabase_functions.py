@@ -6,11 +6,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from evpower.devstack.supabase.migrations import generate
 from evpower.foundation.db import Connection
 from tests.conftest import Server
 from tests.sync.changes_log import make_row
-from tests.sync.projects import AUTH_UID, bare_project, connected
+from tests.sync.projects import AUTH_UID, bare_project, connected, migration
 
 PATH = "search_path=pg_catalog, pg_temp"
 # Types of the trigger functions, with a check that runs as whoever uses the type.
@@ -33,7 +32,7 @@ async def project(server: Server) -> str:
     """A project with a role that may change names and nothing else. Returns the owner's dsn."""
     dsn = await bare_project(server, "supabase_namer")
     async with connected(dsn) as owner:
-        await owner.execute(generate())
+        await owner.execute(migration())
         await make_row(owner, "0b5a1d7e-0000-4000-8000-000000000009", name="Aida")
     async with connected(server.dsn("supabase_namer")) as superuser:
         await superuser.execute(f"create role namer login bypassrls password '{_password(dsn)}'")
@@ -72,7 +71,7 @@ async def test_every_function_looks_for_types_in_pg_catalog_first(owner: Connect
 
 async def test_where_there_is_no_auth_too(server: Server) -> None:
     async with connected(await bare_project(server, "supabase_no_auth", auth=AUTH_UID)) as there:
-        await there.execute(generate())
+        await there.execute(migration())
         await test_every_function_looks_for_types_in_pg_catalog_first(there)
 
 

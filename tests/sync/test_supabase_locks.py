@@ -137,7 +137,7 @@ async def test_archiving_ends_soon_at_a_held_row(there: Connection, other: Conne
     await _apply(there, clients=[_client(client)], transactions=[_transaction(client)])
     await other.execute("select from public.transactions for update")
     with pytest.raises(asyncpg.LockNotAvailableError):
-        await rpc(there, "evpower_set_aside", clients=[[str(client), 0]])
+        await rpc(there, "evpower_archive", clients=[[str(client), 0]])
 
 
 async def test_a_contact_that_would_wait_is_carried_at_the_next_pull(
@@ -148,13 +148,13 @@ async def test_a_contact_that_would_wait_is_carried_at_the_next_pull(
     key = await make_user(there, email=email)
     await make_row(there, key, email="before@example.kg")
     await there.execute(
-        "insert into evpower.uncarried (user_id, contact) values ($1, 'email')", str(key)
+        "insert into evpower.pending_contacts (user_id, contact) values ($1, 'email')", str(key)
     )
     await make_row(other, uuid4(), email=email)
     await rpc(there, "evpower_changes", limit=1)
     own = "select email from public.clients where id::text = $1"
     assert await there.fetchval(own, str(key)) == ("before@example.kg" if target.older else email)
-    left = "select count(*) from evpower.uncarried where user_id = $1"
+    left = "select count(*) from evpower.pending_contacts where user_id = $1"
     assert await there.fetchval(left, str(key)) == int(target.older)
 
 

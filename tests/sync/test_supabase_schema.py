@@ -482,7 +482,7 @@ class TestApply:
         await there.execute(f"update public.clients set status = '{stands}'")
         for revision, force in ((2, False), (3, True)):
             sent = _client(client, revision=revision, status="inactive")
-            await _apply(there, clients=[{**sent, "leaving": True, "force": force}])
+            await _apply(there, clients=[{**sent, "deletion_requested": True, "force": force}])
             assert await there.fetchval("select status::text from public.clients") == stands
 
     async def test_who_leaves_still_does_in_a_new_row_and_after_a_block(
@@ -491,7 +491,7 @@ class TestApply:
         client = uuid4()
         for revision, status in ((1, "inactive"), (2, "blocked"), (3, "inactive")):
             sent = _client(client, revision=revision, status=status)
-            await _apply(there, clients=[{**sent, "leaving": status == "inactive"}])
+            await _apply(there, clients=[{**sent, "deletion_requested": status == "inactive"}])
             assert await there.fetchval("select status::text from public.clients") == status
 
     async def test_the_guard_is_back_after_a_call(self, there: Connection) -> None:

@@ -154,16 +154,16 @@ async def _at_once(_: float) -> None: ...
 
 async def test_a_deletion_request_of_a_removed_row_is_forgotten(supabase: Supabase) -> None:
     there, client = supabase.psql, uuid4()
-    await there.execute("delete from evpower.wishes")
+    await there.execute("delete from evpower.statuses_under_block")
     await _apply(there, clients=[_client(client)])
     await supabase.update_row(client, status="pending_deletion")
     await _apply(there, clients=[_client(client, revision=2, status="blocked")])
-    assert await there.fetchval("select client_id from evpower.wishes") == str(client)
+    assert await there.fetchval("select client_id from evpower.statuses_under_block") == str(client)
     await supabase.delete_row(client)
     await told(there)
     last = (await asked(there, "evpower_changes", after=None, limit=10))["changes"][-1]
     await asked(there, "evpower_changes_prune", before={"xid": last["xid"], "seq": last["seq"]})
-    assert await there.fetchval("select count(*) from evpower.wishes") == 0
+    assert await there.fetchval("select count(*) from evpower.statuses_under_block") == 0
 
 
 class Beside:

@@ -15,7 +15,7 @@ console.log(
     id,
     first: await upsert({ id, name: "Aida" }),
     again: await upsert({ id, name: "Bermet", email }),
-    other: await upsert({ id: crypto.randomUUID(), name: "Somebody" }),
+    other: await upsert({ id: crypto.randomUUID(), name: "Other" }),
     money: await upsert({ id, balance: 500 }),
     moved: (await app.from("clients").update({ id: crypto.randomUUID() }).eq("id", id)).error?.code,
   }),

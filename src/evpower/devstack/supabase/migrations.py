@@ -3,8 +3,16 @@
 from pathlib import Path
 from typing import Final
 
+# The release whose SQL supabase/source/ is, as its comments say; a release that changes the SQL
+# raises it.
+EDITION: Final = "0.1.0"
 # One version a release: the Supabase CLI applies a version once. Until 0.1.0 it stays the same.
 FILE: Final = "20261129000000_evpower.sql"
+# Versions of files from before 0.1.0: where the CLI has recorded one, `db push` refuses to go on.
+UNRELEASED: Final = (
+    "20261122100000", "20261122100100", "20261122100200", "20261122100300", "20261122100400",
+    "20261123100000", "20261123100100", "20261123110000", "20261123120000", "20261123130000",
+)  # fmt: skip
 _ROOT: Final = Path(__file__).resolve().parents[4] / "supabase"
 _HEADER: Final = """\
 -- All that EvPower installs in a Supabase project, safe to run again on one that is in use.
@@ -17,7 +25,7 @@ do $$ begin perform set_config('lock_timeout', '5s', true); end $$;
 
 
 def generate(source: Path = _ROOT / "source") -> str:
-    """Return the migration that all files of `source` make, in the order of their numbers."""
+    """Returns the migration that all files of `source` make, in the order of their numbers."""
     parts = [
         f"-- {path.name}\n{path.read_text('utf-8')}" for path in sorted(source.glob("[0-9]*.sql"))
     ]
@@ -25,7 +33,7 @@ def generate(source: Path = _ROOT / "source") -> str:
 
 
 def write(folder: Path = _ROOT / "migrations") -> Path:
-    """Write the migration into `folder` and return its path."""
+    """Writes the migration into `folder` and returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     path.write_text(generate(), "utf-8")

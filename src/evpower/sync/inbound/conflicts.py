@@ -91,9 +91,9 @@ _ROWS: Final = (
     _row(
         "status_differs",
         "Supabase says another status than EvPower's, be it a word EvPower does not know or none,"
-        " and it is no wish to be deleted",
+        " and it is no requested deletion",
         "client.status",
-        "EvPower's status is written over it; a wish that was there before stands",
+        "EvPower's status is written over it; a deletion requested before stands",
     ),
     _row(
         "blocked_before",

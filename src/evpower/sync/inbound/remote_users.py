@@ -153,7 +153,7 @@ def _row(raw: object, user: User | None) -> Row | None:
         delete_requested_at=parse_time(requested),
         delete_requested=bool(requested),
         written=fields.get("written") is not False,
-        status_under_block=str(fields.get("wish") or ""),
+        status_under_block=str(fields.get("status_under_block") or ""),
         unusable=_unusable(profile, [fields.get("email")], [phone]),
     )
 

@@ -97,7 +97,7 @@ with asked as (
 ), state as materialized (
   select c.id, {_CONTACTS},
          case when {_ASKED} then '{_LEAVING}' else {_CLIENT_STATUS} end as status,
-         {_ASKED} as leaving,
+         {_ASKED} as deletion_requested,
          (select b.word from sync.status_before b where b.client_id = c.id) as status_before,
          c.created_at, greatest(c.updated_at, w.updated_at) as updated_at, w.currency,
          w.balance_minor, w.held_minor, w.version, w.revision, a.force,
@@ -122,8 +122,8 @@ with asked as (
     left join payments.payments p on p.id = coalesce(t.payment_id, r.payment_id)
     left join charging.settlements s on s.id = coalesce(t.settlement_id, r.settlement_id)
 ), heads as (
-  select x.id, x.email, x.phone, x.name, x.status, x.leaving, x.closed, x.status_before,
-         x.created_at, x.updated_at,
+  select x.id, x.email, x.phone, x.name, x.status, x.deletion_requested, x.closed,
+         x.status_before, x.created_at, x.updated_at,
          x.currency,
          round(coalesce(t.balance_after_minor, x.balance_minor) * 0.01, 2)::text as balance,
          round(least(x.held_minor, coalesce(t.balance_after_minor, x.balance_minor)) * 0.01,

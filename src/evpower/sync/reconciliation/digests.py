@@ -172,7 +172,7 @@ class Digests:
             "chunk": CHUNK,
         }
         if part == "client":
-            asked["leaving"] = [str(key.id) for key in keys if key.leaving]
+            asked["deletion_requested"] = [str(key.id) for key in keys if key.leaving]
         answer = await self._ask(asked)
         if "hashes" not in answer:
             raise TargetRefuses(f"{_FUNCTION} is an older one: apply supabase/migrations/")

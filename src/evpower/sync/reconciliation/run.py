@@ -206,7 +206,7 @@ class Check:
         """Do what may be done about a page's drift; marks are made with its record."""
         overwritten = [one for one in drift if self._is_overwritten(one)]
         if overwritten:
-            await _set_aside(self._comparison.rpc, overwritten)
+            await _archive(self._comparison.rpc, overwritten)
         taken: set[UUID] = set()
         if people := [UUID(one.key) for one in drift if REPAIRS[one.kind] == "take"]:
             taken = await profiles.take(self._comparison.db, self._comparison.rpc, people)
@@ -325,7 +325,7 @@ async def _send_again(connection: Connection, found: Sequence[Drift]) -> None:
             await store.mark(connection, topic, keys, force=True)
 
 
-async def _set_aside(rpc: Rpc, drift: Sequence[Drift]) -> None:
+async def _archive(rpc: Rpc, drift: Sequence[Drift]) -> None:
     """Before the marks: what is taken away too much is sent again with the rest."""
     clients = [
         [one.key, min(one.ours.version, (one.diverged or one.ours.version + 1) - 1)]
@@ -334,4 +334,4 @@ async def _set_aside(rpc: Rpc, drift: Sequence[Drift]) -> None:
     ]
     sessions = [one.key for one in drift if one.topic == "session"]
     payload = {"clients": clients, "sessions": sessions}
-    await rpc.call("evpower_set_aside", orjson.dumps({"payload": payload}))
+    await rpc.call("evpower_archive", orjson.dumps({"payload": payload}))

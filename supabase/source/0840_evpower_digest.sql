@@ -8,8 +8,8 @@
 --     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, same (both vocabularies).
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
---     its id; its time where the project numbers its own; none. "leaving" lists clients whose status says
---     nothing. people: the profile as the apps see it, brought to one form, whether a user stands behind, which of its
+--     its id; its time where the project numbers its own; none. "deletion_requested" lists clients whose status is
+--     not compared. people: the profile as the apps see it, brought to one form, whether it has a user, which of its
 --     contacts that user has verified, and until when the user is banned.
 --   {"topic": "clients" | "sessions" | "users", "after", "limit", "short": true}: {"ids", "foreign", "next"}
 --     sessions: only those EvPower wrote; foreign counts the others, of clients the transactions.
@@ -26,7 +26,7 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as
 declare
   client_ids <client>[];
   session_ids <session>[];
-  leaving <client>[];
+  requested <client>[];
   topic text;
   size int;
   chunk int;
@@ -44,13 +44,13 @@ begin
   short := coalesce((payload ->> 'short')::boolean, false);
 
   if topic = 'clients' and chunk is not null then
-    select coalesce(array_agg(i::<client>), '{}') into leaving
-      from jsonb_array_elements_text(coalesce(payload -> 'leaving', '[]')) i;
+    select coalesce(array_agg(i::<client>), '{}') into requested
+      from jsonb_array_elements_text(coalesce(payload -> 'deletion_requested', '[]')) i;
     select jsonb_agg(h.hash order by h.part) into rows from (
       select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
                c.id::text, trim_scale(c.balance::numeric * 100)::text, trim_scale(c.held * 100)::text,
                c.balance_version::text,
-               case when c.id = any (leaving) and c.status::text in ('active', 'inactive', 'pending_deletion')
+               case when c.id = any (requested) and c.status::text in ('active', 'inactive', 'pending_deletion')
                     then '-' else c.status::text end,
                t.history], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
         from (select i.value::<client> as id, i.nr, (i.nr - 1) / chunk as part
@@ -86,7 +86,7 @@ begin
                    then coalesce(nullif(u.raw_user_meta_data ->> 'name', ''), u.raw_user_meta_data ->> 'full_name')
                    else c.name::text end, 1000), '\s+', ' ', 'g')), ''),
                case when u.id is null or u.deleted_at is not null then '-' else 'u' end
-                 || case when <leaving> then 'l' else '-' end
+                 || case when <on the way out> then 'l' else '-' end
                  || case when c.status::text = 'blocked' and c.evpower_revision = 0 then 'b' else '-' end
                  || case when lower(c.email::text) <> lower(u.email::text) then 'e' else '-' end
                  || case when u.email_confirmed_at is not null and u.deleted_at is null
@@ -106,8 +106,8 @@ begin
     return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>');
 
   elsif topic = 'users' then
-    select jsonb_agg(p.id) filter (where not p.gone), (array_agg(p.id::text))[size] into rows, last from (
-      select u.id, u.deleted_at is not null as gone from auth.users u
+    select jsonb_agg(p.id) filter (where not p.deleted), (array_agg(p.id::text))[size] into rows, last from (
+      select u.id, u.deleted_at is not null as deleted from auth.users u
        where u.id > coalesce((payload ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000'::uuid)
        order by u.id limit size) p;
     return jsonb_build_object('ids', coalesce(rows, '[]'), 'foreign', 0, 'next', last);
@@ -203,7 +203,7 @@ begin
   body := replace(body, '<same>', $sql$s.client_id::text = s.user_id::text
             and s.energy_consumed::numeric = s.energy::numeric and s.total_cost::numeric = s.amount::numeric
             and s.end_time is not distinct from s.stop_time$sql$);
-  body := replace(body, '<leaving>', $sql$c.status::text in ('inactive', 'pending_deletion')$sql$
+  body := replace(body, '<on the way out>', $sql$c.status::text in ('inactive', 'pending_deletion')$sql$
     || case when evpower.column_type('public.clients', 'delete_requested_at') is null then ''
             else ' or c.delete_requested_at is not null' end);
   body := replace(body, '<by>', seen_by);
@@ -219,4 +219,6 @@ end
 $migration$;
 revoke all on function public.evpower_digest(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_digest(jsonb) to service_role;
+comment on function public.evpower_digest(jsonb) is
+  'evpower 0.1.0: returns what is here as hashes, to be compared';
 notify pgrst, 'reload schema';

@@ -1,44 +1,20 @@
--- The only way EvPower writes: public.evpower_apply(payload).
---
--- payload: {"clients": [...], "transactions": [...], "sessions": [...]}, money as text in som.
---   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
---   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
---   EvPower that was carried over), leaving (the client asked to be deleted) and closed (their contacts go).
--- returns: {"keys": [["client" | "session", id, outcome, reason], ...]}
---   applied; stale: the same or newer is here, with the reason "status" if only the order of the status says so, and
---   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that
---   the row needs; gap: earlier transactions are missing, the reason is the last
---   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
---   (a row made for the session would look like a client from before EvPower); refused: the reason is
---   "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A busy or refused key never holds up the
---   others.
+-- Writes a payload of public.evpower_apply as one set.
 --
 -- A balance that EvPower never wrote (evpower_revision is 0) is money from before EvPower. It is written over only
--- when exactly it was adopted; force changes nothing about that. So it is with a status of the project's own words: it
--- is written over only if the client carries that very word in status_before.
+-- when exactly it was adopted; force changes nothing about that. The same holds for a status of the project's own
+-- words: it is written over only if the client carries that very word in status_before.
 --
 -- Nothing waits for a lock: rows are locked with "skip locked", and what waits all the same (an insert for another's
 -- uncommitted row, a trigger or foreign key of this project) ends after 500 ms.
 --
--- Planned at each call, for half a millisecond: a connection lives long, and a plan kept from when a table was
--- empty would read all of it ever after.
--- What stands for a contact or the name of a closed client: nothing, or where this project refuses that, a value that
--- is unique by the client's id and fits the column.
-create or replace function evpower.contact_of_closed(contact text, id text) returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select case when a.attnotnull then
-           left(replace(id, '-', '') || case contact when 'email' then '@closed.invalid' else '' end,
-                case when a.atttypmod > 4 then a.atttypmod - 4 else 1000 end) end
-    from pg_catalog.pg_attribute a
-   where a.attrelid = 'public.clients'::regclass and a.attname = contact
-$$;
-
+-- Planned at each call, which takes half a millisecond: a connection lives long, and a plan made while a table was
+-- empty would read all of it from then on.
 do $migration$
 declare
   clients text := evpower.record_of('public.clients', array['id', 'email', 'phone', 'name', 'balance', 'held',
     'currency', 'balance_version', 'wallet_revision', 'status', 'created_at', 'updated_at'])
-    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, leaving boolean,'
-    || ' closed boolean, status_before text';
+    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, closed boolean,'
+    || ' deletion_requested boolean, status_before text';
   transactions text := evpower.record_of('public.transactions', array['id', 'client_id', 'version', 'type',
     'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
   sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
@@ -47,14 +23,15 @@ declare
   key_type text := evpower.column_type('public.clients', 'id');
   contact text;
   -- What the status here becomes. Whether a client is on the way out (inactive, pending_deletion) is this project's
-  -- decision while the client is active in EvPower: what EvPower knows of it (leaving) is for a row that is made anew,
-  -- or was blocked.
+  -- decision while the client is active in EvPower: what EvPower knows of it (deletion_requested) is for a row that is
+  -- created again, or was blocked.
   next_status constant text := $sql$case
               when c.status::text in ('inactive', 'pending_deletion')
-                   and (%1$s.status::text = 'active' or c.id = any (leaving_ids))
-                or c.status::text = 'active' and c.id = any (leaving_ids) then c.status
-              when c.status::text = 'blocked' and c.id = any (leaving_ids) then coalesce(
-                (select w.status from evpower.wishes w where w.client_id = c.id::text)::<status>, %1$s.status)
+                   and (%1$s.status::text = 'active' or c.id = any (deletion_requested_ids))
+                or c.status::text = 'active' and c.id = any (deletion_requested_ids) then c.status
+              when c.status::text = 'blocked' and c.id = any (deletion_requested_ids) then coalesce(
+                (select u.status from evpower.statuses_under_block u where u.client_id = c.id::text)::<status>,
+                %1$s.status)
               else %1$s.status end$sql$;
   body text;
 begin
@@ -64,10 +41,10 @@ language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = for
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
   forced <key>[];
-  leaving_ids <key>[];
+  deletion_requested_ids <key>[];
   closed_ids <key>[];
   busy <key>[];
-  kept_out <key>[];
+  excluded_ids <key>[];
   applied_clients <key>[];
   applied_sessions text[];
   busy_sessions text[] := '{}';
@@ -91,7 +68,7 @@ begin
                         when s.gap then jsonb_build_array('client', s.id, 'gap', s.version)
                         else jsonb_build_array('client', s.id, 'refused', s.refusal) end)
            filter (where s.gap or s.refusal is not null or s.busy)
-    into forced, kept_out, answers
+    into forced, excluded_ids, answers
     from (
       select r.id, r.id = any (busy) as busy, r.force is true as force, coalesce(c.balance_version, 0) as version,
              r.force is not true and r.from_version > coalesce(c.balance_version, 0) as gap,
@@ -109,17 +86,17 @@ begin
              end as refusal
         from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
         left join public.clients c on c.id = r.id) s;
-  select coalesce(array_agg(r.id) filter (where r.leaving), '{}'),
+  select coalesce(array_agg(r.id) filter (where r.deletion_requested), '{}'),
          coalesce(array_agg(r.id) filter (where r.closed), '{}')
-    into leaving_ids, closed_ids
-    from jsonb_to_recordset(payload -> 'clients') as r (id <key>, leaving boolean, closed boolean);
+    into deletion_requested_ids, closed_ids
+    from jsonb_to_recordset(payload -> 'clients') as r (id <key>, deletion_requested boolean, closed boolean);
   forced := coalesce(forced, '{}');
-  kept_out := coalesce(kept_out, '{}');
+  excluded_ids := coalesce(excluded_ids, '{}');
 
   if jsonb_array_length(payload -> 'transactions') > 0 then
     insert into public.transactions (<transaction_columns>)
     select <transaction_values> from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
-     where r.client_id <> all (kept_out) and r.client_id <> all (forced)
+     where r.client_id <> all (excluded_ids) and r.client_id <> all (forced)
      order by r.client_id, r.version
     on conflict (client_id, version) do nothing;
     get diagnostics written = row_count;
@@ -137,15 +114,15 @@ begin
                               excluded.created_at);
     end if;
     sent := jsonb_array_length(payload -> 'transactions');
-    if kept_out <> '{}' or forced <> '{}' then
+    if excluded_ids <> '{}' or forced <> '{}' then
       select count(*) into sent from jsonb_to_recordset(payload -> 'transactions') as r (client_id <key>)
-       where r.client_id <> all (kept_out) and r.client_id <> all (forced);
+       where r.client_id <> all (excluded_ids) and r.client_id <> all (forced);
     end if;
     -- What was here already must be the same; a forged row is not taken for ours.
     if written < sent and exists (
         select from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
           join public.transactions t on t.client_id = r.client_id and t.version = r.version
-         where r.client_id <> all (kept_out) and r.client_id <> all (forced)
+         where r.client_id <> all (excluded_ids) and r.client_id <> all (forced)
            and (t.type, t.amount, t.balance_before, t.balance_after)
                is distinct from (r.type, r.amount, r.balance_before, r.balance_after)) then
       raise exception 'a transaction with the same version but other amounts is here'
@@ -161,7 +138,7 @@ begin
     select r.id, <closed email r>, <closed phone r>, <closed name r>, r.balance, r.held, r.currency, r.balance_version,
            r.wallet_revision, r.revision, r.status, r.created_at, r.updated_at
       from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
-     where r.id <> all (kept_out)
+     where r.id <> all (excluded_ids)
      order by r.id
     on conflict (id) do update
       set balance = excluded.balance, held = excluded.held, currency = excluded.currency,
@@ -231,7 +208,7 @@ begin
                                and (c.balance_version, c.wallet_revision) = (r.balance_version, r.wallet_revision)))
                           end)
                    from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
-                  where r.id <> all (kept_out)), '[]')
+                  where r.id <> all (excluded_ids)), '[]')
     || coalesce((select jsonb_agg(jsonb_build_array('session', r.id,
                           case when r.id = any (applied_sessions) then 'applied'
                                when r.id = any (busy_sessions) then 'busy'
@@ -270,68 +247,6 @@ $body$;
   execute body;
 end
 $migration$;
-
--- One key at a time, each in its own subtransaction: the slow way, taken when the set can't be written whole. It ends
--- well within hosted's statement time-out: the keys left then are busy, and are sent again.
-create or replace function evpower.apply_each(payload jsonb) returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-  answers jsonb := '[]';
-  item record;
-  until constant timestamptz := clock_timestamp() + interval '3 s';
-begin
-  for item in
-    select 'client' as topic, c.value ->> 'id' as id,
-           jsonb_build_object('clients', jsonb_build_array(c.value), 'transactions', coalesce(t.list, '[]')) as part
-      from jsonb_array_elements(payload -> 'clients') c
-      left join (select x.value ->> 'client_id' as client_id, jsonb_agg(x.value) as list
-                   from jsonb_array_elements(payload -> 'transactions') x group by 1) t
-        on t.client_id = c.value ->> 'id'
-    union all
-    select 'session', s.value ->> 'id', jsonb_build_object('sessions', jsonb_build_array(s.value))
-      from jsonb_array_elements(payload -> 'sessions') s
-  loop
-    if clock_timestamp() > until then
-      answers := answers || jsonb_build_array(jsonb_build_array(item.topic, item.id, 'busy', null));
-      continue;
-    end if;
-    begin
-      answers := answers || evpower.apply_set(
-        '{"clients": [], "transactions": [], "sessions": []}' || item.part);
-    exception
-      when deadlock_detected or serialization_failure or lock_not_available then
-        answers := answers || jsonb_build_array(jsonb_build_array(item.topic, item.id, 'busy', 'waited'));
-      when others then
-        answers := answers || jsonb_build_array(jsonb_build_array(
-          item.topic, item.id, 'refused', left(sqlstate || ': ' || sqlerrm, 300)));
-    end;
-  end loop;
-  return answers;
-end
-$$;
-
-create or replace function public.evpower_apply(payload jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
-declare
-  answers jsonb;
-begin
-  if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
-    payload := (payload #>> '{}')::jsonb;
-  end if;
-  payload := '{"clients": [], "transactions": [], "sessions": []}' || payload;
-  perform set_config('evpower.applying', 'on', true);
-  begin
-    answers := evpower.apply_set(payload);
-  exception
-    when others then answers := evpower.apply_each(payload);
-  end;
-  perform set_config('evpower.applying', 'off', true);
-  return jsonb_build_object('keys', answers);
-end
-$$;
-revoke all on function public.evpower_apply(jsonb) from public, anon, authenticated;
-grant execute on function public.evpower_apply(jsonb) to service_role;
-
-revoke all on all functions in schema evpower from public, anon, authenticated;
-
-notify pgrst, 'reload schema';
+revoke all on function evpower.apply_set(jsonb) from public, anon, authenticated, service_role;
+comment on function evpower.apply_set(jsonb) is
+  'evpower 0.1.0: writes clients, transactions and sessions as one set';

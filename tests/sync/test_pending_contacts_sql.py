@@ -24,7 +24,7 @@ from tests.sync.test_supabase_schema import _apply, _client
 @pytest.fixture
 async def log(there: Connection) -> Connection:
     """The owner's connection, with nothing noted and nothing waiting."""
-    await there.execute("delete from evpower.uncarried")
+    await there.execute("delete from evpower.pending_contacts")
     await there.execute("delete from auth.users")
     await forget(there)
     return there
@@ -46,7 +46,7 @@ async def email_of(there: Connection, user: UUID) -> str | None:
 
 
 async def waiting(there: Connection) -> int:
-    return await there.fetchval("select count(*) from evpower.uncarried")
+    return await there.fetchval("select count(*) from evpower.pending_contacts")
 
 
 async def test_a_row_evpower_makes_with_the_older_email_gets_the_newer(log: Connection) -> None:

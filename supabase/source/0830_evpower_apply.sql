@@ -1,0 +1,38 @@
+-- The only way EvPower writes: public.evpower_apply(payload).
+--
+-- payload: {"clients": [...], "transactions": [...], "sessions": [...]}, money as text in som.
+--   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
+--   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
+--   EvPower that was carried over), deletion_requested and closed (their contacts go).
+-- returns: {"keys": [["client" | "session", id, outcome, reason], ...]}
+--   applied; stale: the same or newer is here, with the reason "status" if only the order of the status says so, and
+--   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that
+--   the row needs; gap: earlier transactions are missing, the reason is the last
+--   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
+--   (a row made for the session would look like a client from before EvPower); refused: the reason is
+--   "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A busy or refused key never holds up the
+--   others.
+create or replace function public.evpower_apply(payload jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
+declare
+  answers jsonb;
+begin
+  if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  payload := '{"clients": [], "transactions": [], "sessions": []}' || payload;
+  perform set_config('evpower.applying', 'on', true);
+  begin
+    answers := evpower.apply_set(payload);
+  exception
+    when others then answers := evpower.apply_each(payload);
+  end;
+  perform set_config('evpower.applying', 'off', true);
+  return jsonb_build_object('keys', answers);
+end
+$$;
+revoke all on function public.evpower_apply(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_apply(jsonb) to service_role;
+comment on function public.evpower_apply(jsonb) is
+  'evpower 0.1.0: the only way EvPower writes clients, transactions and sessions';
+notify pgrst, 'reload schema';

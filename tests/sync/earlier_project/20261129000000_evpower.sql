@@ -1,0 +1,1840 @@
+-- All that EvPower installs in a Supabase project, safe to run again on one that is in use.
+-- Written by `make supabase-migrations` from supabase/source/, never by hand.
+--
+-- Behind a long transaction on one of the tables all readers would queue: this ends instead, and
+-- is run again.
+do $$ begin perform set_config('lock_timeout', '5s', true); end $$;
+
+-- 0001_tables.sql
+-- What the apps read: clients with their balance, transactions, charging sessions.
+-- Additive: creates what is missing and touches nothing else, in a new project and in one that already
+-- lives, where ids may be varchar and charging_sessions has older columns.
+--
+-- Tables that an older dashboard or a self-hosted Studio made belong to supabase_admin, and then nothing below could be
+-- done. Said here, before anything is changed.
+do $migration$
+declare
+  foreign_table record;
+begin
+  for foreign_table in
+    select format('%I.%I', n.nspname, c.relname) as name, pg_catalog.pg_get_userbyid(c.relowner) as owner
+      from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where (n.nspname = 'evpower' and c.relkind = 'r'
+            or n.nspname = 'public' and c.relname in ('clients', 'transactions', 'charging_sessions'))
+       and not pg_catalog.pg_has_role(c.relowner, 'USAGE')
+  loop
+    raise exception '% belongs to %, so % may not change it', foreign_table.name, foreign_table.owner, current_user
+      using errcode = 'insufficient_privilege',
+            hint = format('Run this as %I, or in the SQL editor of the dashboard: alter table %s owner to %I',
+                          foreign_table.owner, foreign_table.name, current_user);
+  end loop;
+end
+$migration$;
+
+create schema if not exists evpower;
+revoke all on schema evpower from public, anon, authenticated;
+
+create table if not exists public.clients (
+  id uuid primary key,
+  email text,
+  phone text,
+  name text,
+  balance numeric(14, 2) not null default 0,
+  status text not null default 'active',
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now()
+);
+alter table public.clients add column if not exists email text;
+alter table public.clients add column if not exists phone text;
+alter table public.clients add column if not exists name text;
+alter table public.clients add column if not exists balance numeric(14, 2) not null default 0;
+alter table public.clients add column if not exists held numeric(14, 2) not null default 0;
+alter table public.clients add column if not exists currency text not null default 'KGS';
+alter table public.clients add column if not exists status text not null default 'active';
+alter table public.clients add column if not exists created_at timestamptz not null default now();
+alter table public.clients add column if not exists updated_at timestamptz not null default now();
+-- The order of what EvPower writes: money by its version, then holds, then everything else.
+alter table public.clients add column if not exists balance_version bigint not null default 0;
+alter table public.clients add column if not exists wallet_revision bigint not null default 0;
+alter table public.clients add column if not exists evpower_revision bigint not null default 0;
+comment on column public.clients.balance is 'Som. Written by evpower_apply alone; a trigger refuses others.';
+comment on column public.clients.held is 'Som set aside for running sessions; available = balance - held.';
+
+-- A column's type as it is here, to be used for the columns that must match it.
+create or replace function evpower.column_type(table_name text, column_name text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select pg_catalog.format_type(a.atttypid, null)
+    from pg_catalog.pg_attribute a
+   where a.attrelid = pg_catalog.to_regclass(table_name) and a.attname = column_name and not a.attisdropped
+$$;
+
+-- The definition of a record with the columns' types as they are here, so that varchar ids, floats and enums are
+-- read by their own input functions.
+create or replace function evpower.record_of(table_name text, columns text[]) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select string_agg(format('%I %s', c.name, evpower.column_type(table_name, c.name)), ', ' order by c.nr)
+    from unnest(columns) with ordinality as c (name, nr)
+$$;
+
+do $migration$
+declare
+  client_id text := evpower.column_type('public.clients', 'id');
+  user_id text;
+begin
+  -- No foreign keys to clients: deleting a user where the project allows it goes on working.
+  execute format($sql$
+    create table if not exists public.transactions (
+      id uuid primary key default gen_random_uuid(),
+      client_id %1$s not null,
+      version bigint,
+      type text not null check (type in ('topup', 'charge', 'refund')),
+      amount numeric(14, 2) not null,
+      balance_before numeric(14, 2) not null,
+      balance_after numeric(14, 2) not null,
+      created_at timestamptz not null default now()
+    )$sql$, client_id);
+  execute format('alter table public.transactions add column if not exists client_id %s', client_id);
+  alter table public.transactions add column if not exists version bigint;
+  alter table public.transactions add column if not exists type text;
+  alter table public.transactions add column if not exists amount numeric(14, 2);
+  alter table public.transactions add column if not exists balance_before numeric(14, 2);
+  alter table public.transactions add column if not exists balance_after numeric(14, 2);
+  alter table public.transactions add column if not exists invoice_id text;
+  alter table public.transactions add column if not exists session_id uuid;
+  alter table public.transactions add column if not exists event_at timestamptz;
+  alter table public.transactions add column if not exists created_at timestamptz not null default now();
+
+  execute format($sql$
+    create table if not exists public.charging_sessions (
+      id uuid primary key,
+      user_id %1$s,
+      station_id text,
+      start_time timestamptz,
+      stop_time timestamptz,
+      energy numeric(12, 3) not null default 0,
+      amount numeric(14, 2) not null default 0,
+      status text not null check (status in ('started', 'stopped', 'error')),
+      created_at timestamptz not null default now()
+    )$sql$, client_id);
+  user_id := coalesce(evpower.column_type('public.charging_sessions', 'user_id'), client_id);
+  -- Both vocabularies, always filled the same: shipped apps read the older, the requirements name the newer.
+  execute format('alter table public.charging_sessions add column if not exists user_id %s', user_id);
+  execute format('alter table public.charging_sessions add column if not exists client_id %s', user_id);
+  alter table public.charging_sessions add column if not exists station_id text;
+  alter table public.charging_sessions add column if not exists connector_id int;
+  alter table public.charging_sessions add column if not exists start_time timestamptz;
+  alter table public.charging_sessions add column if not exists stop_time timestamptz;
+  alter table public.charging_sessions add column if not exists end_time timestamptz;
+  alter table public.charging_sessions add column if not exists energy numeric(12, 3);
+  alter table public.charging_sessions add column if not exists energy_consumed numeric(12, 3);
+  alter table public.charging_sessions add column if not exists amount numeric(14, 2);
+  alter table public.charging_sessions add column if not exists total_cost numeric(14, 2);
+  alter table public.charging_sessions add column if not exists status text;
+  alter table public.charging_sessions add column if not exists created_at timestamptz not null default now();
+  alter table public.charging_sessions add column if not exists updated_at timestamptz not null default now();
+  alter table public.charging_sessions add column if not exists revision bigint; -- null: not written by EvPower
+end
+$migration$;
+
+create unique index if not exists transactions_client_version_key on public.transactions (client_id, version);
+create index if not exists transactions_client_newest on public.transactions (client_id, created_at desc);
+create index if not exists charging_sessions_user_newest on public.charging_sessions (user_id, created_at desc);
+create index if not exists charging_sessions_client_newest on public.charging_sessions (client_id, created_at desc);
+
+-- EvPower's words for a client, where they are an enum's: one that is missing could never be written, and the
+-- client's money would wait with it.
+do $migration$
+declare
+  word text;
+  kind oid := (select a.atttypid from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
+                where a.attrelid = 'public.clients'::regclass and a.attname = 'status' and t.typtype = 'e');
+begin
+  foreach word in array array['active', 'inactive', 'blocked'] loop
+    if kind is not null then
+      execute format('alter type %s add value if not exists %L', kind::regtype, word);
+    end if;
+  end loop;
+exception
+  when insufficient_privilege then raise warning 'evpower: the status of a client lacks a word: %', sqlerrm;
+end
+$migration$;
+
+revoke all on all functions in schema evpower from public, anon, authenticated;
+
+-- 0002_rights.sql
+-- A driver reads the own rows, changes the own profile, and never writes money.
+-- Policies of the project stay as they are; what they would allow is limited by the grants and the trigger.
+alter table public.clients enable row level security;
+alter table public.transactions enable row level security;
+alter table public.charging_sessions enable row level security;
+
+do $migration$
+declare
+  rule record;
+  same text;
+  policy text;
+begin
+  for rule in
+    select * from (values
+      ('clients', 'id', 'select', 'using'),
+      ('clients', 'id', 'insert', 'with check'),
+      ('clients', 'id', 'update', 'using'),
+      ('transactions', 'client_id', 'select', 'using'),
+      ('charging_sessions', 'user_id', 'select', 'using')
+    ) as r (relation, owner, command, clause)
+  loop
+    -- In a sub-select the id is read once a statement, not once a row.
+    same := format('%I = (select auth.uid()%s)', rule.owner,
+                   case evpower.column_type('public.' || rule.relation, rule.owner)
+                     when 'uuid' then '' else '::text' end);
+    policy := format('evpower_own_%s', rule.command);
+    execute format('drop policy if exists %I on public.%I', policy, rule.relation);
+    execute format('create policy %I on public.%I for %s to authenticated %s (%s)%s', policy, rule.relation,
+                   rule.command, rule.clause, same,
+                   case rule.command when 'update' then format(' with check (%s)', same) else '' end);
+  end loop;
+end
+$migration$;
+
+revoke insert, update, delete, truncate, references, trigger
+  on public.clients, public.transactions, public.charging_sessions from public, anon, authenticated;
+grant select on public.clients, public.transactions, public.charging_sessions to authenticated;
+-- The app may make the own row at the first login (the trigger below wants its balance to be 0).
+-- An upsert of supabase-js names every column it sends in its update, the id too. A policy of this project may be wider
+-- than ours, so a trigger below keeps the id.
+grant insert (id, email, phone, name, balance), update (id, email, phone, name, updated_at)
+  on public.clients to authenticated;
+do $migration$
+begin
+  if evpower.column_type('public.clients', 'delete_requested_at') is not null then
+    grant update (delete_requested_at) on public.clients to authenticated;
+  end if;
+end
+$migration$;
+grant select, insert, update, delete on public.clients, public.transactions, public.charging_sessions to service_role;
+
+-- Only evpower_apply sets a balance: no app, no server with the secret key, no session in psql.
+create or replace function evpower.refuse_money() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  raise exception 'the balance of % is set by EvPower alone', new.id
+    using errcode = 'insufficient_privilege',
+          hint = 'Money moves in EvPower and reaches this row through evpower_apply.';
+end
+$$;
+drop trigger if exists evpower_money_is_not_inserted on public.clients;
+create trigger evpower_money_is_not_inserted before insert on public.clients for each row
+  when (current_setting('evpower.applying', true) is distinct from 'on'
+        and (coalesce(new.balance, 0) <> 0 or new.held <> 0 or new.balance_version <> 0
+             or new.wallet_revision <> 0 or new.evpower_revision <> 0))
+  execute function evpower.refuse_money();
+drop trigger if exists evpower_money_is_not_updated on public.clients;
+create trigger evpower_money_is_not_updated before update on public.clients for each row
+  when (current_setting('evpower.applying', true) is distinct from 'on'
+        and (new.balance is distinct from old.balance or new.held is distinct from old.held
+             or new.balance_version is distinct from old.balance_version
+             or new.wallet_revision is distinct from old.wallet_revision
+             or new.evpower_revision is distinct from old.evpower_revision))
+  execute function evpower.refuse_money();
+
+create or replace function evpower.refuse_id() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  raise exception 'the id of a client stays' using errcode = 'insufficient_privilege';
+end
+$$;
+drop trigger if exists evpower_id_stays on public.clients;
+create trigger evpower_id_stays before update on public.clients for each row
+  when (new.id is distinct from old.id and current_user in ('anon', 'authenticated'))
+  execute function evpower.refuse_id();
+
+-- Apps listen to changes of their balance where Realtime exists.
+do $migration$
+begin
+  if exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime' and not puballtables)
+     and not exists (select from pg_catalog.pg_publication_tables
+                      where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = 'clients') then
+    alter publication supabase_realtime add table public.clients;
+  end if;
+exception
+  when insufficient_privilege then raise notice 'public.clients is not in supabase_realtime: %', sqlerrm;
+end
+$migration$;
+
+revoke all on all functions in schema evpower from public, anon, authenticated;
+
+-- 0003_status.sql
+-- What a client's status means on both sides: a block that was set before EvPower, and a requested deletion.
+
+-- Whether a blocked client had asked to be deleted: the status can hold only one of the two.
+create table if not exists evpower.wishes (
+  client_id text primary key,
+  status text not null,
+  at timestamptz not null default now()
+);
+
+revoke all on evpower.wishes from public, anon, authenticated, service_role;
+
+-- A block set before EvPower's first write is a decision of this project: it stays, and EvPower is notified.
+create or replace function evpower.keep_blocked() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if old.status::text = 'blocked' and new.status::text <> 'blocked' then
+    new.status := old.status;
+    insert into evpower.changes ("table", row_id, op) values ('clients', new.id::text, 'blocked_before');
+  end if;
+  return new;
+end
+$$;
+
+-- EvPower's block replaces a requested deletion in the status and gives it back when it is lifted.
+create or replace function evpower.keep_wish() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  wish text;
+begin
+  if new.status::text = 'blocked' then
+    insert into evpower.wishes (client_id, status) values (new.id::text, old.status::text)
+    on conflict (client_id) do update set status = excluded.status, at = now();
+  else
+    delete from evpower.wishes w where w.client_id = new.id::text returning w.status into wish;
+    if wish in ('inactive', 'pending_deletion') then
+      new.status := wish;
+    end if;
+  end if;
+  return new;
+end
+$$;
+
+drop trigger if exists evpower_keep_wish on public.clients;
+create trigger evpower_keep_wish before update on public.clients for each row
+  when (current_setting('evpower.applying', true) = 'on'
+        and (old.status::text in ('active', 'inactive', 'pending_deletion') and new.status::text = 'blocked'
+             or old.status::text = 'blocked' and new.status::text in ('active', 'inactive')))
+  execute function evpower.keep_wish();
+drop trigger if exists evpower_keep_blocked on public.clients;
+create trigger evpower_keep_blocked before update on public.clients for each row
+  when (current_setting('evpower.applying', true) = 'on' and old.evpower_revision = 0 and new.evpower_revision <> 0)
+  execute function evpower.keep_blocked();
+
+revoke all on all functions in schema evpower from public, anon, authenticated;
+
+-- 0004_changes.sql
+-- The log of changes to clients and users, which EvPower pulls (0006_reading.sql).
+--
+-- A row of evpower.changes is written in the transaction of the change itself. Rows are given in the order of
+-- (xid, seq) and only below the oldest running transaction: seq alone would skip a row whose transaction took
+-- its number earlier and committed later. What EvPower writes through evpower_apply is not logged.
+create table if not exists evpower.changes (
+  seq bigint generated always as identity primary key,
+  "table" text not null check ("table" in ('clients', 'users')),
+  row_id text not null,
+  op text not null check (op in ('insert', 'update', 'delete', 'blocked_before')),
+  at timestamptz not null default clock_timestamp(),
+  xid xid8 not null default pg_current_xact_id()
+);
+create index if not exists changes_in_order on evpower.changes (xid, seq);
+
+revoke all on evpower.changes from public, anon, authenticated, service_role;
+
+-- The trigger functions run as their owner: Auth's role (supabase_auth_admin) has no rights here. They never fail
+-- and never wait long, whatever state this schema is in: a lost entry is found by the nightly reconciliation, a
+-- refused sign-up by the driver. Columns are read from the row as JSON, so that columns this
+-- project lacks are no error and Auth may alter its own.
+--
+-- Logs a change of the watched paths into the row. A client whose id changes is a deletion and an insertion.
+create or replace function evpower.note(what text, op text, was jsonb, became jsonb, watched text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if what = 'clients' and op = 'UPDATE' and was ->> 'id' <> became ->> 'id' then
+    insert into evpower.changes ("table", row_id, op)
+    values (what, was ->> 'id', 'delete'), (what, became ->> 'id', 'insert');
+  elsif op <> 'UPDATE' or exists (select from unnest(watched) w (path)
+                                   where was #> w.path::text[] is distinct from became #> w.path::text[]) then
+    insert into evpower.changes ("table", row_id, op) values (what, coalesce(became, was) ->> 'id', lower(op));
+  end if;
+end
+$$;
+
+create or replace function evpower.note_client() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
+declare
+  was jsonb;
+  became jsonb;
+begin
+  begin
+    was := to_jsonb(old); -- null of an insert
+    became := to_jsonb(new);
+    perform evpower.note('clients', tg_op, was, became,
+                         array['{email}', '{phone}', '{name}', '{status}', '{delete_requested_at}']);
+  exception
+    when others then raise warning 'evpower: a change of a client was not noted: % %', sqlstate, sqlerrm;
+  end;
+  -- What is written here now is newer than what waits to be written.
+  begin
+    if became is not null then
+      delete from evpower.uncarried u
+       where u.user_id = became ->> 'id' and (was is null or was -> u.contact is distinct from became -> u.contact);
+      if was is null or was -> 'status' is distinct from became -> 'status' then
+        delete from evpower.wishes w where w.client_id = became ->> 'id';
+      end if;
+    end if;
+  exception
+    when others then raise warning 'evpower: what waits for a client was not ended: % %', sqlstate, sqlerrm;
+  end;
+  return null;
+end
+$$;
+
+create or replace function evpower.note_user() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
+begin
+  -- A sign-in changes last_sign_in_at and must write nothing.
+  perform evpower.note('users', tg_op, to_jsonb(old), to_jsonb(new),
+                       array['{email}', '{phone}', '{email_confirmed_at}', '{phone_confirmed_at}',
+                             '{raw_user_meta_data}', '{deleted_at}', '{banned_until}',
+                             '{raw_app_meta_data,evpower_email_unverified}']);
+  return null;
+exception
+  when others then
+    raise warning 'evpower: a change of a user was not noted: % %', sqlstate, sqlerrm;
+    return null;
+end
+$$;
+
+-- Truncating clients deletes each of them. Of users no deletion is logged, or one command would close every client
+-- in EvPower: they are only to be read again, and the reconciliation reports those that are missing.
+create or replace function evpower.note_truncate() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
+begin
+  begin
+    raise warning 'evpower: %.% is truncated', tg_table_schema, tg_table_name;
+    if tg_table_name = 'clients' then
+      insert into evpower.changes ("table", row_id, op) select 'clients', c.id::text, 'delete' from public.clients c;
+    else
+      insert into evpower.changes ("table", row_id, op) select 'users', u.id::text, 'update' from auth.users u;
+    end if;
+  exception
+    when others then raise warning 'evpower: a truncation was not noted: % %', sqlstate, sqlerrm;
+  end;
+  return null;
+end
+$$;
+
+drop trigger if exists evpower_note_client on public.clients;
+create trigger evpower_note_client after insert or update or delete on public.clients for each row
+  when (current_setting('evpower.applying', true) is distinct from 'on')
+  execute function evpower.note_client();
+drop trigger if exists evpower_note_truncate on public.clients;
+create trigger evpower_note_truncate before truncate on public.clients for each statement
+  execute function evpower.note_truncate();
+
+revoke all on all functions in schema evpower from public, anon, authenticated;
+
+-- 0005_users.sql
+-- What Auth's users mean for the profiles: their contacts, and the triggers on auth.users.
+--
+-- A new email or phone of the login becomes the profile's, which the apps read. Auth keeps a phone's digits
+-- alone; the profile has them with "+". One that Auth emptied is emptied here only where it was the same. A
+-- login that is deleted gets hashes for both: not carried.
+--
+-- What could not be carried, because the row was missing or locked, is stored in evpower.uncarried and carried when
+-- EvPower next pulls changes, unless the profile was written since.
+create table if not exists evpower.uncarried (
+  user_id text not null,
+  contact text not null check (contact in ('email', 'phone')),
+  since timestamptz not null default now(),
+  primary key (user_id, contact)
+);
+
+revoke all on evpower.uncarried from public, anon, authenticated, service_role;
+
+do $migration$
+declare
+  id_type text := evpower.column_type('public.clients', 'id');
+  body text := $body$
+create or replace function evpower.carry(of_user uuid, what text, said text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $function$
+begin
+  said := nullif(said, '');
+  if what = 'email' then
+    update public.clients c set email = said, updated_at = now()
+     where <own> and c.email is distinct from said;
+  else
+    update public.clients c set phone = '+' || said, updated_at = now()
+     where <own> and regexp_replace(c.phone, '\D', '', 'g') is distinct from said;
+  end if;
+end
+$function$;
+
+create or replace function evpower.carry_contact() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $function$
+declare
+  what text;
+  was jsonb;
+  became jsonb;
+begin
+  foreach what in array array['email', 'phone'] loop
+    begin
+      was := to_jsonb(old);
+      became := to_jsonb(new);
+      continue when became ->> 'deleted_at' is not null
+        or nullif(became ->> what, '') is not distinct from nullif(was ->> what, '');
+      if not exists (select from public.clients c where <own_new>) then
+        insert into evpower.uncarried (user_id, contact) values (new.id::text, what) on conflict do nothing;
+      elsif became ->> what <> '' or exists (
+              select from public.clients c
+               where <own_new> and case what when 'email' then lower(c.email) = lower(was ->> 'email')
+                                   else regexp_replace(c.phone, '\D', '', 'g') = was ->> 'phone' end) then
+        perform evpower.carry(new.id, what, became ->> what);
+      end if;
+    exception
+      when others then
+        raise warning 'evpower: % of a login was not carried to the profile: % %', what, sqlstate, sqlerrm;
+        begin
+          insert into evpower.uncarried (user_id, contact) values (new.id::text, what) on conflict do nothing;
+        exception
+          when others then raise warning 'evpower: nor kept for later: % %', sqlstate, sqlerrm;
+        end;
+    end;
+  end loop;
+  return null;
+end
+$function$;
+
+create or replace function evpower.carry_left() returns void
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '500ms' as $function$
+declare
+  waiting record;
+  until constant timestamptz := clock_timestamp() + interval '2 s'; -- who pulls changes waits for this
+begin
+  if not exists (select from evpower.uncarried) then
+    return;
+  end if;
+  for waiting in
+    select w.user_id, w.contact, u.facts ->> w.contact as said
+      from evpower.uncarried w
+     cross join lateral (select u.id, to_jsonb(u) as facts from auth.users u where u.id = w.user_id::uuid offset 0) u
+     where (select true from public.clients c where <own_u>)
+     order by w.since limit 100 for update of w skip locked
+  loop
+    exit when clock_timestamp() > until;
+    begin
+      perform from public.clients c where <own_waiting> for update skip locked;
+      continue when not found;
+      perform evpower.carry(waiting.user_id::uuid, waiting.contact, waiting.said);
+    exception
+      when lock_not_available or deadlock_detected or serialization_failure then continue; -- at the next pull
+      when others then
+        raise warning 'evpower: % of a login is not taken by the profile: % %', waiting.contact, sqlstate, sqlerrm;
+    end;
+    delete from evpower.uncarried w where w.user_id = waiting.user_id and w.contact = waiting.contact;
+  end loop;
+end
+$function$;
+
+create or replace function evpower.forget_left() returns void
+language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $function$
+  delete from evpower.uncarried w using (
+    select f.user_id, f.contact from evpower.uncarried f
+     where not exists (select from auth.users u where u.id = f.user_id::uuid) for update skip locked) gone
+   where w.user_id = gone.user_id and w.contact = gone.contact;
+  <forget_wishes>
+$function$
+$body$;
+  own text := case
+    when id_type = 'uuid' then 'c.id = %s::uuid'
+    when id_type in ('text', 'character varying') then 'c.id = %s::text'
+    else 'c.id::text = %s::text' end;
+  forget_wishes text := format('delete from evpower.wishes w using (select f.client_id from evpower.wishes f'
+    ' where not exists (select from public.clients c where %s) for update skip locked) gone'
+    ' where w.client_id = gone.client_id', format(own, 'f.client_id'));
+begin
+  if to_regclass('auth.users') is null then
+    execute 'create or replace function evpower.carry_left() returns void language sql'
+            ' set search_path = pg_catalog, pg_temp as $function$ $function$';
+    execute format('create or replace function evpower.forget_left() returns void language sql'
+                   ' set search_path = pg_catalog, pg_temp as $function$ %s $function$', forget_wishes);
+    return;
+  end if;
+  body := replace(body, '<forget_wishes>', forget_wishes);
+  body := replace(body, '<own_new>', format(own, 'new.id'));
+  body := replace(body, '<own_u>', format(own, 'u.id'));
+  body := replace(body, '<own_waiting>', format(own, 'waiting.user_id'));
+  body := replace(body, '<own>', format(own, 'of_user'));
+  execute body;
+end
+$migration$;
+
+-- auth.users belongs to Auth: we may create triggers on it, and on older projects not drop them again. No
+-- trigger names a column, or Auth could not change its type.
+do $migration$
+declare
+  wanted record;
+begin
+  if to_regclass('auth.users') is null then
+    raise warning 'evpower: there is no auth.users, sign-ups are not noted';
+    return;
+  end if;
+  for wanted in
+    select * from (values
+      ('evpower_carry_contact', 'after update', 'row', 'evpower.carry_contact()'),
+      ('evpower_note_user', 'after insert or update or delete', 'row', 'evpower.note_user()'),
+      ('evpower_note_truncate', 'before truncate', 'statement', 'evpower.note_truncate()')
+    ) as w (name, moment, level, function)
+     where not exists (select from pg_catalog.pg_trigger t
+                        where t.tgrelid = 'auth.users'::regclass and t.tgname = w.name)
+  loop
+    execute format('create trigger %I %s on auth.users for each %s execute function %s',
+                   wanted.name, wanted.moment, wanted.level, wanted.function);
+  end loop;
+end
+$migration$;
+
+revoke all on all functions in schema evpower from public, anon, authenticated;
+
+-- 0006_reading.sql
+-- What EvPower pulls: public.evpower_people, evpower_changes, evpower_changes_prune.
+--
+-- Clients and users as they are now, in the order of the ids; an id may be no UUID, and unknown to both tables.
+--   {"id", "client": null | {...}, "user": null | {...}}
+-- Texts are cut: the driver sets their length, and one long text would hold up the changes of all others.
+-- Everything is read by an index in its order: plans live long, and one made while a table was small would
+-- read and sort all of it. Without "offset 0" one made while it was empty joins every row with every other.
+do $migration$
+declare
+  id_type text := evpower.column_type('public.clients', 'id');
+  is_uuid constant text := $$~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'$$;
+  body text := $body$
+create or replace function evpower.people_of(ids text[]) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
+declare
+  people jsonb;
+begin
+  select jsonb_agg(jsonb_build_object('id', i.id, 'client', c.facts, 'user', u.facts) order by i.nr)
+    into people
+    from unnest(ids) with ordinality as i (id, nr)
+    left join lateral (
+      select jsonb_build_object(
+               'email', left(c.email::text, 1000), 'phone', left(c.phone::text, 1000),
+               'name', left(c.name::text, 1000), 'status', c.status,
+               'delete_requested_at', (select delete_requested_at from (select c.*) own),
+               'wish', (select w.status from evpower.wishes w where w.client_id = i.id),
+               'written', c.evpower_revision > 0) as facts
+        -- Not every project has that column, and some get it later: then the name means this one.
+        from public.clients c cross join (select null::timestamptz as delete_requested_at) absent
+       where <client_is_i> offset 0) c on true
+    left join lateral (
+      select jsonb_build_object(
+               'email', nullif(u.email, ''), 'phone', nullif(u.phone, ''),
+               'email_confirmed', u.email_confirmed_at is not null,
+               'phone_confirmed', u.phone_confirmed_at is not null,
+               'metadata', jsonb_build_object('phone', left(u.raw_user_meta_data ->> 'phone', 1000),
+                                              'name', left(u.raw_user_meta_data ->> 'name', 1000),
+                                              'full_name', left(u.raw_user_meta_data ->> 'full_name', 1000)),
+               'deleted', u.deleted_at is not null, 'banned_until',
+               case when u.banned_until is not null then least(u.banned_until, '9999-12-31T00:00:00Z') end,
+               'anonymous', (select is_anonymous from (select u.*) own),
+               'email_unverified', u.raw_app_meta_data ->> 'evpower_email_unverified' is not distinct from 'true'
+             ) as facts
+        -- Older Auth servers have no is_anonymous: there the name means this one.
+        from auth.users u cross join (select false as is_anonymous) absent
+       where u.id = case when i.id <is_uuid> then i.id::uuid end offset 0) u on true;
+  return coalesce(people, '[]');
+end
+$function$;
+
+-- public.evpower_people({"ids": [...]}) or ({"after": id | null, "limit": n}) -> {"people": [...], "next": id | null}.
+-- The full scan reads both tables: first the ids that are UUIDs, in their order, then the others.
+create or replace function public.evpower_people(payload jsonb) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $function$
+declare
+  size int;
+  after text;
+  ids text[];
+begin
+  if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  if jsonb_typeof(payload -> 'ids') = 'array' then
+    if jsonb_array_length(payload -> 'ids') > 5000 then
+      raise exception 'at most 5000 ids at once' using errcode = 'invalid_parameter_value';
+    end if;
+    select array_agg(distinct i) into ids from jsonb_array_elements_text(payload -> 'ids') i;
+    return jsonb_build_object('people', evpower.people_of(ids), 'next', null);
+  end if;
+  size := least(greatest(coalesce((payload ->> 'limit')::int, 1000), 1), 5000);
+  after := nullif(payload ->> 'after', '');
+  if after is null or after <is_uuid> then
+    select array_agg(w.id::text order by w.id) into ids from (
+      (select u.id from auth.users u
+        where u.id > coalesce(after, '00000000-0000-0000-0000-000000000000')::uuid order by u.id limit size + 1)
+      union
+      (select <uuid_of_c> from public.clients c
+        where <client_after_uuid> order by c.id limit size + 1)
+      order by 1 limit size + 1) w;
+    after := '';
+  end if;
+  if coalesce(cardinality(ids), 0) <= size and '<id_type>' <> 'uuid' then
+    ids := ids || array(
+      select <text_of_c> from public.clients c
+       where <text_of_c> > after and <text_of_c> !<is_uuid>
+       order by <text_of_c> limit size + 1 - coalesce(cardinality(ids), 0));
+  end if;
+  return jsonb_build_object('people', evpower.people_of(ids[:size]),
+                            'next', case when cardinality(ids) > size then ids[size] end);
+end
+$function$
+$body$;
+begin
+  if id_type = 'uuid' then
+    body := replace(body, '<client_is_i>', 'c.id = case when i.id <is_uuid> then i.id::uuid end');
+    body := replace(body, '<uuid_of_c>', 'c.id');
+    body := replace(body, '<client_after_uuid>',
+      'c.id > coalesce(after, ''00000000-0000-0000-0000-000000000000'')::uuid');
+    body := replace(body, '<text_of_c>', 'c.id::text');
+  else
+    body := replace(body, '<client_is_i>', '<text_of_c> = i.id');
+    body := replace(body, '<uuid_of_c>', '<text_of_c>::uuid');
+    -- UUIDs written in small letters have the same order as text.
+    body := replace(body, '<client_after_uuid>', '<text_of_c> > coalesce(after, ''0'') and <text_of_c> <is_uuid>');
+    body := replace(body, 'order by c.id limit', 'order by <text_of_c> limit');
+    body := replace(body, '<text_of_c>',
+      case when id_type in ('text', 'character varying') then 'c.id' else 'c.id::text' end);
+  end if;
+  body := replace(body, '<is_uuid>', is_uuid);
+  body := replace(body, '<id_type>', id_type);
+  execute body;
+  if id_type <> 'uuid' then -- few among many: not to be looked for row by row
+    execute format('create index if not exists evpower_other_ids on public.clients ((%1$s)) where %1$s !%2$s',
+                   case when id_type in ('text', 'character varying') then 'id' else 'id::text' end, is_uuid);
+  end if;
+end
+$migration$;
+
+-- Rows restored from a dump into a younger cluster carry transaction numbers from its future. They would hold
+-- nothing up, but stay unseen until this cluster gets there: they are made rows of now.
+create or replace function evpower.own_restored_changes() returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  -- What a statement sees is below the end of its snapshot, but for the own transaction's rows.
+  if not exists (select from evpower.changes c
+                  where c.xid >= pg_snapshot_xmax(pg_current_snapshot())
+                    and c.xid is distinct from pg_current_xact_id_if_assigned())
+     or not pg_try_advisory_xact_lock(hashtextextended('evpower.changes', 0)) then
+    return;
+  end if;
+  update evpower.changes c set xid = pg_current_xact_id()
+   where c.seq = any (array(
+     select f.seq from evpower.changes f
+      where f.xid >= pg_snapshot_xmax(pg_current_snapshot())
+        and f.xid is distinct from pg_current_xact_id_if_assigned() for update skip locked));
+  -- The numbers go on above them, even if the sequence was not restored.
+  perform setval(s.name, greatest(nextval(s.name), (select max(c.seq) from evpower.changes c)))
+     from (select pg_get_serial_sequence('evpower.changes', 'seq')::regclass as name) s;
+end
+$$;
+
+-- The transactions of pg_net's worker. It keeps one open while it waits for the responses of all webhooks of this
+-- project, and writes nothing but its own tables. None where this role may not see other sessions, or where a trigger
+-- on those tables could make the worker change a client.
+create or replace function evpower.pg_net_transactions() returns setof xid
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select a.backend_xid from pg_stat_activity a
+   where a.backend_type ilike '%pg_net%' and a.backend_xid is not null
+     and not exists (select from pg_trigger t join pg_class c on c.oid = t.tgrelid
+                       join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'net' and not t.tgisinternal)
+$$;
+
+-- Below it every transaction that can write a change has ended: the oldest that runs, pg_net's worker left out.
+create or replace function evpower.horizon() returns xid8
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  with here as materialized (select pg_current_snapshot() as snapshot)
+  select coalesce(
+    (select min(x.xid) from here, pg_snapshot_xip(here.snapshot) as x (xid)
+      where not exists (select from evpower.pg_net_transactions() as w (xid) where w.xid = x.xid::xid)),
+    (select pg_snapshot_xmax(here.snapshot) from here))
+$$;
+
+-- public.evpower_changes({"after": {"xid": "<text>", "seq": n} | null, "limit": 1..1000}) ->
+--   {"changes": [{"xid", "seq", "table", "op", "id", "at"}], "people": [every id named there, as it is now],
+--    "more": whether there is more now, "held": whether a transaction that still runs holds some back,
+--    "reset": whether `after` is none of this log (it was restored or emptied)}
+create or replace function public.evpower_changes(payload jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+declare
+  size int;
+  after_xid xid8 := '0';
+  after_seq bigint := 0;
+  changes jsonb;
+  ids text[];
+  more boolean;
+  horizon xid8;
+begin
+  if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  size := least(greatest(coalesce((payload ->> 'limit')::int, 500), 1), 1000);
+  perform evpower.own_restored_changes();
+  perform evpower.carry_left();
+  horizon := evpower.horizon(); -- one for the page and for what it holds back
+  if jsonb_typeof(payload -> 'after') = 'object' then
+    after_xid := (payload #>> '{after,xid}')::xid8;
+    after_seq := (payload #>> '{after,seq}')::bigint;
+    -- The last row that was given is never pruned: where it is missing, this is not the log it came from.
+    if after_seq <> 0 and not exists (select from evpower.changes c where c.seq = after_seq and c.xid = after_xid) then
+      return '{"changes": [], "people": [], "more": false, "held": false, "reset": true}';
+    end if;
+  end if;
+  with page as materialized (
+    select c.xid, c.seq, c."table", c.op, c.row_id, c.at, row_number() over (order by c.xid, c.seq) as nr
+      from evpower.changes c
+     where (c.xid, c.seq) > (after_xid, after_seq) and c.xid < horizon
+     order by c.xid, c.seq limit size + 1)
+  select jsonb_agg(jsonb_build_object('xid', p.xid::text, 'seq', p.seq, 'table', p."table", 'op', p.op,
+                                      'id', p.row_id, 'at', p.at) order by p.nr) filter (where p.nr <= size),
+         array_agg(distinct p.row_id) filter (where p.nr <= size),
+         count(*) > size
+    into changes, ids, more from page p;
+  return jsonb_build_object('changes', coalesce(changes, '[]'), 'people', evpower.people_of(ids),
+                            'more', more, 'reset', false,
+                            'held', exists (select from evpower.changes c where c.xid >= horizon));
+end
+$$;
+
+-- public.evpower_changes_prune({"before": {"xid", "seq"}, "keep_days": 7}) -> {"pruned": n}, 20,000 at most.
+-- `before` is the last row that was applied; it stays, and so does everything if it is not there.
+create or replace function public.evpower_changes_prune(payload jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+declare
+  last_xid xid8;
+  last_seq bigint;
+  pruned bigint;
+begin
+  if jsonb_typeof(payload) = 'string' then
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  last_xid := (payload #>> '{before,xid}')::xid8;
+  last_seq := (payload #>> '{before,seq}')::bigint;
+  if not exists (select from evpower.changes c where c.seq = last_seq and c.xid = last_xid) then
+    return '{"pruned": 0}';
+  end if;
+  delete from evpower.changes d where d.seq = any (array(
+    select c.seq from evpower.changes c
+     where (c.xid, c.seq) < (last_xid, last_seq)
+       and c.at < now() - make_interval(days => coalesce((payload ->> 'keep_days')::int, 7))
+     order by c.xid, c.seq limit 20000 for update skip locked));
+  get diagnostics pruned = row_count;
+  perform evpower.forget_left();
+  return jsonb_build_object('pruned', pruned);
+end
+$$;
+
+revoke all on function public.evpower_people(jsonb), public.evpower_changes(jsonb), public.evpower_changes_prune(jsonb)
+  from public, anon, authenticated;
+grant execute on function public.evpower_people(jsonb), public.evpower_changes(jsonb),
+  public.evpower_changes_prune(jsonb) to service_role;
+revoke all on all functions in schema evpower from public, anon, authenticated;
+notify pgrst, 'reload schema';
+
+-- 0007_webhook.sql
+-- The change notification: a signed call of EvPower's webhook, so that it pulls at once. Once a transaction, through
+-- pg_net where it is (at most once, never repeated); without it EvPower polls every few seconds.
+--
+-- The URL, and where the secret is stored: in Vault where it is, else in evpower.secrets.
+create table if not exists evpower.webhook (
+  single boolean primary key default true check (single),
+  url text,
+  kept_in text check (kept_in in ('vault', 'table')),
+  changed_at timestamptz not null default now()
+);
+insert into evpower.webhook default values on conflict do nothing;
+create table if not exists evpower.secrets (
+  name text primary key,
+  secret text not null,
+  changed_at timestamptz not null default now()
+);
+-- The owner alone, whatever the default privileges of this project say.
+revoke all on evpower.webhook, evpower.secrets from public, anon, authenticated, service_role;
+alter table evpower.secrets enable row level security;
+
+-- RFC 2104 on the core's sha256(): no extension is needed.
+create or replace function evpower.hmac_sha256(key bytea, message bytea) returns bytea
+language plpgsql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
+declare
+  inner_key bytea := decode(repeat('36', 64), 'hex');
+  outer_key bytea := decode(repeat('5c', 64), 'hex');
+begin
+  if octet_length(key) > 64 then
+    key := sha256(key);
+  end if;
+  for i in 0 .. octet_length(key) - 1 loop
+    inner_key := set_byte(inner_key, i, get_byte(key, i) # 54);
+    outer_key := set_byte(outer_key, i, get_byte(key, i) # 92);
+  end loop;
+  return sha256(outer_key || sha256(inner_key || message));
+end
+$$;
+
+-- Standard Webhooks: "v1,<base64>" over id.timestamp.body with the bytes behind "whsec_".
+create or replace function evpower.sign(secret text, id text, sent_at bigint, body text) returns text
+language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
+  select 'v1,' || encode(evpower.hmac_sha256(decode(substr(secret, 7), 'base64'),
+                                             convert_to(concat_ws('.', id, sent_at, body), 'UTF8')), 'base64')
+$$;
+
+-- pg_net's net.http_post, wherever and whenever it was installed; null: there is none.
+create or replace function evpower.http_post() returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('%I.%I', n.nspname, p.proname)
+    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+   where p.proname = 'http_post' and p.proargtypes[1] = 'jsonb'::regtype
+     and p.proargnames @> array['url', 'body', 'headers', 'timeout_milliseconds']
+     and (n.nspname = 'net' or exists (
+           select from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
+            where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid
+              and d.refclassid = 'pg_catalog.pg_extension'::regclass and e.extname = 'pg_net'))
+   order by n.nspname = 'net' desc limit 1
+$$;
+
+create or replace function evpower.webhook_secret() returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  kept text := (select w.kept_in from evpower.webhook w);
+  found_secret text;
+begin
+  if kept = 'vault' then
+    execute 'select v.decrypted_secret from vault.decrypted_secrets v where v.name = $1'
+       into found_secret using 'evpower_webhook';
+  elsif kept = 'table' then
+    select s.secret into found_secret from evpower.secrets s where s.name = 'evpower_webhook';
+  end if;
+  return found_secret;
+end
+$$;
+
+-- Queues one signed call of the webhook; returns pg_net's id of it, null where none is configured or possible.
+create or replace function evpower.post_webhook(body jsonb) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  target text := (select w.url from evpower.webhook w where w.url is not null);
+  secret text;
+  post text;
+  id text;
+  sent_at bigint;
+  signature text;
+  request_id bigint;
+begin
+  if target is null then
+    return null;
+  end if;
+  secret := evpower.webhook_secret();
+  post := evpower.http_post();
+  if secret is null or post is null then
+    return null;
+  end if;
+  id := 'msg_' || replace(gen_random_uuid()::text, '-', '');
+  sent_at := extract(epoch from clock_timestamp())::bigint;
+  signature := evpower.sign(secret, id, sent_at, body::text); -- pg_net sends body::text
+  execute format('select %s(url := $1, body := $2, headers := $3, timeout_milliseconds := $4)', post)
+     into request_id
+    using target, body, jsonb_build_object(
+      'Content-Type', 'application/json', 'webhook-id', id, 'webhook-timestamp', sent_at::text,
+      'webhook-signature', signature, 'X-Supabase-Signature', signature), 3000;
+  return request_id;
+end
+$$;
+
+-- After each statement that logs changes; the first of a transaction notifies. An error here fails no transaction.
+create or replace function evpower.ring() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  change record;
+begin
+  if current_setting('evpower.rung', true) = pg_current_xact_id()::text then
+    return null;
+  end if;
+  begin
+    select * into change from fresh f order by f.seq limit 1;
+    if not found then
+      return null;
+    end if;
+    perform evpower.post_webhook(jsonb_build_object(
+      'type', case change.op when 'blocked_before' then 'UPDATE' else upper(change.op) end,
+      'table', change."table", 'schema', case change."table" when 'users' then 'auth' else 'public' end,
+      'record', jsonb_build_object('id', change.row_id),
+      'old_record', case when change.op <> 'insert' then jsonb_build_object('id', change.row_id) end,
+      'seq', change.seq));
+  exception
+    when others then raise warning 'evpower: the doorbell did not ring: % %', sqlstate, sqlerrm;
+  end;
+  perform set_config('evpower.rung', pg_current_xact_id()::text, true);
+  return null;
+end
+$$;
+drop trigger if exists evpower_ring on evpower.changes;
+create trigger evpower_ring after insert on evpower.changes
+  referencing new table as fresh for each statement execute function evpower.ring();
+
+-- What is configured, of the secret only its SHA-256.
+create or replace function evpower.webhook_facts() returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select jsonb_build_object(
+           'pg_net', evpower.http_post() is not null, 'url', w.url, 'kept_in', w.kept_in,
+           'secret_sha256', encode(sha256(convert_to(evpower.webhook_secret(), 'UTF8')), 'hex'))
+    from evpower.webhook w
+$$;
+
+create or replace function evpower.keep_secret(new_secret text) returns text
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  known uuid;
+  kept text := 'table';
+begin
+  if to_regclass('vault.decrypted_secrets') is not null then
+    begin
+      execute 'select v.id from vault.decrypted_secrets v where v.name = $1' into known using 'evpower_webhook';
+      if known is null then
+        execute 'select vault.create_secret($1, $2, $3)'
+          using new_secret, 'evpower_webhook', 'Signs the calls of EvPower''s webhook';
+      else
+        execute 'select vault.update_secret($1, $2)' using known, new_secret;
+      end if;
+      delete from evpower.secrets where name = 'evpower_webhook';
+      kept := 'vault';
+    exception
+      when others then raise warning 'evpower: Vault does not take the secret: % %', sqlstate, sqlerrm;
+    end;
+  end if;
+  if kept = 'table' then
+    insert into evpower.secrets (name, secret) values ('evpower_webhook', new_secret)
+    on conflict (name) do update set secret = excluded.secret, changed_at = now();
+  end if;
+  return kept;
+end
+$$;
+
+-- public.evpower_webhook_configure({"url": text | null, "secret": "whsec_<base64>"}) ->
+--   {"pg_net", "url", "kept_in": "vault" | "table" | null, "secret_sha256"}
+-- What is absent stays as it is; url null: no notification.
+create or replace function public.evpower_webhook_configure(payload jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
+declare
+  given text;
+begin
+  if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  given := payload ->> 'secret';
+  if given is not null then
+    if given !~ '^whsec_([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$'
+       or octet_length(decode(substr(given, 7), 'base64')) not between 24 and 64 then
+      raise exception 'the secret must be whsec_ and the base64 of 24 to 64 bytes'
+        using errcode = 'invalid_parameter_value';
+    end if;
+    update evpower.webhook set kept_in = evpower.keep_secret(given), changed_at = now() where single;
+  end if;
+  if payload ? 'url' then
+    if payload ->> 'url' !~ '^https?://[^[:space:]]+$' then
+      raise exception 'the url must begin with http:// or https://' using errcode = 'invalid_parameter_value';
+    end if;
+    if payload ->> 'url' is not null and evpower.webhook_secret() is null then
+      raise exception 'without a secret the calls would not be signed' using errcode = 'invalid_parameter_value';
+    end if;
+    update evpower.webhook set url = payload ->> 'url', changed_at = now() where single;
+  end if;
+  return evpower.webhook_facts();
+end
+$$;
+
+-- public.evpower_webhook_status({"after": {"xid", "seq"}}) -> what is configured, and
+--   "changes": how many rows there are (behind `after`, where given; 100,000 at most), "oldest": of these,
+--   "held_back": how many of these a transaction that is still running holds back.
+create or replace function public.evpower_webhook_status(payload jsonb) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+declare
+  waiting jsonb;
+  horizon constant xid8 := evpower.horizon();
+begin
+  if jsonb_typeof(payload) = 'string' then
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  select jsonb_build_object('changes', count(*), 'oldest', min(c.at), 'held_back',
+                            count(*) filter (where c.xid >= horizon))
+    into waiting
+    from (select c.xid, c.at from evpower.changes c
+           where (c.xid, c.seq) > (coalesce(payload #>> '{after,xid}', '0')::xid8,
+                                   coalesce((payload #>> '{after,seq}')::bigint, 0))
+           order by c.xid, c.seq limit 100000) c;
+  return evpower.webhook_facts() || waiting;
+end
+$$;
+
+-- public.evpower_webhook_test({}) -> {"request_id": n | null}: calls the webhook on purpose; null: none is configured.
+create or replace function public.evpower_webhook_test(payload jsonb) returns jsonb
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  select jsonb_build_object('request_id', evpower.post_webhook(
+           '{"type": "TEST", "table": "evpower_test", "schema": "public", "record": null, "old_record": null}'))
+$$;
+
+-- public.evpower_webhook_result({"request_id": n}) -> {"response": null | {"status", "error", "content"}}: what pg_net
+-- got for that call; null: nothing yet. `error` is its word for having got no response, `content` is cut.
+create or replace function public.evpower_webhook_result(payload jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  response jsonb;
+begin
+  if jsonb_typeof(payload) = 'string' then
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  if to_regclass('net._http_response') is not null then
+    execute $query$
+      select jsonb_build_object('status', r.status_code,
+               'error', coalesce(r.error_msg, case when r.timed_out then 'no response in time' end),
+               'content', left(r.content, 200))
+        from net._http_response r where r.id = $1 order by r.created desc limit 1
+    $query$ into response using (payload ->> 'request_id')::bigint;
+  end if;
+  return jsonb_build_object('response', response);
+end
+$$;
+
+revoke all on function public.evpower_webhook_configure(jsonb), public.evpower_webhook_status(jsonb),
+  public.evpower_webhook_test(jsonb), public.evpower_webhook_result(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_webhook_configure(jsonb), public.evpower_webhook_status(jsonb),
+  public.evpower_webhook_test(jsonb), public.evpower_webhook_result(jsonb) to service_role;
+revoke all on all functions in schema evpower from public, anon, authenticated;
+notify pgrst, 'reload schema';
+
+-- 0008_apply.sql
+-- The only way EvPower writes: public.evpower_apply(payload).
+--
+-- payload: {"clients": [...], "transactions": [...], "sessions": [...]}, money as text in som.
+--   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
+--   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
+--   EvPower that was carried over), leaving (the client asked to be deleted) and closed (their contacts go).
+-- returns: {"keys": [["client" | "session", id, outcome, reason], ...]}
+--   applied; stale: the same or newer is here, with the reason "status" if only the order of the status says so, and
+--   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that
+--   the row needs; gap: earlier transactions are missing, the reason is the last
+--   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
+--   (a row made for the session would look like a client from before EvPower); refused: the reason is
+--   "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A busy or refused key never holds up the
+--   others.
+--
+-- A balance that EvPower never wrote (evpower_revision is 0) is money from before EvPower. It is written over only
+-- when exactly it was adopted; force changes nothing about that. So it is with a status of the project's own words: it
+-- is written over only if the client carries that very word in status_before.
+--
+-- Nothing waits for a lock: rows are locked with "skip locked", and what waits all the same (an insert for another's
+-- uncommitted row, a trigger or foreign key of this project) ends after 500 ms.
+--
+-- Planned at each call, for half a millisecond: a connection lives long, and a plan kept from when a table was
+-- empty would read all of it ever after.
+-- What stands for a contact or the name of a closed client: nothing, or where this project refuses that, a value that
+-- is unique by the client's id and fits the column.
+create or replace function evpower.contact_of_closed(contact text, id text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case when a.attnotnull then
+           left(replace(id, '-', '') || case contact when 'email' then '@closed.invalid' else '' end,
+                case when a.atttypmod > 4 then a.atttypmod - 4 else 1000 end) end
+    from pg_catalog.pg_attribute a
+   where a.attrelid = 'public.clients'::regclass and a.attname = contact
+$$;
+
+do $migration$
+declare
+  clients text := evpower.record_of('public.clients', array['id', 'email', 'phone', 'name', 'balance', 'held',
+    'currency', 'balance_version', 'wallet_revision', 'status', 'created_at', 'updated_at'])
+    || ', revision bigint, from_version bigint, force boolean, partial boolean, adopted numeric, leaving boolean,'
+    || ' closed boolean, status_before text';
+  transactions text := evpower.record_of('public.transactions', array['id', 'client_id', 'version', 'type',
+    'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
+  sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
+    'connector_id', 'start_time', 'stop_time', 'end_time', 'energy', 'energy_consumed', 'amount', 'total_cost',
+    'status', 'revision', 'created_at', 'updated_at']) || ', force boolean';
+  key_type text := evpower.column_type('public.clients', 'id');
+  contact text;
+  -- What the status here becomes. Whether a client is on the way out (inactive, pending_deletion) is this project's
+  -- decision while the client is active in EvPower: what EvPower knows of it (leaving) is for a row that is made anew,
+  -- or was blocked.
+  next_status constant text := $sql$case
+              when c.status::text in ('inactive', 'pending_deletion')
+                   and (%1$s.status::text = 'active' or c.id = any (leaving_ids))
+                or c.status::text = 'active' and c.id = any (leaving_ids) then c.status
+              when c.status::text = 'blocked' and c.id = any (leaving_ids) then coalesce(
+                (select w.status from evpower.wishes w where w.client_id = c.id::text)::<status>, %1$s.status)
+              else %1$s.status end$sql$;
+  body text;
+begin
+  body := $body$
+create or replace function evpower.apply_set(payload jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
+declare
+  forced <key>[];
+  leaving_ids <key>[];
+  closed_ids <key>[];
+  busy <key>[];
+  kept_out <key>[];
+  applied_clients <key>[];
+  applied_sessions text[];
+  busy_sessions text[] := '{}';
+  orphans text[];
+  answers jsonb;
+  sent bigint;
+  written bigint;
+begin
+  -- As strong as the update itself needs: the check of a foreign key elsewhere makes no client busy.
+  with sent as materialized (
+    select r.id from jsonb_to_recordset(payload -> 'clients') as r (id <key>)
+  ), locked as materialized (
+    select c.id from public.clients c where c.id in (select s.id from sent s)
+     order by c.id for no key update skip locked
+  ) select coalesce(array_agg(s.id), '{}') into busy
+      from sent s
+     where s.id not in (select l.id from locked l) and exists (select from public.clients c where c.id = s.id);
+  select array_agg(s.id) filter (where s.force and s.refusal is null),
+         array_agg(s.id) filter (where s.gap or s.refusal is not null or s.busy),
+         jsonb_agg(case when s.busy then jsonb_build_array('client', s.id, 'busy', null)
+                        when s.gap then jsonb_build_array('client', s.id, 'gap', s.version)
+                        else jsonb_build_array('client', s.id, 'refused', s.refusal) end)
+           filter (where s.gap or s.refusal is not null or s.busy)
+    into forced, kept_out, answers
+    from (
+      select r.id, r.id = any (busy) as busy, r.force is true as force, coalesce(c.balance_version, 0) as version,
+             r.force is not true and r.from_version > coalesce(c.balance_version, 0) as gap,
+             case when c.evpower_revision = 0 and round(c.balance::numeric, 2) <> 0
+                   and round(c.balance::numeric, 2) is distinct from r.adopted
+                  then format('opening_balance: Supabase has %s, EvPower %s', round(c.balance::numeric, 2), case
+                         when r.adopted is not null then format('adopted %s', r.adopted)
+                         when r.balance_version > 0
+                           then format('has %s transactions and none of them is it', r.balance_version)
+                         else 'has no transactions' end)
+                  when c.evpower_revision = 0 and btrim(c.status::text) <> ''
+                   and c.status::text not in ('active', 'blocked', 'inactive', 'pending_deletion')
+                   and left(c.status::text, 200) is distinct from r.status_before
+                  then format('status_unmapped: Supabase says %s', left(c.status::text, 200))
+             end as refusal
+        from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
+        left join public.clients c on c.id = r.id) s;
+  select coalesce(array_agg(r.id) filter (where r.leaving), '{}'),
+         coalesce(array_agg(r.id) filter (where r.closed), '{}')
+    into leaving_ids, closed_ids
+    from jsonb_to_recordset(payload -> 'clients') as r (id <key>, leaving boolean, closed boolean);
+  forced := coalesce(forced, '{}');
+  kept_out := coalesce(kept_out, '{}');
+
+  if jsonb_array_length(payload -> 'transactions') > 0 then
+    insert into public.transactions (<transaction_columns>)
+    select <transaction_values> from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
+     where r.client_id <> all (kept_out) and r.client_id <> all (forced)
+     order by r.client_id, r.version
+    on conflict (client_id, version) do nothing;
+    get diagnostics written = row_count;
+    if forced <> '{}' then
+      insert into public.transactions as t (<transaction_columns>)
+      select <transaction_values> from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
+       where r.client_id = any (forced)
+       order by r.client_id, r.version
+      on conflict (client_id, version) do update
+        set type = excluded.type, amount = excluded.amount, balance_before = excluded.balance_before,
+            balance_after = excluded.balance_after, invoice_id = excluded.invoice_id,
+            session_id = excluded.session_id, event_at = excluded.event_at, created_at = excluded.created_at
+      where (t.type, t.amount, t.balance_before, t.balance_after, t.created_at)
+            is distinct from (excluded.type, excluded.amount, excluded.balance_before, excluded.balance_after,
+                              excluded.created_at);
+    end if;
+    sent := jsonb_array_length(payload -> 'transactions');
+    if kept_out <> '{}' or forced <> '{}' then
+      select count(*) into sent from jsonb_to_recordset(payload -> 'transactions') as r (client_id <key>)
+       where r.client_id <> all (kept_out) and r.client_id <> all (forced);
+    end if;
+    -- What was here already must be the same; a forged row is not taken for ours.
+    if written < sent and exists (
+        select from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
+          join public.transactions t on t.client_id = r.client_id and t.version = r.version
+         where r.client_id <> all (kept_out) and r.client_id <> all (forced)
+           and (t.type, t.amount, t.balance_before, t.balance_after)
+               is distinct from (r.type, r.amount, r.balance_before, r.balance_after)) then
+      raise exception 'a transaction with the same version but other amounts is here'
+        using errcode = 'integrity_constraint_violation';
+    end if;
+  end if;
+
+  -- Money and status are EvPower's. The profile is this project's own and is only given to a new row; a closed
+  -- client's is taken away, so that another may register with the same email or phone.
+  with written as (
+    insert into public.clients as c (id, email, phone, name, balance, held, currency, balance_version,
+                                     wallet_revision, evpower_revision, status, created_at, updated_at)
+    select r.id, <closed email r>, <closed phone r>, <closed name r>, r.balance, r.held, r.currency, r.balance_version,
+           r.wallet_revision, r.revision, r.status, r.created_at, r.updated_at
+      from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
+     where r.id <> all (kept_out)
+     order by r.id
+    on conflict (id) do update
+      set balance = excluded.balance, held = excluded.held, currency = excluded.currency,
+          balance_version = excluded.balance_version, wallet_revision = excluded.wallet_revision,
+          evpower_revision = excluded.evpower_revision,
+          status = <next status excluded>,
+          updated_at = greatest(c.updated_at, excluded.updated_at)
+    where (excluded.balance_version, excluded.wallet_revision, excluded.evpower_revision)
+          > (c.balance_version, c.wallet_revision, c.evpower_revision)
+       or c.id = any (forced)
+    returning c.id
+  ) select coalesce(array_agg(id), '{}') into applied_clients from written;
+  if closed_ids <> '{}' then -- by itself: contacts in the update above would take a stronger lock of every client
+    update public.clients c set email = <closed email c>, phone = <closed phone c>, name = <closed name c>
+     where c.id = any (closed_ids) and c.id = any (applied_clients);
+  end if;
+
+  if jsonb_array_length(payload -> 'sessions') > 0 then
+    -- The session's own row, and its client's: the check of a foreign key would wait for that.
+    with sent as materialized (
+      select r.id, r.user_id from jsonb_to_recordset(payload -> 'sessions') as r (id <session>, user_id <key>)
+    ), locked as materialized (
+      select s.id from public.charging_sessions s where s.id in (select k.id from sent k)
+       order by s.id for no key update skip locked
+    ), shared as materialized (
+      select c.id from public.clients c where c.id in (select k.user_id from sent k)
+       order by c.id for key share skip locked
+    ) select coalesce(array_agg(k.id::text), '{}') into busy_sessions
+        from sent k
+       where k.id not in (select l.id from locked l)
+             and exists (select from public.charging_sessions s where s.id = k.id)
+          or k.user_id not in (select c.id from shared c)
+             and exists (select from public.clients c where c.id = k.user_id);
+  end if;
+
+  -- A row of a client is whole or not there: a session never makes one.
+  select coalesce(array_agg(o.id), '{}') into orphans
+    from jsonb_to_recordset(payload -> 'sessions') as o (id text, user_id <key>)
+   where o.id <> all (busy_sessions) and not exists (select from public.clients c where c.id = o.user_id);
+
+  with written as (
+    insert into public.charging_sessions as s (id, user_id, client_id, station_id, connector_id, start_time,
+        stop_time, end_time, energy, energy_consumed, amount, total_cost, status, revision, created_at, updated_at)
+    select r.id, r.user_id, r.client_id, r.station_id, r.connector_id, r.start_time, r.stop_time, r.end_time,
+           r.energy, r.energy_consumed, r.amount, r.total_cost, r.status, r.revision, r.created_at, r.updated_at
+      from jsonb_to_recordset(payload -> 'sessions') as r (<sessions>)
+     where r.id::text <> all (orphans) and r.id::text <> all (busy_sessions)
+     order by r.id
+    on conflict (id) do update
+      set user_id = excluded.user_id, client_id = excluded.client_id, station_id = excluded.station_id,
+          connector_id = excluded.connector_id, start_time = excluded.start_time, stop_time = excluded.stop_time,
+          end_time = excluded.end_time, energy = excluded.energy, energy_consumed = excluded.energy_consumed,
+          amount = excluded.amount, total_cost = excluded.total_cost, status = excluded.status,
+          revision = excluded.revision, created_at = excluded.created_at, updated_at = excluded.updated_at
+    where excluded.revision > coalesce(s.revision, 0)
+       or s.id::text in (select f.id from jsonb_to_recordset(payload -> 'sessions') as f (id text, force boolean)
+                          where f.force)
+    returning s.id
+  ) select coalesce(array_agg(id::text), '{}') into applied_sessions from written;
+
+  return coalesce(answers, '[]')
+    || coalesce((select jsonb_agg(case
+                          when r.id = any (applied_clients) then jsonb_build_array('client', r.id, 'applied', null)
+                          else jsonb_build_array('client', r.id, 'stale', (
+                            select 'status' from public.clients c
+                             where c.id = r.id and c.status is distinct from <next status r>
+                               and (c.balance_version, c.wallet_revision) = (r.balance_version, r.wallet_revision)))
+                          end)
+                   from jsonb_to_recordset(payload -> 'clients') as r (<clients>)
+                  where r.id <> all (kept_out)), '[]')
+    || coalesce((select jsonb_agg(jsonb_build_array('session', r.id,
+                          case when r.id = any (applied_sessions) then 'applied'
+                               when r.id = any (busy_sessions) then 'busy'
+                               when r.id = any (orphans) then 'orphan' else 'stale' end, null))
+                   from jsonb_to_recordset(payload -> 'sessions') as r (id text)), '[]');
+end
+$function$
+$body$;
+  foreach contact in array array['email', 'phone', 'name'] loop
+    body := replace(body, format('<closed %s r>', contact),
+      format('case when r.closed then evpower.contact_of_closed(%1$L, r.id::text)::%2$s else r.%1$I end',
+             contact, evpower.column_type('public.clients', contact)));
+    body := replace(body, format('<closed %s c>', contact),
+      format('evpower.contact_of_closed(%L, c.id::text)::%s', contact,
+             evpower.column_type('public.clients', contact)));
+  end loop;
+  body := replace(body, '<next status excluded>', format(next_status, 'excluded'));
+  body := replace(body, '<next status r>', format(next_status, 'r'));
+  body := replace(body, '<session>', evpower.column_type('public.charging_sessions', 'id'));
+  body := replace(body, '<clients>', clients);
+  body := replace(body, '<transactions>', transactions);
+  body := replace(body, '<sessions>', sessions);
+  body := replace(body, '<key>', key_type);
+  body := replace(body, '<status>', evpower.column_type('public.clients', 'status'));
+  -- Where transactions.id is a number of the project's own, it stays so; (client_id, version) is the name.
+  if evpower.column_type('public.transactions', 'id') in ('uuid', 'text', 'character varying') then
+    body := replace(body, '<transaction_columns>', 'id, <transaction_columns>');
+    body := replace(body, '<transaction_values>', 'r.id, <transaction_values>');
+  else
+    body := replace(body, evpower.record_of('public.transactions', array['id']) || ', client_id ', 'client_id ');
+  end if;
+  body := replace(body, '<transaction_columns>', 'client_id, version, type, amount, balance_before, '
+    'balance_after, invoice_id, session_id, event_at, created_at');
+  body := replace(body, '<transaction_values>', 'r.client_id, r.version, r.type, r.amount, r.balance_before, '
+    'r.balance_after, r.invoice_id, r.session_id, r.event_at, r.created_at');
+  execute body;
+end
+$migration$;
+
+-- One key at a time, each in its own subtransaction: the slow way, taken when the set can't be written whole. It ends
+-- well within hosted's statement time-out: the keys left then are busy, and are sent again.
+create or replace function evpower.apply_each(payload jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  answers jsonb := '[]';
+  item record;
+  until constant timestamptz := clock_timestamp() + interval '3 s';
+begin
+  for item in
+    select 'client' as topic, c.value ->> 'id' as id,
+           jsonb_build_object('clients', jsonb_build_array(c.value), 'transactions', coalesce(t.list, '[]')) as part
+      from jsonb_array_elements(payload -> 'clients') c
+      left join (select x.value ->> 'client_id' as client_id, jsonb_agg(x.value) as list
+                   from jsonb_array_elements(payload -> 'transactions') x group by 1) t
+        on t.client_id = c.value ->> 'id'
+    union all
+    select 'session', s.value ->> 'id', jsonb_build_object('sessions', jsonb_build_array(s.value))
+      from jsonb_array_elements(payload -> 'sessions') s
+  loop
+    if clock_timestamp() > until then
+      answers := answers || jsonb_build_array(jsonb_build_array(item.topic, item.id, 'busy', null));
+      continue;
+    end if;
+    begin
+      answers := answers || evpower.apply_set(
+        '{"clients": [], "transactions": [], "sessions": []}' || item.part);
+    exception
+      when deadlock_detected or serialization_failure or lock_not_available then
+        answers := answers || jsonb_build_array(jsonb_build_array(item.topic, item.id, 'busy', 'waited'));
+      when others then
+        answers := answers || jsonb_build_array(jsonb_build_array(
+          item.topic, item.id, 'refused', left(sqlstate || ': ' || sqlerrm, 300)));
+    end;
+  end loop;
+  return answers;
+end
+$$;
+
+create or replace function public.evpower_apply(payload jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
+declare
+  answers jsonb;
+begin
+  if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  payload := '{"clients": [], "transactions": [], "sessions": []}' || payload;
+  perform set_config('evpower.applying', 'on', true);
+  begin
+    answers := evpower.apply_set(payload);
+  exception
+    when others then answers := evpower.apply_each(payload);
+  end;
+  perform set_config('evpower.applying', 'off', true);
+  return jsonb_build_object('keys', answers);
+end
+$$;
+revoke all on function public.evpower_apply(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_apply(jsonb) to service_role;
+
+revoke all on all functions in schema evpower from public, anon, authenticated;
+
+notify pgrst, 'reload schema';
+
+-- 0009_digest.sql
+-- What is here, in short, so that EvPower can compare: public.evpower_digest(payload).
+--
+-- payload and what is returned, by topic ("clients", "sessions", "people", "users", "transactions"):
+--   {"topic": "clients" | "sessions", "ids": [...]} or {"topic", "after", "limit"}: {"rows": [...], "next"}
+--     clients: id, balance, held, version, written (by EvPower, ever), status, count, sum, last of the
+--     transactions that have a version, moment (a weighted sum that sees swapped rows), foreign (transactions
+--     EvPower never wrote), history (a hash of every transaction with its id). Money in som.
+--     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, same (both vocabularies).
+--   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
+--     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
+--     its id; its time where the project numbers its own; none. "leaving" lists clients whose status says
+--     nothing. people: the profile as the apps see it, brought to one form, whether a user stands behind, which of its
+--     contacts that user has verified, and until when the user is banned.
+--   {"topic": "clients" | "sessions" | "users", "after", "limit", "short": true}: {"ids", "foreign", "next"}
+--     sessions: only those EvPower wrote; foreign counts the others, of clients the transactions.
+--   {"topic": "transactions", "clients": [[id, after version], ...], "limit"}:
+--     {"rows": [[id, version, what it is recognised by], ...], "more"}, in the order asked.
+do $migration$
+declare
+  transaction_id text := evpower.column_type('public.transactions', 'id');
+  seen_by text;
+  body text := $body$
+create or replace function public.evpower_digest(payload jsonb) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
+declare
+  client_ids <client>[];
+  session_ids <session>[];
+  leaving <client>[];
+  topic text;
+  size int;
+  chunk int;
+  short boolean;
+  rows jsonb;
+  last text;
+  strange bigint;
+begin
+  if jsonb_typeof(payload) = 'string' then
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  topic := payload ->> 'topic';
+  size := least(greatest(coalesce((payload ->> 'limit')::int, 1000), 1), 5000);
+  chunk := case when payload ->> 'chunk' is not null then least(greatest((payload ->> 'chunk')::int, 1), 5000) end;
+  short := coalesce((payload ->> 'short')::boolean, false);
+
+  if topic = 'clients' and chunk is not null then
+    select coalesce(array_agg(i::<client>), '{}') into leaving
+      from jsonb_array_elements_text(coalesce(payload -> 'leaving', '[]')) i;
+    select jsonb_agg(h.hash order by h.part) into rows from (
+      select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
+               c.id::text, trim_scale(c.balance::numeric * 100)::text, trim_scale(c.held * 100)::text,
+               c.balance_version::text,
+               case when c.id = any (leaving) and c.status::text in ('active', 'inactive', 'pending_deletion')
+                    then '-' else c.status::text end,
+               t.history], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
+        from (select i.value::<client> as id, i.nr, (i.nr - 1) / chunk as part
+                from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
+        left join public.clients c on c.id = k.id
+        left join lateral (
+          select <history> as history
+            from public.transactions x where x.client_id = c.id and x.version is not null) t on true
+       group by k.part) h;
+    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>');
+
+  elsif topic = 'sessions' and chunk is not null then
+    select jsonb_agg(h.hash order by h.part) into rows from (
+      select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
+               s.id::text, s.user_id::text, s.revision::text, s.status::text,
+               trim_scale(s.energy::numeric * 1000)::text, trim_scale(s.amount::numeric * 100)::text,
+               (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
+        from (select i.value::<session> as id, i.nr, (i.nr - 1) / chunk as part
+                from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
+        left join public.charging_sessions s on s.id = k.id
+       group by k.part) h;
+    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>');
+
+  elsif topic = 'people' then
+    select jsonb_agg(h.hash order by h.part) into rows from (
+      select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
+               k.id,
+               nullif(lower(btrim(left(case when c.id is null then u.email::text else c.email::text end, 1000))), ''),
+               nullif(regexp_replace(left(case when c.id is null
+                   then coalesce(nullif(u.phone::text, ''), u.raw_user_meta_data ->> 'phone')
+                   else c.phone::text end, 1000), '\D', '', 'g'), ''),
+               nullif(btrim(regexp_replace(left(case when c.id is null
+                   then coalesce(nullif(u.raw_user_meta_data ->> 'name', ''), u.raw_user_meta_data ->> 'full_name')
+                   else c.name::text end, 1000), '\s+', ' ', 'g')), ''),
+               case when u.id is null or u.deleted_at is not null then '-' else 'u' end
+                 || case when <leaving> then 'l' else '-' end
+                 || case when c.status::text = 'blocked' and c.evpower_revision = 0 then 'b' else '-' end
+                 || case when lower(c.email::text) <> lower(u.email::text) then 'e' else '-' end
+                 || case when u.email_confirmed_at is not null and u.deleted_at is null
+                          and u.raw_app_meta_data ->> 'evpower_email_unverified' is distinct from 'true'
+                          and (c.id is null or lower(btrim(c.email::text)) = lower(u.email::text)) then 'v' else '-' end
+                 || case when u.phone_confirmed_at is not null and u.deleted_at is null and u.phone::text <> ''
+                          and (c.id is null or regexp_replace(left(c.phone::text, 1000), '\D', '', 'g') = u.phone::text)
+                         then 'v' else '-' end
+                 || coalesce(floor(extract(epoch from case when u.banned_until is not null then
+                        least(u.banned_until, '9999-12-31T00:00:00Z') end))::bigint::text, '-')
+             ], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
+        from (select i.value as id, i.nr, (i.nr - 1) / coalesce(chunk, 5000) as part
+                from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
+        left join public.clients c on c.id = k.id::<client>
+        left join auth.users u on u.id = k.id::uuid
+       group by k.part) h;
+    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>');
+
+  elsif topic = 'users' then
+    select jsonb_agg(p.id) filter (where not p.gone), (array_agg(p.id::text))[size] into rows, last from (
+      select u.id, u.deleted_at is not null as gone from auth.users u
+       where u.id > coalesce((payload ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000'::uuid)
+       order by u.id limit size) p;
+    return jsonb_build_object('ids', coalesce(rows, '[]'), 'foreign', 0, 'next', last);
+
+  elsif topic = 'transactions' then
+    select jsonb_agg(jsonb_build_array(p.client, p.version, p.print) order by p.nr, p.version) into rows from (
+      select k.nr, k.client, x.version, <print> as print
+        from (select i.value ->> 0 as client, (i.value ->> 0)::<client> as id, (i.value ->> 1)::bigint as after, i.nr
+                from jsonb_array_elements(payload -> 'clients') with ordinality i (value, nr)) k
+       cross join lateral (
+         select * from public.transactions a where a.client_id = k.id and a.version > k.after
+          order by a.version limit size + 1) x
+       order by k.nr, x.version limit size + 1) p;
+    rows := coalesce(rows, '[]');
+    return jsonb_build_object('rows', case when jsonb_array_length(rows) > size then rows - size else rows end,
+                              'more', jsonb_array_length(rows) > size);
+  end if;
+
+  if topic = 'clients' then
+    if jsonb_typeof(payload -> 'ids') = 'array' then
+      select array_agg(i::<client>) into client_ids from jsonb_array_elements_text(payload -> 'ids') i;
+    else
+      select array_agg(p.id), (array_agg(p.id::text))[size] into client_ids, last from (
+        select c.id from public.clients c
+         where c.id > coalesce((payload ->> 'after')::<client>, '<least client>'::<client>)
+         order by c.id limit size) p;
+    end if;
+    if short then
+      select count(*) into strange from public.transactions x
+       where x.client_id = any (client_ids) and x.version is null;
+      return jsonb_build_object('ids', coalesce(to_jsonb(client_ids), '[]'), 'foreign', strange, 'next', last);
+    end if;
+    select jsonb_agg(jsonb_build_object(
+             'id', c.id, 'balance', c.balance::numeric::text, 'held', c.held::text, 'version', c.balance_version,
+             'written', c.evpower_revision > 0, 'status', c.status, 'count', t.count, 'sum', t.sum, 'last', t.last,
+             'moment', t.moment, 'foreign', t.strange, 'history', t.history))
+      into rows
+      from public.clients c
+      left join lateral (
+        select count(x.version) as count, count(*) - count(x.version) as strange,
+               coalesce(sum(x.amount::numeric) filter (where x.version is not null), 0)::text as sum,
+               coalesce(max(x.version), 0) as last,
+               trim_scale(coalesce(sum(x.version * (x.amount::numeric * 31 + x.balance_after::numeric * 7
+                 + case x.type::text when 'topup' then 1 when 'charge' then 2 when 'refund' then 3 else 5 end)),
+                 0))::text as moment,
+               encode(sha256(convert_to(<history> filter (where x.version is not null), 'UTF8')), 'hex') as history
+          from public.transactions x where x.client_id = c.id) t on true
+     where c.id = any (client_ids);
+  elsif topic = 'sessions' then
+    if jsonb_typeof(payload -> 'ids') = 'array' then
+      select array_agg(i::<session>) into session_ids from jsonb_array_elements_text(payload -> 'ids') i;
+    else
+      select array_agg(p.id), (array_agg(p.id::text))[size] into session_ids, last from (
+        select s.id from public.charging_sessions s
+         where s.id > coalesce((payload ->> 'after')::<session>, '<least session>'::<session>)
+         order by s.id limit size) p;
+    end if;
+    if short then
+      select jsonb_agg(s.id) filter (where s.revision is not null), count(*) - count(s.revision)
+        into rows, strange
+        from public.charging_sessions s where s.id = any (session_ids);
+      return jsonb_build_object('ids', coalesce(rows, '[]'), 'foreign', strange, 'next', last);
+    end if;
+    select jsonb_agg(jsonb_build_object(
+             'id', s.id, 'client_id', s.user_id, 'revision', s.revision, 'status', s.status,
+             'energy', s.energy::numeric::text, 'cost', s.amount::numeric::text, 'same', <same>))
+      into rows
+      from public.charging_sessions s where s.id = any (session_ids);
+  else
+    raise exception 'there is no topic %', topic using errcode = 'invalid_parameter_value';
+  end if;
+  return jsonb_build_object('rows', coalesce(rows, '[]'), 'next', last, 'by', '<by>');
+end
+$function$
+$body$;
+begin
+  if transaction_id in ('uuid', 'text', 'character varying') then
+    seen_by := 'id';
+  elsif exists (select from pg_catalog.pg_attribute a
+                 where a.attrelid = 'public.transactions'::regclass and a.attname = 'created_at'
+                   and a.atttypid in ('timestamp'::regtype, 'timestamptz'::regtype) and a.atttypmod in (-1, 6)) then
+    seen_by := 'time';
+  else
+    seen_by := 'none';
+  end if;
+  body := replace(body, '<history>', $sql$string_agg(concat_ws(':', x.version, x.type,
+            trim_scale(x.amount::numeric * 100), trim_scale(x.balance_before::numeric * 100),
+            trim_scale(x.balance_after::numeric * 100), <print>), ',' order by x.version)$sql$);
+  body := replace(body, '<print>', case seen_by
+    when 'id' then 'x.id::text'
+    when 'time' then '(extract(epoch from x.created_at) * 1000000)::bigint::text'
+    else '''''' end);
+  body := replace(body, '<same>', $sql$s.client_id::text = s.user_id::text
+            and s.energy_consumed::numeric = s.energy::numeric and s.total_cost::numeric = s.amount::numeric
+            and s.end_time is not distinct from s.stop_time$sql$);
+  body := replace(body, '<leaving>', $sql$c.status::text in ('inactive', 'pending_deletion')$sql$
+    || case when evpower.column_type('public.clients', 'delete_requested_at') is null then ''
+            else ' or c.delete_requested_at is not null' end);
+  body := replace(body, '<by>', seen_by);
+  -- However a page is planned, it must find where it begins by the index.
+  body := replace(body, '<least client>', case evpower.column_type('public.clients', 'id')
+    when 'uuid' then '00000000-0000-0000-0000-000000000000' else '' end);
+  body := replace(body, '<least session>', case evpower.column_type('public.charging_sessions', 'id')
+    when 'uuid' then '00000000-0000-0000-0000-000000000000' else '' end);
+  body := replace(body, '<client>', evpower.column_type('public.clients', 'id'));
+  body := replace(body, '<session>', evpower.column_type('public.charging_sessions', 'id'));
+  execute body;
+end
+$migration$;
+revoke all on function public.evpower_digest(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_digest(jsonb) to service_role;
+notify pgrst, 'reload schema';
+
+-- 0010_openings.sql
+-- Balances from before EvPower, and rows archived before EvPower's data is written over them.
+
+-- Balances EvPower never wrote: public.evpower_openings(payload).
+--
+-- payload: {"after": the last id or null, "limit"}.
+-- returns: {"rows": [{id, balance, email, phone, name, status}], "next": the last id or null,
+--   "total": all there are, with the first page}. Balances are exact, in som.
+do $migration$
+declare
+  body text := $body$
+create or replace function public.evpower_openings(payload jsonb) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $function$
+declare
+  size int;
+  after <client>;
+  rows jsonb;
+  last text;
+  total bigint;
+begin
+  if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  size := least(greatest(coalesce((payload ->> 'limit')::int, 500), 1), 5000);
+  after := (payload ->> 'after')::<client>;
+  if after is null then
+    select count(*) into total from public.clients c
+     where c.evpower_revision = 0 and round(c.balance::numeric, 2) <> 0;
+  end if;
+  select jsonb_agg(jsonb_build_object('id', p.id, 'balance', p.balance::numeric::text, 'email', p.email,
+                                      'phone', p.phone, 'name', p.name, 'status', p.status) order by p.id),
+         (array_agg(p.id::text order by p.id))[size]
+    into rows, last
+    from (select c.id, c.balance, c.email, c.phone, c.name, c.status
+            from public.clients c
+           where c.evpower_revision = 0 and round(c.balance::numeric, 2) <> 0 and (after is null or c.id > after)
+           order by c.id limit size) p;
+  return jsonb_build_object('rows', coalesce(rows, '[]'), 'next', last, 'total', total);
+end
+$function$
+$body$;
+begin
+  execute replace(body, '<client>', evpower.column_type('public.clients', 'id'));
+end
+$migration$;
+revoke all on function public.evpower_openings(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_openings(jsonb) to service_role;
+
+-- Status words of rows that EvPower never wrote, and that it does not know by itself: public.evpower_status_words({})
+--   -> {"words": [[word, how many rows], ...]}, 100 at most.
+create or replace function public.evpower_status_words(payload jsonb) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select jsonb_build_object(
+           'words', coalesce(jsonb_agg(jsonb_build_array(w.word, w.rows) order by w.rows desc, w.word), '[]'))
+    from (select left(c.status::text, 200) as word, count(*) as rows from public.clients c
+           where c.evpower_revision = 0 and btrim(c.status::text) <> ''
+             and c.status::text not in ('active', 'blocked', 'inactive', 'pending_deletion')
+           group by 1 order by 2 desc, 1 limit 100) w
+$$;
+revoke all on function public.evpower_status_words(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_status_words(jsonb) to service_role;
+
+-- Rows as they were before an operator decided that EvPower is right although Supabase was ahead.
+create table if not exists evpower.set_aside (
+  id bigint generated always as identity primary key,
+  at timestamptz not null default now(),
+  relation text not null check (relation in ('clients', 'transactions', 'charging_sessions')),
+  client_id text,
+  was jsonb not null
+);
+revoke all on evpower.set_aside from public, anon, authenticated;
+
+-- Archives rows: public.evpower_set_aside(payload).
+--
+-- payload: {"clients": [[id, version], ...], "sessions": [id, ...]}. Of a client, its row is copied and its
+--   transactions with a version above `version` are moved; a session's row is copied.
+-- returns: {"transactions": how many were moved}
+do $migration$
+declare
+  body text := $body$
+create or replace function public.evpower_set_aside(payload jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '500ms' as $function$
+declare
+  moved bigint;
+begin
+  if jsonb_typeof(payload) = 'string' then
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  payload := '{"clients": [], "sessions": []}' || payload;
+  insert into evpower.set_aside (relation, client_id, was)
+  select 'clients', c.id::text, to_jsonb(c)
+    from jsonb_array_elements(payload -> 'clients') a join public.clients c on c.id = (a.value ->> 0)::<client>;
+  insert into evpower.set_aside (relation, client_id, was)
+  select 'charging_sessions', s.client_id::text, to_jsonb(s)
+    from jsonb_array_elements_text(payload -> 'sessions') a
+    join public.charging_sessions s on s.id = a.value::<session>;
+  with gone as (
+    delete from public.transactions t using jsonb_array_elements(payload -> 'clients') a
+     where t.client_id = (a.value ->> 0)::<client> and t.version > (a.value ->> 1)::bigint
+    returning t.*
+  ), kept as (
+    insert into evpower.set_aside (relation, client_id, was)
+    select 'transactions', g.client_id::text, to_jsonb(g) from gone g returning 1
+  ) select count(*) into moved from kept;
+  return jsonb_build_object('transactions', moved);
+end
+$function$
+$body$;
+begin
+  body := replace(body, '<client>', evpower.column_type('public.clients', 'id'));
+  body := replace(body, '<session>', evpower.column_type('public.charging_sessions', 'id'));
+  execute body;
+end
+$migration$;
+revoke all on function public.evpower_set_aside(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_set_aside(jsonb) to service_role;
+notify pgrst, 'reload schema';
+
+-- 0011_installed.sql
+-- Whether what EvPower installed here is complete and of this edition: public.evpower_installed(payload).
+--
+-- returns: {"lacking": [[the file of supabase/source that brings it, what is missing], ...]}, in the order of the
+-- files. A trigger that is switched off is missing, and so is a table that became another role's. Of a function that
+-- was made anew, a word in it names the edition.
+create or replace function public.evpower_installed(payload jsonb) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  with triggers (file, relation, name) as (values
+    ('0002_rights', 'public.clients', 'evpower_money_is_not_inserted'),
+    ('0002_rights', 'public.clients', 'evpower_money_is_not_updated'),
+    ('0002_rights', 'public.clients', 'evpower_id_stays'),
+    ('0003_status', 'public.clients', 'evpower_keep_blocked'),
+    ('0003_status', 'public.clients', 'evpower_keep_wish'),
+    ('0004_changes', 'public.clients', 'evpower_note_client'),
+    ('0004_changes', 'public.clients', 'evpower_note_truncate'),
+    ('0005_users', 'auth.users', 'evpower_carry_contact'),
+    ('0005_users', 'auth.users', 'evpower_note_user'),
+    ('0005_users', 'auth.users', 'evpower_note_truncate'),
+    ('0007_webhook', 'evpower.changes', 'evpower_ring')
+  ), editions (file, function, word) as (values
+    ('0008_apply', 'evpower.apply_set(jsonb)', '''busy'''),
+    ('0006_reading', 'evpower.people_of(text[])', 'offset 0'),
+    ('0009_digest', 'public.evpower_digest(jsonb)', 'left(case')
+  ), lacking (file, what) as (
+    select '0001_tables', format('%s, which belongs to %s and not to %s', t.name,
+                                 pg_catalog.pg_get_userbyid(c.relowner), current_user)
+      from (values ('public.clients'), ('public.transactions'), ('public.charging_sessions')) t (name)
+      join pg_catalog.pg_class c on c.oid = to_regclass(t.name)
+     where not pg_catalog.pg_has_role(c.relowner, 'USAGE')
+    union all
+    select t.file, format('trigger %s on %s', t.name, t.relation) from triggers t
+     where not exists (select from pg_catalog.pg_trigger g
+                        where g.tgrelid = to_regclass(t.relation) and g.tgname = t.name and g.tgenabled in ('O', 'A'))
+    union all
+    select e.file, 'the newest edition of ' || split_part(e.function, '(', 1) from editions e
+     where not exists (select from pg_catalog.pg_proc p
+                        where p.oid = to_regprocedure(e.function) and strpos(p.prosrc, e.word) > 0)
+  ) select jsonb_build_object('lacking', coalesce(jsonb_agg(jsonb_build_array(l.file || '.sql', l.what)
+                                                            order by l.file, l.what), '[]')) from lacking l
+$$;
+revoke all on function public.evpower_installed(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_installed(jsonb) to service_role;
+notify pgrst, 'reload schema';
