@@ -2,21 +2,27 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
-from evpower.cli.doctor_supabase import examine_functions
+from evpower.cli.doctor_installed import Installed, examine_installed, judge
 from evpower.cli.finding import Finding
 from evpower.config import Settings
-from evpower.devstack.supabase.migrations import generate
 from evpower.foundation.db import Connection
+from tests.sync.projects import migration
 from tests.sync.scenario import Target
 from tests.waiting import until
 
 EARLIER = Path(__file__).parent / "earlier_project"
+# Editions before 0.1.0 that have an evpower_installed of their own.
+UNRELEASED = (
+    EARLIER / "20261123130000_evpower_installed.sql",
+    EARLIER / "20261129000000_evpower.sql",
+)
 MIGRATION = "-f supabase/migrations/20261129000000_evpower.sql"
 Look = Callable[[], Awaitable[dict[str, Finding]]]
 
@@ -33,7 +39,7 @@ def look(http: httpx.AsyncClient, target: Target) -> Look:
     )
 
     async def looked() -> dict[str, Finding]:
-        return {one.name: one for one in await examine_functions(settings, http)}
+        return {line.name: line for line in await examine_installed(settings, http)}
 
     return looked
 
@@ -52,12 +58,16 @@ async def without(function: str, there: Connection, look: Look) -> AsyncGenerato
 
 
 async def _all_is_there(look: Look) -> bool:
-    return all(one.ok for one in (await look()).values())
+    return all(line.ok for line in (await look()).values())
+
+
+def bad(found: dict[str, Finding]) -> list[str]:
+    return [name for name, line in found.items() if not line.ok]
 
 
 async def test_nothing_is_missing_where_all_files_were_applied(look: Look) -> None:
     found = await look()
-    assert [one for one in found.values() if not one.ok] == []
+    assert bad(found) == []
     assert found["Supabase migrations"].detail == "all there"
 
 
@@ -65,10 +75,11 @@ async def test_a_function_that_is_missing_is_named_with_its_file(
     look: Look, there: Connection
 ) -> None:
     async with without("evpower_people", there, look):
-        found = (await look())["Supabase function evpower_people"]
-        assert not found.ok
-        assert "0006_reading.sql" in found.detail
-        assert MIGRATION in found.fix
+        found = await look()
+        assert bad(found) == ["Supabase function evpower_people", "Supabase migrations"]
+        for line in bad(found):
+            assert "0510_evpower_people.sql" in found[line].detail
+            assert MIGRATION in found[line].fix
 
 
 async def test_an_older_edition_is_told_from_the_newest(look: Look, there: Connection) -> None:
@@ -76,43 +87,149 @@ async def test_an_older_edition_is_told_from_the_newest(look: Look, there: Conne
     await there.execute((EARLIER / "20261122100300_evpower_digest.sql").read_text())
     try:
         found = await look()
-        assert found["Supabase function evpower_digest"].ok
-        migrations = found["Supabase migrations"]
-        assert not migrations.ok
-        assert migrations.detail == "0009_digest.sql: the newest edition of public.evpower_digest"
-        assert MIGRATION in migrations.fix
+        assert bad(found) == ["Supabase migrations"]
+        assert found["Supabase migrations"].detail == (
+            "replaced since it was installed: function public.evpower_digest(jsonb)"
+            " (0840_evpower_digest.sql)"
+        )
+        assert MIGRATION in found["Supabase migrations"].fix
     finally:
-        await there.execute(generate())
-    assert (await look())["Supabase migrations"].ok
+        await there.execute(migration())
+    assert bad(await look()) == []
 
 
-@pytest.mark.parametrize(
-    ("table", "trigger", "file"),
-    [
-        ("public.clients", "evpower_note_client", "0004_changes.sql"),
-        ("auth.users", "evpower_note_user", "0005_users.sql"),
-    ],
+APPLIED_AGAIN = "select"  # the migration undoes it
+
+
+@dataclass(frozen=True)
+class Broken:
+    """SQL of a superuser, the line that is bad then and no other, and what it says."""
+
+    do: str
+    undo: str
+    line: str
+    detail: str
+    fix: str
+
+
+BROKEN = (
+    Broken(
+        "drop policy evpower_own_select on public.transactions",
+        APPLIED_AGAIN,
+        "Supabase migrations",
+        "missing: policy evpower_own_select on public.transactions (0210_transactions.sql)",
+        MIGRATION,
+    ),
+    Broken(
+        "comment on function evpower.horizon() is 'evpower 0.0.9'",
+        APPLIED_AGAIN,
+        "Supabase migrations",
+        "older than 0.1.0: function evpower.horizon() (0540_horizon.sql, 0.0.9)",
+        "supabase migration repair --status reverted",
+    ),
+    Broken(
+        "comment on function evpower.horizon() is 'evpower 0.2.0'",
+        APPLIED_AGAIN,
+        "Supabase migrations",
+        "newer than the rest: function evpower.horizon() (0540_horizon.sql, 0.2.0)",
+        "applied in part",
+    ),
+    Broken(
+        "alter table public.clients disable trigger evpower_note_client",
+        APPLIED_AGAIN,
+        "Supabase triggers",
+        "off: trigger evpower_note_client on public.clients",
+        "alter table public.clients enable trigger evpower_note_client",
+    ),
+    Broken(  # nothing else would say that sign-ups are not logged any more
+        "alter table auth.users disable trigger evpower_note_user",
+        "alter table auth.users enable trigger evpower_note_user",
+        "Supabase triggers",
+        "off: trigger evpower_note_user on auth.users",
+        "alter table auth.users enable trigger evpower_note_user (as the owner of auth.users)",
+    ),
+    Broken(
+        "alter table public.transactions disable row level security",
+        APPLIED_AGAIN,
+        "Supabase triggers",
+        "off: table public.transactions",
+        "alter table public.transactions enable row level security",
+    ),
+    Broken(
+        "alter function evpower.sign(text, text, bigint, text) owner to postgres",
+        "alter function evpower.sign(text, text, bigint, text) owner to supabase_owner",
+        "Supabase owners",
+        "function evpower.sign(text,text,bigint,text) belongs to postgres",
+        "alter function evpower.sign(text,text,bigint,text) owner to supabase_owner",
+    ),
+    Broken(
+        "grant update (balance) on public.clients to authenticated",
+        "revoke update (balance) on public.clients from authenticated",
+        "Supabase rights",
+        "column public.clients.balance: authenticated may update",
+        MIGRATION,
+    ),
+    Broken(
+        "insert into supabase_migrations.schema_migrations (version, name)"
+        " values ('20261122100000', 'evpower_tables'), ('20261123110000', 'evpower_digest')",
+        "delete from supabase_migrations.schema_migrations"
+        " where version in ('20261122100000', '20261123110000')",
+        "Supabase history",
+        "names files of an unreleased EvPower: 20261122100000 20261123110000",
+        "supabase migration repair --status reverted 20261122100000 20261123110000: ",
+    ),
 )
-async def test_a_trigger_that_is_switched_off_is_found(
-    look: Look, target: Target, table: str, trigger: str, file: str
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=[broken.do for broken in BROKEN])
+async def test_each_fault_makes_its_own_line_bad_and_says_what_to_do(
+    look: Look, target: Target, there: Connection, broken: Broken
 ) -> None:
-    """Nothing else would say that sign-ups are not noted any more."""
-    async with target.superuser() as there:
-        await there.execute(f"alter table {table} disable trigger {trigger}")
+    async with target.superuser() as superuser:
+        await superuser.execute(broken.do)
         try:
-            migrations = (await look())["Supabase migrations"]
-            assert migrations.detail == f"{file}: trigger {trigger} on {table}"
-            assert "enable trigger" in migrations.fix
+            found = await look()
+            assert bad(found) == [broken.line]
+            assert found[broken.line].detail == broken.detail
+            assert broken.fix in found[broken.line].fix
         finally:
-            await there.execute(f"alter table {table} enable trigger {trigger}")
+            await superuser.execute(broken.undo)
+            await there.execute(migration())
+    assert bad(await look()) == []
 
 
-async def test_a_project_from_before_this_look_is_told_to_update(
-    look: Look, there: Connection
-) -> None:
+async def test_a_project_without_evpower_is_told_to_apply_it(look: Look, there: Connection) -> None:
     async with without("evpower_installed", there, look):
         migrations = (await look())["Supabase migrations"]
-        assert (migrations.ok, "0011_installed.sql" in migrations.detail) == (
-            False,
-            True,
-        )
+        assert not migrations.ok
+        assert "missing: evpower_installed" in migrations.detail
+        assert MIGRATION in migrations.fix
+
+
+@pytest.mark.parametrize("edition", UNRELEASED, ids=[path.name for path in UNRELEASED])
+async def test_an_unreleased_edition_is_recognised(
+    look: Look, there: Connection, edition: Path
+) -> None:
+    await there.execute(edition.read_text())
+    try:
+        migrations = (await look())["Supabase migrations"]
+        assert not migrations.ok
+        assert "made by an unreleased EvPower, before 0.1.0" in migrations.detail
+        assert MIGRATION in migrations.fix
+        assert "supabase migration repair --status reverted" in migrations.fix
+    finally:
+        await there.execute(migration())
+    assert bad(await look()) == []
+
+
+def test_a_newer_edition_is_no_fault() -> None:
+    """SQL is installed before EvPower, and the older process goes on with it."""
+    lines = {line.name: line for line in judge(Installed("0.10.0", "postgres", (), ()))}
+    assert bad(lines) == []
+    assert lines["Supabase migrations"].detail == "all there, of the newer EvPower 0.10.0"
+
+
+def test_an_edition_that_is_older_as_a_whole_is_a_fault() -> None:
+    lines = {line.name: line for line in judge(Installed("0.0.9", "postgres", (), ()))}
+    assert bad(lines) == ["Supabase migrations"]
+    assert "Supabase has EvPower 0.0.9" in lines["Supabase migrations"].detail

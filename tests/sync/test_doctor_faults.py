@@ -196,7 +196,7 @@ class TestKeys:
         found = await look(supabase_secret_key=SecretStr("sb_secret_other"))
         assert "mend the above first" in found["access token"].detail
         assert bad(found) == ["Supabase secret key"]
-        assert found["Supabase functions"].ok is None
+        assert found["Supabase migrations"].ok is None
         assert found["change notification"].ok is None
 
     async def test_the_publishable_key_in_place_of_the_secret(
@@ -217,6 +217,15 @@ class TestKeys:
         assert "EVPOWER_SUPABASE_JWT_SECRET" in found["access token"].fix
 
 
+async def test_a_function_that_postgrest_has_not_read_yet(look: Look, gateway: Gateway) -> None:
+    gateway.faults.append(
+        ("/rest/v1/rpc/evpower_digest", (404, JSON, '{"code":"PGRST202","message":"no function"}'))
+    )
+    found = await look()
+    assert bad(found) == ["Supabase function evpower_digest", "access token"]
+    assert "notify pgrst" in found["Supabase function evpower_digest"].fix
+
+
 class TestOutages:
     @pytest.mark.parametrize(
         "answer",
@@ -232,7 +241,7 @@ class TestOutages:
         found = await look()
         assert bad(found) == ["Supabase database"]
         assert "key" not in found["Supabase database"].fix
-        assert found["Supabase functions"].ok is None
+        assert found["Supabase migrations"].ok is None
 
     @pytest.mark.parametrize(
         "answer", [(503, JSON, '{"message":"name resolution failed"}'), (502, "text/html", "<p>")]

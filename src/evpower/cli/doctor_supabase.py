@@ -6,46 +6,25 @@ function, and Auth being down is not taken for a wrong key.
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Final, Literal, cast
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from evpower import sync
+from evpower.cli.doctor_calls import TIMEOUT_S, call, secret_headers
+from evpower.cli.doctor_installed import examine_installed
 from evpower.cli.doctor_notification import examine_notifications
 from evpower.cli.doctor_tokens import examine_tokens
 from evpower.cli.finding import Finding, clock
 from evpower.config import Settings
-from evpower.devstack.supabase.migrations import FILE as SUPABASE_MIGRATION
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import HttpClient, HttpError, HttpResponse, RequestNotSent
 from evpower.foundation.json_reader import NotJson, read_object
 
-_TIMEOUT_S: Final = 5.0
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
-# Calls that change nothing, and the file of supabase/source that makes what they call; PostgREST
-# answers 404 when no function of that name takes them.
-_FUNCTIONS: Final[tuple[tuple[str, dict[str, object], str], ...]] = (
-    ("evpower_apply", {}, "0008_apply.sql"),
-    ("evpower_digest", {"topic": "clients", "ids": []}, "0009_digest.sql"),
-    ("evpower_openings", {"limit": 1}, "0010_openings.sql"),
-    ("evpower_status_words", {}, "0010_openings.sql"),
-    ("evpower_set_aside", {}, "0010_openings.sql"),
-    ("evpower_changes", {"limit": 1}, "0006_reading.sql"),
-    ("evpower_people", {"ids": []}, "0006_reading.sql"),
-    ("evpower_changes_prune", {}, "0006_reading.sql"),
-    ("evpower_webhook_configure", {}, "0007_webhook.sql"),
-    ("evpower_webhook_status", {}, "0007_webhook.sql"),
-    ("evpower_webhook_result", {}, "0007_webhook.sql"),
-)
-
-# Brings all of it, with the connection string of the dashboard.
-_APPLY: Final = (
-    'psql "$SUPABASE_DATABASE_URL" -v ON_ERROR_STOP=1 --single-transaction'
-    f" -f supabase/migrations/{SUPABASE_MIGRATION}, or `supabase db push` (docs/deploy.md)"
-)
 _ADDRESS: Final = "check EVPOWER_SUPABASE_URL: the project's URL, https://<ref>.supabase.co"
 _PROXY: Final = (
     "check EVPOWER_HTTP_PROXY: the proxy does not answer, or lets no call through to the host of"
@@ -98,14 +77,14 @@ async def examine_supabase(
     auth_is_up = await _auth(settings, http, findings, has_key=publishable_fits or secret_fits)
     if secret_fits and database_is_up:
         try:
-            findings += await examine_functions(settings, http)
+            findings += await examine_installed(settings, http)
         except HttpError as error:
-            findings.append(Finding("Supabase functions", None, f"{_SKIPPED} ({error})"))
+            findings.append(Finding("Supabase migrations", None, f"{_SKIPPED} ({error})"))
         findings += await _status_words(settings, http)
         findings += await examine_notifications(settings, http, may_write=may_write)
     else:
         findings += [
-            Finding(name, None, _SKIPPED) for name in ("Supabase functions", "change notification")
+            Finding(name, None, _SKIPPED) for name in ("Supabase migrations", "change notification")
         ]
     if auth_is_up:
         findings += await examine_tokens(
@@ -136,7 +115,7 @@ def classify(response: HttpResponse) -> ProbeResult:
 async def _rest(settings: Settings, http: HttpClient) -> HttpResponse:
     url = f"{settings.supabase_url}/rest/v1/clients?select=id&limit=1"
     headers = {"apikey": settings.supabase_publishable_key}
-    return await http.fetch("supabase_rest", "GET", url, headers=headers, timeout_s=_TIMEOUT_S)
+    return await http.fetch("supabase_rest", "GET", url, headers=headers, timeout_s=TIMEOUT_S)
 
 
 async def _secret_key(settings: Settings, http: HttpClient, findings: list[Finding]) -> bool:
@@ -169,9 +148,7 @@ async def _auth(
     if not headers["apikey"]:
         headers = secret_headers(settings)
     try:
-        answer = await http.fetch(
-            "supabase_auth", "GET", url, headers=headers, timeout_s=_TIMEOUT_S
-        )
+        answer = await http.fetch("supabase_auth", "GET", url, headers=headers, timeout_s=TIMEOUT_S)
         detail = f"answers {_words(answer)}"
         is_up = answer.is_success
         if answer.status_code in {401, 403}:  # the gateway's word about the key, said above
@@ -181,39 +158,6 @@ async def _auth(
         is_up, detail = False, str(error)
     findings.append(Finding("Supabase Auth", is_up, "answers" if is_up else detail, _STATUS_PAGE))
     return is_up
-
-
-async def examine_functions(settings: Settings, http: HttpClient) -> list[Finding]:
-    """Whether each function EvPower calls is there, and every trigger of the newest edition."""
-    findings: list[Finding] = []
-    for name, arguments, file in _FUNCTIONS:
-        answer = await call(settings, http, name, arguments)
-        missing = answer.status_code == _NOT_FOUND
-        findings.append(
-            Finding(
-                f"Supabase function {name}",
-                not missing and answer.status_code not in {401, 403},
-                f"missing: {file}" if missing else f"there ({answer.status_code})",
-                _APPLY,
-            )
-        )
-    return [*findings, await _installed(settings, http)]
-
-
-async def _installed(settings: Settings, http: HttpClient) -> Finding:
-    answer = await call(settings, http, "evpower_installed", {})
-    if answer.status_code == _NOT_FOUND:
-        return Finding("Supabase migrations", False, "missing: 0011_installed.sql", _APPLY)
-    try:
-        facts = cast("Mapping[str, object]", sync.read_answer("evpower_installed", answer))
-        lacking = cast("list[tuple[str, str]]", facts["lacking"])
-    except (sync.SyncError, KeyError, TypeError) as error:
-        return Finding("Supabase migrations", False, f"can't tell: {error}", _APPLY)
-    fix = _APPLY
-    if any(name.startswith("trigger ") for _, name in lacking):
-        fix += "; a trigger that is only switched off: alter table ... enable trigger ..."
-    detail = "; ".join(f"{file}: {name}" for file, name in lacking)
-    return Finding("Supabase migrations", not lacking, detail or "all there", fix)
 
 
 async def _status_words(settings: Settings, http: HttpClient) -> list[Finding]:
@@ -238,26 +182,6 @@ async def _status_words(settings: Settings, http: HttpClient) -> list[Finding]:
             " clients may not spend",
         )
     ]
-
-
-async def call(
-    settings: Settings, http: HttpClient, name: str, payload: Mapping[str, object]
-) -> HttpResponse:
-    """Calls a function of the project with the secret key."""
-    url = f"{settings.supabase_url}/rest/v1/rpc/{name}"
-    return await http.fetch(
-        "supabase_rest",
-        "POST",
-        url,
-        headers=secret_headers(settings),
-        json={"payload": payload},
-        timeout_s=_TIMEOUT_S,
-    )
-
-
-def secret_headers(settings: Settings) -> dict[str, str]:
-    """The secret key, as a bearer too where it is the legacy JWT."""
-    return sync.secret_key_headers(settings.supabase_secret_key.get_secret_value())
 
 
 def _has_proxy(settings: Settings) -> bool:
