@@ -13,7 +13,7 @@ from evpower.foundation.module import Module, Shared
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """What a process is made of; nothing here has connected yet."""
+    """The parts of a process; nothing here has connected yet."""
 
     settings: Settings
     shared: Shared
@@ -27,9 +27,9 @@ def assemble(
     shared: Shared | None = None,
     admin: identity.SupabaseAdmin | None = None,
 ) -> Assembled:
-    """Build every slice from the settings. Raises ValueError for one that can't be used.
+    """Builds every slice from the settings. Raises ValueError for an unusable setting.
 
-    `shared` and `admin` stand in the place of what the settings say.
+    `shared` and `admin` replace what the settings would build.
     """
     shared = shared or build_shared(settings)
     admin = admin or identity.configured_admin(settings, shared)

@@ -37,7 +37,7 @@ log: Final = structlog.get_logger()
 
 
 def build(settings: Settings, role: Role = "all") -> FastAPI:
-    """Return the application of one process; it connects and starts its jobs when served."""
+    """Returns the application of one process; it connects and starts its jobs when served."""
     parts = assemble(settings)
     shared, serving = parts.shared, role in SERVING
     node = f"{socket.gethostname()[:60]}:{os.getpid()}:{role}"
@@ -97,13 +97,13 @@ async def close(parts: Assembled) -> None:
 
 
 def openapi() -> dict[str, Any]:
-    """Describe the HTTP API, the same on every machine."""
+    """Returns the description of the HTTP API, the same on every machine."""
     settings = Settings.model_construct(supabase_url="https://project.supabase.co")
     return build(settings, "api").openapi()
 
 
 def serve(settings: Settings, role: Role) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    """Serves until SIGTERM or SIGINT. Returns the exit code."""
     logging.configure(settings.log_level, json=settings.log_json)
     try:
         app = build(settings, role)
@@ -126,7 +126,7 @@ def serve(settings: Settings, role: Role) -> int:
             http=_http_protocol(settings),
             ws=SocketProtocol,
             ws_max_size=realtime.MAX_MESSAGE_BYTES,
-            ws_ping_interval=None,  # the hub pings, by one timer for all
+            ws_ping_interval=None,  # the hub pings, with one timer for all
             ws_per_message_deflate=False,  # tens of KiB a socket, for messages of 200 bytes
             lifespan="on",
             log_config=None,
@@ -140,7 +140,7 @@ def serve(settings: Settings, role: Role) -> int:
         )
     )
     gc.collect()
-    gc.freeze()  # what is here now stays: no later collection looks at it again
+    gc.freeze()  # these objects stay: later collections skip them
     if settings.failpoint_file and settings.env == "development":
         failpoints.watch(Path(settings.failpoint_file))
     _exit_cleanly(server)
@@ -149,7 +149,7 @@ def serve(settings: Settings, role: Role) -> int:
 
 
 def _exit_cleanly(server: uvicorn.Server) -> None:
-    """Return after a stop: uvicorn raises the signal again, and would die of it."""
+    """Makes a stop return: uvicorn raises the signal again, which would kill the process."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         server.should_exit = True
@@ -159,7 +159,7 @@ def _exit_cleanly(server: uvicorn.Server) -> None:
 
 
 def _http_protocol(settings: Settings) -> type[HttpProtocol]:
-    """Uvicorn makes the protocols itself: their bounds are the class's."""
+    """Returns the protocol class with its limits: uvicorn creates the objects itself."""
 
     class Bounded(HttpProtocol):
         bounds = ConnectionBounds(
@@ -174,12 +174,12 @@ def _http_protocol(settings: Settings) -> type[HttpProtocol]:
 
 
 def loops_of(parts: Assembled, role: Role) -> list[Loop]:
-    """Return every background loop of a process with this role."""
+    """Returns every background loop of a process with this role."""
     return [job.make() for module in parts.modules for job in module.jobs if role in job.roles]
 
 
 def _background(parts: Assembled, role: Role, node: str) -> Loops:
-    """The loops of this process, and one that stores their rounds."""
+    """Returns the loops of this process, and one that stores their rounds."""
 
     async def record(_: Round) -> None:
         async with parts.shared.db.connection() as connection:
@@ -194,17 +194,17 @@ def _background(parts: Assembled, role: Role, node: str) -> Loops:
 
 
 def _bus_state(bus: Bus) -> Callable[[], bool] | None:
-    """Whether the other nodes are reached; None where there are no others."""
+    """Returns whether the other nodes are reached; None without other nodes."""
     return (lambda: bus.connected) if isinstance(bus, NatsBus) else None
 
 
 def _allow_files() -> None:
-    """Let the process have as many sockets as its user may; the usual 1,024 are soon gone."""
+    """Raises the limit of open files to what the user may have; 1,024 are soon used up."""
     if sys.platform != "win32":
         import resource
 
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with suppress(OSError, ValueError):  # some systems say "unlimited" and mean less
+        with suppress(OSError, ValueError):  # some systems report "unlimited" and allow less
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 

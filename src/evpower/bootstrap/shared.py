@@ -11,7 +11,7 @@ from evpower.foundation.module import Shared
 
 
 def build_shared(settings: Settings) -> Shared:
-    """Build it; nothing connects yet. Raises ValueError for a setting that can't be used."""
+    """Builds it; nothing connects yet. Raises ValueError for an unusable setting."""
     return Shared(
         db=Database(settings.database_url.get_secret_value(), size=settings.database_pool),
         http=HttpClient(

@@ -1,4 +1,4 @@
-"""The command tree. Commands import what they need when they run, so that --help stays quick."""
+"""The command tree. Commands import what they need when they run, so that --help is quick."""
 
 import typer
 
@@ -40,5 +40,5 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Runs the command line."""
     app()

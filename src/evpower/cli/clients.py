@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 
 from evpower import identity, wallet
-from evpower.cli.notify import ring
+from evpower.cli.notify import notify
 from evpower.cli.out import console, fail
 from evpower.cli.settings import with_database
 from evpower.foundation.db import Connection, Database
@@ -95,7 +95,7 @@ def _act(act: _Act, query: str, reason: str, operator: str, *, as_json: bool) ->
             return await _row(connection, client)
 
     row = with_database(work)
-    ring(UUID(str(row["client_id"])))
+    notify(UUID(str(row["client_id"])))
     if as_json:
         typer.echo(json.dumps(row))
     else:

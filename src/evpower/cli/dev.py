@@ -14,7 +14,7 @@ DEFAULT_DATA = Path(".evpower")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the tree."""
+    """Adds the commands to the tree."""
     app.command()(dev)
     app.command()(demo)
 

@@ -1,4 +1,4 @@
-"""What `evpower doctor` looks at; each finding carries its fix."""
+"""What `evpower doctor` examines; each finding carries its fix."""
 
 from evpower.cli.doctor_database import look_at_database
 from evpower.cli.doctor_registration import look_at_registration
@@ -12,7 +12,7 @@ from evpower.foundation.http import HttpClient
 
 
 async def examine(settings: Settings, *, may_write: bool = True) -> list[Finding]:
-    """Look at everything; a part that fails does not hide the others.
+    """Examines everything. Returns the findings; a part that fails does not hide the others.
 
     With `may_write` Supabase sends a change notification, and a user of doctor's own signs in.
     """

@@ -1,4 +1,4 @@
-"""What `evpower doctor` finds in EvPower's own database: it tries what the processes do there."""
+"""What `evpower doctor` finds in EvPower's own database, by doing what the processes do there."""
 
 from datetime import datetime
 from typing import Final
@@ -23,14 +23,14 @@ _FIXES: Final = {
     "28P01": "check the password in EVPOWER_DATABASE_URL",
     "28000": "check the login in EVPOWER_DATABASE_URL, and pg_hba.conf",
     "3D000": "create database evpower owner evpower; or check the name in EVPOWER_DATABASE_URL",
-    "42704": "take what PostgreSQL does not know out of EVPOWER_DATABASE_URL, behind its ?",
-    "08P01": "take the parameter out of EVPOWER_DATABASE_URL: the pooler refuses it",
+    "42704": "remove the parameter PostgreSQL does not know from EVPOWER_DATABASE_URL, after its ?",
+    "08P01": "remove the parameter from EVPOWER_DATABASE_URL: the pooler refuses it",
     "53300": "raise max_connections, or lower EVPOWER_DATABASE_POOL",
 }
 
 
 async def look_at_database(dsn: str) -> list[Finding]:
-    """Connect as the processes do, and try what they do; "" is no database to look at."""
+    """Connects as the processes do, and tries what they do; for "" there is nothing to examine."""
     if not dsn:
         return []
     try:
@@ -38,7 +38,7 @@ async def look_at_database(dsn: str) -> list[Finding]:
             return await _look(connection)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
         return [Finding("database", False, f"no answer: {cause(error)}", _fix(error))]
-    except ValueError:  # its text may quote a part of the password
+    except ValueError:  # its message may quote a part of the password
         return [Finding("database", False, "EVPOWER_DATABASE_URL can't be read", _ENCODE)]
 
 
@@ -67,9 +67,9 @@ async def _look(connection: Connection) -> list[Finding]:
 
 
 async def _login(connection: Connection) -> Finding:
-    """Compare what applies to a new connection with the defaults `evpower migrate` wrote.
+    """Compares what applies to a new connection with the defaults that `evpower migrate` wrote.
 
-    A superuser is none for processes: no constraint of rights holds for it.
+    Processes may not be a superuser: no grant or revoke applies to one.
     """
     is_superuser: bool = await connection.fetchval(
         "select rolsuper from pg_roles where rolname = session_user"
@@ -107,7 +107,7 @@ async def _migrations(connection: Connection) -> Finding:
 
 
 async def _role(connection: Connection) -> Finding:
-    """Act as the processes' role and read, as a request does: the catalog alone may mislead."""
+    """Acts as the processes' role and reads, as a request does: the catalog alone may mislead."""
     login: str = await connection.fetchval("select quote_ident(session_user)")
     grant = f"grant {APP_ROLE} to {login} with inherit false, set true;"
     fix = f"evpower migrate; if it may not, as an administrator: {grant}"
@@ -124,5 +124,7 @@ async def _role(connection: Connection) -> Finding:
         fix = "restore the dump with its grants (without --no-acl)"
         return Finding("database role", False, f"{APP_ROLE} lacks a right: {error}", fix)
     except asyncpg.UndefinedTableError:
-        return Finding("database role", True, f"may act as {APP_ROLE}")  # no schema yet: said above
+        return Finding(
+            "database role", True, f"may act as {APP_ROLE}"
+        )  # no schema yet: reported above
     return Finding("database role", True, f"may act as {APP_ROLE}, which may read")

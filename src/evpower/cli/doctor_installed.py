@@ -181,8 +181,8 @@ def _history(installed: Installed) -> Finding:
 def _unreleased(facts: Mapping[str, object]) -> Finding:
     """Says what to do with a project that has an EvPower from before 0.1.0."""
     lacking = cast("Sequence[tuple[str, str]]", facts["lacking"])
-    said = "".join(f"; {file}: {what}" for file, what in lacking[:_SHOWN])
-    detail = f"made by an unreleased EvPower, before {EDITION}{said}"
+    lacking_text = "".join(f"; {file}: {name}" for file, name in lacking[:_SHOWN])
+    detail = f"made by an unreleased EvPower, before {EDITION}{lacking_text}"
     return Finding("Supabase migrations", False, detail, _apply_over_unreleased())
 
 

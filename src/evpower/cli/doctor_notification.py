@@ -1,4 +1,4 @@
-"""Whether a change notification of Supabase arrives: sent for real, and waited for."""
+"""Whether a change notification of Supabase arrives: one is sent and waited for."""
 
 import time
 from typing import Final
@@ -29,7 +29,7 @@ _UNAUTHORIZED: Final = 401
 async def examine_notifications(
     settings: Settings, http: HttpClient, *, may_write: bool
 ) -> list[Finding]:
-    """Returns what both sides have configured, and with `may_write` what became of a real one."""
+    """Returns what both sides have configured, and with `may_write` the result of a real call."""
     rpc = sync.SupabaseRpc(
         http, settings.supabase_url, settings.supabase_secret_key.get_secret_value()
     )
@@ -53,7 +53,7 @@ async def examine_notifications(
 
 
 async def send_one(rpc: sync.SupabaseRpc, url: str) -> Finding:
-    """Lets Supabase call `url` now, and returns what became of it."""
+    """Lets Supabase call `url` now. Returns the result."""
     began = time.monotonic()
     try:
         result = await sync.send_notification(rpc, wait_s=WAIT_S)
@@ -64,7 +64,7 @@ async def send_one(rpc: sync.SupabaseRpc, url: str) -> Finding:
 
 
 def judge(result: sync.NotificationResult | None, url: str, took_ms: float) -> Finding:
-    """What the response that Supabase got for its call means."""
+    """Returns what the response that Supabase got for its call means."""
     if result is None:
         return Finding(
             _NAME,

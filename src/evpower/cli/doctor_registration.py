@@ -1,4 +1,4 @@
-"""Whether who registers can be trusted to own the address, and whether the mails for it leave."""
+"""Whether a registered address is proven to be its user's, and whether confirmation mails leave."""
 
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ _HOSTED: Final = "; without one a hosted project sends 2 mails an hour, to membe
 
 
 async def look_at_registration(settings: Settings, http: HttpClient) -> list[Finding]:
-    """Return one finding: the mode, and what speaks against it."""
+    """Returns one finding: the mode, and its risks."""
     if settings.register_confirm == "auto":
         return [await _automatic(settings, http)]
     return [await _by_mail(settings)]

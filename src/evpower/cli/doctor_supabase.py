@@ -1,7 +1,7 @@
-"""What `evpower doctor` examines of Supabase, from the outside in.
+"""What `evpower doctor` examines in Supabase, from the outside in.
 
-A check whose precondition failed is not made: a wrong address gives one finding, not one a
-function, and Auth being down is not taken for a wrong key.
+A check whose precondition failed is skipped: a wrong address gives one finding, not one for each
+function, and a failure of Auth is not reported as a wrong key.
 """
 
 from collections.abc import Mapping
@@ -96,7 +96,7 @@ async def examine_supabase(
 
 
 def classify(response: HttpResponse) -> ProbeResult:
-    """Tells the gateway's refusal of a key from PostgREST's and PostgreSQL's own answers."""
+    """Tells the gateway's refusal of a key from the responses of PostgREST and PostgreSQL."""
     body = _object(response)
     code = str(body.get("code", "")) if body is not None else ""
     if code.startswith(("PGRST00", "08", "53", "57P")):
@@ -119,7 +119,7 @@ async def _rest(settings: Settings, http: HttpClient) -> HttpResponse:
 
 
 async def _secret_key(settings: Settings, http: HttpClient, findings: list[Finding]) -> bool:
-    """Whether REST takes the key as the service's; a silent REST says nothing against the key."""
+    """Returns whether REST accepts the key as the service's; without a response it may be right."""
     try:
         answer = await call(settings, http, "evpower_installed", {})
     except HttpError as error:
@@ -130,7 +130,7 @@ async def _secret_key(settings: Settings, http: HttpClient, findings: list[Findi
         findings.append(Finding("Supabase secret key", None, _SKIPPED))
         return False
     detail = "accepted"
-    if refused:  # with a code: another role than service_role has no right to the function
+    if refused:  # with a code: a role other than service_role has no right to the function
         detail = "is not a secret key" if classify(answer) == "fine" else "refused"
         detail = f"{detail} (answered {answer.status_code})"
     findings.append(Finding("Supabase secret key", not refused, detail, _FIX_SERVICE_KEY))
@@ -151,7 +151,7 @@ async def _auth(
         answer = await http.fetch("supabase_auth", "GET", url, headers=headers, timeout_s=TIMEOUT_S)
         detail = f"answers {_words(answer)}"
         is_up = answer.is_success
-        if answer.status_code in {401, 403}:  # the gateway's word about the key, said above
+        if answer.status_code in {401, 403}:  # the gateway's verdict on the key, reported above
             findings.append(Finding("Supabase Auth", None, _SKIPPED))
             return False
     except HttpError as error:
@@ -161,7 +161,7 @@ async def _auth(
 
 
 async def _status_words(settings: Settings, http: HttpClient) -> list[Finding]:
-    """Words of the project's own that no operator mapped; none where the function is missing."""
+    """Returns words of the project's own that are not mapped; none without the function."""
     secret = settings.supabase_secret_key.get_secret_value()
     rpc = sync.SupabaseRpc(http, settings.supabase_url, secret)
     try:
@@ -197,7 +197,7 @@ def _unreachable(settings: Settings, error: HttpError) -> Finding:
             " authority of your own goes into EVPOWER_SUPABASE_CA"
         )
     elif _has_proxy(settings) and isinstance(error, RequestNotSent):
-        fix = _PROXY  # it connects to the project: what is not sent has not passed it
+        fix = _PROXY  # it connects to the project: an unsent call failed there
     elif "resolve" in text or "not known" in text or "getaddrinfo" in text:
         fix = f"the host is unknown to DNS. {_ADDRESS}"
     return Finding("Supabase address", False, f"no answer: {text}", fix)

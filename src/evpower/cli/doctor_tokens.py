@@ -28,7 +28,7 @@ async def examine_tokens(
 ) -> list[Finding]:
     """Returns what was found; with `may_write` a user of doctor's own signs in for a moment.
 
-    `keys_fit`: whether the project takes the keys of the settings, without which nobody signs in.
+    `keys_fit`: whether the project accepts the keys of the settings, without which sign-in fails.
     """
     keys = await _signing_keys(settings, http)
     if may_write and keys_fit:
@@ -60,7 +60,7 @@ async def _real_token(settings: Settings, http: HttpClient) -> Finding:
     email = f"doctor-{secrets.token_hex(8)}@evpower.invalid"
     password = SecretStr(secrets.token_urlsafe(24) + "aA1!")
     try:
-        await admin.delete_user(identity.DOCTOR_USER_ID)  # of a run that was interrupted
+        await admin.delete_user(identity.DOCTOR_USER_ID)  # left over by an interrupted run
         await admin.create_user(
             identity.NewUser(
                 id=identity.DOCTOR_USER_ID,
@@ -106,4 +106,4 @@ async def _delete(admin: identity.SupabaseAdmin) -> None:
     try:
         await admin.delete_user(identity.DOCTOR_USER_ID)
     except EvPowerError:
-        return  # the next run deletes it; EvPower takes no notice of this user
+        return  # the next run deletes it; EvPower ignores this user

@@ -1,4 +1,4 @@
-"""What `evpower doctor` says of one thing."""
+"""One finding of `evpower doctor`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ _SKEW_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing examined; `ok` None: not examined, because what it needs is broken."""
+    """One examined part; `ok` None: not examined, because a precondition failed."""
 
     name: str
     ok: bool | None
@@ -18,7 +18,7 @@ class Finding:
 
 
 def clock(name: str, theirs: datetime) -> Finding:
-    """Compare another machine's clock with ours."""
+    """Compares another machine's clock with ours. Returns the finding."""
     skew = abs((datetime.now(UTC) - theirs).total_seconds())
     fix = "run NTP on both machines: tokens and webhooks are refused when clocks differ"
     return Finding(name, skew <= _SKEW_S, f"{skew:.1f} s apart", fix)

@@ -20,7 +20,7 @@ from evpower import client_migration as moving
 from evpower import payments
 from evpower import sync as synced
 from evpower.cli.identity_report import print_troubles, tell
-from evpower.cli.notify import ringing
+from evpower.cli.notify import notifying
 from evpower.cli.out import console, errors, fail, progress, styled
 from evpower.cli.settings import (
     MAX_NUMBER,
@@ -121,7 +121,7 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
             )  # fmt: skip
         return planned, done
 
-    with ringing(on=not dry_run):
+    with notifying(on=not dry_run):
         planned, done = _with_parts(
             work, connections=at_once + 4, again="The same command with --resume carries on."
         )
@@ -227,7 +227,7 @@ def revert(
                 on_progress=step,
             )
 
-    with ringing():
+    with notifying():
         done = _with_parts(work, connections=4)
     if as_json:
         typer.echo(json.dumps(asdict(done)))
@@ -273,8 +273,8 @@ def _source(
         fail(str(error))
     path = Path(source)
     if not path.is_file():
-        what = "this address" if "://" in source else source  # it may hold a password
-        fail(f"{what} is no file", "--source FILE.csv or postgres://user@host/db")
+        shown_source = "this address" if "://" in source else source  # a URL may hold a password
+        fail(f"{shown_source} is no file", "--source FILE.csv or postgres://user@host/db")
     return moving.CsvSource(path, mapped=names, unproven=doubted)
 
 
@@ -288,7 +288,7 @@ def _contacts(option: str, words: Sequence[str]) -> frozenset[Contact]:
 async def _all_users(
     parts: _Parts, trusted: frozenset[Contact] = frozenset()
 ) -> AsyncGenerator[Sequence[moving.KnownUser]]:
-    """Everybody in Supabase: by its own function, by the list of users where that is missing."""
+    """Yields all users of Supabase: by its own function, or by the list of users without it."""
     pages = moving.people_by_rpc(parts.rpc, passing=synced.TargetUnavailable)
     try:
         yield await anext(pages)
@@ -303,7 +303,7 @@ async def _all_users(
 
 
 def _carrier(actor: str, reason: str) -> moving.Carry:
-    """An old balance becomes a payment of provider manual, once a client (decision 0014)."""
+    """Returns what credits an old balance as a payment of provider manual (decision 0014)."""
 
     async def carry(
         connection: Connection, client_id: UUID, old_id: str, balance_minor: int
@@ -324,7 +324,7 @@ def _carrier(actor: str, reason: str) -> moving.Carry:
 
 @contextmanager
 def _stopped_by_signals() -> Generator[asyncio.Event]:
-    """The first Ctrl-C lets running calls end; a second one does not."""
+    """Makes the first Ctrl-C let running calls end; a second one ends at once."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
 
@@ -355,7 +355,7 @@ def _with_parts(
     )
 
     async def run() -> T:
-        # As the login itself: the role of the processes may not name anybody (decision 0007).
+        # As the login itself: the role of the processes has no right to it (decision 0007).
         database = await Database.open(
             settings.database_url.get_secret_value(),
             size=connections,

@@ -1,4 +1,4 @@
-"""What `evpower identity` says of a plan and a run."""
+"""What `evpower identity` prints of a plan and a run."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def tell(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Say what was planned and done; exits with 1 when something is left for a person."""
+    """Prints what was planned and done; exits with 1 when something needs a decision."""
     if as_json:
         counts = asdict(planned.counts) if planned is not None else {}
         result = {"dry_run": dry_run, "plan": counts, "done": asdict(done) if done else None}
@@ -82,7 +82,7 @@ def _print_plan(rows: moving.RowSource, planned: moving.Planned, *, dry_run: boo
 def print_troubles(
     kinds: Sequence[moving.TroubleCount], troubles: Sequence[moving.Trouble]
 ) -> None:
-    """Print how many there are of each plan and reason, and each of `troubles`."""
+    """Prints the count of each plan and reason, and each of `troubles`."""
     for kind in kinds:
         why = moving.reason_text(kind.reason)
         console.print(styled((kind.plan, "yellow"), f" {kind.rows}: {why}"))

@@ -1,4 +1,4 @@
-"""`evpower keys` and `evpower operators`: who else may call."""
+"""`evpower keys` and `evpower operators`: who else may call the API."""
 
 import json
 from typing import cast

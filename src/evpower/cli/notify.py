@@ -1,4 +1,4 @@
-"""Tells running nodes what a command changed, where a bus between nodes is configured."""
+"""Notifies running nodes of what a command changed, where a bus between nodes is configured."""
 
 import asyncio
 from collections.abc import Generator, Sequence
@@ -13,19 +13,19 @@ from evpower.foundation.bus.nats_keys import NatsFiles
 from evpower.identity import CLIENT_CHANGED
 
 
-def ring(*clients: UUID) -> None:
-    """Say that these clients changed, after the commit. Best effort, and a second or two at most.
+def notify(*clients: UUID) -> None:
+    """Announces after the commit that these clients changed. Best effort, two seconds at most.
 
-    The nodes also look by themselves, a few seconds later.
+    The nodes also poll, every few seconds.
     """
     _tell([(CLIENT_CHANGED, client) for client in clients])
 
 
 @contextmanager
-def ringing(*, on: bool = True) -> Generator[None]:
-    """Say that any client may have changed when the block ends; as `ring`.
+def notifying(*, on: bool = True) -> Generator[None]:
+    """Announces that any client may have changed when the block ends; as `notify`.
 
-    By an error too: what was committed until then stays.
+    After an error too: what was committed until then stays.
     """
     try:
         yield

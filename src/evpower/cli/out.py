@@ -1,4 +1,4 @@
-"""What commands print: plain lines, colour and progress only on a terminal."""
+"""The output of commands: plain lines; colour and progress only on a terminal."""
 
 import sys
 import unicodedata
@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-# Letters that change what a terminal shows of the others: controls, text direction, broken Unicode.
+# Characters that change how a terminal shows others: controls, text direction, broken Unicode.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def visible(text: str) -> str:
-    """Return the text with everything a terminal would act on written as an escape."""
+    """Returns the text with every character that controls a terminal as an escape."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -27,7 +27,7 @@ def visible(text: str) -> str:
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:
-    """Return a line in which some parts have a style: ("ok", "green")."""
+    """Returns a line in which some parts have a style: ("ok", "green")."""
     shown = [
         visible(part) if isinstance(part, str) else (visible(part[0]), part[1]) for part in parts
     ]
@@ -35,29 +35,29 @@ def styled(*parts: str | tuple[str, str]) -> Text:
 
 
 class PlainConsole(Console):
-    """Prints texts as they are: most come from elsewhere, and none of them is a command to us."""
+    """Prints texts literally: most come from elsewhere, and none is markup."""
 
     def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401 - rich's own
-        """Print texts without markup or emoji, and what `styled` made with its styles."""
+        """Prints texts without markup or emoji, and what `styled` returned with its styles."""
         plain = (Text(visible(value)) if isinstance(value, str) else value for value in objects)
         super().print(*plain, **options)
 
 
-# A line stays one line, however long: other programs read it.
+# A line stays one line, however long: programs parse it.
 console: Final = PlainConsole(highlight=False, soft_wrap=True)
 errors: Final = PlainConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 class ProgressStep(Protocol):
-    """Tells how far a long work is: done, and of how many when known."""
+    """Shows the progress of long work: done, and the total if it is known."""
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Show it."""
+        """Shows it."""
         ...
 
 
 def fail(error: str, fix: str = "", code: int = 1) -> NoReturn:
-    """Say what is wrong and what to do, and end."""
+    """Prints what is wrong and the fix, and exits."""
     errors.print(styled(("error", "bold red"), f": {error}"))
     if fix:
         errors.print(f"  {fix}")
@@ -66,7 +66,7 @@ def fail(error: str, fix: str = "", code: int = 1) -> NoReturn:
 
 @contextmanager
 def progress(title: str) -> Generator[ProgressStep]:
-    """A bar on a terminal, a line every so often elsewhere."""
+    """Yields a bar on a terminal, a line every few seconds elsewhere."""
     if not errors.is_terminal:
         last = -1
 

@@ -9,7 +9,7 @@ import typer
 
 from evpower import identity
 from evpower import payments as money
-from evpower.cli.notify import ring
+from evpower.cli.notify import notify
 from evpower.cli.out import console, fail
 from evpower.cli.settings import MAX_NUMBER, with_database
 from evpower.foundation.clock import to_z, utc_now
@@ -110,7 +110,9 @@ def review(
     """List payments in review with their events, and events about money for no payment."""
 
     async def work(database: Database) -> tuple[list[money.Review], list[money.RecordedEvent]]:
-        async with database.connection() as connection:  # one more than is listed: are there more?
+        async with (
+            database.connection() as connection
+        ):  # one more than is listed, to know whether there are more
             return (
                 await money.in_review(connection, limit=limit + 1),
                 await money.events_of_no_payment(connection, limit=limit + 1),
@@ -178,7 +180,7 @@ def _event_row(event: money.RecordedEvent) -> dict[str, object]:
 
 
 def _line(event: money.RecordedEvent) -> str:
-    """One event: when, what it says, and what it meant."""
+    """Returns an event as one line: when, what it says, and its outcome."""
     meant = f"{event.outcome}{_named(':', event.review)}"
     decided = ", decided" if event.resolved_at else ""
     return (
@@ -237,7 +239,7 @@ def resolve(
 
 
 async def _whose(connection: Connection, text: str) -> UUID:
-    """Whom an id or a verified contact means; a contact that is only claimed means nobody."""
+    """Returns the client of an id or a verified contact; a claimed contact identifies no client."""
     client_id = await identity.resolve(connection, text)
     if client_id is None:
         claimants = await identity.find_claimants(connection, text)
@@ -271,6 +273,6 @@ def _minor(amount: str) -> int:
 
 def _tell(done: money.Posted) -> None:
     if done.new:
-        ring(done.client_id)
+        notify(done.client_id)
     how = "done" if done.new else "it was done before, nothing changed"
     console.print(f"{how}: client {done.client_id} has {to_text(done.balance_minor)} som")

@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 def with_supabase(work: Callable[[Database, sync.SupabaseRpc], Awaitable[T]]) -> T:
-    """Run `work` on both; errors of the world become one line and exit 1."""
+    """Runs `work` on both; an expected error becomes one line and exit 1."""
     settings = load_checked()
-    # The output is for a person or a program; warnings go where progress goes.
+    # Stdout is for an operator or a program; warnings go to stderr, like progress.
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -11,7 +11,7 @@ from evpower.cli.settings import database_url, load, load_checked
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the tree."""
+    """Adds the commands to the tree."""
     app.command()(serve)
     app.command()(migrate)
     app.command()(doctor)

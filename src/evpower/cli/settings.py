@@ -15,11 +15,11 @@ from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import HttpClient
 
 T = TypeVar("T")
-MAX_NUMBER: Final = 2**63 - 1  # what a bigint of the database holds
+MAX_NUMBER: Final = 2**63 - 1  # the largest bigint of the database
 
 
 def load() -> Settings:
-    """Read them; a value that makes no sense ends the command with its name."""
+    """Reads them; an invalid value ends the command with its name."""
     try:
         return Settings()
     except ValidationError as error:
@@ -31,7 +31,7 @@ def load() -> Settings:
 
 
 def all_problems(settings: Settings) -> list[str]:
-    """All that keeps a process from starting, each with its fix."""
+    """Returns all that keeps a process from starting, each with its fix."""
     from evpower import payments
 
     wrong = problems(settings)
@@ -44,7 +44,7 @@ def all_problems(settings: Settings) -> list[str]:
 
 
 def load_checked() -> Settings:
-    """Read them and refuse to go on when any is missing or unsafe; all are listed at once."""
+    """Reads them, and ends the command when any is missing or unsafe; lists all at once."""
     settings = load()
     if wrong := all_problems(settings):
         fail(
@@ -55,7 +55,7 @@ def load_checked() -> Settings:
 
 
 def outgoing_http(settings: Settings) -> HttpClient:
-    """Returns the client of everything outside, or ends with a clear line."""
+    """Returns the client for all outgoing calls, or ends with a clear line."""
     try:
         return HttpClient(
             supabase_ca=settings.supabase_ca, proxy=settings.http_proxy.get_secret_value()
@@ -65,7 +65,7 @@ def outgoing_http(settings: Settings) -> HttpClient:
 
 
 def database_url(settings: Settings) -> str:
-    """The database, or an end with a clear line."""
+    """Returns the database's address, or ends with a clear line."""
     url = settings.database_url.get_secret_value()
     if not url:
         fail("EVPOWER_DATABASE_URL is not set", "postgres://user:pass@host:5432/evpower")
@@ -73,7 +73,7 @@ def database_url(settings: Settings) -> str:
 
 
 def with_database(work: Callable[[Database], Awaitable[T]], *, role: str | None = None) -> T:
-    """Run `work` on the database; errors of the world become one line and exit 1.
+    """Runs `work` on the database; an expected error becomes one line and exit 1.
 
     `role` None acts as the login role (an administrator at a terminal).
     """

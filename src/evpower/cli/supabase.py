@@ -1,4 +1,4 @@
-"""`evpower supabase`: the doorbell by which Supabase tells at once that something changed."""
+"""`evpower supabase`: the webhook by which Supabase notifies EvPower of changes at once."""
 
 import json
 from dataclasses import asdict
@@ -104,12 +104,12 @@ def status(
 
 
 def describe(now: synced.WebhookStatus) -> str:
-    """The doorbell in one line."""
+    """Returns the state of the webhook in one line."""
     return what_is_wrong(now) or (f"Supabase calls {now.url}" if now.url else _OFF)
 
 
 def webhook_url(settings: Settings, given: str) -> str:
-    """The full address; ends the command where there is none or it is not safe."""
+    """Returns the full address; ends the command if there is none or it is not safe."""
     base = given or settings.public_url
     if not base:
         fail("where Supabase shall call is not known", "--url, or set EVPOWER_PUBLIC_URL")
@@ -122,7 +122,7 @@ def webhook_url(settings: Settings, given: str) -> str:
 
 
 def what_is_wrong(now: synced.WebhookStatus) -> str:
-    """Why a configured doorbell can't be heard; empty: it can, or none is configured."""
+    """Returns why a configured webhook can't arrive; "" if it can, or none is configured."""
     if now.url is None:
         return ""
     if not now.pg_net:
@@ -143,13 +143,11 @@ def _tell(now: synced.WebhookStatus) -> None:
     place = f", in Supabase's {_place(now.kept_in)}" if now.kept_in else ""
     until = f", ends {now.ends_at:%Y-%m-%d %H:%M}Z" if now.ends_at else ""
     console.print(styled("secret     ", agreed[now.same], f"{place}{until}"))
-    blocked = (
-        f", {now.held_back} held back by a transaction that runs there" if now.held_back else ""
-    )
+    blocked = f", {now.held_back} blocked by a transaction that runs there" if now.held_back else ""
     since = f", the oldest of {now.oldest}" if now.oldest else ""
     console.print(f"changes    {now.changes} waiting{since}{blocked}")
     cursor = f"xid {now.cursor[0]}, seq {now.cursor[1]}" if now.cursor else "none yet"
-    console.print(f"last taken {cursor}")
+    console.print(f"cursor     {cursor}")
 
 
 def _place(kept_in: str) -> str:

@@ -1,4 +1,4 @@
-"""`evpower sync`: what Supabase lacks, whether both sides are equal, and how to heal."""
+"""`evpower sync`: what Supabase lacks, whether both sides are equal, and how to repair it."""
 
 import getpass
 import json
@@ -11,7 +11,7 @@ import typer
 
 from evpower import client_migration
 from evpower import sync as synced
-from evpower.cli.notify import ringing
+from evpower.cli.notify import notifying
 from evpower.cli.out import console, fail, progress, styled
 from evpower.cli.remote import with_supabase
 from evpower.cli.settings import load_checked, with_database
@@ -127,25 +127,27 @@ def _tell_incoming(now: synced.Incoming) -> None:
     age = f", read to the end {now.age_s:.0f} s ago" if now.age_s is not None else ""
     console.print(f"changes    {source}{age}")
     if now.walking:
-        console.print(f"           looking at everybody, {now.walked} so far")
+        console.print(f"           full scan under way, {now.walked} users so far")
     elif now.walked_at is not None:
-        console.print(f"           all {now.walked} people were seen at {now.walked_at:%F %T}")
+        console.print(
+            f"           full scan of {now.walked} users finished at {now.walked_at:%F %T}"
+        )
     if now.resets:
         console.print(f"           Supabase was restored {now.resets} times")
-    console.print(f"not taken  {now.failed}")
+    console.print(f"failed     {now.failed}")
     for user in now.failed_people:
         console.print(f"           {user.client_id}: {user.why}")
-    console.print(f"contacts   {now.contacts} wait until another client lets go of them")
+    console.print(f"contacts   {now.contacts} wait until another client releases them")
 
 
 @sync.command()
 def pull(
     everyone: bool = typer.Option(
-        False, "--all", help="Look at everybody in Supabase again, not only at what changed."
+        False, "--all", help="Read all users of Supabase again, not only what changed."
     ),
     as_json: bool = _JSON,
 ) -> None:
-    """Take what changed in Supabase, now."""
+    """Apply what changed in Supabase, now."""
 
     async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Pulled:
         puller = synced.Puller(database, rpc, load_checked(), utc_now)
@@ -154,26 +156,28 @@ def pull(
         with progress("looked at") as step:
             return await puller.walk_all(lambda done: step(done, None))
 
-    with ringing():
+    with notifying():
         done = with_supabase(work)
     if as_json:
         names = ("changes", "walked", "accepted", "created", "closed", "failed", "reset", "error")
         typer.echo(json.dumps({name: getattr(done, name) for name in names}))
     else:
         console.print(
-            f"{done.changes} changes, {done.walked} people looked at: {done.accepted} taken,"
+            f"{done.changes} changes, {done.walked} users read: {done.accepted} applied,"
             f" {done.created} of them new, {done.closed} closed"
         )
     if done.error is not None:
         fail(f"Supabase: {done.error}", "evpower doctor names the cause.")
     if done.failed:
-        fail(f"{done.failed} could not be taken", "evpower sync status")
+        fail(f"{done.failed} could not be applied", "evpower sync status")
 
 
 @sync.command()
 def check(
     repair: bool = typer.Option(
-        False, "--repair", help="Heal what one side is right about: money here, profiles there."
+        False,
+        "--repair",
+        help="Repair each side where the other is right: money here, profiles there.",
     ),
     overwrite_ahead: bool = typer.Option(
         False,
@@ -183,7 +187,7 @@ def check(
     ),
     as_json: bool = _JSON,
 ) -> None:
-    """Compare every person, client and session on both sides; exit 1 when something differs."""
+    """Compare every user, client and session on both sides; exit 1 when something differs."""
 
     async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Checked:
         relay = synced.Relay(database, rpc, load_checked(), utc_now)
@@ -199,7 +203,7 @@ def check(
 
     if overwrite_ahead and not repair:
         fail("--overwrite-ahead goes with --repair", "docs/runbook.md")
-    with ringing(on=repair):
+    with notifying(on=repair):
         checked = with_supabase(work)
     left = checked.differ - checked.healed
     if as_json:
@@ -227,7 +231,7 @@ def check(
 
 
 def _next_step(checked: synced.Checked, *, repaired: bool) -> str:
-    """The command that helps: a repair writes no opening balance, and was in vain once it ran."""
+    """Returns the command that helps: a repair writes no opening balance, and failed if it ran."""
     is_all_shown = len(checked.drift) == checked.differ
     if is_all_shown and {drift.kind for drift in checked.drift} == {"opening"}:
         return "evpower sync adopt carries opening balances over (docs/deploy.md, step 6)"
@@ -332,7 +336,7 @@ def adopt(
                 on_progress=lambda at: step(at.done, at.total),
             )
 
-    with ringing(on=not dry_run):
+    with notifying(on=not dry_run):
         done = with_supabase(work)
     if as_json:
         row = asdict(done) | {

@@ -1,4 +1,4 @@
-"""How `evpower sync` tells of loops, and of what each side has where they differ."""
+"""How `evpower sync` prints loops, and the facts of each side where they differ."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, is_dataclass
@@ -8,13 +8,13 @@ from evpower.cli.out import console, styled
 from evpower.foundation.loop_rounds import LoopRounds
 from evpower.foundation.money import to_text
 
-# Hashes and what only tells a row's origin: they help a program compare, and nobody to decide.
+# Hashes and a row's origin: they help a program to compare, and no operator to decide.
 _INTERNAL: Final = frozenset({"id", "history", "moment", "written", "same"})
 _MINOR: Final = "_minor"
 
 
 def facts_text(facts: object | None, fields: Collection[str]) -> str:
-    """One side of a difference in words: the fields that differ, or all where none is named."""
+    """Returns one side of a difference as text: the differing fields, or all if none is named."""
     if facts is None:
         return "nothing"
     if not is_dataclass(facts) or isinstance(facts, type):
@@ -33,7 +33,7 @@ def _fact(name: str, value: object) -> str:
 
 
 def print_loops(loops: Sequence[LoopRounds]) -> None:
-    """One line if all is well; else one for each lost node, overdue loop and last error."""
+    """Prints one line if all is well; else one for each lost node, overdue loop and last error."""
     lost = {loop.node: loop.seen_s for loop in loops if loop.lost}
     seen = [loop for loop in loops if not loop.lost]
     if not seen:

@@ -1,4 +1,4 @@
-"""`evpower sync words`: what a project's own status words mean, before they are written over."""
+"""`evpower sync words`: what a project's own status words mean, before they are overwritten."""
 
 import getpass
 import json

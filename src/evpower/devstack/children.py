@@ -1,4 +1,4 @@
-"""Starts and stops child processes by pid alone, each in its own process group."""
+"""Starts and stops child processes by pid only, each in its own process group."""
 
 import asyncio
 import ctypes
@@ -14,7 +14,7 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.01
-_KILLED_S = 60.0  # a busy machine takes its time even for the dead, who hold their ports until then
+_KILLED_S = 60.0  # on a busy machine a killed process may hold its ports for a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Account:
 
 
 class Child:
-    """One running process. Works across event loops: nothing here is bound to one."""
+    """One running process. It works across event loops, as nothing is bound to one."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class Child:
         return self.exit_code is None
 
     async def wait(self, timeout_s: float | None = None) -> int | None:
-        """Return the exit code, or None when it still runs after `timeout_s`."""
+        """Returns the exit code, or None when it still runs after `timeout_s`."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while (code := self.exit_code) is None:
             if deadline is not None and time.monotonic() >= deadline:
@@ -61,7 +61,7 @@ class Child:
     async def stop(
         self, *, timeout_s: float = 10.0, first: signal.Signals = signal.SIGTERM
     ) -> int | None:
-        """Ask with `first`, wait at most `timeout_s`, then kill the whole group."""
+        """Sends `first`, waits at most `timeout_s`, then kills the whole group."""
         if self.running:
             signal_pid(self.pid, first)
             if await self.wait(timeout_s) is None:
@@ -69,7 +69,7 @@ class Child:
         return await self.wait(_KILLED_S)
 
     def kill(self) -> None:
-        """SIGKILL the child and whatever it started in its group."""
+        """Sends SIGKILL to the child and its group."""
         if self.running:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -78,7 +78,7 @@ class Child:
                 self._process.wait(_KILLED_S)
 
     def log_tail(self, lines: int = 12) -> str:
-        """Return the last lines the child wrote, for an error message."""
+        """Returns the last lines the child wrote, for an error message."""
         return tail(self.log, lines)
 
 
@@ -92,7 +92,7 @@ def spawn(
     account: Account | None = None,
     parent_death: signal.Signals = signal.SIGTERM,
 ) -> Child:
-    """Start a child whose output goes to `log`; on Linux it gets `parent_death` when we die.
+    """Starts a child whose output goes to `log`; on Linux `parent_death` is sent when we die.
 
     Call it from a thread that lives as long as the child: the kernel watches the thread.
     """
@@ -123,7 +123,7 @@ async def run(
     timeout_s: float = 120.0,
     fold: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run to the end and return code and output; with `fold` stderr is in stdout.
+    """Runs to the end. Returns code and output; with `fold` stderr is in stdout.
 
     Raises subprocess.TimeoutExpired, after the process was killed.
     """
@@ -146,13 +146,13 @@ async def run(
 
 
 def signal_pid(pid: int, number: signal.Signals) -> None:
-    """Send a signal; a process that is gone already is fine."""
+    """Sends a signal; a process that has ended already is fine."""
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
 def alive(pid: int) -> bool:
-    """Whether a process (not a zombie, where /proc tells) has this pid."""
+    """Returns whether a process (no zombie, as far as /proc shows) has this pid."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -167,7 +167,7 @@ def alive(pid: int) -> bool:
 
 
 async def wait_gone(pid: int, timeout_s: float) -> bool:
-    """Wait for a process that is not our child to end."""
+    """Waits for a process that is not our child to end. Returns whether it did."""
     deadline = time.monotonic() + timeout_s
     while alive(pid):
         if time.monotonic() >= deadline:
@@ -177,7 +177,7 @@ async def wait_gone(pid: int, timeout_s: float) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    """List the direct children of a process; empty where /proc does not tell."""
+    """Returns the direct children of a process; empty without /proc."""
     try:
         return [int(part) for part in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (OSError, ValueError):
@@ -185,7 +185,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def tail(path: Path, lines: int = 12) -> str:
-    """Return the last lines of a log file, or an empty string."""
+    """Returns the last lines of a log file, or an empty string."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 16_384))

@@ -1,4 +1,4 @@
-"""The one error of the devstack: what is wrong and how to put it right."""
+"""The one error of the devstack: what is wrong and how to fix it."""
 
 
 class DevstackError(Exception):

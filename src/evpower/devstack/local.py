@@ -29,7 +29,7 @@ _SERVICE_NAME: Final = "devstack"
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Where everything answers, and the keys to it; one line of `evpower dev --json`."""
+    """The addresses of everything, and the keys to it; one line of `evpower dev --json`."""
 
     ready: bool
     api: str
@@ -43,7 +43,7 @@ class Urls:
     pid: int
 
     def to_json(self) -> str:
-        """One line."""
+        """Returns one line."""
         return json.dumps(asdict(self))
 
 
@@ -90,7 +90,7 @@ class LocalEvPower:
         return f"http://{ports.LOOPBACK}:{self.sandbox_port}"
 
     async def start(self) -> None:
-        """Start all of it; what was started is stopped again when a part fails."""
+        """Starts all of it; if a part fails, the others are stopped again."""
         ports.require_free(self.sandbox_port, owner="the sandbox bank", flag="--sandbox-port")
         await self.stack.up()
         try:
@@ -114,7 +114,7 @@ class LocalEvPower:
             await self.stack.add(service)
 
     async def _set_webhook(self) -> None:
-        """A fresh secret on both sides; this run's address of EvPower."""
+        """Sets a fresh secret on both sides, and this run's address of EvPower."""
         supabase = self.stack.supabase
         database = await Database.open(self.stack.evpower_dsn, size=2)
         try:
@@ -128,18 +128,18 @@ class LocalEvPower:
             await database.close()
 
     async def add_api(self, changes: Mapping[str, str] | None = None) -> tuple[ProcessService, str]:
-        """Start one more API process, with some settings changed; answers it and its base URL."""
+        """Starts one more API process with changed settings. Returns it and its base URL."""
         port = ports.free_port()
         node = self._evpower("api", port, changes)
         await self.stack.add(node)
         return node, f"http://{ports.LOOPBACK}:{port}"
 
     async def stop(self) -> None:
-        """End every process; data stays."""
+        """Ends every process; data stays."""
         await self.stack.stop()
 
     async def restart(self, role: str, changes: Mapping[str, str] | None = None) -> ProcessService:
-        """Start the API or the worker again, with some settings changed; ends one still running."""
+        """Starts the API or the worker again with changed settings; ends one that still runs."""
         old = self.worker if role == "worker" and self.worker else self.api
         await self.stack.remove(old)
         new = self._evpower(role, self.port if old is self.api else ports.free_port(), changes)
@@ -151,7 +151,7 @@ class LocalEvPower:
         return new
 
     def urls(self) -> Urls:
-        """Everything a person or a script needs to use it."""
+        """Returns all addresses and keys that a user or a script needs."""
         return Urls(
             ready=True,
             api=self.api_url,
@@ -166,7 +166,7 @@ class LocalEvPower:
         )
 
     def environment(self) -> dict[str, str]:
-        """The settings the processes run with; also what `evpower <command>` needs beside them."""
+        """Returns the settings of the processes, which `evpower <command>` needs too."""
         supabase = self.stack.supabase
         return {
             **os.environ,
@@ -193,7 +193,7 @@ class LocalEvPower:
 
     @property
     def settings_file(self) -> Path:
-        """What a shell reads to have `evpower <command>` speak to this stack."""
+        """Returns what a shell reads so that `evpower <command>` uses this stack."""
         return self.stack.data / "env"
 
     def _tell_commands(self) -> None:
@@ -233,7 +233,7 @@ class LocalEvPower:
         path = self.stack.data / "sandbox-secret"
         if not path.exists():
             key = base64.b64encode(secrets.token_bytes(32)).decode()
-            write_private(path, f"whsec_{key}")  # as libraries of Standard Webhooks read it
+            write_private(path, f"whsec_{key}")  # in the form of Standard Webhooks libraries
         return path.read_text().strip()
 
     def _make_bank(self) -> ProcessService:
@@ -276,7 +276,7 @@ class LocalEvPower:
 
 @asynccontextmanager
 async def running(evpower: LocalEvPower) -> AsyncGenerator[LocalEvPower]:
-    """Start it, and end it whatever happens."""
+    """Yields it running, and ends it whatever happens."""
     await evpower.start()
     try:
         yield evpower

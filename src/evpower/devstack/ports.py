@@ -1,4 +1,4 @@
-"""Picks TCP ports on the loopback and says plainly when one is taken."""
+"""Chooses TCP ports on the loopback, and reports plainly when one is in use."""
 
 import errno
 import random
@@ -11,17 +11,17 @@ from typing import Final
 from evpower.devstack.errors import DevstackError
 
 LOOPBACK = "127.0.0.1"
-_LOWEST: Final = 15_000  # below it programs have ports by habit
+_LOWEST: Final = 15_000  # below it many programs have their usual ports
 _KERNEL_S_OWN: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _TRIES: Final = 200
-_reserved: Final[dict[int, int | None]] = {}  # a port and what holds it, open to the end
+_reserved: Final[dict[int, int | None]] = {}  # a port and the socket that reserves it until the end
 
 
 def free_port() -> int:
-    """Pick a port nobody listens on, and nobody else is given while this process lives.
+    """Returns a port that is free, and not given to another caller while this process lives.
 
-    Whoever it is for binds it later, may die and bind it again. Out of the kernel's own range any
-    connection or another's `free_port` could have taken it by then.
+    Its user binds it later, and may bind it again. Inside the kernel's ephemeral range any
+    connection or another `free_port` could have used it by then.
     """
     for port in _candidates():
         if _is_free(port) and _keep(port):
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 def _candidates() -> Sequence[int]:
-    """Some ports the kernel gives to nobody; none where it does not say which those are."""
+    """Returns ports outside the kernel's ephemeral range; none if the range is unknown."""
     try:
         first = int(_KERNEL_S_OWN.read_text().split()[0])
     except (OSError, ValueError, IndexError):
@@ -51,7 +51,7 @@ def _is_free(port: int) -> bool:
 
 
 def _keep(port: int) -> bool:
-    """Keep it from others: on Linux by a name of which there is one, gone with this process."""
+    """Reserves it: on Linux by a unique socket name, which ends with this process."""
     if port in _reserved:
         return False
     holder: int | None = None
@@ -67,7 +67,7 @@ def _keep(port: int) -> bool:
 
 
 def require_free(port: int, *, owner: str, flag: str, host: str = LOOPBACK) -> None:
-    """Raise `DevstackError` naming the port and the flag that changes it, if it is taken."""
+    """Raises `DevstackError` naming the port and the flag that changes it, if it is in use."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""What a stack is made of: things that start, tell whether they run, and stop."""
+"""The parts of a stack: they start, show whether they run, and stop."""
 
 import asyncio
 import time
@@ -15,11 +15,11 @@ from evpower.foundation.http import HttpClient, HttpError
 
 
 class Service(Protocol):
-    """A part of the stack; `stop` on one that does not run does nothing."""
+    """A part of the stack; `stop` does nothing if it does not run."""
 
     @property
     def name(self) -> str:
-        """How a person calls it."""
+        """Its name for users."""
         ...
 
     @property
@@ -28,16 +28,16 @@ class Service(Protocol):
         ...
 
     async def start(self) -> None:
-        """Return once it is ready for use."""
+        """Returns once it is ready for use."""
         ...
 
     async def stop(self) -> None:
-        """End it in good order."""
+        """Ends it in good order."""
         ...
 
 
 class ProcessService:
-    """A child process that is ready once `ready_url` answers 200."""
+    """A child process that is ready once `ready_url` responds 200."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class ProcessService:
         return self._child.pid
 
     async def start(self) -> None:
-        """Spawn and wait until it answers; `DevstackError` quotes its last words."""
+        """Spawns it and waits until it responds; `DevstackError` quotes its last log lines."""
         if self.running:
             return
         child = children.spawn(self.name, self._argv, log=self.log, env=self._env, cwd=self._cwd)
@@ -86,13 +86,13 @@ class ProcessService:
         self._child = child
 
     async def stop(self) -> None:
-        """Ask it to end, then insist."""
+        """Stops it, and kills it after the time-out."""
         child, self._child = self._child, None
         if child is not None:
             await child.stop(timeout_s=self._stop_timeout_s)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Ends it as a crash would."""
         child, self._child = self._child, None
         if child is not None:
             child.kill()

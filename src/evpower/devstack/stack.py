@@ -60,7 +60,7 @@ class Stack:
         fresh: bool = False,
         extra_children: ExtraChildren | None = None,
     ) -> Self:
-        """Return a running stack; the caller owes it a `stop()`."""
+        """Returns a running stack; the caller must call `stop()`."""
         stack = cls(
             data,
             port=port,
@@ -85,11 +85,11 @@ class Stack:
 
     @property
     def services(self) -> Sequence[Service]:
-        """What runs, in the order it was started."""
+        """The running parts, in the order they were started."""
         return tuple(self._started)
 
     async def up(self) -> None:
-        """Start everything, or stop again what was started and raise."""
+        """Starts everything; if a part fails, stops the others again and raises."""
         if self.port is None:
             self.port = ports.free_port()
         ports.require_free(self.port, owner="EvPower", flag="--port")
@@ -121,12 +121,12 @@ class Stack:
             raise
 
     async def stop(self) -> None:
-        """Stop everything, last started first; data stays."""
+        """Stops everything, last started first; data stays."""
         while self._started:
             await self._started.pop().stop()
 
     async def watch(self) -> str:
-        """Wait until a part ends by itself and return its name."""
+        """Waits until a part ends by itself. Returns its name."""
         while True:
             for service in self._started:
                 if not service.running:
@@ -147,12 +147,12 @@ class Stack:
         await self.stop()
 
     async def add(self, service: Service) -> None:
-        """Start one more part, stopped with the others."""
+        """Starts one more part, which is stopped with the others."""
         self._started.append(service)
         await service.start()
 
     async def remove(self, service: Service) -> None:
-        """Stop one part for good."""
+        """Stops one part for good."""
         self._started.remove(service)
         await service.stop()
 
@@ -178,13 +178,13 @@ class Stack:
 
 
 async def _together(*works: Coroutine[None, None, None]) -> None:
-    """Run them at once and wait for all, so that nothing starts after a failure was told."""
+    """Runs them at once and waits for all, so that nothing starts after a failure is raised."""
     for result in await asyncio.gather(*works, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
 
 
 def supabase_migrations() -> Path:
-    """Find the Supabase project's migrations: in the checkout or the installed package."""
+    """Returns the Supabase project's migrations: of the checkout or the installed package."""
     installed = _PACKAGE / "_supabase" / "migrations"
     return installed if installed.is_dir() else _PACKAGE.parent.parent / "supabase" / "migrations"

@@ -1,1 +1,1 @@
-"""The sandbox bank: its server, its page, its webhooks, what it remembers."""
+"""The sandbox bank: its server, page, webhooks and state."""

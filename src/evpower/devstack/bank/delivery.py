@@ -1,4 +1,4 @@
-"""The sandbox bank's webhooks: signed anew each time, retried until the merchant answers 2xx."""
+"""The sandbox bank's webhooks: signed anew each time, retried until the merchant responds 2xx."""
 
 import asyncio
 import base64
@@ -21,7 +21,7 @@ _TIMEOUT_S: Final = 10.0
 
 
 class Courier:
-    """Sends what is due; what is not delivered stays in the state for the next start."""
+    """Sends what is due; undelivered webhooks stay in the state for the next start."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Courier:
         self._sending: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Begin sending; doing it twice is harmless."""
+        """Starts to send; a second call does nothing."""
         if self._loop is None or self._loop.done():
             self._loop = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Send no more."""
+        """Stops sending."""
         tasks = [*self._sending, *([self._loop] if self._loop else [])]
         self._loop = None
         for task in tasks:
@@ -55,7 +55,7 @@ class Courier:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self) -> None:
-        """There is something new to send."""
+        """Announces a new webhook to send."""
         self.start()
         self._wake.set()
 
@@ -120,13 +120,13 @@ class Courier:
 
 
 def secret_bytes(secret: str) -> bytes:
-    """A Standard Webhooks secret: base64 after "whsec_", else the text itself."""
+    """Returns the bytes of a Standard Webhooks secret: base64 after "whsec_", else its text."""
     if secret.startswith("whsec_"):
         return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     return secret.encode()
 
 
 def signature(key: bytes, event_id: str, timestamp: int, body: bytes) -> str:
-    """The header: "v1," and the base64 HMAC-SHA256 of id.timestamp.body."""
+    """Returns the header: "v1," and the base64 HMAC-SHA256 of id.timestamp.body."""
     mac = hmac.digest(key, b"%s.%d.%s" % (event_id.encode(), timestamp, body), hashlib.sha256)
     return "v1," + base64.b64encode(mac).decode()

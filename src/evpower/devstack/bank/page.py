@@ -77,7 +77,7 @@ HEADERS: Final = {
 
 
 def choose_language(wanted: str | None, accept_language: str) -> str:
-    """The first language of ours that was asked for; Russian by default."""
+    """Returns the first supported language that was requested; Russian by default."""
     for tag in [wanted or "", *accept_language.split(",")]:
         code = tag.strip().lower()[:2]
         if code in _TEXTS:
@@ -86,7 +86,7 @@ def choose_language(wanted: str | None, accept_language: str) -> str:
 
 
 def page(invoice: BankInvoice, status: str, link: str, language: str) -> str:
-    """The whole page; it looks again every 3 s while the bill is open."""
+    """Returns the whole page; it reloads every 3 s while the invoice is open."""
     text = _TEXTS[language]
     som, tyiyn = divmod(invoice.amount, 100)
     amount = f"{som:,}".replace(",", "\N{NO-BREAK SPACE}") + (f",{tyiyn:02}" if tyiyn else "")
@@ -97,7 +97,7 @@ def page(invoice: BankInvoice, status: str, link: str, language: str) -> str:
         f'<button class="{look}">{text[action]}</button></form>'
         for action, look in (("approve", "yes"), ("cancel", "no"))
     )
-    drawing = qr_code(link).svg_inline(border=2, omitsize=True)  # its size is the page's business
+    drawing = qr_code(link).svg_inline(border=2, omitsize=True)  # the page sets its size
     qr = f'<div class="qr">{drawing}</div><p>{text["scan"]}</p>'
     languages = "".join(f'<a href="?lang={code}">{code}</a>' for code in _TEXTS)
     return (
@@ -116,5 +116,5 @@ def page(invoice: BankInvoice, status: str, link: str, language: str) -> str:
 
 
 def qr_code(link: str) -> Any:  # noqa: ANN401 - segno has no types
-    """The QR that opens the page on a phone."""
+    """Returns the QR code that opens the page on a phone."""
     return segno.make(link, error="m", micro=False)

@@ -1,8 +1,8 @@
-"""The sandbox bank: makes bills, shows a checkout page, sends signed webhooks, fails on demand.
+"""The sandbox bank: makes invoices, shows a checkout page, sends signed webhooks, fails on demand.
 
-For development only: whoever reaches it makes money out of nothing. It knows EvPower only by its
-webhook address. Amounts between the merchant and the bank are tyiyn; on the page and in
-`approve` and `refund` they are som, as everywhere a person looks.
+For development only: any caller can make money out of nothing. It knows EvPower only by its webhook
+address. Amounts between the merchant and the bank are tyiyn; on the page and in `approve` and
+`refund` they are som, as in every user interface.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from evpower.foundation.errors import Invalid
 from evpower.foundation.json_reader import NotJson, read_object
 from evpower.foundation.money import MAX_MINOR, amount_from_json
 
-PAYABLE_FOR_S: Final = 24 * 3600.0  # an app may hide a QR after minutes; people still pay it
+PAYABLE_FOR_S: Final = 24 * 3600.0  # an app may hide a QR after minutes; it can still be paid
 _MAX_REPEAT: Final = 100
 _ID: Final = re.compile(r"[\x21-\x7e]{6,128}")
 _PICTURES: Final = {"png": "image/png", "svg": "image/svg+xml"}
@@ -52,7 +52,7 @@ class BadRequest(Exception):
 
 @dataclass(slots=True)
 class Fault:
-    """What goes wrong the next `times` times: error (500), slow, lost (done, but answered 500)."""
+    """The fault of the next `times` calls: error (500), slow, lost (done, but answered 500)."""
 
     mode: str
     times: int
@@ -98,11 +98,11 @@ class Sandbox:
         )
 
     def start(self) -> None:
-        """Go on with webhooks that were not delivered."""
+        """Resumes webhooks that were not delivered."""
         self._courier.start()
 
     async def stop(self) -> None:
-        """Send nothing more and close the file."""
+        """Stops sending and closes the file."""
         await self._courier.stop()
         self._state.close()
 
@@ -190,7 +190,7 @@ class Sandbox:
             changed = self._do(request.path_params["action"], invoice, body)
         except BadRequest as refused:
             if by_hand and refused.status is HTTPStatus.CONFLICT:
-                return _back_to_page(request)  # it shows what happened meanwhile
+                return _back_to_page(request)  # it shows the present state
             raise
         event_id = self._tell(changed, body)
         if by_hand:
@@ -207,7 +207,7 @@ class Sandbox:
         raise BadRequest(HTTPStatus.NOT_FOUND, "unknown_action")
 
     def _approve(self, invoice: BankInvoice, body: dict[str, Any]) -> BankInvoice:
-        """Pay; an expired or canceled bill too, and again what was paid: banks are like that."""
+        """Pays an invoice, also an expired, canceled or paid one: real banks do so."""
         if invoice.status in ("refunded", "partial_refund"):
             raise BadRequest(HTTPStatus.CONFLICT, "already_refunded")
         paid = _som(body["amount"]) if body.get("amount") is not None else invoice.amount
@@ -229,11 +229,11 @@ class Sandbox:
         )
 
     def _tell(self, invoice: BankInvoice, body: dict[str, Any]) -> str:
-        """Keep the new state and its webhooks: delayed, repeated or lost as asked."""
+        """Stores the new state and its webhooks: delayed, repeated or lost as requested."""
         delay_s = _number(body, "delay_s", 0.0, 86_400)
         repeat = int(_number(body, "repeat", 1, _MAX_REPEAT))
         lose = int(_number(body, "lose_first", 0, len(RETRIES_S)))
-        # The same fact told again is the same event, as with the banks we know.
+        # The same fact sent again is the same event, as with real banks.
         event_id = f"evt_{invoice.ref}_{invoice.status}_{invoice.paid}_{invoice.refunded}"
         fact = orjson.dumps({"type": f"invoice.{invoice.status}", **self._facts(invoice)})
         due_s = self._now_s() + delay_s
@@ -248,7 +248,7 @@ class Sandbox:
         return event_id
 
     def _facts(self, invoice: BankInvoice) -> dict[str, Any]:
-        """A bill as the merchant is told: the same in webhooks and in answers."""
+        """Returns an invoice as the merchant gets it: the same in webhooks and in responses."""
         return {
             "ref": invoice.ref,
             "order_id": invoice.order_id,
@@ -260,7 +260,7 @@ class Sandbox:
         }
 
     async def _set_faults(self, request: Request) -> Response:
-        """Arm faults: {"create": {"mode": "error" | "slow" | "lost", "times": 3, "slow_s": 2}}."""
+        """Arms faults: {"create": {"mode": "error" | "slow" | "lost", "times": 3, "slow_s": 2}}."""
         body = await _object(request)
         faults: dict[str, Fault] = {}
         for call, how in body.items():
@@ -275,7 +275,7 @@ class Sandbox:
         return _json({"success": True})
 
     async def _fail(self, call: str) -> bool:
-        """Fail as armed; true when the work is to be done and its answer lost."""
+        """Fails as armed. Returns True when the work is to be done and its response lost."""
         fault = self._faults.get(call)
         if fault is None or fault.times <= 0:
             return False
@@ -318,9 +318,10 @@ def create_sandbox(
     public_url: str = "",
     retries_s: Sequence[float] = RETRIES_S,
 ) -> Starlette:
-    """The bank as an ASGI app, to be served alone (its lifespan sends what was not delivered).
+    """Returns the bank as an ASGI app of its own; its lifespan sends undelivered webhooks.
 
-    `webhook_url` is EvPower's /api/v1/payment/webhook/sandbox; without `state_dir` it forgets all.
+    `webhook_url` is EvPower's /api/v1/payment/webhook/sandbox; without `state_dir` nothing is
+    stored.
     """
     bank = Sandbox(
         secret, webhook_url, state_dir, clock, public_url=public_url, retries_s=retries_s
@@ -339,7 +340,7 @@ async def _object(request: Request) -> dict[str, Any]:
 
 
 def _som(amount: object) -> int:
-    """Som (a number, at most 2 decimals) to tyiyn."""
+    """Converts som (a number, at most 2 decimals) to tyiyn."""
     try:
         minor = amount_from_json(None if isinstance(amount, str) else amount)
     except Invalid as error:
@@ -361,7 +362,7 @@ def _json(answer: object) -> Response:
 
 
 def _back_to_page(request: Request) -> Response:
-    """To the same host: a browser lets a form lead nowhere else (form-action 'self')."""
+    """Redirects to the same host: the page's policy allows no other (form-action 'self')."""
     language = request.query_params.get("lang", "ru")[:2]
     page = f"../{request.path_params['ref']}?lang={language}"
     return RedirectResponse(page, HTTPStatus.SEE_OTHER)
@@ -381,7 +382,7 @@ async def _refuse(_: Request, error: Exception) -> Response:
 
 
 def main() -> None:
-    """Serve the bank by itself; the secret comes from EVPOWER_SANDBOX_SECRET alone."""
+    """Serves the bank alone; the secret comes from EVPOWER_SANDBOX_SECRET only."""
     import uvicorn
 
     env = os.environ

@@ -1,4 +1,4 @@
-"""What the sandbox bank remembers: invoices, and webhooks not yet delivered. One SQLite file."""
+"""The state of the sandbox bank: invoices, and undelivered webhooks. One SQLite file."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ create index if not exists deliveries_due on deliveries (due_s) where state = 'o
 
 @dataclass(frozen=True, slots=True)
 class BankInvoice:
-    """A bill as the bank has it: amounts in tyiyn, times in unix seconds."""
+    """An invoice of the bank: amounts in tyiyn, times in unix seconds."""
 
     ref: str
     order_id: str
@@ -39,14 +39,14 @@ class BankInvoice:
     changed_s: float
 
     def status_at(self, now_s: float) -> str:
-        """An unpaid bill ends by itself once nobody may pay it any more."""
+        """Returns the status; an unpaid invoice is canceled once it can't be paid any more."""
         ended = self.status == "processing" and now_s >= self.payable_until_s
         return "canceled" if ended else self.status
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A webhook to send; the first `lose` attempts get lost on the way."""
+    """A webhook to send; the first `lose` attempts are lost on the way."""
 
     id: int
     event_id: str
@@ -63,7 +63,7 @@ _INVOICE: Final = (
 
 
 class BankState:
-    """The file; every change is in it before the bank answers."""
+    """The file; every change is in it before the bank responds."""
 
     def __init__(self, folder: Path | None) -> None:
         if folder is not None:
@@ -75,11 +75,11 @@ class BankState:
         )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Closes the file."""
         self._file.close()
 
     def add(self, invoice: BankInvoice) -> None:
-        """Keep a new bill."""
+        """Stores a new invoice."""
         self._file.execute(
             f"insert into invoices ({_INVOICE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -98,11 +98,11 @@ class BankState:
         )
 
     def by_ref(self, ref: str) -> BankInvoice | None:
-        """A bill by the bank's id."""
+        """Returns an invoice by the bank's id."""
         return self._invoice_by("ref", ref)
 
     def by_order(self, order_id: str) -> BankInvoice | None:
-        """A bill by the merchant's order."""
+        """Returns an invoice by the merchant's order."""
         return self._invoice_by("order_id", order_id)
 
     def _invoice_by(self, column: str, value: str) -> BankInvoice | None:
@@ -112,7 +112,7 @@ class BankState:
         return BankInvoice(*row) if row else None
 
     def change(self, invoice: BankInvoice, deliveries: Sequence[Delivery]) -> None:
-        """Keep a bill's new state together with the webhooks that tell it."""
+        """Stores an invoice's new state together with its webhooks."""
         self._file.execute("begin")
         try:
             self._file.execute(
@@ -132,7 +132,7 @@ class BankState:
             raise
 
     def due(self, now_s: float, *, busy: set[int], limit: int) -> list[Delivery]:
-        """Webhooks to send now, but those being sent."""
+        """Returns webhooks to send now, except those being sent."""
         rows = self._file.execute(
             """
             select id, event_id, body, due_s, attempts, lose from deliveries
@@ -143,7 +143,7 @@ class BankState:
         return [Delivery(*row) for row in rows if row[0] not in busy][:limit]
 
     def next_due_s(self, *, busy: set[int]) -> float | None:
-        """When the next webhook is to be sent."""
+        """Returns when the next webhook is due."""
         rows = self._file.execute(
             "select id, due_s from deliveries where state = 'open' order by due_s limit ?",
             (len(busy) + 1,),
@@ -151,14 +151,14 @@ class BankState:
         return next((due_s for number, due_s in rows if number not in busy), None)
 
     def delivered(self, number: int) -> None:
-        """The merchant took it."""
+        """Records that the merchant accepted it."""
         self._file.execute(
             "update deliveries set state = 'done', attempts = attempts + 1 where id = ?",
             (number,),
         )
 
     def failed(self, number: int, *, next_s: float | None, lost: bool) -> None:
-        """The merchant did not take it: again at that time, or never when None."""
+        """Records that the merchant refused it; the next attempt is at `next_s`, None: never."""
         self._file.execute(
             """
             update deliveries set attempts = attempts + 1, lose = lose - ?,
@@ -169,7 +169,7 @@ class BankState:
         )
 
     def deliveries(self, ref: str) -> list[dict[str, object]]:
-        """A bill's webhooks, for a person to look at."""
+        """Returns an invoice's webhooks, for display."""
         rows = self._file.execute(
             "select event_id, state, attempts from deliveries where ref = ? order by id", (ref,)
         ).fetchall()

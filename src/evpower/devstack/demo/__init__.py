@@ -1,1 +1,1 @@
-"""The main job done for real, through the public HTTP API, and proven at the end."""
+"""The main job done for real, through the public HTTP API, and verified at the end."""

@@ -1,4 +1,4 @@
-"""A driver of the demo, and what their wallet must show."""
+"""A driver of the demo, and the expected state of their wallet."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from evpower.devstack.demo.live import LiveBalance
 
 @dataclass
 class Driver:
-    """A driver, and what their wallet must show if no som is lost or made (tyiyn)."""
+    """A driver, and the state of their wallet if no som is lost or made (tyiyn)."""
 
     email: str
     phone: str
@@ -21,7 +21,7 @@ class Driver:
     live: LiveBalance | None = None
 
     def paid(self, amount_minor: int) -> None:
-        """A top-up; an open debt is taken from it at once, as a transaction of its own."""
+        """Adds a top-up; an open debt is collected from it at once, as a transaction of its own."""
         self.transactions += 1
         take = min(self.debt_minor, self.balance_minor + amount_minor)
         self.transactions += take > 0
@@ -29,7 +29,7 @@ class Driver:
         self.balance_minor += amount_minor - take
 
     def charged(self, cost_minor: int) -> None:
-        """A finished session; what the balance lacks becomes debt."""
+        """Adds a finished session; what the balance lacks becomes debt."""
         take = min(cost_minor, self.balance_minor)
         self.sessions += 1
         self.transactions += take > 0

@@ -1,4 +1,4 @@
-"""A driver's app with its live socket open, as the demo watches it."""
+"""A driver's app with an open live socket, as the demo uses it."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ _MAX_BYTES: Final = 65_536
 
 
 class LiveBalance:
-    """The balance an app would show that only listens; `balance_minor` in tyiyn."""
+    """The balance that an app shows if it only listens; `balance_minor` in tyiyn."""
 
     def __init__(self, api_url: str, token: str) -> None:
         self._url = f"{api_url.replace('http', 'ws', 1)}/api/v1/ws"
@@ -23,12 +23,12 @@ class LiveBalance:
         self.balance_minor: int | None = None
         self.frames = 0
         self.in_order = True
-        self.strangers = 0  # frames of somebody else: must stay 0
+        self.strangers = 0  # messages of another client: must stay 0
         self._client_id = ""
         self._revision = -1
 
     async def open(self) -> None:
-        """Sign in and take the first state."""
+        """Signs in and waits for the first state."""
         async with asyncio.timeout(_OPEN_S):
             self._socket = await websockets.connect(self._url, proxy=None, max_size=_MAX_BYTES)
             await self._socket.send(json.dumps({"type": "auth", "token": self._token}))
@@ -37,7 +37,7 @@ class LiveBalance:
         self._task = asyncio.create_task(self._listen())
 
     async def close(self) -> None:
-        """Hang up."""
+        """Disconnects."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

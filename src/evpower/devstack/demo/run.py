@@ -1,4 +1,4 @@
-"""The main job done for real, through the public HTTP API alone, and proven at the end."""
+"""The main job done for real, through the public HTTP API only, and verified at the end."""
 
 import asyncio
 import random
@@ -26,18 +26,18 @@ from evpower.foundation.json_reader import read_object
 _SOM: Final = 100
 _AT_ONCE: Final = 8
 _OUTAGE_S: Final = 4.0
-_WAIT_LIMIT_S: Final = 60.0  # with a busy machine; what does not come by then never will
+_WAIT_LIMIT_S: Final = 60.0  # on a busy machine; what does not arrive by then never will
 _TIMEOUT_S: Final = 30.0
 _UNAUTHORIZED: Final = 401
 
 
 class DemoFailed(Exception):
-    """Something was not as it must be; the text says what."""
+    """The demo found something wrong; the text says what."""
 
 
 @dataclass
 class DemoCounts:
-    """What happened, for the closing lines."""
+    """The counts for the closing lines."""
 
     webhooks_repeated: int = 0
     webhooks_late: int = 0
@@ -62,7 +62,7 @@ class Demo:
         self.random = random.Random(20260101)  # noqa: S311 - amounts, not secrets
 
     async def run(self) -> None:
-        """All of it; raises DemoFailed on any mismatch."""
+        """Runs all of it. Raises DemoFailed on any mismatch."""
         started = time.monotonic()
         self._say("Starting PostgreSQL, a local Supabase, the sandbox bank and EvPower…")
         await self.evpower.start()
@@ -92,7 +92,7 @@ class Demo:
         await self._prove()
 
     async def _arrive(self, driver: Driver) -> None:
-        """Every second one signs up at Supabase: EvPower learns of it by the change log."""
+        """Registers a driver; every second one by Supabase, and EvPower's change log."""
         if self.drivers.index(driver) % 2:
             await self._sign_up(driver)
         else:
@@ -118,7 +118,9 @@ class Demo:
         path = f"/api/v1/balance/{driver.client_id}"
         url, key = self.evpower.api_url + path, urls.service_key
 
-        async def known() -> bool:  # a service asks: the driver's own token would make the client
+        async def known() -> (
+            bool
+        ):  # with a service key: the driver's own token would create the client
             response = await self._fetch("GET", url, headers={"Authorization": f"Bearer {key}"})
             return response.is_success
 
@@ -175,7 +177,7 @@ class Demo:
         self.counts.topups += 1
 
     async def _forge(self) -> None:
-        """A webhook nobody signed must change nothing."""
+        """Sends an unsigned webhook, which must change nothing."""
         forged = await self._fetch(
             "POST",
             f"{self.evpower.api_url}/api/v1/payment/webhook/sandbox",
@@ -219,7 +221,7 @@ class Demo:
         driver.charged(cost_minor)
 
     async def _outage(self) -> None:
-        """Supabase goes away for some seconds; no driver notices."""
+        """Stops Supabase for some seconds; no driver may notice."""
         supabase = self.evpower.stack.supabase
         await supabase.stop()
         self._say("Supabase is stopped; drivers go on paying and charging")
@@ -240,7 +242,7 @@ class Demo:
         await self._pay(driver, 200 * _SOM, {})
 
     async def _settle(self) -> None:
-        """Wait until nothing is pending; the time it takes is the lag after everything."""
+        """Waits until nothing is pending; the time it takes is the lag after everything."""
         began = time.monotonic()
 
         async def done() -> bool:
@@ -351,7 +353,7 @@ class Demo:
         return read_object(done.stdout)
 
     async def _each(self, title: str, step: Callable[[Driver], Awaitable[None]]) -> None:
-        """Do it for every driver, some at once, in front of the reader's eyes."""
+        """Does it for every driver, some at once, with a progress bar."""
         gate = asyncio.Semaphore(_AT_ONCE)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         live = self.console.is_terminal
@@ -372,7 +374,7 @@ class Demo:
 
 
 async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run them together; the first that fails ends the others and is the one raised."""
+    """Runs them together; the first that fails ends the others and is raised."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         await asyncio.gather(*tasks)

@@ -1,1 +1,1 @@
-"""PostgreSQL of one machine: the server out of a wheel, and who may run it."""
+"""PostgreSQL on one machine: the server from a wheel, and the account that runs it."""

