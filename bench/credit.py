@@ -8,7 +8,7 @@ from bench.harness import Bar, Row, in_turn
 from bench.pgbench import Outcome, pgbench
 from bench.rig import Rig
 from evpower.foundation.db import Database
-from evpower.wallet import WalletGroup
+from evpower.wallet import WalletBatcher
 
 CLIENTS = 10_000
 SECONDS = 3
@@ -88,7 +88,7 @@ async def _credits(rig: Rig, dsn: str, *, callers: int, payments: int) -> tuple[
         first = await seed.add_payments(owner, payments, confirmed=True)
         await seed.settle_down(owner)
         db = await Database.open(dsn)
-        group = WalletGroup(db)
+        group = WalletBatcher(db)
         ids = iter(range(first, first + payments))
         done = 0
         began = time.perf_counter()

@@ -1,7 +1,7 @@
-"""What a person in psql, as the database's owner, might try with a session and a payment.
+"""Forgeries of a session and a payment that the database's owner might try in psql.
 
-Each must be refused whenever there is something for it to change, which its condition says. What
-was true once stays true, so that it may be tried while other operations run.
+Each must be refused whenever it would change something, which its condition checks. A condition
+that was true stays true, so that a forgery may be tried while other operations run.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ _DEBT: Final = f"(select min(id) from wallet.debts where client_id = {_CLIENT})"
 
 
 def _move(client: str, kind: str, amount: str, cause: str, value: str) -> str:
-    """Move a wallet and write the transaction that goes with it."""
+    """SQL: change a wallet and write the matching transaction."""
     return f"""
       with moved as (
         update wallet.wallets set revision = revision + 1, version = version + 1,
@@ -70,12 +70,12 @@ def _over_without_a_bill(_ledger: Ledger, session: Session, _payment: Payment) -
     return session.state == "cancelled"
 
 
-def _took_something(_ledger: Ledger, session: Session, _payment: Payment) -> bool:
+def _debited_something(_ledger: Ledger, session: Session, _payment: Payment) -> bool:
     return any(charge.debited for charge in session.charges)
 
 
-def _owed(ledger: Ledger, session: Session, _payment: Payment) -> bool:
-    """The client owed something once: a bill that was not taken whole."""
+def _has_debt(ledger: Ledger, session: Session, _payment: Payment) -> bool:
+    """Whether the client ever owed something: a bill that was not debited in full."""
     return any(
         bill.debited < bill.due
         for other in ledger.sessions.values()
@@ -130,7 +130,7 @@ _ONE_TABLE: Final[list[Forgery]] = [
     (
         ("update charging.settlements set refunded_minor = refunded_minor + 1"
         " where session_id = %(session)s"),
-        _took_something,
+        _debited_something,
     ),
     ("delete from charging.settlements where session_id = %(session)s", _settled),
     *(
@@ -149,7 +149,7 @@ _ONE_TABLE: Final[list[Forgery]] = [
     ),
 ]  # fmt: skip
 _TWO_TABLES: Final[list[Forgery]] = [
-    # The same bill again, whole.
+    # The same bill again, complete.
     (_bill(_COST, _COST) + _move(_CLIENT, "charge", f"-{_COST}", "settlement_id", _NEWEST),
      _billed_something),
     # A bill above the session's cost.
@@ -160,17 +160,17 @@ _TWO_TABLES: Final[list[Forgery]] = [
      + _bill(_COST, "0"), _settled),
     ("update charging.sessions set cost_minor = cost_minor - 1 where id = %(session)s;"
      + _bill(_COST, "0"), _settled),
-    # A correction that no bill asks for.
+    # A correction without a bill.
     (f"""
       insert into wallet.refunds (client_id, settlement_id, amount_minor, posted_minor, posted_at,
         correction_minor, actor, reason)
       select client_id, id, 1, 1, now(), 1, 'me', 'forged' from charging.settlements
        where id = {_CHARGE};
       update charging.settlements set refunded_minor = refunded_minor + 1 where id = {_CHARGE};
-     """ + _move(_CLIENT, "refund", "1", "refund_id", _NEWEST_REFUND), _took_something),
-    # A debt that is forgiven, made smaller, or collected by nothing.
+     """ + _move(_CLIENT, "refund", "1", "refund_id", _NEWEST_REFUND), _debited_something),
+    # A debt that is forgiven or made smaller, or collected without a collection.
     *((f"update wallet.debts set {change} where id = {_DEBT};"
-       + _WALLET.format("debt_minor = debt_minor - 1"), _owed)
+       + _WALLET.format("debt_minor = debt_minor - 1"), _has_debt)
       for change in ("forgiven_minor = forgiven_minor + 1", "amount_minor = amount_minor - 1",
                      "collected_minor = collected_minor + 1")),
     # An honest charge pointed at a debt.
@@ -181,13 +181,13 @@ _TWO_TABLES: Final[list[Forgery]] = [
       update wallet.debts set collected_minor = collected_minor + 1 where id = {_DEBT};
      """ + _WALLET.format("debt_minor = debt_minor - 1"),
      lambda ledger, session, payment: (
-         _owed(ledger, session, payment) and _settled(ledger, session, payment))),
+         _has_debt(ledger, session, payment) and _settled(ledger, session, payment))),
     # A payment credited again.
     (_move(_PAYER, "topup", "(select amount_minor from payments.payments where id = %(payment)s)",
            "payment_id", "%(payment)s"), _confirmed),
     # An unconfirmed payment, credited by hand.
     (_move(_CLIENT, "topup", "1", "payment_id", "%(payment)s"), _always),
-    # A reversal that the payment does not know.
+    # A reversal that is missing in its payment.
     (f"""
       insert into wallet.refunds (client_id, payment_id, amount_minor, posted_minor, posted_at,
         actor, reason) select client_id, id, 1, 0, now(), 'me', 'forged'
@@ -203,7 +203,7 @@ _TWO_TABLES: Final[list[Forgery]] = [
      lambda _ledger, session, _payment: session.hold is not None),
 ]  # fmt: skip
 FORGERIES: Final = _ONE_TABLE + _TWO_TABLES
-# Truncating locks tables whole, in an order of its own: beside others it may deadlock.
-FORGERIES_AT_ONCE: Final = [
+# TRUNCATE locks whole tables in its own order: concurrent with other operations it may deadlock.
+CONCURRENT_FORGERIES: Final = [
     (sql, applies) for sql, applies in FORGERIES if not sql.startswith("truncate")
 ]

@@ -1,6 +1,6 @@
-"""The wallet as simple arithmetic: what the database must come to, whatever happens.
+"""A model of the wallet in plain arithmetic: the state the database must reach.
 
-Everything is reached by its id, so that a copy of the whole can be tried with another order.
+Everything refers to ids, so that a deep copy can be tried with another order of operations.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from uuid import UUID
 
 @dataclass
 class Debt:
-    """What is still owed: of a session's bill, or (session None) of what a bank took back."""
+    """An open debt: of a session's bill, or (session None) of a bank's reversal."""
 
     open_minor: int
     session: UUID | None
@@ -48,7 +48,7 @@ class Session:
     hold: int | None = None  # None: no hold yet
     hold_open: bool = False
     hold_charged: bool = False  # else it was released
-    charges: list[Charge] = field(default_factory=list)  # in the order in which they were made
+    charges: list[Charge] = field(default_factory=list)  # oldest first
 
     @property
     def bills(self) -> list[Charge]:
@@ -79,8 +79,8 @@ class Account:
         return sum(debt.open_minor for debt in self.debts)
 
     @property
-    def seen(self) -> tuple[int, int, int, int]:
-        """As an operation shows it: balance, held, version, debt."""
+    def shown(self) -> tuple[int, int, int, int]:
+        """The wallet in an operation's result: balance, held, version, debt."""
         return self.balance, self.held, len(self.amounts), self.debt
 
     def post(self, amount: int) -> None:
@@ -95,7 +95,7 @@ class Ledger:
     sessions: dict[UUID, Session] = field(default_factory=dict)
 
     def collect(self, account: Account) -> None:
-        """Take what is owed, oldest first, from what is free."""
+        """Collect debts, oldest first, from the free balance."""
         for debt in account.debts:
             part = min(debt.open_minor, account.free)
             if part <= 0:
@@ -107,22 +107,22 @@ class Ledger:
                 self.sessions[debt.session].charges.append(Charge(part, part))
         account.debts = [debt for debt in account.debts if debt.open_minor]
 
-    def take(self, account: Account, due: int, session: UUID | None) -> int:
-        """Take what is there, owe the rest; returns what was taken."""
-        taken = min(due, account.free)
-        account.post(-taken)
-        if taken < due:
-            account.debts.append(Debt(due - taken, session))
-        return taken
+    def debit(self, account: Account, due: int, session: UUID | None) -> int:
+        """Debit the free balance, record the rest as a debt; returns the debited amount."""
+        debited = min(due, account.free)
+        account.post(-debited)
+        if debited < due:
+            account.debts.append(Debt(due - debited, session))
+        return debited
 
     def bill(self, session: Session, total: int, due: int) -> None:
         account = self.accounts[session.client]
-        taken = self.take(account, due, session.id)
-        account.spent += taken
-        session.charges.append(Charge(due, taken, total))
+        debited = self.debit(account, due, session.id)
+        account.spent += debited
+        session.charges.append(Charge(due, debited, total))
 
     def confirm(self, payment: Payment) -> str:
-        """In time, late after a cancellation, or again."""
+        """Confirm in time, after a cancellation, or again."""
         if payment.confirmed:
             return "repeated"
         payment.status = "approved"
@@ -132,13 +132,13 @@ class Ledger:
         return "posted"
 
     def return_payment(self, payment: Payment, amount: int) -> str:
-        """The bank gave money back to the driver."""
+        """The bank returned money to the driver."""
         if not payment.confirmed or payment.refunded + amount > payment.amount:
             return "exceeds"
         payment.refunded += amount
         full = payment.refunded == payment.amount
         payment.status = "refunded" if full else "partial_refund"
-        self.take(self.accounts[payment.client], amount, None)
+        self.debit(self.accounts[payment.client], amount, None)
         return "posted"
 
     def hold(self, session: Session, amount: int) -> str:
@@ -205,7 +205,7 @@ class Ledger:
         return "posted"
 
     def lower(self, session: Session, rest: int) -> None:
-        """First what is owed is forgiven, then the newest charges are given back."""
+        """Forgive the session's debts first, then refund its newest charges."""
         account = self.accounts[session.client]
         for debt in reversed(account.debts):
             if debt.session == session.id:
@@ -216,11 +216,11 @@ class Ledger:
         for charge in reversed(list(session.charges)):
             part = min(rest, charge.debited - charge.refunded)
             if part:
-                self.give_back(account, charge, part)
+                self.refund(account, charge, part)
                 rest -= part
-        # What is left was given back as goodwill before: it counts as the correction now.
+        # The rest was refunded as goodwill earlier and now counts as the correction.
 
-    def give_back(self, account: Account, charge: Charge, amount: int) -> None:
+    def refund(self, account: Account, charge: Charge, amount: int) -> None:
         charge.refunded += amount
         account.spent -= amount
         account.post(amount)
@@ -230,5 +230,5 @@ class Ledger:
         charge = session.charges[index]
         if charge.refunded + amount > charge.debited:
             return "exceeds"
-        self.give_back(self.accounts[session.client], charge, amount)
+        self.refund(self.accounts[session.client], charge, amount)
         return "posted"

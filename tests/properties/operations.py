@@ -1,4 +1,4 @@
-"""What may happen to a wallet: one transaction each, and what it means in arithmetic."""
+"""The operations on a wallet: each as one database transaction, and in the arithmetic model."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ import psycopg
 from tests.properties.ledger import Ledger
 
 Cursor = psycopg.Connection[Any]
-Outcome = tuple[Any, ...]  # what it answers; for the wallet's functions also the wallet afterwards
+Outcome = tuple[Any, ...]  # the result; for the wallet's functions also the wallet afterwards
 REFUSED: Outcome = ("refused",)
 
 
 class Operation(ABC):
-    """Runs as the processes' role."""
+    """One operation; it runs as the processes' role."""
 
     role: ClassVar[str] = "evpower_app"
 
     @abstractmethod
     def run(self, sql: Cursor) -> Outcome:
-        """Do it in the database, inside a transaction."""
+        """Run in the database, inside a transaction."""
 
     @abstractmethod
     def expect(self, ledger: Ledger) -> Outcome:
-        """Do it in arithmetic."""
+        """Apply to the model; returns the expected outcome."""
 
     def __call__(self, sql: Cursor) -> Outcome:
-        """Do it in a transaction of its own; a constraint's refusal is an outcome."""
+        """Run in its own transaction; a constraint's refusal is an outcome."""
         try:
             with sql.transaction():
                 sql.execute(f"set local role {self.role}")
@@ -38,10 +38,10 @@ class Operation(ABC):
 
 
 def post(sql: Cursor, call: str, *arguments: object) -> Outcome:
-    marks = ", ".join(["%s"] * len(arguments))
+    placeholders = ", ".join(["%s"] * len(arguments))
     row = sql.execute(
         "select outcome, balance_minor, held_minor, version, debt_minor"
-        f" from wallet.{call}({marks})",
+        f" from wallet.{call}({placeholders})",
         arguments,
     ).fetchone()
     assert row is not None
@@ -51,7 +51,7 @@ def post(sql: Cursor, call: str, *arguments: object) -> Outcome:
 def shown(ledger: Ledger, client: UUID, outcome: str) -> Outcome:
     if outcome == "not_found":
         return (outcome, None, None, None, None)
-    return (outcome, *ledger.accounts[client].seen)
+    return (outcome, *ledger.accounts[client].shown)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Confirm(Operation):
 
 @dataclass(frozen=True)
 class ConfirmMany(Operation):
-    """All payments of two clients in one call: each credited, then what is owed collected."""
+    """Payments in one call: each is credited, then debts are collected."""
 
     payments: tuple[int, ...]
 
@@ -114,7 +114,7 @@ class ConfirmMany(Operation):
 
 @dataclass(frozen=True)
 class Credit(Operation):
-    """Without a confirmation."""
+    """A credit without a confirmation."""
 
     payment: int
 
@@ -145,7 +145,7 @@ class Cancel(Operation):
 
 @dataclass(frozen=True)
 class ReturnPayment(Operation):
-    """The bank returned money: the wallet gives it back."""
+    """The bank returned money: the wallet is debited."""
 
     payment: int
     amount: int
@@ -173,7 +173,7 @@ class ReturnPayment(Operation):
 
 @dataclass(frozen=True)
 class RefundCharge(Operation):
-    """Goodwill: part of what the session's settlement number `index` took."""
+    """Goodwill: a refund of part of the session's settlement number `index`."""
 
     session: UUID
     index: int
@@ -238,7 +238,7 @@ class Release(Operation):
 
 
 @dataclass(frozen=True)
-class GoOn(Operation):
+class SetState(Operation):
     session: UUID
     to: str
 
@@ -258,7 +258,7 @@ class GoOn(Operation):
 
 @dataclass(frozen=True)
 class Finish(Operation):
-    """The session ends; nothing is charged yet."""
+    """The session ends without being charged."""
 
     session: UUID
     cost: int
@@ -367,7 +367,7 @@ class Block(Operation):
 
 @dataclass(frozen=True)
 class Forge(Operation):
-    """Something the database's owner must not get away with, several statements as one."""
+    """A forgery by the database's owner, which must be refused; several statements as one."""
 
     role: ClassVar[str] = "none"
     payment: int
@@ -375,7 +375,7 @@ class Forge(Operation):
     forgery: str
 
     def run(self, sql: Cursor) -> Outcome:
-        # In the order in which everything locks, so that it waits and never deadlocks.
+        # In the common lock order, so that it waits and never deadlocks.
         psycopg.ClientCursor(sql).execute(
             """
             select from charging.sessions where id = %(session)s for no key update;

@@ -1,4 +1,4 @@
-"""Whatever providers say, in any order: each reference is credited once and no money is dropped."""
+"""Any events in any order: each reference is credited once and no money is dropped."""
 
 import asyncio
 import hashlib
@@ -28,7 +28,7 @@ from evpower.payments.store import confirm_many
 T = TypeVar("T")
 DUE = 1_000
 STATUSES = ("processing", "approved", "canceled", "refunded", "partial_refund")
-# Mostly what a provider means to say; now and then what it should never say.
+# Mostly plausible values, sometimes ones that a provider should never send.
 PAID = st.sampled_from([DUE, DUE, DUE, None, 0, 400, 600, DUE + 1])
 RETURNED = st.sampled_from([0, 0, None, 300, 700, DUE, DUE + 1])
 CURRENCIES = st.sampled_from(["KGS"] * 7 + ["KZT"])
@@ -36,7 +36,7 @@ MAX_PAYMENTS = 4
 
 
 class Crashed(Exception):
-    """The process died before the commit."""
+    """The process crashed before the commit."""
 
 
 def _crash_if(crash: bool) -> None:  # noqa: FBT001
@@ -45,7 +45,7 @@ def _crash_if(crash: bool) -> None:  # noqa: FBT001
 
 
 class PaymentsMachine(RuleBasedStateMachine):
-    """One client, a few payments, a provider that says anything, and an operator who decides."""
+    """One client, a few payments, a provider that sends anything, and an operator who decides."""
 
     loop: asyncio.AbstractEventLoop  # set by the test
     db: Database
@@ -77,7 +77,7 @@ class PaymentsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.count < MAX_PAYMENTS)
     @rule(target=orders, known=st.booleans())
     def top_up(self, known: bool) -> str:  # noqa: FBT001
-        """An invoice, whose reference the provider's answer brought, or that answer was lost."""
+        """An invoice with the provider's reference, or without: the response was lost."""
         return self.begin(f"{self.client}:invoice:{self.count}" if known else None)
 
     def begin(self, provider_ref: str | None) -> str:
@@ -116,15 +116,15 @@ class PaymentsMachine(RuleBasedStateMachine):
         returned: int | None,
         currency: str,
     ) -> Event:
-        """The same reference may be named with several orders: providers mix things up, too."""
-        says = (order, reference, status, paid, returned, currency)
+        """One reference may come with several orders: providers make such mistakes."""
+        facts = (order, reference, status, paid, returned, currency)
         ref = None if reference is None else f"{self.client}:{reference}"
         if reference == "a":
             ref = f"{order}:a"
         event = Event(
             provider="sandbox",
             event_id=uuid4().hex,
-            body_sha256=hashlib.sha256(repr(says).encode()).digest(),
+            body_sha256=hashlib.sha256(repr(facts).encode()).digest(),
             order_id=order if named == "order" or ref is None else None,
             provider_ref=ref,
             status=status,
@@ -137,7 +137,7 @@ class PaymentsMachine(RuleBasedStateMachine):
 
     @rule(order=orders, back=st.sampled_from([0, 300, DUE]))
     def honest(self, order: str, back: int) -> None:
-        """What a provider says of a payment as it should be: paid, and perhaps returned."""
+        """A provider's correct events: the payment is paid, and perhaps returned."""
         ref = f"{order}:a"
         facts = [("approved", 0)]
         if back:
@@ -146,7 +146,7 @@ class PaymentsMachine(RuleBasedStateMachine):
 
     @rule(events=st.lists(sent, min_size=1, max_size=4), crash=st.booleans())
     def again(self, events: list[Event], crash: bool) -> None:  # noqa: FBT001
-        """Sent again, in any order, several at once; perhaps the process died the first time."""
+        """Events sent again, in any order, several at once; perhaps after a crash."""
         if crash:
             before = self.money()
             self.apply(events, crash=True)
@@ -169,7 +169,7 @@ class PaymentsMachine(RuleBasedStateMachine):
             currency="KGS",
             refunded_minor=0,
         )
-        known = self.one("select payment_id from payments.events where event_id = $1", [event])
+        known = self.row("select payment_id from payments.events where event_id = $1", [event])
         [done] = self.apply([other])
         if known is not None and known["payment_id"] is not None:
             assert done.outcome in {"event_reused", "repeated"}
@@ -182,25 +182,25 @@ class PaymentsMachine(RuleBasedStateMachine):
         amount=st.sampled_from([None, None, 400, 600, DUE]),
     )
     def decide(self, order: str, decision: Any, reference: str | None, amount: int | None) -> None:
-        """Accepting moves exactly what it names; dismissing nothing."""
+        """Accepting moves exactly the amounts it returns; dismissing moves nothing."""
         before = self.money()
         ref = None
         if reference is not None:
             ref = f"{order}:a" if reference == "a" else f"{self.client}:{reference}"
         try:
-            decided = self.run(
+            result = self.run(
                 self.resolve(order, decision, ref, amount if decision == "accept" else None)
             )
         except Conflict:
             assert self.money() == before
             return
-        credited = sum(each.amount_minor for each in decided.credited)
+        credited = sum(credit.amount_minor for credit in result.credits)
         assert self.money() == before + credited
-        assert decision == "accept" or not decided.credited
+        assert decision == "accept" or not result.credits
 
     @rule(order=orders, amount=st.sampled_from([100, DUE]))
     def returned_by_hand(self, order: str, amount: int) -> None:
-        """The operator returned it in the provider's cabinet, and enters that."""
+        """The operator enters a refund that was made in the provider's web interface."""
         before = self.money()
         try:
             self.run(self.refund(order, amount))
@@ -247,14 +247,14 @@ class PaymentsMachine(RuleBasedStateMachine):
         return self.run(work())
 
     def money(self) -> int:
-        """The balance less what is owed: returns may exceed what is there."""
-        row = self.one(
+        """The balance less the debts: returns may exceed the balance."""
+        row = self.row(
             "select balance_minor - debt_minor as money from wallet.wallets where client_id = $1"
         )
         assert row is not None
         return row["money"]
 
-    def one(self, query: str, about: list[Event] | None = None) -> Record | None:
+    def row(self, query: str, about: list[Event] | None = None) -> Record | None:
         key: UUID | str = self.client if about is None else about[0].event_id
         return self.run(self.owner.fetchrow(query, key))
 
@@ -263,7 +263,7 @@ class PaymentsMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_wallet_has_what_payments_say(self) -> None:
-        row = self.one(
+        row = self.row(
             "select coalesce(sum(credited_minor), 0) - sum(refunded_minor) as money"
             " from payments.payments where client_id = $1"
         )
@@ -277,9 +277,9 @@ class PaymentsMachine(RuleBasedStateMachine):
             " and credited_ref is not null group by 1 having count(*) > 1"
         )
         assert credited == []
-        # What a reference brought in all: by its payment, and by operators who accepted it.
-        brought = self.rows(
-            "select e.provider_ref, max(e.paid_minor) as told,"
+        # The total credited for a reference: by its payment, and by operators who accepted it.
+        totals = self.rows(
+            "select e.provider_ref, max(e.paid_minor) as reported,"
             "  (select coalesce(sum(m.amount_minor), 0) from payments.payments m where m.id in ("
             "    select s.credited_by from payments.events s where s.payment_id = p.id"
             "     and s.provider_ref is not distinct from e.provider_ref)) as accepted,"
@@ -287,9 +287,9 @@ class PaymentsMachine(RuleBasedStateMachine):
             "  from payments.payments p join payments.events e on e.payment_id = p.id"
             " where p.client_id = $1 and e.currency = 'KGS' group by p.id, e.provider_ref"
         )
-        for row in brought:
+        for row in totals:
             by_itself = row["own"] if row["own"] and row["accepted"] < row["own"] else 0
-            assert max(row["accepted"], by_itself) <= (row["told"] or 0), row
+            assert max(row["accepted"], by_itself) <= (row["reported"] or 0), row
 
     @invariant()
     def no_event_about_money_is_dropped(self) -> None:
@@ -325,7 +325,7 @@ class PaymentsMachine(RuleBasedStateMachine):
     _event_reused = _review
 
     def _repeated(self, event: Record, events: list[Record]) -> bool:
-        """Credited and returned already, or an operator was asked about this very fact."""
+        """Credited and returned already, or in review with the same facts already."""
         if event["provider_ref"] is None:
             return False
         if (
@@ -347,15 +347,15 @@ class PaymentsMachine(RuleBasedStateMachine):
 
 
 _LATE = {"confirmed", "review", "unknown_payment", "refunded", "ignored", "canceled"}
-"""What an event that was of no payment before may become when its reference is known now."""
+"""Outcomes of a repeated event that had no payment before, once its reference is known."""
 
 
 def _event(order: str, ref: str, status: Any, returned: int) -> Event:
-    said = f"{order}:{ref}:{status}:{returned}"
+    event_id = f"{order}:{ref}:{status}:{returned}"
     return Event(
         provider="sandbox",
-        event_id=said,
-        body_sha256=hashlib.sha256(said.encode()).digest(),
+        event_id=event_id,
+        body_sha256=hashlib.sha256(event_id.encode()).digest(),
         order_id=order,
         provider_ref=ref,
         status=status,
@@ -377,11 +377,11 @@ def _fact(event: Record) -> tuple[Any, ...]:
 
 
 async def test_no_money_is_dropped_or_credited_twice(db: Database, owner: Connection) -> None:
-    class Here(PaymentsMachine):
+    class Machine(PaymentsMachine):
         pass
 
-    Here.loop = asyncio.get_running_loop()
-    Here.db = db
-    Here.owner = owner
+    Machine.loop = asyncio.get_running_loop()
+    Machine.db = db
+    Machine.owner = owner
     bounds = settings(max_examples=min(settings().max_examples, 1_000), stateful_step_count=30)
-    await asyncio.to_thread(run_state_machine_as_test, Here, settings=bounds)
+    await asyncio.to_thread(run_state_machine_as_test, Machine, settings=bounds)

@@ -1,4 +1,4 @@
-"""Whatever happens, in any order and at once: the database agrees with plain arithmetic."""
+"""Any operations, in any order and concurrently: the database agrees with plain arithmetic."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -23,15 +23,15 @@ from hypothesis.stateful import (
 )
 
 from evpower.wallet.store_verify import CAUSES, SESSIONS, WALLETS
-from evpower.wallet.verify import wallet_offenders
+from evpower.wallet.verify import wallet_discrepancies
 from tests.properties import operations as op
-from tests.properties.forgeries import FORGERIES, FORGERIES_AT_ONCE, Forgery
+from tests.properties.forgeries import CONCURRENT_FORGERIES, FORGERIES, Forgery
 from tests.properties.ledger import Account, Ledger, Payment, Session
 from tests.waiting import WAIT_LIMIT_S
 
 CONNECTIONS = 4
 AMOUNTS = st.integers(1, 100) | st.sampled_from([1, 50, 99, 100, 101, 200, 10_000_000])
-# Where everything that was begun at once is made to wait, so that it has locked what comes before.
+# Where concurrent operations are made to wait: by then each has taken its earlier locks.
 GATES = {
     "wallets": "select from wallet.wallets order by client_id for no key update",
     "sessions": "select from charging.sessions order by id for no key update",
@@ -41,21 +41,21 @@ GATES = {
 
 
 class Connections:
-    """Several connections of one database, each with a thread of its own."""
+    """Several connections of one database, each with its own thread."""
 
     def __init__(self, dsn: str) -> None:
-        self.here = psycopg.connect(dsn, autocommit=True, options="-c role=none")
+        self.main = psycopg.connect(dsn, autocommit=True, options="-c role=none")
         self.gate = psycopg.connect(dsn, autocommit=True, options="-c role=none")
         self.others = [
             psycopg.connect(dsn, autocommit=True, options="-c role=none")
             for _ in range(CONNECTIONS)
         ]
         self.threads = ThreadPoolExecutor(CONNECTIONS)
-        for connection in (self.here, self.gate, *self.others):
+        for connection in (self.main, self.gate, *self.others):
             connection.execute("set jit = off")
 
-    def at_once(self, operations: Sequence[op.Operation], gate: str) -> list[op.Outcome]:
-        """Run each on a connection of its own; all have begun before the first goes on."""
+    def run_concurrently(self, operations: Sequence[op.Operation], gate: str) -> list[op.Outcome]:
+        """Run each on its own connection; all have begun before the first may continue."""
         used = self.others[: len(operations)]
         with self.gate.transaction():
             self.gate.execute(GATES[gate])
@@ -63,32 +63,34 @@ class Connections:
                 self.threads.submit(operation, connection)
                 for operation, connection in zip(operations, used, strict=True)
             ]
-            self._wait_until_all_wait(running, [connection.info.backend_pid for connection in used])
+            self._wait_until_all_blocked(
+                running, [connection.info.backend_pid for connection in used]
+            )
         return [future.result() for future in running]
 
-    def _wait_until_all_wait(self, running: Sequence[Future[Any]], pids: list[int]) -> None:
+    def _wait_until_all_blocked(self, running: Sequence[Future[Any]], pids: list[int]) -> None:
         deadline = time.monotonic() + WAIT_LIMIT_S
         while time.monotonic() < deadline:
-            waiting = self.here.execute(
+            waiting = self.main.execute(
                 "select array_agg(pid) from pg_stat_activity"
                 " where pid = any (%s) and wait_event_type = 'Lock'",
                 [pids],
             ).fetchone()
-            held_up = set(waiting[0] or ()) if waiting else set()
+            blocked = set(waiting[0] or ()) if waiting else set()
             if all(
-                future.done() or pid in held_up for future, pid in zip(running, pids, strict=True)
+                future.done() or pid in blocked for future, pid in zip(running, pids, strict=True)
             ):
                 return
         raise AssertionError("an operation neither ends nor waits for a lock")
 
     def close(self) -> None:
         self.threads.shutdown()
-        for connection in (self.here, self.gate, *self.others):
+        for connection in (self.main, self.gate, *self.others):
             connection.close()
 
 
 class WalletMachine(RuleBasedStateMachine):
-    """Clients, payments, sessions, bills and refunds, and everything that may happen to them."""
+    """Clients, payments, sessions, bills and refunds, and all operations on them."""
 
     connections: Connections  # set by the test
 
@@ -99,17 +101,17 @@ class WalletMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.ledger = Ledger()
-        self.sql = self.connections.here
+        self.sql = self.connections.main
         self.start = {
             table: self.row(f"select coalesce(max(id), 0) from {table}")[0] for table in CAUSES
         }
-        # A client who has lived a little, so that there is something to repeat, refund and forge.
+        # A client with a history, so that there is something to repeat, refund and forge.
         self.client = self.new_client()
         self.paid = self.new_payment(self.client, 300)
         self.do(op.Confirm(self.paid))
         self.used = self.new_session(self.client)
         self.do(op.Hold(self.used, 100))
-        self.do(op.GoOn(self.used, "charging"))
+        self.do(op.SetState(self.used, "charging"))
         self.do(op.FinishAndCharge(self.used, 60))
 
     def row(self, query: str, *arguments: object) -> tuple[Any, ...]:
@@ -120,27 +122,27 @@ class WalletMachine(RuleBasedStateMachine):
     def do(self, operation: op.Operation) -> None:
         assert operation(self.sql) == operation.expect(self.ledger), operation
 
-    def do_at_once(self, operations: Sequence[op.Operation], gate: str) -> None:
-        """Some order of the operations must explain what all of them answered and left behind."""
+    def do_concurrently(self, operations: Sequence[op.Operation], gate: str) -> None:
+        """Run concurrently: some order of the operations must explain the outcomes and state."""
         before = state_of(self.ledger)
-        outcomes = self.connections.at_once(operations, gate)
-        left = self.state()
+        outcomes = self.connections.run_concurrently(operations, gate)
+        state = self.state()
         tried: list[object] = []
         for order in permutations(range(len(operations))):
             ledger = deepcopy(self.ledger)
             expected = {index: operations[index].expect(ledger) for index in order}
             if [expected[index] for index in range(len(operations))] == outcomes:
-                if state_of(ledger) == left:
+                if state_of(ledger) == state:
                     self.ledger = ledger
                     return
                 tried.append((order, state_of(ledger)))
         raise AssertionError(
-            f"no order explains {operations}\nthat answered {outcomes}\nfrom {before}\n"
-            f"and left {left}\ntried {tried}"
+            f"no order explains {operations}\nwith outcomes {outcomes}\nfrom state {before}\n"
+            f"to {state}\ntried {tried}"
         )
 
     def state(self) -> dict[UUID, Any]:
-        """What the database says of every client and session of this run."""
+        """Return the stored state of every client and session of this run."""
         wallets = self.sql.execute(
             """
             select client_id, balance_minor, held_minor, debt_minor, spent_minor, version, array(
@@ -217,40 +219,40 @@ class WalletMachine(RuleBasedStateMachine):
 
     @rule(target=sessions, client=accounts, amount=AMOUNTS)
     def start_session(self, client: UUID, amount: int) -> UUID:
-        """What an app does: request, hold, and the car begins to charge."""
+        """As an app does: request the session, hold money, begin to charge."""
         session = self.new_session(client)
         self.do(op.Hold(session, amount))
-        self.do(op.GoOn(session, "charging"))
+        self.do(op.SetState(session, "charging"))
         return session
 
     @rule(target=sessions, client=accounts, off=st.sampled_from([-1, 0, 1]))
     def hold_what_is_free(self, client: UUID, off: int) -> UUID:
-        """To the tyiyn, one below and one above: where a wrong comparison would show."""
+        """Exactly the free balance, 1 tyiyn less or more: a wrong comparison fails here."""
         return self.start_session(client, max(1, self.ledger.accounts[client].free + off))
 
     @rule(session=sessions, off=st.sampled_from([-1, 0, 1]))
-    def charge_what_is_there(self, session: UUID, off: int) -> None:
-        """Beside other sessions' holds, which must stay untouched, or to the last tyiyn."""
-        known = self.ledger.sessions[session]
-        own = known.hold if known.hold is not None and known.hold_open else 0
-        cost = max(0, self.ledger.accounts[known.client].free + own + off)
+    def charge_what_is_free(self, session: UUID, off: int) -> None:
+        """Charge all free money and the own hold; other sessions' holds must stay untouched."""
+        model = self.ledger.sessions[session]
+        own = model.hold if model.hold is not None and model.hold_open else 0
+        cost = max(0, self.ledger.accounts[model.client].free + own + off)
         self.do(op.FinishAndCharge(session, cost))
 
     @rule(session=sessions, off=st.sampled_from([-1, 0, 1]))
     def correct_to_what_is_left(self, session: UUID, off: int) -> None:
-        """To what was not given back yet, so that goodwill must become the correction below it."""
-        known = self.ledger.sessions[session]
-        left = sum(charge.debited - charge.refunded for charge in known.charges)
-        self.do(op.Correct(session, max(0, known.cost - left + off), known.energy))
+        """Lower the cost by all that is not refunded; any more turns goodwill into correction."""
+        model = self.ledger.sessions[session]
+        left = sum(charge.debited - charge.refunded for charge in model.charges)
+        self.do(op.Correct(session, max(0, model.cost - left + off), model.energy))
 
     def operations(self, data: st.DataObject, client: UUID) -> op.Operation:
-        """Any operation on what any client has."""
+        """Draw any operation on any session and payment."""
         session = data.draw(st.sampled_from(list(self.ledger.sessions)))
         payment = data.draw(st.sampled_from(list(self.ledger.payments)))
         return data.draw(
             st.one_of(
                 st.builds(op.Confirm, st.just(payment)),
-                st.builds(op.ConfirmMany, _some(self.ledger.payments)),
+                st.builds(op.ConfirmMany, _subset(self.ledger.payments)),
                 st.builds(op.Credit, st.just(payment)),
                 st.builds(op.Cancel, st.just(payment)),
                 st.builds(op.ReturnPayment, st.just(payment), AMOUNTS),
@@ -258,11 +260,13 @@ class WalletMachine(RuleBasedStateMachine):
                 st.builds(op.Hold, st.just(session), AMOUNTS),
                 st.builds(op.Extend, st.just(session), st.integers(1, 160)),
                 st.builds(op.Release, st.just(session)),
-                st.builds(op.GoOn, st.just(session), st.sampled_from(["charging", "cancelled"])),
+                st.builds(
+                    op.SetState, st.just(session), st.sampled_from(["charging", "cancelled"])
+                ),
                 st.builds(op.Finish, st.just(session), AMOUNTS | st.just(0)),
                 st.builds(op.Charge, st.just(session)),
                 st.builds(op.FinishAndCharge, st.just(session), AMOUNTS | st.just(0)),
-                st.builds(op.ChargeMany, _some(self.ledger.sessions)),
+                st.builds(op.ChargeMany, _subset(self.ledger.sessions)),
                 st.builds(
                     op.Correct, st.just(session), AMOUNTS | st.just(0), st.integers(0, 2)
                 ),
@@ -272,23 +276,23 @@ class WalletMachine(RuleBasedStateMachine):
         )  # fmt: skip
 
     def forgeries(
-        self, session: UUID, payment: int, known: Sequence[Forgery] = FORGERIES_AT_ONCE
+        self, session: UUID, payment: int, known: Sequence[Forgery] = CONCURRENT_FORGERIES
     ) -> st.SearchStrategy[op.Operation]:
-        """What is drawn never depends on what happened: in which order it did is not known."""
+        """The draw never depends on earlier concurrent operations: their order is not known."""
 
-        def forge(chosen: Forgery) -> op.Operation:
-            sql, applies = chosen
+        def forge(forgery: Forgery) -> op.Operation:
+            sql, applies = forgery
             facts = self.ledger, self.ledger.sessions[session], self.ledger.payments[payment]
             return op.Forge(payment, session, sql) if applies(*facts) else op.Credit(payment)
 
         return st.sampled_from(known).map(forge)
 
     @rule(client=accounts, data=st.data())
-    def happens(self, client: UUID, data: st.DataObject) -> None:
+    def run_any(self, client: UUID, data: st.DataObject) -> None:
         self.do(self.operations(data, client))
 
     @rule(client=accounts, data=st.data())
-    def is_forged(self, client: UUID, data: st.DataObject) -> None:
+    def try_forgery(self, client: UUID, data: st.DataObject) -> None:
         del client
         session = data.draw(st.sampled_from(list(self.ledger.sessions)))
         payment = data.draw(st.sampled_from(list(self.ledger.payments)))
@@ -300,12 +304,16 @@ class WalletMachine(RuleBasedStateMachine):
         gate=st.sampled_from(list(GATES)),
         count=st.integers(2, CONNECTIONS),
     )
-    def happens_at_once(self, client: UUID, data: st.DataObject, gate: str, count: int) -> None:
-        self.do_at_once([self.operations(data, client) for _ in range(count)], gate)
+    def run_any_concurrently(
+        self, client: UUID, data: st.DataObject, gate: str, count: int
+    ) -> None:
+        self.do_concurrently([self.operations(data, client) for _ in range(count)], gate)
 
     @rule(session=sessions, data=st.data(), gate=st.sampled_from(list(GATES)))
-    def happens_to_one_session_at_once(self, session: UUID, data: st.DataObject, gate: str) -> None:
-        """What meets most: the end, the bill, its correction, its refund, and its forgery."""
+    def run_on_one_session_concurrently(
+        self, session: UUID, data: st.DataObject, gate: str
+    ) -> None:
+        """The likeliest conflicts: the end, the bill, its correction, its refund, a forgery."""
         payment = data.draw(st.sampled_from(list(self.ledger.payments)))
         likely = st.one_of(
             st.builds(op.FinishAndCharge, st.just(session), AMOUNTS),
@@ -319,20 +327,20 @@ class WalletMachine(RuleBasedStateMachine):
             self.forgeries(session, payment),
         )
         count = data.draw(st.integers(2, CONNECTIONS))
-        self.do_at_once([data.draw(likely) for _ in range(count)], gate)
+        self.do_concurrently([data.draw(likely) for _ in range(count)], gate)
 
     @invariant()
-    def everything_is_what_arithmetic_says(self) -> None:
+    def the_state_equals_the_model(self) -> None:
         assert self.state() == state_of(self.ledger)
 
     @invariant()
-    def the_ledger_proves_itself(self) -> None:
+    def ledger_verify_finds_nothing(self) -> None:
         with psycopg.RawCursor(self.sql) as cursor:
             for client in self.ledger.accounts:
                 cursor.execute(WALLETS, [UUID(int=client.int - 1), client])
                 names = [column.name for column in cursor.description or ()]
                 for row in cursor.fetchall():
-                    assert wallet_offenders(dict(zip(names, row, strict=True))) == []
+                    assert wallet_discrepancies(dict(zip(names, row, strict=True))) == []
             for session in self.ledger.sessions:
                 arguments = [UUID(int=session.int - 1), session, 3600.0]
                 assert cursor.execute(SESSIONS, arguments).fetchall() == []
@@ -342,7 +350,7 @@ class WalletMachine(RuleBasedStateMachine):
 
 
 def state_of(ledger: Ledger) -> dict[UUID, Any]:
-    """What the database should say."""
+    """Return the state the database should have."""
     wallets = {
         account.client: (
             account.balance, account.held, account.debt, account.spent, len(account.amounts),
@@ -364,12 +372,12 @@ def state_of(ledger: Ledger) -> dict[UUID, Any]:
     return {**wallets, **sessions}
 
 
-def _some(known: dict[Any, Any]) -> st.SearchStrategy[Any]:
+def _subset(known: dict[Any, Any]) -> st.SearchStrategy[Any]:
     return st.lists(st.sampled_from(list(known)), min_size=1, max_size=4).map(tuple)
 
 
 def deadlocks(dsn: str) -> int:
-    """How many this database has had; a connection counts its own when it ends."""
+    """Return the database's number of deadlocks; a connection adds its own when it closes."""
     with psycopg.connect(dsn) as connection:
         row = connection.execute(
             "select deadlocks from pg_stat_database where datname = current_database()"
@@ -390,8 +398,10 @@ def connected(dsn: str) -> Iterator[Connections]:
 async def test_the_wallet_follows_the_model(dsn: str) -> None:
     with connected(dsn) as opened:
 
-        class Here(WalletMachine):
+        class Machine(WalletMachine):
             connections = opened
 
-        run_state_machine_as_test(Here, settings=settings(max_examples=60, phases=[Phase.generate]))
+        run_state_machine_as_test(
+            Machine, settings=settings(max_examples=60, phases=[Phase.generate])
+        )
     assert deadlocks(dsn) == 0

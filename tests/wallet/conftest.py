@@ -8,5 +8,5 @@ from tests.wallet.scenario import Scenario
 
 @pytest.fixture
 async def scenario(owner: Connection) -> Scenario:
-    """Makes payments, sessions and the like, as the owner."""
+    """Returns the writer of payments, sessions and refund orders, as the database's owner."""
     return Scenario(owner)

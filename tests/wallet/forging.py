@@ -1,4 +1,4 @@
-"""SQL of a forger who owns the database: whole, so that only the rule under test refuses it."""
+"""SQL forgeries by the database's owner, complete so that only the rule under test refuses them."""
 
 from uuid import UUID
 
@@ -12,7 +12,7 @@ REFUSED = (asyncpg.IntegrityConstraintViolationError, asyncpg.CheckViolationErro
 
 
 async def refuse(connection: Connection, sql: str, *arguments: object) -> None:
-    """The statements, as one transaction, are refused by a constraint."""
+    """Assert that a constraint refuses the statements, run as one transaction."""
     with pytest.raises(REFUSED):
         # Several statements in one text are one transaction; deferred checks run at its end.
         await connection.execute(sql, *arguments)
@@ -21,7 +21,7 @@ async def refuse(connection: Connection, sql: str, *arguments: object) -> None:
 def forged_transaction(
     client: UUID, version: int, before: int, amount: int, **cause: int | str
 ) -> str:
-    """SQL: move the wallet and write a row for it, consistent with one another."""
+    """SQL: change the wallet and write its transaction, consistent with one another."""
     name, value = next(iter(cause.items()))
     kind = {"payment_id": "topup", "settlement_id": "charge", "refund_id": "refund"}[name]
     return f"""
@@ -39,13 +39,13 @@ NEWEST_REFUND = "(select max(id) from wallet.refunds)"
 
 
 def facts(session: UUID, cost_minor: int, **other: object) -> str:
-    """SQL: other facts of a session."""
+    """SQL: change a session's cost and other facts."""
     more = "".join(f", {name} = {value}" for name, value in other.items())
     return f"update charging.sessions set cost_minor = {cost_minor}{more} where id = '{session}';"
 
 
 def settlement(session: UUID, number: int, total: int, due: int, debited: int) -> str:
-    """SQL: a bill, nothing else."""
+    """SQL: a bill without its transaction and wallet change."""
     return f"""
       insert into charging.settlements (session_id, client_id, bill_number, total_minor, energy_wh,
         ended_at, due_minor, debited_minor, actor, reason)
@@ -55,7 +55,7 @@ def settlement(session: UUID, number: int, total: int, due: int, debited: int) -
 
 
 async def bill(scenario: Scenario, session: UUID, number: int, total: int, due: int) -> str:
-    """SQL: a bill that is taken whole, with its transaction and its wallet."""
+    """SQL: a bill debited in full, with its transaction and its wallet change."""
     client = await scenario.sql.fetchval(
         "select client_id from charging.sessions where id = $1", session
     )
@@ -71,9 +71,9 @@ async def bill(scenario: Scenario, session: UUID, number: int, total: int, due: 
 async def refund(
     scenario: Scenario, of_settlement: int, amount: int, correction: int = 0, *, charged: int = 0
 ) -> str:
-    """SQL: a posted refund of a charge, with its transaction and its wallet.
+    """SQL: a posted refund of a charge, with its transaction and its wallet change.
 
-    `charged`: what a bill before it in the same transaction took.
+    `charged`: the amount that an earlier bill of the same database transaction debited.
     """
     client = await scenario.sql.fetchval(
         "select client_id from charging.settlements where id = $1", of_settlement

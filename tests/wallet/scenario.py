@@ -1,4 +1,4 @@
-"""Facts a wallet stands on, made the way the other slices make them."""
+"""Writes the rows a wallet refers to, as the other slices write them."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,8 +16,8 @@ class Scenario:
 
     sql: Connection
 
-    async def someone_waits_for_a_lock(self) -> bool:
-        """In this database: the server has those of other tests, too."""
+    async def is_lock_awaited(self) -> bool:
+        """Whether a transaction of this database waits for a lock; other tests share the server."""
         return await self.sql.fetchval(
             "select exists (select from pg_locks w where not w.granted and exists ("
             "  select from pg_locks h join pg_database d on d.oid = h.database"
@@ -32,7 +32,7 @@ class Scenario:
         return client
 
     async def payment(self, client: UUID, amount_minor: int, *, confirmed: bool = True) -> int:
-        """A payment; approved unless told otherwise."""
+        """Insert a payment, approved if `confirmed`; returns its id."""
         code = uuid4().hex[:16]
         return await self.sql.fetchval(
             """
@@ -62,14 +62,14 @@ class Scenario:
         )
 
     async def topped_up(self, amount_minor: int) -> UUID:
-        """A new client with this much money."""
+        """Create a client with this balance."""
         client = await self.client()
         payment = await self.payment(client, amount_minor)
         await self.sql.execute("select wallet.credit($1)", payment)
         return client
 
     async def session(self, client: UUID, *, state: str = "requested", cost_minor: int = 0) -> UUID:
-        """A session; imported ones may be many at once, and these are."""
+        """Insert an imported session: a client may have several of these at once."""
         session = uuid4()
         await self.sql.execute(
             """
@@ -86,7 +86,7 @@ class Scenario:
         return session
 
     async def finish(self, session: UUID, cost_minor: int) -> UUID:
-        """The session ends and costs this much; nothing is charged yet."""
+        """End the session with this cost, without charging it."""
         await self.sql.execute(
             """
             update charging.sessions
@@ -100,24 +100,24 @@ class Scenario:
         return session
 
     async def finished(self, client: UUID, cost_minor: int) -> UUID:
-        """A new finished session that is not charged."""
+        """Insert a finished session that is not charged."""
         return await self.session(client, state="finished", cost_minor=cost_minor)
 
     async def settled(self, client: UUID, cost_minor: int) -> UUID:
-        """A new finished session that is charged."""
+        """Insert a finished session and charge it."""
         session = await self.finished(client, cost_minor)
         await self.sql.execute("select wallet.charge($1)", session)
         return session
 
     async def charged(self, client: UUID, cost_minor: int) -> int:
-        """The bill of a new finished session."""
+        """Insert a finished session and charge it; returns the bill's id."""
         session = await self.finished(client, cost_minor)
         return await self.sql.fetchval("select cause_id from wallet.charge($1)", session)
 
     async def correct(
         self, session: UUID, cost_minor: int, energy_wh: int = 0, ended_at: datetime = NOON
     ) -> str:
-        """Bill the session by another figure; returns the outcome."""
+        """Correct the session's cost; returns the outcome."""
         return await self.sql.fetchval(
             "select outcome from wallet.correct($1, $2, $3, $4, 'operator', 'a better figure')",
             session,
@@ -127,7 +127,7 @@ class Scenario:
         )
 
     async def bills(self, session: UUID) -> list[tuple[int | None, int | None, int, int]]:
-        """Number, total, due and debited of what was charged for a session, oldest first."""
+        """Return number, total, due and debited of a session's settlements, oldest first."""
         rows = await self.sql.fetch(
             "select bill_number, total_minor, due_minor, debited_minor from charging.settlements"
             " where session_id = $1 order by id",
@@ -161,12 +161,12 @@ class Scenario:
         return dict(row)
 
     async def money(self, client: UUID) -> tuple[int, int, int]:
-        """Balance, held, debt."""
+        """Return balance, held and debt, in minor units."""
         wallet = await self.wallet(client)
         return wallet["balance_minor"], wallet["held_minor"], wallet["debt_minor"]
 
     async def amounts(self, client: UUID) -> list[int]:
-        """The signed amounts of the ledger, oldest first."""
+        """Return the signed amounts of the client's transactions, oldest first."""
         rows = await self.sql.fetch(
             "select amount_minor from wallet.transactions where client_id = $1 order by version",
             client,

@@ -1,4 +1,4 @@
-"""A session's bills: each says what it costs by a better figure, and moves the difference."""
+"""A session's bills: each states the corrected cost and charges or refunds the difference."""
 
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -21,7 +21,7 @@ async def session_cost(scenario: Scenario, session: UUID) -> int:
 
 
 async def corrections(scenario: Scenario, session: UUID) -> list[tuple[int, int]]:
-    """Amount and corrected part of every refund of a session, oldest first."""
+    """Return amount and correction part of every refund of a session, oldest first."""
     rows = await scenario.sql.fetch(
         "select r.amount_minor, r.correction_minor from wallet.refunds r"
         " join charging.settlements s on s.id = r.settlement_id"
@@ -38,8 +38,8 @@ async def forgiven(scenario: Scenario, client: UUID) -> int:
     )
 
 
-async def is_proven(db: Database) -> bool:
-    return (await wallet.verify(db)).offenders == []
+async def is_verified(db: Database) -> bool:
+    return (await wallet.verify(db)).discrepancies == []
 
 
 class TestACorrectedStop:
@@ -55,7 +55,7 @@ class TestACorrectedStop:
         assert await scenario.amounts(client) == [100_000, -FIRST, FIRST - HIGHER]
         assert await scenario.money(client) == (100_000 - HIGHER, 0, 0)
         assert await session_cost(scenario, session) == HIGHER
-        assert await is_proven(db)
+        assert await is_verified(db)
 
     async def test_a_lower_figure_is_a_refund_as_correction(
         self, db: Database, scenario: Scenario
@@ -71,7 +71,7 @@ class TestACorrectedStop:
         ]  # fmt: skip
         assert await scenario.money(client) == (100_000 - LOWER, 0, 0)
         assert (await scenario.wallet(client))["spent_minor"] == LOWER
-        assert await is_proven(db)
+        assert await is_verified(db)
 
     async def test_a_higher_figure_after_a_lower_one_bills_from_the_lower_one(
         self, db: Database, scenario: Scenario
@@ -84,7 +84,7 @@ class TestACorrectedStop:
             (FIRST, FIRST), (LOWER, 0), (HIGHER, HIGHER - LOWER),
         ]  # fmt: skip
         assert await scenario.money(client) == (100_000 - HIGHER, 0, 0)
-        assert await is_proven(db)
+        assert await is_verified(db)
 
     async def test_a_higher_figure_above_the_balance_is_a_debt(
         self, db: Database, scenario: Scenario
@@ -98,7 +98,7 @@ class TestACorrectedStop:
             "select wallet.credit($1)", await scenario.payment(client, 1_500)
         )
         assert await scenario.money(client) == (500, 0, 0)
-        assert await is_proven(db)
+        assert await is_verified(db)
 
     async def test_a_lower_figure_first_forgives_what_is_owed(
         self, db: Database, scenario: Scenario
@@ -117,7 +117,7 @@ class TestACorrectedStop:
         assert await forgiven(scenario, client) == 7_856
         assert await corrections(scenario, session) == [(500, 500)]
         assert await scenario.money(client) == (500, 0, 0)
-        assert await is_proven(db)
+        assert await is_verified(db)
 
     async def test_the_newest_debt_of_a_session_is_forgiven_first(
         self, db: Database, scenario: Scenario
@@ -135,7 +135,7 @@ class TestACorrectedStop:
             "select amount_minor, forgiven_minor from wallet.debts order by id"
         )
         assert [tuple(debt) for debt in debts] == [(50, 10), (30, 30)]
-        assert await is_proven(db)
+        assert await is_verified(db)
 
     async def test_what_is_given_back_pays_another_debt(
         self, db: Database, scenario: Scenario
@@ -146,7 +146,7 @@ class TestACorrectedStop:
         await scenario.correct(session, LOWER)
         assert await scenario.money(client) == (FIRST - LOWER - 3_000, 0, 0)
         assert await scenario.bills(other) == [(1, 3_000, 3_000, 0), (None, None, 3_000, 3_000)]
-        assert await is_proven(db)
+        assert await is_verified(db)
 
     async def test_the_debt_of_another_session_is_not_forgiven(
         self, db: Database, scenario: Scenario
@@ -158,7 +158,7 @@ class TestACorrectedStop:
         assert await scenario.money(client) == (0, 0, 260)
         assert await scenario.correct(other, 40) == "posted"
         assert await scenario.money(client) == (0, 0, 0)
-        assert await is_proven(db)
+        assert await is_verified(db)
 
     async def test_goodwill_does_not_count_until_it_must(
         self, db: Database, scenario: Scenario
@@ -174,7 +174,7 @@ class TestACorrectedStop:
         await scenario.correct(session, 20)
         assert await corrections(scenario, session) == [(35, 15), (25, 25), (40, 40)]
         assert await scenario.money(client) == (100, 0, 0)
-        assert await is_proven(db)
+        assert await is_verified(db)
 
     async def test_a_figure_of_nothing_gives_everything_back(
         self, db: Database, scenario: Scenario
@@ -184,7 +184,7 @@ class TestACorrectedStop:
         await scenario.correct(session, 0)
         assert await scenario.money(client) == (100, 0, 0)
         assert await forgiven(scenario, client) == 30
-        assert await is_proven(db)
+        assert await is_verified(db)
 
     async def test_other_energy_at_the_same_cost_is_a_bill_that_moves_nothing(
         self, db: Database, scenario: Scenario
@@ -199,7 +199,7 @@ class TestACorrectedStop:
         )
         assert facts is not None
         assert tuple(facts) == (7, later)
-        assert await is_proven(db)
+        assert await is_verified(db)
 
     async def test_other_holds_stay(self, db: Database, scenario: Scenario) -> None:
         client = await scenario.topped_up(100)
@@ -208,7 +208,7 @@ class TestACorrectedStop:
         await scenario.sql.execute("select wallet.hold($1, 40)", running)
         await scenario.correct(session, 70)
         assert await scenario.money(client) == (40, 40, 10)
-        assert await is_proven(db)
+        assert await is_verified(db)
 
 
 class TestTheCall:

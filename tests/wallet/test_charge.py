@@ -1,4 +1,4 @@
-"""Finished charging is debited once; what is not there is a debt, taken once money is free."""
+"""A finished session is debited once; the unpaid part is a debt, collected once money is free."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -147,15 +147,15 @@ async def test_nothing_due_moves_nothing(db: Database, scenario: Scenario) -> No
 async def test_parallel_charges_of_one_session_debit_once(db: Database, scenario: Scenario) -> None:
     client = await scenario.topped_up(1000)
     session = await scenario.finished(client, 300)
-    group = wallet.WalletGroup(db)
+    batcher = wallet.WalletBatcher(db)
 
     async def alone() -> wallet.Posting:
         async with db.transaction() as connection:
             return await wallet.charge(connection, session)
 
-    calls = [call for _ in range(10) for call in (alone(), group.charge(session))]
+    calls = [call for _ in range(10) for call in (alone(), batcher.charge(session))]
     postings = await asyncio.gather(*calls)
-    await group.close()
+    await batcher.close()
     assert sum(posting.new for posting in postings) == 1
     assert await scenario.amounts(client) == [1000, -300]
 
@@ -182,13 +182,13 @@ async def test_credits_and_charges_in_batches_do_not_deadlock(
 
 
 async def test_an_unknown_session_is_not_found(db: Database) -> None:
-    group = wallet.WalletGroup(db)
+    batcher = wallet.WalletBatcher(db)
     async with db.transaction() as connection:
         with pytest.raises(NotFound, match="no such session"):
             await wallet.charge(connection, uuid4())
     with pytest.raises(NotFound, match="no such session"):
-        await group.charge(uuid4())
-    await group.close()
+        await batcher.charge(uuid4())
+    await batcher.close()
 
 
 async def test_what_has_not_ended_or_was_paid_elsewhere_is_not_charged(

@@ -1,4 +1,4 @@
-"""A confirmed payment is credited once, whatever is asked how often and in which order."""
+"""A confirmed payment is credited once, however often and in whichever order it is requested."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from tests.waiting import WAIT_LIMIT_S, until
 from tests.wallet.scenario import NOON, Scenario
 
 
-async def test_a_repeated_credit_answers_the_same_transaction(
+async def test_a_repeated_credit_returns_the_same_transaction(
     db: Database, scenario: Scenario
 ) -> None:
     client = await scenario.client()
@@ -58,19 +58,19 @@ async def test_a_batch_takes_repeats_unknown_ids_and_one_clients_many(
     db: Database, scenario: Scenario
 ) -> None:
     client, other = await scenario.client(), await scenario.client()
-    mine = [await scenario.payment(client, amount) for amount in (100, 200, 300)]
+    own = [await scenario.payment(client, amount) for amount in (100, 200, 300)]
     unconfirmed = await scenario.payment(other, 500, confirmed=False)
-    theirs = await scenario.payment(other, 400)
+    foreign = await scenario.payment(other, 400)
     async with db.transaction() as connection:
-        await wallet.credit(connection, mine[1])
+        await wallet.credit(connection, own[1])
         postings = await wallet.credit_many(
-            connection, [mine[2], theirs, 987_654, mine[0], mine[2], unconfirmed, mine[1]]
+            connection, [own[2], foreign, 987_654, own[0], own[2], unconfirmed, own[1]]
         )
     assert {posting.cause_id: posting.outcome for posting in postings} == {
-        mine[0]: "posted",
-        mine[1]: "repeated",
-        mine[2]: "posted",
-        theirs: "posted",
+        own[0]: "posted",
+        own[1]: "repeated",
+        own[2]: "posted",
+        foreign: "posted",
         unconfirmed: "not_confirmed",
         987_654: "not_found",
     }
@@ -101,7 +101,7 @@ async def test_overlapping_batches_in_opposite_order_do_not_deadlock(
 
     async def credit(ids: list[int]) -> int:
         async with db.transaction() as connection:
-            return sum(one.new for one in await wallet.credit_many(connection, ids))
+            return sum(posting.new for posting in await wallet.credit_many(connection, ids))
 
     for _ in range(3):
         more = [await scenario.payment(client, 10) for client in clients]
@@ -112,16 +112,16 @@ async def test_overlapping_batches_in_opposite_order_do_not_deadlock(
     assert [await scenario.money(client) for client in clients] == [(60, 0, 0)] * 20
 
 
-async def test_the_group_credits_each_once_and_names_its_own_errors(
+async def test_the_batcher_credits_each_once_and_returns_each_callers_error(
     db: Database, scenario: Scenario
 ) -> None:
     clients = [await scenario.client() for _ in range(10)]
     payments = [await scenario.payment(client, 10) for client in clients for _ in range(6)]
     unconfirmed = await scenario.payment(clients[0], 10, confirmed=False)
-    group = wallet.WalletGroup(db, max_size=16)
-    asked = [*payments, *payments, unconfirmed, 987_654]
-    results = await asyncio.gather(*(group.credit(one) for one in asked), return_exceptions=True)
-    await group.close()
+    batcher = wallet.WalletBatcher(db, max_size=16)
+    ids = [*payments, *payments, unconfirmed, 987_654]
+    results = await asyncio.gather(*map(batcher.credit, ids), return_exceptions=True)
+    await batcher.close()
     assert isinstance(results[-2], Conflict)
     assert isinstance(results[-1], NotFound)
     postings = [result for result in results[:-2] if isinstance(result, wallet.Posting)]
@@ -133,47 +133,49 @@ async def test_the_group_credits_each_once_and_names_its_own_errors(
 async def test_a_locked_wallet_fails_its_own_credit_only(dsn: str, scenario: Scenario) -> None:
     name = dsn.rsplit("/", 1)[1]
     await scenario.sql.execute(f"alter role evpower in database {name} set lock_timeout = '1s'")
-    impatient = patient_database(dsn)
-    await impatient.start()
+    database = patient_database(dsn)
+    await database.start()
     locked, *others = [await scenario.client() for _ in range(4)]
     payments = [await scenario.payment(client, 10) for client in (locked, *others)]
-    group = wallet.WalletGroup(impatient)
-    group._credits._retry_budget_s = WAIT_LIMIT_S  # the others are tried after the one that waited
+    batcher = wallet.WalletBatcher(database)
+    batcher._credits._retry_budget_s = (
+        WAIT_LIMIT_S  # the others are tried after the one that waited
+    )
     async with scenario.sql.transaction():
         await scenario.sql.execute(
             "select from wallet.wallets where client_id = $1 for update", locked
         )
-        results = await asyncio.gather(*map(group.credit, payments), return_exceptions=True)
+        results = await asyncio.gather(*map(batcher.credit, payments), return_exceptions=True)
     assert isinstance(results[0], Unavailable)
     assert all(isinstance(result, wallet.Posting) and result.new for result in results[1:])
-    assert (await group.credit(payments[0])).new
-    await group.close()
-    await impatient.close()
+    assert (await batcher.credit(payments[0])).new
+    await batcher.close()
+    await database.close()
 
 
-async def test_a_cancelled_lone_credit_leaves_its_connection_usable(
+async def test_a_cancelled_single_credit_leaves_its_connection_usable(
     dsn: str, scenario: Scenario
 ) -> None:
-    one = patient_database(dsn, size=1)
-    await one.start()
+    database = patient_database(dsn, size=1)
+    await database.start()
     client, other = [await scenario.client() for _ in range(2)]
-    first, cancelled, theirs = [await scenario.payment(c, 10) for c in (other, client, other)]
-    group = wallet.WalletGroup(one)
-    assert (await group.credit(first)).new
+    first, cancelled, foreign = [await scenario.payment(c, 10) for c in (other, client, other)]
+    batcher = wallet.WalletBatcher(database)
+    assert (await batcher.credit(first)).new
     async with scenario.sql.transaction():
         await scenario.sql.execute(
             "select from wallet.wallets where client_id = $1 for update", client
         )
-        lone = asyncio.create_task(group.credit(cancelled))
-        await until(scenario.someone_waits_for_a_lock)
-        lone.cancel()
+        single_call = asyncio.create_task(batcher.credit(cancelled))
+        await until(scenario.is_lock_awaited)
+        single_call.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await lone
-        assert (await asyncio.wait_for(group.credit(theirs), WAIT_LIMIT_S)).new
-    assert (await group.credit(cancelled)).new, "nothing of it was kept, so it is asked for again"
+            await single_call
+        assert (await asyncio.wait_for(batcher.credit(foreign), WAIT_LIMIT_S)).new
+    assert (await batcher.credit(cancelled)).new, "the cancelled call stored nothing"
     assert await scenario.money(client) == (10, 0, 0)
-    await group.close()
-    await one.close()
+    await batcher.close()
+    await database.close()
 
 
 async def test_transactions_read_in_order(db: Database, scenario: Scenario) -> None:
@@ -197,7 +199,7 @@ async def test_a_transaction_takes_at_most_300_bytes(db: Database, scenario: Sce
                100 + g, 'approved', 100 + g, now(), 'ref' || g || '-' || c.n, now()
           from generate_series(1, 10) g,
                (select id, row_number() over (order by id) n from identity.clients) c
-         order by md5(g || ' of ' || c.id); -- as if by chance: pages fill the same in every run
+         order by md5(g || ' of ' || c.id); -- a fixed shuffle: pages fill the same in every run
         """
     )
     ids = [row["id"] for row in await scenario.sql.fetch("select id from payments.payments")]

@@ -1,7 +1,7 @@
-"""What the owner in psql, or the processes' role, cannot do to bills, corrections and debts.
+"""Forged bills and corrections are refused, by the owner in psql or by the processes' role.
 
-The forgeries are whole: they write the settlement, the transaction and the wallet in one
-transaction, so that only the rule under test can refuse them.
+The forgeries are complete: they write the settlement, the transaction and the wallet in one
+database transaction, so that only the rule under test can refuse them.
 """
 
 from uuid import uuid4
@@ -93,7 +93,7 @@ class TestBills:
     async def test_a_whole_bill_by_hand_is_what_the_function_writes(
         self, db: Database, scenario: Scenario
     ) -> None:
-        """What the forgeries below are made of is accepted where it is right."""
+        """The statements that the forgeries below are made of are accepted if they are correct."""
         client = await scenario.topped_up(5000)
         session = await scenario.settled(client, 300)
         await scenario.sql.execute(facts(session, 450) + await bill(scenario, session, 2, 450, 150))
@@ -104,8 +104,8 @@ class TestBills:
             + await refund(scenario, first, 50, correction=50)
         )
         assert await scenario.money(client) == (4600, 0, 0)
-        offences = {row.what for row in (await wallet.verify(db)).offenders}
-        assert offences == {"spent"}  # the forgery leaves it out
+        rules = {item.rule for item in (await wallet.verify(db)).discrepancies}
+        assert rules == {"spent"}  # the forgery leaves it out
 
     @pytest.mark.parametrize(
         ("number", "total", "due"),
@@ -183,7 +183,7 @@ class TestBills:
     async def test_a_bill_above_its_difference_is_not_evened_out_by_a_correction(
         self, scenario: Scenario
     ) -> None:
-        """Dues less corrections would be the cost; the bill still says what it does not add."""
+        """Dues less the correction equal the cost, but the bill's due exceeds its difference."""
         session = await scenario.settled(await scenario.topped_up(5000), 300)
         first = await scenario.sql.fetchval("select max(id) from charging.settlements")
         await refuse(

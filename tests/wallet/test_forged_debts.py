@@ -1,4 +1,4 @@
-"""What the owner in psql cannot do to debts, their collection and their forgiving."""
+"""Forged debts, collections and forgiven amounts are refused, by the owner in psql too."""
 
 from uuid import UUID
 
@@ -76,7 +76,7 @@ class TestDebts:
         )
 
     def collection(self, client: UUID, session: str, debt: int, due: int, debited: int) -> str:
-        """SQL: 50 come in and collect a debt; what they can't is a debt of the collection."""
+        """SQL: a collection from a credit of 50; its unpaid part becomes a debt of its own."""
         return f"""
           insert into charging.settlements (session_id, client_id, due_minor, debited_minor,
             collects_debt_id) values ({session}, '{client}', {due}, {debited}, {debt});
@@ -156,7 +156,7 @@ class TestDebts:
 
 
 class TestReversals:
-    """The bank took back 100 of which 70 are owed; 20 of another payment are back, too."""
+    """The bank reversed 100, of which the client owes 70, and 20 of another payment."""
 
     @pytest.fixture
     async def client(self, scenario: Scenario) -> UUID:
@@ -198,7 +198,7 @@ class TestReversals:
     async def test_a_collection_is_of_the_reversed_payment_and_whole(
         self, scenario: Scenario, client: UUID, amount: int, posted: int, which: str
     ) -> None:
-        """The last case is right, and shows what refuses the others."""
+        """The last case is correct: it shows that only the rule refuses the others."""
         payment = await scenario.payment(client, 30)
         version = (await scenario.wallet(client))["version"] + 1
         sql = forged_transaction(client, version, 0, 30, payment_id=payment) + f"""

@@ -1,4 +1,4 @@
-"""What a person in psql, as the database's owner, cannot do by accident or on purpose."""
+"""Wrong changes in psql are refused, by the database's owner too, accidental or deliberate."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""Money set aside: never more than there is, resolved once."""
+"""Holds: never more than the free balance, resolved once."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -152,7 +152,7 @@ async def test_a_session_cancelled_meanwhile_is_not_left_with_a_hold(
         )
         await scenario.sql.execute("select wallet.release_hold($1)", session)
         holding = asyncio.create_task(hold())
-        await until(scenario.someone_waits_for_a_lock)
+        await until(scenario.is_lock_awaited)
     with pytest.raises(Conflict):
         await holding
     assert await scenario.money(client) == (1000, 0, 0)

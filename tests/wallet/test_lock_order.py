@@ -1,7 +1,8 @@
-"""Everything locks in one order: session or payment, then wallets by client. So nothing deadlocks.
+"""Every function locks in one order, which excludes deadlocks: session or payment, then wallets.
 
-Each test holds the first lock, lets the function begin, and then takes the second one, as whatever
-ran beside it would. A function that had taken the second one first could never go on.
+Wallets are locked by client id. Each test takes the first lock, starts the function, and then takes
+the second lock, as a concurrent transaction would. A function with the opposite order would
+deadlock.
 """
 
 import asyncio
@@ -21,8 +22,8 @@ _WALLET = "select from wallet.wallets where client_id = $1 for no key update"
 
 
 @pytest.fixture
-async def beside(dsn: str) -> AsyncIterator[Connection]:
-    """What runs beside: a connection inside a transaction."""
+async def concurrent(dsn: str) -> AsyncIterator[Connection]:
+    """Yields a concurrent connection inside a transaction."""
     connection: Connection = await asyncpg.connect(as_owner(dsn))
     await connection.execute("begin")
     yield connection
@@ -30,17 +31,22 @@ async def beside(dsn: str) -> AsyncIterator[Connection]:
 
 
 async def run_between(
-    scenario: Scenario, call: str, argument: object, beside: Connection, then_lock: UUID, dsn: str
+    scenario: Scenario,
+    call: str,
+    argument: object,
+    concurrent: Connection,
+    then_lock: UUID,
+    dsn: str,
 ) -> list[str]:
-    """Outcomes of a wallet function that began before `beside` locked the wallet."""
+    """Return the outcomes of a wallet function that began before `concurrent` locked the wallet."""
     other: Connection = await asyncpg.connect(as_owner(dsn))
     try:
         running = asyncio.create_task(
             other.fetch(f"select outcome from wallet.{call}($1)", argument)
         )
-        await until(scenario.someone_waits_for_a_lock)
-        await beside.execute(_WALLET, then_lock)
-        await beside.execute("commit")
+        await until(scenario.is_lock_awaited)
+        await concurrent.execute(_WALLET, then_lock)
+        await concurrent.execute("commit")
         return [row["outcome"] for row in await running]
     finally:
         await other.close()
@@ -48,26 +54,30 @@ async def run_between(
 
 @pytest.mark.parametrize("call", ["charge", "charge_many"])
 async def test_a_charge_locks_its_session_before_the_wallet(
-    scenario: Scenario, beside: Connection, dsn: str, call: str
+    scenario: Scenario, concurrent: Connection, dsn: str, call: str
 ) -> None:
     client = await scenario.topped_up(1000)
     session = await scenario.finished(client, 300)
-    await beside.execute("select from charging.sessions where id = $1 for no key update", session)
+    await concurrent.execute(
+        "select from charging.sessions where id = $1 for no key update", session
+    )
     argument = session if call == "charge" else [session]
-    assert await run_between(scenario, call, argument, beside, client, dsn) == ["posted"]
+    assert await run_between(scenario, call, argument, concurrent, client, dsn) == ["posted"]
     assert await scenario.money(client) == (700, 0, 0)
 
 
 async def test_a_correction_locks_its_session_before_the_wallet(
-    db: Database, scenario: Scenario, beside: Connection
+    db: Database, scenario: Scenario, concurrent: Connection
 ) -> None:
     client = await scenario.topped_up(1000)
     session = await scenario.settled(client, 300)
-    await beside.execute("select from charging.sessions where id = $1 for no key update", session)
+    await concurrent.execute(
+        "select from charging.sessions where id = $1 for no key update", session
+    )
     running = asyncio.create_task(corrected(db, session))
-    await until(scenario.someone_waits_for_a_lock)
-    await beside.execute(_WALLET, client)
-    await beside.execute("commit")
+    await until(scenario.is_lock_awaited)
+    await concurrent.execute(_WALLET, client)
+    await concurrent.execute("commit")
     assert await running == "posted"
     assert await scenario.money(client) == (800, 0, 0)
 
@@ -82,23 +92,25 @@ async def corrected(db: Database, session: UUID) -> str:
 
 @pytest.mark.parametrize("call", ["refund", "refund_many"])
 async def test_a_refund_locks_its_payment_before_the_wallet(
-    scenario: Scenario, beside: Connection, dsn: str, call: str
+    scenario: Scenario, concurrent: Connection, dsn: str, call: str
 ) -> None:
     client = await scenario.client()
     payment = await scenario.payment(client, 1000)
     await scenario.sql.execute("select wallet.credit($1)", payment)
     order = await scenario.refund_order(client, 300, payment_id=payment)
-    await beside.execute("select from payments.payments where id = $1 for no key update", payment)
+    await concurrent.execute(
+        "select from payments.payments where id = $1 for no key update", payment
+    )
     argument = order if call == "refund" else [order]
-    assert await run_between(scenario, call, argument, beside, client, dsn) == ["posted"]
+    assert await run_between(scenario, call, argument, concurrent, client, dsn) == ["posted"]
     assert await scenario.money(client) == (700, 0, 0)
 
 
 @pytest.mark.parametrize("call", ["credit_many", "charge_many", "refund_many"])
 async def test_a_batch_locks_wallets_by_client(
-    scenario: Scenario, beside: Connection, dsn: str, call: str
+    scenario: Scenario, concurrent: Connection, dsn: str, call: str
 ) -> None:
-    """The causes are made in the other order."""
+    """The causes are inserted in the opposite order."""
     clients = sorted([await scenario.topped_up(1000), await scenario.topped_up(1000)], reverse=True)
     causes: list[object] = []
     for client in clients:
@@ -110,8 +122,8 @@ async def test_a_batch_locks_wallets_by_client(
             bill = await scenario.charged(client, 10)
             causes.append(await scenario.refund_order(client, 5, settlement_id=bill))
     high, low = clients
-    await beside.execute(_WALLET, low)
-    outcomes = await run_between(scenario, call, causes, beside, high, dsn)
+    await concurrent.execute(_WALLET, low)
+    outcomes = await run_between(scenario, call, causes, concurrent, high, dsn)
     assert outcomes == ["posted", "posted"]
 
 
@@ -131,7 +143,7 @@ async def test_two_returns_of_one_payment_are_ordered_and_posted_at_once(
             if amount_minor == 100:
                 other = asyncio.create_task(give_back(200))
                 tasks.append(other)
-                await until(lambda: other.done() or scenario.someone_waits_for_a_lock())
+                await until(lambda: other.done() or scenario.is_lock_awaited())
             return await wallet.refund(connection, order)
 
     tasks: list[asyncio.Task[wallet.Posting]] = []

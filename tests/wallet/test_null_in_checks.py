@@ -1,7 +1,7 @@
-"""A CHECK passes when it is neither true nor false, so NULL is tried in each column it reads.
+"""A CHECK that is neither true nor false passes, so NULL is tried in each column it reads.
 
-A NULL is refused by the CHECKs alone (triggers and foreign keys are off here), or the table below
-says in which states it is right. A new nullable column in a CHECK must be entered here.
+The CHECKs alone must refuse a NULL (triggers and foreign keys are off here), unless the table below
+allows it in that state. A new nullable column in a CHECK must be added to the table.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ select distinct k.conrelid::regclass::text as table_name, a.attname::text as col
  where k.contype = 'c' and a.attgenerated = ''
    and k.connamespace::regnamespace::text in ('payments', 'charging', 'wallet')
 """
-# What a row is, for the table below.
+# The state of a row, as the table below names it.
 STATE: Final = {
     "payments.payments": "case provider when 'manual' then 'cash' else status end",
     "payments.events": (
@@ -53,13 +53,13 @@ EVENTS: Final = {
     "accepted",
     "dismissed",
 }
-# (table, column): the states in which NULL may stand although the column has a value there.
+# (table, column): the states in which NULL is allowed in place of a value.
 ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
-    # What a provider says of a payment that is not credited, and says no longer.
+    # The provider's report about a payment that is not credited; a later report may lack it.
     ("payments.payments", "paid_minor"): {"processing", "canceled"},
     ("payments.payments", "confirmed_at"): set(),
     ("payments.payments", "credited_ref"): set(),
-    # Until the provider answers; that it stays is guard_payment's.
+    # Null until the provider responds; guard_payment keeps it from changing afterwards.
     ("payments.payments", "provider_ref"): {
         "processing",
         "canceled",
@@ -69,12 +69,12 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     },
     ("payments.payments", "description"): {"cash"},
     ("payments.payments", "idempotency_key"): {"processing"},  # a request may come without one
-    # An event may leave out an amount; that it stays as it came is guard_event's.
+    # An event may lack an amount; guard_event keeps a stored event from changing.
     ("payments.events", "paid_minor"): EVENTS,
     ("payments.events", "refunded_minor"): EVENTS,
     ("payments.events", "review"): set(),
-    ("payments.events", "resolved_at"): {"dismissed"},  # kept by guard_event
-    ("payments.events", "credited_by"): {"accepted"},  # kept by guard_event
+    ("payments.events", "resolved_at"): {"dismissed"},  # guarded by guard_event
+    ("payments.events", "credited_by"): {"accepted"},  # guarded by guard_event
     ("charging.sessions", "started_at"): {"requested", "charging"},  # not begun yet
     ("charging.sessions", "ended_at"): {"requested", "charging"},  # not ended yet
     ("charging.settlements", "bill_number"): set(),
@@ -88,7 +88,7 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     ("wallet.refunds", "payment_id"): set(),
     ("wallet.refunds", "posted_minor"): set(),
     ("wallet.refunds", "posted_at"): set(),
-    ("wallet.refunds", "collects_debt_id"): {"to the bank, posted"},  # kept by guard_refund
+    ("wallet.refunds", "collects_debt_id"): {"to the bank, posted"},  # guarded by guard_refund
     ("wallet.debts", "settlement_id"): set(),
     ("wallet.debts", "refund_id"): set(),
     ("wallet.holds", "resolved_at"): set(),
@@ -99,28 +99,29 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
 
 
 @pytest.fixture
-async def lived(db: Database, owner: Connection, scenario: Scenario) -> None:
-    """Rows of each table in each state, made by the functions that make them."""
+async def rows_in_each_state(db: Database, owner: Connection, scenario: Scenario) -> None:
+    """Insert rows of each table in each state, through the functions that write them."""
     client = await scenario.client()
     confirmer = Confirmer(db, LocalBus())
 
-    async def begun() -> str:
+    async def open_payment() -> str:
         return await payment(owner, client, provider_ref=uuid4().hex)
 
     for back in (0, 100, 10_000):
-        order = await begun()
+        order = await open_payment()
         await confirmer.confirm(event(order))
         if back:
             status = "refunded" if back == 10_000 else "partial_refund"
             await confirmer.confirm(event(order, status=status, refunded_minor=back))
     await owner.execute(
-        "update payments.payments set idempotency_key = 'key' where order_id = $1", await begun()
+        "update payments.payments set idempotency_key = 'key' where order_id = $1",
+        await open_payment(),
     )
-    mistaken = await begun()
+    mistaken = await open_payment()
     await confirmer.confirm(event(mistaken, paid_minor=1))
     await confirmer.confirm(event(mistaken, status="processing", paid_minor=1))
     await confirmer.confirm(event(mistaken, status="canceled", paid_minor=0))
-    accepted, dismissed = await begun(), await begun()
+    accepted, dismissed = await open_payment(), await open_payment()
     for decided in (accepted, dismissed):
         await confirmer.confirm(event(decided, paid_minor=1))
     async with db.transaction() as connection:
@@ -148,9 +149,9 @@ async def lived(db: Database, owner: Connection, scenario: Scenario) -> None:
             "select wallet.refund($1)", await scenario.refund_order(client, 10, **cause)
         )
     for state in ("requested", "charging"):
-        held = await scenario.session(client, state=state)
-        await owner.execute("select wallet.hold($1, 5)", held)
-    await owner.execute("select wallet.release_hold($1)", held)
+        session = await scenario.session(client, state=state)
+        await owner.execute("select wallet.hold($1, 5)", session)
+    await owner.execute("select wallet.release_hold($1)", session)
     await scenario.finished(client, 7)
     corrected = await scenario.settled(client, 1_000)
     await scenario.correct(corrected, 900)
@@ -173,9 +174,9 @@ async def test_every_nullable_column_of_a_check_is_in_the_table(owner: Connectio
     assert await columns(owner) == set(ALLOWED)
 
 
-@pytest.mark.usefixtures("lived")
+@pytest.mark.usefixtures("rows_in_each_state")
 async def test_null_is_refused_wherever_it_is_not_allowed(owner: Connection) -> None:
-    found: dict[tuple[str, str], set[str]] = {}
+    allowed: dict[tuple[str, str], set[str]] = {}
     tried: dict[tuple[str, str], set[str]] = {}
     await owner.execute("set session_replication_role = replica")  # CHECKs alone
     for table, column in sorted(await columns(owner)):
@@ -197,8 +198,8 @@ async def test_null_is_refused_wherever_it_is_not_allowed(owner: Connection) -> 
                 pass
             finally:
                 await change.rollback()
-        found[table, column], tried[table, column] = passes, all_states
-    assert found == {key: ALLOWED[key] & tried[key] for key in found}
+        allowed[table, column], tried[table, column] = passes, all_states
+    assert allowed == {key: ALLOWED[key] & tried[key] for key in allowed}
     assert {key for key, states in tried.items() if not states} == set(), "no row to try it in"
-    unused = {key: ALLOWED[key] - tried[key] for key in found if ALLOWED[key] - tried[key]}
-    assert unused == {}, "states the scenario has no row of"
+    unused = {key: ALLOWED[key] - tried[key] for key in allowed if ALLOWED[key] - tried[key]}
+    assert unused == {}, "states of which the scenario has no row"

@@ -1,4 +1,4 @@
-"""Money given back: at most what was taken, once."""
+"""Refunds: at most the charged or credited amount, each posted once."""
 
 import pytest
 

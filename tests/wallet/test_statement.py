@@ -1,4 +1,4 @@
-"""Balance and history as the apps read them."""
+"""The balance and the history, as the apps read them."""
 
 import json
 from datetime import UTC, datetime

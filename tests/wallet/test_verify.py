@@ -1,4 +1,4 @@
-"""`ledger verify` finds every kind of damage, made behind the back of all constraints."""
+"""`ledger verify` finds every kind of damage, made with triggers and foreign keys off."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
@@ -12,7 +12,7 @@ from tests.wallet.scenario import Scenario
 
 @pytest.fixture
 async def client(scenario: Scenario) -> UUID:
-    """A client with a bit of everything, among others."""
+    """Create a client with each kind of transaction, a hold and a debt, among other clients."""
     for _ in range(3):
         await scenario.topped_up(70)
     client = await scenario.client()
@@ -31,26 +31,26 @@ async def client(scenario: Scenario) -> UUID:
 
 
 @pytest.fixture
-async def behind(scenario: Scenario) -> AsyncIterator[Scenario]:
-    """No trigger and no foreign key looks."""
+async def unguarded(scenario: Scenario) -> AsyncIterator[Scenario]:
+    """Yields the scenario with triggers and foreign keys off."""
     await scenario.sql.execute("set session_replication_role = replica")
     yield scenario
     await scenario.sql.execute("reset session_replication_role")
 
 
-async def found(db: Database, client: UUID | None) -> set[str]:
-    """What verify says of this client."""
+async def broken_rules(db: Database, client: UUID | None) -> set[str]:
+    """Return the rules that verify finds broken for this client."""
     report = await wallet.verify(db, clients_per_batch=2, causes_per_batch=2)
-    assert report.ok == (not report.offenders)
-    return {offender.what for offender in report.offenders if offender.client_id == client}
+    assert report.ok == (not report.discrepancies)
+    return {item.rule for item in report.discrepancies if item.client_id == client}
 
 
-async def test_a_sound_ledger_has_no_offenders(
+async def test_a_sound_ledger_has_no_discrepancies(
     db: Database, scenario: Scenario, client: UUID
 ) -> None:
     steps: list[tuple[int, int]] = []
     report = await wallet.verify(db, lambda done, total: steps.append((done, total)))
-    assert report.offenders == []
+    assert report.discrepancies == []
     assert report.ok
     assert (report.wallets, report.transactions) == (4, 10)
     assert (report.balance_minor, report.held_minor, report.debt_minor) == (760, 550, 20)
@@ -67,7 +67,7 @@ async def test_an_empty_database_is_sound(db: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "what"),
+    ("damage", "rules"),
     [
         ("update wallet.wallets set balance_minor = balance_minor + 1 where client_id = $1",
          {"balance_is_last_balance_after", "balance_is_sum_of_amounts", "balance_is_sum_of_causes",
@@ -156,17 +156,17 @@ async def test_an_empty_database_is_sound(db: Database) -> None:
     ],
 )  # fmt: skip
 async def test_damage_is_found(
-    db: Database, client: UUID, behind: Scenario, damage: str, what: set[str]
+    db: Database, client: UUID, unguarded: Scenario, damage: str, rules: set[str]
 ) -> None:
-    await behind.sql.execute(damage, *((client,) if "$1" in damage else ()))
-    assert await found(db, client) == what
+    await unguarded.sql.execute(damage, *((client,) if "$1" in damage else ()))
+    assert await broken_rules(db, client) == rules
 
 
 async def test_one_payment_credited_twice_is_found(
-    db: Database, client: UUID, behind: Scenario
+    db: Database, client: UUID, unguarded: Scenario
 ) -> None:
-    await behind.sql.execute("drop index wallet.transactions_payment_key")
-    await behind.sql.execute(
+    await unguarded.sql.execute("drop index wallet.transactions_payment_key")
+    await unguarded.sql.execute(
         """
         insert into wallet.transactions (client_id, version, kind, amount_minor,
           balance_before_minor, balance_after_minor, payment_id, event_at)
@@ -175,15 +175,15 @@ async def test_one_payment_credited_twice_is_found(
         """,
         client,
     )
-    await behind.sql.execute(
+    await unguarded.sql.execute(
         "update wallet.wallets set version = 8, balance_minor = 560 where client_id = $1", client
     )
-    assert "payment_not_credited_once" in await found(db, client)
+    assert "payment_not_credited_once" in await broken_rules(db, client)
 
 
-async def test_a_ledger_of_no_one_is_found(db: Database, client: UUID, behind: Scenario) -> None:
+async def test_a_ledger_of_no_one_is_found(db: Database, client: UUID, unguarded: Scenario) -> None:
     stranger = uuid4()
-    await behind.sql.execute(
+    await unguarded.sql.execute(
         """
         insert into wallet.transactions (client_id, version, kind, amount_minor,
           balance_before_minor, balance_after_minor, payment_id, event_at)
@@ -191,24 +191,26 @@ async def test_a_ledger_of_no_one_is_found(db: Database, client: UUID, behind: S
         """,
         stranger,
     )
-    assert await found(db, stranger) == {"wallet_missing"}
-    assert await found(db, client) == set()
+    assert await broken_rules(db, stranger) == {"wallet_missing"}
+    assert await broken_rules(db, client) == set()
 
 
-async def test_a_client_without_a_wallet_is_found(db: Database, behind: Scenario) -> None:
-    client = await behind.client()
-    assert await found(db, client) == {"wallet_missing"}
+async def test_a_client_without_a_wallet_is_found(db: Database, unguarded: Scenario) -> None:
+    client = await unguarded.client()
+    assert await broken_rules(db, client) == {"wallet_missing"}
 
 
 async def test_money_from_nowhere_is_in_the_total(
-    db: Database, client: UUID, behind: Scenario
+    db: Database, client: UUID, unguarded: Scenario
 ) -> None:
-    await behind.sql.execute(
+    await unguarded.sql.execute(
         "update wallet.wallets set balance_minor = balance_minor + 5 where client_id = $1", client
     )
     report = await wallet.verify(db)
     assert [
-        (one.subject, one.expected, one.found) for one in report.offenders if one.client_id is None
+        (item.subject, item.expected, item.actual)
+        for item in report.discrepancies
+        if item.client_id is None
     ] == [("all wallets", 760, 765)]
 
 
@@ -218,45 +220,47 @@ async def test_a_fresh_confirmation_may_wait_an_old_one_may_not(
     client = await scenario.client()
     fresh = await scenario.payment(client, 10, confirmed=False)
     await scenario.confirm(fresh)
-    assert await found(db, client) == set()
+    assert await broken_rules(db, client) == set()
     await scenario.payment(client, 10)  # confirmed long ago
     report = await wallet.verify(db)
-    assert [(one.client_id, one.what, one.expected, one.found) for one in report.offenders] == [
-        (client, "payment_not_credited_once", 1, 0)
-    ]
+    assert [
+        (item.client_id, item.rule, item.expected, item.actual) for item in report.discrepancies
+    ] == [(client, "payment_not_credited_once", 1, 0)]
 
 
 async def test_a_finished_session_is_charged_soon_unless_it_is_billed_elsewhere(
-    db: Database, client: UUID, behind: Scenario
+    db: Database, client: UUID, unguarded: Scenario
 ) -> None:
-    session = await behind.finished(client, 300)
-    assert await found(db, client) == set()
+    session = await unguarded.finished(client, 300)
+    assert await broken_rules(db, client) == set()
     later = "update charging.sessions set updated_at = now() - interval '1 hour'{} where id = $1"
-    await behind.sql.execute(later.format(""), session)
-    assert await found(db, client) == {"session_not_charged"}
-    await behind.sql.execute(later.format(", billed_elsewhere = true"), session)
-    assert await found(db, client) == set()
+    await unguarded.sql.execute(later.format(""), session)
+    assert await broken_rules(db, client) == {"session_not_charged"}
+    await unguarded.sql.execute(later.format(", billed_elsewhere = true"), session)
+    assert await broken_rules(db, client) == set()
 
 
-async def test_many_offenders_are_counted_and_some_named(db: Database, behind: Scenario) -> None:
-    await behind.sql.execute(
+async def test_all_discrepancies_are_counted_and_the_first_thousand_listed(
+    db: Database, unguarded: Scenario
+) -> None:
+    await unguarded.sql.execute(
         """
         insert into identity.clients (id, origin)
         select gen_random_uuid(), 'import' from generate_series(1, 1500)
         """
     )
     report = await wallet.verify(db)
-    assert (report.offences, len(report.offenders), report.ok) == (1500, 1000, False)
+    assert (report.count, len(report.discrepancies), report.ok) == (1500, 1000, False)
 
 
 async def test_a_session_charged_three_times_is_found(
-    db: Database, client: UUID, behind: Scenario
+    db: Database, client: UUID, unguarded: Scenario
 ) -> None:
-    """Each time whole: a settlement, a transaction, the wallet."""
-    payment = await behind.payment(client, 1000)
-    await behind.sql.execute("select wallet.credit($1)", payment)
+    """Each charge is complete: a settlement, a transaction, the wallet."""
+    payment = await unguarded.payment(client, 1000)
+    await unguarded.sql.execute("select wallet.credit($1)", payment)
     for number in (2, 3):
-        await behind.sql.execute(
+        await unguarded.sql.execute(
             """
             with bill as (
               insert into charging.settlements (session_id, client_id, bill_number, total_minor,
@@ -276,4 +280,4 @@ async def test_a_session_charged_three_times_is_found(
             client,
             number,
         )
-    assert await found(db, client) == {"bill_due", "session_dues"}
+    assert await broken_rules(db, client) == {"bill_due", "session_dues"}

@@ -33,24 +33,21 @@ def verify(as_json: bool = typer.Option(False, "--json", help="One JSON line."))
                 {
                     "wallets": report.wallets,
                     "transactions": report.transactions,
-                    "offenders": report.offences,
-                    "found": [_line(offender) for offender in report.offenders[:_SHOWN]],
+                    "discrepancies": report.count,
+                    "lines": [_line(item) for item in report.discrepancies[:_SHOWN]],
                 }
             )
         )
     else:
         console.print(f"{report.wallets} wallets, {report.transactions} transactions")
-        for offender in report.offenders[:_SHOWN]:
-            console.print(styled((_line(offender), "red")))
-    if report.offences:
-        fail(f"{report.offences} places are wrong", "docs/runbook.md, “ledger verify fails”.")
+        for item in report.discrepancies[:_SHOWN]:
+            console.print(styled((_line(item), "red")))
+    if report.count:
+        fail(f"{report.count} discrepancies", "docs/runbook.md, “ledger verify fails”.")
     if not as_json:
         console.print(styled(("every som is accounted for", "green")))
 
 
-def _line(offender: wallet.Offender) -> str:
-    client = f"client {offender.client_id} " if offender.client_id else ""
-    return (
-        f"{client}{offender.subject}: {offender.what}, "
-        f"expected {offender.expected}, found {offender.found}"
-    )
+def _line(item: wallet.Discrepancy) -> str:
+    client = f"client {item.client_id} " if item.client_id else ""
+    return f"{client}{item.subject}: {item.rule}, expected {item.expected}, found {item.actual}"

@@ -1,9 +1,9 @@
 """A client's prepaid money: post, hold, read, verify.
 
-Functions take a connection inside the caller's transaction; `WalletGroup` commits by itself.
+Functions take a connection inside the caller's transaction; `WalletBatcher` commits by itself.
 """
 
-from evpower.wallet.batching import WalletGroup
+from evpower.wallet.batching import WalletBatcher
 from evpower.wallet.endpoints import fast_paths, router
 from evpower.wallet.model import Hold, Posting, Transaction, Wallet
 from evpower.wallet.module import module
@@ -21,16 +21,16 @@ from evpower.wallet.post import (
 from evpower.wallet.reserve import extend_hold, hold, release_hold
 from evpower.wallet.statement import balance, statement
 from evpower.wallet.store import get_hold, get_transactions, get_wallet
-from evpower.wallet.verify import LedgerReport, Offender, verify
+from evpower.wallet.verify import Discrepancy, LedgerReport, verify
 
 __all__ = [
+    "Discrepancy",
     "Hold",
     "LedgerReport",
-    "Offender",
     "Posting",
     "Transaction",
     "Wallet",
-    "WalletGroup",
+    "WalletBatcher",
     "balance",
     "charge",
     "charge_many",

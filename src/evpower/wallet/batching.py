@@ -1,4 +1,4 @@
-"""The wallet for a busy process: concurrent calls share one statement and one commit."""
+"""Batches concurrent wallet calls into one statement and one commit."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,20 +18,21 @@ _Many = Callable[[Connection, Sequence[K]], Awaitable[list[Posting]]]
 _Refusals = Mapping[str, Callable[[Posting], EvPowerError]]
 
 
-class WalletGroup:
-    """`credit` and `charge`, each call committed when it answers. One per process; close it."""
+class WalletBatcher:
+    """Batched `credit` and `charge`; a call returns after its commit. One per process; close it."""
 
     def __init__(self, db: Database, *, max_size: int = 256, in_flight: int = 2) -> None:
-        self._credits = _grouper(
-            db, "credit", store.credit_many, _payment, errors.CREDIT, max_size, in_flight
+        self._credits = _batcher(
+            db, "credit", store.credit_many, _payment_id, errors.CREDIT, max_size, in_flight
         )
-        # Charges lock session by session: two batches at once would only wait for each other.
-        self._charges = _grouper(
-            db, "charge", store.charge_many, _session, errors.CHARGE, max_size, 1
+        # A charge locks its sessions one after another, so two concurrent batches would only wait
+        # for each other.
+        self._charges = _batcher(
+            db, "charge", store.charge_many, _session_id, errors.CHARGE, max_size, 1
         )
 
     async def credit(self, payment_id: int) -> Posting:
-        """Credit a confirmed payment by its own amount; committed when this answers.
+        """Credit a confirmed payment by its own amount; committed when this returns.
 
         Raises NotFound("payment_not_found"), Conflict("payment_not_confirmed"), Unavailable.
         """
@@ -46,12 +47,12 @@ class WalletGroup:
         return await self._charges(session_id)
 
     async def close(self) -> None:
-        """Take no more calls and finish those taken."""
+        """Accept no more calls and finish the pending ones."""
         await self._credits.close()
         await self._charges.close()
 
 
-def _grouper(
+def _batcher(
     db: Database,
     operation: str,
     many: _Many[K],
@@ -72,7 +73,7 @@ def _grouper(
                 results[key] = errors.error_of(posting, refusals) or posting
         return results
 
-    def on_batch(calls: int, failed: bool) -> None:  # noqa: FBT001 - the shape Grouper calls
+    def on_batch(calls: int, failed: bool) -> None:  # noqa: FBT001 - the signature Batcher calls
         size.observe(calls)
         if failed:
             retries.inc()
@@ -81,24 +82,25 @@ def _grouper(
         run,
         max_size=max_size,
         in_flight=in_flight,
-        is_fatal=_is_down,
-        repeat=_repeated,
+        is_fatal=_is_database_down,
+        repeat=_as_repeated,
         on_batch=on_batch,
     )
 
 
-def _payment(posting: Posting) -> int | None:
+def _payment_id(posting: Posting) -> int | None:
     return posting.cause_id
 
 
-def _session(posting: Posting) -> UUID | None:
+def _session_id(posting: Posting) -> UUID | None:
     return posting.session_id
 
 
-def _is_down(error: Exception) -> bool:
-    """Nobody answers: trying 200 times more would only take longer."""
+def _is_database_down(error: Exception) -> bool:
+    """Return whether the database is down, so that retrying the calls one by one is useless."""
     return isinstance(error, EvPowerError) and error.code == "database_unavailable"
 
 
-def _repeated(posting: Posting) -> Posting:
+def _as_repeated(posting: Posting) -> Posting:
+    """Return what a duplicate call in the same batch gets."""
     return replace(posting, outcome="repeated") if posting.new else posting

@@ -21,7 +21,7 @@ _EMPTY: Final = b"[]"
 
 
 _DEFAULT_LIMIT: Final = 50
-# A UUID, or the id a client had in a system before: old apps and integrations still say it.
+# A UUID, or the id a client had in an earlier system: old apps and integrations still send it.
 ClientId = Annotated[str, Path(max_length=200, description="UUID, or an id from before")]
 
 
@@ -80,7 +80,7 @@ def router(access: Access, db: Database) -> APIRouter:
     async def client_balance(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.principal)], client_id: ClientId
     ) -> Response:
-        return await _answer_balance(access, db, caller, client_id)
+        return await _balance_response(access, db, caller, client_id)
 
     @routes.get(
         "/history/{client_id}",
@@ -103,26 +103,26 @@ def router(access: Access, db: Database) -> APIRouter:
         before: Annotated[str | None, Query(description="From the Link of the page before")] = None,
     ) -> Response:
         cursor = None if before is None else _read_cursor(before)
-        return await _answer_statement(access, db, caller, client_id, limit, cursor)
+        return await _statement_response(access, db, caller, client_id, limit, cursor)
 
     return routes
 
 
 def fast_paths(access: Access, db: Database) -> list[FastPath]:
-    """Name the paths every phone asks again and again."""
+    """Return the paths that bypass the router, because every phone polls them."""
 
     async def serve_balance(request: Request, tail: str) -> Response | None:
         client_id = plain_uuid(tail)
         if client_id is None or request.scope["query_string"]:
             return None
-        return await _answer_balance(access, db, await access.principal(request), client_id)
+        return await _balance_response(access, db, await access.principal(request), client_id)
 
     async def serve_statement(request: Request, tail: str) -> Response | None:
         client_id, limit = plain_uuid(tail), plain_limit(request, _DEFAULT_LIMIT)
         if client_id is None or limit is None:
             return None
         caller = await access.principal(request)
-        return await _answer_statement(access, db, caller, client_id, limit, None)
+        return await _statement_response(access, db, caller, client_id, limit, None)
 
     return [
         FastPath("GET", "/api/v1/balance/", "/api/v1/balance/{client_id}", serve_balance),
@@ -135,38 +135,41 @@ def fast_paths(access: Access, db: Database) -> list[FastPath]:
     ]
 
 
-async def _answer_balance(
-    access: Access, db: Database, caller: Principal, said: str | UUID
-) -> Response:
-    client_id = await access.resolve(caller, said)
-    may_read(caller, client_id)
-    async with db.connection() as connection:
-        body = await _balance(connection, client_id)
-    return Response(body, media_type="application/json")
-
-
-async def _answer_statement(
+async def _balance_response(
     access: Access,
     db: Database,
     caller: Principal,
-    said: str | UUID,
+    raw_client_id: str | UUID,
+) -> Response:
+    client_id = await access.resolve(caller, raw_client_id)
+    may_read(caller, client_id)
+    async with db.connection() as connection:
+        body = await _balance_json(connection, client_id)
+    return Response(body, media_type="application/json")
+
+
+async def _statement_response(
+    access: Access,
+    db: Database,
+    caller: Principal,
+    raw_client_id: str | UUID,
     limit: int,
     cursor: int | None,
 ) -> Response:
-    client_id = await access.resolve(caller, said)
+    client_id = await access.resolve(caller, raw_client_id)
     may_read(caller, client_id)
     async with db.connection() as connection:
-        body, following = await statement(connection, client_id, limit, cursor)
+        body, next_version = await statement(connection, client_id, limit, cursor)
         if body == _EMPTY:
-            await _balance(connection, client_id)
+            await _balance_json(connection, client_id)
     response = Response(body, media_type="application/json")
-    if following is not None:
-        query = urlencode({"limit": limit, "before": following})
+    if next_version is not None:
+        query = urlencode({"limit": limit, "before": next_version})
         response.headers["Link"] = f'</api/v1/balance/history/{client_id}?{query}>; rel="next"'
     return response
 
 
-async def _balance(connection: Connection, client_id: UUID) -> bytes:
+async def _balance_json(connection: Connection, client_id: UUID) -> bytes:
     body = await balance(connection, client_id)
     if body is None:
         raise NotFound("client_not_found", "there is no such client")

@@ -1,4 +1,4 @@
-"""Why the wallet refuses: outcomes of its SQL functions as errors of the world."""
+"""Translates refusals, which are outcomes of the wallet's SQL functions, into errors."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -56,15 +56,15 @@ REFUND: Final = {
 def error_of(
     posting: Posting, refusals: Mapping[str, Callable[[Posting], EvPowerError]]
 ) -> EvPowerError | None:
-    """The error this outcome stands for; None when nothing is wrong."""
+    """Return the error of this outcome; None when it is no refusal."""
     refusal = refusals.get(posting.outcome)
     return None if refusal is None else refusal(posting)
 
 
-def accepted(
+def raise_if_refused(
     posting: Posting, refusals: Mapping[str, Callable[[Posting], EvPowerError]]
 ) -> Posting:
-    """The posting, unless its outcome is a refusal: then that is raised."""
+    """Return the posting; raises the error of its outcome when that is a refusal."""
     if (error := error_of(posting, refusals)) is not None:
         raise error
     return posting

@@ -1,4 +1,4 @@
-"""What the wallet counts."""
+"""Metrics of the wallet."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -8,7 +8,7 @@ from prometheus_client import Counter, Histogram
 from evpower.wallet.model import Posting
 
 POSTINGS: Final = Counter(
-    "evpower_wallet_postings", "Wallet operations by what came of them", ["operation", "outcome"]
+    "evpower_wallet_postings", "Wallet operations by outcome", ["operation", "outcome"]
 )
 BATCH_SIZE: Final = Histogram(
     "evpower_wallet_batch_size",
@@ -22,7 +22,7 @@ BATCH_RETRIES: Final = Counter(
 
 
 def count(operation: str, posting: Posting) -> Posting:
-    """Count one outcome; answers the posting."""
+    """Count one outcome; returns the posting."""
     POSTINGS.labels(operation, posting.outcome).inc()
     return posting
 

@@ -1,4 +1,4 @@
-"""What the wallet gives to a process."""
+"""The wallet's module: routes and fast paths."""
 
 from evpower.foundation.module import Module, Shared
 from evpower.identity import Access
@@ -6,7 +6,7 @@ from evpower.wallet.endpoints import fast_paths, router
 
 
 def module(shared: Shared, *, access: Access) -> Module:
-    """Return the slice."""
+    """Return the wallet's module."""
     return Module(
         "wallet", routers=[router(access, shared.db)], fast_paths=fast_paths(access, shared.db)
     )

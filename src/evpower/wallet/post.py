@@ -1,6 +1,6 @@
-"""Change a balance: credit a confirmed payment, charge or correct a session, post a refund.
+"""Changes a balance: credits a confirmed payment, charges or corrects a session, posts a refund.
 
-Every call may be repeated: it answers the same transaction, with `new` False.
+Every call may be repeated: it returns the same transaction, with `new` False.
 """
 
 from collections.abc import Sequence
@@ -20,28 +20,29 @@ async def credit(connection: Connection, payment_id: int) -> Posting:
     Raises NotFound("payment_not_found"), Conflict("payment_not_confirmed").
     """
     posting = count("credit", await store.credit(connection, payment_id))
-    return errors.accepted(posting, errors.CREDIT)
+    return errors.raise_if_refused(posting, errors.CREDIT)
 
 
 async def credit_many(connection: Connection, payment_ids: Sequence[int]) -> list[Posting]:
-    """Credit many; one posting for each different id, refusals as outcomes, in any order."""
-    return [count("credit", one) for one in await store.credit_many(connection, payment_ids)]
+    """Credit payments; returns one posting per distinct id, refusals as outcomes, in any order."""
+    postings = await store.credit_many(connection, payment_ids)
+    return [count("credit", posting) for posting in postings]
 
 
 async def charge(connection: Connection, session_id: UUID) -> Posting:
     """Charge a finished session its cost, resolve its hold, settle it; `cause_id` is the bill.
 
-    What the balance lacks becomes a debt. Raises NotFound("session_not_found"),
+    The part that the balance can't pay becomes a debt. Raises NotFound("session_not_found"),
     Conflict("session_not_finished" | "session_billed_elsewhere").
     """
     posting = count("charge", await store.charge(connection, session_id))
-    return errors.accepted(posting, errors.CHARGE)
+    return errors.raise_if_refused(posting, errors.CHARGE)
 
 
 async def charge_many(connection: Connection, session_ids: Sequence[UUID]) -> list[Posting]:
-    """Charge many; one posting for each different id, refusals as outcomes."""
-    rows = await store.charge_many(connection, session_ids)
-    return [count("charge", row) for row in rows]
+    """Charge sessions; returns one posting per distinct id, refusals as outcomes."""
+    postings = await store.charge_many(connection, session_ids)
+    return [count("charge", posting) for posting in postings]
 
 
 async def correct(
@@ -54,16 +55,16 @@ async def correct(
     actor: str,
     reason: str,
 ) -> Posting:
-    """Give a settled session other facts and the bill they make; `cause_id` is that bill.
+    """Replace the facts of a settled session and bill them; `cause_id` is the new bill.
 
-    A higher cost is charged; a lower one forgives what is owed for the session, then gives back.
+    A higher cost is charged. A lower one first forgives the session's open debts, then refunds.
     Raises NotFound("session_not_found"), Conflict("session_not_settled"),
     Invalid("end_before_start").
     """
     posting = await store.correct(
         connection, session_id, cost_minor, energy_wh, ended_at, actor, reason
     )
-    return errors.accepted(count("correct", posting), errors.CORRECT)
+    return errors.raise_if_refused(count("correct", posting), errors.CORRECT)
 
 
 async def order_settlement_refund(
@@ -75,9 +76,9 @@ async def order_settlement_refund(
     reason: str,
     reference: str,
 ) -> int:
-    """Order to give a client back (part of) a charge; answers the refund's id, to be posted.
+    """Order a refund of (part of) a charge to the wallet; returns the refund's id, to be posted.
 
-    The same `reference` again answers the same order. Raises NotFound("settlement_not_found"),
+    The same `reference` again returns the same order. Raises NotFound("settlement_not_found"),
     Conflict("refund_conflict") when the reference was used for another amount.
     """
     refund_id = await store.insert_settlement_refund(
@@ -98,9 +99,9 @@ async def order_payment_refund(
     reason: str,
     reference: str,
 ) -> int:
-    """Record that a provider returned money; answers the refund's id, to be posted.
+    """Record that a provider returned money; returns the refund's id, to be posted.
 
-    The same `reference` (the provider's own) again answers the same order. Raises
+    The same `reference` (the provider's own) again returns the same order. Raises
     NotFound("payment_not_found"), Conflict("refund_conflict").
     """
     refund_id = await store.insert_payment_refund(
@@ -124,13 +125,14 @@ def _same_order(earlier: tuple[int, int] | None, amount_minor: int, missing: str
 async def refund(connection: Connection, refund_id: int) -> Posting:
     """Post a refund order.
 
-    Raises NotFound("refund_not_found"), Conflict("refund_exceeds") when its charge took less or
-    its payment brought less than is to be given back.
+    Raises NotFound("refund_not_found"), Conflict("refund_exceeds") when the refund is more than its
+    charge took or its payment credited.
     """
     posting = count("refund", await store.refund(connection, refund_id))
-    return errors.accepted(posting, errors.REFUND)
+    return errors.raise_if_refused(posting, errors.REFUND)
 
 
 async def refund_many(connection: Connection, refund_ids: Sequence[int]) -> list[Posting]:
-    """Post many; one posting for each different id, refusals as outcomes."""
-    return [count("refund", one) for one in await store.refund_many(connection, refund_ids)]
+    """Post refund orders; returns one posting per distinct id, refusals as outcomes."""
+    postings = await store.refund_many(connection, refund_ids)
+    return [count("refund", posting) for posting in postings]

@@ -1,4 +1,4 @@
-"""Set money aside for a charging session. Holds are no transactions: the balance stays."""
+"""Reserves money for a charging session. A hold is no transaction: the balance stays."""
 
 from uuid import UUID
 
@@ -9,13 +9,13 @@ from evpower.wallet.model import Posting
 
 
 async def hold(connection: Connection, session_id: UUID, amount_minor: int) -> Posting:
-    """Set an amount aside, once a session; a repeated call keeps the first amount.
+    """Put an amount on hold, once per session; a repeated call keeps the first amount.
 
     Raises NotFound("session_not_found"), Conflict("insufficient_balance" | "hold_refused" |
     "hold_resolved").
     """
     posting = count("hold", await store.hold(connection, session_id, amount_minor))
-    return errors.accepted(posting, errors.HOLD)
+    return errors.raise_if_refused(posting, errors.HOLD)
 
 
 async def extend_hold(connection: Connection, session_id: UUID, total_minor: int) -> Posting:
@@ -24,13 +24,13 @@ async def extend_hold(connection: Connection, session_id: UUID, total_minor: int
     Raises NotFound("hold_not_found"), Conflict("insufficient_balance" | "hold_resolved").
     """
     posting = count("extend", await store.extend_hold(connection, session_id, total_minor))
-    return errors.accepted(posting, errors.EXTEND)
+    return errors.raise_if_refused(posting, errors.EXTEND)
 
 
 async def release_hold(connection: Connection, session_id: UUID) -> Posting:
-    """Give a hold back; `outcome` is "resolved" when it was charged meanwhile.
+    """Release a hold; `outcome` is "resolved" when it was charged meanwhile.
 
     Raises NotFound("hold_not_found").
     """
     posting = count("release", await store.release_hold(connection, session_id))
-    return errors.accepted(posting, errors.RELEASE)
+    return errors.raise_if_refused(posting, errors.RELEASE)

@@ -1,4 +1,4 @@
-"""All SQL of the wallet. Money moves only through the functions of schema wallet."""
+"""The SQL of the wallet. Balances change only through the functions of schema wallet."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,10 +8,10 @@ from uuid import UUID
 from evpower.foundation.db import Connection, fetch_one
 from evpower.wallet.model import Hold, Posting, Transaction, Wallet
 
-# JSON is put together in SQL, so that a page costs Python one copy of bytes. Amounts times 0.01 are
-# exact numerics with two decimals; only the invoice's id is free text and needs escaping. Most of a
-# page's cost is fetching rows, so each transaction looks up its one cause only. A zone given as an
-# interval needs no look-up, and replacing is half the cost of to_json or to_char.
+# The JSON is built in SQL, so that Python only copies bytes. Amounts times 0.01 are exact numerics
+# with two decimals; only the invoice's id is free text and needs escaping. Fetching rows is most of
+# a page's cost, so each transaction looks up only its own cause. A zone written as an interval
+# needs no look-up of the zone's name, and replace() costs half as much as to_json or to_char.
 _AT: Final = """replace(({} at time zone interval '0')::text, ' ', 'T') || 'Z"'"""
 _INVOICE: Final = "(select to_json(p.invoice_id)::text from payments.payments p where p.id = {})"
 _SESSION: Final = "(select s.session_id::text from charging.settlements s where s.id = {})"
@@ -65,13 +65,13 @@ async def credit(connection: Connection, payment_id: int) -> Posting:
 
 
 async def credit_many(connection: Connection, payment_ids: Sequence[int]) -> list[Posting]:
-    """Credit confirmed payments; one posting for each different id."""
+    """Credit confirmed payments; returns one posting per distinct id."""
     rows = await connection.fetch("select * from wallet.credit_many($1::bigint[])", payment_ids)
     return [Posting(*row) for row in rows]
 
 
 async def hold(connection: Connection, session_id: UUID, amount_minor: int) -> Posting:
-    """Set money aside for a session."""
+    """Put money on hold for a session."""
     return await _posting(connection, "select * from wallet.hold($1, $2)", session_id, amount_minor)
 
 
@@ -83,7 +83,7 @@ async def extend_hold(connection: Connection, session_id: UUID, total_minor: int
 
 
 async def release_hold(connection: Connection, session_id: UUID) -> Posting:
-    """Give a hold back."""
+    """Release a hold."""
     return await _posting(connection, "select * from wallet.release_hold($1)", session_id)
 
 
@@ -93,7 +93,7 @@ async def charge(connection: Connection, session_id: UUID) -> Posting:
 
 
 async def charge_many(connection: Connection, session_ids: Sequence[UUID]) -> list[Posting]:
-    """Charge finished sessions; one posting for each different id."""
+    """Charge finished sessions; returns one posting per distinct id."""
     rows = await connection.fetch("select * from wallet.charge_many($1::uuid[])", session_ids)
     return [Posting(*row) for row in rows]
 
@@ -107,7 +107,7 @@ async def correct(
     actor: str,
     reason: str,
 ) -> Posting:
-    """Give a settled session its new facts and its next bill."""
+    """Replace the facts of a settled session and write its next bill."""
     return await _posting(
         connection,
         "select * from wallet.correct($1, $2, $3, $4, $5, $6)",
@@ -126,7 +126,7 @@ async def refund(connection: Connection, refund_id: int) -> Posting:
 
 
 async def refund_many(connection: Connection, refund_ids: Sequence[int]) -> list[Posting]:
-    """Post refund orders; one posting for each different id."""
+    """Post refund orders; returns one posting per distinct id."""
     rows = await connection.fetch("select * from wallet.refund_many($1::bigint[])", refund_ids)
     return [Posting(*row) for row in rows]
 
@@ -139,7 +139,10 @@ async def insert_settlement_refund(
     reason: str,
     reference: str,
 ) -> int | None:
-    """Order to give back to the wallet. None: no such settlement, or this reference was used."""
+    """Order a refund to the wallet; returns its id.
+
+    None: there is no such settlement, or this reference was used before.
+    """
     return await connection.fetchval(
         """
         insert into wallet.refunds
@@ -164,9 +167,12 @@ async def insert_payment_refund(
     reason: str,
     reference: str,
 ) -> int | None:
-    """Record what a provider returned. None: no such payment, or this reference was used."""
-    # The payment is locked first: its row's key share alone, held by two orders, would keep both
-    # from being posted.
+    """Record money that a provider returned; returns the refund order's id.
+
+    None: there is no such payment, or this reference was used before.
+    """
+    # The payment is locked first. With the foreign key's share lock alone, two concurrent orders
+    # would each block the other's posting.
     return await connection.fetchval(
         """
         insert into wallet.refunds
@@ -187,7 +193,7 @@ async def insert_payment_refund(
 async def find_refund(
     connection: Connection, settlement_id: int | None, payment_id: int | None, reference: str
 ) -> tuple[int, int] | None:
-    """The id and amount of the order made under this reference."""
+    """Return the id and amount (minor units) of the order with this reference; None: no order."""
     row = await connection.fetchrow(
         """
         select id, amount_minor from wallet.refunds
@@ -201,7 +207,7 @@ async def find_refund(
 
 
 async def get_wallet(connection: Connection, client_id: UUID) -> Wallet | None:
-    """A client's money now."""
+    """Return a client's wallet; None: no such client."""
     row = await connection.fetchrow(
         """
         select client_id, currency, balance_minor, held_minor, debt_minor, spent_minor,
@@ -214,7 +220,7 @@ async def get_wallet(connection: Connection, client_id: UUID) -> Wallet | None:
 
 
 async def get_hold(connection: Connection, session_id: UUID) -> Hold | None:
-    """The hold of a session, open or resolved."""
+    """Return the hold of a session, open or resolved; None: it has none."""
     row = await connection.fetchrow(
         """
         select session_id, client_id, amount_minor, state, created_at, resolved_at
@@ -228,7 +234,7 @@ async def get_hold(connection: Connection, session_id: UUID) -> Hold | None:
 async def get_transactions(
     connection: Connection, client_id: UUID, after_version: int, limit: int
 ) -> list[Transaction]:
-    """Up to `limit` transactions after a version, oldest first."""
+    """Return up to `limit` transactions after a version, oldest first."""
     rows = await connection.fetch(
         """
         select id, client_id, version, kind::text, amount_minor, balance_before_minor,
@@ -244,14 +250,14 @@ async def get_transactions(
 
 
 async def get_balance_json(connection: Connection, client_id: UUID) -> bytes | None:
-    """The answer of GET /api/v1/balance/{client_id}; None: no such client."""
+    """Return the body of GET /api/v1/balance/{client_id}; None: no such client."""
     return await connection.fetchval(_BALANCE_JSON, client_id)
 
 
 async def get_statement_json(
     connection: Connection, client_id: UUID, before_version: int | None, limit: int
 ) -> tuple[bytes, int | None]:
-    """A page of history as a JSON array, newest first, and its lowest version."""
+    """Return a page of history as a JSON array, newest first, and its lowest version."""
     row = await fetch_one(connection, _STATEMENT_JSON, client_id, before_version, limit)
     return row["page"], row["lowest"]
 

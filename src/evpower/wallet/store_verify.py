@@ -1,6 +1,7 @@
-"""All SQL of the verification: what each wallet and cause of money should be, and what it is.
+"""The SQL of `verify`: the expected values of each wallet and each cause beside the stored ones.
 
-Each statement reads one bounded range, so that it is one short snapshot.
+A cause is the payment, settlement or refund behind a transaction. Each statement reads one bounded
+range, so that it is one short snapshot.
 """
 
 from typing import Final
@@ -8,7 +9,8 @@ from typing import Final
 from evpower.foundation.db import Connection
 
 # The wallets of one range ($1 exclusive, $2 inclusive), recomputed from the ledger and its causes.
-# Every table is read by the range or, fenced by `offset 0`, by id: never whole for each batch.
+# Every table is read by the range or, in a lateral join with `offset 0`, by id: a batch never scans
+# a whole table.
 WALLETS: Final = """
 with rows as (
   select t.client_id, t.version, t.kind, t.amount_minor, t.balance_before_minor,
@@ -28,7 +30,7 @@ with rows as (
          count(*) filter (where t.amount_minor is distinct from
              coalesce(p.credited_minor, -s.debited_minor, r.posted_minor)
            or t.client_id is distinct from coalesce(p.client_id, s.client_id, r.client_id)
-           or num_nonnulls(p.id, s.id, r.id) <> 1) as strangers,
+           or num_nonnulls(p.id, s.id, r.id) <> 1) as cause_mismatches,
          sum(t.amount_minor)::bigint as sum_minor,
          coalesce(sum(p.credited_minor), 0)::bigint as credited_minor,
          coalesce(sum(s.debited_minor), 0)::bigint as debited_minor,
@@ -55,18 +57,18 @@ with rows as (
     from wallet.debts
    where client_id > $1 and client_id <= $2 and collected_minor + forgiven_minor < amount_minor
    group by client_id
-), everybody as (
+), all_clients as (
   select client_id from wallet.wallets where client_id > $1 and client_id <= $2
   union select id from identity.clients where id > $1 and id <= $2
   union select client_id from ledger
 )
-select everybody.client_id, w.client_id is not null as has_wallet,
+select all_clients.client_id, w.client_id is not null as has_wallet,
        w.version, w.balance_minor, w.held_minor, w.debt_minor, w.spent_minor, w.last_topup_at,
        coalesce(l.transactions, 0) as transactions,
        coalesce(l.version, 0) as ledger_version,
        coalesce(l.gaps, 0) as gaps,
        coalesce(l.breaks, 0) as breaks,
-       coalesce(l.strangers, 0) as strangers,
+       coalesce(l.cause_mismatches, 0) as cause_mismatches,
        coalesce(l.sum_minor, 0) as sum_minor,
        coalesce(l.credited_minor, 0) as credited_minor,
        coalesce(l.debited_minor, 0) as debited_minor,
@@ -76,30 +78,30 @@ select everybody.client_id, w.client_id is not null as has_wallet,
        coalesce(last.balance_after_minor, 0) as last_after_minor,
        coalesce(held.minor, 0) as open_holds_minor,
        coalesce(owed.minor, 0) as open_debts_minor
-  from everybody
+  from all_clients
   left join wallet.wallets w
-    on w.client_id = everybody.client_id and w.client_id > $1 and w.client_id <= $2
-  left join ledger l on l.client_id = everybody.client_id
-  left join held on held.client_id = everybody.client_id
-  left join owed on owed.client_id = everybody.client_id
+    on w.client_id = all_clients.client_id and w.client_id > $1 and w.client_id <= $2
+  left join ledger l on l.client_id = all_clients.client_id
+  left join held on held.client_id = all_clients.client_id
+  left join owed on owed.client_id = all_clients.client_id
   left join wallet.transactions last
     on last.client_id = w.client_id and last.version = w.version
    and last.client_id > $1 and last.client_id <= $2
 """
 
-# The last client of a range of $2 wallets after $1; null: the range is the last one.
+# The last client id of a range of $2 wallets after $1; null: no full range is left.
 RANGE_END: Final = """
 select client_id from wallet.wallets where client_id > $1 order by client_id offset $2 - 1 limit 1
 """
 
-# Each answers offenders of ids in ($1, $2]: client_id, subject, what, expected, found. $3 (in
-# some): the seconds for which what is confirmed may still wait for the wallet.
+# Each returns the discrepancies of ids in ($1, $2]: client_id, subject, rule, expected, actual. $3,
+# where a statement has it: the seconds a confirmed payment may wait for its credit.
 PAYMENTS: Final = """
-select p.client_id, 'payment ' || p.id as subject, x.what, x.expected, x.found
+select p.client_id, 'payment ' || p.id as subject, x.rule, x.expected, x.actual
   from payments.payments p
   cross join lateral (
-    select 'payment_not_credited_once' as what, 1::bigint as expected,
-           (select count(*) from wallet.transactions t where t.payment_id = p.id) as found
+    select 'payment_not_credited_once' as rule, 1::bigint as expected,
+           (select count(*) from wallet.transactions t where t.payment_id = p.id) as actual
      where p.credited_minor is not null
     union all
     select 'payment_refunds', p.refunded_minor,
@@ -107,16 +109,16 @@ select p.client_id, 'payment ' || p.id as subject, x.what, x.expected, x.found
              where r.payment_id = p.id and r.posted_minor is not null
                and r.collects_debt_id is null)
   ) x
- where p.id > $1 and p.id <= $2 and x.expected <> x.found
-   and (x.what <> 'payment_not_credited_once' or x.found > 0
+ where p.id > $1 and p.id <= $2 and x.expected <> x.actual
+   and (x.rule <> 'payment_not_credited_once' or x.actual > 0
         or p.confirmed_at < now() - make_interval(secs => $3))
 """
 SETTLEMENTS: Final = """
-select s.client_id, 'settlement ' || s.id as subject, x.what, x.expected, x.found
+select s.client_id, 'settlement ' || s.id as subject, x.rule, x.expected, x.actual
   from charging.settlements s
   cross join lateral (
-    select 'settlement_not_charged_once' as what, (s.debited_minor > 0)::int::bigint as expected,
-           (select count(*) from wallet.transactions t where t.settlement_id = s.id) as found
+    select 'settlement_not_charged_once' as rule, (s.debited_minor > 0)::int::bigint as expected,
+           (select count(*) from wallet.transactions t where t.settlement_id = s.id) as actual
     union all
     select 'settlement_shortfall', s.due_minor - s.debited_minor,
            coalesce((select d.amount_minor from wallet.debts d where d.settlement_id = s.id), 0)
@@ -137,14 +139,14 @@ select s.client_id, 'settlement ' || s.id as subject, x.what, x.expected, x.foun
               where d.id = s.collects_debt_id and b.session_id = s.session_id)
      where s.collects_debt_id is not null
   ) x
- where s.id > $1 and s.id <= $2 and x.expected is distinct from x.found
+ where s.id > $1 and s.id <= $2 and x.expected is distinct from x.actual
 """
 REFUNDS: Final = """
-select r.client_id, 'refund ' || r.id as subject, x.what, x.expected, x.found
+select r.client_id, 'refund ' || r.id as subject, x.rule, x.expected, x.actual
   from wallet.refunds r
   cross join lateral (
-    select 'refund_not_posted_once' as what, (r.posted_minor <> 0)::int::bigint as expected,
-           (select count(*) from wallet.transactions t where t.refund_id = r.id) as found
+    select 'refund_not_posted_once' as rule, (r.posted_minor <> 0)::int::bigint as expected,
+           (select count(*) from wallet.transactions t where t.refund_id = r.id) as actual
     union all
     select 'refund_shortfall', r.amount_minor + r.posted_minor,
            coalesce((select d.amount_minor from wallet.debts d where d.refund_id = r.id), 0)
@@ -155,13 +157,13 @@ select r.client_id, 'refund ' || r.id as subject, x.what, x.expected, x.found
               where d.id = r.collects_debt_id and o.payment_id = r.payment_id)
      where r.collects_debt_id is not null
   ) x
- where r.id > $1 and r.id <= $2 and r.posted_minor is not null and x.expected <> x.found
+ where r.id > $1 and r.id <= $2 and r.posted_minor is not null and x.expected <> x.actual
 """
 DEBTS: Final = """
-select d.client_id, 'debt ' || d.id as subject, x.what, x.expected, x.found
+select d.client_id, 'debt ' || d.id as subject, x.rule, x.expected, x.actual
   from wallet.debts d
   cross join lateral (
-    select 'debt_amount' as what, d.amount_minor as found,
+    select 'debt_amount' as rule, d.amount_minor as actual,
            coalesce((select s.due_minor - s.debited_minor from charging.settlements s
                       where s.id = d.settlement_id),
                     (select r.amount_minor + r.posted_minor from wallet.refunds r
@@ -173,7 +175,7 @@ select d.client_id, 'debt ' || d.id as subject, x.what, x.expected, x.found
            - (select coalesce(sum(r.posted_minor), 0)::bigint from wallet.refunds r
                where r.collects_debt_id = d.id)
   ) x
- where d.id > $1 and d.id <= $2 and x.expected is distinct from x.found
+ where d.id > $1 and d.id <= $2 and x.expected is distinct from x.actual
 """
 CAUSES: Final = {
     "payments.payments": PAYMENTS,
@@ -182,9 +184,10 @@ CAUSES: Final = {
     "wallet.debts": DEBTS,
 }
 
-# Offenders among the sessions of ids in ($1, $2], as above: what each costs beside its bills.
+# Discrepancies of the sessions of ids in ($1, $2], as above: each session's cost beside its bills.
+# $3: the seconds a finished session may wait for its charge.
 SESSIONS: Final = """
-select s.client_id, 'session ' || s.id as subject, x.what, x.expected, x.found
+select s.client_id, 'session ' || s.id as subject, x.rule, x.expected, x.actual
   from charging.sessions s
   left join lateral (
     select count(*) as bills, max(b.bill_number) as number, sum(b.due_minor)::bigint as due_minor
@@ -194,8 +197,8 @@ select s.client_id, 'session ' || s.id as subject, x.what, x.expected, x.found
     select b.total_minor, b.energy_wh, b.ended_at from charging.settlements b
      where b.session_id = s.id and b.bill_number = billed.number offset 0) last on true
   cross join lateral (
-    select 'session_settled_by_bills' as what, (s.state = 'settled')::int::bigint as expected,
-           (billed.bills > 0)::int::bigint as found
+    select 'session_settled_by_bills' as rule, (s.state = 'settled')::int::bigint as expected,
+           (billed.bills > 0)::int::bigint as actual
     union all
     select 'session_billed_elsewhere', 0, billed.bills where s.billed_elsewhere
     union all
@@ -218,9 +221,9 @@ select s.client_id, 'session ' || s.id as subject, x.what, x.expected, x.found
      where s.state = 'finished' and not s.billed_elsewhere
        and s.updated_at < now() - make_interval(secs => $3)
   ) x
- where s.id > $1 and s.id <= $2 and x.expected is distinct from x.found
+ where s.id > $1 and s.id <= $2 and x.expected is distinct from x.actual
 """
-# The last session of a range of $2 after $1; null: the range is the last one.
+# The last session id of a range of $2 after $1; null: no full range is left.
 SESSIONS_END: Final = """
 select id from charging.sessions where id > $1 order by id offset $2 - 1 limit 1
 """

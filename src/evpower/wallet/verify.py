@@ -1,6 +1,6 @@
-"""Prove on a live database, in bounded memory, that every som is where the ledger says.
+"""Verifies on a live database, in bounded memory, that balances, transactions and causes agree.
 
-Batches are one read-only snapshot each, so writers are neither disturbed nor seen half-way.
+Each batch is one read-only snapshot: it blocks no writer and sees no half-finished transaction.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,29 +13,29 @@ from evpower.wallet import store_verify
 
 _FIRST: Final = UUID(int=0)
 _LAST: Final = UUID(int=2**128 - 1)
-_KEPT: Final = 1_000  # offenders named; all are counted
+_MAX_LISTED: Final = 1_000  # discrepancies listed; all are counted
 
 VerifyProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Offender:
-    """Something that is not as it must be; amounts in minor units."""
+class Discrepancy:
+    """A stored value that differs from the expected one; amounts in minor units."""
 
     client_id: UUID | None
     subject: str  # "wallet", "payment 17", "all wallets"
-    what: str  # stable snake_case
+    rule: str  # stable snake_case
     expected: object
-    found: object
+    actual: object
 
 
 @dataclass(slots=True)
 class LedgerReport:
-    """What was looked at, what it sums up to, and what is wrong."""
+    """How much was verified, the sums, and the discrepancies."""
 
     wallets: int = 0
     transactions: int = 0
-    causes: int = 0  # payments, settlements, refunds and debts, counted by their highest ids
+    causes: int = 0  # payments, settlements, refunds and debts: the sum of their highest ids
     sessions: int = 0
     balance_minor: int = 0
     held_minor: int = 0
@@ -43,19 +43,19 @@ class LedgerReport:
     credited_minor: int = 0
     debited_minor: int = 0
     refunded_minor: int = 0  # signed: to wallets +, to banks -
-    offences: int = 0
-    offenders: list[Offender] = field(default_factory=list[Offender])  # the first thousand
+    count: int = 0  # of discrepancies
+    discrepancies: list[Discrepancy] = field(default_factory=list[Discrepancy])  # the first 1,000
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return self.offences == 0
+        """Whether there is no discrepancy."""
+        return self.count == 0
 
-    def add(self, offender: Offender) -> None:
-        """Count it, and name it while there are few."""
-        self.offences += 1
-        if len(self.offenders) < _KEPT:
-            self.offenders.append(offender)
+    def add(self, discrepancy: Discrepancy) -> None:
+        """Count a discrepancy; list it unless there are 1,000 already."""
+        self.count += 1
+        if len(self.discrepancies) < _MAX_LISTED:
+            self.discrepancies.append(discrepancy)
 
 
 async def verify(
@@ -68,23 +68,24 @@ async def verify(
 ) -> LedgerReport:
     """Recompute every wallet from its transactions and every transaction from its cause.
 
-    A confirmed payment may be uncredited, and a finished session uncharged, for `grace_s`.
-    `on_progress` gets (done, total). Raises Unavailable when the database does not answer.
+    A confirmed payment may be uncredited, and a finished session uncharged, for `grace_s` seconds.
+    `on_progress` is called with (done, total) rows. Raises Unavailable when the database does not
+    respond.
     """
     report = LedgerReport()
     async with db.connection() as connection:
         clients = await store_verify.count_wallets(connection)
-        tops = await store_verify.highest_ids(connection)
+        highest_ids = await store_verify.highest_ids(connection)
         sessions = await store_verify.count_sessions(connection)
-        total = clients + sum(tops.values()) + sessions
+        total = clients + sum(highest_ids.values()) + sessions
         after, done = _FIRST, 0
         while after != _LAST:
             after = await _verify_wallets(connection, report, after, clients_per_batch)
             done = min(report.wallets, clients)
             on_progress(done, total)
-        for table, top in tops.items():
-            for start in range(0, top, causes_per_batch):
-                end = min(start + causes_per_batch, top)
+        for table, highest_id in highest_ids.items():
+            for start in range(0, highest_id, causes_per_batch):
+                end = min(start + causes_per_batch, highest_id)
                 await _verify_causes(
                     connection, report, store_verify.CAUSES[table], start, end, grace_s
                 )
@@ -94,7 +95,7 @@ async def verify(
         while after != _LAST:
             after = await _verify_sessions(connection, report, after, causes_per_batch, grace_s)
             on_progress(done + min(report.sessions, sessions), total)
-    report.causes = sum(tops.values())
+    report.causes = sum(highest_ids.values())
     _verify_total(report)
     return report
 
@@ -106,8 +107,8 @@ async def _verify_wallets(
         end: UUID = await connection.fetchval(store_verify.RANGE_END, after, clients) or _LAST
         rows = await connection.fetch(store_verify.WALLETS, after, end)
     for row in map(dict[str, Any], rows):
-        for offender in wallet_offenders(row):
-            report.add(offender)
+        for discrepancy in wallet_discrepancies(row):
+            report.add(discrepancy)
         if row["has_wallet"]:
             report.wallets += 1
             report.balance_minor += row["balance_minor"]
@@ -127,7 +128,7 @@ async def _verify_causes(
         grace = (grace_s,) if "$3" in sql else ()
         rows = await connection.fetch(sql, start, end, *grace)
     for row in rows:
-        report.add(Offender(*row))
+        report.add(Discrepancy(*row))
 
 
 async def _verify_sessions(
@@ -138,32 +139,32 @@ async def _verify_sessions(
         rows = await connection.fetch(store_verify.SESSIONS, after, end, grace_s)
         report.sessions += await connection.fetchval(store_verify.SESSIONS_COUNT, after, end)
     for row in rows:
-        report.add(Offender(*row))
+        report.add(Discrepancy(*row))
     return end
 
 
 def _verify_total(report: LedgerReport) -> None:
     expected = report.credited_minor - report.debited_minor + report.refunded_minor
     if report.balance_minor != expected:
-        report.add(Offender(None, "all wallets", "total", expected, report.balance_minor))
+        report.add(Discrepancy(None, "all wallets", "total", expected, report.balance_minor))
 
 
-def wallet_offenders(row: Mapping[str, Any]) -> list[Offender]:
-    """What is wrong with one wallet: a row of store_verify.WALLETS."""
+def wallet_discrepancies(row: Mapping[str, Any]) -> list[Discrepancy]:
+    """Returns the discrepancies of one wallet, a row of store_verify.WALLETS."""
     client: UUID = row["client_id"]
     if not row["has_wallet"]:
-        return [Offender(client, "wallet", "wallet_missing", 1, 0)]
-    moved = row["credited_minor"] - row["debited_minor"] + row["refunded_minor"]
+        return [Discrepancy(client, "wallet", "wallet_missing", 1, 0)]
+    from_causes = row["credited_minor"] - row["debited_minor"] + row["refunded_minor"]
     owes_with_money = row["debt_minor"] > 0 and row["balance_minor"] > row["held_minor"]
     checks: tuple[tuple[str, object, object], ...] = (
         ("version", row["transactions"], row["version"]),
         ("version_is_last", row["ledger_version"], row["version"]),
         ("version_gaps", 0, row["gaps"]),
         ("chain_breaks", 0, row["breaks"]),
-        ("transactions_unlike_their_cause", 0, row["strangers"]),
+        ("transactions_unlike_their_cause", 0, row["cause_mismatches"]),
         ("balance_is_last_balance_after", row["last_after_minor"], row["balance_minor"]),
         ("balance_is_sum_of_amounts", row["sum_minor"], row["balance_minor"]),
-        ("balance_is_sum_of_causes", moved, row["balance_minor"]),
+        ("balance_is_sum_of_causes", from_causes, row["balance_minor"]),
         ("held", row["open_holds_minor"], row["held_minor"]),
         ("debt", row["open_debts_minor"], row["debt_minor"]),
         ("debt_beside_free_money", 0, int(owes_with_money)),
@@ -171,7 +172,7 @@ def wallet_offenders(row: Mapping[str, Any]) -> list[Offender]:
         ("last_topup_at", row["ledger_last_topup_at"], row["last_topup_at"]),
     )
     return [
-        Offender(client, "wallet", what, expected, found)
-        for what, expected, found in checks
-        if expected != found
+        Discrepancy(client, "wallet", rule, expected, actual)
+        for rule, expected, actual in checks
+        if expected != actual
     ]
