@@ -143,7 +143,7 @@ create trigger events_are_kept before truncate on payments.events
   for each statement execute function payments.guard_event();
 
 -- Deletes events that never found a payment and wait for no operator, the oldest first; answers how many.
-create function payments.forget_unknown_events(received_before timestamptz, at_most int) returns int
+create function payments.purge_unknown_events(received_before timestamptz, at_most int) returns int
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   with old as (
     select ctid from payments.events
@@ -155,8 +155,8 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   )
   select count(*)::int from gone
 $$;
-revoke all on function payments.forget_unknown_events(timestamptz, int) from public;
-grant execute on function payments.forget_unknown_events(timestamptz, int) to evpower_app;
+revoke all on function payments.purge_unknown_events(timestamptz, int) from public;
+grant execute on function payments.purge_unknown_events(timestamptz, int) to evpower_app;
 
 -- Confirming: events of providers, applied once, in one round trip for any number. The bodies call wallet's functions.
 

@@ -410,21 +410,6 @@ begin
 end
 $$;
 
-CREATE FUNCTION payments.forget_unknown_events(received_before timestamp with time zone, at_most integer) RETURNS integer
-    LANGUAGE sql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  with old as (
-    select ctid from payments.events
-     where payment_id is null and received_at < least(received_before, now() - interval '90 days')
-       and (review is null or resolved_at is not null)
-     order by received_at limit at_most for update skip locked
-  ), gone as (
-    delete from payments.events where ctid = any (array(select ctid from old)) returning 1
-  )
-  select count(*)::int from gone
-$$;
-
 CREATE FUNCTION payments.guard_event() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -502,6 +487,21 @@ CREATE FUNCTION payments.is_reviewed_otherwise(for_payment bigint, reference tex
      where s.payment_id = for_payment and s.review is not null and s.resolved_at is null and s.paid_minor > 0
        and (s.provider_ref is distinct from reference
             or amount_minor is not null and (s.paid_minor, s.currency) is distinct from (amount_minor, of_currency)))
+$$;
+
+CREATE FUNCTION payments.purge_unknown_events(received_before timestamp with time zone, at_most integer) RETURNS integer
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  with old as (
+    select ctid from payments.events
+     where payment_id is null and received_at < least(received_before, now() - interval '90 days')
+       and (review is null or resolved_at is not null)
+     order by received_at limit at_most for update skip locked
+  ), gone as (
+    delete from payments.events where ctid = any (array(select ctid from old)) returning 1
+  )
+  select count(*)::int from gone
 $$;
 
 CREATE FUNCTION sync.end_claims() RETURNS trigger
@@ -2566,12 +2566,12 @@ REVOKE ALL ON FUNCTION payments.apply_events(batch payments.incoming[]) FROM PUB
 REVOKE ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[]) TO evpower_app;
 
-REVOKE ALL ON FUNCTION payments.forget_unknown_events(received_before timestamp with time zone, at_most integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION payments.forget_unknown_events(received_before timestamp with time zone, at_most integer) TO evpower_app;
-
 REVOKE ALL ON FUNCTION payments.is_reviewed(for_payment bigint, reference text, of_status text, paid bigint, of_currency text, refunded bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION payments.is_reviewed_otherwise(for_payment bigint, reference text, amount_minor bigint, of_currency text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION payments.purge_unknown_events(received_before timestamp with time zone, at_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION payments.purge_unknown_events(received_before timestamp with time zone, at_most integer) TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE charging.sessions TO evpower_app;
 

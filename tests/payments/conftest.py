@@ -32,7 +32,7 @@ ISSUER = "http://supabase.test/auth/v1"
 
 
 class Clock:
-    """Runs as the real one does, and jumps when told."""
+    """Runs as the real clock does; `forward` moves it."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
@@ -44,8 +44,8 @@ class Clock:
         self.ahead += timedelta(**delta)
 
 
-class Served:
-    """An ASGI app behind a real socket."""
+class LoopbackServer:
+    """Serves an ASGI app on a loopback socket."""
 
     def __init__(self) -> None:
         self._socket = socket.socket()
@@ -83,18 +83,18 @@ class Served:
 
 
 class Scenario:
-    """One client, the API, the bank, and what a driver and a bank customer may do with them."""
+    """One client, the API and the bank, with the actions of a driver and of a bank customer."""
 
     def __init__(self, db: Database, client_id: UUID, state_dir: Path) -> None:
         self.db = db
         self.client_id = client_id
         self.clock = Clock()
         self.bus = LocalBus()
-        self.told: list[UUID] = []
-        self.bus.subscribe(lambda _, key: self.told.append(key))
+        self.published: list[UUID] = []
+        self.bus.subscribe(lambda _, key: self.published.append(key))
         self.http = patient_http()
-        self.api = Served()
-        self.bank = Served()
+        self.api = LoopbackServer()
+        self.bank = LoopbackServer()
         self.provider = SandboxProvider(self.bank.url, [SECRET], self.http, timeout_s=WAIT_LIMIT_S)
         self.providers = Providers([self.provider], "sandbox")
         self.confirmer = Confirmer(db, self.bus)
@@ -141,7 +141,7 @@ class Scenario:
         }
         return jwt.encode(claims, JWT_SECRET, algorithm="HS256")
 
-    async def ask(
+    async def request(
         self, method: str, path: str, *, client_id: UUID | None = None, **how: Any
     ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.token(client_id)}", **how.pop("headers", {})}
@@ -151,14 +151,14 @@ class Scenario:
     async def top_up(
         self, amount: float = 100, *, client: UUID | None = None, **more: Any
     ) -> dict[str, Any]:
-        answer = await self.ask(
+        answer = await self.request(
             "POST", "/balance/topup-qr", client_id=client, json={"amount": amount, **more}
         )
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     async def status(self, invoice_id: str) -> dict[str, Any]:
-        return (await self.ask("GET", f"/payment/status/{invoice_id}")).json()
+        return (await self.request("GET", f"/payment/status/{invoice_id}")).json()
 
     async def until_approved(self, begun: dict[str, Any]) -> None:
         async def approved() -> bool:
@@ -175,7 +175,7 @@ class Scenario:
         assert (await self.http.post(f"{self.bank.url}/faults", json=faults)).status_code == 200
 
     def shorten_waits(self) -> None:
-        """EvPower waits for the bank a moment only, from now on until `regain_patience`."""
+        """Make calls of the bank time out at once, until `restore_waits`."""
         self.provider._timeout_s = 0.1
 
     def restore_waits(self) -> None:
@@ -199,7 +199,7 @@ async def scenario(db: Database, client_id: UUID, tmp_path: Path) -> AsyncIterat
 async def payment(
     owner: Connection, client_id: UUID, amount_minor: int = 10_000, **columns: Any
 ) -> str:
-    """An open payment of provider sandbox; returns its order id."""
+    """Insert an open payment of provider sandbox; returns its order id."""
     code = uuid4().hex[:12]
     order_id: str = columns.get("order_id", f"order-{code}")
     await owner.execute(

@@ -1,4 +1,4 @@
-"""Two confirmations that overlap for certain: the second begins before the first commits."""
+"""Runs two confirmations that always overlap: the second begins before the first commits."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,11 +11,11 @@ from evpower.foundation.db import Connection, Database
 from evpower.payments import Confirmation, Confirmer, Event
 from evpower.payments.store import confirm_many
 from tests.conftest import as_owner
-from tests.waiting import until
+from tests.lock_waits import until
 
 
-async def waiting(watcher: Connection) -> int:
-    """How many connections of this database wait for a lock."""
+async def lock_waits(watcher: Connection) -> int:
+    """Return how many connections of this database wait for a lock."""
     return await watcher.fetchval(
         "select count(*) from pg_stat_activity"
         " where datname = current_database() and wait_event_type = 'Lock'"
@@ -23,7 +23,7 @@ async def waiting(watcher: Connection) -> int:
 
 
 async def two_at_once(db: Database, dsn: str, first: Event, second: Event) -> Confirmation:
-    """Apply `first`, begin `second`, which must wait for it, commit, and return the second's."""
+    """Apply `first`, begin `second`, commit `first`; returns the confirmation of `second`."""
     confirmer = Confirmer(db, LocalBus())
     try:
         return await _overlap(dsn, first, confirmer.confirm(second))
@@ -32,7 +32,7 @@ async def two_at_once(db: Database, dsn: str, first: Event, second: Event) -> Co
 
 
 async def two_statements(dsn: str, first: Event, second: Event) -> Confirmation:
-    """The same without a process that would try again."""
+    """As `two_at_once`, without the retries of a Confirmer."""
     connection: Connection = await asyncpg.connect(as_owner(dsn))
 
     async def apply() -> Confirmation:
@@ -58,7 +58,7 @@ async def _overlap(
             task = running = asyncio.create_task(second)
 
             async def waits() -> bool:
-                return running.done() or await waiting(watcher) > 0
+                return running.done() or await lock_waits(watcher) > 0
 
             await until(waits, "the second confirmation neither waits nor ends")
         return await running

@@ -1,4 +1,4 @@
-"""Every event that may meet every payment, and what must come of it."""
+"""Every combination of a payment's state and an event, and the expected outcome."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from itertools import product
 from typing import Final
 
 DUE: Final = 10_000
-BACK: Final = 3_000  # what a partly refunded payment gave back before
+BACK: Final = 3_000  # refunded earlier of a partly refunded payment
 STATES: Final = ("processing", "canceled", "resolved", "approved", "partial_refund", "refunded")
 STATUSES: Final = ("processing", "approved", "canceled", "refunded", "partial_refund")
 PAID: Final = (None, 0, DUE - 1, DUE, DUE + 1)
@@ -17,7 +17,7 @@ CURRENCIES: Final = ("KGS", "KZT")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A payment's state, and an event about it. `own`: the reference it is or was credited by."""
+    """A payment's state and an event about it. `own` is the reference that credits the payment."""
 
     state: str
     status: str
@@ -36,7 +36,7 @@ class Cell:
 
     @property
     def back(self) -> int:
-        """What the event says was returned in all."""
+        """The total returned amount that the event reports."""
         if self.status == "refunded" and self.returned is None:
             return DUE
         return self.returned or 0
@@ -47,7 +47,7 @@ class Cell:
 
     @property
     def agrees(self) -> bool:
-        """Whether the event's status and what it says was returned fit together."""
+        """Whether the event's status agrees with its returned amount."""
         return {
             "approved": self.back == 0,
             "partial_refund": 0 < self.back < DUE,
@@ -56,13 +56,14 @@ class Cell:
 
 
 def cells() -> Iterator[Cell]:
-    """All of them."""
+    """Yields every combination."""
     for values in product(STATES, STATUSES, PAID, RETURNED, REFERENCES, CURRENCIES):
         yield Cell(*values)
 
 
 Row = tuple[str, Callable[[Cell], bool], str]
-# Read from the top, the first row that fits. Outcome and, after a colon, the reason of a review.
+# The first row that fits counts. The last field is the outcome and, after a colon, the review's
+# reason.
 OPEN: Final[tuple[Row, ...]] = (
     ("it goes on", lambda c: c.status == "processing" and c.back == 0, "ignored"),
     (
@@ -135,18 +136,18 @@ CREDITED: Final[tuple[Row, ...]] = (
 
 
 def expected(cell: Cell) -> str:
-    """What must come of it: an outcome, with the reason of a review after a colon."""
+    """Return the expected outcome, with the review's reason after a colon."""
     rows = CREDITED if cell.credited else OPEN
     return next(outcome for _, fits, outcome in rows if fits(cell))
 
 
 def claims_money(cell: Cell) -> bool:
-    """Whether it speaks of money that the payment does not account for already.
+    """Return whether the event reports money that the payment does not account for yet.
 
-    Told apart from the table on purpose: by what a bank's statement would show.
+    Deliberately independent of the table: it follows what a bank statement would show.
     """
     if cell.status == "processing":
-        return cell.back > 0  # money on its way is none yet
+        return cell.back > 0  # a payment in progress is no money yet
     if cell.status == "canceled":
         return cell.names_money
     known = cell.credited and cell.reference == "own" and cell.currency == "KGS"

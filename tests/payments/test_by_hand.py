@@ -1,4 +1,4 @@
-"""What operators do: cash at a desk, refunds, reviews. Each once, each in the audit."""
+"""Operator actions: cash at a desk, refunds, reviews. Each takes effect once and is audited."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,8 +11,8 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, EvPowerError, Invalid, NotFound
 from evpower.payments import (
     Confirmer,
-    Decided,
-    Posted,
+    ManualPosting,
+    ReviewResult,
     cash,
     in_review,
     refund_charge,
@@ -23,7 +23,9 @@ from tests.payments.conftest import payment
 from tests.payments.test_confirm import balance, event, kinds, row
 
 
-async def take(db: Database, client_id: UUID, amount_minor: int = 5_000, **more: Any) -> Posted:
+async def take_cash(
+    db: Database, client_id: UUID, amount_minor: int = 5_000, **more: Any
+) -> ManualPosting:
     async with db.transaction() as connection:
         return await cash(
             connection,
@@ -38,15 +40,15 @@ async def take(db: Database, client_id: UUID, amount_minor: int = 5_000, **more:
 
 async def code_of(db: Database, client_id: UUID, **more: Any) -> str:
     with pytest.raises(EvPowerError) as refused:
-        await take(db, client_id, **more)
+        await take_cash(db, client_id, **more)
     return refused.value.code
 
 
 class TestCash:
-    async def test_it_is_credited_at_once_and_written_down(
+    async def test_it_is_credited_at_once_and_audited(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
-        posted = await take(db, client_id)
+        posted = await take_cash(db, client_id)
         assert (posted.new, posted.balance_minor) == (True, 5_000)
         assert await kinds(owner, client_id) == [("topup", 5_000)]
         stored = await owner.fetchrow("select * from payments.payments")
@@ -67,8 +69,8 @@ class TestCash:
     async def test_same_receipt_again_changes_nothing(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
-        first = await take(db, client_id)
-        again = await take(db, client_id)
+        first = await take_cash(db, client_id)
+        again = await take_cash(db, client_id)
         assert (again.new, again.payment_id) == (False, first.payment_id)
         assert await balance(owner, client_id) == 5_000
         assert await owner.fetchval("select count(*) from identity.audit") == 1
@@ -76,7 +78,7 @@ class TestCash:
     async def test_same_receipt_for_another_amount_is_refused(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
-        await take(db, client_id)
+        await take_cash(db, client_id)
         assert await code_of(db, client_id, amount_minor=6_000) == "receipt_reused"
         assert await balance(owner, client_id) == 5_000
 
@@ -105,7 +107,7 @@ class TestCash:
 
 
 async def charged(owner: Connection, client_id: UUID, cost_minor: int) -> int:
-    """A finished session that was charged; answers its settlement."""
+    """Insert a finished session and charge it; returns its settlement."""
     session = uuid4()
     await owner.execute(
         "insert into charging.sessions (id, client_id, station_id, connector_id, state, source,"
@@ -120,9 +122,9 @@ async def charged(owner: Connection, client_id: UUID, cost_minor: int) -> int:
 
 
 class TestRefunds:
-    async def give_back(
+    async def refund(
         self, db: Database, settlement_id: int, amount_minor: int, reference: str = "T-1"
-    ) -> Posted:
+    ) -> ManualPosting:
         async with db.transaction() as connection:
             return await refund_charge(
                 connection,
@@ -136,25 +138,25 @@ class TestRefunds:
     async def test_charge_is_given_back_once_a_reference(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
-        await take(db, client_id)
+        await take_cash(db, client_id)
         settlement = await charged(owner, client_id, 3_000)
-        assert (await self.give_back(db, settlement, 1_000)).balance_minor == 3_000
-        again = await self.give_back(db, settlement, 1_000)
+        assert (await self.refund(db, settlement, 1_000)).balance_minor == 3_000
+        again = await self.refund(db, settlement, 1_000)
         assert (again.new, again.balance_minor) == (False, 3_000)
         assert (await kinds(owner, client_id))[-1] == ("refund", 1_000)
         acts = await owner.fetchval("select array_agg(action order by id) from identity.audit")
         assert acts == ["payments.cash", "payments.refund_charge"]
         with pytest.raises(Conflict) as refused:
-            await self.give_back(db, settlement, 2_000)
+            await self.refund(db, settlement, 2_000)
         assert refused.value.code == "refund_conflict"
 
     async def test_no_more_than_was_charged(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
-        await take(db, client_id)
+        await take_cash(db, client_id)
         settlement = await charged(owner, client_id, 3_000)
         with pytest.raises(Conflict) as refused:
-            await self.give_back(db, settlement, 3_001)
+            await self.refund(db, settlement, 3_001)
         assert refused.value.code == "refund_exceeds"
         assert await owner.fetchval("select count(*) from wallet.refunds") == 0
         assert await balance(owner, client_id) == 2_000
@@ -163,13 +165,13 @@ class TestRefunds:
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
         with pytest.raises(NotFound):
-            await self.give_back(db, 999_999, 1)
-        await take(db, client_id)
+            await self.refund(db, 999_999, 1)
+        await take_cash(db, client_id)
         settlement = await charged(owner, client_id, 3_000)
         with pytest.raises(Invalid):
-            await self.give_back(db, settlement, 0)
+            await self.refund(db, settlement, 0)
 
-    async def test_payment_returned_at_the_bank_by_hand_and_then_told_by_it(
+    async def test_payment_refunded_by_hand_and_then_reported_by_the_bank(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
         confirmer = Confirmer(db, LocalBus())
@@ -185,17 +187,23 @@ class TestRefunds:
                 reference="bank-77",
             )
         assert posted.balance_minor == 6_000
-        told = await confirmer.confirm(event(order, status="partial_refund", refunded_minor=4_000))
-        assert (told.outcome, told.balance_minor) == ("repeated", 6_000)
+        reported = await confirmer.confirm(
+            event(order, status="partial_refund", refunded_minor=4_000)
+        )
+        assert (reported.outcome, reported.balance_minor) == ("repeated", 6_000)
 
 
 class TestReview:
-    async def in_doubt(self, db: Database, owner: Connection, client_id: UUID, paid: int) -> str:
+    async def payment_in_review(
+        self, db: Database, owner: Connection, client_id: UUID, paid: int
+    ) -> str:
         order = await payment(owner, client_id)
         await Confirmer(db, LocalBus()).confirm(event(order, paid_minor=paid))
         return (await row(owner, order))["invoice_id"]
 
-    async def decide(self, db: Database, invoice_id: str, decision: Any, **which: Any) -> Decided:
+    async def decide(
+        self, db: Database, invoice_id: str, decision: Any, **which: Any
+    ) -> ReviewResult:
         async with db.transaction() as connection:
             return await resolve(
                 connection,
@@ -210,11 +218,12 @@ class TestReview:
     async def test_accepting_credits_what_was_paid_by_a_manual_payment(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
-        invoice_id = await self.in_doubt(db, owner, client_id, 9_000)
+        invoice_id = await self.payment_in_review(db, owner, client_id, 9_000)
         async with db.connection() as connection:
-            assert [one.payment.invoice_id for one in await in_review(connection)] == [invoice_id]
-        [credited] = (await self.decide(db, invoice_id, "accept")).credited
-        posted = credited.posted
+            reviews = await in_review(connection)
+        assert [review.payment.invoice_id for review in reviews] == [invoice_id]
+        [credit] = (await self.decide(db, invoice_id, "accept")).credits
+        posted = credit.posting
         assert posted.balance_minor == 9_000
         stored = await owner.fetchrow(
             "select * from payments.payments where invoice_id = $1", invoice_id
@@ -225,22 +234,22 @@ class TestReview:
         async with db.connection() as connection:
             assert await in_review(connection) == []
 
-    async def test_after_it_the_provider_changes_its_mind_in_vain(
+    async def test_a_changed_report_after_the_decision_goes_to_review(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
-        invoice_id = await self.in_doubt(db, owner, client_id, 9_000)
+        invoice_id = await self.payment_in_review(db, owner, client_id, 9_000)
         await self.decide(db, invoice_id, "accept")
         order = invoice_id.replace("inv-", "order-")
         late = await Confirmer(db, LocalBus()).confirm(event(order))
         assert (late.outcome, late.review) == ("review", "paid_after_resolution")
         assert await balance(owner, client_id) == 9_000
-        [rest] = (await self.decide(db, invoice_id, "accept")).credited
-        assert (rest.amount_minor, rest.posted.balance_minor) == (1_000, 10_000)
+        [rest] = (await self.decide(db, invoice_id, "accept")).credits
+        assert (rest.amount_minor, rest.posting.balance_minor) == (1_000, 10_000)
 
-    async def test_after_it_the_provider_repeats_itself_in_vain(
+    async def test_a_repeated_report_after_the_decision_changes_nothing(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
-        invoice_id = await self.in_doubt(db, owner, client_id, 9_000)
+        invoice_id = await self.payment_in_review(db, owner, client_id, 9_000)
         await self.decide(db, invoice_id, "accept")
         order = invoice_id.replace("inv-", "order-")
         late = await Confirmer(db, LocalBus()).confirm(event(order, paid_minor=9_000))
@@ -249,21 +258,21 @@ class TestReview:
             await self.decide(db, invoice_id, "accept")
         assert refused.value.code == "not_in_review"
 
-    async def test_before_it_a_corrected_amount_is_credited(
+    async def test_a_corrected_amount_before_the_decision_is_credited(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
-        invoice_id = await self.in_doubt(db, owner, client_id, 9_000)
+        invoice_id = await self.payment_in_review(db, owner, client_id, 9_000)
         order = invoice_id.replace("inv-", "order-")
         late = await Confirmer(db, LocalBus()).confirm(event(order))
         assert (late.outcome, late.balance_minor) == ("confirmed", 10_000)
         with pytest.raises(Conflict):
             await self.decide(db, invoice_id, "accept")
 
-    async def test_dismissing_credits_nothing_and_is_written_down(
+    async def test_dismissing_credits_nothing_and_is_audited(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
-        invoice_id = await self.in_doubt(db, owner, client_id, 9_000)
-        assert not (await self.decide(db, invoice_id, "dismiss")).credited
+        invoice_id = await self.payment_in_review(db, owner, client_id, 9_000)
+        assert not (await self.decide(db, invoice_id, "dismiss")).credits
         assert await balance(owner, client_id) == 0
         audit = await owner.fetchrow("select action, subject from identity.audit")
         assert audit is not None

@@ -1,4 +1,4 @@
-"""What providers say happened is applied once, whatever they repeat, reorder or mistake."""
+"""Events of providers are applied once, even if repeated, reordered or wrong."""
 
 import asyncio
 import hashlib
@@ -17,7 +17,7 @@ from tests.payments.conftest import payment
 from tests.waiting import WAIT_LIMIT_S
 
 
-def event(order_id: str | None, event_id: str = "", **said: Any) -> Event:
+def event(order_id: str | None, event_id: str = "", **fields: Any) -> Event:
     facts: dict[str, Any] = {
         "provider": "sandbox",
         "event_id": event_id or uuid4().hex,
@@ -27,20 +27,20 @@ def event(order_id: str | None, event_id: str = "", **said: Any) -> Event:
         "paid_minor": 10_000,
         "currency": "KGS",
         "refunded_minor": 0,
-    } | said
+    } | fields
     digest = hashlib.sha256(repr(sorted(facts.items(), key=str)).encode()).digest()
     return Event(**{"body_sha256": digest} | facts)
 
 
 @pytest.fixture
-def told() -> list[UUID]:
+def published() -> list[UUID]:
     return []
 
 
 @pytest.fixture
-def confirmer(db: Database, told: list[UUID]) -> Confirmer:
+def confirmer(db: Database, published: list[UUID]) -> Confirmer:
     bus = LocalBus()
-    bus.subscribe(lambda _, key: told.append(key))
+    bus.subscribe(lambda _, key: published.append(key))
     return Confirmer(db, bus)
 
 
@@ -60,12 +60,12 @@ async def kinds(owner: Connection, client_id: UUID) -> list[tuple[str, int]]:
         " order by version",
         client_id,
     )
-    return [(one["kind"], one["amount_minor"]) for one in rows]
+    return [(row["kind"], row["amount_minor"]) for row in rows]
 
 
 class TestOnePayment:
-    async def test_approval_credits_and_tells_the_bus(
-        self, confirmer: Confirmer, owner: Connection, client_id: UUID, told: list[UUID]
+    async def test_approval_credits_and_is_published(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID, published: list[UUID]
     ) -> None:
         order = await payment(owner, client_id)
         done = await confirmer.confirm(event(order))
@@ -75,7 +75,7 @@ class TestOnePayment:
             10_000,
         )
         assert (done.held_minor, done.version, done.review) == (0, 1, None)
-        assert told == [client_id]
+        assert published == [client_id]
         stored = await row(owner, order)
         assert (stored["status"], stored["paid_minor"]) == ("approved", 10_000)
         assert stored["confirmed_at"] is not None
@@ -83,13 +83,13 @@ class TestOnePayment:
         assert stored["next_check_at"] is None
 
     async def test_second_webhook_credits_nothing(
-        self, confirmer: Confirmer, owner: Connection, client_id: UUID, told: list[UUID]
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID, published: list[UUID]
     ) -> None:
-        told_once = event(await payment(owner, client_id))
-        await confirmer.confirm(told_once)
-        again = await confirmer.confirm(told_once)
+        approval = event(await payment(owner, client_id))
+        await confirmer.confirm(approval)
+        again = await confirmer.confirm(approval)
         assert (again.outcome, again.balance_minor) == ("repeated", 10_000)
-        assert told == [client_id]
+        assert published == [client_id]
 
     async def test_another_event_about_the_same_fact_credits_nothing(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID
@@ -110,8 +110,10 @@ class TestOnePayment:
         order = await payment(owner, client_id)
         workers = [Confirmer(db, LocalBus()) for _ in range(5)]
         events = [event(order, "evt" if same_id else f"evt{n}") for n in range(50)]
-        done = await asyncio.gather(*(workers[n % 5].confirm(one) for n, one in enumerate(events)))
-        outcomes = [one.outcome for one in done]
+        done = await asyncio.gather(
+            *(workers[n % 5].confirm(item) for n, item in enumerate(events))
+        )
+        outcomes = [confirmation.outcome for confirmation in done]
         assert (outcomes.count("confirmed"), outcomes.count("repeated")) == (1, 49)
         assert await kinds(owner, client_id) == [("topup", 10_000)]
 
@@ -153,7 +155,7 @@ class TestOnePayment:
 
 class TestReview:
     @pytest.mark.parametrize(
-        ("said", "why"),
+        ("fields", "reason"),
         [
             ({"paid_minor": 9_999}, "amount_mismatch"),
             ({"paid_minor": 10_001}, "amount_mismatch"),
@@ -163,26 +165,26 @@ class TestReview:
             ({"status": "partial_refund", "refunded_minor": 10_001}, "refund_exceeds"),
         ],
     )
-    async def test_a_mismatch_waits_for_a_person_and_credits_nothing(
+    async def test_a_mismatch_goes_to_review_and_credits_nothing(
         self,
         confirmer: Confirmer,
         owner: Connection,
         client_id: UUID,
-        told: list[UUID],
-        said: dict[str, Any],
-        why: str,
+        published: list[UUID],
+        fields: dict[str, Any],
+        reason: str,
     ) -> None:
         order = await payment(owner, client_id)
-        done = await confirmer.confirm(event(order, **said))
-        assert (done.outcome, done.review) == ("review", why)
-        assert (await balance(owner, client_id), told) == (0, [])
+        done = await confirmer.confirm(event(order, **fields))
+        assert (done.outcome, done.review) == ("review", reason)
+        assert (await balance(owner, client_id), published) == (0, [])
         stored = await row(owner, order)
-        assert (stored["status"], stored["review"]) == ("processing", why)
+        assert (stored["status"], stored["review"]) == ("processing", reason)
         assert stored["closed_at"] is not None
-        expected = None if why == "currency_mismatch" else said.get("paid_minor", 10_000)
+        expected = None if reason == "currency_mismatch" else fields.get("paid_minor", 10_000)
         assert stored["paid_minor"] == expected
 
-    async def test_same_id_with_another_body_is_shown_to_a_person(
+    async def test_same_id_with_another_body_goes_to_review(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID
     ) -> None:
         order = await payment(owner, client_id)
@@ -198,7 +200,7 @@ class TestReview:
         assert (stored["closed_at"], stored["next_check_at"]) == (None, at)
         assert await balance(owner, client_id) == 0
 
-    async def test_a_second_payment_of_one_order_is_shown_to_a_person(
+    async def test_a_second_payment_of_one_order_goes_to_review(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID
     ) -> None:
         order = await payment(owner, client_id, provider_ref="first")
@@ -209,19 +211,19 @@ class TestReview:
 
 
 class TestUnknown:
-    async def test_unknown_order_is_said_and_kept(
+    async def test_unknown_order_is_reported_and_stored(
         self, confirmer: Confirmer, owner: Connection
     ) -> None:
         done = await confirmer.confirm(event("no-such-order", "evt"))
         assert (done.outcome, done.client_id, done.payment_id) == ("unknown_payment", None, None)
         assert await owner.fetchval("select outcome from payments.events") == "unknown_payment"
 
-    async def test_twins_told_at_once_are_both_unknown(self, confirmer: Confirmer) -> None:
-        unknown = event("order-of-nobody")
+    async def test_concurrent_duplicates_are_both_unknown(self, confirmer: Confirmer) -> None:
+        unknown = event("order-of-no-payment")
         done = await asyncio.gather(confirmer.confirm(unknown), confirmer.confirm(unknown))
-        assert [one.outcome for one in done] == ["unknown_payment", "unknown_payment"]
+        assert [item.outcome for item in done] == ["unknown_payment", "unknown_payment"]
 
-    async def test_it_is_applied_when_told_again_after_the_payment_exists(
+    async def test_it_is_applied_when_sent_again_after_the_payment_exists(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID
     ) -> None:
         early = event("order-later", "evt")
@@ -242,7 +244,7 @@ class TestUnknown:
 
 class TestRefunds:
     async def test_partial_then_full_refund_takes_the_money_back(
-        self, confirmer: Confirmer, owner: Connection, client_id: UUID, told: list[UUID]
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID, published: list[UUID]
     ) -> None:
         order = await payment(owner, client_id)
         await confirmer.confirm(event(order))
@@ -252,7 +254,7 @@ class TestRefunds:
         whole = await confirmer.confirm(event(order, status="refunded", refunded_minor=10_000))
         assert (whole.outcome, whole.balance_minor) == ("refunded", 0)
         assert (await row(owner, order))["status"] == "refunded"
-        assert told == [client_id] * 3
+        assert published == [client_id] * 3
         assert await kinds(owner, client_id) == [
             ("topup", 10_000),
             ("refund", -3_000),
@@ -285,13 +287,13 @@ class TestRefunds:
     ) -> None:
         order = await payment(owner, client_id)
         await confirmer.confirm(event(order))
-        await hold_all(owner, client_id, 8_000)
+        await hold(owner, client_id, 8_000)
         done = await confirmer.confirm(event(order, status="refunded", refunded_minor=10_000))
         assert (done.balance_minor, done.debt_minor) == (8_000, 8_000)
         assert (await row(owner, order))["status"] == "refunded"
 
 
-async def hold_all(owner: Connection, client_id: UUID, amount_minor: int) -> None:
+async def hold(owner: Connection, client_id: UUID, amount_minor: int) -> None:
     session = uuid4()
     await owner.execute(
         "insert into charging.sessions (id, client_id, station_id, connector_id, state, source,"
@@ -299,12 +301,12 @@ async def hold_all(owner: Connection, client_id: UUID, amount_minor: int) -> Non
         session,
         client_id,
     )
-    held = await owner.fetchval("select (wallet.hold($1, $2)).outcome", session, amount_minor)
-    assert held == "held"
+    outcome = await owner.fetchval("select (wallet.hold($1, $2)).outcome", session, amount_minor)
+    assert outcome == "held"
 
 
 class TestBatches:
-    async def test_answers_come_in_the_order_asked(
+    async def test_confirmations_are_in_the_order_of_the_events(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
         orders = [await payment(owner, client_id, 100 + n) for n in range(5)]
@@ -312,9 +314,9 @@ class TestBatches:
         events.insert(2, event("no-such-order"))
         async with db.transaction() as connection:
             done = await confirm_many(connection, events)
-        outcomes = [one.outcome for one in done]
+        outcomes = [item.outcome for item in done]
         assert outcomes == ["confirmed"] * 2 + ["unknown_payment"] + ["confirmed"] * 3
-        assert {one.balance_minor for one in done if one.client_id} == {510}
+        assert {item.balance_minor for item in done if item.client_id} == {510}
 
     async def test_several_events_of_one_payment_are_applied_in_order(
         self, db: Database, owner: Connection, client_id: UUID
@@ -331,7 +333,7 @@ class TestBatches:
         ]
         async with db.transaction() as connection:
             done = await confirm_many(connection, events)
-        outcomes = [one.outcome for one in done]
+        outcomes = [item.outcome for item in done]
         assert outcomes == [
             "canceled",
             "confirmed",
@@ -348,7 +350,7 @@ class TestBatches:
         clients = [uuid4() for _ in range(6)]
         await owner.executemany(
             "insert into identity.clients (id, origin) values ($1, 'import')",
-            [(one,) for one in clients],
+            [(client,) for client in clients],
         )
         orders = [await payment(owner, client) for client in clients for _ in range(6)]
         bus = LocalBus()
@@ -356,17 +358,17 @@ class TestBatches:
         events = [event(order) for order in orders]
         events += [event(order, status="refunded", refunded_minor=None) for order in orders]
         done = await asyncio.gather(
-            *(workers[n * 7 % 4].confirm(one) for n, one in enumerate(events * 2))
+            *(workers[n * 7 % 4].confirm(item) for n, item in enumerate(events * 2))
         )
-        assert {one.outcome for one in done} <= {"confirmed", "refunded", "repeated"}
+        assert {item.outcome for item in done} <= {"confirmed", "refunded", "repeated"}
         for client in clients:
             assert sum(amount for _, amount in await kinds(owner, client)) == 0
             assert len(await kinds(owner, client)) == 12
 
-    async def test_what_is_read_does_not_grow_with_what_there_is(
+    async def test_a_batch_reads_no_more_rows_when_the_tables_grow(
         self, owner: Connection, client_id: UUID
     ) -> None:
-        """Plans made while the tables were small stay good: counted in rows, not in seconds."""
+        """Plans made while the tables were small stay good: measured in rows, not in seconds."""
 
         async def batch() -> list[Event]:
             orders = [await payment(owner, client_id) for _ in range(8)]
@@ -391,7 +393,7 @@ class TestBatches:
                 after = await counted()
             return {table: after[table] - before[table] for table in after}
 
-        await owner.execute("set enable_seqscan = off")  # as the processes have it
+        await owner.execute("set enable_seqscan = off")  # as in the processes
         for _ in range(7):
             before = await read_rows()
         await owner.execute(
@@ -409,24 +411,22 @@ class TestBatches:
         after = await read_rows()
         assert all(after[table] <= before[table] + 10 for table in before), (before, after)
 
-    async def test_one_poisoned_event_fails_alone(
+    async def test_one_invalid_event_fails_alone(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID
     ) -> None:
-        confirmer._grouper._retry_budget_s = (
-            WAIT_LIMIT_S  # each is tried alone, however long it takes
-        )
+        confirmer._batcher._retry_budget_s = WAIT_LIMIT_S  # time enough to retry each event alone
         good = [event(await payment(owner, client_id)) for _ in range(10)]
         bad = replace(good[0], event_id="a\0b")
         done = await asyncio.gather(
-            *(confirmer.confirm(one) for one in [*good[:5], bad, *good[5:]]),
+            *map(confirmer.confirm, [*good[:5], bad, *good[5:]]),
             return_exceptions=True,
         )
-        failed = [one for one in done if isinstance(one, BaseException)]
+        failed = [item for item in done if isinstance(item, BaseException)]
         assert len(failed) == 1
         assert isinstance(failed[0], Invalid)
         assert await balance(owner, client_id) == 100_000
 
-    async def test_a_database_that_is_busy_twice_is_tried_a_third_time(
+    async def test_a_busy_database_is_retried_twice(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID
     ) -> None:
         await owner.execute(
@@ -442,19 +442,21 @@ class TestBatches:
         done = await confirmer.confirm(event(await payment(owner, client_id)))
         assert (done.outcome, done.balance_minor) == ("confirmed", 10_000)
 
-    async def test_without_a_database_nothing_is_promised(self, told: list[UUID]) -> None:
+    async def test_without_a_database_the_event_is_refused_as_unavailable(
+        self, published: list[UUID]
+    ) -> None:
         nowhere = Database("postgresql://127.0.0.1:1/none", size=2)
         await nowhere.start()
         confirmer = Confirmer(nowhere, LocalBus())
         with pytest.raises(Unavailable) as refused:
             await confirmer.confirm(event("order-1"))
         assert refused.value.retry_after_s
-        assert told == []
+        assert published == []
         await nowhere.close()
 
 
 class TestOnlyTheFunction:
-    async def test_processes_cannot_apply_events_behind_its_back(self, db: Database) -> None:
+    async def test_processes_cannot_call_apply_events(self, db: Database) -> None:
         async with db.connection() as connection:
             allowed = await connection.fetchval(
                 "select has_function_privilege('payments.apply_events(payments.incoming[])',"

@@ -1,4 +1,4 @@
-"""What the database refuses to everyone, its owner in psql too, and what each NULL means."""
+"""The database refuses wrong changes of payments, by its owner in psql too, also through NULLs."""
 
 from typing import Any
 from uuid import UUID
@@ -67,7 +67,7 @@ async def test_cash_has_a_receipt_and_no_provider_s_reference(
     ],
 )
 @pytest.mark.parametrize("is_credited", [True, False])
-async def test_what_a_payment_is_stays(
+async def test_the_identity_of_a_payment_stays(
     db: Database,
     owner: Connection,
     client_id: UUID,
@@ -120,10 +120,10 @@ async def test_what_was_credited_stays(
 async def test_a_reference_is_credited_once_for_a_provider(
     owner: Connection, client_id: UUID, known_as: str | None
 ) -> None:
-    one = await payment(owner, client_id, provider_ref=known_as)
+    first = await payment(owner, client_id, provider_ref=known_as)
     other = await payment(owner, client_id)
     approve = APPROVE.format(paid="amount_minor", at="now()", ref="'r'") + " where order_id = $1"
-    await owner.execute(approve, one)
+    await owner.execute(approve, first)
     with pytest.raises(asyncpg.UniqueViolationError):
         await owner.execute(approve, other)
 

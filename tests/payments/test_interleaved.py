@@ -1,4 +1,4 @@
-"""Transactions that overlap for certain, not by chance: which waits, and what then happens."""
+"""Transactions that always overlap: which one waits, and what then happens."""
 
 import asyncio
 from typing import Any
@@ -12,10 +12,10 @@ from evpower.foundation.db import Connection, Database
 from evpower.payments import Confirmer, Event
 from evpower.payments.store import confirm_many
 from tests.conftest import as_owner
+from tests.lock_waits import until
 from tests.payments.conftest import payment
-from tests.payments.interleave import two_at_once, two_statements, waiting
+from tests.payments.interleave import lock_waits, two_at_once, two_statements
 from tests.payments.test_confirm import balance, event
-from tests.waiting import until
 
 
 async def test_second_payment_at_the_same_time_goes_to_review(
@@ -28,7 +28,7 @@ async def test_second_payment_at_the_same_time_goes_to_review(
     assert await balance(owner, client_id) == 10_000
 
 
-async def test_same_payment_told_by_another_event_at_the_same_time_is_repeated(
+async def test_a_concurrent_second_event_about_the_same_payment_is_repeated(
     db: Database, owner: Connection, dsn: str, client_id: UUID
 ) -> None:
     order = await payment(owner, client_id)
@@ -52,7 +52,7 @@ async def test_one_reference_of_two_payments_at_the_same_time_is_credited_once(
 async def test_a_reference_that_becomes_an_invoice_s_meanwhile_is_credited_once(
     db: Database, owner: Connection, dsn: str, client_id: UUID
 ) -> None:
-    """The bank names it for one payment, and makes it the bill of another, in one moment."""
+    """The bank reports it for one payment and makes it another's invoice at the same moment."""
     other = uuid4()
     await owner.execute("insert into identity.clients (id, origin) values ($1, 'import')", other)
     first, second = await payment(owner, client_id), await payment(owner, other)
@@ -68,7 +68,7 @@ async def test_a_reference_that_becomes_an_invoice_s_meanwhile_is_credited_once(
             task = asyncio.create_task(confirmer.confirm(event(second, provider_ref="ref")))
 
             async def waits() -> bool:
-                return task.done() or await waiting(owner) > 0
+                return task.done() or await lock_waits(owner) > 0
 
             await until(waits, "the second confirmation neither waits nor ends")
         late = await task
@@ -82,14 +82,14 @@ async def test_a_reference_that_becomes_an_invoice_s_meanwhile_is_credited_once(
 async def test_a_batch_outlives_two_references_that_others_credit_meanwhile(
     db: Database, owner: Connection, dsn: str, client_id: UUID
 ) -> None:
-    """Each of its two events finds a reference that another node credits just then."""
+    """Each of its two events has a reference that another node credits at the same moment."""
     orders = [await payment(owner, client_id) for _ in range(4)]
     others: list[Connection] = [await asyncpg.connect(as_owner(dsn)) for _ in range(2)]
     confirmer = Confirmer(db, LocalBus())
     try:
-        open_ones = {other.get_server_pid(): other.transaction() for other in others}
+        open_transactions = {other.get_server_pid(): other.transaction() for other in others}
         for other, order, ref in zip(others, orders[:2], ("one", "two"), strict=True):
-            await open_ones[other.get_server_pid()].start()
+            await open_transactions[other.get_server_pid()].start()
             # Only the payment: its wallet stays free, so that the batch meets the reference first.
             await other.execute(
                 "update payments.payments set status = 'approved', confirmed_at = now(),"
@@ -103,24 +103,27 @@ async def test_a_batch_outlives_two_references_that_others_credit_meanwhile(
                 for order, ref in zip(orders[2:], ("one", "two"), strict=True)
             )
         )
-        while open_ones:
+        while open_transactions:
             blocking: list[int] = []
 
-            async def waits(found: list[int] = blocking) -> bool:
-                found[:] = await owner.fetchval(
+            async def waits(pids: list[int] = blocking) -> bool:
+                pids[:] = await owner.fetchval(
                     "select coalesce(array_agg(b), '{}') from pg_stat_activity a,"
                     " unnest(pg_blocking_pids(a.pid)) b where a.datname = current_database()"
                 )
-                return any(pid in open_ones for pid in found)
+                return any(pid in open_transactions for pid in pids)
 
             await until(waits, "the batch waits for neither")
-            await open_ones.pop(next(pid for pid in blocking if pid in open_ones)).commit()
+            await open_transactions.pop(
+                next(pid for pid in blocking if pid in open_transactions)
+            ).commit()
         done = await batch
     finally:
         for other in others:
             await other.close()
         await confirmer.close()
-    assert [(one.outcome, one.review) for one in done] == [("review", "reference_of_another")] * 2
+    outcomes = [(confirmation.outcome, confirmation.review) for confirmation in done]
+    assert outcomes == [("review", "reference_of_another")] * 2
 
 
 @pytest.mark.parametrize(
@@ -135,22 +138,22 @@ async def test_a_batch_outlives_two_references_that_others_credit_meanwhile(
 async def test_events_of_one_payment_wait_for_each_other(
     owner: Connection, dsn: str, client_id: UUID, before: Any, first: Any, second: Any, outcome: str
 ) -> None:
-    """In the database itself, where no second try hides that both were decided on one state."""
+    """Without retries, which would hide that both events were decided on the same state."""
     order = await payment(owner, client_id)
 
-    def told(back: int = 0, **said: Any) -> Event:
+    def report(back: int = 0, **fields: Any) -> Event:
         if back:
-            said["status"] = "refunded" if back == 10_000 else "partial_refund"
-        return event(order, refunded_minor=back, **said)
+            fields["status"] = "refunded" if back == 10_000 else "partial_refund"
+        return event(order, refunded_minor=back, **fields)
 
     if before is not None:
-        await confirm_many(owner, [told(**before)])
-    done = await two_statements(dsn, told(**first), told(**second))
+        await confirm_many(owner, [report(**before)])
+    done = await two_statements(dsn, report(**first), report(**second))
     assert done.outcome == outcome
 
 
 class Crossing:
-    """Two batches that would take two wallets in opposite orders, were each taken when needed."""
+    """Two batches that would lock two wallets in opposite orders if they locked them late."""
 
     def __init__(self, owner: Connection, clients: list[UUID]) -> None:
         self.owner = owner
@@ -162,7 +165,7 @@ class Crossing:
         return order
 
     async def returns(self, credited: UUID, returned: UUID) -> list[Event]:
-        """One wallet is credited, then another pays back."""
+        """One wallet is credited, then another is debited for a refund."""
         back = await self.confirmed(returned)
         return [
             event(await payment(self.owner, credited)),
@@ -182,10 +185,10 @@ class Crossing:
 @pytest.mark.parametrize(
     ("batch", "blocked"), [("returns", "wallet.refunds"), ("second_events", "payments.events")]
 )
-async def test_wallets_are_taken_in_one_order(
+async def test_wallets_are_locked_in_one_order(
     owner: Connection, dsn: str, client_id: UUID, batch: str, blocked: str
 ) -> None:
-    """Both stop between their two wallets: had each taken one only, that is a deadlock."""
+    """Both batches stop between their two wallets: if each had locked only one, they deadlock."""
     clients = sorted([client_id, uuid4()])
     for client in clients:
         await owner.execute(
@@ -207,14 +210,14 @@ async def test_wallets_are_taken_in_one_order(
             ]
 
             async def both_wait() -> bool:
-                return await waiting(owner) == len(tasks)
+                return await lock_waits(owner) == len(tasks)
 
             await until(both_wait, "the batches did not stop")
         done = await asyncio.gather(*tasks)
     finally:
         for connection in (*connections, blocker):
             await connection.close()
-    assert {one.outcome for answers in done for one in answers} <= {
+    assert {item.outcome for confirmations in done for item in confirmations} <= {
         "confirmed",
         "refunded",
         "canceled",

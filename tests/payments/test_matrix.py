@@ -1,4 +1,4 @@
-"""Each kind of event meets each state of a payment: credited, returned or reviewed, never lost."""
+"""Each kind of event in each state of a payment: credited, returned or reviewed, never lost."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -35,7 +35,7 @@ select client_id, id, case state when 'refunded' then $3::bigint else $4::bigint
 
 
 async def make(owner: Connection, client_id: UUID, cells: Sequence[tuple[int, Cell]]) -> None:
-    """A payment in the state of each cell, credited and refunded as it says."""
+    """Insert a payment for each cell, in its state, credited and refunded accordingly."""
     numbers = [number for number, _ in cells]
     states = [cell.state for _, cell in cells]
     async with owner.transaction():
@@ -52,7 +52,7 @@ async def make(owner: Connection, client_id: UUID, cells: Sequence[tuple[int, Ce
         )
 
 
-def told(number: int, cell: Cell) -> Event:
+def report(number: int, cell: Cell) -> Event:
     reference = {
         "none": None,
         "own": f"own-{number}",
@@ -69,7 +69,7 @@ def told(number: int, cell: Cell) -> Event:
     )
 
 
-def meant(done: Confirmation) -> str:
+def outcome_of(done: Confirmation) -> str:
     return done.outcome if done.review is None else f"{done.outcome}:{done.review}"
 
 
@@ -90,12 +90,12 @@ async def test_every_event_about_every_payment(
         await make(owner, client_id, batch)
         moved = await owner.fetchval("select balance_minor from wallet.wallets")
         async with db.transaction() as connection:
-            done = await confirm_many(connection, [told(*pair) for pair in batch])
+            done = await confirm_many(connection, [report(*pair) for pair in batch])
         moved = await owner.fetchval("select balance_minor from wallet.wallets") - moved
         should_move = 0
         for (_, cell), confirmation in zip(batch, done, strict=True):
-            if meant(confirmation) != matrix.expected(cell):
-                wrong.append(f"{cell}: {meant(confirmation)}, not {matrix.expected(cell)}")
+            if outcome_of(confirmation) != matrix.expected(cell):
+                wrong.append(f"{cell}: {outcome_of(confirmation)}, not {matrix.expected(cell)}")
             if confirmation.outcome == "confirmed":
                 should_move += DUE - cell.back
             if confirmation.outcome == "refunded":
@@ -110,7 +110,7 @@ async def test_every_event_about_every_payment(
 
 
 def test_the_table_lets_no_claim_of_money_pass() -> None:
-    """Without a database: what the table ignores or calls known must be so by plain arithmetic."""
+    """No database: plain arithmetic must agree with what the table ignores or calls known."""
     passed = [
         cell
         for cell in matrix.cells()

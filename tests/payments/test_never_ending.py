@@ -1,4 +1,4 @@
-"""The bank answers one byte at a time, or never: open payments are asked about as before."""
+"""A bank that sends one byte at a time, or nothing, does not stop the recheck of open payments."""
 
 import asyncio
 
@@ -13,8 +13,8 @@ from tests.payments.conftest import SECRET, Scenario
 from tests.waiting import until
 
 
-@pytest.mark.parametrize("fault", sorted(NEVER_ENDING, key=lambda one: one.value))
-async def test_the_recheck_goes_on_after_answers_that_never_ended(
+@pytest.mark.parametrize("fault", sorted(NEVER_ENDING, key=lambda fault: fault.value))
+async def test_the_recheck_goes_on_after_responses_that_never_end(
     fault: Fault, scenario: Scenario, owner: Connection
 ) -> None:
     for _ in range(5):

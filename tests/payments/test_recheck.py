@@ -1,4 +1,4 @@
-"""Open payments are asked about until the provider closes them, by any number of workers."""
+"""Open payments are rechecked until the provider closes them, by any number of workers."""
 
 import asyncio
 from dataclasses import replace
@@ -20,7 +20,7 @@ from tests.waiting import WAIT_LIMIT_S, until
 
 
 async def recheck(scenario: Scenario) -> int:
-    """As a worker that has just started does it: nothing is kept but the database."""
+    """Recheck as a worker that has just started: it has no state but the database."""
     confirmer = Confirmer(scenario.db, scenario.bus)
     return await recheck_due(scenario.db, scenario.providers, confirmer, scenario.clock)
 
@@ -29,14 +29,16 @@ async def stored(owner: Connection) -> Any:
     return await owner.fetchrow("select * from payments.payments")
 
 
-async def test_lost_webhook_is_found_by_asking(scenario: Scenario, owner: Connection) -> None:
+async def test_a_lost_webhook_is_found_by_the_recheck(
+    scenario: Scenario, owner: Connection
+) -> None:
     begun = await scenario.top_up(100)
     await scenario.pay(begun, delay_s=3600)
     assert await recheck(scenario) == 0
     scenario.clock.forward(seconds=16)
     assert await recheck(scenario) == 1
     assert await scenario.balance() == 10_000
-    assert scenario.told == [scenario.client_id]
+    assert scenario.published == [scenario.client_id]
     row = await stored(owner)
     assert (row["status"], row["next_check_at"], row["check_count"]) == ("approved", None, 1)
     assert await owner.fetchval("select event_id from payments.events") == (
@@ -77,23 +79,23 @@ async def test_webhook_after_asking_credits_nothing_more(scenario: Scenario) -> 
     await scenario.http.post(f"{begun['app_link']}/approve", json={})
 
     async def delivered() -> bool:
-        told = (await scenario.http.get(f"{begun['app_link']}/events")).json()
-        return all(one["state"] == "done" for one in told)
+        events = (await scenario.http.get(f"{begun['app_link']}/events")).json()
+        return all(item["state"] == "done" for item in events)
 
     await until(delivered)
     assert await scenario.balance() == 10_000
 
 
-async def test_answer_lost_on_creation_is_found_and_credited(
+async def test_a_response_lost_on_creation_is_found_and_credited(
     scenario: Scenario, owner: Connection
 ) -> None:
     await scenario.faults(create={"mode": "lost"})
-    answer = await scenario.ask("POST", "/balance/topup-qr", json={"amount": 100})
+    answer = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
     assert answer.json()["error"] == "payment_provider_error"
     row = await stored(owner)
-    told = await scenario.provider.ask_status(order_id=row["order_id"], provider_ref=None)
+    state = await scenario.provider.fetch_status(order_id=row["order_id"], provider_ref=None)
     await scenario.http.post(
-        f"{scenario.bank.url}/pay/{told.provider_ref}/approve", json={"delay_s": 9999}
+        f"{scenario.bank.url}/pay/{state.provider_ref}/approve", json={"delay_s": 9999}
     )
     scenario.clock.forward(seconds=16)
     await recheck(scenario)
@@ -104,7 +106,7 @@ async def test_invoice_that_was_never_made_is_closed_after_a_while(
     scenario: Scenario, owner: Connection
 ) -> None:
     await scenario.faults(create={"mode": "error"})
-    await scenario.ask("POST", "/balance/topup-qr", json={"amount": 100})
+    await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
     for delta in ({"seconds": 16}, {"minutes": 3}, {"minutes": 11}):
         scenario.clock.forward(**delta)
         assert await recheck(scenario) == 1
@@ -117,9 +119,9 @@ async def test_invoice_that_was_never_made_is_closed_after_a_while(
 
 
 async def test_one_late_unknown_closes_nothing(scenario: Scenario, owner: Connection) -> None:
-    """Nobody asked for hours; the first answer may be a proxy's."""
+    """After hours without a recheck, the first "not found" may come from a proxy."""
     await scenario.faults(create={"mode": "error"})
-    await scenario.ask("POST", "/balance/topup-qr", json={"amount": 100})
+    await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
     scenario.clock.forward(hours=9)
     for _ in range(2):
         await recheck(scenario)
@@ -130,11 +132,11 @@ async def test_one_late_unknown_closes_nothing(scenario: Scenario, owner: Connec
 
 
 def wrong_address(scenario: Scenario) -> None:
-    """The bank's address answers 404 to everything, as a proxy or a wrong path does."""
+    """Make every call of the bank get a 404, as from a proxy or a wrong path."""
     scenario.provider._url = f"{scenario.bank.url}/nothing"
 
 
-async def ask_for_days(scenario: Scenario) -> None:
+async def recheck_for_days(scenario: Scenario) -> None:
     for _ in range(12):
         scenario.clock.forward(hours=11)
         await recheck(scenario)
@@ -146,14 +148,14 @@ async def acknowledge_by_reference(scenario: Scenario, _: Connection) -> None:
 
 async def acknowledge_by_answer(scenario: Scenario, _: Connection) -> None:
     await scenario.faults(create={"mode": "lost"})
-    await scenario.ask("POST", "/balance/topup-qr", json={"amount": 100})
+    await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
     scenario.clock.forward(seconds=16)
     await recheck(scenario)
 
 
 async def acknowledge_by_event(scenario: Scenario, owner: Connection) -> None:
     await scenario.faults(create={"mode": "lost"})
-    await scenario.ask("POST", "/balance/topup-qr", json={"amount": 100})
+    await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
     order = (await stored(owner))["order_id"]
     await scenario.confirmer.confirm(event(order, status="processing", paid_minor=0))
 
@@ -167,7 +169,7 @@ class TestAcknowledged:
     ) -> None:
         await acknowledge(scenario, owner)
         wrong_address(scenario)
-        await ask_for_days(scenario)
+        await recheck_for_days(scenario)
         row = await stored(owner)
         assert (row["status"], row["review"]) == ("processing", "never_closed")
         assert (row["next_check_at"], row["closed_at"]) == (None, None)
@@ -177,7 +179,7 @@ class TestAcknowledged:
     ) -> None:
         await acknowledge(scenario, owner)
         order = (await stored(owner))["order_id"]
-        known = await scenario.provider.ask_status(order_id=order, provider_ref=None)
+        known = await scenario.provider.fetch_status(order_id=order, provider_ref=None)
         await scenario.http.post(
             f"{scenario.bank.url}/pay/{known.provider_ref}/approve", json={"delay_s": 86_000}
         )
@@ -201,7 +203,7 @@ async def test_canceled_at_the_bank_is_closed(scenario: Scenario, owner: Connect
 
 
 @pytest.mark.parametrize("mode", ["error", "slow", "lost"])
-async def test_provider_in_trouble_is_asked_again(
+async def test_a_failing_provider_is_retried(
     scenario: Scenario, owner: Connection, mode: str
 ) -> None:
     begun = await scenario.top_up(100)
@@ -219,7 +221,7 @@ async def test_provider_in_trouble_is_asked_again(
     assert await scenario.balance() == 10_000
 
 
-async def test_expired_here_is_still_asked_about(scenario: Scenario, owner: Connection) -> None:
+async def test_an_expired_payment_is_still_rechecked(scenario: Scenario, owner: Connection) -> None:
     begun = await scenario.top_up(100)
     for _ in range(4):
         scenario.clock.forward(minutes=10)
@@ -232,7 +234,9 @@ async def test_expired_here_is_still_asked_about(scenario: Scenario, owner: Conn
     assert (await stored(owner))["check_count"] == 5
 
 
-async def test_two_workers_ask_once(scenario: Scenario, owner: Connection) -> None:
+async def test_concurrent_workers_recheck_each_payment_once(
+    scenario: Scenario, owner: Connection
+) -> None:
     for _ in range(30):
         await scenario.top_up(100)
     scenario.clock.forward(seconds=16)
@@ -261,7 +265,7 @@ async def test_crashed_worker_leaves_its_claim_to_others(scenario: Scenario) -> 
     assert await scenario.balance() == 10_000
 
 
-async def test_mismatch_found_by_asking_goes_to_review(
+async def test_a_mismatch_found_by_the_recheck_goes_to_review(
     scenario: Scenario, owner: Connection
 ) -> None:
     begun = await scenario.top_up(100)
@@ -276,20 +280,22 @@ async def test_mismatch_found_by_asking_goes_to_review(
 async def test_return_of_what_is_not_paid_yet_goes_to_review(
     scenario: Scenario, owner: Connection
 ) -> None:
-    """The bank says "processing", and that it gave money back."""
+    """The bank reports "processing" together with a returned amount."""
     await scenario.top_up(100)
-    ask = scenario.provider.ask_status
+    fetch_status = scenario.provider.fetch_status
 
-    async def contradicting(**asked: Any) -> Event:
-        return replace(await ask(**asked), refunded_minor=500)
+    async def contradicting(**arguments: Any) -> Event:
+        return replace(await fetch_status(**arguments), refunded_minor=500)
 
-    scenario.provider.ask_status = contradicting  # type: ignore[method-assign]
+    scenario.provider.fetch_status = contradicting  # type: ignore[method-assign]
     scenario.clock.forward(seconds=16)
     await recheck(scenario)
     assert (await stored(owner))["review"] == "contradictory"
 
 
-async def test_open_for_days_goes_to_a_person(scenario: Scenario, owner: Connection) -> None:
+async def test_a_payment_open_for_days_goes_to_review(
+    scenario: Scenario, owner: Connection
+) -> None:
     await scenario.top_up(100)
     await scenario.faults(status={"mode": "error", "times": 1000})
     scenario.clock.forward(days=5, seconds=1)
@@ -306,15 +312,15 @@ async def test_back_off_grows_from_seconds_to_an_hour(scenario: Scenario) -> Non
 
     def wait_s(**age: float) -> float | None:
         at = payment.created_at + timedelta(**age)
-        asked = next_check(payment, at)
-        return None if asked is None else (asked - at).total_seconds()
+        next_at = next_check(payment, at)
+        return None if next_at is None else (next_at - at).total_seconds()
 
     assert [wait_s(seconds=0), wait_s(seconds=299)] == [15, 15]
     assert [wait_s(minutes=8), wait_s(hours=2), wait_s(days=2)] == [120, 1800, 3600]
     assert wait_s(seconds=GIVE_UP_AFTER.total_seconds()) is None
 
 
-async def test_loop_survives_the_database_and_stops_when_told(scenario: Scenario) -> None:
+async def test_the_loop_survives_an_outage_of_the_database_and_stops(scenario: Scenario) -> None:
     begun = await scenario.top_up(100)
     await scenario.pay(begun, delay_s=3600)
     await scenario.db.close()
@@ -336,7 +342,7 @@ async def test_loop_survives_the_database_and_stops_when_told(scenario: Scenario
     await asyncio.wait_for(running, WAIT_LIMIT_S)
 
 
-async def test_gauges_tell_what_waits(scenario: Scenario) -> None:
+async def test_gauges_show_open_payments_and_the_lag(scenario: Scenario) -> None:
     await scenario.top_up(100)
     scenario.clock.forward(seconds=45)
     await measure(scenario.db, scenario.clock)

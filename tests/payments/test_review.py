@@ -1,4 +1,4 @@
-"""What an operator sees of a payment in review, and what exactly a decision credits."""
+"""What an operator sees of a payment in review, and exactly what a decision credits."""
 
 from typing import Any
 from uuid import UUID
@@ -12,9 +12,9 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict
 from evpower.payments import (
     Confirmer,
-    Decided,
     RecordedEvent,
     Review,
+    ReviewResult,
     events_of_no_payment,
     in_review,
     resolve,
@@ -24,7 +24,7 @@ from tests.payments.test_confirm import balance, event, kinds, row
 
 
 class Desk:
-    """An operator's, and the provider's events."""
+    """An operator's decisions about a payment, and the provider's events of it."""
 
     def __init__(self, db: Database, owner: Connection, client_id: UUID) -> None:
         self.db = db
@@ -36,15 +36,16 @@ class Desk:
     async def begin(self, **columns: Any) -> None:
         self.order = await payment(self.owner, self.client_id, **columns)
 
-    async def told(self, event_id: str = "", **said: Any) -> str | None:
-        return (await self.confirmer.confirm(event(self.order, event_id, **said))).review
+    async def report(self, event_id: str = "", **fields: Any) -> str | None:
+        """Confirm an event of the payment; returns its review's reason."""
+        return (await self.confirmer.confirm(event(self.order, event_id, **fields))).review
 
     async def review(self) -> Review:
         async with self.db.connection() as connection:
-            [found] = await in_review(connection)
-        return found
+            [review] = await in_review(connection)
+        return review
 
-    async def decide(self, decision: Any = "accept", **which: Any) -> Decided:
+    async def decide(self, decision: Any = "accept", **which: Any) -> ReviewResult:
         async with self.db.transaction() as connection:
             return await resolve(
                 connection,
@@ -72,20 +73,20 @@ async def desk(db: Database, owner: Connection, client_id: UUID) -> Desk:
     return desk
 
 
-def amounts(decided: Decided) -> list[tuple[str | None, int]]:
-    return [(credited.reference, credited.amount_minor) for credited in decided.credited]
+def amounts(result: ReviewResult) -> list[tuple[str | None, int]]:
+    return [(credit.reference, credit.amount_minor) for credit in result.credits]
 
 
-class TestEveryEventIsKept:
-    async def test_with_what_it_said(self, desk: Desk) -> None:
+class TestEveryEventIsStored:
+    async def test_with_its_fields(self, desk: Desk) -> None:
         at = utc_now()
-        await desk.told("evt-1", provider_ref="r1", paid_minor=6_000, occurred_at=at)
-        await desk.told("evt-2", provider_ref="r2", currency="KZT", refunded_minor=None)
-        found = [
+        await desk.report("evt-1", provider_ref="r1", paid_minor=6_000, occurred_at=at)
+        await desk.report("evt-2", provider_ref="r2", currency="KZT", refunded_minor=None)
+        stored = [
             (e.event_id, e.order_id, e.provider_ref, e.status, e.paid_minor, e.currency)
             for e in (await desk.review()).events
         ]
-        assert found == [
+        assert stored == [
             ("evt-1", desk.order, "r1", "approved", 6_000, "KGS"),
             ("evt-2", desk.order, "r2", "approved", 10_000, "KZT"),
         ]
@@ -94,13 +95,17 @@ class TestEveryEventIsKept:
         assert (second.occurred_at, second.refunded_minor) == (None, None)
         assert (first.review, second.review) == ("amount_mismatch", "currency_mismatch")
 
-    async def test_one_whose_id_came_before_is_kept_beside_the_first(self, desk: Desk) -> None:
-        await desk.told("evt", status="processing", paid_minor=0)
-        assert await desk.told("evt", paid_minor=10_000) == "event_reused"
-        assert await desk.told("evt", paid_minor=20_000) == "event_reused"
-        assert await desk.told("evt", paid_minor=20_000) is None
-        kept = [(e.paid_minor, e.outcome) for e in (await desk.review()).events]
-        assert sorted(kept) == [(0, "ignored"), (10_000, "event_reused"), (20_000, "event_reused")]
+    async def test_an_event_with_a_reused_id_is_stored_beside_the_first(self, desk: Desk) -> None:
+        await desk.report("evt", status="processing", paid_minor=0)
+        assert await desk.report("evt", paid_minor=10_000) == "event_reused"
+        assert await desk.report("evt", paid_minor=20_000) == "event_reused"
+        assert await desk.report("evt", paid_minor=20_000) is None
+        stored = [(e.paid_minor, e.outcome) for e in (await desk.review()).events]
+        assert sorted(stored) == [
+            (0, "ignored"),
+            (10_000, "event_reused"),
+            (20_000, "event_reused"),
+        ]
 
     @pytest.mark.parametrize(
         "change",
@@ -113,19 +118,19 @@ class TestEveryEventIsKept:
             "truncate payments.events",
         ],
     )
-    async def test_and_stays_as_it_came(self, desk: Desk, change: str) -> None:
-        await desk.told(paid_minor=6_000)
+    async def test_and_never_changes(self, desk: Desk, change: str) -> None:
+        await desk.report(paid_minor=6_000)
         with pytest.raises(asyncpg.RestrictViolationError):
             await desk.owner.execute(change)
 
-    async def test_a_decision_is_not_taken_back(self, desk: Desk) -> None:
-        await desk.told(paid_minor=6_000)
+    async def test_a_decision_is_not_revoked(self, desk: Desk) -> None:
+        await desk.report(paid_minor=6_000)
         await desk.decide("dismiss")
         with pytest.raises(asyncpg.RestrictViolationError):
             await desk.owner.execute("update payments.events set resolved_at = null")
 
     async def test_the_processes_cannot_write_one(self, desk: Desk, db: Database) -> None:
-        await desk.told(paid_minor=6_000)
+        await desk.report(paid_minor=6_000)
         async with db.connection() as connection:
             for forbidden in (
                 "insert into payments.events select * from payments.events",
@@ -135,40 +140,40 @@ class TestEveryEventIsKept:
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await connection.execute(forbidden)
 
-    async def test_of_no_payment_are_listed_where_they_speak_of_money(
+    async def test_events_of_no_payment_are_listed_if_they_report_money(
         self, desk: Desk, db: Database
     ) -> None:
-        for order_id, said in (
-            ("gone-1", {"paid_minor": 5_000}),
-            ("gone-2", {"status": "canceled", "paid_minor": 0}),
-            ("gone-3", {"status": "processing", "paid_minor": 0}),
-            ("gone-4", {"status": "refunded", "paid_minor": None, "refunded_minor": None}),
-            ("gone-5", {"status": "canceled", "paid_minor": 5_000}),
+        for order_id, fields in (
+            ("unknown-1", {"paid_minor": 5_000}),
+            ("unknown-2", {"status": "canceled", "paid_minor": 0}),
+            ("unknown-3", {"status": "processing", "paid_minor": 0}),
+            ("unknown-4", {"status": "refunded", "paid_minor": None, "refunded_minor": None}),
+            ("unknown-5", {"status": "canceled", "paid_minor": 5_000}),
         ):
-            await desk.confirmer.confirm(event(order_id, **said))
+            await desk.confirmer.confirm(event(order_id, **fields))
         async with db.connection() as connection:
-            found: list[RecordedEvent] = await events_of_no_payment(connection)
-        assert {e.order_id for e in found} == {"gone-1", "gone-4", "gone-5"}
+            events: list[RecordedEvent] = await events_of_no_payment(connection)
+        assert {e.order_id for e in events} == {"unknown-1", "unknown-4", "unknown-5"}
 
 
 class TestPaidInParts:
     async def test_the_review_says_so(self, desk: Desk) -> None:
-        assert await desk.told(provider_ref="r1", paid_minor=6_000) == "amount_mismatch"
-        assert await desk.told(provider_ref="r2", paid_minor=4_000) == "several_amounts"
+        assert await desk.report(provider_ref="r1", paid_minor=6_000) == "amount_mismatch"
+        assert await desk.report(provider_ref="r2", paid_minor=4_000) == "several_amounts"
         assert (await desk.review()).payment.review == "several_amounts"
 
     async def test_another_amount_of_one_reference_says_so_too(self, desk: Desk) -> None:
-        await desk.told(provider_ref="r1", paid_minor=6_000)
-        assert await desk.told(provider_ref="r1", paid_minor=7_000) == "several_amounts"
+        await desk.report(provider_ref="r1", paid_minor=6_000)
+        assert await desk.report(provider_ref="r1", paid_minor=7_000) == "several_amounts"
 
-    async def test_the_same_again_says_nothing_new(self, desk: Desk) -> None:
-        await desk.told(provider_ref="r1", paid_minor=6_000)
-        assert await desk.told(provider_ref="r1", paid_minor=6_000) is None
+    async def test_the_same_event_again_changes_nothing(self, desk: Desk) -> None:
+        await desk.report(provider_ref="r1", paid_minor=6_000)
+        assert await desk.report(provider_ref="r1", paid_minor=6_000) is None
         assert (await desk.review()).payment.review == "amount_mismatch"
 
     async def test_in_full_by_another_reference_leaves_the_part_in_review(self, desk: Desk) -> None:
-        await desk.told(provider_ref="r1", paid_minor=6_000)
-        assert await desk.told(provider_ref="r2") is None
+        await desk.report(provider_ref="r1", paid_minor=6_000)
+        assert await desk.report(provider_ref="r2") is None
         assert await desk.balance() == 10_000
         assert (await desk.review()).payment.review == "several_amounts"
         assert amounts(await desk.decide()) == [("r1", 6_000)]
@@ -177,11 +182,11 @@ class TestPaidInParts:
     async def test_accepting_credits_both_and_names_each(
         self, desk: Desk, owner: Connection, client_id: UUID
     ) -> None:
-        await desk.told(provider_ref="r1", paid_minor=6_000)
-        await desk.told(provider_ref="r2", paid_minor=4_000)
-        decided = await desk.decide()
-        assert amounts(decided) == [("r1", 6_000), ("r2", 4_000)]
-        assert decided.is_closed
+        await desk.report(provider_ref="r1", paid_minor=6_000)
+        await desk.report(provider_ref="r2", paid_minor=4_000)
+        result = await desk.decide()
+        assert amounts(result) == [("r1", 6_000), ("r2", 4_000)]
+        assert result.is_closed
         assert await kinds(owner, client_id) == [("topup", 6_000), ("topup", 4_000)]
         details = await owner.fetchval(
             "select details from identity.audit where action = 'payments.review_accept'"
@@ -196,8 +201,8 @@ class TestPaidInParts:
         assert [r["amount_minor"] for r in by] == [4_000, 6_000]
 
     async def test_one_may_be_accepted_and_the_other_dismissed(self, desk: Desk) -> None:
-        await desk.told(provider_ref="r1", paid_minor=6_000)
-        await desk.told(provider_ref="r2", paid_minor=4_000)
+        await desk.report(provider_ref="r1", paid_minor=6_000)
+        await desk.report(provider_ref="r2", paid_minor=4_000)
         first = await desk.decide(reference="r2")
         assert (amounts(first), first.is_closed) == ([("r2", 4_000)], False)
         made = (await row(desk.owner, desk.order))["resolved_by"]
@@ -210,54 +215,56 @@ class TestPaidInParts:
     async def test_what_was_dismissed_is_not_accepted_with_what_comes_later(
         self, desk: Desk
     ) -> None:
-        await desk.told(provider_ref="r1", paid_minor=6_000)
+        await desk.report(provider_ref="r1", paid_minor=6_000)
         await desk.decide("dismiss")
-        assert await desk.told(provider_ref="r2", paid_minor=4_000) == "paid_after_resolution"
+        assert await desk.report(provider_ref="r2", paid_minor=4_000) == "paid_after_resolution"
         assert amounts(await desk.decide()) == [("r2", 4_000)]
         assert await desk.balance() == 4_000
 
     async def test_two_amounts_of_one_reference_must_be_chosen_from(self, desk: Desk) -> None:
-        await desk.told(provider_ref="r1", paid_minor=6_000)
-        await desk.told(provider_ref="r1", paid_minor=7_000)
+        await desk.report(provider_ref="r1", paid_minor=6_000)
+        await desk.report(provider_ref="r1", paid_minor=7_000)
         assert await desk.refused() == "several_amounts"
         assert await desk.refused(amount_minor=13_000) == "several_amounts"
         assert await desk.balance() == 0
         assert amounts(await desk.decide(amount_minor=7_000)) == [("r1", 7_000)]
 
     async def test_an_amount_is_of_one_reference(self, desk: Desk) -> None:
-        await desk.told(provider_ref="r1", paid_minor=6_000)
-        await desk.told(provider_ref="r2", paid_minor=6_000)
+        await desk.report(provider_ref="r1", paid_minor=6_000)
+        await desk.report(provider_ref="r2", paid_minor=6_000)
         assert await desk.refused(amount_minor=6_000) == "several_amounts"
         assert await desk.refused(reference="r3") == "nothing_to_credit"
         only = await desk.decide(reference="r2", amount_minor=6_000)
         assert amounts(only) == [("r2", 6_000)]
 
     async def test_what_was_returned_is_not_credited(self, desk: Desk) -> None:
-        await desk.told(provider_ref="r1", paid_minor=6_000)
-        await desk.told(
+        await desk.report(provider_ref="r1", paid_minor=6_000)
+        await desk.report(
             provider_ref="r1", paid_minor=6_000, status="partial_refund", refunded_minor=1_000
         )
-        await desk.told(provider_ref="r2", paid_minor=4_000)
-        await desk.told(provider_ref="r2", paid_minor=4_000, status="refunded", refunded_minor=None)
+        await desk.report(provider_ref="r2", paid_minor=4_000)
+        await desk.report(
+            provider_ref="r2", paid_minor=4_000, status="refunded", refunded_minor=None
+        )
         assert amounts(await desk.decide()) == [("r1", 5_000)]
 
     async def test_a_further_return_of_it_is_no_repetition(self, desk: Desk) -> None:
         for back in (1_000, 4_000):
-            await desk.told(
+            await desk.report(
                 provider_ref="r1", paid_minor=6_000, status="partial_refund", refunded_minor=back
             )
         assert amounts(await desk.decide()) == [("r1", 2_000)]
 
     async def test_a_rise_after_acceptance_credits_the_difference(self, desk: Desk) -> None:
         for paid, credited in ((6_000, 6_000), (8_000, 2_000), (9_000, 1_000)):
-            await desk.told(provider_ref="r1", paid_minor=paid)
+            await desk.report(provider_ref="r1", paid_minor=paid)
             assert amounts(await desk.decide()) == [("r1", credited)]
         assert await desk.balance() == 9_000
 
     async def test_another_currency_is_never_credited(self, desk: Desk) -> None:
-        await desk.told(provider_ref="r1", currency="KZT")
+        await desk.report(provider_ref="r1", currency="KZT")
         assert await desk.refused() == "nothing_to_credit"
-        await desk.told(provider_ref="r2", paid_minor=4_000)
+        await desk.report(provider_ref="r2", paid_minor=4_000)
         assert amounts(await desk.decide()) == [("r2", 4_000)]
 
 
@@ -265,31 +272,31 @@ class TestPaidTwice:
     async def test_accepting_credits_the_second_by_a_payment_of_its_own(
         self, desk: Desk, owner: Connection, client_id: UUID
     ) -> None:
-        await desk.told(provider_ref="r1")
-        await desk.told(provider_ref="r2")
+        await desk.report(provider_ref="r1")
+        await desk.report(provider_ref="r2")
         assert amounts(await desk.decide()) == [("r2", 10_000)]
         assert await kinds(owner, client_id) == [("topup", 10_000), ("topup", 10_000)]
         stored = await row(owner, desk.order)
         assert (stored["status"], stored["credited_ref"]) == ("approved", "r1")
 
     async def test_dismissing_leaves_the_first(self, desk: Desk) -> None:
-        await desk.told(provider_ref="r1")
-        await desk.told(provider_ref="r2")
+        await desk.report(provider_ref="r1")
+        await desk.report(provider_ref="r2")
         assert amounts(await desk.decide("dismiss")) == []
-        assert await desk.told(provider_ref="r2") is None
+        assert await desk.report(provider_ref="r2") is None
         assert await desk.balance() == 10_000
 
     async def test_what_was_decided_about_the_second_is_no_open_review_of_the_first(
         self, desk: Desk
     ) -> None:
-        await desk.told(provider_ref="r1")
-        await desk.told(provider_ref="r2")
+        await desk.report(provider_ref="r1")
+        await desk.report(provider_ref="r2")
         await desk.decide("dismiss")
-        assert await desk.told(provider_ref="r1", paid_minor=9_000) == "amount_mismatch"
+        assert await desk.report(provider_ref="r1", paid_minor=9_000) == "amount_mismatch"
 
     async def test_without_a_reference_it_may_be_the_first_again(self, desk: Desk) -> None:
-        await desk.told(provider_ref="r1")
-        await desk.told(provider_ref=None)
+        await desk.report(provider_ref="r1")
+        await desk.report(provider_ref=None)
         assert await desk.refused() == "nothing_to_credit"
         assert await desk.balance() == 10_000
 
@@ -298,17 +305,17 @@ class TestInFull:
     async def test_contradiction_that_was_paid_in_full_is_credited_by_its_reference(
         self, desk: Desk, owner: Connection
     ) -> None:
-        assert await desk.told(provider_ref="r1", status="canceled") == "contradictory"
+        assert await desk.report(provider_ref="r1", status="canceled") == "contradictory"
         assert amounts(await desk.decide()) == [("r1", 10_000)]
         stored = await row(owner, desk.order)
         assert (stored["status"], stored["credited_ref"]) == ("approved", "r1")
-        back = await desk.told(provider_ref="r1", status="refunded", refunded_minor=10_000)
+        back = await desk.report(provider_ref="r1", status="refunded", refunded_minor=10_000)
         assert (back, await desk.balance()) == (None, 0)
 
     async def test_more_that_was_partly_returned_is_not_in_full(
         self, desk: Desk, owner: Connection
     ) -> None:
-        await desk.told(
+        await desk.report(
             provider_ref="r1", status="partial_refund", paid_minor=12_000, refunded_minor=2_000
         )
         assert amounts(await desk.decide()) == [("r1", 10_000)]
@@ -317,17 +324,17 @@ class TestInFull:
     async def test_after_a_decision_a_manual_payment_stands_in(
         self, desk: Desk, owner: Connection
     ) -> None:
-        await desk.told(provider_ref="r1", paid_minor=6_000)
+        await desk.report(provider_ref="r1", paid_minor=6_000)
         await desk.decide("dismiss")
-        await desk.told(provider_ref="r2")
+        await desk.report(provider_ref="r2")
         assert amounts(await desk.decide()) == [("r2", 10_000)]
         stored = await row(owner, desk.order)
         assert (stored["status"], stored["resolved_by"] is not None) == ("canceled", True)
 
     async def test_another_payment_s_reference_credits_beside_it(self, desk: Desk) -> None:
-        await desk.told(provider_ref="r1")
+        await desk.report(provider_ref="r1")
         await desk.begin()
-        assert await desk.told(provider_ref="r1") == "reference_of_another"
+        assert await desk.report(provider_ref="r1") == "reference_of_another"
         assert amounts(await desk.decide()) == [("r1", 10_000)]
         assert await desk.balance() == 20_000
 
@@ -336,9 +343,9 @@ class TestInFull:
         self, desk: Desk, owner: Connection, known_as: str | None
     ) -> None:
         await desk.begin(provider_ref=known_as)
-        await desk.told(provider_ref="r1")
+        await desk.report(provider_ref="r1")
         await desk.begin()
-        assert await desk.told(provider_ref="r1", status="canceled") == "contradictory"
+        assert await desk.report(provider_ref="r1", status="canceled") == "contradictory"
         assert amounts(await desk.decide()) == [("r1", 10_000)]
         assert (await row(owner, desk.order))["credited_ref"] is None
         assert await desk.balance() == 20_000
@@ -346,8 +353,8 @@ class TestInFull:
     async def test_of_two_that_were_paid_in_full_the_payment_itself_is_the_first(
         self, desk: Desk, owner: Connection, client_id: UUID
     ) -> None:
-        await desk.told(provider_ref="r1", status="canceled")
-        await desk.told(provider_ref="r2", status="canceled")
+        await desk.report(provider_ref="r1", status="canceled")
+        await desk.report(provider_ref="r2", status="canceled")
         assert amounts(await desk.decide()) == [("r1", 10_000), ("r2", 10_000)]
         stored = await row(owner, desk.order)
         assert (stored["status"], stored["credited_ref"]) == ("approved", "r1")
@@ -356,8 +363,8 @@ class TestInFull:
     async def test_without_a_reference_a_manual_payment_stands_in(
         self, desk: Desk, owner: Connection
     ) -> None:
-        assert await desk.told(provider_ref=None) == "reference_missing"
+        assert await desk.report(provider_ref=None) == "reference_missing"
         assert amounts(await desk.decide()) == [(None, 10_000)]
         assert (await row(owner, desk.order))["status"] == "canceled"
-        assert await desk.told(provider_ref=None) == "paid_after_resolution"
+        assert await desk.report(provider_ref=None) == "paid_after_resolution"
         assert await desk.refused() == "nothing_to_credit"

@@ -1,4 +1,4 @@
-"""The bank of the devstack: what a person clicks, what scripts ask, what it does on its own."""
+"""The devstack's sandbox bank: its page, its API, its retries."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ async def events(scenario: Scenario, begun: dict[str, Any]) -> list[dict[str, An
 
 async def all_delivered(scenario: Scenario, begun: dict[str, Any]) -> None:
     async def done() -> bool:
-        return {one["state"] for one in await events(scenario, begun)} == {"done"}
+        return {item["state"] for item in await events(scenario, begun)} == {"done"}
 
     await until(done)
 
@@ -108,25 +108,25 @@ class TestActions:
         await scenario.pay(begun, repeat=5)
         await all_delivered(scenario, begun)
         sent = await events(scenario, begun)
-        assert (len(sent), len({one["event_id"] for one in sent})) == (5, 1)
+        assert (len(sent), len({item["event_id"] for item in sent})) == (5, 1)
         assert await outcomes(owner) == ["confirmed"]
         assert await scenario.balance() == 10_000
 
-    async def test_lost_deliveries_are_retried_until_taken(self, scenario: Scenario) -> None:
+    async def test_lost_deliveries_are_retried_until_accepted(self, scenario: Scenario) -> None:
         begun = await scenario.top_up(100)
         await scenario.pay(begun, lose_first=3)
         await all_delivered(scenario, begun)
-        assert [one["attempts"] for one in await events(scenario, begun)] == [4]
+        assert [item["attempts"] for item in await events(scenario, begun)] == [4]
         assert await scenario.balance() == 10_000
 
     async def test_delay_holds_the_webhook_back(self, scenario: Scenario) -> None:
         begun, other = await scenario.top_up(100), await scenario.top_up(200)
         await scenario.pay(begun, delay_s=3600)
         await act(scenario, other, "cancel")
-        await all_delivered(scenario, other)  # what came later and waits for nothing is through
-        assert [one["attempts"] for one in await events(scenario, begun)] == [0]
+        await all_delivered(scenario, other)  # a later webhook without a delay was delivered
+        assert [item["attempts"] for item in await events(scenario, begun)] == [0]
         scenario.clock.forward(seconds=3601)
-        await scenario.pay(begun)  # the bank looks at its clock again
+        await scenario.pay(begun)  # makes the bank check its clock again
         await all_delivered(scenario, begun)
         assert await scenario.balance() == 10_000
 
@@ -185,7 +185,7 @@ class TestOnItsOwn:
         assert await scenario.balance() == 10_000
 
     async def test_restart_keeps_bills_and_undelivered_webhooks(self, scenario: Scenario) -> None:
-        paid, open_one = await scenario.top_up(100), await scenario.top_up(200)
+        paid, unpaid = await scenario.top_up(100), await scenario.top_up(200)
         await scenario.db.close()
         await scenario.pay(paid)
         await scenario.bank.stop()
@@ -193,8 +193,8 @@ class TestOnItsOwn:
         await scenario.start_bank()
         await all_delivered(scenario, paid)
         assert await scenario.balance() == 10_000
-        await scenario.pay(open_one)
-        await all_delivered(scenario, open_one)
+        await scenario.pay(unpaid)
+        await all_delivered(scenario, unpaid)
         assert await scenario.balance() == 30_000
 
     async def test_same_order_twice_is_the_same_bill(self, scenario: Scenario) -> None:

@@ -1,4 +1,4 @@
-"""One invoice, several payments at the provider: one is credited, no other is lost or taken."""
+"""Several payments of one invoice at the provider: one is credited, the others go to review."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,12 @@ from tests.payments.conftest import payment
 from tests.payments.interleave import two_at_once
 from tests.payments.test_confirm import balance, event, kinds, row
 
-STORED = [None, "first", "second", "the-invoice"]  # what creating the invoice answered
+STORED = [
+    None,
+    "first",
+    "second",
+    "the-invoice",
+]  # the reference stored when the invoice was created
 
 
 @pytest.fixture
@@ -21,7 +26,7 @@ def confirmer(db: Database) -> Confirmer:
     return Confirmer(db, LocalBus())
 
 
-async def begun(owner: Connection, client_id: UUID, stored_ref: str | None) -> str:
+async def open_payment(owner: Connection, client_id: UUID, stored_ref: str | None) -> str:
     return await payment(owner, client_id, provider_ref=stored_ref)
 
 
@@ -30,7 +35,7 @@ class TestTwoReferences:
     async def test_second_payment_goes_to_review(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID, stored_ref: str | None
     ) -> None:
-        order = await begun(owner, client_id, stored_ref)
+        order = await open_payment(owner, client_id, stored_ref)
         first = await confirmer.confirm(event(order, provider_ref="first"))
         second = await confirmer.confirm(event(order, provider_ref="second"))
         assert (first.outcome, second.outcome, second.review) == (
@@ -46,7 +51,7 @@ class TestTwoReferences:
     async def test_return_of_the_second_leaves_the_first_in_the_wallet(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID, stored_ref: str | None
     ) -> None:
-        order = await begun(owner, client_id, stored_ref)
+        order = await open_payment(owner, client_id, stored_ref)
         await confirmer.confirm(event(order, provider_ref="first"))
         await confirmer.confirm(event(order, provider_ref="second"))
         returned = await confirmer.confirm(
@@ -58,7 +63,7 @@ class TestTwoReferences:
     async def test_return_of_the_first_takes_it(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID, stored_ref: str | None
     ) -> None:
-        order = await begun(owner, client_id, stored_ref)
+        order = await open_payment(owner, client_id, stored_ref)
         await confirmer.confirm(event(order, provider_ref="first"))
         await confirmer.confirm(event(order, provider_ref="second"))
         returned = await confirmer.confirm(
@@ -75,7 +80,7 @@ class TestTwoReferences:
         stored_ref: str | None,
         of: str,
     ) -> None:
-        order = await begun(owner, client_id, stored_ref)
+        order = await open_payment(owner, client_id, stored_ref)
         await confirmer.confirm(event(order, provider_ref="first"))
         await confirmer.confirm(event(order, provider_ref="second"))
         back = event(None, provider_ref=of, status="refunded", refunded_minor=10_000)
@@ -86,7 +91,7 @@ class TestTwoReferences:
     async def test_both_at_once_credit_once(
         self, db: Database, owner: Connection, client_id: UUID, stored_ref: str | None
     ) -> None:
-        order = await begun(owner, client_id, stored_ref)
+        order = await open_payment(owner, client_id, stored_ref)
         workers = [Confirmer(db, LocalBus()) for _ in range(2)]
         events = [event(order, provider_ref=f"ref{n % 2}") for n in range(20)]
         done = await asyncio.gather(*(workers[n % 2].confirm(e) for n, e in enumerate(events)))
@@ -140,9 +145,9 @@ class TestOneReferenceOfTwoInvoices:
         client_id: UUID,
         stored: bool,  # noqa: FBT001
     ) -> None:
-        one = await payment(owner, client_id, provider_ref="ref" if stored else None)
+        first = await payment(owner, client_id, provider_ref="ref" if stored else None)
         other = await payment(owner, client_id)
-        assert (await confirmer.confirm(event(one, provider_ref="ref"))).outcome == "confirmed"
+        assert (await confirmer.confirm(event(first, provider_ref="ref"))).outcome == "confirmed"
         done = await confirmer.confirm(event(other, provider_ref="ref"))
         assert (done.outcome, done.review) == ("review", "reference_of_another")
         assert await balance(owner, client_id) == 10_000
@@ -176,7 +181,7 @@ class TestOneEventTwiceAtOnce:
     async def test_of_two_payments_one_is_credited(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
-        """Two transactions that don't see each other: the second waits for the first's event."""
+        """Concurrent transactions don't see each other: the second waits for the first's event."""
         orders = [await payment(owner, client_id) for _ in range(16)]
         workers = [Confirmer(db, LocalBus()) for _ in range(4)]
 

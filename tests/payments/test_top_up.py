@@ -1,4 +1,4 @@
-"""POST /api/v1/balance/topup-qr, as the apps send it and as nobody should."""
+"""POST /api/v1/balance/topup-qr: as the apps send it, and with wrong input."""
 
 import asyncio
 from dataclasses import replace
@@ -12,14 +12,14 @@ import pytest
 from fastapi import FastAPI, Request, Response
 
 from evpower.foundation.db import Connection
-from evpower.payments import Invoice, NotBegun, ToppingUp, top_up
+from evpower.payments import Invoice, StartedTopUp, TopUpFailure, top_up
 from evpower.payments.errors import ProviderRefused
 from evpower.payments.top_up import MAX_OPEN
 from tests.conftest import as_owner
-from tests.payments.conftest import Scenario, Served, payment
-from tests.payments.interleave import waiting
+from tests.lock_waits import WAIT_LIMIT_S, until
+from tests.payments.conftest import LoopbackServer, Scenario, payment
+from tests.payments.interleave import lock_waits
 from tests.payments.test_confirm import event
-from tests.waiting import WAIT_LIMIT_S, until
 
 
 class TestAnswer:
@@ -60,8 +60,8 @@ class TestAnswer:
             100,
         )
         assert await scenario.balance() == 10_000
-        await until(lambda: scenario.told, "it is told after it is committed")
-        assert scenario.told == [scenario.client_id]
+        await until(lambda: scenario.published, "the change is published after the commit")
+        assert scenario.published == [scenario.client_id]
         assert (await scenario.top_up(100))["current_balance"] == 100
 
     async def test_newer_qr_hides_the_older_which_stays_payable(self, scenario: Scenario) -> None:
@@ -80,7 +80,7 @@ class TestAnswer:
         await owner.execute(
             "insert into identity.clients (id, origin) values ($1, 'import')", other
         )
-        mine, theirs = await scenario.top_up(100), await scenario.top_up(100, client=other)
+        own, foreign = await scenario.top_up(100), await scenario.top_up(100, client=other)
         card = await payment(owner, scenario.client_id)
         await owner.execute(
             "update payments.payments set method = 'card' where order_id = $1", card
@@ -96,8 +96,8 @@ class TestAnswer:
             "select order_id from payments.payments where expires_at > $1", scenario.clock()
         )
         orders = {row["order_id"] for row in shown}
-        assert {theirs["order_id"], card} <= orders
-        assert mine["order_id"] not in orders
+        assert {foreign["order_id"], card} <= orders
+        assert own["order_id"] not in orders
         assert until_s == await owner.fetchval(
             "select expires_at from payments.payments where order_id = $1", paid["order_id"]
         )
@@ -114,7 +114,7 @@ NO_DESCRIPTIONS = [b"5", b'"\\ud800"', b'"%s"' % (b"x" * 501)]
 
 class TestBadInput:
     async def refusal(self, scenario: Scenario, body: bytes) -> tuple[int, str]:
-        answer = await scenario.ask("POST", "/balance/topup-qr", content=body)
+        answer = await scenario.request("POST", "/balance/topup-qr", content=body)
         return answer.status_code, answer.json()["error"]
 
     async def test_amounts_that_are_none(self, scenario: Scenario, owner: Connection) -> None:
@@ -132,7 +132,7 @@ class TestBadInput:
     async def test_amounts_within_the_bounds(self, scenario: Scenario) -> None:
         for amount in ["10", "100000", "100000.00", "1e2", "10.10"]:
             body = f'{{"amount": {amount}}}'.encode()
-            answer = await scenario.ask("POST", "/balance/topup-qr", content=body)
+            answer = await scenario.request("POST", "/balance/topup-qr", content=body)
             assert answer.json()["amount"] == float(amount)
 
     async def test_bodies_that_are_no_objects(self, scenario: Scenario) -> None:
@@ -155,13 +155,13 @@ class TestBadInput:
     async def test_the_currency_may_be_named_or_left_out(self, scenario: Scenario) -> None:
         for more in ('"KGS"', "null"):
             body = f'{{"amount": 500, "currency": {more}}}'.encode()
-            answer = await scenario.ask("POST", "/balance/topup-qr", content=body)
+            answer = await scenario.request("POST", "/balance/topup-qr", content=body)
             assert answer.json()["success"] is True
 
     async def test_another_clients_id_is_forbidden(self, scenario: Scenario) -> None:
-        for said in (str(uuid4()), 7, ""):
-            asked = {"amount": 100, "client_id": said}
-            answer = await scenario.ask("POST", "/balance/topup-qr", json=asked)
+        for client_id in (str(uuid4()), 7, ""):
+            body = {"amount": 100, "client_id": client_id}
+            answer = await scenario.request("POST", "/balance/topup-qr", json=body)
             assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
 
     async def test_the_clients_own_id_from_before_is_the_client(
@@ -180,12 +180,12 @@ class TestBadInput:
             )
         begun = await scenario.top_up(100, client_id="C-7")
         assert begun["client_id"] == str(scenario.client_id)
-        asked = {"amount": 100, "client_id": "C-8"}
-        answer = await scenario.ask("POST", "/balance/topup-qr", json=asked)
+        body = {"amount": 100, "client_id": "C-8"}
+        answer = await scenario.request("POST", "/balance/topup-qr", json=body)
         assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
 
     async def test_huge_body_is_cut(self, scenario: Scenario) -> None:
-        answer = await scenario.ask(
+        answer = await scenario.request(
             "POST", "/balance/topup-qr", content=b"{" + b" " * 50_000 + b"}"
         )
         assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
@@ -200,7 +200,7 @@ class TestBadInput:
         self, scenario: Scenario, owner: Connection
     ) -> None:
         await owner.execute("update identity.clients set deletion_requested_at = now()")
-        answer = await scenario.ask("POST", "/balance/topup-qr", json={"amount": 100})
+        answer = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
         assert (answer.status_code, answer.json()["error"]) == (403, "client_deleted")
         assert await owner.fetchval("select count(*) from payments.payments") == 0
 
@@ -217,12 +217,12 @@ class TestBadInput:
     ) -> None:
         create = scenario.provider.create_invoice
 
-        async def meanwhile(**asked: Any) -> Invoice:
+        async def meanwhile(**arguments: Any) -> Invoice:
             await owner.execute(f"update identity.clients set {change}")
-            return await create(**asked)
+            return await create(**arguments)
 
         scenario.provider.create_invoice = meanwhile  # type: ignore[method-assign]
-        answer = await scenario.ask("POST", "/balance/topup-qr", json={"amount": 100})
+        answer = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
         assert (answer.status_code, answer.json()["error"]) == (403, code)
         stored = await owner.fetchrow("select * from payments.payments")
         assert stored is not None
@@ -238,13 +238,13 @@ class TestBadInput:
 
     async def test_blocked_client_is_forbidden(self, scenario: Scenario, owner: Connection) -> None:
         await owner.execute("update identity.clients set status = 'blocked'")
-        answer = await scenario.ask("POST", "/balance/topup-qr", json={"amount": 100})
+        answer = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
         assert (answer.status_code, answer.json()["error"]) == (403, "client_blocked")
 
 
 class TestUnpaid:
     async def begin(self, owner: Connection, client: UUID, count: int, age: timedelta) -> list[str]:
-        """Begin open payments of one client; their order ids."""
+        """Insert open payments of one client; returns their order ids."""
         orders = [await payment(owner, client) for _ in range(count)]
         await owner.execute(
             "update payments.payments set created_at = now() - $2::interval"
@@ -259,11 +259,11 @@ class TestUnpaid:
     ) -> None:
         orders = await self.begin(owner, scenario.client_id, MAX_OPEN - 1, timedelta(hours=1))
         last = {"json": {"amount": 100}, "headers": {"Idempotency-Key": "the-last-one"}}
-        begun = (await scenario.ask("POST", "/balance/topup-qr", **last)).json()
-        refused = await scenario.ask("POST", "/balance/topup-qr", json={"amount": 100})
+        begun = (await scenario.request("POST", "/balance/topup-qr", **last)).json()
+        refused = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
         assert (refused.status_code, refused.json()["error"]) == (429, "too_many_unpaid")
         assert refused.headers["retry-after"] == "3600"
-        again = (await scenario.ask("POST", "/balance/topup-qr", **last)).json()
+        again = (await scenario.request("POST", "/balance/topup-qr", **last)).json()
         assert again["invoice_id"] == begun["invoice_id"], "the same key begins nothing"
         await owner.execute(
             "update payments.payments set status = 'canceled', closed_at = now()"
@@ -286,7 +286,7 @@ class TestUnpaid:
 
 class TestProviderFails:
     async def refused(self, scenario: Scenario) -> dict[str, object]:
-        answer = await scenario.ask("POST", "/balance/topup-qr", json={"amount": 100})
+        answer = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
         body = answer.json()
         assert (answer.status_code, body["success"]) == (200, False)
         assert body["error"] == "payment_provider_error"
@@ -309,15 +309,15 @@ class TestProviderFails:
     async def test_reference_of_another_invoice_is_no_invoice(
         self, scenario: Scenario, owner: Connection, known_as: str
     ) -> None:
-        """The bank answers with a bill it made, or took money for, under another order."""
+        """The bank returns an invoice that it made, or got paid, for another order."""
         earlier = await scenario.top_up(100)
         if known_as == "credited_ref":
             await scenario.confirmer.confirm(event(earlier["order_id"]))
         [ref] = await owner.fetch(f"select {known_as}, provider_ref from payments.payments")
         create = scenario.provider.create_invoice
 
-        async def mistaken(**asked: Any) -> Invoice:
-            return replace(await create(**asked), provider_ref=ref[0])
+        async def mistaken(**arguments: Any) -> Invoice:
+            return replace(await create(**arguments), provider_ref=ref[0])
 
         scenario.provider.create_invoice = mistaken  # type: ignore[method-assign]
         body = await self.refused(scenario)
@@ -333,26 +333,26 @@ class TestProviderFails:
     ) -> None:
         other = await payment(owner, scenario.client_id)
         create = scenario.provider.create_invoice
-        twin: Connection = await asyncpg.connect(as_owner(dsn))
-        same_moment = twin.transaction()
+        concurrent: Connection = await asyncpg.connect(as_owner(dsn))
+        same_moment = concurrent.transaction()
         await same_moment.start()
 
-        async def mistaken(**asked: Any) -> Invoice:
-            made = await create(**asked)
-            await twin.execute(
+        async def mistaken(**arguments: Any) -> Invoice:
+            made = await create(**arguments)
+            await concurrent.execute(
                 "update payments.payments set provider_ref = $1 where order_id = $2",
                 made.provider_ref, other,
             )  # fmt: skip
             return made
 
         async def waits() -> bool:
-            return refused.done() or await waiting(owner) > 0
+            return refused.done() or await lock_waits(owner) > 0
 
         scenario.provider.create_invoice = mistaken  # type: ignore[method-assign]
         refused = asyncio.create_task(self.refused(scenario))
         await until(waits)
         await same_moment.commit()
-        await twin.close()
+        await concurrent.close()
         body = await refused
         stored = await owner.fetchrow(
             "select provider_ref, next_check_at from payments.payments where invoice_id = $1",
@@ -362,13 +362,13 @@ class TestProviderFails:
         assert stored["provider_ref"] is None
         assert stored["next_check_at"] is not None
 
-    async def test_slow_provider_is_not_waited_for(self, scenario: Scenario) -> None:
+    async def test_a_slow_provider_times_out(self, scenario: Scenario) -> None:
         await scenario.faults(create={"mode": "slow", "slow_s": 3})
         scenario.shorten_waits()
         await self.refused(scenario)
 
     async def test_provider_that_is_down(self, scenario: Scenario) -> None:
-        # A port given up may be another test's in the next moment; this one is nobody's.
+        # A closed port may be reused by another test at any moment; port 1 is never used.
         scenario.provider._url = "http://127.0.0.1:1"
         await self.refused(scenario)
 
@@ -384,10 +384,10 @@ class TestProviderFails:
     async def test_refusal_of_what_was_paid_meanwhile_closes_nothing(
         self, scenario: Scenario, owner: Connection, paid: int, status: str
     ) -> None:
-        """A bank that contradicts itself: the money it spoke of first stays where it is."""
+        """A bank that contradicts itself: the money it reported first stays credited."""
 
-        async def contradict(**asked: Any) -> Invoice:
-            await scenario.confirmer.confirm(event(asked["order_id"], paid_minor=paid))
+        async def contradict(**arguments: Any) -> Invoice:
+            await scenario.confirmer.confirm(event(arguments["order_id"], paid_minor=paid))
             raise ProviderRefused("no")
 
         scenario.provider.create_invoice = contradict  # type: ignore[method-assign]
@@ -397,7 +397,7 @@ class TestProviderFails:
 
     async def test_without_any_provider(self, scenario: Scenario, owner: Connection) -> None:
         scenario.providers.qr = None
-        answer = await scenario.ask("POST", "/balance/topup-qr", json={"amount": 100})
+        answer = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
         assert answer.json()["error"] == "payment_provider_error"
         assert await owner.fetchval("select count(*) from payments.payments") == 0
 
@@ -407,12 +407,12 @@ KEY = {"Idempotency-Key": "one-press-of-the-button"}
 
 class TestIdempotencyKey:
     async def press(self, scenario: Scenario, amount: float = 100, **more: Any) -> dict[str, Any]:
-        answer = await scenario.ask(
+        answer = await scenario.request(
             "POST", "/balance/topup-qr", json={"amount": amount, **more}, headers=dict(KEY)
         )
         return {"status_code": answer.status_code, **answer.json()}
 
-    async def the_only_one_is_paid(self, scenario: Scenario, begun: dict[str, Any]) -> None:
+    async def pay_the_only_payment(self, scenario: Scenario, begun: dict[str, Any]) -> None:
         await scenario.pay(begun)
         await scenario.until_approved(begun)
         assert await scenario.balance() == 10_000
@@ -423,14 +423,14 @@ class TestIdempotencyKey:
     ) -> None:
         await scenario.faults(create={"mode": mode, "times": 2})
         lost = [await self.press(scenario) for _ in range(2)]
-        assert [one["error"] for one in lost] == ["payment_provider_error"] * 2
+        assert [body["error"] for body in lost] == ["payment_provider_error"] * 2
         begun = await self.press(scenario)
         assert begun["success"] is True
-        assert {one["invoice_id"] for one in (*lost, begun)} == {begun["invoice_id"]}
+        assert {body["invoice_id"] for body in (*lost, begun)} == {begun["invoice_id"]}
         again = await self.press(scenario)
         assert again == begun
         assert await owner.fetchval("select count(*) from payments.payments") == 1
-        await self.the_only_one_is_paid(scenario, begun)
+        await self.pay_the_only_payment(scenario, begun)
 
     async def test_after_a_slow_answer_the_same_payment_is_resumed(
         self, scenario: Scenario, owner: Connection
@@ -455,7 +455,7 @@ class TestIdempotencyKey:
         assert again == begun
         assert await owner.fetchval("select count(*) from payments.payments") == 1
 
-    async def test_a_crash_before_the_provider_was_asked_is_resumed(
+    async def test_a_crash_before_the_provider_call_is_resumed(
         self, scenario: Scenario, owner: Connection
     ) -> None:
         order_id = await payment(owner, scenario.client_id)
@@ -464,14 +464,14 @@ class TestIdempotencyKey:
         )
         begun = await self.press(scenario)
         assert (begun["success"], begun["order_id"]) == (True, order_id)
-        await self.the_only_one_is_paid(scenario, begun)
+        await self.pay_the_only_payment(scenario, begun)
 
     async def test_two_at_once_under_one_key_share_a_payment(
         self, scenario: Scenario, owner: Connection
     ) -> None:
-        """As after a lease that passed while the first still runs."""
+        """As after a lease that expired while the first call still runs."""
 
-        async def run() -> ToppingUp | NotBegun:
+        async def run() -> StartedTopUp | TopUpFailure:
             return await top_up(
                 scenario.db,
                 scenario.provider,
@@ -483,8 +483,8 @@ class TestIdempotencyKey:
             )
 
         made = await asyncio.gather(*(run() for _ in range(8)))
-        assert {type(one) for one in made} == {ToppingUp}
-        assert len({one.payment and one.payment.id for one in made}) == 1
+        assert {type(item) for item in made} == {StartedTopUp}
+        assert len({item.payment and item.payment.id for item in made}) == 1
         assert await owner.fetchval("select count(*) from payments.payments") == 1
 
     async def test_while_its_outcome_is_unknown_a_key_begins_no_other_top_up(
@@ -495,7 +495,9 @@ class TestIdempotencyKey:
         for another in ({"amount": 200}, {"description": "another"}) * 2:
             other = await self.press(scenario, **another)
             assert (other["status_code"], other["error"]) == (409, "idempotency_conflict")
-            await owner.execute("delete from foundation.idempotency_keys")  # the payment knows too
+            await owner.execute(
+                "delete from foundation.idempotency_keys"
+            )  # the payment stores the key too
         assert await owner.fetchval("select count(*) from payments.payments") == 1
 
     async def test_what_the_bank_refused_is_over_and_the_key_is_free(
@@ -512,7 +514,7 @@ class TestIdempotencyKey:
         assert begun["invoice_id"] != refused["invoice_id"]
         states = "select array_agg(status order by id) from payments.payments"
         assert await owner.fetchval(states) == ["canceled", "processing"]
-        await self.the_only_one_is_paid(scenario, begun)
+        await self.pay_the_only_payment(scenario, begun)
 
     async def test_a_refusal_after_a_lost_answer_closes_nothing(
         self, scenario: Scenario, owner: Connection
@@ -528,7 +530,7 @@ class TestIdempotencyKey:
         scenario.provider._headers = headers
         begun = await self.press(scenario)
         assert begun["invoice_id"] == lost["invoice_id"]
-        await self.the_only_one_is_paid(scenario, begun)
+        await self.pay_the_only_payment(scenario, begun)
 
     @pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
     async def test_try_again_later_is_no_refusal(
@@ -539,7 +541,7 @@ class TestIdempotencyKey:
 
         app = FastAPI()
         app.add_route("/v1/invoices", busy, methods=["POST"])
-        other, usual = Served(), scenario.provider._url
+        other, usual = LoopbackServer(), scenario.provider._url
         await other.start(app)
         scenario.provider._url = other.url
         later = await self.press(scenario)
@@ -563,7 +565,7 @@ class TestIdempotencyKey:
         await owner.execute(
             "insert into identity.clients (id, origin) values ($1, 'import')", stranger
         )
-        answer = await scenario.ask(
+        answer = await scenario.request(
             "POST", "/balance/topup-qr", client_id=stranger, json={"amount": 100}, headers=dict(KEY)
         )
         assert answer.json()["invoice_id"] != first["invoice_id"]
@@ -620,14 +622,14 @@ class TestStatus:
             "insert into identity.clients (id, origin) values ($1, 'import')", other
         )
         begun = await scenario.top_up(100)
-        answer = await scenario.ask(
+        answer = await scenario.request(
             "GET", f"/payment/status/{begun['invoice_id']}", client_id=other
         )
         assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
 
     async def test_unknown_invoices(self, scenario: Scenario) -> None:
         for invoice_id in ["nothing", "'; drop table x --", "ыыы"]:
-            answer = await scenario.ask("GET", f"/payment/status/{invoice_id}")
+            answer = await scenario.request("GET", f"/payment/status/{invoice_id}")
             body = answer.json()
             assert (answer.status_code, body["success"]) == (200, False)
             assert (body["status"], body["error"]) == (0, "payment_not_found")

@@ -13,9 +13,9 @@ from evpower.foundation.standard_webhooks import sign
 from tests.payments.conftest import SECRET, Scenario, payment
 
 
-def fact(order_id: str, **said: Any) -> bytes:
+def fact(order_id: str, **changes: Any) -> bytes:
     facts = {"ref": "r1", "order_id": order_id, "status": "approved", "paid": 10_000}
-    return orjson.dumps(facts | {"currency": "KGS", "refunded": 0} | said)
+    return orjson.dumps(facts | {"currency": "KGS", "refunded": 0} | changes)
 
 
 async def send(
@@ -63,8 +63,8 @@ async def test_fifty_at_once_credit_once(
 ) -> None:
     raw = fact(await payment(owner, client_id))
     answers = await asyncio.gather(*(send(scenario, raw) for _ in range(50)))
-    assert {one.status_code for one in answers} == {200}
-    outcomes = [one.json()["outcome"] for one in answers]
+    assert {answer.status_code for answer in answers} == {200}
+    outcomes = [answer.json()["outcome"] for answer in answers]
     assert (outcomes.count("confirmed"), outcomes.count("repeated")) == (1, 49)
     assert await scenario.balance() == 10_000
 
@@ -77,7 +77,7 @@ async def test_refusals_leave_no_trace(
         ({"secret": "forged"}, 401, "invalid_signature"),
         ({"headers": {}}, 401, "invalid_signature"),
         ({"age_s": 301}, 401, "stale_webhook"),
-        ({"provider": "nobody"}, 404, "provider_not_found"),
+        ({"provider": "no-such-provider"}, 404, "provider_not_found"),
         ({"provider": "manual"}, 404, "provider_not_found"),
     ]:
         answer = await send(scenario, raw, **how)
@@ -104,12 +104,12 @@ async def test_huge_webhook_without_a_length_is_cut(scenario: Scenario) -> None:
     assert answer.status_code == 413
 
 
-async def test_unknown_order_is_answered_as_before(scenario: Scenario) -> None:
+async def test_an_unknown_order_is_accepted_with_status_200(scenario: Scenario) -> None:
     answer = await send(scenario, fact("no-such-order"))
     assert (answer.status_code, answer.json()["status"]) == (200, "payment_not_found")
 
 
-async def test_mismatch_is_taken_but_not_credited(
+async def test_a_mismatch_is_accepted_but_not_credited(
     scenario: Scenario, owner: Connection, client_id: UUID
 ) -> None:
     answer = await send(scenario, fact(await payment(owner, client_id), paid=1))
@@ -117,7 +117,7 @@ async def test_mismatch_is_taken_but_not_credited(
     assert await scenario.balance() == 0
 
 
-async def test_database_down_asks_the_provider_to_come_back(
+async def test_with_the_database_down_the_provider_must_retry(
     scenario: Scenario, owner: Connection, client_id: UUID
 ) -> None:
     raw = fact(await payment(owner, client_id))

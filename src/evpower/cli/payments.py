@@ -37,7 +37,7 @@ def cash(
 ) -> None:
     """Credit cash taken at a desk."""
 
-    async def work(database: Database) -> money.Posted:
+    async def work(database: Database) -> money.ManualPosting:
         async with database.transaction() as connection:
             return await money.cash(
                 connection,
@@ -64,7 +64,7 @@ def refund_charge(
 ) -> None:
     """Give back to the wallet, at most what the charge took."""
 
-    async def work(database: Database) -> money.Posted:
+    async def work(database: Database) -> money.ManualPosting:
         async with database.transaction() as connection:
             return await money.refund_charge(
                 connection,
@@ -88,7 +88,7 @@ def refund_payment(
 ) -> None:
     """Take from the wallet what the bank already returned to the driver."""
 
-    async def work(database: Database) -> money.Posted:
+    async def work(database: Database) -> money.ManualPosting:
         async with database.transaction() as connection:
             return await money.refund_payment(
                 connection,
@@ -213,7 +213,7 @@ def resolve(
     if amount and decision == "dismiss":
         fail("--amount says what to accept", "leave it out, or accept")
 
-    async def work(database: Database) -> money.Decided:
+    async def work(database: Database) -> money.ReviewResult:
         async with database.transaction() as connection:
             return await money.resolve(
                 connection,
@@ -227,13 +227,12 @@ def resolve(
             )
 
     done = with_database(work)
-    for credited in done.credited:
+    for credit in done.credits:
         console.print(
-            f"credited {to_text(credited.amount_minor)} som, "
-            f"reference {credited.reference or 'none'}",
+            f"credited {to_text(credit.amount_minor)} som, reference {credit.reference or 'none'}",
         )
-        _tell(credited.posted)
-    if not done.credited:
+        _tell(credit.posting)
+    if not done.credits:
         console.print("nothing was credited")
     console.print("closed" if done.is_closed else "still in review: see evpower payments review")
 
@@ -271,7 +270,7 @@ def _minor(amount: str) -> int:
     return minor
 
 
-def _tell(done: money.Posted) -> None:
+def _tell(done: money.ManualPosting) -> None:
     if done.new:
         notify(done.client_id)
     how = "done" if done.new else "it was done before, nothing changed"

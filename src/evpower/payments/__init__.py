@@ -1,9 +1,16 @@
-"""Money in and out through providers: top up, confirm, recheck, cash, refund, review."""
+"""Payments through providers: top-up, confirmation, recheck, cash, refund, review."""
 
 from evpower.payments.confirm import Confirmer
 from evpower.payments.endpoints import fast_paths, router
 from evpower.payments.manual import cash
-from evpower.payments.model import STATUSES, Confirmation, Event, Payment, Posted, RecordedEvent
+from evpower.payments.model import (
+    STATUSES,
+    Confirmation,
+    Event,
+    ManualPosting,
+    Payment,
+    RecordedEvent,
+)
 from evpower.payments.module import module
 from evpower.payments.providers.protocol import Invoice, Provider
 from evpower.payments.providers.registry import (
@@ -14,33 +21,33 @@ from evpower.payments.providers.registry import (
 from evpower.payments.recheck import recheck_due
 from evpower.payments.refund import refund_charge, refund_payment
 from evpower.payments.review import (
-    Credited,
-    Decided,
     Review,
+    ReviewCredit,
+    ReviewResult,
     events_of_no_payment,
     in_review,
     resolve,
 )
 from evpower.payments.store import find_by_invoice
-from evpower.payments.top_up import TOP_UP_LIFETIME, NotBegun, ToppingUp, top_up
+from evpower.payments.top_up import TOP_UP_LIFETIME, StartedTopUp, TopUpFailure, top_up
 
 __all__ = [
     "STATUSES",
     "TOP_UP_LIFETIME",
     "Confirmation",
     "Confirmer",
-    "Credited",
-    "Decided",
     "Event",
     "Invoice",
-    "NotBegun",
+    "ManualPosting",
     "Payment",
-    "Posted",
     "Provider",
     "Providers",
     "RecordedEvent",
     "Review",
-    "ToppingUp",
+    "ReviewCredit",
+    "ReviewResult",
+    "StartedTopUp",
+    "TopUpFailure",
     "cash",
     "configured_providers",
     "events_of_no_payment",

@@ -30,7 +30,7 @@ def router(providers: Providers, confirmer: Confirmer, *, clock: Clock = utc_now
     )
     async def payment_webhook(request: Request, provider: str) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Take a signed event; repeated, reordered or late ones are harmless."""
-        return await _take_webhook(request, provider, providers, confirmer, clock)
+        return await _webhook_response(request, provider, providers, confirmer, clock)
 
     return routes
 
@@ -38,22 +38,22 @@ def router(providers: Providers, confirmer: Confirmer, *, clock: Clock = utc_now
 def fast_paths(
     providers: Providers, confirmer: Confirmer, *, clock: Clock = utc_now
 ) -> list[FastPath]:
-    """Name the path banks call for every payment."""
+    """Return the webhook path, which bypasses the router: banks call it for every payment."""
 
     async def serve_webhook(request: Request, tail: str) -> Response | None:
-        return await _take_webhook(request, tail, providers, confirmer, clock)
+        return await _webhook_response(request, tail, providers, confirmer, clock)
 
     template = f"{WEBHOOK_PREFIX}/{{provider}}"
     return [FastPath("POST", f"{WEBHOOK_PREFIX}/", template, serve_webhook)]
 
 
-async def _take_webhook(
-    request: Request, provider: str, providers: Providers, confirmer: Confirmer, clock: Clock
+async def _webhook_response(
+    request: Request, name: str, providers: Providers, confirmer: Confirmer, clock: Clock
 ) -> Response:
-    known = providers.named(provider)
+    provider = providers.named(name)
     raw = await read_body(request, webhook.MAX_BYTES)
-    return _json(await webhook.receive(known, confirmer, request.headers, raw, clock))
+    return _json(await webhook.receive(provider, confirmer, request.headers, raw, clock))
 
 
-def _json(answer: Mapping[str, Any]) -> Response:
-    return Response(orjson.dumps(answer), media_type="application/json")
+def _json(body: Mapping[str, Any]) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")

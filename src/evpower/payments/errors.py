@@ -1,23 +1,23 @@
-"""Errors of providers: what happened to the question, for use cases that must decide what is known.
+"""Errors of provider calls; each says whether the provider may have created the invoice.
 
 ProviderError
-├── ProviderRefused      it answered no: nothing was made there
-├── ProviderUnavailable  no answer, or none to be understood: it may have been made there
-└── UnknownToProvider    it answered that it knows no such invoice
+├── ProviderRefused      the provider refused: it created nothing
+├── ProviderUnavailable  no response, or an unreadable one: it may have created the invoice
+└── UnknownToProvider    the provider has no such invoice
 """
 
 
 class ProviderError(Exception):
-    """A provider could not do what was asked; the text is for logs, never for drivers."""
+    """A provider call failed; the text is for logs, never for drivers."""
 
 
 class ProviderRefused(ProviderError):
-    """It answered no: nothing was made there."""
+    """The provider refused: it created nothing."""
 
 
 class ProviderUnavailable(ProviderError):
-    """Nobody knows: it was down, slow, broken, or the answer was lost on the way."""
+    """The outcome is unknown: the provider was down, slow or broken, or its response was lost."""
 
 
 class UnknownToProvider(ProviderError):
-    """It knows no such invoice."""
+    """The provider has no such invoice."""

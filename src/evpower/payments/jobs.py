@@ -1,4 +1,4 @@
-"""What runs in the background of this slice."""
+"""Background jobs of payments: the recheck loop, the gauges, the purge of old events."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,7 +12,9 @@ from evpower.payments.providers.registry import Providers
 from evpower.payments.recheck import BATCH, recheck_due
 
 POLL_S: Final = 1.0
-KEEP_UNKNOWN: Final = timedelta(days=400)  # a year's closing of the books, and some weeks
+UNKNOWN_EVENTS_RETENTION: Final = timedelta(
+    days=400
+)  # a year's closing of the books, and some weeks
 
 
 def recheck_loop(
@@ -23,7 +25,7 @@ def recheck_loop(
     *,
     poll_s: float = POLL_S,
 ) -> Loop:
-    """Return the loop that asks about open payments; at once again while many are due."""
+    """Return the loop that rechecks open payments; it runs again at once while a batch is full."""
 
     async def recheck(_: Round) -> Pause | None:
         claimed = await recheck_due(db, providers, confirmer, clock)
@@ -33,14 +35,14 @@ def recheck_loop(
 
 
 async def measure(db: Database, clock: Clock) -> None:
-    """Refresh the gauges: open payments, those in review, the recheck's lag."""
+    """Refresh the gauges: open payments, payments in review, the recheck's lag."""
     async with db.connection() as connection:
-        open_count, review_count, lag_s = await store.waiting(connection, clock())
+        open_count, review_count, lag_s = await store.count_pending(connection, clock())
     metrics.BY_STATE.labels("open").set(open_count)
     metrics.BY_STATE.labels("review").set(review_count)
     metrics.RECHECK_LAG.set(lag_s)
 
 
 async def purge_unknown_events(connection: Connection, now: datetime, at_most: int) -> int:
-    """Delete events of no payment of ours, 400 days old. Those of payments are kept for ever."""
-    return await store.purge_unknown_events(connection, now - KEEP_UNKNOWN, at_most)
+    """Delete events without a payment after 400 days; events of a payment are never deleted."""
+    return await store.purge_unknown_events(connection, now - UNKNOWN_EVENTS_RETENTION, at_most)

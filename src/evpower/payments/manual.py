@@ -1,4 +1,4 @@
-"""Cash at a desk: a payment of provider `manual`, vouched for by an operator, credited at once."""
+"""Cash at a desk: a payment of provider `manual`, confirmed by an operator and credited at once."""
 
 from datetime import datetime
 from typing import Final
@@ -11,10 +11,10 @@ from evpower.foundation.money import CURRENCY, MAX_MINOR
 from evpower.foundation.text import checked
 from evpower.identity import get_client, record_act
 from evpower.payments import metrics, store
-from evpower.payments.model import Posted
+from evpower.payments.model import ManualPosting
 
 PROVIDER: Final = "manual"
-_MAX_WORDS: Final = 200
+_MAX_TEXT: Final = 200
 
 
 async def cash(
@@ -26,13 +26,14 @@ async def cash(
     reason: str,
     receipt: str,
     now: datetime,
-) -> Posted:
-    """Take cash (tyiyn), with an audit row; the same receipt again changes nothing.
+) -> ManualPosting:
+    """Credit cash (tyiyn), with an audit row; the same receipt again changes nothing.
 
     Raises Invalid("invalid_amount", "reason_missing"), NotFound("client_not_found"),
-    Conflict("client_closed", "receipt_reused"). Tell the bus once the transaction is committed.
+    Conflict("client_closed", "receipt_reused"). The caller publishes CLIENT_CHANGED after the
+    commit.
     """
-    check_words(operator=operator, reason=reason, receipt=receipt)
+    check_texts(operator=operator, reason=reason, receipt=receipt)
     client = await get_client(connection, client_id)
     if client.status == "closed":
         raise Conflict("client_closed", "the client's account is closed")
@@ -49,7 +50,7 @@ async def cash(
     )
 
 
-async def credit_by_hand(  # noqa: PLR0913 - who, how much, why, by which paper
+async def credit_by_hand(  # noqa: PLR0913 - every fact of a manual payment
     connection: Connection,
     *,
     client_id: UUID,
@@ -60,10 +61,10 @@ async def credit_by_hand(  # noqa: PLR0913 - who, how much, why, by which paper
     method: str,
     action: str,
     now: datetime,
-) -> Posted:
-    """A payment a person vouches for: confirmed, credited, audited, once a reference."""
+) -> ManualPosting:
+    """Insert a manual payment, credit it and write the audit row; once per reference."""
     if not 0 < amount_minor <= MAX_MINOR:
-        raise Invalid("invalid_amount", "the amount must be more than nothing")
+        raise Invalid("invalid_amount", "the amount must be more than 0")
     payment_id = await store.insert_manual(
         connection,
         invoice_id=new_code(),
@@ -76,10 +77,13 @@ async def credit_by_hand(  # noqa: PLR0913 - who, how much, why, by which paper
         now=now,
     )
     if payment_id is None:
-        made = await store.by_reference(connection, PROVIDER, reference)
-        if made is None or (made.client_id, made.amount_minor) != (client_id, amount_minor):
+        earlier = await store.find_by_reference(connection, PROVIDER, reference)
+        if earlier is None or (earlier.client_id, earlier.amount_minor) != (
+            client_id,
+            amount_minor,
+        ):
             raise Conflict("receipt_reused", f"receipt {reference} was used for another payment")
-        return await store.credit(connection, made.id)
+        return await store.credit(connection, earlier.id)
     posted = await store.credit(connection, payment_id)
     await record_act(
         connection,
@@ -93,12 +97,12 @@ async def credit_by_hand(  # noqa: PLR0913 - who, how much, why, by which paper
     return posted
 
 
-def check_words(**words: str) -> None:
-    """Who, why and by which paper are never left out.
+def check_texts(**texts: str) -> None:
+    """Check operator, reason, receipt or reference: each is required, at most 200 characters.
 
     Raises Invalid("<name>_missing" | "invalid_request").
     """
-    for name, word in words.items():
-        if not 0 < len(word.strip()) <= _MAX_WORDS:
-            raise Invalid(f"{name}_missing", f"{name} must be 1 to {_MAX_WORDS} characters")
-        checked(word, name, most=_MAX_WORDS, lines=name == "reason")
+    for name, text in texts.items():
+        if not 0 < len(text.strip()) <= _MAX_TEXT:
+            raise Invalid(f"{name}_missing", f"{name} must be 1 to {_MAX_TEXT} characters")
+        checked(text, name, most=_MAX_TEXT, lines=name == "reason")

@@ -1,4 +1,4 @@
-"""What this slice counts."""
+"""Metrics of payments."""
 
 from typing import Final
 
@@ -6,33 +6,33 @@ from prometheus_client import Counter, Gauge, Histogram
 
 WEBHOOKS: Final = Counter(
     "evpower_payments_webhooks_total",
-    "Webhooks of providers, by what came of them",
+    "Webhooks of providers, by outcome",
     ("provider", "outcome"),
 )
 EVENTS: Final = Counter(
     "evpower_payments_events_total",
-    "Events applied, from webhooks and from asking, by what came of them",
+    "Events applied, from webhooks and from status calls, by outcome",
     ("provider", "outcome"),
 )
 PROVIDER_CALLS: Final = Counter(
     "evpower_payments_provider_calls_total",
-    "Questions to providers, by answer: ok, refused, unavailable, unknown",
+    "Calls of providers, by result: ok, refused, unavailable, unknown",
     ("provider", "call", "result"),
 )
 PROVIDER_SECONDS: Final = Histogram(
-    "evpower_payments_provider_seconds", "How long providers take to answer", ("provider", "call")
+    "evpower_payments_provider_seconds", "Response time of providers", ("provider", "call")
 )
 TOP_UPS: Final = Counter(
-    "evpower_payments_top_ups_total", "Top-ups asked for, by answer", ("provider", "result")
+    "evpower_payments_top_ups_total", "Requested top-ups, by result", ("provider", "result")
 )
 BY_STATE: Final = Gauge(
     "evpower_payments_by_state",
-    "Payments that still need something: open (asked until closed), review (a person must look)",
+    "Pending payments: open (rechecked until closed), review (an operator must decide)",
     ("state",),
 )
 STATES: Final = Counter(
-    "evpower_payments_states_total", "Payments that came into a state", ("provider", "status")
+    "evpower_payments_states_total", "Payments that entered a state", ("provider", "status")
 )
 RECHECK_LAG: Final = Gauge(
-    "evpower_payments_recheck_lag_seconds", "How long the most overdue question to a provider waits"
+    "evpower_payments_recheck_lag_seconds", "How long the most overdue recheck of a payment waits"
 )

@@ -1,4 +1,4 @@
-"""What the slice speaks of: a payment, what a provider says about it, and what that meant here."""
+"""Types of payments: a payment, a provider's events about it, and the outcome of an event."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ STATUSES: Final[tuple[PaymentStatus, ...]] = (
     "refunded",
     "partial_refund",
 )
-# The order above is also the old API's: the number of a status is its place.
+# The order above is part of the old API: a status's number is its position.
 
 EventOutcome = Literal[
     "confirmed",
@@ -25,7 +25,7 @@ EventOutcome = Literal[
     "event_reused",
     "unknown_payment",
 ]
-MOVED: Final = frozenset({"confirmed", "refunded"})  # outcomes after which a balance is another
+BALANCE_OUTCOMES: Final = frozenset({"confirmed", "refunded"})  # outcomes that change a balance
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Payment:
     client_id: UUID
     provider: str
     provider_ref: str | None
-    credited_ref: str | None  # the provider's id of what was credited; None for cash
+    credited_ref: str | None  # the provider's id of the credited transfer; None for cash
     method: str
     amount_minor: int
     currency: str
@@ -58,14 +58,14 @@ class Payment:
     check_count: int
 
     def shown_status(self, now: datetime) -> PaymentStatus:
-        """What the app sees: past its time it reads as canceled, though it stays payable."""
+        """Return the status the app shows: "canceled" after `expires_at`; it stays payable."""
         expired = self.status == "processing" and now >= self.expires_at
         return "canceled" if expired else self.status
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a provider says happened. `refunded_minor` is all that was returned so far."""
+    """A provider's report about a payment. `refunded_minor` is the total returned so far."""
 
     provider: str
     event_id: str
@@ -81,7 +81,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What an event meant here, and the wallet after it (None for an unknown payment)."""
+    """The outcome of an event, and the wallet after it (None for an unknown payment)."""
 
     outcome: EventOutcome
     review: str | None
@@ -97,7 +97,7 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvent:
-    """An event as it was stored, and what it meant. Amounts in minor units of its currency."""
+    """A stored event and its outcome. Amounts in minor units of its currency."""
 
     payment_id: int | None
     provider: str
@@ -117,25 +117,25 @@ class RecordedEvent:
 
 @dataclass(frozen=True, slots=True)
 class UncreditedMoney:
-    """What undecided events say was paid by one reference; more than one amount is in doubt."""
+    """Money that undecided events report for one reference; if amounts differ, it is ambiguous."""
 
     reference: str | None
     paid_minor: tuple[int, ...]
     returned_minor: int
     is_of_another: bool  # another payment has this reference
-    accepted_minor: int  # credited by operators before
+    accepted_minor: int  # credited by operators earlier
     accepted_count: int
 
     @property
     def amounts_minor(self) -> tuple[int, ...]:
-        """What may be credited: what was paid less what was returned or credited before."""
-        left = (paid - self.returned_minor - self.accepted_minor for paid in self.paid_minor)
-        return tuple(amount for amount in left if amount > 0)
+        """The amounts that may be credited: paid, less returned, less credited earlier."""
+        remaining = (paid - self.returned_minor - self.accepted_minor for paid in self.paid_minor)
+        return tuple(amount for amount in remaining if amount > 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
-    """What a wallet operation answered about a payment or a refund made by hand."""
+class ManualPosting:
+    """The wallet's result for a payment or a refund entered by an operator."""
 
     outcome: str
     payment_id: int | None

@@ -1,4 +1,4 @@
-"""What payments gives to a process."""
+"""The module of payments: routes, fast paths, jobs, metrics, limits."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ _MINUTE_S: Final = 60.0
 
 
 def module(settings: Settings, shared: Shared, *, providers: Providers) -> Module:
-    """Return the slice."""
+    """Return the module of payments."""
     db, clock = shared.db, shared.clock
     confirmer = Confirmer(db, shared.bus)
     return Module(

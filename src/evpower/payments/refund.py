@@ -1,12 +1,12 @@
-"""Refunds by hand: to the wallet what a charge took, or from it what a provider returned."""
+"""Refunds by an operator: of a charge to the wallet, or of a provider's return from the wallet."""
 
 from evpower import wallet
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Invalid, NotFound
 from evpower.identity import record_act
 from evpower.payments import metrics, store
-from evpower.payments.manual import check_words
-from evpower.payments.model import Posted
+from evpower.payments.manual import check_texts
+from evpower.payments.model import ManualPosting
 
 
 async def refund_charge(
@@ -17,8 +17,8 @@ async def refund_charge(
     operator: str,
     reason: str,
     reference: str,
-) -> Posted:
-    """Return to the wallet at most what this settlement took, with an audit row.
+) -> ManualPosting:
+    """Refund to the wallet at most the amount this settlement debited, with an audit row.
 
     The same reference again changes nothing. Raises NotFound("settlement_not_found"),
     Conflict("refund_exceeds", "refund_conflict"), Invalid("invalid_amount", "reason_missing").
@@ -34,7 +34,7 @@ async def refund_charge(
     )
     posting = await wallet.refund(connection, refund_id)
     cause = _cause(amount_minor, reference, settlement_id=settlement_id)
-    return await _settled(connection, "payments.refund_charge", posting, cause, operator, reason)
+    return await _audited(connection, "payments.refund_charge", posting, cause, operator, reason)
 
 
 async def refund_payment(
@@ -45,13 +45,13 @@ async def refund_payment(
     operator: str,
     reason: str,
     reference: str,
-) -> Posted:
-    """Take from the wallet what the provider returned; what is not there becomes a debt.
+) -> ManualPosting:
+    """Debit the money a provider returned; the part the wallet can't pay becomes a debt.
 
     Same errors as `refund_charge`, and NotFound("payment_not_found").
     """
     _check(amount_minor, operator, reason, reference)
-    payment = await store.locked(connection, invoice_id)
+    payment = await store.lock_by_invoice(connection, invoice_id)
     if payment is None:
         raise NotFound("payment_not_found", f"there is no payment {invoice_id}")
     refund_id = await wallet.order_payment_refund(
@@ -61,28 +61,28 @@ async def refund_payment(
     if posting.new:
         metrics.STATES.labels(payment.provider, "refunded").inc()
     cause = _cause(amount_minor, reference, payment_id=payment.id)
-    return await _settled(connection, "payments.refund_payment", posting, cause, operator, reason)
+    return await _audited(connection, "payments.refund_payment", posting, cause, operator, reason)
 
 
 def _check(amount_minor: int, operator: str, reason: str, reference: str) -> None:
-    check_words(operator=operator, reason=reason, reference=reference)
+    check_texts(operator=operator, reason=reason, reference=reference)
     if amount_minor <= 0:
-        raise Invalid("invalid_amount", "the amount must be more than nothing")
+        raise Invalid("invalid_amount", "the amount must be more than 0")
 
 
-def _cause(amount_minor: int, reference: str, **of: int) -> dict[str, int | str]:
-    return {**of, "amount_minor": amount_minor, "reference": reference}
+def _cause(amount_minor: int, reference: str, **ids: int) -> dict[str, int | str]:
+    return {**ids, "amount_minor": amount_minor, "reference": reference}
 
 
-async def _settled(
+async def _audited(
     connection: Connection,
     action: str,
     posting: wallet.Posting,
     cause: dict[str, int | str],
     operator: str,
     reason: str,
-) -> Posted:
-    """Write the audit row of a refund that was posted just now, and answer what it did."""
+) -> ManualPosting:
+    """Write the audit row if this call posted the refund; returns the result."""
     if posting.new:
         await record_act(
             connection,
@@ -92,7 +92,7 @@ async def _settled(
             reason=reason,
             details={**cause, "refund_id": posting.cause_id, "moved_minor": posting.amount_minor},
         )
-    return Posted(
+    return ManualPosting(
         outcome=posting.outcome,
         payment_id=None,
         refund_id=posting.cause_id,

@@ -1,4 +1,4 @@
-"""Payments an operator must look at, and what that operator decides."""
+"""Payments in review: listing them and applying an operator's decision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from evpower.foundation.errors import Conflict, NotFound
 from evpower.foundation.money import to_text
 from evpower.identity import record_act
 from evpower.payments import metrics, store, store_review
-from evpower.payments.manual import check_words, credit_by_hand
-from evpower.payments.model import Payment, Posted, RecordedEvent, UncreditedMoney
+from evpower.payments.manual import check_texts, credit_by_hand
+from evpower.payments.model import ManualPosting, Payment, RecordedEvent, UncreditedMoney
 
 _EVENTS_SHOWN: Final = 20
 _OPEN: Final = ("processing", "canceled")
@@ -19,43 +19,43 @@ _OPEN: Final = ("processing", "canceled")
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """A payment in review with the newest events about it, oldest first."""
+    """A payment in review with its newest 20 events, oldest first."""
 
     payment: Payment
     events: tuple[RecordedEvent, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Credited:
-    """One amount that an operator accepted: the provider's reference of it, and what it posted."""
+class ReviewCredit:
+    """One amount that an operator accepted: the provider's reference of it, and its posting."""
 
     reference: str | None
     amount_minor: int
-    posted: Posted
+    posting: ManualPosting
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """What a decision credited, and whether an event of the payment still waits for another."""
+class ReviewResult:
+    """The credits of a decision; `is_closed` is False while an event is still undecided."""
 
-    credited: tuple[Credited, ...]
+    credits: tuple[ReviewCredit, ...]
     is_closed: bool
 
 
 async def in_review(connection: Connection, *, limit: int = 100, after_id: int = 0) -> list[Review]:
-    """Payments in review, oldest first; the next page begins after the last id."""
-    found = await store_review.in_review(connection, limit=limit, after_id=after_id)
+    """Return payments in review, oldest first; the next page begins after the last id."""
+    payments = await store_review.in_review(connection, limit=limit, after_id=after_id)
     events = await store_review.events_of(
-        connection, [payment.id for payment in found], limit_each=_EVENTS_SHOWN
+        connection, [payment.id for payment in payments], limit_each=_EVENTS_SHOWN
     )
     return [
         Review(payment, tuple(event for event in events if event.payment_id == payment.id))
-        for payment in found
+        for payment in payments
     ]
 
 
 async def events_of_no_payment(connection: Connection, *, limit: int = 20) -> list[RecordedEvent]:
-    """The newest events about money for no payment of ours."""
+    """Return the newest events that report money for no payment of ours."""
     return await store_review.events_of_no_payment(connection, limit=limit)
 
 
@@ -69,38 +69,38 @@ async def resolve(
     now: datetime,
     reference: str | None = None,
     amount_minor: int | None = None,
-) -> Decided:
-    """Decide about a review, with an audit row that names each amount.
+) -> ReviewResult:
+    """Decide about a review, with an audit row that lists each amount.
 
-    accept: what was paid by each reference in review is credited: in full by this very payment,
-    anything else by a manual payment in its place. dismiss: nothing is credited, and nothing will
-    be without an operator. With `reference` the decision is about that one alone; `amount_minor`
-    says which amount is right where the provider named several.
+    accept: the money of each reference in review is credited. The payment itself credits it if it
+    was paid in full; otherwise a manual payment does. dismiss: nothing is credited, neither now nor
+    later without an operator. With `reference` the decision covers that reference only;
+    `amount_minor` selects the right amount if the provider reported several.
     Raises NotFound("payment_not_found"),
     Conflict("not_in_review" | "nothing_to_credit" | "several_amounts").
     """
-    check_words(operator=operator, reason=reason)
-    payment = await store.locked(connection, invoice_id)
+    check_texts(operator=operator, reason=reason)
+    payment = await store.lock_by_invoice(connection, invoice_id)
     if payment is None:
         raise NotFound("payment_not_found", f"there is no payment {invoice_id}")
     if payment.review is None:
         raise Conflict("not_in_review", "this payment is not in review, or it was resolved")
-    credited: list[Credited] = []
+    posted: list[ReviewCredit] = []
     if decision == "accept":
-        money = await store_review.uncredited(connection, payment.id)
-        for each, amount in _chosen(money, reference, amount_minor):
-            done = await _credit(connection, payment, each, amount, operator, reason, now)
+        uncredited = await store_review.uncredited(connection, payment.id)
+        for money, amount in _select(uncredited, reference, amount_minor):
+            credit = await _credit(connection, payment, money, amount, operator, reason, now)
             await store_review.accept_events(
                 connection,
                 payment.id,
-                each.reference,
+                money.reference,
                 now,
-                credited_by=done.posted.payment_id,
+                credited_by=credit.posting.payment_id,
             )
-            credited.append(done)
+            posted.append(credit)
     await store_review.decide_events(connection, payment.id, reference, now)
     is_closed = await store_review.close_review(
-        connection, payment.id, resolved_by=_last_manual(payment, credited), now=now
+        connection, payment.id, resolved_by=_last_manual(payment, posted), now=now
     )
     await record_act(
         connection,
@@ -113,62 +113,64 @@ async def resolve(
             "reference": reference,
             "credited": [
                 {
-                    "reference": each.reference,
-                    "amount_minor": each.amount_minor,
-                    "payment_id": each.posted.payment_id,
+                    "reference": credit.reference,
+                    "amount_minor": credit.amount_minor,
+                    "payment_id": credit.posting.payment_id,
                 }
-                for each in credited
+                for credit in posted
             ],
         },
     )
-    return Decided(tuple(credited), is_closed)
+    return ReviewResult(tuple(posted), is_closed)
 
 
-def _chosen(
-    money: Sequence[UncreditedMoney], reference: str | None, amount_minor: int | None
+def _select(
+    uncredited: Sequence[UncreditedMoney], reference: str | None, amount_minor: int | None
 ) -> list[tuple[UncreditedMoney, int]]:
-    """Return what to credit by each reference. Raises Conflict where that is not one amount."""
-    left = [
-        each
-        for each in money
-        if each.amounts_minor and (reference is None or each.reference == reference)
+    """Return the amount to credit for each reference. Raises Conflict if an amount is ambiguous."""
+    selected = [
+        money
+        for money in uncredited
+        if money.amounts_minor and (reference is None or money.reference == reference)
     ]
-    if not left:
+    if not selected:
         raise Conflict(
             "nothing_to_credit",
-            "no event in review names money in the payment's currency that is not credited and"
-            " not returned; enter money the provider confirms otherwise as cash",
+            "no event in review reports money in the payment's currency that is neither credited"
+            " nor returned; enter money that the provider confirms otherwise as cash",
         )
     if amount_minor is not None:
-        if len(left) > 1:
-            raise Conflict("several_amounts", f"name one reference: {_listed(left)}")
-        if amount_minor not in left[0].amounts_minor:
-            raise Conflict("several_amounts", f"no event names that amount: {_listed(left)}")
-        return [(left[0], amount_minor)]
-    if any(len(each.amounts_minor) > 1 for each in left):
+        if len(selected) > 1:
+            raise Conflict("several_amounts", f"name one reference: {_listed(selected)}")
+        if amount_minor not in selected[0].amounts_minor:
+            raise Conflict("several_amounts", f"no event reports that amount: {_listed(selected)}")
+        return [(selected[0], amount_minor)]
+    if any(len(money.amounts_minor) > 1 for money in selected):
         raise Conflict(
             "several_amounts",
-            f"the events name several amounts for one reference, say which: {_listed(left)}",
+            f"the events report several amounts for one reference, name one: {_listed(selected)}",
         )
-    return [(each, each.amounts_minor[0]) for each in left]
+    return [(money, money.amounts_minor[0]) for money in selected]
 
 
-def _listed(money: Sequence[UncreditedMoney]) -> str:
+def _listed(uncredited: Sequence[UncreditedMoney]) -> str:
     return ", ".join(
-        f"{each.reference or 'no reference'} {' or '.join(map(to_text, each.amounts_minor))}"
-        for each in money
+        f"{money.reference or 'no reference'} {' or '.join(map(to_text, money.amounts_minor))}"
+        for money in uncredited
     )
 
 
-def _last_manual(payment: Payment, credited: Sequence[Credited]) -> int | None:
-    made = [each.posted.payment_id for each in credited if each.posted.payment_id != payment.id]
-    return made[-1] if made else None
+def _last_manual(payment: Payment, posted: Sequence[ReviewCredit]) -> int | None:
+    """Return the id of the last manual payment among the credits; None: there is none."""
+    ids = [credit.posting.payment_id for credit in posted]
+    manual = [payment_id for payment_id in ids if payment_id != payment.id]
+    return manual[-1] if manual else None
 
 
 def _receipt(payment: Payment, money: UncreditedMoney) -> str:
-    """The reference of a manual payment in place of this money: once for each acceptance."""
-    again = f":{money.accepted_count + 1}" if money.accepted_count else ""
-    return f"review:{payment.invoice_id}:{money.reference or ''}{again}"
+    """Return the reference of the manual payment for this money; each acceptance has its own."""
+    suffix = f":{money.accepted_count + 1}" if money.accepted_count else ""
+    return f"review:{payment.invoice_id}:{money.reference or ''}{suffix}"
 
 
 async def _credit(
@@ -179,8 +181,8 @@ async def _credit(
     operator: str,
     reason: str,
     now: datetime,
-) -> Credited:
-    current = await store.locked(connection, payment.invoice_id) or payment
+) -> ReviewCredit:
+    current = await store.lock_by_invoice(connection, payment.invoice_id) or payment
     in_full = (
         current.status in _OPEN
         and amount_minor == current.amount_minor
@@ -191,8 +193,9 @@ async def _credit(
     if in_full and money.reference is not None:
         await store_review.approve(connection, payment.id, money.reference, now)
         metrics.STATES.labels(payment.provider, "approved").inc()
-        return Credited(money.reference, amount_minor, await store.credit(connection, payment.id))
-    posted = await credit_by_hand(
+        posting = await store.credit(connection, payment.id)
+        return ReviewCredit(money.reference, amount_minor, posting)
+    posting = await credit_by_hand(
         connection,
         client_id=payment.client_id,
         amount_minor=amount_minor,
@@ -203,4 +206,4 @@ async def _credit(
         action="payments.review_credit",
         now=now,
     )
-    return Credited(money.reference, amount_minor, posted)
+    return ReviewCredit(money.reference, amount_minor, posting)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of this slice's answers; the routes themselves build bytes."""
+"""OpenAPI descriptions of the webhook's request and responses; the route itself builds bytes."""
 
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ def _object(required: list[str], properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": required, "properties": properties}
 
 
-def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _response(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
@@ -25,7 +25,7 @@ WEBHOOK_BODY: Final[dict[str, Any]] = {
     }
 }
 WEBHOOK_RESPONSES: Final[Responses] = {
-    200: _answer(
+    200: _response(
         "Taken: what is answered is durable",
         _object(
             ["status", "provider", "outcome"],

@@ -1,4 +1,4 @@
-"""The SQL of payments; that of reviews is in store_review.py."""
+"""The SQL of payments, except that of reviews (store_review.py)."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record, fetch_one
-from evpower.payments.model import Confirmation, Event, Payment, Posted
+from evpower.payments.model import Confirmation, Event, ManualPosting, Payment
 from evpower.payments.providers.protocol import Invoice
 
 COLUMNS: Final = """
@@ -23,12 +23,12 @@ select outcome, review, payment_id, invoice_id, client_id, balance_minor, held_m
 
 
 def to_payment(row: Record) -> Payment:
-    """Return a row of COLUMNS as a payment."""
+    """Return the payment of a row of COLUMNS."""
     return Payment(*row.values())
 
 
 async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[Confirmation]:
-    """Apply events, one answer each in their order."""
+    """Apply events; returns one confirmation per event, in their order."""
     rows = await connection.fetch(
         _CONFIRM_MANY,
         [event.provider for event in events],
@@ -46,7 +46,10 @@ async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[
 
 
 async def balance(connection: Connection, client_id: UUID, since: datetime) -> tuple[int, int]:
-    """The balance in tyiyn; how many payments begun since then are open, of the newest 200."""
+    """Return the balance (tyiyn) and the number of open payments created since then.
+
+    Only the client's newest 200 payments are counted.
+    """
     row = await fetch_one(
         connection,
         """
@@ -62,8 +65,8 @@ async def balance(connection: Connection, client_id: UUID, since: datetime) -> t
     return row["balance_minor"], row["open"]
 
 
-async def end_shown_time(connection: Connection, client_id: UUID, now: datetime) -> None:
-    """A newer QR replaces the older ones on the screen; each stays payable and asked about."""
+async def expire_shown_qr(connection: Connection, client_id: UUID, now: datetime) -> None:
+    """Stop showing the client's earlier QR codes; each stays payable and is still rechecked."""
     await connection.execute(
         """
         update payments.payments set expires_at = $2, updated_at = $2
@@ -89,7 +92,7 @@ async def insert_intent(  # noqa: PLR0913 - a row
     next_check_at: datetime,
     idempotency_key: str | None,
 ) -> Payment | None:
-    """The intent to be paid, before the provider hears of it; None: the key has its payment."""
+    """Insert a payment before the provider is called; None: the key has a payment already."""
     row = await connection.fetchrow(
         f"""
         insert into payments.payments (invoice_id, order_id, client_id, provider, method,
@@ -114,8 +117,8 @@ async def insert_intent(  # noqa: PLR0913 - a row
     return to_payment(row) if row else None
 
 
-async def by_key(connection: Connection, client_id: UUID, key: str) -> Payment | None:
-    """The payment a client's Idempotency-Key began, locked until the transaction ends."""
+async def lock_by_key(connection: Connection, client_id: UUID, key: str) -> Payment | None:
+    """Return the payment of a client's Idempotency-Key, locked until the transaction ends."""
     row = await connection.fetchrow(
         f"""
         select {COLUMNS} from payments.payments
@@ -127,8 +130,8 @@ async def by_key(connection: Connection, client_id: UUID, key: str) -> Payment |
     return to_payment(row) if row else None
 
 
-async def free_key(connection: Connection, payment_id: int) -> None:
-    """Let the key of a payment begin another one."""
+async def release_key(connection: Connection, payment_id: int) -> None:
+    """Remove a payment's Idempotency-Key, so that the key may begin another payment."""
     await connection.execute(
         "update payments.payments set idempotency_key = null where id = $1", payment_id
     )
@@ -137,7 +140,10 @@ async def free_key(connection: Connection, payment_id: int) -> None:
 async def set_invoice(
     connection: Connection, payment_id: int, invoice: Invoice, now: datetime
 ) -> bool:
-    """Store the provider's bill. False: its reference is another payment's, or was another."""
+    """Store the provider's invoice.
+
+    False: its reference belongs to another payment, or this payment has another reference.
+    """
     row = await connection.fetchrow(
         """
         update payments.payments p set provider_ref = $2, qr_code = $3, qr_code_url = $4,
@@ -159,9 +165,9 @@ async def set_invoice(
     return row is not None
 
 
-async def close_unmade(connection: Connection, payment_id: int, now: datetime) -> bool:
-    """Close what the provider refused to make. False: something came already."""
-    done = await connection.fetchval(
+async def close_refused(connection: Connection, payment_id: int, now: datetime) -> bool:
+    """Close a payment whose invoice the provider refused; False: an event changed it already."""
+    closed = await connection.fetchval(
         """
         update payments.payments set status = 'canceled', closed_at = $2, next_check_at = null,
           last_checked_at = $2, updated_at = $2
@@ -170,7 +176,7 @@ async def close_unmade(connection: Connection, payment_id: int, now: datetime) -
         payment_id,
         now,
     )
-    return done is True
+    return closed is True
 
 
 async def record_unknown(
@@ -182,28 +188,29 @@ async def record_unknown(
     close_after: timedelta,
     close_count: int,
 ) -> bool:
-    """Record that the provider knows no such invoice; returns whether that closed the payment.
+    """Record that the provider has no such invoice; returns whether that closed the payment.
 
-    Closed is only what the provider never acknowledged in any way, after `close_count` such answers
-    in a row over `close_after`. Anything else stays due, or at the end goes to review.
+    A payment is closed only if the provider never acknowledged it, after `close_count` such
+    responses in a row over `close_after`. Otherwise it is rechecked again, or put in review after
+    the last recheck.
     """
-    status = await connection.fetchval(
+    closed = await connection.fetchval(
         """
-        with answered as (
+        with checked as (
          select id, status = 'processing' and closed_at is null and provider_ref is null
             and acknowledged_at is null and unknown_count + 1 >= $5 and unknown_since <= $4
-            and not exists (select from payments.events e where e.payment_id = $1) as unmade
+            and not exists (select from payments.events e where e.payment_id = $1) as is_closed
            from payments.payments where id = $1 for no key update
         ) update payments.payments p set
-          status = case when a.unmade then 'canceled' else p.status end,
-          closed_at = case when a.unmade then $2 else p.closed_at end,
-          next_check_at = case when a.unmade or p.closed_at is not null then null
+          status = case when c.is_closed then 'canceled' else p.status end,
+          closed_at = case when c.is_closed then $2 else p.closed_at end,
+          next_check_at = case when c.is_closed or p.closed_at is not null then null
           else $3::timestamptz end,
-          review = case when a.unmade or p.closed_at is not null or $3 is not null then p.review
+          review = case when c.is_closed or p.closed_at is not null or $3 is not null then p.review
           else coalesce(p.review, 'never_closed') end,
           unknown_count = p.unknown_count + 1, unknown_since = coalesce(p.unknown_since, $2),
           check_count = p.check_count + 1, last_checked_at = $2, updated_at = $2
-        from answered a where p.id = a.id returning a.unmade
+        from checked c where p.id = c.id returning c.is_closed
         """,
         payment_id,
         now,
@@ -211,11 +218,11 @@ async def record_unknown(
         now - close_after,
         close_count,
     )
-    return status is True
+    return closed is True
 
 
 async def find_by_invoice(connection: Connection, invoice_id: str) -> Payment | None:
-    """A payment by our invoice id, or by its order id, which the app sends without one."""
+    """Return a payment by its invoice id, or by its order id, which apps may send instead."""
     row = await connection.fetchrow(
         f"""
         select {COLUMNS} from payments.payments where invoice_id = $1
@@ -226,8 +233,8 @@ async def find_by_invoice(connection: Connection, invoice_id: str) -> Payment | 
     return to_payment(row) if row else None
 
 
-async def locked(connection: Connection, invoice_id: str) -> Payment | None:
-    """The same payment, locked until the transaction ends."""
+async def lock_by_invoice(connection: Connection, invoice_id: str) -> Payment | None:
+    """Return a payment by its invoice id, locked until the transaction ends."""
     row = await connection.fetchrow(
         f"select {COLUMNS} from payments.payments where invoice_id = $1 for no key update",
         invoice_id,
@@ -238,7 +245,7 @@ async def locked(connection: Connection, invoice_id: str) -> Payment | None:
 async def claim_due(
     connection: Connection, *, providers: Sequence[str], now: datetime, lease: timedelta, limit: int
 ) -> list[Payment]:
-    """Take open payments that are due to be asked about; others get them when the lease ends."""
+    """Lease open payments that are due for a recheck; others may claim them after the lease."""
     rows = await connection.fetch(
         f"""
         update payments.payments p set next_check_at = $2 from (
@@ -262,7 +269,10 @@ async def record_check(
     next_check_at: datetime | None,
     answered: bool,
 ) -> None:
-    """Record a question to the provider; a payment still open is due again, or goes to review."""
+    """Record a recheck; an open payment is scheduled again, or put in review after the last one.
+
+    `answered`: the provider responded.
+    """
     await connection.execute(
         """
         update payments.payments set check_count = check_count + 1, updated_at = $2,
@@ -283,8 +293,8 @@ async def record_check(
     )
 
 
-async def waiting(connection: Connection, now: datetime) -> tuple[int, int, float]:
-    """How many payments are open, how many in review, how long the most overdue waits (s)."""
+async def count_pending(connection: Connection, now: datetime) -> tuple[int, int, float]:
+    """Return how many payments are open and in review, and the lag of the recheck in seconds."""
     row = await fetch_one(
         connection,
         """
@@ -311,7 +321,7 @@ async def insert_manual(  # noqa: PLR0913 - a row
     description: str,
     now: datetime,
 ) -> int | None:
-    """A payment a person vouches for, confirmed at once; None: the reference was used."""
+    """Insert a manual payment, confirmed at once; None: the reference was used before."""
     return await connection.fetchval(
         """
         insert into payments.payments (invoice_id, order_id, client_id, provider, provider_ref,
@@ -332,8 +342,10 @@ async def insert_manual(  # noqa: PLR0913 - a row
     )
 
 
-async def by_reference(connection: Connection, provider: str, reference: str) -> Payment | None:
-    """A payment by the provider's own id for it."""
+async def find_by_reference(
+    connection: Connection, provider: str, reference: str
+) -> Payment | None:
+    """Return a payment by the provider's own id for it."""
     row = await connection.fetchrow(
         f"select {COLUMNS} from payments.payments where provider = $1 and provider_ref = $2",
         provider,
@@ -342,14 +354,14 @@ async def by_reference(connection: Connection, provider: str, reference: str) ->
     return to_payment(row) if row else None
 
 
-async def credit(connection: Connection, payment_id: int) -> Posted:
+async def credit(connection: Connection, payment_id: int) -> ManualPosting:
     """Credit a confirmed payment."""
     row = await fetch_one(connection, "select * from wallet.credit($1)", payment_id)
-    return _posted(row, payment_id=payment_id)
+    return _posting(row, payment_id=payment_id)
 
 
-def _posted(row: Record, payment_id: int) -> Posted:
-    return Posted(
+def _posting(row: Record, payment_id: int) -> ManualPosting:
+    return ManualPosting(
         outcome=row["outcome"],
         payment_id=payment_id,
         refund_id=None,
@@ -363,7 +375,7 @@ def _posted(row: Record, payment_id: int) -> Posted:
 async def purge_unknown_events(
     connection: Connection, received_before: datetime, at_most: int
 ) -> int:
-    """Delete events of no payment of ours that came before then. Returns how many."""
+    """Delete events without a payment that were received before then; returns how many."""
     return await connection.fetchval(
-        "select payments.forget_unknown_events($1, $2)", received_before, at_most
+        "select payments.purge_unknown_events($1, $2)", received_before, at_most
     )

@@ -1,4 +1,7 @@
-"""Begin a top-up: the intent, committed; the provider, outside any transaction; its answer."""
+"""Starts a top-up: commits the payment, calls the provider, stores the invoice.
+
+The provider is called outside any database transaction.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,25 +19,25 @@ from evpower.foundation.ids import new_code
 from evpower.foundation.money import CURRENCY
 from evpower.identity import require_active
 from evpower.payments import metrics, store
-from evpower.payments.ask import ask
 from evpower.payments.errors import ProviderError, ProviderRefused
 from evpower.payments.model import Payment
+from evpower.payments.provider_call import call_provider
 from evpower.payments.providers.protocol import Invoice, Provider
 
 log = structlog.get_logger()
 TOP_UP_LIFETIME: Final = timedelta(
     seconds=300
-)  # how long the app shows a QR; the payment itself does not end then
+)  # how long the app shows a QR; the payment stays payable afterwards
 FIRST_CHECK: Final = timedelta(seconds=15)
-# Each open payment is asked about for days: one client's must not keep the others' waiting.
+# Each open payment is rechecked for days: one client's payments must not delay the others'.
 MAX_OPEN: Final = 50
 OPEN_WITHIN: Final = timedelta(days=1)
 _RETRY_S: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class ToppingUp:
-    """A top-up under way: the payment as stored, the provider's bill, and the balance before it."""
+class StartedTopUp:
+    """A started top-up: the stored payment, the provider's invoice, and the balance before it."""
 
     payment: Payment
     invoice: Invoice
@@ -42,10 +45,10 @@ class ToppingUp:
 
 
 @dataclass(frozen=True, slots=True)
-class NotBegun:
-    """Why there is no QR; `payment` when the intent stays and is asked about.
+class TopUpFailure:
+    """Why there is no QR; `payment` is set if the payment stays open and is rechecked.
 
-    `is_known` is false while an invoice may have been made: the same key resumes the payment.
+    `is_known` is False while an invoice may exist: the same key resumes the payment.
     """
 
     code: Literal["client_not_found", "payment_provider_error"]
@@ -76,11 +79,11 @@ async def top_up(
     description: str | None,
     clock: Clock,
     key: str | None = None,
-) -> ToppingUp | NotBegun:
+) -> StartedTopUp | TopUpFailure:
     """Make an invoice a client can pay.
 
-    The same `key` again resumes the payment it began: a lost answer of the provider, or a crash,
-    makes no second invoice. Raises Forbidden("client_blocked" | "client_closed" |
+    The same `key` again resumes its payment, so that a lost response of the provider or a crash
+    creates no second invoice. Raises Forbidden("client_blocked" | "client_closed" |
     "client_deleted"), Conflict("idempotency_conflict"), Unavailable, and 429 "too_many_unpaid".
     """
     now = clock()
@@ -88,23 +91,23 @@ async def top_up(
         try:
             await require_active(connection, client_id)
         except NotFound:
-            return NotBegun("client_not_found", None, None)
+            return TopUpFailure("client_not_found", None, None)
         balance_minor, open_count = await store.balance(connection, client_id, now - OPEN_WITHIN)
         if provider is None:
-            return NotBegun("payment_provider_error", None, balance_minor)
+            return TopUpFailure("payment_provider_error", None, balance_minor)
         request = _Request(client_id, amount_minor, description, key)
         payment = await _resume(connection, request, now)
         is_new = payment is None
         if payment is None:
             _demand_few(open_count)
-            await store.end_shown_time(connection, client_id, now)
+            await store.expire_shown_qr(connection, client_id, now)
             payment = await _begin(connection, request, provider, now)
-    known, invoice = await _invoice(db, provider, payment, clock, is_new=is_new)
+    is_known, invoice = await _invoice(db, provider, payment, clock, is_new=is_new)
     result = "payment_provider_error" if invoice is None else "ok"
     metrics.TOP_UPS.labels(provider.name, result).inc()
     if invoice is None:
-        return NotBegun("payment_provider_error", payment, balance_minor, is_known=known)
-    return ToppingUp(payment, invoice, balance_minor)
+        return TopUpFailure("payment_provider_error", payment, balance_minor, is_known=is_known)
+    return StartedTopUp(payment, invoice, balance_minor)
 
 
 def _demand_few(open_count: int) -> None:
@@ -120,15 +123,16 @@ def _demand_few(open_count: int) -> None:
 async def _invoice(
     db: Database, provider: Provider, payment: Payment, clock: Clock, *, is_new: bool
 ) -> tuple[bool, Invoice | None]:
-    """Whether the outcome is known, and the stored or made bill if there is one."""
-    if payment.provider != provider.name:  # the settings name another one since
+    """Return whether the outcome is known, and the stored or created invoice if there is one."""
+    if payment.provider != provider.name:  # the setting was changed since
         return False, None
     if (stored := _stored_invoice(payment)) is not None:
         return True, stored
     try:
         invoice = await _create(provider, payment)
     except ProviderError as error:
-        # Only the first answer tells that nothing was made: an earlier one may have been lost.
+        # A refusal closes the payment only on the first call: an earlier call, whose response was
+        # lost, may have created an invoice.
         is_refused = is_new and isinstance(error, ProviderRefused)
         return is_refused and await _close(db, payment, clock()), None
     if not await _store_invoice(db, payment, invoice, clock()):
@@ -140,10 +144,10 @@ async def _invoice(
 
 
 async def _store_invoice(db: Database, payment: Payment, invoice: Invoice, now: datetime) -> bool:
-    """Store the bill of a client who may still pay; False: its reference is another payment's.
+    """Store the invoice if the client may still pay; False: its reference is another payment's.
 
-    Who was blocked, closed or deleted while the provider answered is shown no QR. What is paid
-    nevertheless is credited. Raises Forbidden as `top_up` does.
+    A client who was blocked, closed or deleted during the provider call is shown no QR; a payment
+    that arrives nevertheless is credited. Raises Forbidden as `top_up` does.
     """
     refusal: Forbidden | None = None
     try:
@@ -153,8 +157,8 @@ async def _store_invoice(db: Database, payment: Payment, invoice: Invoice, now: 
                 await require_active(connection, payment.client_id)
             except Forbidden as error:
                 refusal = error
-                await store.end_shown_time(connection, payment.client_id, now)
-    except asyncpg.UniqueViolationError:  # the same reference for another order, at this moment
+                await store.expire_shown_qr(connection, payment.client_id, now)
+    except asyncpg.UniqueViolationError:  # a concurrent order got the same reference
         return False
     if refusal is not None:
         raise refusal
@@ -162,14 +166,14 @@ async def _store_invoice(db: Database, payment: Payment, invoice: Invoice, now: 
 
 
 async def _resume(connection: Connection, request: _Request, now: datetime) -> Payment | None:
-    """The payment this key began and that still has a future; None: the key begins a new one."""
+    """Return the key's payment if it can be resumed; None: the key begins a new one."""
     if request.key is None:
         return None
-    payment = await store.by_key(connection, request.client_id, request.key)
+    payment = await store.lock_by_key(connection, request.client_id, request.key)
     if payment is None:
         return None
     if payment.status == "canceled" or payment.created_at <= now - KEPT_FOR:
-        await store.free_key(connection, payment.id)
+        await store.release_key(connection, payment.id)
         return None
     request.demand_same(payment)
     return payment
@@ -196,7 +200,7 @@ async def _begin(
         metrics.STATES.labels(provider.name, "processing").inc()
         return payment
     assert request.key is not None  # noqa: S101 - no key, no conflict
-    payment = await store.by_key(connection, request.client_id, request.key)
+    payment = await store.lock_by_key(connection, request.client_id, request.key)
     if payment is None:
         raise Unavailable("service_unavailable", "the same key changed hands", retry_after_s=1)
     request.demand_same(payment)
@@ -204,27 +208,27 @@ async def _begin(
 
 
 def _stored_invoice(payment: Payment) -> Invoice | None:
-    """What the provider answered before; None while its answer is missing."""
+    """Return the stored invoice; None while the provider's response is missing."""
     if not (payment.provider_ref and payment.qr_code and payment.qr_code_url and payment.app_link):
         return None
     return Invoice(payment.provider_ref, payment.qr_code, payment.qr_code_url, payment.app_link)
 
 
 async def _create(provider: Provider, payment: Payment) -> Invoice:
-    answer = provider.create_invoice(
+    response = provider.create_invoice(
         order_id=payment.order_id,
         amount_minor=payment.amount_minor,
         currency=payment.currency,
         description=payment.description or f"EvPower {payment.invoice_id}",
         expires_at=payment.expires_at,
     )
-    return await ask(provider.name, "create", answer)
+    return await call_provider(provider.name, "create", response)
 
 
 async def _close(db: Database, payment: Payment, now: datetime) -> bool:
-    """It was refused there: nobody can pay it, nothing is left to ask; its key is free."""
+    """Close a payment the provider refused, and release its key; False: an event changed it."""
     async with db.transaction() as connection:
-        closed = await store.close_unmade(connection, payment.id, now)
+        closed = await store.close_refused(connection, payment.id, now)
         if closed:
-            await store.free_key(connection, payment.id)
+            await store.release_key(connection, payment.id)
     return closed

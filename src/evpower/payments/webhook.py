@@ -1,4 +1,4 @@
-"""Take a provider's webhook: raw bytes in, a durable outcome out. Thousands a second pass."""
+"""Verifies a provider's webhook and applies its event; built for thousands of calls per second."""
 
 import time
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ MAX_BYTES: Final = 256 * 1024
 async def receive(
     provider: Provider, confirmer: Confirmer, headers: Mapping[str, str], raw: bytes, clock: Clock
 ) -> dict[str, Any]:
-    """Verify, apply, answer; what is answered is committed.
+    """Verify and apply a webhook; returns the response's members after the commit.
 
     Raises Unauthenticated("invalid_signature" | "stale_webhook"), Invalid("invalid_webhook"),
     Unavailable.
@@ -30,18 +30,22 @@ async def receive(
     try:
         event = provider.verify_webhook(headers, raw, clock())
         failpoints.hit(Failpoint.WEBHOOK_VERIFIED)
-        done = await confirmer.confirm(event)
+        confirmation = await confirmer.confirm(event)
     except EvPowerError as error:
         metrics.WEBHOOKS.labels(provider.name, error.code).inc()
         _refusals.warning("webhook_refused", provider=provider.name, code=error.code)
         raise
-    metrics.WEBHOOKS.labels(provider.name, done.outcome).inc()
+    metrics.WEBHOOKS.labels(provider.name, confirmation.outcome).inc()
     failpoints.hit(Failpoint.WEBHOOK_ANSWERED)
-    if done.invoice_id is None:
-        return {"status": "payment_not_found", "provider": provider.name, "outcome": done.outcome}
+    if confirmation.invoice_id is None:
+        return {
+            "status": "payment_not_found",
+            "provider": provider.name,
+            "outcome": confirmation.outcome,
+        }
     return {
         "status": "received",
-        "invoice_id": done.invoice_id,
+        "invoice_id": confirmation.invoice_id,
         "provider": provider.name,
-        "outcome": done.outcome,
+        "outcome": confirmation.outcome,
     }

@@ -6,13 +6,13 @@ from uuid import UUID
 
 from evpower.foundation.clock import to_z
 from evpower.foundation.money import to_som
-from evpower.payments import STATUSES, TOP_UP_LIFETIME, NotBegun, Payment, ToppingUp
+from evpower.payments import STATUSES, TOP_UP_LIFETIME, Payment, StartedTopUp, TopUpFailure
 
 _LIFETIME_S: Final = int(TOP_UP_LIFETIME.total_seconds())
 _ASK_AGAIN: Final = timedelta(seconds=15)
 
 
-def topping_up(begun: ToppingUp) -> dict[str, Any]:
+def topping_up(begun: StartedTopUp) -> dict[str, Any]:
     """Returns a QR to pay. It has no null members: the oldest app refuses them."""
     payment, invoice = begun.payment, begun.invoice
     expires = to_z(payment.expires_at)
@@ -33,7 +33,7 @@ def topping_up(begun: ToppingUp) -> dict[str, Any]:
     }
 
 
-def not_begun(refused: NotBegun, client_id: UUID, message: str) -> dict[str, Any]:
+def not_begun(refused: TopUpFailure, client_id: UUID, message: str) -> dict[str, Any]:
     """Returns why there is no QR; with the invoice's id when it may still be made."""
     answer: dict[str, Any] = {
         "success": False,

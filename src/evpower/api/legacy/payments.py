@@ -72,7 +72,7 @@ def _add_top_up(
             clock=clock,
             key=idempotency.key_of(request.scope["state"]),
         )
-        if isinstance(begun, payments.NotBegun):
+        if isinstance(begun, payments.TopUpFailure):
             outcome = "refused" if begun.is_known else "unknown"
             idempotency.set_outcome(request.scope["state"], outcome)
             message, headers = _text(begun.code, request)

@@ -1,1 +1,1 @@
-"""The providers EvPower can speak to, one file each."""
+"""The payment providers that EvPower supports, one file each."""

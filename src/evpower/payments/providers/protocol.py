@@ -1,4 +1,4 @@
-"""What a payment provider must be able to do. All amounts here are tyiyn."""
+"""The interface of a payment provider. All amounts here are tyiyn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from evpower.payments.model import Event
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """A provider's bill: its own id, the QR's content, a picture of it, a link for the phone."""
+    """A provider's invoice: its own id, the QR's content, its image's URL, a link for the app."""
 
     provider_ref: str
     qr_code: str
@@ -21,8 +21,8 @@ class Invoice:
 class Provider(Protocol):
     """One payment provider. Its HTTP calls happen outside of any database transaction."""
 
-    name: ClassVar[str]  # as in the webhook's path and in the table of payments
-    method: ClassVar[Literal["qr", "card"]]  # how people pay with it
+    name: ClassVar[str]  # as in the webhook's path and in the payments table
+    method: ClassVar[Literal["qr", "card"]]  # how drivers pay with it
 
     def to_unit(self, amount_minor: int) -> int | str:
         """Tyiyn to the provider's own unit, exactly."""
@@ -41,16 +41,16 @@ class Provider(Protocol):
         description: str,
         expires_at: datetime,
     ) -> Invoice:
-        """Make a bill; the same order twice is the same bill. Raises ProviderError."""
+        """Create an invoice; the same order again returns the same one. Raises ProviderError."""
         ...
 
     def verify_webhook(self, headers: Mapping[str, str], raw: bytes, now: datetime) -> Event:
-        """Check who signed the raw bytes, then read them.
+        """Verify the signature of the raw bytes, then parse them.
 
         Raises Unauthenticated("invalid_signature" or "stale_webhook"), Invalid("invalid_webhook").
         """
         ...
 
-    async def ask_status(self, *, order_id: str, provider_ref: str | None) -> Event:
-        """What became of a bill. Raises ProviderError; UnknownToProvider when there is none."""
+    async def fetch_status(self, *, order_id: str, provider_ref: str | None) -> Event:
+        """Return an invoice's state. Raises ProviderError; UnknownToProvider if there is none."""
         ...

@@ -1,4 +1,4 @@
-"""Every provider this process may speak to, by name."""
+"""The providers of this process, by name."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,10 +10,10 @@ from evpower.payments.providers.sandbox import SandboxProvider
 
 
 class Providers:
-    """Providers by name, and the one that makes QR invoices (None: top-ups are off)."""
+    """Providers by name; `qr` is the one that makes QR invoices (None: top-ups are off)."""
 
     def __init__(self, providers: Iterable[Provider], qr_provider: str = "") -> None:
-        self._by_name: Mapping[str, Provider] = {one.name: one for one in providers}
+        self._by_name: Mapping[str, Provider] = {provider.name: provider for provider in providers}
         if qr_provider and qr_provider not in self._by_name:
             raise ValueError(
                 f"EVPOWER_PAYMENT_QR_PROVIDER is {qr_provider!r}: there is no such provider"
@@ -21,11 +21,11 @@ class Providers:
         self.qr: Provider | None = self._by_name.get(qr_provider)
 
     def get(self, name: str) -> Provider | None:
-        """The provider of that name, if there is one."""
+        """Return the provider of that name; None if there is none."""
         return self._by_name.get(name)
 
     def named(self, name: str) -> Provider:
-        """The provider of that name. Raises NotFound("provider_not_found")."""
+        """Return the provider of that name. Raises NotFound("provider_not_found")."""
         provider = self._by_name.get(name)
         if provider is None:
             raise NotFound("provider_not_found", "no such payment provider")
@@ -33,12 +33,12 @@ class Providers:
 
     @property
     def names(self) -> list[str]:
-        """Those who can be asked; payments of others wait."""
+        """The names of the providers; payments of any other provider are not rechecked."""
         return list(self._by_name)
 
 
 def provider_problem(settings: Settings) -> str:
-    """What is wrong with the provider of QR invoices that the settings name; "": nothing."""
+    """Return why the settings' provider of QR invoices can't be used; "" if it can."""
     name = settings.payment_qr_provider
     if not name or (name == SandboxProvider.name and _has_sandbox(settings)):
         return ""
@@ -52,14 +52,14 @@ def _has_sandbox(settings: Settings) -> bool:
 
 
 def configured_providers(settings: Settings, http: HttpClient) -> Providers:
-    """What the settings say. The sandbox exists in development only, whatever else is set."""
-    found: list[Provider] = []
+    """Return the settings' providers. The sandbox exists in development only."""
+    enabled: list[Provider] = []
     if _has_sandbox(settings):
         secrets = [
             part.strip()
             for part in settings.sandbox_secret.get_secret_value().split(",")
             if part.strip()
         ]
-        found.append(SandboxProvider(settings.sandbox_url, secrets, http))
-    qr_provider = settings.payment_qr_provider or (found[0].name if found else "")
-    return Providers(found, qr_provider)
+        enabled.append(SandboxProvider(settings.sandbox_url, secrets, http))
+    qr_provider = settings.payment_qr_provider or (enabled[0].name if enabled else "")
+    return Providers(enabled, qr_provider)

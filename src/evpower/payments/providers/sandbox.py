@@ -1,4 +1,4 @@
-"""The sandbox bank's client side. It exists in development only; amounts are tyiyn integers."""
+"""The client of the sandbox bank, for development only. Amounts are integers in tyiyn."""
 
 import hashlib
 import hmac
@@ -21,7 +21,7 @@ from evpower.payments.model import STATUSES, Event
 from evpower.payments.providers.protocol import Invoice
 
 _MAX_ID: Final = 128
-# 4xx that say nothing about the invoice: the same request may succeed later.
+# 4xx that are no decision about the invoice: the same request may succeed later.
 _TRANSIENT: Final = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 )
@@ -30,12 +30,12 @@ _MAX_TEXT: Final = 4096
 
 
 def merchant_key(secret: str) -> str:
-    """What the API shows the bank to be let in: derived, so the webhooks' secret never travels."""
+    """Return the key of the bank's API, derived from the webhook secret, which is never sent."""
     return hmac.digest(standard_webhooks.key_bytes(secret), b"merchant api", hashlib.sha256).hex()
 
 
 class SandboxProvider:
-    """The provider `sandbox`. `secrets`: the first is ours now, the others are still accepted."""
+    """The provider `sandbox`. `secrets`: the first is current, the others are still accepted."""
 
     name: ClassVar[str] = "sandbox"
     method: ClassVar[Literal["qr", "card"]] = "qr"
@@ -52,11 +52,11 @@ class SandboxProvider:
         self._timeout_s = timeout_s
 
     def to_unit(self, amount_minor: int) -> int:
-        """Tyiyn, as they are."""
+        """Return the amount unchanged: the bank's unit is tyiyn."""
         return amount_minor
 
     def from_unit(self, amount: object) -> int:
-        """Tyiyn, as they are: a whole number that is not negative."""
+        """Return the amount unchanged. Raises Invalid unless it is a whole number from 0 on."""
         if isinstance(amount, bool) or not isinstance(amount, int) or not 0 <= amount <= MAX_MINOR:
             raise Invalid("invalid_webhook", "an amount must be whole tyiyn")
         return amount
@@ -70,8 +70,8 @@ class SandboxProvider:
         description: str,
         expires_at: datetime,
     ) -> Invoice:
-        """Make a bill; the same order twice is the same bill."""
-        answer = await self._ask(
+        """Create an invoice; the same order again returns the same one."""
+        body = await self._request(
             "POST",
             "/v1/invoices",
             {
@@ -83,13 +83,13 @@ class SandboxProvider:
             },
         )
         names = ("ref", "qr_code", "qr_code_url", "app_link")
-        found = [value for name in names if isinstance(value := answer.get(name), str) and value]
-        if len(found) != len(names) or any(flaw(value, most=_MAX_TEXT) for value in found):
-            raise ProviderUnavailable("the bank's answer has no invoice")
-        return Invoice(*found)
+        values = [value for name in names if isinstance(value := body.get(name), str) and value]
+        if len(values) != len(names) or any(flaw(value, most=_MAX_TEXT) for value in values):
+            raise ProviderUnavailable("the bank's response has no invoice")
+        return Invoice(*values)
 
     def verify_webhook(self, headers: Mapping[str, str], raw: bytes, now: datetime) -> Event:
-        """Check the signature of the raw bytes, then read them."""
+        """Verify the signature of the raw bytes, then parse them."""
         event_id = standard_webhooks.verify(self._keys, headers, raw, now)
         try:
             body = read_json(raw)
@@ -97,52 +97,52 @@ class SandboxProvider:
             raise Invalid("invalid_webhook", "the webhook is not JSON") from error
         return self._event(event_id, hashlib.sha256(raw).digest(), body)
 
-    async def ask_status(self, *, order_id: str, provider_ref: str | None) -> Event:
-        """Ask by the order, which the bank has even when its answer with the ref was lost."""
+    async def fetch_status(self, *, order_id: str, provider_ref: str | None) -> Event:
+        """Fetch by the order id, which the bank has even if its response with the ref was lost."""
         del provider_ref
-        body = await self._ask("GET", f"/v1/orders/{order_id}")
+        body = await self._request("GET", f"/v1/orders/{order_id}")
         try:
-            told = self._event("poll", b"", body)
+            state = self._event("poll", b"", body)
         except Invalid as error:
-            raise ProviderUnavailable(f"the bank's answer makes no sense: {error}") from error
-        facts = f"{told.provider_ref}:{told.status}:{told.paid_minor}:{told.refunded_minor}"
+            raise ProviderUnavailable(f"the bank's response is invalid: {error}") from error
+        facts = f"{state.provider_ref}:{state.status}:{state.paid_minor}:{state.refunded_minor}"
         return Event(
             provider=self.name,
             event_id=f"poll:{facts}",
-            body_sha256=hashlib.sha256(f"{order_id}:{told.currency}:{facts}".encode()).digest(),
+            body_sha256=hashlib.sha256(f"{order_id}:{state.currency}:{facts}".encode()).digest(),
             order_id=order_id,
-            provider_ref=told.provider_ref,
-            status=told.status,
-            paid_minor=told.paid_minor,
-            currency=told.currency,
-            refunded_minor=told.refunded_minor,
-            occurred_at=told.occurred_at,
+            provider_ref=state.provider_ref,
+            status=state.status,
+            paid_minor=state.paid_minor,
+            currency=state.currency,
+            refunded_minor=state.refunded_minor,
+            occurred_at=state.occurred_at,
         )
 
     def _event(self, event_id: str, digest: bytes, body: object) -> Event:
         if not isinstance(body, dict):
             raise Invalid("invalid_webhook", "the webhook is not an object")
-        given = cast("dict[str, Any]", body)
-        status = given.get("status")
+        fields = cast("dict[str, Any]", body)
+        status = fields.get("status")
         if status not in STATUSES:
             raise Invalid("invalid_webhook", "the status is unknown")
-        paid, refunded = given.get("paid"), given.get("refunded")
+        paid, refunded = fields.get("paid"), fields.get("refunded")
         return Event(
             provider=self.name,
             event_id=event_id,
             body_sha256=digest,
-            order_id=_text(given, "order_id"),
-            provider_ref=_text(given, "ref"),
+            order_id=_text(fields, "order_id"),
+            provider_ref=_text(fields, "ref"),
             status=status,
             paid_minor=None if paid is None else self.from_unit(paid),
-            currency=_text(given, "currency"),
+            currency=_text(fields, "currency"),
             refunded_minor=None if refunded is None else self.from_unit(refunded),
-            occurred_at=_at(given.get("occurred_at")),
+            occurred_at=_at(fields.get("occurred_at")),
         )
 
-    async def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+    async def _request(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         try:
-            answer = await self._http.fetch(
+            response = await self._http.fetch(
                 "payment_provider",
                 method,
                 self._url + path,
@@ -153,20 +153,20 @@ class SandboxProvider:
             )
         except HttpError as error:
             raise ProviderUnavailable(f"no answer: {error}") from error
-        if answer.status_code == HTTPStatus.NOT_FOUND:
+        if response.status_code == HTTPStatus.NOT_FOUND:
             raise UnknownToProvider(path)
-        if answer.status_code in _TRANSIENT:
-            raise ProviderUnavailable(f"answered {answer.status_code}")
-        if answer.is_client_error:
-            raise ProviderRefused(f"answered {answer.status_code}")
-        if not answer.is_success:
-            raise ProviderUnavailable(f"answered {answer.status_code}")
+        if response.status_code in _TRANSIENT:
+            raise ProviderUnavailable(f"answered {response.status_code}")
+        if response.is_client_error:
+            raise ProviderRefused(f"answered {response.status_code}")
+        if not response.is_success:
+            raise ProviderUnavailable(f"answered {response.status_code}")
         try:
-            return read_object(answer.content)
+            return read_object(response.content)
         except NotAnObject as error:
-            raise ProviderUnavailable("the answer is not an object") from error
+            raise ProviderUnavailable("the response is not an object") from error
         except NotJson as error:
-            raise ProviderUnavailable("the answer is not JSON") from error
+            raise ProviderUnavailable("the response is not JSON") from error
 
 
 def _text(body: dict[str, Any], name: str) -> str:
@@ -177,6 +177,7 @@ def _text(body: dict[str, Any], name: str) -> str:
 
 
 def _at(value: object) -> datetime | None:
+    """Return the time; None if there is none or it can't be read: it is informative only."""
     if not isinstance(value, str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Every call to a provider goes through here: counted, timed, only the named errors come out."""
+"""Calls a provider with metrics and logs, and turns every failure into a ProviderError."""
 
 import time
 from collections.abc import Awaitable
@@ -23,12 +23,17 @@ _RESULTS: Final[dict[type[ProviderError], str]] = {
 }
 
 
-async def ask(provider: str, call: Literal["create", "status"], answer: Awaitable[T]) -> T:
-    """Await a provider's answer. Raises ProviderError; a surprise in the adapter is no answer."""
+async def call_provider(
+    provider: str, call: Literal["create", "status"], response: Awaitable[T]
+) -> T:
+    """Await a provider's response.
+
+    Raises ProviderError; an unexpected exception of the adapter becomes ProviderUnavailable.
+    """
     started = time.perf_counter()
     result = "ok"
     try:
-        return await answer
+        return await response
     except ProviderError as error:
         result = _RESULTS.get(type(error), "unavailable")
         log.warning(
