@@ -1,4 +1,4 @@
-"""The whole edge, over a database of this test's own."""
+"""The whole API over the test's own database."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""A confirmed payment, made the way payments makes it."""
+"""Tops a wallet up with a confirmed payment, as the payments slice writes it."""
 
 from uuid import UUID, uuid4
 

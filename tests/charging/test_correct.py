@@ -1,4 +1,4 @@
-"""A finished session gets a better figure: new facts and the next bill, or nothing at all."""
+"""Corrections of a settled session: new facts and the next bill, or no change at all."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +17,7 @@ from tests.charging.money import top_up
 
 @pytest.fixture
 async def report(db: Database, owner: Connection, client_id: UUID) -> ReportedSession:
-    """A session that was charged 288.56 of 300.00 som."""
+    """Record a session that was charged 288.56 of 300.00 som."""
     await top_up(owner, client_id, 30_000)
     now = utc_now().replace(microsecond=0)
     report = ReportedSession(
@@ -84,7 +84,7 @@ async def test_a_correction_is_one_statement(db: Database, report: ReportedSessi
     assert len(statements) == 1
 
 
-async def test_the_driver_owes_what_is_not_there_and_a_lower_figure_forgives_it(
+async def test_an_unpaid_part_is_a_debt_and_a_lower_figure_forgives_it(
     db: Database, report: ReportedSession
 ) -> None:
     async with db.transaction() as connection:

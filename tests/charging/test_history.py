@@ -1,4 +1,4 @@
-"""A client's sessions: who may read them, and pages without gaps."""
+"""A client's charging history: who may read it, and pages without gaps."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ def path(client_id: UUID | str) -> str:
 
 
 async def sessions(owner: Connection, client_id: UUID, count: int, start: int = 0) -> list[str]:
-    """Sessions, one a minute, two of them always at the same moment; answers ids, newest first."""
+    """Insert sessions, two per minute at the same time; returns the ids, newest first."""
     ids = [uuid4() for _ in range(count)]
     await owner.executemany(
         "insert into charging.sessions (id, client_id, station_id, connector_id, state, source,"
@@ -26,9 +26,9 @@ async def sessions(owner: Connection, client_id: UUID, count: int, start: int = 
         " values ($1, $2, 'EVI-\"80\"', 1, 'finished', 'import',"
         " $3, $4, 12345, 1250, $5)",
         [
-            (one, client_id, NOON, NOON + timedelta(minutes=45, microseconds=120_000),
+            (session, client_id, NOON, NOON + timedelta(minutes=45, microseconds=120_000),
              NOON + timedelta(minutes=(start + index) // 2))
-            for index, one in enumerate(ids)
+            for index, session in enumerate(ids)
         ],
     )  # fmt: skip
     rows = await owner.fetch(
@@ -125,8 +125,8 @@ class TestPages:
         assert response.json()["error"] in {"invalid_cursor", "invalid_request"}
 
 
-async def begun(owner: Connection, client_id: UUID, *at: datetime | None) -> list[str]:
-    """Sessions recorded one after another that began at these times; returns their ids."""
+async def sessions_begun_at(owner: Connection, client_id: UUID, *at: datetime | None) -> list[str]:
+    """Insert sessions, in this order, that began at these times; returns their ids."""
     ids = [uuid4() for _ in at]
     await owner.executemany(
         "insert into charging.sessions (id, client_id, station_id, connector_id, state, source,"
@@ -150,15 +150,15 @@ class TestOrder:
     async def test_an_old_session_recorded_late_is_first_only_by_recording(
         self, api: Api, owner: Connection, client_id: UUID
     ) -> None:
-        new, old = await begun(owner, client_id, NOON, NOON - timedelta(days=900))
+        new, old = await sessions_begun_at(owner, client_id, NOON, NOON - timedelta(days=900))
         assert await ids_of(api, client_id, "") == [old, new]
         assert await ids_of(api, client_id, "?order=created_at") == [old, new]
         assert await ids_of(api, client_id, "?order=start_time") == [new, old]
 
-    async def test_one_that_has_not_begun_stands_where_it_was_recorded(
+    async def test_a_session_that_has_not_begun_is_ordered_by_its_recording(
         self, api: Api, owner: Connection, client_id: UUID
     ) -> None:
-        made = await begun(owner, client_id, NOON, NOON + timedelta(minutes=2), None)
+        made = await sessions_begun_at(owner, client_id, NOON, NOON + timedelta(minutes=2), None)
         assert await ids_of(api, client_id, "?order=start_time") in (
             [made[1], made[2], made[0]],
             [made[2], made[1], made[0]],
@@ -169,7 +169,7 @@ class TestOrder:
         self, api: Api, owner: Connection, client_id: UUID, limit: int
     ) -> None:
         moments = [NOON - timedelta(hours=index * 37 % 20) for index in range(60)]
-        await begun(owner, client_id, *moments)
+        await sessions_begun_at(owner, client_id, *moments)
         rows = await owner.fetch(
             "select id from charging.sessions where client_id = $1"
             " order by started_at desc, id desc",
@@ -188,13 +188,13 @@ class TestOrder:
     async def test_a_cursor_is_of_its_own_order(
         self, api: Api, owner: Connection, client_id: UUID
     ) -> None:
-        await begun(owner, client_id, NOON, NOON)
+        await sessions_begun_at(owner, client_id, NOON, NOON)
         for order, other in (("created_at", "start_time"), ("start_time", "created_at")):
             first = f"{path(client_id)}?limit=1&order={order}"
             link = (await api.get(first, bearer(client_id))).headers["link"]
             cursor = link.partition("before=")[2].partition("&")[0].partition(">")[0]
-            for asked, status in ((order, 200), (other, 422)):
-                address = f"{path(client_id)}?before={cursor}&order={asked}"
+            for requested, status in ((order, 200), (other, 422)):
+                address = f"{path(client_id)}?before={cursor}&order={requested}"
                 assert (await api.get(address, bearer(client_id))).status_code == status
 
     @pytest.mark.parametrize("order", ["", "end_time", "start_time desc", "START_TIME"])
@@ -207,7 +207,7 @@ class TestOrder:
     async def test_each_order_is_read_from_an_index(
         self, owner: Connection, client_id: UUID, by: str
     ) -> None:
-        await begun(owner, client_id, *[NOON] * 50)
+        await sessions_begun_at(owner, client_id, *[NOON] * 50)
         await owner.execute("set enable_seqscan = off; set enable_sort = off")
         plan = await owner.fetch(
             "explain select id from charging.sessions where client_id = $1"
@@ -219,7 +219,7 @@ class TestOrder:
         assert "Sort" not in text
 
 
-class TestWho:
+class TestAccess:
     async def test_anonymous(self, api: Api, client_id: UUID) -> None:
         response = await api.get(path(client_id))
         assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
@@ -228,12 +228,12 @@ class TestWho:
         response = await api.get(path(client_id), bearer(uuid4()))
         assert (response.status_code, response.json()["error"]) == (403, "forbidden")
 
-    @pytest.mark.parametrize("who", ["operator", "service"])
+    @pytest.mark.parametrize("caller", ["operator", "service"])
     async def test_operator_and_service(
-        self, api: Api, owner: Connection, client_id: UUID, who: str
+        self, api: Api, owner: Connection, client_id: UUID, caller: str
     ) -> None:
         await sessions(owner, client_id, 2)
-        headers = getattr(api, who)
+        headers = getattr(api, caller)
         assert len((await api.get(path(client_id), headers)).json()) == 2
         unknown = await api.get(path(uuid4()), headers)
         assert (unknown.status_code, unknown.json()["error"]) == (404, "client_not_found")

@@ -290,7 +290,7 @@ class TestNonsense:
         assert (await send(api, soon)).status_code == 201
 
 
-class TestWho:
+class TestAccess:
     async def test_anonymous(self, api: Api, client_id: UUID) -> None:
         response = await api.post(PATH, json=report(client_id))
         assert response.status_code == 401
@@ -307,10 +307,10 @@ class TestWho:
         assert response.status_code == 401
 
 
-async def test_the_bus_hears_of_a_session_once(api: Api, client_id: UUID) -> None:
-    heard: list[tuple[Topic, UUID]] = []
-    api.bus.subscribe(lambda topic, key: heard.append((topic, key)))
+async def test_a_session_is_published_once(api: Api, client_id: UUID) -> None:
+    published: list[tuple[Topic, UUID]] = []
+    api.bus.subscribe(lambda topic, key: published.append((topic, key)))
     body = report(client_id)
     for _ in range(2):
         await api.post(PATH, api.service, json=body)
-    assert heard == [(SESSION_CHANGED, UUID(body["session_id"])), (CLIENT_CHANGED, client_id)]
+    assert published == [(SESSION_CHANGED, UUID(body["session_id"])), (CLIENT_CHANGED, client_id)]

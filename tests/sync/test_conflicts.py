@@ -220,7 +220,9 @@ async def test_a_claim_keeps_no_one_from_registering_and_verifying(
     admin = SupabaseAdmin(
         http=http, url=supabase.url, secret_key=SecretStr(supabase.target.local.secret_key)
     )
-    wants = identity.Application(said["email"], SecretStr(PASSWORD), said["phone"], "Stranger")
+    wants = identity.RegistrationRequest(
+        said["email"], SecretStr(PASSWORD), said["phone"], "Stranger"
+    )
     stranger, _ = await identity.register(db, admin, wants, confirm="email", clock=utc_now)
     await at_rest()
     assert stranger.profile == Profile(said["email"], said["phone"], "Stranger")

@@ -1,4 +1,4 @@
-"""The life of a charging session. Here: sessions that ran elsewhere, and their history."""
+"""Charging sessions: those that other systems report, their corrections, and the history."""
 
 from evpower.charging.correct import correct
 from evpower.charging.endpoints import fast_paths, router
@@ -6,9 +6,9 @@ from evpower.charging.history import SessionPage, history
 from evpower.charging.model import (
     SESSION_CHANGED,
     STATUS_OF,
-    Corrected,
     Correction,
-    Recorded,
+    CorrectionResult,
+    RecordResult,
     ReportedSession,
     SessionState,
     SessionStatus,
@@ -19,9 +19,9 @@ from evpower.charging.record import record
 __all__ = [
     "SESSION_CHANGED",
     "STATUS_OF",
-    "Corrected",
     "Correction",
-    "Recorded",
+    "CorrectionResult",
+    "RecordResult",
     "ReportedSession",
     "SessionPage",
     "SessionState",

@@ -1,10 +1,10 @@
-"""Correct a finished session: its new facts and the bill they make, in one transaction."""
+"""Corrects a settled session: replaces its facts and writes the next bill in one transaction."""
 
 from typing import Final
 
 from evpower import wallet
 from evpower.charging.facts import MAX_ENERGY_KWH
-from evpower.charging.model import Corrected, Correction
+from evpower.charging.model import Correction, CorrectionResult
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Invalid
 from evpower.foundation.money import MAX_MINOR
@@ -13,13 +13,14 @@ _MAX_ACTOR: Final = 200
 _MAX_REASON: Final = 500
 
 
-async def correct(connection: Connection, correction: Correction) -> Corrected:
-    """Bill a settled session by a better figure; the facts it has already change nothing.
+async def correct(connection: Connection, correction: Correction) -> CorrectionResult:
+    """Bill a settled session by corrected facts; facts equal to the stored ones change nothing.
 
-    A higher cost is charged. A lower one first forgives what is still owed for the session, then
-    gives back what was taken for it. One round trip; tell the bus once it is committed. Raises
-    NotFound("session_not_found"), Conflict("session_not_settled"), Invalid("invalid_energy" |
-    "implausible_energy" | "invalid_amount" | "end_before_start" | "reason_missing").
+    A higher cost is charged. A lower one first forgives the session's open debts, then refunds its
+    charges. One round trip; the caller publishes SESSION_CHANGED and CLIENT_CHANGED after the
+    commit. Raises NotFound("session_not_found"), Conflict("session_not_settled"),
+    Invalid("invalid_energy" | "implausible_energy" | "invalid_amount" | "end_before_start" |
+    "reason_missing").
     """
     _check(correction)
     posting = await wallet.correct(
@@ -32,7 +33,7 @@ async def correct(connection: Connection, correction: Correction) -> Corrected:
         reason=correction.reason,
     )
     assert posting.cause_id is not None, "a settled session has a bill"  # noqa: S101
-    return Corrected(
+    return CorrectionResult(
         session_id=correction.session_id,
         client_id=posting.client_id,
         bill_id=posting.cause_id,
@@ -54,9 +55,9 @@ def _check(correction: Correction) -> None:
         )
     if not 0 <= correction.cost_minor <= MAX_MINOR:
         raise Invalid("invalid_amount", "the cost is negative or too large")
-    for name, text, longest in (
+    for name, text, max_length in (
         ("actor", correction.actor, _MAX_ACTOR),
         ("reason", correction.reason, _MAX_REASON),
     ):
-        if not text.strip() or not text.isprintable() or len(text) > longest:
-            raise Invalid("reason_missing", f"{name} must be 1 to {longest} characters")
+        if not text.strip() or not text.isprintable() or len(text) > max_length:
+            raise Invalid("reason_missing", f"{name} must be 1 to {max_length} characters")

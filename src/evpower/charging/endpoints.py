@@ -20,7 +20,13 @@ from pydantic import (
 
 from evpower.charging import facts
 from evpower.charging.history import history
-from evpower.charging.model import SESSION_CHANGED, Order, Recorded, ReportedSession, SessionStatus
+from evpower.charging.model import (
+    SESSION_CHANGED,
+    Order,
+    RecordResult,
+    ReportedSession,
+    SessionStatus,
+)
 from evpower.charging.record import record
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
@@ -33,7 +39,7 @@ from evpower.identity import CLIENT_CHANGED, Access, Principal, may_read
 
 _DEFAULT_LIMIT: Final = 50
 _CREATED: Final = 201
-_BEFORE: Final = "UUID, or an id from before"  # the id a client had in another system
+_CLIENT_ID: Final = "UUID, or an id from before"  # an id that the client had in an earlier system
 _ID_MAX: Final = 200
 
 
@@ -43,7 +49,7 @@ def _printable(text: str) -> str:
     return text
 
 
-# Numbers and times are read by `facts`, which names what is wrong with them; here is their shape.
+# `facts` parses numbers and times, with error codes of its own; these types only describe them.
 _Time = Annotated[object, WithJsonSchema({"type": "string", "format": "date-time"})]
 _TimeOrNull = Annotated[
     object, WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]})
@@ -91,7 +97,7 @@ class SessionReport(BaseModel):
     )
 
     session_id: UUID
-    client_id: Annotated[str, Field(min_length=1, max_length=_ID_MAX, description=_BEFORE)]
+    client_id: Annotated[str, Field(min_length=1, max_length=_ID_MAX, description=_CLIENT_ID)]
     station_id: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
     connector_id: Annotated[StrictInt, BeforeValidator(whole), Field(ge=1, le=1000)]
     start_time: _Time
@@ -104,7 +110,7 @@ class SessionReport(BaseModel):
     ] = False
 
     def checked(self, client_id: UUID, now: datetime) -> ReportedSession:
-        """The report in our units, of the client meant. Raises Invalid with a code."""
+        """Return the report in our units, for the resolved client. Raises Invalid with a code."""
         started_at = facts.moment(self.start_time, "start_time", now)
         return ReportedSession(
             id=self.session_id,
@@ -191,7 +197,7 @@ _HISTORY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) -> APIRouter:
-    """Build the routes; `bus` is told of what was committed."""
+    """Build the routes; committed changes are published on `bus`."""
     routes = APIRouter(prefix="/api/v1/charging", tags=["charging"], route_class=SegmentRoute)
 
     @routes.post(
@@ -208,12 +214,12 @@ def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) ->
         """Safe to repeat: a finished session is charged once, in the transaction that keeps it."""
         checked = report.checked(await access.resolve(caller, report.client_id), clock())
         async with db.transaction() as connection:
-            recorded = await record(connection, checked)
-        if recorded.changed:
-            bus.publish(SESSION_CHANGED, recorded.session_id)
+            result = await record(connection, checked)
+        if result.changed:
+            bus.publish(SESSION_CHANGED, result.session_id)
             bus.publish(CLIENT_CHANGED, checked.client_id)
         return Response(
-            _answer(recorded), 201 if recorded.created else 200, media_type="application/json"
+            _body(result), 201 if result.created else 200, media_type="application/json"
         )
 
     @routes.get(
@@ -224,60 +230,60 @@ def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) ->
     )
     async def client_history(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.principal)],
-        client_id: Annotated[str, Path(max_length=_ID_MAX, description=_BEFORE)],
+        client_id: Annotated[str, Path(max_length=_ID_MAX, description=_CLIENT_ID)],
         limit: Annotated[int, Query(ge=1, le=500)] = _DEFAULT_LIMIT,
         before: Annotated[str | None, Query(description="From the Link of the page before")] = None,
         order: Annotated[
             Order, Query(description="Newest first by this time; the Link keeps it")
         ] = "created_at",
     ) -> Response:
-        return await _answer_history(access, db, caller, client_id, limit, before, order)
+        return await _history_response(access, db, caller, client_id, limit, before, order)
 
     return routes
 
 
 def fast_paths(access: Access, db: Database) -> list[FastPath]:
-    """Name the path every phone asks again and again."""
+    """Return the history path, which bypasses the router, because every phone polls it."""
 
     async def serve_history(request: Request, tail: str) -> Response | None:
         client_id, limit = plain_uuid(tail), plain_limit(request, _DEFAULT_LIMIT)
         if client_id is None or limit is None:
             return None
         caller = await access.principal(request)
-        return await _answer_history(access, db, caller, client_id, limit, None)
+        return await _history_response(access, db, caller, client_id, limit, None)
 
     template = "/api/v1/charging/history/{client_id}"
     return [FastPath("GET", "/api/v1/charging/history/", template, serve_history)]
 
 
-async def _answer_history(
+async def _history_response(
     access: Access,
     db: Database,
     caller: Principal,
-    said: str | UUID,
+    raw_client_id: str | UUID,
     limit: int,
     before: str | None,
     order: Order = "created_at",
 ) -> Response:
-    client_id = await access.resolve(caller, said)
+    client_id = await access.resolve(caller, raw_client_id)
     may_read(caller, client_id)
     async with db.connection() as connection:
         page = await history(connection, client_id, limit=limit, before=before, order=order)
     response = Response(page.body, media_type="application/json")
     if page.next is not None:
-        kept = {} if order == "created_at" else {"order": order}
-        query = urlencode({"limit": limit, "before": page.next, **kept})
+        order_query = {} if order == "created_at" else {"order": order}
+        query = urlencode({"limit": limit, "before": page.next, **order_query})
         response.headers["Link"] = f'</api/v1/charging/history/{client_id}?{query}>; rel="next"'
     return response
 
 
-def _answer(recorded: Recorded) -> bytes:
-    answer: dict[str, Any] = {
+def _body(result: RecordResult) -> bytes:
+    body: dict[str, Any] = {
         "success": True,
-        "session_id": str(recorded.session_id),
-        "created": recorded.created,
-        "charged": recorded.charged,
+        "session_id": str(result.session_id),
+        "created": result.created,
+        "charged": result.charged,
     }
-    if recorded.debt_minor:
-        answer["debt"] = to_som(recorded.debt_minor)
-    return orjson.dumps(answer)
+    if result.debt_minor:
+        body["debt"] = to_som(result.debt_minor)
+    return orjson.dumps(body)

@@ -1,4 +1,4 @@
-"""What a reported session may say: the numbers and times of JSON, checked and in our units."""
+"""Parses the numbers and times of a reported session from JSON, with checks, into our units."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -10,12 +10,12 @@ from evpower.foundation.errors import Invalid
 from evpower.foundation.money import amount_from_json
 
 MAX_ENERGY_KWH: Final = 1_000  # no car takes more in one session
-EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)  # before it there was nothing to record
-_CLOCKS_DIFFER: Final = timedelta(minutes=5)
+EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)  # earlier sessions can't exist
+_CLOCK_SKEW: Final = timedelta(minutes=5)
 
 
 def energy_wh(raw: object) -> int:
-    """A JSON number of kWh with at most 3 decimals.
+    """Return Wh from a JSON number of kWh with at most 3 decimals.
 
     Raises Invalid("invalid_energy" | "implausible_energy").
     """
@@ -40,7 +40,10 @@ def energy_wh(raw: object) -> int:
 
 
 def cost_minor(raw: object) -> int:
-    """A JSON number of som with at most 2 decimals. Raises Invalid("invalid_amount")."""
+    """Return tyiyn from a JSON number of som with at most 2 decimals.
+
+    Raises Invalid("invalid_amount").
+    """
     if isinstance(raw, str):
         raise Invalid("invalid_amount", "total_cost must be a number")
     minor = amount_from_json(raw)
@@ -50,7 +53,7 @@ def cost_minor(raw: object) -> int:
 
 
 def moment(raw: object, name: str, now: datetime) -> datetime:
-    """An ISO 8601 time with its zone, from 2015 on, not in the future.
+    """Return the time of an ISO 8601 text with a zone; from 2015 on, not in the future.
 
     Raises Invalid("invalid_time").
     """
@@ -62,13 +65,13 @@ def moment(raw: object, name: str, now: datetime) -> datetime:
         raise Invalid("invalid_time", f"{name} {error}") from error
     if at < EARLIEST:
         raise Invalid("invalid_time", f"{name} is before {EARLIEST:%Y}")
-    if at > now + _CLOCKS_DIFFER:
+    if at > now + _CLOCK_SKEW:
         raise Invalid("invalid_time", f"{name} is in the future")
     return at
 
 
 def end(raw: object, status: SessionStatus, started_at: datetime, now: datetime) -> datetime | None:
-    """When it ended; a stopped session has an end, a started one has none.
+    """Return the end of a session: required if it stopped, not allowed if it only started.
 
     Raises Invalid: end_time_required, end_time_unexpected, end_before_start, invalid_time.
     """

@@ -1,4 +1,4 @@
-"""A client's sessions, newest first by either of two times, as JSON the database built."""
+"""Reads a client's sessions, newest first by either of two times, as JSON built by the database."""
 
 import base64
 import binascii
@@ -15,14 +15,14 @@ from evpower.foundation.errors import Invalid, NotFound
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST: Final = (datetime(9999, 1, 1, tzinfo=UTC), UUID(int=2**128 - 1))
 _CURSOR_BYTES: Final = 24
-# Before the cursor's time and id: a cursor is good for the order it came from alone.
-_MARKS: Final[dict[Order, bytes]] = {"created_at": b"", "start_time": b"s"}
+# The prefix of a cursor, before its time and id: a cursor is valid for its own order only.
+_PREFIXES: Final[dict[Order, bytes]] = {"created_at": b"", "start_time": b"s"}
 _MAX_MICROSECONDS: Final = 253_000_000_000_000_000  # before the year 9999
 
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """One page: a JSON list, and the cursor of the next one when there is more."""
+    """One page: a JSON list, and the cursor of the next page; None: this is the last one."""
 
     body: bytes
     next: str | None
@@ -38,34 +38,35 @@ async def history(
 ) -> SessionPage:
     """Return a page of at most `limit` sessions before the cursor, keys as in `charging_sessions`.
 
-    Newest first by `created_at`, when EvPower recorded it, or by `start_time`, when it began.
+    Newest first by `created_at`, when EvPower recorded the session, or by `start_time`, when it
+    began.
     Raises Invalid("invalid_cursor"), NotFound("client_not_found").
     """
     at, session_id = _FIRST if before is None else _read_cursor(before, order)
     row = await store.page(connection, client_id, order, limit, at, session_id)
     if not row["known"]:
         raise NotFound("client_not_found", "there is no such client")
-    following = _write_cursor(row["last_place"], row["last_id"], order) if row["more"] else None
-    return SessionPage(row["body"], following)
+    next_cursor = _write_cursor(row["last_place"], row["last_id"], order) if row["more"] else None
+    return SessionPage(row["body"], next_cursor)
 
 
 def _write_cursor(at: datetime, session_id: UUID, order: Order) -> str:
     microseconds = (at - _EPOCH) // timedelta(microseconds=1)
-    raw = _MARKS[order] + microseconds.to_bytes(8, "big") + session_id.bytes
+    raw = _PREFIXES[order] + microseconds.to_bytes(8, "big") + session_id.bytes
     return base64.urlsafe_b64encode(raw).decode()
 
 
 def _read_cursor(cursor: str, order: Order) -> tuple[datetime, UUID]:
-    mark = _MARKS[order]
+    prefix = _PREFIXES[order]
     try:
         raw = base64.b64decode(cursor.encode("ascii"), b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error) as error:
         raise Invalid("invalid_cursor", "not a cursor of ours") from error
-    place = raw.removeprefix(mark)
+    place = raw.removeprefix(prefix)
     microseconds = int.from_bytes(place[:8], "big")
     if (
         len(place) != _CURSOR_BYTES
-        or len(raw) != len(mark) + _CURSOR_BYTES
+        or len(raw) != len(prefix) + _CURSOR_BYTES
         or microseconds > _MAX_MICROSECONDS
     ):
         raise Invalid("invalid_cursor", "not a cursor of ours for this order")

@@ -1,4 +1,4 @@
-"""What charging counts."""
+"""Metrics of charging."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What charging knows: energy in Wh, money in minor units (tyiyn), times in aware UTC."""
+"""Types of charging. Energy in Wh, money in minor units (tyiyn), times in aware UTC."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,8 +9,8 @@ from evpower.foundation.bus import Topic
 
 # The key is the session's id.
 SESSION_CHANGED: Final = Topic("session", b"s")
-SessionStatus = Literal["started", "stopped", "error"]  # the words of Supabase and the apps
-Order = Literal["created_at", "start_time"]  # by which time a history is newest first
+SessionStatus = Literal["started", "stopped", "error"]  # as in Supabase and the apps
+Order = Literal["created_at", "start_time"]  # the time that orders a history, newest first
 SessionState = Literal[
     "requested", "starting", "charging", "stopping", "finished", "settled",
     "expired", "refused", "cancelled", "failed",
@@ -31,7 +31,7 @@ STATUS_OF: Final[dict[SessionState, SessionStatus]] = {
 
 @dataclass(frozen=True, slots=True)
 class ReportedSession:
-    """What another system says of a session, checked."""
+    """A session as another system reported it, validated."""
 
     id: UUID
     client_id: UUID
@@ -47,7 +47,7 @@ class ReportedSession:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session as it is stored."""
+    """A stored session."""
 
     id: UUID
     client_id: UUID
@@ -64,7 +64,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """The first bill of a session: what it cost and what the wallet could pay at once."""
+    """The first bill of a session: its amount, and the part the wallet could pay at once."""
 
     id: int
     due_minor: int
@@ -73,35 +73,35 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a settled session turned out to be."""
+    """The corrected facts of a settled session."""
 
     session_id: UUID
     ended_at: datetime
     energy_wh: int
     cost_minor: int
-    actor: str  # an operator, or what found the better figure
+    actor: str  # an operator, or the component that found the corrected figure
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Corrected:
-    """What a correction changed."""
+class CorrectionResult:
+    """The result of a correction."""
 
     session_id: UUID
     client_id: UUID
-    bill_id: int  # of the newest bill, which has these facts
+    bill_id: int  # of the session's newest bill
     changed: bool  # False: the session had these facts already
-    moved_minor: int  # signed, as the wallet saw it: charged -, given back +
+    moved_minor: int  # signed, as in the wallet: charged -, refunded +
     balance_minor: int
-    debt_minor: int  # what the client owes after it
+    debt_minor: int  # the client's total debt afterwards
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """What became of a report."""
+class RecordResult:
+    """The result of recording a report."""
 
     session_id: UUID
-    created: bool  # by this very call
-    charged: bool  # the session's cost went through the wallet, now or before
-    debt_minor: int  # the part the balance could not pay when it was charged
-    changed: bool  # this very call changed something
+    created: bool  # by this call
+    charged: bool  # the session has a bill, from this call or an earlier one
+    debt_minor: int  # the part of the bill that the balance could not pay at once
+    changed: bool  # this call changed the session

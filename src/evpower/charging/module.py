@@ -1,4 +1,4 @@
-"""What charging gives to a process."""
+"""The module of charging: routes, fast paths, topics."""
 
 from evpower.charging.endpoints import fast_paths, router
 from evpower.charging.model import SESSION_CHANGED
@@ -7,7 +7,7 @@ from evpower.identity import Access
 
 
 def module(shared: Shared, *, access: Access) -> Module:
-    """Return the slice."""
+    """Return the module of charging."""
     return Module(
         "charging",
         routers=[router(access, shared.db, shared.bus)],

@@ -1,4 +1,4 @@
-"""Record a session that another system ran, and charge it once when it is finished."""
+"""Records a session that another system ran, and charges it once when it is finished."""
 
 from typing import Final
 
@@ -6,32 +6,34 @@ import asyncpg
 
 from evpower import wallet
 from evpower.charging import metrics, store
-from evpower.charging.model import STATUS_OF, Recorded, ReportedSession, Session
+from evpower.charging.model import STATUS_OF, RecordResult, ReportedSession, Session
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, NotFound
 
-# What never changes of a session; the rest may be reported later.
+# Facts that never change; the others may be reported when the session ends.
 _IDENTITY: Final = frozenset({"client_id", "station_id", "connector_id", "start_time"})
 
 
-async def record(connection: Connection, report: ReportedSession) -> Recorded:
-    """Keep the session and, when it is stopped and not billed elsewhere, charge it with it.
+async def record(connection: Connection, report: ReportedSession) -> RecordResult:
+    """Store the session, and charge it if it is stopped and not billed elsewhere.
 
-    The same report again changes nothing. One reported as started may end later; a late `started`
-    of an ended one is old news. Raises NotFound("client_not_found"), Conflict("session_conflict").
+    The same report again changes nothing. A session reported as started may end by a later report;
+    a `started` that arrives after the end is ignored. Raises NotFound("client_not_found"),
+    Conflict("session_conflict").
     """
     created = await _insert(connection, report)
     ended = False
     if not created:
         stored = await store.lock_session(connection, report.id)
-        others = _differing(report, stored)
-        if _is_end_of(report, stored, others):
+        differences = _differences(report, stored)
+        if _is_end_of(report, stored, differences):
             await store.end_imported(connection, report)
             ended = True
-        elif others and not _is_old_news(report, stored, others):
+        elif differences and not _is_late_start(report, stored, differences):
             metrics.RECORDED.labels("conflict").inc()
             raise Conflict(
-                "session_conflict", f"this session is recorded with another {', '.join(others)}"
+                "session_conflict",
+                f"this session is recorded with another {', '.join(differences)}",
             )
     changed = created or ended
     if changed and report.status == "stopped" and not report.billed:
@@ -41,7 +43,7 @@ async def record(connection: Connection, report: ReportedSession) -> Recorded:
     metrics.RECORDED.labels("created" if created else "ended" if ended else "repeated").inc()
     bill = await store.find_bill(connection, report.id)
     debt_minor = 0 if bill is None else bill.due_minor - bill.debited_minor
-    return Recorded(report.id, created, bill is not None, debt_minor, changed)
+    return RecordResult(report.id, created, bill is not None, debt_minor, changed)
 
 
 async def _insert(connection: Connection, report: ReportedSession) -> bool:
@@ -51,25 +53,25 @@ async def _insert(connection: Connection, report: ReportedSession) -> bool:
         raise NotFound("client_not_found", "there is no such client") from error
 
 
-def _is_end_of(report: ReportedSession, stored: Session, others: list[str]) -> bool:
+def _is_end_of(report: ReportedSession, stored: Session, differences: list[str]) -> bool:
     return (
         stored.source == "import"
         and stored.state == "charging"
         and report.status != "started"
-        and _IDENTITY.isdisjoint(others)
+        and _IDENTITY.isdisjoint(differences)
     )
 
 
-def _is_old_news(report: ReportedSession, stored: Session, others: list[str]) -> bool:
+def _is_late_start(report: ReportedSession, stored: Session, differences: list[str]) -> bool:
     return (
         report.status == "started"
         and STATUS_OF[stored.state] != "started"
-        and _IDENTITY.isdisjoint(others)
+        and _IDENTITY.isdisjoint(differences)
     )
 
 
-def _differing(report: ReportedSession, stored: Session) -> list[str]:
-    """Name the facts in which a report differs, as the caller wrote them."""
+def _differences(report: ReportedSession, stored: Session) -> list[str]:
+    """Return the names of the facts that differ, as in the caller's JSON."""
     facts = (
         ("client_id", report.client_id, stored.client_id),
         ("station_id", report.station_id, stored.station_id),
@@ -81,4 +83,4 @@ def _differing(report: ReportedSession, stored: Session) -> list[str]:
         ("status", report.status, STATUS_OF[stored.state]),
         ("billed", report.billed, stored.billed_elsewhere),
     )
-    return [name for name, said, kept in facts if said != kept]
+    return [name for name, reported, recorded in facts if reported != recorded]

@@ -1,4 +1,4 @@
-"""All SQL of charging."""
+"""The SQL of charging."""
 
 from datetime import datetime
 from typing import Final
@@ -14,12 +14,14 @@ cost_minor, billed_elsewhere
 
 
 async def insert_imported(connection: Connection, report: ReportedSession) -> bool:
-    """Keep a reported session; false when its id is there already. Waits for a twin's commit.
+    """Insert a reported session; False: its id exists already.
 
-    Raises asyncpg.ForeignKeyViolationError when there is no such client.
+    Waits for the commit of a concurrent insert of the same id. Raises
+    asyncpg.ForeignKeyViolationError when there is no such client.
     """
-    # No conflict target: with one, a twin would wait at the other unique key while its half-made
-    # row stands under the first, and the one it waits for would wait for that row: a deadlock.
+    # No conflict target: with one, a concurrent insert of the same id could wait at the other
+    # unique key with its row already in the first index, and the transaction it waits for would
+    # wait for that row: a deadlock.
     inserted = await connection.fetchval(
         """
         insert into charging.sessions (id, client_id, station_id, connector_id, state, source,
@@ -42,7 +44,7 @@ async def insert_imported(connection: Connection, report: ReportedSession) -> bo
 
 
 async def lock_session(connection: Connection, session_id: UUID) -> Session:
-    """The session, locked until the transaction ends."""
+    """Return the session, locked until the transaction ends."""
     row = await fetch_one(
         connection,
         f"select {_COLUMNS} from charging.sessions where id = $1 for no key update",
@@ -52,7 +54,7 @@ async def lock_session(connection: Connection, session_id: UUID) -> Session:
 
 
 async def end_imported(connection: Connection, report: ReportedSession) -> None:
-    """A session that was reported as running has ended: these are its final facts."""
+    """Store the final facts of a session that was reported as running."""
     await connection.execute(
         """
         update charging.sessions set state = $2, ended_at = $3, energy_wh = $4, cost_minor = $5,
@@ -68,7 +70,7 @@ async def end_imported(connection: Connection, report: ReportedSession) -> None:
 
 
 async def find_bill(connection: Connection, session_id: UUID) -> Bill | None:
-    """The first bill of a session; None: it has none."""
+    """Return the first bill of a session; None: it has none."""
     row = await connection.fetchrow(
         """
         select id, due_minor, debited_minor from charging.settlements
@@ -80,14 +82,14 @@ async def find_bill(connection: Connection, session_id: UUID) -> Bill | None:
 
 
 def _z(column: str) -> str:
-    """A time as JSON, ISO 8601 in UTC ending in Z. Half the cost of to_char."""
+    """Return SQL for a time as JSON, ISO 8601 in UTC ending in Z, at half the cost of to_char."""
     text = f"replace(({column} at time zone interval '0')::text, ' ', 'T')"
     return f"""coalesce('"' || {text} || 'Z"', 'null')"""
 
 
 # One page as JSON text, keys as in Supabase charging_sessions, older names beside the newer ones.
-# Built by concatenation: json_build_object costs twice as much. Aggregates see rows in the inner
-# select's order; only a full page looks whether there is more, by one probe of the same index.
+# Built by concatenation: json_build_object costs twice as much. Aggregates read rows in the inner
+# select's order; only a full page checks for a next row, by one probe of the same index.
 def _page(order_by: str) -> str:
     return f"""
 select convert_to('[' || coalesce(string_agg(
@@ -120,7 +122,7 @@ select convert_to('[' || coalesce(string_agg(
 """
 
 
-# A session that has not begun stands where it was recorded. Each has its index.
+# A session that has not begun is ordered by the time it was recorded. Each order has an index.
 _PAGES: Final[dict[Order, str]] = {
     "created_at": _page("s.created_at"),
     "start_time": _page("coalesce(s.started_at, s.created_at)"),
@@ -135,5 +137,8 @@ async def page(
     before_at: datetime,
     before_id: UUID,
 ) -> Record:
-    """The newest sessions by this order before a place: body, more, last_place, last_id, known."""
+    """Return a page of sessions before a time and id, newest first by this order.
+
+    Columns: body (JSON), more, last_place, last_id, known (the client exists).
+    """
     return await fetch_one(connection, _PAGES[order], client_id, limit, before_at, before_id)

@@ -1,18 +1,18 @@
-"""The same report twice in one moment, held where two insertions could block each other."""
+"""Two concurrent identical reports, stopped where two inserts could block each other."""
 
 import asyncio
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from evpower.charging.model import Recorded, ReportedSession
+from evpower.charging.model import RecordResult, ReportedSession
 from evpower.charging.record import record
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from tests.charging.money import top_up
 from tests.waiting import until
 
-# PostgreSQL writes the index entries of a row in the order in which the indexes were made. This one
-# is written only when the test lets it, after the row was looked for and before its keys are kept.
+# PostgreSQL writes a row's index entries in the order in which the indexes were created. The entry
+# of this index waits for the test, after the search for the row and before its keys are written.
 _GATE = """
 create function charging.gate(id uuid) returns uuid language plpgsql immutable as $$
 begin
@@ -26,7 +26,8 @@ grant execute on function charging.gate to evpower_app;
 create index sessions_gate on charging.sessions (charging.gate(id));
 """
 _KEYS = """
-select conname as name, conrelid::regclass::text as of_table, pg_get_constraintdef(oid) as written
+select conname as name, conrelid::regclass::text as of_table,
+       pg_get_constraintdef(oid) as definition
   from pg_constraint
  where conrelid = 'charging.sessions'::regclass and contype in ('p', 'u')
     or confrelid = 'charging.sessions'::regclass
@@ -34,15 +35,15 @@ select conname as name, conrelid::regclass::text as of_table, pg_get_constraintd
 """
 
 
-async def put_the_gate_first(owner: Connection) -> None:
-    """Make the keys anew, in their own order, so that the gate is older."""
+async def create_gate_first(owner: Connection) -> None:
+    """Create the gate and then recreate the keys, in their own order."""
     await owner.execute(_GATE)
     keys = await owner.fetch(_KEYS)
     for key in reversed(keys):
         await owner.execute(f"alter table {key['of_table']} drop constraint {key['name']}")
     for key in keys:
         await owner.execute(
-            f"alter table {key['of_table']} add constraint {key['name']} {key['written']}"
+            f"alter table {key['of_table']} add constraint {key['name']} {key['definition']}"
         )
 
 
@@ -62,24 +63,24 @@ def a_report(client_id: UUID) -> ReportedSession:
     )
 
 
-async def record_gated(db: Database, report: ReportedSession) -> Recorded:
+async def record_gated(db: Database, report: ReportedSession) -> RecordResult:
     async with db.transaction() as connection:
         await connection.execute("set local test.gated = 'yes'")
         return await record(connection, report)
 
 
-async def record_plainly(db: Database, report: ReportedSession) -> Recorded:
+async def record_ungated(db: Database, report: ReportedSession) -> RecordResult:
     async with db.transaction() as connection:
         return await record(connection, report)
 
 
-async def are_waiting(owner: Connection, how_many: int, event: str) -> bool:
-    await owner.execute("select pg_stat_clear_snapshot()")  # a transaction sees one moment else
+async def are_waiting(owner: Connection, count: int, event: str) -> bool:
+    await owner.execute("select pg_stat_clear_snapshot()")  # otherwise one snapshot per transaction
     return await owner.fetchval(
         "select count(*) = $2 from pg_stat_activity where datname = current_database()"
         " and wait_event_type = 'Lock' and wait_event = $1",
         event,
-        how_many,
+        count,
     )
 
 
@@ -89,24 +90,24 @@ async def balance_minor(owner: Connection, client_id: UUID) -> int:
     )
 
 
-async def test_a_twin_between_its_look_and_its_keys_blocks_no_one(
+async def test_a_duplicate_stopped_before_writing_its_keys_does_not_deadlock(
     db: Database, owner: Connection, client_id: UUID
 ) -> None:
-    """It waits for the first one; were it to wait with a key in hand, both would wait for ever."""
+    """The duplicate waits for the first insert; with a key already written, both would wait."""
     await top_up(owner, client_id, 100_000)
-    await put_the_gate_first(owner)
+    await create_gate_first(owner)
     report = a_report(client_id)
     await owner.execute("select pg_advisory_lock(1)")
-    twin = asyncio.create_task(record_gated(db, report))
+    duplicate = asyncio.create_task(record_gated(db, report))
     await until(lambda: are_waiting(owner, 1, "advisory"))
-    held = owner.transaction()
-    await held.start()
+    wallet_lock = owner.transaction()
+    await wallet_lock.start()
     await owner.execute("select from wallet.wallets where client_id = $1 for update", client_id)
-    first = asyncio.create_task(record_plainly(db, report))
-    await until(lambda: are_waiting(owner, 1, "transactionid"))  # inserted; the wallet is not free
+    first = asyncio.create_task(record_ungated(db, report))
+    await until(lambda: are_waiting(owner, 1, "transactionid"))  # inserted; waits for the wallet
     await owner.execute("select pg_advisory_unlock(1)")
-    await until(lambda: are_waiting(owner, 2, "transactionid"))  # the twin for the first one
-    await held.commit()
-    assert await first == Recorded(report.id, True, True, 0, True)
-    assert await twin == Recorded(report.id, False, True, 0, False)
+    await until(lambda: are_waiting(owner, 2, "transactionid"))  # the duplicate waits for `first`
+    await wallet_lock.commit()
+    assert await first == RecordResult(report.id, True, True, 0, True)
+    assert await duplicate == RecordResult(report.id, False, True, 0, False)
     assert await balance_minor(owner, client_id) == 100_000 - report.cost_minor
