@@ -1,4 +1,4 @@
-"""Settings, read once, in bootstrap. A production start with a missing or unsafe one is refused."""
+"""Settings, read once, in bootstrap. A production start with a missing or unsafe one fails."""
 
 import base64
 import binascii
@@ -16,16 +16,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 _STATEMENT_S: Final = 8.0  # hosted Supabase's statement_timeout and lock_timeout
 _MIN_SECRET: Final = 32  # characters of an HS256 secret (RFC 7518 3.2)
 _MIN_WEBHOOK_SECRET: Final = 24  # characters
-_KEY: Final = re.compile(r"[\x21-\x7e]*")  # what a header carries as it is
+_KEY: Final = re.compile(r"[\x21-\x7e]*")  # characters that a header can carry
 _ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 _SUPABASE_PATH: Final = re.compile(r"/(auth|functions|graphql|realtime|rest|storage)(/|$)")
 _ORIGIN: Final = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/?#]+")
 _PREFIX: Final = "EVPOWER_"
-_FOREIGN: Final = ("EVPOWER_TEST_",)  # of the tests, not of the processes
+_IGNORED_PREFIXES: Final = ("EVPOWER_TEST_",)  # for the tests, not for the processes
 
 
 class Settings(BaseSettings):
-    """Everything the environment (EVPOWER_*) or .env may say."""
+    """All settings, from the environment (EVPOWER_*) or .env."""
 
     model_config = SettingsConfigDict(env_prefix="EVPOWER_", env_file=".env", extra="ignore")
 
@@ -36,16 +36,16 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=9210, ge=1, le=65535)
     public_url: str = ""
-    trusted_proxies: str = ""  # comma-separated addresses whose X-Forwarded-For counts
+    trusted_proxies: str = ""  # comma-separated addresses whose X-Forwarded-For is trusted
     cors_origins: str = ""
 
     supabase_url: str = ""
     supabase_secret_key: SecretStr = SecretStr("")
     supabase_publishable_key: str = ""
-    supabase_ca: str = ""  # path of the authority, PEM, that signed Supabase's certificate
-    http_proxy: SecretStr = SecretStr("")  # "http://user:password@host:3128", for what is called
+    supabase_ca: str = ""  # path of the CA certificate, PEM, that signed Supabase's certificate
+    http_proxy: SecretStr = SecretStr("")  # "http://user:password@host:3128", for outgoing calls
     supabase_jwt_secret: SecretStr = SecretStr("")  # only while the project still signs with HS256
-    supabase_jwt_secret_previous: SecretStr = SecretStr("")  # while tokens of the one before live
+    supabase_jwt_secret_previous: SecretStr = SecretStr("")  # until tokens signed with it expire
     supabase_webhook_secrets: SecretStr = SecretStr("")  # "v1,whsec_...|v1,whsec_..."
     auth_introspect: Literal["never", "money"] = "never"
     anonymous_clients: bool = False  # whether anonymous users of Supabase are clients with wallets
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     nats_url: SecretStr = SecretStr("")  # "nats://user:pass@a:4222,tls://b": several nodes
     nats_creds: str = ""  # path of a credentials file (a user's JWT and nkey)
     nats_nkey_file: str = ""  # path of an nkey's seed, where the server knows the nkey
-    nats_ca: str = ""  # path of the authority, PEM, that signs the servers' certificates
+    nats_ca: str = ""  # path of the CA certificate, PEM, that signed the servers' certificates
     nats_prefix: str = Field(  # installations that share a NATS need one each
         default="evpower", pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=64
     )
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     idle_connections: int = Field(default=10_000, ge=16)  # connections without a request
     idle_connections_per_address: int = Field(default=2_000, ge=16)
     access_log: bool = True  # one line per request, at level info
-    metrics_token: SecretStr = SecretStr("")  # empty in production: /metrics from this machine only
+    metrics_token: SecretStr = SecretStr("")  # empty in production: /metrics for this machine only
 
     rate_per_minute: int = Field(default=120, ge=1)
     rate_service_per_minute: int = Field(default=6000, ge=1)
@@ -73,9 +73,9 @@ class Settings(BaseSettings):
     rate_webhook_per_minute: int = Field(default=3000, ge=1)
 
     live_sockets: int = Field(default=20_000, ge=1)  # of this process
-    live_sockets_per_address: int = Field(default=5_000, ge=1)  # a mobile operator's NAT is one
+    live_sockets_per_address: int = Field(default=5_000, ge=1)  # a carrier's NAT is one address
     live_sockets_per_client: int = Field(default=10, ge=1)
-    live_unauthenticated: int = Field(default=5_000, ge=1)  # sockets nobody has signed in on yet
+    live_unauthenticated: int = Field(default=5_000, ge=1)  # sockets without a sign-in yet
     live_unauthenticated_per_address: int = Field(default=100, ge=1)
     live_sweep_s: float = Field(default=5.0, gt=0)
     rate_sockets_per_minute: int = Field(default=3000, ge=1)
@@ -92,16 +92,14 @@ class Settings(BaseSettings):
     relay_in_flight: int = Field(default=3, ge=1, le=20)  # calls at the same time
     relay_lease_s: float = Field(default=15.0, ge=1)  # longer than supabase_timeout_s
     pull_poll_s: float = Field(default=2.0, gt=0)
-    supabase_timeout_s: float = Field(default=10.0, gt=0)  # longer than a statement may take there
+    supabase_timeout_s: float = Field(default=10.0, gt=0)  # longer than Supabase's statement limit
 
     check_at: str = Field(default="22:00", pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?$")  # UTC
     check_hot_s: float = Field(default=3600.0, ge=0)  # 0: never
     check_repair: bool = True
     check_pause_s: float = Field(default=0.2, ge=0)
 
-    failpoint_file: str = (
-        ""  # development only: a file that says who dies where (foundation/failpoints.py)
-    )
+    failpoint_file: str = ""  # development only: names the failpoints (foundation/failpoints.py)
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = True
@@ -109,72 +107,79 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _without_space(cls, value: object) -> object:
-        """White space around a value is none of it: secrets in files end with a new line."""
+        """Strip white space around a value: secrets in files end with a new line."""
         return value.strip() if isinstance(value, str) else value
 
     @field_validator("supabase_url", "public_url", "sandbox_url")
     @classmethod
     def _without_slash(cls, url: str) -> str:
-        """A base address as paths are appended to it: copied ones often end with a slash."""
+        """Strip slashes at the end of a base address, because paths are appended to it."""
         return url.rstrip("/")
 
 
 def problems(settings: Settings) -> list[str]:
-    """All that is missing or unsafe for production, each with its fix; empty: good to go."""
-    found: list[str] = []
+    """Return everything that is missing or unsafe for production, each with its fix."""
+    texts: list[str] = []
 
-    def demand(name: str, value: str, how: str) -> None:
+    def require(name: str, value: str, fix: str) -> None:
         if not value:
-            found.append(f"EVPOWER_{name} is missing: {how}")
+            texts.append(f"EVPOWER_{name} is missing: {fix}")
 
-    demand("DATABASE_URL", settings.database_url.get_secret_value(), "postgres://user:pass@host/db")
-    demand("SUPABASE_URL", settings.supabase_url, "the project URL, https://<ref>.supabase.co")
+    require(
+        "DATABASE_URL", settings.database_url.get_secret_value(), "postgres://user:pass@host/db"
+    )
+    require("SUPABASE_URL", settings.supabase_url, "the project URL, https://<ref>.supabase.co")
     secret = settings.supabase_secret_key.get_secret_value()
-    demand(
+    require(
         "SUPABASE_SECRET_KEY", secret, "a secret key (sb_secret_...) of the project's API settings"
     )
-    demand(
+    require(
         "SUPABASE_PUBLISHABLE_KEY",
         settings.supabase_publishable_key,
         "the publishable key (sb_publishable_...) of the project's API settings",
     )
-    found.extend(_unreadable(settings, secret))
+    texts.extend(_unreadable(settings, secret))
     servers = settings.nats_url.get_secret_value()
     if servers and not all(
-        one.strip().startswith(("nats://", "tls://")) for one in servers.split(",") if one.strip()
+        server.strip().startswith(("nats://", "tls://"))
+        for server in servers.split(",")
+        if server.strip()
     ):
-        found.append("EVPOWER_NATS_URL must read nats://host:4222 or tls://user:password@host:4222")
+        texts.append("EVPOWER_NATS_URL must read nats://host:4222 or tls://user:password@host:4222")
     if settings.nats_creds and settings.nats_nkey_file:
-        found.append("EVPOWER_NATS_CREDS and EVPOWER_NATS_NKEY_FILE are both set: one is enough")
-    found += [*_unusable_addresses(settings), *_exchanged_keys(settings, secret)]
+        texts.append("EVPOWER_NATS_CREDS and EVPOWER_NATS_NKEY_FILE are both set: one is enough")
+    texts += [*_unusable_addresses(settings), *_exchanged_keys(settings, secret)]
     if settings.topup_min_som > settings.topup_max_som:
-        found.append(
+        texts.append(
             "EVPOWER_TOPUP_MIN_SOM is over EVPOWER_TOPUP_MAX_SOM: nothing could be paid in"
         )
     if settings.env == "development":
-        return found
-    found.extend(_unsafe(settings))
-    return found
+        return texts
+    texts.extend(_unsafe(settings))
+    return texts
 
 
 def _unreadable(settings: Settings, secret: str) -> list[str]:
-    """What no call could carry, or every log line would show. No value is quoted."""
+    """Return problems of keys that no header can carry, and of addresses with a password.
+
+    Such an address would be in every log line. No value is quoted.
+    """
     keys = {
         "SUPABASE_SECRET_KEY": secret,
         "SUPABASE_PUBLISHABLE_KEY": settings.supabase_publishable_key,
     }
-    found = [
+    texts = [
         f"EVPOWER_{name} holds a space, a new line or a letter that no key has: copy it again"
         for name, value in keys.items()
         if not _KEY.fullmatch(value)
     ]
     addresses = {"SUPABASE_URL": settings.supabase_url, "PUBLIC_URL": settings.public_url}
-    found += [
+    texts += [
         f"EVPOWER_{name} is no address such as https://host, without user and password"
         for name, value in addresses.items()
         if not _is_plain_address(value)
     ]
-    return found
+    return texts
 
 
 def _is_plain_address(url: str) -> bool:
@@ -185,62 +190,64 @@ def _is_plain_address(url: str) -> bool:
 
 
 def is_project_address(url: str) -> bool:
-    """Whether it can be a Supabase project's address: no path of one of its services in it."""
+    """Return whether it can be a Supabase project's address, without a path of its services."""
     return bool(_ADDRESS.fullmatch(url)) and not _SUPABASE_PATH.search(url)
 
 
 def unknown(names: Iterable[str]) -> list[str]:
-    """Returns a line for each name of the environment that looks like a setting and is none."""
+    """Return a line for each name of the environment that looks like a setting but is none."""
     known = {_PREFIX + field.upper() for field in Settings.model_fields}
-    found: list[str] = []
+    texts: list[str] = []
     for name in sorted({name.upper() for name in names} - known):
-        if not name.startswith(_PREFIX) or name.startswith(_FOREIGN):
+        if not name.startswith(_PREFIX) or name.startswith(_IGNORED_PREFIXES):
             continue
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-        found.append(f"{name} is no setting" + (f": is {near[0]} meant?" if near else ""))
-    return found
+        texts.append(f"{name} is no setting" + (f": is {near[0]} meant?" if near else ""))
+    return texts
 
 
 def _unusable_addresses(settings: Settings) -> list[str]:
-    """Addresses that no call or browser could use. No value is quoted."""
-    found: list[str] = []
+    """Return problems of addresses that no call or browser could use. No value is quoted."""
+    texts: list[str] = []
     url, public = settings.supabase_url, settings.public_url
     if url and _is_plain_address(url) and not is_project_address(url):
-        found.append(
+        texts.append(
             "EVPOWER_SUPABASE_URL must be the project's address alone, https://<ref>.supabase.co: "
             "EvPower adds /rest/v1 and the other paths"
         )
     if public and _is_plain_address(public) and not _ADDRESS.fullmatch(public):
-        found.append("EVPOWER_PUBLIC_URL must read https://host")
-    origins = [one.strip().rstrip("/") for one in settings.cors_origins.split(",") if one.strip()]
-    if not all(_ORIGIN.fullmatch(one) for one in origins):
-        found.append(
+        texts.append("EVPOWER_PUBLIC_URL must read https://host")
+    origins = [
+        origin.strip().rstrip("/") for origin in settings.cors_origins.split(",") if origin.strip()
+    ]
+    if not all(map(_ORIGIN.fullmatch, origins)):
+        texts.append(
             "EVPOWER_CORS_ORIGINS holds what is no origin: one reads https://host, without a path"
         )
     try:
-        for one in settings.trusted_proxies.split(","):
-            ipaddress.ip_network(one.strip() or "::", strict=False)
+        for network in settings.trusted_proxies.split(","):
+            ipaddress.ip_network(network.strip() or "::", strict=False)
     except ValueError:
-        found.append("EVPOWER_TRUSTED_PROXIES holds what is no address or network (10.0.0.0/8)")
-    return found
+        texts.append("EVPOWER_TRUSTED_PROXIES holds what is no address or network (10.0.0.0/8)")
+    return texts
 
 
 def _exchanged_keys(settings: Settings, secret: str) -> list[str]:
-    """A secret key where a public one belongs, or the other way; it is not quoted."""
-    found: list[str] = []
+    """Return problems of a secret key in the publishable one's place, or the reverse."""
+    texts: list[str] = []
     if secret.startswith("sb_publishable_") or _role(secret) == "anon":
-        found.append("EVPOWER_SUPABASE_SECRET_KEY holds a publishable key: use sb_secret_...")
+        texts.append("EVPOWER_SUPABASE_SECRET_KEY holds a publishable key: use sb_secret_...")
     publishable = settings.supabase_publishable_key
     if publishable.startswith("sb_secret_") or _role(publishable) == "service_role":
-        found.append(
+        texts.append(
             "EVPOWER_SUPABASE_PUBLISHABLE_KEY holds a secret key: use sb_publishable_... (a secret "
             "key that was given to an app must be replaced in the project)"
         )
-    return found
+    return texts
 
 
 def _role(key: str) -> str:
-    """The role in a legacy key, which is a JWT; "" where it is none. Nothing is verified."""
+    """Return the role in a legacy key, which is a JWT; "" for any other key. Unverified."""
     claims = key.split(".")[1:2]
     try:
         read: object = json.loads(base64.urlsafe_b64decode(claims[0] + "==")) if claims else None
@@ -250,31 +257,31 @@ def _role(key: str) -> str:
 
 
 def _unsafe(settings: Settings) -> list[str]:
-    found: list[str] = []
+    texts: list[str] = []
     if settings.supabase_url.startswith("http://"):
-        found.append("EVPOWER_SUPABASE_URL is not https: keys and tokens would travel in clear")
+        texts.append("EVPOWER_SUPABASE_URL is not https: keys and tokens would travel in clear")
     if settings.supabase_timeout_s <= _STATEMENT_S:
-        found.append(
+        texts.append(
             f"EVPOWER_SUPABASE_TIMEOUT_S must be over {_STATEMENT_S:g}: Supabase ends a statement "
-            "after that, and says so; a call that is given up earlier looks like an outage"
+            "after that with an error; a call that times out earlier looks like an outage"
         )
     if settings.relay_lease_s <= settings.supabase_timeout_s:
-        found.append(
+        texts.append(
             "EVPOWER_RELAY_LEASE_S must be over EVPOWER_SUPABASE_TIMEOUT_S: a key would be sent by "
             "two relays at once"
         )
     legacy = settings.supabase_jwt_secret.get_secret_value()
     if legacy and len(legacy) < _MIN_SECRET:
-        found.append("EVPOWER_SUPABASE_JWT_SECRET is shorter than 32 characters: rotate it")
+        texts.append("EVPOWER_SUPABASE_JWT_SECRET is shorter than 32 characters: rotate it")
     webhooks = settings.supabase_webhook_secrets.get_secret_value()
-    parts = [one for one in re.split(r"[|,\s]+", webhooks) if one not in ("", "v1")]
-    if any(len(one) < _MIN_WEBHOOK_SECRET for one in parts):
-        found.append(
+    parts = [part for part in re.split(r"[|,\s]+", webhooks) if part not in ("", "v1")]
+    if any(len(part) < _MIN_WEBHOOK_SECRET for part in parts):
+        texts.append(
             "EVPOWER_SUPABASE_WEBHOOK_SECRETS holds one shorter than 24 characters: use "
             "whsec_ and the base64 of 24 random bytes or more"
         )
     if settings.sandbox_url or settings.sandbox_secret.get_secret_value():
-        found.append("EVPOWER_SANDBOX_* is set: the sandbox bank makes money out of nothing")
+        texts.append("EVPOWER_SANDBOX_* is set: the sandbox bank makes money out of nothing")
     if "*" in settings.cors_origins:
-        found.append("EVPOWER_CORS_ORIGINS is *: name the web apps that may call")
-    return found
+        texts.append("EVPOWER_CORS_ORIGINS is *: name the web apps that may call")
+    return texts

@@ -1,4 +1,4 @@
-"""Old ids still mean their client in every endpoint; whose they are is decided after that."""
+"""Old ids resolve to their client in every endpoint; access is checked afterwards."""
 
 from uuid import UUID, uuid4
 
@@ -7,7 +7,7 @@ import pytest
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Forbidden, Invalid
 from evpower.identity import OldIds, Principal, resolve, resolve_id_tag
-from evpower.identity.aliases import FRESH_S
+from evpower.identity.aliases import CACHE_TTL_S
 from tests.api.scenario import Api, bearer
 from tests.charging.money import top_up
 from tests.charging.test_sync_history import report, send
@@ -17,11 +17,13 @@ SERVICE = Principal("service", None, "ocpp", None)
 READS = ["/api/v1/balance/{}", "/api/v1/balance/history/{}", "/api/v1/charging/history/{}"]
 
 
-def person(client_id: UUID) -> Principal:
+def client_principal(client_id: UUID) -> Principal:
     return Principal("client", client_id, "", None, client_id)
 
 
-async def name(owner: Connection, client: UUID, alias: object, kind: str = "client_id") -> None:
+async def add_alias(
+    owner: Connection, client: UUID, alias: object, kind: str = "client_id"
+) -> None:
     await owner.execute(
         "insert into identity.aliases (kind, alias, client_id) values ($1, $2, $3)",
         kind,
@@ -32,21 +34,23 @@ async def name(owner: Connection, client: UUID, alias: object, kind: str = "clie
 
 @pytest.fixture
 async def old(owner: Connection, client_id: UUID) -> str:
-    """The old id of `client_id`."""
-    await name(owner, client_id, "Client-77")
+    """Give `client_id` an old id; returns it."""
+    await add_alias(owner, client_id, "Client-77")
     return "Client-77"
 
 
 class TestResolve:
-    async def test_what_is_whose(self, owner: Connection, client_id: UUID, old: str) -> None:
+    async def test_ids_resolve_to_their_client(
+        self, owner: Connection, client_id: UUID, old: str
+    ) -> None:
         former = uuid4()
-        await name(owner, client_id, former)
+        await add_alias(owner, client_id, former)
         assert await resolve(owner, old) == client_id
         assert await resolve(owner, str(client_id)) == client_id
         assert await resolve(owner, str(client_id).upper()) == client_id
         assert await resolve(owner, former.hex) == client_id
-        for no_one in ("client-77", str(uuid4()), "", "\0", "x" * 5000, "' or 1=1"):
-            assert await resolve(owner, no_one) is None
+        for unknown in ("client-77", str(uuid4()), "", "\0", "x" * 5000, "' or 1=1"):
+            assert await resolve(owner, unknown) is None
 
     async def test_a_clients_own_id_is_never_another_client(
         self, owner: Connection, client_id: UUID
@@ -55,23 +59,23 @@ class TestResolve:
         await owner.execute(
             "insert into identity.clients (id, origin) values ($1, 'import')", other
         )
-        await name(owner, other, client_id)
+        await add_alias(owner, other, client_id)
         assert await resolve(owner, str(client_id)) == client_id
 
     async def test_id_tags_have_no_case(self, owner: Connection, client_id: UUID) -> None:
-        await name(owner, client_id, "04a1b2", "id_tag")
+        await add_alias(owner, client_id, "04a1b2", "id_tag")
         assert await resolve_id_tag(owner, "04A1B2") == client_id
         assert await resolve_id_tag(owner, "04A1B3") is None
         assert await resolve(owner, "04a1b2") is None
 
 
 class TestOldIds:
-    async def test_the_callers_own_id_asks_no_one(self, client_id: UUID) -> None:
-        ids = OldIds(Database("postgres://nobody@127.0.0.1:1/none"))
-        assert await ids.client(person(client_id), str(client_id)) == client_id
-        assert await ids.client(person(client_id), client_id) == client_id
+    async def test_the_callers_own_id_needs_no_database(self, client_id: UUID) -> None:
+        ids = OldIds(Database("postgres://user@127.0.0.1:1/none"))
+        assert await ids.client(client_principal(client_id), str(client_id)) == client_id
+        assert await ids.client(client_principal(client_id), client_id) == client_id
 
-    async def test_answers_are_remembered_for_a_minute(
+    async def test_results_are_cached_for_a_minute(
         self, db: Database, owner: Connection, client_id: UUID, old: str
     ) -> None:
         clock = Clock()
@@ -79,16 +83,16 @@ class TestOldIds:
         assert await ids.client(SERVICE, old) == client_id
         await owner.execute("delete from identity.aliases")
         assert await ids.client(SERVICE, old) == client_id
-        clock.forward(seconds=FRESH_S + 1)
+        clock.forward(seconds=CACHE_TTL_S + 1)
         with pytest.raises(Invalid):
             await ids.client(SERVICE, old)
-        await name(owner, client_id, old)
+        await add_alias(owner, client_id, old)
         with pytest.raises(Invalid):
             await ids.client(SERVICE, old)
         ids.flush()
         assert await ids.client(SERVICE, old) == client_id
 
-    async def test_a_closed_client_is_whom_it_became_within_a_minute(
+    async def test_a_closed_client_resolves_to_its_successor_within_a_minute(
         self, db: Database, owner: Connection, client_id: UUID
     ) -> None:
         former, clock = uuid4(), Clock()
@@ -98,29 +102,29 @@ class TestOldIds:
             former,
         )
         assert await ids.client(SERVICE, former) == former
-        await name(owner, client_id, former)
-        clock.forward(seconds=FRESH_S + 1)
+        await add_alias(owner, client_id, former)
+        clock.forward(seconds=CACHE_TTL_S + 1)
         assert await ids.client(SERVICE, former) == client_id
 
-    async def test_no_more_than_so_many_are_remembered(self, db: Database, client_id: UUID) -> None:
-        ids = OldIds(db, kept=3)
+    async def test_the_cache_is_bounded(self, db: Database, client_id: UUID) -> None:
+        ids = OldIds(db, cache_size=3)
         for _ in range(10):
             await ids.client(SERVICE, str(uuid4()))
         assert len(ids._known) == 3
         assert await ids.client(SERVICE, client_id) == client_id
 
-    async def test_a_client_learns_nothing_of_other_ids(
+    async def test_a_client_learns_nothing_about_other_ids(
         self, db: Database, old: str, client_id: UUID
     ) -> None:
         ids = OldIds(db)
-        assert await ids.client(person(uuid4()), old) == client_id  # may_read is next
+        assert await ids.client(client_principal(uuid4()), old) == client_id  # may_read is next
         with pytest.raises(Forbidden):
-            await ids.client(person(client_id), "nobody")
+            await ids.client(client_principal(client_id), "unknown")
 
 
 class TestEndpoints:
     @pytest.mark.parametrize("path", READS)
-    async def test_the_client_an_operator_and_a_service_may_say_the_old_id(
+    async def test_the_client_an_operator_and_a_service_may_use_the_old_id(
         self, api: Api, owner: Connection, client_id: UUID, old: str, path: str
     ) -> None:
         await top_up(owner, client_id, 12_345)
@@ -130,32 +134,32 @@ class TestEndpoints:
             assert (before.status_code, before.content) == (200, now.content)
 
     @pytest.mark.parametrize("path", READS)
-    async def test_an_old_uuid_goes_the_quick_way_too(
+    async def test_an_old_uuid_takes_the_fast_path_too(
         self, api: Api, owner: Connection, client_id: UUID, path: str
     ) -> None:
         former = uuid4()
-        await name(owner, client_id, former)
+        await add_alias(owner, client_id, former)
         for query in ("", "?unknown=1"):
             answer = await api.get(path.format(former) + query, bearer(client_id))
             assert answer.status_code == 200
             assert str(former) not in answer.text
 
     @pytest.mark.parametrize("path", READS)
-    async def test_someone_else_is_refused_whatever_they_say(
+    async def test_another_client_is_refused_for_any_id(
         self, api: Api, old: str, client_id: UUID, path: str
     ) -> None:
-        for said in (old, client_id, "nobody", uuid4(), "1%20or%201=1"):
-            answer = await api.get(path.format(said), bearer(uuid4()))
+        for raw_id in (old, client_id, "unknown", uuid4(), "1%20or%201=1"):
+            answer = await api.get(path.format(raw_id), bearer(uuid4()))
             assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
 
     @pytest.mark.parametrize("path", READS)
-    async def test_no_one_knows_this_id(self, api: Api, path: str) -> None:
-        answer = await api.get(path.format("nobody"), api.service)
+    async def test_an_unknown_id(self, api: Api, path: str) -> None:
+        answer = await api.get(path.format("unknown"), api.service)
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request")
         answer = await api.get(path.format(uuid4()), api.service)
         assert (answer.status_code, answer.json()["error"]) == (404, "client_not_found")
 
-    async def test_pages_lead_on_under_the_uuid(
+    async def test_the_link_to_the_next_page_has_the_uuid(
         self, api: Api, owner: Connection, client_id: UUID, old: str
     ) -> None:
         for _ in range(3):

@@ -18,8 +18,8 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict
 from evpower.foundation.loops import Record, Round
 from evpower.identity import (
-    Application,
     Client,
+    RegistrationRequest,
     SupabaseAdmin,
     converge_registrations,
     measure_confirmations,
@@ -40,14 +40,14 @@ BUSY: Answer = (
 _PHONES: Iterator[int] = count(1)
 
 
-def someone(**changes: object) -> Application:
+def someone(**changes: object) -> RegistrationRequest:
     fields: dict[str, object] = {
         "email": f"{uuid4().hex}@example.kg",
         "password": SecretStr("correct-horse"),
         "phone": f"+996777{next(_PHONES):06}",
         "name": "Aida",
     }
-    return Application(**(fields | changes))  # type: ignore[arg-type]
+    return RegistrationRequest(**(fields | changes))  # type: ignore[arg-type]
 
 
 class Auth:
@@ -77,7 +77,9 @@ class Auth:
         """Whom Auth was asked to mail, in order."""
         return [json.loads(one.body)["email"] for one in self._edge.requests if one.path == RESEND]
 
-    async def register(self, who: Application, confirm: Confirm = "email") -> tuple[Client, Mail]:
+    async def register(
+        self, who: RegistrationRequest, confirm: Confirm = "email"
+    ) -> tuple[Client, Mail]:
         return await register(self.db, self.admin, who, confirm=confirm, clock=self.clock)
 
     async def send(self, current: Round | None = None) -> int:

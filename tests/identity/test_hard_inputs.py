@@ -28,7 +28,7 @@ from evpower.foundation.money import amount_from_json, read_som, to_minor
 from evpower.identity import router
 from evpower.identity.contact import normal_email, phone_as_typed, phone_from_auth
 from evpower.identity.profile import profile_of
-from evpower.identity.register import Application, register
+from evpower.identity.register import RegistrationRequest, register
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.payments.errors import ProviderError
 from evpower.payments.providers.sandbox import SandboxProvider
@@ -486,7 +486,7 @@ class TestTexts:
         module = sys.modules["evpower.identity.register"]
         monkeypatch.setattr(module, "flaw", lambda *_, **__: None)
         password = SecretStr("correct-\ud83d-7")
-        someone = Application(f"{uuid4().hex}@example.kg", password, "0555123456")
+        someone = RegistrationRequest(f"{uuid4().hex}@example.kg", password, "0555123456")
         with pytest.raises(Invalid):
             await register(db, admin, someone, confirm="auto", clock=utc_now)
         states = await owner.fetch("select state from identity.registrations")

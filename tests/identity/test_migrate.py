@@ -17,7 +17,7 @@ from evpower.config import Settings
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
 from evpower.identity import SupabaseAdmin, resolve, resolve_id_tag
-from evpower.identity.model import MovedUser
+from evpower.identity.model import ImportedUser
 from evpower.sync import SupabaseRpc
 from tests.conftest import as_owner
 from tests.identity.conftest import Answer, Edge, Request, forward
@@ -121,7 +121,7 @@ class TestConfirmedOrNot:
         assert user.email_confirmed is email_confirmed
         assert user.app_metadata.get("evpower_email_unverified") is unverified
         assert (user.phone == row["phone"]) is account_phone
-        assert user.proves("phone") is account_phone
+        assert user.has_verified("phone") is account_phone
         assert user.profile.phone == row["phone"]
 
     async def test_with_confirmation_by_mail_nothing_is_said_to_be_confirmed(
@@ -502,7 +502,7 @@ class TestTrouble:
         made = 0
         really = moving.admin.import_user
 
-        async def after_twenty(new_user: MovedUser) -> Any:
+        async def after_twenty(new_user: ImportedUser) -> Any:
             nonlocal made
             user = await really(new_user)
             made += 1
@@ -521,10 +521,10 @@ class TestTrouble:
         assert await moving.users() == 60
 
 
-def moved_user() -> MovedUser:
-    return MovedUser(
+def moved_user() -> ImportedUser:
+    return ImportedUser(
         id=uuid4(), email=f"{uuid4().hex}@example.kg", email_confirm=True, phone=None,
-        phone_confirm=False, told_phone=None, name=None, password_hash=None,
+        phone_confirm=False, claimed_phone=None, name=None, password_hash=None,
     )  # fmt: skip
 
 

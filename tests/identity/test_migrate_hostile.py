@@ -111,7 +111,7 @@ class TestConfirmedByNoOne:
         record, proven = a_user() | fields, set(kinds.split())
         user = await read_back(edge, http, record)
         both: tuple[Contact, ...] = ("email", "phone")
-        assert {kind for kind in both if user.proves(kind)} == proven
+        assert {kind for kind in both if user.has_verified(kind)} == proven
         person = of_auth(record)
         assert person is not None
         assert {one.kind for one in person.claims if one.proven} == proven
@@ -138,7 +138,7 @@ class TestConfirmedByNoOne:
     ) -> None:
         identity = {"provider": provider, "identity_data": data}
         record = a_user() | {"last_sign_in_at": LATER, "identities": [identity, None]}
-        assert (await read_back(edge, http, record)).proves("email") is proven
+        assert (await read_back(edge, http, record)).has_verified("email") is proven
 
 
 def a_user() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from evpower.foundation.errors import Conflict, EvPowerError, Invalid, Unavailab
 from evpower.identity import clients
 from evpower.identity.jobs import converge_registrations
 from evpower.identity.model import AuthUser, Client, Confirm, NewUser, Profile
-from evpower.identity.register import Application, register
+from evpower.identity.register import RegistrationRequest, register
 from evpower.identity.supabase_admin import SupabaseAdmin
 from tests.identity.conftest import Answer, Clock, Edge, Request, forward
 
@@ -72,7 +72,7 @@ class CrashingDatabase(Database):
 _PHONES = count(1)
 
 
-def someone(**changes: Any) -> Application:
+def someone(**changes: Any) -> RegistrationRequest:
     number = uuid4().int
     fields: dict[str, Any] = {
         "email": f"{number:x}@example.kg",
@@ -80,7 +80,7 @@ def someone(**changes: Any) -> Application:
         "phone": f"+996555{next(_PHONES):06}",
         "name": "Aida",
     }
-    return Application(**(fields | changes))
+    return RegistrationRequest(**(fields | changes))
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def crashing(supabase: LocalSupabase, http: httpx.AsyncClient) -> CrashingAdmin:
 @pytest.fixture
 def sign_up(db: Database, admin: SupabaseAdmin, clock: Clock) -> Any:
     async def sign_up(
-        application: Application,
+        application: RegistrationRequest,
         *,
         through: SupabaseAdmin = admin,
         on: Database = db,
@@ -273,7 +273,7 @@ CRASHES = {
 @pytest.fixture(params=CRASHES.values(), ids=CRASHES.keys())
 async def crashed(
     request: pytest.FixtureRequest, sign_up: Any, crashing: CrashingAdmin, db: Database
-) -> Application:
+) -> RegistrationRequest:
     """Somebody whose registration was cut off at one of the steps."""
     nth, committed, side = request.param
     if side:
@@ -285,7 +285,7 @@ async def crashed(
 
 
 async def test_retry_after_any_crash_ends_with_one_client(
-    crashed: Application,
+    crashed: RegistrationRequest,
     sign_up: Any,
     supabase: LocalSupabase,
     http: httpx.AsyncClient,
@@ -303,7 +303,7 @@ async def test_retry_after_any_crash_ends_with_one_client(
 
 
 async def test_job_after_any_crash_settles_it(
-    crashed: Application,
+    crashed: RegistrationRequest,
     db: Database,
     admin: SupabaseAdmin,
     clock: Clock,

@@ -8,7 +8,7 @@ from evpower.client_migration.model import NotMoved, Stopped
 from evpower.client_migration.rate_limiter import RateLimiter
 from evpower.foundation.backoff import Backoff
 from evpower.foundation.errors import Unavailable
-from evpower.identity.errors import AuthBusy, AuthDenied, AuthUnanswered
+from evpower.identity.errors import AuthBusy, AuthDenied, AuthOutcomeUnknown
 
 T = TypeVar("T")
 _TRIES: Final = 6
@@ -43,7 +43,7 @@ class RetryPolicy:
                 answered, last = False, str(error)
                 self._pace.pause(max(delay_s, _told_s(error)))
             except Unavailable as error:
-                answered, last = isinstance(error, AuthUnanswered), str(error)
+                answered, last = isinstance(error, AuthOutcomeUnknown), str(error)
                 if told_s := _told_s(error):
                     self._pace.pause(max(delay_s, told_s))
                 else:
@@ -58,5 +58,5 @@ class RetryPolicy:
 
 
 def _told_s(error: Unavailable) -> float:
-    told = error.pause_s if isinstance(error, (AuthBusy, AuthUnanswered)) else None
+    told = error.pause_s if isinstance(error, (AuthBusy, AuthOutcomeUnknown)) else None
     return min(told or 0.0, _MAX_TOLD_S)

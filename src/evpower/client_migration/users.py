@@ -6,8 +6,8 @@ from typing import Final
 
 from evpower.client_migration.model import NotMoved, RowWork, Run
 from evpower.client_migration.retry_policy import RetryPolicy
-from evpower.identity.errors import AuthRefused, AuthUnanswered
-from evpower.identity.model import AuthUser, Confirm, Contact, MovedUser
+from evpower.identity.errors import AuthOutcomeUnknown, AuthRefused
+from evpower.identity.model import AuthUser, Confirm, Contact, ImportedUser
 from evpower.identity.register import UNVERIFIED
 from evpower.identity.supabase_admin import SupabaseAdmin
 
@@ -45,13 +45,13 @@ class Users:
             raise _refused(refusal) from refusal
         return "password_to_be_reset"
 
-    async def _import(self, new_user: MovedUser) -> None:
+    async def _import(self, new_user: ImportedUser) -> None:
         await self.retries.call(lambda: self._import_once(new_user))
 
-    async def _import_once(self, new_user: MovedUser) -> None:
+    async def _import_once(self, new_user: ImportedUser) -> None:
         try:
             await self.admin.import_user(new_user)
-        except (AuthRefused, AuthUnanswered) as error:
+        except (AuthRefused, AuthOutcomeUnknown) as error:
             if isinstance(error, AuthRefused) and error.code not in _EXISTS:
                 raise
             existing = await self.admin.get_user(new_user.id)  # Auth says 500 to a taken id, too
@@ -70,8 +70,8 @@ class Users:
             raise NotMoved("user_gone", str(work.client_id), conflict=True)
         if work.matched_by in {"id", "decision"}:
             return user
-        email = user.email if user.proves("email", self.trusted) else None
-        phone = user.phone if user.proves("phone", self.trusted) else None
+        email = user.email if user.has_verified("email", self.trusted) else None
+        phone = user.phone if user.has_verified("phone", self.trusted) else None
         if work.matched_by == "email":
             still, other = email == work.email, _differs(phone, work.phone, work.phone_proof)
         else:
@@ -92,20 +92,20 @@ def _refused(refusal: AuthRefused) -> NotMoved:
     return NotMoved(refusal.code, f"Supabase Auth answered {refusal}")
 
 
-def _new_user(work: RowWork, password_hash: str | None, run: Run, confirm: Confirm) -> MovedUser:
+def _new_user(work: RowWork, password_hash: str | None, run: Run, confirm: Confirm) -> ImportedUser:
     """The user to create: what the old system had confirmed is, what it had not is only said."""
     email_proven, phone_proven = work.email_proof == "yes", work.phone_proof == "yes"
     auto = confirm == "auto"
     mark: dict[str, object] = {MARK: str(run.mark)}
     if work.email is not None and not email_proven and auto:
         mark |= UNVERIFIED
-    return MovedUser(
+    return ImportedUser(
         id=work.client_id,
         email=work.email,
         email_confirm=email_proven or auto,
         phone=work.phone if phone_proven or work.email is None else None,
         phone_confirm=phone_proven,
-        told_phone=work.phone,
+        claimed_phone=work.phone,
         name=work.name,
         password_hash=password_hash,
         app_metadata=mark,

@@ -27,7 +27,6 @@ from evpower.identity.confirmations import (
 )
 from evpower.identity.endpoints import router
 from evpower.identity.find import find_claimants, find_clients, find_verified
-from evpower.identity.introspect import introspect
 from evpower.identity.jobs import converge_registrations, purge_registrations
 from evpower.identity.jwks import read_keys
 from evpower.identity.model import (
@@ -48,7 +47,7 @@ from evpower.identity.module import configured_access, configured_admin, module
 from evpower.identity.operator_endpoints import operator_router
 from evpower.identity.operators import add_operator, list_operators, remove_operator
 from evpower.identity.profile import profile_of, profile_of_row
-from evpower.identity.register import Application, register
+from evpower.identity.register import RegistrationRequest, register
 from evpower.identity.service_keys import create_service_key, list_service_keys, revoke_service_key
 from evpower.identity.store_confirmations import WaitingConfirmations
 from evpower.identity.supabase_admin import SupabaseAdmin
@@ -58,7 +57,6 @@ __all__ = [
     "CLIENT_CHANGED",
     "DOCTOR_USER_ID",
     "Access",
-    "Application",
     "Claims",
     "Client",
     "Contact",
@@ -69,6 +67,7 @@ __all__ = [
     "OperatorRole",
     "Principal",
     "Profile",
+    "RegistrationRequest",
     "ServiceKey",
     "SupabaseAdmin",
     "TokenVerifier",
@@ -88,7 +87,6 @@ __all__ = [
     "find_clients",
     "find_verified",
     "get_client",
-    "introspect",
     "list_operators",
     "list_service_keys",
     "lock_client",

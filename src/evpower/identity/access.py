@@ -1,4 +1,4 @@
-"""Who calls, from the verified token or service key alone; never from the body or the path."""
+"""Identifies the caller from the verified token or service key, never from the body or the path."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,19 +14,18 @@ from evpower.foundation.errors import EvPowerError, Forbidden, Unauthenticated
 from evpower.identity import store_access
 from evpower.identity.aliases import OldIds
 from evpower.identity.clients import ensure_client
-from evpower.identity.introspect import introspect
 from evpower.identity.model import Claims, Operator, Principal
 from evpower.identity.service_keys import PREFIX, check_service_key
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import TokenVerifier
 
-OPERATORS_FRESH_S: Final = 30.0
-_KNOWN_S: Final = 300.0
+OPERATORS_TTL_S: Final = 30.0
+_KNOWN_TTL_S: Final = 300.0
 _KNOWN_MAX: Final = 50_000
 
 
 class Access:
-    """Methods that take a request are FastAPI dependencies; the principal is found once."""
+    """Methods that take a request are FastAPI dependencies; the principal is identified once."""
 
     def __init__(
         self,
@@ -36,7 +35,7 @@ class Access:
         clock: Clock = utc_now,
         introspect_with: SupabaseAdmin | None = None,
     ) -> None:
-        """With `introspect_with`, Supabase is asked about every token before money moves."""
+        """With `introspect_with`, Supabase checks every token before money moves."""
         self._db = db
         self._verifier = verifier
         self._clock = clock
@@ -46,29 +45,29 @@ class Access:
         self._old_ids = OldIds(db, clock=clock)
 
     async def principal(self, request: Request) -> Principal:
-        """Return who calls; a client seen for the first time is created with its wallet.
+        """Return the caller; a client seen for the first time is created with its wallet.
 
         Raises Unauthenticated("missing_token" | "invalid_token" | "token_expired"),
         Unavailable("auth_unavailable").
         """
-        found: Principal | None = getattr(request.state, "principal", None)
-        if found is None:
+        principal: Principal | None = getattr(request.state, "principal", None)
+        if principal is None:
             refusal: EvPowerError | None = getattr(request.state, "refusal", None)
             if refusal is not None:
-                raise refusal  # found before the route was chosen
-            found = await self.identify(request)
-            request.state.principal = found
-        return found
+                raise refusal  # the gateway refused the caller before the route was chosen
+            principal = await self.identify(request)
+            request.state.principal = principal
+        return principal
 
     async def identify(self, request: Request) -> Principal:
-        """Find the principal of anything with headers, unremembered."""
+        """Identify the principal of anything with headers; nothing is stored in the request."""
         is_key, credential = _credential(request)
         if is_key:
             name = await check_service_key(self._db, credential)
             return Principal("service", None, name, None)
         claims = await self._verifier.verify(credential)
         if claims.sub in await self._operators.by_id():
-            operator = await self._operators.as_of_now(claims.sub)
+            operator = await self._operators.read_current(claims.sub)
             if operator is not None:
                 return _operator(operator, claims.expires_at)
         if not self._known.has(claims.sub):
@@ -80,8 +79,8 @@ class Access:
     async def client_of_token(self, token: str) -> Claims:
         """Return the claims of a client's token; the client itself may not exist yet.
 
-        For callers who create clients in their own time. Raises Forbidden("forbidden") for
-        operators and service keys, and what `principal` raises.
+        For callers that create the client later themselves. Raises Forbidden("forbidden") for
+        operators and service keys, and the errors of `principal`.
         """
         if token.startswith(PREFIX):
             raise Forbidden("forbidden", "only a client may do this")
@@ -92,66 +91,79 @@ class Access:
 
     async def require_client(self, request: Request) -> Principal:
         """Only a client may call. Raises Forbidden("forbidden")."""
-        found = await self.principal(request)
-        if found.kind != "client":
+        principal = await self.principal(request)
+        if principal.kind != "client":
             raise Forbidden("forbidden", "only a client may do this")
-        return found
+        return principal
 
     async def require_client_for_money(self, request: Request) -> Principal:
-        """Only a client, and Supabase itself still knows the token where the settings want that.
+        """Only a client may call; with `introspect_with`, Supabase must still accept the token.
 
-        The client's own status is read by whoever moves the money, in that transaction.
+        The client's own status is checked in the transaction that moves the money.
         Raises Unauthenticated, Forbidden("forbidden" | "client_blocked"), Unavailable.
         """
-        found = await self.require_client(request)
+        principal = await self.require_client(request)
         if self._admin is not None:
             _, token = _credential(request)
-            await introspect(self._admin, token, await self._verifier.verify(token), self._clock)
-        return found
+            await self._introspect(self._admin, token)
+        return principal
 
     async def require_service(self, request: Request) -> Principal:
         """Only another system's key may call. Raises Forbidden("forbidden")."""
-        found = await self.principal(request)
-        if found.kind != "service":
+        principal = await self.principal(request)
+        if principal.kind != "service":
             raise Forbidden("forbidden", "only a service key may do this")
-        return found
+        return principal
 
     async def require_viewer(self, request: Request) -> Principal:
         """Only an operator of any role may call. Raises Forbidden("forbidden")."""
-        found = await self.principal(request)
-        if found.kind == "client" and found.user_id is not None:
-            operator = await self._operators.as_of_now(found.user_id)
+        principal = await self.principal(request)
+        if principal.kind == "client" and principal.user_id is not None:
+            operator = await self._operators.read_current(principal.user_id)
             if operator is not None:
-                found = request.state.principal = _operator(operator, found.expires_at)
-        if found.kind != "operator":
+                principal = request.state.principal = _operator(operator, principal.expires_at)
+        if principal.kind != "operator":
             raise Forbidden("forbidden", "only an operator may do this")
-        return found
+        return principal
 
     async def require_operator(self, request: Request) -> Principal:
         """Only an operator who may act on clients may call. Raises Forbidden("forbidden")."""
-        found = await self.require_viewer(request)
-        if found.role != "operator":
-            raise Forbidden("forbidden", "this wants the role operator")
-        return found
+        principal = await self.require_viewer(request)
+        if principal.role != "operator":
+            raise Forbidden("forbidden", "this requires the role operator")
+        return principal
 
     async def resolve(self, caller: Principal, raw: str | UUID) -> UUID:
-        """Whom an id in a request means: a UUID, or the id a client had before; may_read is next.
+        """Return the client of an id in a request, a UUID or an old id; call may_read next.
 
-        The caller's own UUID costs nothing, other answers are remembered. Raises
+        The caller's own UUID needs no query; other results are cached. Raises
         Forbidden("forbidden"), Invalid("invalid_request").
         """
         return await self._old_ids.client(caller, raw)
 
-    def prefetch(self) -> None:
-        """Start reading the signing keys, before the first token comes.
+    async def _introspect(self, admin: SupabaseAdmin, token: str) -> None:
+        """Return if Supabase accepts the token and its user is not banned: both count at once.
 
-        The first call out loads its libraries for hundreds of milliseconds, in which nothing else
-        is answered: no stranger's token should choose that moment.
+        Never called inside a transaction. Raises Unauthenticated("invalid_token"),
+        Forbidden("client_blocked"), Unavailable("auth_unavailable").
+        """
+        claims = await self._verifier.verify(token)
+        user = await admin.user_of(token)
+        if user is None or user.id != claims.sub:
+            raise Unauthenticated("invalid_token", "the session has ended")
+        if user.banned_until is not None and user.banned_until > self._clock():
+            raise Forbidden("client_blocked", "the user is banned")
+
+    def prefetch(self) -> None:
+        """Start reading the signing keys before the first token arrives.
+
+        The first outgoing call loads its libraries, which blocks the process for hundreds of
+        milliseconds: that must not happen when a stranger's token arrives.
         """
         self._verifier.prefetch()
 
     def flush(self) -> None:
-        """Forget everything remembered: tokens, operators, known clients, old ids."""
+        """Clear all caches: tokens, operators, known clients, old ids."""
         self._verifier.flush()
         self._known.clear()
         self._operators.expire()
@@ -165,7 +177,7 @@ def _operator(operator: Operator, expires_at: datetime | None) -> Principal:
 def may_read(principal: Principal, client_id: UUID) -> None:
     """Pass for that client, operators and services. Raises Forbidden("forbidden")."""
     if principal.kind == "client" and principal.client_id != client_id:
-        raise Forbidden("forbidden", "this belongs to somebody else")
+        raise Forbidden("forbidden", "this belongs to another client")
 
 
 def _credential(request: Request) -> tuple[bool, str]:
@@ -176,12 +188,12 @@ def _credential(request: Request) -> tuple[bool, str]:
         if len(keys) > 1:
             raise Unauthenticated("invalid_token", "more than one service key")
         return True, keys[0].strip()
-    sent = headers.getlist("authorization")
-    if not sent or not sent[0].strip():
+    values = headers.getlist("authorization")
+    if not values or not values[0].strip():
         raise Unauthenticated("missing_token", "an access token is needed")
-    scheme, _, token = sent[0].strip().partition(" ")
+    scheme, _, token = values[0].strip().partition(" ")
     token = token.strip()
-    if len(sent) > 1 or scheme.lower() != "bearer":
+    if len(values) > 1 or scheme.lower() != "bearer":
         raise Unauthenticated("invalid_token", "Authorization must be one Bearer token")
     if not token:
         raise Unauthenticated("missing_token", "an access token is needed")
@@ -189,7 +201,7 @@ def _credential(request: Request) -> tuple[bool, str]:
 
 
 class _KnownClients:
-    """Ids that surely exist (clients are never deleted): no round trip for them."""
+    """Ids of existing clients (clients are never deleted), which need no round trip."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -199,7 +211,7 @@ class _KnownClients:
         return self._ids.get(client_id) is not None
 
     def add(self, client_id: UUID) -> None:
-        self._ids.put(client_id, value=True, expires_at=self._clock().timestamp() + _KNOWN_S)
+        self._ids.put(client_id, value=True, expires_at=self._clock().timestamp() + _KNOWN_TTL_S)
 
     def clear(self) -> None:
         self._ids.clear()
@@ -208,25 +220,25 @@ class _KnownClients:
 class _Operators:
     """Operators by user id, read again every 30 s by one caller at a time.
 
-    Enough to tell that a driver is none. What an operator may do is read anew at each request, so
-    that a role that was taken away ends with the command that says so.
+    The cache only tells operators from drivers. An operator's role is read from the database at
+    each request, so that a revoked role ends at once.
     """
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
         self._cached = CachedValue[Mapping[UUID, Operator]](
-            self._read, ttl_s=OPERATORS_FRESH_S, now_s=lambda: clock().timestamp()
+            self._read, ttl_s=OPERATORS_TTL_S, now_s=lambda: clock().timestamp()
         )
 
     async def by_id(self) -> Mapping[UUID, Operator]:
         return await self._cached.get()
 
-    async def as_of_now(self, user_id: UUID) -> Operator | None:
-        """One user's role in the database, remembered from then on."""
+    async def read_current(self, user_id: UUID) -> Operator | None:
+        """Read one user's role from the database, and update the cache."""
         async with self._db.connection() as connection:
             operator = await store_access.active_operator(connection, user_id)
         cached = self._cached.peek() or {}
-        others = {other: found for other, found in cached.items() if other != user_id}
+        others = {other: entry for other, entry in cached.items() if other != user_id}
         self._cached.replace(others if operator is None else {**others, user_id: operator})
         return operator
 

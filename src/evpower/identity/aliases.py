@@ -1,4 +1,4 @@
-"""Old ids and id tags of clients that moved to one id still mean them, in every old endpoint.
+"""Resolves old ids and id tags of migrated clients, which every endpoint still accepts.
 
 A UUID that is an open client's own id always means that client.
 """
@@ -15,33 +15,33 @@ from evpower.identity import metrics, store_aliases
 from evpower.identity.model import Principal
 
 MAX_LENGTH: Final = 200
-FRESH_S: Final = 60.0
-_FOR_GOOD_S: Final = 3600.0  # an open client means itself
-_KEPT: Final = 20_000
-# UUID() alone also takes signs, spaces, underscores and digits of other scripts among the 32.
+CACHE_TTL_S: Final = 60.0
+_OPEN_CLIENT_TTL_S: Final = 3600.0  # an open client's own id never means another one
+_CACHE_SIZE: Final = 20_000
+# UUID() alone also accepts signs, spaces, underscores and digits of other scripts among the 32.
 _UUID: Final = re.compile(r"(?:urn:)?(?:uuid:)?\{?[0-9a-fA-F-]{32,}\}?")
 
 
 async def resolve(connection: Connection, raw: str) -> UUID | None:
-    """Whom an id means: a client's own UUID, or the id it had before; None: nobody.
+    """Return the client of an id: a client's own UUID, or an old id; None: no client has it.
 
-    The UUID of a closed client that became another one's old id means that one.
+    The UUID of a closed client that is the old id of another client means the other client.
     """
     client_id = as_uuid(raw)
     if client_id is None:
-        return await store_aliases.find_alias(connection, "client_id", raw) if _fit(raw) else None
-    found = await store_aliases.find_uuid(connection, client_id)
-    return client_id if found.is_client else found.alias_of
+        return await store_aliases.find_alias(connection, "client_id", raw) if _fits(raw) else None
+    match = await store_aliases.find_uuid(connection, client_id)
+    return client_id if match.is_client else match.alias_of
 
 
 async def resolve_id_tag(connection: Connection, tag: str) -> UUID | None:
-    """Whose card or app an id tag is, told apart without case as OCPP does; None: unknown."""
+    """Return the client of an id tag, compared without case as in OCPP; None: unknown."""
     plain = tag.strip().lower()
-    return await store_aliases.find_alias(connection, "id_tag", plain) if _fit(plain) else None
+    return await store_aliases.find_alias(connection, "id_tag", plain) if _fits(plain) else None
 
 
 def as_uuid(raw: str) -> UUID | None:
-    """Read a UUID in any of the forms we always took."""
+    """Parse a UUID in any accepted form; None: it is no UUID."""
     if not _UUID.fullmatch(raw):
         return None
     try:
@@ -50,7 +50,7 @@ def as_uuid(raw: str) -> UUID | None:
         return None
 
 
-def _fit(raw: str) -> bool:
+def _fits(raw: str) -> bool:
     return 0 < len(raw) <= MAX_LENGTH and raw.isprintable()
 
 
@@ -59,33 +59,35 @@ class _Resolved(NamedTuple):
 
 
 class OldIds:
-    """Resolves the ids requests name; remembers answers for a minute, so old apps cost nothing."""
+    """Resolves ids in requests; caches results for a minute, so that old apps cost few queries."""
 
-    def __init__(self, db: Database, *, clock: Clock = utc_now, kept: int = _KEPT) -> None:
+    def __init__(
+        self, db: Database, *, clock: Clock = utc_now, cache_size: int = _CACHE_SIZE
+    ) -> None:
         self._db = db
         self._clock = clock
-        self._known = TtlCache[UUID | str, _Resolved](kept, lambda: clock().timestamp())
+        self._known = TtlCache[UUID | str, _Resolved](cache_size, lambda: clock().timestamp())
 
     async def client(self, caller: Principal, raw: str | UUID) -> UUID:
-        """Whom `raw` means, in a request of `caller`, who may still have no right to it.
+        """Return the client of `raw`; whether `caller` may read it is checked afterwards.
 
-        A UUID nobody knows is given back as it is. Raises Forbidden("forbidden") when a client
-        names what is no id of theirs, Invalid("invalid_request") when another does.
+        An unknown UUID is returned as it is. For any other unknown id raises
+        Forbidden("forbidden") if the caller is a client, else Invalid("invalid_request").
         """
         client_id = raw if isinstance(raw, UUID) else as_uuid(raw)
         if client_id is not None:
             if client_id == caller.client_id:  # nearly always, and it costs nothing
                 return client_id
             return await self._find(client_id) or client_id
-        found = await self._find(raw) if isinstance(raw, str) and _fit(raw) else None
-        if found is not None:
-            return found
-        if caller.kind == "client":  # as with every id that is not theirs: known or not
-            raise Forbidden("forbidden", "this belongs to somebody else")
+        resolved = await self._find(raw) if isinstance(raw, str) and _fits(raw) else None
+        if resolved is not None:
+            return resolved
+        if caller.kind == "client":  # the same as for a known id of another client
+            raise Forbidden("forbidden", "this belongs to another client")
         raise Invalid("invalid_request", "client_id is no UUID and no id from before")
 
     def flush(self) -> None:
-        """Forget everything remembered."""
+        """Clear the cache."""
         self._known.clear()
 
     async def _find(self, name: UUID | str) -> UUID | None:
@@ -96,12 +98,12 @@ class OldIds:
         async with self._db.connection() as connection:
             if isinstance(name, UUID):
                 is_client, alias_of, is_open = await store_aliases.find_uuid(connection, name)
-                found = name if is_client else alias_of
-                old = not is_client and alias_of is not None
-                fresh_s = _FOR_GOOD_S if is_open else FRESH_S
+                client_id = name if is_client else alias_of
+                is_old = not is_client and alias_of is not None
+                ttl_s = _OPEN_CLIENT_TTL_S if is_open else CACHE_TTL_S
             else:
-                found = await store_aliases.find_alias(connection, "client_id", name)
-                old, fresh_s = found is not None, FRESH_S
-        metrics.OLD_IDS.labels("old" if old else "known" if found else "unknown").inc()
-        self._known.put(name, _Resolved(found), expires_at=now + fresh_s)
-        return found
+                client_id = await store_aliases.find_alias(connection, "client_id", name)
+                is_old, ttl_s = client_id is not None, CACHE_TTL_S
+        metrics.OLD_IDS.labels("old" if is_old else "known" if client_id else "unknown").inc()
+        self._known.put(name, _Resolved(client_id), expires_at=now + ttl_s)
+        return client_id

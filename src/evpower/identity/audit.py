@@ -1,4 +1,4 @@
-"""What people do by hand is written down for ever."""
+"""Writes the audit: acts of operators and administrators, stored for ever."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -20,9 +20,10 @@ async def record_act(
     reason: str | None = None,
     details: Mapping[str, object] | None = None,
 ) -> None:
-    """Write who did what to whom and why, in the transaction that does it.
+    """Write an audit row (actor, action, subject, reason) in the transaction of the act.
 
-    No secrets in `details`. Raises Invalid("invalid_request") for a text that no column holds.
+    `details` must hold no secrets. Raises Invalid("invalid_request") for a text that no column can
+    hold.
     """
     checked(actor, "operator", most=_ACTOR_MAX)
     checked(reason or "", "reason", most=_REASON_MAX, lines=True)

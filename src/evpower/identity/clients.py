@@ -1,4 +1,4 @@
-"""The life of a client: created on first sight, active, blocked, closed; never deleted."""
+"""The life of a client: created at the first request, active, blocked, closed; never deleted."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -16,47 +16,47 @@ from evpower.identity.audit import record_act
 from evpower.identity.model import Claims, Client, Contact, Origin, Profile
 
 _TRIES: Final = 5
-_LOGGED: Final = 20  # one by one; of more, how many
+_MAX_LOGGED: Final = 20  # new clients logged one by one; of more, only the number is logged
 _log: Final = structlog.get_logger()
 
 
 async def ensure_client(connection: Connection, claims: Claims) -> Client:
-    """Return the client of a verified token, created with an empty wallet on first sight."""
+    """Return the client of a verified token; create it with an empty wallet if it is new."""
     return await ensure(connection, claims.sub, claims.profile, "token")
 
 
 async def ensure(
     connection: Connection, client_id: UUID, profile: Profile, origin: Origin
 ) -> Client:
-    """Return the client, or create it; any number of callers at once make one.
+    """Return the client, or create it; concurrent callers create one.
 
-    An email or phone that another open client has verified is not stored. One that nobody verified
-    is a claim, which several may make; who verifies it takes it from them.
+    An email or phone that another open client has verified is not stored. An unverified contact is
+    a claim that several clients may make; the client that verifies it removes it from the others.
     """
-    found = await store.client_by_id(connection, client_id)
+    client = await store.client_by_id(connection, client_id)
     tries = 0
-    while found is None:
+    while client is None:
         created = await store.insert_client(connection, client_id, profile, origin)
         if created is not None:
             metrics.CLIENTS_CREATED.labels(origin).inc()
             _log.info("client_created", client_id=str(client_id), origin=origin)
             return created
-        found = await store.client_by_id(connection, client_id)
-        if found is None:
-            profile = await _without_taken(connection, client_id, profile)
+        client = await store.client_by_id(connection, client_id)
+        if client is None:
+            profile = await _without_verified(connection, client_id, profile)
         tries += 1
-        if tries > _TRIES:  # others take and give up the same email faster than we look
+        if tries > _TRIES:  # other clients verify and release the same contact all the time
             raise Unavailable("database_busy", "the client could not be created", retry_after_s=1)
-    return found
+    return client
 
 
 async def ensure_new_clients(
-    connection: Connection, people: Mapping[UUID, Profile], origin: Origin
+    connection: Connection, profiles: Mapping[UUID, Profile], origin: Origin
 ) -> set[UUID]:
-    """Create many in one statement; answers whom. For the others `ensure` is needed."""
-    created = await store.insert_clients(connection, people, origin)
+    """Create clients in one statement; returns the created ids. The others need `ensure`."""
+    created = await store.insert_clients(connection, profiles, origin)
     metrics.CLIENTS_CREATED.labels(origin).inc(len(created))
-    if len(created) > _LOGGED:
+    if len(created) > _MAX_LOGGED:
         _log.info("clients_created", count=len(created), origin=origin)
         return created
     for client_id in created:
@@ -64,58 +64,59 @@ async def ensure_new_clients(
     return created
 
 
-async def _without_taken(connection: Connection, client_id: UUID, profile: Profile) -> Profile:
+async def _without_verified(connection: Connection, client_id: UUID, profile: Profile) -> Profile:
+    """Return the profile without contacts that another client has verified."""
     by_email, by_phone = await store.holders(connection, profile.email, profile.phone)
     for contact, holder in (("email", by_email), ("phone", by_phone)):
         if holder is not None:
             metrics.CONTACTS_LEFT_OUT.labels(contact).inc()
             _log.warning(
-                "contact_left_out", contact=contact, client_id=str(client_id), held_by=str(holder)
+                "contact_left_out", contact=contact, client_id=str(client_id), holder=str(holder)
             )
-    taken: list[Contact] = []
+    unavailable: list[Contact] = []
     if by_email is not None:
-        taken.append("email")
+        unavailable.append("email")
     if by_phone is not None:
-        taken.append("phone")
-    return profile.without(taken)
+        unavailable.append("phone")
+    return profile.without(unavailable)
 
 
 async def get_client(connection: Connection, client_id: UUID) -> Client:
     """Read a client. Raises NotFound("client_not_found")."""
-    found = await store.client_by_id(connection, client_id)
-    if found is None:
+    client = await store.client_by_id(connection, client_id)
+    if client is None:
         raise NotFound("client_not_found", "there is no such client")
-    return found
+    return client
 
 
 async def require_active(
     connection: Connection, client_id: UUID, *, clock: Clock = utc_now
 ) -> Client:
-    """Read a client as it is now, for money to move in the same transaction.
+    """Read a client that may move money in the same transaction.
 
     Raises NotFound("client_not_found"),
-    Forbidden("client_blocked" | "client_closed" | "client_deleted"), the last for one who asked
-    to be deleted.
+    Forbidden("client_blocked" | "client_closed" | "client_deleted"); the last one if the client
+    requested deletion.
     """
-    found = await get_client(connection, client_id)
-    if found.status != "active":
-        raise Forbidden(f"client_{found.status}", f"the client is {found.status}")
-    if found.banned_until is not None and found.banned_until > clock():
+    client = await get_client(connection, client_id)
+    if client.status != "active":
+        raise Forbidden(f"client_{client.status}", f"the client is {client.status}")
+    if client.banned_until is not None and client.banned_until > clock():
         raise Forbidden("client_blocked", "the user is banned in Supabase Auth")
-    if found.unmapped_status is not None:
+    if client.unmapped_status is not None:
         raise Forbidden("client_blocked", "the status from before EvPower is not mapped yet")
-    if found.deletion_requested_at is not None:
+    if client.deletion_requested_at is not None:
         raise Forbidden("client_deleted", "the client asked for the account to be deleted")
-    return found
+    return client
 
 
 async def lock_client(connection: Connection, client_id: UUID) -> Client | None:
-    """Read a client whom nobody else may change until the transaction ends; None: unknown."""
+    """Read a client, locked until the transaction ends; None: there is no such client."""
     return await store.lock_client(connection, client_id)
 
 
 async def update_profile(connection: Connection, client_id: UUID, profile: Profile) -> Client:
-    """Replace contacts and name as Supabase has them now.
+    """Replace contacts and name with those of Supabase.
 
     Raises NotFound("client_not_found"), Conflict("email_taken" | "phone_taken").
     """
@@ -133,41 +134,41 @@ async def update_profile(connection: Connection, client_id: UUID, profile: Profi
 async def sync_profile(
     connection: Connection, known: Client, profile: Profile
 ) -> tuple[Client, Mapping[Contact, UUID]]:
-    """Make a locked client's contacts and name those of Supabase.
+    """Give a locked client the contacts and name of Supabase.
 
-    A contact that another open client has verified is left out and becomes empty, as the one before
-    is no longer theirs; the answer says who has it. Who only claims one that is verified here loses
-    it in the same statement.
+    A contact that another open client has verified becomes empty, because the earlier value is no
+    longer the client's; the second result names the holder of each such contact. Clients that only
+    claim a contact that is verified here lose it in the same statement.
     """
     for _ in range(_TRIES):
         by_email, by_phone = await store.holders(connection, profile.email, profile.phone)
-        taken: dict[Contact, UUID] = {}
+        holders: dict[Contact, UUID] = {}
         if by_email not in {None, known.id}:
-            taken["email"] = cast("UUID", by_email)
+            holders["email"] = cast("UUID", by_email)
         if by_phone not in {None, known.id}:
-            taken["phone"] = cast("UUID", by_phone)
-        free = profile.without(taken)
-        if free == known.profile:
-            return known, taken
+            holders["phone"] = cast("UUID", by_phone)
+        allowed = profile.without(holders)
+        if allowed == known.profile:
+            return known, holders
         try:
-            return await update_profile(connection, known.id, free), taken
-        except Conflict:  # somebody took it since we looked
+            return await update_profile(connection, known.id, allowed), holders
+        except Conflict:  # another client verified the contact since it was read
             continue
     raise Unavailable("database_busy", "the profile could not be changed", retry_after_s=1)
 
 
 async def request_deletion(connection: Connection, client_id: UUID, at: datetime) -> None:
-    """The driver asked for it: no new charges and top-ups from now on, reading stays."""
+    """Store the driver's request for deletion: no new charges and top-ups, reading stays."""
     await store.set_deletion_requested(connection, client_id, at)
 
 
 async def withdraw_deletion(connection: Connection, client_id: UUID) -> None:
-    """The driver changed their mind."""
+    """Remove the driver's request for deletion."""
     await store.set_deletion_requested(connection, client_id, None)
 
 
 async def set_ban(connection: Connection, client_id: UUID, until: datetime | None) -> Client:
-    """Store the ban of Supabase Auth, a fact of its own beside the operator's block.
+    """Store the ban of Supabase Auth, which is independent of the operator's block.
 
     Raises NotFound("client_not_found").
     """
@@ -176,7 +177,7 @@ async def set_ban(connection: Connection, client_id: UUID, until: datetime | Non
 
 
 async def set_unmapped_status(connection: Connection, client_id: UUID, word: str | None) -> Client:
-    """Keep a client from spending until its status word has a meaning; None: it has.
+    """Keep a client from spending while its status word is not mapped; None: it is mapped.
 
     Raises NotFound("client_not_found").
     """
@@ -192,12 +193,12 @@ async def block_client(
     reason: str,
     details: Mapping[str, object] | None = None,
 ) -> Client:
-    """Keep a client from moving money; reading stays. Blocked twice is blocked.
+    """Keep a client from moving money; reading stays. A blocked client may be blocked again.
 
     Raises NotFound("client_not_found"), Conflict("client_closed").
     """
     changed = await store.set_status(connection, client_id, "blocked", ["active", "blocked"])
-    return await _acted(connection, client_id, changed, "client.block", actor, reason, details)
+    return await _audited(connection, client_id, changed, "client.block", actor, reason, details)
 
 
 async def unblock_client(
@@ -213,7 +214,7 @@ async def unblock_client(
     Raises NotFound("client_not_found"), Conflict("client_closed").
     """
     changed = await store.set_status(connection, client_id, "active", ["active", "blocked"])
-    return await _acted(connection, client_id, changed, "client.unblock", actor, reason, details)
+    return await _audited(connection, client_id, changed, "client.unblock", actor, reason, details)
 
 
 async def close_client(
@@ -231,10 +232,10 @@ async def close_client(
     changed = await store.set_status(
         connection, client_id, "closed", ["active", "blocked", "closed"]
     )
-    return await _acted(connection, client_id, changed, "client.close", actor, reason, details)
+    return await _audited(connection, client_id, changed, "client.close", actor, reason, details)
 
 
-async def _acted(
+async def _audited(
     connection: Connection,
     client_id: UUID,
     changed: Client | None,

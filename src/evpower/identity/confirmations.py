@@ -1,7 +1,7 @@
-"""Confirmation mails: queued with the registration, sent by Supabase Auth as its limits allow.
+"""Confirmation mails: queued with the registration, sent by Supabase Auth within its limits.
 
-Auth sends few mails an hour (hosted projects without an own mail server: 2) and answers 429 above
-that. A mail that it did not send stays queued and is tried again for a week.
+Auth sends few mails per hour (hosted projects without an own mail server: 2) and responds with 429
+above that. A mail that it did not send stays queued and is retried for a week.
 """
 
 from datetime import datetime, timedelta
@@ -22,23 +22,23 @@ from evpower.identity.model import AuthUser
 from evpower.identity.store_confirmations import WaitingConfirmations
 from evpower.identity.supabase_admin import SupabaseAdmin
 
-# none: the address needs no mail, or has it already.
+# none: the address needs no mail.
 Mail = Literal["none", "sent", "queued"]
 _LEASE: Final = timedelta(seconds=60)  # longer than a call of Auth takes
 _RETRY: Final = Backoff(60, 3600)
-_KEEP: Final = timedelta(days=7)
-_AT_ONCE: Final = 50  # in one round
+_GIVE_UP_AFTER: Final = timedelta(days=7)
+_MAX_PER_ROUND: Final = 50
 
 _log: Final = structlog.get_logger()
 
 
 def needs_mail(user: AuthUser) -> bool:
-    """Whether the user's address waits for its confirmation."""
+    """Return whether the user's email is not confirmed yet."""
     return user.email is not None and not user.email_confirmed
 
 
 async def queue_confirmation(connection: Connection, user: AuthUser, now: datetime) -> None:
-    """Queue the mail in the caller's transaction, if it is due; `send_confirmation` comes next."""
+    """Queue the mail in the caller's transaction, if one is due; call `send_confirmation` next."""
     if needs_mail(user) and user.email is not None:
         await store.queue(connection, user.id, user.email, now, now + _LEASE)
 
@@ -46,38 +46,38 @@ async def queue_confirmation(connection: Connection, user: AuthUser, now: dateti
 async def send_confirmation(
     db: Database, admin: SupabaseAdmin, user: AuthUser, clock: Clock
 ) -> Mail:
-    """Have a queued mail sent now. What fails stays queued; never raises for a failure of Auth."""
+    """Send a queued mail now. If Auth fails, it stays queued; a failure of Auth is not raised."""
     if not needs_mail(user) or user.email is None:
         return "none"
     confirmation = store.RegistrationConfirmation(user.id, user.email, attempts=0)
     try:
-        done = await _send(db, admin, confirmation, clock)
-    except Unavailable as error:  # our own database: the job sends it, once more at worst
+        is_sent = await _send(db, admin, confirmation, clock)
+    except Unavailable as error:  # our own database: the job sends the mail, a second time at worst
         _log.warning("confirmation_not_stored", client_id=str(user.id), error=error.detail)
         return "queued"
-    return "sent" if done else "queued"
+    return "sent" if is_sent else "queued"
 
 
 async def send_confirmations(
     db: Database, admin: SupabaseAdmin, clock: Clock, current: Round | None = None
 ) -> int:
-    """Send the mails that are due until Auth wants no more. Returns how many it took."""
+    """Send due mails until Auth refuses one; returns how many were sent."""
     current = current or Round()
     async with db.transaction() as connection:
-        given_up = await store.give_up(connection, clock() - _KEEP)
+        given_up = await store.give_up(connection, clock() - _GIVE_UP_AFTER)
     if given_up:
         metrics.CONFIRMATIONS.labels("given_up").inc(given_up)
         _log.warning("confirmations_given_up", count=given_up)
     sent = 0
-    for _ in range(_AT_ONCE):
+    for _ in range(_MAX_PER_ROUND):
         now = clock()
         async with db.transaction() as connection:
             due = await store.claim(connection, now, now + _LEASE)
         if due is None or current.stopping:
             break
-        done = await _send(db, admin, due, clock)
+        is_sent = await _send(db, admin, due, clock)
         current.progress()
-        if not done:
+        if not is_sent:
             current.failed("confirmation_not_sent")
             break
         sent += 1
@@ -85,15 +85,15 @@ async def send_confirmations(
 
 
 async def measure_confirmations(db: Database) -> None:
-    """Refresh the gauges."""
+    """Refresh the gauges of queued mails."""
     async with db.connection() as connection:
-        now = await store.waiting(connection)
-    metrics.CONFIRMATIONS_WAITING.set(now.count)
-    metrics.CONFIRMATION_OLDEST.set(now.oldest_s)
+        queued = await store.waiting(connection)
+    metrics.CONFIRMATIONS_WAITING.set(queued.count)
+    metrics.CONFIRMATION_OLDEST.set(queued.oldest_s)
 
 
 async def waiting_confirmations(connection: Connection) -> WaitingConfirmations:
-    """Return what waits to be sent."""
+    """Return the number, age and last error of the queued mails."""
     return await store.waiting(connection)
 
 
@@ -103,34 +103,34 @@ async def _send(
     try:
         await admin.send_confirmation(due.email)
     except (AuthRefused, Unavailable) as error:
-        await _put_off(db, due, error, clock())
+        await _postpone(db, due, error, clock())
         return False
     async with db.transaction() as connection:
-        await store.sent(connection, due.client_id)
+        await store.delete_sent(connection, due.client_id)
     metrics.CONFIRMATIONS.labels("sent").inc()
     return True
 
 
-async def _put_off(
+async def _postpone(
     db: Database,
     due: store.RegistrationConfirmation,
     error: AuthRefused | Unavailable,
     now: datetime,
 ) -> None:
-    """This mail waits longer each time; where Auth is busy or away, the others wait a minute."""
+    """Postpone a mail, longer each time; if Auth is busy or down, postpone all for a minute."""
     delay_s = _RETRY.pause_s(due.attempts + 1)
     text = error.detail if isinstance(error, Unavailable) else str(error)
     async with db.transaction() as connection:
-        await store.put_off(connection, due.client_id, now + timedelta(seconds=delay_s), text)
+        await store.postpone(connection, due.client_id, now + timedelta(seconds=delay_s), text)
         if isinstance(error, Unavailable):
             pause_s = _RETRY.first_s
             if isinstance(error, AuthBusy) and error.pause_s is not None:
                 pause_s = min(_RETRY.longest_s, max(pause_s, int(error.pause_s)))
-            await store.put_off_all(connection, now + timedelta(seconds=pause_s))
+            await store.postpone_all(connection, now + timedelta(seconds=pause_s))
     metrics.CONFIRMATIONS.labels("busy" if isinstance(error, AuthBusy) else "failed").inc()
     _log.warning("confirmation_not_sent", client_id=str(due.client_id), error=text)
 
 
 async def resend_target(connection: Connection, email: str, phone: str) -> UUID | None:
-    """Return the client that registered with exactly this email and phone before."""
-    return await store.registered_before(connection, email, phone)
+    """Return the client of an earlier registration with exactly this email and phone."""
+    return await store.find_registered(connection, email, phone)

@@ -1,4 +1,4 @@
-"""The readers of emails, phones and names: the form in which a contact is stored and compared."""
+"""Normalizes emails, phones and names into the form in which they are stored and compared."""
 
 import re
 import unicodedata
@@ -10,7 +10,7 @@ _HOME: Final = "996"  # Kyrgyzstan: the country of a phone written without one
 _HOME_CODE: Final = int(_HOME)
 _HOME_DIGITS: Final = 9
 _NATIONAL_MAX: Final = 10  # digits; a longer number without "+" begins with its country
-_TYPED_MAX: Final = 64
+_TYPED_MAX: Final = 64  # characters
 _EMAIL: Final = re.compile(
     r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])"
@@ -19,8 +19,8 @@ _EMAIL_MAX: Final = 254  # RFC 5321 4.5.3.1.3
 _LOCAL_MAX: Final = 64
 _E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 _FROM_AUTH: Final = re.compile(r"\+?([1-9][0-9]{6,14})")
-# Groups of digits with one separator between two; an operator's code may be in brackets, if another
-# group follows. A separator at an end is of a number cut short, "(1)" there of a copied file.
+# Groups of digits with one separator between them; an operator's code may be in brackets if another
+# group follows. A separator at an end means a truncated number, "(1)" there a copied file's name.
 _TYPED: Final = re.compile(
     r"(\+ ?)?(?:[0-9]+[ -]?)?(?:\((?:0|[0-9]{2,5})\)[ -]?)?[0-9]+(?:(?: ?[-./] ?| )[0-9]+)*"
 )
@@ -31,12 +31,12 @@ _NAME_MAX: Final = 200
 
 
 def normal_email(raw: str) -> str | None:
-    """Lower case, ASCII; None when it is no address that mail reaches.
+    """Return the address in lower case, ASCII; None if it is no valid address.
 
-    A domain of other letters is refused as Supabase Auth refuses it; its xn-- form is taken.
+    A domain with other letters is refused, as Supabase Auth does; its xn-- form is accepted.
     """
-    text = _without_marks(raw).strip()
-    if not text.isascii():  # before: some other letter becomes an ASCII one when it is made small
+    text = _without_invisible(raw).strip()
+    if not text.isascii():  # checked first: lower() turns some other letters into ASCII ones
         return None
     text = text.lower()
     if len(text) > _EMAIL_MAX or len(text.partition("@")[0]) > _LOCAL_MAX:
@@ -45,22 +45,22 @@ def normal_email(raw: str) -> str | None:
 
 
 def phone_from_auth(raw: str) -> str | None:
-    """E.164 of a phone as Supabase Auth stores it: its digits with the country, without "+"."""
-    found = _FROM_AUTH.fullmatch(raw)
-    return _checked(f"+{found[1]}") if found else None
+    """Return E.164 of a phone as Supabase Auth stores it: digits with the country, without "+"."""
+    match = _FROM_AUTH.fullmatch(raw)
+    return _checked(f"+{match[1]}") if match else None
 
 
 def phone_as_typed(raw: str) -> str | None:
-    """E.164 of a phone as a person writes it; without "+" it is a Kyrgyz one if it can be.
+    """Return E.164 of a phone as a person writes it; without "+", Kyrgyzstan is tried first.
 
-    None when it is no phone number, or when it is not plain which.
+    None if it is no phone number, or if it is ambiguous.
     """
-    text = _plain_spaces(_without_marks(raw)).translate(_DASHES)
-    found = _TYPED.fullmatch(text) if len(text) <= _TYPED_MAX else None
-    if found is None or _DECIMALS.search(text):
+    text = _plain_spaces(_without_invisible(raw)).translate(_DASHES)
+    match = _TYPED.fullmatch(text) if len(text) <= _TYPED_MAX else None
+    if match is None or _DECIMALS.search(text):
         return None
     digits = re.sub(r"[^0-9]", "", text)
-    if found[1]:
+    if match[1]:
         return _checked(f"+{digits}")
     if digits.startswith("00"):
         return _checked(f"+{digits[2:]}")
@@ -71,24 +71,24 @@ def phone_as_typed(raw: str) -> str | None:
 
 
 def clean_name(raw: str) -> str | None:
-    """One line, no control characters or broken Unicode, at most 200 long; None if empty."""
-    kept = (
+    """Return one line without control characters and surrogates, at most 200; None if empty."""
+    one_line = (
         " " if unicodedata.category(c) in {"Cc", "Zl", "Zp"} else c for c in raw[: 4 * _NAME_MAX]
     )
-    text = "".join(c for c in kept if unicodedata.category(c) != "Cs")
+    text = "".join(c for c in one_line if unicodedata.category(c) != "Cs")
     return " ".join(text.split())[:_NAME_MAX].strip() or None
 
 
 def _checked(number: str) -> str | None:
-    """The E.164 form of a number that begins with "+"; None when there is no such number."""
+    """Return E.164 of a number that begins with "+"; None if it is not valid."""
     if not _E164.fullmatch(number):
         return None
     try:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:
         return None
-    # At home nine digits are enough: operators get new prefixes before the library learns of them.
-    # Five and six, which the library finds possible too, are dialled within a town alone.
+    # In Kyrgyzstan nine digits are enough: new prefixes are in use before the library knows them.
+    # Numbers of five and six digits, which the library accepts too, are dialled within a town only.
     national = phonenumbers.national_significant_number(parsed)
     new_prefix = parsed.country_code == _HOME_CODE and len(national) == _HOME_DIGITS
     if not (new_prefix or phonenumbers.is_valid_number(parsed)):
@@ -97,14 +97,14 @@ def _checked(number: str) -> str | None:
     return formatted if _E164.fullmatch(formatted) else None
 
 
-def _without_marks(raw: str) -> str:
-    """A pasted text without what nobody sees: direction marks, joiners, a byte order mark."""
+def _without_invisible(raw: str) -> str:
+    """Remove invisible characters of pasted text: direction marks, joiners, byte order marks."""
     if raw.isascii():
         return raw
     return "".join(c for c in raw if unicodedata.category(c) != "Cf")
 
 
 def _plain_spaces(text: str) -> str:
-    """Spaces of any width as one plain space; none at the ends."""
+    """Replace runs of spaces of any width by one plain space, and strip the ends."""
     spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in text)
     return re.sub(" +", " ", spaced.strip())

@@ -10,7 +10,7 @@ from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.identity.model import CLIENT_CHANGED, Confirm
-from evpower.identity.register import Application, register
+from evpower.identity.register import RegistrationRequest, register
 from evpower.identity.supabase_admin import SupabaseAdmin
 
 REGISTER_PATH: Final = "/api/v1/auth/register"
@@ -96,7 +96,7 @@ def router(
         client, mail = await register(
             db,
             admin,
-            Application(body.email, body.password, body.phone, body.name),
+            RegistrationRequest(body.email, body.password, body.phone, body.name),
             confirm=confirm,
             clock=clock,
         )

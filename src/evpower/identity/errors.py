@@ -1,10 +1,10 @@
-"""What can go wrong between us and Supabase Auth; the kinds themselves are the foundation's."""
+"""Errors of calls to Supabase Auth; the kinds are those of foundation.errors."""
 
 from evpower.foundation.errors import Unavailable
 
 
 class AuthRefused(Exception):
-    """Supabase Auth understood and said no; `code` is its error_code."""
+    """Supabase Auth refused the request; `code` is its error_code."""
 
     def __init__(self, code: str, status: int) -> None:
         super().__init__(f"{status} {code}")
@@ -12,17 +12,17 @@ class AuthRefused(Exception):
         self.status = status
 
 
-class AuthUnanswered(Unavailable):
-    """The request may have been carried out, nobody knows: read before deciding."""
+class AuthOutcomeUnknown(Unavailable):
+    """The request may have taken effect: read the user before deciding."""
 
-    pause_s: float | None = None  # what its Retry-After says
+    pause_s: float | None = None  # from Retry-After
 
 
 class AuthBusy(Unavailable):
-    """Supabase Auth has had enough calls for now."""
+    """Supabase Auth accepts no more calls for now (its rate limit, or a timeout)."""
 
-    pause_s: float | None = None  # what its Retry-After says
+    pause_s: float | None = None  # from Retry-After
 
 
 class AuthDenied(Unavailable):
-    """Supabase Auth does not take our key: no other call will go better."""
+    """Supabase Auth does not accept our key: every other call will fail too."""

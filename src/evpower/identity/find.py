@@ -1,4 +1,4 @@
-"""Finds clients by what an operator has at hand: an id, an old id, an email or a phone."""
+"""Finds clients by an id, an old id, an email or a phone."""
 
 from typing import Final
 
@@ -16,23 +16,24 @@ _MOST: Final = 50
 async def find_clients(connection: Connection, query: str) -> list[Client]:
     """Return the clients of an id, email or phone, open ones first; at most 50.
 
-    Raises Invalid("invalid_request") for what is none of these.
+    Raises Invalid("invalid_request") if the query is none of these.
     """
     text = query.strip()
     client_id = await resolve(connection, text) if len(text) <= MAX_QUERY else None
     if client_id is not None:
-        found = await store.client_by_id(connection, client_id)
-        return [found] if found is not None else []
+        client = await store.client_by_id(connection, client_id)
+        return [client] if client is not None else []
     if as_uuid(text) is not None:
         return []
     return await find_claimants(connection, text)
 
 
 async def find_claimants(connection: Connection, contact: str) -> list[Client]:
-    """Return the clients with this email or phone: open ones first, who verified it before others.
+    """Return the clients with this email or phone, at most 50.
 
-    Several may claim a contact that none has verified; by it alone nothing may be done for any of
-    them. At most 50. Raises Invalid("invalid_request") for what is no email or phone.
+    Open clients come first, and those that verified it before the others. Several clients may claim
+    an unverified contact, so it alone identifies none of them. Raises Invalid("invalid_request") if
+    it is no email or phone.
     """
     email, phone = normal_email(contact), phone_as_typed(contact)
     if email is None and phone is None:
@@ -41,9 +42,9 @@ async def find_claimants(connection: Connection, contact: str) -> list[Client]:
 
 
 async def find_verified(connection: Connection, contact: str) -> Client | None:
-    """Return the open client who has verified this email or phone; None: no client has.
+    """Return the open client that has verified this email or phone; None: no client has.
 
-    Raises Invalid("invalid_request") for what is no email or phone.
+    Raises Invalid("invalid_request") if it is no email or phone.
     """
     for client in await find_claimants(connection, contact):
         by_email = client.email_verified and client.email == normal_email(contact)

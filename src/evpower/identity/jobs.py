@@ -1,4 +1,4 @@
-"""What the worker does for identity, every few seconds."""
+"""Background jobs of identity: finishing interrupted registrations and deleting old ones."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -15,9 +15,9 @@ from evpower.identity.model import Intent
 from evpower.identity.register import complete
 from evpower.identity.supabase_admin import SupabaseAdmin
 
-IDLE: Final = timedelta(seconds=30)  # longer than a running registration takes
-LIFE: Final = timedelta(minutes=15)
-KEEP: Final = timedelta(days=90)  # of one that ended: an email and a phone, for support
+IDLE_AFTER: Final = timedelta(seconds=30)  # longer than a running registration takes
+INTENT_LIFETIME: Final = timedelta(minutes=15)
+RETENTION: Final = timedelta(days=90)  # of ended registrations: their email and phone serve support
 _BATCH: Final = 50
 
 _log: Final = structlog.get_logger()
@@ -29,35 +29,35 @@ async def converge_registrations(
     clock: Clock,
     progress: Callable[[], None] = lambda: None,
 ) -> int:
-    """Finish what crashed half-way; answer how many were settled.
+    """Finish interrupted registrations; returns how many ended.
 
-    A user gets its client, an intent without user ends after 15 minutes. Supabase being down is
-    no error: they wait for the next time.
+    A user gets its client; an intent without a user ends after 15 minutes. While Supabase is down,
+    they wait for the next round without an error.
     """
     now = clock()
     async with db.transaction() as connection:
-        intents = await store.claim_idle_intents(connection, now, now - IDLE, _BATCH)
-    settled = 0
+        intents = await store.claim_idle_intents(connection, now, now - IDLE_AFTER, _BATCH)
+    ended = 0
     for intent in intents:
         progress()
         try:
-            settled += await _converge(db, admin, intent, clock)
+            ended += await _converge(db, admin, intent, clock)
         except Unavailable as error:
-            _log.info("registrations_wait", waiting=len(intents), reason=error.code)
+            _log.info("registrations_deferred", waiting=len(intents), reason=error.code)
             break
-    return settled
+    return ended
 
 
 async def purge_registrations(connection: Connection, now: datetime, at_most: int) -> int:
-    """Delete registrations that ended 90 days ago; open ones stay. Returns how many."""
-    return await store.purge_registrations(connection, now - KEEP, at_most)
+    """Delete registrations that ended 90 days ago; returns how many. Open ones stay."""
+    return await store.purge_registrations(connection, now - RETENTION, at_most)
 
 
 async def _converge(db: Database, admin: SupabaseAdmin, intent: Intent, clock: Clock) -> bool:
     now = clock()
     user = await admin.get_user(intent.client_id)
     if user is None:
-        if intent.created_at > now - LIFE:
+        if intent.created_at > now - INTENT_LIFETIME:
             return False
         async with db.transaction() as connection:
             ended = await store.end_intent(connection, intent.client_id, "expired", "no user")

@@ -1,4 +1,4 @@
-"""The public keys of a Supabase project: cached, read by one at a time, the last good ones kept."""
+"""Caches a Supabase project's public signing keys: one read at a time, a failure keeps the set."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from evpower.foundation.http import HttpClient, HttpError
 from evpower.foundation.json_reader import read_object
 from evpower.identity import metrics
 
-FRESH_S: Final = 600.0  # as long as Supabase's edge caches them
-STALE_S: Final = 1200.0  # older than this, a reader waits for one try to renew them
-AGAIN_S: Final = 10.0  # between tries while Auth is down
-UNKNOWN_S: Final = 5.0  # between readings caused by kids that are not in the set
-_FIRST_AGAIN_S: Final = 5.0
-_REMEMBERED: Final = 10_000  # kids that are not in the set
-_REMEMBERED_S: Final = 600.0
+REFRESH_AFTER_S: Final = 600.0  # as long as Supabase's CDN caches the keys
+STALE_AFTER_S: Final = 1200.0  # beyond this age, a caller waits for one attempt to refresh
+RETRY_S: Final = 10.0  # between attempts while Auth is down
+UNKNOWN_KID_RETRY_S: Final = 5.0  # between reads caused by kids that are not in the set
+_FIRST_RETRY_S: Final = 5.0
+_MAX_UNKNOWN_KIDS: Final = 10_000
+_UNKNOWN_KID_TTL_S: Final = 600.0
 _MAX_KID: Final = 255
 _TIMEOUT_S: Final = 3.0
 _MAX_BYTES: Final = 65_536
@@ -36,16 +36,16 @@ _log: Final = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A public key and the one algorithm it is good for."""
+    """A public key and the only algorithm it is valid for."""
 
     kid: str
     algorithm: str  # ES256 or RS256
-    key: Any  # what the cryptography package made of it
-    source: bytes  # its JWK, to see changes
+    key: Any  # a key object of the cryptography package
+    source: bytes  # its JWK, to detect changes
 
 
 class UnreadKey(Unavailable):
-    """A token's key is not in the set, which was read before the token came: try again soon."""
+    """A token's key is not in the set, which was read before the token arrived: retry soon."""
 
     is_expected = True
 
@@ -58,7 +58,7 @@ class UnreadKey(Unavailable):
 
 
 class Jwks:
-    """Keys by kid. `on_loss` is called when a key left or changed: what it signed is void."""
+    """Keys by kid. `on_loss` is called when a key was removed or changed: its tokens are void."""
 
     def __init__(
         self,
@@ -78,63 +78,63 @@ class Jwks:
         self._fetched_at = _NEVER
         self._attempted_at = _NEVER
         self._running: asyncio.Task[None] | None = None
-        self._begun = 0  # readings
-        self._read = 0  # the newest of them that brought a set
-        # How many readings had begun when a kid that is in no set was first seen.
-        self._unknown = TtlCache[str, int](_REMEMBERED, lambda: clock().timestamp())
+        self._started_reads = 0
+        self._last_good_read = 0  # the number of the newest read that returned a set
+        # How many reads had started when a kid that is in no set was first seen.
+        self._unknown = TtlCache[str, int](_MAX_UNKNOWN_KIDS, lambda: clock().timestamp())
 
     async def find(self, kid: str) -> SigningKey | None:
-        """Return the key, or None when Supabase doesn't have it: a set read since says so.
+        """Return the key; None if a set read after the kid was first seen does not contain it.
 
-        Raises Unavailable("auth_unavailable") when no keys could ever be read, and UnreadKey while
-        none was read since this kid was first seen: it may be of a key made since.
+        Raises Unavailable("auth_unavailable") if no keys could ever be read, and UnreadKey until a
+        set is read after this kid was first seen, because the key may be newer than the cached set.
         """
         if len(kid) > _MAX_KID:
             return None
-        seen = self._begun if kid in (self._keys or {}) else self._seen(kid)
+        seen = self._started_reads if kid in (self._keys or {}) else self._seen(kid)
         if self._keys is None:
-            await self._first()
-        elif self._clock().timestamp() - self._fetched_at >= STALE_S and self._may_retry():
+            await self._read_first()
+        elif self._clock().timestamp() - self._fetched_at >= STALE_AFTER_S and self._may_retry():
             await self._refresh()
         else:
             self.keep_fresh()
-        found = (self._keys or {}).get(kid)
-        if found is None and (self._busy or self._since_attempt() >= UNKNOWN_S):
+        key = (self._keys or {}).get(kid)
+        if key is None and (self._busy or self._since_attempt() >= UNKNOWN_KID_RETRY_S):
             await self._refresh()
-            found = (self._keys or {}).get(kid)
-        if found is None and self._read <= seen:
-            raise UnreadKey(max(1, ceil(UNKNOWN_S - self._since_attempt())))
-        return found
+            key = (self._keys or {}).get(kid)
+        if key is None and self._last_good_read <= seen:
+            raise UnreadKey(max(1, ceil(UNKNOWN_KID_RETRY_S - self._since_attempt())))
+        return key
 
     def _seen(self, kid: str) -> int:
-        """How many readings had begun when this kid was first seen."""
+        """Return how many reads had started when this kid was first seen."""
         number = self._unknown.get(kid)
         if number is None:
-            number = self._begun
+            number = self._started_reads
             self._remember(kid, number)
         return number
 
     def _remember(self, kid: str, number: int) -> None:
-        expires_at = self._clock().timestamp() + _REMEMBERED_S
+        expires_at = self._clock().timestamp() + _UNKNOWN_KID_TTL_S
         self._unknown.put(kid, number, expires_at=expires_at)
 
     def keep_fresh(self) -> None:
-        """Start reading them again, behind the caller's back, when they are old."""
+        """Start a refresh in the background if the keys are old."""
         if self._keys is None or self._busy:
             return
-        if self._clock().timestamp() - self._fetched_at >= FRESH_S and self._may_retry():
+        if self._clock().timestamp() - self._fetched_at >= REFRESH_AFTER_S and self._may_retry():
             self._start()
 
     def prefetch(self) -> None:
-        """Start reading them, before the first token comes."""
+        """Start reading the keys before the first token arrives."""
         self._start()
 
     def expire(self) -> None:
-        """Make the next `find` read them first; the old ones stay for when Auth is down."""
+        """Make the next `find` read the keys; the old ones still serve if Auth is down."""
         self._fetched_at = self._attempted_at = _NEVER
 
-    async def _first(self) -> None:
-        if self._busy or self._since_attempt() >= _FIRST_AGAIN_S:
+    async def _read_first(self) -> None:
+        if self._busy or self._since_attempt() >= _FIRST_RETRY_S:
             await self._refresh()
         if self._keys is None:
             raise Unavailable(
@@ -149,54 +149,54 @@ class Jwks:
         return self._clock().timestamp() - self._attempted_at
 
     def _may_retry(self) -> bool:
-        return self._since_attempt() >= AGAIN_S
+        return self._since_attempt() >= RETRY_S
 
     def _start(self) -> asyncio.Task[None]:
         if self._running is None or self._running.done():
             self._attempted_at = self._clock().timestamp()
-            self._begun += 1
-            self._running = asyncio.create_task(self._fetch(self._begun))
+            self._started_reads += 1
+            self._running = asyncio.create_task(self._fetch(self._started_reads))
         return self._running
 
     async def _refresh(self) -> None:
-        # Shielded: one caller going away must not end the reading for the others.
+        # Shielded: a cancelled caller must not cancel the read of the others.
         await asyncio.shield(self._start())
 
     async def _fetch(self, number: int) -> None:
         try:
-            answer = await self._http.fetch(
+            response = await self._http.fetch(
                 "supabase_keys", "GET", self._url, timeout_s=self._timeout_s, max_bytes=_MAX_BYTES
             )
-            if not answer.is_success:
-                raise ValueError(f"HTTP {answer.status_code}")  # noqa: TRY301 - one way to fail
-            found = read_keys(answer.content)
+            if not response.is_success:
+                raise ValueError(f"HTTP {response.status_code}")  # noqa: TRY301 - one way to fail
+            keys = read_keys(response.content)
         except (HttpError, ValueError) as error:
             metrics.JWKS_FETCHES.labels("failed").inc()
-            _log.warning("jwks_unreadable", error=f"{type(error).__name__}: {error}")
+            _log.warning("jwks_read_failed", error=f"{type(error).__name__}: {error}")
             return
         metrics.JWKS_FETCHES.labels("read").inc()
         before = self._keys or {}
-        for kid in before.keys() - found.keys():  # known before this reading: it is gone for good
+        for kid in before.keys() - keys.keys():  # known before this read, so it was removed
             self._remember(kid, number - 1)
-        self._keys = found
-        self._read = number
+        self._keys = keys
+        self._last_good_read = number
         self._fetched_at = self._clock().timestamp()
-        if any(kid not in found or found[kid].source != key.source for kid, key in before.items()):
-            _log.info("signing_keys_changed", kids=sorted(found))
+        if any(kid not in keys or keys[kid].source != key.source for kid, key in before.items()):
+            _log.info("signing_keys_changed", kids=sorted(keys))
             self._on_loss()
 
 
 def read_keys(body: bytes) -> dict[str, SigningKey]:
-    """Keys by kid of a JWK set (RFC 7517 5), without those we can't use. Raises ValueError."""
+    """Return the usable keys of a JWK set (RFC 7517 5) by kid. Raises ValueError."""
     listed: object = read_object(body, max_bytes=_MAX_BYTES).get("keys")
     if not isinstance(listed, list):
-        raise ValueError("not a JWK set")  # noqa: TRY004 - the world's mistake, not a caller's
-    found: dict[str, SigningKey] = {}
+        raise ValueError("not a JWK set")  # noqa: TRY004 - the response is wrong, not the caller
+    keys: dict[str, SigningKey] = {}
     for raw in cast("list[object]", listed)[:_MAX_KEYS]:
         key = _read_key(cast("dict[str, Any]", raw)) if isinstance(raw, dict) else None
         if key is not None:
-            found[key.kid] = key
-    return found
+            keys[key.kid] = key
+    return keys
 
 
 def _read_key(raw: dict[str, Any]) -> SigningKey | None:

@@ -1,4 +1,4 @@
-"""Counters of identity."""
+"""Metrics of identity."""
 
 from typing import Final
 
@@ -15,35 +15,35 @@ TOKEN_KEY_UNREAD: Final = TOKEN_CHECKS.labels("key_unread")
 TOKEN_ANONYMOUS: Final = TOKEN_CHECKS.labels("anonymous")
 
 JWKS_FETCHES: Final = Counter(
-    "evpower_identity_jwks_fetches", "Readings of Supabase's signing keys, by result", ["result"]
+    "evpower_identity_jwks_fetches", "Reads of Supabase's signing keys, by result", ["result"]
 )
 AUTH_CALLS: Final = Histogram(
     "evpower_identity_auth_call_seconds",
-    "Calls of Supabase Auth, by what was asked and the answer's status",
+    "Calls of Supabase Auth, by call and status of the response",
     ["call", "status"],
     buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 REGISTRATIONS: Final = Counter(
-    "evpower_identity_registrations", "Registrations, by how they ended", ["result"]
+    "evpower_identity_registrations", "Registrations, by result", ["result"]
 )
 CONVERGED: Final = Counter(
     "evpower_identity_registrations_converged",
-    "Half-way registrations put right, by how",
+    "Interrupted registrations that the job ended, by result",
     ["result"],
 )
 CONFIRMATIONS: Final = Counter(
     "evpower_identity_confirmations",
-    "Confirmation mails asked of Supabase Auth: sent, busy (its limit), failed, given_up",
+    "Confirmation mails requested from Supabase Auth: sent, busy (its limit), failed, given_up",
     ["result"],
 )
 CONFIRMATIONS_WAITING: Final = Gauge(
     "evpower_identity_confirmations_waiting", "Confirmation mails Supabase Auth has not sent yet"
 )
 CONFIRMATION_OLDEST: Final = Gauge(
-    "evpower_identity_confirmation_oldest_seconds", "How long the oldest of them waits"
+    "evpower_identity_confirmation_oldest_seconds", "Age of the oldest unsent confirmation mail"
 )
 CLIENTS_CREATED: Final = Counter(
-    "evpower_identity_clients_created", "Clients created, by where they came from", ["origin"]
+    "evpower_identity_clients_created", "Clients created, by origin", ["origin"]
 )
 CONTACTS_LEFT_OUT: Final = Counter(
     "evpower_identity_contacts_left_out",
@@ -51,10 +51,10 @@ CONTACTS_LEFT_OUT: Final = Counter(
     ["contact"],
 )
 SERVICE_KEYS_REFUSED: Final = Counter(
-    "evpower_identity_service_keys_refused", "Service keys that were unknown or revoked"
+    "evpower_identity_service_keys_refused", "Requests with an unknown or revoked service key"
 )
 OLD_IDS: Final = Counter(
     "evpower_identity_ids_looked_up",
-    "Ids that were not the caller's own: old ones, known clients' and unknown ones",
+    "Look-ups of ids that are not the caller's own: old, known (a client's own), unknown",
     ["result"],
 )

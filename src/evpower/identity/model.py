@@ -1,4 +1,4 @@
-"""What identity speaks of: clients, tokens, callers, keys."""
+"""Types of identity: clients, tokens, callers, keys."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ from pydantic import SecretStr
 
 from evpower.foundation.bus import Topic
 
-# The user `evpower doctor` signs in as for a moment; never a client.
+# The user that `evpower doctor` signs in as during its check; never a client.
 DOCTOR_USER_ID: Final = UUID("d0c70e00-0000-4000-8000-65767077e472")
-# The key is the client's id: profile, status or balance are other than before.
+# The key is the client's id; published when its profile, status or balance has changed.
 CLIENT_CHANGED: Final = Topic("client", b"c")
 ClientStatus = Literal["active", "blocked", "closed"]
 Contact = Literal["email", "phone"]
@@ -34,23 +34,23 @@ class Client:
     origin: Origin
     created_at: datetime
     updated_at: datetime
-    deletion_requested_at: datetime | None = None  # asked for in Supabase, and not taken back
+    deletion_requested_at: datetime | None = None  # requested in Supabase, and not withdrawn
     email_verified: bool = False  # by Supabase Auth; else a claim that others may make too
     phone_verified: bool = False
     banned_until: datetime | None = None  # by Supabase Auth; ends by itself
-    unmapped_status: str | None = None  # a word of the project's own; None: nothing waits
+    unmapped_status: str | None = None  # the project's own status word, until it is mapped
 
     @property
     def profile(self) -> "Profile":
-        """Contacts and name alone."""
+        """The client's contacts and name."""
         return Profile(self.email, self.phone, self.name, self.email_verified, self.phone_verified)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What Supabase knows of a person, in our form; None: not known or not usable.
+    """Contacts and name from Supabase, normalized; None: missing or invalid.
 
-    Verified: Auth confirmed it, and EvPower did not mark it unverified (decision 0009).
+    Verified: Auth confirmed the contact, and EvPower did not mark it unverified (decision 0009).
     """
 
     email: str | None = None
@@ -60,7 +60,7 @@ class Profile:
     phone_verified: bool = False
 
     def without(self, contacts: Collection[Contact]) -> "Profile":
-        """The same with these contacts empty."""
+        """Return the profile with these contacts empty."""
         return Profile(
             email=None if "email" in contacts else self.email,
             phone=None if "phone" in contacts else self.phone,
@@ -72,7 +72,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified access token says."""
+    """The claims of a verified access token."""
 
     sub: UUID
     role: str
@@ -80,25 +80,25 @@ class Claims:
     profile: Profile
     app_metadata: Mapping[
         str, object
-    ]  # only servers write it; user_metadata is the user's own word
+    ]  # written by servers only, unlike user_metadata, which the user may write
     is_anonymous: bool = False  # signed in without an email, a phone or a provider
 
     @property
     def email_confirmed(self) -> bool | None:
-        """False when we know it is not; None: a token doesn't say, only Supabase's record does."""
+        """False if EvPower marked it unverified; else None: a token does not contain it."""
         return False if self.app_metadata.get("evpower_email_unverified") is True else None
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: a client (with their id), an operator or another system."""
+    """The caller: a client, an operator or another system."""
 
     kind: Literal["client", "operator", "service"]
-    client_id: UUID | None  # of a client alone
+    client_id: UUID | None  # of a client only
     name: str  # of the service key or the operator, for logs and the audit; empty for a client
     expires_at: datetime | None  # of the token; a service key has none
     user_id: UUID | None = None  # the Supabase user of a client or an operator
-    role: OperatorRole | None = None  # of an operator alone
+    role: OperatorRole | None = None  # of an operator only
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +114,14 @@ class AuthUser:
     phone: str | None = None  # E.164, of the account itself, not of user_metadata
     phone_confirmed: bool = False
     signed_in: bool = False  # ever
-    trusted_contacts: frozenset[Contact] = frozenset()  # contacts that are more than typed
+    trusted_contacts: frozenset[Contact] = frozenset()  # see verification.py
     app_metadata: Mapping[str, object] = field(default_factory=dict[str, object])
 
-    def proves(self, kind: Contact, trusted: Collection[Contact] = ()) -> bool:
-        """Whether this contact is confirmed, and by more than having been typed.
+    def has_verified(self, kind: Contact, trusted: Collection[Contact] = ()) -> bool:
+        """Return whether the user is known to control this contact.
 
-        Not by us at registration (decision 0009), nor by an Auth that confirms whatever is typed;
-        of kinds in `trusted`, what Auth has confirmed is.
+        A confirmation by EvPower at registration (decision 0009) is not enough, nor one by an Auth
+        that confirms any typed contact. For kinds in `trusted`, Auth's confirmation is enough.
         """
         if kind == "email":
             unverified = self.app_metadata.get("evpower_email_unverified") is True
@@ -133,7 +133,7 @@ class AuthUser:
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """A user to create in Supabase Auth under an id we chose."""
+    """A user to create in Supabase Auth under an id that EvPower chose."""
 
     id: UUID
     email: str
@@ -145,15 +145,15 @@ class NewUser:
 
 
 @dataclass(frozen=True, slots=True)
-class MovedUser:
-    """A user of another system, to create in Supabase Auth with the password hash it had there."""
+class ImportedUser:
+    """A user of another system, to create in Supabase Auth with its password hash."""
 
     id: UUID
     email: str | None
     email_confirm: bool
-    phone: str | None  # the account's own; one that is only told goes into user_metadata
+    phone: str | None  # of the account itself
     phone_confirm: bool
-    told_phone: str | None
+    claimed_phone: str | None  # unconfirmed; stored in user_metadata
     name: str | None
     password_hash: str | None = field(repr=False)
     app_metadata: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -161,7 +161,7 @@ class MovedUser:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A registration that was begun."""
+    """A started registration."""
 
     client_id: UUID
     email: str
@@ -172,7 +172,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class ServiceKey:
-    """Another system's key, without the key."""
+    """Another system's key, without its secret."""
 
     id: int
     name: str
@@ -184,7 +184,7 @@ class ServiceKey:
 
 @dataclass(frozen=True, slots=True)
 class CreatedKey:
-    """A new key: the only time it can be read."""
+    """A new key; its secret can't be read later."""
 
     id: int
     name: str

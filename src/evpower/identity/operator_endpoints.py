@@ -1,4 +1,4 @@
-"""Operators find, block, unblock and close clients: /api/v1/operator/clients."""
+"""Routes by which operators find, block, unblock and close clients: /api/v1/operator/clients."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -62,7 +62,7 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-_OPERATORS_ALONE: Final[dict[str, Any]] = {"security": [{"supabaseToken": []}]}
+_OPERATORS_ONLY: Final[dict[str, Any]] = {"security": [{"supabaseToken": []}]}
 
 
 def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
@@ -74,7 +74,7 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         route_class=SegmentRoute,
     )
 
-    @routes.get("", summary="Find clients", openapi_extra=_OPERATORS_ALONE)
+    @routes.get("", summary="Find clients", openapi_extra=_OPERATORS_ONLY)
     async def find(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, Depends(access.require_viewer)],
         q: Annotated[
@@ -82,15 +82,15 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         ],
     ) -> list[OperatorsClient]:
         async with db.connection() as connection:
-            found = await find_clients(connection, q)
-        return [OperatorsClient.model_validate(client) for client in found]
+            clients = await find_clients(connection, q)
+        return [OperatorsClient.model_validate(client) for client in clients]
 
-    async def act(act: _Act, caller: Principal, client_id: str, reason: str) -> OperatorsClient:
-        wanted = await access.resolve(caller, client_id)
+    async def act(act: _Act, caller: Principal, raw_id: str, reason: str) -> OperatorsClient:
+        client_id = await access.resolve(caller, raw_id)
         async with db.transaction() as connection:
             client = await act(
                 connection,
-                wanted,
+                client_id,
                 actor=f"operator:{caller.user_id}",
                 reason=reason.strip(),
                 details={"name": caller.name},
@@ -98,7 +98,7 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         bus.publish(CLIENT_CHANGED, client.id)
         return OperatorsClient.model_validate(client)
 
-    @routes.post("/{client_id}/block", summary="Block a client", openapi_extra=_OPERATORS_ALONE)
+    @routes.post("/{client_id}/block", summary="Block a client", openapi_extra=_OPERATORS_ONLY)
     async def block(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.require_operator)],
         client_id: OperatedClientId,
@@ -107,7 +107,7 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         """Keep a client from moving money; reading stays, and a running charge is billed."""
         return await act(block_client, caller, client_id, body.reason)
 
-    @routes.post("/{client_id}/unblock", summary="Unblock a client", openapi_extra=_OPERATORS_ALONE)
+    @routes.post("/{client_id}/unblock", summary="Unblock a client", openapi_extra=_OPERATORS_ONLY)
     async def unblock(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.require_operator)],
         client_id: OperatedClientId,
@@ -117,7 +117,7 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         return await act(unblock_client, caller, client_id, body.reason)
 
     @routes.post(
-        "/{client_id}/close", summary="Close a client for good", openapi_extra=_OPERATORS_ALONE
+        "/{client_id}/close", summary="Close a client for good", openapi_extra=_OPERATORS_ONLY
     )
     async def close(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.require_operator)],

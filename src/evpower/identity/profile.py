@@ -1,4 +1,4 @@
-"""A person's contacts out of what Supabase says: a token's claims or a user of the admin API."""
+"""Reads contacts and name from a token's claims, a user of the admin API, or a row of `clients`."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -9,10 +9,10 @@ from evpower.identity.model import Contact, Profile
 
 
 def profile_of(record: Mapping[str, object], confirmed: Collection[Contact] = ()) -> Profile:
-    """Read email, phone and name; both shapes have email, phone and user_metadata.
+    """Read email, phone and name; claims and users both have email, phone and user_metadata.
 
-    `confirmed`: contacts of the login itself that Auth confirmed. What stands in user_metadata is
-    what the user typed, and never verified.
+    `confirmed`: the login's own contacts that Auth confirmed. Contacts in user_metadata were typed
+    by the user and are never verified.
     """
     metadata = record.get("user_metadata")
     typed: Mapping[str, object] = (
@@ -34,22 +34,22 @@ def profile_of_row(
 ) -> Profile:
     """Read email, phone and name of a row of Supabase's `clients`, whoever wrote it.
 
-    A contact is verified if it is the one that the login, `user`, has verified. A phone with the
-    digits of `user_phone`, the login's own, was copied from Auth.
+    A contact is verified if `user`, the login's profile, has the same one verified. A phone equal
+    to `user_phone`, the login's own, was copied from Auth and is read as Auth's.
     """
     phone = row.get("phone")
     copied = isinstance(phone, str) and isinstance(user_phone, str) and phone == user_phone
-    found = Profile(
+    profile = Profile(
         email=_text(row.get("email"), normal_email),
         phone=_text(phone, phone_from_auth if copied else phone_as_typed),
         name=_text(row.get("name"), clean_name),
     )
     if user is None:
-        return found
+        return profile
     return replace(
-        found,
-        email_verified=user.email_verified and found.email == user.email,
-        phone_verified=user.phone_verified and found.phone == user.phone,
+        profile,
+        email_verified=user.email_verified and profile.email == user.email,
+        phone_verified=user.phone_verified and profile.phone == user.phone,
     )
 
 

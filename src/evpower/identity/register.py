@@ -1,8 +1,8 @@
-"""Registration: an intent, a Supabase user under the id we chose, a client. Every crash converges.
+"""Registration: an intent, a Supabase user under an id that EvPower chose, a client.
 
-The intent is written before the call, so that the id is known whatever happens after. A retry
-takes the open intent's id up again. "Already exists" is our own earlier try only when the user
-with our id exists and the caller proves its password.
+The intent is committed before the call, so that the id is known after any crash; a job finishes
+what a crash interrupted. A retry reuses the open intent's id. "Already exists" counts as the same
+caller's earlier attempt only if the user with that id exists and the caller's password signs in.
 """
 
 from collections.abc import Callable
@@ -28,13 +28,13 @@ from evpower.identity.confirmations import (
     send_confirmation,
 )
 from evpower.identity.contact import clean_name, normal_email, phone_as_typed
-from evpower.identity.errors import AuthRefused, AuthUnanswered
+from evpower.identity.errors import AuthOutcomeUnknown, AuthRefused
 from evpower.identity.model import AuthUser, Client, Confirm, Intent, NewUser
 from evpower.identity.supabase_admin import SupabaseAdmin
 
 PASSWORD_MIN_BYTES: Final = 8
 PASSWORD_MAX_BYTES: Final = 72  # bcrypt reads no further
-# No later merge of records may trust an email that nobody has confirmed.
+# A later merge of records must not trust an email that was never confirmed.
 UNVERIFIED: Final = {"evpower_email_unverified": True}
 _TRIES: Final = 3
 _EXISTS: Final = {"email_exists", "user_already_exists", "conflict"}
@@ -43,8 +43,8 @@ _log: Final = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Application:
-    """Who wants to become a client, as typed."""
+class RegistrationRequest:
+    """The contacts, password and name of a new client, as typed."""
 
     email: str
     password: SecretStr
@@ -55,7 +55,7 @@ class Application:
 async def register(
     db: Database,
     admin: SupabaseAdmin,
-    application: Application,
+    request: RegistrationRequest,
     *,
     confirm: Confirm,
     clock: Clock,
@@ -64,21 +64,19 @@ async def register(
     """Create the Supabase user and the client under one id; queue its confirmation mail.
 
     Registering again with the same email, phone and password before the address was confirmed
-    has the mail sent again and returns the same client.
+    sends the mail again and returns the same client.
 
     Raises Invalid("invalid_email" | "invalid_phone" | "weak_password" | "invalid_password"),
     Conflict("email_taken" | "phone_taken"), Unavailable("auth_unavailable").
     """
     try:
-        wanted = _check(application, new_id(), clock())
-        user = await _unconfirmed(db, admin, wanted, application.password)
+        new = _check(request, new_id(), clock())
+        user = await _find_unconfirmed(db, admin, new, request.password)
         result = "created" if user is None else "resent"
         if user is None:
             async with db.transaction() as connection:
-                intent = await _intend(connection, wanted)
-            user = await _bring_about(
-                db, admin, intent.client_id, wanted, application.password, confirm
-            )
+                intent = await _open_intent(connection, new)
+            user = await _ensure_user(db, admin, intent.client_id, new, request.password, confirm)
         async with db.transaction() as connection:
             client = await complete(connection, user, clock())
     except (Invalid, Conflict, Unavailable) as error:
@@ -89,50 +87,51 @@ async def register(
 
 
 async def complete(connection: Connection, user: AuthUser, now: datetime) -> Client:
-    """Make the client of a user that exists, queue its mail, and close its registration."""
+    """Create the client of an existing user, queue its mail, and close its registration."""
     client = await clients.ensure(connection, user.id, user.profile, "register")
     await store.finish_intent(connection, user.id)
     await queue_confirmation(connection, user, now)
     return client
 
 
-async def _unconfirmed(
-    db: Database, admin: SupabaseAdmin, wanted: Intent, password: SecretStr
+async def _find_unconfirmed(
+    db: Database, admin: SupabaseAdmin, new: Intent, password: SecretStr
 ) -> AuthUser | None:
-    """The user of an earlier registration by the same person, whose address is not confirmed yet.
+    """Return the user of the same person's earlier registration if its email is not confirmed.
 
-    Email and phone can be a stranger's guess: only the password says that it is the same person.
-    It is never changed here, or whoever guesses would set it for the one who opens the mail.
+    A stranger may guess email and phone, so only the password identifies the person. It is never
+    changed here: otherwise a stranger could set the password of the account that the mail's reader
+    confirms.
     """
     async with db.connection() as connection:
-        client_id = await resend_target(connection, wanted.email, wanted.phone)
+        client_id = await resend_target(connection, new.email, new.phone)
     if client_id is None:
         return None
     user = await admin.get_user(client_id)
-    if user is None or not needs_mail(user) or user.email != wanted.email:
+    if user is None or not needs_mail(user) or user.email != new.email:
         return None
-    proved = await admin.proves_password(client_id, wanted.email, password)
-    return user if proved else None
+    is_same_person = await admin.check_password(client_id, new.email, password)
+    return user if is_same_person else None
 
 
-def _check(application: Application, client_id: UUID, now: datetime) -> Intent:
-    email = normal_email(application.email)
+def _check(request: RegistrationRequest, client_id: UUID, now: datetime) -> Intent:
+    email = normal_email(request.email)
     if email is None:
         raise Invalid("invalid_email", "email is no address: letters a to z, as in name@example.kg")
-    phone = phone_as_typed(application.phone)
+    phone = phone_as_typed(request.phone)
     if phone is None:
         raise Invalid(
             "invalid_phone",
             "phone is no number: write + and the country, or nine digits of a Kyrgyz one",
         )
-    password = application.password.get_secret_value()
+    password = request.password.get_secret_value()
     size = len(password.encode(errors="replace"))
     if not PASSWORD_MIN_BYTES <= size <= PASSWORD_MAX_BYTES:
         raise _weak(f"a password has {PASSWORD_MIN_BYTES} to {PASSWORD_MAX_BYTES} bytes")
     wrong = flaw(password, most=PASSWORD_MAX_BYTES)
     if wrong is not None:
         raise Invalid("invalid_password", f"the password {wrong}")
-    name = clean_name(application.name) if application.name else None
+    name = clean_name(request.name) if request.name else None
     return Intent(client_id, email, phone, name, now)
 
 
@@ -141,16 +140,16 @@ def _weak(detail: str) -> Invalid:
     return Invalid("weak_password", detail, params=bounds)
 
 
-async def _intend(connection: Connection, wanted: Intent) -> Intent:
-    """Write the intent, or find the open one of this email."""
+async def _open_intent(connection: Connection, new: Intent) -> Intent:
+    """Insert the intent, or resume the open one of this email."""
     for _ in range(_TRIES):
-        intent = await store.resume_intent(connection, wanted.email, wanted.created_at)
-        intent = intent or await store.insert_intent(connection, wanted)
-        if intent is None:  # another registration of this email began or ended just now
+        intent = await store.resume_intent(connection, new.email, new.created_at)
+        intent = intent or await store.insert_intent(connection, new)
+        if intent is None:  # a concurrent registration of this email began or ended
             continue
-        # After the intent is ours: whoever finished until now is seen. Only who verified a contact
-        # has it; whether a login has the email, Auth says.
-        by_email, by_phone = await store.holders(connection, wanted.email, wanted.phone)
+        # Checked after the intent is written, so that every registration finished until now is
+        # seen. Only verified contacts are checked; Auth checks whether a login has the email.
+        by_email, by_phone = await store.holders(connection, new.email, new.phone)
         if by_email not in {None, intent.client_id}:
             raise Conflict("email_taken", "this email is registered")
         if by_phone not in {None, intent.client_id}:
@@ -159,21 +158,21 @@ async def _intend(connection: Connection, wanted: Intent) -> Intent:
     raise Unavailable("database_busy", "the registration could not be begun", retry_after_s=1)
 
 
-async def _bring_about(
+async def _ensure_user(
     db: Database,
     admin: SupabaseAdmin,
     client_id: UUID,
-    wanted: Intent,
+    new: Intent,
     password: SecretStr,
     confirm: Confirm,
 ) -> AuthUser:
-    """Create the user, or find the one an earlier try of the same person created."""
+    """Create the user, or return the one that the same person's earlier attempt created."""
     auto = confirm == "auto"
     new_user = NewUser(
         id=client_id,
-        email=wanted.email,
-        phone=wanted.phone,
-        name=wanted.name,
+        email=new.email,
+        phone=new.phone,
+        name=new.name,
         password=password,
         email_confirm=auto,
         app_metadata=UNVERIFIED if auto else {},
@@ -185,17 +184,17 @@ async def _bring_about(
             await _give_up(db, client_id, refusal.code)
             raise _refused(refusal) from refusal
         existing = await admin.get_user(client_id)
-        if existing is None:  # somebody who signed up at Supabase itself
+        if existing is None:  # another person signed up with this email at Supabase itself
             await _give_up(db, client_id, refusal.code)
             raise Conflict("email_taken", "this email is registered") from refusal
-    except AuthUnanswered:
+    except AuthOutcomeUnknown:
         existing = await admin.get_user(client_id)
         if existing is None:
             raise
-    proved = existing.email == wanted.email and await admin.proves_password(
-        client_id, wanted.email, password
+    is_same_person = existing.email == new.email and await admin.check_password(
+        client_id, new.email, password
     )
-    if not proved:
+    if not is_same_person:
         raise Conflict("email_taken", "this email is registered")
     return existing
 
@@ -210,12 +209,13 @@ def _refused(refusal: AuthRefused) -> Invalid | Unavailable:
         case "weak_password":
             return _weak("Supabase finds the password too weak")
         case "validation_failed" | "email_address_invalid":
-            # The id, the password's length and the metadata are ours and right; the address is not.
+            # EvPower made the id and the metadata and checked the password's length, so only the
+            # address can be wrong.
             return Invalid("invalid_email", "Supabase doesn't take this email address")
         case "not_text":
             return Invalid("invalid_request", "a text can't be sent: it has half of a character")
         case _:
-            _log.error("auth_refused_registration", code=refusal.code, status=refusal.status)
+            _log.error("registration_failed", code=refusal.code, status=refusal.status)
             return Unavailable(
                 "auth_unavailable", f"Supabase Auth answered {refusal}", retry_after_s=30
             )

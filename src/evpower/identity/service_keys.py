@@ -1,4 +1,4 @@
-"""Keys of other systems: shown once, kept as a hash, ended by name."""
+"""Keys of other systems: shown once, stored as a hash, revoked by name."""
 
 import re
 import secrets
@@ -28,7 +28,7 @@ async def create_service_key(
     reason: str | None = None,
     random_text: Callable[[int], str] = secrets.token_urlsafe,
 ) -> CreatedKey:
-    """Make a key; the answer is the only time it can be read.
+    """Create a key; its secret is only in this result.
 
     Raises Conflict("service_key_exists"), Invalid("invalid_name").
     """
@@ -51,14 +51,14 @@ async def create_service_key(
 
 
 async def list_service_keys(connection: Connection) -> list[ServiceKey]:
-    """Every key without the key, revoked ones too, the oldest first."""
+    """Return every key without its secret, revoked ones too, oldest first."""
     return await store_access.all_keys(connection)
 
 
 async def revoke_service_key(
     connection: Connection, *, name: str, actor: str, reason: str | None = None
 ) -> ServiceKey:
-    """End a key at once, on every node. Raises NotFound("service_key_not_found")."""
+    """Revoke a key at once, on every node. Raises NotFound("service_key_not_found")."""
     revoked = await store_access.revoke_key(connection, name)
     if revoked is None:
         raise NotFound("service_key_not_found", "there is no key of this name")
@@ -69,17 +69,17 @@ async def revoke_service_key(
 
 
 async def check_service_key(db: Database, key: str) -> str:
-    """Return the name of the system a key belongs to; read afresh, so that revoked is revoked.
+    """Return the name of a key's system; never cached, so that a revocation counts at once.
 
     Raises Unauthenticated("invalid_token").
     """
     digest = sha256(key.encode()).digest()
     if _KEY.fullmatch(key):
         async with db.connection() as connection:
-            found = await store_access.key_by_hash(connection, digest)
-            if found and not found.revoked and compare_digest(found.key_sha256, digest):
-                if not found.used_lately:
-                    await store_access.touch_key(connection, found.id)
-                return found.name
+            stored = await store_access.key_by_hash(connection, digest)
+            if stored and not stored.revoked and compare_digest(stored.key_sha256, digest):
+                if not stored.used_recently:
+                    await store_access.touch_key(connection, stored.id)
+                return stored.name
     metrics.SERVICE_KEYS_REFUSED.inc()
     raise Unauthenticated("invalid_token", "the service key is not valid")

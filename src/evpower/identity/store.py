@@ -1,4 +1,4 @@
-"""SQL of clients and registrations; that of keys, operators and the audit is in store_access."""
+"""The SQL of clients and registrations."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,8 +13,8 @@ _CLIENT: Final = """
 id, email, phone, name, status, origin, created_at, updated_at, deletion_requested_at,
 email_verified, phone_verified, banned_until, unmapped_status
 """
-# Of a new row n: none of its contacts is one that another client has verified.
-_UNTAKEN: Final = """
+# A condition for a new row n: no other client has verified one of its contacts.
+_CONTACTS_AVAILABLE: Final = """
 not exists (select from identity.clients v
              where v.email = n.email and v.email_verified and v.status <> 'closed')
 and not exists (select from identity.clients v
@@ -41,7 +41,7 @@ async def client_by_id(connection: Connection, client_id: UUID) -> Client | None
 
 
 async def lock_client(connection: Connection, client_id: UUID) -> Client | None:
-    """Read one client and keep others from changing it until the transaction ends."""
+    """Read one client, locked until the transaction ends."""
     return _client(
         await connection.fetchrow(
             f"select {_CLIENT} from identity.clients where id = $1 for no key update", client_id
@@ -52,7 +52,10 @@ async def lock_client(connection: Connection, client_id: UUID) -> Client | None:
 async def insert_client(
     connection: Connection, client_id: UUID, profile: Profile, origin: Origin
 ) -> Client | None:
-    """Create a client, its wallet with it; None when the id is taken, or a contact verified."""
+    """Insert a client with its wallet.
+
+    None: the id exists, or another client has verified one of the contacts.
+    """
     return _client(
         await connection.fetchrow(
             f"""
@@ -60,7 +63,7 @@ async def insert_client(
               (id, email, phone, name, email_verified, phone_verified, origin)
             select n.* from (values ($1::uuid, $2::text, $3::text, $4::text, $5::bool, $6::bool,
               $7::text)) as n (id, email, phone, name, email_verified, phone_verified, origin)
-            where {_UNTAKEN} on conflict do nothing returning {_CLIENT}
+            where {_CONTACTS_AVAILABLE} on conflict do nothing returning {_CLIENT}
             """,
             client_id,
             profile.email,
@@ -74,10 +77,10 @@ async def insert_client(
 
 
 async def insert_clients(
-    connection: Connection, people: Mapping[UUID, Profile], origin: Origin
+    connection: Connection, profiles: Mapping[UUID, Profile], origin: Origin
 ) -> set[UUID]:
-    """Create clients with their wallets; answers whom: as `insert_client` decides."""
-    order = sorted(people)
+    """Insert clients with their wallets, as `insert_client`; returns the inserted ids."""
+    ids = sorted(profiles)
     rows: list[Record] = await connection.fetch(
         f"""
         insert into identity.clients
@@ -85,14 +88,14 @@ async def insert_clients(
         select n.*, $7
           from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bool[])
             as n (id, email, phone, name, email_verified, phone_verified)
-        where {_UNTAKEN} on conflict do nothing returning id
+        where {_CONTACTS_AVAILABLE} on conflict do nothing returning id
         """,
-        order,
-        [people[one].email for one in order],
-        [people[one].phone for one in order],
-        [people[one].name for one in order],
-        [people[one].email_verified for one in order],
-        [people[one].phone_verified for one in order],
+        ids,
+        [profiles[client_id].email for client_id in ids],
+        [profiles[client_id].phone for client_id in ids],
+        [profiles[client_id].name for client_id in ids],
+        [profiles[client_id].email_verified for client_id in ids],
+        [profiles[client_id].phone_verified for client_id in ids],
         origin,
     )
     return {row["id"] for row in rows}
@@ -101,7 +104,7 @@ async def insert_clients(
 async def holders(
     connection: Connection, email: str | None, phone: str | None
 ) -> tuple[UUID | None, UUID | None]:
-    """Which open clients have verified this email and this phone; claims hold nothing."""
+    """Return the open clients that have verified this email and this phone; claims don't count."""
     row = await connection.fetchrow(
         """
         select (select id from identity.clients
@@ -118,7 +121,7 @@ async def holders(
 async def clients_by_contact(
     connection: Connection, email: str | None, phone: str | None, limit: int
 ) -> list[Client]:
-    """Every client with this email or phone: open ones first, who verified it before others."""
+    """Return clients with this email or phone; open ones first, then those that verified it."""
     rows: list[Record] = await connection.fetch(
         f"""
         select {_CLIENT} from identity.clients where email = $1 or phone = $2
@@ -156,7 +159,7 @@ async def set_status(
     status: ClientStatus,
     allowed_from: Sequence[ClientStatus],
 ) -> Client | None:
-    """Change the status if it is one of `allowed_from`; None when it was not."""
+    """Change the status if it is one of `allowed_from`; None: it is not, or no such client."""
     return _client(
         await connection.fetchrow(
             f"""
@@ -173,7 +176,7 @@ async def set_status(
 async def set_deletion_requested(
     connection: Connection, client_id: UUID, at: datetime | None
 ) -> None:
-    """Note when the driver asked to be deleted, or, with None, that it was taken back."""
+    """Store when the driver requested deletion; None: the request was withdrawn."""
     await connection.execute(
         """
         update identity.clients set deletion_requested_at = $2, updated_at = now()
@@ -185,7 +188,7 @@ async def set_deletion_requested(
 
 
 async def set_ban(connection: Connection, client_id: UUID, until: datetime | None) -> Client | None:
-    """Store until when Supabase Auth keeps the user out; None when there is no such client."""
+    """Store until when Supabase Auth bans the user; returns None if there is no such client."""
     return _client(
         await connection.fetchrow(
             f"""
@@ -201,7 +204,7 @@ async def set_ban(connection: Connection, client_id: UUID, until: datetime | Non
 async def set_unmapped_status(
     connection: Connection, client_id: UUID, word: str | None
 ) -> Client | None:
-    """Store a status word that waits for its meaning; None when there is no such client."""
+    """Store an unmapped status word; returns None if there is no such client."""
     return _client(
         await connection.fetchrow(
             f"""
@@ -216,7 +219,7 @@ async def set_unmapped_status(
 
 
 async def insert_intent(connection: Connection, intent: Intent) -> Intent | None:
-    """Begin a registration; None when one is open for this email."""
+    """Insert a registration; None: one is open for this email."""
     return _intent(
         await connection.fetchrow(
             f"""
@@ -234,7 +237,7 @@ async def insert_intent(connection: Connection, intent: Intent) -> Intent | None
 
 
 async def resume_intent(connection: Connection, email: str, now: datetime) -> Intent | None:
-    """Take the open registration of this email up again: the job leaves it alone for a while."""
+    """Resume the open registration of this email; the job skips it for a while. None: no such."""
     return _intent(
         await connection.fetchrow(
             f"""
@@ -248,7 +251,7 @@ async def resume_intent(connection: Connection, email: str, now: datetime) -> In
 
 
 async def finish_intent(connection: Connection, client_id: UUID) -> None:
-    """Mark a registration done, whatever it was before: its user and client exist."""
+    """Mark a registration done, whatever its state: its user and client exist."""
     await connection.execute(
         """
         update identity.registrations set state = 'done', reason = null, updated_at = now()
@@ -259,8 +262,8 @@ async def finish_intent(connection: Connection, client_id: UUID) -> None:
 
 
 async def end_intent(connection: Connection, client_id: UUID, state: str, reason: str) -> bool:
-    """Close an open registration as refused or expired; false when it was not open any more."""
-    found = await connection.fetchval(
+    """Close an open registration as refused or expired; False: it was not open any more."""
+    closed = await connection.fetchval(
         """
         update identity.registrations set state = $2, reason = $3, updated_at = now()
         where client_id = $1 and state = 'intended' returning true
@@ -269,13 +272,13 @@ async def end_intent(connection: Connection, client_id: UUID, state: str, reason
         state,
         reason,
     )
-    return found is not None
+    return closed is not None
 
 
 async def claim_idle_intents(
     connection: Connection, now: datetime, idle_before: datetime, limit: int
 ) -> list[Intent]:
-    """Open registrations nobody touched since `idle_before`, the oldest first; touched by this."""
+    """Claim open registrations not updated since `idle_before`, oldest first; updates them."""
     rows: list[Record] = await connection.fetch(
         f"""
         update identity.registrations set updated_at = $1 where client_id in (
@@ -292,7 +295,7 @@ async def claim_idle_intents(
 
 
 async def purge_registrations(connection: Connection, ended_before: datetime, at_most: int) -> int:
-    """Delete registrations that ended before then. Returns how many."""
+    """Delete registrations that ended before then; returns how many."""
     return count(
         await connection.execute(
             """

@@ -1,4 +1,4 @@
-"""SQL of those who call besides clients: service keys, operators, and the audit of acts by hand."""
+"""The SQL of service keys, operators and the audit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ _KEY: Final = "id, name, hint, created_at, last_used_at, revoked_at"
 
 
 @dataclass(frozen=True, slots=True)
-class FoundKey:
-    """What a presented key turned out to be."""
+class StoredKey:
+    """A stored service key, as a request's key is checked against it."""
 
     id: int
     name: str
     key_sha256: bytes
     revoked: bool
-    used_lately: bool
+    used_recently: bool
 
 
 async def insert_key(connection: Connection, name: str, key_sha256: bytes, hint: str) -> int | None:
-    """Keep a key's hash; None when the name is taken."""
+    """Insert a key's hash; None: the name exists already."""
     return await connection.fetchval(
         """
         insert into identity.service_keys (name, key_sha256, hint) values ($1, $2, $3)
@@ -35,21 +35,21 @@ async def insert_key(connection: Connection, name: str, key_sha256: bytes, hint:
     )
 
 
-async def key_by_hash(connection: Connection, key_sha256: bytes) -> FoundKey | None:
-    """Find a key, revoked ones too."""
+async def key_by_hash(connection: Connection, key_sha256: bytes) -> StoredKey | None:
+    """Return a key by its hash, a revoked one too; None: there is none."""
     row = await connection.fetchrow(
         """
         select id, name, key_sha256, revoked_at is not null as revoked,
-          coalesce(last_used_at > now() - interval '1 minute', false) as used_lately
+          coalesce(last_used_at > now() - interval '1 minute', false) as used_recently
         from identity.service_keys where key_sha256 = $1
         """,
         key_sha256,
     )
-    return FoundKey(**dict(row)) if row is not None else None
+    return StoredKey(**dict(row)) if row is not None else None
 
 
 async def touch_key(connection: Connection, key_id: int) -> None:
-    """Note the use; once a minute is enough."""
+    """Store the time of use, at most once a minute."""
     await connection.execute(
         """
         update identity.service_keys set last_used_at = now() where id = $1
@@ -60,7 +60,7 @@ async def touch_key(connection: Connection, key_id: int) -> None:
 
 
 async def all_keys(connection: Connection) -> list[ServiceKey]:
-    """Every key, the oldest first."""
+    """Return every key, oldest first."""
     rows: list[Record] = await connection.fetch(
         f"select {_KEY} from identity.service_keys order by id"
     )
@@ -68,7 +68,7 @@ async def all_keys(connection: Connection) -> list[ServiceKey]:
 
 
 async def revoke_key(connection: Connection, name: str) -> ServiceKey | None:
-    """End a key; one already revoked keeps its time. None when there is none of this name."""
+    """Revoke a key; an earlier revocation keeps its time. None: there is no key of this name."""
     row = await connection.fetchrow(
         f"""
         update identity.service_keys set revoked_at = coalesce(revoked_at, now())
@@ -82,7 +82,7 @@ async def revoke_key(connection: Connection, name: str) -> ServiceKey | None:
 async def put_operator(
     connection: Connection, user_id: UUID, name: str, role: OperatorRole
 ) -> None:
-    """Insert an operator, or give the present one this name and role."""
+    """Insert an operator, or update the name and role of an existing one."""
     await connection.execute(
         """
         insert into identity.operators (user_id, name, role) values ($1, $2, $3)
@@ -96,19 +96,19 @@ async def put_operator(
 
 
 async def revoke_operator(connection: Connection, user_id: UUID) -> bool:
-    """Take the role away; false when the user didn't have it."""
-    found = await connection.fetchval(
+    """Revoke the role; False: the user has none."""
+    revoked = await connection.fetchval(
         """
         update identity.operators set revoked_at = now()
         where user_id = $1 and revoked_at is null returning true
         """,
         user_id,
     )
-    return found is not None
+    return revoked is not None
 
 
 async def active_operator(connection: Connection, user_id: UUID) -> Operator | None:
-    """The role of a user, None without one."""
+    """Return the operator of this user id; None: the user is no operator."""
     row = await connection.fetchrow(
         """
         select user_id, name, role, created_at from identity.operators
@@ -120,7 +120,7 @@ async def active_operator(connection: Connection, user_id: UUID) -> Operator | N
 
 
 async def active_operators(connection: Connection) -> list[Operator]:
-    """Who has the role."""
+    """Return the operators, oldest first."""
     rows: list[Record] = await connection.fetch(
         """
         select user_id, name, role, created_at from identity.operators
@@ -139,7 +139,7 @@ async def insert_audit(
     reason: str | None,
     details: Mapping[str, object],
 ) -> None:
-    """Add one line to the audit."""
+    """Insert an audit row."""
     await connection.execute(
         """
         insert into identity.audit (actor, action, subject, reason, details)

@@ -1,4 +1,4 @@
-"""SQL of aliases: old ids and id tags that still mean a client."""
+"""The SQL of aliases: old ids and id tags of clients."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -6,16 +6,16 @@ from uuid import UUID
 from evpower.foundation.db import Connection, Record
 
 
-class Found(NamedTuple):
-    """What an id is: a client's own, or an old name of one."""
+class UuidMatch(NamedTuple):
+    """What a UUID is: a client's own id, or an old id of one."""
 
-    is_client: bool  # and not a closed one that became somebody else
+    is_client: bool  # False for a closed client whose id is the old id of another one
     alias_of: UUID | None
     is_open: bool
 
 
-async def find_uuid(connection: Connection, client_id: UUID) -> Found:
-    """Whether there is such a client, and whose old id it is."""
+async def find_uuid(connection: Connection, client_id: UUID) -> UuidMatch:
+    """Return whether there is such a client, and the client of which it is an old id."""
     row = await connection.fetchrow(
         """
         select (select status from identity.clients where id = $1) as status,
@@ -27,19 +27,18 @@ async def find_uuid(connection: Connection, client_id: UUID) -> Found:
     )
     status, alias_of = (row["status"], row["alias_of"]) if row is not None else (None, None)
     is_open = status in {"active", "blocked"}
-    return Found(is_open or (status == "closed" and alias_of is None), alias_of, is_open)
+    return UuidMatch(is_open or (status == "closed" and alias_of is None), alias_of, is_open)
 
 
 async def find_alias(connection: Connection, kind: str, alias: str) -> UUID | None:
-    """Whose old name this is."""
-    found: UUID | None = await connection.fetchval(
+    """Return the client of an alias; None: there is none."""
+    return await connection.fetchval(
         "select client_id from identity.aliases where kind = $1 and alias = $2", kind, alias
     )
-    return found
 
 
 async def aliases_of(connection: Connection, client_id: UUID) -> list[tuple[str, str]]:
-    """Every old name of a client: kind and name."""
+    """Return kind and alias of every alias of a client."""
     rows: list[Record] = await connection.fetch(
         "select kind, alias from identity.aliases where client_id = $1 order by kind, alias",
         client_id,

@@ -1,4 +1,4 @@
-"""The SQL of confirmation mails that wait to be sent."""
+"""The SQL of queued confirmation mails."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ _MAX_ERROR: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class RegistrationConfirmation:
-    """One mail that waits. `attempts` are those of the job, the one that is begun included."""
+    """A queued mail. `attempts` counts those of the job, including the current one."""
 
     client_id: UUID
     email: str
@@ -22,7 +22,7 @@ class RegistrationConfirmation:
 
 @dataclass(frozen=True, slots=True)
 class WaitingConfirmations:
-    """How many mails wait, the age of the oldest, and the newest error."""
+    """The number of queued mails, the age of the oldest in seconds, and the newest error."""
 
     count: int
     oldest_s: float
@@ -32,7 +32,7 @@ class WaitingConfirmations:
 async def queue(
     connection: Connection, client_id: UUID, email: str, now: datetime, retry_at: datetime
 ) -> None:
-    """Have a mail sent: at once by the caller, or by the job from `retry_at` on."""
+    """Queue a mail: the caller sends it at once, the job from `retry_at` on."""
     await connection.execute(
         """
         insert into identity.confirmations as c (client_id, email, requested_at, next_try_at)
@@ -49,7 +49,7 @@ async def queue(
 async def claim(
     connection: Connection, now: datetime, leased_until: datetime
 ) -> RegistrationConfirmation | None:
-    """Begin an attempt at the mail that is due the longest; None: none is."""
+    """Claim the mail that has been due the longest until `leased_until`; None: none is due."""
     row = await connection.fetchrow(
         """
         update identity.confirmations set attempts = attempts + 1, next_try_at = $2
@@ -63,13 +63,13 @@ async def claim(
     return RegistrationConfirmation(*row) if row else None
 
 
-async def sent(connection: Connection, client_id: UUID) -> None:
-    """Forget a mail that was sent."""
+async def delete_sent(connection: Connection, client_id: UUID) -> None:
+    """Delete a mail that was sent."""
     await connection.execute("delete from identity.confirmations where client_id = $1", client_id)
 
 
-async def put_off(connection: Connection, client_id: UUID, until: datetime, error: str) -> None:
-    """Try one mail later."""
+async def postpone(connection: Connection, client_id: UUID, until: datetime, error: str) -> None:
+    """Postpone one mail and store the error."""
     await connection.execute(
         "update identity.confirmations set next_try_at = $2, last_error = $3 where client_id = $1",
         client_id,
@@ -78,15 +78,15 @@ async def put_off(connection: Connection, client_id: UUID, until: datetime, erro
     )
 
 
-async def put_off_all(connection: Connection, until: datetime) -> None:
-    """Try no mail before then: Supabase Auth sends no more for now."""
+async def postpone_all(connection: Connection, until: datetime) -> None:
+    """Postpone all mails at least until then: Supabase Auth sends no more for now."""
     await connection.execute(
         "update identity.confirmations set next_try_at = $1 where next_try_at < $1", until
     )
 
 
 async def give_up(connection: Connection, requested_before: datetime) -> int:
-    """Forget mails nobody can be waiting for any more, and those of closed clients."""
+    """Delete mails requested before then, and those of closed clients; returns how many."""
     return count(
         await connection.execute(
             """
@@ -99,7 +99,7 @@ async def give_up(connection: Connection, requested_before: datetime) -> int:
 
 
 async def waiting(connection: Connection) -> WaitingConfirmations:
-    """Return what waits."""
+    """Return the number, age and newest error of the queued mails."""
     row = await fetch_one(
         connection,
         """
@@ -111,8 +111,8 @@ async def waiting(connection: Connection) -> WaitingConfirmations:
     return WaitingConfirmations(*row)
 
 
-async def registered_before(connection: Connection, email: str, phone: str) -> UUID | None:
-    """The client of the last finished registration with this email and phone."""
+async def find_registered(connection: Connection, email: str, phone: str) -> UUID | None:
+    """Return the open client of the last finished registration with this email and phone."""
     return await connection.fetchval(
         """
         select r.client_id from identity.registrations r

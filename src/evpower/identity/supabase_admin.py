@@ -1,4 +1,4 @@
-"""Supabase Auth as a server calls it: users under ids we choose, read back; passwords proved."""
+"""The client of Supabase Auth: creates, reads and deletes users, checks passwords and tokens."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,8 +23,8 @@ from evpower.foundation.http import (
 from evpower.foundation.json_reader import NotJson, read_object
 from evpower.identity import metrics
 from evpower.identity.contact import phone_from_auth
-from evpower.identity.errors import AuthBusy, AuthDenied, AuthRefused, AuthUnanswered
-from evpower.identity.model import AuthUser, Contact, MovedUser, NewUser
+from evpower.identity.errors import AuthBusy, AuthDenied, AuthOutcomeUnknown, AuthRefused
+from evpower.identity.model import AuthUser, Contact, ImportedUser, NewUser
 from evpower.identity.profile import profile_of
 from evpower.identity.verification import moment, trusted_contacts
 
@@ -33,7 +33,7 @@ _LONG_WAIT_S: Final = 30
 _NOT_FOUND: Final = 404
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
-_OUR_FAULT: Final = {401, 403, 408, 429}  # a bad key or too many calls: nothing the person can mend
+_OUR_FAULT: Final = {401, 403, 408, 429}  # a bad key or too many calls: not the user's fault
 
 _DENIED: Final = {401, 403}
 _FOREVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -42,7 +42,7 @@ _log: Final = structlog.get_logger()
 
 
 class SupabaseAdmin:
-    """A thin client of GoTrue over the shared HTTP client."""
+    """A client of GoTrue over the shared HTTP client."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class SupabaseAdmin:
     ) -> None:
         """`url` is the project's; sb_secret_... and legacy service_role keys work.
 
-        `timeout_s` is the total time of a call, a second try included.
+        `timeout_s` is the total time of a call, including a retry.
         """
         self._timeout_s = timeout_s
         self._http = http
@@ -68,10 +68,10 @@ class SupabaseAdmin:
             self._admin["Authorization"] = f"Bearer {secret}"
 
     async def create_user(self, user: NewUser) -> AuthUser:
-        """Create a user under our id.
+        """Create a user under EvPower's id.
 
-        Raises AuthRefused (email_exists, weak_password, validation_failed, ...), AuthUnanswered
-        when it may exist now (GoTrue says 500 to a taken id, too), Unavailable.
+        Raises AuthRefused (email_exists, weak_password, validation_failed, ...), AuthOutcomeUnknown
+        if it may exist now (GoTrue also responds with 500 for an id in use), Unavailable.
         """
         body: dict[str, object] = {
             "id": str(user.id),
@@ -83,18 +83,18 @@ class SupabaseAdmin:
             },
             "app_metadata": dict(user.app_metadata),
         }
-        answer = await self._send("create_user", "POST", "/admin/users", self._admin, body)
-        return _user(_json(answer))
+        response = await self._send("create_user", "POST", "/admin/users", self._admin, body)
+        return _user(_json(response))
 
-    async def import_user(self, user: MovedUser) -> AuthUser:
-        """Create a user of another system under our id; without a hash nobody knows its password.
+    async def import_user(self, user: ImportedUser) -> AuthUser:
+        """Create a user of another system under EvPower's id; without a hash it has no password.
 
-        Raises as create_user; AuthRefused("validation_failed") also for a hash it can't read.
+        Raises as create_user; AuthRefused("validation_failed") also for an unreadable hash.
         """
-        told = {"phone": user.told_phone, "name": user.name}
+        metadata = {"phone": user.claimed_phone, "name": user.name}
         body: dict[str, object] = {
             "id": str(user.id),
-            "user_metadata": {key: value for key, value in told.items() if value},
+            "user_metadata": {key: value for key, value in metadata.items() if value},
             "app_metadata": dict(user.app_metadata),
         }
         if user.email is not None:
@@ -103,11 +103,11 @@ class SupabaseAdmin:
             body |= {"phone": user.phone, "phone_confirm": user.phone_confirm}
         if user.password_hash is not None:
             body["password_hash"] = user.password_hash
-        answer = await self._send("import_user", "POST", "/admin/users", self._admin, body)
-        return _user(_json(answer))
+        response = await self._send("import_user", "POST", "/admin/users", self._admin, body)
+        return _user(_json(response))
 
     async def delete_user(self, user_id: UUID) -> bool:
-        """Delete a user for good; false: there is none. Raises Unavailable."""
+        """Delete a user for good; False: there is none. Raises Unavailable."""
         try:
             await self._send("delete_user", "DELETE", f"/admin/users/{user_id}", self._admin)
         except AuthRefused as refusal:
@@ -117,65 +117,65 @@ class SupabaseAdmin:
         return True
 
     async def list_users(self, page: int, per_page: int) -> list[Mapping[str, object]]:
-        """One page of all users as Auth writes them, the newest first; empty after the last."""
+        """Return one page of all users as Auth's JSON, newest first; empty after the last page."""
         path = f"/admin/users?page={page}&per_page={per_page}"
         try:
-            answer = await self._send("list_users", "GET", path, self._admin)
+            response = await self._send("list_users", "GET", path, self._admin)
         except AuthRefused as refusal:
             raise Unavailable("auth_unavailable", f"Supabase Auth answered {refusal}") from refusal
-        users = _json(answer).get("users")
+        users = _json(response).get("users")
         if not isinstance(users, list):
-            raise AuthUnanswered("auth_unavailable", "Supabase Auth answered nonsense")
+            raise AuthOutcomeUnknown("auth_unavailable", "Supabase Auth answered nonsense")
         return cast("list[Mapping[str, object]]", users)
 
     async def get_user(self, user_id: UUID) -> AuthUser | None:
-        """Read a user; None when there is none or it was deleted. Raises Unavailable."""
+        """Read a user; None: there is none, or it was deleted. Raises Unavailable."""
         try:
-            answer = await self._send("get_user", "GET", f"/admin/users/{user_id}", self._admin)
+            response = await self._send("get_user", "GET", f"/admin/users/{user_id}", self._admin)
         except AuthRefused as refusal:
             if refusal.status == _NOT_FOUND:
                 return None
             raise Unavailable("auth_unavailable", f"Supabase Auth answered {refusal}") from refusal
-        record = _json(answer)
+        record = _json(response)
         return None if record.get("deleted_at") else _user(record)
 
-    async def proves_password(self, user_id: UUID, email: str, password: SecretStr) -> bool:
-        """Whether this password signs in as exactly this user. Raises Unavailable."""
+    async def check_password(self, user_id: UUID, email: str, password: SecretStr) -> bool:
+        """Return whether this password signs in as exactly this user. Raises Unavailable."""
         body: dict[str, object] = {"email": email, "password": password.get_secret_value()}
         try:
             path = "/token?grant_type=password"
-            answer = await self._send("prove_password", "POST", path, self._app, body)
+            response = await self._send("check_password", "POST", path, self._app, body)
         except AuthRefused as refusal:
-            # GoTrue says "not confirmed" only after the password was right; whose email it is,
-            # the caller knows from having read the user.
+            # GoTrue responds with "not confirmed" only if the password is right; the caller has
+            # checked that the email is this user's.
             return refusal.code == "email_not_confirmed"
-        user = _json(answer).get("user")
+        user = _json(response).get("user")
         return isinstance(user, dict) and cast("Mapping[str, object]", user).get("id") == str(
             user_id
         )
 
     async def sign_in(self, email: str, password: SecretStr) -> str | None:
-        """Returns a new access token; None when Auth refuses the sign-in. Raises Unavailable."""
+        """Return a new access token; None: Auth refuses the sign-in. Raises Unavailable."""
         body: dict[str, object] = {"email": email, "password": password.get_secret_value()}
         try:
             path = "/token?grant_type=password"
-            answer = await self._send("sign_in", "POST", path, self._app, body)
+            response = await self._send("sign_in", "POST", path, self._app, body)
         except AuthRefused:
             return None
-        token = _json(answer).get("access_token")
+        token = _json(response).get("access_token")
         return token if isinstance(token, str) else None
 
     async def user_of(self, token: str) -> AuthUser | None:
-        """Ask Supabase whose token this is; None: not good any more. Raises Unavailable."""
+        """Return the user of a token; None: Supabase does not accept it. Raises Unavailable."""
         headers = {**self._app, "Authorization": f"Bearer {token}"}
         try:
-            answer = await self._send("introspect", "GET", "/user", headers, token_asked=True)
+            response = await self._send("introspect", "GET", "/user", headers, is_user_token=True)
         except AuthRefused:
             return None
-        return _user(_json(answer))
+        return _user(_json(response))
 
     async def send_confirmation(self, email: str) -> None:
-        """Ask Supabase to mail the confirmation link. Raises AuthRefused, Unavailable."""
+        """Make Supabase mail the confirmation link. Raises AuthRefused, Unavailable."""
         body: dict[str, object] = {"type": "signup", "email": email}
         await self._send("send_confirmation", "POST", "/resend", self._app, body)
 
@@ -187,29 +187,29 @@ class SupabaseAdmin:
         headers: Mapping[str, str],
         body: Mapping[str, object] | None = None,
         *,
-        token_asked: bool = False,
+        is_user_token: bool = False,
     ) -> HttpResponse:
         try:
             content = None if body is None else orjson.dumps(body)
-        except TypeError as error:  # half of a character: nothing was sent
+        except TypeError as error:  # a lone surrogate: nothing was sent
             raise AuthRefused("not_text", HTTPStatus.UNPROCESSABLE_ENTITY) from error
         all_headers = {**headers, "Content-Type": "application/json"} if content else dict(headers)
-        began = perf_counter()
+        started = perf_counter()
         status = "none"
         try:
-            answer = await self._try_twice(method, self._base + path, all_headers, content)
-            status = str(answer.status_code)
+            response = await self._try_twice(method, self._base + path, all_headers, content)
+            status = str(response.status_code)
         except RequestNotSent as error:
             raise Unavailable(
                 "auth_unavailable", "Supabase Auth can't be reached", retry_after_s=5
             ) from error
         except HttpError as error:
-            raise AuthUnanswered(
+            raise AuthOutcomeUnknown(
                 "auth_unavailable", "Supabase Auth did not answer", retry_after_s=5
             ) from error
         finally:
-            metrics.AUTH_CALLS.labels(call, status).observe(perf_counter() - began)
-        return _accept(call, answer, token_asked=token_asked)
+            metrics.AUTH_CALLS.labels(call, status).observe(perf_counter() - started)
+        return _raise_if_refused(call, response, is_user_token=is_user_token)
 
     async def _try_twice(
         self, method: str, url: str, headers: dict[str, str], content: bytes | None
@@ -231,28 +231,28 @@ class SupabaseAdmin:
         except OutcomeUnknown as first:
             if not first.connection_lost:
                 raise
-            # An idle connection closed under our hands is worth one more try: every call here may
-            # be repeated. What became of the first stays unknown when the second is never sent.
+            # An idle connection that the server closed is retried once: every call here may be
+            # repeated. If the retry is not sent, the outcome of the first call stays unknown.
             try:
                 return await attempt()
             except RequestNotSent:
                 raise first from None
 
 
-def _accept(call: str, answer: HttpResponse, *, token_asked: bool) -> HttpResponse:
-    status = answer.status_code
-    if answer.is_success:
-        return answer
-    code = _error_code(answer)
+def _raise_if_refused(call: str, response: HttpResponse, *, is_user_token: bool) -> HttpResponse:
+    status = response.status_code
+    if response.is_success:
+        return response
+    code = _error_code(response)
     if status >= _SERVER_ERROR:
-        _log.warning("auth_failed", call=call, status=status, code=code)
-        failed = AuthUnanswered(
+        _log.warning("auth_call_failed", call=call, status=status, code=code)
+        failed = AuthOutcomeUnknown(
             "auth_unavailable", f"Supabase Auth answered {status}", retry_after_s=5
         )
-        failed.pause_s = _pause_s(answer)
+        failed.pause_s = _pause_s(response)
         raise failed
-    if status == _TOO_MANY or (status in _OUR_FAULT and not token_asked):
-        _log.error("auth_refused_us", call=call, status=status, code=code)
+    if status == _TOO_MANY or (status in _OUR_FAULT and not is_user_token):
+        _log.error("auth_call_refused", call=call, status=status, code=code)
         kind = AuthDenied if status in _DENIED else AuthBusy
         refused = kind(
             "auth_unavailable",
@@ -260,38 +260,38 @@ def _accept(call: str, answer: HttpResponse, *, token_asked: bool) -> HttpRespon
             retry_after_s=_LONG_WAIT_S,
         )
         if isinstance(refused, AuthBusy):
-            refused.pause_s = _pause_s(answer)
+            refused.pause_s = _pause_s(response)
         raise refused
     raise AuthRefused(code, status)
 
 
-def _pause_s(answer: HttpResponse) -> float | None:
-    """Retry-After: seconds, or a date."""
-    said = answer.headers.get("retry-after", "").strip()
-    if said.isdecimal() and said.isascii():
-        return float(said[:9])
+def _pause_s(response: HttpResponse) -> float | None:
+    """Return the seconds of Retry-After, which is a number or a date; None without one."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isdecimal() and value.isascii():
+        return float(value[:9])
     try:
-        at = parsedate_to_datetime(said)
+        at = parsedate_to_datetime(value)
     except ValueError:
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return max(0.0, (at - datetime.now(UTC)).total_seconds())
 
 
-def _error_code(answer: HttpResponse) -> str:
-    """GoTrue's error_code; the API gateway in front of it answers in other shapes."""
+def _error_code(response: HttpResponse) -> str:
+    """Return GoTrue's error_code, or "unknown": the API gateway in front of it has other errors."""
     try:
-        code = read_object(answer.content).get("error_code")
+        code = read_object(response.content).get("error_code")
     except NotJson:
         return "unknown"
     return code if isinstance(code, str) else "unknown"
 
 
-def _json(answer: HttpResponse) -> Mapping[str, object]:
+def _json(response: HttpResponse) -> Mapping[str, object]:
     try:
-        return read_object(answer.content)
+        return read_object(response.content)
     except NotJson as error:
-        raise AuthUnanswered("auth_unavailable", "Supabase Auth answered nonsense") from error
+        raise AuthOutcomeUnknown("auth_unavailable", "Supabase Auth answered nonsense") from error
 
 
 def _user(record: Mapping[str, object]) -> AuthUser:
@@ -299,12 +299,12 @@ def _user(record: Mapping[str, object]) -> AuthUser:
     try:
         user_id = UUID(raw_id if isinstance(raw_id, str) else "")
     except ValueError as error:
-        raise AuthUnanswered("auth_unavailable", "Supabase Auth answered nonsense") from error
+        raise AuthOutcomeUnknown("auth_unavailable", "Supabase Auth answered nonsense") from error
     phone, metadata = record.get("phone"), record.get("app_metadata")
-    marks: Mapping[str, object] = (
+    app_metadata: Mapping[str, object] = (
         cast("Mapping[str, object]", metadata) if isinstance(metadata, dict) else {}
     )
-    unverified = marks.get("evpower_email_unverified") is True
+    unverified = app_metadata.get("evpower_email_unverified") is True
     confirmed: list[Contact] = []
     if record.get("email_confirmed_at") and not unverified:
         confirmed.append("email")
@@ -317,12 +317,12 @@ def _user(record: Mapping[str, object]) -> AuthUser:
         email=profile.email,
         email_confirmed=bool(record.get("email_confirmed_at")),
         confirmation_sent=bool(record.get("confirmation_sent_at")),
-        # A ban until a time nobody can read is a ban.
+        # A ban with an unreadable end is a ban without end.
         banned_until=moment(banned) or (_FOREVER if banned else None),
         profile=profile,
         phone=phone_from_auth(phone) if isinstance(phone, str) else None,
         phone_confirmed=bool(record.get("phone_confirmed_at")),
         signed_in=bool(record.get("last_sign_in_at")),
         trusted_contacts=trusted_contacts(record),
-        app_metadata=marks,
+        app_metadata=app_metadata,
     )

@@ -1,4 +1,4 @@
-"""Access tokens of Supabase, verified here: no call of Supabase for a known key."""
+"""Verifies Supabase's access tokens locally; a known signing key needs no call of Supabase."""
 
 import re
 from base64 import urlsafe_b64decode
@@ -23,18 +23,18 @@ from evpower.identity.model import Claims
 from evpower.identity.profile import profile_of
 
 MAX_TOKEN_BYTES: Final = 8192
-LEEWAY_S: Final = 30  # what PostgREST allows between two clocks
+LEEWAY_S: Final = 30  # the clock skew that PostgREST allows
 CACHE_SIZE: Final = 10_000
 _MIN_SECRET_BYTES: Final = 32  # RFC 7518 3.2
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NIL: Final = UUID(int=0)
-_LATEST: Final = 253_402_300_799  # the last second datetime knows
+_LATEST: Final = 253_402_300_799  # the last second that datetime can represent
 _JWS: Final = jwt.PyJWS(algorithms=["ES256", "RS256", "HS256"])
 
 
 def configured_verifier(settings: Settings, http: HttpClient) -> "TokenVerifier":
-    """Returns the verifier of the settings' project. Raises ValueError for a short HS256 secret."""
+    """Return the verifier of the settings' project. Raises ValueError for a short HS256 secret."""
     return TokenVerifier(
         issuer_url=f"{settings.supabase_url.rstrip('/')}/auth/v1",
         http=http,
@@ -45,9 +45,9 @@ def configured_verifier(settings: Settings, http: HttpClient) -> "TokenVerifier"
 
 
 class TokenVerifier:
-    """Checks access tokens of one Supabase project. `flush()` forgets all it has learned."""
+    """Verifies access tokens of one Supabase project. `flush()` clears its caches."""
 
-    def __init__(  # noqa: PLR0913 - what a project and a test may set
+    def __init__(  # noqa: PLR0913 - the options of a project and of tests
         self,
         *,
         issuer_url: str,
@@ -83,11 +83,11 @@ class TokenVerifier:
         )
 
     async def verify(self, token: str) -> Claims:
-        """Return the claims of a good token.
+        """Return the claims of a valid token.
 
         Raises Unauthenticated("missing_token" | "invalid_token" | "token_expired"),
         Invalid("token_too_large"), Forbidden("anonymous_user"), and Unavailable("auth_unavailable")
-        when no signing key could ever be read, or not since the token's was first seen.
+        if no signing keys could ever be read, or none since the token's key was first seen.
         """
         if not token:
             raise Unauthenticated("missing_token", "an access token is needed")
@@ -121,17 +121,17 @@ class TokenVerifier:
         return claims
 
     def prefetch(self) -> None:
-        """Start reading the signing keys, before the first token comes."""
+        """Start reading the signing keys before the first token arrives."""
         self._jwks.prefetch()
 
     def flush(self) -> None:
-        """Forget verified tokens and read the signing keys again before the next new one."""
+        """Clear the cached tokens, and read the signing keys again before the next new token."""
         self._cache.clear()
         self._jwks.expire()
 
     @property
     def cached(self) -> int:
-        """How many verified tokens are remembered."""
+        """The number of cached tokens."""
         return len(self._cache)
 
     async def _check(self, token: str) -> Claims:
@@ -154,7 +154,7 @@ class TokenVerifier:
         if not isinstance(kid, str) or algorithm not in ("ES256", "RS256"):
             raise _invalid("the algorithm is not accepted")
         key = await self._jwks.find(kid)
-        # The key says which algorithm it is good for, never the token.
+        # The key determines the algorithm, never the token.
         if key is None or key.algorithm != algorithm:
             raise _invalid("the signing key is not of this project")
         payload = _open(token, key.key, key.algorithm)
@@ -210,7 +210,7 @@ def _header(token: str) -> dict[str, Any]:
         header = _object(urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
     except ValueError as error:
         raise _invalid("not an access token") from error
-    # RFC 7515 4.1.11: who doesn't understand a critical extension must refuse.
+    # RFC 7515 4.1.11: a token with a critical extension that is not understood must be refused.
     if "crit" in header:
         raise _invalid("the token asks for extensions we don't have")
     return header
@@ -231,7 +231,7 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _time(claims: dict[str, Any], name: str) -> float | None:
-    """Read seconds since 1970 (RFC 7519 2, NumericDate)."""
+    """Return seconds since 1970 (RFC 7519 2, NumericDate); None if the claim is missing."""
     if name not in claims:
         return None
     value: object = claims[name]

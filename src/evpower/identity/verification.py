@@ -1,8 +1,8 @@
-"""Whether anybody vouches for a contact that Supabase Auth has confirmed.
+"""Decides whether a contact that Supabase Auth confirmed may be trusted to link accounts.
 
-Where confirmations are turned off, Auth confirms whatever is typed at sign-up, in that moment. What
-tells such a user from others is what Auth, and nobody else, wrote into the record; what stands in
-user_metadata, and in the identity of an email or phone, may be the user's own word.
+If confirmations are turned off, Auth confirms any typed contact at sign-up. Only fields that Auth
+alone writes tell such a user from others; user_metadata, and the identity of an email or phone, may
+hold the user's own claims.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,16 +17,16 @@ _OWN: Final = {"email", "phone"}  # providers that are Auth itself
 
 
 def trusted_contacts(record: Mapping[str, object]) -> frozenset[Contact]:
-    """Of a user as the admin API writes it: the contacts that are its owner's if confirmed.
+    """Return the contacts of a user of the admin API that may be trusted once they are confirmed.
 
-    Either a link or a code was sent before the contact was confirmed, or another provider has
-    verified it, or a server made the user and nobody has signed in as it: a sign-up always does.
+    A contact is trusted if a link or a code was sent before it was confirmed, or another provider
+    has verified it, or a server created the user and it has never signed in: a sign-up always does.
     """
     if not record.get("last_sign_in_at"):
         return frozenset({"email", "phone"})
-    found: set[Contact] = set()
-    marks = _fields(record.get("app_metadata"))
-    first = marks.get("provider")  # what the message at sign-up was about
+    trusted: set[Contact] = set()
+    app_metadata = _fields(record.get("app_metadata"))
+    first = app_metadata.get("provider")  # the contact that the message at sign-up was sent to
     email_sent = ["invited_at", "email_change_sent_at"]
     phone_sent = ["phone_change_sent_at"]
     if first == "phone":
@@ -34,14 +34,14 @@ def trusted_contacts(record: Mapping[str, object]) -> frozenset[Contact]:
     else:
         email_sent.append("confirmation_sent_at")
     if _sent_before(record, email_sent, "email_confirmed_at") or _provider_verified(record):
-        found.add("email")
+        trusted.add("email")
     if _sent_before(record, phone_sent, "phone_confirmed_at"):
-        found.add("phone")
-    return frozenset(found)
+        trusted.add("phone")
+    return frozenset(trusted)
 
 
 def moment(value: object) -> datetime | None:
-    """A time as Auth writes it; without a zone it is UTC."""
+    """Parse a time as Auth writes it, UTC if it has no zone; None if it is none."""
     if not isinstance(value, str) or not value:
         return None
     try:
@@ -62,15 +62,15 @@ def _provider_verified(record: Mapping[str, object]) -> bool:
     own = normal_email(email) if isinstance(email, str) else None
     if own is None or not isinstance(identities, list):
         return False
-    for one in map(_fields, cast("list[object]", identities)):
-        data = _fields(one.get("identity_data"))
-        said = data.get("email")
+    for identity in map(_fields, cast("list[object]", identities)):
+        data = _fields(identity.get("identity_data"))
+        verified_email = data.get("email")
         if (
-            isinstance(one.get("provider"), str)
-            and one.get("provider") not in _OWN
+            isinstance(identity.get("provider"), str)
+            and identity.get("provider") not in _OWN
             and data.get("email_verified") is True
-            and isinstance(said, str)
-            and normal_email(said) == own
+            and isinstance(verified_email, str)
+            and normal_email(verified_email) == own
         ):
             return True
     return False
