@@ -23,7 +23,7 @@ from evpower import client_migration
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import HttpClient
 from evpower.identity import SupabaseAdmin
-from evpower.identity.model import MovedUser
+from evpower.identity.model import ImportedUser
 from evpower.sync import SupabaseRpc, TargetUnavailable
 
 _CLIENTS: Final = 2_000
@@ -57,9 +57,9 @@ async def _bare(admin: SupabaseAdmin, count: int) -> float:
         for _ in left:
             person = uuid4()
             await admin.import_user(
-                MovedUser(
+                ImportedUser(
                     id=person, email=f"{person.hex}@bare.kg", email_confirm=True, phone=None,
-                    phone_confirm=False, told_phone="+996555000000", name="Aida",
+                    phone_confirm=False, claimed_phone="+996555000000", name="Aida",
                     password_hash=_HASH,
                 )
             )  # fmt: skip

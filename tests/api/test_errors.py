@@ -31,7 +31,7 @@ KINDS = {
     "NotFound",
     "Conflict",
     "Unavailable",
-    "NotBegun",
+    "TopUpFailure",
 }
 
 

@@ -28,7 +28,7 @@ from evpower.foundation.errors import Unavailable
 from evpower.foundation.http import HttpClient, HttpError, HttpResponse, Target
 from evpower.identity import SupabaseAdmin
 from evpower.identity.jwks import Jwks
-from evpower.identity.model import MovedUser, NewUser
+from evpower.identity.model import ImportedUser, NewUser
 from evpower.payments.errors import ProviderUnavailable
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.sync import SupabaseRpc, TargetUnavailable
@@ -129,9 +129,9 @@ ADMIN: dict[str, tuple[Callable[[SupabaseAdmin], Awaitable[object]], object]] = 
     ),
     "import_user": (
         lambda it: it.import_user(
-            MovedUser(
+            ImportedUser(
                 id=ID, email="a@example.kg", email_confirm=True, phone=None, phone_confirm=False,
-                told_phone=None, name=None, password_hash=None,
+                claimed_phone=None, name=None, password_hash=None,
             )
         ),
         USER,
@@ -139,8 +139,8 @@ ADMIN: dict[str, tuple[Callable[[SupabaseAdmin], Awaitable[object]], object]] = 
     "delete_user": (lambda it: it.delete_user(ID), {}),
     "list_users": (lambda it: it.list_users(1, 50), {"users": []}),
     "get_user": (lambda it: it.get_user(ID), USER),
-    "proves_password": (
-        lambda it: it.proves_password(ID, "a@example.kg", SecretStr("12345678")),
+    "check_password": (
+        lambda it: it.check_password(ID, "a@example.kg", SecretStr("12345678")),
         {"user": USER},
     ),
     "sign_in": (
@@ -169,7 +169,7 @@ CALLS: dict[str, Call] = {
         body({"keys": []}),
         TargetUnavailable,
     ),
-    "payments/providers/sandbox.py _ask create_invoice": Call(
+    "payments/providers/sandbox.py _request create_invoice": Call(
         lambda http, url: bank(http, url).create_invoice(
             order_id="order-1",
             amount_minor=100,
@@ -180,8 +180,8 @@ CALLS: dict[str, Call] = {
         body({"ref": "r", "qr_code": "q", "qr_code_url": "u", "app_link": "a"}),
         ProviderUnavailable,
     ),
-    "payments/providers/sandbox.py _ask ask_status": Call(
-        lambda http, url: bank(http, url).ask_status(order_id="order-1", provider_ref=None),
+    "payments/providers/sandbox.py _request fetch_status": Call(
+        lambda http, url: bank(http, url).fetch_status(order_id="order-1", provider_ref=None),
         body({"order_id": "order-1", "ref": "r", "status": "processing", "currency": "KGS"}),
         ProviderUnavailable,
     ),

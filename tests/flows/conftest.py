@@ -1,4 +1,4 @@
-"""A folder PostgreSQL may enter (as root it runs as another user), gone afterwards."""
+"""A temporary folder that PostgreSQL may enter: as root it runs as another user."""
 
 import shutil
 import tempfile

@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.xdist_group("stacks"), pytest.mark.timeout(900)]
 
 @contextmanager
 def dev(data: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """Start it and wait for its one line; ended at the latest here."""
+    """Start `evpower dev`; yields the process and the members of its ready line, then ends it."""
     ports = [f"--{name}={free_port()}" for name in ("port", "supabase-port", "sandbox-port")]
     words = [sys.executable, "-m", "evpower", "dev", "--json", f"--data={data}", *ports, *options]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
@@ -50,13 +50,13 @@ def _readiness(api: str) -> dict[str, str]:
     return httpx.get(f"{api}/readyz", trust_env=False, timeout=WAIT_LIMIT_S).json()
 
 
-def test_one_line_when_ready_and_every_child_ends_with_it(folder: Path) -> None:
-    with dev(folder / "data") as (process, said):
-        assert said["ready"] is True
-        assert said["pid"] == process.pid
-        assert {"publishable_key", "secret_key", "service_key", "database_url"} <= said.keys()
-        # A machine that is very busy may have it degraded for a look or two.
-        asyncio.run(until(lambda: _readiness(said["api"])["supabase"] == "ok"))
+def test_it_prints_one_ready_line_and_ends_every_child(folder: Path) -> None:
+    with dev(folder / "data") as (process, ready):
+        assert ready["ready"] is True
+        assert ready["pid"] == process.pid
+        assert {"publishable_key", "secret_key", "service_key", "database_url"} <= ready.keys()
+        # On a very busy machine the first checks may report it as degraded.
+        asyncio.run(until(lambda: _readiness(ready["api"])["supabase"] == "ok"))
         children = [
             pid for child in children_of(process.pid) for pid in (child, *children_of(child))
         ]
@@ -67,7 +67,7 @@ def test_one_line_when_ready_and_every_child_ends_with_it(folder: Path) -> None:
 
 
 def _as_a_library_signs(secret: str, body: bytes) -> dict[str, str]:
-    """Headers of Standard Webhooks: its libraries decode the secret as base64, always."""
+    """Return Standard Webhooks headers; its libraries always decode the secret as base64."""
     key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     sent_at = str(int(time.time()))
     digest = hmac.digest(key, f"msg_1.{sent_at}.".encode() + body, "sha256")
@@ -75,15 +75,15 @@ def _as_a_library_signs(secret: str, body: bytes) -> dict[str, str]:
     return {"webhook-id": "msg_1", "webhook-timestamp": sent_at, "webhook-signature": signature}
 
 
-def test_commands_speak_to_it_with_the_settings_it_left(folder: Path) -> None:
-    with dev(folder / "data") as (_, said):
+def test_commands_use_the_settings_file_it_writes(folder: Path) -> None:
+    with dev(folder / "data") as (_, ready):
         settings = folder / "data" / "env"
         assert settings.stat().st_mode & 0o777 == 0o600, "it holds keys"
-        found = re.search(r"EVPOWER_SANDBOX_SECRET=(\S+)", settings.read_text())
-        assert found is not None
+        match = re.search(r"EVPOWER_SANDBOX_SECRET=(\S+)", settings.read_text())
+        assert match is not None
         answer = httpx.post(
-            f"{said['api']}/api/v1/payment/webhook/sandbox", content=b"{}", trust_env=False,
-            headers=_as_a_library_signs(found[1].strip("'"), b"{}"), timeout=WAIT_LIMIT_S,
+            f"{ready['api']}/api/v1/payment/webhook/sandbox", content=b"{}", trust_env=False,
+            headers=_as_a_library_signs(match[1].strip("'"), b"{}"), timeout=WAIT_LIMIT_S,
         )  # fmt: skip
         assert answer.json()["error"] == "invalid_webhook"  # the signature was right, "{}" is not
         words = f". '{settings}' && exec '{sys.executable}' -m evpower sync check"
@@ -126,8 +126,8 @@ def test_a_second_start_on_the_same_data_carries_on(folder: Path) -> None:
 
 def test_data_of_an_unreleased_edition_is_refused_until_fresh(folder: Path) -> None:
     with (
-        dev(folder / "data") as (_, said),
-        psycopg.connect(said["database_url"], options="-c role=none") as database,
+        dev(folder / "data") as (_, ready),
+        psycopg.connect(ready["database_url"], options="-c role=none") as database,
     ):
         database.execute("update public.evpower_migrations set sha256 = 'another text'")
     ports = [f"--{name}={free_port()}" for name in ("port", "supabase-port", "sandbox-port")]
@@ -136,23 +136,23 @@ def test_data_of_an_unreleased_edition_is_refused_until_fresh(folder: Path) -> N
     assert "made by an unreleased EvPower" in done.stderr
     assert "--fresh" in done.stderr
     assert "Traceback" not in done.stderr
-    with dev(folder / "data", "--fresh") as (_, said):
-        assert said["ready"] is True
+    with dev(folder / "data", "--fresh") as (_, ready):
+        assert ready["ready"] is True
 
 
 def test_a_crash_of_the_command_leaves_no_stack_that_blocks_the_next(folder: Path) -> None:
     with dev(folder / "data") as (process, _):
         process.kill()
         process.wait()
-    with dev(folder / "data") as (_, said):
-        assert said["ready"] is True
+    with dev(folder / "data") as (_, ready):
+        assert ready["ready"] is True
 
 
-def test_a_taken_port_is_a_clear_line(folder: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+def test_a_port_in_use_is_a_clear_error(folder: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
         words = ["dev", f"--data={folder / 'data'}", f"--port={port}"]
         done = _run(*words, f"--supabase-port={free_port()}", f"--sandbox-port={free_port()}")
     assert done.returncode == 1
@@ -161,7 +161,7 @@ def test_a_taken_port_is_a_clear_line(folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_someone_elses_folder_is_refused_and_kept(folder: Path) -> None:
+def test_a_folder_that_evpower_did_not_make_is_refused_and_stays(folder: Path) -> None:
     (folder / "thesis.txt").write_text("years of work")
     ports = [f"--{name}={free_port()}" for name in ("port", "supabase-port", "sandbox-port")]
     done = _run("dev", "--fresh", f"--data={folder}", *ports)
@@ -189,53 +189,53 @@ def _run(*words: str, timeout_s: float = COMMAND_S) -> subprocess.CompletedProce
 
 
 def test_doctor_finds_a_running_stack_healthy_and_names_what_it_lacks(folder: Path) -> None:
-    with dev(folder / "data") as (_, said):
+    with dev(folder / "data") as (_, ready):
         env = {
             **os.environ,
             "EVPOWER_ENV": "development",
-            "EVPOWER_DATABASE_URL": said["database_url"],
-            "EVPOWER_SUPABASE_URL": said["supabase"],
-            "EVPOWER_SUPABASE_SECRET_KEY": said["secret_key"],
-            "EVPOWER_SUPABASE_PUBLISHABLE_KEY": said["publishable_key"],
+            "EVPOWER_DATABASE_URL": ready["database_url"],
+            "EVPOWER_SUPABASE_URL": ready["supabase"],
+            "EVPOWER_SUPABASE_SECRET_KEY": ready["secret_key"],
+            "EVPOWER_SUPABASE_PUBLISHABLE_KEY": ready["publishable_key"],
             "EVPOWER_SUPABASE_JWT_SECRET": _jwt_secret(folder / "data" / "env"),
         }
-        # A machine that is very busy may keep it waiting for an answer, which it says.
-        healthy = _doctor_finds(env, lambda found: all(ok for ok, _ in found.values()))
+        # On a very busy machine the doctor may report a timeout at first.
+        healthy = _doctor_finds(env, lambda findings: all(ok for ok, _ in findings.values()))
         assert {"database", "migrations", "database clock", "Supabase clock"} <= healthy.keys()
 
-        with psycopg.connect(said["supabase_database_url"], autocommit=True) as supabase:
+        with psycopg.connect(ready["supabase_database_url"], autocommit=True) as supabase:
             supabase.execute("drop function public.evpower_digest(jsonb)")
             supabase.execute("notify pgrst, 'reload schema'")
         lacking = "Supabase function evpower_digest"
-        found = _doctor_finds(env, lambda found: not found.get(lacking, (True, ""))[0])
-        assert "supabase/migrations" in found[lacking][1]
-        env["EVPOWER_SUPABASE_SECRET_KEY"] = said["publishable_key"]
+        findings = _doctor_finds(env, lambda findings: not findings.get(lacking, (True, ""))[0])
+        assert "supabase/migrations" in findings[lacking][1]
+        env["EVPOWER_SUPABASE_SECRET_KEY"] = ready["publishable_key"]
         refused = "Supabase secret key"
-        found = _doctor_finds(env, lambda found: not found.get(refused, (True, ""))[0])
-        assert "sb_secret_" in found[refused][1]
+        findings = _doctor_finds(env, lambda findings: not findings.get(refused, (True, ""))[0])
+        assert "sb_secret_" in findings[refused][1]
 
 
 def _jwt_secret(settings: Path) -> str:
-    """From what the stack leaves for the other commands."""
-    found = re.search(r"SUPABASE_JWT_SECRET=(.+)", settings.read_text())
-    assert found is not None
-    return shlex.split(found[1])[0]
+    """Return the secret from the settings file that the stack writes for other commands."""
+    match = re.search(r"SUPABASE_JWT_SECRET=(.+)", settings.read_text())
+    assert match is not None
+    return shlex.split(match[1])[0]
 
 
 def _doctor_finds(env: dict[str, str], fits: Callable[[Findings], bool]) -> Findings:
-    """Call the doctor until what he finds fits; answers that."""
-    found: Findings = {}
+    """Run the doctor until its findings fit; returns them."""
+    findings: Findings = {}
 
-    def looks() -> bool:
-        found.clear()
-        found.update(_doctor(env))
-        return fits(found)
+    def run_doctor() -> bool:
+        findings.clear()
+        findings.update(_doctor(env))
+        return fits(findings)
 
     try:
-        asyncio.run(until(looks))
+        asyncio.run(until(run_doctor))
     except AssertionError as error:
-        raise AssertionError(f"the doctor goes on finding {found}") from error
-    return found
+        raise AssertionError(f"the doctor's last findings: {findings}") from error
+    return findings
 
 
 def _doctor(env: dict[str, str]) -> Findings:
@@ -248,4 +248,4 @@ def _doctor(env: dict[str, str]) -> Findings:
         check=False,
     )
     assert done.stdout, done.stderr
-    return {one["name"]: (one["ok"], one["fix"]) for one in json.loads(done.stdout)}
+    return {check["name"]: (check["ok"], check["fix"]) for check in json.loads(done.stdout)}

@@ -1,4 +1,4 @@
-"""What the slices say of themselves fits together."""
+"""The modules of the slices fit together: topics, loops, limits."""
 
 from collections import Counter
 
@@ -18,7 +18,7 @@ def parts() -> Assembled:
     settings = Settings(
         _env_file=None,  # pyright: ignore[reportCallIssue]
         env="development",
-        database_url=SecretStr("postgresql://nobody@127.0.0.1:1/none"),
+        database_url=SecretStr("postgresql://user@127.0.0.1:1/none"),
         supabase_url="http://127.0.0.1:1",
         nats_url=SecretStr("nats://127.0.0.1:1"),
     )
@@ -26,7 +26,7 @@ def parts() -> Assembled:
 
 
 def test_topics_keep_their_codes(parts: Assembled) -> None:
-    """Nodes of two versions run side by side: a code never changes."""
+    """Nodes of two versions run side by side, so a code never changes."""
     topics = [topic for module in parts.modules for topic in module.topics]
     assert {topic.name: topic.code for topic in topics} == {
         "client": b"c", "session": b"s", "supabase": b"b",

@@ -1,4 +1,4 @@
-"""The whole stack and the commands of its operator, behind a pooler in transaction mode."""
+"""The whole stack and the operator's commands work behind a pooler in transaction mode."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.xdist_group("stacks"), pytest.mark.timeout(900)]
 
 @asynccontextmanager
 async def pooler(dsn: str) -> AsyncIterator[str]:
-    """A pooler in a process of its own; answers the address to use in place of PostgreSQL's."""
+    """Run a pooler in its own process; yields the address to use in place of PostgreSQL's."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.pooler", dsn, stdout=PIPE
     )
@@ -33,7 +33,7 @@ async def pooler(dsn: str) -> AsyncIterator[str]:
         await process.wait()
 
 
-async def test_drivers_and_operators_notice_nothing_of_it(folder: Path) -> None:
+async def test_drivers_and_operators_work_as_without_it(folder: Path) -> None:
     async with (
         running(LocalEvPower(folder / "data", split=True)) as evpower,
         pooler(evpower.stack.evpower_dsn) as address,
@@ -87,10 +87,10 @@ async def test_drivers_and_operators_notice_nothing_of_it(folder: Path) -> None:
         assert "equal" in await command("sync", "check")
         await command("sync", "status")
         await command("ledger", "verify")
-        found = {
-            one["name"]: one["ok"]
-            for one in json.loads(await command("doctor", "--json"))
-            if one["name"].startswith(("database", "migrations", "durability"))
+        checks = {
+            check["name"]: check["ok"]
+            for check in json.loads(await command("doctor", "--json"))
+            if check["name"].startswith(("database", "migrations", "durability"))
         }
-        assert set(found.values()) == {True}
+        assert set(checks.values()) == {True}
         assert "connect to PostgreSQL directly" in await command("migrate", code=1)

@@ -161,7 +161,7 @@ async def test_no_argument_forgets_what_came_in_the_last_90_days(
 ) -> None:
     await owner.execute(EVENT, "new", None, "unknown_payment", None, days(89), None)
     async with db.transaction() as connection:
-        forget = "select payments.forget_unknown_events(now() + interval '9 years', 100)"
+        forget = "select payments.purge_unknown_events(now() + interval '9 years', 100)"
         assert await connection.fetchval(forget) == 0
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("delete from payments.events")

@@ -27,7 +27,7 @@ from evpower.devstack.bank.server import create_sandbox
 from evpower.foundation.db import Connection
 from evpower.foundation.standard_webhooks import key_bytes, sign
 from evpower.identity import add_operator, create_service_key
-from tests.payments.conftest import Served
+from tests.payments.conftest import LoopbackServer
 from tests.pooler import Pooler
 
 SECRET = "the bank and the merchant know it: 32+"
@@ -175,7 +175,7 @@ def auth() -> Starlette:
 
 @asynccontextmanager
 async def served(app: Any) -> AsyncIterator[str]:
-    one = Served()
+    one = LoopbackServer()
     await one.start(app)
     try:
         yield one.url

@@ -309,9 +309,11 @@ class Demo:
         )
         self._say(f"sync check: {check['clients']} clients, drift {check['drift']}")
         self._say(
-            f"ledger verify: {ledger['transactions']} transactions, {ledger['offenders']} wrong"
+            f"ledger verify: {ledger['transactions']} transactions, {ledger['discrepancies']} wrong"
         )
-        _require(check["drift"] == 0 and ledger["offenders"] == 0, "the two sides are not equal")
+        _require(
+            check["drift"] == 0 and ledger["discrepancies"] == 0, "the two sides are not equal"
+        )
         self.console.print("Equal to the last tyiyn.", style="bold green")
 
     async def _stay(self) -> None:
