@@ -10,6 +10,8 @@ CREATE SCHEMA payments;
 
 CREATE SCHEMA sync;
 
+CREATE SCHEMA tariffs;
+
 CREATE SCHEMA wallet;
 
 CREATE TYPE payments.decision AS (
@@ -564,6 +566,31 @@ begin
   on conflict (topic, key) do update
     set seq = excluded.seq, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
   return null;
+end
+$$;
+
+CREATE FUNCTION tariffs.guard_version() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' and old.valid_from is null and new.valid_from is not null
+     and (new.id, new.plan_id, new.number, new.format, new.document, new.actor, new.created_at)
+         is not distinct from
+         (old.id, old.plan_id, old.number, old.format, old.document, old.actor, old.created_at) then
+    return new;
+  end if;
+  raise exception 'version % of tariff plan % stays as it is', old.number, old.plan_id
+    using errcode = 'restrict_violation';
+end
+$$;
+
+CREATE FUNCTION tariffs.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  raise exception '% of tariffs are kept as they are', tg_table_name using errcode = 'restrict_violation';
 end
 $$;
 
@@ -2005,6 +2032,71 @@ ALTER TABLE sync.webhook_secrets ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+CREATE TABLE tariffs.assignments (
+    id bigint NOT NULL,
+    scope text NOT NULL,
+    scope_id text NOT NULL,
+    plan_id bigint,
+    valid_from timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT assignments_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT assignments_name_what_they_price CHECK (((scope = 'everything'::text) = (scope_id = ''::text))),
+    CONSTRAINT assignments_scope_check CHECK ((scope = ANY (ARRAY['everything'::text, 'location'::text, 'station'::text, 'connector'::text]))),
+    CONSTRAINT assignments_scope_id_check CHECK ((length(scope_id) <= 128))
+);
+
+ALTER TABLE tariffs.assignments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tariffs.assignments_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE tariffs.plans (
+    id bigint NOT NULL,
+    code text NOT NULL,
+    last_version integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT plans_code_check CHECK ((code ~ '^[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?$'::text)),
+    CONSTRAINT plans_last_version_check CHECK ((last_version >= 0))
+);
+
+ALTER TABLE tariffs.plans ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tariffs.plans_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE tariffs.versions (
+    id bigint NOT NULL,
+    plan_id bigint NOT NULL,
+    number integer NOT NULL,
+    format integer NOT NULL,
+    document jsonb NOT NULL,
+    valid_from timestamp with time zone,
+    actor text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT versions_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT versions_document_check CHECK ((jsonb_typeof(document) = 'object'::text)),
+    CONSTRAINT versions_format_check CHECK ((format > 0)),
+    CONSTRAINT versions_number_check CHECK ((number > 0))
+);
+
+ALTER TABLE tariffs.versions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tariffs.versions_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE wallet.debts (
     id bigint NOT NULL,
     client_id uuid NOT NULL,
@@ -2238,6 +2330,21 @@ ALTER TABLE ONLY sync.targets
 ALTER TABLE ONLY sync.webhook_secrets
     ADD CONSTRAINT webhook_secrets_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY tariffs.assignments
+    ADD CONSTRAINT assignments_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY tariffs.plans
+    ADD CONSTRAINT plans_code_key UNIQUE (code);
+
+ALTER TABLE ONLY tariffs.plans
+    ADD CONSTRAINT plans_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY tariffs.versions
+    ADD CONSTRAINT versions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY tariffs.versions
+    ADD CONSTRAINT versions_plan_id_number_key UNIQUE (plan_id, number);
+
 ALTER TABLE ONLY wallet.debts
     ADD CONSTRAINT debts_pkey PRIMARY KEY (id);
 
@@ -2354,6 +2461,12 @@ CREATE INDEX pending_due ON sync.pending USING btree (next_at) WHERE (parked_at 
 
 CREATE INDEX status_before_by_word ON sync.status_before USING btree (word);
 
+CREATE INDEX assignments_by_plan ON tariffs.assignments USING btree (plan_id);
+
+CREATE INDEX assignments_in_force ON tariffs.assignments USING btree (scope, scope_id, valid_from DESC, id DESC);
+
+CREATE INDEX versions_in_force ON tariffs.versions USING btree (plan_id, valid_from DESC, number DESC) WHERE (valid_from IS NOT NULL);
+
 CREATE INDEX debts_open ON wallet.debts USING btree (client_id, id) WHERE ((collected_minor + forgiven_minor) < amount_minor);
 
 CREATE INDEX holds_open ON wallet.holds USING btree (client_id) WHERE (state = 'open'::text);
@@ -2409,6 +2522,16 @@ CREATE TRIGGER payments_go_one_way BEFORE UPDATE ON payments.payments FOR EACH R
 CREATE CONSTRAINT TRIGGER payments_match_refunds AFTER UPDATE ON payments.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.refunded_minor <> old.refunded_minor)) EXECUTE FUNCTION wallet.check_payments();
 
 CREATE CONSTRAINT TRIGGER payments_match_refunds_when_made AFTER INSERT ON payments.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.refunded_minor <> 0)) EXECUTE FUNCTION wallet.check_payments();
+
+CREATE TRIGGER assignments_are_kept BEFORE TRUNCATE ON tariffs.assignments FOR EACH STATEMENT EXECUTE FUNCTION tariffs.refuse_change();
+
+CREATE TRIGGER assignments_stay BEFORE DELETE OR UPDATE ON tariffs.assignments FOR EACH ROW EXECUTE FUNCTION tariffs.refuse_change();
+
+CREATE TRIGGER plans_are_kept BEFORE DELETE OR TRUNCATE ON tariffs.plans FOR EACH STATEMENT EXECUTE FUNCTION tariffs.refuse_change();
+
+CREATE TRIGGER versions_are_kept BEFORE TRUNCATE ON tariffs.versions FOR EACH STATEMENT EXECUTE FUNCTION tariffs.refuse_change();
+
+CREATE TRIGGER versions_stay BEFORE DELETE OR UPDATE ON tariffs.versions FOR EACH ROW EXECUTE FUNCTION tariffs.guard_version();
 
 CREATE TRIGGER debts_are_kept BEFORE DELETE OR TRUNCATE ON wallet.debts FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
 
@@ -2504,6 +2627,12 @@ ALTER TABLE ONLY sync.status_before
 ALTER TABLE ONLY sync.status_before
     ADD CONSTRAINT status_before_word_fkey FOREIGN KEY (word) REFERENCES sync.status_words(word);
 
+ALTER TABLE ONLY tariffs.assignments
+    ADD CONSTRAINT assignments_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES tariffs.plans(id);
+
+ALTER TABLE ONLY tariffs.versions
+    ADD CONSTRAINT versions_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES tariffs.plans(id);
+
 ALTER TABLE ONLY wallet.debts
     ADD CONSTRAINT debts_client_id_fkey FOREIGN KEY (client_id) REFERENCES wallet.wallets(client_id);
 
@@ -2558,6 +2687,8 @@ GRANT USAGE ON SCHEMA identity TO evpower_app;
 GRANT USAGE ON SCHEMA payments TO evpower_app;
 
 GRANT USAGE ON SCHEMA sync TO evpower_app;
+
+GRANT USAGE ON SCHEMA tariffs TO evpower_app;
 
 GRANT USAGE ON SCHEMA wallet TO evpower_app;
 
@@ -2710,6 +2841,16 @@ GRANT SELECT,INSERT ON TABLE sync.status_words TO evpower_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE sync.targets TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.webhook_secrets TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE tariffs.assignments TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE tariffs.plans TO evpower_app;
+
+GRANT UPDATE(last_version) ON TABLE tariffs.plans TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE tariffs.versions TO evpower_app;
+
+GRANT UPDATE(valid_from) ON TABLE tariffs.versions TO evpower_app;
 
 GRANT SELECT ON TABLE wallet.debts TO evpower_app;
 

@@ -1,0 +1,54 @@
+"""Say which plan prices a connector, a station, a location or everything, and from when."""
+
+from datetime import datetime
+from typing import Final
+
+from evpower import identity
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import Conflict, Invalid, NotFound
+from evpower.foundation.text import flaw
+from evpower.tariffs import store
+from evpower.tariffs.model import Scope
+from evpower.tariffs.save import refuse_past
+
+_MAX_ID: Final = 128
+
+
+async def assign(
+    connection: Connection,
+    *,
+    scope: Scope,
+    scope_id: str,
+    plan: str | None,
+    valid_from: datetime,
+    now: datetime,
+    actor: str,
+    reason: str | None = None,
+) -> None:
+    """Let a plan price a scope from a time on; None: from then on the next wider scope does.
+
+    `scope_id` is "" for everything, "<station>/<number>" for a connector. Raises
+    NotFound("tariff_not_found"), Conflict("tariff_not_in_force"), Invalid("tariff_scope_invalid" |
+    "tariff_starts_in_past").
+    """
+    is_named = bool(scope_id) and scope_id == scope_id.strip()
+    if flaw(scope_id, most=_MAX_ID) or is_named == (scope == "everything"):
+        raise Invalid("tariff_scope_invalid", f"{scope} can't have the id {scope_id!a:.70}")
+    refuse_past(valid_from, now)
+    locked = None
+    if plan is not None:
+        locked = await store.lock_plan(connection, plan)
+        if locked is None:
+            raise NotFound("tariff_not_found", f"there is no plan {plan!a:.70}")
+        if await store.version_at(connection, plan, valid_from) is None:
+            detail = f"no version of {plan} is in force then: save one, or activate a draft"
+            raise Conflict("tariff_not_in_force", detail)
+    await store.insert_assignment(connection, scope, scope_id, locked, valid_from, actor)
+    await identity.record_act(
+        connection,
+        actor=actor,
+        action="tariff.assign",
+        subject=f"{scope}:{scope_id}" if scope_id else scope,
+        reason=reason,
+        details={"plan": plan, "valid_from": valid_from.isoformat()},
+    )

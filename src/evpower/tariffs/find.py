@@ -1,0 +1,59 @@
+"""Find the tariff that prices a place or a plan at a time."""
+
+from datetime import datetime
+
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import NotFound
+from evpower.tariffs import store
+from evpower.tariffs.model import Assignment, Place, Snapshot, TariffVersion
+from evpower.tariffs.snapshot import read_snapshot
+
+
+async def find_tariff(connection: Connection, place: Place, at: datetime) -> Snapshot | None:
+    """Return what a session that begins at a place and time is billed by; None: nothing is.
+
+    There is no default: without a tariff no session begins. One round trip.
+    """
+    version = await store.version_for(connection, place, at)
+    return None if version is None else snapshot_of(version)
+
+
+async def get_plan(
+    connection: Connection, plan: str, *, at: datetime, number: int | None = None
+) -> Snapshot:
+    """Return the version of a plan that is in force at a time, or the one of this number.
+
+    Raises NotFound("tariff_not_found").
+    """
+    if number is None:
+        version = await store.version_at(connection, plan, at)
+    else:
+        version = await store.get_version(connection, plan, number)
+    if version is None:
+        which = "no version in force" if number is None else f"no version {number}"
+        raise NotFound("tariff_not_found", f"there is {which} of a plan {plan!a:.70}")
+    return snapshot_of(version)
+
+
+async def list_plans(connection: Connection) -> list[TariffVersion]:
+    """Return the newest version of every plan, by code."""
+    return await store.newest_versions(connection)
+
+
+async def list_versions(connection: Connection, plan: str) -> list[TariffVersion]:
+    """Return every version of a plan, the newest first. Raises NotFound("tariff_not_found")."""
+    versions = await store.versions_of(connection, plan)
+    if not versions:
+        raise NotFound("tariff_not_found", f"there is no plan {plan!a:.70}")
+    return versions
+
+
+async def list_assignments(connection: Connection, at: datetime) -> list[Assignment]:
+    """Return the assignments in force at a time and all later ones, the widest scope first."""
+    return await store.assignments_from(connection, at)
+
+
+def snapshot_of(version: TariffVersion) -> Snapshot:
+    """Return a stored version as a session keeps it."""
+    head = {"format": version.format, "plan": version.plan, "version": version.number}
+    return read_snapshot(head | dict(version.document))

@@ -1,0 +1,8 @@
+"""What the tariffs give to a process: nothing runs and nothing is served here yet."""
+
+from evpower.foundation.module import Module
+
+
+def module() -> Module:
+    """Return the slice."""
+    return Module("tariffs")

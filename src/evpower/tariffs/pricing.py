@@ -1,0 +1,396 @@
+"""The price of a charging session: one function for estimates, running costs and bills.
+
+Exact integers from the meter to the last line; money is rounded once, half up, at the end. A
+session is folded into a tally of what it used under each element of its tariff, so that a running
+cost looks only at what is new.
+
+Where a price changes inside a metered period, the period is cut there. Energy flows evenly within
+it, and a cut stands on whole seconds and thousandths of a Wh, rounded down: the rest belongs to the
+part after the cut, so nothing is lost or counted twice.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import prod
+from operator import itemgetter
+from typing import Final
+
+from evpower.foundation.money import EXPONENTS
+from evpower.tariffs.matching import FOREVER, Elements, Match, Matcher, band
+from evpower.tariffs.model import (
+    DIMENSIONS,
+    FLAT,
+    MWH_PER_WH,
+    PPM,
+    Cost,
+    CostPart,
+    Dimension,
+    MeteredPeriod,
+    PriceComponent,
+    PricedPeriod,
+    PricedSession,
+    RoundedGroup,
+    Sample,
+    Tally,
+    Tariff,
+    UseKind,
+    VolumeKey,
+)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND: Final = timedelta(seconds=1)
+_HOUR_S: Final = 3_600
+# Before it is rounded, money is counted in 1 / (3600 * 10**12) of the currency's unit: that is a
+# millionth's millionth (price times energy) as well as a millionth's 3600th (price times time).
+_UNIT: Final = _HOUR_S * 10**12
+_PER_MWH: Final = _HOUR_S  # times price_micro
+_PER_S: Final = 10**6
+_ONCE: Final = _HOUR_S * 10**6
+_TIME_OF: Final[dict[UseKind, Dimension]] = {
+    "charging": "time", "parked": "parking", "reserved": "reservation", "expired": "expiry",
+}  # fmt: skip
+_METERED: Final[dict[UseKind, frozenset[Dimension]]] = {
+    "charging": frozenset({"energy", "time"}), "parked": frozenset({"energy", "parking"}),
+    "reserved": frozenset({"reservation"}), "expired": frozenset({"reservation", "expiry"}),
+}  # fmt: skip
+_ROUNDED_WITH: Final[dict[Dimension, RoundedGroup]] = {
+    "energy": "energy", "time": "time", "parking": "time",
+    "reservation": "reservation", "expiry": "reservation",
+}  # fmt: skip
+
+
+def price(tariff: Tariff, started_at: datetime, samples: Sequence[Sample]) -> PricedSession:
+    """Return what a session costs, of which parts, and where its prices changed.
+
+    `samples` in any order. Raises ValueError for one that cannot be.
+    """
+    pricer = Pricer(tariff)
+    tally, periods = pricer.advance(begin(started_at), periods_of(started_at, samples))
+    return PricedSession(pricer.cost(tally), tally, tuple(periods))
+
+
+def begin(started_at: datetime) -> Tally:
+    """Return the tally of a session that has used nothing."""
+    return Tally(started_s=_seconds(started_at))
+
+
+def periods_of(started_at: datetime, samples: Iterable[Sample]) -> list[MeteredPeriod]:
+    """Return what happened between the samples, which may come in any order.
+
+    The last one has the session's energy: no earlier one counts for more. A register never runs
+    back. Times are whole seconds, rounded down. Raises ValueError for negative energy.
+    """
+    ordered = sorted(samples, key=itemgetter(0, 1))  # by time, then energy
+    at_s, energy_wh = _seconds(started_at), 0
+    total_wh = ordered[-1].energy_wh if ordered else 0
+    periods: list[MeteredPeriod] = []
+    for at, register_wh, power_w, current_ma, is_parked, is_timed in ordered:
+        if register_wh < 0:
+            raise ValueError("a sample has less energy than none")
+        second = (at - _EPOCH) // _SECOND
+        end_s = second if second > at_s else at_s  # noqa: FURB136 - max() takes longer
+        end_wh = register_wh if register_wh < total_wh else total_wh  # noqa: FURB136
+        used_mwh = (end_wh - energy_wh) * MWH_PER_WH if end_wh > energy_wh else 0
+        kind = "parked" if is_parked else "charging"
+        periods.append(
+            MeteredPeriod(at_s, end_s - at_s, used_mwh, kind, power_w, current_ma, is_timed)
+        )
+        at_s, energy_wh = end_s, energy_wh + used_mwh // MWH_PER_WH
+    return periods
+
+
+def next_period(tally: Tally, sample: Sample) -> MeteredPeriod:
+    """Return what happened between a running session's tally and its newest sample.
+
+    A sample older than the tally takes no time, one with less energy uses none.
+    """
+    at_s = tally.started_s if tally.at_s is None else tally.at_s
+    return MeteredPeriod(
+        at_s,
+        max(_seconds(sample.at) - at_s, 0),
+        max(sample.energy_wh * MWH_PER_WH - tally.energy_mwh, 0),
+        "parked" if sample.is_parked else "charging",
+        sample.power_w,
+        sample.current_ma,
+        sample.is_timed,
+    )
+
+
+class Pricer:
+    """The price function of one tariff, made ready. It keeps nothing of a session."""
+
+    def __init__(self, tariff: Tariff) -> None:
+        self.tariff: Final = tariff
+        self._matcher = Matcher(tariff)
+        self._components = {
+            (dimension, index): component
+            for index, element in enumerate(tariff.elements)
+            for dimension, component in element.prices
+        }
+
+    def advance(
+        self, tally: Tally, periods: Iterable[MeteredPeriod]
+    ) -> tuple[Tally, list[PricedPeriod]]:
+        """Return the tally after some more periods, and these with their prices, joined.
+
+        Periods come in their order, gaps cost nothing. Raises ValueError for one that begins
+        before the tally's end, or is negative.
+        """
+        fold = _Fold(self._matcher, tally)
+        fold.use(periods)
+        return fold.finish(), fold.priced
+
+    def cost(self, tally: Tally) -> Cost:
+        """Return what a tally costs: its parts, the discount, then the limits of the session."""
+        tariff = self.tariff
+        minor = _UNIT * PPM * PPM // 10 ** EXPONENTS[tariff.currency]
+        exact, rounded_minor = 0, 0
+        discounted = 0
+        by_tax: dict[int, int] = {}  # what is billed, by tax rate
+        parts: list[CostPart] = []
+        for line in self._lines(tally):
+            with_tax = PPM if tariff.prices_include_tax else PPM + line.tax_ppm
+            off_ppm = self._discount_ppm(line.key[0])
+            exact += line.amount * PPM * with_tax
+            discounted += line.amount * off_ppm * with_tax
+            by_tax[line.tax_ppm] = by_tax.get(line.tax_ppm, 0) + line.amount * (PPM - off_ppm)
+            # The total so far is rounded, not the line: the lines add up to the total.
+            amount_minor = _half_up(exact, minor) - rounded_minor
+            rounded_minor += amount_minor
+            parts.append(line.part(amount_minor))
+        total_minor = _half_up(exact - discounted, minor)
+        if discounted:
+            parts.append(CostPart("discount", total_minor - rounded_minor))
+        before_tax_minor = self._before_tax(by_tax, minor)
+        return _limited(tariff, tally, Cost(total_minor, before_tax_minor, tuple(parts)))
+
+    def _before_tax(self, by_tax: dict[int, int], minor: int) -> int:
+        if not self.tariff.prices_include_tax:
+            return _half_up(sum(by_tax.values()) * PPM, minor)
+        # A sum of fractions with the denominators 1 + rate, on their product.
+        common = prod(PPM + rate for rate in by_tax)
+        amount = sum(billed * PPM * (common // (PPM + rate)) for rate, billed in by_tax.items())
+        return _half_up(amount * PPM, minor * common)
+
+    def _discount_ppm(self, dimension: Dimension) -> int:
+        discount = self.tariff.discount
+        return discount.rate_ppm if discount and dimension in discount.dimensions else 0
+
+    def _lines(self, tally: Tally) -> Iterable["_Line"]:
+        rounded_up = {key: self._surplus(group, tally) for group, key in tally.last.items()}
+        ordered = sorted(tally.volumes, key=lambda key: (DIMENSIONS.index(key[0]), key[1]))
+        for key in ordered:
+            component = self._components[key]
+            quantity = tally.volumes[key] + rounded_up.get(key, 0)
+            yield _Line(key, component, quantity, self.tariff.tax_ppm(component))
+
+    def _surplus(self, group: RoundedGroup, tally: Tally) -> int:
+        """Return what is billed beyond the use, at the last price, to reach a whole step."""
+        last = tally.last[group]
+        step = self._components[last].step * (MWH_PER_WH if group == "energy" else 1)
+        used = sum(volume for key, volume in tally.volumes.items() if key[0] == last[0])
+        return -used % step
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    key: VolumeKey
+    component: PriceComponent
+    quantity: int
+    tax_ppm: int
+
+    @property
+    def amount(self) -> int:
+        """The exact amount in `_UNIT`, as priced."""
+        if self.key[0] in FLAT:
+            return self.component.price_micro * _ONCE
+        per = _PER_MWH if self.key[0] == "energy" else _PER_S
+        return self.component.price_micro * self.quantity * per
+
+    def part(self, amount_minor: int) -> CostPart:
+        dimension, index = self.key
+        return CostPart(dimension, amount_minor, index, self.component.price_micro, self.quantity)
+
+
+def _limited(tariff: Tariff, tally: Tally, cost: Cost) -> Cost:
+    """Hold the cost of a session that began to the tariff's limits, before and after tax."""
+    total_minor, before_tax_minor, parts = cost.total_minor, cost.before_tax_minor, cost.parts
+    if tariff.minimum is not None and tally.is_started:
+        missing_minor = tariff.minimum.total_minor - total_minor
+        if missing_minor > 0:
+            parts = (*parts, CostPart("minimum", missing_minor))
+        total_minor = max(total_minor, tariff.minimum.total_minor)
+        before_tax_minor = max(before_tax_minor, tariff.minimum.before_tax_minor)
+    if tariff.maximum is not None:
+        over_minor = total_minor - tariff.maximum.total_minor
+        if over_minor > 0:
+            parts = (*parts, CostPart("maximum", -over_minor))
+        total_minor = min(total_minor, tariff.maximum.total_minor)
+        before_tax_minor = min(before_tax_minor, tariff.maximum.before_tax_minor)
+    return Cost(total_minor, before_tax_minor, parts)
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """Consecutive use at the same prices."""
+
+    kind: UseKind = "charging"
+    elements: Elements = ()
+    start_s: int = 0
+    end_s: int = -FOREVER
+    energy_mwh: int = 0
+    duration_s: int = 0
+
+
+@dataclass(slots=True)
+class _Fold:
+    """Adds periods to a tally. A period within prices that are known costs a few steps."""
+
+    matcher: Matcher
+    begun: Tally
+    priced: list[PricedPeriod] = field(default_factory=list[PricedPeriod])
+    at_s: int = 0
+    energy_mwh: int = 0
+    is_started: bool = False
+    volumes: dict[VolumeKey, int] = field(default_factory=dict[VolumeKey, int])
+    last: dict[RoundedGroup, VolumeKey] = field(default_factory=dict[RoundedGroup, VolumeKey])
+    stretch: _Stretch = field(default_factory=_Stretch)
+    # By kind, whether timed, bands of power and current: what applies, and how far.
+    known: dict[object, Match] = field(default_factory=dict[object, Match])
+
+    def __post_init__(self) -> None:
+        begun = self.begun
+        self.at_s = -FOREVER if begun.at_s is None else begun.at_s
+        self.energy_mwh = begun.energy_mwh
+        self.is_started = begun.is_started
+        self.volumes = dict(begun.volumes)
+        self.last = dict(begun.last)
+
+    def use(self, periods: Iterable[MeteredPeriod]) -> None:
+        """Add each period, cut where prices change."""
+        power_edges, current_edges = self.matcher.power_edges, self.matcher.current_edges
+        needs_power = bool(power_edges or current_edges)
+        known, stretch = self.known, self.stretch
+        for period in periods:
+            start_s, duration_s, used_mwh, kind, power_w, current_ma, is_timed = period
+            if duration_s < 0 or used_mwh < 0 or start_s < self.at_s:
+                raise ValueError(f"a period that cannot be: {period}")
+            key: object = (kind, is_timed)
+            if needs_power:
+                if power_w is None and duration_s:
+                    power_w = used_mwh * 18 // (duration_s * 5)  # the average
+                key = (kind, is_timed, band(power_edges, power_w), band(current_edges, current_ma))
+            end_s, end_mwh = start_s + duration_s, self.energy_mwh + used_mwh
+            match = known.get(key)
+            if (
+                match is not None
+                and start_s < match.until_s >= end_s
+                and self.energy_mwh < match.until_mwh >= end_mwh
+            ):
+                if (
+                    stretch.elements != match.elements
+                    or stretch.end_s != start_s
+                    or stretch.kind != kind
+                ):
+                    self._begin_stretch(kind, match.elements, start_s)
+                stretch.end_s = end_s
+                stretch.duration_s += duration_s
+                stretch.energy_mwh += used_mwh
+            elif used_mwh or duration_s or not self.is_started:
+                exact = (start_s, duration_s, used_mwh, kind, power_w, current_ma, is_timed)
+                self._cut(MeteredPeriod(*exact), key)
+            self.at_s, self.energy_mwh = end_s, end_mwh
+
+    def _cut(self, period: MeteredPeriod, key: object) -> None:
+        at = start = (period.start_s, self.energy_mwh)
+        end = (start[0] + period.duration_s, start[1] + period.energy_mwh)
+        stretch, metered = self.stretch, _METERED[period.kind]
+        while True:
+            match = self.matcher.match(
+                at[0], self.begun.started_s, at[1], period.power_w, period.current_ma,
+                is_timed=period.is_timed,
+            )  # fmt: skip
+            next_at = end
+            if match.until_s < end[0]:
+                flowed = period.energy_mwh * (match.until_s - start[0]) // period.duration_s
+                next_at = (match.until_s, start[1] + flowed)
+            if match.until_mwh < end[1]:
+                passed = period.duration_s * (match.until_mwh - start[1]) // period.energy_mwh
+                next_at = min(next_at, (start[0] + passed, match.until_mwh))
+            self._charge_start(period.kind, match.elements)
+            elements = tuple(chosen for chosen in match.elements if chosen[0] in metered)
+            if (stretch.kind, stretch.elements, stretch.end_s) != (period.kind, elements, at[0]):
+                self._begin_stretch(period.kind, elements, at[0])
+            stretch.end_s = next_at[0]
+            stretch.duration_s += next_at[0] - at[0]
+            stretch.energy_mwh += next_at[1] - at[1]
+            if next_at == end:
+                self.known[key] = Match(elements, match.until_s, match.until_mwh)
+                return
+            at = next_at
+
+    def _begin_stretch(self, kind: UseKind, elements: Elements, at_s: int) -> None:
+        self._end_stretch()
+        stretch = self.stretch
+        stretch.kind, stretch.elements, stretch.start_s = kind, elements, at_s
+        stretch.duration_s = stretch.energy_mwh = 0
+
+    def _charge_start(self, kind: UseKind, elements: Elements) -> None:
+        if kind in {"charging", "parked"}:
+            if not self.is_started:
+                self._charge_once("flat", elements)
+            self.is_started = True
+            return
+        self._charge_once("reservation_flat", elements)
+        if kind == "expired":
+            self._charge_once("expiry_flat", elements)
+
+    def _charge_once(self, dimension: Dimension, elements: Elements) -> None:
+        index = dict(elements).get(dimension)
+        if index is not None and all(key[0] != dimension for key in self.volumes):
+            self.volumes[dimension, index] = 1
+
+    def _end_stretch(self) -> None:
+        stretch = self.stretch
+        chosen = dict(stretch.elements)
+        time = _TIME_OF[stretch.kind]
+        if time == "expiry" and time not in chosen:
+            time = "reservation"
+        used: tuple[tuple[Dimension, int], ...] = (
+            ("energy", stretch.energy_mwh), (time, stretch.duration_s),
+        )  # fmt: skip
+        for dimension, volume in used:
+            index = chosen.get(dimension)
+            if volume and index is not None:
+                key = (dimension, index)
+                self.volumes[key] = self.volumes.get(key, 0) + volume
+                self.last[_ROUNDED_WITH[dimension]] = key
+        if stretch.energy_mwh or stretch.duration_s:
+            self.priced.append(
+                PricedPeriod(
+                    stretch.start_s, stretch.end_s, stretch.energy_mwh, stretch.kind,
+                    stretch.elements,
+                )
+            )  # fmt: skip
+
+    def finish(self) -> Tally:
+        """Return the tally with everything that was added."""
+        self._end_stretch()
+        return Tally(
+            self.begun.started_s,
+            None if self.at_s == -FOREVER else self.at_s,
+            self.energy_mwh,
+            self.is_started,
+            self.volumes,
+            self.last,
+        )
+
+
+def _half_up(amount: int, unit: int) -> int:
+    """Round an amount that is not negative to whole units, halves up."""
+    return (2 * amount + unit) // (2 * unit)
+
+
+def _seconds(at: datetime) -> int:
+    return (at - _EPOCH) // _SECOND
