@@ -3,7 +3,18 @@
 import typer
 
 from evpower import __version__
-from evpower.cli import clients, dev, identity, keys, ledger, payments, server, supabase, sync
+from evpower.cli import (
+    clients,
+    dev,
+    identity,
+    keys,
+    ledger,
+    payments,
+    server,
+    supabase,
+    sync,
+    tariffs,
+)
 
 app = typer.Typer(
     name="evpower",
@@ -18,6 +29,7 @@ app.add_typer(clients.clients, name="clients")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.operators, name="operators")
 app.add_typer(payments.payments, name="payments")
+app.add_typer(tariffs.tariff, name="tariff")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(sync.sync, name="sync")
 app.add_typer(identity.identity, name="identity")

@@ -1,0 +1,47 @@
+"""The examples of docs/tariffs.md cost what is written there."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from evpower.tariffs import check, read_tariff
+from tests.cli.test_commands import evpower
+
+PAGE = (Path(__file__).parents[2] / "docs" / "tariffs.md").read_text("utf-8")
+
+
+def blocks(kind: str, fence: str) -> dict[str, str]:
+    found = re.findall(rf"<!-- {kind}: ([a-z-]+) -->\n```{fence}\n(.*?)```", PAGE, re.DOTALL)
+    return dict(found)
+
+
+EXAMPLES, SAMPLES, COSTS = blocks("example", "json"), blocks("samples", "json"), blocks("cost", "")
+QUOTES = re.findall(r"evpower tariff quote (([a-z-]+)\.json .*)", PAGE)
+
+
+def test_every_example_has_a_quote() -> None:
+    assert sorted(EXAMPLES) == sorted(COSTS) == sorted(name for _, name in QUOTES)
+    assert len(EXAMPLES) == PAGE.count('"plan": ')
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_can_be_saved_without_a_warning(name: str) -> None:
+    document = json.loads(EXAMPLES[name])
+    assert document.pop("plan") == name
+    assert check(read_tariff(document)) == []
+
+
+@pytest.mark.parametrize(("words", "name"), QUOTES, ids=lambda text: text)
+def test_a_quote_prints_what_the_page_shows(tmp_path: Path, words: str, name: str) -> None:
+    (tmp_path / f"{name}.json").write_text(EXAMPLES[name])
+    if name in SAMPLES:
+        (tmp_path / "samples.json").write_text(SAMPLES[name])
+    done = evpower(tmp_path, "tariff", "quote", *shlex.split(words))
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout
+    if "--start" not in words:  # now: its periods are another each time
+        shown = "".join(line for line in shown.splitlines(True) if not line.startswith("  "))
+    assert shown == COSTS[name]
