@@ -16,7 +16,10 @@ STARTS = (
     datetime(2026, 1, 9, 17, 45, tzinfo=UTC),
 )
 PRICED = ("energy_per_kwh", "time_per_hour", "parking_per_hour", "flat")
-clock = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.sampled_from((0, 15, 30)))
+# Soon after the starts, or anywhere.
+clock = st.sampled_from(
+    ("00:00", "00:45", "01:35", "02:00", "02:20", "03:00", "06:40", "07:00", "18:50", "23:55")
+) | st.builds("{:02}:{:02}".format, st.integers(0, 23), st.sampled_from((0, 15, 30)))
 
 
 def prices(step: int) -> st.SearchStrategy[dict[str, Any]]:

@@ -6,9 +6,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from evpower.cli.app import app
 from evpower.tariffs import check, read_tariff
-from tests.cli.test_commands import evpower
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tariffs.md").read_text("utf-8")
 
@@ -35,12 +36,15 @@ def test_an_example_can_be_saved_without_a_warning(name: str) -> None:
 
 
 @pytest.mark.parametrize(("words", "name"), QUOTES, ids=lambda text: text)
-def test_a_quote_prints_what_the_page_shows(tmp_path: Path, words: str, name: str) -> None:
+def test_a_quote_prints_what_the_page_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / f"{name}.json").write_text(EXAMPLES[name])
     if name in SAMPLES:
         (tmp_path / "samples.json").write_text(SAMPLES[name])
-    done = evpower(tmp_path, "tariff", "quote", *shlex.split(words))
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, ["tariff", "quote", *shlex.split(words)])
+    assert done.exit_code == 0, done.stderr
     shown = done.stdout
     if "--start" not in words:  # now: its periods are another each time
         shown = "".join(line for line in shown.splitlines(True) if not line.startswith("  "))

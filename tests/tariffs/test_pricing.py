@@ -160,6 +160,22 @@ class TestCuts:
         tally = fold(priced, MeteredPeriod(START_S, 10, 3000))
         assert dict(tally.volumes) == {("time", 0): 3, ("time", 1): 7}
 
+    @pytest.mark.parametrize(("below_kwh", "parts"), [(2, (2, 0, 4)), (4, (3, 1, 2))])
+    def test_an_hour_and_an_energy_in_one_period_cut_in_their_order(
+        self, below_kwh: int, parts: tuple[int, ...]
+    ) -> None:
+        priced = tariff(
+            {
+                "energy_per_kwh": "10",
+                "if": {"below_kwh": below_kwh, "to": "10:30", "from": "06:00"},
+            },
+            {"energy_per_kwh": "20", "if": {"below_kwh": below_kwh}},
+            {"energy_per_kwh": "30"},
+        )
+        session = price(priced, START, [Sample(after(60), 6000)])
+        used = [session.tally.volumes.get(("energy", index), 0) // 10**6 for index in range(3)]
+        assert tuple(used) == parts
+
     def test_the_edges_of_a_day_and_a_date(self) -> None:
         priced = tariff(
             {"energy_per_kwh": "1", "if": {"from_date": "2026-01-06", "to_date": "2026-01-07"}},
