@@ -153,7 +153,7 @@ def test_a_hole_is_refused_and_a_doubt_is_printed(run: Command, tmp_path: Path) 
         ("{", "can't be read"),
         ("[]", "is no JSON object"),
         ('{"name": "x"}', "names no plan"),
-        ('{"plan": "a", "plan": "b"}', "a member stands twice"),
+        ('{"plan": "a", "plan": "b"}', "the member 'plan' occurs twice"),
         ("[" * 100_000, "can't be read"),
         (b"\xff".decode("latin-1"), "can't be read"),
     ],

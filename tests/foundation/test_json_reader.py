@@ -9,6 +9,7 @@ from evpower.foundation.json_reader import (
     NotAnObject,
     NotJson,
     read_exact_object,
+    read_handwritten_json,
     read_json,
     read_object,
     read_stored_json,
@@ -19,7 +20,9 @@ BROKEN = [b"", b"{", b"[1,]", b'{"a":1}x', b"\xff", b'{"a":NaN}', b"[" * 5000 + 
 
 @pytest.mark.parametrize("raw", BROKEN)
 def test_what_is_no_json_is_refused_by_every_reader(raw: bytes) -> None:
-    for read in (read_json, read_object, lambda text: read_exact_object(text, str)):
+    for read in (
+        read_json, read_object, read_handwritten_json, lambda text: read_exact_object(text, str)
+    ):  # fmt: skip
         with pytest.raises(NotJson):
             read(raw)
 
@@ -65,3 +68,9 @@ def test_constants_are_refused_unless_they_are_asked_for() -> None:
     with pytest.raises(NotJson):
         read_exact_object(b'{"a": NaN}', str)
     assert read_exact_object(b'{"a": NaN}', str, constant=str) == {"a": "NaN"}
+
+
+def test_a_member_that_a_person_wrote_twice_is_refused() -> None:
+    assert read_handwritten_json(b'[{"a":1},{"a":0.5}]') == [{"a": 1}, {"a": 0.5}]
+    with pytest.raises(NotJson, match="the member 'b' occurs twice"):
+        read_handwritten_json(b'{"a":{"b":1,"c":2,"b":3}}')

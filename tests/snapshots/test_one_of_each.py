@@ -17,6 +17,7 @@ JSON_READERS = {
 DOUBLINGS = {
     "foundation/backoff.py": "the back-off itself",
     "foundation/money.py": "the scale of a decimal number",
+    "tariffs/document.py": "the scale of a decimal number",
     "sync/outbound/relay.py": "the share of a batch, which grows back",
     "sync/inbound/pull.py": "the share of a page, which grows back",
 }

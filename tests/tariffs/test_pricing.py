@@ -176,6 +176,11 @@ class TestCuts:
         used = [session.tally.volumes.get(("energy", index), 0) // 10**6 for index in range(3)]
         assert tuple(used) == parts
 
+    def test_an_edge_that_was_reached_counts_though_no_more_energy_flows(self) -> None:
+        priced = tariff({"time_per_hour": "60", "if": {"below_kwh": 2}}, {"time_per_hour": "90"})
+        samples = [Sample(after(30), 1000), Sample(after(60), 2000), Sample(after(120), 2000)]
+        assert price(priced, START, samples).cost.total_minor == 6000 + 9000
+
     def test_the_edges_of_a_day_and_a_date(self) -> None:
         priced = tariff(
             {"energy_per_kwh": "1", "if": {"from_date": "2026-01-06", "to_date": "2026-01-07"}},

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, NoReturn, cast
+from typing import Any, NoReturn, cast
 from zoneinfo import ZoneInfo
 
 import typer
@@ -16,6 +16,7 @@ from evpower.cli.settings import MAX_NUMBER, with_database
 from evpower.foundation.clock import to_z, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid
+from evpower.foundation.json_reader import NotJson, read_handwritten_json
 from evpower.tariffs import Flaw, PricedSession, Scope, Snapshot, Tariff, TariffVersion
 
 tariff = typer.Typer(help="Prices: plans, where they apply, examples.", no_args_is_help=True)
@@ -25,7 +26,6 @@ _REASON = typer.Option("", "--reason", help="Why, for the audit.")
 _FROM = typer.Option(
     "", "--from", help="When it begins; without a zone in the tariff's. Now by default."
 )
-_MAX_FILE: Final = 20_000_000  # bytes
 
 
 @tariff.command()
@@ -237,7 +237,7 @@ def show(
 
 
 def _plan_file(file: Path) -> tuple[str, Mapping[str, Any]]:
-    """Return the plan's code and the rest of a file."""
+    """Returns the plan's code and the rest of a file."""
     document = _read_json(file)
     if not isinstance(document, dict):
         fail(f"{file} is no JSON object", "docs/tariffs.md has examples")
@@ -249,17 +249,9 @@ def _plan_file(file: Path) -> tuple[str, Mapping[str, Any]]:
 
 
 def _read_json(file: Path) -> object:
-    def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        read = dict(pairs)
-        if len(read) != len(pairs):
-            raise ValueError("a member stands twice in one object")
-        return read
-
     try:
-        if file.stat().st_size > _MAX_FILE:
-            fail(f"{file} is larger than {_MAX_FILE} bytes")
-        return json.loads(file.read_text("utf-8"), object_pairs_hook=members)
-    except (OSError, ValueError, RecursionError) as error:
+        return read_handwritten_json(file.read_bytes())
+    except (OSError, NotJson) as error:
         fail(f"{file} can't be read: {error}")
 
 
@@ -281,7 +273,7 @@ def _refuse(flaws: tuple[Flaw, ...], *, as_json: bool) -> NoReturn:
 def _quoted_tariff(
     source: str, version: int | None, start: str, now: datetime
 ) -> tuple[dict[str, object], Tariff]:
-    """Return which tariff is quoted, and the tariff."""
+    """Returns which tariff is quoted, and the tariff."""
     if source.endswith(".json"):
         plan, document = _plan_file(Path(source))
         return {"plan": plan, "version": None}, _checked(document)

@@ -78,7 +78,25 @@ def _check_size(raw: bytes | str, max_bytes: int) -> None:
         raise NotJson(f"is larger than {max_bytes} bytes")
 
 
-def _read_slowly(raw: bytes | str, **hooks: Callable[[str], object]) -> object:
+def read_handwritten_json(raw: bytes | str, *, max_bytes: int = MAX_BYTES) -> object:
+    """Returns the value of a JSON text from a person: a member that occurs twice is refused.
+
+    Raises NotJson.
+    """
+    _check_size(raw, max_bytes)
+    return _read_slowly(raw, object_pairs_hook=_members_once, parse_constant=_refuse)
+
+
+def _members_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the member {twice[:60]!r} occurs twice")
+    return members
+
+
+def _read_slowly(raw: bytes | str, **hooks: Callable[[Any], object]) -> object:
     try:
         return cast("object", json.loads(raw, **hooks))  # pyright: ignore[reportArgumentType]
     except RecursionError as error:

@@ -1,4 +1,4 @@
-"""Say which plan prices a connector, a station, a location or everything, and from when."""
+"""Says which plan prices a connector, a station, a location or everything, and from when."""
 
 from datetime import datetime
 from typing import Final
@@ -25,7 +25,7 @@ async def assign(
     actor: str,
     reason: str | None = None,
 ) -> None:
-    """Let a plan price a scope from a time on; None: from then on the next wider scope does.
+    """Lets a plan price a scope from a time on; None: from then on the next wider scope does.
 
     `scope_id` is "" for everything, "<station>/<number>" for a connector. Raises
     NotFound("tariff_not_found"), Conflict("tariff_not_in_force"), Invalid("tariff_scope_invalid" |

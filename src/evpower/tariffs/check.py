@@ -19,7 +19,7 @@ _LEAST_PER_HOUR: Final = 20 * _SOM_MICRO
 
 
 def check(tariff: Tariff) -> list[Flaw]:
-    """Return the warnings of a tariff that may be saved. Raises InvalidTariff."""
+    """Returns the warnings of a tariff that may be saved. Raises InvalidTariff."""
     errors = [*_unsupported(tariff)]
     coverages: dict[Dimension, Coverage] = {}
     for dimension, candidates in candidates_of(tariff).items():

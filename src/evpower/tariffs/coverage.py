@@ -90,7 +90,7 @@ _AXES: Final[tuple[_Axis, ...]] = (
 
 
 def cover(candidates: Sequence[Candidate]) -> Coverage:
-    """Return what the elements of one dimension cover. Raises TooComplex."""
+    """Returns what the elements of one dimension cover. Raises TooComplex."""
     coverage = Coverage()
     _visit(list(candidates), frozenset(), (), coverage, [_MAX_STEPS])
     return coverage

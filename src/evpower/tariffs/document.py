@@ -43,7 +43,7 @@ DATES: Final = ("from_date", "to_date")
 
 
 def write_tariff(tariff: Tariff, *, frozen: bool = False) -> dict[str, Any]:
-    """Return the document of a tariff: equal tariffs have equal documents."""
+    """Returns the document of a tariff: equal tariffs have equal documents."""
     document: dict[str, Any] = {
         "name": tariff.name,
         "currency": tariff.currency,
@@ -69,16 +69,21 @@ def write_tariff(tariff: Tariff, *, frozen: bool = False) -> dict[str, Any]:
     return document
 
 
+def scale(digits: int) -> int:
+    """Returns how many units of a number's last decimal make a whole."""
+    return 10**digits
+
+
 def decimal_text(value: int, digits: int) -> str:
-    """Return an integer of small units as a decimal number: (13500000, 6) is "13.5"."""
+    """Returns an integer of small units as a decimal number: (13500000, 6) is "13.5"."""
     sign, value = ("-", -value) if value < 0 else ("", value)
-    whole, rest = divmod(value, 10**digits)
+    whole, rest = divmod(value, scale(digits))
     fraction = f"{rest:0{digits}}".rstrip("0") if digits else ""
     return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
 
 
 def scaled(raw: object, digits: int) -> int | None:
-    """Return a decimal text or JSON number as an integer of small units; None: it is none.
+    """Returns a decimal text or JSON number as an integer of small units; None: it is none.
 
     None too for a sign, an exponent, or more than `digits` decimals.
     """

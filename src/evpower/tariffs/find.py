@@ -1,4 +1,4 @@
-"""Find the tariff that prices a place or a plan at a time."""
+"""Finds the tariff that prices a place or a plan at a time."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from evpower.tariffs.snapshot import read_snapshot
 
 
 async def find_tariff(connection: Connection, place: Place, at: datetime) -> Snapshot | None:
-    """Return what a session that begins at a place and time is billed by; None: nothing is.
+    """Returns what a session that begins at a place and time is billed by; None: nothing is.
 
     There is no default: without a tariff no session begins. One round trip.
     """
@@ -21,7 +21,7 @@ async def find_tariff(connection: Connection, place: Place, at: datetime) -> Sna
 async def get_plan(
     connection: Connection, plan: str, *, at: datetime, number: int | None = None
 ) -> Snapshot:
-    """Return the version of a plan that is in force at a time, or the one of this number.
+    """Returns the version of a plan that is in force at a time, or the one of this number.
 
     Raises NotFound("tariff_not_found").
     """
@@ -36,12 +36,12 @@ async def get_plan(
 
 
 async def list_plans(connection: Connection) -> list[TariffVersion]:
-    """Return the newest version of every plan, by code."""
+    """Returns the newest version of every plan, by code."""
     return await store.newest_versions(connection)
 
 
 async def list_versions(connection: Connection, plan: str) -> list[TariffVersion]:
-    """Return every version of a plan, the newest first. Raises NotFound("tariff_not_found")."""
+    """Returns every version of a plan, the newest first. Raises NotFound("tariff_not_found")."""
     versions = await store.versions_of(connection, plan)
     if not versions:
         raise NotFound("tariff_not_found", f"there is no plan {plan!a:.70}")
@@ -49,11 +49,11 @@ async def list_versions(connection: Connection, plan: str) -> list[TariffVersion
 
 
 async def list_assignments(connection: Connection, at: datetime) -> list[Assignment]:
-    """Return the assignments in force at a time and all later ones, the widest scope first."""
+    """Returns the assignments in force at a time and all later ones, the widest scope first."""
     return await store.assignments_from(connection, at)
 
 
 def snapshot_of(version: TariffVersion) -> Snapshot:
-    """Return a stored version as a session keeps it."""
+    """Returns a stored version as a session keeps it."""
     head = {"format": version.format, "plan": version.plan, "version": version.number}
     return read_snapshot(head | dict(version.document))

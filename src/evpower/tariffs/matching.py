@@ -76,7 +76,7 @@ class Matcher:
         *,
         is_timed: bool,
     ) -> Match:
-        """Return the elements that apply at a moment; `at_s` counts only where `is_timed`."""
+        """Returns the elements that apply at a moment; `at_s` counts only where `is_timed`."""
         energy_band = bisect_right(self._energy, energy_mwh)
         until_mwh = self._energy[energy_band] if energy_band < len(self._energy) else FOREVER
         bands = (
@@ -116,7 +116,7 @@ class Matcher:
         return known
 
     def _read_clock(self, at_s: int) -> None:
-        """Find the local time, and until when it changes nothing: the next edge or midnight."""
+        """Finds the local time, and until when it changes nothing: the next edge or midnight."""
         now = datetime.fromtimestamp(at_s, self._zone)
         second = now.hour * _HOUR_S + now.minute * _MINUTE_S + now.second
         later = bisect_right(self._clock, second)
@@ -126,7 +126,7 @@ class Matcher:
         self._local_until_s = self._offset_change(at_s, at_s + edge - second)
 
     def _offset_change(self, after_s: int, until_s: int) -> int:
-        """Return when the zone's clocks are turned within the time; `until_s` if they are not."""
+        """Returns when the zone's clocks are turned within the time; `until_s` if they are not."""
         offset = self._offset(after_s)
         if self._offset(until_s - 1) == offset:
             return until_s
@@ -150,7 +150,7 @@ class Candidate:
 
 
 def candidates_of(tariff: Tariff) -> dict[Dimension, list[Candidate]]:
-    """Return the elements of each dimension, in the tariff's order."""
+    """Returns the elements of each dimension, in the tariff's order."""
     by_dimension: dict[Dimension, list[Candidate]] = {}
     for index, element in enumerate(tariff.elements):
         for dimension, component in element.prices:
@@ -163,7 +163,7 @@ def candidates_of(tariff: Tariff) -> dict[Dimension, list[Candidate]]:
 
 
 def cheapest_first(candidates: Iterable[Candidate], moment: Moment) -> int | None:
-    """Return the first element that matches, or the cheapest of those that may be the first."""
+    """Returns the first element that matches, or the cheapest of those that may be the first."""
     cheapest: Candidate | None = None
     for candidate in candidates:
         matches = applies(candidate.conditions, moment)
@@ -177,7 +177,7 @@ def cheapest_first(candidates: Iterable[Candidate], moment: Moment) -> int | Non
 
 
 def applies(conditions: Conditions, moment: Moment) -> bool | None:
-    """Return whether all conditions hold; None when that depends on what is unknown."""
+    """Returns whether all conditions hold; None when that depends on what is unknown."""
     verdicts = (
         *_applies_locally(conditions, moment.local),
         conditions.elapsed_s.has(moment.elapsed_s),
@@ -202,7 +202,7 @@ def _applies_locally(conditions: Conditions, local: LocalTime | None) -> tuple[b
 
 
 def band(edges: Sequence[int], value: int | None) -> int:
-    """Return which of the bands between the edges has the value; -1: it is unknown."""
+    """Returns which of the bands between the edges has the value; -1: it is unknown."""
     return -1 if value is None else bisect_right(edges, value)
 
 

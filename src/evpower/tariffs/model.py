@@ -44,7 +44,7 @@ class Bounds(NamedTuple):
     upper: int | None = None
 
     def has(self, value: int | None) -> bool | None:
-        """Return whether the value lies in it; None when that is unknown."""
+        """Returns whether the value lies in it; None when that is unknown."""
         if self.lower is None and self.upper is None:
             return True
         if value is None:
@@ -61,7 +61,7 @@ class ClockBounds(NamedTuple):
     upper: int  # 86,400 is the day's end
 
     def has(self, value: int) -> bool:
-        """Return whether the second of the day lies in it."""
+        """Returns whether the second of the day lies in it."""
         if self.lower < self.upper:
             return self.lower <= value < self.upper
         return value >= self.lower or value < self.upper
@@ -140,7 +140,7 @@ class Tariff:
     owner: str | None = None
 
     def tax_ppm(self, component: PriceComponent) -> int:
-        """Return the sum of a price's tax rates."""
+        """Returns the sum of a price's tax rates."""
         taxes = self.taxes if component.taxes is None else component.taxes
         return sum(tax.rate_ppm for tax in taxes)
 

@@ -4,5 +4,5 @@ from evpower.foundation.module import Module
 
 
 def module() -> Module:
-    """Return the slice."""
+    """Returns the slice."""
     return Module("tariffs")

@@ -17,6 +17,7 @@ from operator import itemgetter
 from typing import Final
 
 from evpower.foundation.money import EXPONENTS
+from evpower.tariffs.document import scale
 from evpower.tariffs.matching import FOREVER, Elements, Match, Matcher, band
 from evpower.tariffs.model import (
     DIMENSIONS,
@@ -61,7 +62,7 @@ _ROUNDED_WITH: Final[dict[Dimension, RoundedGroup]] = {
 
 
 def price(tariff: Tariff, started_at: datetime, samples: Sequence[Sample]) -> PricedSession:
-    """Return what a session costs, of which parts, and where its prices changed.
+    """Returns what a session costs, of which parts, and where its prices changed.
 
     `samples` in any order. Raises ValueError for one that cannot be.
     """
@@ -71,12 +72,12 @@ def price(tariff: Tariff, started_at: datetime, samples: Sequence[Sample]) -> Pr
 
 
 def begin(started_at: datetime) -> Tally:
-    """Return the tally of a session that has used nothing."""
+    """Returns the tally of a session that has used nothing."""
     return Tally(started_s=_seconds(started_at))
 
 
 def periods_of(started_at: datetime, samples: Iterable[Sample]) -> list[MeteredPeriod]:
-    """Return what happened between the samples, which may come in any order.
+    """Returns what happened between the samples, which may come in any order.
 
     The last one has the session's energy: no earlier one counts for more. A register never runs
     back. Times are whole seconds, rounded down. Raises ValueError for negative energy.
@@ -101,7 +102,7 @@ def periods_of(started_at: datetime, samples: Iterable[Sample]) -> list[MeteredP
 
 
 def next_period(tally: Tally, sample: Sample) -> MeteredPeriod:
-    """Return what happened between a running session's tally and its newest sample.
+    """Returns what happened between a running session's tally and its newest sample.
 
     A sample older than the tally takes no time, one with less energy uses none.
     """
@@ -132,7 +133,7 @@ class Pricer:
     def advance(
         self, tally: Tally, periods: Iterable[MeteredPeriod]
     ) -> tuple[Tally, list[PricedPeriod]]:
-        """Return the tally after some more periods, and these with their prices, joined.
+        """Returns the tally after some more periods, and these with their prices, joined.
 
         Periods come in their order, gaps cost nothing. Raises ValueError for one that begins
         before the tally's end, or is negative.
@@ -142,9 +143,9 @@ class Pricer:
         return fold.finish(), fold.priced
 
     def cost(self, tally: Tally) -> Cost:
-        """Return what a tally costs: its parts, the discount, then the limits of the session."""
+        """Returns what a tally costs: its parts, the discount, then the limits of the session."""
         tariff = self.tariff
-        minor = _UNIT * PPM * PPM // 10 ** EXPONENTS[tariff.currency]
+        minor = _UNIT * PPM * PPM // scale(EXPONENTS[tariff.currency])
         exact, rounded_minor = 0, 0
         discounted = 0
         by_tax: dict[int, int] = {}  # what is billed, by tax rate
@@ -186,7 +187,7 @@ class Pricer:
             yield _Line(key, component, quantity, self.tariff.tax_ppm(component))
 
     def _surplus(self, group: RoundedGroup, tally: Tally) -> int:
-        """Return what is billed beyond the use, at the last price, to reach a whole step."""
+        """Returns what is billed beyond the use, at the last price, to reach a whole step."""
         last = tally.last[group]
         step = self._components[last].step * (MWH_PER_WH if group == "energy" else 1)
         used = sum(volume for key, volume in tally.volumes.items() if key[0] == last[0])
@@ -214,7 +215,7 @@ class _Line:
 
 
 def _limited(tariff: Tariff, tally: Tally, cost: Cost) -> Cost:
-    """Hold the cost of a session that began to the tariff's limits, before and after tax."""
+    """Holds the cost of a session that began to the tariff's limits, before and after tax."""
     total_minor, before_tax_minor, parts = cost.total_minor, cost.before_tax_minor, cost.parts
     if tariff.minimum is not None and tally.is_started:
         missing_minor = tariff.minimum.total_minor - total_minor
@@ -268,7 +269,7 @@ class _Fold:
         self.last = dict(begun.last)
 
     def use(self, periods: Iterable[MeteredPeriod]) -> None:
-        """Add each period, cut where prices change."""
+        """Adds each period, cut where prices change."""
         power_edges, current_edges = self.matcher.power_edges, self.matcher.current_edges
         needs_power = bool(power_edges or current_edges)
         known, stretch = self.known, self.stretch
@@ -375,7 +376,7 @@ class _Fold:
             )  # fmt: skip
 
     def finish(self) -> Tally:
-        """Return the tally with everything that was added."""
+        """Returns the tally with everything that was added."""
         self._end_stretch()
         return Tally(
             self.begun.started_s,
@@ -388,7 +389,7 @@ class _Fold:
 
 
 def _half_up(amount: int, unit: int) -> int:
-    """Round an amount that is not negative to whole units, halves up."""
+    """Rounds an amount that is not negative to whole units, halves up."""
     return (2 * amount + unit) // (2 * unit)
 
 

@@ -1,4 +1,4 @@
-"""Price an example by a tariff: what a session of so much energy and time would cost."""
+"""Prices an example by a tariff: what a session of so much energy and time would cost."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ _FIELDS: Final = frozenset({"at", "energy_kwh", "power_kw", "current_a", "parked
 def quote_even(
     tariff: Tariff, *, started_at: datetime, energy_wh: int, minutes: int
 ) -> PricedSession:
-    """Price a session whose energy flows evenly. Raises Invalid("tariff_example_invalid")."""
+    """Prices a session whose energy flows evenly. Raises Invalid("tariff_example_invalid")."""
     if not 0 <= energy_wh <= _MAX_WH or not 0 <= minutes <= _MAX_MINUTES:
         raise Invalid("tariff_example_invalid", "at most 1000 kWh and 7 days")
     ended_at = started_at + timedelta(minutes=minutes)
@@ -30,7 +30,7 @@ def quote_even(
 
 
 def quote_samples(tariff: Tariff, *, started_at: datetime, raw: object) -> PricedSession:
-    """Price a list of samples in JSON. Raises Invalid("tariff_example_invalid")."""
+    """Prices a list of samples in JSON. Raises Invalid("tariff_example_invalid")."""
     if not isinstance(raw, list) or not 1 <= len(cast("list[object]", raw)) <= _MAX_SAMPLES:
         raise Invalid("tariff_example_invalid", f"a list of 1 to {_MAX_SAMPLES} samples is needed")
     zone = ZoneInfo(tariff.time_zone)
@@ -42,7 +42,7 @@ def quote_samples(tariff: Tariff, *, started_at: datetime, raw: object) -> Price
 
 
 def read_energy_wh(text: str) -> int:
-    """Return kWh as text in Wh. Raises Invalid("tariff_example_invalid")."""
+    """Returns kWh as text in Wh. Raises Invalid("tariff_example_invalid")."""
     energy_wh = scaled(text, _WH_DIGITS)
     if energy_wh is None:
         raise Invalid("tariff_example_invalid", f"{text!a:.40} is no energy: kWh, 3 decimals")
@@ -50,7 +50,7 @@ def read_energy_wh(text: str) -> int:
 
 
 def local_time(tariff: Tariff, text: str) -> datetime:
-    """Return a time in UTC; one without a zone is of the tariff's.
+    """Returns a time in UTC; one without a zone is of the tariff's.
 
     Raises Invalid("tariff_example_invalid").
     """
@@ -58,7 +58,7 @@ def local_time(tariff: Tariff, text: str) -> datetime:
 
 
 def cost_document(tariff: Tariff, session: PricedSession) -> dict[str, Any]:
-    """Return a cost as JSON: amounts in som, energy in kWh, times in UTC."""
+    """Returns a cost as JSON: amounts in som, energy in kWh, times in UTC."""
     cost = session.cost
     return {
         "total": to_text(cost.total_minor, tariff.currency),

@@ -1,4 +1,4 @@
-"""Read a tariff's JSON document into integers, collecting everything that is wrong in it.
+"""Reads a tariff's JSON document into integers, collecting everything that is wrong in it.
 
 Prices, energies and rates are decimal texts or JSON numbers; a number is read by its shortest
 text, and what has more decimals than its unit allows is refused, never rounded.
@@ -23,6 +23,7 @@ from evpower.tariffs.document import (
     PRICE_NAMES,
     RATE_DIGITS,
     RangeNames,
+    scale,
     scaled,
 )
 from evpower.tariffs.errors import InvalidTariff
@@ -51,7 +52,7 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAY_S: Final = 86_400
 _SUNDAY: Final = 7
 _PRICE_DIGITS: Final = 4
-_PRICE_UNIT: Final = 10 ** (MICRO_DIGITS - _PRICE_DIGITS)
+_PRICE_UNIT: Final = scale(MICRO_DIGITS - _PRICE_DIGITS)
 _MAX_PRICE_MICRO: Final = 10**12  # a million som
 _MAX_NUMBER: Final = 10**12
 _MAX_STEP: Final = 1_000_000
@@ -69,7 +70,7 @@ _CONDITIONS: Final = frozenset({
 
 
 def read_tariff(document: Mapping[str, Any], *, frozen: bool = False) -> Tariff:
-    """Return the tariff of a document. Raises InvalidTariff, which names every flaw.
+    """Returns the tariff of a document. Raises InvalidTariff, which names every flaw.
 
     `frozen`: of a session's snapshot, which says more than a plan does.
     """
@@ -315,7 +316,7 @@ class _Reader:
 
 
 def _both_sides(minor: int | None, tariff: Tariff) -> tuple[int | None, int | None]:
-    """Return an amount before and after the tariff's taxes; it is the side that prices are on."""
+    """Returns an amount before and after the tariff's taxes; it is the side that prices are on."""
     if minor is None:
         return None, None
     rate_ppm = sum(tax.rate_ppm for tax in tariff.taxes)

@@ -1,4 +1,4 @@
-"""Save a version of a tariff plan, and put a draft in force."""
+"""Saves a version of a tariff plan, and puts a draft in force."""
 
 import re
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ async def save(
     actor: str,
     reason: str | None = None,
 ) -> SavedTariff:
-    """Store a document as the plan's next version; a new code makes a new plan.
+    """Stores a document as the plan's next version; a new code makes a new plan.
 
     `valid_from` None keeps it a draft. What the newest version says already is not stored again.
     Raises InvalidTariff, Invalid("tariff_code_invalid" | "tariff_starts_in_past").
@@ -83,7 +83,7 @@ async def activate(
     actor: str,
     reason: str | None = None,
 ) -> TariffVersion:
-    """Put a draft in force from a time on.
+    """Puts a draft in force from a time on.
 
     Raises NotFound("tariff_not_found"), Conflict("tariff_already_active"),
     Invalid("tariff_starts_in_past").
@@ -109,7 +109,7 @@ async def activate(
 
 
 def refuse_past(valid_from: datetime, now: datetime) -> None:
-    """Raise Invalid("tariff_starts_in_past"): what was in force stays as it was."""
+    """Raises Invalid("tariff_starts_in_past"): what was in force stays as it was."""
     if valid_from < now:
         raise Invalid("tariff_starts_in_past", "a price can't begin in the past")
 

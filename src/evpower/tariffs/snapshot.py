@@ -20,13 +20,13 @@ _HEAD: Final = frozenset({"format", "plan", "version"})
 
 
 def write_snapshot(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the JSON of a snapshot, in the newest format."""
+    """Returns the JSON of a snapshot, in the newest format."""
     head = {"format": NEWEST_FORMAT, "plan": snapshot.plan, "version": snapshot.version}
     return head | write_tariff(snapshot.tariff, frozen=True)
 
 
 def read_snapshot(stored: Mapping[str, Any], *, steps: Sequence[Step] = STEPS) -> Snapshot:
-    """Return a snapshot of this or any older format.
+    """Returns a snapshot of this or any older format.
 
     Raises Invalid("tariff_snapshot_unknown"), InvalidTariff for one that was damaged.
     """
@@ -52,7 +52,7 @@ def _newest(stored: Mapping[str, Any], steps: Sequence[Step]) -> dict[str, Any]:
 
 
 def write_tally(tally: Tally) -> dict[str, Any]:
-    """Return the JSON of a running session's tally."""
+    """Returns the JSON of a running session's tally."""
     return {
         "format": 1,
         "started_s": tally.started_s,
@@ -65,7 +65,7 @@ def write_tally(tally: Tally) -> dict[str, Any]:
 
 
 def read_tally(stored: Mapping[str, Any]) -> Tally:
-    """Return a stored tally. Raises Invalid("tariff_snapshot_unknown") for another format."""
+    """Returns a stored tally. Raises Invalid("tariff_snapshot_unknown") for another format."""
     if stored.get("format") != 1:
         raise Invalid("tariff_snapshot_unknown", "the tally is of a format this version lacks")
     return Tally(

@@ -23,14 +23,14 @@ class LockedPlan:
 
 
 async def insert_plan(connection: Connection, code: str) -> None:
-    """Insert a plan, unless there is one of this code."""
+    """Inserts a plan, unless there is one of this code."""
     await connection.execute(
         "insert into tariffs.plans (code) values ($1) on conflict (code) do nothing", code
     )
 
 
 async def lock_plan(connection: Connection, code: str) -> LockedPlan | None:
-    """Return the plan, locked until the transaction ends; None: there is none."""
+    """Returns the plan, locked until the transaction ends; None: there is none."""
     row = await connection.fetchrow(
         """
         update tariffs.plans set last_version = last_version where code = $1
@@ -49,7 +49,7 @@ async def insert_version(
     valid_from: datetime | None,
     actor: str,
 ) -> int:
-    """Insert the plan's next version; returns its number."""
+    """Inserts the plan's next version; returns its number."""
     number: int = await connection.fetchval(
         """
         with next as (
@@ -71,7 +71,7 @@ async def insert_version(
 async def activate_version(
     connection: Connection, plan: LockedPlan, number: int, valid_from: datetime
 ) -> bool:
-    """Put a draft in force from a time; false when there is no such draft."""
+    """Puts a draft in force from a time; false when there is no such draft."""
     updated = await connection.fetchval(
         """
         update tariffs.versions set valid_from = $3
@@ -86,13 +86,13 @@ async def activate_version(
 
 
 async def get_version(connection: Connection, code: str, number: int) -> TariffVersion | None:
-    """Return one version of a plan."""
+    """Returns one version of a plan."""
     row = await connection.fetchrow(f"{_VERSION} where p.code = $1 and v.number = $2", code, number)
     return None if row is None else TariffVersion(**dict(row))
 
 
 async def version_at(connection: Connection, code: str, at: datetime) -> TariffVersion | None:
-    """Return the version of a plan that is in force at a time."""
+    """Returns the version of a plan that is in force at a time."""
     row = await connection.fetchrow(
         f"""
         {_VERSION} where p.code = $1 and v.valid_from <= $2
@@ -105,7 +105,7 @@ async def version_at(connection: Connection, code: str, at: datetime) -> TariffV
 
 
 async def version_for(connection: Connection, place: Place, at: datetime) -> TariffVersion | None:
-    """Return the version that prices a place at a time: that of its narrowest scope with a plan."""
+    """Returns the version that prices a place at a time, by its narrowest scope with a plan."""
     row = await connection.fetchrow(
         """
         with scopes (width, scope, scope_id) as (
@@ -134,7 +134,7 @@ async def version_for(connection: Connection, place: Place, at: datetime) -> Tar
 
 
 async def versions_of(connection: Connection, code: str) -> list[TariffVersion]:
-    """Return every version of a plan, the newest first."""
+    """Returns every version of a plan, the newest first."""
     rows: list[Record] = await connection.fetch(
         f"{_VERSION} where p.code = $1 order by v.number desc", code
     )
@@ -142,7 +142,7 @@ async def versions_of(connection: Connection, code: str) -> list[TariffVersion]:
 
 
 async def newest_versions(connection: Connection) -> list[TariffVersion]:
-    """Return the newest version of every plan, by code."""
+    """Returns the newest version of every plan, by code."""
     rows: list[Record] = await connection.fetch(
         f"{_VERSION} where v.number = p.last_version order by p.code"
     )
@@ -157,7 +157,7 @@ async def insert_assignment(
     valid_from: datetime,
     actor: str,
 ) -> None:
-    """Insert from when a plan prices a scope; None: no plan of its own."""
+    """Inserts from when a plan prices a scope; None: no plan of its own."""
     await connection.execute(
         """
         insert into tariffs.assignments (scope, scope_id, plan_id, valid_from, actor)
@@ -172,7 +172,7 @@ async def insert_assignment(
 
 
 async def assignments_from(connection: Connection, at: datetime) -> list[Assignment]:
-    """Return the assignments in force at a time and all later ones, by scope and time."""
+    """Returns the assignments in force at a time and all later ones, by scope and time."""
     rows: list[Record] = await connection.fetch(
         """
         select a.scope, a.scope_id, p.code as plan, a.valid_from, a.created_at, a.actor
