@@ -16,6 +16,7 @@ ALLOWED = {
     "foundation/migrations.py": "makes the tables of all slices",
     "client_migration/source_postgres.py": "reads the database of another system",
     "cli/doctor_database.py": "examines PostgreSQL: settings, rights, versions; no slice's rows",
+    "cli/doctor_installed.py": "names statements for an operator to run",
     "cli/sync.py": "names a query for an operator to run",
     "devstack/bank/state.py": "is the store of the sandbox bank, in SQLite",
     "devstack/postgres/server.py": "administers the embedded PostgreSQL: roles, databases",
