@@ -1,12 +1,9 @@
 """Real PostgreSQL for every test: one server a worker, one freshly cloned database a test."""
 
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.foundation.db import LOGIN_DEFAULTS, Connection, Database
 from evpower.foundation.migrations import migrate, set_login_defaults
+from tests.folders import server_folder
 from tests.waiting import WAIT_LIMIT_S, until
 
 # A shell that speaks to a running stack has its settings; no test may meet that stack.
@@ -137,20 +135,18 @@ async def server() -> AsyncIterator[Server]:
     Autovacuum would come by whenever it likes: its transactions hold up Supabase's change log, and
     what it finds out changes plans.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f"evpower-test-{os.getpid()}-", dir="/var/tmp"))
-    folder.chmod(0o755)  # as root, PostgreSQL runs as another user
-    postgres = EmbeddedPostgres(folder / "pg", settings=SERVER_SETTINGS)
-    await postgres.start()
-    try:
-        await postgres.create_owned_database(TEMPLATE)
-        server = Server(postgres)
-        await server.command("grant set on parameter session_replication_role to evpower")
-        await migrate(server.owner_dsn(TEMPLATE))
-        await _refuse_superusers(server.dsn(TEMPLATE))
-        yield server
-    finally:
-        await postgres.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with server_folder(f"test-{os.getpid()}") as folder:
+        postgres = EmbeddedPostgres(folder / "pg", settings=SERVER_SETTINGS)
+        await postgres.start()
+        try:
+            await postgres.create_owned_database(TEMPLATE)
+            server = Server(postgres)
+            await server.command("grant set on parameter session_replication_role to evpower")
+            await migrate(server.owner_dsn(TEMPLATE))
+            await _refuse_superusers(server.dsn(TEMPLATE))
+            yield server
+        finally:
+            await postgres.stop()
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
 """One browser and one whole stack for all of these tests; a new page for each."""
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +11,7 @@ from tests.browser.chromium import Chromium
 from tests.browser.page import Page
 from tests.browser.site import Site, serving
 from tests.faults.driver import Driver
+from tests.folders import server_folder
 from tests.waiting import patient_http
 
 NewPage = Callable[..., Awaitable[Page]]
@@ -60,14 +58,10 @@ async def stranger() -> AsyncIterator[Site]:
 
 @pytest.fixture(scope="session")
 async def evpower(app: Site) -> AsyncIterator[LocalEvPower]:
-    folder = Path(tempfile.mkdtemp(prefix="evpower-browser-", dir="/var/tmp"))
-    folder.chmod(0o755)  # as root, PostgreSQL runs as another user
-    try:
+    with server_folder("browser") as folder:
         made = LocalEvPower(folder / "data", environment={"EVPOWER_CORS_ORIGINS": app.origin})
         async with running(made) as evpower:
             yield evpower
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

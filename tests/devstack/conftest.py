@@ -1,7 +1,5 @@
 """Real PostgreSQL and a real local Supabase; data where an unprivileged PostgreSQL can go."""
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pytest
 
 from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.devstack.supabase.server import LocalSupabase
+from tests.folders import server_folder
 
 HERE = Path(__file__).parent
 
@@ -16,20 +15,18 @@ HERE = Path(__file__).parent
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Make an empty folder that PostgreSQL may enter even when the tests run as root."""
-    path = _make_folder()
-    yield path
-    shutil.rmtree(path)
+    with server_folder("devstack", durable=True) as path:
+        yield path
 
 
 @pytest.fixture(scope="session")
 async def postgres() -> AsyncIterator[EmbeddedPostgres]:
     """Run one cluster for the tests that don't break it."""
-    path = _make_folder()
-    cluster = EmbeddedPostgres(path / "pg", settings={"fsync": "off"})
-    await cluster.start()
-    yield cluster
-    await cluster.stop()
-    shutil.rmtree(path)
+    with server_folder("devstack") as path:
+        cluster = EmbeddedPostgres(path / "pg", settings={"fsync": "off"})
+        await cluster.start()
+        yield cluster
+        await cluster.stop()
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +42,3 @@ async def supabase(postgres: EmbeddedPostgres) -> AsyncIterator[LocalSupabase]:
     await local.start()
     yield local
     await local.stop()
-
-
-def _make_folder() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="evpower-test-"))
-    path.chmod(0o755)
-    return path

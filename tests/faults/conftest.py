@@ -1,9 +1,6 @@
 """A whole durable stack whose processes may be killed: one a worker, shared by the cases."""
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -12,13 +9,12 @@ from evpower.devstack.local import LocalEvPower, running
 from evpower.foundation import failpoints
 from evpower.foundation.failpoints import Failpoint
 from tests.faults.both_sides import BothSides
+from tests.folders import server_folder
 
 
 @pytest.fixture(scope="session")
 async def evpower() -> AsyncIterator[LocalEvPower]:
-    folder = Path(tempfile.mkdtemp(prefix="evpower-faults-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    try:
+    with server_folder("faults", durable=True) as folder:
         made = LocalEvPower(
             folder / "data",
             split=True,
@@ -32,8 +28,6 @@ async def evpower() -> AsyncIterator[LocalEvPower]:
         async with running(made) as evpower:
             await _let_nothing_hold_changes_back(evpower)
             yield evpower
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _let_nothing_hold_changes_back(evpower: LocalEvPower) -> None:
@@ -57,9 +51,7 @@ def set_failpoint(evpower: LocalEvPower, step: Failpoint, pid: int) -> None:
 @pytest.fixture(scope="module")
 async def scenario() -> AsyncIterator[BothSides]:
     """Both sides for real, EvPower's parts in this process, where a test can cut them off."""
-    folder = Path(tempfile.mkdtemp(prefix="evpower-both-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    with pytest.MonkeyPatch.context() as patch:
+    with server_folder("both") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("LITE_AUTH_BCRYPT_COST", "4")
         made = BothSides(folder)
         patch.setattr(failpoints, "hit", made.reached)
@@ -68,4 +60,3 @@ async def scenario() -> AsyncIterator[BothSides]:
             yield made
         finally:
             await made.stop()
-            shutil.rmtree(folder, ignore_errors=True)

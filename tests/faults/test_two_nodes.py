@@ -7,9 +7,7 @@ never: what reaches a socket there came over the bus.
 import asyncio
 import contextlib
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from evpower.foundation.failpoints import Failpoint
 from tests.cli.patient import PATIENT
 from tests.faults.conftest import set_failpoint
 from tests.faults.driver import Driver
+from tests.folders import server_folder
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
 
 pytestmark = [pytest.mark.xdist_group("two-nodes"), pytest.mark.timeout(900)]
@@ -57,9 +56,7 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 async def nodes() -> AsyncIterator[Nodes]:
-    folder = Path(tempfile.mkdtemp(prefix="evpower-nodes-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    try:
+    with server_folder("nodes") as folder:
         made = LocalEvPower(
             folder / "data",
             split=True,
@@ -71,8 +68,6 @@ async def nodes() -> AsyncIterator[Nodes]:
             _, by_bus = await evpower.add_api({"EVPOWER_LIVE_SWEEP_S": _NEVER_S})
             _, by_sweep = await evpower.add_api({"EVPOWER_LIVE_SWEEP_S": "1"})
             yield Nodes(evpower, evpower.nats, by_bus, by_sweep)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

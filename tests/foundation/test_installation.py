@@ -2,8 +2,6 @@
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from evpower.devstack import children
 from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.migrations import MigrationError, migrate
+from tests.folders import server_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "docs" / "deploy.md"
@@ -70,13 +69,11 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 async def postgres() -> AsyncIterator[EmbeddedPostgres]:
-    folder = Path(tempfile.mkdtemp(prefix="evpower-installation-", dir="/var/tmp"))
-    folder.chmod(0o755)  # as root, PostgreSQL runs as another user
-    postgres = EmbeddedPostgres(folder / "pg", settings={"fsync": "off"})
-    await postgres.start()
-    yield postgres
-    await postgres.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with server_folder("installation") as folder:
+        postgres = EmbeddedPostgres(folder / "pg", settings={"fsync": "off"})
+        await postgres.start()
+        yield postgres
+        await postgres.stop()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.identity.supabase_admin import SupabaseAdmin
 from tests.api.scenario import Api, running_api
 from tests.conftest import Server, patient_database
+from tests.folders import server_folder
 from tests.identity.moving import Moving
 from tests.waiting import patient_http
 
@@ -185,8 +185,7 @@ async def forward(supabase: LocalSupabase, http: httpx.AsyncClient, request: Req
 async def project(server: Server) -> AsyncIterator[LocalSupabase]:
     """Run one real local Supabase a worker with EvPower's functions in it."""
     await server.postgres.create_database("supabase_moving")
-    folder = Path(tempfile.mkdtemp(prefix="evpower-moving-", dir="/var/tmp"))
-    with pytest.MonkeyPatch.context() as patch:
+    with server_folder("moving") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("LITE_AUTH_BCRYPT_COST", "4")
         local = LocalSupabase(
             server.postgres.dsn("supabase_moving"),
@@ -197,7 +196,6 @@ async def project(server: Server) -> AsyncIterator[LocalSupabase]:
         await local.start()
         yield local
         await local.stop()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """A real local Supabase in both shapes, one server a worker; rows are told apart by their ids."""
 
 import shutil
-import tempfile
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -15,6 +15,7 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, SupabaseRpc
 from tests.conftest import Server
+from tests.folders import server_folder
 from tests.sync.projects import ACT_AS_AUTH, connected
 from tests.sync.scenario import Scenario, Target
 from tests.waiting import WAIT_LIMIT_S, patient_http
@@ -22,38 +23,36 @@ from tests.waiting import WAIT_LIMIT_S, patient_http
 OLDER = Path(__file__).parent / "older_project.sql"
 
 
-async def _start(server: Server, name: str, *, older: bool) -> tuple[LocalSupabase, Path]:
-    folder = Path(tempfile.mkdtemp(prefix=f"evpower-{name}-", dir="/var/tmp"))
-    migrations = folder / "migrations"
-    shutil.copytree(supabase_migrations(), migrations)
-    if older:
-        shutil.copy(OLDER, migrations / "20250101000000_older_project.sql")
-    await server.postgres.create_database(name)
-    local = LocalSupabase(
-        server.dsn(name), port=None, state_dir=folder / "state", migrations_dir=migrations
-    )
-    await local.start()
-    async with connected(server.dsn(name)) as superuser:
-        await superuser.execute(ACT_AS_AUTH)
-    return local, folder
+@asynccontextmanager
+async def _running(server: Server, name: str, *, older: bool) -> AsyncGenerator[Target]:
+    with server_folder(name) as folder:
+        migrations = folder / "migrations"
+        shutil.copytree(supabase_migrations(), migrations)
+        if older:
+            shutil.copy(OLDER, migrations / "20250101000000_older_project.sql")
+        await server.postgres.create_database(name)
+        local = LocalSupabase(
+            server.dsn(name), port=None, state_dir=folder / "state", migrations_dir=migrations
+        )
+        await local.start()
+        async with connected(server.dsn(name)) as superuser:
+            await superuser.execute(ACT_AS_AUTH)
+        yield Target(local, server.dsn(name), older=older)
+        await local.stop()
 
 
 @pytest.fixture(scope="session")
 async def fresh_project(server: Server) -> AsyncGenerator[Target]:
     """A Supabase project that began with EvPower."""
-    local, folder = await _start(server, "supabase_fresh", older=False)
-    yield Target(local, server.dsn("supabase_fresh"), older=False)
-    await local.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    async with _running(server, "supabase_fresh", older=False) as target:
+        yield target
 
 
 @pytest.fixture(scope="session")
 async def older_project(server: Server) -> AsyncGenerator[Target]:
     """A Supabase project that lived before EvPower."""
-    local, folder = await _start(server, "supabase_older", older=True)
-    yield Target(local, server.dsn("supabase_older"), older=True)
-    await local.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    async with _running(server, "supabase_older", older=True) as target:
+        yield target
 
 
 @pytest.fixture(params=["fresh_project", "older_project"])
