@@ -370,7 +370,14 @@ create table if not exists evpower.changes (
   at timestamptz not null default clock_timestamp(),
   xid xid8 not null default pg_current_xact_id()
 );
-create index if not exists changes_in_order on evpower.changes (xid, seq);
+-- Only where it is missing: "if not exists" locks the table first, and a sign-up that waits for it is not logged.
+do $migration$
+begin
+  if to_regclass('evpower.changes_in_order') is null then
+    create index changes_in_order on evpower.changes (xid, seq);
+  end if;
+end
+$migration$;
 revoke all on evpower.changes from public, anon, authenticated, service_role;
 comment on table evpower.changes is
   'evpower 0.1.0: the log of changes to clients and users';
@@ -1257,9 +1264,16 @@ begin
   return null;
 end
 $$;
-drop trigger if exists evpower_notify on evpower.changes;
-create trigger evpower_notify after insert on evpower.changes
-  referencing new table as fresh for each statement execute function evpower.notify_webhook();
+-- Only where it is missing: to make it again locks the table, and a sign-up that waits for it is not logged.
+do $migration$
+begin
+  if not exists (select from pg_catalog.pg_trigger t
+                  where t.tgrelid = 'evpower.changes'::regclass and t.tgname = 'evpower_notify') then
+    create trigger evpower_notify after insert on evpower.changes
+      referencing new table as fresh for each statement execute function evpower.notify_webhook();
+  end if;
+end
+$migration$;
 revoke all on function evpower.notify_webhook() from public, anon, authenticated, service_role;
 comment on function evpower.notify_webhook() is
   'evpower 0.1.0: notifies EvPower of the first change of a transaction';

@@ -11,7 +11,14 @@ create table if not exists evpower.changes (
   at timestamptz not null default clock_timestamp(),
   xid xid8 not null default pg_current_xact_id()
 );
-create index if not exists changes_in_order on evpower.changes (xid, seq);
+-- Only where it is missing: "if not exists" locks the table first, and a sign-up that waits for it is not logged.
+do $migration$
+begin
+  if to_regclass('evpower.changes_in_order') is null then
+    create index changes_in_order on evpower.changes (xid, seq);
+  end if;
+end
+$migration$;
 revoke all on evpower.changes from public, anon, authenticated, service_role;
 comment on table evpower.changes is
   'evpower 0.1.0: the log of changes to clients and users';

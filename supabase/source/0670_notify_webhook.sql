@@ -27,9 +27,16 @@ begin
   return null;
 end
 $$;
-drop trigger if exists evpower_notify on evpower.changes;
-create trigger evpower_notify after insert on evpower.changes
-  referencing new table as fresh for each statement execute function evpower.notify_webhook();
+-- Only where it is missing: to make it again locks the table, and a sign-up that waits for it is not logged.
+do $migration$
+begin
+  if not exists (select from pg_catalog.pg_trigger t
+                  where t.tgrelid = 'evpower.changes'::regclass and t.tgname = 'evpower_notify') then
+    create trigger evpower_notify after insert on evpower.changes
+      referencing new table as fresh for each statement execute function evpower.notify_webhook();
+  end if;
+end
+$migration$;
 revoke all on function evpower.notify_webhook() from public, anon, authenticated, service_role;
 comment on function evpower.notify_webhook() is
   'evpower 0.1.0: notifies EvPower of the first change of a transaction';

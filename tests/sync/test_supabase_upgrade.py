@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -122,6 +123,19 @@ async def test_rows_of_tables_with_other_names_move(server: Server) -> None:
             "  from evpower.archive"
         )
         assert tuple(archived or ()) == ("2026-11-04", "clients", "a", "7")
+
+
+async def test_a_sign_up_while_the_file_is_applied_again_is_logged(server: Server) -> None:
+    """The trigger gives up after 500 ms: so nothing may lock the log until the end."""
+    dsn = await bare_project(server, "upgrade_beside")
+    user = uuid4()
+    async with connected(dsn) as there, connected(dsn) as other:
+        await there.execute(migration())
+        async with there.transaction():
+            await there.execute(migration())
+            await other.execute("insert into auth.users (id) values ($1)", user)
+        logged = await there.fetch("select op from evpower.changes where row_id = $1", str(user))
+        assert [row["op"] for row in logged] == ["insert"]
 
 
 @pytest.mark.parametrize("table", ["clients", "transactions", "charging_sessions"])
