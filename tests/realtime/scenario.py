@@ -179,7 +179,7 @@ class Gate:
 
     db: Database
     hold: asyncio.Event | None = None
-    held: asyncio.Event = field(default_factory=asyncio.Event)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     def connection(self) -> "_Gated":
         return _Gated(self)
@@ -203,7 +203,7 @@ class _Gated:
     async def fetch(self, *query: Any) -> Any:
         rows = await self._connection.fetch(*query)
         if self._gate.hold is not None:
-            self._gate.held.set()
+            self._gate.reached.set()
             await self._gate.hold.wait()
         return rows
 

@@ -59,7 +59,7 @@ class Phone:
     process: asyncio.subprocess.Process
     tokens: Path
 
-    async def told(self) -> Message:
+    async def next_message(self) -> Message:
         """The next of what the example tells its app, or asks of it."""
         while (message := await self._said())["type"] == "socket closed":
             pass
@@ -72,7 +72,7 @@ class Phone:
 
     async def told_of(self, kind: str) -> Message:
         """The next of this kind; whatever else comes before it."""
-        while (message := await self.told())["type"] != kind:
+        while (message := await self.next_message())["type"] != kind:
             pass
         return message
 
@@ -172,8 +172,8 @@ async def test_an_expired_token_is_replaced_by_a_fresh_one(
         await app.told_of("balance_update")
         app.tokens.write_text(token(client_id, lives_s=3 * 3600))
         live.clock.ahead = timedelta(minutes=61)
-        assert (await app.told())["type"] == "token asked", "4401: the token has expired"
-        assert (await app.told())["type"] == "ready"
+        assert (await app.next_message())["type"] == "token asked", "4401: the token has expired"
+        assert (await app.next_message())["type"] == "ready"
 
 
 async def test_a_closed_client_does_not_come_back(
@@ -185,7 +185,7 @@ async def test_a_closed_client_does_not_come_back(
             "update identity.clients set status = 'closed' where id = $1", client_id
         )
         live.bus.publish(CLIENT_CHANGED, client_id)
-        ended = await app.told()
+        ended = await app.next_message()
         assert ended == {"type": "end", "code": 4403, "reason": "client_closed"}
         app.hear("close")
         assert await app.ends_by_itself()

@@ -33,15 +33,15 @@ async def test_the_example_of_the_docs(live: Live, client_id: UUID, tmp_path: Pa
     assert app.stdout
     out, into = app.stdout, app.stdin
 
-    async def told() -> dict[str, object]:
+    async def next_message() -> dict[str, object]:
         async with asyncio.timeout(2 * WAIT_LIMIT_S):
             return json.loads(await out.readline())
 
-    assert (await told())["version"] == 0
+    assert (await next_message())["version"] == 0
     await live.top_up(client_id)
-    assert (await told())["balance"] == 100
+    assert (await next_message())["balance"] == 100
     await live.start_session(client_id)
-    assert (await told())["status"] == "started"
+    assert (await next_message())["status"] == "started"
 
     into.write(f"token {token(client_id, lives_s=7200)}\n".encode())
     (socket,) = live.hub._clients[client_id].sockets
@@ -49,7 +49,7 @@ async def test_the_example_of_the_docs(live: Live, client_id: UUID, tmp_path: Pa
     await until(lambda: socket.expires_s > ends_at)
 
     socket.wire.abort()  # the network went away
-    again = [await told() for _ in range(2)]
-    assert {one["type"] for one in again} == {"ready", "charging_update"}
+    again = [await next_message() for _ in range(2)]
+    assert {message["type"] for message in again} == {"ready", "charging_update"}
     into.write(b"end\n")
     assert await app.wait() == 0

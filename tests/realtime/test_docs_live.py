@@ -44,17 +44,20 @@ def _words(cell: str) -> list[str]:
 
 
 def test_every_close_code_is_there_and_no_other() -> None:
-    told: set[tuple[int, str]] = set()
+    documented: set[tuple[int, str]] = set()
     silent: set[int] = set()
     for codes, reasons, _ in _rows(_section("Close codes")):
         for code in re.findall(r"\d+", codes):
             words = _words(reasons)
-            told |= {(int(code), word) for word in words}
+            documented |= {(int(code), word) for word in words}
             silent |= set() if words else {int(code)}
-    endings = {one for one in vars(model).values() if isinstance(one, CloseReason)} - {
+    endings = {value for value in vars(model).values() if isinstance(value, CloseReason)} - {
         model.RESTART
     }
-    assert told == {(one.code, one.reason) for one in endings} | _OF_TOKENS
+    assert (
+        documented
+        == {(close_reason.code, close_reason.reason) for close_reason in endings} | _OF_TOKENS
+    )
     assert silent == _WITHOUT_A_WORD
     assert model.RESTART.code in silent
 
@@ -86,10 +89,10 @@ def _frames() -> dict[str, dict[str, Any]]:
 
 
 def test_every_message_is_there_and_no_other() -> None:
-    told = {
+    documented = {
         word for kind, _ in _rows(_section("Messages from the server")) for word in _words(kind)
     }
-    assert told == set(_frames())
+    assert documented == set(_frames())
 
 
 def test_the_messages_shown_are_the_messages_sent() -> None:
@@ -114,7 +117,7 @@ def test_the_figures_are_those_of_the_code() -> None:
     waiting = settings.live_unauthenticated_per_address
     hub = Hub.__init__.__kwdefaults__
     assert hub is not None
-    for said in (
+    for sentence in (
         f"at most {MAX_MESSAGE_BYTES // 1024} KiB each",
         f"At most {endpoints._MESSAGES_PER_S} messages a second",
         f"from {endpoints._FLOOD_PER_S} the socket",
@@ -128,7 +131,7 @@ def test_the_figures_are_those_of_the_code() -> None:
         f"nothing was read for {hub['slow_s']:.0f} s",
     ):
         flat = " ".join(PAGE.split())
-        assert " ".join(said.split()) in flat, said
+        assert " ".join(sentence.split()) in flat, sentence
 
 
 def test_the_refusals_of_a_handshake_have_their_texts() -> None:

@@ -49,14 +49,14 @@ class Stranger:
 
     async def is_cut(self) -> bool:
         """Read until the end; True: by hanging up, without a close frame."""
-        said = b""
+        received = b""
         try:
             async with asyncio.timeout(WAIT_LIMIT_S):
                 while more := await self._loop.sock_recv(self._raw, 65536):
-                    said = more
+                    received = more
         except ConnectionError:
             return True
-        return not said.startswith(b"\x88")
+        return not received.startswith(b"\x88")
 
 
 @asynccontextmanager
@@ -80,7 +80,9 @@ async def stranger(live: Live) -> AsyncIterator[tuple[Stranger, SocketProtocol]]
         assert more, answer
         answer += more
     assert b" 101 " in answer
-    (wire,) = (one for one in live.server.server_state.connections if _is_socket(one))
+    (wire,) = (
+        connection for connection in live.server.server_state.connections if _is_socket(connection)
+    )
     try:
         yield Stranger(raw), cast("SocketProtocol", wire)
     finally:
@@ -157,5 +159,5 @@ async def test_text_that_is_no_utf8_is_closed_and_fills_no_log(
         async with live.open() as app:
             await app.wire.send(b'{"type":"\xff"}', text=True)
             assert (await app.closed())[0] == 1007
-    said = [one for one in caplog.records if one.name.startswith("uvicorn")]
-    assert said == []
+    records = [record for record in caplog.records if record.name.startswith("uvicorn")]
+    assert records == []

@@ -44,14 +44,14 @@ async def test_a_change_is_told_to_every_socket_of_its_client_by_one_read(
 
 async def test_changes_of_another_client_never_arrive(live: Live, client_id: UUID) -> None:
     other = await live.new_client()
-    async with live.watching(client_id) as mine, live.watching(other) as theirs:
-        await mine.expect("balance_update")
+    async with live.watching(client_id) as own, live.watching(other) as theirs:
+        await own.expect("balance_update")
         await theirs.expect("balance_update")
         await live.top_up(other)
         await live.start_session(other)
         kinds = {(await theirs.next())["type"] for _ in range(2)}
         assert kinds == {"balance_update", "charging_update"}
-        assert await mine.is_quiet()
+        assert await own.is_quiet()
 
 
 async def test_money_set_aside_shows_though_the_version_stays(live: Live, client_id: UUID) -> None:
@@ -60,10 +60,14 @@ async def test_money_set_aside_shows_though_the_version_stays(live: Live, client
         first = await app.expect("balance_update")
         await live.start_session(client_id, hold_som=120)
         seen = {(m := await app.next())["type"]: m for _ in range(2)}
-    held = seen["balance_update"]
-    assert (held["held"], held["available"], held["balance"]) == (120.0, 180.0, 300.0)
-    assert held["version"] == first["version"]
-    assert held["revision"] > first["revision"]
+    after_hold = seen["balance_update"]
+    assert (after_hold["held"], after_hold["available"], after_hold["balance"]) == (
+        120.0,
+        180.0,
+        300.0,
+    )
+    assert after_hold["version"] == first["version"]
+    assert after_hold["revision"] > first["revision"]
 
 
 @pytest.mark.parametrize("version", [1, 1.0])  # some libraries write every number with a point
@@ -151,7 +155,7 @@ async def test_a_change_between_register_and_read_is_not_lost(
     async with running(db, owner, hub_db=gate) as live:
         gate.hold = asyncio.Event()
         async with live.watching(client_id) as app:
-            await gate.held.wait()  # the first reading has its rows, from before the change
+            await gate.reached.wait()  # the first reading has its rows, from before the change
             await live.top_up(client_id, 70)
             gate.hold.set()
             assert (await app.expect("balance_update"))["balance"] == 0.0
@@ -166,7 +170,7 @@ async def test_a_reading_begun_before_a_socket_came_is_not_its_first_state(
         await early.expect("balance_update")
         gate.hold = asyncio.Event()
         live.bus.publish(CLIENT_CHANGED, client_id)
-        await gate.held.wait()
+        await gate.reached.wait()
         await live.top_up(client_id, 70, tell=False)
         async with live.watching(client_id, version=1) as late:
             gate.hold.set()
@@ -262,12 +266,12 @@ async def test_a_session_that_cannot_be_shown_stops_no_one(
         return shown(session)
 
     monkeypatch.setattr(protocol, "session", refuse)
-    async with live.watching(client_id) as mine, live.watching(other) as theirs:
-        for app in (mine, theirs):
+    async with live.watching(client_id) as own, live.watching(other) as theirs:
+        for app in (own, theirs):
             await app.expect("balance_update")
         await live.start_session(client_id)
         await live.top_up(client_id)
-        assert (await mine.expect("balance_update"))["balance"] == 100.0
+        assert (await own.expect("balance_update"))["balance"] == 100.0
         await live.start_session(other)
         assert (await theirs.expect("charging_update"))["status"] == "started"
 

@@ -1,4 +1,4 @@
-"""WS /api/v1/ws: who may open a socket, signing in on it, and what an app may send."""
+"""WS /api/v1/ws: admission of sockets, sign-in, and the messages an app may send."""
 
 import re
 import time
@@ -45,12 +45,12 @@ from evpower.realtime.model import (
 
 PATH: Final = "/api/v1/ws"
 SUBPROTOCOL: Final = "evpower.v1"
-MAX_MESSAGE_BYTES: Final = 9 * 1024  # the longest access token we take, and the rest of its message
+MAX_MESSAGE_BYTES: Final = 9 * 1024  # the longest access token, and the rest of its message
 _BEARER: Final = "bearer."
 _FORWARDED: Final = b"x-forwarded-for"
 _RETRY_S: Final = 5
-_MESSAGES_PER_S: Final = 10  # more are answered with an error,
-_FLOOD_PER_S: Final = 20  # and so many end the socket
+_MESSAGES_PER_S: Final = 10  # more get an error message,
+_FLOOD_PER_S: Final = 20  # and more than so many close the socket
 _MAX_VERSION: Final = 2**63 - 1
 _TOKEN_NAMES: Final = frozenset({"token", "access_token", "jwt", "auth", "authorization", "bearer"})
 _TOKEN_SHAPE: Final = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]*", re.ASCII)
@@ -60,14 +60,14 @@ log: Final = structlog.get_logger()
 def router(
     access: Access, hub: Hub, settings: Settings, *, now_s: Callable[[], float] = time.monotonic
 ) -> APIRouter:
-    """Build the route; it answers only on a server that was given SocketProtocol as its `ws`."""
+    """Returns the route; it needs a server that was given SocketProtocol as its `ws`."""
     routes = APIRouter(tags=["live"])
     routes.add_websocket_route(PATH, cast("Any", _Live(access, hub, settings, now_s)))
     return routes
 
 
 class _Live:
-    """The endpoint, as a plain ASGI application: a socket costs no more than it must."""
+    """The endpoint as a plain ASGI application, which needs the least memory per socket."""
 
     def __init__(
         self, access: Access, hub: Hub, settings: Settings, now_s: Callable[[], float]
@@ -87,7 +87,7 @@ class _Live:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one socket for as long as it lives. Raises EvPowerError instead of accepting."""
+        """Serves one socket until it is closed. Raises EvPowerError instead of accepting it."""
         wire: SocketProtocol | None = scope.get("extensions", {}).get(EXTENSION)
         if wire is None:
             raise RuntimeError("this server was not given SocketProtocol as its `ws`")
@@ -125,24 +125,24 @@ class _Live:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, socket: Socket) -> None:
         self._hub.attach(socket)
-        left: Message | None = None
+        last_message: Message | None = None
         try:
             await receive()
             await self._accept(socket, scope, send)
             while True:
                 message = await receive()
                 if message["type"] == "websocket.receive":
-                    await self._take(socket, message)
+                    await self._handle(socket, message)
                 elif message["type"] == CLOSE:
                     await send({**message, "type": "websocket.close"})
                     break
                 else:
-                    left = message
+                    last_message = message
                     break
         except OSError:
-            pass  # it is gone
+            pass  # the connection is lost
         except Exception:
-            log.exception("live_failed")
+            log.exception("live_socket_failed")
             socket.ended = FAILED
             with suppress(Exception):
                 await send(
@@ -150,11 +150,11 @@ class _Live:
                 )
         finally:
             self._hub.detach(socket)
-            _count(socket, left)
+            _count(socket, last_message)
 
     async def _accept(self, socket: Socket, scope: Scope, send: Send) -> None:
         offered: list[str] = scope["subprotocols"]
-        token = next((one[len(_BEARER) :] for one in offered if one.startswith(_BEARER)), None)
+        token = next((name[len(_BEARER) :] for name in offered if name.startswith(_BEARER)), None)
         exposed = _holds_token(scope["query_string"])
         await send(
             {
@@ -168,8 +168,8 @@ class _Live:
         elif token is not None:
             await self._sign_in(socket, token, None)
 
-    async def _take(self, socket: Socket, event: Message) -> None:
-        """Act on one message. Whatever it holds, the worst that happens is that we hang up."""
+    async def _handle(self, socket: Socket, event: Message) -> None:
+        """Handles one message; an invalid one at worst closes the socket."""
         if socket.ended is not None:
             return
         count = socket.count_message(self._now_s())
@@ -180,7 +180,7 @@ class _Live:
         if message is None:
             socket.end(BAD_MESSAGE)
         elif message.get("type") == "auth":
-            await self._take_auth(socket, message)
+            await self._handle_auth(socket, message)
         elif socket.client_id is None:
             socket.end(MISSING_TOKEN)
         elif count > _MESSAGES_PER_S:
@@ -188,7 +188,7 @@ class _Live:
         elif message.get("type") == "ping" and socket.write(protocol.PONG):
             metrics.FRAMES.labels("pong").inc()
 
-    async def _take_auth(self, socket: Socket, message: dict[str, Any]) -> None:
+    async def _handle_auth(self, socket: Socket, message: dict[str, Any]) -> None:
         token, version = message.get("token"), whole(message.get("version"))
         if not isinstance(token, str) or not token:
             socket.end(MISSING_TOKEN)
@@ -207,7 +207,7 @@ class _Live:
         except EvPowerError as error:
             return socket.end(CloseReason(1013, error.code))
         if socket.ended is not None:
-            return None  # it took too long
+            return None  # the sign-in timed out
         if socket.client_id not in (None, claims.sub):
             return socket.end(OTHER_CLIENT)
         socket.write(protocol.connected(claims.sub, claims.expires_at, self._hub.ping_s))
@@ -220,7 +220,7 @@ class _Live:
 
 
 def _parse(event: Message) -> dict[str, Any] | None:
-    """The JSON object of a text message; None: it is no such thing."""
+    """Returns the JSON object of a text message; None: it is none."""
     text: str | None = event.get("text")
     if text is None:
         return None
@@ -231,18 +231,18 @@ def _parse(event: Message) -> dict[str, Any] | None:
 
 
 def _holds_token(query: bytes) -> bool:
-    """Whether the URL carries a token: it would be in every proxy's log."""
+    """Returns whether the URL has a token, which would then be in the log of every proxy."""
     return any(
         name.lower() in _TOKEN_NAMES or _TOKEN_SHAPE.fullmatch(value)
         for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     )
 
 
-def _count(socket: Socket, left: Message | None) -> None:
+def _count(socket: Socket, last_message: Message | None) -> None:
     if socket.ended is not None:
         metrics.CLOSED.labels(str(socket.ended.code), socket.ended.reason).inc()
     else:
-        code = left.get("code", 1006) if left is not None else 1006
+        code = last_message.get("code", 1006) if last_message is not None else 1006
         metrics.CLOSED.labels(str(code) if code in (1000, 1001, 1009) else "other", "client").inc()
 
 

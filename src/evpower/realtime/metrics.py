@@ -1,4 +1,4 @@
-"""What live updates count."""
+"""Metrics of live updates."""
 
 from typing import Final
 
@@ -19,18 +19,19 @@ READIES_SENT: Final = FRAMES.labels("ready")
 SESSIONS_SENT: Final = FRAMES.labels("charging_update")
 PINGS_SENT: Final = FRAMES.labels("ping")
 SUPERSEDED: Final = Counter(
-    "evpower_realtime_superseded_total", "States a slow socket never got, a newer one came"
+    "evpower_realtime_superseded_total",
+    "States not sent to a slow socket because a newer one replaced them",
 )
 READS: Final = Counter("evpower_realtime_reads_total", "Clients whose balance was read")
-BATCHES: Final = Counter("evpower_realtime_read_batches_total", "Readings of changed clients")
+BATCHES: Final = Counter("evpower_realtime_read_batches_total", "Reads of changed clients")
 READ_FAILURES: Final = Counter(
-    "evpower_realtime_read_failures_total", "Readings that failed and were tried again"
+    "evpower_realtime_read_failures_total", "Reads that failed and were tried again"
 )
 MISSED: Final = Counter(
-    "evpower_realtime_missed_total", "Changes no message told of, found by the sweep", ["kind"]
+    "evpower_realtime_missed_total", "Changes without a notification, found by the sweep", ["kind"]
 )
 DELIVERY_SECONDS: Final = Histogram(
     "evpower_realtime_delivery_seconds",
-    "From hearing of a change until it was written to its sockets",
+    "From the notification of a change until it was written to its sockets",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )

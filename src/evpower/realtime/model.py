@@ -1,4 +1,4 @@
-"""What live updates are about: amounts in minor units (tyiyn), energy in Wh, aware UTC."""
+"""Types of live updates: amounts in minor units (tyiyn), energy in Wh, aware UTC."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,9 +17,9 @@ class BalanceState:
     balance_minor: int
     held_minor: int
     version: int  # of the last transaction, as everywhere else
-    revision: int  # of the wallet: holds raise it too, so it orders what is shown
+    revision: int  # of the wallet: holds raise it too, so it orders the states
     changed_at: datetime
-    closed: bool = False  # the client was closed: nobody watches any more
+    closed: bool = False  # the client was closed, and its sockets are closed too
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class LiveSession:
 
 @dataclass(frozen=True, slots=True)
 class CloseReason:
-    """Why a socket is closed: a code of the table in docs/live.md, and a word saying more."""
+    """Why a socket is closed: a code of the table in docs/live.md, and a detail."""
 
     code: int
     reason: str

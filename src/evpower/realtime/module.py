@@ -1,4 +1,4 @@
-"""What live updates give to a process."""
+"""Builds the slice: its route and jobs."""
 
 from evpower.config import Settings
 from evpower.foundation.module import Job, Module, Shared
@@ -9,7 +9,7 @@ from evpower.realtime.hub import Hub
 
 
 def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
-    """Return the slice."""
+    """Returns the slice."""
     hub = Hub(shared.db, shared.bus, settings, shared.clock)
     return Module(
         "realtime",

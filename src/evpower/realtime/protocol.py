@@ -1,4 +1,4 @@
-"""Every message we send, as the bytes that go on the wire.
+"""Every message the server sends, as encoded WebSocket frames.
 
 A server's frames have no mask (RFC 6455 5.1), so one encoding serves all sockets of a client.
 """
@@ -27,7 +27,7 @@ PONG: Final = _frame({"type": "pong"})
 
 
 def connected(client_id: UUID, expires_at: datetime, ping_s: float) -> bytes:
-    """The token was good; the socket lives until it expires or another is sent."""
+    """The token is valid; the socket stays open until it expires or a newer one is sent."""
     return _frame(
         {
             "type": "connection",
@@ -40,7 +40,7 @@ def connected(client_id: UUID, expires_at: datetime, ping_s: float) -> bytes:
 
 
 def balance(now: BalanceState, kind: str = "balance_update") -> bytes:
-    """The money as it is now, in som. Kind `ready`: the app had this version already."""
+    """The current balance, in som. Kind `ready`: the app has this version already."""
     return _frame(
         {
             "type": kind,
@@ -57,7 +57,7 @@ def balance(now: BalanceState, kind: str = "balance_update") -> bytes:
 
 
 def session(now: LiveSession) -> bytes:
-    """A session as it is now: kWh and som."""
+    """The current state of a session, in kWh and som."""
     return _frame(
         {
             "type": "charging_update",
@@ -77,5 +77,5 @@ def session(now: LiveSession) -> bytes:
 
 
 def error(code: str, text: str) -> bytes:
-    """Something was wrong with what the app sent; `code` is stable."""
+    """A message of the app was refused; `code` is stable."""
     return _frame({"type": "error", "error": code, "message": text})

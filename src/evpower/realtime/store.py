@@ -7,21 +7,21 @@ from uuid import UUID
 from evpower.foundation.db import Connection
 from evpower.realtime.model import BalanceState, LiveSession
 
-NEWEST: Final = 3  # sessions of a client that a lost message is made up for
-# Rows are reached by key (lateral, offset 0): a plan made on empty tables must stay good later.
+NEWEST: Final = 3  # sessions of a client that are sent when a notification was lost
+# Rows are reached by key (lateral, offset 0), so that a plan made on empty tables stays good later.
 _BALANCES: Final = """
 select w.client_id, w.currency, w.balance_minor, w.held_minor, w.version, w.revision, w.updated_at,
        c.status = 'closed'
-  from unnest($1::uuid[]) as asked (id)
- cross join lateral (select * from wallet.wallets w where w.client_id = asked.id offset 0) w
- cross join lateral (select c.status from identity.clients c where c.id = asked.id offset 0) c
+  from unnest($1::uuid[]) as requested (id)
+ cross join lateral (select * from wallet.wallets w where w.client_id = requested.id offset 0) w
+ cross join lateral (select c.status from identity.clients c where c.id = requested.id offset 0) c
 """
 _COLUMNS: Final = """
 s.id, s.client_id, s.station_id, s.connector_id, s.state, s.energy_wh, s.cost_minor,
 s.started_at, s.ended_at, s.revision, s.created_at, s.updated_at
 """
 _NEWEST: Final = f"""
-(select * from charging.sessions s where s.client_id = asked.id
+(select * from charging.sessions s where s.client_id = requested.id
   order by s.created_at desc, s.id desc limit {NEWEST}) s
 """
 _CHANGED_BALANCES: Final = """
@@ -34,7 +34,7 @@ select known.id
 """
 _CHANGED_SESSIONS: Final = f"""
 select s.id
-  from unnest($1::uuid[]) as asked (id)
+  from unnest($1::uuid[]) as requested (id)
  cross join lateral {_NEWEST}
   left join unnest($2::uuid[], $3::bigint[]) as known (id, revision) on known.id = s.id
  where s.revision is distinct from known.revision
@@ -42,16 +42,16 @@ select s.id
 
 
 async def balances(connection: Connection, client_ids: Sequence[UUID]) -> list[BalanceState]:
-    """The money of clients now; those who do not exist are left out."""
+    """Returns the balances of clients; clients that do not exist are left out."""
     return [BalanceState(*row) for row in await connection.fetch(_BALANCES, client_ids)]
 
 
 async def sessions(connection: Connection, session_ids: Sequence[UUID]) -> list[LiveSession]:
-    """Sessions as they are now."""
+    """Returns sessions by id."""
     rows = await connection.fetch(
         f"""
-        select {_COLUMNS} from unnest($1::uuid[]) as asked (id) cross join lateral
-          (select * from charging.sessions s where s.id = asked.id offset 0) s
+        select {_COLUMNS} from unnest($1::uuid[]) as requested (id) cross join lateral
+          (select * from charging.sessions s where s.id = requested.id offset 0) s
         """,
         session_ids,
     )
@@ -59,9 +59,9 @@ async def sessions(connection: Connection, session_ids: Sequence[UUID]) -> list[
 
 
 async def newest_sessions(connection: Connection, client_ids: Sequence[UUID]) -> list[LiveSession]:
-    """The last few sessions of each client, in no order."""
+    """Returns the newest sessions of each client, in no order."""
     rows = await connection.fetch(
-        f"select {_COLUMNS} from unnest($1::uuid[]) as asked (id) cross join lateral {_NEWEST}",
+        f"select {_COLUMNS} from unnest($1::uuid[]) as requested (id) cross join lateral {_NEWEST}",
         client_ids,
     )
     return [LiveSession(*row) for row in rows]
@@ -70,7 +70,7 @@ async def newest_sessions(connection: Connection, client_ids: Sequence[UUID]) ->
 async def changed_balances(
     connection: Connection, client_ids: Sequence[UUID], revisions: Sequence[int]
 ) -> list[UUID]:
-    """Clients whose wallet is not at the revision told, and those who were closed."""
+    """Returns clients whose wallet has another revision than given, and closed clients."""
     rows = await connection.fetch(_CHANGED_BALANCES, client_ids, revisions)
     return [row[0] for row in rows]
 
@@ -81,6 +81,6 @@ async def changed_sessions(
     session_ids: Sequence[UUID],
     revisions: Sequence[int],
 ) -> list[UUID]:
-    """Newest sessions of these clients that are not known at the revision they have."""
+    """Returns the newest sessions of the clients whose revision differs from the given one."""
     rows = await connection.fetch(_CHANGED_SESSIONS, client_ids, session_ids, revisions)
     return [row[0] for row in rows]

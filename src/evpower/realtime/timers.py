@@ -1,6 +1,6 @@
-"""What happens to sockets by time: pings, expired tokens, sign-ins that never come, deaf peers.
+"""Timers of sockets: pings, expired tokens, sign-in time-outs, apps that do not read.
 
-One timer for all of them: a task or a timer each would cost more memory than the socket itself.
+One timer serves all sockets: a task or a timer for each would need more memory than the socket.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ from evpower.realtime.model import AUTH_TIMEOUT, TOKEN_EXPIRED, TOO_SLOW
 
 
 class Timers:
-    """Every open socket, in the order of what is due."""
+    """Every open socket, in the order of its deadlines."""
 
     def __init__(
         self,
@@ -34,12 +34,12 @@ class Timers:
         self._tick_s = tick_s
         self._slow_s = slow_s
         self._auth_s = auth_s
-        # A wheel: each tick pings one slot, so that pings never come all at once.
+        # A wheel: each tick pings one slot, so that pings are spread evenly.
         self._slots: list[set[Socket]] = [set() for _ in range(max(1, round(ping_s / tick_s)))]
         self._slot = 0
         self._open = 0
         self._signed_in = 0
-        self._sign_ins: deque[tuple[float, Socket]] = deque()  # all wait equally long
+        self._sign_ins: deque[tuple[float, Socket]] = deque()  # in order: all have the same time
         self._ends: dict[int, set[Socket]] = {}  # by the second in which their tokens expire
         self._end_seconds: list[int] = []  # a heap of those
 
@@ -48,25 +48,25 @@ class Timers:
 
     @property
     def waiting(self) -> int:
-        """Sockets on which nobody has signed in yet."""
+        """The number of sockets that are not signed in yet."""
         return self._open - self._signed_in
 
     def add(self, socket: Socket) -> None:
-        """A socket was opened."""
-        socket.slot = self._slot  # the one pinged last: a whole round from now
+        """Adds a socket."""
+        socket.slot = self._slot  # the slot pinged last: its next ping is a whole round away
         self._slots[socket.slot].add(socket)
         self._open += 1
         self._sign_ins.append((self._now_s() + self._auth_s, socket))
         self._measure()
 
     def sign_in(self, socket: Socket, expires_at: datetime) -> None:
-        """Somebody signed in on it."""
+        """Stores that a socket signed in."""
         self._signed_in += 1
         self.extend(socket, expires_at)
         self._measure()
 
     def extend(self, socket: Socket, expires_at: datetime) -> None:
-        """Its token expires then; an older end no longer counts."""
+        """Sets when the socket's token expires, instead of an earlier time."""
         self._forget_end(socket)
         socket.expires_s = ceil(expires_at.timestamp())
         if socket.expires_s not in self._ends:
@@ -75,7 +75,7 @@ class Timers:
         self._ends[socket.expires_s].add(socket)
 
     def remove(self, socket: Socket) -> None:
-        """It is gone; a second time does nothing."""
+        """Removes a socket; a second call does nothing."""
         if socket not in self._slots[socket.slot]:
             return
         self._slots[socket.slot].remove(socket)
@@ -89,7 +89,7 @@ class Timers:
             same.discard(socket)
 
     def loop(self) -> Loop:
-        """Return the loop that ticks."""
+        """Returns the loop that ticks."""
 
         async def tick(_: Round) -> None:
             self.tick()
@@ -97,7 +97,7 @@ class Timers:
         return Loop("live_timers", tick, period_s=self._tick_s)
 
     def tick(self) -> None:
-        """Do what is due now."""
+        """Closes sockets whose time is over, and pings one slot."""
         now_s = self._now_s()
         self._end_sign_ins(now_s)
         self._end_sessions(self._clock().timestamp())

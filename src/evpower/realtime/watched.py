@@ -1,4 +1,4 @@
-"""A client somebody watches: the newest state, kept once whatever the number of sockets."""
+"""A client with open sockets: its newest state, stored once for all of them."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,8 +11,8 @@ from evpower.realtime import metrics, protocol
 from evpower.realtime.connection import Socket
 from evpower.realtime.model import BalanceState, LiveSession
 
-_KEPT: Final = 8  # sessions of a client: those the sweep compares, and some more
-_RECENT: Final = timedelta(hours=1)  # an app that comes back is told what ended meanwhile
+_MAX_SESSIONS: Final = 8  # of a client: those the sweep compares, and some more
+_RECENT: Final = timedelta(hours=1)  # sessions that ended within it are sent to a new socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,61 +31,63 @@ class Watched:
     def __init__(self, client_id: UUID) -> None:
         self.id = client_id
         self.sockets: list[Socket] = []  # the oldest first
-        self.claims: Claims | None = None  # until it is known that the client exists
+        self.claims: Claims | None = None  # None once the client is known to exist
         self.balance: BalanceState | None = None
         self.sessions: dict[UUID, _Shown] | None = None
         self._frame = b""
 
-    def keep_balance(self, found: BalanceState) -> None:
-        """Remember it if it is newer. Encoded here, once for all sockets."""
+    def store_balance(self, balance: BalanceState) -> None:
+        """Stores a balance if it is newer, encoded once for all sockets."""
         self.claims = None
-        if self.balance is None or found.revision > self.balance.revision:
-            self.balance = found
-            self._frame = protocol.balance(found)
+        if self.balance is None or balance.revision > self.balance.revision:
+            self.balance = balance
+            self._frame = protocol.balance(balance)
 
-    def keep_session(self, found: LiveSession) -> None:
-        """Remember it if it is newer; the oldest are forgotten."""
+    def store_session(self, session: LiveSession) -> None:
+        """Stores a session if it is newer."""
         if self.sessions is None:
             self.sessions = {}
-        known = self.sessions.get(found.id)
-        if known is None or found.revision > known.session.revision:
-            self.sessions[found.id] = _Shown(found, protocol.session(found))
+        known = self.sessions.get(session.id)
+        if known is None or session.revision > known.session.revision:
+            self.sessions[session.id] = _Shown(session, protocol.session(session))
 
-    def forget_old_sessions(self) -> None:
-        """Keep the newest few, those that the sweep compares among them."""
-        if self.sessions is None or len(self.sessions) <= _KEPT:
+    def delete_old_sessions(self) -> None:
+        """Deletes all but the newest sessions; those the sweep compares are among them."""
+        if self.sessions is None or len(self.sessions) <= _MAX_SESSIONS:
             return
-        ages = sorted(self.sessions.values(), key=lambda one: one.session.created_at)
-        for shown in ages[:-_KEPT]:
+        ages = sorted(self.sessions.values(), key=lambda shown: shown.session.created_at)
+        for shown in ages[:-_MAX_SESSIONS]:
             del self.sessions[shown.session.id]
         for socket in self.sockets:
-            if socket.told is not None:
-                socket.told = {id_: at for id_, at in socket.told.items() if id_ in self.sessions}
+            if socket.sent_sessions is not None:
+                socket.sent_sessions = {
+                    id_: at for id_, at in socket.sent_sessions.items() if id_ in self.sessions
+                }
 
     def open(self, socket: Socket, now: datetime) -> None:
-        """Let a socket be told from now on; of sessions only what still matters."""
+        """Starts sending to a socket; sessions that ended long ago are not sent."""
         socket.open = True
         if self.sessions:
-            socket.told = {
-                one.session.id: one.session.revision
-                for one in self.sessions.values()
-                if STATUS_OF[one.session.state] != "started"
-                and one.session.changed_at < now - _RECENT
+            socket.sent_sessions = {
+                shown.session.id: shown.session.revision
+                for shown in self.sessions.values()
+                if STATUS_OF[shown.session.state] != "started"
+                and shown.session.changed_at < now - _RECENT
             }
 
-    def tell(self, socket: Socket, now_s: float) -> None:
-        """Send the socket what it does not have. One that does not read gets the newest later."""
-        left = False
+    def send_changes(self, socket: Socket, now_s: float) -> None:
+        """Sends the socket what it lacks; an app that does not read gets the newest state later."""
+        is_incomplete = False
         if self.balance is not None and socket.revision < self.balance.revision:
-            left = not self._tell_balance(socket, self.balance)
-        for shown in self._untold(socket):
-            left = left or not self._tell_session(socket, shown)
-        if left and socket.unread_since is None:
+            is_incomplete = not self._send_balance(socket, self.balance)
+        for shown in self._unsent(socket):
+            is_incomplete = is_incomplete or not self._send_session(socket, shown)
+        if is_incomplete and socket.unread_since is None:
             socket.unread_since = now_s
-        elif left:
+        elif is_incomplete:
             metrics.SUPERSEDED.inc()
 
-    def _tell_balance(self, socket: Socket, balance: BalanceState) -> bool:
+    def _send_balance(self, socket: Socket, balance: BalanceState) -> bool:
         is_known = socket.had_version == balance.version
         if not socket.write(protocol.balance(balance, "ready") if is_known else self._frame):
             return False
@@ -94,21 +96,21 @@ class Watched:
         (metrics.READIES_SENT if is_known else metrics.BALANCES_SENT).inc()
         return True
 
-    def _tell_session(self, socket: Socket, shown: _Shown) -> bool:
+    def _send_session(self, socket: Socket, shown: _Shown) -> bool:
         if not socket.write(shown.frame):
             return False
-        if socket.told is None:
-            socket.told = {}
-        socket.told[shown.session.id] = shown.session.revision
+        if socket.sent_sessions is None:
+            socket.sent_sessions = {}
+        socket.sent_sessions[shown.session.id] = shown.session.revision
         metrics.SESSIONS_SENT.inc()
         return True
 
-    def _untold(self, socket: Socket) -> list[_Shown]:
+    def _unsent(self, socket: Socket) -> list[_Shown]:
         if not self.sessions:
             return []
-        told = socket.told or {}
+        sent_sessions = socket.sent_sessions or {}
         return [
-            one
-            for one in self.sessions.values()
-            if told.get(one.session.id, 0) < one.session.revision
+            shown
+            for shown in self.sessions.values()
+            if sent_sessions.get(shown.session.id, 0) < shown.session.revision
         ]
