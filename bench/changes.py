@@ -148,7 +148,7 @@ async def _people(owner: Connection, theirs: Connection, ids: list[UUID]) -> Non
         ids,
     )
     await owner.execute("delete from sync.pending")
-    await owner.execute("update sync.cursors set walking = false")
+    await owner.execute("update sync.cursors set scanning = false")
 
 
 async def _notification(rig: Rig, dsn: str, port: int | None) -> None:

@@ -81,16 +81,16 @@ async def _run(rig: Rig, http: HttpClient, admin: SupabaseAdmin, count: int) -> 
     planned = await client_migration.plan(
         db,
         source,
-        client_migration.people_by_rpc(rpc, passing=TargetUnavailable),
+        client_migration.users_by_rpc(rpc, transient=TargetUnavailable),
         actor="bench",
         dry_run=False,
     )
     planned_s = time.monotonic() - began
     if planned.run is None or planned.counts.create != count:
         raise RuntimeError(f"not the plan: {planned}")
-    how = client_migration.How(client_migration.RateLimiter(1e9), _AT_ONCE)
+    options = client_migration.ExecuteOptions(client_migration.RateLimiter(1e9), _AT_ONCE)
     done = await client_migration.execute(
-        db, admin, source, planned.run, carry=_no_money, how=how, actor="bench"
+        db, admin, source, planned.run, credit_balance=_no_money, options=options, actor="bench"
     )
     took_s = time.monotonic() - began
     await db.close()

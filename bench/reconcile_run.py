@@ -53,8 +53,8 @@ async def _check(database: Database, http: HttpClient, where: Where) -> int:
     done = await check(database, SupabaseRpc(http, where.url, where.key, timeout_s=30))
     if not done.equal or done.in_flight or done.notices:
         raise RuntimeError(f"{done.differ} differ, {done.notices} notices: {done.drift[:3]}")
-    if not done.people == done.clients:
-        raise RuntimeError(f"{done.people} people, {done.clients} clients")
+    if not done.users == done.clients:
+        raise RuntimeError(f"{done.users} people, {done.clients} clients")
     return done.clients
 
 

@@ -113,3 +113,19 @@ create trigger audit_is_append_only before update or delete on identity.audit
 create trigger audit_is_kept before truncate on identity.audit
   for each statement execute function identity.refuse_change();
 grant select, insert on identity.audit to evpower_app;
+
+-- Old names of a client: the id another system gave, or what a station reads from a card. The processes only read
+-- them; commands, as the owner, write them.
+create table identity.aliases (
+  kind text not null check (kind in ('client_id', 'id_tag')),
+  alias text not null check (length(alias) between 1 and 200),
+  client_id uuid not null references identity.clients,
+  run bigint,                                        -- of the client migration that added it; null: added by hand
+  created_at timestamptz not null default now(),
+  confirmed_at timestamptz,                          -- when it became final
+  primary key (kind, alias),
+  check (kind <> 'id_tag' or alias = lower(alias))   -- OCPP compares id tags without case
+);
+create index aliases_by_client on identity.aliases (client_id);
+create index aliases_by_run on identity.aliases (run);
+grant select on identity.aliases to evpower_app;

@@ -1,10 +1,12 @@
--- Moving clients from old ids to one id: which old id became which client, and the old ids that still resolve.
+-- Moves clients from old ids to one id: runs, the plan and state of each row, operators' decisions. Old ids that still
+-- resolve are identity.aliases. Only commands use these tables, as the owner.
+create schema client_migration;
 
--- One run of `evpower identity migrate`. `mark` is in the app_metadata of every user it created: only a
--- server can write it there, so it proves which users are ours to take back.
-create table identity.migrations (
+-- One run of `evpower identity migrate`. Every user it created has `run_key` in its app_metadata: only a server can
+-- write there, so a revert deletes only users that a run created.
+create table client_migration.runs (
   id bigint generated always as identity primary key,
-  mark uuid not null unique default gen_random_uuid(),
+  run_key uuid not null unique default gen_random_uuid(),
   source text not null check (length(source) between 1 and 300), -- without a password
   actor text not null check (length(actor) between 1 and 200),
   state text not null default 'running' check (state in ('running', 'done', 'confirmed', 'reverting', 'reverted')),
@@ -17,58 +19,45 @@ create table identity.migrations (
   check ((state = 'confirmed') = (confirmed_at is not null)),
   check ((state = 'reverted') = (reverted_at is not null))
 );
-create unique index migrations_one_open on identity.migrations ((true)) where state in ('running', 'reverting');
+create unique index runs_one_open on client_migration.runs ((true)) where state in ('running', 'reverting');
 
--- What is to become of each row of the source, written before anything is done. No password is ever here,
--- nor its hash: they are read from the source again.
-create table identity.migration_rows (
-  run bigint not null references identity.migrations,
+-- The plan of each row of the source, stored before anything is changed. Passwords and their hashes are never stored:
+-- they are read from the source again.
+create table client_migration.run_rows (
+  run bigint not null references client_migration.runs,
   line bigint not null,
   old_id text not null,
   plan text not null check (plan in ('adopt', 'create', 'add', 'conflict', 'invalid')),
-  state text not null default 'planned' check (state in ('planned', 'done', 'failed', 'kept', 'reverting', 'reverted')),
-  client_id uuid,                                    -- adopted, or chosen for the user to be
+  state text not null default 'planned'
+    check (state in ('planned', 'done', 'failed', 'retained', 'reverting', 'reverted')), -- retained: in use at a revert
+  client_id uuid,                                    -- adopted, or the id of the user to create
   matched_by text check (matched_by in ('id', 'email', 'phone', 'decision', 'moved')),
   reason text,
   detail text,
   email text,
   phone text,
   name text,
-  email_proof text not null check (email_proof in ('yes', 'assumed', 'no')),
-  phone_proof text not null check (phone_proof in ('yes', 'assumed', 'no')),
+  email_confirmed text not null check (email_confirmed in ('yes', 'assumed', 'no')), -- by the old system
+  phone_confirmed text not null check (phone_confirmed in ('yes', 'assumed', 'no')),
   id_tags text[] not null default '{}',
   password text not null check (password in ('none', 'carried', 'unknown')),
   balance_minor bigint not null default 0 check (balance_minor >= 0),
-  carried_at timestamptz,                            -- the balance went into the wallet
-  digest bytea not null check (length(digest) = 32), -- of the row: another one needs another plan
+  carried_at timestamptz,                            -- when the balance was credited to the wallet
+  digest bytea not null check (length(digest) = 32), -- of the source's row: a changed row needs a new plan
   note text,
   updated_at timestamptz not null default now(),
-  client_before boolean not null default false,      -- had by EvPower before any run: a revert spares it
+  client_before boolean not null default false,      -- EvPower had the client before: a revert does not close it
   primary key (run, line),
   check (plan in ('conflict', 'invalid') or client_id is not null)
 );
-create unique index migration_rows_work on identity.migration_rows (run, old_id)
+create unique index run_rows_work on client_migration.run_rows (run, old_id)
   where plan in ('adopt', 'create', 'add');
-create index migration_rows_old_id on identity.migration_rows (old_id);
-create index migration_rows_client on identity.migration_rows (client_id) where client_id is not null;
-create index migration_rows_left on identity.migration_rows (run, state);
-
--- Old names of a client: the id another system gave, or what a station reads from a card.
-create table identity.aliases (
-  kind text not null check (kind in ('client_id', 'id_tag')),
-  alias text not null check (length(alias) between 1 and 200),
-  client_id uuid not null references identity.clients,
-  run bigint references identity.migrations,
-  created_at timestamptz not null default now(),
-  confirmed_at timestamptz,                          -- from then on it stays
-  primary key (kind, alias),
-  check (kind <> 'id_tag' or alias = lower(alias))   -- OCPP compares id tags without case
-);
-create index aliases_by_client on identity.aliases (client_id);
-create index aliases_by_run on identity.aliases (run);
+create index run_rows_old_id on client_migration.run_rows (old_id);
+create index run_rows_client on client_migration.run_rows (client_id) where client_id is not null;
+create index run_rows_left on client_migration.run_rows (run, state);
 
 -- An operator's decision about a conflict; the next run applies it.
-create table identity.migration_decisions (
+create table client_migration.decisions (
   old_id text primary key check (length(old_id) between 1 and 200),
   client_id uuid not null,
   actor text not null check (length(actor) between 1 and 200),
@@ -76,13 +65,10 @@ create table identity.migration_decisions (
   at timestamptz not null default now()
 );
 
--- Whether nothing ever happened with a client's money: no change, no hold, no payment begun, no session.
-create function identity.is_untouched(client uuid) returns boolean
+-- Whether a client's wallet was never used: no change, no hold, no payment begun, no session.
+create function client_migration.is_untouched(client uuid) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select not exists (select from wallet.wallets w where w.client_id = client and (w.version > 0 or w.revision > 0))
      and not exists (select from payments.payments p where p.client_id = client)
      and not exists (select from charging.sessions s where s.client_id = client)
 $$;
-
--- The processes only read aliases; commands, as the owner, move clients.
-grant select on identity.aliases to evpower_app;

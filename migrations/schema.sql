@@ -2,6 +2,8 @@
 
 CREATE SCHEMA charging;
 
+CREATE SCHEMA client_migration;
+
 CREATE SCHEMA foundation;
 
 CREATE SCHEMA identity;
@@ -160,7 +162,7 @@ begin
 end
 $$;
 
-CREATE FUNCTION identity.is_untouched(client uuid) RETURNS boolean
+CREATE FUNCTION client_migration.is_untouched(client uuid) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -531,7 +533,7 @@ begin
        set value = excluded.value, verified = false, holder = excluded.holder, since = now()
     returning w.client_id, w.contact, w.value
   )
-  update identity.clients c -- a claim may have become another one while its row was locked
+  update identity.clients c -- a claim may have changed while its row was locked
      set email = case when e.value is distinct from c.email or c.email_verified then c.email end,
          phone = case when p.value is distinct from c.phone or c.phone_verified then c.phone end,
          updated_at = now()
@@ -543,7 +545,7 @@ begin
 end
 $$;
 
-CREATE FUNCTION sync.mark_owners() RETURNS trigger
+CREATE FUNCTION sync.enqueue_owners() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -551,12 +553,12 @@ begin
   insert into sync.pending (topic, key)
   select distinct tg_argv[0], c.client_id from changed c order by c.client_id
   on conflict (topic, key) do update
-    set seq = excluded.seq, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
+    set generation = excluded.generation, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
   return null;
 end
 $$;
 
-CREATE FUNCTION sync.mark_rows() RETURNS trigger
+CREATE FUNCTION sync.enqueue_rows() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -564,7 +566,7 @@ begin
   insert into sync.pending (topic, key)
   select tg_argv[0], c.id from changed c order by c.id
   on conflict (topic, key) do update
-    set seq = excluded.seq, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
+    set generation = excluded.generation, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
   return null;
 end
 $$;
@@ -1476,6 +1478,79 @@ ALTER TABLE charging.settlements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+CREATE TABLE client_migration.decisions (
+    old_id text NOT NULL,
+    client_id uuid NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT decisions_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT decisions_old_id_check CHECK (((length(old_id) >= 1) AND (length(old_id) <= 200))),
+    CONSTRAINT decisions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
+);
+
+CREATE TABLE client_migration.run_rows (
+    run bigint NOT NULL,
+    line bigint NOT NULL,
+    old_id text NOT NULL,
+    plan text NOT NULL,
+    state text DEFAULT 'planned'::text NOT NULL,
+    client_id uuid,
+    matched_by text,
+    reason text,
+    detail text,
+    email text,
+    phone text,
+    name text,
+    email_confirmed text NOT NULL,
+    phone_confirmed text NOT NULL,
+    id_tags text[] DEFAULT '{}'::text[] NOT NULL,
+    password text NOT NULL,
+    balance_minor bigint DEFAULT 0 NOT NULL,
+    carried_at timestamp with time zone,
+    digest bytea NOT NULL,
+    note text,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    client_before boolean DEFAULT false NOT NULL,
+    CONSTRAINT run_rows_balance_minor_check CHECK ((balance_minor >= 0)),
+    CONSTRAINT run_rows_check CHECK (((plan = ANY (ARRAY['conflict'::text, 'invalid'::text])) OR (client_id IS NOT NULL))),
+    CONSTRAINT run_rows_digest_check CHECK ((length(digest) = 32)),
+    CONSTRAINT run_rows_email_confirmed_check CHECK ((email_confirmed = ANY (ARRAY['yes'::text, 'assumed'::text, 'no'::text]))),
+    CONSTRAINT run_rows_matched_by_check CHECK ((matched_by = ANY (ARRAY['id'::text, 'email'::text, 'phone'::text, 'decision'::text, 'moved'::text]))),
+    CONSTRAINT run_rows_password_check CHECK ((password = ANY (ARRAY['none'::text, 'carried'::text, 'unknown'::text]))),
+    CONSTRAINT run_rows_phone_confirmed_check CHECK ((phone_confirmed = ANY (ARRAY['yes'::text, 'assumed'::text, 'no'::text]))),
+    CONSTRAINT run_rows_plan_check CHECK ((plan = ANY (ARRAY['adopt'::text, 'create'::text, 'add'::text, 'conflict'::text, 'invalid'::text]))),
+    CONSTRAINT run_rows_state_check CHECK ((state = ANY (ARRAY['planned'::text, 'done'::text, 'failed'::text, 'retained'::text, 'reverting'::text, 'reverted'::text])))
+);
+
+CREATE TABLE client_migration.runs (
+    id bigint NOT NULL,
+    run_key uuid DEFAULT gen_random_uuid() NOT NULL,
+    source text NOT NULL,
+    actor text NOT NULL,
+    state text DEFAULT 'running'::text NOT NULL,
+    rows_read bigint DEFAULT 0 NOT NULL,
+    rows_skipped bigint DEFAULT 0 NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    confirmed_at timestamp with time zone,
+    reverted_at timestamp with time zone,
+    CONSTRAINT runs_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT runs_check CHECK (((state = 'confirmed'::text) = (confirmed_at IS NOT NULL))),
+    CONSTRAINT runs_check1 CHECK (((state = 'reverted'::text) = (reverted_at IS NOT NULL))),
+    CONSTRAINT runs_source_check CHECK (((length(source) >= 1) AND (length(source) <= 300))),
+    CONSTRAINT runs_state_check CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'confirmed'::text, 'reverting'::text, 'reverted'::text])))
+);
+
+ALTER TABLE client_migration.runs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME client_migration.runs_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE foundation.idempotency_keys (
     scope text NOT NULL,
     key text NOT NULL,
@@ -1573,79 +1648,6 @@ CREATE TABLE identity.confirmations (
     last_error text,
     CONSTRAINT confirmations_email_check CHECK ((email = lower(email))),
     CONSTRAINT confirmations_last_error_check CHECK ((length(last_error) <= 300))
-);
-
-CREATE TABLE identity.migration_decisions (
-    old_id text NOT NULL,
-    client_id uuid NOT NULL,
-    actor text NOT NULL,
-    reason text NOT NULL,
-    at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT migration_decisions_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
-    CONSTRAINT migration_decisions_old_id_check CHECK (((length(old_id) >= 1) AND (length(old_id) <= 200))),
-    CONSTRAINT migration_decisions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
-);
-
-CREATE TABLE identity.migration_rows (
-    run bigint NOT NULL,
-    line bigint NOT NULL,
-    old_id text NOT NULL,
-    plan text NOT NULL,
-    state text DEFAULT 'planned'::text NOT NULL,
-    client_id uuid,
-    matched_by text,
-    reason text,
-    detail text,
-    email text,
-    phone text,
-    name text,
-    email_proof text NOT NULL,
-    phone_proof text NOT NULL,
-    id_tags text[] DEFAULT '{}'::text[] NOT NULL,
-    password text NOT NULL,
-    balance_minor bigint DEFAULT 0 NOT NULL,
-    carried_at timestamp with time zone,
-    digest bytea NOT NULL,
-    note text,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    client_before boolean DEFAULT false NOT NULL,
-    CONSTRAINT migration_rows_balance_minor_check CHECK ((balance_minor >= 0)),
-    CONSTRAINT migration_rows_check CHECK (((plan = ANY (ARRAY['conflict'::text, 'invalid'::text])) OR (client_id IS NOT NULL))),
-    CONSTRAINT migration_rows_digest_check CHECK ((length(digest) = 32)),
-    CONSTRAINT migration_rows_email_proof_check CHECK ((email_proof = ANY (ARRAY['yes'::text, 'assumed'::text, 'no'::text]))),
-    CONSTRAINT migration_rows_matched_by_check CHECK ((matched_by = ANY (ARRAY['id'::text, 'email'::text, 'phone'::text, 'decision'::text, 'moved'::text]))),
-    CONSTRAINT migration_rows_password_check CHECK ((password = ANY (ARRAY['none'::text, 'carried'::text, 'unknown'::text]))),
-    CONSTRAINT migration_rows_phone_proof_check CHECK ((phone_proof = ANY (ARRAY['yes'::text, 'assumed'::text, 'no'::text]))),
-    CONSTRAINT migration_rows_plan_check CHECK ((plan = ANY (ARRAY['adopt'::text, 'create'::text, 'add'::text, 'conflict'::text, 'invalid'::text]))),
-    CONSTRAINT migration_rows_state_check CHECK ((state = ANY (ARRAY['planned'::text, 'done'::text, 'failed'::text, 'kept'::text, 'reverting'::text, 'reverted'::text])))
-);
-
-CREATE TABLE identity.migrations (
-    id bigint NOT NULL,
-    mark uuid DEFAULT gen_random_uuid() NOT NULL,
-    source text NOT NULL,
-    actor text NOT NULL,
-    state text DEFAULT 'running'::text NOT NULL,
-    rows_read bigint DEFAULT 0 NOT NULL,
-    rows_skipped bigint DEFAULT 0 NOT NULL,
-    started_at timestamp with time zone DEFAULT now() NOT NULL,
-    finished_at timestamp with time zone,
-    confirmed_at timestamp with time zone,
-    reverted_at timestamp with time zone,
-    CONSTRAINT migrations_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
-    CONSTRAINT migrations_check CHECK (((state = 'confirmed'::text) = (confirmed_at IS NOT NULL))),
-    CONSTRAINT migrations_check1 CHECK (((state = 'reverted'::text) = (reverted_at IS NOT NULL))),
-    CONSTRAINT migrations_source_check CHECK (((length(source) >= 1) AND (length(source) <= 300))),
-    CONSTRAINT migrations_state_check CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'confirmed'::text, 'reverting'::text, 'reverted'::text])))
-);
-
-ALTER TABLE identity.migrations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME identity.migrations_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
 );
 
 CREATE TABLE identity.operators (
@@ -1806,7 +1808,7 @@ WITH (fillfactor='70');
 CREATE TABLE sync.backfills (
     topic text NOT NULL,
     after uuid,
-    marked bigint DEFAULT 0 NOT NULL,
+    enqueued bigint DEFAULT 0 NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
     CONSTRAINT backfills_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text])))
@@ -1838,41 +1840,6 @@ CREATE SEQUENCE sync.calls_seq
 
 ALTER SEQUENCE sync.calls_seq OWNED BY sync.calls.slot;
 
-CREATE TABLE sync.check_turns (
-    kind text NOT NULL,
-    due_at timestamp with time zone,
-    leased_by uuid,
-    leased_until timestamp with time zone,
-    check_id bigint,
-    CONSTRAINT check_turns_check CHECK (((leased_by IS NULL) = (leased_until IS NULL))),
-    CONSTRAINT check_turns_kind_check CHECK ((kind = ANY (ARRAY['hot'::text, 'all'::text])))
-);
-
-CREATE TABLE sync.checks (
-    id bigint NOT NULL,
-    kind text NOT NULL,
-    since timestamp with time zone,
-    repair boolean NOT NULL,
-    stage integer DEFAULT 0 NOT NULL,
-    after text,
-    counts jsonb DEFAULT '{}'::jsonb NOT NULL,
-    error text,
-    started_at timestamp with time zone NOT NULL,
-    finished_at timestamp with time zone,
-    noted_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT checks_check CHECK (((kind = 'hot'::text) = (since IS NOT NULL))),
-    CONSTRAINT checks_kind_check CHECK ((kind = ANY (ARRAY['hand'::text, 'hot'::text, 'all'::text])))
-);
-
-ALTER TABLE sync.checks ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME sync.checks_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
 CREATE TABLE sync.contact_conflicts (
     client_id uuid NOT NULL,
     contact text NOT NULL,
@@ -1890,10 +1857,10 @@ CREATE TABLE sync.cursors (
     revision bigint DEFAULT 0 NOT NULL,
     moved_at timestamp with time zone,
     checked_at timestamp with time zone,
-    walking boolean DEFAULT true NOT NULL,
-    walk_after text,
-    walked bigint DEFAULT 0 NOT NULL,
-    walked_at timestamp with time zone,
+    scanning boolean DEFAULT true NOT NULL,
+    scan_after text,
+    scanned bigint DEFAULT 0 NOT NULL,
+    scanned_at timestamp with time zone,
     resets integer DEFAULT 0 NOT NULL,
     CONSTRAINT cursors_check CHECK (((xid IS NULL) = (seq IS NULL))),
     CONSTRAINT cursors_name_check CHECK ((name = 'supabase'::text))
@@ -1908,12 +1875,12 @@ CREATE TABLE sync.drift (
     theirs jsonb,
     right_side text NOT NULL,
     action text NOT NULL,
-    healed_at timestamp with time zone,
+    closed_at timestamp with time zone,
     kind text DEFAULT 'differs'::text NOT NULL,
     fields text[] DEFAULT '{}'::text[] NOT NULL,
     notice boolean DEFAULT false NOT NULL,
     repaired boolean DEFAULT false NOT NULL,
-    check_id bigint,
+    run_id bigint,
     seen_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT drift_right_side_check CHECK ((right_side = ANY (ARRAY['evpower'::text, 'supabase'::text])))
 );
@@ -1927,9 +1894,9 @@ ALTER TABLE sync.drift ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
-CREATE TABLE sync.failed_people (
+CREATE TABLE sync.failed_users (
     client_id uuid NOT NULL,
-    gone boolean DEFAULT false NOT NULL,
+    user_deleted boolean DEFAULT false NOT NULL,
     blocked_before boolean DEFAULT false NOT NULL,
     error text NOT NULL,
     attempts integer DEFAULT 1 NOT NULL,
@@ -1967,7 +1934,7 @@ ALTER TABLE sync.inbox ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 CREATE TABLE sync.pending (
     topic text NOT NULL,
     key uuid NOT NULL,
-    seq bigint NOT NULL,
+    generation bigint NOT NULL,
     since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     attempts integer DEFAULT 0 NOT NULL,
     next_at timestamp with time zone DEFAULT now() NOT NULL,
@@ -1980,14 +1947,49 @@ CREATE TABLE sync.pending (
 )
 WITH (fillfactor='70', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0.05');
 
-CREATE SEQUENCE sync.pending_seq
+CREATE SEQUENCE sync.pending_generation
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
     NO MAXVALUE
     CACHE 1;
 
-ALTER SEQUENCE sync.pending_seq OWNED BY sync.pending.seq;
+ALTER SEQUENCE sync.pending_generation OWNED BY sync.pending.generation;
+
+CREATE TABLE sync.run_leases (
+    kind text NOT NULL,
+    due_at timestamp with time zone,
+    leased_by uuid,
+    leased_until timestamp with time zone,
+    run_id bigint,
+    CONSTRAINT run_leases_check CHECK (((leased_by IS NULL) = (leased_until IS NULL))),
+    CONSTRAINT run_leases_kind_check CHECK ((kind = ANY (ARRAY['recent'::text, 'full'::text])))
+);
+
+CREATE TABLE sync.runs (
+    id bigint NOT NULL,
+    kind text NOT NULL,
+    since timestamp with time zone,
+    repair boolean NOT NULL,
+    stage integer DEFAULT 0 NOT NULL,
+    after text,
+    counts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    error text,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT runs_check CHECK (((kind = 'recent'::text) = (since IS NOT NULL))),
+    CONSTRAINT runs_kind_check CHECK ((kind = ANY (ARRAY['on_demand'::text, 'recent'::text, 'full'::text])))
+);
+
+ALTER TABLE sync.runs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME sync.runs_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE sync.status_before (
     client_id uuid NOT NULL,
@@ -2196,7 +2198,7 @@ END),
     CONSTRAINT transactions_version_check CHECK ((version > 0))
 );
 
-ALTER TABLE ONLY sync.pending ALTER COLUMN seq SET DEFAULT nextval('sync.pending_seq'::regclass);
+ALTER TABLE ONLY sync.pending ALTER COLUMN generation SET DEFAULT nextval('sync.pending_generation'::regclass);
 
 ALTER TABLE ONLY charging.sessions
     ADD CONSTRAINT sessions_id_client_id_key UNIQUE (id, client_id);
@@ -2212,6 +2214,18 @@ ALTER TABLE ONLY charging.settlements
 
 ALTER TABLE ONLY charging.settlements
     ADD CONSTRAINT settlements_session_id_bill_number_key UNIQUE (session_id, bill_number);
+
+ALTER TABLE ONLY client_migration.decisions
+    ADD CONSTRAINT decisions_pkey PRIMARY KEY (old_id);
+
+ALTER TABLE ONLY client_migration.run_rows
+    ADD CONSTRAINT run_rows_pkey PRIMARY KEY (run, line);
+
+ALTER TABLE ONLY client_migration.runs
+    ADD CONSTRAINT runs_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY client_migration.runs
+    ADD CONSTRAINT runs_run_key_key UNIQUE (run_key);
 
 ALTER TABLE ONLY foundation.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (scope, key);
@@ -2230,18 +2244,6 @@ ALTER TABLE ONLY identity.clients
 
 ALTER TABLE ONLY identity.confirmations
     ADD CONSTRAINT confirmations_pkey PRIMARY KEY (client_id);
-
-ALTER TABLE ONLY identity.migration_decisions
-    ADD CONSTRAINT migration_decisions_pkey PRIMARY KEY (old_id);
-
-ALTER TABLE ONLY identity.migration_rows
-    ADD CONSTRAINT migration_rows_pkey PRIMARY KEY (run, line);
-
-ALTER TABLE ONLY identity.migrations
-    ADD CONSTRAINT migrations_mark_key UNIQUE (mark);
-
-ALTER TABLE ONLY identity.migrations
-    ADD CONSTRAINT migrations_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY identity.operators
     ADD CONSTRAINT operators_pkey PRIMARY KEY (user_id);
@@ -2291,12 +2293,6 @@ ALTER TABLE ONLY sync.blocked_before
 ALTER TABLE ONLY sync.calls
     ADD CONSTRAINT calls_pkey PRIMARY KEY (slot);
 
-ALTER TABLE ONLY sync.check_turns
-    ADD CONSTRAINT check_turns_pkey PRIMARY KEY (kind);
-
-ALTER TABLE ONLY sync.checks
-    ADD CONSTRAINT checks_pkey PRIMARY KEY (id);
-
 ALTER TABLE ONLY sync.contact_conflicts
     ADD CONSTRAINT contact_conflicts_pkey PRIMARY KEY (client_id, contact);
 
@@ -2306,8 +2302,8 @@ ALTER TABLE ONLY sync.cursors
 ALTER TABLE ONLY sync.drift
     ADD CONSTRAINT drift_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY sync.failed_people
-    ADD CONSTRAINT failed_people_pkey PRIMARY KEY (client_id);
+ALTER TABLE ONLY sync.failed_users
+    ADD CONSTRAINT failed_users_pkey PRIMARY KEY (client_id);
 
 ALTER TABLE ONLY sync.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (id);
@@ -2317,6 +2313,12 @@ ALTER TABLE ONLY sync.inbox
 
 ALTER TABLE ONLY sync.pending
     ADD CONSTRAINT pending_pkey PRIMARY KEY (topic, key);
+
+ALTER TABLE ONLY sync.run_leases
+    ADD CONSTRAINT run_leases_pkey PRIMARY KEY (kind);
+
+ALTER TABLE ONLY sync.runs
+    ADD CONSTRAINT runs_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY sync.status_before
     ADD CONSTRAINT status_before_pkey PRIMARY KEY (client_id);
@@ -2393,6 +2395,16 @@ CREATE INDEX sessions_updated ON charging.sessions USING brin (updated_at) WITH 
 
 CREATE INDEX settlements_collecting ON charging.settlements USING btree (collects_debt_id) WHERE (collects_debt_id IS NOT NULL);
 
+CREATE INDEX run_rows_client ON client_migration.run_rows USING btree (client_id) WHERE (client_id IS NOT NULL);
+
+CREATE INDEX run_rows_left ON client_migration.run_rows USING btree (run, state);
+
+CREATE INDEX run_rows_old_id ON client_migration.run_rows USING btree (old_id);
+
+CREATE UNIQUE INDEX run_rows_work ON client_migration.run_rows USING btree (run, old_id) WHERE (plan = ANY (ARRAY['adopt'::text, 'create'::text, 'add'::text]));
+
+CREATE UNIQUE INDEX runs_one_open ON client_migration.runs USING btree ((true)) WHERE (state = ANY (ARRAY['running'::text, 'reverting'::text]));
+
 CREATE INDEX idempotency_keys_created_at ON foundation.idempotency_keys USING btree (created_at);
 
 CREATE INDEX aliases_by_client ON identity.aliases USING btree (client_id);
@@ -2412,16 +2424,6 @@ CREATE INDEX clients_unmapped_status ON identity.clients USING btree (unmapped_s
 CREATE INDEX clients_updated ON identity.clients USING brin (updated_at) WITH (autosummarize='on');
 
 CREATE INDEX confirmations_due ON identity.confirmations USING btree (next_try_at);
-
-CREATE INDEX migration_rows_client ON identity.migration_rows USING btree (client_id) WHERE (client_id IS NOT NULL);
-
-CREATE INDEX migration_rows_left ON identity.migration_rows USING btree (run, state);
-
-CREATE INDEX migration_rows_old_id ON identity.migration_rows USING btree (old_id);
-
-CREATE UNIQUE INDEX migration_rows_work ON identity.migration_rows USING btree (run, old_id) WHERE (plan = ANY (ARRAY['adopt'::text, 'create'::text, 'add'::text]));
-
-CREATE UNIQUE INDEX migrations_one_open ON identity.migrations USING btree ((true)) WHERE (state = ANY (ARRAY['running'::text, 'reverting'::text]));
 
 CREATE INDEX registrations_done_by_email ON identity.registrations USING btree (email) WHERE (state = 'done'::text);
 
@@ -2445,19 +2447,19 @@ CREATE INDEX payments_to_check ON payments.payments USING btree (next_check_at) 
 
 CREATE INDEX payments_to_review ON payments.payments USING btree (id) WHERE (review IS NOT NULL);
 
-CREATE INDEX checks_by_kind ON sync.checks USING btree (kind, id);
+CREATE INDEX drift_of_run ON sync.drift USING btree (run_id, id) WHERE (closed_at IS NULL);
 
-CREATE INDEX drift_of_check ON sync.drift USING btree (check_id, id) WHERE (healed_at IS NULL);
+CREATE INDEX drift_open ON sync.drift USING btree (id) WHERE (closed_at IS NULL);
 
-CREATE INDEX drift_open ON sync.drift USING btree (id) WHERE (healed_at IS NULL);
+CREATE UNIQUE INDEX drift_open_key ON sync.drift USING btree (topic, key) WHERE (closed_at IS NULL);
 
-CREATE UNIQUE INDEX drift_open_key ON sync.drift USING btree (topic, key) WHERE (healed_at IS NULL);
-
-CREATE INDEX failed_people_due ON sync.failed_people USING btree (next_at);
+CREATE INDEX failed_users_due ON sync.failed_users USING btree (next_at);
 
 CREATE INDEX pending_alone ON sync.pending USING btree (next_at) WHERE ((parked_at IS NULL) AND alone);
 
 CREATE INDEX pending_due ON sync.pending USING btree (next_at) WHERE (parked_at IS NULL);
+
+CREATE INDEX runs_by_kind ON sync.runs USING btree (kind, id);
 
 CREATE INDEX status_before_by_word ON sync.status_before USING btree (word);
 
@@ -2487,9 +2489,9 @@ CREATE TRIGGER sessions_go_one_way BEFORE UPDATE ON charging.sessions FOR EACH R
 
 CREATE CONSTRAINT TRIGGER sessions_match_their_bills AFTER INSERT OR UPDATE ON charging.sessions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.state = 'settled'::text)) EXECUTE FUNCTION wallet.check_session();
 
-CREATE TRIGGER sessions_pend AFTER UPDATE ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_rows('session');
+CREATE TRIGGER sessions_pend AFTER UPDATE ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_rows('session');
 
-CREATE TRIGGER sessions_pend_new AFTER INSERT ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_rows('session');
+CREATE TRIGGER sessions_pend_new AFTER INSERT ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_rows('session');
 
 CREATE CONSTRAINT TRIGGER settlements_match_the_ledger AFTER INSERT OR UPDATE ON charging.settlements DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wallet.check_settlement();
 
@@ -2509,9 +2511,9 @@ CREATE TRIGGER clients_end_claims_new AFTER INSERT ON identity.clients REFERENCI
 
 CREATE TRIGGER clients_have_a_wallet AFTER INSERT ON identity.clients FOR EACH ROW EXECUTE FUNCTION wallet.open_wallet();
 
-CREATE TRIGGER clients_pend AFTER UPDATE ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_rows('client');
+CREATE TRIGGER clients_pend AFTER UPDATE ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_rows('client');
 
-CREATE TRIGGER clients_pend_new AFTER INSERT ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_rows('client');
+CREATE TRIGGER clients_pend_new AFTER INSERT ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_rows('client');
 
 CREATE TRIGGER events_are_kept BEFORE TRUNCATE ON payments.events FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_event();
 
@@ -2565,7 +2567,7 @@ CREATE CONSTRAINT TRIGGER wallets_match_holds_and_debts AFTER UPDATE ON wallet.w
 
 CREATE TRIGGER wallets_move_forward BEFORE UPDATE ON wallet.wallets FOR EACH ROW WHEN (((new.version < old.version) OR (new.revision <= old.revision) OR ((new.version = old.version) <> (new.balance_minor = old.balance_minor)) OR (new.client_id <> old.client_id) OR (new.currency <> old.currency) OR ((new.version = old.version) AND ((new.spent_minor IS DISTINCT FROM old.spent_minor) OR (new.last_topup_at IS DISTINCT FROM old.last_topup_at))))) EXECUTE FUNCTION wallet.refuse_step_back();
 
-CREATE TRIGGER wallets_pend AFTER UPDATE ON wallet.wallets REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.mark_owners('client');
+CREATE TRIGGER wallets_pend AFTER UPDATE ON wallet.wallets REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_owners('client');
 
 ALTER TABLE ONLY charging.sessions
     ADD CONSTRAINT sessions_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
@@ -2576,20 +2578,17 @@ ALTER TABLE ONLY charging.settlements
 ALTER TABLE ONLY charging.settlements
     ADD CONSTRAINT settlements_session_id_client_id_fkey FOREIGN KEY (session_id, client_id) REFERENCES charging.sessions(id, client_id);
 
-ALTER TABLE ONLY identity.aliases
-    ADD CONSTRAINT aliases_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+ALTER TABLE ONLY client_migration.run_rows
+    ADD CONSTRAINT run_rows_run_fkey FOREIGN KEY (run) REFERENCES client_migration.runs(id);
 
 ALTER TABLE ONLY identity.aliases
-    ADD CONSTRAINT aliases_run_fkey FOREIGN KEY (run) REFERENCES identity.migrations(id);
+    ADD CONSTRAINT aliases_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
 
 ALTER TABLE ONLY identity.clients
     ADD CONSTRAINT clients_wallet FOREIGN KEY (id) REFERENCES wallet.wallets(client_id) DEFERRABLE INITIALLY DEFERRED;
 
 ALTER TABLE ONLY identity.confirmations
     ADD CONSTRAINT confirmations_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
-
-ALTER TABLE ONLY identity.migration_rows
-    ADD CONSTRAINT migration_rows_run_fkey FOREIGN KEY (run) REFERENCES identity.migrations(id);
 
 ALTER TABLE ONLY payments.events
     ADD CONSTRAINT events_credited_by_fkey FOREIGN KEY (credited_by) REFERENCES payments.payments(id);
@@ -2612,14 +2611,14 @@ ALTER TABLE ONLY sync.acknowledged
 ALTER TABLE ONLY sync.blocked_before
     ADD CONSTRAINT blocked_before_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
 
-ALTER TABLE ONLY sync.check_turns
-    ADD CONSTRAINT check_turns_check_id_fkey FOREIGN KEY (check_id) REFERENCES sync.checks(id) ON DELETE SET NULL;
-
 ALTER TABLE ONLY sync.contact_conflicts
     ADD CONSTRAINT contact_conflicts_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
 
 ALTER TABLE ONLY sync.contact_conflicts
     ADD CONSTRAINT contact_conflicts_holder_fkey FOREIGN KEY (holder) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY sync.run_leases
+    ADD CONSTRAINT run_leases_run_id_fkey FOREIGN KEY (run_id) REFERENCES sync.runs(id) ON DELETE SET NULL;
 
 ALTER TABLE ONLY sync.status_before
     ADD CONSTRAINT status_before_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
@@ -2816,23 +2815,23 @@ GRANT SELECT,INSERT,UPDATE ON TABLE sync.calls TO evpower_app;
 
 GRANT USAGE ON SEQUENCE sync.calls_seq TO evpower_app;
 
-GRANT SELECT,UPDATE ON TABLE sync.check_turns TO evpower_app;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.checks TO evpower_app;
-
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.contact_conflicts TO evpower_app;
 
 GRANT SELECT,UPDATE ON TABLE sync.cursors TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.drift TO evpower_app;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.failed_people TO evpower_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.failed_users TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.inbox TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.pending TO evpower_app;
 
-GRANT USAGE ON SEQUENCE sync.pending_seq TO evpower_app;
+GRANT USAGE ON SEQUENCE sync.pending_generation TO evpower_app;
+
+GRANT SELECT,UPDATE ON TABLE sync.run_leases TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.runs TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE sync.status_before TO evpower_app;
 

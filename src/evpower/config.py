@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     supabase_timeout_s: float = Field(default=10.0, gt=0)  # longer than Supabase's statement limit
 
     check_at: str = Field(default="22:00", pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?$")  # UTC
-    check_hot_s: float = Field(default=3600.0, ge=0)  # 0: never
+    check_recent_s: float = Field(default=3600.0, ge=0)  # 0: never
     check_repair: bool = True
     check_pause_s: float = Field(default=0.2, ge=0)
 

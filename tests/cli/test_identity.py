@@ -15,7 +15,7 @@ from evpower.cli.app import app
         (("--source", "postgres://x@h/x", "--table", "a;b"), "is no table"),
         (("--source", "FILE", "--map", "nothing=id"), "say field=column"),
         (("--source", "FILE", "--map", "old_id"), "say field=column"),
-        (("--source", "FILE", "--unproven", "name"), "--unproven is email or phone"),
+        (("--source", "FILE", "--unconfirmed", "name"), "--unconfirmed is email or phone"),
         (("--source", "FILE", "--trust-auth", "name"), "--trust-auth is email or phone"),
         (("--source", "[/red]old[bold].csv"), "[/red]old[bold].csv is no file"),
         (("--source", "FILE", "--map", "[/x]=id"), "say field=column"),

@@ -9,7 +9,7 @@ from evpower.cli.app import app
 from evpower.cli.sync import _next_step
 from evpower.cli.sync_report import facts_text, print_loops
 from evpower.foundation.loop_rounds import LoopRounds
-from evpower.sync import Checked
+from evpower.sync import RunResult
 from evpower.sync.model import ClientDigest
 from evpower.sync.reconciliation.drift import Drift, DriftKind
 
@@ -33,9 +33,9 @@ def test_a_difference_is_told_in_words_and_som() -> None:
         assert inside not in whole
 
 
-def checked(*kinds: DriftKind, differ: int) -> Checked:
+def checked(*kinds: DriftKind, differ: int) -> RunResult:
     drift = tuple(Drift("client", str(at), kind, None, None) for at, kind in enumerate(kinds))
-    return Checked(0, 0, 0, 0, 0, 0, drift, 0, differ=differ)
+    return RunResult(0, 0, 0, 0, 0, 0, drift, 0, differ=differ)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def checked(*kinds: DriftKind, differ: int) -> Checked:
         (checked("ahead", differ=1), True, "docs/runbook.md"),
     ],
 )
-def test_the_next_step_is_one_that_helps(found: Checked, step: str, *, repaired: bool) -> None:
+def test_the_next_step_is_one_that_helps(found: RunResult, step: str, *, repaired: bool) -> None:
     assert step in _next_step(found, repaired=repaired)
 
 

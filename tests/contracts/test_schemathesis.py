@@ -111,17 +111,17 @@ def schema(url: str) -> schemathesis.BaseSchema:
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-@pytest.mark.parametrize("who", ["nobody", "client", "service"])
+@pytest.mark.parametrize("caller", ["anonymous", "client", "service"])
 def test_every_answer_is_documented(
     schema: schemathesis.BaseSchema,
     url: str,
     service: dict[str, str],
     method: str,
     path: str,
-    who: str,
+    caller: str,
 ) -> None:
     client = CLIENT
-    headers = {"nobody": {}, "client": bearer(client), "service": service}[who]
+    headers = {"anonymous": {}, "client": bearer(client), "service": service}[caller]
     modes = list(schemathesis.GenerationMode)
     strategy = hypothesis.strategies.one_of(
         *(schema[path][method].as_strategy(generation_mode=mode) for mode in modes)
@@ -135,18 +135,18 @@ def test_every_answer_is_documented(
     def answers_as_documented(case: schemathesis.Case) -> None:
         for name in ("Authorization", "X-Service-Key"):
             case.headers.pop(name, None)
-        if who != "nobody" and "client_id" in case.path_parameters:
+        if caller != "anonymous" and "client_id" in case.path_parameters:
             case.path_parameters["client_id"] = str(client)
-        if who == "service" and isinstance(case.body, dict):
+        if caller == "service" and isinstance(case.body, dict):
             case.body["client_id"] = str(client)
         case.call_and_validate(base_url=url, headers=headers, checks=CHECKS, timeout=WAIT_LIMIT_S)
 
     answers_as_documented()
 
 
-@pytest.mark.parametrize(("method", "path", "taken"), GUARDED)
+@pytest.mark.parametrize(("method", "path", "schemes"), GUARDED)
 def test_a_call_takes_the_credentials_it_names_and_no_others(
-    url: str, service: dict[str, str], method: str, path: str, taken: list[str]
+    url: str, service: dict[str, str], method: str, path: str, schemes: list[str]
 ) -> None:
     address = url + path.format(client_id=CLIENT, invoice_id="none")
 
@@ -161,5 +161,5 @@ def test_a_call_takes_the_credentials_it_names_and_no_others(
         "serviceKey": is_let_in(service),
         "supabaseToken": is_let_in(bearer(CLIENT)) or is_let_in(bearer(OPERATOR)),
     }
-    assert sorted(name for name, passed in let_in.items() if passed) == taken
+    assert sorted(name for name, passed in let_in.items() if passed) == schemes
     assert not is_let_in({})

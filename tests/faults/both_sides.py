@@ -191,18 +191,18 @@ class BothSides(SupabaseSide):
 
     async def all_at_once(self) -> None:
         """Every puller and every relay of every process, beside each other."""
-        jobs = [one for node in self.nodes for one in (node.puller.drain(), node.relay.drain())]
+        jobs = [work for node in self.nodes for work in (node.puller.drain(), node.relay.drain())]
         try:
             ended = await asyncio.gather(*map(self.survive, jobs), return_exceptions=True)
         finally:
             self.cut = None
-        for one in ended:
-            if isinstance(one, BaseException):
-                raise one
+        for result in ended:
+            if isinstance(result, BaseException):
+                raise result
 
-    async def pull(self, node: int = 0) -> sync.Pulled:
+    async def pull(self, node: int = 0) -> sync.PullResult:
         """Take all that was committed in Supabase until now."""
-        await self.told()
+        await self.until_visible()
         return await self.nodes[node].puller.drain()
 
     async def converge(self) -> None:
@@ -248,7 +248,7 @@ class BothSides(SupabaseSide):
     async def settle(self) -> None:
         """Everything runs until nothing moves any more, as it would by itself in a while."""
         await self.everything_runs()
-        pulled: list[sync.Pulled] = []
+        pulled: list[sync.PullResult] = []
         for _ in range(_ROUNDS):
             await self.time_passes()
             await self.converge()
@@ -257,12 +257,17 @@ class BothSides(SupabaseSide):
             for node in self.nodes:
                 await node.relay.drain()
             moved = any(
-                one.changes or one.walked or one.failed or one.held or one.error for one in pulled
+                result.changes
+                or result.scanned
+                or result.failed
+                or result.is_blocked
+                or result.error
+                for result in pulled
             )
             if not before and not moved and not await self._marks():
                 return
         left = await self.here.rows("select topic, key, last_error from sync.pending")
-        failed = await self.here.rows("select client_id, error from sync.failed_people")
+        failed = await self.here.rows("select client_id, error from sync.failed_users")
         raise AssertionError(f"the sides never come to rest: {left} {failed} {pulled}")
 
     async def _marks(self) -> int:
@@ -271,7 +276,7 @@ class BothSides(SupabaseSide):
 
     # -- doorbells -----------------------------------------------------------------------------
 
-    async def new_bells(self) -> list[Notification]:
+    async def new_notifications(self) -> list[Notification]:
         """What Supabase would send, taken out of its queue as pg_net takes it."""
         rows = await self.there.rows(
             "delete from net.http_request_queue returning url, headers, body"
@@ -346,10 +351,10 @@ class BothSides(SupabaseSide):
         )
 
     async def user_by_email(self, email: str) -> UUID | None:
-        found: UUID | None = await (await self.there()).fetchval(
+        user_id: UUID | None = await (await self.there()).fetchval(
             "select id from auth.users where email = $1 and deleted_at is null", email
         )
-        return found
+        return user_id
 
     async def drift(self) -> list[sync.Drift]:
         node = self.nodes[0]

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from evpower.foundation.db import Record
 from tests.faults.both_sides import BothSides
-from tests.faults.people import CONTACTS, PROFILE, SHOWN, Person, normal
+from tests.faults.people import CONTACTS, PROFILE, SHOWN, ModelUser, normal
 
 Rows = dict[UUID, Record]
 
@@ -39,7 +39,7 @@ async def ids(scenario: BothSides) -> set[UUID]:
 
 
 async def differences(
-    scenario: BothSides, people: Sequence[Person], strangers: Collection[UUID] = ()
+    scenario: BothSides, people: Sequence[ModelUser], strangers: Collection[UUID] = ()
 ) -> list[str]:
     """What is not as it should be at rest; nothing: the sides are equal and the model is right.
 
@@ -49,75 +49,85 @@ async def differences(
     here = {row["id"]: row for row in await scenario.here.rows(_HERE, others)}
     there = {row["id"]: row for row in await scenario.there.rows(_THERE, others)}
     users = {row["id"]: row for row in await scenario.there.rows(_USERS, others)}
-    found = [*_ids(here, there, users), *_contacts(here, there)]
+    problems = [*_ids(here, there, users), *_contacts(here, there)]
     for person in people:
         ours, theirs = here.get(person.id), there.get(person.id)
         lines = [*_standing(person, ours, theirs), *_money(person, ours, theirs)]
-        if theirs is not None and not person.gone:
+        if theirs is not None and not person.is_deleted:
             lines += _profile(person, theirs)
-        found += [f"{person!r} {person.id}: {line}" for line in lines]
-    drift = [one for one in await scenario.drift() if UUID(one.key) not in others]
-    return found + [f"drift: {one}" for one in drift]
+        problems += [f"{person!r} {person.id}: {line}" for line in lines]
+    drift = [
+        difference for difference in await scenario.drift() if UUID(difference.key) not in others
+    ]
+    return problems + [f"drift: {difference}" for difference in drift]
 
 
 def _ids(here: Rows, there: Rows, users: Rows) -> Iterator[str]:
     """Every living user is a client, every client is in Supabase, under one id."""
-    for one in users.keys() - here.keys():
-        yield f"user {one} is no client"
-    for one, client in here.items():
-        if one not in there and client["status"] != "closed":  # theirs is deleted for good
-            yield f"client {one} has no row in Supabase"
+    for user_id in users.keys() - here.keys():
+        yield f"user {user_id} is no client"
+    for client_id, client in here.items():
+        if client_id not in there and client["status"] != "closed":  # theirs is deleted for good
+            yield f"client {client_id} has no row in Supabase"
         if client["wallets"] != 1:
-            yield f"client {one} has {client['wallets']} wallets"
+            yield f"client {client_id} has {client['wallets']} wallets"
         if client["half_way"]:
-            yield f"the registration of {one} is still half-way"
-        if client["status"] != "closed" and one not in users:
-            yield f"client {one} is {client['status']} and has no user"
-        if client["status"] == "closed" and one in users:
-            yield f"client {one} is closed and its user lives"
+            yield f"the registration of {client_id} is still half-way"
+        if client["status"] != "closed" and client_id not in users:
+            yield f"client {client_id} is {client['status']} and has no user"
+        if client["status"] == "closed" and client_id in users:
+            yield f"client {client_id} is closed and its user lives"
 
 
-def _standing(person: Person, ours: Record | None, theirs: Record | None) -> Iterator[str]:
+def _standing(person: ModelUser, ours: Record | None, theirs: Record | None) -> Iterator[str]:
     if ours is None:
-        if not person.gone:
+        if not person.is_deleted:
             yield "is no client"
         return
-    wanted = "closed" if person.gone else {True: "blocked", False: "active"}.get(person.blocked)  # pyright: ignore[reportArgumentType]
+    wanted = (
+        "closed" if person.is_deleted else {True: "blocked", False: "active"}.get(person.blocked)
+    )  # pyright: ignore[reportArgumentType]
     if wanted is not None and ours["status"] != wanted:
         yield f"is {ours['status']} in EvPower, should be {wanted}"
     if theirs is None:
         return
-    asked = ours["deletion_requested_at"] is not None
-    if not person.gone and person.leaving is not None and asked is not person.leaving:
-        yield f"asked for deletion: {asked} in EvPower, should be {person.leaving}"
-    shown = "inactive" if asked and ours["status"] == "active" else SHOWN[ours["status"]]
+    is_requested = ours["deletion_requested_at"] is not None
+    if (
+        not person.is_deleted
+        and person.deletion_requested is not None
+        and is_requested is not person.deletion_requested
+    ):
+        yield (
+            f"asked for deletion: {is_requested} in EvPower, should be {person.deletion_requested}"
+        )
+    shown = "inactive" if is_requested and ours["status"] == "active" else SHOWN[ours["status"]]
     if theirs["status"] != shown:
         yield f"is {theirs['status']} in Supabase, should be {shown}"
 
 
-def _money(person: Person, ours: Record | None, theirs: Record | None) -> Iterator[str]:
+def _money(person: ModelUser, ours: Record | None, theirs: Record | None) -> Iterator[str]:
     if ours is None:
         if person.amounts:
             yield "had money and is no client"
         return
-    told = (ours["balance_minor"], ours["posted_minor"], ours["version"])
-    if told != (person.balance, person.balance, len(person.amounts)):
-        yield f"has {told} in EvPower, should have {person.amounts}"
+    money = (ours["balance_minor"], ours["posted_minor"], ours["version"])
+    if money != (person.balance, person.balance, len(person.amounts)):
+        yield f"has {money} in EvPower, should have {person.amounts}"
     if theirs is not None:
-        told = (theirs["balance_minor"], theirs["posted_minor"], theirs["transactions"])
-        if told != (person.balance, person.balance, len(person.amounts)):
-            yield f"has {told} in Supabase, should have {person.amounts}"
+        money = (theirs["balance_minor"], theirs["posted_minor"], theirs["transactions"])
+        if money != (person.balance, person.balance, len(person.amounts)):
+            yield f"has {money} in Supabase, should have {person.amounts}"
 
 
-def _profile(person: Person, theirs: Record) -> Iterator[str]:
+def _profile(person: ModelUser, theirs: Record) -> Iterator[str]:
     """Nobody but people writes a profile; a row EvPower made has what the user said, or less."""
     for column in PROFILE:
-        said, shown = person.profile[column], theirs[column]
+        expected, shown = person.profile[column], theirs[column]
         if column in person.written:
-            if shown != said.text:
-                yield f"{column} is {shown!r} in Supabase, a person wrote {said.text!r}"
+            if shown != expected.text:
+                yield f"{column} is {shown!r} in Supabase, a person wrote {expected.text!r}"
         elif shown not in person.may_show(column):
-            yield f"{column} is {shown!r} in Supabase, the user said {said.text!r}"
+            yield f"{column} is {shown!r} in Supabase, the user said {expected.text!r}"
 
 
 def _contacts(here: Rows, there: Rows) -> Iterator[str]:
@@ -126,21 +136,25 @@ def _contacts(here: Rows, there: Rows) -> Iterator[str]:
     "Rightly": the other's own row says so. Two who swapped phones must not wait for each other.
     """
     open_here = {
-        one: client for one, client in here.items() if client["status"] != "closed" and one in there
+        client_id: client
+        for client_id, client in here.items()
+        if client["status"] != "closed" and client_id in there
     }
     wants = {
-        one: {column: normal(column, there[one][column]) for column in PROFILE} for one in open_here
+        client_id: {column: normal(column, there[client_id][column]) for column in PROFILE}
+        for client_id in open_here
     }
-    for one, client in open_here.items():
+    for client_id, client in open_here.items():
         for column in PROFILE:
-            if client[column] == wants[one][column]:
+            if client[column] == wants[client_id][column]:
                 continue
             rightly = column in CONTACTS and any(
-                other != one and wants[other][column] == wants[one][column] == theirs[column]
+                other != client_id
+                and wants[other][column] == wants[client_id][column] == theirs[column]
                 for other, theirs in open_here.items()
             )
             if not rightly:
                 yield (
-                    f"client {one}: {column} is {client[column]!r} in EvPower,"
-                    f" {there[one][column]!r} in Supabase"
+                    f"client {client_id}: {column} is {client[column]!r} in EvPower,"
+                    f" {there[client_id][column]!r} in Supabase"
                 )

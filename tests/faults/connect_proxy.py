@@ -13,7 +13,7 @@ class ConnectProxy:
 
     def __init__(self, *, user: str = "", password: str = "") -> None:
         self._expected = base64.b64encode(f"{user}:{password}".encode()) if user else b""
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.hangs = False
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -52,7 +52,7 @@ class ConnectProxy:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             method, target, _ = head.decode().split("\r\n", 1)[0].split(" ")
-            self.asked.append(f"{method} {target}")
+            self.requests.append(f"{method} {target}")
             if self.hangs:
                 await asyncio.sleep(3600)
             if self._expected and self._expected not in head:

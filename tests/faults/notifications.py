@@ -72,5 +72,5 @@ def forge(how: str, client: UUID) -> Notification:
             return true_notification(client, at=time.time() - 3600)
         case _:
             digest = hashlib.sha256(notification.body).hexdigest()
-            kept = {"content-type": "application/json", "x-supabase-signature": digest}
-            return Notification(kept, notification.body)
+            plain = {"content-type": "application/json", "x-supabase-signature": digest}
+            return Notification(plain, notification.body)

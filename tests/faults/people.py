@@ -22,7 +22,7 @@ NOTHING: Final = Typed(None, None)
 
 
 @dataclass
-class Person:
+class ModelUser:
     """One person at Supabase. `blocked` and `leaving` None: the order of events decides."""
 
     id: UUID
@@ -31,16 +31,16 @@ class Person:
     logins: dict[str, str | None] = field(default_factory=dict, init=False)  # what Auth has
     written: set[str] = field(default_factory=set)  # what people themselves put into the row
     row_was_there: bool = False
-    gone: bool = False
+    is_deleted: bool = False
     blocked: bool | None = False
-    leaving: bool | None = False
+    deletion_requested: bool | None = False
     ever_left: bool = False
     amounts: list[int] = field(default_factory=list)
     ever: set[tuple[str, Typed]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.logins = {"email": self.profile["email"].normal, "phone": None}
-        self.ever = {(column, one) for column, one in self.profile.items()}
+        self.ever = {(column, typed) for column, typed in self.profile.items()}
 
     def __repr__(self) -> str:
         return f"<{self.profile['email'].text}>"
@@ -70,25 +70,28 @@ class Person:
 
     def leaves(self, *, deletion_requested: bool) -> None:
         """They ask to be deleted, or take it back, whether they are blocked or not."""
-        self.leaving, self.ever_left = deletion_requested, self.ever_left or deletion_requested
+        self.deletion_requested, self.ever_left = (
+            deletion_requested,
+            self.ever_left or deletion_requested,
+        )
 
     def leaves_unsaid(self) -> None:
         """Nothing says it any more: what counts is how much EvPower had read."""
-        self.leaving = None if self.ever_left else False
+        self.deletion_requested = None if self.ever_left else False
 
     def may_show(self, column: str) -> set[str | None]:
         """What a row made by EvPower may say: anything it once knew, or less."""
-        known = [one for about, one in self.ever if about == column]
-        return {None, *(one.text for one in known), *(one.normal for one in known)}
+        known = [typed for about, typed in self.ever if about == column]
+        return {None, *(typed.text for typed in known), *(typed.normal for typed in known)}
 
     def pays(self, amount: int) -> None:
         self.amounts.append(amount)
 
     def charges(self, cost: int) -> None:
         """What is there is taken; the rest is owed and no transaction."""
-        taken = min(cost, self.balance)
-        if taken:
-            self.amounts.append(-taken)
+        charged = min(cost, self.balance)
+        if charged:
+            self.amounts.append(-charged)
 
 
 def email(number: int, which: int, *, shouted: bool = False) -> Typed:

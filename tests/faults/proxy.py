@@ -134,12 +134,12 @@ class FaultProxy:
         reader, writer = await asyncio.open_connection(to.hostname, to.port or 80, limit=_LIMIT)
         try:
             lines = head.split(b"\r\n")
-            kept = [
+            headers = [
                 line
                 for line in lines[1:]
                 if line and not line.lower().startswith((b"connection:", b"expect:"))
             ]
-            writer.write(b"\r\n".join([lines[0], *kept, b"Connection: close", b"", b""]) + body)
+            writer.write(b"\r\n".join([lines[0], *headers, b"Connection: close", b"", b""]) + body)
             await writer.drain()
             answer = await reader.readuntil(b"\r\n\r\n")
             content = await _body(answer, reader, to_end=True)

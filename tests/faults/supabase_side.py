@@ -157,7 +157,7 @@ class SupabaseSide:
 
     # -- the change log ----------------------------------------------------------------------
 
-    async def told(self) -> None:
+    async def until_visible(self) -> None:
         """Wait until whoever asks is told every change that was committed until now.
 
         A transaction that began before one of them, of anybody in this PostgreSQL, holds it back.
@@ -179,8 +179,8 @@ class SupabaseSide:
         )
         assert answer.status_code == 200, answer.text
         page = _inside(answer.json())
-        found: list[dict[str, Any]] = page["changes"]
-        return found
+        changes: list[dict[str, Any]] = page["changes"]
+        return changes
 
     async def log_end(self) -> Mapping[str, Any] | None:
         """Where the change log ends now."""

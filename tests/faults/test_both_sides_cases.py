@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(900)]
 PHONE = "+996555999901"
 
 
-async def signed_up(scenario: BothSides, name: str, **told: str) -> tuple[UUID, str]:
-    made = await scenario.sign_up(f"{name}@example.kg", told)
+async def signed_up(scenario: BothSides, name: str, **metadata: str) -> tuple[UUID, str]:
+    made = await scenario.sign_up(f"{name}@example.kg", metadata)
     assert made is not None
     return made
 
@@ -68,8 +68,8 @@ async def test_a_token_that_outlived_its_user_opens_nothing(scenario: BothSides)
     await scenario.pull()
     await scenario.first_request(0, client, token)
     await scenario.settle()
-    found = await scenario.client_here(client)
-    assert found is None or found["status"] == "closed"
+    row = await scenario.client_here(client)
+    assert row is None or row["status"] == "closed"
 
 
 async def test_a_row_left_by_a_deleted_user_opens_nothing(scenario: BothSides) -> None:
@@ -81,8 +81,8 @@ async def test_a_row_left_by_a_deleted_user_opens_nothing(scenario: BothSides) -
     await scenario.pull()
     await scenario.write_row(scenario.server_key, client, name="B")
     await scenario.settle()
-    found = await scenario.client_here(client)
-    assert found is None or found["status"] == "closed"
+    row = await scenario.client_here(client)
+    assert row is None or row["status"] == "closed"
 
 
 async def test_a_phone_that_became_free_is_shown_on_both_sides(scenario: BothSides) -> None:
@@ -216,7 +216,7 @@ async def test_a_deletion_request_under_a_block_counts_when_it_is_lifted(
     await scenario.settle()
     await scenario.block(client, blocked=True)
     await scenario.write_row(scenario.server_key, client, status="inactive")
-    await scenario.told()
+    await scenario.until_visible()
     await getattr(scenario.nodes[0], first).drain()
     await scenario.settle()
     await scenario.block(client, blocked=False)
@@ -239,7 +239,7 @@ async def test_a_deletion_request_withdrawn_under_a_block_is_none_when_it_is_lif
     assert (await here(scenario, client))["deletion_requested_at"] is not None
     await scenario.write_row(scenario.server_key, client, status="active")
     await scenario.top_up(client, 100)  # something the relay has to write
-    await scenario.told()
+    await scenario.until_visible()
     await getattr(scenario.nodes[0], first).drain()
     await scenario.settle()
     assert (await here(scenario, client))["deletion_requested_at"] is None

@@ -23,7 +23,7 @@ from tests.faults import people as model
 from tests.faults.both_sides import NODES, BothSides
 from tests.faults.comparison import differences, ids
 from tests.faults.notifications import FORGERIES, Notification, forge
-from tests.faults.people import NOTHING, Person, Typed
+from tests.faults.people import NOTHING, ModelUser, Typed
 from tests.faults.proxy import Fault
 
 pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(1800)]
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(1800)]
 T = TypeVar("T")
 QUICK = 25
 EXAMPLES = {"thorough": 1000}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), QUICK)
-WHO = st.integers(0, 5)
+INDEX = st.integers(0, 5)
 WHICH = st.integers(0, 2)  # few addresses, so that people want the same ones
 NODE = st.integers(0, NODES - 1)
 NAMES = st.sampled_from(["Aida", "Бакыт", "Чолпон"])
@@ -39,12 +39,16 @@ FORMS = st.sampled_from(["e164", "home", "spaced"])
 THEN = st.sampled_from(["", "pull", "relay", "pull, relay"])
 AMOUNTS = st.integers(1, 50_000)
 FAULTS = st.lists(
-    st.sampled_from([one for one in Fault if one is not Fault.NONE]),
+    st.sampled_from([fault for fault in Fault if fault is not Fault.NONE]),
     min_size=1,
     max_size=3,
 )
-PULL_CUTS = st.none() | st.sampled_from([one for one in Failpoint if one.startswith("pull.")])
-RELAY_CUTS = st.none() | st.sampled_from([one for one in Failpoint if one.startswith("relay.")])
+PULL_CUTS = st.none() | st.sampled_from(
+    [failpoint for failpoint in Failpoint if failpoint.startswith("pull.")]
+)
+RELAY_CUTS = st.none() | st.sampled_from(
+    [failpoint for failpoint in Failpoint if failpoint.startswith("relay.")]
+)
 
 
 def followed(act: Callable[..., None]) -> Callable[..., None]:
@@ -69,14 +73,14 @@ class BothSidesMachine(RuleBasedStateMachine):
         super().__init__()
         type(self).number += 1
         self.up = True
-        self.all: list[Person] = []
-        self.bells: list[Notification] = []
+        self.all: list[ModelUser] = []
+        self.notifications: list[Notification] = []
         self.late = False
         self.strangers: set[UUID] = set()
 
-    def person(self, who: int) -> Person | None:
+    def person(self, index: int) -> ModelUser | None:
         """One of those there are; which rule runs with what never depends on the scenario."""
-        return self.all[who % len(self.all)] if self.all else None
+        return self.all[index % len(self.all)] if self.all else None
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it in the loop that the scenario runs in."""
@@ -87,10 +91,10 @@ class BothSidesMachine(RuleBasedStateMachine):
         """One of each kind, so that there is somebody to happen things to."""
         self.do(self.scenario.settle())
         self.do(
-            self.scenario.new_bells()
+            self.scenario.new_notifications()
         )  # those of earlier examples: after 5 minutes none is taken
         self.strangers = self.do(ids(self.scenario))
-        self.sign_up_there(which=0, told={"phone": 0}, makes_row=False)
+        self.sign_up_there(which=0, metadata={"phone": 0}, makes_row=False)
         self.register_here(node=0, which=1, other=1, text="Aida")
 
     # -- people at Supabase --------------------------------------------------------------------
@@ -98,30 +102,32 @@ class BothSidesMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.up)
     @rule(
         which=WHICH,
-        told=st.fixed_dictionaries({}, optional={"phone": WHICH, "name": NAMES}),
+        metadata=st.fixed_dictionaries({}, optional={"phone": WHICH, "name": NAMES}),
         makes_row=st.booleans(),
         then=THEN,
     )
     @followed
-    def sign_up_there(self, which: int, told: dict[str, Any], *, makes_row: bool) -> None:
+    def sign_up_there(self, which: int, metadata: dict[str, Any], *, makes_row: bool) -> None:
         address = model.email(self.number, which)
         profile = {
             "email": address,
-            "phone": model.phone(self.number, told["phone"]) if "phone" in told else NOTHING,
-            "name": model.name(told.get("name")),
+            "phone": model.phone(self.number, metadata["phone"])
+            if "phone" in metadata
+            else NOTHING,
+            "name": model.name(metadata.get("name")),
         }
-        data = {key: one.text for key, one in profile.items() if one.text and key != "email"}
+        data = {key: typed.text for key, typed in profile.items() if typed.text and key != "email"}
         made = self.do(self.scenario.sign_up(str(address.text), data))
         if made is None:
             return
-        person = Person(*made, profile)
+        person = ModelUser(*made, profile)
         self.all.append(person)
         if makes_row:
             self._app_writes(person, "email", address)
 
     @precondition(lambda self: self.up)
     @rule(
-        who=WHO,
+        index=INDEX,
         which=WHICH,
         form=FORMS,
         shouted=st.booleans(),
@@ -131,9 +137,9 @@ class BothSidesMachine(RuleBasedStateMachine):
     )
     @followed
     def edit_own_row(
-        self, who: int, column: str, which: int, form: str, *, shouted: bool, text: str | None
+        self, index: int, column: str, which: int, form: str, *, shouted: bool, text: str | None
     ) -> None:
-        person = self.person(who)
+        person = self.person(index)
         if person is None:
             return
         typed = {
@@ -143,24 +149,24 @@ class BothSidesMachine(RuleBasedStateMachine):
         }
         self._app_writes(person, column, typed[column])
 
-    def _app_writes(self, person: Person, column: str, typed: Typed) -> None:
+    def _app_writes(self, person: ModelUser, column: str, typed: Typed) -> None:
         """The app changes the row, or makes it at the first login."""
         key = self.scenario.driver_key(person.token)
         if self.do(self.scenario.write_row(key, person.id, **{column: typed.text})):
             person.writes(column, typed)
             return
-        row = {one: typed if one == column else person.profile[one] for one in model.PROFILE}
-        texts = {one: value.text for one, value in row.items()}
+        row = {**{name: person.profile[name] for name in model.PROFILE}, column: typed}
+        texts = {name: value.text for name, value in row.items()}
         self.do(self.scenario.insert_row(key, person.id, **texts))
-        for one, value in row.items():
-            person.writes(one, value)
+        for name, value in row.items():
+            person.writes(name, value)
 
     @precondition(lambda self: self.up)
-    @rule(who=WHO, contact=st.sampled_from(model.CONTACTS), which=WHICH, then=THEN)
+    @rule(index=INDEX, contact=st.sampled_from(model.CONTACTS), which=WHICH, then=THEN)
     @followed
-    def change_login(self, who: int, contact: str, which: int) -> None:
-        person = self.person(who)
-        if person is None or person.gone:
+    def change_login(self, index: int, contact: str, which: int) -> None:
+        person = self.person(index)
+        if person is None or person.is_deleted:
             return
         value = getattr(model, contact)(self.number, which)
         confirmed = {contact: value.text, f"{contact}_confirm": True}
@@ -168,17 +174,17 @@ class BothSidesMachine(RuleBasedStateMachine):
             person.logs_in_as(contact, value)
 
     @precondition(lambda self: self.up)
-    @rule(who=WHO, status=st.sampled_from(["active", "blocked", "inactive"]), then=THEN)
+    @rule(index=INDEX, status=st.sampled_from(["active", "blocked", "inactive"]), then=THEN)
     @followed
-    def set_status_by_hand(self, who: int, status: str) -> None:
-        person = self.person(who)
+    def set_status_by_hand(self, index: int, status: str) -> None:
+        person = self.person(index)
         if person is None:
             return
         row = self.do(self.scenario.row_there(person.id))
         if row is None:
             return
         self.do(self.scenario.write_row(self.scenario.server_key, person.id, status=status))
-        if person.gone:
+        if person.is_deleted:
             return
         ours_before = row["evpower_revision"] == 0
         match status:
@@ -190,25 +196,25 @@ class BothSidesMachine(RuleBasedStateMachine):
                 person.blocked = None if ours_before and person.blocked else person.blocked
 
     @precondition(lambda self: self.up)
-    @rule(who=WHO, then=THEN)
+    @rule(index=INDEX, then=THEN)
     @followed
-    def delete_row(self, who: int) -> None:
-        person = self.person(who)
+    def delete_row(self, index: int) -> None:
+        person = self.person(index)
         if person is None:
             return
         self.do(self.scenario.delete_row(person.id))
         person.loses_row()
 
     @precondition(lambda self: self.up)
-    @rule(who=WHO, soft=st.booleans(), then=THEN)
+    @rule(index=INDEX, soft=st.booleans(), then=THEN)
     @followed
-    def delete_user(self, who: int, *, soft: bool) -> None:
-        person = self.person(who)
+    def delete_user(self, index: int, *, soft: bool) -> None:
+        person = self.person(index)
         if person is None:
             return
-        if not person.gone:
+        if not person.is_deleted:
             self.do(self.scenario.delete_user(person.id, soft=soft))
-            person.gone = True
+            person.is_deleted = True
 
     @precondition(lambda self: not self.late)
     @rule()
@@ -217,9 +223,9 @@ class BothSidesMachine(RuleBasedStateMachine):
         self.late = True
 
     @precondition(lambda self: self.late)
-    @rule(who=WHO, text=NAMES)
-    def late_transaction_commits(self, who: int, text: str) -> None:
-        person = self.person(who)
+    @rule(index=INDEX, text=NAMES)
+    def late_transaction_commits(self, index: int, text: str) -> None:
+        person = self.person(index)
         if person is None:
             return
         self.late = False
@@ -237,26 +243,26 @@ class BothSidesMachine(RuleBasedStateMachine):
         user = self.do(self.scenario.user_by_email(str(address.text)))
         if answer.status_code == 201:
             assert answer.json()["client_id"] == str(user), "one id on both sides"
-        if user is None or any(one.id == user for one in self.all):
+        if user is None or any(known.id == user for known in self.all):
             return
         profile = {"email": address, "phone": number, "name": model.name(text)}
-        person = Person(user, self.do(self.scenario.sign_in(str(address.text))), profile)
+        person = ModelUser(user, self.do(self.scenario.sign_in(str(address.text))), profile)
         self.all.append(person)
 
-    @rule(who=WHO, node=NODE, then=THEN)
+    @rule(index=INDEX, node=NODE, then=THEN)
     @followed
-    def request_with_token(self, who: int, node: int) -> None:
+    def request_with_token(self, index: int, node: int) -> None:
         """Also with a token that outlived its user."""
-        person = self.person(who)
+        person = self.person(index)
         if person is None:
             return
         status = self.do(self.scenario.first_request(node, person.id, person.token))
         assert status in {200, 401, 403}
 
-    @rule(who=WHO, blocked=st.booleans(), then=THEN)
+    @rule(index=INDEX, blocked=st.booleans(), then=THEN)
     @followed
-    def block_here(self, who: int, *, blocked: bool) -> None:
-        person = self.person(who)
+    def block_here(self, index: int, *, blocked: bool) -> None:
+        person = self.person(index)
         if person is None:
             return
         client = self.do(self.scenario.client_here(person.id))
@@ -267,19 +273,19 @@ class BothSidesMachine(RuleBasedStateMachine):
         unwritten = row is not None and row["evpower_revision"] == 0 and row["status"] == "blocked"
         person.blocked = None if unwritten and not blocked else blocked
 
-    @rule(who=WHO, amount=AMOUNTS)
-    def top_up(self, who: int, amount: int) -> None:
-        person = self.person(who)
+    @rule(index=INDEX, amount=AMOUNTS)
+    def top_up(self, index: int, amount: int) -> None:
+        person = self.person(index)
         if person is None:
             return
         if self.do(self.scenario.client_here(person.id)) is not None:
             self.do(self.scenario.top_up(person.id, amount))
             person.pays(amount)
 
-    @rule(who=WHO, cost=AMOUNTS)
-    def charge(self, who: int, cost: int) -> None:
+    @rule(index=INDEX, cost=AMOUNTS)
+    def charge(self, index: int, cost: int) -> None:
         """Also of somebody whose user was deleted while the car was charging."""
-        person = self.person(who)
+        person = self.person(index)
         if person is None:
             return
         if 0 < cost <= person.balance:
@@ -291,21 +297,21 @@ class BothSidesMachine(RuleBasedStateMachine):
     @rule()
     def supabase_rings(self) -> None:
         """They are taken out of its queue, once; what becomes of them is another matter."""
-        self.bells += self.do(self.scenario.new_bells())
+        self.notifications += self.do(self.scenario.new_notifications())
 
     @rule(which=st.integers(0, 9), node=NODE, again=st.booleans())
     def notification_arrives(self, which: int, node: int, *, again: bool) -> None:
         """After younger ones perhaps, and perhaps not for the last time; others never arrive."""
-        if self.bells:
-            notification = self.bells[which % len(self.bells)]
+        if self.notifications:
+            notification = self.notifications[which % len(self.notifications)]
             assert self.do(self.scenario.ring(node, notification)) == 200
             if not again:
-                self.bells.remove(notification)
+                self.notifications.remove(notification)
 
-    @rule(who=WHO, node=NODE, how=st.sampled_from([*FORGERIES, "as driver", "as server"]))
-    def someone_cheats(self, who: int, node: int, how: str) -> None:
+    @rule(index=INDEX, node=NODE, how=st.sampled_from([*FORGERIES, "as driver", "as server"]))
+    def someone_cheats(self, index: int, node: int, how: str) -> None:
         """A forged doorbell, a balance written by hand: refused, and nothing has changed."""
-        person = self.person(who)
+        person = self.person(index)
         if person is None:
             return
         if how in FORGERIES:
@@ -352,10 +358,10 @@ class BothSidesMachine(RuleBasedStateMachine):
     def network_fails(self, faults: list[Fault]) -> None:
         self.scenario.proxy.plan.extend(faults)
 
-    @rule(what=st.sampled_from(["supabase", "postgres", "node 0", "node 1"]))
-    def dies(self, what: str) -> None:
+    @rule(process=st.sampled_from(["supabase", "postgres", "node 0", "node 1"]))
+    def dies(self, process: str) -> None:
         """EvPower and PostgreSQL are back at once; Supabase when it is named again, or at rest."""
-        match what:
+        match process:
             case "supabase" if self.up:
                 self.do(self.scenario.kill_supabase())
                 self.up = False
@@ -367,7 +373,7 @@ class BothSidesMachine(RuleBasedStateMachine):
                 self.do(self.scenario.everything_runs())
                 self.up, self.late = True, False
             case _:
-                self.do(self.scenario.restart_node(int(what[-1])))
+                self.do(self.scenario.restart_node(int(process[-1])))
 
     # -- rest ----------------------------------------------------------------------------------
 

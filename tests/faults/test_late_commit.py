@@ -13,7 +13,7 @@ from evpower.foundation.db import Connection
 from tests.faults import people as model
 from tests.faults.both_sides import NODES, BothSides
 from tests.faults.comparison import differences
-from tests.faults.people import NOTHING, Person
+from tests.faults.people import NOTHING, ModelUser
 from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(900)]
@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(900)]
 RENAME = "update public.clients set name = $2 where id = $1"
 
 
-async def driver(scenario: BothSides, number: int, which: int = 0) -> Person:
+async def driver(scenario: BothSides, number: int, which: int = 0) -> ModelUser:
     """Somebody who signed up and whose app made the row."""
     address = model.email(number, which)
     made = await scenario.sign_up(str(address.text), {})
     assert made is not None
-    person = Person(*made, {"email": address, "phone": NOTHING, "name": NOTHING})
+    person = ModelUser(*made, {"email": address, "phone": NOTHING, "name": NOTHING})
     await scenario.insert_row(
         scenario.driver_key(person.token), person.id, email=address.text, phone=None, name=None
     )
@@ -47,20 +47,20 @@ async def transaction(scenario: BothSides) -> AsyncGenerator[Connection]:
         await connection.close()
 
 
-async def names(scenario: BothSides, people: Sequence[Person]) -> list[str | None]:
+async def names(scenario: BothSides, people: Sequence[ModelUser]) -> list[str | None]:
     rows = await scenario.here.rows(
-        "select id, name from identity.clients where id = any ($1)", [one.id for one in people]
+        "select id, name from identity.clients where id = any ($1)", [user.id for user in people]
     )
-    found: dict[UUID, str | None] = {row["id"]: row["name"] for row in rows}
-    return [found.get(one.id) for one in people]
+    by_id: dict[UUID, str | None] = {row["id"]: row["name"] for row in rows}
+    return [by_id.get(user.id) for user in people]
 
 
-async def log(scenario: BothSides, people: Sequence[Person]) -> list[tuple[UUID, int, int]]:
+async def log(scenario: BothSides, people: Sequence[ModelUser]) -> list[tuple[UUID, int, int]]:
     """Whose change is where in the log, by its transaction and by its number."""
     rows = await scenario.there.rows(
         "select row_id, xid::text::bigint as xid, seq from evpower.changes"
         " where row_id = any ($1) and \"table\" = 'clients' order by xid, seq",
-        [str(one.id) for one in people],
+        [str(user.id) for user in people],
     )
     return [(UUID(row["row_id"]), row["xid"], row["seq"]) for row in rows]
 
@@ -121,12 +121,12 @@ async def test_one_change_a_page_skips_none_of_an_inverted_log(scenario: BothSid
         await older.execute(RENAME, drivers[3].id, "d")
         await oldest.execute("commit")
         await older.execute("commit")
-    await scenario.told()
+    await scenario.until_visible()
     seen: list[str] = []
     while page := await scenario.changes(after, limit=1):
         seen += [change["id"] for change in page]
         after = {"xid": page[-1]["xid"], "seq": page[-1]["seq"]}
-    assert sorted(seen) == sorted(str(one.id) for one in drivers)
+    assert sorted(seen) == sorted(str(driver.id) for driver in drivers)
     await scenario.settle()
     assert await names(scenario, drivers) == ["a", "b", "c", "d"]
 
@@ -166,34 +166,34 @@ async def test_two_pullers_and_two_relays_beside_many_writers(scenario: BothSide
     assert await differences(scenario, drivers) == []
 
 
-async def _writes(scenario: BothSides, mine: Sequence[Person], seed: float) -> None:
+async def _writes(scenario: BothSides, own: Sequence[ModelUser], seed: float) -> None:
     """Transactions of all lengths, over the few rows that are this writer's own.
 
     In the order of their ids, as evpower_apply locks them: two orders could block each other.
     """
     chance = random.Random(seed)
-    mine = sorted(mine, key=lambda one: one.id)
-    for turn in range(12):
+    own = sorted(own, key=lambda user: user.id)
+    for number in range(12):
         async with transaction(scenario) as connection:
             await asyncio.sleep(chance.random() * 0.05)
-            for person in mine:
-                name = model.name(f"turn {turn}")
+            for person in own:
+                name = model.name(f"turn {number}")
                 await connection.execute(RENAME, person.id, name.text)
                 person.writes("name", name)
             await asyncio.sleep(chance.random() * 0.05)
             await connection.execute("commit")
 
 
-async def _pays(scenario: BothSides, person: Person) -> None:
+async def _pays(scenario: BothSides, person: ModelUser) -> None:
     for amount in (100, 250, 7):
         async with scenario.money() as money:
             await money.top_up(person.id, amount)
         person.pays(amount)
 
 
-async def _is_here(scenario: BothSides, person: Person) -> bool:
+async def _is_here(scenario: BothSides, person: ModelUser) -> bool:
     return await scenario.client_here(person.id) is not None
 
 
-async def _equal(scenario: BothSides, drivers: Sequence[Person]) -> bool:
-    return await names(scenario, drivers) == [one.profile["name"].text for one in drivers]
+async def _equal(scenario: BothSides, drivers: Sequence[ModelUser]) -> bool:
+    return await names(scenario, drivers) == [driver.profile["name"].text for driver in drivers]

@@ -222,20 +222,20 @@ _TARGETS = set(get_args(Target))
 
 def calling_functions() -> set[str]:
     """Where the source hands a target to `fetch`, or `fetch` to another: file and function."""
-    found: set[str] = set()
+    names: set[str] = set()
     for path in SOURCE.rglob("*.py"):
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             inner = [
-                one
-                for one in ast.walk(function)
-                if isinstance(one, ast.AsyncFunctionDef | ast.FunctionDef) and one is not function
+                node
+                for node in ast.walk(function)
+                if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef) and node is not function
             ]
-            nested = {id(node) for one in inner for node in ast.walk(one)}
+            nested = {id(node) for function_ in inner for node in ast.walk(function_)}
             if any(calls_out(node) for node in ast.walk(function) if id(node) not in nested):
-                found.add(f"{path.relative_to(SOURCE)} {function.name}")
-    return found
+                names.add(f"{path.relative_to(SOURCE)} {function.name}")
+    return names
 
 
 def calls_out(node: ast.AST) -> bool:
@@ -332,7 +332,7 @@ async def test_doctor_ends_with_findings_wherever_supabase_falls_silent(right_on
 
     async with HostileServer(answer) as server, HttpFor(GIVE_UP_S) as http:
         async with asyncio.timeout(WAIT_LIMIT_S):
-            found = await doctor_supabase.examine_supabase(
+            findings = await doctor_supabase.examine_supabase(
                 settings(server.url), http, may_write=False
             )
-        assert not all(one.ok for one in found)
+        assert not all(finding.ok for finding in findings)

@@ -36,28 +36,28 @@ async def http(evpower: LocalEvPower) -> AsyncIterator[httpx.AsyncClient]:
 
 async def people(evpower: LocalEvPower, http: httpx.AsyncClient) -> tuple[Driver, Driver, Driver]:
     """One who will come, one who will be renamed, one who will leave."""
-    coming, staying, leaving = (Driver(evpower, http) for _ in range(3))
-    for driver in (staying, leaving):
+    coming, staying, deletion_requested = (Driver(evpower, http) for _ in range(3))
+    for driver in (staying, deletion_requested):
         await driver.sign_up()
         await until(lambda driver=driver: _has_row(driver), "no row in Supabase")
-    return coming, staying, leaving
+    return coming, staying, deletion_requested
 
 
 async def _has_row(driver: Driver) -> bool:
     return (await driver.there()).balance_minor >= 0
 
 
-async def happen(coming: Driver, staying: Driver, leaving: Driver) -> None:
+async def happen(coming: Driver, staying: Driver, deletion_requested: Driver) -> None:
     await staying.rename("Чолпон")
     await coming.sign_up_there()
-    await leaving.leave()
+    await deletion_requested.leave()
 
 
-async def arrived(coming: Driver, staying: Driver, leaving: Driver) -> None:
+async def arrived(coming: Driver, staying: Driver, deletion_requested: Driver) -> None:
     """All of it is here, each exactly once."""
 
     async def here() -> bool:
-        renamed, closed = await staying.standing(), await leaving.standing()
+        renamed, closed = await staying.standing(), await deletion_requested.standing()
         return (
             await coming.standing() == Standing("Aida", "active", wallets=1, closings=0)
             and renamed is not None

@@ -86,11 +86,11 @@ async def attacking(*ways: Awaitable[None]) -> AsyncIterator[None]:
     attackers = [asyncio.ensure_future(way) for way in ways]
     try:
         yield
-        failed = [one for one in attackers if one.done()]
+        failed = [attacker for attacker in attackers if attacker.done()]
         assert not failed, failed[0].exception()
     finally:
-        for one in attackers:
-            one.cancel()
+        for attacker in attackers:
+            attacker.cancel()
         await asyncio.gather(*attackers, return_exceptions=True)
 
 

@@ -48,8 +48,10 @@ class Nodes:
     async def bus_is(self, state: str, http: httpx.AsyncClient, *urls: str) -> None:
         async def all_say_so() -> bool:
             answers = [await http.get(f"{url}/readyz") for url in urls or self.urls]
-            said = [(answer.status_code, answer.json()["bus"]) for answer in answers]
-            return said == [(200, state)] * len(said)  # whatever the bus is, it unreadies nobody
+            states = [(answer.status_code, answer.json()["bus"]) for answer in answers]
+            return states == [(200, state)] * len(
+                states
+            )  # whatever the bus is, it unreadies nobody
 
         await until(all_say_so, f"the bus never was {state} everywhere, and all of them ready")
 
@@ -96,7 +98,7 @@ class Live:
                 self.balance_som, self.version = frame["balance"], frame["version"]
                 return
 
-    async def ending(self) -> tuple[int | None, str | None]:
+    async def close_reason(self) -> tuple[int | None, str | None]:
         """Read to its end."""
         async with asyncio.timeout(WAIT_LIMIT_S):
             with contextlib.suppress(ConnectionClosed):
@@ -141,12 +143,12 @@ async def test_a_top_up_at_one_node_is_seen_at_the_others(nodes: Nodes, driver: 
 async def test_cash_taken_by_a_command_is_seen_at_once(nodes: Nodes, driver: Driver) -> None:
     before = await driver.here()
     async with live(nodes.by_bus, driver) as there:
-        said = await command(
+        output = await command(
             nodes, "payments", "cash", "--client", str(driver.client_id), "--amount", "15",
             "--receipt", "two-nodes-1", "--reason", "test", program=[PATIENT],
         )  # fmt: skip
         await there.shows(before.balance_minor / 100 + 15)
-    assert "NATS" not in said
+    assert "NATS" not in output
 
 
 async def test_without_nats_the_sweep_brings_it_and_with_it_again_the_bus(
@@ -160,11 +162,11 @@ async def test_without_nats_the_sweep_brings_it_and_with_it_again_the_bus(
             await by_sweep.shows(after)
             with pytest.raises(TimeoutError):  # there is no other way to this node
                 await by_bus.shows(after, within_s=1)
-            said = await command(
+            output = await command(
                 nodes, "payments", "cash", "--client", str(driver.client_id), "--amount", "5",
                 "--receipt", "two-nodes-2", "--reason", "test",
             )  # fmt: skip
-            assert "a few seconds later" in said, "the command says so, and is done all the same"
+            assert "a few seconds later" in output, "the command says so, and is done all the same"
             await by_sweep.shows(after + 5)
         finally:
             await nodes.nats.start()
@@ -211,7 +213,7 @@ async def test_the_worker_hears_the_nodes_and_supabase_has_all_of_it(
 async def _heard(url: str, http: httpx.AsyncClient) -> float:
     """How many changes of other nodes this one has heard of."""
     metrics = await http.get(f"{url}/metrics")
-    (line,) = [one for one in metrics.text.splitlines() if one.startswith(_RECEIVED)]
+    (line,) = [line for line in metrics.text.splitlines() if line.startswith(_RECEIVED)]
     return float(line.removeprefix(_RECEIVED))
 
 
@@ -225,17 +227,21 @@ async def test_an_account_deleted_in_supabase_ends_its_sockets_everywhere(
         stays = await stack.enter_async_context(live(nodes.by_bus, driver))
         await leaver.leave()
         for socket in sockets:
-            assert await socket.ending() == (4403, "client_closed")
+            assert await socket.close_reason() == (4403, "client_closed")
         await stays.shows(await pay(driver, 80))
 
 
 async def test_the_doctor_tries_every_server(nodes: Nodes) -> None:
     url = nodes.nats.url.replace("nats://", "nats://evpower:wr0ng@")
     urls = url + ",nats://127.0.0.1:1"
-    said = await command(nodes, "doctor", "--json", program=[PATIENT], EVPOWER_NATS_URL=urls)
-    found = [one for one in json.loads(said.splitlines()[0]) if one["name"].startswith("NATS")]
-    assert [one["ok"] for one in found] == [True, False], found
-    assert "wr0ng" not in said
+    output = await command(nodes, "doctor", "--json", program=[PATIENT], EVPOWER_NATS_URL=urls)
+    findings = [
+        finding
+        for finding in json.loads(output.splitlines()[0])
+        if finding["name"].startswith("NATS")
+    ]
+    assert [finding["ok"] for finding in findings] == [True, False], findings
+    assert "wr0ng" not in output
 
 
 async def _gone(nodes: Nodes) -> bool:

@@ -125,8 +125,5 @@ class TestDatabasesOfAnotherEdition:
     async def test_one_that_lacks_the_last_file_is_brought_up_to_date(
         self, dsn: str, owner: Connection
     ) -> None:
-        await owner.execute(
-            "drop table identity.migration_decisions, identity.aliases, identity.migration_rows,"
-            f" identity.migrations; drop function identity.is_untouched; {WITHOUT_LAST}"
-        )
+        await owner.execute(f"drop schema client_migration cascade; {WITHOUT_LAST}")
         assert await migrate(dsn) == [LAST]

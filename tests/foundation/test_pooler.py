@@ -169,14 +169,14 @@ class TestCommands:
     async def test_one_of_two_runs_at_once_is_refused(
         self, commands: Database, pooled: Database
     ) -> None:
-        async with moving_store.alone(commands):
+        async with moving_store.migration_lock(commands):
             for _ in range(3):  # others use the pooler's other connections meanwhile
                 async with pooled.transaction() as connection:
                     await connection.execute("select from identity.clients")
                 with pytest.raises(RowRefused, match="another process"):
-                    async with moving_store.alone(commands):
+                    async with moving_store.migration_lock(commands):
                         raise AssertionError
-        async with moving_store.alone(commands):
+        async with moving_store.migration_lock(commands):
             pass
 
     async def test_two_rotations_at_once_are_one_after_the_other(self, pooled: Database) -> None:

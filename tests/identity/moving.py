@@ -51,32 +51,36 @@ class Moving:
 
     async def people(self) -> AsyncIterator[Sequence[client_migration.KnownUser]]:
         pages = (
-            client_migration.people_by_rpc(
+            client_migration.users_by_rpc(
                 SupabaseRpc(self.http, self.supabase.url, self.supabase.secret_key), limit=3
             )
             if self.by == "rpc"
-            else client_migration.people_by_admin(self.admin, per_page=3, trusted=self.trusted)
+            else client_migration.users_by_admin(self.admin, per_page=3, trusted=self.trusted)
         )
         async for page in pages:
             yield page
 
     async def plan(
         self, source: client_migration.RowSource, **options: Any
-    ) -> client_migration.Planned:
+    ) -> client_migration.PlanResult:
         plan_options = {"actor": "Aizada", "dry_run": False, "trusted": self.trusted, **options}
         if self.by == "rpc":
-            plan_options["proofs"] = client_migration.people_by_admin(self.admin, per_page=3)
+            plan_options["verified_users"] = client_migration.users_by_admin(self.admin, per_page=3)
         return await client_migration.plan(self.db, source, self.people(), **plan_options)
 
     async def run(
-        self, source: client_migration.RowSource, *, stop: asyncio.Event | None = None, **how: Any
-    ) -> client_migration.Done:
+        self,
+        source: client_migration.RowSource,
+        *,
+        stop: asyncio.Event | None = None,
+        **options: Any,
+    ) -> client_migration.RunSummary:
         """Plan, or take up what was stopped, and carry it out."""
         async with self.db.transaction() as connection:
             run = await client_migration.resumable(connection)
         run = run or (await self.plan(source)).run
         assert run is not None
-        return await self.execute(source, run, stop=stop, **how)
+        return await self.execute(source, run, stop=stop, **options)
 
     async def execute(
         self,
@@ -85,15 +89,17 @@ class Moving:
         *,
         stop: asyncio.Event | None = None,
         admin: SupabaseAdmin | None = None,
-        **how: Any,
-    ) -> client_migration.Done:
+        **options: Any,
+    ) -> client_migration.RunSummary:
         return await client_migration.execute(
             self.db, admin or self.admin, source, run,
-            carry=_carrier("Aizada", "moved"), actor="Aizada", stop=stop,
-            how=client_migration.How(**({"pace": self.pace(), "at_once": 4} | how)),
+            credit_balance=_carrier("Aizada", "moved"), actor="Aizada", stop=stop,
+            options=client_migration.ExecuteOptions(
+                **({"rate_limiter": self.rate_limiter(), "at_once": 4} | options)
+            ),
         )  # fmt: skip
 
-    def pace(self) -> client_migration.RateLimiter:
+    def rate_limiter(self) -> client_migration.RateLimiter:
         """Nobody waits here; what would have been waited is noted."""
 
         async def sleep(seconds: float) -> None:

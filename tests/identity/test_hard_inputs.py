@@ -139,7 +139,7 @@ class TestPhones:
         texts = list(TYPED_PHONES)
         rows = await read_csv(tmp_path, "phone", texts)
         assert [row.phone for row in rows] == list(TYPED_PHONES.values())
-        assert all(bool(row.wrong) == (row.phone is None) for row in rows)
+        assert all(bool(row.invalid) == (row.phone is None) for row in rows)
 
     async def test_another_postgresql(self, owner: Connection, dsn: str) -> None:
         texts = [text for text in TYPED_PHONES if in_row(text)]
@@ -150,7 +150,7 @@ class TestPhones:
         rows = await read_table(owner, dsn, "phone", "bigint", ["996555123456", "508849985"])
         assert [row.phone for row in rows] == [HOME, "+996508849985"]
         [row] = await read_table(owner, dsn, "phone", "numeric(14,1)", ["996555123456"])
-        assert (row.phone, row.wrong) == (None, "phone_invalid")
+        assert (row.phone, row.invalid) == (None, "phone_invalid")
 
     async def test_rows_of_supabase(self, moving: Moving) -> None:
         ids = {uuid4(): text for text in TYPED_PHONES if in_row(text)}
@@ -208,7 +208,7 @@ class TestEmails:
 
     async def test_csv(self, tmp_path: Path) -> None:
         rows = await read_csv(tmp_path, "email", list(EMAILS))
-        assert [None if row.wrong else row.email for row in rows] == list(EMAILS.values())
+        assert [None if row.invalid else row.email for row in rows] == list(EMAILS.values())
 
     async def test_another_postgresql(self, owner: Connection, dsn: str) -> None:
         texts = [text for text in EMAILS if in_row(text)]
@@ -306,7 +306,7 @@ class TestMoney:
     async def test_csv(self, tmp_path: Path) -> None:
         rows = await read_csv(tmp_path, "balance", list(AMOUNTS))
         for row, (text, minor) in zip(rows, AMOUNTS.items(), strict=True):
-            assert (row.wrong is None) == (minor is not None), text
+            assert (row.invalid is None) == (minor is not None), text
             assert row.balance_minor == (minor or 0), text
 
     async def test_another_postgresql(self, owner: Connection, dsn: str) -> None:
@@ -335,7 +335,7 @@ class TestMoney:
         self, owner: Connection, dsn: str, kind: str, texts: list[str], minors: list[int]
     ) -> None:
         rows = await read_table(owner, dsn, "balance", kind, texts)
-        assert [(row.balance_minor, row.wrong) for row in rows] == [(one, None) for one in minors]
+        assert [(row.balance_minor, row.invalid) for row in rows] == [(one, None) for one in minors]
 
     @pytest.mark.parametrize("kind", ["double precision", "numeric"])
     async def test_what_is_no_amount_in_another_postgresql(
@@ -343,7 +343,7 @@ class TestMoney:
     ) -> None:
         texts = ["NaN", "Infinity", "1e20", "5"]
         rows = await read_table(owner, dsn, "balance", kind, texts)
-        assert [row.wrong for row in rows] == ["balance_invalid"] * 3 + [None]
+        assert [row.invalid for row in rows] == ["balance_invalid"] * 3 + [None]
 
     @pytest.mark.parametrize("balance", [12.5, 12, "12.50", 0.1])
     async def test_openings_of_supabase(self, db: Database, balance: object) -> None:
@@ -362,7 +362,7 @@ class TestMoney:
         done = await adopt(
             db, Openings(uuid4(), balance), operator="Aida", reason="cut-over", clock=utc_now
         )
-        assert (done.adopted, len(done.left)) == (0, 1)
+        assert (done.adopted, len(done.skipped)) == (0, 1)
 
     @pytest.mark.parametrize("paid", [100.0, "100", True, -1, 10**12, [], "\uff11\uff10\uff10"])
     def test_webhooks(self, sandbox: SandboxProvider, paid: object) -> None:
@@ -401,7 +401,7 @@ class TestTimes:
 
     async def test_csv(self, tmp_path: Path) -> None:
         rows = await read_csv(tmp_path, "email_confirmed_at", [*TIMES, NO_ZONE, "2025-09-25"])
-        read = [row.wrong is None for row in rows]
+        read = [row.invalid is None for row in rows]
         # What is 1 to 10 digits is neither yes, no nor a time.
         assert read == [*(at is not None for at in TIMES.values()), True, True]
 
@@ -411,7 +411,7 @@ class TestTimes:
         for kind in ("timestamptz", "timestamp", "date", "timestamptz[]"):
             texts = [f'{{"{one}"}}' if kind.endswith("]") else one for one in (*odd, good)]
             rows = await read_table(owner, dsn, "email_confirmed_at", kind, texts)
-            assert [row.wrong for row in rows] == ["flag_invalid"] * 4 + [None], kind
+            assert [row.invalid for row in rows] == ["flag_invalid"] * 4 + [None], kind
             assert all(row.detail for row in rows[:4])
 
     async def test_rows_of_supabase(self, moving: Moving) -> None:

@@ -173,7 +173,7 @@ class TestPasswords:
         done = await moving.run(moving.csv(*rows))
         assert done.done == 2
         async with moving.db.transaction() as connection:
-            [run] = await client_migration.standings(connection)
+            [run] = await client_migration.run_statuses(connection)
         # The local Auth reads bcrypt alone: what it refuses is no reason to lose a client.
         assert run.passwords_to_reset == 2
 
@@ -451,7 +451,7 @@ class TestTrouble:
         bad = SupabaseAdmin(
             http=moving.http, url=moving.supabase.url, secret_key=SecretStr("sb_secret_wrong")
         )
-        with pytest.raises(client_migration.Stopped, match="key"):
+        with pytest.raises(client_migration.RunStopped, match="key"):
             await moving.execute(source, run, admin=bad)
         assert (await moving.run(source)).done == 20
 
@@ -496,7 +496,7 @@ class TestTrouble:
         assert run is not None
         stop = asyncio.Event()
 
-        async def carry(*_: Any) -> bool:
+        async def credit_balance(*_: Any) -> bool:
             return True
 
         made = 0
@@ -511,10 +511,11 @@ class TestTrouble:
             return user
 
         monkeypatch.setattr(moving.admin, "import_user", after_twenty)
-        with pytest.raises(client_migration.Stopped):
+        with pytest.raises(client_migration.RunStopped):
             await client_migration.execute(
-                moving.db, moving.admin, source, run, carry=carry, actor="Aizada", stop=stop,
-                how=client_migration.How(moving.pace(), 4),
+                moving.db, moving.admin, source, run, credit_balance=credit_balance, actor="Aizada",
+                stop=stop,
+                options=client_migration.ExecuteOptions(moving.rate_limiter(), 4),
             )  # fmt: skip
         assert 20 <= len(await moving.named()) < 20 + 4  # whose calls were running end first
         assert (await moving.run(source)).done == 60

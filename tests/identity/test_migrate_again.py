@@ -38,9 +38,9 @@ class TestIdTags:
         client = await moved(moving, row)
         await moving.run(moving.csv(row | {"id_tags": "AA;BB"}))
         back = await client_migration.revert(
-            moving.db, moving.admin, None, actor="A", pace=moving.pace()
+            moving.db, moving.admin, None, actor="A", rate_limiter=moving.rate_limiter()
         )
-        assert (back.aliases, back.users, back.kept) == (1, 0, 0)
+        assert (back.aliases, back.users, back.retained) == (1, 0, 0)
         assert await resolve_id_tag(moving.owner, "bb") is None
         assert await resolve_id_tag(moving.owner, "aa") == client
         assert await moving.named() == {"a": client}
@@ -50,7 +50,7 @@ class TestIdTags:
         await moved(moving, row)
         await moving.run(moving.csv(row | {"id_tags": "AA;BB"}))
         back = await client_migration.revert(
-            moving.db, moving.admin, 1, actor="A", pace=moving.pace()
+            moving.db, moving.admin, 1, actor="A", rate_limiter=moving.rate_limiter()
         )
         assert back.users == 1
         assert await moving.owner.fetchval("select count(*) from identity.aliases") == 0

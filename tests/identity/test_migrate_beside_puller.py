@@ -136,7 +136,7 @@ async def test_both_make_the_client_in_one_moment(moving: Moving, puller: Puller
     source = moving.csv(row)
     run = (await moving.plan(source)).run
     assert run is not None
-    client = await moving.owner.fetchval("select client_id from identity.migration_rows")
+    client = await moving.owner.fetchval("select client_id from client_migration.run_rows")
     begun = moving.owner.transaction()
     await begun.start()
     await moving.owner.execute(
@@ -186,7 +186,7 @@ async def test_taken_back_and_moved_again_it_is_open(
     client = (await moving.named())["a"]
     await take_all(moving, puller)
     back = await client_migration.revert(
-        moving.db, moving.admin, None, actor="A", pace=moving.pace()
+        moving.db, moving.admin, None, actor="A", rate_limiter=moving.rate_limiter()
     )
     assert back.users == 1
     if pulled_between:

@@ -70,7 +70,7 @@ class TestAttacks:
     ) -> None:
         victim = someone("old-1")
         await moving.user(email=victim["email"], **UNVERIFIED)
-        assert await moving.reason(moving.csv(victim)) == "email_unproven"
+        assert await moving.reason(moving.csv(victim)) == "email_unverified"
 
     @pytest.mark.parametrize("by", ["rpc", "admin"])
     async def test_a_phone_typed_into_the_profile_at_sign_up_gives_nothing(
@@ -86,7 +86,7 @@ class TestAttacks:
     async def test_a_phone_without_its_code_gives_nothing(self, moving: Moving) -> None:
         victim = someone("old-1")
         await moving.user(phone=victim["phone"])
-        assert await moving.reason(moving.csv(victim)) == "phone_unproven"
+        assert await moving.reason(moving.csv(victim)) == "phone_unverified"
 
     @pytest.mark.parametrize("contact", ["email", "phone"])
     async def test_editing_the_clients_row_gives_nothing(
@@ -111,7 +111,7 @@ class TestAttacks:
         row = someone("old-1")
         moving.by = "admin"
         await known(moving, uuid4(), phone=row["phone"], phone_verified=True)
-        assert await moving.reason(moving.csv(row)) == "phone_unproven"
+        assert await moving.reason(moving.csv(row)) == "phone_unverified"
 
     async def test_a_local_number_abroad_is_not_the_kyrgyz_one(self, moving: Moving) -> None:
         """Auth keeps bare digits: 555123456 there begins with a country, here it does not."""
@@ -149,10 +149,10 @@ class TestAttacks:
         """Who typed a victim's email there would charge the victim's wallet with his old card."""
         attacker = someone("old-1", email_confirmed="false", id_tags="AA")
         await moving.user(email=attacker["email"], **CONFIRMED)
-        assert await moving.reason(moving.csv(attacker)) == "email_unproven_in_source"
+        assert await moving.reason(moving.csv(attacker)) == "email_unconfirmed_in_source"
         bare = {key: value for key, value in attacker.items() if key != "email_confirmed"}
-        doubted = moving.csv(bare, unproven=frozenset({"email"}))
-        assert await moving.reason(doubted) == "email_unproven_in_source"
+        doubted = moving.csv(bare, unconfirmed=frozenset({"email"}))
+        assert await moving.reason(doubted) == "email_unconfirmed_in_source"
         assert await moving.reason(moving.csv(bare)) is None
 
 
@@ -306,7 +306,7 @@ class TestDecision:
             await client_migration.decide(
                 connection, "old-1", uuid4(), actor="Aizada", reason="guessed"
             )
-        assert await moving.reason(moving.csv(row)) == "decided_for_nobody"
+        assert await moving.reason(moving.csv(row)) == "decided_user_missing"
 
     async def test_what_is_no_conflict_needs_no_decision(self, moving: Moving) -> None:
         async with moving.db.transaction() as connection:

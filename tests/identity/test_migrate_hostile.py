@@ -53,7 +53,7 @@ class TestConfirmedByNoOne:
             "select email_confirmed_at is not null from auth.users where id = $1", attacker
         )
         source = moving.csv(victim)
-        assert await moving.reason(source) == "email_unproven"
+        assert await moving.reason(source) == "email_unverified"
         done = await moving.run(source)
         assert (done.done, done.conflicts, await moving.named()) == (0, 1, {})
 
@@ -108,16 +108,16 @@ class TestConfirmedByNoOne:
     async def test_what_is_proof(
         self, edge: Edge, http: httpx.AsyncClient, fields: dict[str, Any], kinds: str
     ) -> None:
-        record, proven = a_user() | fields, set(kinds.split())
+        record, verified = a_user() | fields, set(kinds.split())
         user = await read_back(edge, http, record)
         both: tuple[Contact, ...] = ("email", "phone")
-        assert {kind for kind in both if user.has_verified(kind)} == proven
+        assert {kind for kind in both if user.has_verified(kind)} == verified
         person = of_auth(record)
         assert person is not None
-        assert {one.kind for one in person.claims if one.proven} == proven
+        assert {one.kind for one in person.claims if one.verified} == verified
 
     @pytest.mark.parametrize(
-        ("provider", "data", "proven"),
+        ("provider", "data", "verified"),
         [
             ("google", {"email": "Aida@Example.kg", "email_verified": True}, True),
             ("google", {"email": "aida@example.kg", "email_verified": False}, False),
@@ -134,11 +134,11 @@ class TestConfirmedByNoOne:
         provider: str,
         data: dict[str, Any] | None,
         *,
-        proven: bool,
+        verified: bool,
     ) -> None:
         identity = {"provider": provider, "identity_data": data}
         record = a_user() | {"last_sign_in_at": LATER, "identities": [identity, None]}
-        assert (await read_back(edge, http, record)).has_verified("email") is proven
+        assert (await read_back(edge, http, record)).has_verified("email") is verified
 
 
 def a_user() -> dict[str, Any]:
@@ -173,7 +173,7 @@ class TestLookAlikes:
         person = of_auth(a_user() | {"email": f"vi{KELVIN}tor@example.kg"})
         assert person is not None
         [claim] = [one for one in person.claims if one.kind == "email"]
-        assert (claim.value, claim.proven) == ("viktor@example.kg", False)
+        assert (claim.value, claim.verified) == ("viktor@example.kg", False)
 
     @pytest.mark.parametrize("same", ["vik.tor@example.kg", "viktor+a@example.kg"])
     async def test_dots_and_plus_are_other_people(self, moving: Moving, same: str) -> None:
@@ -249,7 +249,7 @@ class TestIdOfAnotherClient:
         row = someone(old)
         await moving.run(moving.csv(row))
         await client_migration.revert(
-            moving.db, moving.admin, None, actor="Aizada", pace=moving.pace()
+            moving.db, moving.admin, None, actor="Aizada", rate_limiter=moving.rate_limiter()
         )
         assert await resolve(moving.owner, str(old)) == old
         user = await moving.user(email=row["email"], **CONFIRMED)
@@ -262,7 +262,9 @@ async def test_old_money_is_not_carried_into_two_wallets(moving: Moving) -> None
     row = someone("a", balance="7")
     wrong = await moving.user(email=row["email"], **CONFIRMED)
     await moving.run(moving.csv(row))
-    await client_migration.revert(moving.db, moving.admin, None, actor="Aizada", pace=moving.pace())
+    await client_migration.revert(
+        moving.db, moving.admin, None, actor="Aizada", rate_limiter=moving.rate_limiter()
+    )
     corrected = row | {"email": "right@example.kg"}
     right = await moving.user(email="right@example.kg", **CONFIRMED)
     done = await moving.run(moving.csv(corrected))

@@ -45,7 +45,7 @@ async def moved(owner: Connection, at_least: int, process: Process) -> None:
     async def are_done() -> bool:
         assert process.returncode is None, await process.communicate()
         count = await owner.fetchval(
-            "select count(*) from identity.migration_rows where state = 'done'"
+            "select count(*) from client_migration.run_rows where state = 'done'"
         )
         return count >= at_least
 
@@ -178,7 +178,7 @@ async def test_the_whole_way_of_an_operator(moving: Moving, dsn: str) -> None:
     assert code == 0
     assert "2 would be created" in out
     assert "10.00 som" in out
-    assert "email_unproven" in out
+    assert "email_unverified" in out
     assert "no column says which emails were confirmed" in out
     assert await moving.named() == {}
     code, _, err = await evpower(moving, dsn, "migrate", "--source", source, "--report", "no/r.csv")
@@ -198,7 +198,7 @@ async def test_the_whole_way_of_an_operator(moving: Moving, dsn: str) -> None:
     async with moving.db.transaction() as connection:
         await client_migration.confirm(connection, first["id"], actor="Aizada")
     code, out, _ = await evpower(moving, dsn, "revert", "--json")
-    assert json.loads(out) == {"run": newest["id"], "aliases": 1, "users": 0, "kept": 0}
+    assert json.loads(out) == {"run": newest["id"], "aliases": 1, "users": 0, "retained": 0}
 
 
 async def test_what_was_left_is_counted_whole_and_listed_in_part(moving: Moving, dsn: str) -> None:

@@ -40,14 +40,14 @@ ROWS: Sequence[dict[str, object]] = (
     old_client("5b0c2f6e-8a53-4a63-9a3f-0d8f6f6a3c11"),
 )
 ADOPTED = "taken-money"
-PLANNED = "identity.migration_rows"
+PLANNED = "client_migration.run_rows"
 HOLDS = (
     PLANNED,
     "identity.clients",  # users are there, nothing is written
     "identity.aliases",  # clients are written, not committed
     "payments.payments",  # aliases too, the money is not
     "wallet.transactions",  # the payment is there, it is not credited
-    "identity.migrations",  # every row is done, the run is not
+    "client_migration.runs",  # every row is done, the run is not
 )
 
 
@@ -196,7 +196,7 @@ async def outcome(one: Killing) -> dict[str, Any]:
         "    from identity.aliases a where a.client_id = c.id) as aliases,"
         " (select array_agg(p.provider_ref = 'opening:' || c.id || '' order by p.id)"
         "    from payments.payments p where p.client_id = c.id) as payments"
-        " from identity.migration_rows r left join identity.clients c on c.id = r.client_id"
+        " from client_migration.run_rows r left join identity.clients c on c.id = r.client_id"
         " left join wallet.wallets w on w.client_id = c.id order by r.old_id"
     )
     counts = await one.owner.fetchrow(
@@ -205,7 +205,7 @@ async def outcome(one: Killing) -> dict[str, Any]:
         " (select count(*) from payments.payments) as payments,"
         " (select sum(balance_minor) from wallet.wallets) as money,"
         " (select count(*) from identity.audit where action = 'payments.cash') as audited,"
-        " (select array_agg(state) from identity.migrations) as runs"
+        " (select array_agg(state) from client_migration.runs) as runs"
     )
     found = [{**dict(row), "user": users.get(row["id"]), "id": None} for row in rows]
     return {"rows": found, "counts": dict(counts or {}), "users": len(users)}
@@ -265,7 +265,7 @@ async def test_in_the_middle_of_every_transaction(
     await victim.can_be_held_up()
     async with victim.held_up_at(PLANNED):
         await victim.start(*words)
-    assert await victim.owner.fetchval("select count(*) from identity.migrations") == 0
+    assert await victim.owner.fetchval("select count(*) from client_migration.runs") == 0
     for number, table in enumerate(HOLDS[1:]):
         async with victim.held_up_at(table):
             await victim.start(*words, *(["--resume"] if number else []))

@@ -6,7 +6,7 @@ from uuid import UUID
 import orjson
 import pytest
 
-from evpower.client_migration.remote_users import KnownUsers, people_by_admin, people_by_rpc
+from evpower.client_migration.remote_users import KnownUsers, users_by_admin, users_by_rpc
 from evpower.foundation.errors import Unavailable
 from evpower.identity.supabase_admin import SupabaseAdmin
 
@@ -55,11 +55,11 @@ async def everyone(pages: KnownUsers) -> list[int]:
 
 
 def by_rpc(project: Project) -> KnownUsers:
-    return people_by_rpc(project, passing=Passing, sleep=no_pause)
+    return users_by_rpc(project, transient=Passing, sleep=no_pause)
 
 
 def by_admin(project: Project) -> KnownUsers:
-    return people_by_admin(cast("SupabaseAdmin", project), sleep=no_pause)
+    return users_by_admin(cast("SupabaseAdmin", project), sleep=no_pause)
 
 
 @pytest.mark.parametrize(("walk", "error"), [(by_rpc, Passing), (by_admin, Unavailable)])

@@ -14,9 +14,15 @@ from tests.identity.moving import CONFIRMED, Moving, someone
 from tests.identity.test_migrate import through
 
 
-async def revert(moving: Moving, run: int | None = None, **more: Any) -> client_migration.Reverted:
+async def revert(
+    moving: Moving, run: int | None = None, **more: Any
+) -> client_migration.RevertResult:
     return await client_migration.revert(
-        moving.db, more.get("admin", moving.admin), run, actor="Aizada", pace=moving.pace()
+        moving.db,
+        more.get("admin", moving.admin),
+        run,
+        actor="Aizada",
+        rate_limiter=moving.rate_limiter(),
     )
 
 
@@ -32,7 +38,7 @@ async def test_users_it_made_are_gone_and_those_it_adopted_only_lose_the_old_id(
     await moving.run(moving.csv(*rows))
     made = (await moving.named())["b"]
     back = await revert(moving)
-    assert (back.aliases, back.users, back.kept) == (1, 1, 0)
+    assert (back.aliases, back.users, back.retained) == (1, 1, 0)
     assert await moving.owner.fetchval("select count(*) from identity.aliases") == 0
     assert await moving.admin.get_user(adopted) is not None
     assert await moving.admin.get_user(made) is None
@@ -47,7 +53,7 @@ async def test_what_is_in_use_stays_and_says_so(moving: Moving) -> None:
         "update auth.users set last_sign_in_at = now() where id = $1", named["signed-in"]
     )
     back = await revert(moving)
-    assert (back.users, back.kept) == (1, 2)
+    assert (back.users, back.retained) == (1, 2)
     assert set(await moving.named()) == {"signed-in", "paid"}
     assert await status(moving, named["paid"]) == "active"
     async with moving.db.transaction() as connection:
@@ -71,7 +77,7 @@ _SESSION = (
 async def test_a_payment_or_a_session_under_way_is_use(moving: Moving, use: str) -> None:
     await moving.run(moving.csv(someone("a")))
     await moving.owner.execute(use, (await moving.named())["a"])
-    assert (await revert(moving)).kept == 1
+    assert (await revert(moving)).retained == 1
     assert set(await moving.named()) == {"a"}
 
 
@@ -103,7 +109,7 @@ async def test_a_user_who_only_looks_like_ours_stays(moving: Moving) -> None:
     await moving.run(moving.csv(someone("a")))
     made = (await moving.named())["a"]
     await moving.there.execute("update auth.users set raw_app_meta_data = '{}'")
-    assert (await revert(moving)).kept == 1
+    assert (await revert(moving)).retained == 1
     assert await moving.admin.get_user(made) is not None
 
 
@@ -112,13 +118,13 @@ async def test_a_run_that_was_stopped_can_be_taken_back(moving: Moving) -> None:
     run = (await moving.plan(moving.csv(*rows))).run
     assert run is not None
     row = await moving.owner.fetchrow(
-        "select client_id from identity.migration_rows where old_id = 'a'"
+        "select client_id from client_migration.run_rows where old_id = 'a'"
     )
     # Killed after the user was created, before it was written down.
     await moving.user(
         id=str((row or {})["client_id"]),
         email=rows[0]["email"],
-        app_metadata={"evpower_migration": str(run.mark)},
+        app_metadata={"evpower_migration": str(run.run_key)},
     )
     back = await revert(moving)
     assert (back.users, await moving.users()) == (2, 0)
@@ -153,7 +159,7 @@ async def test_a_client_from_before_is_not_closed_by_taking_its_user_back(moving
     )
     await moving.run(moving.csv(someone(old, id_tags="AA")))
     back = await revert(moving)
-    assert (back.users, back.kept) == (0, 1)
+    assert (back.users, back.retained) == (0, 1)
     assert (await status(moving, old), await moving.users()) == ("active", 1)
 
 
@@ -162,7 +168,7 @@ async def test_a_blocked_client_does_not_come_back_free(moving: Moving) -> None:
     await moving.run(moving.csv(row))
     client = (await moving.named())["a"]
     await moving.owner.execute("update identity.clients set status = 'blocked'")
-    assert (await revert(moving)).kept == 1
+    assert (await revert(moving)).retained == 1
     again = await moving.plan(moving.csv(row))
     assert again.counts.skip == 1
     assert await status(moving, client) == "blocked"
@@ -178,7 +184,7 @@ async def test_a_client_who_is_another_old_client_too_is_not_deleted(moving: Mov
         await client_migration.decide(connection, "b", user, actor="Aizada", reason="same person")
     await moving.run(moving.csv(taken))
     back = await revert(moving, 1)
-    assert (back.users, back.kept) == (0, 1)
+    assert (back.users, back.retained) == (0, 1)
     assert await moving.named() == {"a": user, "b": user}
     assert await moving.admin.get_user(user) is not None
 
@@ -225,7 +231,7 @@ async def test_a_busy_auth_does_not_end_it(
 async def test_contacts_are_erased_when_it_is_taken_back_too(moving: Moving) -> None:
     await moving.run(moving.csv(someone("a"), someone("b", email="private address")))
     await revert(moving)
-    rows = await moving.owner.fetch("select t::text from identity.migration_rows t")
+    rows = await moving.owner.fetch("select t::text from client_migration.run_rows t")
     assert not any("private" in row["t"] or "+996" in row["t"] or "@" in row["t"] for row in rows)
 
 
@@ -242,7 +248,7 @@ class TestConfirm:
         with pytest.raises(client_migration.RowRefused) as refused:
             await revert(moving, run.id)
         assert refused.value.code == "migration_state"
-        for row in await moving.owner.fetch("select t::text from identity.migration_rows t"):
+        for row in await moving.owner.fetch("select t::text from client_migration.run_rows t"):
             assert not any(word in row["t"] for word in ("private", "@", "+996", "Aida"))
         assert await moving.owner.fetchval(
             "select every(confirmed_at is not null) from identity.aliases"

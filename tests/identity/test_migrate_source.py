@@ -31,7 +31,11 @@ class TestFile:
         assert (row.line, row.old_id, row.email, row.phone) == (
             2, "7", "a@example.kg", "+996555112233",
         )  # fmt: skip
-        assert (row.wrong, row.email_proof, row.phone_proof) == (None, "assumed", "assumed")
+        assert (row.invalid, row.email_confirmed, row.phone_confirmed) == (
+            None,
+            "assumed",
+            "assumed",
+        )
 
     async def test_tags_may_hold_the_other_delimiter(self, file: Path) -> None:
         file.write_text('id,id_tags\n1,"AA; bb;AA;"\n')
@@ -50,7 +54,7 @@ class TestFile:
         lines = ["id,email,name", ",,", " , ,", "1,a@example.kg,", ",,"]
         file.write_text("\n".join(lines).replace(",", between))
         [row] = await read(file)
-        assert (row.line, row.wrong) == (4, None)
+        assert (row.line, row.invalid) == (4, None)
 
     async def test_a_field_of_ten_megabytes_is_one_line(self, file: Path) -> None:
         file.write_text("id,name\n1," + "x" * 10_000_000 + "\n")
@@ -60,14 +64,14 @@ class TestFile:
     async def test_a_row_of_another_length_is_not_guessed(self, file: Path) -> None:
         file.write_text("id,email\n1,a@example.kg,x\n2\n3,c@example.kg\n")
         rows = await read(file)
-        assert [(row.line, row.wrong) for row in rows] == [
+        assert [(row.line, row.invalid) for row in rows] == [
             (2, "fields_miscounted"), (3, "fields_miscounted"), (4, None),
         ]  # fmt: skip
 
     async def test_what_is_no_utf_8_spoils_its_own_row_alone(self, file: Path) -> None:
         file.write_bytes(b"id,name\n1,\xc0\xe9\xe4\xe0\n2,Aida\x00\n3,\xd0\x90\n")
         rows = await read(file)
-        assert [row.wrong for row in rows] == ["not_readable", "not_readable", None]
+        assert [row.invalid for row in rows] == ["not_readable", "not_readable", None]
 
     @pytest.mark.parametrize(
         ("text", "says"),
@@ -113,15 +117,15 @@ class TestColumns:
             f"1,a@example.kg,{BCRYPT},2024-01-02 03:04:05.678+00\n2,b@example.kg,,\n"
         )
         first, second = await read(file)
-        assert (first.email_proof, first.password, first.password_hash) == (
+        assert (first.email_confirmed, first.password, first.password_hash) == (
             "yes", "carried", BCRYPT,
         )  # fmt: skip
-        assert (second.email_proof, second.password) == ("no", "none")
+        assert (second.email_confirmed, second.password) == ("no", "none")
 
     async def test_an_absent_flag_can_be_doubted(self, file: Path) -> None:
         file.write_text("id,email,phone\n1,a@example.kg,0555112233\n")
-        [row] = await read(file, unproven=frozenset({"phone"}))
-        assert (row.email_proof, row.phone_proof) == ("assumed", "no")
+        [row] = await read(file, unconfirmed=frozenset({"phone"}))
+        assert (row.email_confirmed, row.phone_confirmed) == ("assumed", "no")
 
 
 class TestRow:
@@ -147,7 +151,7 @@ class TestRow:
         fields = {"id": "1", "email": "a@example.kg", field: f'"{value}"'}
         file.write_text(f"{','.join(fields)}\n{','.join(fields.values())}\n")
         [row] = await read(file)
-        assert row.wrong == wrong
+        assert row.invalid == wrong
 
     @pytest.mark.parametrize(
         ("text", "minor"),
@@ -156,7 +160,7 @@ class TestRow:
     async def test_money(self, file: Path, text: str, minor: int) -> None:
         file.write_text(f"id,balance\n1,{text}\n")
         [row] = await read(file)
-        assert (row.balance_minor, row.wrong) == (minor, None)
+        assert (row.balance_minor, row.invalid) == (minor, None)
 
     @pytest.mark.parametrize(
         ("hashed", "kind"),

@@ -31,7 +31,7 @@ async def forget(there: Connection) -> None:
     await there.execute("delete from evpower.changes")
 
 
-async def told(there: Connection) -> None:
+async def until_visible(there: Connection) -> None:
     """Wait until whoever asks is told every change noted so far.
 
     A transaction that began before one of them, of anybody in the cluster, holds it back; once it

@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Database, Record
-from evpower.sync import Checked, Rpc, check
+from evpower.sync import Rpc, RunResult, check
 from tests.sync.scenario import Scenario
 
 
-async def compare(db: Database, rpc: Rpc, **more: Any) -> Checked:
+async def compare(db: Database, rpc: Rpc, **more: Any) -> RunResult:
     """A comparison by hand that does not wait for anybody."""
 
     async def at_once(_: float) -> None: ...
@@ -56,18 +56,18 @@ async def drift_rows(db: Database, *, healed: bool = False) -> dict[tuple[str, s
     """(topic, key) to kind of what sync.drift has open, or healed."""
     async with db.connection() as connection:
         rows: list[Record] = await connection.fetch(
-            "select topic, key, kind from sync.drift where (healed_at is not null) = $1", healed
+            "select topic, key, kind from sync.drift where (closed_at is not null) = $1", healed
         )
     return {(row["topic"], row["key"]): row["kind"] for row in rows}
 
 
-def kinds(found: Checked) -> dict[str, str]:
+def kinds(result: RunResult) -> dict[str, str]:
     """Which keys differ, and how."""
-    return {one.key: one.kind for one in found.drift}
+    return {difference.key: difference.kind for difference in result.drift}
 
 
 def keys(clients: Iterable[UUID]) -> set[str]:
-    return {str(one) for one in clients}
+    return {str(client) for client in clients}
 
 
 class Calls:
@@ -93,10 +93,10 @@ class Calls:
 
     async def reached(self, text: bytes, count: int) -> None:
         """Wait until so many calls had this in their body."""
-        while self.walked(text) < count:
+        while self.calls_with(text) < count:
             self._called.clear()
             await self._called.wait()
 
-    def walked(self, text: bytes) -> int:
+    def calls_with(self, text: bytes) -> int:
         """How many calls had this in their body."""
         return sum(text in body for _, body in self.bodies)

@@ -80,7 +80,7 @@ class Hook:
             URL, content=raw, headers=self.headers(raw) if headers is None else headers
         )
 
-    async def said(self, raw: bytes, **how: Any) -> tuple[int, bool | str]:
+    async def deliver(self, raw: bytes, **how: Any) -> tuple[int, bool | str]:
         answer = await self.send(raw, self.headers(raw, **how))
         body = answer.json()
         return answer.status_code, body["error"] if "error" in body else body["accepted"]
@@ -134,8 +134,8 @@ async def _no_one(_: object) -> Any:
 def change(type_: str = "UPDATE", table: str = "clients", **more: Any) -> bytes:
     schema = {"clients": "public", "users": "auth"}.get(table, "public")
     record = {"id": str(uuid4()), "email": "a@b.kg", "balance": 1e9}
-    said = {"type": type_, "table": table, "schema": schema, "record": record, "old_record": None}
-    return json.dumps(said | {"user_id": None, "unknown": [1]} | more).encode()
+    change = {"type": type_, "table": table, "schema": schema, "record": record, "old_record": None}
+    return json.dumps(change | {"user_id": None, "unknown": [1]} | more).encode()
 
 
 def plain(raw: bytes, secret: str = SECRET) -> dict[str, str]:

@@ -13,9 +13,9 @@ from prometheus_client import REGISTRY
 from evpower.config import Settings
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection, Database, Record
-from evpower.sync import Pulled, Puller
+from evpower.sync import Puller, PullResult
 from evpower.sync.supabase_rpc import Rpc
-from tests.sync.changes_log import told
+from tests.sync.changes_log import until_visible
 from tests.sync.scenario import Target
 
 PASSWORD = "correct-horse-7"
@@ -149,9 +149,9 @@ class DrainsAll(Puller):
         super().__init__(db, rpc, settings, clock, jitter=lambda: 0.0)
         self._there = there
 
-    async def drain(self) -> Pulled:
+    async def drain(self) -> PullResult:
         if self._there is not None:
-            await told(self._there)
+            await until_visible(self._there)
         return await super().drain()
 
 
@@ -175,11 +175,11 @@ def counted(kind: str) -> float:
     return REGISTRY.get_sample_value(name, {"kind": kind}) or 0.0
 
 
-def person(who: UUID | str | None = None, /, **parts: Any) -> dict[str, Any]:
+def person(user_id: UUID | str | None = None, /, **parts: Any) -> dict[str, Any]:
     """One person as evpower_people tells of them; parts `client` and `user`, filled up."""
     row, user = parts.get("client"), parts.get("user")
     return {
-        "id": str(who or uuid4()),
+        "id": str(user_id or uuid4()),
         "client": None
         if row is None
         else {
@@ -201,10 +201,10 @@ class Scripted:
     def __init__(self, inner: Rpc | None = None) -> None:
         self.inner = inner
         self.answers: dict[str, list[Any]] = {}
-        self.asked: list[str] = []
+        self.calls: list[str] = []
 
     async def call(self, function: str, body: bytes) -> object:
-        self.asked.append(function)
+        self.calls.append(function)
         waiting = self.answers.get(function)
         if waiting:
             answer = waiting.pop(0)
@@ -224,9 +224,9 @@ def page(
     """A page of changes, one for each of these people."""
     listed = [
         {
-            "xid": "700", "seq": seq + n, "table": "clients", "op": "update", "id": one["id"],
+            "xid": "700", "seq": seq + n, "table": "clients", "op": "update", "id": user["id"],
             "at": "2026-11-22 21:08:55.457253+00", **change,
         }
-        for n, one in enumerate(people)
+        for n, user in enumerate(people)
     ]  # fmt: skip
     return {"changes": listed, "people": list(people), "more": more, "held": False, "reset": False}

@@ -9,7 +9,7 @@ from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Puller, SupabaseRpc
 from evpower.sync.inbound.remote_users import parse
-from tests.sync.changes_log import told
+from tests.sync.changes_log import until_visible
 from tests.sync.checking import compare
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import DrainsAll, Driver, Supabase, emptied, person
@@ -42,13 +42,13 @@ async def anonymous(supabase: Supabase) -> Driver:
     await supabase.psql.execute(
         f"update auth.users set is_anonymous = true, email = null where id = '{driver.id}'"
     )
-    await told(supabase.psql)
+    await until_visible(supabase.psql)
     return driver
 
 
 async def is_client(scenario: Scenario, client: UUID) -> bool:
-    found = "select count(*) from identity.clients where id = $1"
-    return await scenario.db.fetchval(found, client) == 1
+    count = "select count(*) from identity.clients where id = $1"
+    return await scenario.db.fetchval(count, client) == 1
 
 
 async def test_an_anonymous_user_becomes_a_client_when_they_get_an_email(
@@ -58,7 +58,7 @@ async def test_an_anonymous_user_becomes_a_client_when_they_get_an_email(
     driver = await anonymous(supabase)
     pulled = await pulling.drain()
     assert (pulled.error, pulled.failed, pulled.created) == (None, 0, 0)
-    walked = await pulling.walk_all()
+    walked = await pulling.scan_all()
     assert (walked.error, walked.created) == (None, 0)
     assert not await is_client(scenario, driver.id)
     assert (await compare(db, rpc)).equal, "not drift either"
@@ -66,7 +66,7 @@ async def test_an_anonymous_user_becomes_a_client_when_they_get_an_email(
         "update auth.users set is_anonymous = false, email = 'aida@example.kg'"
         f" where id = '{driver.id}'"
     )
-    await told(supabase.psql)
+    await until_visible(supabase.psql)
     assert (await pulling.drain()).created == 1
     assert await is_client(scenario, driver.id)
 
@@ -79,14 +79,14 @@ async def test_where_settings_allow_it_an_anonymous_user_is_a_client(
     assert await is_client(scenario, driver.id)
     renamed = 'update auth.users set raw_user_meta_data = \'{"name": "Aida"}\''
     await supabase.psql.execute(f"{renamed} where id = '{driver.id}'")
-    await told(supabase.psql)
+    await until_visible(supabase.psql)
     # One that is a client already stays one, whatever the settings say now.
-    assert (await puller(db, rpc, settings, supabase, allowed=False).drain()).accepted == 1
+    assert (await puller(db, rpc, settings, supabase, allowed=False).drain()).applied == 1
 
 
-@pytest.mark.parametrize("said", [None, "true", 1, False])
-def test_only_true_is_anonymous(said: object) -> None:
-    read = parse(person(user={"anonymous": said}))
+@pytest.mark.parametrize("value", [None, "true", 1, False])
+def test_only_true_is_anonymous(value: object) -> None:
+    read = parse(person(user={"anonymous": value}))
     assert read is not None
     assert not read.anonymous
     assert parse(person(user={"anonymous": True})).anonymous  # type: ignore[union-attr]

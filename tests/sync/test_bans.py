@@ -163,6 +163,8 @@ async def test_the_comparison_finds_a_ban_that_was_missed(
         "update auth.users set banned_until = now() + interval '1 day' where id = $1", driver.id
     )
     await supabase.psql.execute("reset session_replication_role")
-    found = await compare(db, rpc_to(http, supabase.target), repair=True)
-    assert [(one.kind, one.fields) for one in found.drift] == [("profile", ("banned_until",))]
+    result = await compare(db, rpc_to(http, supabase.target), repair=True)
+    assert [(difference.kind, difference.fields) for difference in result.drift] == [
+        ("profile", ("banned_until",))
+    ]
     assert await banned_until(scenario, driver.id) is not None

@@ -65,7 +65,7 @@ async def new_row(there: Connection) -> str:
 
 
 async def is_read(there: Connection, client: str) -> bool:
-    return client in {one["id"] for one in (await changes(there))["changes"]}
+    return client in {change["id"] for change in (await changes(there))["changes"]}
 
 
 @pytest.mark.usefixtures("worker_is_a_session")
@@ -80,7 +80,7 @@ async def test_any_other_transaction_does(target: Target, there: Connection) -> 
     async with transaction(target, WORKER), transaction(target, "an app"):
         client = await new_row(there)
         answer = await changes(there)
-        assert client not in {one["id"] for one in answer["changes"]}
+        assert client not in {change["id"] for change in answer["changes"]}
         assert answer["held"] is True
     await until(lambda: is_read(there, client))
 

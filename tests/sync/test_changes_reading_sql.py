@@ -33,18 +33,18 @@ class TestReading:
         reader = Reader(log, limit=3)
         first = await reader.read()
         assert (first["more"], first["reset"]) == (True, False)
-        people = {one["id"]: one for one in first["people"]}
+        people = {user["id"]: user for user in first["people"]}
         assert set(people) == set(keys[:3])
         assert people[keys[0]]["client"]["name"] == "Now"
         assert people[keys[1]] == {"id": keys[1], "client": None, "user": None}
         second, third = await reader.read(), await reader.read()
         assert (second["more"], third["more"]) == (True, False)
-        assert [(one["op"], one["id"]) for one in reader.seen] == [
+        assert [(change["op"], change["id"]) for change in reader.seen] == [
             *(("insert", key) for key in keys),
             ("update", keys[0]),
             ("delete", keys[1]),
         ]
-        assert [one["id"] for one in third["people"]] == [keys[1]]
+        assert [user["id"] for user in third["people"]] == [keys[1]]
         empty = await reader.read()
         assert (empty["changes"], empty["people"], empty["more"]) == ([], [], False)
 
@@ -54,19 +54,19 @@ class TestReading:
             await log.execute(f"update public.clients set name = '{name}'")
         await Reader(log).read_until(4)
         page = await Reader(log).read()
-        assert [one["id"] for one in page["people"]] == [key]
+        assert [user["id"] for user in page["people"]] == [key]
 
     async def test_transaction_that_began_later_and_committed_first_waits_for_the_other(
         self, log: Connection, target: Target
     ) -> None:
         reader = Reader(log)
-        async with target.psql() as one, target.psql() as two:
-            early, late = one.transaction(), two.transaction()
+        async with target.psql() as session, target.psql() as two:
+            early, late = session.transaction(), two.transaction()
             await early.start()
-            await one.fetchval("select pg_current_xact_id()")
+            await session.fetchval("select pg_current_xact_id()")
             await late.start()
             second = await make_row(two, uuid4())  # takes the lower seq
-            first = await make_row(one, uuid4())
+            first = await make_row(session, uuid4())
             await late.commit()
             page = await reader.read()
             assert (page["changes"], page["held"]) == ([], True)
@@ -168,7 +168,7 @@ class TestReading:
             after = {"xid": last["xid"], "seq": last["seq"]}
             await rpc(log, "evpower_changes", after=after, limit=200)
             await rpc(log, "evpower_people", limit=100)
-            await rpc(log, "evpower_people", ids=[one["id"] for one in page["people"]])
+            await rpc(log, "evpower_people", ids=[user["id"] for user in page["people"]])
             await rpc(log, "evpower_changes_prune", before=after, keep_days=0)
             await rpc(log, "evpower_webhook_status", after=after)
             assert await log.fetchval(scans, tables) == before
@@ -205,7 +205,7 @@ class TestRestored:
         await Reader(log).read_until(1)
         for after in (None, {"xid": "0", "seq": 0}):
             page = await rpc(log, "evpower_changes", after=after)
-            assert ([one["id"] for one in page["changes"]], page["reset"]) == ([key], False)
+            assert ([change["id"] for change in page["changes"]], page["reset"]) == ([key], False)
 
     async def test_rows_from_a_cluster_that_was_ahead_are_neither_lost_nor_in_the_way(
         self, log: Connection
@@ -236,7 +236,7 @@ class TestRestored:
         )
         async with target.psql() as other:
             readers = [Reader(log), Reader(other)]
-            await asyncio.gather(*(one.read_until(50) for one in readers))
+            await asyncio.gather(*(reader.read_until(50) for reader in readers))
         assert sorted(readers[0].ids) == sorted(readers[1].ids)
         assert len(set(readers[0].ids)) == 50
 
@@ -318,10 +318,10 @@ class TestPeople:
         }
 
     async def test_no_one_and_what_is_no_id_are_told_as_no_one(self, log: Connection) -> None:
-        asked = [str(uuid4()), "client_007", "", "'; drop table public.clients; --"]
-        people = (await rpc(log, "evpower_people", ids=asked))["people"]
-        assert sorted(one["id"] for one in people) == sorted(asked)
-        assert all(one["client"] is None and one["user"] is None for one in people)
+        ids = [str(uuid4()), "client_007", "", "'; drop table public.clients; --"]
+        people = (await rpc(log, "evpower_people", ids=ids))["people"]
+        assert sorted(user["id"] for user in people) == sorted(ids)
+        assert all(user["client"] is None and user["user"] is None for user in people)
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 100])
     async def test_walk_meets_everyone_once(
@@ -338,7 +338,7 @@ class TestPeople:
         after: str | None = None
         for _ in range(20):
             page = await rpc(log, "evpower_people", after=after, limit=limit)
-            met += [one["id"] for one in page["people"]]
+            met += [user["id"] for user in page["people"]]
             after = page["next"]
             if after is None:
                 break

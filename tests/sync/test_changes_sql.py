@@ -228,8 +228,8 @@ class TestClients:
     ) -> None:
         me, _, token = await sign_up(app)
         await app.post("/rest/v1/clients", json={"id": me, "balance": 0}, headers=token)
-        mine = f"/rest/v1/clients?id=eq.{me}"
-        assert (await app.patch(mine, json={"name": "Me"}, headers=token)).status_code < 300
+        own_row = f"/rest/v1/clients?id=eq.{me}"
+        assert (await app.patch(own_row, json={"name": "Me"}, headers=token)).status_code < 300
         assert await noted(log) == [
             ("users", "insert", me),
             ("clients", "insert", me),
@@ -248,10 +248,10 @@ class TestNoOneIsRefused:
         row = {"id": me, "balance": 0}
         made = await app.post("/rest/v1/clients", json=row, headers=token)
         assert made.status_code < 300, made.text
-        mine = f"/rest/v1/clients?id=eq.{me}"
-        assert (await app.patch(mine, json={"name": "Me"}, headers=token)).status_code < 300
-        told = await app.put("/auth/v1/user", json={"data": {"name": "Me"}}, headers=token)
-        assert told.status_code == 200, told.text
+        own_row = f"/rest/v1/clients?id=eq.{me}"
+        assert (await app.patch(own_row, json={"name": "Me"}, headers=token)).status_code < 300
+        response = await app.put("/auth/v1/user", json={"data": {"name": "Me"}}, headers=token)
+        assert response.status_code == 200, response.text
 
     async def test_without_the_log(self, log: Connection, app: httpx.AsyncClient) -> None:
         await log.execute("alter table evpower.changes rename to changes_away")

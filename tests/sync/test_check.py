@@ -50,8 +50,8 @@ async def test_equal_sides_have_no_drift(
     await relay.drain()
     seen: list[Compared] = []
     done = await compare(db, rpc, batch=10, on_progress=seen.append)
-    assert (done.people, done.clients, done.sessions, done.transactions) == (26, 26, 1, 3)
-    assert (done.drift, done.told, done.in_flight, done.equal) == ((), (), 0, True)
+    assert (done.users, done.clients, done.sessions, done.transactions) == (26, 26, 1, 3)
+    assert (done.drift, done.notice_sample, done.in_flight, done.equal) == ((), (), 0, True)
     assert Compared("client", "evpower", 26, 26) in seen
     assert Compared("client", "supabase", 26, 26) in seen
     assert Compared("profile", "supabase", 26, 26) in seen
@@ -86,22 +86,22 @@ async def test_drift_made_by_hand_is_found_and_healed(
 ) -> None:
     async with by_hand(there):
         await there.execute(BY_HAND[change])
-    found = await compare(db, rpc)
-    assert found.drift
-    assert not found.equal
-    assert {one.right_side for one in found.drift} == {"evpower"}
+    result = await compare(db, rpc)
+    assert result.drift
+    assert not result.equal
+    assert {difference.right_side for difference in result.drift} == {"evpower"}
     async with db.connection() as connection:
-        assert (await status(connection)).drift == len(found.drift)
+        assert (await status(connection)).drift == len(result.drift)
     healed = await compare(db, rpc, repair=True, deliver=relay.drain)
     assert healed.equal, healed.drift
-    assert healed.healed == len(found.drift)
+    assert healed.closed == len(result.drift)
     assert (await compare(db, rpc)).drift == ()
     assert await balance(there, client) == "576.55"
     assert await versions(there, client) == [1, 2, 3]
     async with db.connection() as connection:
         assert (await status(connection)).drift == 0
-        rows = await connection.fetch("select action, healed_at from sync.drift")
-    assert all(row["healed_at"] for row in rows)
+        rows = await connection.fetch("select action, closed_at from sync.drift")
+    assert all(row["closed_at"] for row in rows)
 
 
 async def test_rows_only_supabase_has_are_reported_and_kept(
@@ -121,7 +121,7 @@ async def test_rows_only_supabase_has_are_reported_and_kept(
         )
     done = await compare(db, rpc, repair=True, deliver=relay.drain)
     assert kinds(done) == {str(stranger): "opening"}
-    assert done.healed == 0
+    assert done.closed == 0
     assert (done.foreign_sessions, done.foreign_transactions) == (1, 1)
     assert await there.fetchval("select count(*) from public.transactions") == 4
     assert await balance(there, stranger) == "777.00"
@@ -161,11 +161,11 @@ async def test_transactions_of_the_old_backend_are_not_drift(
     async with past_every_guard(there):
         await there.execute(f"insert into public.clients (id) values ('{stranger}')")
     await compare(db, rpc, repair=True, deliver=relay.drain)  # becomes a client
-    for one in (client, client, stranger):
+    for key in (client, client, stranger):
         await there.execute(
             "insert into public.transactions"
             " (client_id, type, amount, balance_before, balance_after)"
-            f" values ('{one}', 'topup', 5, 0, 5)"
+            f" values ('{key}', 'topup', 5, 0, 5)"
         )
     done = await compare(db, rpc, repair=True, deliver=relay.drain)
     assert (done.drift, done.foreign_transactions) == ((), 3)
@@ -203,23 +203,23 @@ async def test_supabase_ahead_is_evidence_and_kept(
     async with by_hand(there):
         await there.execute(AHEAD[change])
     before = await there.fetchval(facts)
-    found = await compare(db, rpc, repair=True, deliver=relay.drain)
-    assert [one.action for one in found.drift] == [
+    result = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert [difference.action for difference in result.drift] == [
         "reported: Supabase is ahead, restore or decide by hand"
     ]
-    assert (found.healed, found.equal) == (0, False)
+    assert (result.closed, result.equal) == (0, False)
     assert await there.fetchval(facts) == before
-    assert (await compare(db, rpc, overwrite_ahead=True)).healed == 0  # nothing without repair
+    assert (await compare(db, rpc, overwrite_ahead=True)).closed == 0  # nothing without repair
     assert await there.fetchval(facts) == before
     healed = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
     assert healed.equal, healed.drift
     assert await balance(there, client) == "576.55"
     assert await versions(there, client) == [1, 2, 3]
     assert (await compare(db, rpc)).drift == ()
-    kept = await there.fetch(
+    archived = await there.fetch(
         "select relation from evpower.archive where client_id = $1", str(client)
     )
-    assert {row["relation"] for row in kept} == (
+    assert {row["relation"] for row in archived} == (
         {"charging_sessions"}
         if change == "session"
         else {"clients", "transactions"}
@@ -244,7 +244,7 @@ async def test_parked_key_is_drift(
 ) -> None:
     await scenario.top_up(client, 100)
     await scenario.db.execute("update sync.pending set parked_at = now()")
-    assert [one.key for one in (await compare(db, rpc)).drift] == [str(client)]
+    assert [difference.key for difference in (await compare(db, rpc)).drift] == [str(client)]
 
 
 async def test_client_leaving_through_supabase_is_not_drift(
@@ -265,8 +265,8 @@ async def test_empty_supabase_is_filled_by_backfill(
 ) -> None:
     clients = await scenario.clients(120)
     await scenario.top_up_everyone(clients, 3)
-    for one in clients[:5]:
-        await scenario.session(one, cost_minor=100)
+    for client in clients[:5]:
+        await scenario.session(client, cost_minor=100)
     await relay.drain()
     await target.empty(there)
     seen: list[BackfillProgress] = []

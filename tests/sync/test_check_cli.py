@@ -44,14 +44,14 @@ async def test_check_shows_some_and_says_where_the_rest_is(
             capture_output=True, text=True, timeout=COMMAND_S, env=env, check=False,
         )  # fmt: skip
 
-    found = run("check")
-    assert found.returncode == 1
-    assert found.stdout.count("balance differs (balance_minor)") == 20
-    assert f"profile {lost}: reported: no user in Supabase Auth" in found.stdout
-    assert "and 5 more: select * from sync.drift where check_id = 1" in found.stdout
-    assert "25 differ" in found.stderr
-    told = orjson.loads(run("check", "--json").stdout)
-    assert (told["check"], told["people"], told["drift"], told["notices"]) == (2, 25, 25, 1)
+    checked = run("check")
+    assert checked.returncode == 1
+    assert checked.stdout.count("balance differs (balance_minor)") == 20
+    assert f"profile {lost}: reported: no user in Supabase Auth" in checked.stdout
+    assert "and 5 more: select * from sync.drift where run_id = 1" in checked.stdout
+    assert "25 differ" in checked.stderr
+    output = orjson.loads(run("check", "--json").stdout)
+    assert (output["run"], output["users"], output["drift"], output["notices"]) == (2, 25, 25, 1)
     repaired = run("check", "--repair")
     assert repaired.returncode == 0, repaired.stderr
     assert "equal, 25 healed" in repaired.stdout
@@ -60,4 +60,4 @@ async def test_check_shows_some_and_says_where_the_rest_is(
     assert "by hand" in status.stdout
     assert "25 clients, 25 differed, 25 healed" in status.stdout
     (last,) = orjson.loads(run("status", "--json").stdout)["checks"]
-    assert (last["kind"], last["healed"], last["waits"]) == ("hand", 25, None)
+    assert (last["kind"], last["closed"], last["error"]) == ("on_demand", 25, None)

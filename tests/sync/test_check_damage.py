@@ -130,7 +130,7 @@ class Sides:
         clients = await self.scenario.clients(len(damages))
         await self.scenario.top_up_everyone(clients, 3)
         await give_users(self.scenario, self.there)
-        sessions = {one: await self.scenario.session(one, charge=False) for one in clients}
+        sessions = {client: await self.scenario.session(client, charge=False) for client in clients}
         await relay.drain()
         expected: dict[tuple[str, str], Damage] = {}
         for client, damage in zip(clients, damages, strict=True):
@@ -144,20 +144,22 @@ class Sides:
                 assert not done.endswith(" 0"), damage
         await self.scenario.db.execute("delete from sync.pending")
 
-        found = await compare(self.db, self.rpc, batch=batch)
-        assert {(one.topic, one.key): one.kind for one in found.drift} == {
-            key: damage.kind for key, damage in expected.items()
-        }
+        result = await compare(self.db, self.rpc, batch=batch)
+        assert {
+            (difference.topic, difference.key): difference.kind for difference in result.drift
+        } == {key: damage.kind for key, damage in expected.items()}
         left = {key: damage.kind for key, damage in expected.items() if not damage.heals}
         healed = await compare(self.db, self.rpc, repair=True, deliver=relay.drain, batch=batch)
-        assert healed.healed == len(expected) - len(left)
+        assert healed.closed == len(expected) - len(left)
         again = await compare(self.db, self.rpc, batch=batch)
-        assert {(one.topic, one.key): one.kind for one in again.drift} == left
+        assert {
+            (difference.topic, difference.key): difference.kind for difference in again.drift
+        } == left
         assert await drift_rows(self.db) == left
-        told = await compare(
+        repaired = await compare(
             self.db, self.rpc, repair=True, overwrite_ahead=True, deliver=relay.drain, batch=batch
         )
-        assert told.equal, told.drift
+        assert repaired.equal, repaired.drift
         assert (await compare(self.db, self.rpc, batch=batch)).differ == 0
         assert await drift_rows(self.db) == {}
 

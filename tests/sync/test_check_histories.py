@@ -110,12 +110,12 @@ async def test_histories_of_one_length_are_found_to_part(
     restored, client, _ = await lost_hours(house, there, (500, 600))
     before = await there.fetchval("select json_agg(t order by version)::text from transactions t")
     async with house.at(restored) as (_, relay, db):
-        found = await compare(db, rpc, repair=True, deliver=relay.drain)
-        assert kinds(found) == {str(client): "diverged"}
-        assert [one.action for one in found.drift] == [
-            "reported: the histories part at version 3, decide by hand"
+        result = await compare(db, rpc, repair=True, deliver=relay.drain)
+        assert kinds(result) == {str(client): "diverged"}
+        assert [difference.action for difference in result.drift] == [
+            "reported: the histories diverge at version 3, decide by hand"
         ]
-        assert (found.healed, found.equal) == (0, False)
+        assert (result.closed, result.equal) == (0, False)
         assert (
             await there.fetchval("select json_agg(t order by version)::text from transactions t")
             == before
@@ -147,8 +147,10 @@ async def test_longer_history_that_parts_is_put_aside_from_there(
     """Supabase is ahead and below that other transactions have the same versions: all are kept."""
     restored, client, _ = await lost_hours(house, there, (500,))
     async with house.at(restored) as (_, relay, db):
-        found = await compare(db, rpc, repair=True)
-        assert [(one.kind, one.diverged) for one in found.drift] == [("ahead", 3)]
+        result = await compare(db, rpc, repair=True)
+        assert [(difference.kind, difference.diverged) for difference in result.drift] == [
+            ("ahead", 3)
+        ]
         healed = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
         assert healed.equal, healed.drift
     assert (await balance(there, client), await versions(there, client)) == ("305.00", [1, 2, 3])
@@ -246,10 +248,10 @@ async def test_partings_of_many_clients_are_found_over_many_pages(
     clients = sorted(await scenario.clients(12))
     await scenario.top_up_everyone(clients, 900)
     await relay.drain()
-    wanted = {str(one): 3 + 80 * nr for nr, one in enumerate(clients) if nr % 2}
-    for one, version in wanted.items():
+    wanted = {str(client): 3 + 80 * nr for nr, client in enumerate(clients) if nr % 2}
+    for client, version in wanted.items():
         await there.execute(
             "update public.transactions set id = gen_random_uuid()"
-            f" where client_id::text = '{one}' and version >= {version}"
+            f" where client_id::text = '{client}' and version >= {version}"
         )
-    assert await Digests(db, rpc).partings([str(one) for one in clients]) == wanted
+    assert await Digests(db, rpc).divergences([str(client) for client in clients]) == wanted

@@ -49,11 +49,11 @@ async def test_three_thousand_lost_clients_are_compared_and_healed_page_by_page(
             await there.execute("delete from public.transactions; delete from public.clients")
         gc.collect()
         tracemalloc.start()
-        found = await compare(db, calls, batch=_BATCH)
+        result = await compare(db, calls, batch=_BATCH)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert found.differ == await scenario.db.fetchval("select count(*) from identity.clients")
-        assert (len(found.drift), found.healed) == (SAMPLE, 0)
+        assert result.differ == await scenario.db.fetchval("select count(*) from identity.clients")
+        assert (len(result.drift), result.closed) == (SAMPLE, 0)
     assert calls.most_keys <= _BATCH
     assert peaks[1] - peaks[0] < 640 * 1024, peaks  # gathered, the others would take 2 MB
     waiting: list[int] = []
@@ -63,7 +63,7 @@ async def test_three_thousand_lost_clients_are_compared_and_healed_page_by_page(
         await relay.drain()
 
     healed = await compare(db, calls, batch=_BATCH, repair=True, deliver=deliver)
-    assert (healed.differ, healed.healed, healed.equal) == (3_000, 3_000, True)
+    assert (healed.differ, healed.closed, healed.equal) == (3_000, 3_000, True)
     assert max(waiting) <= _BATCH  # repaired page by page, not gathered
     assert len(waiting) == 30
     assert await there.fetchval("select count(*) from public.transactions") == 3_000

@@ -7,7 +7,7 @@ import pytest
 
 from evpower.foundation.db import Connection, Database, Record
 from evpower.sync import Relay, SupabaseRpc, status
-from tests.sync.changes_log import told
+from tests.sync.changes_log import until_visible
 from tests.sync.checking import (
     Calls,
     compare,
@@ -58,7 +58,7 @@ async def test_equal_people_are_compared_by_hashes_alone(
     await relay.drain()
     assert (await compare(db, calls)).equal
     assert {function for function, _ in calls.bodies} == {"evpower_digest"}
-    assert calls.walked(b'"ids"') == calls.walked(b'"chunk"') == 3
+    assert calls.calls_with(b'"ids"') == calls.calls_with(b'"chunk"') == 3
 
 
 SAID = {
@@ -79,14 +79,16 @@ async def test_profile_of_supabase_is_taken(
         await there.execute(sql)
         if field == "email":
             await there.execute("update auth.users set email = 'new@example.kg'")
-    found = await compare(db, rpc)
-    assert kinds(found) == {str(client): "profile"}
-    assert [(one.fields, one.right_side) for one in found.drift] == [((field,), "supabase")]
+    result = await compare(db, rpc)
+    assert kinds(result) == {str(client): "profile"}
+    assert [(difference.fields, difference.right_side) for difference in result.drift] == [
+        ((field,), "supabase")
+    ]
     healed = await compare(db, rpc, repair=True)
-    assert (healed.differ, healed.healed) == (1, 1)
+    assert (healed.differ, healed.closed) == (1, 1)
     assert (await here(scenario, client))[field] == value
     rows = await scenario.db.fetch("select fields, action, repaired from sync.drift")
-    assert [tuple(row) for row in rows] == [([field], "profile differs; taken", True)]
+    assert [tuple(row) for row in rows] == [([field], "profile differs; applied", True)]
 
 
 @one_shape
@@ -113,16 +115,18 @@ async def test_deletion_asked_for_and_taken_back_is_taken(
 ) -> None:
     async with past_every_guard(there):
         await there.execute("update public.clients set status = 'inactive'")
-    found = await compare(db, rpc, repair=True, deliver=relay.drain)
-    assert (kinds(found), found.equal) == ({str(client): "deletion"}, True)
+    result = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert (kinds(result), result.equal) == ({str(client): "deletion"}, True)
     assert (await here(scenario, client))["deletion_requested_at"] is not None
     calls = Calls(rpc)
     assert (await compare(db, calls)).drift == ()
-    assert calls.walked(b'"chunk"') == calls.walked(b'"ids"')  # leaving costs no look at the row
+    assert calls.calls_with(b'"chunk"') == calls.calls_with(
+        b'"ids"'
+    )  # leaving costs no look at the row
     async with past_every_guard(there):
         await there.execute("update public.clients set status = 'active'")
-    found = await compare(db, rpc, repair=True, deliver=relay.drain)
-    assert (kinds(found), found.equal) == ({str(client): "deletion"}, True)
+    result = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert (kinds(result), result.equal) == ({str(client): "deletion"}, True)
     assert (await here(scenario, client))["deletion_requested_at"] is None
 
 
@@ -137,8 +141,8 @@ async def test_user_deleted_softly_closes_the_client(
 ) -> None:
     async with past_every_guard(there):
         await there.execute("update auth.users set deleted_at = now()")
-    found = await compare(db, rpc, repair=True, deliver=relay.drain)
-    assert kinds(found) == {str(client): "deletion"}
+    result = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert kinds(result) == {str(client): "deletion"}
     assert (await here(scenario, client))["status"] == "closed"
     assert (await compare(db, rpc)).drift == ()
 
@@ -179,12 +183,12 @@ async def test_users_no_one_here_knows_of_become_clients(
     async with past_every_guard(there):
         await there.executemany(
             "insert into auth.users (id, email) values ($1, $2)",
-            [(one, f"{one.hex}@example.kg") for one in users],
+            [(user, f"{user.hex}@example.kg") for user in users],
         )
         await there.execute(f"insert into auth.users (id, deleted_at) values ('{uuid4()}', now())")
-    assert kinds(await compare(db, rpc, batch=3)) == {str(one): "unseen" for one in users}
-    found = await compare(db, rpc, repair=True, deliver=relay.drain, batch=3)
-    assert (found.differ, found.healed) == (7, 7)
+    assert kinds(await compare(db, rpc, batch=3)) == {str(user): "unseen" for user in users}
+    result = await compare(db, rpc, repair=True, deliver=relay.drain, batch=3)
+    assert (result.differ, result.closed) == (7, 7)
     assert await scenario.db.fetchval("select count(*) from wallet.wallets") == 8
     done = await compare(db, rpc, batch=3)
     assert (done.drift, done.clients, done.in_flight) == ((), 8, 0)
@@ -206,10 +210,10 @@ async def test_clients_without_a_user_are_told_of_and_never_closed(
         await there.execute("delete from auth.users")
         await there.execute("delete from public.transactions")
         await there.execute("delete from public.clients")
-    found = await compare(db, rpc, repair=True, deliver=relay.drain)
-    assert kinds(found) == {str(client): "missing"}
-    assert (found.equal, found.notices) == (True, 1)
-    assert [(one.key, one.kind, one.notice) for one in found.told] == [
+    result = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert kinds(result) == {str(client): "missing"}
+    assert (result.equal, result.notices) == (True, 1)
+    assert [(notice.key, notice.kind, notice.notice) for notice in result.notice_sample] == [
         (str(client), "userless", True)
     ]
     assert (await here(scenario, client))["status"] == "active"
@@ -251,9 +255,9 @@ async def test_contact_another_client_has_is_no_endless_drift(
     assert kinds(await compare(db, rpc)) == {str(client): "profile"}
     assert (await compare(db, rpc, repair=True)).equal
     assert (await here(scenario, client))["email"] is None
-    found = await compare(db, rpc)
-    assert found.drift == ()
-    assert {(one.key, one.kind) for one in found.told} == {
+    result = await compare(db, rpc)
+    assert result.drift == ()
+    assert {(notice.key, notice.kind) for notice in result.notice_sample} == {
         (str(client), "contact_taken"),
         (str(other), "userless"),
     }
@@ -267,8 +271,10 @@ async def test_a_contact_that_was_verified_unseen_is_found_and_taken(
     assert (await here(scenario, client))["email_verified"] is False
     async with past_every_guard(there):
         await there.execute("update auth.users set email_confirmed_at = now()")
-    found = await compare(db, rpc)
-    assert [(one.kind, one.fields) for one in found.drift] == [("profile", ("email_verified",))]
+    result = await compare(db, rpc)
+    assert [(difference.kind, difference.fields) for difference in result.drift] == [
+        ("profile", ("email_verified",))
+    ]
     assert (await compare(db, rpc, repair=True)).equal
     assert (await here(scenario, client))["email_verified"] is True
 
@@ -279,9 +285,9 @@ async def test_row_and_user_with_two_emails_are_told_of(
 ) -> None:
     async with past_every_guard(there):
         await there.execute("update auth.users set email = 'login@example.kg'")
-    found = await compare(db, rpc, repair=True)
-    assert (found.drift, [one.kind for one in found.told]) == ((), ["email_apart"])
-    assert found.told[0].key == str(client)
+    result = await compare(db, rpc, repair=True)
+    assert (result.drift, [notice.kind for notice in result.notice_sample]) == ((), ["email_apart"])
+    assert result.notice_sample[0].key == str(client)
 
 
 @one_shape
@@ -299,7 +305,7 @@ async def test_closed_client_has_no_profile_to_keep(
         await there.execute("update public.clients set name = 'anonymous', email = null")
         await there.execute("delete from auth.users")
     done = await compare(db, rpc)
-    assert (done.drift, done.told, done.people, done.clients) == ((), (), 0, 1)
+    assert (done.drift, done.notice_sample, done.users, done.clients) == ((), (), 0, 1)
     async with past_every_guard(there):
         await there.execute("delete from public.clients")  # gone with the user
     assert (await compare(db, rpc)).drift == ()
@@ -311,7 +317,7 @@ async def test_change_that_is_about_to_be_pulled_is_no_drift(
     db: Database, rpc: SupabaseRpc, there: Connection, client: UUID
 ) -> None:
     await there.execute("update public.clients set name = 'Renamed'")  # noted in the log
-    await told(there)
+    await until_visible(there)
     done = await compare(db, rpc, repair=True)
     assert (done.drift, done.in_flight) == ((), 1)
     assert client

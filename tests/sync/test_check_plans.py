@@ -63,13 +63,13 @@ async def test_a_page_of_what_changed_lately_reads_little(
 ) -> None:
     since = datetime.now(UTC) - timedelta(hours=2)
     async with db.connection() as connection:
-        found = await page_of_ours(connection, topic, None, 500, since)
-        assert {key.id for key in found} == lately[topic]
-        rest = await page_of_ours(connection, topic, found[0].id, 1, since)
-        assert [key.id for key in rest] == [found[1].id]
+        keys = await page_of_ours(connection, topic, None, 500, since)
+        assert {key.id for key in keys} == lately[topic]
+        rest = await page_of_ours(connection, topic, keys[0].id, 1, since)
+        assert [key.id for key in rest] == [keys[1].id]
         # Whichever plan a connection keeps for long.
         for mode in ("force_custom_plan", "force_generic_plan"):
-            assert await rows_read(connection, page_sql(topic, lately=True), mode, since) < 15_000
+            assert await rows_read(connection, page_sql(topic, recent=True), mode, since) < 15_000
 
 
 async def rows_read(connection: Connection, sql: str, mode: str, since: datetime) -> int:
@@ -78,11 +78,11 @@ async def rows_read(connection: Connection, sql: str, mode: str, since: datetime
     async with connection.transaction():
         await connection.execute(f"set local plan_cache_mode = {mode}")
         await connection.execute(f"prepare {name} (uuid, int, timestamptz) as {sql}")
-        told = await connection.fetchval(
+        plan = await connection.fetchval(
             f"explain (analyze, format json) execute {name} ('{UUID(int=0)}', 500, '{since}')"
         )
         await connection.execute(f"deallocate {name}")
-    return _read(json.loads(told)[0]["Plan"] if isinstance(told, str) else told[0]["Plan"])
+    return _read(json.loads(plan)[0]["Plan"] if isinstance(plan, str) else plan[0]["Plan"])
 
 
 def _read(plan: dict[str, Any]) -> int:
@@ -93,4 +93,4 @@ def _read(plan: dict[str, Any]) -> int:
             for name in ("Rows Removed by Filter", "Rows Removed by Index Recheck")
         )
         own = int(seen * plan["Actual Loops"])
-    return own + sum(_read(one) for one in plan.get("Plans", []))
+    return own + sum(_read(child) for child in plan.get("Plans", []))

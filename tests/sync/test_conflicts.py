@@ -94,8 +94,8 @@ def test_the_page_for_people_has_the_same_rows() -> None:
     ]
     names = {"evpower": "EvPower", "supabase": "Supabase"}
     assert shown == [
-        (f"`{one.kind}`", one.when, names[one.right], one.done, _counted(one.counted))
-        for one in CONFLICTS.values()
+        (f"`{rule.kind}`", rule.when, names[rule.right_side], rule.done, _counted(rule.counted))
+        for rule in CONFLICTS.values()
     ]
 
 
@@ -119,8 +119,8 @@ async def test_a_balance_changed_by_hand_is_found_and_healed(
     await puller.drain()
     assert (await client_here(scenario.db, client))["status"] == "active"
     rpc = rpc_to(http, supabase.target)
-    found = await check(db, rpc, repair=True, deliver=relay.drain)
-    assert (len(found.drift), found.healed) == (1, 1)
+    result = await check(db, rpc, repair=True, deliver=relay.drain)
+    assert (len(result.drift), result.closed) == (1, 1)
     assert await balance(supabase.psql, client) == "500.00"
 
 
@@ -185,9 +185,13 @@ async def test_a_contact_of_another_is_given_over_when_it_is_free(
     here = await client_here(scenario.db, second.id)
     assert (here["phone"], here["name"], here["email"]) == (None, "Second", second.email)
     assert (await client_here(scenario.db, holder.id))["phone"] == "+996555000001"
-    kept = await scenario.db.fetchrow("select * from sync.contact_conflicts")
-    assert kept is not None
-    assert (kept["client_id"], kept["contact"], kept["holder"]) == (second.id, "phone", holder.id)
+    conflict = await scenario.db.fetchrow("select * from sync.contact_conflicts")
+    assert conflict is not None
+    assert (conflict["client_id"], conflict["contact"], conflict["holder"]) == (
+        second.id,
+        "phone",
+        holder.id,
+    )
     assert met("contact_taken") == 1
     await supabase.update_row(second.id, phone="+996555000001")  # the relay made it without one
     await supabase.update_row(holder.id, phone="+996555000002")
@@ -206,43 +210,43 @@ async def test_a_claim_keeps_no_one_from_registering_and_verifying(
     contact: str,
 ) -> None:
     """A driver writes a stranger's contact into the own row; the stranger comes and verifies it."""
-    said = {"email": "stranger@example.kg", "phone": "+996555000009"}
+    contacts = {"email": "stranger@example.kg", "phone": "+996555000009"}
     squatter = await supabase.sign_up()
     await at_rest()
     answer = await supabase.patch(
-        supabase.driver_key(squatter), squatter.id, **{contact: said[contact]}
+        supabase.driver_key(squatter), squatter.id, **{contact: contacts[contact]}
     )
     assert answer.status_code == 200, answer.text
     await at_rest()
     here = await client_here(scenario.db, squatter.id)
-    assert (here[contact], here[f"{contact}_verified"]) == (said[contact], False)
+    assert (here[contact], here[f"{contact}_verified"]) == (contacts[contact], False)
 
     admin = SupabaseAdmin(
         http=http, url=supabase.url, secret_key=SecretStr(supabase.target.local.secret_key)
     )
     wants = identity.RegistrationRequest(
-        said["email"], SecretStr(PASSWORD), said["phone"], "Stranger"
+        contacts["email"], SecretStr(PASSWORD), contacts["phone"], "Stranger"
     )
     stranger, _ = await identity.register(db, admin, wants, confirm="email", clock=utc_now)
     await at_rest()
-    assert stranger.profile == Profile(said["email"], said["phone"], "Stranger")
-    assert (await client_here(scenario.db, squatter.id))[contact] == said[contact]
+    assert stranger.profile == Profile(contacts["email"], contacts["phone"], "Stranger")
+    assert (await client_here(scenario.db, squatter.id))[contact] == contacts[contact]
 
     await supabase.change_user(
-        stranger.id, email_confirm=True, phone=said["phone"], phone_confirm=True
+        stranger.id, email_confirm=True, phone=contacts["phone"], phone_confirm=True
     )
     await at_rest()
     here = await client_here(scenario.db, stranger.id)
-    assert (here[contact], here[f"{contact}_verified"]) == (said[contact], True)
+    assert (here[contact], here[f"{contact}_verified"]) == (contacts[contact], True)
     assert (await client_here(scenario.db, squatter.id))[contact] is None
     waiting = await scenario.db.fetch(
         "select client_id, contact, holder from sync.contact_conflicts"
     )
     assert [tuple(row) for row in waiting] == [(squatter.id, contact, stranger.id)]
     async with db.connection() as connection:
-        found = await identity.find_verified(connection, said[contact])
-    assert found is not None
-    assert found.id == stranger.id
+        holder = await identity.find_verified(connection, contacts[contact])
+    assert holder is not None
+    assert holder.id == stranger.id
 
 
 async def test_two_who_exchange_their_phones_both_get_them(
@@ -393,7 +397,7 @@ async def test_a_block_from_before_holds_when_evpower_knew_the_client_first(
     await scenario.db.execute(
         "insert into identity.clients (id, origin) values ($1, 'token')", client
     )
-    await scenario.db.execute("update sync.cursors set walking = false")
+    await scenario.db.execute("update sync.cursors set scanning = false")
     await relay.drain()
     await at_rest()
     assert (await client_here(scenario.db, client))["status"] == "blocked"

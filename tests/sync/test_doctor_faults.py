@@ -105,27 +105,27 @@ def look(gateway: Gateway, dsn: str) -> Look:
         }
         settings = Settings(_env_file=None, **values)
         async with HttpClient() as http:
-            found = await examine_supabase(settings, http, may_write=may_write)
-        return {one.name: one for one in found}
+            findings = await examine_supabase(settings, http, may_write=may_write)
+        return {finding.name: finding for finding in findings}
 
     return looked
 
 
-def bad(found: dict[str, Finding]) -> list[str]:
-    return [name for name, one in found.items() if one.ok is False]
+def bad(findings: dict[str, Finding]) -> list[str]:
+    return [name for name, finding in findings.items() if finding.ok is False]
 
 
 async def test_nothing_is_bad_where_nothing_is_wrong(look: Look) -> None:
     # The local project names itself as the issuer, not the gateway.
-    found = await look()
-    assert bad(found) == ["access token"]
-    assert "iss" in found["access token"].fix
+    findings = await look()
+    assert bad(findings) == ["access token"]
+    assert "iss" in findings["access token"].fix
 
 
 async def test_a_real_token_is_accepted(look: Look, gateway: Gateway) -> None:
-    found = await look(supabase_url=gateway.target.local.url)
-    assert bad(found) == []
-    assert found["access token"].ok is True
+    findings = await look(supabase_url=gateway.target.local.url)
+    assert bad(findings) == []
+    assert findings["access token"].ok is True
 
 
 async def test_the_user_of_doctor_is_deleted(
@@ -144,8 +144,8 @@ async def test_a_word_that_no_operator_mapped_is_named(
             "insert into public.clients (id, status) values (gen_random_uuid(), 'suspended')"
         )
     try:
-        found = (await look(may_write=False))["status words"]
-        assert (found.ok, found.detail) == (False, "not mapped: 'suspended' (1)")
+        finding = (await look(may_write=False))["status words"]
+        assert (finding.ok, finding.detail) == (False, "not mapped: 'suspended' (1)")
         async with db.transaction() as connection:
             await map_word(connection, "suspended", "blocked", operator="aida", reason="as before")
         assert (await look(may_write=False))["status words"].ok is True
@@ -154,8 +154,8 @@ async def test_a_word_that_no_operator_mapped_is_named(
 
 
 async def test_reading_only_creates_no_user(look: Look, gateway: Gateway) -> None:
-    found = await look(may_write=False)
-    assert found["access token"].ok is None
+    findings = await look(may_write=False)
+    assert findings["access token"].ok is None
     assert not [path for path in gateway.paths if "admin" in path or "webhook_test" in path]
 
 
@@ -168,29 +168,29 @@ class TestAddress:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-            found = await look(supabase_url=url)
-        assert list(found) == ["Supabase address"]
-        assert bad(found) == ["Supabase address"]
-        assert "EVPOWER_SUPABASE_URL" in found["Supabase address"].fix
+            findings = await look(supabase_url=url)
+        assert list(findings) == ["Supabase address"]
+        assert bad(findings) == ["Supabase address"]
+        assert "EVPOWER_SUPABASE_URL" in findings["Supabase address"].fix
 
     async def test_an_unknown_host(self, look: Look) -> None:
-        found = await look(supabase_url="http://no-such-project.invalid")
-        assert bad(found) == ["Supabase address"]
+        findings = await look(supabase_url="http://no-such-project.invalid")
+        assert bad(findings) == ["Supabase address"]
 
     @pytest.mark.parametrize(
         "page", [(200, "text/html", "<html>hi</html>"), (404, "text/plain", "not found")]
     )
     async def test_another_site(self, look: Look, gateway: Gateway, page: Answer) -> None:
         gateway.faults.append((".*", page))
-        found = await look()
-        assert list(found) == ["Supabase address"]
-        assert "no Supabase" in found["Supabase address"].detail
+        findings = await look()
+        assert list(findings) == ["Supabase address"]
+        assert "no Supabase" in findings["Supabase address"].detail
 
 
 class TestKeys:
     async def test_a_wrong_publishable_key(self, look: Look) -> None:
-        found = await look(supabase_publishable_key="sb_publishable_other")
-        assert bad(found) == ["Supabase publishable key"]
+        findings = await look(supabase_publishable_key="sb_publishable_other")
+        assert bad(findings) == ["Supabase publishable key"]
 
     async def test_a_wrong_secret_key(self, look: Look) -> None:
         found = await look(supabase_secret_key=SecretStr("sb_secret_other"))
@@ -203,18 +203,18 @@ class TestKeys:
         self, look: Look, gateway: Gateway
     ) -> None:
         key = SecretStr(gateway.target.local.publishable_key)
-        found = await look(supabase_secret_key=key)
-        assert bad(found) == ["Supabase secret key"]
-        assert "not a secret key" in found["Supabase secret key"].detail
+        findings = await look(supabase_secret_key=key)
+        assert bad(findings) == ["Supabase secret key"]
+        assert "not a secret key" in findings["Supabase secret key"].detail
 
     async def test_a_wrong_jwt_secret(self, look: Look, gateway: Gateway) -> None:
-        found = await look(
+        findings = await look(
             supabase_url=gateway.target.local.url,
             supabase_jwt_secret=SecretStr("another secret of more than 32 characters"),
         )
-        assert bad(found) == ["access token"]
-        assert "HS256" in found["access token"].detail
-        assert "EVPOWER_SUPABASE_JWT_SECRET" in found["access token"].fix
+        assert bad(findings) == ["access token"]
+        assert "HS256" in findings["access token"].detail
+        assert "EVPOWER_SUPABASE_JWT_SECRET" in findings["access token"].fix
 
 
 async def test_a_function_that_postgrest_has_not_read_yet(look: Look, gateway: Gateway) -> None:
@@ -248,11 +248,11 @@ class TestOutages:
     )
     async def test_auth_is_down(self, look: Look, gateway: Gateway, answer: Answer) -> None:
         gateway.faults.append(("/auth/", answer))
-        found = await look()
-        assert bad(found) == ["Supabase Auth"]
-        assert "key" not in found["Supabase Auth"].fix
-        assert found["Supabase secret key"].ok is True
-        assert found["access tokens"].ok is None
+        findings = await look()
+        assert bad(findings) == ["Supabase Auth"]
+        assert "key" not in findings["Supabase Auth"].fix
+        assert findings["Supabase secret key"].ok is True
+        assert findings["access tokens"].ok is None
 
 
 class TestNotification:
@@ -278,8 +278,8 @@ class TestNotification:
 
     async def test_one_that_arrives(self, look: Look, evpower: str, configure: Any) -> None:
         await configure(evpower)
-        found = (await look())["change notification"]
-        assert (found.ok, "arrived at" in found.detail) == (True, True)
+        finding = (await look())["change notification"]
+        assert (finding.ok, "arrived at" in finding.detail) == (True, True)
 
     async def test_none_is_configured(self, look: Look) -> None:
         assert (await look())["change notification"].ok is True
@@ -288,31 +288,31 @@ class TestNotification:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             await configure(f"http://127.0.0.1:{unused.getsockname()[1]}/hook")
-            found = (await look())["change notification"]
-        assert found.ok is False
-        assert "failed" in found.detail
-        assert "EVPOWER_PUBLIC_URL" in found.fix
+            finding = (await look())["change notification"]
+        assert finding.ok is False
+        assert "failed" in finding.detail
+        assert "EVPOWER_PUBLIC_URL" in finding.fix
 
     async def test_another_path(self, look: Look, evpower: str, configure: Any) -> None:
         await configure(evpower + "/elsewhere")
-        found = (await look())["change notification"]
-        assert found.ok is False
-        assert "404" in found.detail
+        finding = (await look())["change notification"]
+        assert finding.ok is False
+        assert "404" in finding.detail
 
     async def test_another_site_that_says_200(
         self, look: Look, gateway: Gateway, configure: Any
     ) -> None:
         gateway.faults.append(("/hook", (200, "text/html", "<html>welcome</html>")))
         await configure(gateway.url + "/hook")
-        found = (await look())["change notification"]
-        assert found.ok is False
-        assert "not as EvPower does" in found.detail
+        finding = (await look())["change notification"]
+        assert finding.ok is False
+        assert "not as EvPower does" in finding.detail
 
     async def test_a_secret_evpower_does_not_have(
         self, look: Look, evpower: str, configure: Any, owner: Connection
     ) -> None:
         await configure(evpower)
         await owner.execute("delete from sync.webhook_secrets")
-        found = (await look())["change notification"]
-        assert found.ok is False
-        assert found.fix == "evpower supabase secret rotate"
+        finding = (await look())["change notification"]
+        assert finding.ok is False
+        assert finding.fix == "evpower supabase secret rotate"

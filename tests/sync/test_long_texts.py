@@ -10,7 +10,7 @@ from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Puller, SyncError, TargetUnavailable, TooLarge
 from evpower.sync.inbound.remote_users import parse, parse_time
-from tests.sync.changes_log import make_user, rpc, told
+from tests.sync.changes_log import make_user, rpc, until_visible
 from tests.sync.checking import compare, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import DrainsAll, HandClock, Supabase, client_here, emptied, page, person
@@ -33,13 +33,13 @@ async def test_a_book_in_a_profile_is_not_carried_around(supabase: Supabase) -> 
     user = await make_user(
         supabase.psql, raw_user_meta_data=json.dumps({"name": book, "phone": book})
     )
-    await told(supabase.psql)
+    await until_visible(supabase.psql)
     for answer in (
         await rpc(supabase.psql, "evpower_changes", after=None, limit=10),
         await rpc(supabase.psql, "evpower_people", ids=[str(driver.id), str(user)]),
         await rpc(supabase.psql, "evpower_people", after=None, limit=10),
     ):
-        assert {one["id"] for one in answer["people"]} == {str(driver.id), str(user)}
+        assert {user["id"] for user in answer["people"]} == {str(driver.id), str(user)}
         assert len(json.dumps(answer)) < _ANSWER
 
 
@@ -60,7 +60,9 @@ async def test_what_is_cut_is_read_as_before(
     name = (await client_here(scenario.db, driver.id))["name"]
     assert name == "Айгүл" + "x" * 195
     assert [
-        one.topic for one in (await compare(db, to_target)).drift if one.topic == "profile"
+        difference.topic
+        for difference in (await compare(db, to_target)).drift
+        if difference.topic == "profile"
     ] == []
 
 
@@ -76,7 +78,7 @@ def test_a_time_that_is_none_still_says_that_deletion_was_asked_for(at: str) -> 
     assert parse_time(at) is None
     read = parse(person(uuid4(), client={"delete_requested_at": at}))
     assert read is not None
-    assert (read.leaving, read.row and read.row.delete_requested_at) == (True, None)
+    assert (read.deletion_requested, read.row and read.row.delete_requested_at) == (True, None)
 
 
 @pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
@@ -106,16 +108,16 @@ async def test_a_text_too_long_for_any_answer_stops_no_one(supabase: Supabase) -
 async def test_a_page_that_is_too_much_is_asked_for_smaller(
     error: SyncError, db: Database, settings: Settings
 ) -> None:
-    clock, asked = HandClock(), list[int]()
+    clock, requests = HandClock(), list[int]()
 
     class OnlySmall:
         async def call(self, function: str, body: bytes) -> object:
             if function == "evpower_people":
                 return {"people": [], "next": None}
-            asked.append(json.loads(body)["payload"]["limit"])
-            if asked[-1] > 15:
+            requests.append(json.loads(body)["payload"]["limit"])
+            if requests[-1] > 15:
                 raise error
-            return page(person(uuid4(), client={"name": "Aida"}), seq=len(asked))
+            return page(person(uuid4(), client={"name": "Aida"}), seq=len(requests))
 
     puller = Puller(db, OnlySmall(), settings, clock, jitter=lambda: 0.0)
     pulled = await puller.drain()
@@ -123,8 +125,8 @@ async def test_a_page_that_is_too_much_is_asked_for_smaller(
         clock.move(60)
         pulled = await puller.drain()
     assert pulled.created == 1
-    assert asked[0] == 200
-    assert sorted(asked, reverse=True) == asked
+    assert requests[0] == 200
+    assert sorted(requests, reverse=True) == requests
     clock.move(60)
     await puller.drain()
-    assert asked[-1] > asked[-2], "larger again, as far as it goes"
+    assert requests[-1] > requests[-2], "larger again, as far as it goes"

@@ -6,8 +6,7 @@ import pytest
 
 from evpower.foundation.db import Connection, Database
 from evpower.sync.outbound import store
-from evpower.sync.outbound.backfill import backfill
-from evpower.sync.outbound.replay import replay_parked
+from evpower.sync.outbound.backfill import backfill, replay_parked
 from tests.sync.scenario import Scenario
 from tests.waiting import until
 
@@ -20,13 +19,13 @@ async def test_two_who_mark_a_client_at_once_wait_for_each_other(
 
     async def compares() -> None:
         async with db.transaction() as connection:
-            await store.mark(connection, "client", [client], force=True)
+            await store.enqueue(connection, "client", [client], force=True)
 
     async with db.transaction() as puller:
         await puller.execute("update identity.clients set name = 'B' where id = $1", client)
         comparing = asyncio.create_task(compares())
         await until(lambda: comparing.done() or _waits(owner))
-        await store.mark(puller, "client", [client], force=True)
+        await store.enqueue(puller, "client", [client], force=True)
     await comparing
 
 
@@ -46,7 +45,7 @@ async def test_a_backfill_from_scratch_waits_for_a_mark_without_what_the_mark_ne
         )
         filling = asyncio.create_task(backfill(db, ["client"], from_scratch=True))
         await until(lambda: filling.done() or _waits(owner))
-        await store.mark(puller, "client", clients[changed], force=True)
+        await store.enqueue(puller, "client", clients[changed], force=True)
     assert (await filling).clients == 2
     assert await owner.fetchval("select sum(version)::int from sync.acknowledged") == 0
 
@@ -57,7 +56,7 @@ async def test_a_replay_of_all_parked_keys_waits_in_the_order_of_marks(
     second, first = sorted([await scenario.client(), await scenario.client()], reverse=True)
     for client in (second, first):  # a scan of the table meets the second one first
         await owner.execute("delete from sync.pending where key = $1", client)
-        await store.mark(owner, "client", [client])
+        await store.enqueue(owner, "client", [client])
     await owner.execute("update sync.pending set parked_at = now()")
     async with db.transaction() as puller:
         await puller.execute("update identity.clients set name = 'B' where id = $1", first)

@@ -14,7 +14,7 @@ from tests.sync.pulling import Supabase, emptied
 from tests.sync.scenario import Scenario, Target, balance
 from tests.waiting import PatientHttp, until
 
-pytestmark = pytest.mark.parametrize("fault", sorted(NEVER_ENDING, key=lambda one: one.value))
+pytestmark = pytest.mark.parametrize("fault", sorted(NEVER_ENDING, key=lambda item: item.value))
 
 
 @pytest.fixture

@@ -206,7 +206,9 @@ class TestCall:
         signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + call["body"]
         expected = base64.b64encode(hmac.new(KEY, signed, hashlib.sha256).digest()).decode()
         # By the rules of the specification: a list split on spaces, each "version,base64".
-        versions = dict(one.split(",", 1) for one in headers["webhook-signature"].split(" "))
+        versions = dict(
+            signature.split(",", 1) for signature in headers["webhook-signature"].split(" ")
+        )
         assert versions == {"v1": expected}
 
     async def test_receiver_takes_it_and_refuses_a_changed_one(self, there: Connection) -> None:
@@ -236,8 +238,8 @@ class TestCall:
             await part.start()
             await _change(there)
             await part.rollback()
-            kept = await _change(there)
-        assert [call["json"]["record"]["id"] for call in await _queue(there)] == [kept]
+            status = await _change(there)
+        assert [call["json"]["record"]["id"] for call in await _queue(there)] == [status]
 
     async def test_evpowers_own_writes_do_not_ring(self, there: Connection) -> None:
         await _apply(there, clients=[_client(uuid4())])

@@ -11,7 +11,7 @@ import httpx
 import orjson
 import pytest
 
-from evpower.client_migration import Adopted, Left, adopt
+from evpower.client_migration import OpeningBalances, SkippedBalance, adopt
 from evpower.client_migration.opening_balances import OpeningProgress
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
@@ -50,7 +50,7 @@ async def old_row(
 
 async def taken_over(
     db: Database, rpc: SupabaseRpc, *, dry_run: bool = False, page: int = 500
-) -> Adopted:
+) -> OpeningBalances:
     return await adopt(
         db,
         rpc,
@@ -64,7 +64,7 @@ async def taken_over(
 
 async def parked(db: Database) -> dict[str, str]:
     async with db.connection() as connection:
-        return {one.key: one.why for one in (await status(connection)).parked_keys}
+        return {entry.key: entry.reason for entry in (await status(connection)).parked_keys}
 
 
 async def ours(scenario: Scenario, client: UUID) -> int | None:
@@ -133,12 +133,12 @@ class TestUnadopted:
         stranger = await old_row(there, "20")
         await with_id(scenario, old)
         await relay.drain()
-        found = await check(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
-        assert {one.key: one.action for one in found.drift} == {
+        result = await check(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
+        assert {difference.key: difference.action for difference in result.drift} == {
             str(old): "reported: opening balance, see evpower sync adopt",
             str(stranger): "reported: opening balance, see evpower sync adopt",
         }
-        assert found.healed == 0
+        assert result.closed == 0
         assert await balance(there, old) == "150.00"
 
     async def test_does_not_slow_down_the_rest_of_its_call(
@@ -182,8 +182,8 @@ class TestAdopt:
             page=1,
             on_progress=seen.append,
         )
-        assert (done.found, done.adopted, done.adopted_minor) == (2, 2, 22_050)
-        assert done.left == ()
+        assert (done.rows_read, done.adopted, done.adopted_minor) == (2, 2, 22_050)
+        assert done.skipped == ()
         assert seen[-1] == OpeningProgress(2, 2)
         assert (await relay.drain()).applied == 2
         assert await balance(there, known) == "155.00"
@@ -202,7 +202,7 @@ class TestAdopt:
         acts = await scenario.db.fetch("select actor, reason, subject from identity.audit")
         assert ("Aibek", "cut-over", f"client:{unknown}") in [tuple(act) for act in acts]
         again = await taken_over(db, rpc)
-        assert (again.found, again.adopted, again.already) == (0, 0, 0)
+        assert (again.rows_read, again.adopted, again.already) == (0, 0, 0)
         assert await ours(scenario, unknown) == 7_050
 
     async def test_repeated_before_the_relay_ran_adopts_nothing_twice(
@@ -211,7 +211,7 @@ class TestAdopt:
         old = await old_row(there, "150")
         await taken_over(db, rpc)
         again = await taken_over(db, rpc)
-        assert (again.found, again.adopted, again.already) == (1, 0, 1)
+        assert (again.rows_read, again.adopted, again.already) == (1, 0, 1)
         assert await ours(scenario, old) == 15_000
         await relay.drain()
         assert await balance(there, old) == "150.00"
@@ -252,7 +252,7 @@ class TestAdopt:
         why = "opening_balance: Supabase has 175.00, EvPower adopted 150.00"
         assert await parked(db) == {str(old): why}
         again = await taken_over(db, rpc)
-        assert again.left == (Left(str(old), "175.00", "150.00 was adopted before"),)
+        assert again.skipped == (SkippedBalance(str(old), "175.00", "150.00 was adopted before"),)
         assert await ours(scenario, old) == 15_000
         assert (await relay.drain()).refused == 1  # tried again, refused again
         assert await balance(there, old) == "175.00"
@@ -276,7 +276,7 @@ class TestAdopt:
         assert await versions(there, old) == [1]
         async with by_hand(there):
             await there.execute("update public.clients set balance = 3")
-        assert (await check(db, rpc, repair=True, deliver=relay.drain)).healed == 1
+        assert (await check(db, rpc, repair=True, deliver=relay.drain)).closed == 1
         assert await balance(there, old) == "150.00"
 
     async def test_adopted_client_returns_to_a_supabase_restored_to_before(
@@ -303,20 +303,21 @@ class TestAdopt:
         await with_id(scenario, closed)
         await scenario.db.execute("update identity.clients set status = 'closed'")
         expected = {
-            Left(str(negative), "-50", "negative"),
-            Left(str(huge), "99999999999", "too large"),
-            Left(str(closed), "5", "client_closed"),
+            SkippedBalance(str(negative), "-50", "negative"),
+            SkippedBalance(str(huge), "99999999999", "too large"),
+            SkippedBalance(str(closed), "5", "client_closed"),
         }
         if target.older:
             await old_row(there, "7", key="client_007")
             nan = await old_row(there, "'NaN'")
-            expected |= {Left("client_007", "7", "the id is not a UUID")}
-            expected |= {Left(str(nan), "NaN", "not a number")}
+            expected |= {SkippedBalance("client_007", "7", "the id is not a UUID")}
+            expected |= {SkippedBalance(str(nan), "NaN", "not a number")}
         good = await old_row(there, "3")
         done = await taken_over(db, rpc)
-        assert {Left(one.id, one.balance.removesuffix(".00"), one.why) for one in done.left} == (
-            expected
-        )
+        assert {
+            SkippedBalance(row.id, row.balance.removesuffix(".00"), row.reason)
+            for row in done.skipped
+        } == (expected)
         assert (done.adopted, done.adopted_minor) == (1, 300)
         await relay.drain()
         assert await balance(there, good) == "3.00"
@@ -369,7 +370,12 @@ class TestAdopt:
         await old_row(there, "150")
         await old_row(there, "-1")
         done = await taken_over(db, rpc, dry_run=True)
-        assert (done.found, done.adopted, done.adopted_minor, len(done.left)) == (2, 1, 15_000, 1)
+        assert (done.rows_read, done.adopted, done.adopted_minor, len(done.skipped)) == (
+            2,
+            1,
+            15_000,
+            1,
+        )
         assert await scenario.db.fetchval("select count(*) from identity.clients") == 0
         assert await scenario.db.fetchval("select count(*) from identity.audit") == 0
         await relay.drain()
@@ -379,7 +385,7 @@ class TestAdopt:
     ) -> None:
         keys = [await old_row(there, "10") for _ in range(10)]
         both = await asyncio.gather(taken_over(db, rpc), taken_over(db, rpc))
-        assert sum(one.adopted for one in both) == len(keys)
+        assert sum(client.adopted for client in both) == len(keys)
         assert await scenario.db.fetchval("select sum(balance_minor) from wallet.wallets") == 10_000
 
     async def test_wants_a_name_and_a_reason(
@@ -429,7 +435,7 @@ async def test_the_command_tells_what_it_did(
     assert "would adopt 1 balances, 150.00 som" in dry.stdout
     done = run("--json")
     assert done.returncode == 1
-    told = orjson.loads(done.stdout)
-    assert (told["found"], told["adopted"], told["sum"]) == (2, 1, "150.00")
-    assert [one["why"] for one in told["left"]] == ["negative"]
+    output = orjson.loads(done.stdout)
+    assert (output["rows_read"], output["adopted"], output["sum"]) == (2, 1, "150.00")
+    assert [row["reason"] for row in output["skipped"]] == ["negative"]
     assert "1 not adopted" in done.stderr

@@ -15,7 +15,7 @@ from tests.sync.changes_log import (
     make_user,
     noted,
     rpc,
-    told,
+    until_visible,
 )
 from tests.sync.scenario import Target
 from tests.sync.test_supabase_schema import _apply, _client
@@ -119,7 +119,7 @@ async def test_what_waits_for_someone_who_was_deleted_is_forgotten(log: Connecti
     user = await make_user(log, email="old@example.kg")
     await change_email(log, user, "new@example.kg")
     await as_auth(log, "delete from auth.users where id = $1", user)
-    await told(log)
+    await until_visible(log)
     page = await rpc(log, "evpower_changes", after=None, limit=10)
     last = page["changes"][-1]
     assert datetime.fromisoformat(last["at"]) > datetime.now(UTC) - timedelta(minutes=5)

@@ -52,7 +52,7 @@ def applied(people: Sequence[str], sessions: Sequence[str]) -> Call:
     return "evpower_apply", {
         "clients": [client(key) for key in people],
         "transactions": [transaction(key) for key in people],
-        "sessions": [session(key, who) for key, who in zip(sessions, people, strict=True)],
+        "sessions": [session(key, user) for key, user in zip(sessions, people, strict=True)],
     }
 
 
@@ -96,8 +96,8 @@ ASKED: dict[str, Asks] = {
 }
 
 
-async def call(there: Connection, what: Call) -> Any:
-    function, payload = what
+async def call(there: Connection, request: Call) -> Any:
+    function, payload = request
     return json.loads(
         await there.fetchval(f"select public.{function}($1::jsonb)", json.dumps(payload))
     )
@@ -163,7 +163,10 @@ async def early(target: Target, there: Connection) -> AsyncGenerator[Connection]
 async def test_what_was_planned_for_no_one_reads_few_of_everyone(
     early: Connection, there: Connection
 ) -> None:
-    people, sessions = await some(there, "clients"), await some(there, "charging_sessions")
+    people, sessions = (
+        await first_ids(there, "clients"),
+        await first_ids(there, "charging_sessions"),
+    )
     read = {
         name: await rows_read(early, people, asks(people, sessions)) for name, asks in ASKED.items()
     }
@@ -181,19 +184,21 @@ async def leave(there: Connection, people: Sequence[str]) -> None:
     )
 
 
-async def some(there: Connection, table: str) -> list[str]:
+async def first_ids(there: Connection, table: str) -> list[str]:
     rows = await there.fetch(f"select id::text from public.{table} limit {FEW}")
     return [row["id"] for row in rows]
 
 
-async def rows_read(connection: Connection, people: Sequence[str], what: Call) -> Mapping[str, int]:
+async def rows_read(
+    connection: Connection, people: Sequence[str], request: Call
+) -> Mapping[str, int]:
     """How many rows of each table the call looked at, by indexes too; nothing stays of it."""
     begun = connection.transaction()
     await begun.start()
     try:
         await leave(connection, people)
         before = await rows_seen(connection)  # what earlier transactions did may still be in it
-        await call(connection, what)
+        await call(connection, request)
         after = await rows_seen(connection)
         return {table: rows - before[table] for table, rows in after.items() if rows}
     finally:

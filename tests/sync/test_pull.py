@@ -16,12 +16,12 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Forbidden
 from evpower.foundation.loops import Pause
 from evpower.identity import CLIENT_CHANGED, Claims, Profile, ensure_client, require_active
-from evpower.sync import Puller, Relay, TargetRefuses, TargetUnavailable, accept, status
-from evpower.sync.inbound.model_changes import read_changes, read_people
+from evpower.sync import Puller, Relay, TargetRefuses, TargetUnavailable, apply_user, status
+from evpower.sync.inbound.model_changes import read_changes, read_users
 from evpower.sync.inbound.remote_users import RemoteUser, parse, parse_time
 from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.supabase_rpc import Rpc
-from tests.sync.changes_log import told
+from tests.sync.changes_log import until_visible
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import (
     DrainsAll,
@@ -60,7 +60,7 @@ def puller(db: Database, rpc: Scripted, settings: Settings, supabase: Supabase) 
 
 
 async def cursor(scenario: Scenario) -> tuple[object, ...]:
-    row = await scenario.db.fetchrow("select xid, seq, walking from sync.cursors")
+    row = await scenario.db.fetchrow("select xid, seq, scanning from sync.cursors")
     assert row is not None
     return tuple(row)
 
@@ -128,7 +128,7 @@ class TestReading:
         with pytest.raises(TargetUnavailable):
             read_changes(answer)
         with pytest.raises(TargetUnavailable):
-            read_people(answer)
+            read_users(answer)
 
 
 async def test_a_sign_up_becomes_a_client_with_a_wallet(
@@ -175,7 +175,7 @@ async def test_pages_are_pulled_until_nothing_is_left(
     assert (pulled.changes, pulled.created) == (450, 450)
     assert await scenario.db.fetchval("select count(*) from identity.clients") == 450
     again = await puller.drain()
-    assert (again.changes, again.accepted) == (0, 0)
+    assert (again.changes, again.applied) == (0, 0)
 
 
 async def test_the_first_start_looks_at_everyone_once(
@@ -187,12 +187,12 @@ async def test_the_first_start_looks_at_everyone_once(
     driver = await supabase.sign_up()
     await supabase.psql.execute("truncate evpower.changes")
     pulled = await puller.drain()
-    assert (pulled.changes, pulled.walked, pulled.created) == (0, 2, 2)
+    assert (pulled.changes, pulled.scanned, pulled.created) == (0, 2, 2)
     await client_here(scenario.db, client)
     await client_here(scenario.db, driver.id)
-    asked = rpc.asked.count("evpower_people")
+    requests = rpc.calls.count("evpower_people")
     await puller.drain()
-    assert rpc.asked.count("evpower_people") == asked
+    assert rpc.calls.count("evpower_people") == requests
 
 
 async def test_a_walk_goes_on_where_it_was_stopped(db: Database, settings: Settings) -> None:
@@ -205,17 +205,17 @@ async def test_a_walk_goes_on_where_it_was_stopped(db: Database, settings: Setti
     ]
     clock = HandClock()
     stopped = await DrainsAll(db, rpc, settings, None, clock).drain()
-    assert (stopped.walked, stopped.error) == (2, "down")
+    assert (stopped.scanned, stopped.error) == (2, "down")
     async with db.connection() as connection:
-        now = (await status(connection)).incoming
-    assert (now.walking, now.walked, now.source) == (True, 2, "down")
+        now = (await status(connection)).inbound
+    assert (now.scanning, now.scanned, now.source) == (True, 2, "down")
     bodies: list[bytes] = []
     rest = await DrainsAll(db, _Seen(rpc, bodies), settings, None, clock).drain()
-    assert (rest.walked, rest.error) == (2, None)
+    assert (rest.scanned, rest.error) == (2, None)
     assert any(people[1]["id"].encode() in body for body in bodies), "it began anew"
     async with db.connection() as connection:
-        now = (await status(connection)).incoming
-    assert (now.walking, now.walked, now.source) == (False, 4, "up")
+        now = (await status(connection)).inbound
+    assert (now.scanning, now.scanned, now.source) == (False, 4, "up")
 
 
 class _Seen:
@@ -242,11 +242,11 @@ async def test_a_restored_supabase_makes_everyone_be_looked_at_again(
     ) else await supabase.insert_row(driver.id, email=driver.email, name="As it was")
     await supabase.psql.execute("truncate evpower.changes")
     pulled = await puller.drain()
-    assert (pulled.reset, pulled.walked, pulled.error) == (True, 1, None)
+    assert (pulled.reset, pulled.scanned, pulled.error) == (True, 1, None)
     assert await cursor(scenario) == (None, None, False)
     assert (await client_here(scenario.db, driver.id))["name"] == "As it was"
     async with puller._db.connection() as connection:
-        assert (await status(connection)).incoming.resets == 1
+        assert (await status(connection)).inbound.resets == 1
 
 
 async def test_a_supabase_restored_empty_closes_no_one(
@@ -293,8 +293,8 @@ async def test_a_change_of_a_long_transaction_is_not_skipped(
         await late.execute("begin")
         await late.execute("update public.clients set name = 'late' where id = $1", first)
         await supabase.update_row(second, name="early")
-        held = await puller.pull_once()  # it waits for the older one
-        assert (held.changes, held.held) == (0, True)
+        blocked = await puller.pull_once()  # it waits for the older one
+        assert (blocked.changes, blocked.is_blocked) == (0, True)
         await late.execute("commit")
     assert (await puller.drain()).changes == 2
     assert await names(scenario) == ["early", "late"]
@@ -314,10 +314,10 @@ async def test_two_pullers_take_each_change_once(
         "insert into public.clients (id, name) select gen_random_uuid(), 'n' || i"
         " from generate_series(1, 420) i"
     )
-    await told(supabase.psql)
-    both = await asyncio.gather(*(one.drain() for one in pullers))
-    assert sum(one.changes for one in both) == 420
-    assert sum(one.created for one in both) == 420
+    await until_visible(supabase.psql)
+    both = await asyncio.gather(*(puller.drain() for puller in pullers))
+    assert sum(result.changes for result in both) == 420
+    assert sum(result.created for result in both) == 420
     assert await scenario.db.fetchval("select count(*) from identity.clients") == 420
 
 
@@ -330,7 +330,7 @@ async def test_an_old_page_is_thrown_away_after_a_newer_one(
     quick = DrainsAll(db, rpc.inner or rpc, settings, supabase.psql)
     await quick.drain()
     await supabase.insert_row(client, name="old")
-    await told(supabase.psql)
+    await until_visible(supabase.psql)
 
     async def read_then_wait() -> object:
         assert rpc.inner is not None
@@ -362,14 +362,14 @@ async def test_an_old_page_of_a_walk_is_thrown_away_too(
         assert rpc.inner is not None
         old = await rpc.inner.call("evpower_people", b'{"payload":{"after":null,"limit":200}}')
         await supabase.update_row(client, name="new")
-        await told(supabase.psql)
+        await until_visible(supabase.psql)
         assert (await quick.pull_once()).changes == 1
         return old
 
     rpc.answers["evpower_people"] = [read_then_wait]
-    walked = await slow.walk_all()
+    walked = await slow.scan_all()
     assert (walked.discarded, walked.error) == (1, None)
-    assert walked.walked >= 1
+    assert walked.scanned >= 1
     assert (await client_here(scenario.db, client))["name"] == "new"
 
 
@@ -401,18 +401,18 @@ async def test_one_who_can_not_be_taken_holds_up_no_one(
         assert (pulled.changes, pulled.created, pulled.failed) == (2, 1, 1)
         assert await names(scenario) == ["good"]
         async with db.connection() as connection:
-            now = (await status(connection)).incoming
-        assert (now.failed, now.failed_people[0].client_id) == (1, str(bad))
-        assert now.failed_people[0].why == "RaiseError: surprise"
+            now = (await status(connection)).inbound
+        assert (now.failed, now.failed_users[0].client_id) == (1, str(bad))
+        assert now.failed_users[0].reason == "RaiseError: surprise"
         clock.move(60)
         assert (await puller.drain()).failed == 1
-        attempts = await scenario.db.fetchval("select attempts from sync.failed_people")
+        attempts = await scenario.db.fetchval("select attempts from sync.failed_users")
         assert attempts == 2
         assert (await puller.drain()).failed == 0, "it is not due"
     clock.move(600)
     await puller.drain()
     assert await names(scenario) == ["bad", "good"]
-    assert await scenario.db.fetchval("select count(*) from sync.failed_people") == 0
+    assert await scenario.db.fetchval("select count(*) from sync.failed_users") == 0
 
 
 async def test_a_deletion_that_failed_is_not_forgotten_by_a_later_change(
@@ -442,11 +442,11 @@ async def test_supabase_down_is_asked_seldom_and_pulled_when_it_is_back(
     puller = DrainsAll(db, rpc, settings, None, clock)
     assert (await puller.drain()).error == "503"
     assert (await puller.drain()).error == "503"
-    assert len(rpc.asked) == 1, "the breaker is open"
+    assert len(rpc.calls) == 1, "the breaker is open"
     clock.move(20)
     assert (await puller.drain()).error == "404 PGRST202"
     async with db.connection() as connection:
-        now = (await status(connection)).incoming
+        now = (await status(connection)).inbound
     assert (now.source, now.source_error) == ("misconfigured", "404 PGRST202")
     clock.move(20)
     pulled = await puller.drain()
@@ -472,17 +472,17 @@ async def test_a_notification_makes_a_waiting_puller_pull(
     try:
         await until(lambda: puller.waits == 1)  # for an hour
         driver = await supabase.sign_up()
-        await told(supabase.psql)
-        asked = len(rpc.asked)
+        await until_visible(supabase.psql)
+        requests = len(rpc.calls)
         bus.publish(CLIENT_CHANGED, uuid4())  # somebody else's bell
         assert not puller._wakeup.is_set
-        assert len(rpc.asked) == asked, "nothing else wakes it"
+        assert len(rpc.calls) == requests, "nothing else wakes it"
         bus.publish(SUPABASE_CHANGED, DOORBELL)
         await until(lambda: _is_known(scenario, driver.id))
     finally:
         stop.set()
         await asyncio.wait_for(running, WAIT_LIMIT_S)
-    assert "evpower_people" not in rpc.asked, "a walk is for those who look by themselves"
+    assert "evpower_people" not in rpc.calls, "a walk is for those who look by themselves"
 
 
 async def test_without_any_notification_changes_arrive(
@@ -509,7 +509,7 @@ async def test_a_ring_before_the_change_is_visible_is_answered_again(
     running = asyncio.create_task(Puller(db, rpc, settings, utc_now, bus).run(stop, periodic=False))
     nothing = page() | {"held": True}
     try:
-        await until(lambda: rpc.asked)
+        await until(lambda: rpc.calls)
         someone = person(client={"name": "Aida"})
         rpc.answers["evpower_changes"] = [nothing, nothing, page(someone)]
         bus.publish(SUPABASE_CHANGED, DOORBELL)
@@ -525,7 +525,7 @@ async def test_a_change_held_back_behind_another_does_not_wait_for_the_next_ring
     rpc, bus, stop = Scripted(), LocalBus(), asyncio.Event()
     running = asyncio.create_task(Puller(db, rpc, settings, utc_now, bus).run(stop, periodic=False))
     try:
-        await until(lambda: rpc.asked)
+        await until(lambda: rpc.calls)
         first, second = person(client={"name": "Aida"}), person(client={"name": "Bek"})
         rpc.answers["evpower_changes"] = [page(first) | {"held": True}, page(second, seq=2)]
         bus.publish(SUPABASE_CHANGED, DOORBELL)
@@ -554,11 +554,11 @@ async def test_accepting_twice_changes_nothing(db: Database, scenario: Scenario)
     raw = parse(person(client={"name": "Aida", "email": "aida@example.kg"}, user={}))
     assert raw is not None
     async with db.transaction() as connection:
-        first = await accept(connection, raw, gone=False)
+        first = await apply_user(connection, raw, user_deleted=False)
     await scenario.db.execute("delete from sync.pending")
     before = await client_here(scenario.db, raw.id)
     async with db.transaction() as connection:
-        second = await accept(connection, raw, gone=False)
+        second = await apply_user(connection, raw, user_deleted=False)
     assert (first.outcome, second.outcome) == ("created", "same")
     assert dict(await client_here(scenario.db, raw.id)) == dict(before)
     assert await scenario.pending() == 0
@@ -594,16 +594,18 @@ async def test_a_row_that_went_with_its_user_is_not_made_again(
 
 async def test_one_no_one_knows_is_no_one(db: Database, scenario: Scenario) -> None:
     async with db.transaction() as connection:
-        done = await accept(connection, RemoteUser(uuid4()), gone=False)
+        done = await apply_user(connection, RemoteUser(uuid4()), user_deleted=False)
     assert done.outcome == "unknown"
     assert await scenario.db.fetchval("select count(*) from identity.clients") == 0
 
 
-async def test_born_twice_is_counted(db: Database, scenario: Scenario) -> None:
+async def test_a_client_created_on_both_sides_at_once_is_counted(
+    db: Database, scenario: Scenario
+) -> None:
     """The token was faster: between the look and the insert."""
     raw = parse(person(client={"name": "Aida"}, user={}))
     assert raw is not None
-    before = counted("born_twice")
+    before = counted("concurrent_create")
     async with db.transaction() as holder:
         await holder.execute(
             "insert into identity.clients (id, origin) values ($1, 'token')", raw.id
@@ -611,14 +613,14 @@ async def test_born_twice_is_counted(db: Database, scenario: Scenario) -> None:
 
         async def take() -> None:
             async with db.transaction() as connection:
-                done = await accept(connection, raw, gone=False)
-            assert done.conflicts == ("born_twice",)
+                done = await apply_user(connection, raw, user_deleted=False)
+            assert done.conflicts == ("concurrent_create",)
 
         taking = asyncio.create_task(take())
         await until(lambda: _waits_for_a_lock(scenario))
     await taking
     assert (await client_here(scenario.db, raw.id))["name"] == "Aida"
-    assert counted("born_twice") == before, "the caller counts, after the commit"
+    assert counted("concurrent_create") == before, "the caller counts, after the commit"
 
 
 async def _is_known(scenario: Scenario, client: UUID) -> bool:
@@ -628,8 +630,8 @@ async def _is_known(scenario: Scenario, client: UUID) -> bool:
 
 
 async def _is_named(scenario: Scenario, client: UUID, name: str) -> bool:
-    found = await scenario.db.fetchval("select name from identity.clients where id = $1", client)
-    return found == name
+    current = await scenario.db.fetchval("select name from identity.clients where id = $1", client)
+    return current == name
 
 
 async def _waits_for_a_lock(scenario: Scenario) -> bool:

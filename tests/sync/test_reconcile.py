@@ -76,7 +76,7 @@ class Workers:
         self.settings = settings
         self.clock = clock
 
-    def one(
+    def scheduler(
         self,
         rpc: Rpc,
         *,
@@ -101,15 +101,17 @@ class Workers:
 
     async def due(self, rpc: Rpc) -> None:
         """The turns are planned, and it is a day later."""
-        assert await self.one(rpc).turn() is None
+        assert await self.scheduler(rpc).run_due() is None
         self.clock.move(hours=24)
         async with self.db.transaction() as connection:  # the hourly one is not looked at here
-            await connection.execute("update sync.check_turns set due_at = null where kind = 'hot'")
+            await connection.execute(
+                "update sync.run_leases set due_at = null where kind = 'recent'"
+            )
 
 
 @pytest.fixture
 def workers(db: Database, settings: Settings, clock: HandClock) -> Workers:
-    settings.check_hot_s = 0
+    settings.check_recent_s = 0
     return Workers(db, settings, clock)
 
 
@@ -151,19 +153,19 @@ async def test_everything_is_compared_each_night_and_what_is_wrong_is_healed(
     before = _healed()
     stop = asyncio.Event()
     carrying = asyncio.create_task(relay.run(stop))
-    taken = await workers.one(rpc, pause=workers.until_carried).turn()
+    leased = await workers.scheduler(rpc, pause=workers.until_carried).run_due()
     stop.set()
     await carrying
-    assert taken is not None
-    assert taken.found is not None
-    assert (taken.kind, taken.found.clients, taken.found.differ) == ("all", 25, 3)
-    assert (taken.found.healed, taken.found.equal) == (3, True)
+    assert leased is not None
+    assert leased.result is not None
+    assert (leased.kind, leased.result.clients, leased.result.differ) == ("full", 25, 3)
+    assert (leased.result.closed, leased.result.equal) == (3, True)
     assert _healed() - before == 3
     assert await drift_rows(db) == {}
     assert set(await drift_rows(db, healed=True)) == {("client", key) for key in keys(wrong)}
-    assert await workers.one(rpc).turn() is None  # not again before the next night
+    assert await workers.scheduler(rpc).run_due() is None  # not again before the next night
     workers.clock.move(hours=24)
-    assert await workers.one(rpc).turn() is not None
+    assert await workers.scheduler(rpc).run_due() is not None
 
 
 async def test_it_only_looks_where_it_may_not_repair(
@@ -179,18 +181,18 @@ async def test_it_only_looks_where_it_may_not_repair(
     await workers.due(rpc)
     async with by_hand(there):
         await there.execute("update public.clients set balance = 7")
-    taken = await workers.one(rpc).turn()
-    assert taken is not None
-    assert taken.found is not None
-    assert (taken.found.differ, taken.found.healed) == (3, 0)
+    leased = await workers.scheduler(rpc).run_due()
+    assert leased is not None
+    assert leased.result is not None
+    assert (leased.result.differ, leased.result.closed) == (3, 0)
     assert await scenario.pending() == 0
     async with db.connection() as connection:
         now = await sync_status(connection)
     assert now.drift == 3
-    last = {one.kind: one for one in now.checks}["all"]
+    last = {run.kind: run for run in now.runs}["full"]
     assert (last.counts["drift"], last.counts["client"], last.error) == (3, 3, None)
     assert last.finished_at == workers.clock.now
-    assert _sample("evpower_sync_check_success_timestamp_seconds", kind="all") == (
+    assert _sample("evpower_sync_check_success_timestamp_seconds", kind="full") == (
         workers.clock.now.timestamp()
     )
 
@@ -207,11 +209,13 @@ async def test_what_is_only_there_and_what_is_ahead_is_left_to_a_person(
             " (client_id, version, type, amount, balance_before, balance_after)"
             f" values ('{ahead}', 3, 'topup', 5, 21, 26)"
         )
-    taken = await workers.one(rpc).turn()
-    assert taken is not None
-    assert taken.found is not None
-    assert [(one.kind, one.key) for one in taken.found.drift] == [("ahead", str(ahead))]
-    assert not taken.found.equal
+    leased = await workers.scheduler(rpc).run_due()
+    assert leased is not None
+    assert leased.result is not None
+    assert [(difference.kind, difference.key) for difference in leased.result.drift] == [
+        ("ahead", str(ahead))
+    ]
+    assert not leased.result.equal
     assert await scenario.pending() == 0
     assert await versions(there, ahead) == [1, 2, 3]
 
@@ -221,11 +225,11 @@ async def test_two_workers_run_it_once(
 ) -> None:
     await people(scenario, relay, there, 25)
     await workers.due(calls)
-    taken = await asyncio.gather(*(workers.one(calls).turn() for _ in range(4)))
-    found = [one.found for one in taken if one is not None]
-    assert [one.clients for one in found if one is not None] == [25]
-    assert calls.walked(b'"topic":"clients","ids"') == 3  # 25 clients, 10 a page
-    assert await scenario.db.fetchval("select count(*) from sync.checks") == 1
+    leased_runs = await asyncio.gather(*(workers.scheduler(calls).run_due() for _ in range(4)))
+    results = [leased.result for leased in leased_runs if leased is not None]
+    assert [result.clients for result in results if result is not None] == [25]
+    assert calls.calls_with(b'"topic":"clients","ids"') == 3  # 25 clients, 10 a page
+    assert await scenario.db.fetchval("select count(*) from sync.runs") == 1
 
 
 async def test_killed_between_pages_it_is_carried_on_by_another(
@@ -244,24 +248,24 @@ async def test_killed_between_pages_it_is_carried_on_by_another(
     first = Calls(rpc)
     first.gate = asyncio.Event()
     first.gate.set()
-    killed = asyncio.create_task(workers.one(first).turn())
+    killed = asyncio.create_task(workers.scheduler(first).run_due())
     await first.reached(b'"topic":"clients"', 4)  # in the middle of the clients
     first.gate.clear()
     killed.cancel()
     await asyncio.gather(killed, return_exceptions=True)
-    row = await scenario.db.fetchrow("select * from sync.checks")
+    row = await scenario.db.fetchrow("select * from sync.runs")
     assert row is not None
     assert (row["stage"], row["finished_at"]) == (2, None)
     reached = row["after"]
     assert reached is not None
     second = Calls(rpc)
-    assert await workers.one(second).turn() is None  # its lease lives
+    assert await workers.scheduler(second).run_due() is None  # its lease lives
     workers.clock.move(seconds=LEASE_S + 1)
-    taken = await workers.one(second).turn()
-    assert taken is not None
-    assert taken.found is not None
-    assert (taken.check_id, taken.found.clients, taken.found.differ) == (row["id"], 45, 45)
-    assert second.walked(b'"topic":"people"') == 0  # that was done
+    leased = await workers.scheduler(second).run_due()
+    assert leased is not None
+    assert leased.result is not None
+    assert (leased.run_id, leased.result.clients, leased.result.differ) == (row["id"], 45, 45)
+    assert second.calls_with(b'"topic":"people"') == 0  # that was done
     compared = sum(b'"chunk"' in body and b'"clients"' in body for _, body in second.bodies)
     done = await scenario.db.fetchval(
         "select count(*) from identity.clients where id <= $1::uuid", reached
@@ -277,17 +281,17 @@ async def test_worker_that_was_taken_over_keeps_nothing(
     await workers.due(rpc)
     slow = Calls(rpc)
     slow.gate = asyncio.Event()
-    hanging = asyncio.create_task(workers.one(slow).turn())
+    hanging = asyncio.create_task(workers.scheduler(slow).run_due())
     await slow.reached(b"", 1)
     workers.clock.move(seconds=LEASE_S + 1)
-    taken = await workers.one(rpc).turn()
+    leased = await workers.scheduler(rpc).run_due()
     slow.gate.set()
     late = await hanging
-    assert taken is not None
-    assert taken.found is not None
-    assert taken.found.clients == 25
+    assert leased is not None
+    assert leased.result is not None
+    assert leased.result.clients == 25
     assert late is not None
-    assert (late.found, late.waits) == (None, "taken over")
+    assert (late.result, late.postponed) == (None, "lease lost")
     assert len(slow.bodies) == 1
 
 
@@ -303,22 +307,22 @@ async def test_supabase_failing_in_the_middle_is_waited_for(
     await people(scenario, relay, there, 45)
     await workers.due(calls)
     calls.failure, calls.fail_from = error, 9
-    worker = workers.one(calls)
-    taken = await worker.turn()
-    assert taken is not None
-    assert (taken.found, taken.waits) == (None, str(error))
-    assert await worker.turn() is None  # not asked again at once
-    (waiting,) = (await sync_status(scenario.db)).checks
-    assert (waiting.kind, waiting.error, waiting.finished_at) == ("all", str(error), None)
+    worker = workers.scheduler(calls)
+    leased = await worker.run_due()
+    assert leased is not None
+    assert (leased.result, leased.postponed) == (None, str(error))
+    assert await worker.run_due() is None  # not asked again at once
+    (waiting,) = (await sync_status(scenario.db)).runs
+    assert (waiting.kind, waiting.error, waiting.finished_at) == ("full", str(error), None)
     calls.fail_from = None
     workers.clock.move(minutes=11)
-    asked = len(calls.bodies)
-    taken = await worker.turn()
-    assert taken is not None
-    assert taken.found is not None
-    assert (taken.found.people, taken.found.clients, taken.found.drift) == (45, 45, ())
-    assert len(calls.bodies) - asked < 24 - 8 + 2  # from where it stood
-    assert await scenario.db.fetchval("select error from sync.checks") is None
+    requests = len(calls.bodies)
+    leased = await worker.run_due()
+    assert leased is not None
+    assert leased.result is not None
+    assert (leased.result.users, leased.result.clients, leased.result.drift) == (45, 45, ())
+    assert len(calls.bodies) - requests < 24 - 8 + 2  # from where it stood
+    assert await scenario.db.fetchval("select error from sync.runs") is None
 
 
 async def test_no_one_is_asked_while_the_relay_knows_it_is_down(
@@ -331,14 +335,14 @@ async def test_no_one_is_asked_while_the_relay_knows_it_is_down(
         " on conflict (name) do update set state = 'down', error = 'refused'"
     )
     await scenario.top_up((await scenario.clients(1))[0], 5)
-    taken = await workers.one(calls).turn()
-    assert taken is not None
-    assert (taken.waits, calls.bodies) == ("refused", [])
+    leased = await workers.scheduler(calls).run_due()
+    assert leased is not None
+    assert (leased.postponed, calls.bodies) == ("refused", [])
     await scenario.db.execute("update sync.targets set state = 'up', error = null")
     workers.clock.move(minutes=2)
-    taken = await workers.one(calls).turn()
-    assert taken is not None
-    assert taken.found is not None
+    leased = await workers.scheduler(calls).run_due()
+    assert leased is not None
+    assert leased.result is not None
 
 
 async def test_slow_answer_makes_the_pages_smaller(
@@ -353,10 +357,10 @@ async def test_slow_answer_makes_the_pages_smaller(
                 raise TargetUnavailable(f"{function}: HTTP 500 57014 canceling statement")
             return await super().call(function, body)
 
-    taken = await workers.one(Slow(rpc), batch=120).turn()
-    assert taken is not None
-    assert taken.found is not None
-    assert (taken.found.clients, taken.found.drift) == (130, ())
+    leased = await workers.scheduler(Slow(rpc), batch=120).run_due()
+    assert leased is not None
+    assert leased.result is not None
+    assert (leased.result.clients, leased.result.drift) == (130, ())
 
 
 async def test_stopped_process_gives_its_turn_back_at_once(
@@ -366,19 +370,19 @@ async def test_stopped_process_gives_its_turn_back_at_once(
     await workers.due(calls)
     stop = asyncio.Event()
     stop.set()
-    taken = await workers.one(calls).turn(Round(stop))
-    assert taken is not None
-    assert (taken.waits, calls.bodies) == ("stopped", [])
-    taken = await workers.one(calls).turn()
-    assert taken is not None
-    assert taken.found is not None
+    leased = await workers.scheduler(calls).run_due(Round(stop))
+    assert leased is not None
+    assert (leased.postponed, calls.bodies) == ("stopped", [])
+    leased = await workers.scheduler(calls).run_due()
+    assert leased is not None
+    assert leased.result is not None
 
 
 async def test_what_changed_lately_is_compared_each_hour(
     workers: Workers, calls: Calls, scenario: Scenario, relay: Relay, there: Connection
 ) -> None:
     workers.settings.check_at = ""
-    workers.settings.check_hot_s = 3600
+    workers.settings.check_recent_s = 3600
     await people(scenario, relay, there, 30)
     client = (await scenario.clients(1))[0]
     session = await scenario.session(client, cost_minor=5)
@@ -390,13 +394,13 @@ async def test_what_changed_lately_is_compared_each_hour(
         await scenario.db.execute(
             "update wallet.transactions set created_at = now() - interval '30 days'"
         )
-    assert await workers.one(calls).turn() is None
+    assert await workers.scheduler(calls).run_due() is None
     workers.clock.move(hours=1)
-    taken = await workers.one(calls).turn()
-    assert taken is not None
-    assert taken.found is not None
-    assert (taken.kind, taken.found.people, taken.found.clients, taken.found.sessions) == (
-        "hot",
+    leased = await workers.scheduler(calls).run_due()
+    assert leased is not None
+    assert leased.result is not None
+    assert (leased.kind, leased.result.users, leased.result.clients, leased.result.sessions) == (
+        "recent",
         0,
         0,
         0,
@@ -411,12 +415,12 @@ async def test_what_changed_lately_is_compared_each_hour(
         await there.execute("update public.clients set balance = balance + 1")
         await there.execute("update public.charging_sessions set amount = 9, total_cost = 9")
     workers.clock.move(hours=1)
-    taken = await workers.one(calls).turn()
-    assert taken is not None
-    assert taken.found is not None
-    assert {one.key for one in taken.found.drift} == keys([client, session])
-    assert (taken.found.clients, taken.found.sessions) == (1, 1)
-    assert calls.walked(b'"short"') == 0  # the other side has no "lately"
+    leased = await workers.scheduler(calls).run_due()
+    assert leased is not None
+    assert leased.result is not None
+    assert {difference.key for difference in leased.result.drift} == keys([client, session])
+    assert (leased.result.clients, leased.result.sessions) == (1, 1)
+    assert calls.calls_with(b'"short"') == 0  # the other side has no "lately"
 
 
 async def test_hot_check_closes_only_what_it_looked_at(
@@ -428,8 +432,8 @@ async def test_hot_check_closes_only_what_it_looked_at(
     db: Database,
 ) -> None:
     workers.settings.check_at = ""
-    workers.settings.check_hot_s = 3600
-    hot, cold = await scenario.clients(2)
+    workers.settings.check_recent_s = 3600
+    recent, cold = await scenario.clients(2)
     await give_users(scenario, there)
     await relay.drain()
     async with past_every_guard(scenario.db):
@@ -441,18 +445,18 @@ async def test_hot_check_closes_only_what_it_looked_at(
             "insert into sync.drift (topic, key, right_side, action)"
             " select 'client', id::text, 'evpower', 'balance differs' from identity.clients"
         )
-    await workers.one(rpc).turn()
+    await workers.scheduler(rpc).run_due()
     workers.clock.move(hours=1)
-    taken = await workers.one(rpc).turn()
-    assert taken is not None
-    assert taken.found is not None
+    leased = await workers.scheduler(rpc).run_due()
+    assert leased is not None
+    assert leased.result is not None
     assert set(await drift_rows(db)) == {("client", str(cold))}
-    assert set(await drift_rows(db, healed=True)) == {("client", str(hot))}
+    assert set(await drift_rows(db, healed=True)) == {("client", str(recent))}
 
 
 async def test_the_loop_ends_when_told(workers: Workers, rpc: SupabaseRpc) -> None:
     stop = asyncio.Event()
-    running = asyncio.create_task(workers.one(rpc).run(stop))
+    running = asyncio.create_task(workers.scheduler(rpc).run(stop))
     await asyncio.sleep(0)
     stop.set()
     await asyncio.wait_for(running, WAIT_LIMIT_S)
@@ -467,4 +471,4 @@ def _sample(name: str, **labels: str) -> float:
 
 
 def _healed() -> float:
-    return _sample("evpower_sync_healed_total", kind="balance", by="all")
+    return _sample("evpower_sync_drift_closed_total", kind="balance", run="full")

@@ -107,15 +107,19 @@ async def test_top_up_and_charge_reach_supabase(
         ("charge", -123.45, 500.0, 376.55),
     ]
     assert (rows[0]["invoice_id"], rows[1]["session_id"]) == (invoice, session)
-    one = await there.fetchrow("select * from public.charging_sessions")
-    assert one is not None
-    assert (str(one["id"]), str(one["user_id"]), str(one["status"])) == (
+    session_row = await there.fetchrow("select * from public.charging_sessions")
+    assert session_row is not None
+    assert (str(session_row["id"]), str(session_row["user_id"]), str(session_row["status"])) == (
         str(session),
         str(client),
         "stopped",
     )
-    assert (float(one["energy"]), float(one["amount"]), one["connector_id"]) == (10.001, 123.45, 1)
-    assert one["stop_time"] == one["end_time"]
+    assert (
+        float(session_row["energy"]),
+        float(session_row["amount"]),
+        session_row["connector_id"],
+    ) == (10.001, 123.45, 1)
+    assert session_row["stop_time"] == session_row["end_time"]
 
 
 async def test_ids_and_times_are_the_same_on_both_sides(
@@ -234,13 +238,13 @@ async def test_two_relays_share_the_work(
     clients = await scenario.clients(200)
     await scenario.top_up_everyone(clients, 5)
     small = settings.model_copy(update={"relay_batch": 20})
-    one, other = Twin(rpc_to(http, target)), Twin(rpc_to(http, target))
-    one.other, other.other = other, one
-    relays = [Relay(db, rpc, small, utc_now) for rpc in (one, other)]
+    first, other = Twin(rpc_to(http, target)), Twin(rpc_to(http, target))
+    first.other, other.other = other, first
+    relays = [Relay(db, rpc, small, utc_now) for rpc in (first, other)]
     done = await asyncio.gather(*(relay.drain() for relay in relays))
-    assert all(one.keys for one in done)
-    assert sum(one.keys for one in done) == 200
-    assert sum(one.transactions for one in done) == 1000
+    assert all(delivered.keys for delivered in done)
+    assert sum(delivered.keys for delivered in done) == 200
+    assert sum(delivered.transactions for delivered in done) == 1000
     assert await there.fetchval("select count(*) from public.transactions") == 1000
     assert (
         await there.fetchval("select sum(balance)::numeric from public.clients")
@@ -290,7 +294,9 @@ async def test_key_that_a_request_is_changing_is_finished_later(
     call = asyncio.create_task(through_proxy.run_once())
     await until(lambda: proxy.requests == 1)
     async with scenario.db.transaction():
-        await scenario.db.execute("update sync.pending set seq = nextval('sync.pending_seq')")
+        await scenario.db.execute(
+            "update sync.pending set generation = nextval('sync.pending_generation')"
+        )
         proxy.gate.set()
         await until(lambda: len(left) == 2)
     is_free.set()
@@ -463,8 +469,8 @@ async def test_poisoned_key_parks_and_the_others_flow(
             seen = await status(connection)
             assert (seen.pending, seen.parked) == (0, 1)
             assert seen.parked_keys[0].key == str(bad)
-            assert seen.parked_keys[0].why.startswith("23")
-            assert "example.kg" not in seen.parked_keys[0].why
+            assert seen.parked_keys[0].reason.startswith("23")
+            assert "example.kg" not in seen.parked_keys[0].reason
         assert (await relay.drain()).calls == 0
     finally:
         await there.execute("alter table public.clients drop constraint if exists no_poison")
@@ -613,8 +619,8 @@ async def test_changes_and_relays_at_once_never_deadlock(
     small = settings.model_copy(update={"relay_batch": 10})
     relays = [Relay(db, rpc_to(http, fresh_project), small, utc_now) for _ in range(2)]
     running = [asyncio.create_task(relay.run(stop)) for relay in relays]
-    for turn in range(40):
-        await scenario.top_up_everyone(clients[turn % 7 :], 1, 100)
+    for number in range(40):
+        await scenario.top_up_everyone(clients[number % 7 :], 1, 100)
     await until(lambda: _empty(scenario))
     stop.set()
     await asyncio.gather(*running)

@@ -28,11 +28,13 @@ async def due_now(scenario: Scenario) -> None:
 async def test_one_held_row_keeps_no_other_balance_waiting(
     relay: Relay, scenario: Scenario, there: Connection, other: Connection
 ) -> None:
-    held, *free = await scenario.clients(50)
+    locked, *free = await scenario.clients(50)
     await relay.drain()
     async with other.transaction():
-        await other.execute("select from public.clients where id::text = $1 for update", str(held))
-        await scenario.top_up_everyone([held, *free], 2)
+        await other.execute(
+            "select from public.clients where id::text = $1 for update", str(locked)
+        )
+        await scenario.top_up_everyone([locked, *free], 2)
         done = await relay.run_once()
         assert (done.keys, done.retried, done.refused) == (len(free), 1, 0)
         for client in free:
@@ -41,7 +43,7 @@ async def test_one_held_row_keeps_no_other_balance_waiting(
         assert await scenario.pending() == 1
     await due_now(scenario)
     await relay.drain()
-    assert await balance(there, held) == "21.00"
+    assert await balance(there, locked) == "21.00"
     assert await scenario.pending() == 0
 
 
@@ -49,13 +51,13 @@ async def test_a_row_that_is_being_made_is_sent_alone_until_it_is_there(
     relay: Relay, scenario: Scenario, there: Connection, other: Connection
 ) -> None:
     """The app makes its own row in a transaction that takes its time: it can't be locked yet."""
-    held, *free = await scenario.clients(10)
+    locked, *free = await scenario.clients(10)
     transaction = other.transaction()
     await transaction.start()
-    await make_row(other, held)
+    await make_row(other, locked)
     await relay.drain()
     assert [await balance(there, client) for client in free] == ["0.00"] * len(free)
-    assert await scenario.db.fetchval("select alone from sync.pending where key = $1", held)
+    assert await scenario.db.fetchval("select alone from sync.pending where key = $1", locked)
     assert (await status(scenario.db)).target == "up"
     await scenario.top_up_everyone(free, 1)
     await due_now(scenario)
@@ -138,8 +140,8 @@ def test_a_lease_outlives_a_call_and_a_call_outlives_a_statement(
         supabase_timeout_s=timeout_s,
         relay_lease_s=lease_s,
     )
-    found = [line for line in problems(settings) if "TIMEOUT_S" in line]
-    assert [line.split()[0] for line in found] == ([named] if named else [])
+    problem = [line for line in problems(settings) if "TIMEOUT_S" in line]
+    assert [line.split()[0] for line in problem] == ([named] if named else [])
 
 
 class TestClosedClients:

@@ -56,8 +56,10 @@ async def test_it_becomes_an_open_client_that_holds_no_contact(
     assert (here["status"], here["name"]) == ("active", "Left")
     assert await contacts(scenario, client) == (None, None)
     assert counted("row_alone") == before + 1
-    found = await compare(db, rpc_to(http, supabase.target))
-    assert [(one.key, one.kind) for one in found.told] == [(str(client), "userless")]
+    result = await compare(db, rpc_to(http, supabase.target))
+    assert [(notice.key, notice.kind) for notice in result.notice_sample] == [
+        (str(client), "userless")
+    ]
     row = await supabase.row(client)
     assert row is not None
     assert (row["email"], row["phone"]) == (EMAIL, PHONE), "Supabase's word stays as it is"
@@ -104,10 +106,12 @@ async def test_a_supabase_restored_without_auth_takes_no_one_s_contacts(
     await puller.drain()
     async with past_every_guard(supabase.psql):
         await supabase.psql.execute("delete from auth.users")
-    await puller.walk_all()
+    await puller.scan_all()
     here = await client_here(scenario.db, driver.id)
     assert (here["status"], here["email"], here["phone"]) == ("active", EMAIL, PHONE)
-    assert [one.topic for one in (await compare(db, rpc_to(http, supabase.target))).drift] in (
+    assert [
+        difference.topic for difference in (await compare(db, rpc_to(http, supabase.target))).drift
+    ] in (
         [],
         ["client"],
     )
@@ -127,10 +131,10 @@ async def test_its_money_can_be_adopted(
     async with by_hand(supabase.psql):
         client = uuid4()
         await supabase.insert_row(client, balance=250, email=EMAIL)
-    await puller.walk_all()
+    await puller.scan_all()
     rpc = rpc_to(http, supabase.target)
     done = await adopt(db, rpc, operator="o", reason="r", clock=utc_now)
-    assert (done.adopted, done.left) == (1, ())
+    assert (done.adopted, done.skipped) == (1, ())
     await Relay(db, rpc, settings, utc_now).drain()
     wallet = await scenario.db.fetchval(
         "select balance_minor from wallet.wallets where client_id = $1", client
@@ -147,7 +151,7 @@ async def test_adopted_before_the_first_walk_it_holds_no_contact_either(
         await supabase.insert_row(client, balance=250, email=EMAIL, phone=PHONE)
     rpc = rpc_to(http, supabase.target)
     done = await adopt(db, rpc, operator="o", reason="r", clock=utc_now)
-    assert (done.adopted, done.left) == (1, ())
+    assert (done.adopted, done.skipped) == (1, ())
     assert await contacts(scenario, client) == (None, None)
-    await puller.walk_all()
+    await puller.scan_all()
     assert await contacts(scenario, client) == (None, None)

@@ -26,12 +26,12 @@ class FakeSupabase:
     def __init__(self, owner: Connection, answer: object = None) -> None:
         self.owner = owner
         self.answer: object = answer or {"pg_net": True, "kept_in": "vault"}
-        self.asked: list[dict[str, Any]] = []
+        self.calls: list[dict[str, Any]] = []
         self.known_then: list[list[str]] = []
 
     async def call(self, function: str, body: bytes) -> object:
         payload = json.loads(body)["payload"]
-        self.asked.append({"function": function, **payload})
+        self.calls.append({"function": function, **payload})
         rows = await self.owner.fetch("select secret from sync.webhook_secrets order by id")
         self.known_then.append([row["secret"] for row in rows])
         if isinstance(self.answer, Exception):
@@ -47,11 +47,11 @@ async def test_secret_is_known_here_before_supabase_has_it(db: Database, owner: 
     supabase = FakeSupabase(owner)
     done = await sync.rotate_secret(db, supabase, URL, random_bytes=lambda n: b"\x07" * n)
     secret = "whsec_" + base64.b64encode(b"\x07" * 32).decode()
-    assert supabase.asked == [
+    assert supabase.calls == [
         {"function": "evpower_webhook_configure", "url": URL, "secret": secret}
     ]
     assert supabase.known_then == [[secret]]
-    assert (done.kept_in, done.pg_net, done.retired) == ("vault", True, 0)
+    assert (done.stored_in, done.pg_net, done.retired) == ("vault", True, 0)
 
 
 async def test_older_secrets_end_after_the_grace_and_not_later_than_before(
@@ -137,15 +137,15 @@ async def test_both_sides_hold_the_same_one(
     assert (await sync.webhook_status(db, rpc)).same is None
     try:
         done = await sync.rotate_secret(db, rpc, URL)
-        assert (done.pg_net, done.kept_in) == (True, "table")
+        assert (done.pg_net, done.stored_in) == (True, "table")
         now = await sync.webhook_status(db, rpc)
         assert (now.url, now.same, now.ends_at, now.cursor) == (URL, True, None, None)
-        (kept,) = await _stored(owner)
-        held = await there.fetchval("select secret from evpower.secrets")
-        assert held == kept["secret"]
+        (stored,) = await _stored(owner)
+        in_supabase = await there.fetchval("select secret from evpower.secrets")
+        assert in_supabase == stored["secret"]
         await owner.execute("update sync.webhook_secrets set secret = 'another, long enough'")
         assert (await sync.webhook_status(db, rpc)).same is False
-        assert (await sync.webhook_status(db, rpc, f"v1,{held}")).same is True
+        assert (await sync.webhook_status(db, rpc, f"v1,{in_supabase}")).same is True
     finally:
         await sync.disable_webhook(rpc)
     assert (await sync.webhook_status(db, rpc)).url is None

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from evpower.client_migration import Adopted, adopt
+from evpower.client_migration import OpeningBalances, adopt
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
@@ -16,7 +16,7 @@ from evpower.sync import (
     Puller,
     Relay,
     SupabaseRpc,
-    apply_word,
+    apply_status_word,
     find_words,
     map_word,
     replay_parked,
@@ -55,7 +55,7 @@ def mapped(db: Database, rpc: SupabaseRpc) -> Callable[[str, Meaning], Awaitable
     async def work(word: str, meaning: Meaning) -> int:
         async with db.transaction() as connection:
             await map_word(connection, word, meaning, operator="aida", reason="as before")
-        return await apply_word(db, rpc, word)
+        return await apply_status_word(db, rpc, word)
 
     return work
 
@@ -91,7 +91,7 @@ async def may_spend(scenario: Scenario, client: UUID) -> bool:
     return True
 
 
-async def brought_over(db: Database, rpc: SupabaseRpc, *, dry_run: bool = False) -> Adopted:
+async def brought_over(db: Database, rpc: SupabaseRpc, *, dry_run: bool = False) -> OpeningBalances:
     return await adopt(db, rpc, operator="aida", reason="cut-over", clock=utc_now, dry_run=dry_run)
 
 
@@ -262,8 +262,8 @@ class TestMapping:
     ) -> None:
         for word in ("suspended", "suspended", "banned", "active", "blocked"):
             await row_of_before(supabase, word)
-        found = await find_words(db, rpc)
-        assert [(one.word, one.clients, one.mapped) for one in found] == [
+        words = await find_words(db, rpc)
+        assert [(word.word, word.clients, word.mapped) for word in words] == [
             ("suspended", 2, None),
             ("banned", 1, None),
         ]
@@ -301,23 +301,25 @@ class TestAdopting:
         mapped: Callable[[str, Meaning], Awaitable[int]],
     ) -> None:
         good = await row_of_before(supabase, "active", balance="10.00")
-        kept = await row_of_before(supabase, "suspended", balance="500.00")
+        client = await row_of_before(supabase, "suspended", balance="500.00")
         look = await brought_over(db, rpc, dry_run=True)
-        assert [(one.id, "suspended" in one.why) for one in look.left] == [(str(kept), True)]
+        assert [(row.id, "suspended" in row.reason) for row in look.skipped] == [
+            (str(client), True)
+        ]
         done = await brought_over(db, rpc)
-        assert (done.adopted, len(done.left)) == (1, 1)
+        assert (done.adopted, len(done.skipped)) == (1, 1)
         await puller.drain()
         await relay.drain()
-        assert not await may_spend(scenario, kept)
+        assert not await may_spend(scenario, client)
         assert await may_spend(scenario, good)
-        assert await status_there(supabase, kept) == "suspended"
+        assert await status_there(supabase, client) == "suspended"
         await mapped("suspended", "blocked")
         again = await brought_over(db, rpc)
-        assert (again.adopted, again.left) == (1, ())
+        assert (again.adopted, again.skipped) == (1, ())
         await puller.drain()
         assert (await relay.drain()).refused == 0
-        assert await status_there(supabase, kept) == "blocked"
-        assert not await may_spend(scenario, kept)
+        assert await status_there(supabase, client) == "blocked"
+        assert not await may_spend(scenario, client)
 
     async def test_a_mapped_word_is_handled_before_its_balance_is_there(
         self,

@@ -14,8 +14,8 @@ class TestClosed:
         client, other = uuid4(), uuid4()
         contacts = {"email": "left@example.kg", "phone": "+996700123123"}
         await _apply(there, clients=[_client(client, **contacts), _client(other, name="Stays")])
-        gone = {"email": None, "phone": None, "name": None, "status": "inactive", "closed": True}
-        await _apply(there, clients=[_client(client, revision=2, **gone), _client(other)])
+        erased = {"email": None, "phone": None, "name": None, "status": "inactive", "closed": True}
+        await _apply(there, clients=[_client(client, revision=2, **erased), _client(other)])
         select = "select email, phone, name, status::text from public.clients where id::text = $1"
         row = await there.fetchrow(select, str(client))
         assert row is not None
@@ -27,8 +27,8 @@ class TestClosed:
     async def test_a_call_that_writes_nothing_takes_no_contacts(self, there: Connection) -> None:
         client = uuid4()
         await _apply(there, clients=[_client(client, email="stays@example.kg", revision=5)])
-        gone = {"email": None, "phone": None, "name": None, "status": "inactive", "closed": True}
-        answer = await _apply(there, clients=[_client(client, revision=2, **gone)])
+        erased = {"email": None, "phone": None, "name": None, "status": "inactive", "closed": True}
+        answer = await _apply(there, clients=[_client(client, revision=2, **erased)])
         assert [outcome for _, _, outcome, _ in answer] == ["stale"]
         assert await there.fetchval("select email from public.clients") == "stays@example.kg"
 
@@ -48,17 +48,17 @@ class TestClosed:
                 for n, key in enumerate((client, second))
             ]
             await _apply(there, clients=rows)
-            gone = {"email": None, "phone": None, "name": None, "closed": True}
+            erased = {"email": None, "phone": None, "name": None, "closed": True}
             answer = await _apply(
                 there,
-                clients=[{**row, **gone, "status": "inactive", "revision": 2} for row in rows],
+                clients=[{**row, **erased, "status": "inactive", "revision": 2} for row in rows],
             )
             assert [outcome for _, _, outcome, _ in answer] == ["applied", "applied"]
-            found = await there.fetch("select email, phone, name from public.clients")
-            assert {row["email"] for row in found} == {
+            client_rows = await there.fetch("select email, phone, name from public.clients")
+            assert {row["email"] for row in client_rows} == {
                 f"{key.hex}@closed.invalid" for key in (client, second)
             }
-            assert {row["phone"] for row in found} == {client.hex[:15], second.hex[:15]}
+            assert {row["phone"] for row in client_rows} == {client.hex[:15], second.hex[:15]}
         finally:
             await transaction.rollback()
 
@@ -67,10 +67,10 @@ class TestClosed:
         user = await make_user(there, email=f"{uuid4().hex}@example.kg")
         await _apply(there, clients=[_client(user, email="row@example.kg")])
         await as_auth(there, "delete from auth.users where id = $1", user)
-        found = await there.fetchval(
+        email = await there.fetchval(
             "select email from public.clients where id::text = $1", str(user)
         )
-        assert found == "row@example.kg"
+        assert email == "row@example.kg"
 
 
 class TestOrderOfTheStatus:

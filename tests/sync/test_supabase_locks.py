@@ -41,43 +41,43 @@ async def outcomes(there: Connection, **payload: object) -> dict[str, tuple[obje
 async def test_a_held_client_is_busy_and_all_others_are_written(
     there: Connection, other: Connection, statement: str
 ) -> None:
-    held, *free = [uuid4() for _ in range(20)]
-    await _apply(there, clients=[_client(key) for key in (held, *free)])
-    await other.execute(statement, str(held))
+    locked, *free = [uuid4() for _ in range(20)]
+    await _apply(there, clients=[_client(key) for key in (locked, *free)])
+    await other.execute(statement, str(locked))
     clients = [
         _client(key, balance="300.00", balance_version=3, revision=2, from_version=1)
-        for key in (held, *free)
+        for key in (locked, *free)
     ]
-    lines = [_transaction(key, version) for key in (held, *free) for version in (2, 3)]
-    found = await outcomes(there, clients=clients, transactions=lines)
-    assert found.pop(str(held)) == ("busy", None)
-    assert found == {str(key): ("applied", None) for key in free}
+    lines = [_transaction(key, version) for key in (locked, *free) for version in (2, 3)]
+    results = await outcomes(there, clients=clients, transactions=lines)
+    assert results.pop(str(locked)) == ("busy", None)
+    assert results == {str(key): ("applied", None) for key in free}
     lines_here = "select count(*) from public.transactions where client_id::text = $1"
-    assert await there.fetchval(lines_here, str(held)) == 0
+    assert await there.fetchval(lines_here, str(locked)) == 0
     assert await there.fetchval(lines_here, str(free[0])) == 2
 
 
 async def test_a_held_session_is_busy_and_all_others_are_written(
     there: Connection, other: Connection
 ) -> None:
-    client, held, free = uuid4(), uuid4(), uuid4()
+    client, locked, free = uuid4(), uuid4(), uuid4()
     await _apply(
-        there, clients=[_client(client)], sessions=[_session(key, client) for key in (held, free)]
+        there, clients=[_client(client)], sessions=[_session(key, client) for key in (locked, free)]
     )
-    await other.execute("select from charging_sessions where id::text = $1 for update", str(held))
-    found = await outcomes(
-        there, sessions=[_session(key, client, revision=2) for key in (held, free)]
+    await other.execute("select from charging_sessions where id::text = $1 for update", str(locked))
+    results = await outcomes(
+        there, sessions=[_session(key, client, revision=2) for key in (locked, free)]
     )
-    assert found == {str(held): ("busy", None), str(free): ("applied", None)}
+    assert results == {str(locked): ("busy", None), str(free): ("applied", None)}
 
 
 async def test_a_session_waits_for_no_client_either(there: Connection, other: Connection) -> None:
     """Where the project has a foreign key, its check would wait."""
-    held, free, theirs, mine = uuid4(), uuid4(), uuid4(), uuid4()
-    await _apply(there, clients=[_client(held), _client(free)])
-    await other.execute(HELD[1], str(held))
-    found = await outcomes(there, sessions=[_session(theirs, held), _session(mine, free)])
-    assert found == {str(theirs): ("busy", None), str(mine): ("applied", None)}
+    locked, free, theirs, own = uuid4(), uuid4(), uuid4(), uuid4()
+    await _apply(there, clients=[_client(locked), _client(free)])
+    await other.execute(HELD[1], str(locked))
+    results = await outcomes(there, sessions=[_session(theirs, locked), _session(own, free)])
+    assert results == {str(theirs): ("busy", None), str(own): ("applied", None)}
 
 
 async def test_a_foreign_keys_check_elsewhere_makes_no_client_busy(
@@ -86,30 +86,30 @@ async def test_a_foreign_keys_check_elsewhere_makes_no_client_busy(
     client = uuid4()
     await _apply(there, clients=[_client(client)])
     await other.execute("select from clients where id::text = $1 for key share", str(client))
-    found = await outcomes(there, clients=[_client(client, revision=2)])
-    assert found == {str(client): ("applied", None)}
+    results = await outcomes(there, clients=[_client(client, revision=2)])
+    assert results == {str(client): ("applied", None)}
 
 
 async def test_an_insert_that_would_wait_is_busy_and_all_others_are_written(
     there: Connection, other: Connection
 ) -> None:
     """The row is not there yet, so nothing of it can be locked."""
-    held, free = uuid4(), uuid4()
-    await make_row(other, held)
-    found = await outcomes(there, clients=[_client(held, balance="0"), _client(free)])
-    assert found == {str(held): ("busy", "waited"), str(free): ("applied", None)}
+    locked, free = uuid4(), uuid4()
+    await make_row(other, locked)
+    results = await outcomes(there, clients=[_client(locked, balance="0"), _client(free)])
+    assert results == {str(locked): ("busy", "waited"), str(free): ("applied", None)}
 
 
 async def test_many_inserts_that_would_wait_end_within_the_statement_time_out(
     there: Connection, other: Connection
 ) -> None:
     """Half a second for each would be ten: those that are left are busy without a try."""
-    held = [uuid4() for _ in range(20)]
-    for key in held:
+    locked = [uuid4() for _ in range(20)]
+    for key in locked:
         await make_row(other, key)
-    found = await outcomes(there, clients=[_client(key, balance="0") for key in held])
-    assert {outcome for outcome, _ in found.values()} == {"busy"}
-    assert found.keys() == {str(key) for key in held}
+    results = await outcomes(there, clients=[_client(key, balance="0") for key in locked])
+    assert {outcome for outcome, _ in results.values()} == {"busy"}
+    assert results.keys() == {str(key) for key in locked}
 
 
 async def test_two_calls_at_once_answer_every_key_and_nothing_is_refused(
@@ -120,11 +120,11 @@ async def test_two_calls_at_once_answer_every_key_and_nothing_is_refused(
 
     async def call(order: list[UUID], revision: int) -> set[object]:
         async with target.psql() as connection:
-            found = await outcomes(
+            results = await outcomes(
                 connection, clients=[_client(key, revision=revision) for key in order]
             )
-            assert len(found) == len(keys)
-            return {outcome for outcome, _ in found.values()}
+            assert len(results) == len(keys)
+            return {outcome for outcome, _ in results.values()}
 
     results = await asyncio.gather(
         *(call(keys[:: (-1) ** number], number + 2) for number in range(8))

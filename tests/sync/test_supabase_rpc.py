@@ -11,7 +11,7 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.http import HttpClient
 from evpower.sync import Relay, SupabaseRpc, SyncError, TargetRefuses, TargetUnavailable, TooLarge
-from evpower.sync.outbound.judge import parse_answers
+from evpower.sync.outbound.judge import parse_results
 from tests.sync.scenario import Scenario
 
 KEYS = {"keys": [["client", str(uuid4()), "applied", None]]}
@@ -83,7 +83,7 @@ async def test_each_failure_has_its_kind(status: int, code: str, kind: type[Sync
 )
 def test_an_answer_in_another_form_did_not_come(raw: object) -> None:
     with pytest.raises(TargetUnavailable):
-        parse_answers(raw)
+        parse_results(raw)
 
 
 async def test_gateway_with_a_small_limit_gets_smaller_calls(

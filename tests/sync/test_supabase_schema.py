@@ -173,14 +173,14 @@ async def test_driver_cannot_write_money(
         transactions=[_transaction(me)],
         sessions=[_session(uuid4(), me)],
     )
-    mine = f"/rest/v1/clients?id=eq.{me}"
+    own_row = f"/rest/v1/clients?id=eq.{me}"
     for change in ({"balance": 1e6}, {"held": 1}, {"balance_version": 9}, {"status": "blocked"}):
-        assert (await app.patch(mine, json=change)).status_code in DENIED
+        assert (await app.patch(own_row, json=change)).status_code in DENIED
     written = {**_transaction(me, 2), "id": str(uuid4())}
     assert (await app.post("/rest/v1/transactions", json=written)).status_code in DENIED
     assert (await app.patch("/rest/v1/transactions", json={"amount": 5})).status_code in DENIED
     assert (await app.delete("/rest/v1/transactions")).status_code in DENIED
-    assert (await app.delete(mine)).status_code in DENIED
+    assert (await app.delete(own_row)).status_code in DENIED
     made = _session(uuid4(), me)
     assert (await app.post("/rest/v1/charging_sessions", json=made)).status_code in DENIED
     assert (await app.patch("/rest/v1/charging_sessions", json={"amount": 0})).status_code in DENIED
@@ -243,11 +243,11 @@ async def test_supabase_js_upserts_the_own_profile_and_nothing_else(
         [*script, target.local.url, target.local.publishable_key, SERVER_DIR], timeout_s=COMMAND_S
     )
     assert done.returncode == 0, done.stdout
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert (found["first"], found["again"]) == ("done", "done")
-    assert (found["other"], found["money"], found["moved"]) == ("42501", "42501", "42501")
+    output = json.loads(done.stdout.splitlines()[-1])
+    assert (output["first"], output["again"]) == ("done", "done")
+    assert (output["other"], output["money"], output["moved"]) == ("42501", "42501", "42501")
     rows = await there.fetch("select id::text, name from public.clients")
-    assert [tuple(row) for row in rows] == [(found["id"], "Bermet")]
+    assert [tuple(row) for row in rows] == [(output["id"], "Bermet")]
 
 
 async def test_a_wider_policy_of_the_project_moves_no_row_to_another_id(
@@ -463,13 +463,13 @@ class TestApply:
 
     async def test_a_session_makes_no_row_of_its_client(self, there: Connection) -> None:
         client, session, other = uuid4(), uuid4(), uuid4()
-        told = await _apply(
+        results = await _apply(
             there,
             clients=[_client(other)],
             sessions=[_session(session, client), _session(uuid4(), other)],
         )
-        assert {one[2] for one in told} == {"applied", "orphan"}
-        assert [one[1] for one in told if one[2] == "orphan"] == [str(session)]
+        assert {result[2] for result in results} == {"applied", "orphan"}
+        assert [result[1] for result in results if result[2] == "orphan"] == [str(session)]
         assert await there.fetchval("select count(*) from public.clients") == 1
         assert await there.fetchval("select count(*) from public.charging_sessions") == 1
 

@@ -49,10 +49,10 @@ class TestTaken:
         self, hook: Hook, owner: Connection
     ) -> None:
         raw = change()
-        assert await hook.said(raw) == (200, True)
+        assert await hook.deliver(raw) == (200, True)
         hook.time.forward(299)
-        assert await hook.said(raw, age_s=299) == (200, False)
-        assert await hook.said(raw) == (200, False)  # signed anew
+        assert await hook.deliver(raw, age_s=299) == (200, False)
+        assert await hook.deliver(raw) == (200, False)  # signed anew
         assert len(hook.rings) == 3
         (row,) = await inbox(owner)
         assert (row["repeats"], row["reuses"]) == (2, 0)
@@ -66,12 +66,12 @@ class TestTaken:
         assert len(hook.rings) == len(await inbox(owner)) == 1
 
     async def test_one_id_with_another_body_is_exposed(self, hook: Hook, owner: Connection) -> None:
-        assert await hook.said(change()) == (200, True)
+        assert await hook.deliver(change()) == (200, True)
         before = counted("standard", "reused")
         with structlog.testing.capture_logs() as logs:
-            assert await hook.said(change()) == (200, False)
+            assert await hook.deliver(change()) == (200, False)
         assert counted("standard", "reused") == before + 1
-        assert [one["event"] for one in logs if one["log_level"] == "warning"] == [
+        assert [line["event"] for line in logs if line["log_level"] == "warning"] == [
             "supabase_webhook_id_reused"
         ]
         assert len(hook.rings) == 1
@@ -80,7 +80,7 @@ class TestTaken:
 
     async def test_forty_of_one_id_at_once_are_one(self, hook: Hook, owner: Connection) -> None:
         raw = change()
-        answers = await asyncio.gather(*(hook.said(raw) for _ in range(40)))
+        answers = await asyncio.gather(*(hook.deliver(raw) for _ in range(40)))
         assert sorted(answers) == [(200, False)] * 39 + [(200, True)]
         assert len(await inbox(owner)) == 1
 
@@ -92,8 +92,11 @@ class TestTaken:
         async with calling(other_db) as other:
             raw = change()
             answers = await asyncio.gather(
-                *((hook, other)[n % 2].said(raw) for n in range(40)),
-                *((hook, other)[n % 2].said(change(), message_id=f"m{n % 5}") for n in range(40)),
+                *((hook, other)[n % 2].deliver(raw) for n in range(40)),
+                *(
+                    (hook, other)[n % 2].deliver(change(), message_id=f"m{n % 5}")
+                    for n in range(40)
+                ),
             )
         await other_db.close()
         assert answers[:40].count((200, True)) == 1
@@ -103,7 +106,7 @@ class TestTaken:
     async def test_plain_form_rings_each_time(self, hook: Hook, owner: Connection) -> None:
         raw = change("INSERT", record={"id": "9"})
         first, second = await hook.send(raw, plain(raw)), await hook.send(raw, plain(raw))
-        assert [one.json()["accepted"] for one in (first, second)] == [True, False]
+        assert [response.json()["accepted"] for response in (first, second)] == [True, False]
         assert len(hook.rings) == 2  # an equal body may be another change
         (row,) = await inbox(owner)
         assert (row["source"], row["kind"], row["repeats"]) == ("plain", "clients.insert", 1)
@@ -130,7 +133,7 @@ class TestTaken:
     async def test_what_people_may_look_for_is_kept(
         self, hook: Hook, owner: Connection, raw: bytes, kind: str, row_id: str | None
     ) -> None:
-        assert await hook.said(raw) == (200, True)
+        assert await hook.deliver(raw) == (200, True)
         (row,) = await inbox(owner)
         assert (row["kind"], row["row_id"]) == (kind, row_id)
         assert len(hook.rings) == 1
@@ -147,18 +150,18 @@ class TestTaken:
     async def test_a_hook_that_wants_work_done_is_not_told_it_was(
         self, hook: Hook, owner: Connection, raw: bytes
     ) -> None:
-        assert await hook.said(raw) == (422, "invalid_webhook")
+        assert await hook.deliver(raw) == (422, "invalid_webhook")
         assert await inbox(owner) == []
 
     async def test_a_hook_tried_again_under_a_new_id_is_one(
         self, hook: Hook, owner: Connection
     ) -> None:
         raw = b'{"metadata":{"uuid":"1","name":"before-user-created"},"user":{"id":"u"}}'
-        assert await hook.said(raw, message_id="msg_1") == (200, True)
+        assert await hook.deliver(raw, message_id="msg_1") == (200, True)
         hook.time.forward(2)
-        assert await hook.said(raw, message_id="msg_2") == (200, False)
+        assert await hook.deliver(raw, message_id="msg_2") == (200, False)
         other = raw.replace(b'"uuid":"1"', b'"uuid":"2"')
-        assert await hook.said(other, message_id="msg_3") == (200, True)
+        assert await hook.deliver(other, message_id="msg_3") == (200, True)
         assert [row["source"] for row in await inbox(owner)] == ["auth", "auth"]
 
     @pytest.mark.parametrize(
@@ -177,7 +180,7 @@ class TestTaken:
     async def test_what_is_no_change_of_a_person_is_ignored(
         self, hook: Hook, owner: Connection, raw: bytes
     ) -> None:
-        assert await hook.said(raw) == (200, False)
+        assert await hook.deliver(raw) == (200, False)
         assert hook.rings == []
         assert await inbox(owner) == []
 
@@ -260,7 +263,7 @@ class TestRefused:
     async def test_authentic_nonsense_makes_no_sense(
         self, hook: Hook, owner: Connection, raw: bytes
     ) -> None:
-        assert await hook.said(raw) == (422, "invalid_webhook")
+        assert await hook.deliver(raw) == (422, "invalid_webhook")
         answer = await hook.send(raw, plain(raw))
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_webhook")
         assert hook.rings == []
@@ -269,8 +272,8 @@ class TestRefused:
     async def test_largest_body_is_taken_and_one_byte_more_is_not(self, hook: Hook) -> None:
         raw = b'{"table":"clients","type":"UPDATE","pad":"'
         raw += b"x" * (256 * 1024 - len(raw) - 2) + b'"}'
-        assert await hook.said(raw) == (200, True)
-        assert await hook.said(raw + b" ") == (413, "too_large")
+        assert await hook.deliver(raw) == (200, True)
+        assert await hook.deliver(raw + b" ") == (413, "too_large")
 
     async def test_a_huge_body_without_a_length_is_cut(self, hook: Hook) -> None:
         given_away = 0
@@ -286,18 +289,18 @@ class TestRefused:
 
     async def test_own_limit_holds_where_the_edge_allows_more(self, db: Database) -> None:
         async with calling(db, max_body_bytes=10_000_000) as hook:
-            assert await hook.said(b"x" * 300_000) == (413, "too_large")
+            assert await hook.deliver(b"x" * 300_000) == (413, "too_large")
 
     async def test_the_body_of_a_headerless_call_is_not_read(self, hook: Hook) -> None:
-        asked: list[str] = []
+        requests: list[str] = []
 
         async def receive() -> dict[str, Any]:
-            asked.append("body")
+            requests.append("body")
             return {"type": "http.request", "body": b"{}", "more_body": False}
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
-                asked.append(str(message["status"]))
+                requests.append(str(message["status"]))
 
         scope = {
             "type": "http", "method": "POST", "path": URL, "raw_path": URL.encode(), "headers": [],
@@ -305,7 +308,7 @@ class TestRefused:
             "server": ("api", 80),
         }  # fmt: skip
         await hook.app(scope, receive, send)
-        assert asked == ["401"]
+        assert requests == ["401"]
 
     async def test_an_unread_body_does_not_break_the_connection(self, hook: Hook) -> None:
         raw = change()
@@ -330,8 +333,8 @@ class TestRefused:
             refused = [(await hook.send(raw, {})).status_code for _ in range(4)]
             assert refused == [401] * 3 + [429]
             hook.time.forward(61)
-            said = [await hook.said(raw, message_id=f"m{n}") for n in range(9)]
-        assert said == [(200, True)] * 9, "what is authentic is not counted"
+            responses = [await hook.deliver(raw, message_id=f"m{n}") for n in range(9)]
+        assert responses == [(200, True)] * 9, "what is authentic is not counted"
 
     async def test_refusals_are_logged_once_a_minute(self, hook: Hook) -> None:
         with structlog.testing.capture_logs() as logs:
@@ -339,8 +342,11 @@ class TestRefused:
                 await hook.send(change(), {})
             hook.time.forward(61)
             await hook.send(change(), {})
-        said = [one for one in logs if one["event"] == "supabase_webhook_refused"]
-        assert [(one["why"], one["times"]) for one in said] == [("unsigned", 1), ("unsigned", 5)]
+        lines = [line for line in logs if line["event"] == "supabase_webhook_refused"]
+        assert [(line["reason"], line["times"]) for line in lines] == [
+            ("unsigned", 1),
+            ("unsigned", 5),
+        ]
 
 
 def _address(url: str) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.sync import SupabaseWebhooks, look_into_inbox
+from evpower.sync import SupabaseWebhooks, inbox_summary
 from tests.conftest import patient_database
 from tests.sync.notifications import (
     NEWER,
@@ -43,50 +43,52 @@ class TestSecrets:
             raw = change()
             before = counted("standard", "no_secret")
             with structlog.testing.capture_logs() as logs:
-                assert await hook.said(raw, secret="whsec_") == (401, "invalid_signature")
+                assert await hook.deliver(raw, secret="whsec_") == (401, "invalid_signature")
                 assert (await hook.send(raw, plain(raw, "whsec_"))).status_code == 401
-                assert await hook.said(raw) == (401, "invalid_signature")
+                assert await hook.deliver(raw) == (401, "invalid_signature")
             assert counted("standard", "no_secret") == before + 2
-            assert len([one for one in logs if one.get("why") == "no_secret"]) == 2  # one a form
+            assert (
+                len([line for line in logs if line.get("reason") == "no_secret"]) == 2
+            )  # one a form
 
     async def test_settings_and_database_both_count(self, hook: Hook, owner: Connection) -> None:
         await add_secret(owner, STORED)
         raw = change()
         for n, secret in enumerate([SECRET, STORED, SECRET]):
-            assert await hook.said(raw, secret=secret, message_id=f"m{n}") == (200, True)
+            assert await hook.deliver(raw, secret=secret, message_id=f"m{n}") == (200, True)
         assert (await hook.send(raw, plain(raw, STORED))).json()["accepted"] is True
 
     async def test_rotation_needs_no_restart(self, hook: Hook, owner: Connection) -> None:
         raw = change()
-        assert await hook.said(raw) == (200, True)
+        assert await hook.deliver(raw) == (200, True)
         hook.time.forward(1)
         await add_secret(owner, NEWER)
-        assert await hook.said(raw, secret=NEWER, message_id="m2") == (200, True)
-        assert await hook.said(raw, secret=SECRET, message_id="m3") == (200, True)
+        assert await hook.deliver(raw, secret=NEWER, message_id="m2") == (200, True)
+        assert await hook.deliver(raw, secret=SECRET, message_id="m3") == (200, True)
 
     async def test_all_that_come_with_a_new_secret_at_once_are_taken(
         self, hook: Hook, owner: Connection
     ) -> None:
         raw = change()
-        await hook.said(raw)
+        await hook.deliver(raw)
         hook.time.forward(1)
         await add_secret(owner, NEWER)
-        said = await asyncio.gather(
-            *(hook.said(raw, secret=NEWER, message_id=f"n{n}") for n in range(20))
+        responses = await asyncio.gather(
+            *(hook.deliver(raw, secret=NEWER, message_id=f"n{n}") for n in range(20))
         )
-        assert said == [(200, True)] * 20
+        assert responses == [(200, True)] * 20
 
     async def test_forgeries_ask_the_database_once_a_second(
         self, hook: Hook, owner: Connection
     ) -> None:
         raw = change()
-        assert await hook.said(raw, secret=NEWER) == (401, "invalid_signature")
+        assert await hook.deliver(raw, secret=NEWER) == (401, "invalid_signature")
         await add_secret(owner, NEWER)
-        assert await hook.said(raw, secret=NEWER) == (401, "invalid_signature")
+        assert await hook.deliver(raw, secret=NEWER) == (401, "invalid_signature")
         hook.time.forward(0.9)
-        assert await hook.said(raw, secret=NEWER) == (401, "invalid_signature")
+        assert await hook.deliver(raw, secret=NEWER) == (401, "invalid_signature")
         hook.time.forward(0.1)
-        assert await hook.said(raw, secret=NEWER) == (200, True)
+        assert await hook.deliver(raw, secret=NEWER) == (200, True)
 
     async def test_a_secret_ends_at_its_time_and_when_it_is_deleted(
         self, hook: Hook, owner: Connection
@@ -97,13 +99,13 @@ class TestSecrets:
         await add_secret(owner, STORED, not_after=end)
         await add_secret(owner, NEWER)
         hook.time.now = end - timedelta(seconds=1)
-        assert await hook.said(raw, secret=STORED, message_id="m1") == (200, True)
+        assert await hook.deliver(raw, secret=STORED, message_id="m1") == (200, True)
         hook.time.forward(1)
-        assert await hook.said(raw, secret=STORED, message_id="m2") == (401, "invalid_signature")
-        assert await hook.said(raw, secret=NEWER, message_id="m3") == (200, True)
+        assert await hook.deliver(raw, secret=STORED, message_id="m2") == (401, "invalid_signature")
+        assert await hook.deliver(raw, secret=NEWER, message_id="m3") == (200, True)
         await owner.execute("delete from sync.webhook_secrets")
         hook.time.forward(30)
-        assert await hook.said(raw, secret=NEWER, message_id="m4") == (401, "invalid_signature")
+        assert await hook.deliver(raw, secret=NEWER, message_id="m4") == (401, "invalid_signature")
 
     async def test_an_unusable_secret_does_not_stop_the_others(
         self, hook: Hook, owner: Connection
@@ -111,9 +113,9 @@ class TestSecrets:
         await add_secret(owner, STORED)
         await add_secret(owner, "whsec_this is not base64!")
         with structlog.testing.capture_logs() as logs:
-            assert await hook.said(change(), secret=STORED) == (200, True)
-        assert [one["event"] for one in logs if one["log_level"] == "error"] == [
-            "webhook_secret_unusable"
+            assert await hook.deliver(change(), secret=STORED) == (200, True)
+        assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+            "webhook_secret_rejected"
         ]
         assert "this is not" not in str(logs)
 
@@ -131,39 +133,39 @@ class TestDatabaseDown:
         assert int(answer.headers["retry-after"]) > 0
         assert hook.rings == []
         await hook.db.start()
-        assert await hook.said(raw) == (200, True)
+        assert await hook.deliver(raw) == (200, True)
 
     async def test_a_forgery_is_refused_all_the_same(self, hook: Hook) -> None:
         raw = change()
-        assert await hook.said(raw) == (200, True)
+        assert await hook.deliver(raw) == (200, True)
         await hook.db.close()
         hook.time.forward(100)
-        assert await hook.said(raw, secret=NEWER) == (401, "invalid_signature")
+        assert await hook.deliver(raw, secret=NEWER) == (401, "invalid_signature")
         await hook.db.start()
 
     async def test_before_the_secrets_were_ever_read_no_one_is_called_a_forger(
         self, hook: Hook
     ) -> None:
         await hook.db.close()
-        assert await hook.said(change(), secret=STORED) == (503, "database_unavailable")
+        assert await hook.deliver(change(), secret=STORED) == (503, "database_unavailable")
         assert (await hook.send(change(), {})).status_code == 401
         await hook.db.start()
 
     async def test_stored_secrets_outlive_the_database(self, hook: Hook, owner: Connection) -> None:
         await add_secret(owner, STORED)
-        assert await hook.said(change(), secret=STORED) == (200, True)
+        assert await hook.deliver(change(), secret=STORED) == (200, True)
         await hook.db.close()
         hook.time.forward(100)
         raw = change(table="transactions")
-        assert await hook.said(raw, secret=STORED) == (200, False)
-        assert await hook.said(change(), secret=STORED) == (503, "database_unavailable")
+        assert await hook.deliver(raw, secret=STORED) == (200, False)
+        assert await hook.deliver(change(), secret=STORED) == (503, "database_unavailable")
         await hook.db.start()
 
 
 class TestInbox:
     async def test_it_forgets_after_a_month(self, hook: Hook, owner: Connection) -> None:
         for n in range(3):
-            await hook.said(change(), message_id=f"m{n}")
+            await hook.deliver(change(), message_id=f"m{n}")
         now = await owner.fetchval("select now()")
         hook.time.now = now
         await owner.execute("update sync.inbox set received_at = $1 where event_id = 'm0'",
@@ -189,19 +191,19 @@ class TestInbox:
             " values ('plain', 'recent', sha256(''), 'clients.update')"
         )
         await owner.execute("select setval(pg_get_serial_sequence('sync.inbox', 'id'), 3000000)")
-        await hook.said(change())
+        await hook.deliver(change())
         assert await hook.webhooks.purge() == 11_001
         assert [row["event_id"] for row in await inbox(owner)] == ["msg_1"]
 
     async def test_people_may_look(self, hook: Hook) -> None:
         async with hook.db.connection() as connection:
-            empty = await look_into_inbox(connection)
+            empty = await inbox_summary(connection)
         assert (empty.last_at, empty.last_kind, empty.accepted) == (None, None, 0)
         raw = change("INSERT", "users")
         for message_id in ("m1", "m1", "m2"):
-            await hook.said(raw, message_id=message_id)
+            await hook.deliver(raw, message_id=message_id)
         async with hook.db.connection() as connection:
-            seen = await look_into_inbox(connection)
+            seen = await inbox_summary(connection)
         assert seen.last_at is not None
         assert (seen.last_kind, seen.accepted, seen.repeated) == ("users.insert", 2, 1)
 
@@ -209,7 +211,8 @@ class TestInbox:
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=20),
-    lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(max_size=9), one, max_size=3),
+    lambda child: st.lists(child, max_size=3)
+    | st.dictionaries(st.text(max_size=9), child, max_size=3),
     max_leaves=8,
 )  # fmt: skip
 _EXAMPLES = settings(max_examples=60)
@@ -220,20 +223,20 @@ class TestAnything:
         @_EXAMPLES
         @given(st.lists(st.dictionaries(st.text(max_size=8), _JSON, max_size=4), max_size=5),
                st.sampled_from([None, 1, "\t"]), st.sampled_from([True, False]))  # fmt: skip
-        def taken(objects: list[dict[str, Any]], indent: Any, ascii_only: Any) -> None:
+        def is_handled(objects: list[dict[str, Any]], indent: Any, ascii_only: Any) -> None:
             bodies = [
                 json.dumps(
-                    {"type": "INSERT", "table": "clients"} | {"record": one, "old_record": one},
+                    {"type": "INSERT", "table": "clients"} | {"record": child, "old_record": child},
                     indent=indent,
                     ensure_ascii=ascii_only,
                 ).encode("utf-8", "surrogatepass")
-                for one in objects
+                for child in objects
             ]
             assert all(
                 status == 200 for status in asyncio.run(_statuses(dsn, bodies, sign_them=True))
             )
 
-        taken()
+        is_handled()
 
     def test_no_header_and_no_body_breaks_it(self, dsn: str) -> None:
         @_EXAMPLES

@@ -11,9 +11,9 @@ from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Puller, ReconciliationScheduler, Relay, SupabaseRpc
-from evpower.sync.inbound.apply_user import give_free_contacts
-from tests.sync.changes_log import rpc as asked
-from tests.sync.changes_log import told
+from evpower.sync.inbound.apply_user import assign_free_contacts
+from tests.sync.changes_log import rpc as call_function
+from tests.sync.changes_log import until_visible
 from tests.sync.checking import compare, kinds, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import DrainsAll, HandClock, Scripted, Supabase, client_here, emptied
@@ -60,19 +60,19 @@ async def test_drift_says_whose_contacts_differ_and_not_what_they_are(
             "update identity.clients set email = 'other@example.com', phone = '+996555445566',"
             " name = 'Bermet'"
         )
-    found = await compare(db, rpc)
-    assert kinds(found) == {str(driver.id): "profile"}
+    result = await compare(db, rpc)
+    assert kinds(result) == {str(driver.id): "profile"}
     row = await scenario.db.fetchrow("select fields, ours::text, theirs::text from sync.drift")
     assert row is not None
     assert row["fields"] == ["email", "phone", "name"]
-    kept = row["ours"] + row["theirs"] + repr(found.drift)
+    stored = row["ours"] + row["theirs"] + repr(result.drift)
     assert "o***@example.com" in row["ours"]
     assert "a***@example.kg" in row["theirs"]
     assert "+996***566" in row["ours"]
     assert "+996***233" in row["theirs"]
-    for said in ("aida", "asanova", "Aida", "Bermet", "other@", "70011", "55544"):
-        assert said not in kept
-    assert not re.search(r"\d{7}", re.sub(str(driver.id), "", kept).replace("minor", ""))
+    for text in ("aida", "asanova", "Aida", "Bermet", "other@", "70011", "55544"):
+        assert text not in stored
+    assert not re.search(r"\d{7}", re.sub(str(driver.id), "", stored).replace("minor", ""))
 
 
 async def test_a_block_that_an_operator_lifted_is_no_endless_drift(
@@ -87,12 +87,14 @@ async def test_a_block_that_an_operator_lifted_is_no_endless_drift(
     client = uuid4()
     async with by_hand(supabase.psql):
         await supabase.insert_row(client, status="blocked", balance=250)
-    await puller.walk_all()
+    await puller.scan_all()
     async with db.transaction() as connection:
         await identity.unblock_client(connection, client, actor="operator", reason="a mistake")
     assert (await relay.drain()).refused == 1
-    found = await compare(db, rpc, repair=True)
-    assert [(one.topic, one.kind) for one in found.drift] == [("client", "opening")]
+    result = await compare(db, rpc, repair=True)
+    assert [(difference.topic, difference.kind) for difference in result.drift] == [
+        ("client", "opening")
+    ]
     assert (await client_here(scenario.db, client))["status"] == "active"
 
 
@@ -108,7 +110,7 @@ async def test_who_is_closed_waits_for_no_contact(
     assert await scenario.db.fetchval("select count(*) from sync.contact_conflicts") == 1
     async with db.transaction() as connection:
         await identity.close_client(connection, second.id, actor="operator", reason="asked")
-    assert await give_free_contacts(db) == []
+    assert await assign_free_contacts(db) == []
     assert await scenario.db.fetchval("select count(*) from sync.contact_conflicts") == 0
 
 
@@ -121,7 +123,7 @@ async def test_all_that_is_old_is_pruned_at_once(db: Database, settings: Setting
         await connection.execute("update sync.cursors set xid = '700', seq = 1")
     there.answers["evpower_changes_prune"].append({"pruned": 0})
     assert await puller.prune() == 40_007
-    assert there.asked.count("evpower_changes_prune") == 4
+    assert there.calls.count("evpower_changes_prune") == 4
 
 
 async def test_runs_of_long_ago_are_forgotten_where_no_night_is_set(
@@ -130,22 +132,22 @@ async def test_runs_of_long_ago_are_forgotten_where_no_night_is_set(
     """The hourly comparison alone writes 24 of them a day."""
     long_ago = "from unnest(array[now(), now() - interval '100 days']) at"
     await scenario.db.execute(
-        "insert into sync.checks (kind, since, repair, started_at, finished_at)"
-        f" select 'hot', now(), true, at, at {long_ago}"
+        "insert into sync.runs (kind, since, repair, started_at, finished_at)"
+        f" select 'recent', now(), true, at, at {long_ago}"
     )
     await scenario.db.execute(
-        "insert into sync.drift (topic, key, right_side, action, healed_at)"
+        "insert into sync.drift (topic, key, right_side, action, closed_at)"
         f" select 'client', at::text, 'evpower', 'x', at {long_ago}"
     )
-    settings.check_at, settings.check_hot_s, settings.check_pause_s = "", 3600, 0
+    settings.check_at, settings.check_recent_s, settings.check_pause_s = "", 3600, 0
     clock = HandClock()
     reconciler = ReconciliationScheduler(db, rpc, settings, clock, pause=_at_once)
-    assert await reconciler.turn() is None
+    assert await reconciler.run_due() is None
     clock.move(3601)
-    taken = await reconciler.turn()
-    assert taken is not None
-    assert taken.kind == "hot"
-    assert await scenario.db.fetchval("select count(*) from sync.checks") == 2, "this one, the last"
+    leased = await reconciler.run_due()
+    assert leased is not None
+    assert leased.kind == "recent"
+    assert await scenario.db.fetchval("select count(*) from sync.runs") == 2, "this one, the last"
     assert await scenario.db.fetchval("select count(*) from sync.drift") == 1
 
 
@@ -160,9 +162,11 @@ async def test_a_deletion_request_of_a_removed_row_is_forgotten(supabase: Supaba
     await _apply(there, clients=[_client(client, revision=2, status="blocked")])
     assert await there.fetchval("select client_id from evpower.statuses_under_block") == str(client)
     await supabase.delete_row(client)
-    await told(there)
-    last = (await asked(there, "evpower_changes", after=None, limit=10))["changes"][-1]
-    await asked(there, "evpower_changes_prune", before={"xid": last["xid"], "seq": last["seq"]})
+    await until_visible(there)
+    last = (await call_function(there, "evpower_changes", after=None, limit=10))["changes"][-1]
+    await call_function(
+        there, "evpower_changes_prune", before={"xid": last["xid"], "seq": last["seq"]}
+    )
     assert await there.fetchval("select count(*) from evpower.statuses_under_block") == 0
 
 

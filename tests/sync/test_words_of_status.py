@@ -59,7 +59,7 @@ async def status_there(supabase: Supabase, driver: Driver) -> str:
     return str(row["status"])
 
 
-async def asked(scenario: Scenario, driver: Driver) -> bool:
+async def deletion_is_requested(scenario: Scenario, driver: Driver) -> bool:
     return (await client_here(scenario.db, driver.id))["deletion_requested_at"] is not None
 
 
@@ -95,14 +95,14 @@ async def test_a_deletion_request_outlives_a_word_written_over_it(
     await at_rest()
     await supabase.update_row(driver.id, status=word)
     await at_rest()
-    assert await asked(scenario, driver)
+    assert await deletion_is_requested(scenario, driver)
     assert await status_there(supabase, driver) == "inactive"
     await supabase.update_row(driver.id, name="Looked at again")
     await at_rest()
-    assert await asked(scenario, driver)
+    assert await deletion_is_requested(scenario, driver)
     await supabase.update_row(driver.id, status="active")
     await at_rest()
-    assert not await asked(scenario, driver)
+    assert not await deletion_is_requested(scenario, driver)
 
 
 async def test_the_comparison_writes_it_over_as_well(
@@ -118,9 +118,11 @@ async def test_the_comparison_writes_it_over_as_well(
     await supabase.update_row(driver.id, status=UNKNOWN)
     await supabase.psql.execute("reset session_replication_role")
     relay = Relay(db, rpc, settings, utc_now)
-    found = await compare(db, rpc, repair=True, deliver=relay.drain)
-    assert [(one.topic, one.kind) for one in found.drift] == [("client", "status")]
-    assert found.equal
+    result = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert [(difference.topic, difference.kind) for difference in result.drift] == [
+        ("client", "status")
+    ]
+    assert result.equal
     assert await status_there(supabase, driver) == "active"
     await at_rest()
     assert (await compare(db, rpc)).drift == ()

@@ -70,8 +70,8 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
     mapped: list[str] = typer.Option(
         [], "--map", help="field=column where the names differ; field= leaves it out."
     ),
-    unproven: list[str] = typer.Option(
-        [], "--unproven", help="email or phone: the old system never confirmed it."
+    unconfirmed: list[str] = typer.Option(
+        [], "--unconfirmed", help="email or phone: the old system never confirmed it."
     ),
     trust: list[str] = typer.Option(
         [],
@@ -86,11 +86,11 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
     as_json: bool = _JSON,
 ) -> None:
     """Give every old client its Supabase user, and keep its old id; exit 1 when any was left."""
-    rows = _source(source, table, query, mapped, unproven)
+    rows = _source(source, table, query, mapped, unconfirmed)
     trusted = _contacts("--trust-auth", trust)
     actor = operator or getpass.getuser()
 
-    async def work(parts: _Parts) -> tuple[moving.Planned | None, moving.Done | None]:
+    async def work(parts: _Parts) -> tuple[moving.PlanResult | None, moving.RunSummary | None]:
         run, planned = None, None
         if resume and not dry_run:
             async with parts.db.transaction() as connection:
@@ -103,7 +103,7 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
                     _all_users(parts, trusted),
                     actor=actor,
                     dry_run=dry_run,
-                    proofs=moving.people_by_admin(parts.admin),
+                    verified_users=moving.users_by_admin(parts.admin),
                     trusted=trusted,
                     report=report,
                     on_progress=step,
@@ -111,13 +111,14 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
             run = planned.run
         if run is None:
             return planned, None
-        how = moving.How(
+        options = moving.ExecuteOptions(
             moving.RateLimiter(per_second), at_once, parts.settings.register_confirm, trusted
         )
         with progress("moved") as step, _stopped_by_signals() as stop:
             done = await moving.execute(
                 parts.db, parts.admin, rows, run,
-                carry=_carrier(actor, reason), how=how, stop=stop, on_progress=step, actor=actor,
+                credit_balance=_carrier(actor, reason), options=options, stop=stop,
+                on_progress=step, actor=actor,
             )  # fmt: skip
         return planned, done
 
@@ -132,9 +133,9 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
 def status(as_json: bool = _JSON) -> None:
     """Show every run and what became of its rows."""
 
-    async def work(database: Database) -> list[moving.Standing]:
+    async def work(database: Database) -> list[moving.RunStatus]:
         async with database.transaction() as connection:
-            return await moving.standings(connection)
+            return await moving.run_statuses(connection)
 
     runs = with_database(work)
     if as_json:
@@ -149,8 +150,10 @@ def status(as_json: bool = _JSON) -> None:
             f"{run.added} added to, {run.rows_skipped} moved before, {run.conflicts} conflicts, "
             f"{run.invalid} invalid, {run.left} left"
         )
-        if run.reverted or run.kept:
-            console.print(f"    {run.reverted} taken back, {run.kept} kept as they are in use")
+        if run.reverted or run.retained:
+            console.print(
+                f"    {run.reverted} taken back, {run.retained} retained as they are in use"
+            )
         if run.passwords_to_reset:
             console.print(f"    {run.passwords_to_reset} must set a new password")
     if not runs:
@@ -216,14 +219,14 @@ def revert(
 ) -> None:
     """Take a run back as far as nobody uses what it made."""
 
-    async def work(parts: _Parts) -> moving.Reverted:
+    async def work(parts: _Parts) -> moving.RevertResult:
         with progress("looked at") as step:
             return await moving.revert(
                 parts.db,
                 parts.admin,
                 run,
                 actor=operator or getpass.getuser(),
-                pace=moving.RateLimiter(per_second),
+                rate_limiter=moving.RateLimiter(per_second),
                 on_progress=step,
             )
 
@@ -234,9 +237,9 @@ def revert(
         return
     console.print(
         f"run {done.run}: {done.aliases} aliases of clients who were there before are gone, "
-        f"{done.users} users are deleted, {done.kept} kept as they are in use"
+        f"{done.users} users are deleted, {done.retained} retained as they are in use"
     )
-    if done.kept:
+    if done.retained:
         console.print(f"evpower identity conflicts --run {done.run} names them")
 
 
@@ -252,7 +255,7 @@ def confirm(run: int | None = _MOVED_RUN, operator: str = _OPERATOR) -> None:
 
 
 def _source(
-    source: str, table: str, query: str, mapped: Sequence[str], unproven: Sequence[str]
+    source: str, table: str, query: str, mapped: Sequence[str], unconfirmed: Sequence[str]
 ) -> moving.RowSource:
     names: dict[str, str] = {}
     for mapping in mapped:
@@ -263,11 +266,11 @@ def _source(
                 f"fields: {', '.join(moving.FIELDS)}",
             )
         names[field] = column
-    doubted = _contacts("--unproven", unproven)
+    doubted = _contacts("--unconfirmed", unconfirmed)
     try:
         if source.startswith(("postgres://", "postgresql://")):
             return moving.PostgresSource(
-                source, table=table, query=query, mapped=names, unproven=doubted
+                source, table=table, query=query, mapped=names, unconfirmed=doubted
             )
     except moving.SourceError as error:
         fail(str(error))
@@ -275,7 +278,7 @@ def _source(
     if not path.is_file():
         shown_source = "this address" if "://" in source else source  # a URL may hold a password
         fail(f"{shown_source} is no file", "--source FILE.csv or postgres://user@host/db")
-    return moving.CsvSource(path, mapped=names, unproven=doubted)
+    return moving.CsvSource(path, mapped=names, unconfirmed=doubted)
 
 
 def _contacts(option: str, words: Sequence[str]) -> frozenset[Contact]:
@@ -289,7 +292,7 @@ async def _all_users(
     parts: _Parts, trusted: frozenset[Contact] = frozenset()
 ) -> AsyncGenerator[Sequence[moving.KnownUser]]:
     """Yields all users of Supabase: by its own function, or by the list of users without it."""
-    pages = moving.people_by_rpc(parts.rpc, passing=synced.TargetUnavailable)
+    pages = moving.users_by_rpc(parts.rpc, transient=synced.TargetUnavailable)
     try:
         yield await anext(pages)
     except synced.TargetRefuses as error:
@@ -297,15 +300,15 @@ async def _all_users(
         errors.print(
             f"evpower_people is not there ({message}): reading the users one page at a time"
         )
-        pages = moving.people_by_admin(parts.admin, trusted=trusted)
+        pages = moving.users_by_admin(parts.admin, trusted=trusted)
     async for page in pages:
         yield page
 
 
-def _carrier(actor: str, reason: str) -> moving.Carry:
+def _carrier(actor: str, reason: str) -> moving.CreditBalance:
     """Returns what credits an old balance as a payment of provider manual (decision 0014)."""
 
-    async def carry(
+    async def credit_balance(
         connection: Connection, client_id: UUID, old_id: str, balance_minor: int
     ) -> bool:
         posted = await payments.cash(
@@ -319,7 +322,7 @@ def _carrier(actor: str, reason: str) -> moving.Carry:
         )
         return posted.new
 
-    return carry
+    return credit_balance
 
 
 @contextmanager
@@ -379,7 +382,7 @@ def _with_parts(
 
     try:
         return asyncio.run(run())
-    except moving.Stopped as error:
+    except moving.RunStopped as error:
         fail(str(error), again)
     except moving.SourceError as error:
         fail(str(error))

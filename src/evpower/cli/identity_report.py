@@ -15,8 +15,8 @@ SHOWN = 20
 
 def tell(
     rows: moving.RowSource,
-    planned: moving.Planned | None,
-    done: moving.Done | None,
+    planned: moving.PlanResult | None,
+    done: moving.RunSummary | None,
     *,
     dry_run: bool,
     as_json: bool,
@@ -43,7 +43,7 @@ def tell(
         )
 
 
-def _print_plan(rows: moving.RowSource, planned: moving.Planned, *, dry_run: bool) -> None:
+def _print_plan(rows: moving.RowSource, planned: moving.PlanResult, *, dry_run: bool) -> None:
     counts = planned.counts
     would = "would be" if dry_run else "to be"
     console.print(
@@ -70,7 +70,7 @@ def _print_plan(rows: moving.RowSource, planned: moving.Planned, *, dry_run: boo
                 styled(
                     (f"no column says which {contact}s were confirmed", "yellow"),
                     ": they are taken for their owners' own; "
-                    f"--unproven {contact} if they were only typed",
+                    f"--unconfirmed {contact} if they were only typed",
                 )
             )
     if dry_run:

@@ -36,7 +36,7 @@ def rotate(
     """Make a new secret known here, then to Supabase; also switches the webhook on."""
     target = webhook_url(load_checked(), url)
 
-    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Rotated:
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.RotationResult:
         return await synced.rotate_secret(database, rpc, target, grace=timedelta(hours=grace))
 
     done = with_supabase(work)
@@ -44,7 +44,7 @@ def rotate(
         typer.echo(json.dumps({"url": target, **asdict(done)}))
         return
     console.print(f"Supabase calls {target} and signs with a new secret")
-    console.print(f"the secret is kept in its {_place(done.kept_in)}")
+    console.print(f"the secret is stored in its {_place(done.stored_in)}")
     if done.retired:
         good = f"stay good for at most {grace:g} h" if grace else "are not accepted any more"
         console.print(f"{done.retired} older ones {good}")
@@ -140,18 +140,18 @@ def _tell(now: synced.WebhookStatus) -> None:
         True: "the same on both sides",
         False: ("another than ours", "red"),
     }
-    place = f", in Supabase's {_place(now.kept_in)}" if now.kept_in else ""
+    place = f", in Supabase's {_place(now.stored_in)}" if now.stored_in else ""
     until = f", ends {now.ends_at:%Y-%m-%d %H:%M}Z" if now.ends_at else ""
     console.print(styled("secret     ", agreed[now.same], f"{place}{until}"))
-    blocked = f", {now.held_back} blocked by a transaction that runs there" if now.held_back else ""
+    blocked = f", {now.blocked} blocked by a transaction that runs there" if now.blocked else ""
     since = f", the oldest of {now.oldest}" if now.oldest else ""
     console.print(f"changes    {now.changes} waiting{since}{blocked}")
     cursor = f"xid {now.cursor[0]}, seq {now.cursor[1]}" if now.cursor else "none yet"
     console.print(f"cursor     {cursor}")
 
 
-def _place(kept_in: str) -> str:
-    return "Vault" if kept_in == "vault" else "table evpower.secrets"
+def _place(stored_in: str) -> str:
+    return "Vault" if stored_in == "vault" else "table evpower.secrets"
 
 
 _OFF = "off: changes arrive every few seconds"

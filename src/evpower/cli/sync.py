@@ -26,7 +26,7 @@ sync = typer.Typer(help="Keep Supabase and EvPower equal.", no_args_is_help=True
 sync.add_typer(words, name="words")
 _JSON = typer.Option(False, "--json", help="One JSON line.")
 _SHOWN = 20
-_CHECKS = {"all": "everything", "hot": "what changed lately", "hand": "by hand"}
+_RUNS = {"full": "everything", "recent": "recent changes", "on_demand": "on demand"}
 
 
 @sync.command()
@@ -49,22 +49,22 @@ def status(as_json: bool = _JSON) -> None:
             "target": now.target,
             "drift": now.drift,
             "notices": now.notices,
-            "checks": [
+            "runs": [
                 {
-                    "kind": check.kind,
-                    "finished_at": check.finished_at.isoformat() if check.finished_at else None,
-                    "waits": check.error,
-                    **check.counts,
+                    "kind": run.kind,
+                    "finished_at": run.finished_at.isoformat() if run.finished_at else None,
+                    "error": run.error,
+                    **run.counts,
                 }
-                for check in now.checks
+                for run in now.runs
             ],
             "last_error": now.last_error,
-            "changes": now.incoming.source,
-            "changes_age_s": now.incoming.age_s,
-            "walking": now.incoming.walking,
-            "walked": now.incoming.walked,
-            "people_failed": now.incoming.failed,
-            "contacts_waiting": now.incoming.contacts,
+            "changes": now.inbound.source,
+            "changes_age_s": now.inbound.age_s,
+            "scanning": now.inbound.scanning,
+            "scanned": now.inbound.scanned,
+            "users_failed": now.inbound.failed,
+            "contacts_waiting": now.inbound.contacts,
             "confirmations_waiting": mails.count,
             "confirmations_oldest_s": mails.oldest_s,
             "confirmations_error": mails.error,
@@ -91,7 +91,7 @@ def status(as_json: bool = _JSON) -> None:
     )
     console.print(f"parked     {now.parked}")
     for parked in now.parked_keys:
-        console.print(f"           {parked.topic} {parked.key}: {parked.why}")
+        console.print(f"           {parked.topic} {parked.key}: {parked.reason}")
     if now.lag.p50_ms is not None:
         console.print(
             f"lag        p50 {now.lag.p50_ms} ms, p99 {now.lag.p99_ms} ms "
@@ -100,7 +100,7 @@ def status(as_json: bool = _JSON) -> None:
     _tell_checks(now)
     if now.last_error:
         console.print(f"last error {now.last_error}")
-    _tell_incoming(now.incoming)
+    _tell_inbound(now.inbound)
     if mails.count:
         console.print(
             f"mails      {mails.count} confirmations wait, the oldest for {mails.oldest_s:.0f} s"
@@ -112,31 +112,31 @@ def status(as_json: bool = _JSON) -> None:
 def _tell_checks(now: synced.SyncStatus) -> None:
     notices = f" and {now.notices} worth knowing" if now.notices else ""
     console.print(f"drift      {now.drift}{notices}")
-    for check in now.checks:
-        counts = check.counts
-        ended = f"{check.finished_at:%F %T}" if check.finished_at is not None else "under way"
+    for run in now.runs:
+        counts = run.counts
+        ended = f"{run.finished_at:%F %T}" if run.finished_at is not None else "under way"
         console.print(
-            f"check      {_CHECKS[check.kind]}: {ended}, {counts.get('client', 0)} clients, "
-            f"{counts.get('drift', 0)} differed, {counts.get('healed', 0)} healed"
-            + (f"; waits: {check.error}" if check.error else ""),
+            f"check      {_RUNS[run.kind]}: {ended}, {counts.get('client', 0)} clients, "
+            f"{counts.get('drift', 0)} differed, {counts.get('closed', 0)} repaired"
+            + (f"; waits: {run.error}" if run.error else ""),
         )
 
 
-def _tell_incoming(now: synced.Incoming) -> None:
+def _tell_inbound(now: synced.InboundStatus) -> None:
     source = now.source + (f": {now.source_error}" if now.source_error else "")
     age = f", read to the end {now.age_s:.0f} s ago" if now.age_s is not None else ""
     console.print(f"changes    {source}{age}")
-    if now.walking:
-        console.print(f"           full scan under way, {now.walked} users so far")
-    elif now.walked_at is not None:
+    if now.scanning:
+        console.print(f"           full scan runs, {now.scanned} users so far")
+    elif now.scanned_at is not None:
         console.print(
-            f"           full scan of {now.walked} users finished at {now.walked_at:%F %T}"
+            f"           full scan of {now.scanned} users ended at {now.scanned_at:%F %T}"
         )
     if now.resets:
         console.print(f"           Supabase was restored {now.resets} times")
-    console.print(f"failed     {now.failed}")
-    for user in now.failed_people:
-        console.print(f"           {user.client_id}: {user.why}")
+    console.print(f"failed     {now.failed} users")
+    for failure in now.failed_users:
+        console.print(f"           {failure.client_id}: {failure.reason}")
     console.print(f"contacts   {now.contacts} wait until another client releases them")
 
 
@@ -149,21 +149,21 @@ def pull(
 ) -> None:
     """Apply what changed in Supabase, now."""
 
-    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Pulled:
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.PullResult:
         puller = synced.Puller(database, rpc, load_checked(), utc_now)
         if not everyone:
             return await puller.drain()
-        with progress("looked at") as step:
-            return await puller.walk_all(lambda done: step(done, None))
+        with progress("scanned") as step:
+            return await puller.scan_all(lambda done: step(done, None))
 
     with notifying():
         done = with_supabase(work)
     if as_json:
-        names = ("changes", "walked", "accepted", "created", "closed", "failed", "reset", "error")
+        names = ("changes", "scanned", "applied", "created", "closed", "failed", "reset", "error")
         typer.echo(json.dumps({name: getattr(done, name) for name in names}))
     else:
         console.print(
-            f"{done.changes} changes, {done.walked} users read: {done.accepted} applied,"
+            f"{done.changes} changes, {done.scanned} users scanned: {done.applied} applied,"
             f" {done.created} of them new, {done.closed} closed"
         )
     if done.error is not None:
@@ -175,21 +175,19 @@ def pull(
 @sync.command()
 def check(
     repair: bool = typer.Option(
-        False,
-        "--repair",
-        help="Repair each side where the other is right: money here, profiles there.",
+        False, "--repair", help="Repair what one side is right about: money here, profiles there."
     ),
     overwrite_ahead: bool = typer.Option(
         False,
         "--overwrite-ahead",
-        help="With --repair: also where Supabase knows more or the histories part; its rows are"
-        " put aside there first.",
+        help="With --repair: also where Supabase is ahead or the histories diverge; its rows are"
+        " archived there first.",
     ),
     as_json: bool = _JSON,
 ) -> None:
-    """Compare every user, client and session on both sides; exit 1 when something differs."""
+    """Compare every profile, client and session on both sides; exit 1 when something differs."""
 
-    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.Checked:
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> synced.RunResult:
         relay = synced.Relay(database, rpc, load_checked(), utc_now)
         with progress("compared") as step:
             return await synced.check(
@@ -204,63 +202,62 @@ def check(
     if overwrite_ahead and not repair:
         fail("--overwrite-ahead goes with --repair", "docs/runbook.md")
     with notifying(on=repair):
-        checked = with_supabase(work)
-    left = checked.differ - checked.healed
+        result = with_supabase(work)
+    left = result.differ - result.closed
     if as_json:
         row = {
-            "check": checked.check_id,
-            "people": checked.people,
-            "clients": checked.clients,
-            "sessions": checked.sessions,
-            "transactions": checked.transactions,
-            "in_flight": checked.in_flight,
-            "foreign_sessions": checked.foreign_sessions,
-            "foreign_transactions": checked.foreign_transactions,
-            "notices": checked.notices,
+            "run": result.run_id,
+            "users": result.users,
+            "clients": result.clients,
+            "sessions": result.sessions,
+            "transactions": result.transactions,
+            "in_flight": result.in_flight,
+            "foreign_sessions": result.foreign_sessions,
+            "foreign_transactions": result.foreign_transactions,
+            "notices": result.notices,
             "drift": left,
-            "healed": checked.healed,
+            "closed": result.closed,
         }
         typer.echo(json.dumps(row))
     else:
-        _tell_checked(checked)
+        _tell_checked(result)
     if left:
-        fail(f"{left} differ", _next_step(checked, repaired=repair))
+        fail(f"{left} differ", _next_step(result, repaired=repair))
     if not as_json:
-        healed = f", {checked.healed} healed" if checked.healed else ""
-        console.print(styled(("equal", "green"), healed))
+        repaired = f", {result.closed} repaired" if result.closed else ""
+        console.print(styled(("equal", "green"), repaired))
 
 
-def _next_step(checked: synced.Checked, *, repaired: bool) -> str:
+def _next_step(result: synced.RunResult, *, repaired: bool) -> str:
     """Returns the command that helps: a repair writes no opening balance, and failed if it ran."""
-    is_all_shown = len(checked.drift) == checked.differ
-    if is_all_shown and {drift.kind for drift in checked.drift} == {"opening"}:
+    if {drift.kind for drift in result.drift} == {"opening"} and len(result.drift) == result.differ:
         return "evpower sync adopt carries opening balances over (docs/deploy.md, step 6)"
     return "docs/runbook.md" if repaired else "evpower sync check --repair"
 
 
-def _tell_checked(checked: synced.Checked) -> None:
+def _tell_checked(result: synced.RunResult) -> None:
     console.print(
-        f"{checked.clients} clients with {checked.transactions} transactions, "
-        f"{checked.sessions} sessions; {checked.in_flight} still under way"
+        f"{result.clients} clients with {result.transactions} transactions, "
+        f"{result.sessions} sessions; {result.in_flight} still under way"
     )
-    if checked.foreign_transactions or checked.foreign_sessions:
+    if result.foreign_transactions or result.foreign_sessions:
         console.print(
-            f"from before EvPower, left alone: {checked.foreign_transactions} transactions, "
-            f"{checked.foreign_sessions} sessions"
+            f"from before EvPower, left alone: {result.foreign_transactions} transactions, "
+            f"{result.foreign_sessions} sessions"
         )
-    for drift in checked.drift[:_SHOWN]:
+    for drift in result.drift[:_SHOWN]:
         fields = f" ({', '.join(drift.fields)})" if drift.fields else ""
         name = (f"{drift.topic} {drift.key}", "red")
         console.print(styled(name, f": {drift.action}{fields}"))
         for side, facts in (("here ", drift.ours), ("there", drift.theirs)):
             console.print(f"    {side} {facts_text(facts, drift.fields)}")
-    for notice in checked.told[:_SHOWN]:
+    for notice in result.notice_sample[:_SHOWN]:
         name = (f"{notice.topic} {notice.key}", "yellow")
         console.print(styled(name, f": {notice.action}"))
-    shown = min(len(checked.drift), _SHOWN) + min(len(checked.told), _SHOWN)
-    if more := checked.differ + checked.notices - shown:
+    shown = min(len(result.drift), _SHOWN) + min(len(result.notice_sample), _SHOWN)
+    if more := result.differ + result.notices - shown:
         console.print(
-            f"and {more} more: select * from sync.drift where check_id = {checked.check_id}",
+            f"and {more} more: select * from sync.drift where run_id = {result.run_id}",
         )
 
 
@@ -297,7 +294,7 @@ def backfill(
         fail(f"there is no topic {topic!r}", "client or session")
     topics = (cast("synced.OutboxTopic", topic),) if topic else ("client", "session")
 
-    async def work(database: Database) -> synced.Backfilled:
+    async def work(database: Database) -> synced.BackfillResult:
         with progress("marked") as step:
             return await synced.backfill(
                 database,
@@ -324,7 +321,7 @@ def adopt(
 ) -> None:
     """Carry over the balances Supabase had before EvPower; exit 1 when any was not adopted."""
 
-    async def work(database: Database, rpc: synced.SupabaseRpc) -> client_migration.Adopted:
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> client_migration.OpeningBalances:
         with progress("looked at" if dry_run else "adopted") as step:
             return await client_migration.adopt(
                 database,
@@ -347,11 +344,11 @@ def adopt(
         typer.echo(json.dumps(row))
     else:
         _tell_adopted(done, dry_run=dry_run)
-    if done.left and not dry_run:
-        fail(f"{len(done.left)} not adopted", "docs/deploy.md says what to do with each")
+    if done.skipped and not dry_run:
+        fail(f"{len(done.skipped)} not adopted", "docs/deploy.md says what to do with each")
 
 
-def _tell_adopted(done: client_migration.Adopted, *, dry_run: bool) -> None:
+def _tell_adopted(done: client_migration.OpeningBalances, *, dry_run: bool) -> None:
     would = "would adopt" if dry_run else "adopted"
     console.print(
         f"{would} {done.adopted} balances, {to_text(done.adopted_minor)} som; "
@@ -361,10 +358,10 @@ def _tell_adopted(done: client_migration.Adopted, *, dry_run: bool) -> None:
         console.print(f"{done.rounded} rounded to tyiyn, {done.rounded_by:+f} som altogether")
     if done.blocked:
         console.print(f"{done.blocked} blocked, as in Supabase")
-    for why, count in Counter(left.why for left in done.left).items():
-        console.print(styled(("not adopted", "yellow"), f" {count}: {why}"))
-    for left in done.left[:_SHOWN]:
-        console.print(f"    {left.id} {left.balance}: {left.why}")
+    for reason, count in Counter(row.reason for row in done.skipped).items():
+        console.print(styled(("not adopted", "yellow"), f" {count}: {reason}"))
+    for row in done.skipped[:_SHOWN]:
+        console.print(f"    {row.id} {row.balance}: {row.reason}")
 
 
 def _uuid(text: str) -> UUID:

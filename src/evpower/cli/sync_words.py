@@ -75,7 +75,7 @@ def map_word(
                 operator=operator or getpass.getuser(),
                 reason=reason,
             )
-        return await synced.apply_word(database, rpc, word), known
+        return await synced.apply_status_word(database, rpc, word), known
 
     handled, is_known = with_supabase(work)
     console.print(f"{word!r} means {meaning}; {handled} waiting clients are handled")

@@ -1,64 +1,64 @@
 """Moving clients from the ids of another system to one id: plan, execute, confirm or revert."""
 
-from evpower.client_migration.execute import How, execute
+from evpower.client_migration.execute import ExecuteOptions, execute
 from evpower.client_migration.model import (
-    Carry,
-    Done,
+    CreditBalance,
     PlanCounts,
-    Planned,
-    Reverted,
+    PlanResult,
+    RevertResult,
     RowRefused,
     Run,
+    RunStopped,
+    RunSummary,
     SourceError,
     SourceRow,
-    Stopped,
     Trouble,
     TroubleCount,
 )
-from evpower.client_migration.opening_balances import Adopted, Left, adopt
+from evpower.client_migration.opening_balances import OpeningBalances, SkippedBalance, adopt
 from evpower.client_migration.plan import plan
 from evpower.client_migration.rate_limiter import RateLimiter
 from evpower.client_migration.reasons import reason_text
 from evpower.client_migration.remote_users import (
     KnownUser,
     KnownUsers,
-    people_by_admin,
-    people_by_rpc,
+    users_by_admin,
+    users_by_rpc,
 )
 from evpower.client_migration.runs import confirm, decide, find_run, revert
 from evpower.client_migration.source import FIELDS, CsvSource, RowSource
 from evpower.client_migration.source_postgres import PostgresSource
 from evpower.client_migration.status import (
-    Standing,
+    RunStatus,
     count_troubles,
     newest,
     resumable,
-    standings,
+    run_statuses,
     troubles_of,
 )
 
 __all__ = [
     "FIELDS",
-    "Adopted",
-    "Carry",
+    "CreditBalance",
     "CsvSource",
-    "Done",
-    "How",
+    "ExecuteOptions",
     "KnownUser",
     "KnownUsers",
-    "Left",
+    "OpeningBalances",
     "PlanCounts",
-    "Planned",
+    "PlanResult",
     "PostgresSource",
     "RateLimiter",
-    "Reverted",
+    "RevertResult",
     "RowRefused",
     "RowSource",
     "Run",
+    "RunStatus",
+    "RunStopped",
+    "RunSummary",
+    "SkippedBalance",
     "SourceError",
     "SourceRow",
-    "Standing",
-    "Stopped",
     "Trouble",
     "TroubleCount",
     "adopt",
@@ -68,12 +68,12 @@ __all__ = [
     "execute",
     "find_run",
     "newest",
-    "people_by_admin",
-    "people_by_rpc",
     "plan",
     "reason_text",
     "resumable",
     "revert",
-    "standings",
+    "run_statuses",
     "troubles_of",
+    "users_by_admin",
+    "users_by_rpc",
 ]

@@ -1,8 +1,8 @@
-"""Carry out a plan. Whatever is cut off anywhere is finished by running it again.
+"""Executes a plan. A run that was interrupted anywhere is completed by calling it again.
 
-The id of a user is in the plan before the user is created, and the run's mark is in the user, so a
-second try knows its own. Alias, client and balance of a row are one transaction; rows on their way
-from Auth to that transaction are few, and a crash loses nothing of them that is not done again.
+The id of a user is in the plan before the user is created, and the user has the run's key, so a
+second attempt recognises its own users. Alias, client and balance of a row are one transaction.
+Rows between Auth and that transaction are few, and after a crash they are done again.
 """
 
 import asyncio
@@ -14,79 +14,77 @@ from typing import Final, NoReturn, cast
 
 from evpower.client_migration import store
 from evpower.client_migration.model import (
-    Carry,
-    Done,
+    CreditBalance,
     MigrationProgress,
     NotMoved,
     RowWork,
     Run,
+    RunStopped,
+    RunSummary,
     SourceError,
     SourceRow,
-    Stopped,
     no_progress,
 )
 from evpower.client_migration.rate_limiter import RateLimiter
-from evpower.client_migration.record import Made, Recorder, note_trouble
+from evpower.client_migration.record import PreparedRow, Recorder, record_trouble
 from evpower.client_migration.retry_policy import RetryPolicy
 from evpower.client_migration.source import RowSource
 from evpower.client_migration.users import Users
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
-from evpower.identity.aliases import as_uuid
-from evpower.identity.audit import record_act
-from evpower.identity.model import Confirm, Contact, Profile
-from evpower.identity.supabase_admin import SupabaseAdmin
+from evpower.identity import Confirm, Contact, Profile, SupabaseAdmin, as_uuid, record_act
 
 _AT_ONCE: Final = 200
-_MADE_AHEAD: Final = 200  # users not written down yet
+_PREPARED_AHEAD: Final = 200  # rows whose users exist and that are not recorded yet
 _RECORDERS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class How:
-    """How a run goes about it: calls per second and at once, and what is random or slow in it.
+class ExecuteOptions:
+    """Options of a run: the rate limit, concurrent calls, and randomness.
 
-    `trusted`: kinds of contacts that are proven by being confirmed in Auth, as in the plan.
+    `trusted`: kinds of contacts that count as verified when Auth has them confirmed, as in the
+    plan.
     """
 
-    pace: RateLimiter
+    rate_limiter: RateLimiter
     at_once: int = 8
     confirm: Confirm = "auto"
     trusted: frozenset[Contact] = frozenset()
     jitter: Callable[[], float] = random.random
 
 
-async def execute(  # noqa: PLR0913 - what, from where, how
+async def execute(  # noqa: PLR0913 - the inputs of a run
     db: Database,
     admin: SupabaseAdmin,
     source: RowSource,
     run: Run,
     *,
-    carry: Carry,
-    how: How,
+    credit_balance: CreditBalance,
+    options: ExecuteOptions,
     actor: str,
     stop: asyncio.Event | None = None,
     on_progress: MigrationProgress = no_progress,
-) -> Done:
-    """Do what is left of a run, reading its source again.
+) -> RunSummary:
+    """Executes the rows of a run that are not done, reading its source again.
 
-    Raises SourceError, and Stopped when Supabase or the database does not answer, refuses our key,
-    or `stop` was set; then the rest is done by running it again.
+    Raises SourceError, and RunStopped when Supabase or the database does not respond, Supabase
+    refuses our key, or `stop` was set; a repeated call then continues the run.
     """
-    async with store.alone(db):
+    async with store.migration_lock(db):
         async with db.transaction() as connection:
             total = await store.count_work(connection, run.id)
-            marks = await store.marks(connection)
-        retries = RetryPolicy(how.pace, how.jitter)
-        users = Users(admin, run, marks, how.confirm, how.trusted, retries)
-        made: asyncio.Queue[Made | None] = asyncio.Queue(_MADE_AHEAD)
-        recorders = [Recorder(db, carry, made) for _ in range(_RECORDERS)]
+            run_keys = await store.run_keys(connection)
+        retries = RetryPolicy(options.rate_limiter, options.jitter)
+        users = Users(admin, run, run_keys, options.confirm, options.trusted, retries)
+        prepared: asyncio.Queue[PreparedRow | None] = asyncio.Queue(_PREPARED_AHEAD)
+        recorders = [Recorder(db, credit_balance, prepared) for _ in range(_RECORDERS)]
         stop = stop or asyncio.Event()
-        runner = _Runner(db, users, run, how.at_once, stop, made, total, on_progress)
+        runner = _Runner(db, users, run, options.at_once, stop, prepared, total, on_progress)
         await runner.run_all(source, recorders)
-        moved = sum(one.moved for one in recorders)
+        moved = sum(recorder.moved for recorder in recorders)
     async with db.transaction() as connection:
-        await store.be_patient(connection)
+        await store.disable_statement_timeout(connection)
         await store.fail_missing(connection, run.id)
         await store.set_state(connection, run.id, "done", ["running", "done"])
         if moved:
@@ -97,7 +95,7 @@ async def execute(  # noqa: PLR0913 - what, from where, how
                 subject=f"migration:{run.id}",
                 details={"source": run.source, "moved": moved},
             )
-        return await store.standing(connection, run.id, moved)
+        return await store.run_summary(connection, run.id, moved)
 
 
 @dataclass(slots=True)
@@ -107,10 +105,10 @@ class _Runner:
     run: Run
     at_once: int
     stop: asyncio.Event
-    made: asyncio.Queue[Made | None]
+    prepared: asyncio.Queue[PreparedRow | None]
     total: int
     on_progress: MigrationProgress
-    seen: int = 0
+    processed: int = 0
     queue: asyncio.Queue[tuple[RowWork, SourceRow] | None] = field(
         default_factory=lambda: asyncio.Queue(_AT_ONCE)
     )
@@ -118,19 +116,19 @@ class _Runner:
     async def run_all(self, source: RowSource, recorders: list[Recorder]) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                for one in recorders:
-                    tasks.create_task(one.run(self._count))
+                for recorder in recorders:
+                    tasks.create_task(recorder.run(self._count))
                 workers = [tasks.create_task(self._worker()) for _ in range(self.at_once)]
                 await self._feed(source)
                 for _ in workers:
                     await self.queue.put(None)
                 await asyncio.wait(workers)
                 for _ in recorders:
-                    await self.made.put(None)
+                    await self.prepared.put(None)
         except ExceptionGroup as group:
-            _raise_one(group)
+            _raise_first(group)
         if self.stop.is_set():
-            raise Stopped("stopped")
+            raise RunStopped("stopped")
 
     async def _feed(self, source: RowSource) -> None:
         batch: dict[str, SourceRow] = {}
@@ -139,7 +137,7 @@ class _Runner:
                 if self.stop.is_set():
                     return
                 client_id = as_uuid(row.old_id)
-                if row.wrong is None:
+                if row.invalid is None:
                     batch[str(client_id) if client_id is not None else row.old_id] = row
                 if len(batch) == _AT_ONCE:
                     await self._enqueue(batch)
@@ -158,14 +156,14 @@ class _Runner:
                 continue
             work, row = item
             try:
-                made = await self._make(work, row)
+                prepared = await self._prepare(work, row)
             except NotMoved as trouble:
-                await note_trouble(self.db, work, trouble)
+                await record_trouble(self.db, work, trouble)
                 self._count(1)
             else:
-                await self.made.put(made)
+                await self.prepared.put(prepared)
 
-    async def _make(self, work: RowWork, row: SourceRow) -> Made:
+    async def _prepare(self, work: RowWork, row: SourceRow) -> PreparedRow:
         if row.digest != work.digest:
             raise NotMoved("changed_since_the_plan")
         profile, note = _profile(work), None
@@ -175,27 +173,27 @@ class _Runner:
                 note = "password_to_be_reset"
         elif work.plan == "adopt":
             profile = (await self.users.adopt(work)).profile
-        return Made(work, profile, note)
+        return PreparedRow(work, profile, note)
 
     def _count(self, rows: int) -> None:
-        self.seen += rows
-        self.on_progress(self.seen, self.total)
+        self.processed += rows
+        self.on_progress(self.processed, self.total)
 
 
 def _profile(work: RowWork) -> Profile:
-    """Of a user to create: what Auth is told to be confirmed is verified."""
+    """Returns the profile of a user to create; contacts confirmed in Auth are verified."""
     return Profile(
         email=work.email,
         phone=work.phone,
         name=work.name,
-        email_verified=work.email is not None and work.email_proof == "yes",
-        phone_verified=work.phone is not None and work.phone_proof == "yes",
+        email_verified=work.email is not None and work.email_confirmed == "yes",
+        phone_verified=work.phone is not None and work.phone_confirmed == "yes",
     )
 
 
-def _raise_one(group: ExceptionGroup[Exception]) -> NoReturn:
-    """The error a person can do something about."""
-    for kind in (Stopped, SourceError, EvPowerError):
+def _raise_first(group: ExceptionGroup[Exception]) -> NoReturn:
+    """Raises the error of the group that an operator can act on."""
+    for kind in (RunStopped, SourceError, EvPowerError):
         for error in _leaves(group):
             if isinstance(error, kind):
                 raise error from group
@@ -205,5 +203,5 @@ def _raise_one(group: ExceptionGroup[Exception]) -> NoReturn:
 def _leaves(error: Exception) -> list[Exception]:
     if isinstance(error, ExceptionGroup):
         inner = cast("ExceptionGroup[Exception]", error).exceptions
-        return [leaf for one in inner for leaf in _leaves(one)]
+        return [leaf for child in inner for leaf in _leaves(child)]
     return [error]

@@ -1,4 +1,4 @@
-"""What moving clients to one id speaks of: rows of the source, plans, runs, what was done."""
+"""Types of the client migration: rows of the source, plans, runs, results."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import EvPowerError
 
 Plan = Literal["adopt", "create", "add", "skip", "conflict", "invalid"]
-# Whether the old system had the contact confirmed: it said yes or no, or it has no word for it.
-Proof = Literal["yes", "assumed", "no"]
+# Whether the old system had confirmed a contact; assumed: it has no column for it.
+OldConfirmation = Literal["yes", "assumed", "no"]
 Password = Literal["none", "carried", "unknown"]
 RunState = Literal["running", "done", "confirmed", "reverting", "reverted"]
 
 
 class RowRefused(EvPowerError):
-    """What an operator asked for can't be done; only commands raise it, `detail` is their line."""
+    """A command can't be carried out; `detail` is the line it prints."""
 
     status = 409
 
@@ -25,12 +25,12 @@ class SourceError(Exception):
     """The source as a whole can't be read; the text says why."""
 
 
-class Stopped(Exception):
-    """A run ended before its end and can be resumed; the text says why."""
+class RunStopped(Exception):
+    """A run was stopped before its end and can be resumed; the text says why."""
 
 
 class NotMoved(Exception):
-    """This row stays: a conflict is for a person, anything else is tried again by --resume."""
+    """A row was not moved: an operator decides a conflict, --resume tries any other again."""
 
     def __init__(self, reason: str, detail: str = "", *, conflict: bool = False) -> None:
         super().__init__(reason)
@@ -41,27 +41,27 @@ class NotMoved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A client as the old system has it, in our form; `wrong` says why it can't be moved."""
+    """A client of the old system in our form; `invalid` is the reason why it can't be moved."""
 
     line: int
     old_id: str
     email: str | None
     phone: str | None
     name: str | None
-    email_proof: Proof
-    phone_proof: Proof
+    email_confirmed: OldConfirmation
+    phone_confirmed: OldConfirmation
     id_tags: tuple[str, ...]
     password: Password
     password_hash: str | None = field(repr=False)
     balance_minor: int  # tyiyn, rounded half up
-    wrong: str | None
+    invalid: str | None
     detail: str | None
     digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class PlanCounts:
-    """Rows by what is to become of them, and the money they carry, in tyiyn."""
+    """Rows by plan, and the balances to be moved, in tyiyn."""
 
     read: int = 0
     adopt: int = 0
@@ -71,8 +71,8 @@ class PlanCounts:
     conflict: int = 0
     invalid: int = 0
     id_tags: int = 0
-    passwords: int = 0  # carried over
-    passwords_unknown: int = 0  # hashed in a way Auth can't check: to be reset
+    passwords: int = 0  # moved
+    passwords_unknown: int = 0  # with a hash Auth can't check: to be reset
     balances: int = 0
     balance_minor: int = 0
 
@@ -98,21 +98,21 @@ class TroubleCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """What a run would do; `run` is None for a dry one, and when there is nothing to keep."""
+class PlanResult:
+    """The plan of a run; `run` is None for a dry run, and when no row is to be moved."""
 
     run: "Run | None"
     counts: PlanCounts
-    troubles: tuple[Trouble, ...]  # the first ones
-    kinds: tuple[TroubleCount, ...]  # all of them
+    troubles: tuple[Trouble, ...]  # the first rows
+    kinds: tuple[TroubleCount, ...]  # of all rows
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run."""
+    """One run; users it created have `run_key` in their app_metadata."""
 
     id: int
-    mark: UUID
+    run_key: UUID
     source: str
     state: RunState
 
@@ -130,15 +130,15 @@ class RowWork:
     email: str | None
     phone: str | None
     name: str | None
-    email_proof: Proof
-    phone_proof: Proof
+    email_confirmed: OldConfirmation
+    phone_confirmed: OldConfirmation
     balance_minor: int
     digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """How a run stands: rows moved now, moved in all, not moved."""
+class RunSummary:
+    """The counts of a run: rows moved by this call, moved in all, not moved."""
 
     run: int
     moved: int
@@ -150,20 +150,20 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Reverted:
-    """What was taken back: aliases alone, users too, and what stays because it was used."""
+class RevertResult:
+    """What a revert did: aliases removed, users deleted, users retained because they are in use."""
 
     run: int
     aliases: int
     users: int
-    kept: int
+    retained: int
 
 
-# Puts the old balance (tyiyn) of an old id into a client's wallet, in the transaction of its alias;
-# false: it was there before. Payments does it, whom identity does not know.
-Carry = Callable[[Connection, UUID, str, int], Awaitable[bool]]
+# Credits the balance (tyiyn) of an old id to a client's wallet, in the transaction of its alias.
+# Returns false when it was credited before.
+CreditBalance = Callable[[Connection, UUID, str, int], Awaitable[bool]]
 MigrationProgress = Callable[[int, int | None], None]
 
 
 def no_progress(done: int, total: int | None) -> None:
-    """Tell nobody."""
+    """No-op progress callback."""

@@ -1,7 +1,7 @@
-"""Balances a Supabase project had before EvPower become opening payments, each exactly once.
+"""Imports balances a Supabase project had before EvPower as opening payments, each exactly once.
 
-The payment is the only record of it: its receipt is `opening:<client id>`, and evpower_apply writes
-over the old balance only when the two figures are equal.
+The payment is the only record of it: its receipt is `opening:<client id>`, and evpower_apply
+overwrites the old balance only when the two amounts are equal.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ from uuid import UUID
 
 import orjson
 
+from evpower.client_migration.store import opening_balances
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Invalid, NotFound
@@ -27,24 +28,29 @@ from evpower.identity import (
     record_act,
 )
 from evpower.payments import cash
-from evpower.sync.errors import TargetUnavailable
-from evpower.sync.inbound import status_words, store_status_words
-from evpower.sync.inbound.store_status_words import Meaning
-from evpower.sync.model import MAX_STATUS_WORD, is_project_word
-from evpower.sync.outbound import store
-from evpower.sync.supabase_rpc import Rpc
+from evpower.sync import (
+    MAX_STATUS_WORD,
+    OPENING,
+    Meaning,
+    Rpc,
+    TargetUnavailable,
+    enqueue,
+    handle_status_word,
+    is_project_word,
+    mapped_words,
+)
 
-_MAX_WORDS: Final = 200
+_MAX_TEXT: Final = 200
 _TYIYN: Final = Decimal(100)
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """A balance that was not adopted, in som, and why."""
+class SkippedBalance:
+    """A balance that was not imported, in som, and why."""
 
     id: str
     balance: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,71 +62,71 @@ class OpeningProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted:
-    """What was found and done; with a dry run, what would be.
+class OpeningBalances:
+    """The counts of an import; of a dry run, what an import would do.
 
-    `already` were adopted before and are not in Supabase yet. `rounded` had parts of a tyiyn;
-    `rounded_by` is what rounding gave away altogether, in som, negative if it took. `blocked` were
+    `already` were imported before and are not in Supabase yet. `rounded` had fractions of a tyiyn;
+    `rounded_by` is the sum that rounding added, in som, negative if it removed. `blocked` were
     blocked in Supabase and are here now.
     """
 
-    found: int
+    rows_read: int
     adopted: int
     adopted_minor: int
     already: int
     rounded: int
     rounded_by: Decimal
     blocked: int
-    left: tuple[Left, ...]
+    skipped: tuple[SkippedBalance, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A client of Supabase whose balance EvPower never wrote."""
+    """A client in Supabase whose balance EvPower never wrote."""
 
     id: str
     balance: Decimal
     status: str
-    person: Mapping[str, object]
+    fields: Mapping[str, object]
 
     @property
     def minor(self) -> int:
-        """Rounded half up, as evpower_apply does."""
+        """The balance in tyiyn, rounded half up as evpower_apply does."""
         return rounded_minor(self.balance)
 
     @property
     def difference(self) -> Decimal:
-        """What rounding gives away, in som."""
+        """What rounding adds, in som."""
         return Decimal(self.minor) / _TYIYN - self.balance
 
     @property
     def text(self) -> str:
-        """Two decimals, more only if there are more."""
+        """The balance with two decimals, or more if it has more."""
         whole = self.balance.is_finite() and self.balance == round(self.balance, 2)
         return f"{self.balance:.2f}" if whole else str(self.balance)
 
 
 @dataclass(slots=True)
 class _Run:
-    """One walk over what Supabase has."""
+    """One pass over the balances in Supabase."""
 
     db: Database
     operator: str
     reason: str
     clock: Clock
     dry_run: bool
-    found: int = 0
+    rows_read: int = 0
     adopted: int = 0
     adopted_minor: int = 0
     already: int = 0
     rounded: int = 0
     rounded_by: Decimal = Decimal(0)
     blocked: int = 0
-    left: list[Left] = field(default_factory=list[Left])
+    skipped: list[SkippedBalance] = field(default_factory=list[SkippedBalance])
     meanings: Mapping[str, Meaning] = field(default_factory=dict[str, Meaning])
 
     def status(self, row: _Row) -> str:
-        """What the row's status means. Raises Conflict for a word that no operator mapped."""
+        """Returns the meaning of the status. Raises Conflict for a word no operator mapped."""
         if not is_project_word(row.status):
             return row.status
         meaning = self.meanings.get(row.status[:MAX_STATUS_WORD])
@@ -130,35 +136,39 @@ class _Run:
         return meaning
 
     async def page(self, rows: Sequence[_Row]) -> None:
-        self.found += len(rows)
+        self.rows_read += len(rows)
         good: dict[UUID, _Row] = {}
         for row in rows:
-            if why := _unfit(row):
-                self.left.append(Left(row.id, row.text, why))
+            if reason := _reason_to_skip(row):
+                self.skipped.append(SkippedBalance(row.id, row.text, reason))
             else:
                 good[UUID(row.id)] = row
         async with self.db.connection() as connection:
-            before = await store.openings(connection, list(good))
+            before = await opening_balances(connection, list(good))
         for client, row in good.items():
             known = before.get(client)
             if known is None:
-                await self.one(client, row)
+                await self.import_balance(client, row)
             elif known == row.minor:
                 self.already += 1
             else:
-                self.left.append(Left(row.id, row.text, f"{to_text(known)} was adopted before"))
-        if before and not self.dry_run:  # they may be parked since an earlier refusal
+                self.skipped.append(
+                    SkippedBalance(row.id, row.text, f"{to_text(known)} was adopted before")
+                )
+        if before and not self.dry_run:  # their entries may be parked after an earlier refusal
             async with self.db.transaction() as connection:
-                await store.mark(connection, "client", list(before))
+                await enqueue(connection, "client", list(before))
 
-    async def one(self, client: UUID, row: _Row) -> None:
+    async def import_balance(self, client: UUID, row: _Row) -> None:
         try:
-            new = await (self.could(client, row) if self.dry_run else self.enter(client, row))
+            new = await (
+                self.could_import(client, row) if self.dry_run else self.credit(client, row)
+            )
         except (Conflict, Invalid) as error:
-            why = error.detail if error.code == "status_unmapped" else error.code
-            self.left.append(Left(row.id, row.text, why))
+            reason = error.detail if error.code == "status_unmapped" else error.code
+            self.skipped.append(SkippedBalance(row.id, row.text, reason))
             return
-        if not new:  # another run was faster
+        if not new:  # a concurrent run imported it
             self.already += 1
             return
         self.adopted += 1
@@ -166,7 +176,7 @@ class _Run:
         self.rounded += row.difference != 0
         self.rounded_by += row.difference
 
-    async def could(self, client: UUID, row: _Row) -> bool:
+    async def could_import(self, client: UUID, row: _Row) -> bool:
         async with self.db.connection() as connection:
             try:
                 known = await get_client(connection, client)
@@ -179,12 +189,14 @@ class _Run:
         self.blocked += self.status(row) == "blocked" and status == "active"
         return True
 
-    async def enter(self, client: UUID, row: _Row) -> bool:
-        # Contacts come with the walk, which knows whether anybody can sign in with them.
-        profile = Profile(name=profile_of_row(row.person).name)
+    async def credit(self, client: UUID, row: _Row) -> bool:
+        # Contacts come with the full scan, which knows whether a user can sign in with them.
+        profile = Profile(name=profile_of_row(row.fields).name)
         if is_project_word(row.status):
             await self.handle_word(client, row, profile)
-        elif row.status == "blocked":  # first, and by itself: the relay writes EvPower's status
+        elif (
+            row.status == "blocked"
+        ):  # in an earlier transaction: the relay writes EvPower's status
             async with self.db.transaction() as connection:
                 known = await ensure(connection, client, profile, "supabase")
                 if known.status == "active":
@@ -197,7 +209,7 @@ class _Run:
                 amount_minor=row.minor,
                 operator=self.operator,
                 reason=self.reason,
-                receipt=f"{store.OPENING}{client}",
+                receipt=f"{OPENING}{client}",
                 now=self.clock(),
             )
             if posted.new and row.difference:
@@ -218,7 +230,7 @@ class _Run:
             known = await lock_client(connection, client)
             assert known is not None  # noqa: S101 - clients are never deleted
             word = row.status[:MAX_STATUS_WORD]
-            await status_words.handle(connection, known, word, self.clock, actor=self.operator)
+            await handle_status_word(connection, known, word, self.clock, actor=self.operator)
         self.blocked += was_blocked and known.status == "active"
 
     async def block(self, connection: Connection, client: UUID) -> None:
@@ -236,44 +248,44 @@ async def adopt(
     dry_run: bool = False,
     page: int = 500,
     on_progress: Callable[[OpeningProgress], None] = lambda _: None,
-) -> Adopted:
-    """Take over every balance EvPower never wrote; a running relay then writes them.
+) -> OpeningBalances:
+    """Imports every balance EvPower never wrote; a running relay then sends the clients.
 
-    A run that was stopped is simply run again. Raises Invalid("operator_missing" |
-    "reason_missing") and the SyncErrors of a Supabase that does not answer.
+    After a stop it is simply called again. Raises Invalid("operator_missing" | "reason_missing"),
+    and SyncError when Supabase does not respond.
     """
     for name, word in (("operator", operator), ("reason", reason)):
-        if not 0 < len(word.strip()) <= _MAX_WORDS:
-            raise Invalid(f"{name}_missing", f"{name} must be 1 to {_MAX_WORDS} characters")
-        checked(word, name, most=_MAX_WORDS, lines=name == "reason")
+        if not 0 < len(word.strip()) <= _MAX_TEXT:
+            raise Invalid(f"{name}_missing", f"{name} must be 1 to {_MAX_TEXT} characters")
+        checked(word, name, most=_MAX_TEXT, lines=name == "reason")
     async with db.connection() as connection:
         meanings: dict[str, Meaning] = {
-            one.word: one.meaning for one in await store_status_words.words(connection)
+            word.word: word.meaning for word in await mapped_words(connection)
         }
     run = _Run(db, operator, reason, clock, dry_run, meanings=meanings)
     after: str | None = None
     total = 0
     while True:
-        rows, after, told = await _openings(rpc, after, page)
-        total = told if told is not None else total
+        rows, after, reported = await _openings(rpc, after, page)
+        total = reported if reported is not None else total
         await run.page(rows)
-        on_progress(OpeningProgress(run.found, max(total, run.found)))
+        on_progress(OpeningProgress(run.rows_read, max(total, run.rows_read)))
         if after is None:
             break
-    return Adopted(
-        run.found,
+    return OpeningBalances(
+        run.rows_read,
         run.adopted,
         run.adopted_minor,
         run.already,
         run.rounded,
         run.rounded_by,
         run.blocked,
-        tuple(run.left),
+        tuple(run.skipped),
     )
 
 
-def _unfit(row: _Row) -> str | None:
-    """Why a row is for a person to decide."""
+def _reason_to_skip(row: _Row) -> str | None:
+    """Returns why an operator must decide about a row; None: it can be imported."""
     try:
         if str(UUID(row.id)) != row.id or not UUID(row.id).int:
             return "the id is not a UUID"
@@ -294,17 +306,21 @@ async def _openings(
     body = orjson.dumps({"payload": {"after": after, "limit": limit}})
     raw = await rpc.call("evpower_openings", body)
     try:
-        answer = cast("Mapping[str, object]", raw)
-        rows = [_row(one) for one in cast("list[Mapping[str, object]]", answer["rows"])]
-        total = answer["total"]
-        return rows, cast("str | None", answer["next"]), None if total is None else int(str(total))
+        response = cast("Mapping[str, object]", raw)
+        rows = [_row(record) for record in cast("list[Mapping[str, object]]", response["rows"])]
+        total = response["total"]
+        return (
+            rows,
+            cast("str | None", response["next"]),
+            None if total is None else int(str(total)),
+        )
     except (KeyError, TypeError, ValueError) as error:
-        raise TargetUnavailable("evpower_openings answered in an unknown form") from error
+        raise TargetUnavailable("evpower_openings returned an unknown form") from error
 
 
 def _row(row: Mapping[str, object]) -> _Row:
     try:
         balance = som_from_json(row["balance"])
     except Invalid:
-        balance = Decimal("nan")  # left for a person
+        balance = Decimal("nan")  # an operator must decide
     return _Row(str(row["id"]), balance, str(row["status"]), row)

@@ -1,4 +1,4 @@
-"""Decide for every row of a source what is to become of it; nothing outside is changed by that."""
+"""Plans what is done with every row of a source; changes nothing outside the plan's tables."""
 
 import csv
 from collections.abc import AsyncIterator, Collection
@@ -11,7 +11,7 @@ from evpower.client_migration import store, store_plan
 from evpower.client_migration.model import (
     MigrationProgress,
     PlanCounts,
-    Planned,
+    PlanResult,
     RowRefused,
     Run,
     SourceRow,
@@ -23,8 +23,7 @@ from evpower.client_migration.remote_users import KnownUser, KnownUsers
 from evpower.client_migration.source import RowSource
 from evpower.client_migration.store_plan import run_statement
 from evpower.foundation.db import Connection, Database
-from evpower.identity.aliases import as_uuid
-from evpower.identity.model import Contact
+from evpower.identity import Contact, as_uuid
 
 T = TypeVar("T")
 _AT_ONCE: Final = 2000
@@ -32,32 +31,32 @@ _SHOWN: Final = 50
 _REPORT: Final = ("line", "old_id", "plan", "client_id", "matched_by", "reason", "detail")
 
 
-async def plan(  # noqa: PLR0913 - what, from where, how
+async def plan(  # noqa: PLR0913 - the inputs of a plan
     db: Database,
     source: RowSource,
-    people: KnownUsers,
+    users: KnownUsers,
     *,
     actor: str,
     dry_run: bool,
-    proofs: KnownUsers | None = None,
+    verified_users: KnownUsers | None = None,
     trusted: Collection[Contact] = (),
     report: Path | None = None,
     on_progress: MigrationProgress = no_progress,
-) -> Planned:
-    """Read the source and everybody in Supabase, decide, and keep the plan unless it is a dry run.
+) -> PlanResult:
+    """Reads the source and all users of Supabase; stores the plan, unless it is a dry run.
 
-    `proofs` are the users as the admin API writes them, walked where `people` can't tell what is
-    proven and it matters; of kinds in `trusted` what is confirmed is. The tables it works in are
-    temporary: it may be stopped anywhere. Raises SourceError, Refused("migration_open",
-    "report_not_writable"), Unavailable.
+    `verified_users` are the users as the admin API returns them; they are read only where a rule
+    needs to know what is verified and `users` can't tell. Of kinds in `trusted` a confirmed contact
+    counts as verified. The working tables are temporary, so it may be stopped anywhere. Raises
+    SourceError, RowRefused("migration_open" | "report_not_writable"), Unavailable.
     """
     with ExitStack() as stack:
-        file = stack.enter_context(_written(report)) if report is not None else None
+        file = stack.enter_context(_open_report(report)) if report is not None else None
         return await _plan(
             db,
             source,
-            people,
-            _PlanOptions(actor, dry_run, proofs, frozenset(trusted), file),
+            users,
+            _PlanOptions(actor, dry_run, verified_users, frozenset(trusted), file),
             on_progress,
         )
 
@@ -66,12 +65,12 @@ async def plan(  # noqa: PLR0913 - what, from where, how
 class _PlanOptions:
     actor: str
     dry_run: bool
-    proofs: KnownUsers | None
+    verified_users: KnownUsers | None
     trusted: frozenset[Contact]
     report: TextIO | None
 
 
-def _written(path: Path) -> TextIO:
+def _open_report(path: Path) -> TextIO:
     try:
         return path.open("w", encoding="utf-8", newline="")
     except OSError as error:
@@ -81,25 +80,26 @@ def _written(path: Path) -> TextIO:
 async def _plan(
     db: Database,
     source: RowSource,
-    people: KnownUsers,
+    users: KnownUsers,
     plan_options: _PlanOptions,
     on_progress: MigrationProgress,
-) -> Planned:
+) -> PlanResult:
     dry_run = plan_options.dry_run
-    # One transaction, over calls to Supabase too: its tables are temporary, and a pooler would lend
-    # another connection to the next one. It locks no row before the plan is stored, at its end.
+    # One transaction, calls to Supabase included: its tables are temporary, and with a pooler the
+    # next transaction may have another connection. It locks no row until the plan is stored, at its
+    # end.
     async with db.transaction() as connection:
         await store_plan.allow_idle(connection)
         if not dry_run:
             await refuse_open(connection)
         await run_statement(connection, store_plan.STAGE)
         await _stage_rows(connection, source, on_progress)
-        await _stage_people(connection, people, on_progress)
-        if plan_options.proofs is not None and await run_statement(
-            connection, store_plan.IS_PROOF_WANTED
+        await _stage_users(connection, users, on_progress)
+        if plan_options.verified_users is not None and await run_statement(
+            connection, store_plan.IS_VERIFICATION_NEEDED
         ):
-            await _stage_proofs(connection, plan_options.proofs, on_progress)
-            await run_statement(connection, store_plan.KEEP_PROVEN, list(plan_options.trusted))
+            await _stage_verified(connection, plan_options.verified_users, on_progress)
+            await run_statement(connection, store_plan.KEEP_VERIFIED, list(plan_options.trusted))
         for rule in store_plan.RULES:
             await run_statement(connection, rule)
         counts = PlanCounts(**dict(await store.counted(connection)))
@@ -115,17 +115,17 @@ async def _plan(
         if not dry_run and counts.read > counts.skip:
             run = await _keep(connection, source, plan_options.actor, counts)
         await connection.execute(store_plan.FORGET)
-    return Planned(run, counts, troubles, kinds)
+    return PlanResult(run, counts, troubles, kinds)
 
 
 async def refuse_open(connection: Connection) -> None:
-    """One run at a time. Raises Refused("migration_open")."""
+    """Raises RowRefused("migration_open") when a run is not finished: runs exclude each other."""
     running = await store.open_run(connection)
     if running is not None:
         raise RowRefused(
             "migration_open",
-            f"run {running.id} was not finished: carry on with --resume, "
-            f"or take it back with `evpower identity revert --run {running.id}`",
+            f"run {running.id} was not finished: continue it with --resume, "
+            f"or revert it with `evpower identity revert --run {running.id}`",
         )
 
 
@@ -148,62 +148,64 @@ def _staged(row: SourceRow) -> tuple[object, ...]:
     own_id = as_uuid(row.old_id)
     old_id = str(own_id) if own_id is not None else row.old_id
     return (
-        row.line, old_id, row.email, row.phone, row.name, row.email_proof, row.phone_proof,
+        row.line, old_id, row.email, row.phone, row.name, row.email_confirmed, row.phone_confirmed,
         list(row.id_tags), row.password, row.balance_minor, row.digest,
-        "invalid" if row.wrong else None, row.wrong, row.detail,
+        "invalid" if row.invalid else None, row.invalid, row.detail,
         own_id if own_id is not None and own_id.int else None,
     )  # fmt: skip
 
 
-async def _stage_people(
-    connection: Connection, people: KnownUsers, on_progress: MigrationProgress
+async def _stage_users(
+    connection: Connection, users: KnownUsers, on_progress: MigrationProgress
 ) -> None:
     done = 0
-    async for page in people:
+    async for page in users:
         await connection.copy_records_to_table(
-            "stage_people",
+            "stage_users",
             schema_name="pg_temp",
             columns=("id", "is_user", "deleted"),
-            records=[(one.id, one.is_user, one.deleted) for one in page],
+            records=[(user.id, user.is_user, user.deleted) for user in page],
         )
         await connection.copy_records_to_table(
             "stage_claims",
             schema_name="pg_temp",
-            columns=("kind", "value", "id", "proven", "typed"),
-            records=[claim for one in page for claim in _claims(one)],
+            columns=("kind", "value", "id", "verified", "typed"),
+            records=[claim for user in page for claim in _claims(user)],
         )
         done += len(page)
         on_progress(done, None)
 
 
-async def _stage_proofs(
-    connection: Connection, proofs: KnownUsers, on_progress: MigrationProgress
+async def _stage_verified(
+    connection: Connection, verified_users: KnownUsers, on_progress: MigrationProgress
 ) -> None:
     done = 0
-    async for page in proofs:
+    async for page in verified_users:
         await connection.copy_records_to_table(
-            "stage_proofs",
+            "stage_verified",
             schema_name="pg_temp",
             columns=("kind", "value", "id"),
             records=[
-                (claim.kind, claim.value, one.id)
-                for one in page
-                for claim in one.claims
-                if claim.proven
+                (claim.kind, claim.value, user.id)
+                for user in page
+                for claim in user.claims
+                if claim.verified
             ],
         )
         done += len(page)
         on_progress(done, None)
 
 
-def _claims(one: KnownUser) -> list[tuple[object, ...]]:
-    return [(claim.kind, claim.value, one.id, claim.proven, claim.typed) for claim in one.claims]
+def _claims(user: KnownUser) -> list[tuple[object, ...]]:
+    return [
+        (claim.kind, claim.value, user.id, claim.verified, claim.typed) for claim in user.claims
+    ]
 
 
 async def _keep(connection: Connection, source: RowSource, actor: str, counts: PlanCounts) -> Run:
-    """The run and all its rows at once: there is no half a plan."""
+    """Stores the run with all its rows in one transaction."""
     async with connection.transaction():
-        await store.be_patient(connection)
+        await store.disable_statement_timeout(connection)
         run = await store.insert_run(
             connection, source.name, actor, rows_read=counts.read, rows_skipped=counts.skip
         )
@@ -217,13 +219,13 @@ async def _write_report(connection: Connection, file: TextIO) -> None:
     writer = csv.writer(file)
     writer.writerow(_REPORT)
     async with connection.transaction():
-        await store.be_patient(connection)
+        await store.disable_statement_timeout(connection)
         async for row in connection.cursor(store_plan.REPORT, prefetch=_AT_ONCE):
-            writer.writerow([_harmless(row[column]) for column in _REPORT])
+            writer.writerow([_spreadsheet_safe(row[column]) for column in _REPORT])
 
 
-def _harmless(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula."""
+def _spreadsheet_safe(value: object) -> object:
+    """Returns a cell that no spreadsheet reads as a formula."""
     return (
         f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
     )

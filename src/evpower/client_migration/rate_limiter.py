@@ -1,4 +1,4 @@
-"""How often Supabase Auth is called, by all workers together."""
+"""Limits how often all workers together call Supabase Auth."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 
 class RateLimiter:
-    """Turns at an even rate; a pause holds everybody back."""
+    """Allows calls at an even rate; a pause delays all callers."""
 
     def __init__(
         self,
@@ -20,8 +20,8 @@ class RateLimiter:
         self.sleep = sleep
         self._next = 0.0
 
-    async def turn(self) -> None:
-        """Wait until the next call may be made."""
+    async def acquire(self) -> None:
+        """Waits until the next call may be made."""
         now = self._now()
         at = max(now, self._next)
         self._next = at + self._every_s
@@ -29,5 +29,5 @@ class RateLimiter:
             await self.sleep(at - now)
 
     def pause(self, seconds: float) -> None:
-        """No turn before then."""
+        """Allows no call for so many seconds."""
         self._next = max(self._next, self._now() + seconds)

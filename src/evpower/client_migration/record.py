@@ -1,7 +1,7 @@
-"""Writes down what was done for rows: client, aliases and balance of a row in one transaction.
+"""Records moved rows: the client, aliases and balance of a row in one transaction.
 
-Many rows share one transaction and its statements: those that came while the last one was written.
-A row that is not like the others, or a batch the database refuses, is written by itself.
+Rows that arrive while the last transaction runs share the next one and its statements. A row that
+needs more checks, or each row of a batch the database refuses, is recorded in its own transaction.
 """
 
 import asyncio
@@ -13,13 +13,17 @@ import asyncpg
 import structlog
 
 from evpower.client_migration import store, store_record
-from evpower.client_migration.model import Carry, NotMoved, RowWork, Stopped
+from evpower.client_migration.model import CreditBalance, NotMoved, RowWork, RunStopped
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Invalid, Unavailable
-from evpower.identity import clients
-from evpower.identity import store as client_store
-from evpower.identity.aliases import as_uuid
-from evpower.identity.model import Profile
+from evpower.identity import (
+    Profile,
+    as_uuid,
+    ensure,
+    ensure_new_clients,
+    lock_client,
+    set_client_status,
+)
 
 _TRIES: Final = 6
 _BATCH: Final = 100
@@ -28,8 +32,8 @@ _log: Final = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A row whose user is there. `profile` is the client's, if the client is not there yet."""
+class PreparedRow:
+    """A row whose user exists; `profile` is the client's if it must be created."""
 
     work: RowWork
     profile: Profile
@@ -38,130 +42,134 @@ class Made:
 
 @dataclass(slots=True)
 class Recorder:
-    """Takes rows from `made` until it gets None; `moved` counts those it wrote down."""
+    """Records rows from `prepared` until it gets None; `moved` counts them."""
 
     db: Database
-    carry: Carry
-    made: asyncio.Queue[Made | None]
+    credit_balance: CreditBalance
+    prepared: asyncio.Queue[PreparedRow | None]
     moved: int = 0
     ended: bool = field(default=False, init=False)
 
     async def run(self, on_written: Callable[[int], None]) -> None:
-        """Write down what comes, telling how many rows now. Raises Stopped."""
+        """Records rows and reports the size of each batch. Raises RunStopped."""
         while not self.ended:
             batch = await self._next()
-            for one in await self._write_together(batch):
-                await self._write_alone(one)
+            for row in await self._record_batch(batch):
+                await self._record_alone(row)
             if batch:
                 on_written(len(batch))
 
-    async def _next(self) -> list[Made]:
-        one = await self.made.get()
-        batch: list[Made] = []
-        while one is not None and len(batch) < _BATCH - 1 and not self.made.empty():
-            batch.append(one)
-            one = self.made.get_nowait()
-        if one is None:
+    async def _next(self) -> list[PreparedRow]:
+        row = await self.prepared.get()
+        batch: list[PreparedRow] = []
+        while row is not None and len(batch) < _BATCH - 1 and not self.prepared.empty():
+            batch.append(row)
+            row = self.prepared.get_nowait()
+        if row is None:
             self.ended = True
         else:
-            batch.append(one)
+            batch.append(row)
         return batch
 
-    async def _write_together(self, batch: Sequence[Made]) -> list[Made]:
-        """Answer those that must be looked at one by one."""
-        together = [one for one in batch if one.work.plan != "add"]
-        if len(together) < 2:  # noqa: PLR2004 - a batch is more than one
+    async def _record_batch(self, batch: Sequence[PreparedRow]) -> list[PreparedRow]:
+        """Records a batch. Returns the rows that must be recorded one by one."""
+        batched = [row for row in batch if row.work.plan != "add"]
+        if len(batched) < 2:  # noqa: PLR2004 - a batch is more than one
             return list(batch)
         try:
             async with self.db.transaction() as connection:
-                alone = await self._write_batch(connection, together)
+                separately = await self._write_batch(connection, batched)
         except Unavailable as error:
             if error.code != "database_busy":
-                raise Stopped(f"EvPower's database: {error.for_operators}") from error
+                raise RunStopped(f"EvPower's database: {error.for_operators}") from error
             return list(batch)
         except (asyncpg.PostgresError, Conflict, Invalid, NotMoved):
             return list(batch)
-        self.moved += len(together) - len(alone)
-        return [one for one in batch if one.work.plan == "add" or one in alone]
+        self.moved += len(batched) - len(separately)
+        return [row for row in batch if row.work.plan == "add" or row in separately]
 
-    async def _write_batch(self, connection: Connection, batch: Sequence[Made]) -> list[Made]:
-        if not any(one.work.balance_minor for one in batch):
-            await store.lose_in_a_crash(connection)
-        people = {one.work.client_id: one.profile for one in batch}
-        created = await clients.ensure_new_clients(connection, people, "import")
-        works = [one.work for one in batch]
-        odd = await store_record.odd(connection, works)
-        alone: list[Made] = []
-        plain: list[Made] = []
-        for one in batch:
-            client_id = one.work.client_id
-            fits = client_id in created or one.work.plan == "adopt"
-            (plain if fits and client_id not in odd else alone).append(one)
+    async def _write_batch(
+        self, connection: Connection, batch: Sequence[PreparedRow]
+    ) -> list[PreparedRow]:
+        if not any(row.work.balance_minor for row in batch):
+            await store.use_async_commit(connection)
+        users = {row.work.client_id: row.profile for row in batch}
+        created = await ensure_new_clients(connection, users, "import")
+        works = [row.work for row in batch]
+        special = await store_record.special_clients(connection, works)
+        separately: list[PreparedRow] = []
+        plain: list[PreparedRow] = []
+        for row in batch:
+            client_id = row.work.client_id
+            fits = client_id in created or row.work.plan == "adopt"
+            (plain if fits and client_id not in special else separately).append(row)
         await store_record.done(
-            connection, [one.work for one in plain], [one.note for one in plain]
+            connection, [row.work for row in plain], [row.note for row in plain]
         )
-        # Wallets are locked in the order of their ids.
-        for one in sorted(plain, key=lambda made: made.work.client_id):
-            if one.work.balance_minor:
-                await self._carry(connection, one.work)
-        return alone
+        # In the order of the ids, in which all transactions lock wallets.
+        for row in sorted(plain, key=lambda row: row.work.client_id):
+            if row.work.balance_minor:
+                await self._credit(connection, row.work)
+        return separately
 
-    async def _write_alone(self, one: Made) -> None:
+    async def _record_alone(self, row: PreparedRow) -> None:
         try:
-            if await self._try_alone(one):
+            if await self._try_record(row):
                 self.moved += 1
         except NotMoved as trouble:
-            await note_trouble(self.db, one.work, trouble)
+            await record_trouble(self.db, row.work, trouble)
 
-    async def _try_alone(self, one: Made) -> bool:
-        conflict = one.work.plan != "create"
-        for left in reversed(range(_TRIES)):
+    async def _try_record(self, row: PreparedRow) -> bool:
+        conflict = row.work.plan != "create"
+        for attempts_left in reversed(range(_TRIES)):
             try:
                 async with self.db.transaction() as connection:
-                    return await self._write(connection, one)
-            except Unavailable as error:  # a deadlock with whoever makes the same clients, say
-                if error.code != "database_busy" or not left:
-                    raise Stopped(f"EvPower's database: {error.for_operators}") from error
+                    return await self._record(connection, row)
+            except Unavailable as error:  # such as a deadlock with the puller
+                if error.code != "database_busy" or not attempts_left:
+                    raise RunStopped(f"EvPower's database: {error.for_operators}") from error
             except asyncpg.UniqueViolationError as error:
-                taken = "alias_taken" if error.table_name == "aliases" else "contact_taken"
-                raise NotMoved(taken, error.detail or "", conflict=conflict) from error
+                reason = "alias_taken" if error.table_name == "aliases" else "contact_taken"
+                raise NotMoved(reason, error.detail or "", conflict=conflict) from error
             except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError) as error:
-                # One row the database has a rule against: never the end of the others.
-                why = str(error).partition("\n")[0]  # its other lines quote the row
-                raise NotMoved("not_storable", why, conflict=conflict) from error
+                # A constraint refuses this row; the other rows go on.
+                description = str(error).partition("\n")[0]  # its other lines quote the row
+                raise NotMoved("not_storable", description, conflict=conflict) from error
             except (Conflict, Invalid) as error:
                 raise NotMoved(error.code, error.detail, conflict=conflict) from error
         raise AssertionError
 
-    async def _write(self, connection: Connection, one: Made) -> bool:
-        """One row; false when it was written before."""
-        work = one.work
+    async def _record(self, connection: Connection, row: PreparedRow) -> bool:
+        """Records one row. Returns false when it was recorded before."""
+        work = row.work
         if not work.balance_minor:
-            await store.lose_in_a_crash(connection)
+            await store.use_async_commit(connection)
         if work.plan == "add":
             if not await store_record.added(connection, work):
                 return False
         else:
-            await self._ensure(connection, one)
-            if not await store_record.done(connection, [work], [one.note]):
+            await self._ensure(connection, row)
+            if not await store_record.done(connection, [work], [row.note]):
                 return False
         if work.balance_minor:
-            await self._carry(connection, work)
+            await self._credit(connection, work)
         return True
 
     @staticmethod
-    async def _ensure(connection: Connection, one: Made) -> None:
-        work, adopt = one.work, one.work.plan == "adopt"
-        client = await clients.ensure(connection, work.client_id, one.profile, "import")
-        await clients.lock_client(connection, client.id)
+    async def _ensure(connection: Connection, row: PreparedRow) -> None:
+        work, is_adopted = row.work, row.work.plan == "adopt"
+        client = await ensure(connection, work.client_id, row.profile, "import")
+        await lock_client(connection, client.id)
         if client.status == "closed":
             if not await store.was_reverted(connection, client.id):
-                raise NotMoved("client_closed", str(client.id), conflict=adopt)
-            await client_store.set_status(connection, client.id, "active", ["closed"])
-        if not adopt:
+                raise NotMoved("client_closed", str(client.id), conflict=is_adopted)
+            await set_client_status(connection, client.id, "active", ["closed"])
+        if not is_adopted:
             return
-        own = as_uuid(work.old_id)
-        if own not in {None, client.id} and await store.is_open_client(connection, str(own)):
+        old_id_as_uuid = as_uuid(work.old_id)
+        if old_id_as_uuid not in {None, client.id} and await store.is_open_client(
+            connection, str(old_id_as_uuid)
+        ):
             raise NotMoved("client_of_its_own", str(client.id), conflict=True)
         if work.matched_by != "decision":
             other = await store.other_old_id(connection, client.id, work.old_id)
@@ -169,24 +177,24 @@ class Recorder:
                 detail = f"{client.id} was {other}"
                 raise NotMoved("user_has_another_old_id", detail, conflict=True)
 
-    async def _carry(self, connection: Connection, work: RowWork) -> None:
+    async def _credit(self, connection: Connection, work: RowWork) -> None:
         conflict = work.plan != "create"
-        elsewhere = await store.carried_elsewhere(connection, work.client_id, work.old_id)
+        elsewhere = await store.credited_elsewhere(connection, work.client_id, work.old_id)
         if elsewhere is not None:
             raise NotMoved("balance_carried_elsewhere", str(elsewhere), conflict=conflict)
-        if await self.carry(connection, work.client_id, work.old_id, work.balance_minor):
-            await store.record_carried(connection, work)
-        # The wallet had an opening balance of that amount. It is this one if the client is the same
-        # record in both, or if a run that was taken back had carried it.
-        elif as_uuid(work.old_id) != work.client_id and not await store.carried_before(
+        if await self.credit_balance(connection, work.client_id, work.old_id, work.balance_minor):
+            await store.record_credited(connection, work)
+        # The wallet has an opening balance of that amount already. It is this one if the old id is
+        # the client's id, or if a reverted run had credited it.
+        elif as_uuid(work.old_id) != work.client_id and not await store.credited_before(
             connection, work.client_id, work.old_id
         ):
             raise NotMoved("opening_balance_exists", str(work.client_id), conflict=conflict)
 
 
-async def note_trouble(db: Database, work: RowWork, trouble: NotMoved) -> None:
-    """Keep why a row stays."""
-    _log.warning("client_not_moved", line=work.line, reason=trouble.reason)
+async def record_trouble(db: Database, work: RowWork, trouble: NotMoved) -> None:
+    """Stores why a row was not moved."""
+    _log.warning("client_move_failed", line=work.line, reason=trouble.reason)
     async with db.transaction() as connection:
         await store.record_trouble(
             connection,

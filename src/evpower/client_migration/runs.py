@@ -1,4 +1,4 @@
-"""After a run: confirm it, take it back, decide what it left to a person."""
+"""After a run: confirm it, revert it, or decide a conflict it left."""
 
 from typing import Final
 from uuid import UUID
@@ -8,7 +8,7 @@ import asyncpg
 from evpower.client_migration import store, store_revert
 from evpower.client_migration.model import (
     MigrationProgress,
-    Reverted,
+    RevertResult,
     RowRefused,
     Run,
     RunState,
@@ -17,59 +17,58 @@ from evpower.client_migration.model import (
 from evpower.client_migration.rate_limiter import RateLimiter
 from evpower.client_migration.retry_policy import RetryPolicy
 from evpower.client_migration.store_revert import Created
-from evpower.client_migration.users import MARK
+from evpower.client_migration.users import RUN_KEY
 from evpower.foundation.db import Connection, Database
-from evpower.identity import store as client_store
-from evpower.identity.aliases import as_uuid
-from evpower.identity.audit import record_act
-from evpower.identity.supabase_admin import SupabaseAdmin
+from evpower.identity import SupabaseAdmin, as_uuid, lock_client, record_act, set_client_status
 
 _BATCH: Final = 500
-_MAX_WORDS: Final = 200
+_MAX_REASON: Final = 200
 
 
 async def find_run(connection: Connection, run: int | None, states: list[RunState]) -> Run:
-    """The run asked for, or the newest one in one of these states.
+    """Returns the run with this number, or the newest one in one of these states.
 
-    Raises Refused("migration_not_found" | "migration_state").
+    Raises RowRefused("migration_not_found" | "migration_state").
     """
-    found = await (
+    target = await (
         store.latest_run(connection, states) if run is None else store.get_run(connection, run)
     )
-    if found is None:
-        what = (
-            "there is no such run" if run is not None else "no run waits for it: none moved anybody"
+    if target is None:
+        reason = (
+            "there is no such run"
+            if run is not None
+            else "no run waits for it: none moved a client"
         )
-        raise RowRefused("migration_not_found", what)
-    if found.state not in states:
-        raise RowRefused("migration_state", f"run {found.id} is {found.state}")
-    return found
+        raise RowRefused("migration_not_found", reason)
+    if target.state not in states:
+        raise RowRefused("migration_state", f"run {target.id} is {target.state}")
+    return target
 
 
 async def confirm(connection: Connection, run: int | None, *, actor: str) -> Run:
-    """Make a finished run final: it can't be taken back, and its copies of contacts are erased.
+    """Makes a finished run final: it can't be reverted, and its copies of contacts are erased.
 
-    Raises Refused.
+    Raises RowRefused.
     """
-    found = await find_run(connection, run, ["done"])
-    await store.be_patient(connection)
+    target = await find_run(connection, run, ["done"])
+    await store.disable_statement_timeout(connection)
     if not await store.try_lock_here(connection):
         raise RowRefused("migration_busy", "another process is at a run")
-    await store_revert.confirm(connection, found.id)
-    await store.set_state(connection, found.id, "confirmed", ["done"])
+    await store_revert.confirm(connection, target.id)
+    await store.set_state(connection, target.id, "confirmed", ["done"])
     await record_act(
-        connection, actor=actor, action="identity.confirm", subject=f"migration:{found.id}"
+        connection, actor=actor, action="identity.confirm", subject=f"migration:{target.id}"
     )
-    return found
+    return target
 
 
 async def decide(
     connection: Connection, old_id: str, client_id: UUID, *, actor: str, reason: str
 ) -> None:
-    """Say whom an old client is; the next run does it. Raises Refused."""
-    if not 0 < len(reason.strip()) <= _MAX_WORDS:
-        raise RowRefused("reason_missing", f"reason must be 1 to {_MAX_WORDS} characters")
-    own_id = as_uuid(old_id.strip())  # as a run reads it
+    """Stores which user an old client is; the next run applies it. Raises RowRefused."""
+    if not 0 < len(reason.strip()) <= _MAX_REASON:
+        raise RowRefused("reason_missing", f"reason must be 1 to {_MAX_REASON} characters")
+    own_id = as_uuid(old_id.strip())  # normalised as a run does it
     old_id = str(own_id) if own_id is not None else old_id.strip()
     if not await store_revert.insert_decision(connection, old_id, client_id, actor, reason):
         raise RowRefused("old_id_unknown", "no run has met this old id as a conflict")
@@ -89,17 +88,17 @@ async def revert(
     run: int | None,
     *,
     actor: str,
-    pace: RateLimiter,
+    rate_limiter: RateLimiter,
     on_progress: MigrationProgress = no_progress,
-) -> Reverted:
-    """Take a run back: its aliases go, and the users it created, except those in use by now.
+) -> RevertResult:
+    """Reverts a run: removes its aliases and deletes the users it created, unless they are in use.
 
-    A user who has signed in, or whose wallet ever moved, stays with its aliases. Users who were
-    there before only lose the alias. May be stopped and run again. Raises Refused, Stopped,
+    A user that has signed in, or whose wallet was used, stays with its aliases. Users that existed
+    before only lose their alias. May be stopped and called again. Raises RowRefused, RunStopped,
     Unavailable.
     """
-    async with store.alone(db):
-        return await _revert(db, admin, run, actor, RetryPolicy(pace), on_progress)
+    async with store.migration_lock(db):
+        return await _revert(db, admin, run, actor, RetryPolicy(rate_limiter), on_progress)
 
 
 async def _revert(
@@ -109,40 +108,40 @@ async def _revert(
     actor: str,
     retries: RetryPolicy,
     on_progress: MigrationProgress,
-) -> Reverted:
+) -> RevertResult:
     async with db.transaction() as connection:
-        found = await find_run(connection, run, ["running", "done", "reverting"])
-        await store.be_patient(connection)
-        await _set_reverting(connection, found)
-        aliases = await store_revert.unname_adopted(connection, found.id)
-        total = await store_revert.count_created(connection, found.id)
-        marks = await store.marks(connection)
-    after, done, users, kept = 0, 0, 0, 0
+        target = await find_run(connection, run, ["running", "done", "reverting"])
+        await store.disable_statement_timeout(connection)
+        await _set_reverting(connection, target)
+        aliases = await store_revert.revert_adopted(connection, target.id)
+        total = await store_revert.count_created(connection, target.id)
+        run_keys = await store.run_keys(connection)
+    after, done, users, retained = 0, 0, 0, 0
     while True:
         async with db.transaction() as connection:
-            batch = await store_revert.created(connection, found.id, after, _BATCH)
-        for one in batch:
-            if await _take_back(db, admin, one, marks, retries):
+            batch = await store_revert.created(connection, target.id, after, _BATCH)
+        for created in batch:
+            if await _delete_user(db, admin, created, run_keys, retries):
                 users += 1
             else:
-                kept += 1
+                retained += 1
             done += 1
             on_progress(done, total)
         if not batch:
             break
         after = batch[-1].line
     async with db.transaction() as connection:
-        await store.be_patient(connection)
-        await store_revert.forget_contacts(connection, found.id)
-        await store.set_state(connection, found.id, "reverted", ["reverting"])
+        await store.disable_statement_timeout(connection)
+        await store_revert.erase_contacts(connection, target.id)
+        await store.set_state(connection, target.id, "reverted", ["reverting"])
         await record_act(
             connection,
             actor=actor,
             action="identity.revert",
-            subject=f"migration:{found.id}",
-            details={"aliases": aliases, "users": users, "kept": kept},
+            subject=f"migration:{target.id}",
+            details={"aliases": aliases, "users": users, "kept": retained},
         )
-    return Reverted(found.id, aliases, users, kept)
+    return RevertResult(target.id, aliases, users, retained)
 
 
 async def _set_reverting(connection: Connection, run: Run) -> None:
@@ -152,46 +151,46 @@ async def _set_reverting(connection: Connection, run: Run) -> None:
     except asyncpg.UniqueViolationError as error:
         raise RowRefused(
             "migration_open",
-            "another run was not finished: carry on with it, or take it back first",
+            "another run was not finished: continue it, or revert it first",
         ) from error
 
 
-async def _take_back(
-    db: Database, admin: SupabaseAdmin, one: Created, marks: set[str], retries: RetryPolicy
+async def _delete_user(
+    db: Database, admin: SupabaseAdmin, created: Created, run_keys: set[str], retries: RetryPolicy
 ) -> bool:
-    """Delete a user we created if nobody used it; false: it stays, and the row says why."""
-    user = await retries.call(lambda: admin.get_user(one.client_id))
-    why = None
-    if user is not None and str(user.app_metadata.get(MARK)) not in marks:
-        why = "not_ours"
+    """Deletes a user that the run created; returns false when it is retained, being in use."""
+    user = await retries.call(lambda: admin.get_user(created.client_id))
+    reason = None
+    if user is not None and str(user.app_metadata.get(RUN_KEY)) not in run_keys:
+        reason = "not_ours"
     elif user is not None and user.signed_in:
-        why = "signed_in"
+        reason = "signed_in"
     async with db.transaction() as connection:
-        client = await client_store.lock_client(connection, one.client_id)
-        if why is None and one.state != "reverting":
-            why = await _in_use(
-                connection, one, is_blocked=bool(client and client.status == "blocked")
+        client = await lock_client(connection, created.client_id)
+        if reason is None and created.state != "reverting":
+            reason = await _in_use(
+                connection, created, is_blocked=bool(client and client.status == "blocked")
             )
-        if why is not None:
-            await store_revert.keep(connection, one, why)
+        if reason is not None:
+            await store_revert.retain(connection, created, reason)
             return False
-        await client_store.set_status(connection, one.client_id, "closed", ["active"])
-        await store_revert.unname(connection, one)
+        await set_client_status(connection, created.client_id, "closed", ["active"])
+        await store_revert.begin_revert(connection, created)
     if user is not None:
-        await retries.call(lambda: admin.delete_user(one.client_id))
+        await retries.call(lambda: admin.delete_user(created.client_id))
     async with db.transaction() as connection:
-        await store_revert.reverted(connection, one)
+        await store_revert.finish_revert(connection, created)
     return True
 
 
-async def _in_use(connection: Connection, one: Created, *, is_blocked: bool) -> str | None:
-    why: str | None = None
-    if is_blocked:  # closed and opened again, it would be free
-        why = "client_blocked"
-    elif one.client_before:  # to delete its user would close it
-        why = "client_before"
-    elif await store_revert.has_other_old_id(connection, one):
-        why = "has_another_old_id"
-    elif not await store_revert.is_untouched(connection, one.client_id):
-        why = "wallet_used"
-    return why
+async def _in_use(connection: Connection, created: Created, *, is_blocked: bool) -> str | None:
+    reason: str | None = None
+    if is_blocked:  # a revert closes it, and opening it again would lift the block
+        reason = "client_blocked"
+    elif created.client_before:  # deleting its user would close it
+        reason = "client_before"
+    elif await store_revert.has_other_old_id(connection, created):
+        reason = "has_another_old_id"
+    elif not await store_revert.is_untouched(connection, created.client_id):
+        reason = "wallet_used"
+    return reason

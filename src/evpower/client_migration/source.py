@@ -1,4 +1,4 @@
-"""Rows of an old system, read strictly: what is not plainly right is reported, never guessed."""
+"""Reads rows of an old system strictly: an unclear value is reported, never guessed."""
 
 import csv
 import hashlib
@@ -8,13 +8,13 @@ from datetime import UTC
 from pathlib import Path
 from typing import Final, Protocol
 
-from evpower.client_migration.model import Password, Proof, SourceError, SourceRow
+from evpower.client_migration.model import OldConfirmation, Password, SourceError, SourceRow
 from evpower.foundation.clock import read_time
 from evpower.foundation.errors import Invalid
 from evpower.foundation.money import read_old_som, rounded_minor
-from evpower.identity.contact import clean_name, normal_email, phone_as_typed
+from evpower.identity import clean_name, normal_email, phone_as_typed
 
-# Our fields and the names other systems give them, the likeliest first.
+# Our fields and their names in other systems, the most likely first.
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "old_id": ("old_id", "client_id", "id"),
     "email": ("email",),
@@ -26,7 +26,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "phone_confirmed": ("phone_confirmed", "phone_confirmed_at", "phone_verified"),
     "balance": ("balance",),
 }
-# The forms GoTrue imports; it answers 500 to others.
+# The forms GoTrue imports; it returns 500 for others.
 _BCRYPT: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _ARGON2: Final = re.compile(
     r"\$argon2id?\$v=19\$m=[0-9]{1,10},t=[0-9]{1,10},p=[0-9]{1,3}\$[A-Za-z0-9+/]{8,}\$[A-Za-z0-9+/]{16,}"
@@ -43,72 +43,72 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class RowSource(Protocol):
-    """Where old clients come from; may be read again from its beginning."""
+    """A source of old clients, which may be read several times."""
 
     @property
     def name(self) -> str:
-        """For people: where it is, without a password."""
+        """The source for operators, without a password."""
         ...
 
     @property
     def fields(self) -> Mapping[str, str]:
-        """Our fields it has, and its names for them. Known once rows were asked for."""
+        """The fields the source has, with its names for them; known once rows were read."""
         ...
 
     def rows(self) -> AsyncGenerator[SourceRow]:
-        """Every row. Raises SourceError."""
+        """Yields every row. Raises SourceError."""
         ...
 
 
 def match_fields(header: Sequence[str], mapped: Mapping[str, str]) -> dict[str, str]:
-    """Find our fields among the names of a source; `mapped` says which are called otherwise.
+    """Returns the name in the source of each field it has; `mapped` gives names that differ.
 
     Raises SourceError.
     """
     names = [name.strip().lower() for name in header]
     if twice := {name for name in names if name and names.count(name) > 1}:
         raise SourceError(f"columns are there twice: {', '.join(sorted(twice))}")
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for field, name in mapped.items():
         if field not in FIELDS:
             raise SourceError(f"there is no field {field!r}; there are {', '.join(FIELDS)}")
         if name and name.strip().lower() not in names:  # an empty name leaves the field out
             raise SourceError(f"there is no column {name!r}; there are {', '.join(names)}")
-        found[field] = name.strip().lower()
+        fields[field] = name.strip().lower()
     for field, synonyms in FIELDS.items():
-        taken = set(found.values())
-        own = next((name for name in synonyms if name in names and name not in taken), None)
-        if field not in found and own is not None:
-            found[field] = own
-    found = {field: name for field, name in found.items() if name}
-    if "old_id" not in found:
+        used = set(fields.values())
+        own = next((name for name in synonyms if name in names and name not in used), None)
+        if field not in fields and own is not None:
+            fields[field] = own
+    fields = {field: name for field, name in fields.items() if name}
+    if "old_id" not in fields:
         raise SourceError(
             "no column is the old id: name it old_id,"
             f" or say --map old_id=<one of {', '.join(names)}>"
         )
-    return found
+    return fields
 
 
 class Reader:
-    """Turns named texts into rows."""
+    """Parses texts by field into rows."""
 
-    def __init__(self, fields: Mapping[str, str], *, unproven: frozenset[str]) -> None:
-        """`unproven` names contacts that the old system, having no flag, never confirmed."""
+    def __init__(self, fields: Mapping[str, str], *, unconfirmed: frozenset[str]) -> None:
+        """`unconfirmed`: kinds of contacts that an old system without a flag never confirmed."""
         self._fields = fields
-        self._absent: dict[str, Proof] = {
-            kind: "no" if kind in unproven else "assumed" for kind in ("email", "phone")
+        self._absent: dict[str, OldConfirmation] = {
+            kind: "no" if kind in unconfirmed else "assumed" for kind in ("email", "phone")
         }
 
     def row(self, line: int, texts: Mapping[str, str]) -> SourceRow:
-        """Read one; `texts` are by our fields' names."""
-        wrong: list[tuple[str, str | None]] = []
+        """Returns a row; `texts` are by the names of our fields."""
+        invalid: list[tuple[str, str | None]] = []
 
         def bad(reason: str, value: str | None = None) -> None:
-            wrong.append((reason, None if value is None else _plain(value[:_SHOWN])))
+            invalid.append((reason, None if value is None else _plain(value[:_SHOWN])))
 
         if any(map(_UNREADABLE.search, texts.values())):
             bad("not_readable")
-            texts = {field: _mend(text) for field, text in texts.items()}
+            texts = {field: _replace_unreadable(text) for field, text in texts.items()}
         old_id = texts.get("old_id", "").strip()
         if not old_id:
             bad("old_id_missing")
@@ -122,39 +122,39 @@ class Reader:
             bad("email_invalid", email)
         if phone and good_phone is None:
             bad("phone_invalid", phone)
-        email_proof = self._proof("email", texts, bad)
-        phone_proof = self._proof("phone", texts, bad)
+        email_confirmed = self._confirmation("email", texts, bad)
+        phone_confirmed = self._confirmation("phone", texts, bad)
         tags = _tags(texts.get("id_tags", ""), bad)
         password, password_hash = _password(texts.get("password_hash", "").strip())
         balance_minor = _balance(texts.get("balance", "").strip(), bad)
-        reason, detail = wrong[0] if wrong else (None, None)
+        reason, detail = invalid[0] if invalid else (None, None)
         return SourceRow(
             line=line,
             old_id=old_id,
             email=good_email,
             phone=good_phone,
             name=clean_name(texts.get("name", "")),
-            email_proof=email_proof,
-            phone_proof=phone_proof,
+            email_confirmed=email_confirmed,
+            phone_confirmed=phone_confirmed,
             id_tags=tags,
             password=password,
             password_hash=password_hash,
             balance_minor=balance_minor,
-            wrong=reason,
+            invalid=reason,
             detail=detail,
             digest=_digest(texts),
         )
 
-    def _proof(self, kind: str, texts: Mapping[str, str], bad: "_Bad") -> Proof:
+    def _confirmation(self, kind: str, texts: Mapping[str, str], bad: "_Bad") -> OldConfirmation:
         flag = f"{kind}_confirmed"
         if flag not in self._fields:
             return self._absent[kind]
-        said = texts.get(flag, "").strip().lower()
-        if said in _NO:
+        flag_text = texts.get(flag, "").strip().lower()
+        if flag_text in _NO:
             return "no"
-        if said in _YES or _is_moment(said):
+        if flag_text in _YES or _is_time(flag_text):
             return "yes"
-        bad("flag_invalid", f"{flag}: {said}")
+        bad("flag_invalid", f"{flag}: {flag_text}")
         return "no"
 
 
@@ -162,17 +162,17 @@ class _Bad(Protocol):
     def __call__(self, reason: str, value: str | None = None) -> None: ...
 
 
-def _mend(text: str) -> str:
+def _replace_unreadable(text: str) -> str:
     return _UNREADABLE.sub("?", text)
 
 
 def _plain(text: str) -> str:
-    """For people: nothing that steers a terminal."""
+    """Returns a printable text, without control characters."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _is_moment(text: str) -> bool:
-    """The time of the confirmation, as Supabase Auth itself keeps it."""
+def _is_time(text: str) -> bool:
+    """Returns whether it is the time of the confirmation, as Supabase Auth stores it."""
     try:
         read_time(f"{text} 00:00" if _DATE.fullmatch(text) else text, zone=UTC)
     except ValueError:
@@ -181,7 +181,7 @@ def _is_moment(text: str) -> bool:
 
 
 def _tags(text: str, bad: _Bad) -> tuple[str, ...]:
-    """Id tags in the form they are compared in: without case, each once."""
+    """Returns the id tags in lower case, each once."""
     tags = dict.fromkeys(tag.strip().lower() for tag in text.split(";") if tag.strip())
     if any(len(tag) > _TAG_MAX or not tag.isprintable() for tag in tags) or len(tags) > _TAGS_MAX:
         bad("id_tags_invalid", text)
@@ -198,7 +198,7 @@ def _password(text: str) -> tuple[Password, str | None]:
 
 
 def _balance(text: str, bad: _Bad) -> int:
-    """Som to tyiyn, rounded half up: old systems kept floats."""
+    """Returns som as tyiyn, rounded half up, because old systems stored floats."""
     if not text:
         return 0
     try:
@@ -216,36 +216,36 @@ def _digest(texts: Mapping[str, str]) -> bytes:
     hashed = hashlib.sha256()
     for field in FIELDS:
         text = texts.get(field)
-        said = b"-" if text is None else b"+" + text.encode(errors="surrogatepass")
-        hashed.update(len(said).to_bytes(8) + said)
+        encoded = b"-" if text is None else b"+" + text.encode(errors="surrogatepass")
+        hashed.update(len(encoded).to_bytes(8) + encoded)
     return hashed.digest()
 
 
 class CsvSource:
-    """A CSV file: UTF-8, a byte order mark is fine, a header, `,` or `;` or tabs between."""
+    """A CSV file with a header, in UTF-8, with or without BOM, separated by `,`, `;` or tabs."""
 
     def __init__(
         self,
         path: Path,
         *,
         mapped: Mapping[str, str] | None = None,
-        unproven: frozenset[str] = frozenset(),
+        unconfirmed: frozenset[str] = frozenset(),
     ) -> None:
         self._path = path
         self._mapped = mapped or {}
-        self._unproven = unproven
+        self._unconfirmed = unconfirmed
         self.name = path.name
         self.fields: Mapping[str, str] = {}
 
     async def rows(self) -> AsyncGenerator[SourceRow]:
-        """Every record with the number of its first line."""
+        """Yields every record with the number of its first line."""
         for row in self._read():
             yield row
 
     def _read(self) -> Iterator[SourceRow]:
         csv.field_size_limit(_FIELD_MAX)
         try:
-            # What is no UTF-8 spoils its own row alone.
+            # Bytes that are no UTF-8 make only their own row invalid.
             with self._path.open(
                 encoding="utf-8-sig", errors="surrogateescape", newline=""
             ) as file:
@@ -262,14 +262,14 @@ class CsvSource:
             raise SourceError(f"{self._path}: {error.strerror}") from error
 
     def _rows(self, records: "_Records", header: Sequence[str]) -> Iterator[SourceRow]:
-        reader = Reader(self.fields, unproven=self._unproven)
+        reader = Reader(self.fields, unconfirmed=self._unconfirmed)
         names = [name.strip().lower() for name in header]
         at = {field: names.index(name) for field, name in self.fields.items()}
         line = records.line_num + 1
         while True:
             try:
                 record = next(records, None)
-            except csv.Error as error:  # the rest of the file can't be told apart any more
+            except csv.Error as error:  # the rest of the file can't be split into records
                 raise SourceError(f"line {records.line_num}: {error}") from error
             if record is None:
                 return
@@ -283,7 +283,7 @@ class CsvSource:
 
 
 class _Records(Protocol):
-    """What csv.reader gives."""
+    """The interface of csv.reader."""
 
     @property
     def line_num(self) -> int: ...
@@ -296,13 +296,15 @@ def _outside_quotes(line: str) -> str:
 
 
 def _misshapen(line: int, record: Sequence[str], at: Mapping[str, int], expected: int) -> SourceRow:
-    """A record with too many or too few fields: which is which, nobody knows."""
+    """Returns a row for a record with too many or too few fields, which can't be assigned."""
     place = at["old_id"]
-    old_id = _plain(_mend(record[place].strip()[:_ID_MAX])) if place < len(record) else ""
+    old_id = (
+        _plain(_replace_unreadable(record[place].strip()[:_ID_MAX])) if place < len(record) else ""
+    )
     return SourceRow(
-        line=line, old_id=old_id, email=None, phone=None, name=None, email_proof="no",
-        phone_proof="no", id_tags=(), password="none",  # noqa: S106 - that there is none
+        line=line, old_id=old_id, email=None, phone=None, name=None, email_confirmed="no",
+        phone_confirmed="no", id_tags=(), password="none",  # noqa: S106 - that there is none
         password_hash=None, balance_minor=0,
-        wrong="fields_miscounted", detail=f"{len(record)} fields, the header has {expected}",
+        invalid="fields_miscounted", detail=f"{len(record)} fields, the header has {expected}",
         digest=hashlib.sha256(repr(record).encode(errors="surrogatepass")).digest(),
     )  # fmt: skip

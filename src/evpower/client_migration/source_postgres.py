@@ -14,13 +14,13 @@ from evpower.foundation.db import Connection, connect
 
 _AHEAD: Final = 1000
 _CONNECT_S: Final = 15.0
-_READ_S: Final = 600.0  # of one statement or page: a query may sort years before its first row
-# One form of each value, whatever the database's own settings are.
+_READ_S: Final = 600.0  # of one statement or page: a query may sort everything before its first row
+# Sets one text form for each type, whatever the settings of the database are.
 _AS_TEXT: Final = """
 set local datestyle = 'ISO, YMD'; set local timezone = 'UTC'; set local extra_float_digits = 1;
 set local idle_in_transaction_session_timeout = 0
 """
-# Only a source that is plainly so far is named: a slip in an address puts its password anywhere.
+# Only an address of this exact form is shown: in any other the password may stand anywhere.
 _ADDRESS: Final = re.compile(
     r"postgres(?:ql)?://(?:[^@/?#]*@)?(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.,_-]*)(?::[0-9]+)?(/[A-Za-z0-9_.-]*)?(?:\?[^@]*)?"
 )
@@ -37,20 +37,20 @@ class PostgresSource:
         table: str = "clients",
         query: str = "",
         mapped: Mapping[str, str] | None = None,
-        unproven: frozenset[str] = frozenset(),
+        unconfirmed: frozenset[str] = frozenset(),
     ) -> None:
         """`query` goes before `table`, which may be `schema.table`."""
         self._dsn = dsn
         self._query = query.strip().rstrip(";") or f"select * from {_quoted(table)}"
         self._mapped = mapped or {}
-        self._unproven = unproven
+        self._unconfirmed = unconfirmed
         where = _ADDRESS.fullmatch(dsn)
         address = f"{where[1]}{where[2] or ''}" if where else ""
         self.name = f"postgres://{address} {query.strip() or table}"[:300]
         self.fields: Mapping[str, str] = {}
 
     async def rows(self) -> AsyncGenerator[SourceRow]:
-        """Every row, numbered as it comes."""
+        """Yields every row, numbered in the order of the query."""
         async with AsyncExitStack() as stack:
             connection = await self._connect(stack)
             try:
@@ -65,19 +65,19 @@ class PostgresSource:
         connecting = connect(self._dsn, timeout_s=_CONNECT_S, command_timeout_s=_READ_S)
         try:
             return await stack.enter_async_context(connecting)
-        except ValueError:  # its text quotes the address, and so, perhaps, the password
+        except ValueError:  # its text quotes the address, and may have the password
             raise SourceError(
-                "the source's address is none: postgres://user@host:5432/db"
+                "the source's address is invalid: postgres://user@host:5432/db"
             ) from None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise SourceError(f"the source does not answer: {error}") from error
+            raise SourceError(f"the source does not respond: {error}") from error
 
     async def _read(self, connection: Connection) -> AsyncGenerator[SourceRow]:
-        # Columns we have no use for are not even asked for.
+        # Only the needed columns are read.
         described = await connection.prepare(f"select * from ({self._query}) as source limit 0")
         columns = described.get_attributes()
         self.fields = match_fields([column.name for column in columns], self._mapped)
-        reader = Reader(self.fields, unproven=self._unproven)
+        reader = Reader(self.fields, unconfirmed=self._unconfirmed)
         exact = {column.name.strip().lower(): column for column in columns}
         wanted = ", ".join(_as_text(exact[name]) for name in self.fields.values())
         statement = f"select {wanted} from ({self._query}) as source"
@@ -85,13 +85,14 @@ class PostgresSource:
         async for record in connection.cursor(statement, prefetch=_AHEAD):
             line += 1
             values = cast("Sequence[bytes | None]", tuple(record))
-            # A database without an encoding holds any bytes: no UTF-8 spoils its own row alone.
+            # A database without an encoding may have any bytes: they make only their own row
+            # invalid.
             texts = ((value or b"").decode(errors="surrogateescape") for value in values)
             yield reader.row(line, dict(zip(self.fields, texts, strict=True)))
 
 
 def _as_text(column: Attribute) -> str:
-    """The column as the database writes it: some of its times and numbers no Python type holds."""
+    """Returns the column as text: no Python type holds some times and numbers of PostgreSQL."""
     name = f'source."{column.name.replace(chr(34), chr(34) * 2)}"'
     text = f"array_to_string({name}, ';')" if column.type.kind == "array" else f"{name}::text"
     return f"textsend({text})"

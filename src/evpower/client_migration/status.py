@@ -1,4 +1,4 @@
-"""What runs there were, how they stand, and what they left to a person."""
+"""The state of runs, and the rows they did not move."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,8 +9,8 @@ from evpower.foundation.db import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """A run with its rows by what became of them."""
+class RunStatus:
+    """A run with the number of its rows by outcome."""
 
     id: int
     source: str
@@ -23,37 +23,37 @@ class Standing:
     added: int  # to clients who were moved before
     conflicts: int
     invalid: int
-    left: int  # to do, or failed
-    kept: int
+    left: int  # not done, or failed
+    retained: int
     reverted: int
     passwords_to_reset: int
 
 
 async def resumable(connection: Connection) -> Run | None:
-    """The run that was stopped before its end, or the newest one in which rows failed."""
-    found = await store.open_run(connection)
-    if found is not None:
-        return found if found.state == "running" else None
-    found = await store.latest_run(connection, ["done"])
-    return found if found is not None and await store.count_work(connection, found.id) else None
+    """Returns the run that was stopped before its end, or the newest one with failed rows."""
+    run = await store.open_run(connection)
+    if run is not None:
+        return run if run.state == "running" else None
+    run = await store.latest_run(connection, ["done"])
+    return run if run is not None and await store.count_work(connection, run.id) else None
 
 
 async def newest(connection: Connection) -> int | None:
-    """The number of the newest run."""
+    """Returns the number of the newest run."""
     return await store.newest_run(connection)
 
 
-async def standings(connection: Connection, limit: int = 20) -> list[Standing]:
-    """The newest runs first."""
+async def run_statuses(connection: Connection, limit: int = 20) -> list[RunStatus]:
+    """Returns the newest runs first."""
     rows = await store.newest_runs(connection, limit)
-    return [Standing(**dict(row)) for row in rows]
+    return [RunStatus(**dict(row)) for row in rows]
 
 
 async def troubles_of(connection: Connection, run: int, limit: int) -> list[Trouble]:
-    """Rows a run did not move, those settled since left out."""
+    """Returns rows a run did not move, without those that another run moved."""
     return await store.troubles(connection, run, limit)
 
 
 async def count_troubles(connection: Connection, run: int) -> list[TroubleCount]:
-    """All of them, counted by plan and reason."""
+    """Returns the number of all such rows, by plan and reason."""
     return await store.count_troubles(connection, run)

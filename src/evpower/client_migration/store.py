@@ -1,4 +1,4 @@
-"""SQL of runs: their rows, what was done with each, and the aliases that came of it."""
+"""SQL of runs and their rows."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -6,21 +6,22 @@ from typing import Final
 from uuid import UUID
 
 from evpower.client_migration.model import (
-    Done,
     RowRefused,
     RowWork,
     Run,
     RunState,
+    RunSummary,
     Trouble,
     TroubleCount,
 )
 from evpower.client_migration.store_plan import COUNT, HOUR_S
 from evpower.foundation.db import Connection, Database, Record, fetch_one
+from evpower.sync import OPENING
 
-_RUN: Final = "id, mark, source, state"
+_RUN: Final = "id, run_key, source, state"
 _WORK: Final = """
-run, line, old_id, plan, client_id, matched_by, email, phone, name, email_proof, phone_proof,
-balance_minor, digest
+run, line, old_id, plan, client_id, matched_by, email, phone, name, email_confirmed,
+phone_confirmed, balance_minor, digest
 """
 _LOCK: Final = 0x4944454E  # "IDEN"
 
@@ -30,53 +31,53 @@ def _run(row: Record | None) -> Run | None:
 
 
 async def counted(connection: Connection) -> Record:
-    """The staged rows by plan."""
+    """Returns the counts of the staged rows by plan."""
     return await fetch_one(connection, COUNT)
 
 
 @asynccontextmanager
-async def alone(db: Database) -> AsyncGenerator[None]:
-    """Be the only process at it until the block ends. Raises Refused("migration_busy").
+async def migration_lock(db: Database) -> AsyncGenerator[None]:
+    """Excludes other processes until the block ends. Raises RowRefused("migration_busy").
 
-    The lock is a transaction's, which does nothing else: it holds no row and no snapshot, a pooler
-    keeps its connection, and the lock goes with the process.
+    An advisory lock of a transaction that does nothing else: it holds no row lock and no snapshot,
+    a pooler keeps its connection, and the lock ends with the process.
     """
     async with db.transaction() as connection:
         await connection.execute("set local idle_in_transaction_session_timeout = 0")
         if not await try_lock_here(connection):
-            raise RowRefused("migration_busy", "another process is at a run")
+            raise RowRefused("migration_busy", "another process works on a run")
         yield
 
 
 async def try_lock_here(connection: Connection) -> bool:
-    """Be the only process at it until this transaction ends."""
+    """Takes the lock until the transaction ends. Returns false when another process has it."""
     got: bool = await connection.fetchval("select pg_try_advisory_xact_lock($1)", _LOCK)
     return got
 
 
 async def open_run(connection: Connection) -> Run | None:
-    """The run that was not finished."""
+    """Returns the run that is not finished."""
     return _run(
         await connection.fetchrow(
-            f"select {_RUN} from identity.migrations where state in ('running', 'reverting')"
+            f"select {_RUN} from client_migration.runs where state in ('running', 'reverting')"
         )
     )
 
 
 async def get_run(connection: Connection, run: int) -> Run | None:
-    """Read one run."""
+    """Returns a run."""
     return _run(
-        await connection.fetchrow(f"select {_RUN} from identity.migrations where id = $1", run)
+        await connection.fetchrow(f"select {_RUN} from client_migration.runs where id = $1", run)
     )
 
 
 async def latest_run(connection: Connection, states: Sequence[RunState]) -> Run | None:
-    """The newest run in one of these states that has anything to revert or confirm."""
+    """Returns the newest run in one of these states that has rows to revert or confirm."""
     return _run(
         await connection.fetchrow(
             f"""
-            select {_RUN} from identity.migrations m where state = any ($1)
-              and exists (select from identity.migration_rows r where r.run = m.id
+            select {_RUN} from client_migration.runs m where state = any ($1)
+              and exists (select from client_migration.run_rows r where r.run = m.id
               and r.plan in ('adopt', 'create', 'add')) order by id desc limit 1
             """,
             list(states),
@@ -87,11 +88,11 @@ async def latest_run(connection: Connection, states: Sequence[RunState]) -> Run 
 async def insert_run(
     connection: Connection, source: str, actor: str, *, rows_read: int, rows_skipped: int
 ) -> Run | None:
-    """Begin a run; None when another is open."""
+    """Inserts a run; None when another is not finished."""
     return _run(
         await connection.fetchrow(
             f"""
-            insert into identity.migrations (source, actor, rows_read, rows_skipped)
+            insert into client_migration.runs (source, actor, rows_read, rows_skipped)
             values ($1, $2, $3, $4) on conflict do nothing returning {_RUN}
             """,
             source,
@@ -105,10 +106,10 @@ async def insert_run(
 async def set_state(
     connection: Connection, run: int, state: RunState, allowed_from: Sequence[RunState]
 ) -> bool:
-    """Move a run on; false when it was not in one of `allowed_from`."""
-    found = await connection.fetchval(
+    """Sets the state of a run. Returns false when it was not in one of `allowed_from`."""
+    changed = await connection.fetchval(
         """
-        update identity.migrations set state = $2,
+        update client_migration.runs set state = $2,
           finished_at = coalesce(finished_at, case when $2 = 'done' then now() end),
           confirmed_at = case when $2 = 'confirmed' then now() end,
           reverted_at = case when $2 = 'reverted' then now() end
@@ -118,20 +119,20 @@ async def set_state(
         state,
         list(allowed_from),
     )
-    return found is not None
+    return changed is not None
 
 
-async def marks(connection: Connection) -> set[str]:
-    """The marks of every run: who bears one was created by us."""
-    rows: list[Record] = await connection.fetch("select mark::text from identity.migrations")
-    return {row["mark"] for row in rows}
+async def run_keys(connection: Connection) -> set[str]:
+    """Returns the keys of all runs: a user with one of them was created by a run."""
+    rows: list[Record] = await connection.fetch("select run_key::text from client_migration.runs")
+    return {row["run_key"] for row in rows}
 
 
 async def count_work(connection: Connection, run: int) -> int:
-    """How many rows are left to do."""
+    """Returns how many rows are not done."""
     count: int = await connection.fetchval(
         """
-        select count(*) from identity.migration_rows where run = $1
+        select count(*) from client_migration.run_rows where run = $1
           and plan in ('adopt', 'create', 'add') and state in ('planned', 'failed')
         """,
         run,
@@ -140,10 +141,10 @@ async def count_work(connection: Connection, run: int) -> int:
 
 
 async def work_of(connection: Connection, run: int, old_ids: Sequence[str]) -> list[RowWork]:
-    """The rows of these old ids that are left to do."""
+    """Returns the rows of these old ids that are not done."""
     rows: list[Record] = await connection.fetch(
         f"""
-        select {_WORK} from identity.migration_rows where run = $1 and old_id = any ($2)
+        select {_WORK} from client_migration.run_rows where run = $1 and old_id = any ($2)
           and plan in ('adopt', 'create', 'add') and state in ('planned', 'failed')
         """,
         run,
@@ -152,10 +153,10 @@ async def work_of(connection: Connection, run: int, old_ids: Sequence[str]) -> l
     return [RowWork(**dict(row)) for row in rows]
 
 
-async def record_carried(connection: Connection, work: RowWork) -> None:
-    """The row's balance went into its wallet."""
+async def record_credited(connection: Connection, work: RowWork) -> None:
+    """Stores that the row's balance was credited."""
     await connection.execute(
-        "update identity.migration_rows set carried_at = now() where run = $1 and line = $2",
+        "update client_migration.run_rows set carried_at = now() where run = $1 and line = $2",
         work.run,
         work.line,
     )
@@ -164,10 +165,10 @@ async def record_carried(connection: Connection, work: RowWork) -> None:
 async def record_trouble(
     connection: Connection, run: int, line: int, reason: str, detail: str, *, conflict: bool
 ) -> None:
-    """Why a planned row was not moved; a conflict is for a person, a failure for --resume."""
+    """Stores why a row was not moved: a conflict for an operator, a failure for --resume."""
     await connection.execute(
         """
-        update identity.migration_rows set reason = $3, detail = $4, updated_at = now(),
+        update client_migration.run_rows set reason = $3, detail = $4, updated_at = now(),
           state = case when $5 then state else 'failed' end,
           plan = case when $5 then 'conflict' else plan end
         where run = $1 and line = $2 and state in ('planned', 'failed')
@@ -180,16 +181,16 @@ async def record_trouble(
     )
 
 
-async def be_patient(connection: Connection) -> None:
-    """Let this transaction's statements, over all rows of a run, take their time."""
+async def disable_statement_timeout(connection: Connection) -> None:
+    """Disables the statement time-out of this transaction, for statements over a whole run."""
     await connection.execute("set local statement_timeout = 0")
 
 
 async def fail_missing(connection: Connection, run: int) -> int:
-    """Rows the source no longer has as they were planned."""
+    """Stores planned rows as failed that the source does not have any more. Returns how many."""
     rows: list[Record] = await connection.fetch(
         """
-        update identity.migration_rows set state = 'failed', reason = 'gone_from_source',
+        update client_migration.run_rows set state = 'failed', reason = 'gone_from_source',
           updated_at = now() where run = $1 and plan in ('adopt', 'create', 'add')
           and state = 'planned' returning line
         """,
@@ -200,8 +201,8 @@ async def fail_missing(connection: Connection, run: int) -> int:
 
 
 async def other_old_id(connection: Connection, client_id: UUID, old_id: str) -> str | None:
-    """Another old id of this client."""
-    found: str | None = await connection.fetchval(
+    """Returns another old id of the client."""
+    other: str | None = await connection.fetchval(
         """
         select alias from identity.aliases
         where client_id = $1 and kind = 'client_id' and alias <> $2 limit 1
@@ -209,91 +210,91 @@ async def other_old_id(connection: Connection, client_id: UUID, old_id: str) -> 
         client_id,
         old_id,
     )
-    return found
+    return other
 
 
-async def carried_before(connection: Connection, client_id: UUID, old_id: str) -> bool:
-    """Whether the balance of this very old client went into this wallet in a run taken back."""
-    found = await connection.fetchval(
+async def credited_before(connection: Connection, client_id: UUID, old_id: str) -> bool:
+    """Returns whether a reverted run credited the balance of this old id to this wallet."""
+    row = await connection.fetchval(
         """
-        select 1 from identity.migration_rows
+        select 1 from client_migration.run_rows
         where client_id = $1 and old_id = $2 and carried_at is not null limit 1
         """,
         client_id,
         old_id,
     )
-    return found is not None
+    return row is not None
 
 
-async def carried_elsewhere(connection: Connection, client_id: UUID, old_id: str) -> UUID | None:
-    """Another client into whose wallet the balance of this old client went before."""
-    found: UUID | None = await connection.fetchval(
+async def credited_elsewhere(connection: Connection, client_id: UUID, old_id: str) -> UUID | None:
+    """Returns another client to whose wallet the balance of this old id was credited."""
+    other: UUID | None = await connection.fetchval(
         """
-        select client_id from identity.migration_rows
+        select client_id from client_migration.run_rows
         where old_id = $2 and client_id <> $1 and carried_at is not null limit 1
         """,
         client_id,
         old_id,
     )
-    return found
+    return other
 
 
 async def is_open_client(connection: Connection, client_id: str) -> bool:
-    """Whether there is such a client, and not closed."""
-    found = await connection.fetchval(
+    """Returns whether the client exists and is not closed."""
+    row = await connection.fetchval(
         "select 1 from identity.clients where id = $1::uuid and status <> 'closed'", client_id
     )
-    return found is not None
+    return row is not None
 
 
-async def lose_in_a_crash(connection: Connection) -> None:
-    """Don't wait for the disk: what a crash of the database takes is simply done again."""
+async def use_async_commit(connection: Connection) -> None:
+    """Sets synchronous_commit off: a crash may lose this transaction, and it is redone."""
     await connection.execute("set local synchronous_commit = off")
 
 
 async def was_reverted(connection: Connection, client_id: UUID) -> bool:
-    """Whether a revert of ours closed this client."""
-    found = await connection.fetchval(
+    """Returns whether a revert closed this client."""
+    row = await connection.fetchval(
         """
-        select 1 from identity.migration_rows
+        select 1 from client_migration.run_rows
         where client_id = $1 and plan = 'create' and state = 'reverted' limit 1
         """,
         client_id,
     )
-    return found is not None
+    return row is not None
 
 
-async def standing(connection: Connection, run: int, moved: int) -> Done:
-    """How a run stands."""
+async def run_summary(connection: Connection, run: int, moved: int) -> RunSummary:
+    """Returns the counts of a run; `moved` are the rows moved by this call."""
     row = await connection.fetchrow(
         """
-        select count(*) filter (where state in ('done', 'kept')) as done,
+        select count(*) filter (where state in ('done', 'retained')) as done,
           count(*) filter (where plan in ('adopt', 'create', 'add')
           and state in ('planned', 'failed')) as failed,
           count(*) filter (where plan = 'conflict') as conflicts,
           count(*) filter (where plan = 'invalid') as invalid,
-          (select rows_skipped from identity.migrations where id = $1) as skipped
-        from identity.migration_rows where run = $1
+          (select rows_skipped from client_migration.runs where id = $1) as skipped
+        from client_migration.run_rows where run = $1
         """,
         run,
     )
-    return Done(run=run, moved=moved, **dict(row or {}))
+    return RunSummary(run=run, moved=moved, **dict(row or {}))
 
 
 # Rows of run $1, those settled since left out.
 _NOT_MOVED: Final = """
 from (select r.line, r.old_id,
-  case when r.state in ('failed', 'kept') then r.state else r.plan end as plan,
+  case when r.state in ('failed', 'retained') then r.state else r.plan end as plan,
   coalesce(r.reason, '') as reason, coalesce(r.detail, r.note) as detail
-from identity.migration_rows r where r.run = $1
-  and (r.plan in ('conflict', 'invalid') or r.state in ('failed', 'kept'))
+from client_migration.run_rows r where r.run = $1
+  and (r.plan in ('conflict', 'invalid') or r.state in ('failed', 'retained'))
   and not exists (select from identity.aliases a where a.kind = 'client_id'
   and a.alias = r.old_id and a.run is distinct from r.run)) t
 """
 
 
 async def troubles(connection: Connection, run: int, limit: int) -> list[Trouble]:
-    """Rows that were not moved."""
+    """Returns rows that were not moved."""
     rows: list[Record] = await connection.fetch(
         f"select line, old_id, plan, reason, detail{_NOT_MOVED} order by line limit $2", run, limit
     )
@@ -301,7 +302,7 @@ async def troubles(connection: Connection, run: int, limit: int) -> list[Trouble
 
 
 async def count_troubles(connection: Connection, run: int) -> list[TroubleCount]:
-    """Rows that were not moved, counted by plan and reason."""
+    """Returns the number of rows that were not moved, by plan and reason."""
     rows: list[Record] = await connection.fetch(
         f"select plan, reason, count(*) as rows{_NOT_MOVED} group by 1, 2 order by 1, 2", run
     )
@@ -310,7 +311,7 @@ async def count_troubles(connection: Connection, run: int) -> list[TroubleCount]
 
 async def newest_run(connection: Connection) -> int | None:
     """Returns the number of the newest run; None before the first."""
-    found: int | None = await connection.fetchval("select max(id) from identity.migrations")
+    found: int | None = await connection.fetchval("select max(id) from client_migration.runs")
     return found
 
 
@@ -326,14 +327,25 @@ async def newest_runs(connection: Connection, limit: int) -> list[Record]:
           count(*) filter (where r.plan = 'invalid') as invalid,
           count(*) filter (where r.plan in ('adopt', 'create', 'add')
           and r.state in ('planned', 'failed', 'reverting')) as left,
-          count(*) filter (where r.state = 'kept') as kept,
+          count(*) filter (where r.state = 'retained') as retained,
           count(*) filter (where r.state = 'reverted') as reverted,
           count(*) filter (where r.note = 'password_to_be_reset' and r.state = 'done')
           as passwords_to_reset
-        from (select * from identity.migrations order by id desc limit $1) m
-        left join identity.migration_rows r on r.run = m.id
+        from (select * from client_migration.runs order by id desc limit $1) m
+        left join client_migration.run_rows r on r.run = m.id
         group by m.id, m.source, m.state, m.started_at, m.rows_read, m.rows_skipped
         order by m.id desc
         """,
         limit,
     )
+
+
+async def opening_balances(connection: Connection, clients: Sequence[UUID]) -> dict[UUID, int]:
+    """Returns the opening balances in tyiyn that clients have, by client."""
+    rows: list[Record] = await connection.fetch(
+        "select k.id, p.amount_minor from unnest($1::uuid[]) as k (id) join payments.payments p"
+        " on p.provider = 'manual' and p.provider_ref = $2::text || k.id and p.client_id = k.id",
+        clients,
+        OPENING,
+    )
+    return {row["id"]: row["amount_minor"] for row in rows}

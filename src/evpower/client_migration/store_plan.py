@@ -1,7 +1,7 @@
-"""The rules of who becomes whom, as SQL over staged rows; the first rule that fits decides.
+"""The rules that match rows to users, as SQL over staged rows; the first rule that fits decides.
 
-docs/migrate-ids.md has them as a table. Everything is set-based, so a hundred thousand rows take
-seconds, and the tables are temporary, so a dry run leaves nothing behind.
+docs/migrate-ids.md has them as a table. All rules are set-based, so 100,000 rows take seconds, and
+the tables are temporary, so a dry run leaves nothing behind.
 """
 
 from typing import Final
@@ -16,50 +16,50 @@ set local statement_timeout = 0; set local enable_seqscan = on; set local work_m
 """
 
 STAGE: Final = """
-drop table if exists stage_rows, stage_people, stage_claims, stage_proofs, stage_matches, stage_reopenable;
+drop table if exists stage_rows, stage_users, stage_claims, stage_verified, stage_matches, stage_reopenable;
 create temp table stage_rows (
   line bigint not null,
   old_id text not null,
   email text, phone text, name text,
-  email_proof text not null, phone_proof text not null,
+  email_confirmed text not null, phone_confirmed text not null,
   id_tags text[] not null,
   password text not null,
   balance_minor bigint not null,
   digest bytea not null,
   plan text, reason text, detail text,
-  own_id uuid,                 -- the id the client keeps if nobody else has it
-  begun boolean not null default false, -- an earlier run was about to create the user
+  own_id uuid,                 -- the old id as a UUID: kept if no other client has it
+  begun boolean not null default false, -- an earlier run planned to create the user
   client_before boolean not null default false, -- EvPower had the client before any run
   client_id uuid, matched_by text
 );
-create temp table stage_people (id uuid not null, is_user boolean not null, deleted boolean not null);
+create temp table stage_users (id uuid not null, is_user boolean not null, deleted boolean not null);
 create temp table stage_claims (
-  kind text not null, value text not null, id uuid not null, proven boolean not null,
-  typed boolean not null       -- into a profile: whoever typed it holds nothing by it
+  kind text not null, value text not null, id uuid not null, verified boolean not null,
+  typed boolean not null       -- in a profile, where any user may write it: it claims nothing
 );
-create temp table stage_proofs (kind text not null, value text not null, id uuid not null);
+create temp table stage_verified (kind text not null, value text not null, id uuid not null);
 """
 
-# Whether anything hangs on what is proven: asking for it walks all users once more.
-IS_PROOF_WANTED: Final = """
+# Whether a rule depends on a verified contact: reading that needs another pass over all users.
+IS_VERIFICATION_NEEDED: Final = """
 select exists (select from stage_rows r join stage_claims c on c.kind = 'email' and c.value = r.email
-                where c.proven and r.plan is null)
+                where c.verified and r.plan is null)
     or exists (select from stage_rows r join stage_claims c on c.kind = 'phone' and c.value = r.phone
-                where c.proven and r.plan is null)
+                where c.verified and r.plan is null)
 """
 
-KEEP_PROVEN: Final = """
-update stage_claims c set proven = false
- where c.proven and c.kind <> all ($1::text[])
-   and not exists (select from stage_proofs p where p.id = c.id and p.kind = c.kind and p.value = c.value)
+KEEP_VERIFIED: Final = """
+update stage_claims c set verified = false
+ where c.verified and c.kind <> all ($1::text[])
+   and not exists (select from stage_verified p where p.id = c.id and p.kind = c.kind and p.value = c.value)
 """
 
 ROW_COLUMNS: Final = (
-    "line", "old_id", "email", "phone", "name", "email_proof", "phone_proof", "id_tags",
+    "line", "old_id", "email", "phone", "name", "email_confirmed", "phone_confirmed", "id_tags",
     "password", "balance_minor", "digest", "plan", "reason", "detail", "own_id",
 )  # fmt: skip
 
-# A client whom only our own revert closed may come back; whoever else is closed may not.
+# A client that a revert of ours closed may be opened again; any other closed client may not.
 _CLOSED: Final = """
 exists (select from identity.clients c where c.id = {id} and c.status = 'closed'
           and not exists (select from stage_reopenable o where o.id = c.id))
@@ -71,7 +71,7 @@ exists (select from unnest(r.id_tags) as t (tag)
 """
 
 
-# A row that only adds to a client who was moved says nothing of contacts.
+# Contacts of a row that only adds to a moved client are not compared.
 _IF_NOT_MOVED: Final = "case when matched_by is distinct from 'moved' then {} end"
 
 
@@ -96,7 +96,7 @@ RULES: Final[tuple[str, ...]] = (
     "create index on stage_rows (email)",
     "create index on stage_rows (phone)",
     "analyze stage_rows",
-    # Who was moved stays moved. What this source has more of them is added: id tags, a balance.
+    # A moved client stays moved. What this source has in addition is added: id tags, a balance.
     """
 update stage_rows r set plan = 'skip', reason = 'moved_before', client_id = a.client_id, matched_by = 'moved',
        id_tags = array(select t.tag from unnest(r.id_tags) as t (tag)
@@ -110,44 +110,44 @@ update stage_rows r set balance_minor = case when m.carried in (0, r.balance_min
        plan = case when m.carried in (0, r.balance_minor) then r.plan else 'conflict' end,
        reason = case when m.carried in (0, r.balance_minor) then r.reason else 'balance_changed' end,
        detail = case when m.carried in (0, r.balance_minor) then r.detail else m.carried || ' tyiyn before' end
-  from (select s.line, (select coalesce(max(x.balance_minor), 0) from identity.migration_rows x
+  from (select s.line, (select coalesce(max(x.balance_minor), 0) from client_migration.run_rows x
                          where x.old_id = s.old_id and x.client_id = s.client_id and x.plan in ('adopt', 'create', 'add')
-                           and x.state in ('done', 'kept')) as carried
+                           and x.state in ('done', 'retained')) as carried
           from stage_rows s where s.plan = 'skip' and s.balance_minor > 0) m
  where m.line = r.line
 """,
     """
 update stage_rows r set plan = 'conflict', reason = 'moved_to_another', detail = r.client_id::text
-  from identity.migration_decisions d
+  from client_migration.decisions d
  where d.old_id = r.old_id and r.plan = 'skip' and d.client_id <> r.client_id
 """,
     """
 update stage_rows r set plan = null, reason = null
  where r.plan = 'skip' and (r.id_tags <> '{}' or r.balance_minor > 0)
 """,
-    # An id chosen by an earlier run that did not get to the end, or was reverted, is taken up again.
+    # An id chosen by an earlier run that was not finished, or was reverted, is used again.
     """
 update stage_rows r set own_id = x.client_id, begun = true
-  from (select distinct on (m.old_id) m.old_id, m.client_id from identity.migration_rows m
+  from (select distinct on (m.old_id) m.old_id, m.client_id from client_migration.run_rows m
           join stage_rows s on s.old_id = m.old_id
          where m.plan = 'create' and m.state <> 'done'
          order by m.old_id, m.run desc) x
  where x.old_id = r.old_id and r.plan is null
 """,
-    # A client of ours from before: taking the run back may not close it.
+    # A client EvPower had before: a revert of the run may not close it.
     """
 update stage_rows r set client_before = true
  where r.plan is null and r.own_id is not null and case when r.begun
-   then exists (select from identity.migration_rows m where m.old_id = r.old_id and m.client_id = r.own_id
+   then exists (select from client_migration.run_rows m where m.old_id = r.old_id and m.client_id = r.own_id
                    and m.plan = 'create' and m.client_before)
    else exists (select from identity.clients c where c.id = r.own_id and c.status <> 'closed') end
 """,
     """
 create temp table stage_reopenable as
-select distinct m.client_id as id from identity.migration_rows m
+select distinct m.client_id as id from client_migration.run_rows m
   join stage_rows r on r.own_id = m.client_id where m.plan = 'create' and m.state = 'reverted'
 """,
-    # Clients of ours who have a contact; who verified it holds it.
+    # Clients of ours that have a contact; one that verified it holds it.
     """
 insert into stage_claims
 select 'email', c.email, c.id, false, not c.email_verified from stage_rows r
@@ -156,17 +156,17 @@ union
 select 'phone', c.phone, c.id, false, not c.phone_verified from stage_rows r
   join identity.clients c on c.phone = r.phone and c.status <> 'closed' where r.plan is null
 """,
-    # What is left of the closed, without a user, holds nothing.
+    # Closed clients without a user hold no contact.
     """
 delete from stage_claims x using identity.clients c
  where c.id = x.id and c.status = 'closed'
-   and not exists (select from stage_people p where p.id = x.id and p.is_user and not p.deleted)
+   and not exists (select from stage_users p where p.id = x.id and p.is_user and not p.deleted)
 """,
     "create index on stage_claims (kind, value)",
     "create index on stage_claims (id)",
-    "create index on stage_people (id)",
+    "create index on stage_users (id)",
     "analyze stage_claims",
-    "analyze stage_people",
+    "analyze stage_users",
     # The source contradicts itself.
     _twice("t.value = r.old_id", "old_id", "stage_rows", "old_id_twice"),
     _twice(
@@ -175,15 +175,15 @@ delete from stage_claims x using identity.clients c
         "stage_rows cross join unnest(id_tags) as x (tag)",
         "id_tag_twice",
     ),
-    # A person has decided: contacts are not compared any more.
+    # An operator has decided: contacts are not compared any more.
     """
 update stage_rows r set client_id = d.client_id, matched_by = 'decision'
-  from identity.migration_decisions d where d.old_id = r.old_id and r.plan is null and r.matched_by is null
+  from client_migration.decisions d where d.old_id = r.old_id and r.plan is null and r.matched_by is null
 """,
     """
-update stage_rows r set plan = 'conflict', reason = 'decided_for_nobody', detail = r.client_id::text
+update stage_rows r set plan = 'conflict', reason = 'decided_user_missing', detail = r.client_id::text
  where r.plan is null and r.matched_by = 'decision'
-   and not exists (select from stage_people p where p.id = r.client_id and p.is_user and not p.deleted)
+   and not exists (select from stage_users p where p.id = r.client_id and p.is_user and not p.deleted)
 """,
     _twice(
         "t.value = r.email and r.matched_by is null",
@@ -197,34 +197,34 @@ update stage_rows r set plan = 'conflict', reason = 'decided_for_nobody', detail
         "stage_rows",
         "phone_twice",
     ),
-    # Moved long ago, and now it seems to somebody else: a contact is another user's by now, or always was.
+    # Moved to one user, while a contact is verified by another user.
     """
 update stage_rows r set plan = 'conflict', reason = 'moved_to_another', detail = r.client_id::text || ' or ' || c.id::text
   from stage_claims c
- where r.matched_by = 'moved' and (r.plan is null or r.plan = 'skip') and c.id <> r.client_id and c.proven
-   and c.kind = 'email' and c.value = r.email and r.email_proof <> 'no'
+ where r.matched_by = 'moved' and (r.plan is null or r.plan = 'skip') and c.id <> r.client_id and c.verified
+   and c.kind = 'email' and c.value = r.email and r.email_confirmed <> 'no'
 """,
     """
 update stage_rows r set plan = 'conflict', reason = 'moved_to_another', detail = r.client_id::text || ' or ' || c.id::text
   from stage_claims c
- where r.matched_by = 'moved' and (r.plan is null or r.plan = 'skip') and c.id <> r.client_id and c.proven
-   and c.kind = 'phone' and c.value = r.phone and r.phone_proof <> 'no'
+ where r.matched_by = 'moved' and (r.plan is null or r.plan = 'skip') and c.id <> r.client_id and c.verified
+   and c.kind = 'phone' and c.value = r.phone and r.phone_confirmed <> 'no'
 """,
-    # Users whom the old id itself or a contact proven on both sides names.
+    # Users that the old id itself, or a contact verified on both sides, identifies.
     """
 create temp table stage_matches as
 select r.line, p.id, 'id' as by from stage_rows r
-  join stage_people p on p.id = r.own_id and p.is_user
+  join stage_users p on p.id = r.own_id and p.is_user
  where r.plan is null and r.matched_by is null and not r.begun
 union
 select r.line, c.id, c.kind from stage_rows r
-  join stage_claims c on c.kind = 'email' and c.value = r.email and c.proven
- where r.plan is null and r.matched_by is null and r.email_proof <> 'no'
+  join stage_claims c on c.kind = 'email' and c.value = r.email and c.verified
+ where r.plan is null and r.matched_by is null and r.email_confirmed <> 'no'
    and not (r.begun and c.id = r.own_id)
 union
 select r.line, c.id, c.kind from stage_rows r
-  join stage_claims c on c.kind = 'phone' and c.value = r.phone and c.proven
- where r.plan is null and r.matched_by is null and r.phone_proof <> 'no'
+  join stage_claims c on c.kind = 'phone' and c.value = r.phone and c.verified
+ where r.plan is null and r.matched_by is null and r.phone_confirmed <> 'no'
    and not (r.begun and c.id = r.own_id)
 """,
     "create index on stage_matches (line)",
@@ -244,22 +244,22 @@ update stage_rows r set client_id = m.id, matched_by = m.by
 """,
     """
 update stage_rows r set plan = 'conflict', reason = 'user_deleted', detail = r.client_id::text
- where r.plan is null and exists (select from stage_people p where p.id = r.client_id and p.deleted)
+ where r.plan is null and exists (select from stage_users p where p.id = r.client_id and p.deleted)
 """,
-    # One contact agrees and the other, proven too, does not: a number may have a new owner.
+    # One verified contact agrees and the other does not: a number may have a new owner.
     """
 update stage_rows r set plan = 'conflict', reason = 'contacts_disagree', detail = r.client_id::text
  where r.plan is null and r.matched_by in ('email', 'phone') and exists (
-   select from stage_claims c where c.id = r.client_id and c.proven and (
-     c.kind = 'email' and r.email is not null and r.email_proof <> 'no' and c.value <> r.email
-     or c.kind = 'phone' and r.phone is not null and r.phone_proof <> 'no' and c.value <> r.phone))
+   select from stage_claims c where c.id = r.client_id and c.verified and (
+     c.kind = 'email' and r.email is not null and r.email_confirmed <> 'no' and c.value <> r.email
+     or c.kind = 'phone' and r.phone is not null and r.phone_confirmed <> 'no' and c.value <> r.phone))
 """,
-    # The old id would go on to mean that client, with a wallet of its own.
+    # The old id is the id of another client, which has a wallet of its own.
     """
 update stage_rows r set plan = 'conflict', reason = 'client_of_its_own', detail = r.client_id::text
  where r.plan is null and r.client_id is not null and r.own_id <> r.client_id
    and (exists (select from identity.clients c where c.id = r.own_id and c.status <> 'closed')
-     or exists (select from stage_people p where p.id = r.own_id and not p.deleted
+     or exists (select from stage_users p where p.id = r.own_id and not p.deleted
                    and (p.is_user or not exists (select from identity.clients c where c.id = r.own_id))))
 """,
     f"""
@@ -289,15 +289,15 @@ update stage_rows r set plan = 'conflict', reason = 'id_tag_taken'
 update stage_rows r set plan = case r.matched_by when 'moved' then 'add' else 'adopt' end
  where r.plan is null and r.client_id is not null
 """,
-    # Nobody is proven to be this client. A login that has a contact, which no second one can have, or a
-    # client who verified it keeps us from guessing; what somebody typed into a profile does not.
+    # No user is verified to be this client. A login that has the contact, which is unique there, or
+    # a client that verified it makes a conflict; a contact typed into a profile does not.
     """
 update stage_rows r set plan = 'conflict', detail = c.id::text,
-       reason = c.kind || case when c.proven then '_unproven_in_source' else '_unproven' end
-  from (select distinct on (s.line) s.line, c.id, c.kind, c.proven from stage_rows s
+       reason = c.kind || case when c.verified then '_unconfirmed_in_source' else '_unverified' end
+  from (select distinct on (s.line) s.line, c.id, c.kind, c.verified from stage_rows s
           join stage_claims c on c.kind = 'email' and c.value = s.email or c.kind = 'phone' and c.value = s.phone
          where s.plan is null and c.id is distinct from s.own_id and not c.typed
-         order by s.line, c.proven desc, c.kind, c.id) c
+         order by s.line, c.verified desc, c.kind, c.id) c
  where c.line = r.line and r.plan is null
 """,
     f"""
@@ -320,7 +320,7 @@ update stage_rows r set plan = 'conflict', reason = 'id_tag_taken'
  where r.plan is null and {_TAG_TAKEN}
 """,
     "update stage_rows set plan = 'create' where plan is null",
-    # For the report: whoever claims a contact of a new user, and never verified it.
+    # For the report: clients that claim a contact of a new user and never verified it.
     """
 update stage_rows r set detail = 'claimed, unverified, by ' || c.ids
   from (select s.line, string_agg(distinct x.id::text, ' ') as ids from stage_rows s
@@ -363,15 +363,15 @@ select line, old_id, plan, client_id, matched_by, reason, detail from stage_rows
 """
 
 KEEP: Final = """
-insert into identity.migration_rows (run, line, old_id, plan, client_id, matched_by, reason, detail,
-    email, phone, name, email_proof, phone_proof, id_tags, password, balance_minor, digest, client_before)
-select $1, line, old_id, plan, client_id, matched_by, reason, detail, email, phone, name, email_proof,
-       phone_proof, id_tags, password, balance_minor, digest, client_before
+insert into client_migration.run_rows (run, line, old_id, plan, client_id, matched_by, reason, detail,
+    email, phone, name, email_confirmed, phone_confirmed, id_tags, password, balance_minor, digest, client_before)
+select $1, line, old_id, plan, client_id, matched_by, reason, detail, email, phone, name, email_confirmed,
+       phone_confirmed, id_tags, password, balance_minor, digest, client_before
   from stage_rows where plan <> 'skip' order by line
 """
 
 FORGET: Final = """
-drop table if exists stage_rows, stage_people, stage_claims, stage_proofs, stage_matches,
+drop table if exists stage_rows, stage_users, stage_claims, stage_verified, stage_matches,
   stage_reopenable
 """
 

@@ -1,10 +1,11 @@
-"""SQL of taking a run back, of making it final, and of decisions."""
+"""SQL of reverting and confirming runs, and of decisions."""
 
 from dataclasses import dataclass
 from uuid import UUID
 
 from evpower.client_migration.store_plan import HOUR_S
 from evpower.foundation.db import Connection, Record
+from evpower.identity import confirm_aliases, remove_aliases, remove_client_aliases
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,27 +20,27 @@ class Created:
     client_before: bool
 
 
-async def unname_adopted(connection: Connection, run: int) -> int:
-    """Take the aliases from clients who were there before; answers how many aliases."""
+async def revert_adopted(connection: Connection, run: int) -> int:
+    """Reverts rows of clients that existed before: removes their aliases. Returns how many."""
     rows: list[Record] = await connection.fetch(
         """
-        with back as (update identity.migration_rows set state = 'reverted', updated_at = now()
+        update client_migration.run_rows set state = 'reverted', updated_at = now()
         where run = $1 and plan in ('adopt', 'add') and state in ('planned', 'failed', 'done')
-        returning run, client_id)
-        delete from identity.aliases a using back b where a.run = b.run
-          and a.client_id = b.client_id returning a.alias
+        returning client_id
         """,
         run,
         timeout=HOUR_S,
     )
-    return len(rows)
+    return await remove_aliases(
+        connection, run, [row["client_id"] for row in rows], timeout_s=HOUR_S
+    )
 
 
 async def count_created(connection: Connection, run: int) -> int:
-    """How many rows `created` has."""
+    """Returns how many rows `created` returns in all."""
     count: int = await connection.fetchval(
         """
-        select count(*) from identity.migration_rows where run = $1 and plan = 'create'
+        select count(*) from client_migration.run_rows where run = $1 and plan = 'create'
           and state in ('planned', 'failed', 'done', 'reverting')
         """,
         run,
@@ -48,10 +49,10 @@ async def count_created(connection: Connection, run: int) -> int:
 
 
 async def created(connection: Connection, run: int, after: int, limit: int) -> list[Created]:
-    """Rows to take back, in order; a planned one may have got its user before a crash."""
+    """Returns the next rows to revert; the user of a planned one may exist, after a crash."""
     rows: list[Record] = await connection.fetch(
         """
-        select run, line, client_id, old_id, state, client_before from identity.migration_rows
+        select run, line, client_id, old_id, state, client_before from client_migration.run_rows
         where run = $1 and plan = 'create' and line > $2
           and state in ('planned', 'failed', 'done', 'reverting') order by line limit $3
         """,
@@ -63,79 +64,76 @@ async def created(connection: Connection, run: int, after: int, limit: int) -> l
 
 
 async def is_untouched(connection: Connection, client_id: UUID) -> bool:
-    """Whether nothing ever happened with this client's money."""
-    untouched: bool = await connection.fetchval("select identity.is_untouched($1)", client_id)
+    """Returns whether the client's wallet was never used."""
+    untouched: bool = await connection.fetchval(
+        "select client_migration.is_untouched($1)", client_id
+    )
     return untouched
 
 
-async def has_other_old_id(connection: Connection, one: Created) -> bool:
-    """Whether this client is another old client, too, by another run or by hand."""
-    found = await connection.fetchval(
+async def has_other_old_id(connection: Connection, created_row: Created) -> bool:
+    """Returns whether the client has another old id, from another run or added by hand."""
+    row = await connection.fetchval(
         """
         select 1 from identity.aliases where client_id = $1 and kind = 'client_id'
           and alias <> $2 and run is distinct from $3 limit 1
         """,
-        one.client_id,
-        one.old_id,
-        one.run,
+        created_row.client_id,
+        created_row.old_id,
+        created_row.run,
     )
-    return found is not None
+    return row is not None
 
 
-async def keep(connection: Connection, one: Created, why: str) -> None:
-    """Somebody uses it: the row stays done, and says why."""
+async def retain(connection: Connection, created_row: Created, reason: str) -> None:
+    """Stores that the user is in use: the row is not reverted, and `note` says why."""
     await connection.execute(
         """
-        update identity.migration_rows set state = 'kept', note = $3, updated_at = now()
+        update client_migration.run_rows set state = 'retained', note = $3, updated_at = now()
         where run = $1 and line = $2
         """,
-        one.run,
-        one.line,
-        why,
+        created_row.run,
+        created_row.line,
+        reason,
     )
 
 
-async def unname(connection: Connection, one: Created) -> None:
-    """Take the row's aliases; from now on the user is on the way out."""
+async def begin_revert(connection: Connection, created_row: Created) -> None:
+    """Removes the row's aliases; its user is deleted next."""
     await connection.execute(
         """
-        with back as (update identity.migration_rows set state = 'reverting', updated_at = now()
-        where run = $1 and line = $2 returning run, client_id)
-        delete from identity.aliases a using back b
-        where a.client_id = b.client_id and (a.run = b.run or a.kind = 'id_tag')
-        """,
-        one.run,
-        one.line,
-    )
-
-
-async def reverted(connection: Connection, one: Created) -> None:
-    """The user is gone."""
-    await connection.execute(
-        """
-        update identity.migration_rows set state = 'reverted', updated_at = now()
+        update client_migration.run_rows set state = 'reverting', updated_at = now()
         where run = $1 and line = $2
         """,
-        one.run,
-        one.line,
+        created_row.run,
+        created_row.line,
+    )
+    await remove_client_aliases(connection, created_row.run, created_row.client_id)
+
+
+async def finish_revert(connection: Connection, created_row: Created) -> None:
+    """Stores that the user was deleted."""
+    await connection.execute(
+        """
+        update client_migration.run_rows set state = 'reverted', updated_at = now()
+        where run = $1 and line = $2
+        """,
+        created_row.run,
+        created_row.line,
     )
 
 
 async def confirm(connection: Connection, run: int) -> None:
-    """Aliases stay from now on; contacts kept for the plan go."""
-    await connection.execute(
-        "update identity.aliases set confirmed_at = now() where run = $1 and confirmed_at is null",
-        run,
-        timeout=HOUR_S,
-    )
-    await forget_contacts(connection, run)
+    """Makes the run's aliases final, and erases the contacts stored with its plan."""
+    await confirm_aliases(connection, run, timeout_s=HOUR_S)
+    await erase_contacts(connection, run)
 
 
-async def forget_contacts(connection: Connection, run: int) -> None:
-    """Erase what the plan kept of people, and what a reason quotes of it."""
+async def erase_contacts(connection: Connection, run: int) -> None:
+    """Erases the contacts and names of a plan, and details that quote them."""
     await connection.execute(
         """
-        update identity.migration_rows set email = null, phone = null, name = null,
+        update client_migration.run_rows set email = null, phone = null, name = null,
           detail = case when plan = 'invalid' or reason = 'contact_taken' then null else detail end
         where run = $1
         """,
@@ -147,11 +145,11 @@ async def forget_contacts(connection: Connection, run: int) -> None:
 async def insert_decision(
     connection: Connection, old_id: str, client_id: UUID, actor: str, reason: str
 ) -> bool:
-    """Keep a decision about an old id that a run met and did not move; the newest stands."""
-    found = await connection.fetchval(
+    """Stores a decision about an old id; the newest counts. False: no run had it in conflict."""
+    stored = await connection.fetchval(
         """
-        insert into identity.migration_decisions (old_id, client_id, actor, reason)
-        select $1, $2, $3, $4 where exists (select from identity.migration_rows
+        insert into client_migration.decisions (old_id, client_id, actor, reason)
+        select $1, $2, $3, $4 where exists (select from client_migration.run_rows
           where old_id = $1 and plan = 'conflict')
         on conflict (old_id) do update set client_id = excluded.client_id,
           actor = excluded.actor, reason = excluded.reason, at = now() returning true
@@ -161,4 +159,4 @@ async def insert_decision(
         actor,
         reason,
     )
-    return found is not None
+    return stored is not None

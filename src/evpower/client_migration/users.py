@@ -1,4 +1,4 @@
-"""The Supabase user of one row: created, or looked at once more."""
+"""Creates the Supabase user of a row, or checks an existing one again."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,12 +6,18 @@ from typing import Final
 
 from evpower.client_migration.model import NotMoved, RowWork, Run
 from evpower.client_migration.retry_policy import RetryPolicy
-from evpower.identity.errors import AuthOutcomeUnknown, AuthRefused
-from evpower.identity.model import AuthUser, Confirm, Contact, ImportedUser
-from evpower.identity.register import UNVERIFIED
-from evpower.identity.supabase_admin import SupabaseAdmin
+from evpower.identity import (
+    UNVERIFIED,
+    AuthOutcomeUnknown,
+    AuthRefused,
+    AuthUser,
+    Confirm,
+    Contact,
+    ImportedUser,
+    SupabaseAdmin,
+)
 
-MARK: Final = "evpower_migration"
+RUN_KEY: Final = "evpower_migration"
 _EXISTS: Final = {"email_exists", "phone_exists", "user_already_exists", "conflict"}
 
 
@@ -21,15 +27,15 @@ class Users:
 
     admin: SupabaseAdmin
     run: Run
-    marks: Collection[str]  # of every run: who bears one was created by us
+    run_keys: Collection[str]  # of every run: a user with one was created by a run
     confirm: Confirm
     trusted: Collection[Contact]
     retries: RetryPolicy
 
     async def create(self, work: RowWork, password_hash: str | None) -> str | None:
-        """Create the user, or find the one an earlier try created; answers a note for the row.
+        """Creates the user, or finds the one of an earlier attempt. Returns a note for the row.
 
-        Raises NotMoved, Stopped.
+        Raises NotMoved, RunStopped.
         """
         try:
             await self._import(_new_user(work, password_hash, self.run, self.confirm))
@@ -38,7 +44,7 @@ class Users:
                 raise _refused(refusal) from refusal
         else:
             return None
-        # A hash this Auth can't read: the person sets a new password.
+        # Auth can't read this hash: the user must set a new password.
         try:
             await self._import(_new_user(work, None, self.run, self.confirm))
         except AuthRefused as refusal:
@@ -54,16 +60,17 @@ class Users:
         except (AuthRefused, AuthOutcomeUnknown) as error:
             if isinstance(error, AuthRefused) and error.code not in _EXISTS:
                 raise
-            existing = await self.admin.get_user(new_user.id)  # Auth says 500 to a taken id, too
-            if existing is None or str(existing.app_metadata.get(MARK)) not in self.marks:
+            # Auth also returns 500 when the id exists.
+            existing = await self.admin.get_user(new_user.id)
+            if existing is None or str(existing.app_metadata.get(RUN_KEY)) not in self.run_keys:
                 raise
             if (existing.email, existing.phone) != (new_user.email, new_user.phone):
                 raise NotMoved("created_otherwise", str(new_user.id), conflict=True) from error
 
     async def adopt(self, work: RowWork) -> AuthUser:
-        """Look at the user once more: what was proven must be so still.
+        """Reads the user again: the contact it was matched by must still be verified.
 
-        Raises NotMoved, Stopped.
+        Raises NotMoved, RunStopped.
         """
         user = await self.retries.call(lambda: self.admin.get_user(work.client_id))
         if user is None:
@@ -73,40 +80,51 @@ class Users:
         email = user.email if user.has_verified("email", self.trusted) else None
         phone = user.phone if user.has_verified("phone", self.trusted) else None
         if work.matched_by == "email":
-            still, other = email == work.email, _differs(phone, work.phone, work.phone_proof)
+            still_verified, other_differs = (
+                email == work.email,
+                _differs(phone, work.phone, work.phone_confirmed),
+            )
         else:
-            still, other = phone == work.phone, _differs(email, work.email, work.email_proof)
-        if not still:
-            raise NotMoved("no_longer_proven", str(work.client_id), conflict=True)
-        if other:
+            still_verified, other_differs = (
+                phone == work.phone,
+                _differs(email, work.email, work.email_confirmed),
+            )
+        if not still_verified:
+            raise NotMoved("no_longer_verified", str(work.client_id), conflict=True)
+        if other_differs:
             raise NotMoved("contacts_disagree", str(work.client_id), conflict=True)
         return user
 
 
-def _differs(theirs: str | None, said: str | None, proof: str) -> bool:
-    return theirs is not None and said is not None and proof != "no" and theirs != said
+def _differs(theirs: str | None, in_source: str | None, confirmed: str) -> bool:
+    return (
+        theirs is not None and in_source is not None and confirmed != "no" and theirs != in_source
+    )
 
 
 def _refused(refusal: AuthRefused) -> NotMoved:
-    # Taken since the plan was made, by somebody who may or may not be this client.
-    return NotMoved(refusal.code, f"Supabase Auth answered {refusal}")
+    # The contact got a user since the plan was made, who may or may not be this client.
+    return NotMoved(refusal.code, f"Supabase Auth returned {refusal}")
 
 
 def _new_user(work: RowWork, password_hash: str | None, run: Run, confirm: Confirm) -> ImportedUser:
-    """The user to create: what the old system had confirmed is, what it had not is only said."""
-    email_proven, phone_proven = work.email_proof == "yes", work.phone_proof == "yes"
+    """Returns the user to create; only contacts that the old system had confirmed are confirmed."""
+    email_is_confirmed, phone_is_confirmed = (
+        work.email_confirmed == "yes",
+        work.phone_confirmed == "yes",
+    )
     auto = confirm == "auto"
-    mark: dict[str, object] = {MARK: str(run.mark)}
-    if work.email is not None and not email_proven and auto:
-        mark |= UNVERIFIED
+    app_metadata: dict[str, object] = {RUN_KEY: str(run.run_key)}
+    if work.email is not None and not email_is_confirmed and auto:
+        app_metadata |= UNVERIFIED
     return ImportedUser(
         id=work.client_id,
         email=work.email,
-        email_confirm=email_proven or auto,
-        phone=work.phone if phone_proven or work.email is None else None,
-        phone_confirm=phone_proven,
+        email_confirm=email_is_confirmed or auto,
+        phone=work.phone if phone_is_confirmed or work.email is None else None,
+        phone_confirm=phone_is_confirmed,
         claimed_phone=work.phone,
         name=work.name,
         password_hash=password_hash,
-        app_metadata=mark,
+        app_metadata=app_metadata,
     )

@@ -1,7 +1,7 @@
 """Clients, registration, access tokens, service keys, operators."""
 
 from evpower.identity.access import Access, may_read
-from evpower.identity.aliases import OldIds, resolve, resolve_id_tag
+from evpower.identity.aliases import OldIds, as_uuid, resolve, resolve_id_tag
 from evpower.identity.audit import record_act
 from evpower.identity.clients import (
     block_client,
@@ -25,17 +25,22 @@ from evpower.identity.confirmations import (
     send_confirmations,
     waiting_confirmations,
 )
+from evpower.identity.contact import clean_name, normal_email, phone_as_typed, phone_from_auth
 from evpower.identity.endpoints import router
+from evpower.identity.errors import AuthBusy, AuthDenied, AuthOutcomeUnknown, AuthRefused
 from evpower.identity.find import find_claimants, find_clients, find_verified
 from evpower.identity.jobs import converge_registrations, purge_registrations
 from evpower.identity.jwks import read_keys
 from evpower.identity.model import (
     CLIENT_CHANGED,
     DOCTOR_USER_ID,
+    AuthUser,
     Claims,
     Client,
+    Confirm,
     Contact,
     CreatedKey,
+    ImportedUser,
     NewUser,
     Operator,
     OperatorRole,
@@ -47,20 +52,38 @@ from evpower.identity.module import configured_access, configured_admin, module
 from evpower.identity.operator_endpoints import operator_router
 from evpower.identity.operators import add_operator, list_operators, remove_operator
 from evpower.identity.profile import profile_of, profile_of_row
-from evpower.identity.register import RegistrationRequest, register
+from evpower.identity.register import UNVERIFIED, RegistrationRequest, register
 from evpower.identity.service_keys import create_service_key, list_service_keys, revoke_service_key
+from evpower.identity.store import set_status as set_client_status
+from evpower.identity.store_aliases import (
+    NewAlias,
+    add_aliases,
+    confirm_aliases,
+    remove_aliases,
+    remove_client_aliases,
+)
 from evpower.identity.store_confirmations import WaitingConfirmations
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import TokenVerifier, configured_verifier
+from evpower.identity.verification import trusted_contacts
 
 __all__ = [
     "CLIENT_CHANGED",
     "DOCTOR_USER_ID",
+    "UNVERIFIED",
     "Access",
+    "AuthBusy",
+    "AuthDenied",
+    "AuthOutcomeUnknown",
+    "AuthRefused",
+    "AuthUser",
     "Claims",
     "Client",
+    "Confirm",
     "Contact",
     "CreatedKey",
+    "ImportedUser",
+    "NewAlias",
     "NewUser",
     "OldIds",
     "Operator",
@@ -72,12 +95,16 @@ __all__ = [
     "SupabaseAdmin",
     "TokenVerifier",
     "WaitingConfirmations",
+    "add_aliases",
     "add_operator",
+    "as_uuid",
     "block_client",
+    "clean_name",
     "close_client",
     "configured_access",
     "configured_admin",
     "configured_verifier",
+    "confirm_aliases",
     "converge_registrations",
     "create_service_key",
     "ensure",
@@ -93,13 +120,18 @@ __all__ = [
     "may_read",
     "measure_confirmations",
     "module",
+    "normal_email",
     "operator_router",
+    "phone_as_typed",
+    "phone_from_auth",
     "profile_of",
     "profile_of_row",
     "purge_registrations",
     "read_keys",
     "record_act",
     "register",
+    "remove_aliases",
+    "remove_client_aliases",
     "remove_operator",
     "request_deletion",
     "require_active",
@@ -109,8 +141,10 @@ __all__ = [
     "router",
     "send_confirmations",
     "set_ban",
+    "set_client_status",
     "set_unmapped_status",
     "sync_profile",
+    "trusted_contacts",
     "unblock_client",
     "update_profile",
     "waiting_confirmations",

@@ -1,6 +1,7 @@
 """The SQL of aliases: old ids and id tags of clients."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
@@ -44,3 +45,61 @@ async def aliases_of(connection: Connection, client_id: UUID) -> list[tuple[str,
         client_id,
     )
     return [(row["kind"], row["alias"]) for row in rows]
+
+
+class NewAlias(NamedTuple):
+    """An old name of a client; an id tag in lower case, because OCPP compares it without case."""
+
+    kind: Literal["client_id", "id_tag"]
+    alias: str
+    client_id: UUID
+
+
+async def add_aliases(connection: Connection, run: int, aliases: Sequence[NewAlias]) -> None:
+    """Stores aliases that a run of the client migration found; a client's own id tags are skipped.
+
+    Raises asyncpg.UniqueViolationError when another client has one.
+    """
+    await connection.execute(
+        "insert into identity.aliases (kind, alias, client_id, run)"
+        " select n.kind, n.alias, n.client_id, $1"
+        "   from unnest($2::text[], $3::text[], $4::uuid[]) as n (kind, alias, client_id)"
+        "  where n.kind = 'client_id' or not exists (select from identity.aliases a"
+        "    where a.kind = 'id_tag' and a.alias = n.alias and a.client_id = n.client_id)",
+        run,
+        [new.kind for new in aliases],
+        [new.alias for new in aliases],
+        [new.client_id for new in aliases],
+    )
+
+
+async def remove_aliases(
+    connection: Connection, run: int, client_ids: Sequence[UUID], *, timeout_s: float
+) -> int:
+    """Deletes the aliases that a run gave to these clients. Returns how many."""
+    rows: list[Record] = await connection.fetch(
+        "delete from identity.aliases where run = $1 and client_id = any ($2::uuid[])"
+        " returning alias",
+        run,
+        client_ids,
+        timeout=timeout_s,
+    )
+    return len(rows)
+
+
+async def remove_client_aliases(connection: Connection, run: int, client_id: UUID) -> None:
+    """Deletes the aliases that a run gave to a client, and all its id tags."""
+    await connection.execute(
+        "delete from identity.aliases where client_id = $2 and (run = $1 or kind = 'id_tag')",
+        run,
+        client_id,
+    )
+
+
+async def confirm_aliases(connection: Connection, run: int, *, timeout_s: float) -> None:
+    """Makes the aliases of a run final."""
+    await connection.execute(
+        "update identity.aliases set confirmed_at = now() where run = $1 and confirmed_at is null",
+        run,
+        timeout=timeout_s,
+    )

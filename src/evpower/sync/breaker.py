@@ -1,4 +1,4 @@
-"""A breaker: while the target is dead it costs one probe now and then, nothing else."""
+"""A circuit breaker: while the target fails, only probes are sent, with growing pauses."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ _BETWEEN_PROBES: Final = Backoff(0.25, 15.0)
 
 
 class Breaker:
-    """Opens at the first failure; then one probe at a time, farther and farther apart."""
+    """Opens at the first failure; then allows one probe at a time, with growing pauses."""
 
     def __init__(self, clock: Clock, jitter: Callable[[], float]) -> None:
         self._clock = clock
@@ -22,11 +22,11 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        """Whether the target is thought dead."""
+        """Whether the last call failed."""
         return self._probe_at is not None
 
     def allows(self) -> bool:
-        """Whether a call may start now; when open, the caller becomes the probe."""
+        """Returns whether a call may start now; when open, this call becomes the probe."""
         if self._probe_at is None:
             return True
         if self._probing or self._clock() < self._probe_at:
@@ -35,23 +35,23 @@ class Breaker:
         return True
 
     def wait_s(self) -> float:
-        """How long until the next probe; 0 when closed or due."""
+        """Returns the seconds until the next probe; 0 when closed or due."""
         if self._probe_at is None:
             return 0.0
         return max(0.0, (self._probe_at - self._clock()).total_seconds())
 
     def unused(self) -> None:
-        """The allowed call was not made: there was nothing to send."""
+        """Gives the allowed call back: there was nothing to send."""
         self._probing = False
 
     def succeeded(self) -> None:
-        """The target answers: everything flows again."""
+        """Closes the breaker: the target responded."""
         self._failures = 0
         self._probe_at = None
         self._probing = False
 
     def failed(self) -> None:
-        """One failure; calls that were under way when it opened count once together."""
+        """Counts one failure; calls already under way when it opened are not counted again."""
         if self._probe_at is not None and not self._probing:
             return
         self._failures += 1

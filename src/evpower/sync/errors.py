@@ -1,45 +1,45 @@
-"""What may go wrong between EvPower and Supabase.
+"""Failures of calls to Supabase.
 
 SyncError
-├── TargetUnavailable   down, slow, 5xx, a connection lost: try again later
-│   ├── ResponseTooLarge  the response is larger than we read: ask for less
-│   └── TargetBusy        this call met a lock or a statement time-out: others go on
-├── TooLarge            the gateway refuses the size: send less
-└── TargetRefuses       a key, a right or a function is missing: a person must act
+├── TargetUnavailable   down, slow, 5xx, a lost connection: try again later
+│   ├── SyncResponseTooLarge  the response is larger than we read: ask for less
+│   └── TargetBusy        this call met a lock or a statement time-out: other calls go on
+├── TooLarge            the gateway refuses the size of the body: send less
+└── TargetRefuses       a key, a right or a function is missing: an operator must act
 """
 
 from typing import Final
 
-# A statement or a request took too long; something PostgreSQL has a limit for was beyond it.
+# SQLSTATE and words of a statement or request that took too long, or exceeded a PostgreSQL limit.
 _TOO_MUCH: Final = ("57014", "Timeout", "HTTP 500 54")
 
 
 class SyncError(Exception):
-    """A call of Supabase that brought no usable answer."""
+    """A call to Supabase returned no usable result."""
 
 
 class TargetUnavailable(SyncError):
-    """Supabase is down, slow or broken just now; the call may or may not have been applied."""
+    """Supabase is down, slow or failing; the call may or may not have been applied."""
 
 
 class SyncResponseTooLarge(TargetUnavailable):
-    """The response was not read to its end: it is larger than a call may bring."""
+    """The response was not read to its end, because it exceeds the allowed size."""
 
 
 class TargetBusy(TargetUnavailable):
-    """Supabase is up: this one call waited for a lock, or took longer than a statement may."""
+    """Supabase is up, but this call waited for a lock or exceeded the statement time-out."""
 
 
 class TooLarge(SyncError):
-    """The body was larger than the gateway takes."""
+    """The gateway refused the body for its size."""
 
 
 class TargetRefuses(SyncError):
-    """Supabase answers, but not to us: a wrong key, a missing function. Retrying does not help."""
+    """Supabase refuses us: a wrong key, a missing function. Retrying does not help."""
 
 
 def is_too_much(error: SyncError) -> bool:
-    """Whether it may go well with less: it was too large, or took too long."""
+    """Returns whether a smaller call may succeed: this one was too large or took too long."""
     return isinstance(error, TooLarge | SyncResponseTooLarge) or any(
-        one in str(error) for one in _TOO_MUCH
+        sign in str(error) for sign in _TOO_MUCH
     )

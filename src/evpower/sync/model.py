@@ -1,4 +1,4 @@
-"""The words of the sync: who is right about what, what waits, what a call brought."""
+"""Types of the sync: authority by field, status maps, outbox claims, results of calls, digests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from uuid import UUID
 
 from evpower.foundation.bus import Topic as BusTopic
 
-# Something changed in Supabase: pull. The key is always EVERYTHING.
+# Published when Supabase reports a change, so that pullers read it. The key is always EVERYTHING.
 SUPABASE_CHANGED: Final = BusTopic("supabase", b"b")
 OutboxTopic = Literal["client", "session"]
 Side = Literal["evpower", "supabase"]
 TOPICS: Final[tuple[OutboxTopic, ...]] = ("client", "session")
 
-# On a conflict: whose word counts.
+# Which side is right when the two differ.
 AUTHORITY: Final[Mapping[str, Side]] = MappingProxyType(
     {
         "client.balance": "evpower",
@@ -25,38 +25,38 @@ AUTHORITY: Final[Mapping[str, Side]] = MappingProxyType(
         "client.email": "supabase",
         "client.phone": "supabase",
         "client.name": "supabase",
-        "client.reachable": "evpower",  # whether a contact is one, and in what form it is kept
-        "client.holder": "evpower",  # who has a contact that two claim
+        "client.reachable": "evpower",  # whether a contact is valid, and its normal form
+        "client.holder": "evpower",  # which of two clients has a contact
         "client.deletion": "supabase",
-        "client.ban": "supabase",  # Auth's; the operator's block is EvPower's
-        "client.closed_contacts": "evpower",  # that a closed client has none in Supabase
-        "client.row": "evpower",  # that there is one in Supabase
+        "client.ban": "supabase",  # of Supabase Auth; an operator's block is EvPower's
+        "client.closed_contacts": "evpower",  # a closed client has no contacts in Supabase
+        "client.row": "evpower",  # that the row exists in Supabase
         "client.blocked_before": "supabase",  # a block from before EvPower
-        "client.status_before": "supabase",  # what the project's own word meant
-        "client.unknown": "evpower",  # that a client exists: nobody is ever deleted
+        "client.status_before": "supabase",  # the meaning of the project's own status word
+        "client.unknown": "evpower",  # that a client exists: clients are never deleted
         "client.id": "evpower",
         "session": "evpower",
     }
 )
 
-# EvPower's word for a client, as the apps know it.
+# A client's status in EvPower -> the status the apps read in Supabase.
 CLIENT_STATUS: Final[Mapping[str, str]] = MappingProxyType(
     {"active": "active", "blocked": "blocked", "closed": "inactive"}
 )
-# What Supabase may say of a client that is active here: deletion is Supabase's business.
-ON_THE_WAY_OUT: Final = frozenset({"inactive", "pending_deletion"})
+# Statuses Supabase may have for a client that is active here: Supabase is right about deletion.
+DELETION_STATUSES: Final = frozenset({"inactive", "pending_deletion"})
 
-# What a status may say that EvPower knows by itself.
-STATUS_WORDS: Final = frozenset(CLIENT_STATUS.values()) | ON_THE_WAY_OUT
-MAX_STATUS_WORD: Final = 200  # characters that count
+# Statuses EvPower knows without a mapping by an operator.
+STATUS_WORDS: Final = frozenset(CLIENT_STATUS.values()) | DELETION_STATUSES
+MAX_STATUS_WORD: Final = 200  # characters; the rest is cut
 
 
 def is_project_word(status: str) -> bool:
-    """Whether a status says something, in a word that EvPower does not know by itself."""
+    """Returns whether a status is not empty and not one that EvPower knows."""
     return bool(status.strip()) and status not in STATUS_WORDS
 
 
-# EvPower's word for a session, as the apps know it.
+# A session's state in EvPower -> the status the apps read in Supabase.
 SESSION_STATUS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "requested": "started",
@@ -75,14 +75,15 @@ SESSION_STATUS: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A pending key this relay may send now; `number` orders it among all claims.
+    """An outbox entry leased by this relay; `number` orders it among all claims.
 
-    `alone`: Supabase waited for something because of it, so it goes in a call of its own.
+    `generation` is the entry's when it was claimed; `since`: its oldest unsent change. `alone`: an
+    earlier call with this key made Supabase wait, so it is sent in a call of its own.
     """
 
     topic: OutboxTopic
     key: UUID
-    seq: int
+    generation: int
     since: datetime
     attempts: int
     force: bool
@@ -93,7 +94,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ClientPart:
-    """How far a call carries one client: transactions after `from_version` up to `to_version`."""
+    """What a call has of a client: its transactions after `from_version` up to `to_version`."""
 
     key: UUID
     from_version: int
@@ -104,7 +105,7 @@ class ClientPart:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """The JSON of one call's parts, built by the database, and what is in them."""
+    """The body of one call to evpower_apply, as JSON texts built by the database."""
 
     clients: str
     transactions: str
@@ -113,7 +114,7 @@ class Outgoing:
     transaction_count: int
 
     def body(self) -> bytes:
-        """The request's bytes; nothing is parsed or formatted on the way."""
+        """Returns the request's bytes, joined without parsing the parts."""
         return (
             f'{{"payload":{{"clients":{self.clients},"transactions":{self.transactions},'
             f'"sessions":{self.sessions}}}}}'
@@ -124,27 +125,28 @@ ApplyOutcome = Literal["applied", "stale", "gap", "orphan", "busy", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What Supabase did with one key: `why` is the reason; of a gap, the last version it has.
+class ApplyResult:
+    """What Supabase did with one key. `reason` of a gap is the last version Supabase has.
 
-    An orphan is a session whose client Supabase does not have. Of a busy key another transaction
-    holds the row. A stale one with the reason "status" has an older number and another status.
+    `orphan`: a session whose client Supabase lacks. `busy`: another transaction holds the row's
+    lock. `stale`: Supabase has a newer number; with the reason "status", and another status.
     """
 
     topic: OutboxTopic
     key: UUID
     outcome: ApplyOutcome
-    why: str | int | None = None
+    reason: str | int | None = None
 
 
-# What becomes of a mark: gone, due again at once (and to be written whatever is there), due after
-# a pause (in a call of its own), waiting for an operator.
+# What becomes of an outbox entry. sent: deleted. more: due again at once. force: the same, and
+# Supabase is to store it whatever it has. retry: due after a pause. alone: the same, in a call of
+# its own. park: it waits for an operator.
 Verdict = Literal["sent", "more", "force", "retry", "alone", "park"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end of one claim. `acknowledge` is (was, is, number): what Supabase has now."""
+    """The end of one claim. `acknowledge` is (old version, new version, number) in Supabase."""
 
     claim: Claim
     verdict: Verdict
@@ -154,8 +156,8 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
-    """What one call, or several, brought."""
+class DeliveryResult:
+    """The counts of one relay call, or the sum of several."""
 
     keys: int = 0
     transactions: int = 0
@@ -165,8 +167,8 @@ class Delivered:
     retried: int = 0
     calls: int = 0
 
-    def __add__(self, other: "Delivered") -> "Delivered":
-        return Delivered(
+    def __add__(self, other: "DeliveryResult") -> "DeliveryResult":
+        return DeliveryResult(
             self.keys + other.keys,
             self.transactions + other.transactions,
             self.applied + other.applied,
@@ -179,10 +181,10 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class ClientDigest:
-    """A client in short, money in tyiyn; equal digests mean equal rows.
+    """A digest of a client, money in tyiyn; equal digests mean equal rows.
 
-    `history` is a hash of all its transactions with their ids; `foreign` counts those EvPower never
-    wrote; `written`: EvPower wrote the client's row.
+    `history` is a hash of all its transactions with their ids; `foreign` counts the transactions
+    EvPower never wrote; `written`: EvPower wrote the client's row.
     """
 
     id: str
@@ -201,7 +203,7 @@ class ClientDigest:
 
 @dataclass(frozen=True, slots=True)
 class SessionDigest:
-    """A session in short: energy in Wh, cost in tyiyn; revision None: not written by EvPower."""
+    """A digest of a session, energy in Wh, cost in tyiyn; revision None: not written by EvPower."""
 
     id: str
     client_id: str

@@ -1,4 +1,4 @@
-"""What the sync gives to a process."""
+"""Builds the slice: its routes, jobs, limits, metrics and readiness check."""
 
 import asyncio
 from typing import Final
@@ -20,12 +20,12 @@ from evpower.sync.webhook.receive import SupabaseWebhooks
 _PRUNE_S: Final = 3600.0
 _PURGE_S: Final = 600.0
 _MINUTE_S: Final = 60.0
-_PROBE_S: Final = 2.0  # as long as /readyz waits
+_PROBE_S: Final = 2.0  # /readyz waits as long
 _PROBE_BYTES: Final = 65_536
 
 
 def module(settings: Settings, shared: Shared) -> Module:
-    """Return the slice."""
+    """Returns the slice."""
     db, bus, clock = shared.db, shared.bus, shared.clock
     rpc = SupabaseRpc(
         shared.http,
@@ -63,7 +63,7 @@ def module(settings: Settings, shared: Shared) -> Module:
 
 
 async def supabase_answers(settings: Settings, http: HttpClient) -> bool:
-    """Whether Auth answers, and PostgREST with a row of the database behind both."""
+    """Returns whether Supabase Auth responds, and PostgREST with a row of the database."""
     base = settings.supabase_url.rstrip("/")
     keys, rows = await asyncio.gather(
         http.fetch(

@@ -1,4 +1,4 @@
-"""How the sync does right now, from the database alone: any process may ask."""
+"""The state of the sync, read from the database alone, so that any process may report it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,24 +10,24 @@ from evpower.foundation.loop_rounds import LoopRounds
 from evpower.sync import metrics, store_status
 from evpower.sync.model import OutboxTopic
 from evpower.sync.reconciliation import store_runs
-from evpower.sync.reconciliation.store_runs import CheckRow
+from evpower.sync.reconciliation.store_runs import RunRow
 
 _WINDOW_S: Final = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
-    """A key Supabase refused, and why."""
+class ParkedEntry:
+    """An outbox entry Supabase refused, and why."""
 
     topic: OutboxTopic
     key: str
-    why: str
+    reason: str
     parked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How long changes were under way, of the calls of the last minutes; None: there were none."""
+    """How long changes took to reach Supabase, over the last minutes; None: there were none."""
 
     p50_ms: int | None
     p99_ms: int | None
@@ -36,31 +36,31 @@ class Lag:
 
 
 @dataclass(frozen=True, slots=True)
-class Unaccepted:
-    """Somebody in Supabase whose change can't be applied, and why."""
+class UserFailure:
+    """A user of Supabase whose change can't be applied, and why."""
 
     client_id: str
-    why: str
+    reason: str
     attempts: int
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
-    """The way in. `age_s`: since the changes were last read to their end; None: never.
+class InboundStatus:
+    """The inbound sync. `age_s`: since the change log was last read to its end; None: never.
 
-    `walked` people were looked at by the walk that runs (`walking`) or ran last; `contacts` wait
-    until another client lets go of them; `source` is up, down, misconfigured, unknown.
+    `scanned` users were read by the full scan that runs (`scanning`) or ran last; `contacts` wait
+    until another client releases them; `source` is up, down, misconfigured, unknown.
     """
 
     source: str
     source_error: str | None
     age_s: float | None
-    walking: bool
-    walked: int
-    walked_at: datetime | None
+    scanning: bool
+    scanned: int
+    scanned_at: datetime | None
     resets: int
     failed: int
-    failed_people: tuple[Unaccepted, ...]
+    failed_users: tuple[UserFailure, ...]
     contacts: int
 
 
@@ -68,8 +68,9 @@ class Incoming:
 class SyncStatus:
     """`oldest_s` is the age of the oldest change; `target` is up, down, misconfigured, unknown.
 
-    `notices` are found by the check though nobody is wrong; `checks` are those under way, then the
-    last of each kind that ended. `loops` are the background loops of every node.
+    `notices` were found by a reconciliation run though neither side is wrong; `runs` are those
+    under way, then the last of each kind that ended. `loops` are the background loops of every
+    node.
     """
 
     pending: int
@@ -77,83 +78,83 @@ class SyncStatus:
     pending_sessions: int
     oldest_s: float | None
     parked: int
-    parked_keys: tuple[Parked, ...]
+    parked_keys: tuple[ParkedEntry, ...]
     lag: Lag
     target: str
     target_error: str | None
     target_since: datetime | None
     drift: int
     last_error: str | None
-    incoming: Incoming
+    inbound: InboundStatus
     notices: int = 0
-    checks: tuple[CheckRow, ...] = ()
+    runs: tuple[RunRow, ...] = ()
     loops: tuple[LoopRounds, ...] = ()
 
 
 async def status(
     connection: Connection, *, parked_limit: int = 20, window_s: float = _WINDOW_S
 ) -> SyncStatus:
-    """Answer what waits, what is parked, and the lag of the last `window_s` seconds."""
+    """Returns what is pending, what is parked, and the lag of the last `window_s` seconds."""
     row = await store_status.outbound(connection)
     parked = await store_status.parked(connection, parked_limit)
     target = await store_status.target(connection)
     drift, notices = await store_runs.open_drift(connection)
-    answer = SyncStatus(
+    now = SyncStatus(
         pending=row["pending"],
         pending_clients=row["clients"],
         pending_sessions=row["sessions"],
         oldest_s=row["oldest_s"],
         parked=row["parked"],
-        parked_keys=tuple(Parked(*one) for one in parked),
+        parked_keys=tuple(ParkedEntry(*entry) for entry in parked),
         lag=await _lag(connection, window_s),
         target=target["state"] if target is not None else "unknown",
         target_error=target["error"] if target is not None else None,
         target_since=target["since"] if target is not None else None,
         drift=drift,
         last_error=row["last_error"],
-        incoming=await _incoming(connection, parked_limit),
+        inbound=await _inbound_status(connection, parked_limit),
         notices=notices,
-        checks=tuple(await store_runs.last_checks(connection)),
+        runs=tuple(await store_runs.last_runs(connection)),
         loops=tuple(await loop_rounds.stored(connection)),
     )
-    metrics.PENDING.set(answer.pending)
-    metrics.PARKED.set(answer.parked)
-    metrics.OLDEST_SECONDS.set(answer.oldest_s or 0)
-    metrics.DRIFT.set(answer.drift)
-    metrics.NOTICES.set(answer.notices)
-    for one in answer.checks:
-        if one.finished_at is not None:
-            metrics.CHECK_SUCCESS.labels(one.kind).set(one.finished_at.timestamp())
-    metrics.TARGET_UP.set(answer.target == "up")
-    return answer
+    metrics.PENDING.set(now.pending)
+    metrics.PARKED.set(now.parked)
+    metrics.OLDEST_SECONDS.set(now.oldest_s or 0)
+    metrics.DRIFT.set(now.drift)
+    metrics.NOTICES.set(now.notices)
+    for run in now.runs:
+        if run.finished_at is not None:
+            metrics.CHECK_SUCCESS.labels(run.kind).set(run.finished_at.timestamp())
+    metrics.TARGET_UP.set(now.target == "up")
+    return now
 
 
-async def _incoming(connection: Connection, limit: int) -> Incoming:
+async def _inbound_status(connection: Connection, limit: int) -> InboundStatus:
     row = await store_status.inbound(connection)
     failed = await store_status.failed_users(connection, limit)
-    answer = Incoming(
+    inbound = InboundStatus(
         source=row["state"] or "unknown",
         source_error=row["error"],
         age_s=row["age_s"],
-        walking=row["walking"],
-        walked=row["walked"],
-        walked_at=row["walked_at"],
+        scanning=row["scanning"],
+        scanned=row["scanned"],
+        scanned_at=row["scanned_at"],
         resets=row["resets"],
         failed=row["failed"],
-        failed_people=tuple(Unaccepted(*one) for one in failed),
+        failed_users=tuple(UserFailure(*user) for user in failed),
         contacts=row["contacts"],
     )
-    metrics.PEOPLE_FAILED.set(answer.failed)
-    metrics.CONTACT_CONFLICTS.set(answer.contacts)
-    metrics.PULLER_UP.set(answer.source == "up")
-    if answer.age_s is not None:
-        metrics.CURSOR_AGE_SECONDS.set(answer.age_s)
-    return answer
+    metrics.USERS_FAILED.set(inbound.failed)
+    metrics.CONTACT_CONFLICTS.set(inbound.contacts)
+    metrics.PULLER_UP.set(inbound.source == "up")
+    if inbound.age_s is not None:
+        metrics.CURSOR_AGE_SECONDS.set(inbound.age_s)
+    return inbound
 
 
 async def _lag(connection: Connection, window_s: float) -> Lag:
     rows = await store_status.calls(connection, window_s)
-    # Each number stands for as many keys as its call had per number.
+    # Each stored lag stands for (keys of its call / lags stored of it) keys.
     drawn = sorted((ms, row["keys"] / len(row["lags_ms"])) for row in rows for ms in row["lags_ms"])
     return Lag(
         p50_ms=_percentile(drawn, 0.50),

@@ -20,10 +20,10 @@ async def outbound(connection: Connection) -> Record:
 
 
 async def parked(connection: Connection, limit: int) -> list[Record]:
-    """Returns the newest parked keys: topic, key, why, parked_at."""
+    """Returns the newest parked entries: topic, key, reason, parked_at."""
     return await connection.fetch(
         """
-        select topic, key::text as key, coalesce(last_error, '') as why, parked_at
+        select topic, key::text as key, coalesce(last_error, '') as reason, parked_at
         from sync.pending where parked_at is not null order by parked_at desc, key limit $1
         """,
         limit,
@@ -43,8 +43,8 @@ async def inbound(connection: Connection) -> Record:
         connection,
         """
         select extract(epoch from clock_timestamp() - greatest(c.checked_at, c.moved_at))::float8
-          as age_s, c.walking, c.walked, c.walked_at, c.resets, t.state, t.error,
-          (select count(*) from sync.failed_people) as failed,
+          as age_s, c.scanning, c.scanned, c.scanned_at, c.resets, t.state, t.error,
+          (select count(*) from sync.failed_users) as failed,
           (select count(*) from sync.contact_conflicts) as contacts
         from sync.cursors c left join sync.targets t on t.name = 'changes'
         where c.name = 'supabase'
@@ -56,7 +56,7 @@ async def failed_users(connection: Connection, limit: int) -> list[Record]:
     """Returns the newest users that could not be applied: client_id, error, attempts."""
     return await connection.fetch(
         """
-        select client_id::text as client_id, error, attempts from sync.failed_people
+        select client_id::text as client_id, error, attempts from sync.failed_users
         order by since desc, client_id limit $1
         """,
         limit,

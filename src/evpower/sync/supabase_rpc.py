@@ -1,4 +1,4 @@
-"""A thin client of Supabase's RPC: bytes out, bytes in, every failure sorted."""
+"""Calls functions of the Supabase project over PostgREST and classifies every failure."""
 
 import time
 from collections.abc import Mapping
@@ -25,9 +25,10 @@ _TRANSIENT_STATUS: Final = frozenset(
         HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
-# lock_not_available, query_canceled, deadlock_detected, serialization_failure: of one call alone.
+# lock_not_available, query_canceled, deadlock_detected, serialization_failure: they concern one
+# call, not the whole of Supabase.
 _BUSY_CODES: Final = frozenset({"55P03", "57014", "40P01", "40001"})
-# SQLSTATE classes that pass by themselves, and PostgREST's "no connection" and "pool is busy".
+# SQLSTATE classes of transient failures, and PostgREST's "no connection" and "pool is busy".
 _TRANSIENT_CODES: Final = (
     "08",
     "40",
@@ -46,7 +47,7 @@ class Rpc(Protocol):
     """Calls one function of the Supabase project."""
 
     async def call(self, function: str, body: bytes) -> object:
-        """Answer the parsed JSON. Raises TargetUnavailable, TargetRefuses, TooLarge."""
+        """Returns the parsed JSON. Raises TargetUnavailable, TargetRefuses, TooLarge."""
         ...
 
 
@@ -66,7 +67,7 @@ class SupabaseRpc:
         }
 
     async def call(self, function: str, body: bytes) -> object:
-        """One request, no retry: whoever asks knows what may be sent twice."""
+        """Sends one request without a retry: only the caller knows what may be sent twice."""
         started = time.perf_counter()
         outcome = "unavailable"
         try:
@@ -78,7 +79,7 @@ class SupabaseRpc:
                 headers=self._headers,
                 timeout_s=self._timeout_s,
             )
-            answer = read_answer(function, response)
+            result = read_response(function, response)
             outcome = "ok"
         except outgoing.ResponseTooLarge as error:
             raise SyncResponseTooLarge(f"{function}: {error}") from error
@@ -88,51 +89,51 @@ class SupabaseRpc:
             outcome = "refused"
             raise
         else:
-            return answer
+            return result
         finally:
             metrics.RPC_SECONDS.labels(function, outcome).observe(time.perf_counter() - started)
 
 
-def read_answer(function: str, response: HttpResponse) -> object:
-    """The parsed JSON of a function's answer. Raises the SyncErrors."""
+def read_response(function: str, response: HttpResponse) -> object:
+    """Returns the parsed JSON of a function's response. Raises SyncError."""
     status = response.status_code
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         raise TooLarge(f"{function}: 413")
     if status < HTTPStatus.OK or status >= HTTPStatus.MULTIPLE_CHOICES:
         code, message = _problem(response)
-        said = f"{function}: HTTP {status} {code} {message}".rstrip()
+        failure = f"{function}: HTTP {status} {code} {message}".rstrip()
         if code in _BUSY_CODES:
-            raise TargetBusy(said)
+            raise TargetBusy(failure)
         if (
             status >= HTTPStatus.INTERNAL_SERVER_ERROR
             or status in _TRANSIENT_STATUS
             or code.startswith(_TRANSIENT_CODES)
         ):
-            raise TargetUnavailable(said)
-        raise TargetRefuses(said)
+            raise TargetUnavailable(failure)
+        raise TargetRefuses(failure)
     try:
-        answer = read_stored_json(response.content)
-        # Some gateways hand jsonb over as text, some wrap the one row in a list.
-        while isinstance(answer, str):
-            answer = read_stored_json(answer)
+        parsed = read_stored_json(response.content)
+        # Some gateways return jsonb as text, some wrap the single row in a list.
+        while isinstance(parsed, str):
+            parsed = read_stored_json(parsed)
     except NotJson as error:
-        raise TargetUnavailable(f"{function}: the answer is not JSON") from error
-    return _unwrap(function, answer)
+        raise TargetUnavailable(f"{function}: the response is not JSON") from error
+    return _unwrap(function, parsed)
 
 
-def _unwrap(function: str, answer: object) -> object:
-    """A one-row list, or a row with the function's name as its column, is the answer inside."""
-    if isinstance(answer, list):
-        rows = cast("list[object]", answer)
+def _unwrap(function: str, value: object) -> object:
+    """Returns the value in a one-row list, or in a row whose only column is the function."""
+    if isinstance(value, list):
+        rows = cast("list[object]", value)
         return _unwrap(function, rows[0]) if len(rows) == 1 else rows
-    if isinstance(answer, Mapping):
-        row = cast("Mapping[str, object]", answer)
+    if isinstance(value, Mapping):
+        row = cast("Mapping[str, object]", value)
         return row[function] if set(row) == {function} else row
-    return answer
+    return value
 
 
 def _problem(response: HttpResponse) -> tuple[str, str]:
-    """PostgREST's code and message, cut; a gateway's page is not worth quoting."""
+    """Returns PostgREST's code and message, shortened; empty when the body is no JSON object."""
     try:
         body = read_stored_json(response.content)
     except NotJson:
@@ -144,7 +145,7 @@ def _problem(response: HttpResponse) -> tuple[str, str]:
 
 
 def secret_key_headers(secret_key: str) -> dict[str, str]:
-    """Returns what tells Supabase's gateway and PostgREST that the server is asking."""
+    """Returns the headers that authenticate the server to Supabase's gateway and PostgREST."""
     is_jwt = secret_key.startswith("eyJ") and secret_key.count(".") == 2  # noqa: PLR2004
     # The legacy service_role key is a JWT; an sb_secret_ key is no bearer token.
     return {"apikey": secret_key} | ({"Authorization": f"Bearer {secret_key}"} if is_jwt else {})

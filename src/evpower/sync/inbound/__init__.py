@@ -1,1 +1,1 @@
-"""What changes in Supabase comes here."""
+"""Inbound sync: changes in Supabase are applied to EvPower."""

@@ -1,4 +1,4 @@
-"""People of one transaction, each in a savepoint: who fails is tried again, the others go on."""
+"""Applies the users of one transaction, each in a savepoint; one that fails is retried later."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -15,123 +15,141 @@ from evpower.foundation.db import LOST, Connection
 from evpower.identity import Profile, ensure_new_clients
 from evpower.sync import metrics
 from evpower.sync.inbound import store_changes
-from evpower.sync.inbound.apply_user import Accepted, accept, is_new_user, is_same, wanted
-from evpower.sync.inbound.model_changes import Pulled
+from evpower.sync.inbound.apply_user import (
+    UserResult,
+    apply_user,
+    is_new_user,
+    is_same,
+    profile_from,
+)
+from evpower.sync.inbound.model_changes import PullResult
 from evpower.sync.inbound.remote_users import RemoteUser
-from evpower.sync.inbound.store_changes import Failed
+from evpower.sync.inbound.store_changes import FailedUser
 
 _RETRY: Final = Backoff(1.0, 300.0)
 _log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class UserResult:
-    """What came of the people of one transaction; those who are as they were are not here."""
+class BatchResult:
+    """The results for the users of one transaction; unchanged users are left out."""
 
-    accepted: list[Accepted] = field(default_factory=list[Accepted])
-    failed: dict[Failed, str] = field(default_factory=dict[Failed, str])
+    results: list[UserResult] = field(default_factory=list[UserResult])
+    failed: dict[FailedUser, str] = field(default_factory=dict[FailedUser, str])
 
-    def told(
-        self, *, changes: int = 0, walked: int = 0, more: bool = False, held: bool = False
-    ) -> Pulled:
-        """The same in numbers."""
-        return Pulled(
+    def pull_result(
+        self, *, changes: int = 0, scanned: int = 0, more: bool = False, is_blocked: bool = False
+    ) -> PullResult:
+        """Returns the counts."""
+        return PullResult(
             changes=changes,
-            walked=walked,
-            accepted=sum(one.outcome != "same" for one in self.accepted),
-            created=sum(one.created for one in self.accepted),
-            closed=sum(one.closed for one in self.accepted),
+            scanned=scanned,
+            applied=sum(result.outcome != "same" for result in self.results),
+            created=sum(result.created for result in self.results),
+            closed=sum(result.closed for result in self.results),
             failed=len(self.failed),
-            contact_released=any(one.contact_released for one in self.accepted),
+            contact_released=any(result.contact_released for result in self.results),
             more=more,
-            held=held,
+            is_blocked=is_blocked,
         )
 
 
-async def take_people(
+async def apply_users(
     connection: Connection,
-    people: Sequence[RemoteUser],
+    users: Sequence[RemoteUser],
     *,
-    gone: Collection[UUID],
+    deleted_users: Collection[UUID],
     blocked_before: Collection[UUID],
     clock: Clock,
     jitter: Callable[[], float],
     anonymous_clients: bool = False,
-) -> UserResult:
-    """Accept the users in the order of their ids, as every transaction locks them.
+) -> BatchResult:
+    """Applies the users in the order of their ids, so that all transactions lock in one order.
 
-    Anonymous ones EvPower does not know are left out unless `anonymous_clients`.
+    Anonymous users without a client are left out unless `anonymous_clients`.
     """
-    taken = UserResult()
-    ids = [person.id for person in people]
+    batch = BatchResult()
+    ids = [user.id for user in users]
     known = await store_changes.known(connection, ids)
     if not anonymous_clients:
-        people = [one for one in people if one.id in known or not one.anonymous]
+        users = [user for user in users if user.id in known or not user.anonymous]
     before = await store_changes.failed_among(connection, ids)
-    special = {*gone, *blocked_before, *before, *known}
-    created = await _create(connection, [one for one in people if one.id not in special])
-    taken.accepted += created.values()
-    for person in sorted(people, key=lambda one: one.id):
-        if person.id in created:
+    special = {*deleted_users, *blocked_before, *before, *known}
+    created = await _create(connection, [user for user in users if user.id not in special])
+    batch.results += created.values()
+    for user in sorted(users, key=lambda user: user.id):
+        if user.id in created:
             continue
-        last = before.get(person.id)
-        is_gone = person.id in gone or (last is not None and last.gone)
-        blocked = person.id in blocked_before or (last is not None and last.blocked_before)
-        same = is_same(person, known.get(person.id), gone=is_gone, blocked_before=blocked)
-        if last is None and same:
+        failure = before.get(user.id)
+        is_deleted = user.id in deleted_users or (failure is not None and failure.user_deleted)
+        is_blocked_before = user.id in blocked_before or (
+            failure is not None and failure.blocked_before
+        )
+        unchanged = is_same(
+            user, known.get(user.id), user_deleted=is_deleted, blocked_before=is_blocked_before
+        )
+        if failure is None and unchanged:
             continue
         try:
             async with connection.transaction():
-                taken.accepted.append(
-                    await accept(
-                        connection, person, gone=is_gone, blocked_before=blocked, clock=clock
+                batch.results.append(
+                    await apply_user(
+                        connection,
+                        user,
+                        user_deleted=is_deleted,
+                        blocked_before=is_blocked_before,
+                        clock=clock,
                     )
                 )
         except LOST:
             raise
-        except Exception as error:  # noqa: BLE001 - one person never blocks the others
-            attempts = last.attempts + 1 if last is not None else 1
-            why = _why(error)
-            _log.error("person_not_taken", client_id=str(person.id), why=why, attempts=attempts)
-            taken.failed[Failed(person.id, is_gone, blocked, attempts)] = why
-    still = {one.id for one in taken.failed}
-    if done := [one for one in before if one not in still]:
-        await store_changes.forget_failed(connection, done)
-    if taken.failed:
+        except Exception as error:  # noqa: BLE001 - one user must not block the others
+            attempts = failure.attempts + 1 if failure is not None else 1
+            reason = _error_text(error)
+            _log.error(
+                "user_apply_failed", client_id=str(user.id), reason=reason, attempts=attempts
+            )
+            batch.failed[FailedUser(user.id, is_deleted, is_blocked_before, attempts)] = reason
+    still_failed = {failed.id for failed in batch.failed}
+    if done := [user_id for user_id in before if user_id not in still_failed]:
+        await store_changes.delete_failed(connection, done)
+    if batch.failed:
         now = clock()
-        at = [now + timedelta(seconds=_RETRY.pause_s(one.attempts, jitter)) for one in taken.failed]
-        await store_changes.keep_failed(connection, list(taken.failed.items()), at)
-    _count(taken, len(people))
-    return taken
+        at = [now + timedelta(seconds=_RETRY.pause_s(one.attempts, jitter)) for one in batch.failed]
+        await store_changes.store_failed(connection, list(batch.failed.items()), at)
+    _count(batch, len(users))
+    return batch
 
 
-async def _create(connection: Connection, people: Sequence[RemoteUser]) -> dict[UUID, Accepted]:
-    """Those who are new and nothing else, together; who is left is accepted one by one."""
-    new = {person.id: person for person in people if is_new_user(person)}
+async def _create(connection: Connection, users: Sequence[RemoteUser]) -> dict[UUID, UserResult]:
+    """Creates the clients of new users in one statement; the rest is applied one by one."""
+    new = {user.id: user for user in users if is_new_user(user)}
     if not new:
         return {}
-    profiles = {one: wanted(person, Profile()) for one, person in new.items()}
+    profiles = {user_id: profile_from(user, Profile()) for user_id, user in new.items()}
     try:
         async with connection.transaction():
             created = await ensure_new_clients(connection, profiles, "supabase")
     except LOST:
         raise
     except asyncpg.PostgresError as error:
-        _log.warning("newcomers_one_by_one", why=_why(error), people=len(new))
+        _log.warning("batch_insert_fell_back", reason=_error_text(error), users=len(new))
         return {}
     return {
-        one: Accepted(one, created=True, conflicts=() if new[one].user else ("row_alone",))
-        for one in created
+        user_id: UserResult(
+            user_id, created=True, conflicts=() if new[user_id].user else ("row_alone",)
+        )
+        for user_id in created
     }
 
 
-def _count(taken: UserResult, looked_at: int) -> None:
-    metrics.PEOPLE.labels("same").inc(looked_at - len(taken.accepted) - len(taken.failed))
-    metrics.PEOPLE.labels("failed").inc(len(taken.failed))
-    for one in taken.accepted:
-        metrics.PEOPLE.labels(one.outcome).inc()
+def _count(batch: BatchResult, total: int) -> None:
+    metrics.USERS.labels("same").inc(total - len(batch.results) - len(batch.failed))
+    metrics.USERS.labels("failed").inc(len(batch.failed))
+    for result in batch.results:
+        metrics.USERS.labels(result.outcome).inc()
 
 
-def _why(error: Exception) -> str:
-    """Its first line: the others quote what people typed."""
+def _error_text(error: Exception) -> str:
+    """Returns the first line of an error: the other lines quote what users typed."""
     return f"{type(error).__name__}: {error}".partition("\n")[0][:300]

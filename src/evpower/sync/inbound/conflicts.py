@@ -1,6 +1,6 @@
-"""The conflict table: where the two sides disagree, who is right, and what is done.
+"""The conflict table: where the two sides differ, which is right, and what the sync does.
 
-docs/sync.md shows the same rows to people; a test compares them.
+docs/sync.md has the same rows; a test compares them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,14 +29,14 @@ ConflictKind = Literal[
     "row_gone",
     "row_alone",
     "user_unknown",
-    "born_twice",
+    "concurrent_create",
     "foreign_id",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class ConflictRule:
-    """One row: `field` is what AUTHORITY calls it, `counted` the metric that shows it."""
+    """One row: `field` is its key in AUTHORITY, `counted` the metric that counts it."""
 
     kind: ConflictKind
     when: str
@@ -45,8 +45,8 @@ class ConflictRule:
     counted: str
 
     @property
-    def right(self) -> Side:
-        """Whose word counts."""
+    def right_side(self) -> Side:
+        """The side that is right."""
         return AUTHORITY[self.field]
 
 
@@ -58,7 +58,7 @@ def _row(kind: ConflictKind, when: str, field: str, done: str, counted: str = ""
 _ROWS: Final = (
     _row(
         "balance_by_hand",
-        "A balance in Supabase was changed by hand, past the triggers",
+        "A balance in Supabase was changed by hand, bypassing the triggers",
         "client.balance",
         "The check finds it; with repair, EvPower's balance is written again",
         "evpower_sync_drift",
@@ -72,7 +72,7 @@ _ROWS: Final = (
     ),
     _row(
         "profile_differs",
-        "Email, phone or name say something else on each side, whoever changed them",
+        "Email, phone or name differ, whichever side changed them",
         "client.email",
         "Supabase's values are stored, in EvPower's form",
     ),
@@ -80,24 +80,24 @@ _ROWS: Final = (
         "contact_taken",
         "Another open client has verified the email or phone",
         "client.holder",
-        "It is left empty, the rest is stored; it is given over once the holder lets go",
+        "It is left empty, the rest is stored; the client gets it once the holder releases it",
     ),
     _row(
         "contact_unusable",
-        "An email or phone in Supabase is none",
+        "An email or phone in Supabase is invalid",
         "client.reachable",
-        "It counts as empty here and stays as it is there",
+        "It counts as empty here; Supabase's value stays",
     ),
     _row(
         "status_differs",
-        "Supabase says another status than EvPower's, be it a word EvPower does not know or none,"
-        " and it is no requested deletion",
+        "Supabase has another status than EvPower, even a word EvPower does not know or an empty"
+        " one, and it is no request for deletion",
         "client.status",
-        "EvPower's status is written over it; a deletion requested before stands",
+        "EvPower's status is written over it; an earlier request for deletion stands",
     ),
     _row(
         "blocked_before",
-        "A row EvPower never wrote says blocked",
+        "A row EvPower never wrote has the status `blocked`",
         "client.blocked_before",
         "The client is blocked in EvPower too, once, with a line in the audit",
     ),
@@ -106,7 +106,7 @@ _ROWS: Final = (
         "A row EvPower never wrote has a status word of the project's own, and no operator has said"
         " what it means",
         "client.status_before",
-        "It is not written over, and the client may not spend, 403 `client_blocked`, until"
+        "It is not overwritten, and the client may not spend, 403 `client_blocked`, until"
         " `evpower sync words map`",
     ),
     _row(
@@ -125,7 +125,7 @@ _ROWS: Final = (
     ),
     _row(
         "deletion_withdrawn",
-        "The driver took the deletion back",
+        "The driver withdrew the request for deletion",
         "client.deletion",
         "Everything is allowed again",
     ),
@@ -134,25 +134,26 @@ _ROWS: Final = (
         "The auth user was deleted, a session may be running here",
         "client.deletion",
         "The client is closed, one EvPower did not know too: email and phone become free, money and"
-        " history stay, what runs is settled, what was paid is credited",
+        " history stay, a running session is settled, a payment made is credited",
     ),
     _row(
         "contacts_of_a_closed_client",
-        "The row of a closed client still has an email, phone or name, which another may need",
+        "The row of a closed client still has an email, phone or name, which another client may"
+        " need",
         "client.closed_contacts",
         "They are emptied with the next write; where the project refuses that, they become unique"
-        " by the client's id. A new client whom the old row keeps out is sent after it",
+        " by the client's id. A new client that the old row excludes is sent after it",
         "evpower_sync_keys_total",
     ),
     _row(
         "closed_but_alive",
-        "A client closed in EvPower can still sign in, or was made again under the same id",
+        "A client closed in EvPower can still sign in, or was created again with the same id",
         "client.status",
         "Closed stays closed; `inactive` is sent again",
     ),
     _row(
         "row_gone",
-        "The row of clients is gone, the auth user is there",
+        "The row of clients is missing, the auth user exists",
         "client.row",
         "The row is sent again, with the auth user's contacts, or EvPower's where it has none",
     ),
@@ -161,9 +162,9 @@ _ROWS: Final = (
         "A row of clients has no auth user, and EvPower saw neither the client nor a deletion: the"
         " user was deleted before EvPower, or the row was put there by hand",
         "client.holder",
-        "An open client, so that money in the row can be adopted; nobody can sign in as them. Email"
-        " and phone are taken once there is a user: until then a person who lives may have them."
-        " The check reports it",
+        "An open client, so that money in the row can be adopted; it has no sign-in. Email and"
+        " phone are stored once there is a user: until then another user may have them. The check"
+        " reports it",
     ),
     _row(
         "user_unknown",
@@ -173,8 +174,8 @@ _ROWS: Final = (
         "evpower_sync_notices",
     ),
     _row(
-        "born_twice",
-        "Supabase and EvPower made the same client at the same moment",
+        "concurrent_create",
+        "Supabase and EvPower created the same client at the same moment",
         "client.unknown",
         "One client, one wallet: the id is the same on both sides",
     ),
@@ -182,16 +183,16 @@ _ROWS: Final = (
         "foreign_id",
         "An id in Supabase is no UUID",
         "client.id",
-        "It is left alone until it is moved to one id",
+        "The sync ignores it until the client is moved to one id",
     ),
 )
 CONFLICTS: Final[Mapping[ConflictKind, ConflictRule]] = MappingProxyType(
-    {one.kind: one for one in _ROWS}
+    {row.kind: row for row in _ROWS}
 )
-assert set(CONFLICTS) == set(get_args(ConflictKind))  # noqa: S101 - a kind without its row is our mistake
+assert set(CONFLICTS) == set(get_args(ConflictKind))  # noqa: S101 - a kind without its row is a mistake in this file
 
 
 def count(kinds: Iterable[ConflictKind]) -> None:
-    """Count what was met, after the transaction that dealt with it."""
+    """Counts conflicts; called after the transaction that handled them."""
     for kind in kinds:
         metrics.CONFLICTS.labels(kind).inc()

@@ -1,4 +1,4 @@
-"""What Supabase answers about changes, read into our words."""
+"""Types of the change log, and parsers of the responses of evpower_changes and evpower_people."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from uuid import UUID
 from evpower.sync.errors import TargetUnavailable
 from evpower.sync.inbound.remote_users import RemoteUser, parse_all, parse_id, parse_time
 
-_WORDS: Final = frozenset(
+_LABELS: Final = frozenset(
     {f"{table}.{op}" for table in ("clients", "users") for op in ("insert", "update", "delete")}
     | {"clients.blocked_before"}
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Pulled:
-    """What one page, or several, brought. `error`: what Supabase said instead of answering.
+class PullResult:
+    """The counts of one page, or of several. `error`: why Supabase could not be read.
 
-    `discarded` pages were applied elsewhere first; `contact_released`: a contact became free;
-    `held`: a transaction that runs in Supabase holds some changes back.
+    `discarded` pages had been applied by another puller; `contact_released`: a contact became free;
+    `is_blocked`: a transaction that runs in Supabase blocks some changes.
     """
 
     changes: int = 0
-    walked: int = 0
-    accepted: int = 0
+    scanned: int = 0
+    applied: int = 0
     created: int = 0
     closed: int = 0
     failed: int = 0
@@ -33,14 +33,14 @@ class Pulled:
     reset: bool = False
     contact_released: bool = False
     more: bool = False
-    held: bool = False
+    is_blocked: bool = False
     error: str | None = None
 
-    def __add__(self, other: "Pulled") -> "Pulled":
-        return Pulled(
+    def __add__(self, other: "PullResult") -> "PullResult":
+        return PullResult(
             changes=self.changes + other.changes,
-            walked=self.walked + other.walked,
-            accepted=self.accepted + other.accepted,
+            scanned=self.scanned + other.scanned,
+            applied=self.applied + other.applied,
             created=self.created + other.created,
             closed=self.closed + other.closed,
             failed=self.failed + other.failed,
@@ -48,14 +48,14 @@ class Pulled:
             reset=self.reset or other.reset,
             contact_released=self.contact_released or other.contact_released,
             more=other.more,
-            held=self.held or other.held,
+            is_blocked=self.is_blocked or other.is_blocked,
             error=other.error or self.error,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row of the change log: who, not what. `id` is None for an id that is not ours."""
+    """One row of the change log: whose row changed, not how. `id` None: no client can have it."""
 
     xid: str
     seq: int
@@ -65,87 +65,89 @@ class Change:
     at: datetime | None
 
     @property
-    def word(self) -> str:
-        """What it is counted as."""
-        word = f"{self.table}.{self.op}"
-        return word if word in _WORDS else "other"
+    def label(self) -> str:
+        """The label it is counted by."""
+        label = f"{self.table}.{self.op}"
+        return label if label in _LABELS else "other"
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A page of the log in its order, and the people it names as they are now."""
+    """A page of the log in its order, and the users it names as they are now."""
 
     changes: tuple[Change, ...]
-    people: tuple[RemoteUser, ...]
+    users: tuple[RemoteUser, ...]
     more: bool
     reset: bool
-    held: bool = False
+    is_blocked: bool = False
 
     @property
-    def everyone(self) -> tuple[RemoteUser, ...]:
-        """Each one named; Supabase has nothing of those it did not tell of."""
-        told = {person.id for person in self.people}
+    def all_users(self) -> tuple[RemoteUser, ...]:
+        """Every user named in the page; one without a record does not exist in Supabase."""
+        known = {user.id for user in self.users}
         named = {change.id for change in self.changes if change.id is not None}
-        return (*self.people, *(RemoteUser(one) for one in named - told))
+        return (*self.users, *(RemoteUser(user_id) for user_id in named - known))
 
     @property
-    def gone(self) -> set[UUID]:
-        """Whose auth user was deleted."""
+    def deleted_users(self) -> set[UUID]:
+        """Ids whose auth user was deleted."""
         return self._named("users", "delete")
 
     @property
     def blocked_before(self) -> set[UUID]:
-        """Whose block from before EvPower was kept."""
+        """Ids whose block from before EvPower was preserved."""
         return self._named("clients", "blocked_before")
 
     @property
     def foreign(self) -> int:
-        """How many changes were of ids that are not ours."""
+        """How many changes were of ids that can't be clients'."""
         return sum(change.id is None for change in self.changes)
 
     def _named(self, table: str, op: str) -> set[UUID]:
         return {
-            one.id
-            for one in self.changes
-            if one.id is not None and (one.table, one.op) == (table, op)
+            change.id
+            for change in self.changes
+            if change.id is not None and (change.table, change.op) == (table, op)
         }
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteUsersPage:
-    """A page of everybody; `size` counts those whose ids are not ours too."""
+    """A page of all users; `size` also counts ids that can't be clients'."""
 
-    people: tuple[RemoteUser, ...]
+    users: tuple[RemoteUser, ...]
     size: int
     next: str | None
 
 
 def read_changes(raw: object) -> Changes:
-    """Read the answer of evpower_changes; raises TargetUnavailable for any other."""
+    """Parses a response of evpower_changes. Raises TargetUnavailable for any other."""
     try:
-        answer = cast("Mapping[str, object]", raw)
+        response = cast("Mapping[str, object]", raw)
         return Changes(
-            changes=tuple(_change(one) for one in cast("list[object]", answer["changes"] or [])),
-            people=tuple(parse_all(answer["people"] or [])),
-            more=answer["more"] is True,
-            reset=answer.get("reset") is True,
-            held=answer.get("held") is True,
+            changes=tuple(
+                _change(entry) for entry in cast("list[object]", response["changes"] or [])
+            ),
+            users=tuple(parse_all(response["people"] or [])),
+            more=response["more"] is True,
+            reset=response.get("reset") is True,
+            is_blocked=response.get("held") is True,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise TargetUnavailable("evpower_changes answered in an unknown form") from error
+        raise TargetUnavailable("evpower_changes returned an unknown form") from error
 
 
-def read_people(raw: object) -> RemoteUsersPage:
-    """Read the answer of evpower_people; raises TargetUnavailable for any other."""
+def read_users(raw: object) -> RemoteUsersPage:
+    """Parses a response of evpower_people. Raises TargetUnavailable for any other."""
     try:
-        answer = cast("Mapping[str, object]", raw)
-        listed = cast("list[object]", answer["people"] or [])
-        after = answer.get("next")
+        response = cast("Mapping[str, object]", raw)
+        listed = cast("list[object]", response["people"] or [])
+        after = response.get("next")
         return RemoteUsersPage(
             tuple(parse_all(listed)), len(listed), str(after) if after is not None else None
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise TargetUnavailable("evpower_people answered in an unknown form") from error
+        raise TargetUnavailable("evpower_people returned an unknown form") from error
 
 
 def _change(raw: object) -> Change:

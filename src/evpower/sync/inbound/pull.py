@@ -1,11 +1,11 @@
-"""The puller brings changes from Supabase: who changed is read there, as they are now.
+"""The puller applies changes from Supabase: the log names users, which are read as they are now.
 
-Why an old reading never overwrites a newer one, whatever number of pullers run: every transaction
-that takes people first raises the cursor's revision, and only from the value seen before it asked
-Supabase. So between the look at the cursor and the commit nobody else took anybody; whoever lost
-throws away what was read. A person taken with revision r was therefore read after everything taken
-before r was committed, and so after the changes those pages named. What changes after the reading
-gets a row in the log behind the cursor, and the person is read again.
+An older read never overwrites a newer one, whatever number of pullers run. Every transaction that
+applies users first raises the cursor's revision, and only from the value read before the request to
+Supabase. So no other transaction applied users between the read of the cursor and the commit; a
+puller that loses discards its page. A user applied with revision r was therefore read after
+everything applied before r was committed, and so after the changes those pages named. A change
+after the read gets a row in the log behind the cursor, and the user is read again.
 """
 
 import asyncio
@@ -31,28 +31,29 @@ from evpower.sync import metrics
 from evpower.sync.breaker import Breaker
 from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, is_too_much
 from evpower.sync.inbound import conflicts, store_changes
-from evpower.sync.inbound.apply_user import give_free_contacts
-from evpower.sync.inbound.apply_users import UserResult, take_people
-from evpower.sync.inbound.model_changes import Changes, Pulled, read_changes, read_people
+from evpower.sync.inbound.apply_user import assign_free_contacts
+from evpower.sync.inbound.apply_users import BatchResult, apply_users
+from evpower.sync.inbound.model_changes import Changes, PullResult, read_changes, read_users
 from evpower.sync.inbound.remote_users import RemoteUser
 from evpower.sync.inbound.store_changes import Cursor
 from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.supabase_rpc import Rpc
 
-_PAGE: Final = 200  # changes taken in one transaction
-_WALK_PAGE: Final = 500  # most people of a walk are as they were
+_PAGE: Final = 200  # changes applied in one transaction
+_SCAN_PAGE: Final = 500  # users; most of a full scan are unchanged
 _RETRIED: Final = 100
-# A change is told only when every older transaction has ended.
-_ECHOES_S: Final = (0.015, 0.03, 0.05, 0.08, 0.12, 0.2)
+# Pauses before reading again: Supabase returns a change only when every older transaction has
+# ended.
+_BLOCKED_RETRIES_S: Final = (0.015, 0.03, 0.05, 0.08, 0.12, 0.2)
 _CONTACTS_EVERY_S: Final = 15.0
-_UNASKED_S: Final = 3600.0  # where nothing is pulled but by notifications
+_NOTIFIED_ONLY_S: Final = 3600.0  # period of processes that pull only when notified
 _KEEP_DAYS: Final = 7
-_PRUNE_CALLS: Final = 100  # of 20,000 changes at most: as many as Supabase may get in an hour
+_PRUNE_CALLS: Final = 100  # of 20,000 changes each: more than Supabase may get in an hour
 _log = structlog.get_logger()
 
 
 class Puller:
-    """Any number may run, in any number of processes."""
+    """Any number of pullers may run in any number of processes."""
 
     def __init__(
         self,
@@ -72,83 +73,88 @@ class Puller:
         self._breaker = Breaker(clock, jitter)
         self._wakeup = Wakeup()
         self._state = ""
-        self._said = ""
+        self._last_error = ""
         self._contacts_at: datetime | None = None
-        self._share = 1.0  # of a page: a smaller one where Supabase can't give all of it
+        self._share = 1.0  # of a page: smaller while Supabase can't return a whole one
 
     def loop(self, *, periodic: bool = True) -> Loop:
-        """Return the loop that pulls when notified, and when `periodic` every few seconds too.
+        """Returns the loop that pulls when notified and, if `periodic`, every few seconds.
 
-        Without `periodic` only changes are pulled; walks and second tries are left to others.
+        Without `periodic` it pulls only changes; full scans and retries are left to other
+        processes.
         """
 
         async def pull(current: Round) -> Pause:
-            pulled = await self._work(current, thorough=periodic)
-            if pulled.held:
-                await self._listen_on(current)
+            pulled = await self._work(current, full=periodic)
+            if pulled.is_blocked:
+                await self._pull_while_blocked(current)
             return self._pause(periodic=periodic)
 
         poll_s = self._settings.pull_poll_s
         return Loop(
             "puller",
             pull,
-            period_s=poll_s if periodic else _UNASKED_S,
+            period_s=poll_s if periodic else _NOTIFIED_ONLY_S,
             retry_s=poll_s,
             wakeup=self._wakeup,
             around=self._listening,
         )
 
     async def run(self, stop: asyncio.Event, *, periodic: bool = True) -> None:
-        """Pull until `stop` is set."""
+        """Pulls until `stop` is set."""
         await self.loop(periodic=periodic).run(stop)
 
     @asynccontextmanager
     async def _listening(self) -> AsyncGenerator[None]:
-        def heard(topic: Topic, _key: UUID) -> None:
+        def on_notification(topic: Topic, _key: UUID) -> None:
             if topic == SUPABASE_CHANGED:
                 self._wakeup.notify()
 
-        end = self._bus.subscribe(heard) if self._bus else None
+        end = self._bus.subscribe(on_notification) if self._bus else None
         try:
             yield
         finally:
             if end is not None:
                 end()
 
-    async def pull_once(self) -> Pulled:
-        """One page of changes. A Supabase that fails is told in the answer, never raised.
+    async def pull_once(self) -> PullResult:
+        """Pulls one page of changes. A failure of Supabase is returned as `error`, not raised.
 
-        Raises Unavailable when EvPower's own database does not answer.
+        Raises Unavailable when EvPower's own database does not respond.
         """
         return await self._guarded(self._pull_page)
 
-    async def drain(self) -> Pulled:
-        """Pull until nothing more is there or Supabase fails: changes, a walk, second tries."""
-        return await self._work(Round(), thorough=True)
+    async def drain(self) -> PullResult:
+        """Pulls until nothing is left or Supabase fails: changes, a full scan, retries."""
+        return await self._work(Round(), full=True)
 
-    async def walk_all(self, on_progress: Callable[[int], None] = lambda _: None) -> Pulled:
-        """Look at everybody Supabase has; answers when all were seen, or Supabase fails."""
+    async def scan_all(self, on_progress: Callable[[int], None] = lambda _: None) -> PullResult:
+        """Scans all users of Supabase; returns at the end, or when Supabase fails."""
         async with self._db.transaction() as connection:
-            await store_changes.start_walk(connection)
-        return await self._work(Round(), thorough=True, on_progress=on_progress)
+            await store_changes.start_scan(connection)
+        return await self._work(Round(), full=True, on_progress=on_progress)
 
     async def prune(self, current: Round | None = None) -> int:
-        """Have Supabase forget changes that were taken a week ago; answers how many."""
+        """Makes Supabase delete changes applied a week ago. Returns how many."""
         async with self._db.connection() as connection:
-            at = await store_changes.cursor(connection)
-        if at.xid is None:
+            cursor = await store_changes.cursor(connection)
+        if cursor.xid is None:
             return 0
-        asked = {"before": {"xid": at.xid, "seq": at.seq}, "keep_days": _KEEP_DAYS}
+        request = {"before": {"xid": cursor.xid, "seq": cursor.seq}, "keep_days": _KEEP_DAYS}
         total = 0
         for _ in range(_PRUNE_CALLS):
             if current is not None:
                 current.progress()
             try:
-                raw = await self._ask("evpower_changes_prune", asked)
+                response = await self._ask("evpower_changes_prune", request)
             except SyncError as error:
-                _log.info("changes_not_pruned", error=str(error)[:300])
+                _log.info("change_log_prune_failed", error=str(error)[:300])
                 break
-            pruned = cast("Mapping[str, object]", raw).get("pruned") if isinstance(raw, dict) else 0
+            pruned = (
+                cast("Mapping[str, object]", response).get("pruned")
+                if isinstance(response, dict)
+                else 0
+            )
             total += pruned if isinstance(pruned, int) else 0
             if not pruned:
                 break
@@ -158,68 +164,68 @@ class Puller:
         self,
         current: Round,
         *,
-        thorough: bool,
+        full: bool,
         on_progress: Callable[[int], None] = lambda _: None,
-    ) -> Pulled:
-        total = Pulled()
+    ) -> PullResult:
+        total = PullResult()
         while not current.stopping:
-            one = await self._guarded(self._pull_page)
-            total += one
+            page = await self._guarded(self._pull_page)
+            total += page
             current.progress()
-            if one.error is None and not one.more and thorough:
-                one = await self._guarded(self._walk_page)
-                total += one
-                if one.walked:
-                    on_progress(total.walked)
-            if one.discarded:  # somebody else is at it
+            if page.error is None and not page.more and full:
+                page = await self._guarded(self._scan_page)
+                total += page
+                if page.scanned:
+                    on_progress(total.scanned)
+            if page.discarded:  # another puller applied users
                 await current.pause(0.02 + 0.08 * self._jitter())
-            if one.error is not None or not one.more:
+            if page.error is not None or not page.more:
                 break
-        if thorough and total.error is None and not current.stopping:
+        if full and total.error is None and not current.stopping:
             total += await self._guarded(self._retry_failed)
         if total.error is not None:
             current.failed(f"supabase_{'busy' if self._state == 'up' else self._state or 'down'}")
-        await self._give_contacts(total, thorough=thorough)
+        await self._assign_free_contacts(total, full=full)
         return total
 
-    async def _listen_on(self, current: Round) -> None:
-        """Look again soon: an older transaction in Supabase blocks a change, its end is silent."""
-        for pause_s in _ECHOES_S:
+    async def _pull_while_blocked(self, current: Round) -> None:
+        """Pulls again soon: the transaction that blocks a change ends without a notification."""
+        for pause_s in _BLOCKED_RETRIES_S:
             await current.pause(pause_s)
             if current.stopping:
                 return
-            pulled = await self._work(current, thorough=False)
-            if not pulled.held or pulled.error is not None:
+            pulled = await self._work(current, full=False)
+            if not pulled.is_blocked or pulled.error is not None:
                 return
 
     def _pause(self, *, periodic: bool) -> Pause:
-        """Until a notification or the next time; while Supabase is down only time counts."""
+        """Returns the pause until the next poll; a notification ends it unless Supabase is down."""
         wait_s = self._breaker.wait_s()
         if wait_s > 0:
             return Pause(wait_s, wakeable=False)
         if not periodic:
-            return Pause(_UNASKED_S)
+            return Pause(_NOTIFIED_ONLY_S)
         return Pause(self._settings.pull_poll_s * (0.9 + 0.2 * self._jitter()))
 
-    async def _guarded(self, work: Callable[[], Awaitable[Pulled]]) -> Pulled:
-        """Ask nothing while the breaker is open, and keep what went wrong."""
+    async def _guarded(self, work: Callable[[], Awaitable[PullResult]]) -> PullResult:
+        """Runs `work` unless the breaker is open; stores and returns what failed."""
         if not self._breaker.allows():
-            return Pulled(error=self._said or "Supabase does not answer")
+            return PullResult(error=self._last_error or "Supabase does not respond")
         try:
             pulled = await work()
         except SyncError as error:
-            busy = isinstance(error, TargetBusy)  # this call alone: Supabase is up
+            busy = isinstance(error, TargetBusy)  # concerns this call alone: Supabase is up
             if not busy:
                 self._breaker.failed()
-            if is_too_much(error):  # one row at least: the others behind it must come through
-                self._share = max(1 / _WALK_PAGE, self._share / 4)
+            if is_too_much(error):  # at least one row, so that the next ones are read too
+                self._share = max(1 / _SCAN_PAGE, self._share / 4)
             refuses = isinstance(error, TargetRefuses)
             state = "busy" if busy else "misconfigured" if refuses else "down"
-            self._said = str(error)
+            self._last_error = str(error)
             metrics.PULLS.labels(state).inc()
             if not busy:
-                await self._set_state(state, self._said[:300])
-            return Pulled(error=self._said)
+                await self._set_state(state, self._last_error[:300])
+            return PullResult(error=self._last_error)
         finally:
             self._breaker.unused()
         return pulled
@@ -230,138 +236,146 @@ class Puller:
     def _sized(self, page: int) -> int:
         return max(1, int(page * self._share))
 
-    async def _answered(self) -> None:
+    async def _record_success(self) -> None:
         self._breaker.succeeded()
         self._share = min(1.0, self._share * 2)
         await self._set_state("up", None)
 
     # -- changes -------------------------------------------------------------------------------
 
-    async def _pull_page(self) -> Pulled:
+    async def _pull_page(self) -> PullResult:
         async with self._db.connection() as connection:
-            at = await store_changes.cursor(connection)
-        after = {"xid": at.xid, "seq": at.seq} if at.xid is not None else None
+            cursor = await store_changes.cursor(connection)
+        after = {"xid": cursor.xid, "seq": cursor.seq} if cursor.xid is not None else None
         raw = await self._ask("evpower_changes", {"after": after, "limit": self._sized(_PAGE)})
         page = read_changes(raw)
-        await self._answered()
+        await self._record_success()
         if page.reset:
-            return await self._begin_again(at)
+            return await self._restart(cursor)
         if not page.changes:
             if not page.more:
-                await self._note_end()
-            return Pulled(held=page.held)
+                await self._record_log_end()
+            return PullResult(is_blocked=page.is_blocked)
         failpoints.hit(Failpoint.PULL_READ)
         last = page.changes[-1]
         async with self._db.transaction() as connection:
-            if not await store_changes.advance(connection, at.revision, last.xid, last.seq):
+            if not await store_changes.advance(connection, cursor.revision, last.xid, last.seq):
                 metrics.PULLS.labels("discarded").inc()
-                return Pulled(discarded=1, more=True)
-            taken = await self._take(connection, page.everyone, page.gone, page.blocked_before)
+                return PullResult(discarded=1, more=True)
+            batch = await self._apply_users(
+                connection, page.all_users, page.deleted_users, page.blocked_before
+            )
             failpoints.hit(Failpoint.PULL_UNCOMMITTED)
         failpoints.hit(Failpoint.PULL_COMMITTED)
         self._count_changes(page)
-        self._tell(taken)
+        self._publish_results(batch)
         if not page.more:
-            await self._note_end()
-        return taken.told(changes=len(page.changes), more=page.more, held=page.held)
+            await self._record_log_end()
+        return batch.pull_result(
+            changes=len(page.changes), more=page.more, is_blocked=page.is_blocked
+        )
 
-    async def _begin_again(self, at: Cursor) -> Pulled:
+    async def _restart(self, cursor: Cursor) -> PullResult:
         async with self._db.transaction() as connection:
-            done = await store_changes.begin_again(connection, at.revision)
+            done = await store_changes.restart(connection, cursor.revision)
         if done:
-            _log.warning("supabase_was_restored", cursor=f"{at.xid}:{at.seq}")
+            _log.warning("supabase_restore_detected", cursor=f"{cursor.xid}:{cursor.seq}")
             metrics.PULLS.labels("reset").inc()
-        return Pulled(reset=done, discarded=0 if done else 1, more=True)
+        return PullResult(reset=done, discarded=0 if done else 1, more=True)
 
-    async def _note_end(self) -> None:
+    async def _record_log_end(self) -> None:
         metrics.CURSOR_AGE_SECONDS.set(0)
         async with self._db.connection() as connection:
-            await store_changes.note_end(connection)
+            await store_changes.record_log_end(connection)
 
     def _count_changes(self, page: Changes) -> None:
         metrics.PULLS.labels("ok").inc()
         now = self._clock()
         for change in page.changes:
-            metrics.PULLED.labels(change.word).inc()
+            metrics.PULLED.labels(change.label).inc()
             if change.at is not None:
                 metrics.PULL_LAG_SECONDS.observe(max(0.0, (now - change.at).total_seconds()))
         if page.foreign:
             metrics.CONFLICTS.labels("foreign_id").inc(page.foreign)
 
-    # -- everybody -----------------------------------------------------------------------------
+    # -- full scan -----------------------------------------------------------------------------
 
-    async def _walk_page(self) -> Pulled:
-        """The next people of a walk that was begun, if one was."""
+    async def _scan_page(self) -> PullResult:
+        """Applies the next page of users, if a full scan runs."""
         async with self._db.connection() as connection:
-            at = await store_changes.cursor(connection)
-        if not at.walking:
-            return Pulled()
-        payload = {"after": at.walk_after, "limit": self._sized(_WALK_PAGE)}
-        page = read_people(await self._ask("evpower_people", payload))
-        await self._answered()
+            cursor = await store_changes.cursor(connection)
+        if not cursor.scanning:
+            return PullResult()
+        payload = {"after": cursor.scan_after, "limit": self._sized(_SCAN_PAGE)}
+        page = read_users(await self._ask("evpower_people", payload))
+        await self._record_success()
         async with self._db.transaction() as connection:
-            if not await store_changes.walk_on(connection, at.revision, page.next, page.size):
-                return Pulled(discarded=1, more=True)
-            taken = await self._take(connection, page.people)
+            if not await store_changes.advance_scan(
+                connection, cursor.revision, page.next, page.size
+            ):
+                return PullResult(discarded=1, more=True)
+            batch = await self._apply_users(connection, page.users)
         if page.next is None:
-            _log.info("everybody_was_seen", people=at.walked + page.size)
-        conflicts.count(kind for one in taken.accepted for kind in one.conflicts)
-        return taken.told(walked=page.size, more=page.next is not None)
+            _log.info("full_scan_finished", users=cursor.scanned + page.size)
+        conflicts.count(kind for result in batch.results for kind in result.conflicts)
+        return batch.pull_result(scanned=page.size, more=page.next is not None)
 
-    # -- second tries --------------------------------------------------------------------------
+    # -- retries -------------------------------------------------------------------------------
 
-    async def _retry_failed(self) -> Pulled:
+    async def _retry_failed(self) -> PullResult:
         async with self._db.connection() as connection:
-            at = await store_changes.cursor(connection)
+            cursor = await store_changes.cursor(connection)
             due = await store_changes.due_failed(connection, self._clock(), self._sized(_RETRIED))
         if not due:
-            return Pulled()
-        ids = [one.id for one in due]
-        page = read_people(await self._ask("evpower_people", {"ids": [str(one) for one in ids]}))
-        await self._answered()
-        found = {person.id: person for person in page.people}
-        everyone = [found.get(one, RemoteUser(one)) for one in ids]
+            return PullResult()
+        ids = [failed.id for failed in due]
+        page = read_users(
+            await self._ask("evpower_people", {"ids": [str(user_id) for user_id in ids]})
+        )
+        await self._record_success()
+        records = {user.id: user for user in page.users}
+        all_users = [records.get(user_id, RemoteUser(user_id)) for user_id in ids]
         async with self._db.transaction() as connection:
-            if not await store_changes.take(connection, at.revision):
-                return Pulled(discarded=1)
-            taken = await self._take(connection, everyone)
-        self._tell(taken)
-        return taken.told()
+            if not await store_changes.raise_revision(connection, cursor.revision):
+                return PullResult(discarded=1)
+            batch = await self._apply_users(connection, all_users)
+        self._publish_results(batch)
+        return batch.pull_result()
 
-    async def _give_contacts(self, pulled: Pulled, *, thorough: bool) -> None:
-        """Who waits for a contact gets it when it is free; an operator may have closed a client."""
+    async def _assign_free_contacts(self, pulled: PullResult, *, full: bool) -> None:
+        """Gives free contacts to clients that wait; also regularly, as operators close clients."""
         now = self._clock()
         due = self._contacts_at is None or now >= self._contacts_at
-        if not pulled.contact_released and not (thorough and due):
+        if not pulled.contact_released and not (full and due):
             return
         self._contacts_at = now + timedelta(seconds=_CONTACTS_EVERY_S)
-        for client in await give_free_contacts(self._db):
-            _log.info("contact_given_over", client_id=str(client))
+        for client in await assign_free_contacts(self._db):
+            _log.info("contact_assigned", client_id=str(client))
             self._publish(client)
 
-    async def _take(
+    async def _apply_users(
         self,
         connection: Connection,
-        people: Sequence[RemoteUser],
-        gone: Collection[UUID] = (),
+        users: Sequence[RemoteUser],
+        deleted_users: Collection[UUID] = (),
         blocked_before: Collection[UUID] = (),
-    ) -> UserResult:
-        return await take_people(
+    ) -> BatchResult:
+        return await apply_users(
             connection,
-            people,
-            gone=gone,
+            users,
+            deleted_users=deleted_users,
             blocked_before=blocked_before,
             clock=self._clock,
             jitter=self._jitter,
             anonymous_clients=self._settings.anonymous_clients,
         )
 
-    def _tell(self, taken: UserResult) -> None:
-        """After the commit: count what was met, and wake the relay and those who watch."""
-        conflicts.count(kind for one in taken.accepted for kind in one.conflicts)
-        for one in taken.accepted:
-            if one.created or one.changed or one.sent_again:
-                self._publish(one.client_id)
+    def _publish_results(self, batch: BatchResult) -> None:
+        """After the commit: counts conflicts, and publishes the changed clients."""
+        conflicts.count(kind for result in batch.results for kind in result.conflicts)
+        for result in batch.results:
+            if result.created or result.changed or result.sent_again:
+                self._publish(result.client_id)
 
     def _publish(self, client_id: UUID) -> None:
         if self._bus is not None:
@@ -373,8 +387,8 @@ class Puller:
             return
         self._state = state
         if state == "misconfigured":
-            _log.error("supabase_refuses_to_tell_changes", error=error)
+            _log.error("pull_request_refused", error=error)
         else:
-            _log.info("supabase_changes_state", state=state, error=error)
+            _log.info("pull_state_changed", state=state, error=error)
         async with self._db.connection() as connection:
             await store_changes.set_source(connection, state, error)

@@ -1,4 +1,4 @@
-"""A person as Supabase has them now: the auth user, and the row the apps read."""
+"""A user as Supabase has it now: the auth user, and the row of public.clients the apps read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from uuid import UUID
 
 from evpower.foundation.clock import read_time
 from evpower.identity import DOCTOR_USER_ID, Contact, Profile, profile_of, profile_of_row
-from evpower.sync.model import CLIENT_STATUS, MAX_STATUS_WORD, ON_THE_WAY_OUT, is_project_word
+from evpower.sync.model import CLIENT_STATUS, DELETION_STATUSES, MAX_STATUS_WORD, is_project_word
 
 _NEVER_CLIENTS: Final = frozenset({UUID(int=0), DOCTOR_USER_ID})
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The row of public.clients; `status` may be any. `written`: EvPower wrote it at least once.
+    """The row of public.clients; `status` may be any text. `written`: EvPower wrote it before.
 
-    `status_under_block`: what the status said last, under a block of EvPower's.
+    `status_under_block`: the last status Supabase had while EvPower blocked the client.
     """
 
     profile: Profile
@@ -33,7 +33,7 @@ class Row:
 class User:
     """The user of Supabase Auth; `deleted` is Auth's soft deletion, where the row stays.
 
-    `phone` is the account's own, as Auth stores it.
+    `phone` is the account's, as Auth stores it.
     """
 
     profile: Profile
@@ -46,7 +46,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class RemoteUser:
-    """One id of Supabase, as it is now; without both it has nothing of them."""
+    """What Supabase has of one id now; without row and user it has nothing."""
 
     id: UUID
     row: Row | None = None
@@ -54,57 +54,57 @@ class RemoteUser:
 
     @property
     def profile(self) -> Profile:
-        """What counts: the row's where there is one, else the user's."""
-        said = self.row or self.user
-        return said.profile if said is not None else Profile()
+        """The profile that counts: the row's where there is a row, else the user's."""
+        source = self.row or self.user
+        return source.profile if source is not None else Profile()
 
     @property
     def unusable(self) -> tuple[Contact, ...]:
-        """Contacts that say something which is no email or phone; they count as empty."""
-        said = self.row or self.user
-        return said.unusable if said is not None else ()
+        """Contacts that are not empty and no valid email or phone; they count as empty."""
+        source = self.row or self.user
+        return source.unusable if source is not None else ()
 
     @property
     def alive(self) -> bool:
-        """Whether somebody can sign in as them."""
+        """Whether there is a user who can sign in."""
         return self.user is not None and not self.user.deleted
 
     @property
     def anonymous(self) -> bool:
-        """Whether their user signed in without an email, a phone or a provider."""
+        """Whether the user signed in without an email, a phone or a provider."""
         return self.user is not None and self.user.anonymous
 
     @property
-    def unknown_word(self) -> str | None:
-        """A status of the project's own that EvPower never wrote over; None: there is none."""
+    def unmapped_word(self) -> str | None:
+        """A status word of the project's own that EvPower never overwrote; None: there is none."""
         row = self.row
         if row is None or row.written or not is_project_word(row.status):
             return None
         return row.status[:MAX_STATUS_WORD]
 
     @property
-    def leaving(self) -> bool | None:
-        """Whether they asked to be deleted; None: Supabase does not say. `active` takes it back."""
+    def deletion_requested(self) -> bool | None:
+        """Whether deletion was requested; None: Supabase does not say. `active` withdraws it."""
         if self.row is None:
             return None
-        said = self.row.status
-        if said == CLIENT_STATUS["blocked"]:
-            said = self.row.status_under_block
-        if self.row.delete_requested or said in ON_THE_WAY_OUT:
+        status = self.row.status
+        if status == CLIENT_STATUS["blocked"]:
+            status = self.row.status_under_block
+        if self.row.delete_requested or status in DELETION_STATUSES:
             return True
-        return False if said == CLIENT_STATUS["active"] else None
+        return False if status == CLIENT_STATUS["active"] else None
 
 
 def parse_all(raw: object) -> list[RemoteUser]:
-    """Those of a list that are people with ids of ours; raises ValueError for no list."""
+    """Returns the users of a list whose ids can be clients'. Raises ValueError for no list."""
     if not isinstance(raw, list):
-        raise ValueError("no list of people")  # noqa: TRY004 - it is what came, not our mistake
-    found = (parse(one) for one in cast("list[object]", raw))
-    return [person for person in found if person is not None]
+        raise ValueError("no list of users")  # noqa: TRY004 - the response is wrong, not our call
+    users = (parse(entry) for entry in cast("list[object]", raw))
+    return [user for user in users if user is not None]
 
 
 def parse(raw: object) -> RemoteUser | None:
-    """Read one person, unknown fields aside; None for an id that can't be a client's here."""
+    """Returns one user, ignoring unknown fields; None for an id that can't be a client's."""
     if not isinstance(raw, Mapping):
         return None
     fields = cast("Mapping[str, object]", raw)
@@ -116,18 +116,18 @@ def parse(raw: object) -> RemoteUser | None:
 
 
 def parse_id(raw: object) -> UUID | None:
-    """Only a UUID as PostgreSQL writes it: any other spelling would be another row there."""
+    """Returns a UUID in PostgreSQL's spelling, else None: another spelling is another row there."""
     if not isinstance(raw, str):
         return None
     try:
-        found = UUID(raw)
+        parsed = UUID(raw)
     except ValueError:
         return None
-    return found if str(found) == raw and found not in _NEVER_CLIENTS else None
+    return parsed if str(parsed) == raw and parsed not in _NEVER_CLIENTS else None
 
 
 def parse_time(raw: object) -> datetime | None:
-    """ISO 8601, or PostgreSQL's own form with a space; without a zone it is UTC."""
+    """Returns a time in ISO 8601 or PostgreSQL's form with a space; without a zone it is UTC."""
     if not isinstance(raw, str):
         return None
     try:
@@ -163,7 +163,7 @@ def _user(raw: object) -> User | None:
         return None
     fields = cast("Mapping[str, object]", raw)
     metadata = fields.get("metadata")
-    told: Mapping[str, object] = (
+    details: Mapping[str, object] = (
         cast("Mapping[str, object]", metadata) if isinstance(metadata, Mapping) else {}
     )
     confirmed: list[Contact] = []
@@ -172,7 +172,11 @@ def _user(raw: object) -> User | None:
     if fields.get("phone_confirmed") is True:
         confirmed.append("phone")
     profile = profile_of(
-        {"email": fields.get("email"), "phone": fields.get("phone"), "user_metadata": dict(told)},
+        {
+            "email": fields.get("email"),
+            "phone": fields.get("phone"),
+            "user_metadata": dict(details),
+        },
         confirmed,
     )
     return User(
@@ -182,7 +186,7 @@ def _user(raw: object) -> User | None:
         banned_until=parse_time(fields.get("banned_until")),
         anonymous=fields.get("anonymous") is True,
         unusable=_unusable(
-            profile, [fields.get("email")], [fields.get("phone"), told.get("phone")]
+            profile, [fields.get("email")], [fields.get("phone"), details.get("phone")]
         ),
     )
 
@@ -190,13 +194,13 @@ def _user(raw: object) -> User | None:
 def _unusable(
     profile: Profile, emails: Sequence[object], phones: Sequence[object]
 ) -> tuple[Contact, ...]:
-    found: list[Contact] = []
-    if profile.email is None and any(_says(one) for one in emails):
-        found.append("email")
-    if profile.phone is None and any(_says(one) for one in phones):
-        found.append("phone")
-    return tuple(found)
+    unusable: list[Contact] = []
+    if profile.email is None and any(_is_filled(value) for value in emails):
+        unusable.append("email")
+    if profile.phone is None and any(_is_filled(value) for value in phones):
+        unusable.append("phone")
+    return tuple(unusable)
 
 
-def _says(value: object) -> bool:
+def _is_filled(value: object) -> bool:
     return value is not None and value is not False and bool(str(value).strip())

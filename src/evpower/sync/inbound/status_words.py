@@ -1,8 +1,8 @@
-"""Status words of a project in use: what a row said before EvPower first wrote it.
+"""Status words of a project in use: the status of a row before EvPower first wrote it.
 
-A word of the project's own (`suspended`) is neither written over nor lets its client spend until an
-operator has said what it means. Once EvPower has written a row, words that appear there later are
-written over: from then on the status is EvPower's.
+A word of the project's own (`suspended`) is not overwritten, and its client may not spend, until an
+operator has mapped it to a meaning. Once EvPower has written a row, it overwrites words that appear
+there later, because from then on EvPower is right about the status.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ from evpower.sync.supabase_rpc import Rpc
 
 @dataclass(frozen=True, slots=True)
 class FoundWord:
-    """A status word of rows EvPower never wrote, how many have it, and what it means (None: ?)."""
+    """A status word of rows EvPower never wrote: number of rows, mapping (None: not mapped)."""
 
     word: str
     clients: int
@@ -43,9 +43,9 @@ class FoundWord:
 async def handle(
     connection: Connection, client: Client, word: str, clock: Clock, *, actor: str
 ) -> Client:
-    """Apply what a locked client's word means, once; while it means nothing, keep it from spending.
+    """Applies the meaning of a locked client's word, once; an unmapped word stops it from spending.
 
-    Returns the client as it is then.
+    Returns the changed client.
     """
     meaning = await store_status_words.meaning_of(connection, word)
     if meaning is None:
@@ -56,35 +56,35 @@ async def handle(
             await block_client(connection, client.id, actor=actor, reason=reason)
         elif meaning == "inactive" and client.deletion_requested_at is None:
             await request_deletion(connection, client.id, clock())
-        await store.mark(connection, "client", [client.id])  # it was refused until now
+        await store.enqueue(connection, "client", [client.id])  # Supabase refused it until now
     return await set_unmapped_status(connection, client.id, None)
 
 
 async def find_words(db: Database, rpc: Rpc) -> list[FoundWord]:
-    """Returns the words of rows EvPower never wrote, and what was said of each.
+    """Returns the words of rows EvPower never wrote, and mapped words that no row has any more.
 
-    Raises the SyncErrors of a Supabase that does not answer.
+    Raises SyncError when Supabase does not respond.
     """
-    raw = await rpc.call("evpower_status_words", orjson.dumps({"payload": {}}))
+    response = await rpc.call("evpower_status_words", orjson.dumps({"payload": {}}))
     async with db.connection() as connection:
-        mapped = {one.word: one for one in await store_status_words.words(connection)}
+        mapped = {mapping.word: mapping for mapping in await store_status_words.words(connection)}
     try:
-        rows = cast("Mapping[str, object]", raw)["words"]
-        found = [
+        rows = cast("Mapping[str, object]", response)["words"]
+        words = [
             FoundWord(str(word), int(str(count)), mapped.pop(str(word), None))
             for word, count in cast("list[list[object]]", rows)
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise TargetUnavailable("evpower_status_words answered in an unknown form") from error
-    return found + [FoundWord(one.word, 0, one) for one in mapped.values()]
+        raise TargetUnavailable("evpower_status_words returned an unknown form") from error
+    return words + [FoundWord(mapping.word, 0, mapping) for mapping in mapped.values()]
 
 
 async def map_word(
     connection: Connection, word: str, meaning: Meaning, *, operator: str, reason: str
 ) -> None:
-    """Store what a word means, with a line in the audit.
+    """Stores the meaning of a word, with a line in the audit.
 
-    Raises Invalid("invalid_request"), Conflict("conflict") when it means something else already.
+    Raises Invalid("invalid_request"), Conflict("conflict") when it has another meaning already.
     """
     if not is_project_word(word):
         raise Invalid("invalid_request", f"{word!r} is a word EvPower knows, or none")

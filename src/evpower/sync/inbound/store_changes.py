@@ -1,4 +1,4 @@
-"""All SQL of the way in: the cursor, people that failed, contacts that two claim."""
+"""All SQL of the inbound sync: the cursor, users that failed, contacts that two clients claim."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,25 +9,28 @@ from uuid import UUID
 from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.identity import Contact, Profile
 
-_CURSOR: Final = "xid, seq, revision, walking, walk_after, walked, walked_at"
+_CURSOR_COLUMNS: Final = "xid, seq, revision, scanning, scan_after, scanned, scanned_at"
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far the change log was taken; `revision` orders everything that takes people."""
+    """How far the change log was applied; each transaction that applies users raises `revision`."""
 
     xid: str | None
     seq: int | None
     revision: int
-    walking: bool
-    walk_after: str | None
-    walked: int
-    walked_at: datetime | None
+    scanning: bool
+    scan_after: str | None
+    scanned: int
+    scanned_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A client of EvPower as far as Supabase has a say; `waiting`: contacts another one has."""
+class KnownClient:
+    """The fields of a client that Supabase can change.
+
+    `pending_contacts`: contacts of this client in Supabase that another client has here.
+    """
 
     id: UUID
     profile: Profile
@@ -35,25 +38,25 @@ class Known:
     deletion_requested_at: datetime | None
     banned_until: datetime | None
     unmapped_status: str | None
-    waiting: Mapping[Contact, str]
-    block_seen: bool  # a block from before EvPower was taken over once
-    pending: bool  # Supabase is about to be told of the client
-    parked: bool  # Supabase was told and refused
+    pending_contacts: Mapping[Contact, str]
+    block_seen: bool  # a block from before EvPower was applied once
+    pending: bool  # the client is in the outbox
+    parked: bool  # Supabase refused the client's entry
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """Somebody whose change could not be applied."""
+class FailedUser:
+    """A user whose change could not be applied."""
 
     id: UUID
-    gone: bool
+    user_deleted: bool
     blocked_before: bool
     attempts: int
 
 
 @dataclass(frozen=True, slots=True)
 class PendingContact:
-    """A contact a client waits for: whether Supabase has it verified, and who has it here."""
+    """A contact a client waits for; `verified` in Supabase; `holder` is who has it here."""
 
     value: str
     verified: bool
@@ -61,8 +64,8 @@ class PendingContact:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A contact that is this client's by Supabase and was another's here."""
+class FreeContact:
+    """A pending contact that no other client has any more."""
 
     client_id: UUID
     contact: Contact
@@ -70,65 +73,74 @@ class Waiting:
 
 
 async def cursor(connection: Connection) -> Cursor:
-    """Where the next reading begins."""
-    row = await fetch_one(connection, f"select {_CURSOR} from sync.cursors where name = 'supabase'")
+    """Returns the cursor."""
+    row = await fetch_one(
+        connection, f"select {_CURSOR_COLUMNS} from sync.cursors where name = 'supabase'"
+    )
     return Cursor(**dict(row))
 
 
-# Nobody waits for another's page: whoever finds the row taken has read something old.
-_TAKE: Final = """
-with mine as (
+# skip locked: a transaction that finds the row locked has read an old state, so it need not wait.
+_RAISE_REVISION: Final = """
+with current as (
   select name from sync.cursors where name = 'supabase' and revision = $1
      for no key update skip locked
 )
 update sync.cursors c set revision = c.revision + 1, {changes}
-  from mine where c.name = mine.name returning c.revision
+  from current k where c.name = k.name returning c.revision
 """
 
 
 async def advance(connection: Connection, revision: int, xid: str, seq: int) -> bool:
-    """Move to the end of a page; false when somebody took people since `revision`."""
+    """Moves to the end of a page. Returns false when users were applied since `revision`."""
     changes = "xid = $2, seq = $3, moved_at = now()"
-    return await connection.fetchval(_TAKE.format(changes=changes), revision, xid, seq) is not None
+    return (
+        await connection.fetchval(_RAISE_REVISION.format(changes=changes), revision, xid, seq)
+        is not None
+    )
 
 
-async def begin_again(connection: Connection, revision: int) -> bool:
-    """Supabase was restored: from the log's beginning, and everybody once more."""
+async def restart(connection: Connection, revision: int) -> bool:
+    """Restarts at the log's beginning with a full scan, after Supabase was restored."""
     changes = """
     xid = null, seq = null, moved_at = now(), resets = c.resets + 1,
-    walking = true, walk_after = null, walked = 0
+    scanning = true, scan_after = null, scanned = 0
     """
-    return await connection.fetchval(_TAKE.format(changes=changes), revision) is not None
+    return await connection.fetchval(_RAISE_REVISION.format(changes=changes), revision) is not None
 
 
-async def walk_on(connection: Connection, revision: int, after: str | None, people: int) -> bool:
-    """Note a page of the walk; without `after` it was the last one."""
+async def advance_scan(
+    connection: Connection, revision: int, after: str | None, users: int
+) -> bool:
+    """Stores the position of the full scan; without `after` it is finished."""
     changes = """
-    walked = c.walked + $3, walk_after = $2, walking = $2::text is not null,
-    walked_at = case when $2::text is null then now() else c.walked_at end
+    scanned = c.scanned + $3, scan_after = $2, scanning = $2::text is not null,
+    scanned_at = case when $2::text is null then now() else c.scanned_at end
     """
-    taken = await connection.fetchval(_TAKE.format(changes=changes), revision, after, people)
-    return taken is not None
+    moved = await connection.fetchval(
+        _RAISE_REVISION.format(changes=changes), revision, after, users
+    )
+    return moved is not None
 
 
-async def take(connection: Connection, revision: int) -> bool:
-    """Take people without moving; false when somebody took people since `revision`."""
-    taken = await connection.fetchval(_TAKE.format(changes="name = c.name"), revision)
-    return taken is not None
+async def raise_revision(connection: Connection, revision: int) -> bool:
+    """Raises the revision without moving. False: users were applied since `revision`."""
+    raised = await connection.fetchval(_RAISE_REVISION.format(changes="name = c.name"), revision)
+    return raised is not None
 
 
-async def start_walk(connection: Connection) -> None:
-    """Look at everybody again, from the first id on."""
+async def start_scan(connection: Connection) -> None:
+    """Starts a full scan from the first id."""
     await connection.execute(
         """
-        update sync.cursors set walking = true, walk_after = null, walked = 0,
+        update sync.cursors set scanning = true, scan_after = null, scanned = 0,
           revision = revision + 1 where name = 'supabase'
         """
     )
 
 
-async def note_end(connection: Connection) -> None:
-    """The log was read to its end just now; seldom written, never waited for."""
+async def record_log_end(connection: Connection) -> None:
+    """Stores that the log was read to its end; at most every 5 s, and never waits for a lock."""
     await connection.execute(
         """
         update sync.cursors set checked_at = now() where name = (select name from sync.cursors
@@ -139,7 +151,7 @@ async def note_end(connection: Connection) -> None:
 
 
 async def set_source(connection: Connection, state: str, error: str | None) -> None:
-    """Tell other processes whether Supabase says what changed."""
+    """Stores whether Supabase returns its change log, for other processes."""
     await connection.execute(
         """
         insert into sync.targets as t (name, state, error) values ('changes', $1, $2)
@@ -155,7 +167,7 @@ _KNOWN: Final = """
 select c.id, c.email, c.phone, c.name, c.email_verified, c.phone_verified, c.status,
        c.deletion_requested_at, c.banned_until, c.unmapped_status,
        (select array_agg(array[w.contact, w.value]) from sync.contact_conflicts w
-         where w.client_id = c.id) as waiting,
+         where w.client_id = c.id) as pending_contacts,
        exists (select from sync.blocked_before b where b.client_id = c.id) as block_seen,
        p.key is not null as pending, p.parked_at is not null as parked
   from identity.clients c
@@ -164,11 +176,11 @@ select c.id, c.email, c.phone, c.name, c.email_verified, c.phone_verified, c.sta
 """
 
 
-async def known(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known]:
-    """What EvPower has of these."""
+async def known(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, KnownClient]:
+    """Returns the clients that exist, by id."""
     rows: list[Record] = await connection.fetch(_KNOWN, ids)
     return {
-        row["id"]: Known(
+        row["id"]: KnownClient(
             id=row["id"],
             profile=Profile(
                 row["email"],
@@ -181,7 +193,7 @@ async def known(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known
             deletion_requested_at=row["deletion_requested_at"],
             banned_until=row["banned_until"],
             unmapped_status=row["unmapped_status"],
-            waiting=dict(row["waiting"] or ()),
+            pending_contacts=dict(row["pending_contacts"] or ()),
             block_seen=row["block_seen"],
             pending=row["pending"],
             parked=row["parked"],
@@ -190,10 +202,10 @@ async def known(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Known
     }
 
 
-async def unmark(connection: Connection, client_id: UUID) -> None:
-    """There is no row in Supabase to write this client into any more.
+async def delete_outbox_entry(connection: Connection, client_id: UUID) -> None:
+    """Deletes a client's outbox entry, because its row in Supabase was deleted.
 
-    Not while a relay is sending what it read before: that makes a row, which is then corrected.
+    A leased entry stays: the relay's call may create the row again, which is then corrected.
     """
     await connection.execute(
         """
@@ -204,8 +216,8 @@ async def unmark(connection: Connection, client_id: UUID) -> None:
     )
 
 
-async def adopt_block(connection: Connection, client_id: UUID) -> bool:
-    """Remember that the block from before EvPower was seen; false when it was before."""
+async def record_block_before(connection: Connection, client_id: UUID) -> bool:
+    """Stores that a block from before EvPower was applied. Returns false when it already was."""
     first = await connection.fetchval(
         """
         insert into sync.blocked_before (client_id) values ($1)
@@ -216,14 +228,14 @@ async def adopt_block(connection: Connection, client_id: UUID) -> bool:
     return first is not None
 
 
-async def keep_contacts(
-    connection: Connection, client_id: UUID, wanted: Mapping[Contact, PendingContact]
+async def store_pending_contacts(
+    connection: Connection, client_id: UUID, contacts: Mapping[Contact, PendingContact]
 ) -> None:
-    """Make these the contacts the client waits for."""
+    """Replaces the contacts the client waits for."""
     await connection.execute(
         "delete from sync.contact_conflicts where client_id = $1 and contact <> all ($2::text[])",
         client_id,
-        list(wanted),
+        list(contacts),
     )
     await connection.executemany(
         """
@@ -234,7 +246,7 @@ async def keep_contacts(
         """,
         [
             (client_id, contact, claim.value, claim.verified, claim.holder)
-            for contact, claim in wanted.items()
+            for contact, claim in contacts.items()
         ],
     )
 
@@ -251,14 +263,16 @@ select k.client_id, k.contact, k.value from sync.contact_conflicts k
 """
 
 
-async def free_contacts(connection: Connection, limit: int) -> list[Waiting]:
-    """Contacts nobody has any more, or wants any more; who waits longest first."""
+async def free_contacts(connection: Connection, limit: int) -> list[FreeContact]:
+    """Returns pending contacts that no client has or that no open client needs, oldest first."""
     rows: list[Record] = await connection.fetch(_FREE, limit)
-    return [Waiting(row["client_id"], row["contact"], row["value"]) for row in rows]
+    return [FreeContact(row["client_id"], row["contact"], row["value"]) for row in rows]
 
 
-async def waits_for(connection: Connection, client_id: UUID) -> dict[Contact, PendingContact]:
-    """The contacts a client waits for, by kind."""
+async def pending_contacts(
+    connection: Connection, client_id: UUID
+) -> dict[Contact, PendingContact]:
+    """Returns the contacts a client waits for, by kind."""
     rows: list[Record] = await connection.fetch(
         "select contact, value, verified, holder from sync.contact_conflicts where client_id = $1",
         client_id,
@@ -268,63 +282,65 @@ async def waits_for(connection: Connection, client_id: UUID) -> dict[Contact, Pe
     }
 
 
-def waits_of(wanted: Profile, taken: Mapping[Contact, UUID]) -> dict[Contact, PendingContact]:
-    """The contacts of a profile that others have, by kind."""
-    claims: dict[Contact, PendingContact] = {}
-    if "email" in taken and wanted.email is not None:
-        claims["email"] = PendingContact(wanted.email, wanted.email_verified, taken["email"])
-    if "phone" in taken and wanted.phone is not None:
-        claims["phone"] = PendingContact(wanted.phone, wanted.phone_verified, taken["phone"])
-    return claims
+def pending_contacts_of(
+    profile: Profile, holders: Mapping[Contact, UUID]
+) -> dict[Contact, PendingContact]:
+    """Returns the contacts of a profile that other clients hold, by kind."""
+    contacts: dict[Contact, PendingContact] = {}
+    if "email" in holders and profile.email is not None:
+        contacts["email"] = PendingContact(profile.email, profile.email_verified, holders["email"])
+    if "phone" in holders and profile.phone is not None:
+        contacts["phone"] = PendingContact(profile.phone, profile.phone_verified, holders["phone"])
+    return contacts
 
 
-async def keep_failed(
-    connection: Connection, failed: Sequence[tuple[Failed, str]], next_at: Sequence[datetime]
+async def store_failed(
+    connection: Connection, failed: Sequence[tuple[FailedUser, str]], next_at: Sequence[datetime]
 ) -> None:
-    """Remember whom a change could not be applied to; what was known of them stays known."""
+    """Stores users whose change failed; a deletion or block seen earlier is preserved."""
     await connection.executemany(
         """
-        insert into sync.failed_people as f
-          (client_id, gone, blocked_before, error, attempts, next_at)
+        insert into sync.failed_users as f
+          (client_id, user_deleted, blocked_before, error, attempts, next_at)
         values ($1, $2, $3, $4, $5, $6) on conflict (client_id) do update
-        set gone = f.gone or excluded.gone, error = excluded.error,
+        set user_deleted = f.user_deleted or excluded.user_deleted, error = excluded.error,
           blocked_before = f.blocked_before or excluded.blocked_before,
           attempts = f.attempts + 1, next_at = excluded.next_at
         """,
         [
-            (one.id, one.gone, one.blocked_before, error, one.attempts, at)
-            for (one, error), at in zip(failed, next_at, strict=True)
+            (user.id, user.user_deleted, user.blocked_before, error, user.attempts, at)
+            for (user, error), at in zip(failed, next_at, strict=True)
         ],
     )
 
 
-async def forget_failed(connection: Connection, ids: Sequence[UUID]) -> None:
-    """They are applied now."""
+async def delete_failed(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Deletes users whose change is applied now."""
     await connection.execute(
-        "delete from sync.failed_people where client_id = any ($1::uuid[])", ids
+        "delete from sync.failed_users where client_id = any ($1::uuid[])", ids
     )
 
 
-async def failed_among(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Failed]:
-    """Those of these that could not be applied last time."""
+async def failed_among(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, FailedUser]:
+    """Returns those of the users whose last change failed."""
     rows: list[Record] = await connection.fetch(
         """
-        select client_id, gone, blocked_before, attempts from sync.failed_people
+        select client_id, user_deleted, blocked_before, attempts from sync.failed_users
         where client_id = any ($1::uuid[])
         """,
         ids,
     )
-    return {row["client_id"]: Failed(*row) for row in rows}
+    return {row["client_id"]: FailedUser(*row) for row in rows}
 
 
-async def due_failed(connection: Connection, now: datetime, limit: int) -> list[Failed]:
-    """Whom to try again."""
+async def due_failed(connection: Connection, now: datetime, limit: int) -> list[FailedUser]:
+    """Returns the users whose next attempt is due."""
     rows: list[Record] = await connection.fetch(
         """
-        select client_id, gone, blocked_before, attempts from sync.failed_people
+        select client_id, user_deleted, blocked_before, attempts from sync.failed_users
         where next_at <= $1 order by next_at limit $2
         """,
         now,
         limit,
     )
-    return [Failed(*row) for row in rows]
+    return [FailedUser(*row) for row in rows]

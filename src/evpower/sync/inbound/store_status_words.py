@@ -1,4 +1,4 @@
-"""SQL of status words: what each means, and which client's word was handled."""
+"""SQL of status words: the meaning of each, and the clients whose word was handled."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ Meaning = Literal["active", "blocked", "inactive"]
 
 @dataclass(frozen=True, slots=True)
 class StatusWord:
-    """What an operator said a project's own status word means."""
+    """The meaning an operator gave to a status word of the project."""
 
     word: str
     meaning: Meaning
@@ -22,7 +22,7 @@ class StatusWord:
 
 
 async def words(connection: Connection) -> list[StatusWord]:
-    """Every mapped word, in order."""
+    """Returns every mapped word, in order."""
     rows: list[Record] = await connection.fetch(
         "select word, meaning, operator, reason, mapped_at from sync.status_words order by word"
     )
@@ -30,15 +30,15 @@ async def words(connection: Connection) -> list[StatusWord]:
 
 
 async def meaning_of(connection: Connection, word: str) -> Meaning | None:
-    """What a word means; None: no operator has said."""
+    """Returns the meaning of a word; None: no operator has mapped it."""
     return await connection.fetchval("select meaning from sync.status_words where word = $1", word)
 
 
 async def insert_word(
     connection: Connection, word: str, meaning: Meaning, operator: str, reason: str
 ) -> bool:
-    """Store what a word means; false when it is mapped already: clients were handled by it."""
-    found = await connection.fetchval(
+    """Stores the meaning of a word. Returns false when it is mapped already."""
+    inserted = await connection.fetchval(
         """
         insert into sync.status_words (word, meaning, operator, reason) values ($1, $2, $3, $4)
         on conflict (word) do nothing returning true
@@ -48,12 +48,12 @@ async def insert_word(
         operator,
         reason,
     )
-    return found is not None
+    return inserted is not None
 
 
 async def insert_handled(connection: Connection, client_id: UUID, word: str) -> bool:
-    """Remember that a client's word from before EvPower was handled; false: it was before."""
-    found = await connection.fetchval(
+    """Stores that a client's earlier word was handled. Returns false when it already was."""
+    inserted = await connection.fetchval(
         """
         insert into sync.status_before (client_id, word) values ($1, $2)
         on conflict (client_id) do nothing returning true
@@ -61,11 +61,11 @@ async def insert_handled(connection: Connection, client_id: UUID, word: str) -> 
         client_id,
         word,
     )
-    return found is not None
+    return inserted is not None
 
 
 async def waiting(connection: Connection, word: str, limit: int) -> list[UUID]:
-    """Clients that wait for this word to be mapped."""
+    """Returns clients that wait for this word to be mapped, at most `limit`."""
     rows: list[Record] = await connection.fetch(
         "select id from identity.clients where unmapped_status = $1 order by id limit $2",
         word,

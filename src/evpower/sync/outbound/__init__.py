@@ -1,1 +1,1 @@
-"""What changes here goes to Supabase."""
+"""Outbound sync: changes in EvPower are sent to Supabase."""

@@ -1,16 +1,18 @@
-"""Mark everything pending, page by page: for a Supabase that is new, empty or restored."""
+"""Enqueues everything page by page, or single keys: for a new, empty or restored Supabase."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import NotFound
 from evpower.sync.model import TOPICS, OutboxTopic
 from evpower.sync.outbound import store, store_backfill
 
 
 @dataclass(frozen=True, slots=True)
-class Backfilled:
-    """How many keys were marked, by this run and those it carried on."""
+class BackfillResult:
+    """How many keys were enqueued, by this run and the stopped runs it continued."""
 
     clients: int
     sessions: int
@@ -32,13 +34,13 @@ async def backfill(
     from_scratch: bool = False,
     page: int = 1000,
     on_progress: Callable[[BackfillProgress], None] = lambda _: None,
-) -> Backfilled:
-    """Mark every client and session; a run that was stopped is carried on where it was.
+) -> BackfillResult:
+    """Enqueues every client and session; a run that was stopped continues where it was.
 
-    `from_scratch` forgets what Supabase is known to have: all transactions travel again. Without it
-    Supabase itself says what it lacks (a gap), one round more for each client that lacks any.
+    `from_scratch` resets what Supabase is known to have, so that all transactions are sent again.
+    Without it Supabase reports what it lacks (a gap), which costs one more call for such clients.
     """
-    marked = dict.fromkeys(TOPICS, 0)
+    enqueued = dict.fromkeys(TOPICS, 0)
     for topic in topics:
         async with db.transaction() as connection:
             total = await store_backfill.count_keys(connection, topic)
@@ -46,23 +48,38 @@ async def backfill(
         more = True
         while more:
             async with db.transaction() as connection:
-                marked[topic], more = await _mark_page(
+                enqueued[topic], more = await _enqueue_page(
                     connection, topic, page, from_scratch=from_scratch
                 )
-            on_progress(BackfillProgress(topic, marked[topic], total))
-    return Backfilled(marked["client"], marked["session"])
+            on_progress(BackfillProgress(topic, enqueued[topic], total))
+    return BackfillResult(enqueued["client"], enqueued["session"])
 
 
-async def _mark_page(
+async def _enqueue_page(
     connection: Connection, topic: OutboxTopic, page: int, *, from_scratch: bool
 ) -> tuple[int, bool]:
-    """One page in one transaction: marks and the place reached are kept together."""
-    after, already_marked = await store_backfill.progress(connection, topic)
+    """Enqueues one page. The entries and the position are stored in one transaction."""
+    after, enqueued_before = await store_backfill.progress(connection, topic)
     keys = await store_backfill.next_keys(connection, topic, after, page)
-    await store.mark(connection, topic, keys)
+    await store.enqueue(connection, topic, keys)
     if topic == "client" and from_scratch and keys:
         await store.forget_acknowledged(connection, keys)
     more = len(keys) == page
-    done = already_marked + len(keys)
+    done = enqueued_before + len(keys)
     await store_backfill.advance(connection, topic, keys[-1] if keys else None, done, more=more)
     return done, more
+
+
+async def replay_parked(connection: Connection) -> int:
+    """Makes every parked entry due now. Returns how many."""
+    return await store.unpark_all(connection)
+
+
+async def replay(connection: Connection, topic: OutboxTopic, key: UUID) -> None:
+    """Enqueues a client with all its transactions, or a session, to be sent from the start.
+
+    Raises NotFound("client_not_found" | "session_not_found").
+    """
+    if not await store_backfill.exists(connection, topic, key):
+        raise NotFound(f"{topic}_not_found", f"no such {topic}: {key}")
+    await store.enqueue(connection, topic, [key], force=True)

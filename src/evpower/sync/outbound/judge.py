@@ -1,4 +1,4 @@
-"""What becomes of a claimed key after Supabase answered; no database, no network."""
+"""Decides what becomes of a claimed key after a call; uses no database and no network."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, cast, get_args
@@ -7,9 +7,17 @@ from uuid import UUID
 import structlog
 
 from evpower.sync.errors import TargetUnavailable
-from evpower.sync.model import Answer, ApplyOutcome, Claim, ClientPart, Finish, OutboxTopic, Verdict
+from evpower.sync.model import (
+    ApplyOutcome,
+    ApplyResult,
+    Claim,
+    ClientPart,
+    Finish,
+    OutboxTopic,
+    Verdict,
+)
 
-_TRANSIENT: Final = ("40", "55", "57", "53", "08")  # SQLSTATE classes that pass by themselves
+_TRANSIENT: Final = ("40", "55", "57", "53", "08")  # SQLSTATE classes of transient failures
 _UNIQUE: Final = "23505"
 _CONTACT_TRIES: Final = 5
 _LONGEST_BUSY_S: Final = 5.0
@@ -21,7 +29,7 @@ _log = structlog.get_logger()
 
 def judge(
     claim: Claim,
-    answer: Answer | None,
+    result: ApplyResult | None,
     part: ClientPart | None,
     *,
     waits_for_client: bool,
@@ -31,97 +39,101 @@ def judge(
     """Returns the end of one claim; `part` is what was sent of a client.
 
     `waits_for_client`: Supabase refuses the session's client. `waits_for_contact`: a closed client
-    whose contact this one has is on its way.
+    with the same contact is sent first, so that Supabase releases it.
     """
-    if answer is None:
-        return _unanswered(claim, delay_s, sent=claim.topic == "session" or part is not None)
-    match answer.outcome:
+    if result is None:
+        return _unnamed(claim, delay_s, is_sent=claim.topic == "session" or part is not None)
+    match result.outcome:
         case "gap":
-            was = part.from_version if part is not None else 0
-            have = answer.why if isinstance(answer.why, int) else 0
-            return Finish(claim, "more", acknowledge=(was, have, 0))
+            old_version = part.from_version if part is not None else 0
+            last_version = result.reason if isinstance(result.reason, int) else 0
+            return Finish(claim, "more", acknowledge=(old_version, last_version, 0))
         case "orphan":
-            return _orphan(claim, delay_s, stuck=waits_for_client)
+            return _orphan(claim, delay_s, is_refused=waits_for_client)
         case "busy":
-            return _busy(claim, delay_s, waited=answer.why == _WAITED)
+            return _busy(claim, delay_s, is_blocking=result.reason == _WAITED)
         case "refused":
-            return _refused(claim, delay_s, str(answer.why), contact_goes=waits_for_contact)
+            return _refused(
+                claim, delay_s, str(result.reason), contact_is_released=waits_for_contact
+            )
         case "applied" | "stale":
-            return _written(claim, answer, part)
+            return _written(claim, result, part)
 
 
-def _written(claim: Claim, answer: Answer, part: ClientPart | None) -> Finish:
+def _written(claim: Claim, result: ApplyResult, part: ClientPart | None) -> Finish:
     if part is None:
         return Finish(claim, "sent")
     verdict: Verdict = "sent" if part.complete else "more"
-    if answer.outcome == "stale" and answer.why == _OTHER_STATUS:
-        verdict = "force"  # a clock that was turned back made its number too small
+    if result.outcome == "stale" and result.reason == _OTHER_STATUS:
+        verdict = "force"  # our clock was turned back, so the number was too small
     return Finish(claim, verdict, acknowledge=(part.from_version, part.to_version, part.number))
 
 
-def _unanswered(claim: Claim, delay_s: float, *, sent: bool) -> Finish:
-    """A key that is in no table of ours was not sent; any other waits until it is named."""
-    if not sent:
+def _unnamed(claim: Claim, delay_s: float, *, is_sent: bool) -> Finish:
+    """Parks a key that no table of ours has; any other is sent again until Supabase names it."""
+    if not is_sent:
         return Finish(claim, "park", "no such client in EvPower")
-    return Finish(claim, "retry", "Supabase did not answer for it", delay_s)
+    return Finish(claim, "retry", "Supabase returned no result for it", delay_s)
 
 
-def _orphan(claim: Claim, delay_s: float, *, stuck: bool) -> Finish:
-    """A session goes with its client, once more; then it waits for it."""
-    if stuck:
+def _orphan(claim: Claim, delay_s: float, *, is_refused: bool) -> Finish:
+    """Sends a session again with its client at once; the next time after a pause."""
+    if is_refused:
         return Finish(claim, "park", "Supabase refuses its client")
     return Finish(claim, "retry", "Supabase lacks its client", delay_s if claim.attempts else 0.0)
 
 
-def _busy(claim: Claim, delay_s: float, *, waited: bool) -> Finish:
-    """Soon again; in a call of its own if Supabase waited because of it."""
+def _busy(claim: Claim, delay_s: float, *, is_blocking: bool) -> Finish:
+    """Sends the key again soon; in a call of its own if Supabase waited because of it."""
     delay_s = min(_LONGEST_BUSY_S, delay_s)
-    if waited:
+    if is_blocking:
         return Finish(claim, "alone", "busy: another transaction is in its way", delay_s)
     return Finish(claim, "retry", "busy: another transaction holds the row", delay_s)
 
 
-def _refused(claim: Claim, delay_s: float, why: str, *, contact_goes: bool) -> Finish:
-    """A refusal that passes by itself is tried again; any other waits for an operator."""
-    if contact_goes:
-        return Finish(claim, "retry", "a closed client's contacts go first", delay_s)
-    if why.startswith(_TRANSIENT):
-        return Finish(claim, "retry", why, delay_s)
-    _log.error("sync_key_parked", topic=claim.topic, key=str(claim.key), why=why)
-    return Finish(claim, "park", why)
+def _refused(claim: Claim, delay_s: float, reason: str, *, contact_is_released: bool) -> Finish:
+    """Sends again after a transient refusal; any other waits for an operator."""
+    if contact_is_released:
+        return Finish(
+            claim, "retry", "a closed client with the same contact is sent first", delay_s
+        )
+    if reason.startswith(_TRANSIENT):
+        return Finish(claim, "retry", reason, delay_s)
+    _log.error("outbox_entry_parked", topic=claim.topic, key=str(claim.key), reason=reason)
+    return Finish(claim, "park", reason)
 
 
-def lack_a_contact(
-    claims: Sequence[Claim], answers: Mapping[tuple[OutboxTopic, UUID], Answer]
+def refused_for_contact(
+    claims: Sequence[Claim], results: Mapping[tuple[OutboxTopic, UUID], ApplyResult]
 ) -> list[UUID]:
-    """Returns the clients that Supabase refuses because another has their email or phone there."""
+    """Returns the clients that Supabase refuses because another row has their email or phone."""
     return [
         claim.key
         for claim in claims
         if claim.topic == "client"
         and claim.attempts < _CONTACT_TRIES
-        and (answer := answers.get((claim.topic, claim.key))) is not None
-        and answer.outcome == "refused"
-        and str(answer.why).startswith(_UNIQUE)
+        and (result := results.get((claim.topic, claim.key))) is not None
+        and result.outcome == "refused"
+        and str(result.reason).startswith(_UNIQUE)
     ]
 
 
-def parse_answers(raw: object) -> dict[tuple[OutboxTopic, UUID], Answer]:
-    """Returns what evpower_apply did. Raises TargetUnavailable for what is no answer of it."""
+def parse_results(raw: object) -> dict[tuple[OutboxTopic, UUID], ApplyResult]:
+    """Returns what evpower_apply did, by key. Raises TargetUnavailable for any other response."""
     if not isinstance(raw, Mapping):
-        raise TargetUnavailable("evpower_apply answered something else")
-    listed = cast("Mapping[str, object]", raw).get("keys")
-    if not isinstance(listed, list):
-        raise TargetUnavailable("evpower_apply answered without keys")
-    answers: dict[tuple[OutboxTopic, UUID], Answer] = {}
-    for item in cast("list[object]", listed):
+        raise TargetUnavailable("evpower_apply returned no object")
+    keys = cast("Mapping[str, object]", raw).get("keys")
+    if not isinstance(keys, list):
+        raise TargetUnavailable("evpower_apply returned no keys")
+    results: dict[tuple[OutboxTopic, UUID], ApplyResult] = {}
+    for item in cast("list[object]", keys):
         try:
-            topic, key, outcome, why = cast(
+            topic, key, outcome, reason = cast(
                 "tuple[OutboxTopic, str, ApplyOutcome, str | int | None]", item
             )
-            answer = Answer(topic, UUID(key), outcome, why)
+            result = ApplyResult(topic, UUID(key), outcome, reason)
         except (TypeError, ValueError) as error:
-            raise TargetUnavailable("evpower_apply answered a key in an unknown form") from error
-        if answer.topic in get_args(OutboxTopic) and outcome in _OUTCOMES:
-            answers[answer.topic, answer.key] = answer
-    return answers
+            raise TargetUnavailable("evpower_apply returned a key in an unknown form") from error
+        if result.topic in get_args(OutboxTopic) and outcome in _OUTCOMES:
+            results[result.topic, result.key] = result
+    return results

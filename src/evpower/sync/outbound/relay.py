@@ -1,4 +1,4 @@
-"""The relay carries what is pending to Supabase: hundreds of keys a call, several at once."""
+"""The relay sends the outbox to Supabase: hundreds of keys per call, several calls at once."""
 
 import asyncio
 import random
@@ -25,28 +25,28 @@ from evpower.sync.breaker import Breaker
 from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, TargetUnavailable, TooLarge
 from evpower.sync.model import (
     SUPABASE_CHANGED,
-    Answer,
+    ApplyResult,
     Claim,
-    Delivered,
+    DeliveryResult,
     Finish,
     OutboxTopic,
     Outgoing,
 )
 from evpower.sync.outbound import store
-from evpower.sync.outbound.judge import judge, lack_a_contact, parse_answers
-from evpower.sync.outbound.store_first import mark_clients_of, mark_closed_holders
+from evpower.sync.outbound.judge import judge, parse_results, refused_for_contact
+from evpower.sync.outbound.store_first import enqueue_clients_of, enqueue_closed_holders
 from evpower.sync.supabase_rpc import Rpc
 
 _APPLY: Final = "evpower_apply"
 _PROBE_KEYS: Final = 20
-_LINGER_S: Final = 0.01  # changes of one moment travel together
+_LINGER_S: Final = 0.01  # so that changes of the same moment share a call
 _RETRY: Final = Backoff(0.2, 30.0)  # of a key
 _FINISH: Final = Backoff(0.005, 1.0)  # while a request holds the row of a key
 _log = structlog.get_logger()
 
 
 class Relay:
-    """Any number may run, in any number of processes; a key is in one call at a time."""
+    """Any number of relays may run in any number of processes; a key is in one call at a time."""
 
     def __init__(
         self,
@@ -63,34 +63,33 @@ class Relay:
         self._jitter = jitter
         self._breaker = Breaker(clock, jitter)
         self._wakeup = Wakeup()
-        self._calls: set[asyncio.Task[Delivered]] = set()
+        self._calls: set[asyncio.Task[DeliveryResult]] = set()
         self._idle = Backoff(_LINGER_S, settings.relay_poll_s)
         self._idle_rounds = 0  # in a row
         self._bus = bus
-        self._budget = (
-            settings.relay_transactions
-        )  # both shrink when a gateway finds a call too large
+        # Both shrink when a gateway refuses a call as too large.
+        self._budget = settings.relay_transactions
         self._batch = settings.relay_batch
-        self._share = 1.0  # of both: less while calls take longer than a statement may
+        self._share = 1.0  # of both: smaller while calls exceed the statement time-out
         self._state = ""
 
     def loop(self) -> Loop:
-        """Return the loop that carries; at its end calls under way finish, nothing stays leased."""
+        """Returns the loop that sends; at its end running calls finish and no lease is left."""
         return Loop(
             "relay",
             self._round,
             period_s=self._settings.relay_poll_s,
             wakeup=self._wakeup,
-            around=self._carrying,
+            around=self._subscribed,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Carry until `stop` is set."""
+        """Sends until `stop` is set."""
         await self.loop().run(stop)
 
     @asynccontextmanager
-    async def _carrying(self) -> AsyncGenerator[None]:
-        end = self._bus.subscribe(self._heard) if self._bus else None
+    async def _subscribed(self) -> AsyncGenerator[None]:
+        end = self._bus.subscribe(self._on_notification) if self._bus else None
         try:
             yield
         finally:
@@ -98,18 +97,18 @@ class Relay:
                 end()
             await self._finish_calls()
 
-    def _heard(self, topic: BusTopic, _: UUID) -> None:
-        if topic != SUPABASE_CHANGED:  # what changed there is the puller's
+    def _on_notification(self, topic: BusTopic, _: UUID) -> None:
+        if topic != SUPABASE_CHANGED:  # the puller handles changes in Supabase
             self._wakeup.notify()
 
-    async def run_once(self) -> Delivered:
-        """One call's worth; nothing when nothing is due or the breaker is open."""
+    async def run_once(self) -> DeliveryResult:
+        """Sends one call; none when nothing is due or the breaker is open."""
         self._send(await self._claim())
         return await self._finish_calls()
 
-    async def drain(self) -> Delivered:
-        """Carry until nothing is due or Supabase fails. Returns what was brought."""
-        total = Delivered()
+    async def drain(self) -> DeliveryResult:
+        """Sends until nothing is due or Supabase fails. Returns the sum of the calls."""
+        total = DeliveryResult()
         try:
             while True:
                 total += self._reap()
@@ -128,7 +127,7 @@ class Relay:
         return total
 
     async def _round(self, current: Round) -> Pause:
-        """Claim one call's worth and send it beside those under way."""
+        """Claims the keys of one call and sends it beside the calls under way."""
         self._reap()
         if len(self._calls) >= self._settings.relay_in_flight:
             await current.first_of(self._calls)
@@ -147,27 +146,27 @@ class Relay:
         return max(1, int(most * self._share))
 
     def _send(self, claims: Sequence[Claim]) -> None:
-        if together := [claim for claim in claims if not claim.alone]:
-            self._calls.add(asyncio.create_task(self._deliver(together)))
+        if batched := [claim for claim in claims if not claim.alone]:
+            self._calls.add(asyncio.create_task(self._deliver(batched)))
         if alone := [claim for claim in claims if claim.alone]:
-            self._calls.add(asyncio.create_task(self._deliver_each(alone)))
+            self._calls.add(asyncio.create_task(self._deliver_singly(alone)))
 
-    async def _deliver_each(self, claims: Sequence[Claim]) -> Delivered:
-        """One call each, one after the other: what one waits for keeps no other waiting."""
-        total = Delivered()
+    async def _deliver_singly(self, claims: Sequence[Claim]) -> DeliveryResult:
+        """Sends one call per claim, one after the other, so that a lock delays only its own key."""
+        total = DeliveryResult()
         for claim in claims:
             total += await self._deliver([claim])
         return total
 
-    def _reap(self) -> Delivered:
+    def _reap(self) -> DeliveryResult:
         finished = {task for task in self._calls if task.done()}
         self._calls -= finished
-        return sum((task.result() for task in finished), Delivered())
+        return sum((task.result() for task in finished), DeliveryResult())
 
-    async def _finish_calls(self) -> Delivered:
+    async def _finish_calls(self) -> DeliveryResult:
         calls, self._calls = self._calls, set()
         results = await asyncio.gather(*calls, return_exceptions=True)
-        total = Delivered()
+        total = DeliveryResult()
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -194,75 +193,75 @@ class Relay:
             failpoints.hit(Failpoint.RELAY_CLAIMED)
         return claims
 
-    async def _deliver(self, claims: Sequence[Claim]) -> Delivered:
-        """Read, send, finish. Never raises for a failure of Supabase or of our database."""
+    async def _deliver(self, claims: Sequence[Claim]) -> DeliveryResult:
+        """Reads, sends, finishes. Never raises for a failure of Supabase or of our database."""
         try:
-            return await self._carry(claims)
-        except Unavailable as error:  # the leases end by themselves
+            return await self._send_batch(claims)
+        except Unavailable as error:  # the leases expire
             self._breaker.unused()
-            _log.warning("relay_lost_database", error=error.for_operators)
-            return Delivered(calls=1, retried=len(claims))
+            _log.warning("relay_database_lost", error=error.for_operators)
+            return DeliveryResult(calls=1, retried=len(claims))
 
-    async def _carry(self, claims: Sequence[Claim]) -> Delivered:
+    async def _send_batch(self, claims: Sequence[Claim]) -> DeliveryResult:
         async with self._db.connection() as connection:
             outgoing = await store.read(connection, claims, chunk=self._budget)
         failpoints.hit(Failpoint.RELAY_READ)
         started = time.perf_counter()
         try:
-            raw = await self._rpc.call(_APPLY, outgoing.body())
-            answers = parse_answers(raw)
+            response = await self._rpc.call(_APPLY, outgoing.body())
+            results = parse_results(response)
             failpoints.hit(Failpoint.RELAY_APPLIED)
         except TooLarge as error:
             self._breaker.unused()
             self._budget = max(1, min(self._budget, outgoing.transaction_count) // 2)
             self._batch = max(1, min(self._batch, len(claims)) // 2)
-            return await self._put_off(claims, error, "too_large")
+            return await self._postpone(claims, error, "too_large")
         except TargetRefuses as error:
             self._breaker.failed()
             await self._set_state("misconfigured", str(error))
-            return await self._put_off(claims, error, "misconfigured")
-        except TargetBusy as error:  # of this call alone: Supabase is up, and the others go on
+            return await self._postpone(claims, error, "misconfigured")
+        except TargetBusy as error:  # concerns this call alone: Supabase is up
             self._breaker.succeeded()
             self._share = max(1 / self._batch, self._share / 2)
-            return await self._put_off(claims, error, "busy")
+            return await self._postpone(claims, error, "busy")
         except TargetUnavailable as error:
             self._breaker.failed()
             await self._set_state("down", str(error))
-            return await self._put_off(claims, error, "unavailable")
+            return await self._postpone(claims, error, "unavailable")
         took_ms = int((time.perf_counter() - started) * 1000)
         recovered = self._breaker.open
         self._breaker.succeeded()
         self._share = min(1.0, self._share * 2)
         await self._set_state("up", None)
-        stuck = await self._send_clients_of(
-            [one.key for one in answers.values() if one.outcome == "orphan"]
+        waiting_for_client = await self._send_missing_clients(
+            [result.key for result in results.values() if result.outcome == "orphan"]
         )
-        freed = await self._free_contacts(claims, answers)
+        waiting_for_contact = await self._send_closed_holders(claims, results)
         ends = [
             judge(
-                one,
-                answers.get((one.topic, one.key)),
-                outgoing.parts.get(one.key) if one.topic == "client" else None,
-                waits_for_client=one.key in stuck,
-                waits_for_contact=one.key in freed,
-                delay_s=self._delay_s(one),
+                claim,
+                results.get((claim.topic, claim.key)),
+                outgoing.parts.get(claim.key) if claim.topic == "client" else None,
+                waits_for_client=claim.key in waiting_for_client,
+                waits_for_contact=claim.key in waiting_for_contact,
+                delay_s=self._delay_s(claim),
             )
-            for one in claims
+            for claim in claims
         ]
-        if gaps := sum(answer.outcome == "gap" for answer in answers.values()):
-            _log.warning("supabase_lacks_transactions", clients=gaps)
+        if gaps := sum(result.outcome == "gap" for result in results.values()):
+            _log.warning("transaction_gap_detected", clients=gaps)
         await self._finish(ends)
-        return await self._remember(ends, outgoing, answers, took_ms, recovered=recovered)
+        return await self._record(ends, outgoing, results, took_ms, recovered=recovered)
 
-    async def _remember(
+    async def _record(
         self,
         ends: Sequence[Finish],
         outgoing: Outgoing,
-        answers: Mapping[tuple[OutboxTopic, UUID], Answer],
+        results: Mapping[tuple[OutboxTopic, UUID], ApplyResult],
         took_ms: int,
         *,
         recovered: bool,
-    ) -> Delivered:
+    ) -> DeliveryResult:
         sent = [end.claim for end in ends if end.verdict == "sent"]
         async with self._db.connection() as connection:
             if recovered:
@@ -275,10 +274,10 @@ class Relay:
                     metrics.LAG_SECONDS.observe(lag_ms / 1000)
         metrics.CALLS.labels("ok").inc()
         metrics.TRANSACTIONS.inc(outgoing.transaction_count)
-        for answer in answers.values():
-            metrics.KEYS.labels(answer.topic, answer.outcome).inc()
-        outcomes = [answer.outcome for answer in answers.values()]
-        return Delivered(
+        for result in results.values():
+            metrics.KEYS.labels(result.topic, result.outcome).inc()
+        outcomes = [result.outcome for result in results.values()]
+        return DeliveryResult(
             keys=len(sent),
             transactions=outgoing.transaction_count,
             applied=outcomes.count("applied"),
@@ -288,39 +287,43 @@ class Relay:
             calls=1,
         )
 
-    async def _send_clients_of(self, sessions: Sequence[UUID]) -> set[UUID]:
-        """Supabase lacks the clients of these sessions; answers those whose client it refuses."""
+    async def _send_missing_clients(self, sessions: Sequence[UUID]) -> set[UUID]:
+        """Enqueues the clients of sessions. Returns the sessions whose client is parked."""
         if not sessions:
             return set()
         async with self._db.transaction() as connection:
-            return await mark_clients_of(connection, sessions)
+            return await enqueue_clients_of(connection, sessions)
 
-    async def _free_contacts(
-        self, claims: Sequence[Claim], answers: Mapping[tuple[OutboxTopic, UUID], Answer]
+    async def _send_closed_holders(
+        self, claims: Sequence[Claim], results: Mapping[tuple[OutboxTopic, UUID], ApplyResult]
     ) -> set[UUID]:
-        """Send closed clients that still have a refused client's contact. Returns the latter."""
-        refused = lack_a_contact(claims, answers)
+        """Enqueues closed clients that have a refused client's contact. Returns the refused."""
+        refused = refused_for_contact(claims, results)
         if not refused:
             return set()
         async with self._db.transaction() as connection:
-            return await mark_closed_holders(connection, refused)
+            return await enqueue_closed_holders(connection, refused)
 
-    async def _put_off(self, claims: Sequence[Claim], error: SyncError, outcome: str) -> Delivered:
-        """Nothing was answered: the keys wait, each a little longer than last time."""
+    async def _postpone(
+        self, claims: Sequence[Claim], error: SyncError, outcome: str
+    ) -> DeliveryResult:
+        """The call failed: delays its keys, each longer than last time."""
         metrics.CALLS.labels(outcome).inc()
-        said = str(error)[:300]
-        await self._finish([Finish(one, "retry", said, self._delay_s(one)) for one in claims])
-        return Delivered(retried=len(claims), calls=1)
+        reason = str(error)[:300]
+        await self._finish(
+            [Finish(claim, "retry", reason, self._delay_s(claim)) for claim in claims]
+        )
+        return DeliveryResult(retried=len(claims), calls=1)
 
     async def _finish(self, ends: Sequence[Finish]) -> None:
-        """Keys a request is changing this moment are tried again, then left to their lease."""
-        left = list(ends)
+        """Ends the claims. A key locked by a request is tried again, then left to its lease."""
+        remaining = list(ends)
         for attempt in range(1, 9):
             async with self._db.transaction() as connection:
-                left = await store.finish(connection, left)
+                remaining = await store.finish(connection, remaining)
                 failpoints.hit(Failpoint.RELAY_UNCOMMITTED)
             failpoints.hit(Failpoint.RELAY_ACKNOWLEDGED)
-            if not left:
+            if not remaining:
                 return
             await asyncio.sleep(_FINISH.pause_s(attempt))
 
@@ -333,8 +336,8 @@ class Relay:
             return
         self._state = state
         if state == "misconfigured":
-            _log.error("supabase_refuses_evpower", error=error)
+            _log.error("relay_request_refused", error=error)
         else:
-            _log.info("supabase_state", state=state, error=error)
+            _log.info("relay_state_changed", state=state, error=error)
         async with self._db.connection() as connection:
             await store.set_target(connection, state, error)

@@ -1,4 +1,4 @@
-"""All SQL of the relay: claim, read, finish. It skips what others hold, so it never deadlocks."""
+"""All SQL of the relay: claim, read, finish. It skips locked rows, so it never deadlocks."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -22,11 +22,13 @@ def _case(column: str, words: dict[str, str]) -> str:
 
 _CLIENT_STATUS: Final = _case("c.status", dict(CLIENT_STATUS))
 _SESSION_STATUS: Final = _case("s.state", dict(SESSION_STATUS))
-# Of a client who asked for deletion Supabase's word stands; a row that is made anew must say so.
-_ASKED: Final = "c.status = 'active' and c.deletion_requested_at is not null"
-_LEAVING: Final = CLIENT_STATUS["closed"]
-# What a new row says of the person; a contact somebody else has here is Supabase's word still.
-# A closed client's contacts are free for others, and Supabase may have deleted the person: nothing.
+# Supabase is right about a client's request for deletion; a row that is created again must state
+# it.
+_REQUESTED: Final = "c.status = 'active' and c.deletion_requested_at is not null"
+_DELETION_STATUS: Final = CLIENT_STATUS["closed"]
+# The contacts and name of a new row. A contact that another client has here stays as Supabase has
+# it. A closed client gets none: others may use its contacts, and Supabase may have deleted the
+# user.
 _CONTACTS: Final = """
 case when c.status <> 'closed' then coalesce(c.email, (select k.value from sync.contact_conflicts k
   where k.client_id = c.id and k.contact = 'email')) end as email,
@@ -35,22 +37,22 @@ case when c.status <> 'closed' then coalesce(c.phone, (select k.value from sync.
 case when c.status <> 'closed' then c.name end as name
 """
 
-# The receipt of the payment that carries a balance over, before the client's id.
+# The receipt of the payment that imports an opening balance: this prefix and the client's id.
 OPENING: Final = "opening:"
 
-# A lease or a finished mark that a crash forgets costs a repeated call, which is harmless:
-# no flush is waited for.
-_UNFLUSHED: Final = (
-    "unflushed as materialized (select set_config('synchronous_commit', 'off', true))"
+# synchronous_commit off: a crash may lose a lease or a finished entry, and then a call is repeated,
+# which is harmless.
+_ASYNC_COMMIT: Final = (
+    "async_commit as materialized (select set_config('synchronous_commit', 'off', true))"
 )
 
-# Keys that made Supabase wait are sent in calls of their own, few at a time.
+# Keys that made Supabase wait are sent in calls of their own; so many are claimed at once.
 _ALONE: Final = 4
 
-# A statement of its own: what is read afterwards is at least as new as the marks it leased. The
-# number that orders claims is the time: it grows over crashes and restored backups too.
+# A statement of its own, so that what is read afterwards is at least as new as the leased entries.
+# The number that orders claims is the time: it grows across crashes and restored backups too.
 _CLAIM: Final = f"""
-with {_UNFLUSHED}, together as materialized (
+with {_ASYNC_COMMIT}, together as materialized (
   select p.topic, p.key, p.next_at from sync.pending p
    where p.parked_at is null and not p.alone and p.next_at <= now()
      and (p.leased_until is null or p.leased_until < now())
@@ -72,9 +74,9 @@ with {_UNFLUSHED}, together as materialized (
   window before as (order by d.next_at, d.key rows unbounded preceding)
 )
 update sync.pending p set leased_until = now() + make_interval(secs => $3)
-  from sized z, unflushed
+  from sized z, async_commit
  where p.topic = z.topic and p.key = z.key and coalesce(z.earlier, 0) < $2
-returning p.topic, p.key, p.seq, p.since, p.attempts, p.force,
+returning p.topic, p.key, p.generation, p.since, p.attempts, p.force,
           (extract(epoch from clock_timestamp()) * 1000000)::bigint as number,
           clock_timestamp() as claimed_at, p.alone
 """
@@ -83,21 +85,21 @@ returning p.topic, p.key, p.seq, p.since, p.attempts, p.force,
 async def claim(
     connection: Connection, *, keys: int, transactions: int, lease_s: float
 ) -> list[Claim]:
-    """Lease the longest due keys: at most so many, and about so many transactions."""
+    """Leases the keys due longest: at most `keys`, with about `transactions` transactions."""
     rows: list[Record] = await connection.fetch(_CLAIM, keys, transactions, lease_s)
     return [Claim(*row) for row in rows]
 
 
-# Money is text with two decimals. A client with too many new transactions is carried in part: its
-# balance is then the one after the last transaction sent. What was carried over from before EvPower
-# goes along while Supabase is not known to have anything of ours.
+# Money is text with two decimals. A client with too many new transactions is sent in part: its
+# balance is then the one after the last transaction sent. The opening balance is sent along while
+# Supabase is not known to have anything of ours.
 _READ_CLIENTS: Final = f"""
-with asked as (
+with requested as (
   select * from unnest($1::uuid[], $2::bigint[], $3::boolean[]) as a (key, number, force)
 ), state as materialized (
   select c.id, {_CONTACTS},
-         case when {_ASKED} then '{_LEAVING}' else {_CLIENT_STATUS} end as status,
-         {_ASKED} as deletion_requested,
+         case when {_REQUESTED} then '{_DELETION_STATUS}' else {_CLIENT_STATUS} end as status,
+         {_REQUESTED} as deletion_requested,
          (select b.word from sync.status_before b where b.client_id = c.id) as status_before,
          c.created_at, greatest(c.updated_at, w.updated_at) as updated_at, w.currency,
          w.balance_minor, w.held_minor, w.version, w.revision, a.force,
@@ -105,7 +107,7 @@ with asked as (
          greatest(a.number, coalesce(k.number, 0) + 1) as number,
          coalesce(k.version, 0) as from_version,
          least(w.version, coalesce(k.version, 0) + $4) as to_version
-    from asked a
+    from requested a
     join identity.clients c on c.id = a.key
     join wallet.wallets w on w.client_id = a.key
     left join sync.acknowledged k on k.client_id = a.key
@@ -121,7 +123,7 @@ with asked as (
     left join wallet.refunds r on r.id = t.refund_id
     left join payments.payments p on p.id = coalesce(t.payment_id, r.payment_id)
     left join charging.settlements s on s.id = coalesce(t.settlement_id, r.settlement_id)
-), heads as (
+), client_rows as (
   select x.id, x.email, x.phone, x.name, x.status, x.deletion_requested, x.closed,
          x.status_before, x.created_at, x.updated_at,
          x.currency,
@@ -139,7 +141,7 @@ with asked as (
     left join wallet.transactions t
       on x.to_version < x.version and t.client_id = x.id and t.version = x.to_version
 )
-select (select coalesce(json_agg(h), '[]')::text from heads h) as clients,
+select (select coalesce(json_agg(h), '[]')::text from client_rows h) as clients,
        (select coalesce(json_agg(l), '[]')::text from lines l) as transactions,
        (select array_agg(x.id) from state x) as ids,
        (select array_agg(x.from_version) from state x) as from_versions,
@@ -149,7 +151,7 @@ select (select coalesce(json_agg(h), '[]')::text from heads h) as clients,
 """
 
 _READ_SESSIONS: Final = f"""
-with asked as (
+with requested as (
   select * from unnest($1::uuid[], $2::boolean[]) as a (key, force)
 ), lines as (
   select s.id, s.client_id as user_id, s.client_id, s.station_id, s.connector_id,
@@ -160,25 +162,25 @@ with asked as (
          round(s.cost_minor * 0.01, 2)::text as amount,
          round(s.cost_minor * 0.01, 2)::text as total_cost,
          {_SESSION_STATUS} as status, s.revision, s.created_at, s.updated_at, a.force
-    from asked a join charging.sessions s on s.id = a.key
+    from requested a join charging.sessions s on s.id = a.key
 )
 select coalesce(json_agg(l), '[]')::text from lines l
 """
 
 
 async def read(connection: Connection, claims: Sequence[Claim], *, chunk: int) -> Outgoing:
-    """What Supabase lacks of these keys, as JSON; at most `chunk` transactions of one client."""
-    clients = [one for one in claims if one.topic == "client"]
-    sessions = [one for one in claims if one.topic == "session"]
+    """Returns what Supabase lacks of these keys; at most `chunk` transactions of one client."""
+    clients = [claim for claim in claims if claim.topic == "client"]
+    sessions = [claim for claim in claims if claim.topic == "session"]
     client_json = transaction_json = session_json = "[]"
     parts: dict[UUID, ClientPart] = {}
     if clients:
         row = await fetch_one(
             connection,
             _READ_CLIENTS,
-            [one.key for one in clients],
-            [one.number for one in clients],
-            [one.force for one in clients],
+            [claim.key for claim in clients],
+            [claim.number for claim in clients],
+            [claim.force for claim in clients],
             chunk,
         )
         client_json, transaction_json = row["clients"], row["transactions"]
@@ -190,17 +192,18 @@ async def read(connection: Connection, claims: Sequence[Claim], *, chunk: int) -
             row["numbers"] or (),
             strict=True,
         )
-        parts = {one[0]: ClientPart(*one) for one in columns}
+        parts = {part[0]: ClientPart(*part) for part in columns}
     if sessions:
         session_json = await connection.fetchval(
-            _READ_SESSIONS, [one.key for one in sessions], [one.force for one in sessions]
+            _READ_SESSIONS, [claim.key for claim in sessions], [claim.force for claim in sessions]
         )
     count = sum(max(0, part.to_version - part.from_version) for part in parts.values())
     return Outgoing(client_json, transaction_json, session_json, parts, count)
 
 
-# Only from the version the call started at: a reset in the meantime (a repair) stays a reset. The
-# number is the last one sent: the next is above it, wherever the clock went meanwhile.
+# The version moves only from the one the call started at, so that a reset in the meantime (a
+# repair) stays. The number is the last one sent: the next is above it, even if the clock was turned
+# back.
 _ACKNOWLEDGE: Final = """
 insert into sync.acknowledged as k (client_id, version, number)
 select a.key, a.version, a.number
@@ -215,20 +218,21 @@ on conflict (client_id) do update
 where k.version <> excluded.version or k.number < excluded.number
 """
 
-# A mark goes only if nothing newer came; else its lease goes. Keys somebody changes this moment are
-# skipped, not waited for: the answer says which were done.
+# An entry is deleted only if its generation is still the claimed one, else only its lease ends.
+# Locked rows are skipped, not waited for: the statement returns the keys it ended.
 _FINISH: Final = f"""
-with {_UNFLUSHED}, ended as materialized (
+with {_ASYNC_COMMIT}, ended as materialized (
   select p.topic, p.key, e.verdict, e.error, e.delay_s,
-         e.verdict = 'sent' and e.seq = p.seq as gone,
+         e.verdict = 'sent' and e.generation = p.generation as is_sent,
          case when e.verdict = 'sent' then greatest(p.since, e.claimed_at) else p.since end as since
     from unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::float8[],
-                $7::timestamptz[]) as e (topic, key, seq, verdict, error, delay_s, claimed_at)
+                $7::timestamptz[])
+           as e (topic, key, generation, verdict, error, delay_s, claimed_at)
     join sync.pending p on p.topic = e.topic and p.key = e.key
    order by p.topic, p.key for update of p skip locked
 ), deleted as (
-  delete from sync.pending p using ended e where e.gone and p.topic = e.topic and p.key = e.key
-), kept as (
+  delete from sync.pending p using ended e where e.is_sent and p.topic = e.topic and p.key = e.key
+), remaining as (
   update sync.pending p
      set leased_until = null, since = e.since, last_error = e.error, alone = e.verdict = 'alone',
          force = p.force or e.verdict = 'force',
@@ -236,9 +240,9 @@ with {_UNFLUSHED}, ended as materialized (
          next_at = case when e.verdict in ('retry', 'alone')
                         then now() + make_interval(secs => e.delay_s) else p.next_at end,
          parked_at = case e.verdict when 'park' then now() end
-    from ended e where not e.gone and p.topic = e.topic and p.key = e.key
+    from ended e where not e.is_sent and p.topic = e.topic and p.key = e.key
 )
-select e.topic, e.key from ended e, unflushed
+select e.topic, e.key from ended e, async_commit
 """
 _PRESENT: Final = """
 select p.topic, p.key from sync.pending p
@@ -247,39 +251,41 @@ select p.topic, p.key from sync.pending p
 
 
 async def finish(connection: Connection, ends: Sequence[Finish]) -> list[Finish]:
-    """End claims; answers those whose key was busy and must be ended again."""
-    told = [(one.claim.key, *one.acknowledge) for one in ends if one.acknowledge is not None]
-    if told:
+    """Ends claims. Returns those whose entry was locked and must be ended again."""
+    acknowledged = [
+        (end.claim.key, *end.acknowledge) for end in ends if end.acknowledge is not None
+    ]
+    if acknowledged:
         await connection.execute(
-            _ACKNOWLEDGE, *(list(column) for column in zip(*told, strict=True))
+            _ACKNOWLEDGE, *(list(column) for column in zip(*acknowledged, strict=True))
         )
     if not ends:
         return []
-    topics, keys = [one.claim.topic for one in ends], [one.claim.key for one in ends]
+    topics, keys = [end.claim.topic for end in ends], [end.claim.key for end in ends]
     rows: list[Record] = await connection.fetch(
         _FINISH,
         topics,
         keys,
-        [one.claim.seq for one in ends],
-        [one.verdict for one in ends],
-        [one.error for one in ends],
-        [one.delay_s for one in ends],
-        [one.claim.claimed_at for one in ends],
+        [end.claim.generation for end in ends],
+        [end.verdict for end in ends],
+        [end.error for end in ends],
+        [end.delay_s for end in ends],
+        [end.claim.claimed_at for end in ends],
     )
     if len(rows) == len(ends):
         return []
     done = {(row["topic"], row["key"]) for row in rows}
-    left = [one for one in ends if (one.claim.topic, one.claim.key) not in done]
+    locked = [end for end in ends if (end.claim.topic, end.claim.key) not in done]
     rows = await connection.fetch(
-        _PRESENT, [one.claim.topic for one in left], [one.claim.key for one in left]
+        _PRESENT, [end.claim.topic for end in locked], [end.claim.key for end in locked]
     )
-    there = {(row["topic"], row["key"]) for row in rows}
-    return [one for one in left if (one.claim.topic, one.claim.key) in there]
+    present = {(row["topic"], row["key"]) for row in rows}
+    return [end for end in locked if (end.claim.topic, end.claim.key) in present]
 
 
-# Lags are drawn evenly from the sorted ones: few numbers, the same distribution.
+# At most 64 lags are stored, drawn evenly from the sorted ones: the distribution stays the same.
 _RECORD_CALL: Final = f"""
-with {_UNFLUSHED}, lags as (
+with {_ASYNC_COMMIT}, lags as (
   select greatest(0, extract(epoch from clock_timestamp() - s) * 1000)::int as ms
     from unnest($1::timestamptz[]) s
 ), drawn as (
@@ -290,7 +296,7 @@ with {_UNFLUSHED}, lags as (
 )
 insert into sync.calls as c (slot, keys, transactions, took_ms, lags_ms)
 select (nextval('sync.calls_seq') % 1000)::int, cardinality($1::timestamptz[]), $2, $3, ms
-  from drawn, unflushed
+  from drawn, async_commit
 on conflict (slot) do update
   set at = excluded.at, keys = excluded.keys, transactions = excluded.transactions,
       took_ms = excluded.took_ms, lags_ms = excluded.lags_ms
@@ -301,15 +307,15 @@ returning lags_ms
 async def record_call(
     connection: Connection, claims: Sequence[Claim], transactions: int, took_ms: int
 ) -> list[int]:
-    """Remember a call that reached Supabase; answers up to 64 of its lags in milliseconds."""
+    """Stores a call that reached Supabase. Returns up to 64 of its lags in milliseconds."""
     lags: list[int] = await connection.fetchval(
-        _RECORD_CALL, [one.since for one in claims], transactions, took_ms
+        _RECORD_CALL, [claim.since for claim in claims], transactions, took_ms
     )
     return lags
 
 
 async def set_target(connection: Connection, state: str, error: str | None) -> None:
-    """Tell other processes what the relay thinks of Supabase."""
+    """Stores the state of Supabase as the relay sees it, for other processes."""
     await connection.execute(
         """
         insert into sync.targets as t (name, state, error) values ('supabase', $1, $2)
@@ -322,7 +328,7 @@ async def set_target(connection: Connection, state: str, error: str | None) -> N
 
 
 async def release_waiting(connection: Connection) -> None:
-    """After an outage: what was put off because of Supabase, not because of itself, is due now."""
+    """Makes the entries due that were delayed by an outage; called when Supabase responds again."""
     await connection.execute(
         """
         update sync.pending p set next_at = now() from (
@@ -333,23 +339,23 @@ async def release_waiting(connection: Connection) -> None:
     )
 
 
-async def mark(
+async def enqueue(
     connection: Connection, topic: OutboxTopic, keys: Sequence[UUID], *, force: bool = False
 ) -> None:
-    """Mark keys pending, due now and unparked; `force` makes Supabase take them whatever it has."""
+    """Enqueues keys, due now and unparked; with `force` Supabase stores them whatever it has."""
     await connection.execute(
         """
         insert into sync.pending as p (topic, key, force)
         select $1, k, $3 from unnest($2::uuid[]) k order by k
         on conflict (topic, key) do update
-        set seq = excluded.seq, next_at = now(), parked_at = null,
+        set generation = excluded.generation, next_at = now(), parked_at = null,
           attempts = 0, force = p.force or excluded.force
         """,
         topic,
         keys,
         force,
     )
-    if topic == "client" and force:  # after the marks, which a change of the client takes first
+    if topic == "client" and force:  # after the entries, which every change locks first
         await connection.execute(
             """
             insert into sync.acknowledged (client_id, version)
@@ -361,7 +367,7 @@ async def mark(
 
 
 async def forget_acknowledged(connection: Connection, clients: Sequence[UUID]) -> None:
-    """Reset what Supabase is known to have of marked clients; the marks are taken first, always."""
+    """Resets what Supabase is known to have of clients; their entries must be locked before."""
     await connection.execute(
         """
         with known as materialized (select client_id from sync.acknowledged
@@ -373,7 +379,7 @@ async def forget_acknowledged(connection: Connection, clients: Sequence[UUID]) -
 
 
 async def unpark_all(connection: Connection) -> int:
-    """Make every parked key due now, locked in the order of marks; returns how many."""
+    """Makes every parked entry due now, locked in the order of the key. Returns how many."""
     keys: int = await connection.fetchval(
         """
         with parked as materialized (select topic, key from sync.pending
@@ -384,16 +390,3 @@ async def unpark_all(connection: Connection) -> int:
         """
     )
     return keys
-
-
-async def openings(connection: Connection, clients: Sequence[UUID]) -> dict[UUID, int]:
-    """Which of these were carried over before, with their tyiyn."""
-    rows: list[Record] = await connection.fetch(
-        """
-        select k.id, p.amount_minor from unnest($1::uuid[]) as k (id) join payments.payments p
-          on p.provider = 'manual' and p.provider_ref = $2::text || k.id and p.client_id = k.id
-        """,
-        clients,
-        OPENING,
-    )
-    return {row["id"]: row["amount_minor"] for row in rows}

@@ -14,10 +14,10 @@ _TABLES: Final[dict[OutboxTopic, str]] = {
 
 async def exists(connection: Connection, topic: OutboxTopic, key: UUID) -> bool:
     """Returns whether EvPower has this client or session."""
-    found: bool = await connection.fetchval(
+    is_there: bool = await connection.fetchval(
         f"select exists (select from {_TABLES[topic]} where id = $1)", key
     )
-    return found
+    return is_there
 
 
 async def count_keys(connection: Connection, topic: OutboxTopic) -> int:
@@ -31,7 +31,7 @@ async def begin(connection: Connection, topic: OutboxTopic) -> None:
     await connection.execute(
         """
         insert into sync.backfills as b (topic) values ($1) on conflict (topic) do update
-        set after = null, marked = 0, started_at = now(), finished_at = null
+        set after = null, enqueued = 0, started_at = now(), finished_at = null
         where b.finished_at is not null
         """,
         topic,
@@ -39,11 +39,11 @@ async def begin(connection: Connection, topic: OutboxTopic) -> None:
 
 
 async def progress(connection: Connection, topic: OutboxTopic) -> tuple[UUID | None, int]:
-    """Returns the last key reached and how many were marked, locked until the transaction ends."""
+    """Returns the last key and how many were enqueued; locked until the transaction ends."""
     row = await fetch_one(
-        connection, "select after, marked from sync.backfills where topic = $1 for update", topic
+        connection, "select after, enqueued from sync.backfills where topic = $1 for update", topic
     )
-    return row["after"], row["marked"]
+    return row["after"], row["enqueued"]
 
 
 async def next_keys(
@@ -59,16 +59,16 @@ async def next_keys(
 
 
 async def advance(
-    connection: Connection, topic: OutboxTopic, last: UUID | None, marked: int, *, more: bool
+    connection: Connection, topic: OutboxTopic, last: UUID | None, enqueued: int, *, more: bool
 ) -> None:
     """Stores the last key reached; without `more` the backfill is finished."""
     await connection.execute(
         """
-        update sync.backfills set after = coalesce($2, after), marked = $3,
+        update sync.backfills set after = coalesce($2, after), enqueued = $3,
           finished_at = case when not $4 then now() end where topic = $1
         """,
         topic,
         last,
-        marked,
+        enqueued,
         more,
     )

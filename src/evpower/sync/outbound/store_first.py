@@ -1,11 +1,11 @@
-"""Which other clients must go to Supabase before a key that it does not take."""
+"""SQL of clients that must be sent to Supabase before a key that it refused."""
 
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
-from evpower.sync.outbound.store import mark
+from evpower.sync.outbound.store import enqueue
 
 _OF_ORPHANS: Final = """
 select s.id, s.client_id, p.parked_at is not null as parked
@@ -15,16 +15,17 @@ select s.id, s.client_id, p.parked_at is not null as parked
 """
 
 
-async def mark_clients_of(connection: Connection, sessions: Sequence[UUID]) -> set[UUID]:
-    """Mark the clients of these to be sent whole; answers the sessions whose client is parked."""
+async def enqueue_clients_of(connection: Connection, sessions: Sequence[UUID]) -> set[UUID]:
+    """Enqueues the clients of sessions, whole. Returns the sessions with a parked client."""
     rows: list[Record] = await connection.fetch(_OF_ORPHANS, sessions)
-    wanted = sorted({row["client_id"] for row in rows if not row["parked"]})
-    if wanted:
-        await mark(connection, "client", wanted, force=True)
+    client_ids = sorted({row["client_id"] for row in rows if not row["parked"]})
+    if client_ids:
+        await enqueue(connection, "client", client_ids, force=True)
     return {row["id"] for row in rows if row["parked"]}
 
 
-# A contact may be refused because a closed client still has it there: sent again, it has none.
+# A contact may be refused because a closed client still has it in Supabase. When the closed client
+# is sent again, its row has no contacts.
 _CLOSED_HOLDERS: Final = """
 select c.id, h.id as holder
   from identity.clients c
@@ -34,10 +35,10 @@ select c.id, h.id as holder
 """
 
 
-async def mark_closed_holders(connection: Connection, clients: Sequence[UUID]) -> set[UUID]:
-    """Mark closed clients that had a contact of these. Returns those of these for which one had."""
+async def enqueue_closed_holders(connection: Connection, clients: Sequence[UUID]) -> set[UUID]:
+    """Enqueues closed clients with a contact of these clients. Returns those of these clients."""
     rows: list[Record] = await connection.fetch(_CLOSED_HOLDERS, clients)
     holders = sorted({row["holder"] for row in rows})
     if holders:
-        await mark(connection, "client", holders, force=True)
+        await enqueue(connection, "client", holders, force=True)
     return {row["id"] for row in rows}

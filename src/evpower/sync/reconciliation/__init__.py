@@ -1,1 +1,1 @@
-"""Both sides compared, and healed by authority."""
+"""Reconciliation: compares both sides, and repairs what one side is right about."""

@@ -1,6 +1,6 @@
-"""One page of the comparison: keys of one side looked up on the other, what differs told apart.
+"""Compares one page: keys of one side are looked up on the other, and differences classified.
 
-What is still under way is waited for a little and then left to the next comparison.
+Changes still in flight get a short wait, and are then left to the next run.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ WaitBetweenPages = Callable[[float], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Whose keys of what are walked."""
+    """Which keys are listed, and from which side."""
 
     topic: Part
     side: Side
 
 
-# People first: a client EvPower did not know of is created before its money is compared.
+# Profiles first: a client EvPower did not know of is created before its money is compared.
 STAGES: Final = (
     Stage("profile", "evpower"),
     Stage("profile", "supabase"),
@@ -44,10 +44,10 @@ STAGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ComparedPage:
-    """What one page brought. `agreed` are keys compared and equal; `next` None: the last page."""
+    """The result of one page. `agreed`: keys that are equal; `next` None: the last page."""
 
     next: str | None
-    walked: int = 0
+    compared: int = 0
     drift: tuple[Drift, ...] = ()
     agreed: tuple[str, ...] = ()
     transactions: int = 0
@@ -57,15 +57,15 @@ class ComparedPage:
 
 
 @dataclass(slots=True)
-class _Found:
-    """What settled of a page's suspects, and what is still under way."""
+class _Settled:
+    """The settled differences of a page's suspects, and the keys still in flight."""
 
     drift: list[Drift] = field(default_factory=list[Drift])
-    moving: set[str] = field(default_factory=set[str])
+    in_flight_keys: set[str] = field(default_factory=set[str])
 
 
 class Comparison:
-    """Compares page by page; keeps nothing of a page when it is done."""
+    """Compares page by page, and holds nothing of a page afterwards."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Comparison:
         self._digests = Digests(db, rpc)
 
     async def page(self, stage: Stage, after: str | None) -> ComparedPage:
-        """Compare the keys that come next. Raises the SyncErrors of a Supabase that fails."""
+        """Compares the next keys. Raises SyncError when Supabase fails."""
         if stage.side == "evpower":
             return await self._ours(stage.topic, after)
         if stage.topic == "client":
@@ -94,23 +94,23 @@ class Comparison:
         return await self._users(after)
 
     async def total(self, stage: Stage) -> int | None:
-        """About how many keys a stage has; None: not known beforehand."""
+        """Returns about how many keys a stage has; None: not known beforehand."""
         if stage.side == "supabase" or self._since is not None:
             return None
         async with self.db.connection() as connection:
             return await store_runs.count(connection, stage.topic)
 
-    async def still_wrong(self, topic: Part, keys: Sequence[str]) -> set[str]:
-        """Which of these differ now, after what is under way had a moment to arrive."""
-        wrong = set(keys)
+    async def still_differing(self, topic: Part, keys: Sequence[str]) -> set[str]:
+        """Returns those of the keys that differ, after changes in flight had time to arrive."""
+        differing = set(keys)
         for _ in range(ROUNDS * 5):
-            found = await self._wrong_now(topic, wrong)
-            moving = await self._moving(topic, found)
-            wrong = {key for key, one in found.items() if not one.notice}
-            if not moving:
+            differences = await self._differing_now(topic, differing)
+            in_flight_keys = await self._in_flight(topic, differences)
+            differing = {key for key, drift in differences.items() if not drift.notice}
+            if not in_flight_keys:
                 break
             await self._pause(PAUSE_S)
-        return wrong
+        return differing
 
     async def _ours(self, topic: Part, after: str | None) -> ComparedPage:
         async with self.db.connection() as connection:
@@ -121,45 +121,47 @@ class Comparison:
             if topic == "client" and keys:
                 transactions = await store_runs.transactions(connection, [k.id for k in keys])
         suspects = await self._digests.differing(topic, keys)
-        found = await self._settle(topic, [str(one) for one in suspects]) if suspects else _Found()
-        unsure = {one.key for one in found.drift} | found.moving
+        settled = (
+            await self._settle(topic, [str(key) for key in suspects]) if suspects else _Settled()
+        )
+        undecided = {drift.key for drift in settled.drift} | settled.in_flight_keys
         return ComparedPage(
             next=str(keys[-1].id) if len(keys) == self.batch else None,
-            walked=len(keys),
-            drift=tuple(found.drift),
-            agreed=tuple(str(key.id) for key in keys if str(key.id) not in unsure),
+            compared=len(keys),
+            drift=tuple(settled.drift),
+            agreed=tuple(str(key.id) for key in keys if str(key.id) not in undecided),
             transactions=transactions,
-            in_flight=len(found.moving),
+            in_flight=len(settled.in_flight_keys),
         )
 
-    async def _settle(self, topic: Part, keys: Sequence[str]) -> _Found:
-        """Keys that go on differing though nothing of them is under way."""
-        wrong = await self._wrong_now(topic, keys)
-        moving: set[str] = set()
+    async def _settle(self, topic: Part, keys: Sequence[str]) -> _Settled:
+        """Returns the keys that keep differing though none of their changes is in flight."""
+        differing = await self._differing_now(topic, keys)
+        in_flight_keys: set[str] = set()
         for nr in range(ROUNDS):
-            if not wrong:
-                return _Found()
-            before = await self._moving(topic, wrong)
+            if not differing:
+                return _Settled()
+            before = await self._in_flight(topic, differing)
             if nr > 0 and not before:
                 break
             await self._pause(PAUSE_S)
-            wrong = await self._wrong_now(topic, wrong)
-            moving = await self._moving(topic, wrong)
-            if not (before | moving) & wrong.keys():
+            differing = await self._differing_now(topic, differing)
+            in_flight_keys = await self._in_flight(topic, differing)
+            if not (before | in_flight_keys) & differing.keys():
                 break
         else:
-            moving = await self._moving(topic, wrong)
-        still = [one for key, one in wrong.items() if key not in moving]
-        return _Found(await self._told_apart(still), moving & wrong.keys())
+            in_flight_keys = await self._in_flight(topic, differing)
+        still = [drift for key, drift in differing.items() if key not in in_flight_keys]
+        return _Settled(await self._classified(still), in_flight_keys & differing.keys())
 
-    async def _wrong_now(self, topic: Part, keys: Iterable[str]) -> dict[str, Drift]:
+    async def _differing_now(self, topic: Part, keys: Iterable[str]) -> dict[str, Drift]:
         ids = [UUID(key) for key in keys]
         if not ids:
             return {}
         if topic == "profile":
             return await profiles.differing(self.db, self.rpc, ids)
-        # Theirs first: what the relay brings in between never makes Supabase look ahead.
-        there = await self._digests.theirs(topic, [str(one) for one in ids])
+        # Theirs first: what the relay sends in between then never makes Supabase look ahead.
+        there = await self._digests.theirs(topic, [str(key) for key in ids])
         here = await self._digests.ours(topic, ids)
         return {
             key: judge(topic, key, here.get(key), there.get(key), None)
@@ -167,59 +169,69 @@ class Comparison:
             if not agree(here.get(key), there.get(key))
         }
 
-    async def _moving(self, topic: Part, wrong: Iterable[str]) -> set[str]:
-        keys = set(wrong)
+    async def _in_flight(self, topic: Part, differing: Iterable[str]) -> set[str]:
+        keys = set(differing)
         if not keys:
             return keys
         if topic == "profile":
-            return keys & await profiles.on_the_way(self.db, self.rpc)
+            return keys & await profiles.unapplied(self.db, self.rpc)
         async with self.db.connection() as connection:
             return await store_runs.pending(connection, topic, list(keys))
 
-    async def _told_apart(self, wrong: Sequence[Drift]) -> list[Drift]:
-        """Find where histories part: what Supabase has then may be the only record."""
-        doubtful = [one.key for one in wrong if _both_have_other_transactions(one)]
-        if not doubtful:
-            return list(wrong)
-        partings = await self._digests.partings(doubtful)
+    async def _classified(self, differing: Sequence[Drift]) -> list[Drift]:
+        """Finds where histories diverge: Supabase may then have the only record of money."""
+        uncertain = [drift.key for drift in differing if _both_have_other_transactions(drift)]
+        if not uncertain:
+            return list(differing)
+        divergences = await self._digests.divergences(uncertain)
         return [
-            judge(one.topic, one.key, _digest(one.ours), _digest(one.theirs), partings[one.key])
-            if one.key in partings
-            else one
-            for one in wrong
+            judge(
+                drift.topic,
+                drift.key,
+                _digest(drift.ours),
+                _digest(drift.theirs),
+                divergences[drift.key],
+            )
+            if drift.key in divergences
+            else drift
+            for drift in differing
         ]
 
     async def _users(self, after: str | None) -> ComparedPage:
-        """Users of Supabase Auth nobody here knows of."""
+        """Compares users of Supabase Auth that EvPower does not know."""
         page = await self._digests.page_of_theirs("users", after, self.batch)
         unknown = await self._unknown("profile", page.ids)
-        found = await self._settle("profile", unknown) if unknown else _Found()
+        settled = await self._settle("profile", unknown) if unknown else _Settled()
         return ComparedPage(
-            page.next, len(page.ids), tuple(found.drift), in_flight=len(found.moving)
+            page.next, len(page.ids), tuple(settled.drift), in_flight=len(settled.in_flight_keys)
         )
 
     async def _rows(self, after: str | None) -> ComparedPage:
-        """Rows of clients nobody here knows of: money in them is reported, never deleted."""
+        """Compares rows of unknown clients; money in them is reported, never deleted."""
         page = await self._digests.page_of_theirs("clients", after, self.batch)
         unknown = await self._unknown("client", page.ids)
         rows = await self._digests.theirs("client", unknown) if unknown else {}
         drift = [
             judge("client", key, None, row, None) for key, row in rows.items() if has_money(row)
         ]
-        people = [key for key, row in rows.items() if not has_money(row) and parse_id(key)]
-        found = await self._settle("profile", people) if people else _Found()
-        # Those with a user were met on the walk through the users.
-        drift += [one for one in found.drift if not getattr(one.theirs, "user", False)]
+        unknown_rows = [key for key, row in rows.items() if not has_money(row) and parse_id(key)]
+        settled = await self._settle("profile", unknown_rows) if unknown_rows else _Settled()
+        # Those with a user were compared in the stage of the users.
+        drift += [
+            difference
+            for difference in settled.drift
+            if not getattr(difference.theirs, "user", False)
+        ]
         return ComparedPage(
             page.next,
             len(page.ids),
             tuple(drift),
-            in_flight=len(found.moving),
+            in_flight=len(settled.in_flight_keys),
             foreign_transactions=page.foreign,
         )
 
     async def _sessions(self, after: str | None) -> ComparedPage:
-        """Sessions EvPower wrote once and does not know any more; the others are not its own."""
+        """Compares sessions that EvPower wrote and does not know any more."""
         page = await self._digests.page_of_theirs("sessions", after, self.batch)
         unknown = await self._unknown("session", page.ids)
         rows = await self._digests.theirs("session", unknown) if unknown else {}
@@ -229,18 +241,20 @@ class Comparison:
     async def _unknown(self, topic: Part, ids: Sequence[str]) -> list[str]:
         async with self.db.connection() as connection:
             known = await store_runs.known(
-                connection, topic, [one for one in map(parse_id, ids) if one is not None]
+                connection,
+                topic,
+                [known_id for known_id in map(parse_id, ids) if known_id is not None],
             )
-        return [one for one in ids if one not in known]
+        return [key for key in ids if key not in known]
 
 
-def _both_have_other_transactions(one: Drift) -> bool:
+def _both_have_other_transactions(drift: Drift) -> bool:
     return (
-        isinstance(one.ours, ClientDigest)
-        and isinstance(one.theirs, ClientDigest)
-        and one.ours.count > 0
-        and one.theirs.count > 0
-        and one.ours.history != one.theirs.history
+        isinstance(drift.ours, ClientDigest)
+        and isinstance(drift.theirs, ClientDigest)
+        and drift.ours.count > 0
+        and drift.theirs.count > 0
+        and drift.ours.history != drift.theirs.history
     )
 
 

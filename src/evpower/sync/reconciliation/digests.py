@@ -1,7 +1,7 @@
-"""Both sides in short: ours by SQL, theirs by evpower_digest, in the same words.
+"""Digests of both sides: ours by SQL, theirs by evpower_digest, in the same form.
 
-Three depths: one hash for some dozen keys, which is all that equal pages cost; the rows behind it;
-and what each transaction of a client is recognised by.
+Three levels: one hash for 50 keys, which is all that equal pages cost; the rows behind a hash; and
+a fingerprint of each transaction of a client.
 """
 
 import asyncio
@@ -27,29 +27,29 @@ from evpower.sync.supabase_rpc import Rpc
 
 Digest = ClientDigest | SessionDigest
 Part = Literal["profile", "client", "session"]
-By = Literal["id", "time", "none"]  # what a transaction is recognised by in a project
+By = Literal["id", "time", "none"]  # what identifies a transaction in this project
 
-CHUNK: Final = 50  # keys behind one hash
+CHUNK: Final = 50  # keys in one hash
 _FUNCTION: Final = "evpower_digest"
 _TOPIC: Final[Mapping[Part, str]] = {
     "profile": "people",
     "client": "clients",
     "session": "sessions",
 }
-_TOGETHER: Final = 100  # clients whose transactions are asked for in one call
+_BATCH: Final = 100  # clients whose transactions are read in one call
 
 
 @dataclass(frozen=True, slots=True)
 class DigestKey:
-    """A key of ours; `leaving`: active, and the driver asked to be deleted."""
+    """A key of ours; `deletion_requested`: of an active client whose driver requested it."""
 
     id: UUID
-    leaving: bool
+    deletion_requested: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TheirPage:
-    """The ids of one page of Supabase; `foreign` counts what EvPower never wrote there."""
+    """The ids of one page of Supabase; `foreign` counts rows EvPower never wrote."""
 
     ids: tuple[str, ...]
     foreign: int
@@ -57,7 +57,7 @@ class TheirPage:
 
 
 class Digests:
-    """Asks both sides at once; remembers what this project recognises a transaction by."""
+    """Reads both sides concurrently; remembers what identifies a transaction in this project."""
 
     def __init__(self, db: Database, rpc: Rpc) -> None:
         self._db = db
@@ -65,7 +65,7 @@ class Digests:
         self._by: By = "id"
 
     async def differing(self, part: Part, keys: Sequence[DigestKey]) -> list[UUID]:
-        """Keys among which some may differ: those behind hashes that do."""
+        """Returns the keys of hashes that differ: some of these keys may differ."""
         if not keys:
             return []
         ids = [key.id for key in keys]
@@ -76,16 +76,16 @@ class Digests:
             self._by = by
             ours = await self._our_hashes(part, ids)
         if len(theirs) != len(ours):
-            raise TargetUnavailable(f"{_FUNCTION} answered another number of hashes")
+            raise TargetUnavailable(f"{_FUNCTION} returned another number of hashes")
         return [
-            one
+            key
             for nr, (here, there) in enumerate(zip(ours, theirs, strict=True))
             if here != there
-            for one in ids[nr * CHUNK : (nr + 1) * CHUNK]
+            for key in ids[nr * CHUNK : (nr + 1) * CHUNK]
         ]
 
     async def ours(self, topic: OutboxTopic, keys: Sequence[UUID]) -> dict[str, Digest]:
-        """What EvPower has of these."""
+        """Returns EvPower's digests of these keys."""
         async with self._db.connection() as connection:
             if topic == "client":
                 rows: list[Record] = await connection.fetch(store_digests.CLIENTS[self._by], keys)
@@ -94,11 +94,11 @@ class Digests:
             return {row["id"]: _our_session(row) for row in rows}
 
     async def theirs(self, topic: OutboxTopic, ids: Sequence[str]) -> dict[str, Digest]:
-        """What Supabase has of these."""
-        answer = await self._ask({"topic": _TOPIC[topic], "ids": list(ids)})
+        """Returns Supabase's digests of these keys."""
+        response = await self._ask({"topic": _TOPIC[topic], "ids": list(ids)})
         try:
-            self._by = cast("By", answer.get("by") or self._by)
-            rows = cast("list[Mapping[str, object]]", answer["rows"])
+            self._by = cast("By", response.get("by") or self._by)
+            rows = cast("list[Mapping[str, object]]", response["rows"])
             read = _their_client if topic == "client" else _their_session
             return {row.id: row for row in map(read, rows)}
         except (KeyError, TypeError, ValueError, InvalidOperation) as error:
@@ -107,54 +107,58 @@ class Digests:
     async def page_of_theirs(
         self, topic: Literal["clients", "sessions", "users"], after: str | None, limit: int
     ) -> TheirPage:
-        """The next ids of Supabase in its own order, and where the page after them begins."""
-        answer = await self._ask({"topic": topic, "after": after, "limit": limit, "short": True})
+        """Returns the next ids in Supabase's order, and where the page after them begins."""
+        response = await self._ask({"topic": topic, "after": after, "limit": limit, "short": True})
         try:
-            ids = tuple(str(one) for one in cast("list[object]", answer["ids"]))
-            return TheirPage(ids, int(str(answer["foreign"])), cast("str | None", answer["next"]))
+            ids = tuple(str(key) for key in cast("list[object]", response["ids"]))
+            return TheirPage(
+                ids, int(str(response["foreign"])), cast("str | None", response["next"])
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise _unknown_form() from error
 
-    async def partings(self, keys: Sequence[str]) -> dict[str, int]:
-        """The first version at which both sides have different transactions, where there is one."""
-        found: dict[str, int] = {}
-        for start in range(0, len(keys), _TOGETHER):
-            left: dict[str, int] = dict.fromkeys(keys[start : start + _TOGETHER], 0)
+    async def divergences(self, keys: Sequence[str]) -> dict[str, int]:
+        """Returns the first version at which the transactions differ, for clients that have one."""
+        divergences: dict[str, int] = {}
+        for start in range(0, len(keys), _BATCH):
+            remaining: dict[str, int] = dict.fromkeys(keys[start : start + _BATCH], 0)
             more = self._by != "none"
-            while more and left:
-                rows, more = await self._their_transactions(left)
+            while more and remaining:
+                rows, more = await self._their_transactions(remaining)
                 if more and not rows:
                     raise _unknown_form()
-                for key, version in await self._apart(rows):
-                    found[key] = min(version, found.get(key, version))
+                for key, version in await self._diverged(rows):
+                    divergences[key] = min(version, divergences.get(key, version))
                 if not more:
                     break
-                last = rows[-1][0]  # cut in the middle of this one; those before it are through
-                reached = list(left).index(last)
-                left = {key: at for nr, (key, at) in enumerate(left.items()) if nr >= reached}
-                left[last] = rows[-1][1]
-                for key in found:
-                    left.pop(key, None)
-        return found
+                last = rows[-1][0]  # the page ends within this client; those before it are complete
+                position = list(remaining).index(last)
+                remaining = {
+                    key: at for nr, (key, at) in enumerate(remaining.items()) if nr >= position
+                }
+                remaining[last] = rows[-1][1]
+                for key in divergences:
+                    remaining.pop(key, None)
+        return divergences
 
-    async def _apart(self, rows: Sequence[tuple[str, int, str]]) -> list[tuple[str, int]]:
+    async def _diverged(self, rows: Sequence[tuple[str, int, str]]) -> list[tuple[str, int]]:
         async with self._db.connection() as connection:
-            apart: list[Record] = await connection.fetch(
-                store_digests.APART[self._by],
+            diverged: list[Record] = await connection.fetch(
+                store_digests.DIVERGED[self._by],
                 [row[0] for row in rows],
                 [row[1] for row in rows],
                 [row[2] for row in rows],
             )
-        return [(row["id"], row["version"]) for row in apart]
+        return [(row["id"], row["version"]) for row in diverged]
 
     async def _their_transactions(
-        self, left: Mapping[str, int]
+        self, remaining: Mapping[str, int]
     ) -> tuple[list[tuple[str, int, str]], bool]:
-        asked = {"topic": "transactions", "clients": list(left.items()), "limit": 5000}
-        answer = await self._ask(asked)
+        request = {"topic": "transactions", "clients": list(remaining.items()), "limit": 5000}
+        response = await self._ask(request)
         try:
-            rows = cast("list[tuple[str, int, str]]", answer["rows"])
-            return [(str(a), int(b), str(c)) for a, b, c in rows], bool(answer["more"])
+            rows = cast("list[tuple[str, int, str]]", response["rows"])
+            return [(str(a), int(b), str(c)) for a, b, c in rows], bool(response["more"])
         except (KeyError, TypeError, ValueError) as error:
             raise _unknown_form() from error
 
@@ -166,32 +170,32 @@ class Digests:
         return [row["hash"] for row in rows]
 
     async def _their_hashes(self, part: Part, keys: Sequence[DigestKey]) -> tuple[list[str], By]:
-        asked: dict[str, object] = {
+        request: dict[str, object] = {
             "topic": _TOPIC[part],
             "ids": [str(key.id) for key in keys],
             "chunk": CHUNK,
         }
         if part == "client":
-            asked["deletion_requested"] = [str(key.id) for key in keys if key.leaving]
-        answer = await self._ask(asked)
-        if "hashes" not in answer:
-            raise TargetRefuses(f"{_FUNCTION} is an older one: apply supabase/migrations/")
+            request["deletion_requested"] = [str(key.id) for key in keys if key.deletion_requested]
+        response = await self._ask(request)
+        if "hashes" not in response:
+            raise TargetRefuses(f"{_FUNCTION} is an older version: apply supabase/migrations/")
         try:
-            return [str(one) for one in cast("list[object]", answer["hashes"])], cast(
-                "By", answer["by"]
+            return [str(value) for value in cast("list[object]", response["hashes"])], cast(
+                "By", response["by"]
             )
         except (KeyError, TypeError) as error:
             raise _unknown_form() from error
 
     async def _ask(self, payload: Mapping[str, object]) -> Mapping[str, object]:
-        answer = await self._rpc.call(_FUNCTION, orjson.dumps({"payload": payload}))
-        if not isinstance(answer, Mapping):
+        response = await self._rpc.call(_FUNCTION, orjson.dumps({"payload": payload}))
+        if not isinstance(response, Mapping):
             raise _unknown_form()
-        return cast("Mapping[str, object]", answer)
+        return cast("Mapping[str, object]", response)
 
 
 def _unknown_form() -> TargetUnavailable:
-    return TargetUnavailable(f"{_FUNCTION} answered in an unknown form")
+    return TargetUnavailable(f"{_FUNCTION} returned an unknown form")
 
 
 def _our_client(row: Record) -> ClientDigest:
@@ -251,7 +255,7 @@ def _their_session(row: Mapping[str, object]) -> SessionDigest:
 
 
 def _scaled(value: object, places: int) -> int | float:
-    """Som to tyiyn, kWh to Wh; a fraction that is left makes a difference to be seen."""
+    """Returns som as tyiyn, kWh as Wh; a remaining fraction counts as a difference."""
     number = Decimal(str(value if value is not None else 0)).scaleb(places)
     whole = number.is_finite() and number == number.to_integral_value()
     return int(number) if whole else float(number)

@@ -1,38 +1,39 @@
-"""What a comparison can find: each kind of difference, who is right, and what a repair may do."""
+"""Kinds of drift: which side is right about each, and what a repair may do."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
-from evpower.sync.model import ON_THE_WAY_OUT, ClientDigest, SessionDigest, Side
+from evpower.sync.model import DELETION_STATUSES, ClientDigest, SessionDigest, Side
 from evpower.sync.reconciliation.digests import Digest, Part
 
 DriftKind = Literal[
-    # EvPower is right: sent again.
+    # EvPower is right: it is sent again.
     "missing",
     "balance",
     "transactions",
     "status",
     "session",
-    # Supabase is right: taken.
+    # Supabase is right: it is applied.
     "unseen",
     "profile",
     "deletion",
     "block",
-    # Somebody's money or the only record of it: for a person to decide.
+    # Money, or the only record of it: an operator must decide.
     "opening",
     "only_there",
     "ahead",
     "diverged",
-    # Nobody is wrong.
+    # Neither side is wrong.
     "userless",
     "contact_taken",
     "email_apart",
 ]
-Repair = Literal["send", "take", "overwrite", "none"]
+Repair = Literal["send", "apply", "overwrite", "none"]
 
-# What a repair does; `overwrite` only when a person says so, after what is there was put aside.
+# What a repair does. `overwrite` only at an operator's request, after Supabase's rows were
+# archived.
 REPAIRS: Final[Mapping[DriftKind, Repair]] = MappingProxyType(
     {
         "missing": "send",
@@ -40,10 +41,10 @@ REPAIRS: Final[Mapping[DriftKind, Repair]] = MappingProxyType(
         "transactions": "send",
         "status": "send",
         "session": "send",
-        "unseen": "take",
-        "profile": "take",
-        "deletion": "take",
-        "block": "take",
+        "unseen": "apply",
+        "profile": "apply",
+        "deletion": "apply",
+        "block": "apply",
         "opening": "none",
         "only_there": "none",
         "ahead": "overwrite",
@@ -69,7 +70,7 @@ _ACTIONS: Final[Mapping[DriftKind, str]] = MappingProxyType(
         "opening": "reported: opening balance, see evpower sync adopt",
         "only_there": "reported: only in Supabase",
         "ahead": "reported: Supabase is ahead, restore or decide by hand",
-        "diverged": "reported: the histories part at version {version}, decide by hand",
+        "diverged": "reported: the histories diverge at version {version}, decide by hand",
         "userless": "reported: no user in Supabase Auth",
         "contact_taken": "reported: another client has this contact",
         "email_apart": "reported: the row and the user have different emails",
@@ -80,7 +81,7 @@ _MONEY: Final = ("balance_minor", "held_minor", "version")
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One difference: what each side has, in which fields, who is right, what was done about it.
+    """One difference: what each side has, the fields that differ, and what a repair did.
 
     `diverged` is the first version at which both sides have different transactions.
     """
@@ -96,34 +97,34 @@ class Drift:
 
     @property
     def notice(self) -> bool:
-        """Whether it is worth knowing though nobody is wrong."""
+        """Whether neither side is wrong, so that it is only reported."""
         return self.kind in NOTICES
 
     @property
     def right_side(self) -> Side:
-        """Whose word counts."""
-        return "supabase" if REPAIRS[self.kind] == "take" else "evpower"
+        """The side that is right."""
+        return "supabase" if REPAIRS[self.kind] == "apply" else "evpower"
 
     @property
     def action(self) -> str:
-        """What it is, and what was done."""
-        said = _ACTIONS[self.kind].format(version=self.diverged)
-        return f"{said.removeprefix('reported: ')}; {self.done}" if self.done else said
+        """What differs, and what a repair did, for operators."""
+        text = _ACTIONS[self.kind].format(version=self.diverged)
+        return f"{text.removeprefix('reported: ')}; {self.done}" if self.done else text
 
     @property
     def repaired(self) -> bool:
-        """Whether something was done about it."""
+        """Whether a repair was made."""
         return bool(self.done)
 
-    def with_done(self, what: str) -> "Drift":
-        """Note what was done about it."""
-        return replace(self, done=what)
+    def with_done(self, repair: str) -> "Drift":
+        """Returns the same drift with what a repair did."""
+        return replace(self, done=repair)
 
 
 def agree(ours: Digest | None, theirs: Digest | None) -> bool:
-    """Whether the two say the same, each about what it is right about."""
+    """Returns whether two digests are equal, as far as each side is right."""
     if isinstance(ours, ClientDigest) and (theirs is None or isinstance(theirs, ClientDigest)):
-        if theirs is None:  # a deleted user took the row along: the money is kept here
+        if theirs is None:  # the row was deleted with its user; the money stays here
             return ours.status == "inactive"
         return _same_status(ours, theirs) and replace(theirs, status=ours.status) == ours
     return ours == theirs
@@ -132,19 +133,19 @@ def agree(ours: Digest | None, theirs: Digest | None) -> bool:
 def judge(
     topic: Part, key: str, ours: Digest | None, theirs: Digest | None, diverged: int | None
 ) -> Drift:
-    """Say what kind of difference it is."""
+    """Returns the difference with its kind."""
     differing = _differing(ours, theirs)
     kind = _kind(ours, theirs, diverged, differing)
     return Drift(topic, key, kind, ours, theirs, differing, diverged)
 
 
 def has_money(there: Digest) -> bool:
-    """Whether a row that only Supabase has may be the only record of somebody's money."""
+    """Returns whether a row that only Supabase has may be the only record of money."""
     return isinstance(there, SessionDigest) or bool(there.balance_minor or there.count)
 
 
 def as_facts(side: object | None) -> dict[str, object] | None:
-    """One side of a difference as it is kept."""
+    """Returns one side of a difference as it is stored in sync.drift."""
     return asdict(cast("Any", side)) if side is not None else None
 
 
@@ -181,24 +182,24 @@ def _kind_of_session(ours: Digest, theirs: Digest) -> DriftKind:
 
 
 def _same_status(ours: ClientDigest, theirs: ClientDigest) -> bool:
-    """EvPower's word, but for who is on the way out, and for a block from before EvPower."""
+    """Returns whether the statuses agree; Supabase may have one of deletion or an old block."""
     if ours.status == theirs.status:
         return True
-    if theirs.status in ON_THE_WAY_OUT:
+    if theirs.status in DELETION_STATUSES:
         return ours.status in {"active", "inactive"}
     return ours.status == "active" and theirs.status == "blocked" and not theirs.written
 
 
 def _differing(ours: Digest | None, theirs: Digest | None) -> tuple[str, ...]:
     if isinstance(ours, ClientDigest) and isinstance(theirs, ClientDigest):
-        found = [name for name in _MONEY if getattr(ours, name) != getattr(theirs, name)]
+        differing = [name for name in _MONEY if getattr(ours, name) != getattr(theirs, name)]
         facts = ("count", "sum_minor", "last", "moment", "history")
         if any(getattr(ours, name) != getattr(theirs, name) for name in facts):
-            found.append("transactions")
+            differing.append("transactions")
         if not _same_status(ours, theirs):
-            found.append("status")
-        return tuple(found)
+            differing.append("status")
+        return tuple(differing)
     if isinstance(ours, SessionDigest) and isinstance(theirs, SessionDigest):
-        names = (one.name for one in fields(SessionDigest))
+        names = (column.name for column in fields(SessionDigest))
         return tuple(name for name in names if getattr(ours, name) != getattr(theirs, name))
     return ()

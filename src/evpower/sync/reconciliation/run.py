@@ -1,8 +1,8 @@
-"""`sync check`: every person, client and session of both sides compared, and healed by authority.
+"""One reconciliation run: compares profiles, clients and sessions of both sides, and repairs.
 
-What is found is written down and repaired page by page, so that a Supabase that lost everything
-takes no more memory than one that is equal. Some differences are somebody's money or the only
-record of it, and a repair leaves them alone: drift.CURES says which.
+Drift is stored and repaired page by page, so that a Supabase that lost everything takes no more
+memory than one that is equal. Some differences are money or the only record of it, and a repair
+leaves them unchanged: drift.REPAIRS says which.
 """
 
 import asyncio
@@ -29,18 +29,18 @@ from evpower.sync.reconciliation.compare_page import (
 )
 from evpower.sync.reconciliation.digests import Part
 from evpower.sync.reconciliation.drift import REPAIRS, Drift
-from evpower.sync.reconciliation.store_runs import CheckRow, Kept
+from evpower.sync.reconciliation.store_runs import RepairedDrift, RunRow
 from evpower.sync.supabase_rpc import Rpc
 
 SAMPLE: Final = 100
-_VERIFY: Final = len(STAGES)  # the stage after the last page: was what was repaired healed
+_VERIFY: Final = len(STAGES)  # the stage after the last page: compares the repaired keys again
 _DONE: Final = _VERIFY + 1
 _LEAST_BATCH: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """`done` of about `total` keys of one topic; `side` says whose keys are walked."""
+    """`done` of about `total` keys of one topic; `side` is the side they are listed from."""
 
     topic: Part
     side: Side
@@ -50,7 +50,7 @@ class RunProgress:
 
 @dataclass(slots=True)
 class RunCounts:
-    """What a comparison counted so far; kept with its place, so that it carries on."""
+    """The counts of a run so far; stored with its position, so that a stopped run continues."""
 
     profile: int = 0
     client: int = 0
@@ -62,15 +62,16 @@ class RunCounts:
     drift: int = 0
     notices: int = 0
     repaired: int = 0
-    healed: int = 0
+    closed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What a comparison found; `drift` are the first of `differ`, the rest is in sync.drift.
+class RunResult:
+    """The result of a run; `drift` are the first of `differ` differences, all are in sync.drift.
 
-    `in_flight` were under way; `foreign_...` are Supabase's own, from before EvPower; `notices` are
-    worth knowing though nobody is wrong; `check_id` names the comparison in sync.drift.
+    `closed` of them are equal after a repair. `in_flight` keys were not decided; `foreign_...` are
+    Supabase's own, from before EvPower; `notices`: neither side is wrong, `notice_sample` are the
+    first; `run_id` is the run's in sync.drift.
     """
 
     clients: int
@@ -80,40 +81,40 @@ class Checked:
     foreign_sessions: int
     foreign_transactions: int
     drift: tuple[Drift, ...]
-    healed: int
-    people: int = 0
+    closed: int
+    users: int = 0
     differ: int = 0
     notices: int = 0
-    told: tuple[Drift, ...] = ()
-    check_id: int = 0
+    notice_sample: tuple[Drift, ...] = ()
+    run_id: int = 0
 
     @property
     def equal(self) -> bool:
-        """Whether nothing is left that differs."""
-        return self.differ == self.healed
+        """Whether no difference is left."""
+        return self.differ == self.closed
 
 
 @dataclass(slots=True)
 class _Sample:
-    """The first of what was found, for people to look at."""
+    """The first differences and notices, for operators."""
 
     drift: list[Drift] = field(default_factory=list[Drift])
     notices: list[Drift] = field(default_factory=list[Drift])
 
-    def add(self, found: Sequence[Drift]) -> None:
-        for one in found:
-            kept = self.notices if one.notice else self.drift
-            if len(kept) < SAMPLE:
-                kept.append(one)
+    def add(self, drift: Sequence[Drift]) -> None:
+        for difference in drift:
+            sample = self.notices if difference.notice else self.drift
+            if len(sample) < SAMPLE:
+                sample.append(difference)
 
 
-class Check:
-    """One comparison under way: steps of a page, each kept with what it found when it ends."""
+class ReconciliationRun:
+    """A run under way: each step compares one page, and is stored with the drift of that page."""
 
     def __init__(
         self,
         comparison: Comparison,
-        row: CheckRow,
+        row: RunRow,
         *,
         clock: Clock,
         overwrite_ahead: bool = False,
@@ -121,7 +122,7 @@ class Check:
     ) -> None:
         self.row = row
         self.counts = RunCounts(
-            **{one.name: row.counts.get(one.name, 0) for one in fields(RunCounts)}
+            **{column.name: row.counts.get(column.name, 0) for column in fields(RunCounts)}
         )
         self.stage = row.stage
         self.sample = _Sample()
@@ -130,47 +131,47 @@ class Check:
         self._after = row.after
         self._overwrite_ahead = overwrite_ahead
         self._deliver = deliver
-        self._walked = 0
+        self._compared = 0
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to compare."""
+        """Whether the run is finished."""
         return self.stage >= _DONE
 
     async def step(
-        self, with_it: Callable[[Connection], Awaitable[None]] | None = None
+        self, in_transaction: Callable[[Connection], Awaitable[None]] | None = None
     ) -> RunProgress | None:
-        """Do one page. `with_it` runs in the transaction that keeps it, and may refuse by raising.
+        """Compares one page. `in_transaction` runs in the transaction that stores it; may raise.
 
-        Raises the SyncErrors of a Supabase that does not answer; the page is then done again.
+        Raises SyncError when Supabase does not respond; the page is then compared again.
         """
         if self.stage == _VERIFY:
-            await self._verify(with_it)
+            await self._verify(in_transaction)
             return None
         stage = STAGES[self.stage]
         page = await self._page(stage)
-        found = await self._repair(page.drift) if self.row.repair else list(page.drift)
-        self._count(stage, page, found)
-        done = self._walked
+        drift = await self._repair(page.drift) if self.row.repair else list(page.drift)
+        self._count(stage, page, drift)
+        done = self._compared
         self._move(page)
         async with self._comparison.db.transaction() as connection:
-            if with_it is not None:
-                await with_it(connection)
+            if in_transaction is not None:
+                await in_transaction(connection)
             if self.row.repair:
-                await _send_again(connection, found)
-            await store_runs.record(connection, self.row.id, found)
+                await _send_again(connection, drift)
+            await store_runs.record(connection, self.row.id, drift)
             await store_runs.close_agreed(connection, stage.topic, page.agreed)
             await self._keep(connection)
-            if not found:  # lost in a crash, the page is compared again: no flush is waited for
-                await store_runs.do_not_wait(connection)
-        metrics.CHECKED.labels(stage.topic, stage.side).inc(page.walked)
-        self.sample.add(found)
-        if self._deliver is not None and any(one.repaired for one in found):
+            if not drift:  # after a crash the page is compared again
+                await store_runs.use_async_commit(connection)
+        metrics.CHECKED.labels(stage.topic, stage.side).inc(page.compared)
+        self.sample.add(drift)
+        if self._deliver is not None and any(difference.repaired for difference in drift):
             await self._deliver()
         return RunProgress(stage.topic, stage.side, done, done)
 
     async def _page(self, stage: Stage) -> ComparedPage:
-        """A page that is too much for Supabase is asked for again, smaller."""
+        """Reads the page; one that Supabase can't return is read again with fewer keys."""
         while True:
             try:
                 return await self._comparison.page(stage, self._after)
@@ -179,78 +180,84 @@ class Check:
                     raise
                 self._comparison.batch = max(_LEAST_BATCH, self._comparison.batch // 4)
 
-    def _count(self, stage: Stage, page: ComparedPage, found: Sequence[Drift]) -> None:
+    def _count(self, stage: Stage, page: ComparedPage, drift: Sequence[Drift]) -> None:
         counts = self.counts
-        self._walked += page.walked
+        self._compared += page.compared
         if stage.side == "evpower":
-            setattr(counts, stage.topic, getattr(counts, stage.topic) + page.walked)
+            setattr(counts, stage.topic, getattr(counts, stage.topic) + page.compared)
         counts.transactions += page.transactions
         counts.in_flight += page.in_flight
         counts.foreign_sessions += page.foreign_sessions
         counts.foreign_transactions += page.foreign_transactions
-        counts.notices += sum(one.notice for one in found)
-        counts.drift += sum(not one.notice for one in found)
-        counts.repaired += sum(one.repaired for one in found)
+        counts.notices += sum(difference.notice for difference in drift)
+        counts.drift += sum(not difference.notice for difference in drift)
+        counts.repaired += sum(difference.repaired for difference in drift)
 
     def _move(self, page: ComparedPage) -> None:
         self._after = page.next
         if page.next is not None:
             return
-        self._walked = 0
+        self._compared = 0
         self.stage += 1
-        hot = self.row.kind == "hot"  # of what changed lately only EvPower keeps the time
-        while hot and self.stage < _VERIFY and STAGES[self.stage].side == "supabase":
+        is_recent = self.row.kind == "recent"  # only EvPower stores times of change
+        while is_recent and self.stage < _VERIFY and STAGES[self.stage].side == "supabase":
             self.stage += 1
 
     async def _repair(self, drift: Sequence[Drift]) -> list[Drift]:
-        """Do what may be done about a page's drift; marks are made with its record."""
-        overwritten = [one for one in drift if self._is_overwritten(one)]
+        """Repairs a page's drift; outbox entries are made in the transaction that stores it."""
+        overwritten = [difference for difference in drift if self._is_overwritten(difference)]
         if overwritten:
             await _archive(self._comparison.rpc, overwritten)
-        taken: set[UUID] = set()
-        if people := [UUID(one.key) for one in drift if REPAIRS[one.kind] == "take"]:
-            taken = await profiles.take(self._comparison.db, self._comparison.rpc, people)
-        return [self._done(one, taken) for one in drift]
+        applied: set[UUID] = set()
+        if users := [
+            UUID(difference.key) for difference in drift if REPAIRS[difference.kind] == "apply"
+        ]:
+            applied = await profiles.apply_current(self._comparison.db, self._comparison.rpc, users)
+        return [self._done(difference, applied) for difference in drift]
 
-    def _done(self, one: Drift, taken: set[UUID]) -> Drift:
-        match REPAIRS[one.kind]:
+    def _done(self, difference: Drift, applied: set[UUID]) -> Drift:
+        match REPAIRS[difference.kind]:
             case "send":
-                return one.with_done("sent again")
-            case "overwrite" if self._is_overwritten(one):
-                return one.with_done("put aside there, sent again")
-            case "take" if UUID(one.key) in taken:
-                return one.with_done("taken")
+                return difference.with_done("sent again")
+            case "overwrite" if self._is_overwritten(difference):
+                return difference.with_done("archived there, sent again")
+            case "apply" if UUID(difference.key) in applied:
+                return difference.with_done("applied")
             case _:
-                return one
+                return difference
 
-    def _is_overwritten(self, one: Drift) -> bool:
-        return self._overwrite_ahead and REPAIRS[one.kind] == "overwrite"
+    def _is_overwritten(self, drift: Drift) -> bool:
+        return self._overwrite_ahead and REPAIRS[drift.kind] == "overwrite"
 
-    async def _verify(self, with_it: Callable[[Connection], Awaitable[None]] | None) -> None:
-        """Look again at a page of what was repaired; after the last one the comparison ends."""
+    async def _verify(self, in_transaction: Callable[[Connection], Awaitable[None]] | None) -> None:
+        """Compares a page of repaired keys again; after the last page the run finishes."""
         db, batch = self._comparison.db, self._comparison.batch
         async with db.connection() as connection:
-            kept = await store_runs.repaired(connection, self.row.id, int(self._after or 0), batch)
-        healed: list[Kept] = []
+            repaired = await store_runs.repaired_drift(
+                connection, self.row.id, int(self._after or 0), batch
+            )
+        closed: list[RepairedDrift] = []
         for topic in ("profile", "client", "session"):
-            part = [one for one in kept if one.topic == topic]
-            wrong = await self._comparison.still_wrong(topic, [one.key for one in part])
-            healed += [one for one in part if one.key not in wrong]
-        self.counts.healed += len(healed)
-        if len(kept) == batch:
-            self._after = str(kept[-1].id)
+            of_topic = [drift for drift in repaired if drift.topic == topic]
+            differing = await self._comparison.still_differing(
+                topic, [drift.key for drift in of_topic]
+            )
+            closed += [drift for drift in of_topic if drift.key not in differing]
+        self.counts.closed += len(closed)
+        if len(repaired) == batch:
+            self._after = str(repaired[-1].id)
         else:
             self._after, self.stage = None, _DONE
         async with db.transaction() as connection:
-            if with_it is not None:
-                await with_it(connection)
-            await store_runs.heal(connection, [one.id for one in healed])
+            if in_transaction is not None:
+                await in_transaction(connection)
+            await store_runs.close_drift(connection, [drift.id for drift in closed])
             await (self._end(connection) if self.done else self._keep(connection))
-        for one in healed:
-            metrics.HEALED.labels(one.kind, self.row.kind).inc()
+        for drift in closed:
+            metrics.DRIFT_CLOSED.labels(drift.kind, self.row.kind).inc()
 
     async def _end(self, connection: Connection) -> None:
-        if self.row.kind != "hot":
+        if self.row.kind != "recent":
             await store_runs.close_unseen(connection, self.row.id)
         await store_runs.finish(connection, self.row.id, asdict(self.counts), self._clock())
         drift, notices = await store_runs.open_drift(connection)
@@ -258,7 +265,9 @@ class Check:
         metrics.NOTICES.set(notices)
 
     async def _keep(self, connection: Connection) -> None:
-        await store_runs.move(connection, self.row.id, self.stage, self._after, asdict(self.counts))
+        await store_runs.store_position(
+            connection, self.row.id, self.stage, self._after, asdict(self.counts)
+        )
 
 
 async def check(
@@ -271,18 +280,22 @@ async def check(
     on_progress: Callable[[RunProgress], None] = lambda _: None,
     batch: int = 2000,
     pause: WaitBetweenPages = asyncio.sleep,
-) -> Checked:
-    """Compare both sides; with `repair` heal what one side is right about without doubt.
+) -> RunResult:
+    """Compares both sides; with `repair` repairs what one side is right about without doubt.
 
-    Where Supabase is ahead, or the histories part, EvPower's word is written only with
-    `overwrite_ahead`, after what is there was put aside. `deliver` (the relay's `drain`) carries
-    the repair at once; without it a running relay does. Raises the SyncErrors of a Supabase that
-    does not answer.
+    Where Supabase is ahead, or the histories diverge, EvPower's rows are written only with
+    `overwrite_ahead`, after Supabase's were archived. `deliver` (the relay's `drain`) sends the
+    repair at once; without it a running relay does. Raises SyncError when Supabase does not
+    respond.
     """
     async with db.transaction() as connection:
-        row = await store_runs.begin(connection, "hand", repair=repair, since=None, now=utc_now())
+        row = await store_runs.begin(
+            connection, "on_demand", repair=repair, since=None, now=utc_now()
+        )
     comparison = Comparison(db, rpc, batch=batch, pause=pause)
-    work = Check(comparison, row, clock=utc_now, overwrite_ahead=overwrite_ahead, deliver=deliver)
+    work = ReconciliationRun(
+        comparison, row, clock=utc_now, overwrite_ahead=overwrite_ahead, deliver=deliver
+    )
     totals: dict[Stage, int | None] = {}
     while not work.done:
         stage = STAGES[work.stage] if work.stage < _VERIFY else None
@@ -294,10 +307,10 @@ async def check(
     return summary(work)
 
 
-def summary(work: Check) -> Checked:
-    """What a comparison found."""
+def summary(work: ReconciliationRun) -> RunResult:
+    """Returns the result of a run."""
     counts = work.counts
-    return Checked(
+    return RunResult(
         clients=counts.client,
         sessions=counts.session,
         transactions=counts.transactions,
@@ -305,33 +318,40 @@ def summary(work: Check) -> Checked:
         foreign_sessions=counts.foreign_sessions,
         foreign_transactions=counts.foreign_transactions,
         drift=tuple(work.sample.drift),
-        healed=counts.healed,
-        people=counts.profile,
+        closed=counts.closed,
+        users=counts.profile,
         differ=counts.drift,
         notices=counts.notices,
-        told=tuple(work.sample.notices),
-        check_id=work.row.id,
+        notice_sample=tuple(work.sample.notices),
+        run_id=work.row.id,
     )
 
 
-def _is_sent(one: Drift) -> bool:
-    return one.repaired and one.topic != "profile"
+def _is_sent(drift: Drift) -> bool:
+    return drift.repaired and drift.topic != "profile"
 
 
-async def _send_again(connection: Connection, found: Sequence[Drift]) -> None:
+async def _send_again(connection: Connection, drift: Sequence[Drift]) -> None:
     for topic in ("client", "session"):
-        keys = [UUID(one.key) for one in found if one.topic == topic and _is_sent(one)]
+        keys = [
+            UUID(difference.key)
+            for difference in drift
+            if difference.topic == topic and _is_sent(difference)
+        ]
         if keys:
-            await store.mark(connection, topic, keys, force=True)
+            await store.enqueue(connection, topic, keys, force=True)
 
 
 async def _archive(rpc: Rpc, drift: Sequence[Drift]) -> None:
-    """Before the marks: what is taken away too much is sent again with the rest."""
+    """Archives Supabase's rows; called before the keys are enqueued, so that all are sent again."""
     clients = [
-        [one.key, min(one.ours.version, (one.diverged or one.ours.version + 1) - 1)]
-        for one in drift
-        if isinstance(one.ours, ClientDigest)
+        [
+            difference.key,
+            min(difference.ours.version, (difference.diverged or difference.ours.version + 1) - 1),
+        ]
+        for difference in drift
+        if isinstance(difference.ours, ClientDigest)
     ]
-    sessions = [one.key for one in drift if one.topic == "session"]
+    sessions = [difference.key for difference in drift if difference.topic == "session"]
     payload = {"clients": clients, "sessions": sessions}
     await rpc.call("evpower_archive", orjson.dumps({"payload": payload}))

@@ -1,8 +1,8 @@
-"""Comparisons that run by themselves: what changed lately each hour, everything each night.
+"""Scheduled runs: recent changes each hour, everything each night.
 
-Once in the whole cluster: whoever leases the turn's row runs it, keeps its place with every page,
-and whoever comes after a crash carries on from there. It is slow on purpose, and waits while
-Supabase does not answer.
+A run is made once in the whole cluster: the process that leases the row of its kind runs it and
+stores its position with every page; after a crash another process continues from there. It is slow
+on purpose, and waits while Supabase does not respond.
 """
 
 import asyncio
@@ -25,37 +25,37 @@ from evpower.sync import metrics
 from evpower.sync.errors import SyncError, TargetRefuses
 from evpower.sync.reconciliation import store_leases, store_runs
 from evpower.sync.reconciliation.compare_page import Comparison, WaitBetweenPages
-from evpower.sync.reconciliation.run import Check, Checked, summary
-from evpower.sync.reconciliation.store_runs import CheckRow, Turn
+from evpower.sync.reconciliation.run import ReconciliationRun, RunResult, summary
+from evpower.sync.reconciliation.store_runs import RunRow, ScheduledKind
 from evpower.sync.supabase_rpc import Rpc
 
-LEASE_S: Final = 120.0  # longer than a page may take, with its calls and what it waits for
-_LOOK_S: Final = 15.0
-_AGAIN_S: Final = 60.0  # after Supabase did not answer
-_REFUSED_AGAIN_S: Final = 600.0
+LEASE_S: Final = 120.0  # longer than a page may take, with its calls and pauses
+_POLL_S: Final = 15.0
+_RETRY_S: Final = 60.0  # after Supabase did not respond
+_REFUSED_RETRY_S: Final = 600.0
 _KEEP_DAYS: Final = 90
-_FORGOTTEN_AT_ONCE: Final = 10_000
-_OVERLAP: Final = 2  # hot: how many periods back, so that nothing falls between two
-_LONGEST_BACK: Final = timedelta(hours=26)  # further back the nightly comparison has looked
+_DELETED_AT_ONCE: Final = 10_000
+_OVERLAP: Final = 2  # recent: how many periods it goes back, so that runs overlap
+_LONGEST_BACK: Final = timedelta(hours=26)  # older changes were in the nightly run
 _log: Final = structlog.get_logger()
 
 
 class LeaseLost(Exception):
-    """Another worker took the turn over: this one was too slow, or thought dead."""
+    """Another process leased this kind: this process was too slow, or its lease expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeasedRun:
-    """What came of a turn: its comparison ended (`found`), or waits and why."""
+    """The outcome of a leased run: it finished (`result`), or was postponed (`postponed`: why)."""
 
-    kind: Turn
-    check_id: int
-    found: Checked | None = None
-    waits: str = ""
+    kind: ScheduledKind
+    run_id: int
+    result: RunResult | None = None
+    postponed: str = ""
 
 
 class ReconciliationScheduler:
-    """Any number may run, in any number of processes; each turn is one worker's."""
+    """Any number of schedulers may run in any number of processes; a run is leased by one."""
 
     def __init__(
         self,
@@ -74,75 +74,75 @@ class ReconciliationScheduler:
         self._clock = clock
         self._batch = batch
         self._pause = pause
-        self._me = new_id()
+        self._process_id = new_id()
 
     def loop(self) -> Loop:
-        """Return the loop that takes turns as they come due; one under way is carried on later."""
-        return Loop("reconcile", self._round, period_s=_LOOK_S)
+        """Returns the loop that makes due runs; a run stopped with it is continued later."""
+        return Loop("reconcile", self._round, period_s=_POLL_S)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Take turns until `stop` is set."""
+        """Makes due runs until `stop` is set."""
         await self.loop().run(stop)
 
     async def _round(self, current: Round) -> LoopPause | None:
-        taken = await self.turn(current)
-        if taken is None:
+        leased = await self.run_due(current)
+        if leased is None:
             return None
-        if taken.waits and not current.stopping:
-            current.failed("check_waits")
+        if leased.postponed and not current.stopping:
+            current.failed("run_postponed")
         return AT_ONCE
 
-    async def turn(self, current: Round | None = None) -> LeasedRun | None:
-        """Take one due turn as far as it goes; None when none is due or another worker has it."""
+    async def run_due(self, current: Round | None = None) -> LeasedRun | None:
+        """Runs what is due as far as possible; None: nothing is due, or another process has it."""
         now = self._clock()
         async with self._db.transaction() as connection:
             await self._plan(connection, now)
-            kind = await store_leases.lease(connection, self._me, now, _until(now))
+            kind = await store_leases.lease(connection, self._process_id, now, _until(now))
             if kind is None:
                 return None
             row = await self._row(connection, kind, now)
-        if waits := await self._supabase_is_down():
-            return await self._put_off(row, kind, waits, _AGAIN_S)
+        if postponed := await self._supabase_error():
+            return await self._postpone(row, kind, postponed, _RETRY_S)
         try:
             return await self._work(row, kind, current or Round())
         except LeaseLost:
-            _log.warning("check_was_taken_over", kind=kind, check_id=row.id)
-            return LeasedRun(kind, row.id, waits="taken over")
+            _log.warning("reconciliation_lease_lost", kind=kind, run_id=row.id)
+            return LeasedRun(kind, row.id, postponed="lease lost")
         except TargetRefuses as error:
-            _log.error("supabase_refuses_check", kind=kind, error=str(error))
-            return await self._put_off(row, kind, str(error), _REFUSED_AGAIN_S)
+            _log.error("reconciliation_refused", kind=kind, error=str(error))
+            return await self._postpone(row, kind, str(error), _REFUSED_RETRY_S)
         except SyncError as error:
-            _log.warning("check_waits_for_supabase", kind=kind, error=str(error))
-            return await self._put_off(row, kind, str(error), _AGAIN_S)
+            _log.warning("reconciliation_postponed", kind=kind, error=str(error))
+            return await self._postpone(row, kind, str(error), _RETRY_S)
 
     async def _plan(self, connection: Connection, now: datetime) -> None:
-        """Turns nobody has begun are due by the settings of today."""
+        """Sets when kinds that are not begun are due, by the current settings."""
         nightly = next_at(self._settings.check_at, now)
-        await store_leases.plan(connection, "all", nightly)
-        hourly = self._settings.check_hot_s
-        hot_at = now + timedelta(seconds=hourly) if hourly > 0 else None
-        await store_leases.plan(connection, "hot", hot_at)
+        await store_leases.plan(connection, "full", nightly)
+        hourly = self._settings.check_recent_s
+        recent_at = now + timedelta(seconds=hourly) if hourly > 0 else None
+        await store_leases.plan(connection, "recent", recent_at)
 
-    async def _row(self, connection: Connection, kind: Turn, now: datetime) -> CheckRow:
-        """The comparison this turn began, or a new one."""
-        begun = await store_leases.begun(connection, kind)
-        row = await store_runs.check_row(connection, begun) if begun is not None else None
+    async def _row(self, connection: Connection, kind: ScheduledKind, now: datetime) -> RunRow:
+        """Returns the open run of this kind, or a new one."""
+        open_run = await store_leases.open_run(connection, kind)
+        row = await store_runs.run_row(connection, open_run) if open_run is not None else None
         if row is None:
-            since = await self._since(connection, now) if kind == "hot" else None
+            since = await self._since(connection, now) if kind == "recent" else None
             row = await store_runs.begin(
                 connection, kind, repair=self._settings.check_repair, since=since, now=now
             )
-            await store_leases.begin(connection, kind, row.id)
+            await store_leases.set_run(connection, kind, row.id)
         return row
 
     async def _since(self, connection: Connection, now: datetime) -> datetime:
-        """From some time before the last one began: what it found under way is looked at again."""
-        period = timedelta(seconds=self._settings.check_hot_s)
+        """Returns a time before the last run began, so that keys then in flight are compared."""
+        period = timedelta(seconds=self._settings.check_recent_s)
         last = await store_leases.last_start(connection)
         begin = min(now, last) if last is not None else now
         return max(begin - _OVERLAP * period, now - _LONGEST_BACK)
 
-    async def _work(self, row: CheckRow, kind: Turn, current: Round) -> LeasedRun:
+    async def _work(self, row: RunRow, kind: ScheduledKind, current: Round) -> LeasedRun:
         comparison = Comparison(
             self._db,
             self._rpc,
@@ -150,65 +150,70 @@ class ReconciliationScheduler:
             since=row.since,
             **({} if self._pause is None else {"pause": self._pause}),
         )
-        check = Check(comparison, row, clock=self._clock)
+        run = ReconciliationRun(comparison, row, clock=self._clock)
 
-        async def hold(connection: Connection) -> None:
+        async def renew_lease(connection: Connection) -> None:
             now = self._clock()
-            if not await store_leases.hold(connection, kind, self._me, _until(now)):
+            if not await store_leases.renew(connection, kind, self._process_id, _until(now)):
                 raise LeaseLost
 
-        while not check.done:
+        while not run.done:
             current.progress()
             if current.stopping:
-                await self._give_back(kind, self._clock())
-                return LeasedRun(kind, row.id, waits="stopped")
-            began = time.perf_counter()
-            await check.step(hold)
-            # At most half of the time: Supabase and the database belong to the drivers.
-            took_s = time.perf_counter() - began
-            await self._rest(current, max(self._settings.check_pause_s, min(took_s, LEASE_S / 4)))
-        return LeasedRun(kind, row.id, await self._end(check, kind))
+                await self._release(kind, self._clock())
+                return LeasedRun(kind, row.id, postponed="stopped")
+            started = time.perf_counter()
+            await run.step(renew_lease)
+            # A pause as long as the page took: the load on Supabase and the database stays below
+            # one half.
+            took_s = time.perf_counter() - started
+            await self._pause_between_pages(
+                current, max(self._settings.check_pause_s, min(took_s, LEASE_S / 4))
+            )
+        return LeasedRun(kind, row.id, await self._end(run, kind))
 
-    async def _end(self, check: Check, kind: Turn) -> Checked:
+    async def _end(self, run: ReconciliationRun, kind: ScheduledKind) -> RunResult:
         now = self._clock()
-        found = summary(check)
+        result = summary(run)
         metrics.CHECK_SUCCESS.labels(kind).set(now.timestamp())
         async with self._db.transaction() as connection:
-            await store_runs.forget_old(connection, now, _KEEP_DAYS, _FORGOTTEN_AT_ONCE)
-            if kind == "all":
+            await store_runs.delete_old(connection, now, _KEEP_DAYS, _DELETED_AT_ONCE)
+            if kind == "full":
                 due = next_at(self._settings.check_at, now)
             else:
-                due = now + timedelta(seconds=self._settings.check_hot_s or _REFUSED_AGAIN_S)
-            await store_leases.end(connection, kind, self._me, due)
-        told = _log.info if found.equal else _log.error
-        told(
-            "check_ended",
+                due = now + timedelta(seconds=self._settings.check_recent_s or _REFUSED_RETRY_S)
+            await store_leases.finish(connection, kind, self._process_id, due)
+        log = _log.info if result.equal else _log.error
+        log(
+            "reconciliation_finished",
             kind=kind,
-            check_id=found.check_id,
-            clients=found.clients,
-            sessions=found.sessions,
-            differ=found.differ,
-            healed=found.healed,
-            in_flight=found.in_flight,
+            run_id=result.run_id,
+            clients=result.clients,
+            sessions=result.sessions,
+            differ=result.differ,
+            closed=result.closed,
+            in_flight=result.in_flight,
         )
-        return found
+        return result
 
-    async def _supabase_is_down(self) -> str:
-        """What the relay knows; without anything to send it would not notice the return."""
+    async def _supabase_error(self) -> str:
+        """Returns why Supabase is unavailable, as the relay saw it; empty: it is available."""
         async with self._db.connection() as connection:
-            return await store_leases.target_trouble(connection)
+            return await store_leases.target_error(connection)
 
-    async def _put_off(self, row: CheckRow, kind: Turn, why: str, seconds: float) -> LeasedRun:
+    async def _postpone(
+        self, row: RunRow, kind: ScheduledKind, reason: str, seconds: float
+    ) -> LeasedRun:
         async with self._db.transaction() as connection:
-            await store_runs.note_error(connection, row.id, why)
-        await self._give_back(kind, self._clock() + timedelta(seconds=seconds))
-        return LeasedRun(kind, row.id, waits=why)
+            await store_runs.store_error(connection, row.id, reason)
+        await self._release(kind, self._clock() + timedelta(seconds=seconds))
+        return LeasedRun(kind, row.id, postponed=reason)
 
-    async def _give_back(self, kind: Turn, due_at: datetime) -> None:
+    async def _release(self, kind: ScheduledKind, due_at: datetime) -> None:
         async with self._db.transaction() as connection:
-            await store_leases.give_back(connection, kind, self._me, due_at)
+            await store_leases.release(connection, kind, self._process_id, due_at)
 
-    async def _rest(self, current: Round, seconds: float) -> None:
+    async def _pause_between_pages(self, current: Round, seconds: float) -> None:
         if self._pause is not None:
             await self._pause(seconds)
         else:
@@ -217,7 +222,7 @@ class ReconciliationScheduler:
 
 
 def next_at(at: str, now: datetime) -> datetime | None:
-    """The next moment the clock shows `at` (HH:MM, UTC) after now; None: never."""
+    """Returns the next time of day `at` (HH:MM, UTC) after now; None: never."""
     if not at:
         return None
     hour, minute = (int(part) for part in at.split(":"))

@@ -1,4 +1,4 @@
-"""The SQL of digests: EvPower's side, letter for letter as evpower_digest says Supabase's."""
+"""SQL of EvPower's digests, character by character as evpower_digest builds Supabase's."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -10,18 +10,18 @@ def _case(column: str, words: Mapping[str, str]) -> str:
     return f"case {column} " + " ".join(f"when '{a}' then '{b}'" for a, b in words.items()) + " end"
 
 
-# What a transaction is recognised by: its id; its time where Supabase numbers its own; nothing.
-_PRINTS: Final = {
+# What identifies a transaction: its id; its time where Supabase assigns its own ids; nothing.
+_FINGERPRINTS: Final = {
     "id": "t.id::text",
     "time": "(extract(epoch from t.created_at) * 1000000)::bigint::text",
     "none": "''",
 }
 _HISTORY: Final = """string_agg(concat_ws(':', t.version, t.kind, t.amount_minor,
-    t.balance_before_minor, t.balance_after_minor, {print}), ',' order by t.version)"""
+    t.balance_before_minor, t.balance_after_minor, {fingerprint}), ',' order by t.version)"""
 
 
 def _hashes(line: str, joins: str) -> str:
-    """One hash a chunk, in the order of the ids: `$1` the ids, `$2` how many a chunk has."""
+    """Returns the SQL of one hash per chunk, in the order of the ids (`$1`), `$2` ids a chunk."""
     return f"""
 select encode(sha256(convert_to(string_agg(array_to_string(array[{line}], '|', '~'), e'\\n'
          order by k.nr), 'UTF8')), 'hex') as hash
@@ -44,8 +44,8 @@ _SESSION_LINE: Final = (
     + _case("s.state", SESSION_STATUS)
     + ", s.energy_wh::text, s.cost_minor::text, 'true'"
 )
-# Somebody with a user, who is not blocked from before and has one email everywhere.
-_PERSON_LINE: Final = """k.id::text, c.email, regexp_replace(c.phone, '\\D', '', 'g'), c.name,
+# A client that has a user in Supabase, no block from before EvPower, and one email everywhere.
+_PROFILE_LINE: Final = """k.id::text, c.email, regexp_replace(c.phone, '\\D', '', 'g'), c.name,
     case when c.deletion_requested_at is null then 'u---' else 'ul--' end
     || case when c.email_verified then 'v' else '-' end
     || case when c.phone_verified then 'v' else '-' end
@@ -53,7 +53,7 @@ _PERSON_LINE: Final = """k.id::text, c.email, regexp_replace(c.phone, '\\D', '',
 
 
 def _of_each(sql: str) -> dict[str, str]:
-    return {by: sql.replace("{print}", one) for by, one in _PRINTS.items()}
+    return {by: sql.replace("{fingerprint}", column) for by, column in _FINGERPRINTS.items()}
 
 
 HASHES: Final[Mapping[str, Mapping[str, str]]] = {
@@ -67,7 +67,7 @@ HASHES: Final[Mapping[str, Mapping[str, str]]] = {
         )
     ),
     "session": _of_each(_hashes(_SESSION_LINE, "left join charging.sessions s on s.id = k.id")),
-    "profile": _of_each(_hashes(_PERSON_LINE, "left join identity.clients c on c.id = k.id")),
+    "profile": _of_each(_hashes(_PROFILE_LINE, "left join identity.clients c on c.id = k.id")),
 }
 
 CLIENTS: Final[Mapping[str, str]] = _of_each(f"""
@@ -91,11 +91,11 @@ select s.id::text as id, s.client_id::text as client_id, s.revision, s.state, s.
   from charging.sessions s where s.id = any ($1::uuid[])
 """
 
-# Of transactions Supabase has, the first of each client that is another one here.
-APART: Final[Mapping[str, str]] = _of_each("""
+# Of the transactions Supabase has, the first of each client that is a different one here.
+DIVERGED: Final[Mapping[str, str]] = _of_each("""
 select x.id, min(x.version) as version
-  from unnest($1::text[], $2::bigint[], $3::text[]) as x (id, version, print)
+  from unnest($1::text[], $2::bigint[], $3::text[]) as x (id, version, fingerprint)
   join wallet.transactions t on t.client_id = x.id::uuid and t.version = x.version
- where {print} <> x.print
+ where {fingerprint} <> x.fingerprint
  group by x.id
 """)

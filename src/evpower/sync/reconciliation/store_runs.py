@@ -1,4 +1,4 @@
-"""All SQL of the comparison's own: pages of keys, what was found, runs and whose turn it is."""
+"""All SQL of reconciliation runs: pages of keys, runs, drift."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,26 +11,28 @@ from evpower.sync.model import OutboxTopic
 from evpower.sync.reconciliation.digests import DigestKey, Part
 from evpower.sync.reconciliation.drift import Drift, as_facts
 
-CheckKind = Literal["hand", "hot", "all"]
-Turn = Literal["hot", "all"]
+RunKind = Literal["on_demand", "recent", "full"]
+ScheduledKind = Literal["recent", "full"]
 
 _NIL: Final = UUID(int=0)
-_CHECK: Final = "id, kind, since, repair, stage, after, counts, error, started_at, finished_at"
+_RUN_COLUMNS: Final = (
+    "id, kind, since, repair, stage, after, counts, error, started_at, finished_at"
+)
 _TABLES: Final[Mapping[Part, str]] = {
     "profile": "identity.clients",
     "client": "identity.clients",
     "session": "charging.sessions",
 }
-_LEAVING: Final = "c.status = 'active' and c.deletion_requested_at is not null"
-_OPEN: Final = " and c.status <> 'closed'"  # a closed client has no profile to keep
+_DELETION_REQUESTED: Final = "c.status = 'active' and c.deletion_requested_at is not null"
+_OPEN: Final = " and c.status <> 'closed'"  # a closed client has no profile to compare
 
 
 @dataclass(frozen=True, slots=True)
-class CheckRow:
-    """One comparison as it is kept; `counts` are those of Counts."""
+class RunRow:
+    """One run as it is stored; `counts` are the fields of RunCounts."""
 
     id: int
-    kind: CheckKind
+    kind: RunKind
     since: datetime | None
     repair: bool
     stage: int
@@ -42,8 +44,8 @@ class CheckRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A difference a running comparison did something about, to be looked at again."""
+class RepairedDrift:
+    """Drift that the current run repaired, to be compared again."""
 
     id: int
     topic: Part
@@ -52,57 +54,56 @@ class Kept:
 
 
 async def count(connection: Connection, topic: Part) -> int:
-    """How many keys EvPower has."""
+    """Returns how many keys EvPower has."""
     number: int = await connection.fetchval(f"select count(*) from {_TABLES[topic]}")
     return number
 
 
-# What changed lately is found by where it lies in its table, before anything is put in order: in
-# the order of the keys all clients there are would be read for the few of this hour. A wallet has
-# no index of its time, so that its updates stay cheap: whatever changes one is a transaction or a
-# session's.
-_LATELY: Final[Mapping[Part, str]] = {
-    "client": """with lately as materialized (
+# Recent changes are found by their position in the table before they are sorted: in the order of
+# the keys, all clients would be read for the few of the last hour. A wallet has no index on its
+# time, so that its updates stay cheap: each change of one comes with a transaction or a session.
+_RECENT: Final[Mapping[Part, str]] = {
+    "client": """with recent as materialized (
   select c.id from identity.clients c where c.updated_at > $3
   union select t.client_id from wallet.transactions t where t.created_at > $3
   union select s.client_id from charging.sessions s where s.updated_at > $3
 ) """,
-    "session": """with lately as materialized (
+    "session": """with recent as materialized (
   select s.id from charging.sessions s where s.updated_at > $3
 ) """,
 }
 
 
-def page_sql(topic: Part, *, lately: bool) -> str:
-    """The next keys: after `$1`, at most `$2`; with `lately` those that changed after `$3`."""
+def page_sql(topic: Part, *, recent: bool) -> str:
+    """Returns the SQL of the next keys: after `$1`, at most `$2`; `recent`: changed after `$3`."""
     if topic == "session":
-        known = _LATELY[topic] if lately else ""
-        source = "lately" if lately else "charging.sessions"
+        source_sql = _RECENT[topic] if recent else ""
+        source = "recent" if recent else "charging.sessions"
         return f"""
-        {known}select s.id, false as leaving from {source} s
+        {source_sql}select s.id, false as deletion_requested from {source} s
         where s.id > $1 order by s.id limit $2
         """
-    known = _LATELY["client"] if lately else ""
-    same = " and c.id = any (array(select l.id from lately l))" if lately else ""
-    opened = _OPEN if topic == "profile" else ""
+    source_sql = _RECENT["client"] if recent else ""
+    recent_only = " and c.id = any (array(select l.id from recent l))" if recent else ""
+    open_only = _OPEN if topic == "profile" else ""
     return f"""
-    {known}select c.id, {_LEAVING} as leaving from identity.clients c
-    where c.id > $1{same}{opened} order by c.id limit $2
+    {source_sql}select c.id, {_DELETION_REQUESTED} as deletion_requested from identity.clients c
+    where c.id > $1{recent_only}{open_only} order by c.id limit $2
     """
 
 
 async def page_of_ours(
     connection: Connection, topic: Part, after: UUID | None, limit: int, since: datetime | None
 ) -> list[DigestKey]:
-    """The next keys after one, in their order; with `since` those that changed after it."""
-    sql = page_sql(topic, lately=since is not None)
+    """Returns the next keys after `after`; with `since` only those that changed after it."""
+    sql = page_sql(topic, recent=since is not None)
     more = () if since is None else (since,)
     rows: list[Record] = await connection.fetch(sql, after or _NIL, limit, *more)
-    return [DigestKey(row["id"], row["leaving"]) for row in rows]
+    return [DigestKey(row["id"], row["deletion_requested"]) for row in rows]
 
 
 async def transactions(connection: Connection, clients: Sequence[UUID]) -> int:
-    """How many transactions these clients have."""
+    """Returns how many transactions these clients have."""
     number: int = await connection.fetchval(
         """
         select coalesce(sum(version), 0)::bigint from wallet.wallets
@@ -114,7 +115,7 @@ async def transactions(connection: Connection, clients: Sequence[UUID]) -> int:
 
 
 async def known(connection: Connection, topic: Part, ids: Sequence[UUID]) -> set[str]:
-    """Which of these EvPower has."""
+    """Returns those of the ids that EvPower has."""
     rows: list[Record] = await connection.fetch(
         f"select id::text as id from {_TABLES[topic]} where id = any ($1::uuid[])", ids
     )
@@ -122,7 +123,7 @@ async def known(connection: Connection, topic: Part, ids: Sequence[UUID]) -> set
 
 
 async def pending(connection: Connection, topic: OutboxTopic, keys: Sequence[str]) -> set[str]:
-    """Which of these the relay is about to send."""
+    """Returns those of the keys that wait in the outbox."""
     rows: list[Record] = await connection.fetch(
         """
         select key::text as key from sync.pending
@@ -136,183 +137,183 @@ async def pending(connection: Connection, topic: OutboxTopic, keys: Sequence[str
 
 async def begin(
     connection: Connection,
-    kind: CheckKind,
+    kind: RunKind,
     *,
     repair: bool,
     since: datetime | None,
     now: datetime,
-) -> CheckRow:
-    """Note a comparison that starts."""
+) -> RunRow:
+    """Stores a new run."""
     row = await fetch_one(
         connection,
         f"""
-        insert into sync.checks (kind, since, repair, started_at) values ($1, $2, $3, $4)
-        returning {_CHECK}
+        insert into sync.runs (kind, since, repair, started_at) values ($1, $2, $3, $4)
+        returning {_RUN_COLUMNS}
         """,
         kind,
         since,
         repair,
         now,
     )
-    return CheckRow(**dict(row))
+    return RunRow(**dict(row))
 
 
-async def check_row(connection: Connection, check_id: int) -> CheckRow | None:
-    """Read a comparison."""
-    row = await connection.fetchrow(f"select {_CHECK} from sync.checks where id = $1", check_id)
-    return CheckRow(**dict(row)) if row is not None else None
+async def run_row(connection: Connection, run_id: int) -> RunRow | None:
+    """Returns a run."""
+    row = await connection.fetchrow(f"select {_RUN_COLUMNS} from sync.runs where id = $1", run_id)
+    return RunRow(**dict(row)) if row is not None else None
 
 
-_LAST_CHECKS: Final = f"""
-select {_CHECK} from sync.checks where id in (select check_id from sync.check_turns)
+_LAST_RUNS: Final = f"""
+select {_RUN_COLUMNS} from sync.runs where id in (select run_id from sync.run_leases)
 union all
-select c.* from unnest(array['all', 'hot', 'hand']) k (kind)
- cross join lateral (select {_CHECK} from sync.checks
+select c.* from unnest(array['full', 'recent', 'on_demand']) k (kind)
+ cross join lateral (select {_RUN_COLUMNS} from sync.runs
                       where kind = k.kind and finished_at is not null
                       order by id desc limit 1) c
 """
 
 
-async def last_checks(connection: Connection) -> list[CheckRow]:
-    """Those under way or waiting, then the last of each kind that ended."""
-    rows: list[Record] = await connection.fetch(_LAST_CHECKS)
-    return [CheckRow(**dict(row)) for row in rows]
+async def last_runs(connection: Connection) -> list[RunRow]:
+    """Returns the runs under way or waiting, then the last finished run of each kind."""
+    rows: list[Record] = await connection.fetch(_LAST_RUNS)
+    return [RunRow(**dict(row)) for row in rows]
 
 
-async def move(
-    connection: Connection, check_id: int, stage: int, after: str | None, counts: Mapping[str, int]
+async def store_position(
+    connection: Connection, run_id: int, stage: int, after: str | None, counts: Mapping[str, int]
 ) -> None:
-    """Note how far a comparison came."""
+    """Stores the position of a run."""
     await connection.execute(
-        "update sync.checks set stage = $2, after = $3, counts = $4, error = null where id = $1",
-        check_id,
+        "update sync.runs set stage = $2, after = $3, counts = $4, error = null where id = $1",
+        run_id,
         stage,
         after,
         dict(counts),
     )
 
 
-async def do_not_wait(connection: Connection) -> None:
-    """This transaction's commit waits for no flush."""
+async def use_async_commit(connection: Connection) -> None:
+    """Sets synchronous_commit off for this transaction: a crash may lose it, and it is redone."""
     await connection.execute("select set_config('synchronous_commit', 'off', true)")
 
 
 async def finish(
-    connection: Connection, check_id: int, counts: Mapping[str, int], now: datetime
+    connection: Connection, run_id: int, counts: Mapping[str, int], now: datetime
 ) -> None:
-    """A comparison came to its end."""
+    """Stores that a run finished."""
     await connection.execute(
-        "update sync.checks set counts = $2, finished_at = $3, error = null where id = $1",
-        check_id,
+        "update sync.runs set counts = $2, finished_at = $3, error = null where id = $1",
+        run_id,
         dict(counts),
         now,
     )
 
 
-async def note_error(connection: Connection, check_id: int, error: str) -> None:
-    """A comparison waits, and for what."""
-    await connection.execute(
-        "update sync.checks set error = $2 where id = $1", check_id, error[:300]
-    )
+async def store_error(connection: Connection, run_id: int, error: str) -> None:
+    """Stores what a run waits for."""
+    await connection.execute("update sync.runs set error = $2 where id = $1", run_id, error[:300])
 
 
-async def record(connection: Connection, check_id: int, found: Sequence[Drift]) -> None:
-    """Keep what was found; found again it is the same drift."""
+async def record(connection: Connection, run_id: int, drift: Sequence[Drift]) -> None:
+    """Stores the drift a page has; a key that has open drift already keeps that entry."""
     await connection.executemany(
         """
         insert into sync.drift as d (topic, key, kind, fields, ours, theirs, right_side, action,
-          notice, repaired, check_id)
+          notice, repaired, run_id)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-        on conflict (topic, key) where healed_at is null do update set kind = excluded.kind,
+        on conflict (topic, key) where closed_at is null do update set kind = excluded.kind,
           fields = excluded.fields, ours = excluded.ours, theirs = excluded.theirs,
           right_side = excluded.right_side, action = excluded.action, notice = excluded.notice,
-          repaired = excluded.repaired, check_id = excluded.check_id, seen_at = clock_timestamp()
+          repaired = excluded.repaired, run_id = excluded.run_id, seen_at = clock_timestamp()
         """,
         [
             (
-                one.topic,
-                one.key,
-                one.kind,
-                list(one.fields),
-                as_facts(one.ours),
-                as_facts(one.theirs),
-                one.right_side,
-                one.action,
-                one.notice,
-                one.repaired,
-                check_id,
+                difference.topic,
+                difference.key,
+                difference.kind,
+                list(difference.fields),
+                as_facts(difference.ours),
+                as_facts(difference.theirs),
+                difference.right_side,
+                difference.action,
+                difference.notice,
+                difference.repaired,
+                run_id,
             )
-            for one in found
+            for difference in drift
         ],
     )
 
 
 async def close_agreed(connection: Connection, topic: Part, keys: Sequence[str]) -> None:
-    """What was found before and agrees now is drift no more."""
+    """Closes the open drift of keys that are equal now."""
     await connection.execute(
         """
-        update sync.drift set healed_at = now()
-        where healed_at is null and topic = $1 and key = any ($2::text[])
+        update sync.drift set closed_at = now()
+        where closed_at is null and topic = $1 and key = any ($2::text[])
         """,
         topic,
         keys,
     )
 
 
-async def close_unseen(connection: Connection, check_id: int) -> None:
-    """After everything was compared: drift that nobody saw since it began is no more."""
+async def close_unseen(connection: Connection, run_id: int) -> None:
+    """Closes the open drift that this run, which compared everything, has not seen."""
     await connection.execute(
         """
-        update sync.drift d set healed_at = now() from sync.checks c where c.id = $1
-          and d.healed_at is null and d.seen_at < c.noted_at
+        update sync.drift d set closed_at = now() from sync.runs c where c.id = $1
+          and d.closed_at is null and d.seen_at < c.recorded_at
         """,
-        check_id,
+        run_id,
     )
 
 
-async def repaired(connection: Connection, check_id: int, after: int, limit: int) -> list[Kept]:
-    """What a comparison did something about and did not see healed yet."""
+async def repaired_drift(
+    connection: Connection, run_id: int, after: int, limit: int
+) -> list[RepairedDrift]:
+    """Returns the next open drift that this run repaired."""
     rows: list[Record] = await connection.fetch(
         """
-        select id, topic, key, kind from sync.drift where check_id = $1 and id > $2
-          and healed_at is null and repaired order by id limit $3
+        select id, topic, key, kind from sync.drift where run_id = $1 and id > $2
+          and closed_at is null and repaired order by id limit $3
         """,
-        check_id,
+        run_id,
         after,
         limit,
     )
-    return [Kept(**dict(row)) for row in rows]
+    return [RepairedDrift(**dict(row)) for row in rows]
 
 
-async def heal(connection: Connection, ids: Sequence[int]) -> None:
-    """Both sides were seen equal."""
+async def close_drift(connection: Connection, ids: Sequence[int]) -> None:
+    """Closes drift whose sides are equal now."""
     await connection.execute(
-        "update sync.drift set healed_at = now() where id = any ($1::bigint[])", ids
+        "update sync.drift set closed_at = now() where id = any ($1::bigint[])", ids
     )
 
 
 async def open_drift(connection: Connection) -> tuple[int, int]:
-    """How many differences are not healed, and how many notices there are."""
+    """Returns the number of open differences, and of open notices."""
     row = await fetch_one(
         connection,
         """
         select count(*) filter (where not notice) as drift, count(*) filter (where notice)
-          as notices from sync.drift where healed_at is null
+          as notices from sync.drift where closed_at is null
         """,
     )
     return row["drift"], row["notices"]
 
 
-async def forget_old(connection: Connection, now: datetime, days: int, limit: int) -> None:
-    """Runs and healed drift of long ago."""
+async def delete_old(connection: Connection, now: datetime, days: int, limit: int) -> None:
+    """Deletes runs and closed drift older than `days`; at most `limit` of the drift."""
     await connection.execute(
-        "delete from sync.checks where started_at < $1::timestamptz - make_interval(days => $2)",
+        "delete from sync.runs where started_at < $1::timestamptz - make_interval(days => $2)",
         now,
         days,
     )
     await connection.execute(
         """
-        delete from sync.drift where id in (select id from sync.drift where healed_at
+        delete from sync.drift where id in (select id from sync.drift where closed_at
           < $1::timestamptz - make_interval(days => $2) order by id limit $3)
         """,
         now,

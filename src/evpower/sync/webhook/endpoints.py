@@ -16,7 +16,7 @@ PREFIX: Final = "/api/v1/webhooks"
 
 
 def webhook_router(webhooks: SupabaseWebhooks) -> APIRouter:
-    """Build the route Supabase calls when something changed there."""
+    """Returns the route Supabase calls when something changed there."""
     routes = APIRouter(prefix=PREFIX)
 
     @routes.post(

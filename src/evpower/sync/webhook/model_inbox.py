@@ -1,4 +1,4 @@
-"""The words of the webhooks from Supabase."""
+"""Types of the webhooks from Supabase."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ InboxOutcome = Literal["accepted", "repeated", "reused"]
 
 @dataclass(frozen=True, slots=True)
 class ChangeNotification:
-    """An authentic call. `kind` and `row_id` are for people: nothing is done because of them."""
+    """An authentic call. `kind` and `row_id` are shown to operators; the sync does not use them."""
 
     source: NotificationSource
     event_id: str
@@ -21,7 +21,7 @@ class ChangeNotification:
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """The last call, and those of the last hour."""
+    """The last call, and the number of calls in the last hour by outcome."""
 
     last_at: datetime | None
     last_kind: str | None

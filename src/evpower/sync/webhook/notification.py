@@ -1,4 +1,4 @@
-"""Sends one change notification on purpose and returns what became of it."""
+"""Sends one change notification as a test and returns the response Supabase got."""
 
 import asyncio
 import time
@@ -15,25 +15,25 @@ _OURS: Final = '{"success":true'
 
 @dataclass(frozen=True, slots=True)
 class NotificationResult:
-    """The response Supabase got for its call; `error` is pg_net's word for having got none."""
+    """The response Supabase got for its call; `error` is pg_net's reason when it got none."""
 
     status: int | None
     error: str
-    is_ours: bool  # EvPower's own answer, not that of another site
+    is_ours: bool  # the response is EvPower's, not another site's
 
 
 async def send_notification(rpc: Rpc, *, wait_s: float) -> NotificationResult | None:
-    """Let Supabase call the webhook now; None: no response within `wait_s`.
+    """Makes Supabase call the webhook now; None: no response within `wait_s`.
 
-    Raises SyncError when the functions are missing or Supabase does not answer.
+    Raises SyncError when the functions are missing or Supabase does not respond.
     """
     sent = await call_function(rpc, "evpower_webhook_test", {})
     until = time.monotonic() + wait_s
     while True:
-        answer = await call_function(
+        result = await call_function(
             rpc, "evpower_webhook_result", {"request_id": sent.get("request_id")}
         )
-        response = answer.get("response")
+        response = result.get("response")
         if isinstance(response, Mapping):
             return _result(cast("Mapping[str, object]", response))
         if time.monotonic() >= until:

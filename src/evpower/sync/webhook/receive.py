@@ -1,4 +1,4 @@
-"""Supabase says that something changed: verify, note, ring. What changed is read from Supabase."""
+"""Receives change notifications: verifies, stores, publishes; the puller reads the change."""
 
 import hashlib
 import re
@@ -34,20 +34,20 @@ from evpower.sync.webhook.signatures import (
 )
 from evpower.sync.webhook.signing_secrets import WebhookSecrets
 
-KEEP: Final = timedelta(days=30)
-_KEEP_ROWS: Final = 1_000_000
+RETENTION: Final = timedelta(days=30)
+_MAX_ROWS: Final = 1_000_000
 _EVERYTHING: Final = UUID(int=0)
 _WATCHED: Final = {"clients": "public", "users": "auth"}
 _CHANGES: Final = frozenset({"insert", "update", "delete"})
 _MAX_ROW_ID: Final = 100
-# Members of Auth hooks that expect work or a verdict of whom they call; our 200 would say "done".
-_WANTS_AN_ANSWER: Final = frozenset({"email_data", "sms", "claims", "factor_id", "valid"})
+# Members of Auth hooks that expect work or a decision from the called side; a 200 would confirm it.
+_EXPECTS_A_RESPONSE: Final = frozenset({"email_data", "sms", "claims", "factor_id", "valid"})
 _HOOK_NAME: Final = re.compile(r"[a-z0-9_-]{1,60}")
 _log = structlog.get_logger()
 
 
 class SupabaseWebhooks:
-    """Takes the calls of one process; events that come at once share one statement."""
+    """Receives the calls of one process; events that arrive together share one statement."""
 
     def __init__(
         self,
@@ -58,18 +58,18 @@ class SupabaseWebhooks:
         clock: Clock = utc_now,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises ValueError when `configured_secrets` holds something that is no secret."""
+        """Raises ValueError when `configured_secrets` has an invalid secret."""
         self._db = db
         self._bus = bus
         self._clock = clock
         self._secrets = WebhookSecrets(db, configured_secrets, clock, now_s)
-        self._take = Batcher(self._keep, is_fatal=_is_down, repeat=_repeated)
+        self._store = Batcher(self._store_batch, is_fatal=_is_down, repeat=_duplicate_outcome)
         self._refusals = RateLimitedLogger(_log, now_s)
 
     async def receive(self, headers: Headers, read_body: Callable[[], Awaitable[bytes]]) -> bool:
-        """Take one call: true when it was new, false when known already or of no interest.
+        """Returns true when the call is new, false when it is a repeat or of another table.
 
-        A repeat rings as well: rings are merged, and the first may have been lost. Raises
+        A repeat is published too: the first may have been lost, and publications are merged. Raises
         Unauthenticated("invalid_signature"), Invalid("invalid_webhook"), Unavailable.
         """
         form = "none"
@@ -79,47 +79,47 @@ class SupabaseWebhooks:
             raw = await read_body()
             await self._verify(claim, raw)
             failpoints.hit(Failpoint.NOTIFICATION_VERIFIED)
-            outcome = await self._note(_describe(claim, raw))
+            outcome = await self._record(_describe(claim, raw))
         except EvPowerError as error:
-            why = error.reason if isinstance(error, SignatureRefused) else error.code
-            metrics.WEBHOOKS.labels(form, why).inc()
-            self._refusals.warning("supabase_webhook_refused", form=form, why=why)
+            reason = error.reason if isinstance(error, SignatureRefused) else error.code
+            metrics.WEBHOOKS.labels(form, reason).inc()
+            self._refusals.warning("supabase_webhook_refused", form=form, reason=reason)
             raise
         metrics.WEBHOOKS.labels(form, outcome).inc()
         return outcome == "accepted"
 
     async def purge(self, current: Round | None = None) -> int:
-        """Forget what is older than a month, and the oldest of too many."""
+        """Deletes events older than a month, and the oldest beyond a million. Returns how many."""
 
         async def delete(connection: Connection, at_most: int) -> int:
             return await store_inbox.purge(
                 connection,
-                received_before=self._clock() - KEEP,
-                keep_newest=_KEEP_ROWS,
+                received_before=self._clock() - RETENTION,
+                keep_newest=_MAX_ROWS,
                 at_most=at_most,
             )
 
         return await purge(self._db, delete, current)
 
     async def close(self) -> None:
-        """Take no more, and finish what was taken."""
-        await self._take.close()
+        """Stops accepting calls and finishes those under way."""
+        await self._store.close()
 
     async def _verify(self, claim: SignatureClaim, raw: bytes) -> None:
         keys = await self._secrets.current()
         if is_authentic(claim, keys, raw):
             return
-        newer = await self._secrets.besides(keys)
+        newer = await self._secrets.newer_than(keys)
         if is_authentic(claim, newer, raw):
             return
         if not self._secrets.known:
             raise Unavailable("database_unavailable", "the secrets can't be read", retry_after_s=2)
         raise SignatureRefused("forged" if keys or newer else "no_secret")
 
-    async def _note(self, notification: ChangeNotification | None) -> str:
+    async def _record(self, notification: ChangeNotification | None) -> str:
         if notification is None:
             return "ignored"
-        outcome = await self._take(notification)
+        outcome = await self._store(notification)
         failpoints.hit(Failpoint.NOTIFICATION_STORED)
         if outcome == "reused":
             _log.warning(
@@ -131,28 +131,28 @@ class SupabaseWebhooks:
             self._bus.publish(SUPABASE_CHANGED, _EVERYTHING)
         return outcome
 
-    async def _keep(
-        self, notification: Sequence[ChangeNotification]
+    async def _store_batch(
+        self, notifications: Sequence[ChangeNotification]
     ) -> Mapping[ChangeNotification, InboxOutcome | Exception]:
         async with self._db.connection() as connection:
-            outcomes = await store_inbox.take(connection, notification)
-        return dict(zip(notification, outcomes, strict=True))
+            outcomes = await store_inbox.insert_events(connection, notifications)
+        return dict(zip(notifications, outcomes, strict=True))
 
 
 def _describe(claim: SignatureClaim, raw: bytes) -> ChangeNotification | None:
-    """What an authentic body is about; None: nothing of ours. Raises Invalid."""
+    """Returns what an authentic body is about; None: of another table. Raises Invalid."""
     body = _object(raw)
     digest = hashlib.sha256(raw)
     source: NotificationSource = "auth"
     event_id = f"sha256:{digest.hexdigest()}"
     if "table" not in body:
-        # Supabase Auth makes a new id for each try of the same call: its body tells them apart.
+        # Supabase Auth makes a new id for each attempt of the same call, so the body identifies it.
         kind = _hook(body)
         row_id = _row_id(body.get("user")) or _text(body.get("user_id"))
     else:
         kind = _change(body)
         row_id = _row_id(body.get("record")) or _row_id(body.get("old_record"))
-        source = "plain"  # the same body may be a second change: it rings in any case
+        source = "plain"  # the same body may be a second change: it is published in any case
         if claim.standard is not None:
             source, event_id = "webhook", claim.standard.message_id
     return (
@@ -163,7 +163,7 @@ def _describe(claim: SignatureClaim, raw: bytes) -> ChangeNotification | None:
 
 
 def _object(raw: bytes) -> dict[str, Any]:
-    # Numbers stay text: PostgreSQL writes some that no float holds, and none is of interest.
+    # Numbers stay text: PostgreSQL writes some that no float can hold, and none is used.
     try:
         return read_exact_object(raw, str)
     except NotAnObject as error:
@@ -173,7 +173,7 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _change(body: Mapping[str, Any]) -> str | None:
-    """A Database Webhook about a person: "clients.update"; None for any other table."""
+    """Returns the change of a Database Webhook ("clients.update"); None for another table."""
     table, schema, change = body["table"], body.get("schema"), body.get("type")
     if not isinstance(table, str) or table not in _WATCHED or not isinstance(change, str):
         return None
@@ -183,11 +183,11 @@ def _change(body: Mapping[str, Any]) -> str | None:
 
 
 def _hook(body: Mapping[str, Any]) -> str | None:
-    """An Auth hook: "hook.before-user-created"; None for what is no hook."""
+    """Returns the name of an Auth hook ("hook.before-user-created"); None: it is no hook."""
     if not any(name in body for name in ("user", "user_id", "metadata")):
         return None
-    if _WANTS_AN_ANSWER & body.keys():
-        raise Invalid("invalid_webhook", "this Auth hook wants an answer EvPower can't give")
+    if _EXPECTS_A_RESPONSE & body.keys():
+        raise Invalid("invalid_webhook", "this Auth hook expects a response EvPower can't give")
     name = _mapping(body.get("metadata")).get("name")
     known = isinstance(name, str) and _HOOK_NAME.fullmatch(name)
     return f"hook.{name}" if known else "hook"
@@ -197,21 +197,21 @@ def _row_id(record: object) -> str | None:
     return _text(_mapping(record).get("id"))
 
 
-def _text(found: object) -> str | None:
-    """An id a person may look for, as text that any column holds."""
-    if not isinstance(found, str):
+def _text(value: object) -> str | None:
+    """Returns an id as text that a column can hold, so that an operator can search for it."""
+    if not isinstance(value, str):
         return None
-    return found[:_MAX_ROW_ID].replace("\0", "").encode("utf-8", "replace").decode()
+    return value[:_MAX_ROW_ID].replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def _mapping(found: object) -> Mapping[str, Any]:
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+def _mapping(value: object) -> Mapping[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _is_down(error: Exception) -> bool:
     return isinstance(error, Unavailable) and error.code == "database_unavailable"
 
 
-def _repeated(first: InboxOutcome) -> InboxOutcome:
-    """What the twins of an event in one batch are."""
+def _duplicate_outcome(first: InboxOutcome) -> InboxOutcome:
+    """Returns the outcome of duplicates of an event within one batch."""
     return "repeated" if first == "accepted" else first

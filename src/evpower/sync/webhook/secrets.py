@@ -1,4 +1,4 @@
-"""The doorbell: who signs it with what, and whether both sides agree."""
+"""The secret that signs change notifications: rotation, and whether both sides hold the same."""
 
 import asyncio
 import base64
@@ -23,31 +23,35 @@ _BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Rotated:
-    """What a rotation did: `retired` older secrets end after the grace; `kept_in` is Supabase's."""
+class RotationResult:
+    """What a rotation did: `retired` older secrets end after the grace period.
+
+    `stored_in` is where Supabase stores the secret.
+    """
 
     pg_net: bool
-    kept_in: str
+    stored_in: str
     retired: int
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookStatus:
-    """Supabase's side, and ours of it.
+    """The webhook as Supabase has it, and whether EvPower has the same secret.
 
-    `same`: both sides hold the secret it signs with (None: it has none), until `ends_at` if that is
-    set. `changes` wait in Supabase's log, the `oldest` of them since then; `held_back` of them by a
-    transaction that still runs there. `cursor` is the last one taken: (xid, seq).
+    `same`: both sides hold the secret Supabase signs with (None: Supabase has none), until
+    `ends_at` if that is set. `changes` wait in Supabase's log, the `oldest` since that time;
+    `blocked` of them wait for a transaction that still runs there. `cursor` is the last one
+    applied: (xid, seq).
     """
 
     pg_net: bool
     url: str | None
-    kept_in: str | None
+    stored_in: str | None
     same: bool | None
     ends_at: datetime | None
     changes: int
     oldest: str | None
-    held_back: int
+    blocked: int
     cursor: tuple[str, int] | None
 
 
@@ -59,37 +63,37 @@ async def rotate_secret(
     grace: timedelta = GRACE,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> Rotated:
-    """Make a new secret known here, then to Supabase, which rings at `url`; older ones end later.
+) -> RotationResult:
+    """Stores a new secret here, then in Supabase, which calls `url`; older ones end after `grace`.
 
-    One at a time: of two at once, the one that reached Supabase last could be ended by the other.
-    Raises TargetRefuses, TargetUnavailable (Supabase may or may not sign with the new one then:
-    every secret so far stays good, and a repeat is harmless).
+    Rotations run one at a time: otherwise one could retire the secret that the other gave Supabase.
+    Raises TargetRefuses, TargetUnavailable (Supabase may or may not sign with the new secret then:
+    all earlier secrets stay valid, and repeating the rotation is harmless).
     """
     secret = _text_of(random_bytes(_BYTES))
-    async with store_secrets.alone(db, pause):
+    async with store_secrets.rotation_lock(db, pause):
         async with db.transaction() as connection:
-            number = await store_secrets.add(connection, secret)
+            secret_id = await store_secrets.add(connection, secret)
         try:
             facts = await call_function(
                 rpc, "evpower_webhook_configure", {"url": url, "secret": secret}
             )
         except TargetRefuses:
             async with db.transaction() as connection:
-                await store_secrets.remove(connection, number)
+                await store_secrets.remove(connection, secret_id)
             raise
         async with db.transaction() as connection:
-            retired = await store_secrets.retire_before(connection, number, grace)
-    return Rotated(bool(facts.get("pg_net")), str(facts.get("kept_in")), retired)
+            retired = await store_secrets.retire_before(connection, secret_id, grace)
+    return RotationResult(bool(facts.get("pg_net")), str(facts.get("kept_in")), retired)
 
 
 async def disable_webhook(rpc: Rpc) -> None:
-    """Let Supabase ring no more; changes still arrive, every few seconds."""
+    """Stops Supabase from calling the webhook; the puller still polls every few seconds."""
     await call_function(rpc, "evpower_webhook_configure", {"url": None})
 
 
 async def webhook_status(db: Database, rpc: Rpc, configured_secrets: str = "") -> WebhookStatus:
-    """Look at both sides; `configured_secrets` are those of the settings."""
+    """Returns the state of both sides; `configured_secrets` are those of the settings."""
     async with db.connection() as connection:
         stored = await store_inbox.secrets(connection)
         cursor = await store_changes.cursor(connection)
@@ -101,12 +105,12 @@ async def webhook_status(db: Database, rpc: Rpc, configured_secrets: str = "") -
     return WebhookStatus(
         pg_net=bool(facts.get("pg_net")),
         url=_text(facts.get("url")),
-        kept_in=_text(facts.get("kept_in")),
+        stored_in=_text(facts.get("kept_in")),
         same=None if digest is None else digest in accepted,
         ends_at=accepted.get(str(digest)),
         changes=_count(facts.get("changes")),
         oldest=_text(facts.get("oldest")),
-        held_back=_count(facts.get("held_back")),
+        blocked=_count(facts.get("held_back")),
         cursor=(cursor.xid, cursor.seq) if cursor.xid is not None and cursor.seq else None,
     )
 
@@ -114,15 +118,15 @@ async def webhook_status(db: Database, rpc: Rpc, configured_secrets: str = "") -
 async def call_function(
     rpc: Rpc, function: str, payload: Mapping[str, object]
 ) -> Mapping[str, object]:
-    """Returns the object a function of the project answers. Raises SyncError."""
-    answer = await rpc.call(function, json.dumps({"payload": payload}).encode())
-    if not isinstance(answer, Mapping):
-        raise TargetUnavailable(f"{function}: the answer is no object")
-    return cast("Mapping[str, object]", answer)
+    """Returns the JSON object a function of the project returns. Raises SyncError."""
+    result = await rpc.call(function, json.dumps({"payload": payload}).encode())
+    if not isinstance(result, Mapping):
+        raise TargetUnavailable(f"{function}: the response is no object")
+    return cast("Mapping[str, object]", result)
 
 
 def _digest(key: bytes) -> str:
-    """As Supabase tells which secret it has: of its text, however the settings spell it."""
+    """Returns the digest by which Supabase names its secret: of the text, in its normal form."""
     return hashlib.sha256(_text_of(key).encode()).hexdigest()
 
 

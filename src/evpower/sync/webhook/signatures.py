@@ -1,4 +1,4 @@
-"""Whether Supabase signed a call: Standard Webhooks headers, or a plain HMAC-SHA256 of the body."""
+"""Checks the signature of a call: Standard Webhooks headers, or a plain HMAC-SHA256 of the body."""
 
 import binascii
 import hashlib
@@ -18,15 +18,15 @@ from evpower.foundation.standard_webhooks import Signed
 Form = Literal["standard", "plain"]
 RefusalReason = Literal["unsigned", "malformed", "stale", "forged", "no_secret"]
 
-# No quote, brace or space: what is signed in one form (id.timestamp.body) is never a JSON object
-# that could pass in the other.
+# No quote, brace or space: the text signed in the standard form (id.timestamp.body) is then never a
+# JSON object that would pass in the plain form.
 _ID: Final = re.compile(r"[A-Za-z0-9_:+/=-]+")
 _HEX: Final = re.compile(rb"[0-9a-f]{64}")
 _BETWEEN: Final = re.compile(r"[|,\s]+")
 
 
 class SignatureRefused(Unauthenticated):
-    """401 without a word of why: `reason` is for our metric alone."""
+    """401 that does not tell the caller why; `reason` is for the metric and the log."""
 
     def __init__(self, reason: RefusalReason) -> None:
         super().__init__("invalid_signature", "the signature does not match")
@@ -35,21 +35,21 @@ class SignatureRefused(Unauthenticated):
 
 @dataclass(frozen=True, slots=True)
 class SignatureClaim:
-    """What the headers claim, before anything is computed: one of the two forms."""
+    """The signature in the headers, not verified yet, in one of the two forms."""
 
     standard: Signed | None
     digests: tuple[bytes, ...]
 
     @property
     def form(self) -> Form:
-        """Which of the two."""
+        """Which of the two forms it is."""
         return "plain" if self.standard is None else "standard"
 
 
 def read_claim(headers: Headers, now: datetime) -> SignatureClaim:
-    """Read the headers; costs no more than their length. Raises Refused.
+    """Returns the signature in the headers, in linear time. Raises SignatureRefused.
 
-    The standard form is meant when the message has an id or a time; its signature may then come in
+    A message with an id or a time uses the standard form; its signature may then stand in
     X-Supabase-Signature as well.
     """
     own = " ".join(headers.getlist("x-supabase-signature"))
@@ -65,15 +65,15 @@ def read_claim(headers: Headers, now: datetime) -> SignatureClaim:
         return SignatureClaim(signed, ())
     if not own:
         raise SignatureRefused("unsigned")
-    said = [one.lower().removeprefix(b"sha256=") for one in standard_webhooks.listed(own)]
-    digests = tuple(one for one in said if _HEX.fullmatch(one))
+    values = [value.lower().removeprefix(b"sha256=") for value in standard_webhooks.listed(own)]
+    digests = tuple(value for value in values if _HEX.fullmatch(value))
     if not digests:
         raise SignatureRefused("malformed")
     return SignatureClaim(None, digests)
 
 
 def is_authentic(claim: SignatureClaim, keys: Iterable[bytes], raw: bytes) -> bool:
-    """Whether one of the keys signed these very bytes; every pair is compared."""
+    """Returns whether one of the keys signed exactly these bytes; every pair is compared."""
     if claim.standard is not None:
         return standard_webhooks.matches(claim.standard, keys, raw)
     expected = (hmac.digest(key, raw, hashlib.sha256) for key in keys)
@@ -81,7 +81,7 @@ def is_authentic(claim: SignatureClaim, keys: Iterable[bytes], raw: bytes) -> bo
 
 
 def parse_secrets(text: str) -> tuple[bytes, ...]:
-    """The keys in a text like "v1,whsec_...|v1,whsec_...", also with spaces or commas between.
+    """Returns the keys of a text like "v1,whsec_...|v1,whsec_...", also with spaces or commas.
 
     Raises ValueError for what can't be a key of HMAC-SHA256.
     """
@@ -90,7 +90,7 @@ def parse_secrets(text: str) -> tuple[bytes, ...]:
 
 
 def parse_secret(text: str) -> bytes:
-    """The key in one secret: "whsec_<base64>", with "v1," before it or not, or plain text."""
+    """Returns the key of a secret: "whsec_<base64>", with "v1," before it or not, or plain text."""
     bare = text.strip().removeprefix("v1,")
     if bare.startswith(("v1a,", "whsk_", "whpk_")) or bare == "v1a":
         raise ValueError("asymmetric webhook keys (v1a) are not what Supabase signs with")

@@ -1,4 +1,4 @@
-"""The secrets that may sign webhooks: of the settings and of the database, without a restart."""
+"""The secrets that may sign webhooks: from the settings, and from the database as it is now."""
 
 import asyncio
 import time
@@ -14,14 +14,14 @@ from evpower.foundation.errors import Unavailable
 from evpower.sync.webhook import store_inbox
 from evpower.sync.webhook.signatures import parse_secret, parse_secrets
 
-_FRESH_S: Final = 30.0
-_AGAIN_S: Final = 1.0  # the soonest that anybody's forgery makes us read again
+_CACHE_TTL_S: Final = 30.0
+_RETRY_S: Final = 1.0  # forged calls cause at most one read in this time
 _READ_S: Final = 2.0
 _log = structlog.get_logger()
 
 
 class WebhookSecrets:
-    """Keys in memory, never older than 30 s; `now_s` is a monotonic clock."""
+    """A cache of the keys, at most 30 s old; `now_s` is a monotonic clock."""
 
     def __init__(
         self,
@@ -43,17 +43,17 @@ class WebhookSecrets:
 
     @property
     def known(self) -> bool:
-        """False while the database could never be asked."""
+        """Whether the database was read at least once."""
         return self._read_at > float("-inf")
 
     async def current(self) -> tuple[bytes, ...]:
-        """Every key that is valid now."""
-        if self._now_s() - self._read_at >= _FRESH_S:
+        """Returns every key that is valid now."""
+        if self._now_s() - self._read_at >= _CACHE_TTL_S:
             await self._read()
         return self._valid()
 
-    async def besides(self, tried: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        """Keys that came since: asks the database at most once a second."""
+    async def newer_than(self, tried: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Returns valid keys that are not in `tried`; reads the database at most once a second."""
         await self._read()
         return tuple(key for key in self._valid() if key not in tried)
 
@@ -63,9 +63,9 @@ class WebhookSecrets:
         return tuple(dict.fromkeys((*self._configured, *stored)))
 
     async def _read(self) -> None:
-        """Read once for all who ask at the same time; without an answer the known ones stay."""
+        """Reads once for all concurrent callers; if the read fails, the known keys stay."""
         if self._reading is None:
-            if self._now_s() - self._tried_at < _AGAIN_S:
+            if self._now_s() - self._tried_at < _RETRY_S:
                 return
             self._tried_at = self._now_s()
             self._reading = asyncio.create_task(self._load())
@@ -81,13 +81,13 @@ class WebhookSecrets:
             async with asyncio.timeout(_READ_S), self._db.connection() as connection:
                 rows = await store_inbox.secrets(connection)
         except (Unavailable, TimeoutError):
-            _log.warning("webhook_secrets_not_read")
+            _log.warning("webhook_secrets_read_failed")
             return
         stored: list[tuple[bytes, datetime | None]] = []
         for secret_id, secret, not_after in rows:
             try:
                 stored.append((parse_secret(secret), not_after))
             except ValueError as error:
-                _log.error("webhook_secret_unusable", id=secret_id, error=str(error))
+                _log.error("webhook_secret_rejected", id=secret_id, error=str(error))
         self._stored = tuple(stored)
         self._read_at = began

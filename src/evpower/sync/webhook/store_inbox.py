@@ -1,4 +1,4 @@
-"""All SQL of the webhooks from Supabase: their secrets, and the inbox that tells a repeat."""
+"""All SQL of the webhooks from Supabase: their secrets, and the inbox that recognises repeats."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Final
 from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.sync.webhook.model_inbox import ChangeNotification, Inbox, InboxOutcome
 
-_MOST_SECRETS: Final = 32  # each costs an HMAC a call
+_MOST_SECRETS: Final = 32  # each costs one HMAC per call
 _COUNTED: Final = 10_000
 
 _SECRETS: Final = """
@@ -18,24 +18,24 @@ select id, secret, not_after from sync.webhook_secrets
 
 
 async def secrets(connection: Connection) -> list[tuple[int, str, datetime | None]]:
-    """The secrets that have not ended: id, secret, end. Those without an end come first.
+    """Returns the secrets that have not ended (id, secret, end), those without an end first.
 
-    Rotations that got no answer leave many of them, and Supabase may sign with the oldest.
+    Rotations that got no response leave several of these, and Supabase may sign with the oldest.
     """
     rows: list[Record] = await connection.fetch(_SECRETS, _MOST_SECRETS)
     return [(row["id"], row["secret"], row["not_after"]) for row in rows]
 
 
-# No flush is waited for: an event that a crash forgets was only a ring, and is one again.
-# In the order of the key, so that two batches never wait for each other in a ring.
-_TAKE: Final = """
-with unflushed as materialized (
+# synchronous_commit off: a crash may lose an event, which only says that something changed; the
+# puller also polls. Rows are inserted in the order of the key, so that two batches can't deadlock.
+_INSERT_EVENTS: Final = """
+with async_commit as materialized (
   select set_config('synchronous_commit', 'off', true)
 ), given as materialized (
-  select g.* from unflushed,
+  select g.* from async_commit,
          unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[]) with ordinality
            as g (source, event_id, body_sha256, kind, row_id, n)
-), kept as (
+), stored as (
   insert into sync.inbox as i (source, event_id, body_sha256, kind, row_id)
   select distinct on (g.source, g.event_id) g.source, g.event_id, g.body_sha256, g.kind, g.row_id
     from given g order by g.source, g.event_id, g.n
@@ -46,27 +46,27 @@ with unflushed as materialized (
 )
 select case when k.body_sha256 <> g.body_sha256 then 'reused'
             when k.repeats = 0 then 'accepted' else 'repeated' end as outcome
-  from given g join kept k on k.source = g.source and k.event_id = g.event_id
+  from given g join stored k on k.source = g.source and k.event_id = g.event_id
  order by g.n
 """
 
 
-async def take(
-    connection: Connection, notification: Sequence[ChangeNotification]
+async def insert_events(
+    connection: Connection, notifications: Sequence[ChangeNotification]
 ) -> list[InboxOutcome]:
-    """Keep events that are not known yet; answers what each of them was."""
+    """Stores the events that are new. Returns the outcome of each, in their order."""
     rows: list[Record] = await connection.fetch(
-        _TAKE,
-        [one.source for one in notification],
-        [one.event_id for one in notification],
-        [one.body_sha256 for one in notification],
-        [one.kind for one in notification],
-        [one.row_id for one in notification],
+        _INSERT_EVENTS,
+        [event.source for event in notifications],
+        [event.event_id for event in notifications],
+        [event.body_sha256 for event in notifications],
+        [event.kind for event in notifications],
+        [event.row_id for event in notifications],
     )
     return [row["outcome"] for row in rows]
 
 
-# Ids grow with time: the oldest are at the beginning of the key.
+# Ids grow with time, so the oldest events are at the beginning of the primary key.
 _PURGE: Final = """
 with oldest as (
   select i.id, i.received_at from sync.inbox i order by i.id limit $3
@@ -80,12 +80,12 @@ delete from sync.inbox i using oldest o
 async def purge(
     connection: Connection, *, received_before: datetime, keep_newest: int, at_most: int
 ) -> int:
-    """Delete some of what is too old or too much; answers how many."""
+    """Deletes at most `at_most` events that are too old or too many. Returns how many."""
     done = await connection.execute(_PURGE, received_before, keep_newest, at_most)
     return int(done.rsplit(" ", 1)[1])
 
 
-_LOOK: Final = """
+_SUMMARY: Final = """
 with newest as (
   select i.id, i.received_at, i.kind, i.repeats, i.reuses from sync.inbox i
    order by i.id desc limit $1
@@ -99,7 +99,7 @@ select (select n.received_at from newest n order by n.id desc limit 1) as last_a
 """
 
 
-async def look(connection: Connection) -> Inbox:
-    """What came in the last hour, counted up to ten thousand events."""
-    row = await fetch_one(connection, _LOOK, _COUNTED)
+async def inbox_summary(connection: Connection) -> Inbox:
+    """Returns the events of the last hour, counted up to ten thousand."""
+    row = await fetch_one(connection, _SUMMARY, _COUNTED)
     return Inbox(*row)
