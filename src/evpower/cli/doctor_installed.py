@@ -92,7 +92,7 @@ async def examine_installed(settings: Settings, http: HttpClient) -> list[Findin
         lines = [Finding("Supabase migrations", False, detail, _apply_over_unreleased())]
     else:
         try:
-            facts = cast("Mapping[str, object]", sync.read_answer(_INSTALLED, answer))
+            facts = cast("Mapping[str, object]", sync.read_response(_INSTALLED, answer))
             if "version" in facts:
                 installed = _read(facts)
                 lines = judge(installed)

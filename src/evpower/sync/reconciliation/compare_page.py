@@ -16,6 +16,7 @@ from evpower.sync.model import ClientDigest, Side
 from evpower.sync.reconciliation import profiles, store_runs
 from evpower.sync.reconciliation.digests import Digest, Digests, Part
 from evpower.sync.reconciliation.drift import Drift, agree, has_money, judge
+from evpower.sync.reconciliation.store_runs import RunKind
 from evpower.sync.supabase_rpc import Rpc
 
 ROUNDS: Final = 4
@@ -44,14 +45,17 @@ STAGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ComparedPage:
-    """The result of one page. `agreed`: keys that are equal; `next` None: the last page."""
+    """The result of one page. `agreed`: keys that are equal; `next` None: the last page.
+
+    `in_flight`: topic and key of what could not be decided, because a change of it is under way.
+    """
 
     next: str | None
     compared: int = 0
     drift: tuple[Drift, ...] = ()
     agreed: tuple[str, ...] = ()
     transactions: int = 0
-    in_flight: int = 0
+    in_flight: tuple[tuple[Part, str], ...] = ()
     foreign_sessions: int = 0
     foreign_transactions: int = 0
 
@@ -63,6 +67,9 @@ class _Settled:
     drift: list[Drift] = field(default_factory=list[Drift])
     in_flight_keys: set[str] = field(default_factory=set[str])
 
+    def in_flight(self, topic: Part) -> tuple[tuple[Part, str], ...]:
+        return tuple((topic, key) for key in sorted(self.in_flight_keys))
+
 
 class Comparison:
     """Compares page by page, and holds nothing of a page afterwards."""
@@ -71,6 +78,7 @@ class Comparison:
         self,
         db: Database,
         rpc: Rpc,
+        kind: RunKind,
         *,
         batch: int = 1000,
         since: datetime | None = None,
@@ -79,9 +87,20 @@ class Comparison:
         self.db = db
         self.rpc = rpc
         self.batch = batch
-        self._since = since  # only what changed after it
+        self._kind: RunKind = kind
+        self._since = since  # of a run of recent changes: only what changed after it
         self._pause = pause
         self._digests = Digests(db, rpc)
+
+    def stage_after(self, stage: int) -> int:
+        """Returns the index of the next stage; of recent changes only those with EvPower's keys.
+
+        Only EvPower stores times of change.
+        """
+        stage += 1
+        while self._kind == "recent" and stage < len(STAGES) and STAGES[stage].side == "supabase":
+            stage += 1
+        return stage
 
     async def page(self, stage: Stage, after: str | None) -> ComparedPage:
         """Compares the next keys. Raises SyncError when Supabase fails."""
@@ -95,7 +114,7 @@ class Comparison:
 
     async def total(self, stage: Stage) -> int | None:
         """Returns about how many keys a stage has; None: not known beforehand."""
-        if stage.side == "supabase" or self._since is not None:
+        if stage.side == "supabase" or self._kind == "recent":
             return None
         async with self.db.connection() as connection:
             return await store_runs.count(connection, stage.topic)
@@ -131,7 +150,7 @@ class Comparison:
             drift=tuple(settled.drift),
             agreed=tuple(str(key.id) for key in keys if str(key.id) not in undecided),
             transactions=transactions,
-            in_flight=len(settled.in_flight_keys),
+            in_flight=settled.in_flight(topic),
         )
 
     async def _settle(self, topic: Part, keys: Sequence[str]) -> _Settled:
@@ -203,7 +222,7 @@ class Comparison:
         unknown = await self._unknown("profile", page.ids)
         settled = await self._settle("profile", unknown) if unknown else _Settled()
         return ComparedPage(
-            page.next, len(page.ids), tuple(settled.drift), in_flight=len(settled.in_flight_keys)
+            page.next, len(page.ids), tuple(settled.drift), in_flight=settled.in_flight("profile")
         )
 
     async def _rows(self, after: str | None) -> ComparedPage:
@@ -226,7 +245,7 @@ class Comparison:
             page.next,
             len(page.ids),
             tuple(drift),
-            in_flight=len(settled.in_flight_keys),
+            in_flight=settled.in_flight("profile"),
             foreign_transactions=page.foreign,
         )
 

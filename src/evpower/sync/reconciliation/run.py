@@ -161,6 +161,7 @@ class ReconciliationRun:
                 await _send_again(connection, drift)
             await store_runs.record(connection, self.row.id, drift)
             await store_runs.close_agreed(connection, stage.topic, page.agreed)
+            await store_runs.record_undecided(connection, page.in_flight)
             await self._keep(connection)
             if not drift:  # after a crash the page is compared again
                 await store_runs.use_async_commit(connection)
@@ -186,7 +187,7 @@ class ReconciliationRun:
         if stage.side == "evpower":
             setattr(counts, stage.topic, getattr(counts, stage.topic) + page.compared)
         counts.transactions += page.transactions
-        counts.in_flight += page.in_flight
+        counts.in_flight += len(page.in_flight)
         counts.foreign_sessions += page.foreign_sessions
         counts.foreign_transactions += page.foreign_transactions
         counts.notices += sum(difference.notice for difference in drift)
@@ -198,10 +199,7 @@ class ReconciliationRun:
         if page.next is not None:
             return
         self._compared = 0
-        self.stage += 1
-        is_recent = self.row.kind == "recent"  # only EvPower stores times of change
-        while is_recent and self.stage < _VERIFY and STAGES[self.stage].side == "supabase":
-            self.stage += 1
+        self.stage = self._comparison.stage_after(self.stage)
 
     async def _repair(self, drift: Sequence[Drift]) -> list[Drift]:
         """Repairs a page's drift; outbox entries are made in the transaction that stores it."""
@@ -257,8 +255,7 @@ class ReconciliationRun:
             metrics.DRIFT_CLOSED.labels(drift.kind, self.row.kind).inc()
 
     async def _end(self, connection: Connection) -> None:
-        if self.row.kind != "recent":
-            await store_runs.close_unseen(connection, self.row.id)
+        await store_runs.close_unseen(connection, self.row.id, self.row.kind)
         await store_runs.finish(connection, self.row.id, asdict(self.counts), self._clock())
         drift, notices = await store_runs.open_drift(connection)
         metrics.DRIFT.set(drift)
@@ -292,7 +289,7 @@ async def check(
         row = await store_runs.begin(
             connection, "on_demand", repair=repair, since=None, now=utc_now()
         )
-    comparison = Comparison(db, rpc, batch=batch, pause=pause)
+    comparison = Comparison(db, rpc, row.kind, batch=batch, pause=pause)
     work = ReconciliationRun(
         comparison, row, clock=utc_now, overwrite_ahead=overwrite_ahead, deliver=deliver
     )

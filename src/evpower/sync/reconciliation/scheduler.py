@@ -146,6 +146,7 @@ class ReconciliationScheduler:
         comparison = Comparison(
             self._db,
             self._rpc,
+            row.kind,
             batch=self._batch,
             since=row.since,
             **({} if self._pause is None else {"pause": self._pause}),

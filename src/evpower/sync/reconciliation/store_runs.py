@@ -258,8 +258,28 @@ async def close_agreed(connection: Connection, topic: Part, keys: Sequence[str])
     )
 
 
-async def close_unseen(connection: Connection, run_id: int) -> None:
-    """Closes the open drift that this run, which compared everything, has not seen."""
+async def record_undecided(connection: Connection, keys: Sequence[tuple[Part, str]]) -> None:
+    """Stores that a run saw the open drift of keys in flight, which it could not decide."""
+    if not keys:
+        return
+    await connection.execute(
+        """
+        update sync.drift d set seen_at = clock_timestamp()
+          from unnest($1::text[], $2::text[]) as k (topic, key)
+         where d.closed_at is null and d.topic = k.topic and d.key = k.key
+        """,
+        [topic for topic, _ in keys],
+        [key for _, key in keys],
+    )
+
+
+async def close_unseen(connection: Connection, run_id: int, kind: RunKind) -> None:
+    """Closes the open drift that a run has neither seen nor left undecided.
+
+    A run of recent changes closes none, because it did not compare every key.
+    """
+    if kind == "recent":
+        return
     await connection.execute(
         """
         update sync.drift d set closed_at = now() from sync.runs c where c.id = $1
