@@ -1,19 +1,19 @@
--- Stored answers to repeated requests.
+-- Stored responses for repeated requests, and the rounds of background loops.
 
--- Every function, of every file, says `set search_path = pg_catalog, pg_temp`: with any other path types are looked for
--- in pg_temp first, where whoever calls could put a domain of their own, whose checks would run as the function's owner.
+-- Every function of every file sets search_path = pg_catalog, pg_temp. With any other path PostgreSQL looks for types in
+-- pg_temp first, where a caller could create a domain whose checks would run as the function's owner.
 create schema foundation;
 grant usage on schema foundation to evpower_app;
 
--- A request that came with an Idempotency-Key, and its answer.
+-- A request with an Idempotency-Key, and its response.
 create table foundation.idempotency_keys (
-  scope text not null check (length(scope) between 1 and 200), -- who asked: client:<uuid>, service:<name>, address:<ip>
+  scope text not null check (length(scope) between 1 and 200), -- the caller: client:<uuid>, service:<name>, address:<ip>
   key text not null check (length(key) between 1 and 255),
   request_sha256 bytea not null check (length(request_sha256) = 32), -- method, path and body
   status smallint,                                   -- null while the first request runs
   media_type text,
   body bytea,
-  leased_until timestamptz not null,                 -- a crashed first request frees its key then
+  leased_until timestamptz not null,                 -- a crashed first request releases its key then
   created_at timestamptz not null default now(),
   primary key (scope, key),
   check ((status is null) = (body is null))

@@ -1,4 +1,4 @@
--- Clients, how they registered, and who else may call.
+-- Clients, their registrations, service keys, operators, and the audit.
 create schema identity;
 grant usage on schema identity to evpower_app;
 
@@ -8,31 +8,31 @@ create table identity.clients (
   email text check (email = lower(email) and length(email) between 3 and 320),
   phone text check (phone ~ '^\+[1-9][0-9]{6,14}$'), -- E.164
   name text check (length(name) <= 200),
-  email_verified boolean not null default false,     -- Supabase Auth confirmed it, and EvPower did not merely say so
+  email_verified boolean not null default false,     -- Supabase Auth confirmed it, not only EvPower at registration
   phone_verified boolean not null default false,
   status text not null default 'active' check (status in ('active', 'blocked', 'closed')),
   origin text not null check (origin in ('register', 'token', 'supabase', 'import')),
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  deletion_requested_at timestamptz,                 -- when the driver asked for it; null: not asked for
+  deletion_requested_at timestamptz,                 -- when the driver requested it; null: not requested
   banned_until timestamptz,                          -- a ban in Supabase Auth; it ends by itself
-  -- The project's own word for its status from before EvPower, which no operator has mapped yet: it may not spend.
+  -- The project's own status word from before EvPower, until an operator maps it; meanwhile the client may not spend.
   unmapped_status text check (length(unmapped_status) between 1 and 200),
   check (not email_verified or email is not null),
   check (not phone_verified or phone is not null)
 );
--- A contact that nobody verified is a claim, and several clients may make it.
+-- An unverified contact is a claim, which several clients may make.
 create unique index clients_email_key on identity.clients (email) where email_verified and status <> 'closed';
 create unique index clients_phone_key on identity.clients (phone) where phone_verified and status <> 'closed';
 create index clients_unmapped_status on identity.clients (unmapped_status, id) where unmapped_status is not null;
 -- Operators find clients by contact, closed ones too.
 create index clients_by_email on identity.clients (email) where email is not null;
 create index clients_by_phone on identity.clients (phone) where phone is not null;
--- Recent changes are found by where they lie in the table; such an index keeps no update from staying in its page.
+-- Finds recent changes by their place in the table. A BRIN index does not prevent HOT updates.
 create index clients_updated on identity.clients using brin (updated_at) with (autosummarize = on);
 grant select, insert, update on identity.clients to evpower_app;
 
--- A client can't be deleted: money and its history stay, a client is closed instead.
+-- A client is closed, never deleted, because its money and history stay.
 create function identity.refuse_delete() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception 'clients are closed, never deleted' using errcode = 'restrict_violation';
@@ -59,7 +59,7 @@ create index registrations_done_by_email on identity.registrations (email) where
 create index registrations_ended on identity.registrations (updated_at) where state <> 'intended';
 grant select, insert, update, delete on identity.registrations to evpower_app;
 
--- Mails with a confirmation link that Supabase Auth has yet to send; a row goes when it did.
+-- Mails with a confirmation link that Supabase Auth has not sent yet; a row is deleted when its mail is sent.
 create table identity.confirmations (
   client_id uuid primary key references identity.clients,
   email text not null check (email = lower(email)),
@@ -71,12 +71,12 @@ create table identity.confirmations (
 create index confirmations_due on identity.confirmations (next_try_at);
 grant select, insert, update, delete on identity.confirmations to evpower_app;
 
--- Machines that may call: the key itself is shown once and stored only as its hash.
+-- Keys of other systems that may call: a key is shown once and stored only as its hash.
 create table identity.service_keys (
   id bigint generated always as identity primary key,
   name text not null unique check (length(name) between 1 and 100),
   key_sha256 bytea not null unique check (length(key_sha256) = 32),
-  hint text not null,                                -- the first characters, to tell keys apart
+  hint text not null,                                -- the first characters, to distinguish keys
   created_at timestamptz not null default now(),
   last_used_at timestamptz,
   revoked_at timestamptz
@@ -93,7 +93,7 @@ create table identity.operators (
 );
 grant select, insert, update on identity.operators to evpower_app;
 
--- Acts of operators and administrators, for ever.
+-- Acts of operators and administrators, stored for ever.
 create table identity.audit (
   id bigint generated always as identity primary key,
   at timestamptz not null default now(),

@@ -1,41 +1,41 @@
--- Money in and out through providers. A payment is an attempt to move real money.
+-- Payments through providers. A payment is an attempt to move real money.
 create schema payments;
 grant usage on schema payments to evpower_app;
 
 create table payments.payments (
   id bigint generated always as identity primary key,
-  invoice_id text not null unique check (length(invoice_id) between 6 and 64), -- ours, shown to the app
-  order_id text not null unique check (length(order_id) between 6 and 128),    -- ours, shown to the provider
+  invoice_id text not null unique check (length(invoice_id) between 6 and 64), -- EvPower's, for the app
+  order_id text not null unique check (length(order_id) between 6 and 128),    -- EvPower's, for the provider
   client_id uuid not null references identity.clients,
   provider text not null check (length(provider) between 1 and 40),
-  provider_ref text,                                 -- the provider's own id, once it answered
-  credited_ref text,                                 -- the provider's id of what was credited: often another
+  provider_ref text,                                 -- the provider's own id, once it responded
+  credited_ref text,                                 -- the provider's id of the credited transfer: often another
   method text not null check (method in ('qr', 'card', 'cash')),
   amount_minor bigint not null check (amount_minor between 1 and 100000000000),
   currency char(3) not null default 'KGS',
   status text not null default 'processing'
     check (status in ('processing', 'approved', 'canceled', 'refunded', 'partial_refund')),
-  paid_minor bigint check (paid_minor >= 0),         -- what the provider says was paid
-  confirmed_at timestamptz,                          -- when it was confirmed, by any path
+  paid_minor bigint check (paid_minor >= 0),         -- as the provider reports
+  confirmed_at timestamptz,                          -- when it was confirmed, by webhook, recheck or operator
   credited_minor bigint generated always as (
     case when status in ('approved', 'refunded', 'partial_refund') then amount_minor end) stored,
   refunded_minor bigint not null default 0 check (refunded_minor between 0 and amount_minor),
-  review text,                                       -- why an operator must look; null: no review
+  review text,                                       -- why an operator must decide; null: no review
   description text check (length(description) <= 500),
   qr_code text, qr_code_url text, app_link text,
-  expires_at timestamptz not null,                   -- local and not final: a late payment is still credited
-  closed_at timestamptz,                             -- the provider's final word: nothing more will come
-  next_check_at timestamptz,                         -- when to ask the provider again; null: never
+  expires_at timestamptz not null,                   -- for the app only: a late payment is still credited
+  closed_at timestamptz,                             -- when the provider reported a final state
+  next_check_at timestamptz,                         -- the next recheck; null: none
   last_checked_at timestamptz,
   check_count int not null default 0,
-  acknowledged_at timestamptz,                       -- when the provider first answered that it has it
-  unknown_count int not null default 0,              -- answers "no such invoice" in a row
+  acknowledged_at timestamptz,                       -- when the provider first reported that it has the order
+  unknown_count int not null default 0,              -- consecutive responses "no such invoice"
   unknown_since timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  resolved_at timestamptz,                           -- when its review was decided: from then on nothing is credited
-  resolved_by bigint references payments.payments,   -- the manual payment made in its place
-  idempotency_key text check (length(idempotency_key) between 1 and 255), -- of its request: a repeat resumes this payment
+  resolved_at timestamptz,                           -- when its review was decided: then nothing is credited automatically
+  resolved_by bigint references payments.payments,   -- the manual payment that replaces it
+  idempotency_key text check (length(idempotency_key) between 1 and 255), -- of its request: a retry resumes this payment
   constraint payments_confirmed_in_full check (
     credited_minor is null
     or (paid_minor is not null and paid_minor = amount_minor and confirmed_at is not null)),
@@ -46,18 +46,18 @@ create table payments.payments (
     (status = 'refunded') = (refunded_minor = amount_minor)
     and (status = 'partial_refund') = (refunded_minor > 0 and refunded_minor < amount_minor)),
   unique (provider, provider_ref),
-  unique (id, client_id, credited_minor)             -- what a wallet transaction points at
+  unique (id, client_id, credited_minor)             -- referenced by wallet.transactions
 );
 create index payments_by_client on payments.payments (client_id, id desc);
 create unique index payments_by_key on payments.payments (client_id, idempotency_key) where idempotency_key is not null;
 create index payments_to_check on payments.payments (next_check_at) where next_check_at is not null;
 create index payments_to_review on payments.payments (id) where review is not null;
--- A reference is credited once, whether an invoice was made under it or not.
+-- A reference is credited once, whether an invoice has it or not.
 create unique index payments_credited_reference on payments.payments (credited_ref, provider)
   where credited_ref is not null;
 grant select, insert, update on payments.payments to evpower_app;
 
--- The only ways a payment may go; a confirmed one is never unconfirmed.
+-- The allowed changes of a payment; a confirmed payment stays confirmed.
 create function payments.guard_payment() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if (new.id, new.client_id, new.amount_minor, new.currency, new.provider, new.invoice_id, new.order_id)
@@ -87,21 +87,21 @@ $$;
 create trigger payments_go_one_way before update on payments.payments
   for each row execute function payments.guard_payment();
 
--- Every signed event of a provider, once, with what it said about money. Those of a payment are kept for ever.
+-- Every signed event of a provider, once, with its amounts. Events of a payment are stored for ever.
 create table payments.events (
   provider text not null,
   event_id text not null check (length(event_id) between 1 and 200),
-  reuse bytea not null default '' check (length(reuse) in (0, 32)), -- the digest, where the id came before with another
+  reuse bytea not null default '' check (length(reuse) in (0, 32)), -- the digest, if the id came earlier with another body
   body_sha256 bytea not null check (length(body_sha256) = 32),
   payment_id bigint references payments.payments,
   order_id text, provider_ref text,
   status text not null check (status in ('processing', 'approved', 'canceled', 'refunded', 'partial_refund')),
   paid_minor bigint check (paid_minor >= 0), currency text, refunded_minor bigint check (refunded_minor >= 0),
-  occurred_at timestamptz,                           -- as the provider says
+  occurred_at timestamptz,                           -- as the provider reports
   outcome text not null,
-  review text,                                       -- why an operator must look at this event
+  review text,                                       -- why an operator must decide about this event
   resolved_at timestamptz,                           -- when that was decided
-  credited_by bigint references payments.payments,   -- the payment that credits it, where an operator accepted it
+  credited_by bigint references payments.payments,   -- the payment that credits it, if an operator accepted it
   received_at timestamptz not null default now(),
   primary key (provider, event_id, reuse),
   constraint events_reviewed_with_a_reason check ((review is not null) = (outcome in ('review', 'event_reused'))),
@@ -113,7 +113,7 @@ create index events_in_review on payments.events (provider_ref, provider) where 
 create index events_of_no_payment on payments.events (received_at) where payment_id is null;
 grant select, update (resolved_at, credited_by) on payments.events to evpower_app;
 
--- What a provider said stays. An event of no payment may find its payment later.
+-- A stored event never changes, except that an event without a payment may get its payment later.
 create function payments.guard_event() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if tg_op = 'TRUNCATE' then
@@ -142,7 +142,7 @@ create trigger events_stay before update or delete on payments.events
 create trigger events_are_kept before truncate on payments.events
   for each statement execute function payments.guard_event();
 
--- Deletes events that never found a payment and wait for no operator, the oldest first; answers how many.
+-- Deletes events without a payment that need no decision, oldest first; returns how many.
 create function payments.purge_unknown_events(received_before timestamptz, at_most int) returns int
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   with old as (
@@ -150,36 +150,36 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
      where payment_id is null and received_at < least(received_before, now() - interval '90 days')
        and (review is null or resolved_at is not null)
      order by received_at limit at_most for update skip locked
-  ), gone as (
+  ), deleted as (
     delete from payments.events where ctid = any (array(select ctid from old)) returning 1
   )
-  select count(*)::int from gone
+  select count(*)::int from deleted
 $$;
 revoke all on function payments.purge_unknown_events(timestamptz, int) from public;
 grant execute on function payments.purge_unknown_events(timestamptz, int) to evpower_app;
 
--- Confirming: events of providers, applied once, in one round trip for any number. The bodies call wallet's functions.
+-- Confirmation: applies events of providers once, any number in one round trip. The bodies call the wallet's functions.
 
 -- One event as a provider sent it, and the payment it is about.
 create type payments.incoming as (
   ord int, provider text, event_id text, body_sha256 bytea, payment_id bigint, order_id text, provider_ref text,
   status text,             -- processing, approved, canceled, refunded, partial_refund
   paid_minor bigint, currency text,
-  refunded_minor bigint,   -- everything returned so far, not this time's part
+  refunded_minor bigint,   -- the total returned so far
   occurred_at timestamptz
 );
 
--- What it means for that payment.
+-- The decision about an event.
 create type payments.decision as (
   ord int, provider text, event_id text, body_sha256 bytea, payment_id bigint, order_id text, provider_ref text,
-  status text, paid_minor bigint, currency text, refunded_minor bigint, occurred_at timestamptz, -- as it came
+  status text, paid_minor bigint, currency text, refunded_minor bigint, occurred_at timestamptz, -- from the event
   outcome text, review text,
-  reference text,          -- by which it is credited
-  refund_minor bigint,     -- newly returned to the bank
-  seen boolean             -- the event is in payments.events already
+  reference text,          -- the reference that credits it
+  refund_minor bigint,     -- returned to the bank since the last event
+  seen boolean             -- whether payments.events has it already
 );
 
--- Whether an operator was already asked about this very fact: the same reference, status and amounts.
+-- Whether the same reference, status and amounts were put in review already.
 create function payments.is_reviewed(
   for_payment bigint, reference text, of_status text, paid bigint, of_currency text, refunded bigint
 ) returns boolean
@@ -191,7 +191,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
            is not distinct from (of_status, paid, of_currency, refunded))
 $$;
 
--- Whether the payment's open review is about another reference; with an amount: or another amount of this one.
+-- Whether the payment's open review is about another reference or, with an amount, another amount of this reference.
 create function payments.is_reviewed_otherwise(
   for_payment bigint, reference text, amount_minor bigint default null, of_currency text default null
 ) returns boolean
@@ -204,9 +204,9 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Applies events of different payments with different ids; the caller holds the payments' locks.
--- Credited is only what was paid to the tyiyn, once, by a reference that is known and this payment's own. What
--- claims money in any other way goes to review: an event is ignored only if it speaks of no money, and called
--- repeated only if all it says is known.
+-- A payment is credited only if exactly its amount was paid, once, by a known reference of its own. Any other event
+-- that reports money goes to review: an event is `ignored` only if it reports no money, and `repeated` only if all
+-- its facts are known.
 create function payments.apply_events(batch payments.incoming[]) returns payments.decision[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -214,16 +214,16 @@ declare
   decided payments.decision[];
   confirmed bigint[];
   touched bigint[];
-  back record;
+  returned_event record;
   known payments.decision;
   refund_id bigint;
   posted text;
   written int;
 begin
   with e as (
-    select i.*, p.status as was, p.amount_minor as due, p.refunded_minor as was_refunded, p.credited_ref,
+    select i.*, p.status as old_status, p.amount_minor as due, p.refunded_minor as old_refunded, p.credited_ref,
            p.credited_minor is not null as credited, p.resolved_at is not null as resolved,
-           coalesce(i.currency = p.currency, false) as ours,
+           coalesce(i.currency = p.currency, false) as is_own_currency,
            coalesce(i.provider_ref, p.provider_ref) as reference,
            coalesce(i.paid_minor, 0) = 0 and coalesce(i.refunded_minor, 0) = 0 as without_money,
            case i.status when 'refunded' then coalesce(i.refunded_minor, p.amount_minor)
@@ -234,7 +234,7 @@ begin
       left join lateral (select * from payments.events s where s.provider = i.provider
                           and s.event_id = i.event_id and s.reuse = '' offset 0) s on true
   ), w as materialized (
-    select e.*, case -- what is wrong with it; null: nothing
+    select e.*, case -- the reason for a review; null: none
         when credited and provider_ref is distinct from credited_ref then case
           when provider_ref is null then 'reference_missing'
           when returned > 0 then 'second_payment_returned'
@@ -242,7 +242,7 @@ begin
         when status in ('canceled', 'processing') then 'contradictory'
         when resolved and not credited then
           case when returned > 0 then 'returned_after_resolution' else 'paid_after_resolution' end
-        when not ours then 'currency_mismatch'
+        when not is_own_currency then 'currency_mismatch'
         when paid_minor is null and not credited or paid_minor <> due then 'amount_mismatch'
         when returned > due then 'refund_exceeds'
         when case status when 'approved' then returned > 0
@@ -255,7 +255,7 @@ begin
              or exists (select from (select o.id, o.provider from payments.payments o
                            where o.credited_ref = e.reference and o.credited_ref is not null offset 0) o
                          where o.provider = e.provider and o.id <> e.payment_id)
-          then 'reference_of_another' end as wrong
+          then 'reference_of_another' end as problem
       from e
   ), d as materialized (
     select w.*, case
@@ -263,17 +263,17 @@ begin
                                 and s.event_id = w.event_id and s.reuse = w.body_sha256)
                               then 'repeated' else 'event_reused' end
         when seen_outcome <> 'unknown_payment' then 'repeated'
-        when was is null then 'unknown_payment'
+        when old_status is null then 'unknown_payment'
         when status = 'processing' and returned = 0 then 'ignored'
         when status = 'canceled' and without_money and not credited then
-          case was when 'processing' then 'canceled' else 'ignored' end
-        -- An older "nothing was paid" may come late. One that names no amount may be a reversal.
+          case old_status when 'processing' then 'canceled' else 'ignored' end
+        -- An older "nothing was paid" may arrive late. A cancellation without an amount may be a reversal.
         when status = 'canceled' and without_money
              and (paid_minor = 0 or provider_ref <> credited_ref) then 'ignored'
-        when wrong is not null then case when payments.is_reviewed(
+        when problem is not null then case when payments.is_reviewed(
                payment_id, provider_ref, status, paid_minor, currency, refunded_minor) then 'repeated' else 'review' end
         when not credited then 'confirmed'
-        when returned > was_refunded then 'refunded'
+        when returned > old_refunded then 'refunded'
         else 'repeated' end as outcome
       from w
   )
@@ -281,11 +281,11 @@ begin
            currency, refunded_minor, occurred_at, outcome,
            case outcome when 'event_reused' then 'event_reused'
                         when 'review' then case
-                          when wrong = 'amount_mismatch' and payments.is_reviewed_otherwise(
+                          when problem = 'amount_mismatch' and payments.is_reviewed_otherwise(
                                payment_id, provider_ref, paid_minor, currency) then 'several_amounts'
-                          else wrong end end,
+                          else problem end end,
            reference,
-           case when outcome in ('confirmed', 'refunded') then returned - was_refunded end,
+           case when outcome in ('confirmed', 'refunded') then returned - old_refunded end,
            seen_outcome is not null)::payments.decision),
          array_agg(payment_id) filter (where outcome = 'confirmed'),
          array_agg(payment_id) filter (where outcome in ('confirmed', 'canceled', 'review', 'event_reused'))
@@ -306,23 +306,23 @@ begin
          next_check_at = case when d.outcome <> 'event_reused' then null else p.next_check_at end,
          updated_at = now()
     from unnest(decided) d
-   where p.id = any (touched) and p.id = d.payment_id; -- the keys first: never the whole table
+   where p.id = any (touched) and p.id = d.payment_id; -- by key, so that the plan never scans the whole table
 
   if confirmed is not null then
     perform wallet.credit_many(confirmed);
   end if;
 
-  for back in select d.*, p.client_id from unnest(decided) d
+  for returned_event in select d.*, p.client_id from unnest(decided) d
                cross join lateral (select * from payments.payments where id = d.payment_id offset 0) p
                where d.refund_minor > 0 order by p.id
   loop
     insert into wallet.refunds (client_id, payment_id, amount_minor, actor, reason, provider_ref)
-    values (back.client_id, back.payment_id, back.refund_minor, 'provider:' || back.provider,
-            'returned by the provider', back.event_id)
+    values (returned_event.client_id, returned_event.payment_id, returned_event.refund_minor,
+            'provider:' || returned_event.provider, 'returned by the provider', returned_event.event_id)
     returning id into refund_id;
     select r.outcome into posted from wallet.refund(refund_id) r;
     if posted <> 'posted' then
-      raise exception 'refund % of payment % is %', refund_id, back.payment_id, posted;
+      raise exception 'refund % of payment % is %', refund_id, returned_event.payment_id, posted;
     end if;
   end loop;
 
@@ -356,11 +356,11 @@ begin
 end
 $$;
 
--- Any number of events, any order, any repeats: one row for each, in the order given.
--- Look-ups name in one subquery (offset 0) what their index has, and filter outside: a plan that outlives an
--- empty table must not read all of it by the provider.
--- Outcomes: confirmed, refunded, canceled, repeated, ignored (it changes nothing any more), review,
--- event_reused (the id came before with another body), unknown_payment.
+-- Takes any number of events, in any order, with repeats; returns one row per event, in the given order.
+-- Look-ups use only the index's columns in a subquery (offset 0) and filter outside, so that a plan made for an empty
+-- table never scans all rows of a provider later.
+-- Outcomes: confirmed, refunded, canceled, repeated, ignored (it changes nothing), review,
+-- event_reused (the id came earlier with another body), unknown_payment.
 create function payments.confirm_many(
   providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[],
   paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamptz[]
@@ -373,7 +373,7 @@ set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as
 #variable_conflict use_column
 declare
   firsts payments.incoming[];
-  others payments.incoming[]; -- a second event of a payment, a second event of an id: one by one, in order
+  others payments.incoming[]; -- further events of a payment or of an id: applied one by one, in order
   ids bigint[];
   returns_money boolean;
   decided payments.decision[];
@@ -387,7 +387,7 @@ begin
                             where o.credited_ref = e.provider_ref and o.credited_ref is not null offset 0) p
           where p.provider = e.provider),
         (select p.id from payments.payments p where p.provider = e.provider and p.provider_ref = e.provider_ref),
-        -- The return of a second payment names its own reference: known from the review of that payment alone.
+        -- The return of a second payment has that payment's own reference, which only the review of it contains.
         (select min(s.payment_id) from (select r.payment_id, r.provider from payments.events r
                                          where r.provider_ref = e.provider_ref and r.review is not null offset 0) s
           where s.provider = e.provider)
@@ -398,19 +398,19 @@ begin
               refunded_minor, occurred_at, ord)
   ), ranked as (
     select row (ord, provider, event_id, body_sha256, payment_id, order_id, provider_ref, status, paid_minor,
-                currency, refunded_minor, occurred_at)::payments.incoming as one, ord, payment_id,
+                currency, refunded_minor, occurred_at)::payments.incoming as event, ord, payment_id,
            status in ('refunded', 'partial_refund') or refunded_minor > 0 as returns_money,
            row_number() over (partition by coalesce(payment_id, -ord) order by ord) = 1
            and row_number() over (partition by provider, event_id order by ord) = 1 as is_first
       from e
   )
-  select array_agg(one order by ord) filter (where is_first),
-         array_agg(one order by ord) filter (where not is_first),
+  select array_agg(event order by ord) filter (where is_first),
+         array_agg(event order by ord) filter (where not is_first),
          array_agg(payment_id), bool_or(r.returns_money)
     into firsts, others, ids, returns_money from ranked r;
 
   perform from payments.payments p where p.id = any (ids) order by p.id for no key update;
-  if returns_money or others is not null then -- every wallet now, in order: later each would be locked in turn
+  if returns_money or others is not null then -- lock every wallet now, in order; later each would be locked when needed
     perform from wallet.wallets w
       where w.client_id = any (array(select p.client_id from payments.payments p where p.id = any (ids)))
       order by w.client_id for no key update;

@@ -1,4 +1,4 @@
--- The life of a charging session and what it cost.
+-- Charging sessions and their settlements.
 create schema charging;
 grant usage on schema charging to evpower_app;
 
@@ -14,8 +14,8 @@ create table charging.sessions (
   ended_at timestamptz,
   energy_wh bigint not null default 0 check (energy_wh >= 0),
   cost_minor bigint not null default 0 check (cost_minor >= 0),
-  billed_elsewhere boolean not null default false,   -- recorded here, paid somewhere else: never charged
-  revision bigint not null default 1,                -- raised by every change, orders them in Supabase
+  billed_elsewhere boolean not null default false,   -- paid in another system: never charged here
+  revision bigint not null default 1,                -- raised by every change; Supabase orders changes by it
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   check (ended_at is null or started_at is null or ended_at >= started_at),
@@ -28,7 +28,7 @@ create unique index sessions_one_open_per_connector on charging.sessions (statio
   where source = 'evpower' and state in ('requested', 'starting', 'charging', 'stopping');
 create index sessions_by_client on charging.sessions (client_id, created_at desc, id desc);
 create index sessions_by_start on charging.sessions (client_id, coalesce(started_at, created_at) desc, id desc);
--- Recent changes are found by where they lie in the table; such an index keeps no update from staying in its page.
+-- Finds recent changes by their place in the table. A BRIN index does not prevent HOT updates.
 create index sessions_updated on charging.sessions using brin (updated_at) with (autosummarize = on);
 grant select, insert, update on charging.sessions to evpower_app;
 
@@ -42,7 +42,7 @@ begin
       ('requested', 'failed'), ('requested', 'charging'),
       ('starting', 'charging'), ('starting', 'refused'), ('starting', 'cancelled'), ('starting', 'expired'),
       ('starting', 'failed'),
-      ('expired', 'charging'),                         -- a start that came late
+      ('expired', 'charging'),                         -- a late start
       ('charging', 'stopping'), ('charging', 'finished'), ('charging', 'failed'),
       ('stopping', 'finished'), ('stopping', 'charging'), ('stopping', 'failed'),
       ('finished', 'settled')) then
@@ -52,7 +52,7 @@ begin
   if old.state in ('finished', 'settled')
      and (new.station_id, new.connector_id, new.started_at, new.billed_elsewhere)
          is distinct from (old.station_id, old.connector_id, old.started_at, old.billed_elsewhere)
-     -- Of a settled one these change together with its next bill; the wallet's checks see to it at commit.
+     -- In a settled session these change together with its next bill, which the wallet checks at commit.
      or old.state = 'finished' and (new.ended_at, new.energy_wh, new.cost_minor)
          is distinct from (old.ended_at, old.energy_wh, old.cost_minor) then
     raise exception 'session % is finished: its facts stay', old.id using errcode = 'check_violation';
@@ -75,23 +75,23 @@ $$;
 create trigger sessions_begin_unsettled before insert on charging.sessions
   for each row when (new.state = 'settled') execute function charging.refuse_settled();
 
--- What was charged for a session: a bill, or the collection of a debt that a bill left. Only bills are numbered.
--- Bill n says what the session costs by that figure; a later, better figure is the next bill, never an edit.
+-- A charge for a session: a bill, or the collection of a debt that a bill left. Only bills are numbered.
+-- A bill has the session's cost at that time; a correction is the next bill, never a changed one.
 create table charging.settlements (
   id bigint generated always as identity primary key,
   session_id uuid not null,
   client_id uuid not null,
   bill_number int check (bill_number > 0),           -- 1, 2, ... in its session; null: collects a debt
-  total_minor bigint check (total_minor >= 0),       -- what the session costs by this bill,
-  energy_wh bigint check (energy_wh >= 0),           -- and the facts it is made of
+  total_minor bigint check (total_minor >= 0),       -- the session's cost by this bill,
+  energy_wh bigint check (energy_wh >= 0),           -- and the facts it is based on
   ended_at timestamptz,
-  due_minor bigint not null check (due_minor >= 0),  -- what the total adds to the bills before it
+  due_minor bigint not null check (due_minor >= 0),  -- the total less the previous bill's, at least 0
   debited_minor bigint not null check (debited_minor between 0 and due_minor),
-  debit_minor bigint generated always as (-debited_minor) stored, -- as it stands in the wallet
+  debit_minor bigint generated always as (-debited_minor) stored, -- as in wallet.transactions
   refunded_minor bigint not null default 0 check (refunded_minor between 0 and debited_minor),
-  collects_debt_id bigint,                           -- set: this one takes what a bill could not
+  collects_debt_id bigint,                           -- set: collects this debt, which a bill left
   actor text check (length(actor) between 1 and 200),
-  reason text check (length(reason) between 1 and 500), -- why there is a later bill
+  reason text check (length(reason) between 1 and 500), -- why the session was corrected
   created_at timestamptz not null default now(),
   constraint settlements_bill_or_collection check (num_nonnulls(bill_number, collects_debt_id) = 1),
   constraint settlements_bills_have_facts
@@ -101,9 +101,9 @@ create table charging.settlements (
   constraint settlements_say_why check (coalesce(bill_number, 1) = 1 or num_nulls(actor, reason) = 0),
   foreign key (session_id, client_id) references charging.sessions (id, client_id),
   unique (session_id, bill_number),
-  unique (id, client_id, debit_minor)                -- what a wallet transaction points at
+  unique (id, client_id, debit_minor)                -- referenced by wallet.transactions
 );
-grant select on charging.settlements to evpower_app; -- wallet.charge and wallet.correct write them
+grant select on charging.settlements to evpower_app; -- written by wallet.charge and wallet.correct
 
 create function charging.guard_settlement() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -116,8 +116,8 @@ begin
       raise exception 'session % is not settled here: it has no bill', new.session_id
         using errcode = 'check_violation';
     end if;
-    -- A bill is of its session's facts. As its number is free and what it makes due is what it adds, all that is
-    -- left for the end of the transaction hangs on the session, which has changed whenever the total has.
+    -- A bill has its session's facts. Its number is unique and its due amount is checked here, so the checks at commit
+    -- need to run only for the session, which changes whenever the total does.
     if new.bill_number is not null then
       if (s.cost_minor, s.energy_wh, s.ended_at) is distinct from (new.total_minor, new.energy_wh, new.ended_at) then
         raise exception 'bill % is not of the facts of session %', new.bill_number, new.session_id

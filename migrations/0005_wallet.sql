@@ -1,9 +1,9 @@
--- A client's prepaid money. Tables are private; the functions below are the only way in.
--- Wrong states are refused by constraints, so the rules hold in psql too.
+-- A client's prepaid money. Other schemas change it only through the functions below.
+-- Constraints and triggers refuse wrong states, in psql too.
 create schema wallet;
 grant usage on schema wallet to evpower_app;
 
--- Balance, what is set aside, and how many changes there were. Never index the balance: updates stay HOT.
+-- Balance, money on hold, debts, and the number of transactions. Never index the balance, so that updates stay HOT.
 create table wallet.wallets (
   client_id uuid primary key references identity.clients,
   currency char(3) not null default 'KGS',
@@ -11,8 +11,8 @@ create table wallet.wallets (
   held_minor bigint not null default 0,
   debt_minor bigint not null default 0 check (debt_minor >= 0),  -- sum of open debts
   version bigint not null default 0 check (version >= 0),        -- of the last transaction
-  revision bigint not null default 0,                            -- of the row: holds raise it too
-  spent_minor bigint not null default 0 check (spent_minor >= 0), -- charges less what was given back of them
+  revision bigint not null default 0,                            -- of the row; holds raise it too
+  spent_minor bigint not null default 0 check (spent_minor >= 0), -- charges less their refunds
   last_topup_at timestamptz,                                     -- when the newest credited payment was confirmed
   chain_version bigint generated always as (nullif(version, 0)) stored,
   updated_at timestamptz not null default now(),
@@ -21,20 +21,20 @@ create table wallet.wallets (
   unique (client_id, currency)
 ) with (fillfactor = 70);
 
--- A payment is in its wallet's currency: there is no exchange rate anywhere in here.
+-- A payment has its wallet's currency: there are no exchange rates.
 alter table payments.payments add constraint payments_in_the_wallets_currency
   foreign key (client_id, currency) references wallet.wallets (client_id, currency);
 
 create type wallet.transaction_kind as enum ('topup', 'charge', 'refund');
 
--- An order to give back: what a charge took (to the wallet), or what a provider returned (to the bank).
+-- A refund order: of a charge (to the wallet), or of a payment that the provider returned (to the bank).
 create table wallet.refunds (
   id bigint generated always as identity primary key,
   client_id uuid not null references wallet.wallets,
   settlement_id bigint references charging.settlements,
   payment_id bigint references payments.payments,
   amount_minor bigint not null check (amount_minor > 0),
-  posted_minor bigint,                                -- signed, as it stands in the wallet; null until posted
+  posted_minor bigint,                                -- signed, as in wallet.transactions; null until posted
   correction_minor bigint not null default 0,         -- the part that corrects a bill; the rest is goodwill
   collects_debt_id bigint,
   actor text not null check (length(actor) between 1 and 200),
@@ -51,16 +51,16 @@ create table wallet.refunds (
   constraint refunds_collect_whole check (collects_debt_id is null
     or num_nonnulls(payment_id, posted_minor) = 2 and posted_minor = -amount_minor),
   unique (payment_id, provider_ref),
-  unique (settlement_id, provider_ref),               -- an operator's reference makes a refund happen once
+  unique (settlement_id, provider_ref),               -- an operator's reference is posted once
   unique (id, client_id, posted_minor)
 );
 create index refunds_collecting on wallet.refunds (collects_debt_id) where collects_debt_id is not null;
--- An order only: posting it, or making it a correction, is for the functions below.
+-- The processes may insert an order; only the functions below post it or turn it into a correction.
 grant insert (client_id, settlement_id, payment_id, amount_minor, actor, reason, provider_ref)
   on wallet.refunds to evpower_app;
 
--- One change of a wallet's balance, for ever. A row starts where the last one ended, and has one cause
--- whose client and amount are its own.
+-- One change of a wallet's balance, stored for ever. A row starts with the balance of the previous one, and has exactly
+-- one cause with the same client and amount.
 create table wallet.transactions (
   client_id uuid not null,
   version bigint not null check (version > 0),
@@ -71,7 +71,7 @@ create table wallet.transactions (
   payment_id bigint,
   settlement_id bigint,
   refund_id bigint,
-  event_at timestamptz not null,                      -- when it happened out there
+  event_at timestamptz not null,                      -- when it happened in the real world
   created_at timestamptz not null default now(),
   id uuid not null default gen_random_uuid(),
   kind wallet.transaction_kind not null,
@@ -98,12 +98,12 @@ create unique index transactions_settlement_key on wallet.transactions (settleme
 create unique index transactions_refund_key on wallet.transactions (refund_id) where refund_id is not null;
 create index transactions_created on wallet.transactions using brin (created_at) with (autosummarize = on);
 
--- A balance can't be changed without its row, by an administrator in psql either.
+-- A balance can't be changed without a transaction, not even by an administrator in psql.
 alter table wallet.wallets add constraint wallets_rest_on_a_transaction
   foreign key (client_id, chain_version, balance_minor)
   references wallet.transactions (client_id, version, balance_after_minor) deferrable initially deferred;
 
--- Money set aside for a running session. Not a balance change; resolved once.
+-- Money reserved for a running session. No balance change; resolved once.
 create table wallet.holds (
   session_id uuid primary key,
   client_id uuid not null references wallet.wallets,
@@ -116,8 +116,8 @@ create table wallet.holds (
 );
 create index holds_open on wallet.holds (client_id) where state = 'open';
 
--- What a client owes because a bill or a bank reversal met too small a balance. Taken from the next credit;
--- what a later bill does not ask for any more is forgiven.
+-- A client's debt, because the balance was too small for a bill or a bank's reversal. It is collected from the next
+-- credit; the part that a later bill no longer charges is forgiven.
 create table wallet.debts (
   id bigint generated always as identity primary key,
   client_id uuid not null references wallet.wallets,
@@ -141,7 +141,7 @@ alter table wallet.refunds add constraint refunds_collect_debt
 
 grant select on all tables in schema wallet to evpower_app;
 
--- A client has its wallet, at version 0, from its first moment.
+-- Every new client gets a wallet at version 0.
 create function wallet.open_wallet() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -154,7 +154,7 @@ create trigger clients_have_a_wallet after insert on identity.clients
 alter table identity.clients add constraint clients_wallet
   foreign key (id) references wallet.wallets (client_id) deferrable initially deferred;
 
--- Append-only, and never ahead of its wallet: a forged row has no wallet that agrees with it.
+-- Transactions are append-only and never ahead of their wallet, so a forged row has no matching wallet.
 create function wallet.refuse_change() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception '%.% is append-only', tg_table_schema, tg_table_name using errcode = 'restrict_violation';
@@ -178,7 +178,7 @@ $$;
 create trigger transactions_match_their_wallet after insert on wallet.transactions
   referencing new table as posted for each statement execute function wallet.check_posted();
 
--- A wallet only moves forward: no pointing back to an older transaction that once agreed.
+-- A wallet's version only grows: it can't go back to an older transaction that matched once.
 create function wallet.refuse_step_back() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception 'the wallet of % only moves forward, by its functions', old.client_id
@@ -193,8 +193,8 @@ create trigger wallets_move_forward before update on wallet.wallets for each row
             and (new.spent_minor, new.last_topup_at) is distinct from (old.spent_minor, old.last_topup_at)))
   execute function wallet.refuse_step_back();
 
--- At commit: what is set aside is the sum of open holds, what is owed the sum of open debts, and no
--- client owes while money is free.
+-- At commit: held_minor is the sum of open holds, debt_minor the sum of open debts, and no client has a debt beside
+-- free money.
 create function wallet.check_reserved() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -243,8 +243,8 @@ $$;
 create trigger holds_resolve_once before update on wallet.holds
   for each row execute function wallet.guard_hold();
 
--- A refund order is of its client's own charge or payment. It is posted once; afterwards more of it may count as
--- a correction, which the session's bills decide.
+-- A refund order is for its client's own charge or payment. It is posted once; later bills of the session may turn more
+-- of it into a correction.
 create function wallet.guard_refund() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -274,7 +274,7 @@ $$;
 create trigger refunds_stay before insert or update on wallet.refunds
   for each row execute function wallet.guard_refund();
 
--- A debt keeps its cause and amount; what was collected or forgiven of it only grows.
+-- A debt keeps its cause and amount; its collected and forgiven parts only grow.
 create function wallet.guard_debt() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if (new.id, new.client_id, new.settlement_id, new.refund_id, new.amount_minor, new.created_at)
@@ -288,8 +288,8 @@ end
 $$;
 create trigger debts_stay before update on wallet.debts for each row execute function wallet.guard_debt();
 
--- At commit: a session is settled as long as it has bills; it rests on the last one, and what the bills made due,
--- less what was corrected or forgiven, is its cost.
+-- At commit: a session is settled exactly if it has bills; its facts are those of the last bill, and the bills' dues,
+-- less corrections and forgiven debts, equal its cost.
 create function wallet.check_bills(of_session uuid) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -329,7 +329,7 @@ create constraint trigger sessions_match_their_bills after insert or update on c
   deferrable initially deferred for each row when (new.state = 'settled')
   execute function wallet.check_session();
 
--- At commit: a debt is what its bill or reversal could not take, and what was collected of it is in the ledger.
+-- At commit: a debt is the unpaid part of its bill or reversal, and its collected part is in the ledger.
 create function wallet.check_debt(debt bigint) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -360,8 +360,8 @@ $$;
 create constraint trigger debts_match_their_cause after insert or update on wallet.debts
   deferrable initially deferred for each row execute function wallet.check_debts();
 
--- At commit: what a settlement took is in the ledger, what it could not take is a debt, and what was given
--- back of it is in refunds.
+-- At commit: a settlement's debited part is in the ledger, its unpaid part is a debt, and its refunded part is in
+-- refunds.
 create function wallet.check_settlement() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -382,7 +382,7 @@ $$;
 create constraint trigger settlements_match_the_ledger after insert or update on charging.settlements
   deferrable initially deferred for each row execute function wallet.check_settlement();
 
--- At commit: what a posted refund moved is in the ledger, and its charge or payment knows of it.
+-- At commit: a posted refund is in the ledger and is counted in its charge or payment.
 create function wallet.check_refund() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -411,7 +411,7 @@ create constraint trigger refunds_match_the_ledger after insert or update on wal
   deferrable initially deferred for each row when (new.posted_minor is not null)
   execute function wallet.check_refund();
 
--- At commit: a payment is refunded by as much as its posted refunds say, and no other way.
+-- At commit: a payment's refunded amount is the sum of its posted refunds.
 create function wallet.check_payment(payment bigint) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -436,25 +436,25 @@ create constraint trigger payments_match_refunds after update on payments.paymen
   deferrable initially deferred for each row when (new.refunded_minor <> old.refunded_minor)
   execute function wallet.check_payments();
 
--- What every operation answers.
+-- The result of every operation.
 create type wallet.result as (
-  outcome text,              -- posted, repeated, or why nothing was done
-  cause_id bigint,           -- the payment, settlement or refund it was asked for
+  outcome text,              -- posted, repeated, or why nothing was changed
+  cause_id bigint,           -- the payment, settlement or refund of the call
   client_id uuid,
   transaction_id uuid,
   amount_minor bigint,       -- of the transaction, signed
   balance_minor bigint, held_minor bigint, version bigint, revision bigint,
-  debt_minor bigint,         -- what the client still owes
+  debt_minor bigint,         -- the client's open debts
   session_id uuid            -- of a charge or a correction
 );
 
--- Take what a client owes from what is free now. The wallet row is locked by the caller's transaction.
+-- Collects a client's debts from the free balance. The caller's transaction has locked the wallet row.
 create function wallet.collect_debts(for_client uuid) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   w wallet.wallets;
   debt record;
-  take bigint;
+  part bigint;
   cause bigint;
 begin
   for debt in
@@ -467,39 +467,39 @@ begin
      order by d.id for no key update of d
   loop
     select * into strict w from wallet.wallets where client_id = for_client for no key update;
-    take := least(debt.open_minor, w.balance_minor - w.held_minor);
-    exit when take <= 0;
+    part := least(debt.open_minor, w.balance_minor - w.held_minor);
+    exit when part <= 0;
     if debt.settlement_id is not null then
       insert into charging.settlements (session_id, client_id, due_minor, debited_minor, collects_debt_id)
-      values (debt.session_id, for_client, take, take, debt.id)
+      values (debt.session_id, for_client, part, part, debt.id)
       returning id into strict cause;
     else
       insert into wallet.refunds (client_id, payment_id, amount_minor, posted_minor, posted_at,
                                   collects_debt_id, actor, reason)
-      values (for_client, debt.payment_id, take, -take, now(), debt.id, 'wallet', 'debt collected')
+      values (for_client, debt.payment_id, part, -part, now(), debt.id, 'wallet', 'debt collected')
       returning id into strict cause;
     end if;
-    update wallet.debts set collected_minor = collected_minor + take where id = debt.id;
+    update wallet.debts set collected_minor = collected_minor + part where id = debt.id;
     update wallet.wallets
        set revision = revision + 1, updated_at = now(), version = version + 1,
-           balance_minor = balance_minor - take, debt_minor = debt_minor - take,
-           spent_minor = spent_minor + case when debt.settlement_id is not null then take else 0 end
+           balance_minor = balance_minor - part, debt_minor = debt_minor - part,
+           spent_minor = spent_minor + case when debt.settlement_id is not null then part else 0 end
      where client_id = for_client;
     insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
                                      balance_after_minor, settlement_id, refund_id, event_at)
     values (for_client, w.version + 1,
             case when debt.settlement_id is not null then 'charge' else 'refund' end::wallet.transaction_kind,
-            -take, w.balance_minor, w.balance_minor - take,
+            -part, w.balance_minor, w.balance_minor - part,
             case when debt.settlement_id is not null then cause end,
             case when debt.refund_id is not null then cause end, now());
   end loop;
 end
 $$;
 
--- Credit confirmed payments; the amounts are read from them. Any number, any order, any repeats.
+-- Credits confirmed payments by their own amounts; takes any number, in any order, with repeats.
 -- Outcomes: posted, repeated, not_confirmed, not_found.
--- Every table is reached by a key of the row before (lateral, offset 0): a plan made while the tables were
--- small must not turn into reading all of them later.
+-- Every table is read by a key of the previous row (lateral, offset 0), so that a plan made while the tables were small
+-- never scans whole tables later.
 create function wallet.credit_many(payment_ids bigint[]) returns setof wallet.result
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -516,31 +516,31 @@ begin
            max(p.confirmed_at) over chain as last_event_at,
            w.version + row_number() over chain as version,
            w.balance_minor + sum(p.credited_minor) over chain as after
-      from (select distinct unnest(payment_ids) as id) asked
-     cross join lateral (select * from payments.payments p where p.id = asked.id offset 0) p
+      from (select distinct unnest(payment_ids) as id) requested
+     cross join lateral (select * from payments.payments p where p.id = requested.id offset 0) p
      cross join lateral (select * from wallet.wallets w where w.client_id = p.client_id offset 0) w
      where p.credited_minor is not null
-       and (select true from wallet.transactions t where t.payment_id = asked.id) is null
+       and (select true from wallet.transactions t where t.payment_id = requested.id) is null
     window chain as (partition by p.client_id order by p.id rows unbounded preceding)
-  ), moved as (
+  ), updated_wallets as (
     update wallet.wallets w
        set revision = w.revision + 1, updated_at = now(), balance_minor = x.after, version = x.version,
            last_topup_at = greatest(w.last_topup_at, x.last_event_at)
       from (select distinct on (client_id) client_id, version, after, last_event_at from due
              order by client_id, version desc) x
      where w.client_id = x.client_id
-  ), written as (
+  ), inserted as (
     insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
                                      balance_after_minor, payment_id, event_at)
     select client_id, version, 'topup', amount, after - amount, after, id, event_at from due
     order by client_id, version
     returning payment_id
-  ) select array_agg(payment_id) into posted from written;
+  ) select array_agg(payment_id) into posted from inserted;
 
   for debtor in
     select w.client_id
-      from (select distinct p.client_id from unnest(posted) as asked (id)
-             cross join lateral (select * from payments.payments p where p.id = asked.id offset 0) p) x
+      from (select distinct p.client_id from unnest(posted) as credited (id)
+             cross join lateral (select * from payments.payments p where p.id = credited.id offset 0) p) x
      cross join lateral (select * from wallet.wallets w where w.client_id = x.client_id offset 0) w
      where w.debt_minor > 0
      order by w.client_id
@@ -551,11 +551,11 @@ begin
   return query
     select case when t.id is null then case when p.id is null then 'not_found' else 'not_confirmed' end
                 when p.id = any (posted) then 'posted' else 'repeated' end,
-           asked.id, p.client_id, t.id, t.amount_minor,
+           requested.id, p.client_id, t.id, t.amount_minor,
            w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor, null::uuid
-      from (select distinct unnest(payment_ids) as id) asked
-      left join lateral (select * from payments.payments p where p.id = asked.id offset 0) p on true
-      left join lateral (select * from wallet.transactions t where t.payment_id = asked.id offset 0) t on true
+      from (select distinct unnest(payment_ids) as id) requested
+      left join lateral (select * from payments.payments p where p.id = requested.id offset 0) p on true
+      left join lateral (select * from wallet.transactions t where t.payment_id = requested.id offset 0) t on true
       left join lateral (select * from wallet.wallets w where w.client_id = p.client_id offset 0) w on true;
 end
 $$;
@@ -565,7 +565,8 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select * from wallet.credit_many(array[payment_id])
 $$;
 
--- Reserve money for a session; `closed` for a client who is not active, is banned or asked to be deleted.
+-- Reserves money for a session; `closed` if the session is over, or its client may not spend: not active, banned, with
+-- an unmapped status, or with a requested deletion.
 -- Outcomes: held, repeated, resolved, insufficient, closed, not_found.
 create function wallet.hold(for_session uuid, hold_minor bigint) returns wallet.result
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -578,9 +579,9 @@ begin
   if hold_minor is null or hold_minor <= 0 then
     raise exception 'a hold is more than nothing, not %', hold_minor using errcode = 'check_violation';
   end if;
-  -- Locked, so that a session which ends meanwhile is not left with an open hold.
+  -- The session is locked, so that it does not end meanwhile and keep an open hold.
   select s.client_id, s.state, c.status = 'active' and c.deletion_requested_at is null
-         and c.unmapped_status is null and coalesce(c.banned_until <= now(), true) as welcome into owner
+         and c.unmapped_status is null and coalesce(c.banned_until <= now(), true) as may_spend into owner
     from charging.sessions s join identity.clients c on c.id = s.client_id
    where s.id = for_session for no key update of s;
   if not found then
@@ -590,7 +591,7 @@ begin
   select * into existing from wallet.holds where session_id = for_session;
   if found then
     outcome := case existing.state when 'open' then 'repeated' else 'resolved' end;
-  elsif not owner.welcome or owner.state not in ('requested', 'starting', 'charging', 'expired') then
+  elsif not owner.may_spend or owner.state not in ('requested', 'starting', 'charging', 'expired') then
     outcome := 'closed';
   elsif w.balance_minor - w.held_minor < hold_minor then
     outcome := 'insufficient';
@@ -607,7 +608,7 @@ begin
 end
 $$;
 
--- Raise an open hold to a new total while money lasts; never lowers it.
+-- Raises an open hold to a new total if the free balance is enough; never lowers it.
 -- Outcomes: held, repeated (already that high), insufficient, resolved, not_found.
 create function wallet.extend_hold(for_session uuid, total_minor bigint) returns wallet.result
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -644,7 +645,7 @@ begin
 end
 $$;
 
--- Give a hold back; what the client owes is taken from what becomes free.
+-- Releases a hold; the client's debts are collected from the free money.
 -- Outcomes: released, repeated, resolved (it was charged), not_found.
 create function wallet.release_hold(for_session uuid) returns wallet.result
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -677,41 +678,41 @@ begin
 end
 $$;
 
--- Write a session's next bill and debit what it makes due from what is free and what its hold sets free. What is
--- not there becomes a debt. The session and the wallet are locked by the caller.
+-- Writes a session's next bill and debits its due amount from the free balance and its released hold. The unpaid part
+-- becomes a debt. The caller has locked the session and the wallet.
 create function wallet.bill(
   s charging.sessions, w wallet.wallets, number int, due bigint, freed bigint, by_actor text, for_reason text
 ) returns charging.settlements
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  take bigint;
+  debited bigint;
   bill charging.settlements;
 begin
-  take := least(due, w.balance_minor - w.held_minor + freed);
+  debited := least(due, w.balance_minor - w.held_minor + freed);
   insert into charging.settlements (session_id, client_id, bill_number, total_minor, energy_wh, ended_at, due_minor,
                                     debited_minor, actor, reason)
-  values (s.id, s.client_id, number, s.cost_minor, s.energy_wh, s.ended_at, due, take, by_actor, for_reason)
+  values (s.id, s.client_id, number, s.cost_minor, s.energy_wh, s.ended_at, due, debited, by_actor, for_reason)
   returning * into strict bill;
-  if take < due then
-    insert into wallet.debts (client_id, settlement_id, amount_minor) values (s.client_id, bill.id, due - take);
+  if debited < due then
+    insert into wallet.debts (client_id, settlement_id, amount_minor) values (s.client_id, bill.id, due - debited);
   end if;
   update wallet.wallets
      set revision = revision + 1, updated_at = now(), held_minor = held_minor - freed,
-         balance_minor = balance_minor - take, debt_minor = debt_minor + due - take,
-         spent_minor = spent_minor + take, version = version + (take > 0)::int
+         balance_minor = balance_minor - debited, debt_minor = debt_minor + due - debited,
+         spent_minor = spent_minor + debited, version = version + (debited > 0)::int
    where client_id = s.client_id;
-  if take > 0 then
+  if debited > 0 then
     insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
                                      balance_after_minor, settlement_id, event_at)
-    values (s.client_id, w.version + 1, 'charge', -take, w.balance_minor, w.balance_minor - take, bill.id,
+    values (s.client_id, w.version + 1, 'charge', -debited, w.balance_minor, w.balance_minor - debited, bill.id,
             s.ended_at);
   end if;
   return bill;
 end
 $$;
 
--- Charge a finished session: its first bill, over its whole cost. Resolves its hold and settles it; older debts are
--- taken from what the hold leaves, and what other sessions hold is not touched.
+-- Charges a finished session: writes its first bill, over its whole cost, resolves its hold and settles it. Older debts
+-- are collected from the rest of the hold; other sessions' holds stay.
 -- Outcomes: posted, repeated, nothing_due, not_finished, billed_elsewhere, not_found.
 create function wallet.charge(for_session uuid) returns wallet.result
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -723,7 +724,7 @@ declare
   outcome text;
   txn wallet.transactions;
 begin
-  select * into s from charging.sessions where id = for_session for no key update; -- session before wallet, always
+  select * into s from charging.sessions where id = for_session for no key update; -- lock order: session, then wallet
   if not found then
     return row ('not_found', null, null, null, null, null, null, null, null, null, for_session)::wallet.result;
   end if;
@@ -741,7 +742,7 @@ begin
     update charging.sessions set state = 'settled' where id = for_session;
     bill := wallet.bill(s, w, 1, s.cost_minor, coalesce(freed, 0), null, null);
     outcome := case bill.due_minor when 0 then 'nothing_due' else 'posted' end;
-    if w.debt_minor > 0 then -- an older debt, and the hold may have been more than the bill
+    if w.debt_minor > 0 then -- there is an older debt, and the hold may have been larger than the bill
       perform wallet.collect_debts(s.client_id);
     end if;
     select * into strict w from wallet.wallets where client_id = s.client_id;
@@ -761,7 +762,7 @@ begin
   perform from wallet.wallets w
     where w.client_id in (select x.client_id from charging.sessions x where x.id = any (session_ids))
     order by w.client_id for no key update;
-  for session in -- client by client, the order in which whoever watches wallets locks its own rows
+  for session in -- by client, the order in which triggers on wallets lock their own rows
     select a.id from (select distinct unnest(session_ids) as id) a
       left join charging.sessions x on x.id = a.id order by x.client_id, a.id
   loop
@@ -770,8 +771,8 @@ begin
 end
 $$;
 
--- Post a refund order: to the wallet at most what its charge took (+), to the bank what the provider
--- returned (-). Outcomes: posted, repeated, exceeds, not_found.
+-- Posts a refund order: to the wallet at most the debited amount of its charge (+), or to the bank the amount that the
+-- provider returned (-). Outcomes: posted, repeated, exceeds, not_found.
 create function wallet.refund(for_refund bigint) returns wallet.result
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -785,7 +786,7 @@ begin
   if not found then
     return row ('not_found', for_refund, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
-  if r.payment_id is not null then -- payment before wallet, as a confirmation locks them
+  if r.payment_id is not null then -- lock order: payment, then wallet, as in a confirmation
     perform from payments.payments where id = r.payment_id for no key update;
   end if;
   select * into strict w from wallet.wallets where client_id = r.client_id for no key update;
@@ -844,7 +845,7 @@ $$;
 create function wallet.refund_many(refund_ids bigint[]) returns setof wallet.result
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  one bigint;
+  refund_id bigint;
 begin
   perform from payments.payments p
     where p.id in (select r.payment_id from wallet.refunds r where r.id = any (refund_ids))
@@ -852,18 +853,18 @@ begin
   perform from wallet.wallets w
     where w.client_id in (select r.client_id from wallet.refunds r where r.id = any (refund_ids))
     order by w.client_id for no key update;
-  for one in
+  for refund_id in
     select a.id from (select distinct unnest(refund_ids) as id) a
       left join wallet.refunds r on r.id = a.id order by r.client_id, a.id
   loop
-    return next wallet.refund(one);
+    return next wallet.refund(refund_id);
   end loop;
 end
 $$;
 
--- Lower what a session's bills ask for. First what is still owed for it is forgiven, then what was taken for it is
--- given back, newest charge first; where goodwill has left too little of that, the goodwill itself becomes the
--- correction, newest first. The session and the wallet are locked by the caller.
+-- Lowers the sum of a session's bills. First its open debts are forgiven, then its charges are refunded, newest first;
+-- if goodwill refunds have left too little of them, the goodwill itself becomes the correction, newest first. The caller
+-- has locked the session and the wallet.
 create function wallet.lower_bills(s charging.sessions, by_minor bigint, by_actor text, for_reason text)
 returns bigint[] -- the refunds
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -921,8 +922,8 @@ begin
 end
 $$;
 
--- Correct a settled session: its new facts and its next bill. A higher cost is charged like the first one; a lower
--- one is a correction, see above. Of several refunds the newest is shown, with what all of them moved.
+-- Corrects a settled session: stores its new facts and writes its next bill. A higher cost is charged like the first
+-- bill; a lower one is a correction, see above. Of several refunds the newest is returned, with the amount of all.
 -- Outcomes: posted, repeated (these are its facts already), not_settled, end_before_start, not_found.
 create function wallet.correct(
   for_session uuid, new_cost_minor bigint, new_energy_wh bigint, new_ended_at timestamptz, by_actor text,
@@ -941,7 +942,7 @@ begin
   if num_nulls(new_cost_minor, new_energy_wh, new_ended_at, by_actor, for_reason) > 0 then
     raise exception 'a correction says cost, energy, end, actor and reason' using errcode = 'check_violation';
   end if;
-  select * into s from charging.sessions where id = for_session for no key update; -- session before wallet, always
+  select * into s from charging.sessions where id = for_session for no key update; -- lock order: session, then wallet
   if not found then
     return row ('not_found', null, null, null, null, null, null, null, null, null, for_session)::wallet.result;
   end if;

@@ -84,7 +84,7 @@ begin
       ('requested', 'failed'), ('requested', 'charging'),
       ('starting', 'charging'), ('starting', 'refused'), ('starting', 'cancelled'), ('starting', 'expired'),
       ('starting', 'failed'),
-      ('expired', 'charging'),                         -- a start that came late
+      ('expired', 'charging'),                         -- a late start
       ('charging', 'stopping'), ('charging', 'finished'), ('charging', 'failed'),
       ('stopping', 'finished'), ('stopping', 'charging'), ('stopping', 'failed'),
       ('finished', 'settled')) then
@@ -94,7 +94,7 @@ begin
   if old.state in ('finished', 'settled')
      and (new.station_id, new.connector_id, new.started_at, new.billed_elsewhere)
          is distinct from (old.station_id, old.connector_id, old.started_at, old.billed_elsewhere)
-     -- Of a settled one these change together with its next bill; the wallet's checks see to it at commit.
+     -- In a settled session these change together with its next bill, which the wallet checks at commit.
      or old.state = 'finished' and (new.ended_at, new.energy_wh, new.cost_minor)
          is distinct from (old.ended_at, old.energy_wh, old.cost_minor) then
     raise exception 'session % is finished: its facts stay', old.id using errcode = 'check_violation';
@@ -119,8 +119,8 @@ begin
       raise exception 'session % is not settled here: it has no bill', new.session_id
         using errcode = 'check_violation';
     end if;
-    -- A bill is of its session's facts. As its number is free and what it makes due is what it adds, all that is
-    -- left for the end of the transaction hangs on the session, which has changed whenever the total has.
+    -- A bill has its session's facts. Its number is unique and its due amount is checked here, so the checks at commit
+    -- need to run only for the session, which changes whenever the total does.
     if new.bill_number is not null then
       if (s.cost_minor, s.energy_wh, s.ended_at) is distinct from (new.total_minor, new.energy_wh, new.ended_at) then
         raise exception 'bill % is not of the facts of session %', new.bill_number, new.session_id
@@ -201,16 +201,16 @@ declare
   decided payments.decision[];
   confirmed bigint[];
   touched bigint[];
-  back record;
+  returned_event record;
   known payments.decision;
   refund_id bigint;
   posted text;
   written int;
 begin
   with e as (
-    select i.*, p.status as was, p.amount_minor as due, p.refunded_minor as was_refunded, p.credited_ref,
+    select i.*, p.status as old_status, p.amount_minor as due, p.refunded_minor as old_refunded, p.credited_ref,
            p.credited_minor is not null as credited, p.resolved_at is not null as resolved,
-           coalesce(i.currency = p.currency, false) as ours,
+           coalesce(i.currency = p.currency, false) as is_own_currency,
            coalesce(i.provider_ref, p.provider_ref) as reference,
            coalesce(i.paid_minor, 0) = 0 and coalesce(i.refunded_minor, 0) = 0 as without_money,
            case i.status when 'refunded' then coalesce(i.refunded_minor, p.amount_minor)
@@ -221,7 +221,7 @@ begin
       left join lateral (select * from payments.events s where s.provider = i.provider
                           and s.event_id = i.event_id and s.reuse = '' offset 0) s on true
   ), w as materialized (
-    select e.*, case -- what is wrong with it; null: nothing
+    select e.*, case -- the reason for a review; null: none
         when credited and provider_ref is distinct from credited_ref then case
           when provider_ref is null then 'reference_missing'
           when returned > 0 then 'second_payment_returned'
@@ -229,7 +229,7 @@ begin
         when status in ('canceled', 'processing') then 'contradictory'
         when resolved and not credited then
           case when returned > 0 then 'returned_after_resolution' else 'paid_after_resolution' end
-        when not ours then 'currency_mismatch'
+        when not is_own_currency then 'currency_mismatch'
         when paid_minor is null and not credited or paid_minor <> due then 'amount_mismatch'
         when returned > due then 'refund_exceeds'
         when case status when 'approved' then returned > 0
@@ -242,7 +242,7 @@ begin
              or exists (select from (select o.id, o.provider from payments.payments o
                            where o.credited_ref = e.reference and o.credited_ref is not null offset 0) o
                          where o.provider = e.provider and o.id <> e.payment_id)
-          then 'reference_of_another' end as wrong
+          then 'reference_of_another' end as problem
       from e
   ), d as materialized (
     select w.*, case
@@ -250,17 +250,17 @@ begin
                                 and s.event_id = w.event_id and s.reuse = w.body_sha256)
                               then 'repeated' else 'event_reused' end
         when seen_outcome <> 'unknown_payment' then 'repeated'
-        when was is null then 'unknown_payment'
+        when old_status is null then 'unknown_payment'
         when status = 'processing' and returned = 0 then 'ignored'
         when status = 'canceled' and without_money and not credited then
-          case was when 'processing' then 'canceled' else 'ignored' end
-        -- An older "nothing was paid" may come late. One that names no amount may be a reversal.
+          case old_status when 'processing' then 'canceled' else 'ignored' end
+        -- An older "nothing was paid" may arrive late. A cancellation without an amount may be a reversal.
         when status = 'canceled' and without_money
              and (paid_minor = 0 or provider_ref <> credited_ref) then 'ignored'
-        when wrong is not null then case when payments.is_reviewed(
+        when problem is not null then case when payments.is_reviewed(
                payment_id, provider_ref, status, paid_minor, currency, refunded_minor) then 'repeated' else 'review' end
         when not credited then 'confirmed'
-        when returned > was_refunded then 'refunded'
+        when returned > old_refunded then 'refunded'
         else 'repeated' end as outcome
       from w
   )
@@ -268,11 +268,11 @@ begin
            currency, refunded_minor, occurred_at, outcome,
            case outcome when 'event_reused' then 'event_reused'
                         when 'review' then case
-                          when wrong = 'amount_mismatch' and payments.is_reviewed_otherwise(
+                          when problem = 'amount_mismatch' and payments.is_reviewed_otherwise(
                                payment_id, provider_ref, paid_minor, currency) then 'several_amounts'
-                          else wrong end end,
+                          else problem end end,
            reference,
-           case when outcome in ('confirmed', 'refunded') then returned - was_refunded end,
+           case when outcome in ('confirmed', 'refunded') then returned - old_refunded end,
            seen_outcome is not null)::payments.decision),
          array_agg(payment_id) filter (where outcome = 'confirmed'),
          array_agg(payment_id) filter (where outcome in ('confirmed', 'canceled', 'review', 'event_reused'))
@@ -293,23 +293,23 @@ begin
          next_check_at = case when d.outcome <> 'event_reused' then null else p.next_check_at end,
          updated_at = now()
     from unnest(decided) d
-   where p.id = any (touched) and p.id = d.payment_id; -- the keys first: never the whole table
+   where p.id = any (touched) and p.id = d.payment_id; -- by key, so that the plan never scans the whole table
 
   if confirmed is not null then
     perform wallet.credit_many(confirmed);
   end if;
 
-  for back in select d.*, p.client_id from unnest(decided) d
+  for returned_event in select d.*, p.client_id from unnest(decided) d
                cross join lateral (select * from payments.payments where id = d.payment_id offset 0) p
                where d.refund_minor > 0 order by p.id
   loop
     insert into wallet.refunds (client_id, payment_id, amount_minor, actor, reason, provider_ref)
-    values (back.client_id, back.payment_id, back.refund_minor, 'provider:' || back.provider,
-            'returned by the provider', back.event_id)
+    values (returned_event.client_id, returned_event.payment_id, returned_event.refund_minor,
+            'provider:' || returned_event.provider, 'returned by the provider', returned_event.event_id)
     returning id into refund_id;
     select r.outcome into posted from wallet.refund(refund_id) r;
     if posted <> 'posted' then
-      raise exception 'refund % of payment % is %', refund_id, back.payment_id, posted;
+      raise exception 'refund % of payment % is %', refund_id, returned_event.payment_id, posted;
     end if;
   end loop;
 
@@ -354,7 +354,7 @@ CREATE FUNCTION payments.confirm_many(providers text[], event_ids text[], digest
 #variable_conflict use_column
 declare
   firsts payments.incoming[];
-  others payments.incoming[]; -- a second event of a payment, a second event of an id: one by one, in order
+  others payments.incoming[]; -- further events of a payment or of an id: applied one by one, in order
   ids bigint[];
   returns_money boolean;
   decided payments.decision[];
@@ -368,7 +368,7 @@ begin
                             where o.credited_ref = e.provider_ref and o.credited_ref is not null offset 0) p
           where p.provider = e.provider),
         (select p.id from payments.payments p where p.provider = e.provider and p.provider_ref = e.provider_ref),
-        -- The return of a second payment names its own reference: known from the review of that payment alone.
+        -- The return of a second payment has that payment's own reference, which only the review of it contains.
         (select min(s.payment_id) from (select r.payment_id, r.provider from payments.events r
                                          where r.provider_ref = e.provider_ref and r.review is not null offset 0) s
           where s.provider = e.provider)
@@ -379,19 +379,19 @@ begin
               refunded_minor, occurred_at, ord)
   ), ranked as (
     select row (ord, provider, event_id, body_sha256, payment_id, order_id, provider_ref, status, paid_minor,
-                currency, refunded_minor, occurred_at)::payments.incoming as one, ord, payment_id,
+                currency, refunded_minor, occurred_at)::payments.incoming as event, ord, payment_id,
            status in ('refunded', 'partial_refund') or refunded_minor > 0 as returns_money,
            row_number() over (partition by coalesce(payment_id, -ord) order by ord) = 1
            and row_number() over (partition by provider, event_id order by ord) = 1 as is_first
       from e
   )
-  select array_agg(one order by ord) filter (where is_first),
-         array_agg(one order by ord) filter (where not is_first),
+  select array_agg(event order by ord) filter (where is_first),
+         array_agg(event order by ord) filter (where not is_first),
          array_agg(payment_id), bool_or(r.returns_money)
     into firsts, others, ids, returns_money from ranked r;
 
   perform from payments.payments p where p.id = any (ids) order by p.id for no key update;
-  if returns_money or others is not null then -- every wallet now, in order: later each would be locked in turn
+  if returns_money or others is not null then -- lock every wallet now, in order; later each would be locked when needed
     perform from wallet.wallets w
       where w.client_id = any (array(select p.client_id from payments.payments p where p.id = any (ids)))
       order by w.client_id for no key update;
@@ -502,10 +502,10 @@ CREATE FUNCTION payments.purge_unknown_events(received_before timestamp with tim
      where payment_id is null and received_at < least(received_before, now() - interval '90 days')
        and (review is null or resolved_at is not null)
      order by received_at limit at_most for update skip locked
-  ), gone as (
+  ), deleted as (
     delete from payments.events where ctid = any (array(select ctid from old)) returning 1
   )
-  select count(*)::int from gone
+  select count(*)::int from deleted
 $$;
 
 CREATE FUNCTION sync.end_claims() RETURNS trigger
@@ -682,26 +682,26 @@ CREATE FUNCTION wallet.bill(s charging.sessions, w wallet.wallets, number intege
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
-  take bigint;
+  debited bigint;
   bill charging.settlements;
 begin
-  take := least(due, w.balance_minor - w.held_minor + freed);
+  debited := least(due, w.balance_minor - w.held_minor + freed);
   insert into charging.settlements (session_id, client_id, bill_number, total_minor, energy_wh, ended_at, due_minor,
                                     debited_minor, actor, reason)
-  values (s.id, s.client_id, number, s.cost_minor, s.energy_wh, s.ended_at, due, take, by_actor, for_reason)
+  values (s.id, s.client_id, number, s.cost_minor, s.energy_wh, s.ended_at, due, debited, by_actor, for_reason)
   returning * into strict bill;
-  if take < due then
-    insert into wallet.debts (client_id, settlement_id, amount_minor) values (s.client_id, bill.id, due - take);
+  if debited < due then
+    insert into wallet.debts (client_id, settlement_id, amount_minor) values (s.client_id, bill.id, due - debited);
   end if;
   update wallet.wallets
      set revision = revision + 1, updated_at = now(), held_minor = held_minor - freed,
-         balance_minor = balance_minor - take, debt_minor = debt_minor + due - take,
-         spent_minor = spent_minor + take, version = version + (take > 0)::int
+         balance_minor = balance_minor - debited, debt_minor = debt_minor + due - debited,
+         spent_minor = spent_minor + debited, version = version + (debited > 0)::int
    where client_id = s.client_id;
-  if take > 0 then
+  if debited > 0 then
     insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
                                      balance_after_minor, settlement_id, event_at)
-    values (s.client_id, w.version + 1, 'charge', -take, w.balance_minor, w.balance_minor - take, bill.id,
+    values (s.client_id, w.version + 1, 'charge', -debited, w.balance_minor, w.balance_minor - debited, bill.id,
             s.ended_at);
   end if;
   return bill;
@@ -720,7 +720,7 @@ declare
   outcome text;
   txn wallet.transactions;
 begin
-  select * into s from charging.sessions where id = for_session for no key update; -- session before wallet, always
+  select * into s from charging.sessions where id = for_session for no key update; -- lock order: session, then wallet
   if not found then
     return row ('not_found', null, null, null, null, null, null, null, null, null, for_session)::wallet.result;
   end if;
@@ -738,7 +738,7 @@ begin
     update charging.sessions set state = 'settled' where id = for_session;
     bill := wallet.bill(s, w, 1, s.cost_minor, coalesce(freed, 0), null, null);
     outcome := case bill.due_minor when 0 then 'nothing_due' else 'posted' end;
-    if w.debt_minor > 0 then -- an older debt, and the hold may have been more than the bill
+    if w.debt_minor > 0 then -- there is an older debt, and the hold may have been larger than the bill
       perform wallet.collect_debts(s.client_id);
     end if;
     select * into strict w from wallet.wallets where client_id = s.client_id;
@@ -760,7 +760,7 @@ begin
   perform from wallet.wallets w
     where w.client_id in (select x.client_id from charging.sessions x where x.id = any (session_ids))
     order by w.client_id for no key update;
-  for session in -- client by client, the order in which whoever watches wallets locks its own rows
+  for session in -- by client, the order in which triggers on wallets lock their own rows
     select a.id from (select distinct unnest(session_ids) as id) a
       left join charging.sessions x on x.id = a.id order by x.client_id, a.id
   loop
@@ -953,7 +953,7 @@ CREATE FUNCTION wallet.collect_debts(for_client uuid) RETURNS void
 declare
   w wallet.wallets;
   debt record;
-  take bigint;
+  part bigint;
   cause bigint;
 begin
   for debt in
@@ -966,29 +966,29 @@ begin
      order by d.id for no key update of d
   loop
     select * into strict w from wallet.wallets where client_id = for_client for no key update;
-    take := least(debt.open_minor, w.balance_minor - w.held_minor);
-    exit when take <= 0;
+    part := least(debt.open_minor, w.balance_minor - w.held_minor);
+    exit when part <= 0;
     if debt.settlement_id is not null then
       insert into charging.settlements (session_id, client_id, due_minor, debited_minor, collects_debt_id)
-      values (debt.session_id, for_client, take, take, debt.id)
+      values (debt.session_id, for_client, part, part, debt.id)
       returning id into strict cause;
     else
       insert into wallet.refunds (client_id, payment_id, amount_minor, posted_minor, posted_at,
                                   collects_debt_id, actor, reason)
-      values (for_client, debt.payment_id, take, -take, now(), debt.id, 'wallet', 'debt collected')
+      values (for_client, debt.payment_id, part, -part, now(), debt.id, 'wallet', 'debt collected')
       returning id into strict cause;
     end if;
-    update wallet.debts set collected_minor = collected_minor + take where id = debt.id;
+    update wallet.debts set collected_minor = collected_minor + part where id = debt.id;
     update wallet.wallets
        set revision = revision + 1, updated_at = now(), version = version + 1,
-           balance_minor = balance_minor - take, debt_minor = debt_minor - take,
-           spent_minor = spent_minor + case when debt.settlement_id is not null then take else 0 end
+           balance_minor = balance_minor - part, debt_minor = debt_minor - part,
+           spent_minor = spent_minor + case when debt.settlement_id is not null then part else 0 end
      where client_id = for_client;
     insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
                                      balance_after_minor, settlement_id, refund_id, event_at)
     values (for_client, w.version + 1,
             case when debt.settlement_id is not null then 'charge' else 'refund' end::wallet.transaction_kind,
-            -take, w.balance_minor, w.balance_minor - take,
+            -part, w.balance_minor, w.balance_minor - part,
             case when debt.settlement_id is not null then cause end,
             case when debt.refund_id is not null then cause end, now());
   end loop;
@@ -1011,7 +1011,7 @@ begin
   if num_nulls(new_cost_minor, new_energy_wh, new_ended_at, by_actor, for_reason) > 0 then
     raise exception 'a correction says cost, energy, end, actor and reason' using errcode = 'check_violation';
   end if;
-  select * into s from charging.sessions where id = for_session for no key update; -- session before wallet, always
+  select * into s from charging.sessions where id = for_session for no key update; -- lock order: session, then wallet
   if not found then
     return row ('not_found', null, null, null, null, null, null, null, null, null, for_session)::wallet.result;
   end if;
@@ -1074,31 +1074,31 @@ begin
            max(p.confirmed_at) over chain as last_event_at,
            w.version + row_number() over chain as version,
            w.balance_minor + sum(p.credited_minor) over chain as after
-      from (select distinct unnest(payment_ids) as id) asked
-     cross join lateral (select * from payments.payments p where p.id = asked.id offset 0) p
+      from (select distinct unnest(payment_ids) as id) requested
+     cross join lateral (select * from payments.payments p where p.id = requested.id offset 0) p
      cross join lateral (select * from wallet.wallets w where w.client_id = p.client_id offset 0) w
      where p.credited_minor is not null
-       and (select true from wallet.transactions t where t.payment_id = asked.id) is null
+       and (select true from wallet.transactions t where t.payment_id = requested.id) is null
     window chain as (partition by p.client_id order by p.id rows unbounded preceding)
-  ), moved as (
+  ), updated_wallets as (
     update wallet.wallets w
        set revision = w.revision + 1, updated_at = now(), balance_minor = x.after, version = x.version,
            last_topup_at = greatest(w.last_topup_at, x.last_event_at)
       from (select distinct on (client_id) client_id, version, after, last_event_at from due
              order by client_id, version desc) x
      where w.client_id = x.client_id
-  ), written as (
+  ), inserted as (
     insert into wallet.transactions (client_id, version, kind, amount_minor, balance_before_minor,
                                      balance_after_minor, payment_id, event_at)
     select client_id, version, 'topup', amount, after - amount, after, id, event_at from due
     order by client_id, version
     returning payment_id
-  ) select array_agg(payment_id) into posted from written;
+  ) select array_agg(payment_id) into posted from inserted;
 
   for debtor in
     select w.client_id
-      from (select distinct p.client_id from unnest(posted) as asked (id)
-             cross join lateral (select * from payments.payments p where p.id = asked.id offset 0) p) x
+      from (select distinct p.client_id from unnest(posted) as credited (id)
+             cross join lateral (select * from payments.payments p where p.id = credited.id offset 0) p) x
      cross join lateral (select * from wallet.wallets w where w.client_id = x.client_id offset 0) w
      where w.debt_minor > 0
      order by w.client_id
@@ -1109,11 +1109,11 @@ begin
   return query
     select case when t.id is null then case when p.id is null then 'not_found' else 'not_confirmed' end
                 when p.id = any (posted) then 'posted' else 'repeated' end,
-           asked.id, p.client_id, t.id, t.amount_minor,
+           requested.id, p.client_id, t.id, t.amount_minor,
            w.balance_minor, w.held_minor, w.version, w.revision, w.debt_minor, null::uuid
-      from (select distinct unnest(payment_ids) as id) asked
-      left join lateral (select * from payments.payments p where p.id = asked.id offset 0) p on true
-      left join lateral (select * from wallet.transactions t where t.payment_id = asked.id offset 0) t on true
+      from (select distinct unnest(payment_ids) as id) requested
+      left join lateral (select * from payments.payments p where p.id = requested.id offset 0) p on true
+      left join lateral (select * from wallet.transactions t where t.payment_id = requested.id offset 0) t on true
       left join lateral (select * from wallet.wallets w where w.client_id = p.client_id offset 0) w on true;
 end
 $$;
@@ -1227,9 +1227,9 @@ begin
   if hold_minor is null or hold_minor <= 0 then
     raise exception 'a hold is more than nothing, not %', hold_minor using errcode = 'check_violation';
   end if;
-  -- Locked, so that a session which ends meanwhile is not left with an open hold.
+  -- The session is locked, so that it does not end meanwhile and keep an open hold.
   select s.client_id, s.state, c.status = 'active' and c.deletion_requested_at is null
-         and c.unmapped_status is null and coalesce(c.banned_until <= now(), true) as welcome into owner
+         and c.unmapped_status is null and coalesce(c.banned_until <= now(), true) as may_spend into owner
     from charging.sessions s join identity.clients c on c.id = s.client_id
    where s.id = for_session for no key update of s;
   if not found then
@@ -1239,7 +1239,7 @@ begin
   select * into existing from wallet.holds where session_id = for_session;
   if found then
     outcome := case existing.state when 'open' then 'repeated' else 'resolved' end;
-  elsif not owner.welcome or owner.state not in ('requested', 'starting', 'charging', 'expired') then
+  elsif not owner.may_spend or owner.state not in ('requested', 'starting', 'charging', 'expired') then
     outcome := 'closed';
   elsif w.balance_minor - w.held_minor < hold_minor then
     outcome := 'insufficient';
@@ -1339,7 +1339,7 @@ begin
   if not found then
     return row ('not_found', for_refund, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
-  if r.payment_id is not null then -- payment before wallet, as a confirmation locks them
+  if r.payment_id is not null then -- lock order: payment, then wallet, as in a confirmation
     perform from payments.payments where id = r.payment_id for no key update;
   end if;
   select * into strict w from wallet.wallets where client_id = r.client_id for no key update;
@@ -1400,7 +1400,7 @@ CREATE FUNCTION wallet.refund_many(refund_ids bigint[]) RETURNS SETOF wallet.res
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
-  one bigint;
+  refund_id bigint;
 begin
   perform from payments.payments p
     where p.id in (select r.payment_id from wallet.refunds r where r.id = any (refund_ids))
@@ -1408,11 +1408,11 @@ begin
   perform from wallet.wallets w
     where w.client_id in (select r.client_id from wallet.refunds r where r.id = any (refund_ids))
     order by w.client_id for no key update;
-  for one in
+  for refund_id in
     select a.id from (select distinct unnest(refund_ids) as id) a
       left join wallet.refunds r on r.id = a.id order by r.client_id, a.id
   loop
-    return next wallet.refund(one);
+    return next wallet.refund(refund_id);
   end loop;
 end
 $$;
