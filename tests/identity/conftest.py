@@ -1,4 +1,4 @@
-"""A real local Supabase, a small web server as Supabase's outermost edge, and a clock to turn."""
+"""Fixtures: a real local Supabase, a scripted web server in front of it, and a settable clock."""
 
 import asyncio
 import contextlib
@@ -23,13 +23,13 @@ from tests.folders import server_folder
 from tests.identity.moving import Moving
 from tests.waiting import patient_http
 
-# With a header line, perhaps; None: the connection is dropped without a word.
+# Status, body and perhaps a header line; None: the connection is closed without a response.
 Answer = tuple[int, bytes] | tuple[int, bytes, bytes] | None
 
 
 @dataclass
 class Clock:
-    """Stands still until it is told otherwise."""
+    """Stands still until `forward` moves it."""
 
     at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
@@ -49,7 +49,7 @@ class Request:
 
 
 class Edge:
-    """HTTP/1.1 on a socket: `respond` decides each answer, `requests` is what came."""
+    """HTTP/1.1 on a socket: `respond` makes each response, `requests` lists the requests."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -120,7 +120,7 @@ async def edge() -> AsyncIterator[Edge]:
 
 @pytest.fixture(scope="session")
 async def supabase(server: Server) -> AsyncIterator[LocalSupabase]:
-    """Run one real local Supabase a worker, with cheap password hashes; Auth alone matters here."""
+    """Run one real local Supabase per worker, with cheap password hashes; only Auth is used."""
     await server.postgres.create_database("supabase_identity")
     with (
         tempfile.TemporaryDirectory(prefix="evpower-supabase-") as folder,
@@ -154,7 +154,7 @@ def admin(supabase: LocalSupabase, http: httpx.AsyncClient) -> SupabaseAdmin:
 def admin_through_edge(
     supabase: LocalSupabase, http: httpx.AsyncClient, edge: Edge
 ) -> SupabaseAdmin:
-    """Reach the real Supabase through `edge`, which passes everything on until told otherwise."""
+    """Reach the real Supabase through `edge`, which forwards everything by default."""
 
     async def pass_on(request: Request) -> Answer:
         return await forward(supabase, http, request)
@@ -169,7 +169,7 @@ def admin_through_edge(
 
 
 async def forward(supabase: LocalSupabase, http: httpx.AsyncClient, request: Request) -> Answer:
-    """Carry one request to the real Supabase."""
+    """Forward one request to the real Supabase."""
     headers = {
         name: value
         for name, value in request.headers.items()
@@ -183,7 +183,7 @@ async def forward(supabase: LocalSupabase, http: httpx.AsyncClient, request: Req
 
 @pytest.fixture(scope="session")
 async def project(server: Server) -> AsyncIterator[LocalSupabase]:
-    """Run one real local Supabase a worker with EvPower's functions in it."""
+    """Run one real local Supabase per worker with EvPower's functions in it."""
     await server.postgres.create_database("supabase_moving")
     with server_folder("moving") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("LITE_AUTH_BCRYPT_COST", "4")
@@ -207,7 +207,7 @@ async def moving(
     http: httpx.AsyncClient,
     tmp_path: Path,
 ) -> AsyncIterator[Moving]:
-    """An empty project beside an empty EvPower."""
+    """Yields an empty project and an empty EvPower."""
     there: Connection = await asyncpg.connect(server.dsn("supabase_moving"))
     await there.execute(
         "delete from auth.users; delete from public.clients"
@@ -222,6 +222,6 @@ async def moving(
 
 @pytest.fixture
 async def api(db: Database) -> AsyncIterator[Api]:
-    """The whole edge."""
+    """Yields the whole API."""
     async with running_api(db) as api:
         yield api

@@ -1,4 +1,4 @@
-"""Who calls is what the token or key says, and nothing else."""
+"""The caller is identified by the token or key alone."""
 
 import asyncio
 from datetime import timedelta
@@ -32,13 +32,13 @@ SECRET = "a-legacy-secret-of-more-than-32-bytes"
 ISSUER = "https://project.supabase.co/auth/v1"
 
 
-def asking(*headers: tuple[str, str], path: str = "/") -> Request:
+def request_with(*headers: tuple[str, str], path: str = "/") -> Request:
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     return Request({"type": "http", "method": "GET", "path": path, "headers": raw, "state": {}})
 
 
 def with_token(token: str) -> Request:
-    return asking(("authorization", f"Bearer {token}"))
+    return request_with(("authorization", f"Bearer {token}"))
 
 
 def token_of(clock: Clock, sub: UUID, **changes: Any) -> str:
@@ -77,8 +77,8 @@ async def test_first_request_of_a_client_creates_it(
 ) -> None:
     sub = uuid4()
     tokens = [token_of(clock, sub, n=n) for n in range(20)]
-    found = await asyncio.gather(*(access.principal(with_token(token)) for token in tokens))
-    assert set(found) == {Principal("client", sub, "", clock() + timedelta(hours=1), sub)}
+    principals = await asyncio.gather(*(access.principal(with_token(token)) for token in tokens))
+    assert set(principals) == {Principal("client", sub, "", clock() + timedelta(hours=1), sub)}
     rows = await owner.fetch("select id, email, origin from identity.clients")
     assert [tuple(row) for row in rows] == [(sub, f"{sub.hex}@example.kg", "token")]
 
@@ -101,23 +101,25 @@ async def test_first_request_of_a_client_creates_it(
         ([("x-service-key", "a"), ("x-service-key", "b")], "invalid_token"),
     ],
 )
-async def test_who_is_no_one_is_refused(
+async def test_an_unknown_caller_is_refused(
     access: Access, headers: list[tuple[str, str]], code: str
 ) -> None:
     with pytest.raises(Unauthenticated) as caught:
-        await access.principal(asking(*headers))
+        await access.principal(request_with(*headers))
     assert caught.value.code == code
 
 
-async def test_bad_service_key_is_not_saved_by_a_good_token(access: Access, clock: Clock) -> None:
+async def test_a_bad_service_key_is_refused_beside_a_good_token(
+    access: Access, clock: Clock
+) -> None:
     good = ("authorization", f"Bearer {token_of(clock, uuid4())}")
     with pytest.raises(Unauthenticated):
-        await access.principal(asking(good, ("x-service-key", "evp_" + "x" * 43)))
+        await access.principal(request_with(good, ("x-service-key", "evp_" + "x" * 43)))
 
 
 async def test_service_key_names_its_system_in_both_headers(access: Access, key: str) -> None:
     for header in (("authorization", f"bearer {key}"), ("X-Service-Key".lower(), key)):
-        request = asking(header)
+        request = request_with(header)
         assert await access.require_service(request) == Principal("service", None, "csms", None)
         with pytest.raises(Forbidden) as caught:
             await access.require_client(request)
@@ -130,19 +132,19 @@ async def test_client_is_no_service(access: Access, clock: Clock) -> None:
 
 
 async def test_revoked_key_is_refused_at_once(access: Access, key: str, db: Database) -> None:
-    await access.require_service(asking(("x-service-key", key)))
+    await access.require_service(request_with(("x-service-key", key)))
     async with db.transaction() as connection:
         await service_keys.revoke_service_key(connection, name="csms", actor="bek", reason="leak")
     with pytest.raises(Unauthenticated) as caught:
-        await access.require_service(asking(("x-service-key", key)))
+        await access.require_service(request_with(("x-service-key", key)))
     assert caught.value.code == "invalid_token"
 
 
-async def test_use_of_a_key_is_noted_once_a_minute(
+async def test_use_of_a_key_is_stored_once_a_minute(
     access: Access, key: str, owner: Connection
 ) -> None:
     async def used() -> Any:
-        await access.require_service(asking(("x-service-key", key)))
+        await access.require_service(request_with(("x-service-key", key)))
         return await owner.fetchval("select last_used_at from identity.service_keys")
 
     first = await used()
@@ -154,14 +156,14 @@ async def test_use_of_a_key_is_noted_once_a_minute(
     assert await used() > first
 
 
-async def test_key_is_kept_as_a_hash_and_its_life_is_audited(
+async def test_a_key_is_stored_as_a_hash_and_audited(
     db: Database, key: str, owner: Connection
 ) -> None:
     assert key.startswith("evp_")
     assert len(key) >= 4 + 43
-    kept = await owner.fetchval("select k::text from identity.service_keys k")
-    assert key not in kept
-    assert key[8:] not in kept
+    stored = await owner.fetchval("select k::text from identity.service_keys k")
+    assert key not in stored
+    assert key[8:] not in stored
     async with db.transaction() as connection:
         with pytest.raises(Conflict):
             await service_keys.create_service_key(connection, name="csms", actor="bek")
@@ -183,20 +185,20 @@ async def test_key_is_kept_as_a_hash_and_its_life_is_audited(
     assert all(key not in row["row"] for row in rows)
 
 
-async def test_operator_reads_every_client_and_is_none(
+async def test_an_operator_reads_every_client_and_is_no_client(
     access: Access, clock: Clock, db: Database, owner: Connection
 ) -> None:
     user = uuid4()
     async with db.transaction() as connection:
         await operators.add_operator(connection, user_id=user, name="Bek", actor="root")
-    found = await access.principal(with_token(token_of(clock, user)))
-    assert (found.kind, found.client_id, found.name, found.user_id) == (
+    principal = await access.principal(with_token(token_of(clock, user)))
+    assert (principal.kind, principal.client_id, principal.name, principal.user_id) == (
         "operator",
         None,
         "Bek",
         user,
     )
-    may_read(found, uuid4())
+    may_read(principal, uuid4())
     assert await owner.fetchval("select count(*) from identity.clients") == 0
     async with db.transaction() as connection:
         assert [o.name for o in await operators.list_operators(connection)] == ["Bek"]
@@ -205,32 +207,32 @@ async def test_operator_reads_every_client_and_is_none(
             await operators.remove_operator(connection, user_id=user, actor="root")
         assert await operators.list_operators(connection) == []
     clock.forward(seconds=30)
-    found = await access.principal(with_token(token_of(clock, user)))
-    assert (found.kind, found.client_id) == ("client", user)
+    principal = await access.principal(with_token(token_of(clock, user)))
+    assert (principal.kind, principal.client_id) == ("client", user)
     with pytest.raises(Forbidden):
-        may_read(found, uuid4())
+        may_read(principal, uuid4())
 
 
-def test_client_reads_its_own_alone() -> None:
-    mine = uuid4()
-    may_read(Principal("client", mine, "", None), mine)
-    may_read(Principal("service", None, "csms", None), mine)
+def test_a_client_reads_only_its_own_data() -> None:
+    own = uuid4()
+    may_read(Principal("client", own, "", None), own)
+    may_read(Principal("service", None, "csms", None), own)
     with pytest.raises(Forbidden) as caught:
-        may_read(Principal("client", mine, "", None), uuid4())
+        may_read(Principal("client", own, "", None), uuid4())
     assert caught.value.code == "forbidden"
 
 
-async def test_path_and_body_name_no_one(access: Access, clock: Clock) -> None:
-    """The dependencies work in FastAPI; the principal is found once and kept for the edge."""
+async def test_path_and_body_do_not_identify_the_caller(access: Access, clock: Clock) -> None:
+    """The dependencies work in FastAPI; the principal is identified once and stored for the API."""
     app = FastAPI()
-    mine, other = uuid4(), uuid4()
+    own_id, other = uuid4(), uuid4()
 
     @app.exception_handler(EvPowerError)
     async def render(_: Request, error: Any) -> Response:
         return Response(error.code, error.http_status)
 
     @app.post("/{client_id}")
-    async def who(
+    async def identify(
         client_id: UUID,
         request: Request,
         principal: Annotated[Principal, Depends(access.require_client)],
@@ -240,15 +242,15 @@ async def test_path_and_body_name_no_one(access: Access, clock: Clock) -> None:
         return str(principal.client_id)
 
     transport = httpx.ASGITransport(app)
-    headers = {"Authorization": f"Bearer {token_of(clock, mine)}"}
+    headers = {"Authorization": f"Bearer {token_of(clock, own_id)}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         body = {"client_id": str(other)}
-        own = await client.post(f"/{mine}", headers=headers, json=body)
-        others = await client.post(f"/{other}", headers=headers, json=body)
-        no_one = await client.post(f"/{mine}", json=body)
-    assert (own.status_code, own.json()) == (200, str(mine))
-    assert (others.status_code, others.text) == (403, "forbidden")
-    assert (no_one.status_code, no_one.text) == (401, "missing_token")
+        own = await client.post(f"/{own_id}", headers=headers, json=body)
+        foreign = await client.post(f"/{other}", headers=headers, json=body)
+        anonymous = await client.post(f"/{own_id}", json=body)
+    assert (own.status_code, own.json()) == (200, str(own_id))
+    assert (foreign.status_code, foreign.text) == (403, "forbidden")
+    assert (anonymous.status_code, anonymous.text) == (401, "missing_token")
 
 
 async def test_known_client_needs_no_round_trip(access: Access, clock: Clock, db: Database) -> None:
@@ -258,7 +260,7 @@ async def test_known_client_needs_no_round_trip(access: Access, clock: Clock, db
     assert (await access.principal(with_token(token))).kind == "client"
 
 
-async def test_money_asks_supabase_where_that_is_wanted(
+async def test_money_is_checked_at_supabase_if_the_settings_say_so(
     db: Database, verifier: TokenVerifier, clock: Clock, edge: Edge, http: httpx.AsyncClient
 ) -> None:
     sub = uuid4()
@@ -272,7 +274,7 @@ async def test_money_asks_supabase_where_that_is_wanted(
     access = Access(db, verifier, clock=clock, introspect_with=admin)
     banned = (clock() + timedelta(hours=1)).isoformat()
     lifted = (clock() - timedelta(hours=1)).isoformat()
-    said: list[tuple[Answer, str]] = [
+    responses: list[tuple[Answer, str]] = [
         ((200, b'{"id": "%s"}' % str(sub).encode()), ""),
         ((200, f'{{"id": "{sub}", "banned_until": "{lifted}"}}'.encode()), ""),
         ((200, f'{{"id": "{sub}", "banned_until": "{banned}"}}'.encode()), "client_blocked"),
@@ -284,7 +286,7 @@ async def test_money_asks_supabase_where_that_is_wanted(
         ((200, b"nonsense"), "auth_unavailable"),
         (None, "auth_unavailable"),
     ]
-    for answer, code in said:
+    for answer, code in responses:
 
         async def respond(_: Seen, answer: Answer = answer) -> Answer:
             return answer
@@ -300,12 +302,12 @@ async def test_money_asks_supabase_where_that_is_wanted(
     assert edge.requests[0].headers["apikey"] == "sb_publishable_x"
     assert edge.requests[0].headers["authorization"].startswith("Bearer eyJ")
     without = Access(db, verifier, clock=clock)
-    asked = len(edge.requests)
+    count = len(edge.requests)
     await without.require_client_for_money(request)
-    assert len(edge.requests) == asked
+    assert len(edge.requests) == count
 
 
-async def test_real_session_passes_until_the_user_is_gone(
+async def test_a_real_session_passes_until_the_user_is_deleted(
     db: Database, supabase: Any, admin: SupabaseAdmin, http: httpx.AsyncClient
 ) -> None:
     signed = await http.post(
@@ -320,10 +322,10 @@ async def test_real_session_passes_until_the_user_is_gone(
     )
     access = Access(db, verifier, introspect_with=admin)
     request = with_token(signed.json()["access_token"])
-    found = await access.require_client_for_money(request)
-    assert str(found.client_id) == signed.json()["user"]["id"]
+    principal = await access.require_client_for_money(request)
+    assert str(principal.client_id) == signed.json()["user"]["id"]
     await http.delete(
-        f"{supabase.url}/auth/v1/admin/users/{found.client_id}",
+        f"{supabase.url}/auth/v1/admin/users/{principal.client_id}",
         headers={"apikey": supabase.secret_key},
     )
     with pytest.raises(Unauthenticated):

@@ -1,4 +1,4 @@
-"""A client is created on first sight, once, and never takes what belongs to another."""
+"""A client is created at its first request, once, and never gets another client's contacts."""
 
 import asyncio
 from dataclasses import replace
@@ -21,22 +21,22 @@ def claims(sub: UUID, profile: Profile = AIDA) -> Claims:
     return Claims(sub, "authenticated", datetime.now(UTC) + timedelta(hours=1), profile, {})
 
 
-async def seen(db: Database, sub: UUID, profile: Profile = AIDA) -> Client:
+async def ensured(db: Database, sub: UUID, profile: Profile = AIDA) -> Client:
     async with db.transaction() as connection:
         return await clients.ensure_client(connection, claims(sub, profile))
 
 
-async def made(db: Database, profile: Profile) -> Client:
-    """A client of Supabase, which says what is verified."""
+async def synced(db: Database, profile: Profile) -> Client:
+    """Create a client from Supabase, where contacts may be verified."""
     async with db.transaction() as connection:
         return await clients.ensure(connection, uuid4(), profile, "supabase")
 
 
-async def test_first_sight_creates_a_client_with_an_empty_wallet(
+async def test_the_first_request_creates_a_client_with_an_empty_wallet(
     db: Database, owner: Connection
 ) -> None:
     sub = uuid4()
-    client = await seen(db, sub)
+    client = await ensured(db, sub)
     assert (client.id, client.email, client.phone, client.name) == (
         sub,
         "aida@example.kg",
@@ -51,74 +51,74 @@ async def test_first_sight_creates_a_client_with_an_empty_wallet(
 
 async def test_twenty_calls_at_once_create_one(db: Database, owner: Connection) -> None:
     sub = uuid4()
-    answers = await asyncio.gather(*(seen(db, sub) for _ in range(20)))
+    answers = await asyncio.gather(*(ensured(db, sub) for _ in range(20)))
     assert len(set(answers)) == 1
     assert await owner.fetchval("select count(*) from identity.clients") == 1
     assert await owner.fetchval("select count(*) from wallet.wallets") == 1
 
 
-async def test_twenty_people_with_one_verified_email_get_it_once(
+async def test_of_twenty_clients_with_one_verified_email_one_gets_it(
     db: Database, owner: Connection
 ) -> None:
-    answers = await asyncio.gather(*(made(db, VERIFIED) for _ in range(20)))
+    answers = await asyncio.gather(*(synced(db, VERIFIED) for _ in range(20)))
     assert len({client.id for client in answers}) == 20
     assert sum(client.email is not None for client in answers) == 1
     assert sum(client.phone is not None for client in answers) == 1
     assert await owner.fetchval("select count(*) from wallet.wallets") == 20
 
 
-async def test_a_contact_no_one_verified_is_a_claim_of_many(db: Database) -> None:
-    answers = await asyncio.gather(*(seen(db, uuid4()) for _ in range(5)))
+async def test_an_unverified_contact_may_be_claimed_by_several(db: Database) -> None:
+    answers = await asyncio.gather(*(ensured(db, uuid4()) for _ in range(5)))
     assert {client.profile for client in answers} == {AIDA}
 
 
-async def test_who_verifies_a_contact_takes_it_from_all_who_claim_it(
+async def test_verifying_a_contact_removes_it_from_all_claimants(
     db: Database, owner: Connection
 ) -> None:
-    claimants = [await seen(db, uuid4()) for _ in range(3)]
-    closed = await seen(db, uuid4())
+    claimants = [await ensured(db, uuid4()) for _ in range(3)]
+    closed = await ensured(db, uuid4())
     async with db.transaction() as connection:
         await clients.close_client(connection, closed.id, actor="bek", reason="asked")
-    true_owner = await seen(db, uuid4(), Profile(name="Owner"))
+    true_owner = await ensured(db, uuid4(), Profile(name="Owner"))
     async with db.transaction() as connection:
         locked = await clients.lock_client(connection, true_owner.id)
         assert locked is not None
-        now, taken = await clients.sync_profile(connection, locked, VERIFIED)
-        assert (now.profile, taken) == (VERIFIED, {})
+        now, holders = await clients.sync_profile(connection, locked, VERIFIED)
+        assert (now.profile, holders) == (VERIFIED, {})
     for claimant in claimants:
         async with db.connection() as connection:
             left = (await clients.get_client(connection, claimant.id)).profile
         assert left == Profile(name="Aida")
-    waiting = await owner.fetch("select * from sync.contact_conflicts")
-    assert {(row["client_id"], row["contact"], row["value"]) for row in waiting} == {
-        (one.id, contact, value)
-        for one in claimants
+    conflicts = await owner.fetch("select * from sync.contact_conflicts")
+    assert {(row["client_id"], row["contact"], row["value"]) for row in conflicts} == {
+        (claimant.id, contact, value)
+        for claimant in claimants
         for contact, value in (("email", AIDA.email), ("phone", AIDA.phone))
     }
-    assert {(row["holder"], row["verified"]) for row in waiting} == {(true_owner.id, False)}
+    assert {(row["holder"], row["verified"]) for row in conflicts} == {(true_owner.id, False)}
 
 
-async def test_one_statement_may_bring_the_owner_and_who_claims(db: Database) -> None:
+async def test_one_statement_may_insert_the_owner_and_a_claimant(db: Database) -> None:
     claimant, true_owner, other = uuid4(), uuid4(), uuid4()
-    people = {claimant: AIDA, true_owner: VERIFIED, other: Profile(name="C")}
+    profiles = {claimant: AIDA, true_owner: VERIFIED, other: Profile(name="C")}
     async with db.transaction() as connection:
-        assert await clients.ensure_new_clients(connection, people, "supabase") == set(people)
+        assert await clients.ensure_new_clients(connection, profiles, "supabase") == set(profiles)
         assert (await clients.get_client(connection, true_owner)).profile == VERIFIED
         assert (await clients.get_client(connection, claimant)).profile == Profile(name="Aida")
         late = {uuid4(): AIDA, uuid4(): VERIFIED}
         assert await clients.ensure_new_clients(connection, late, "supabase") == set()
 
 
-async def test_address_another_client_has_verified_is_left_out(db: Database) -> None:
-    await made(db, VERIFIED)
-    same_email = await seen(db, uuid4(), Profile("aida@example.kg", "+996555000001", "B"))
+async def test_a_contact_another_client_has_verified_is_left_out(db: Database) -> None:
+    await synced(db, VERIFIED)
+    same_email = await ensured(db, uuid4(), Profile("aida@example.kg", "+996555000001", "B"))
     assert (same_email.email, same_email.phone) == (None, "+996555000001")
-    same_phone = await seen(db, uuid4(), Profile("c@example.kg", "+996555123456", "C"))
+    same_phone = await ensured(db, uuid4(), Profile("c@example.kg", "+996555123456", "C"))
     assert (same_phone.email, same_phone.phone) == ("c@example.kg", None)
 
 
 @pytest.mark.parametrize("contact", ["email", "phone"])
-async def test_no_contact_that_is_none_is_verified(owner: Connection, contact: str) -> None:
+async def test_a_missing_contact_is_not_verified(owner: Connection, contact: str) -> None:
     for flag, error in (
         (True, asyncpg.CheckViolationError),
         (None, asyncpg.NotNullViolationError),
@@ -131,50 +131,50 @@ async def test_no_contact_that_is_none_is_verified(owner: Connection, contact: s
             )
 
 
-async def test_second_sight_changes_nothing(db: Database) -> None:
+async def test_a_later_token_changes_nothing(db: Database) -> None:
     sub = uuid4()
-    first = await seen(db, sub)
-    assert await seen(db, sub, Profile("new@example.kg", None, "New")) == first
+    first = await ensured(db, sub)
+    assert await ensured(db, sub, Profile("new@example.kg", None, "New")) == first
 
 
 async def test_profile_is_replaced_unless_another_has_it(db: Database) -> None:
-    other, mine = await made(db, VERIFIED), await seen(db, uuid4(), Profile(name="B"))
+    other, own = await synced(db, VERIFIED), await ensured(db, uuid4(), Profile(name="B"))
     async with db.transaction() as connection:
         by_email = Profile(email=other.email, email_verified=True)
         by_phone = Profile(phone=other.phone, phone_verified=True)
         with pytest.raises(Conflict) as email:
-            await clients.update_profile(connection, mine.id, by_email)
+            await clients.update_profile(connection, own.id, by_email)
         with pytest.raises(Conflict) as phone:
-            await clients.update_profile(connection, mine.id, by_phone)
-        changed = await clients.update_profile(connection, mine.id, Profile("b@example.kg"))
+            await clients.update_profile(connection, own.id, by_phone)
+        changed = await clients.update_profile(connection, own.id, Profile("b@example.kg"))
         with pytest.raises(NotFound):
             await clients.update_profile(connection, uuid4(), AIDA)
     assert (email.value.code, phone.value.code) == ("email_taken", "phone_taken")
     assert (changed.email, changed.name) == ("b@example.kg", None)
-    assert changed.updated_at > mine.updated_at
+    assert changed.updated_at > own.updated_at
 
 
-async def test_status_decides_about_money_and_acts_are_written_down(
+async def test_the_status_decides_about_money_and_acts_are_audited(
     db: Database, owner: Connection
 ) -> None:
-    client = await seen(db, uuid4())
-    who = {"actor": "bek", "reason": "fraud"}
+    client = await ensured(db, uuid4())
+    by = {"actor": "bek", "reason": "fraud"}
     async with db.transaction() as connection:
         assert (await clients.require_active(connection, client.id)).status == "active"
-        assert (await clients.block_client(connection, client.id, **who)).status == "blocked"
+        assert (await clients.block_client(connection, client.id, **by)).status == "blocked"
         with pytest.raises(Forbidden) as blocked:
             await clients.require_active(connection, client.id)
-        assert (await clients.unblock_client(connection, client.id, **who)).status == "active"
-        assert (await clients.close_client(connection, client.id, **who)).status == "closed"
+        assert (await clients.unblock_client(connection, client.id, **by)).status == "active"
+        assert (await clients.close_client(connection, client.id, **by)).status == "closed"
         with pytest.raises(Forbidden) as closed:
             await clients.require_active(connection, client.id)
         await clients.request_deletion(connection, client.id, datetime.now(UTC))
         assert (await clients.get_client(connection, client.id)).deletion_requested_at is None
         for act in (clients.block_client, clients.unblock_client):
             with pytest.raises(Conflict):
-                await act(connection, client.id, **who)
+                await act(connection, client.id, **by)
         with pytest.raises(NotFound):
-            await clients.block_client(connection, uuid4(), **who)
+            await clients.block_client(connection, uuid4(), **by)
         with pytest.raises(NotFound):
             await clients.get_client(connection, uuid4())
     assert (blocked.value.code, closed.value.code) == ("client_blocked", "client_closed")
@@ -188,35 +188,35 @@ async def test_status_decides_about_money_and_acts_are_written_down(
 
 
 async def test_a_client_who_asked_for_deletion_moves_no_money(db: Database) -> None:
-    client = await seen(db, uuid4())
+    client = await ensured(db, uuid4())
     at = datetime.now(UTC)
     async with db.transaction() as connection:
         await clients.request_deletion(connection, client.id, at)
-        with pytest.raises(Forbidden) as asked:
+        with pytest.raises(Forbidden) as refusal:
             await clients.require_active(connection, client.id)
         assert (await clients.get_client(connection, client.id)).deletion_requested_at == at
         await clients.withdraw_deletion(connection, client.id)
         await clients.require_active(connection, client.id)
-    assert asked.value.code == "client_deleted"
+    assert refusal.value.code == "client_deleted"
 
 
-async def test_a_profile_of_supabase_leaves_out_what_another_has(db: Database) -> None:
-    holder, other = await made(db, VERIFIED), await seen(db, uuid4(), Profile("b@example.kg"))
+async def test_a_synced_profile_leaves_out_contacts_of_another_client(db: Database) -> None:
+    holder, other = await synced(db, VERIFIED), await ensured(db, uuid4(), Profile("b@example.kg"))
     async with db.transaction() as connection:
         locked = await clients.lock_client(connection, other.id)
         assert locked is not None
         wanted = Profile("aida@example.kg", "+996555000009", "Other")
-        now, taken = await clients.sync_profile(connection, locked, wanted)
+        now, holders = await clients.sync_profile(connection, locked, wanted)
         assert (now.email, now.phone, now.name) == (None, "+996555000009", "Other")
-        assert taken == {"email": holder.id}
-        again, still = await clients.sync_profile(connection, now, wanted)
-        assert (again, still) == (now, taken)
+        assert holders == {"email": holder.id}
+        again, same_holders = await clients.sync_profile(connection, now, wanted)
+        assert (again, same_holders) == (now, holders)
 
 
-async def test_two_who_take_one_address_at_once_share_it_out(db: Database) -> None:
-    people = [await seen(db, uuid4(), Profile(f"{n}@example.kg")) for n in range(6)]
+async def test_of_concurrent_verifications_of_one_email_one_wins(db: Database) -> None:
+    claimants = [await ensured(db, uuid4(), Profile(f"{n}@example.kg")) for n in range(6)]
 
-    async def take(client: Client) -> Client:
+    async def verify(client: Client) -> Client:
         async with db.transaction() as connection:
             locked = await clients.lock_client(connection, client.id)
             assert locked is not None
@@ -224,14 +224,14 @@ async def test_two_who_take_one_address_at_once_share_it_out(db: Database) -> No
             now, _ = await clients.sync_profile(connection, locked, wanted)
             return now
 
-    now = await asyncio.gather(*(take(client) for client in people))
-    assert sorted(str(one.email) for one in now) == ["None"] * 5 + ["one@example.kg"]
+    now = await asyncio.gather(*map(verify, claimants))
+    assert sorted(str(client.email) for client in now) == ["None"] * 5 + ["one@example.kg"]
 
 
 async def test_closed_client_frees_its_address_but_stays(db: Database, owner: Connection) -> None:
-    old = await made(db, VERIFIED)
+    old = await synced(db, VERIFIED)
     async with db.transaction() as connection:
         await clients.close_client(connection, old.id, actor="bek", reason="asked")
-    assert (await seen(db, uuid4())).email == "aida@example.kg"
+    assert (await ensured(db, uuid4())).email == "aida@example.kg"
     with pytest.raises(asyncpg.RestrictViolationError):
         await owner.execute("delete from identity.clients where id = $1", old.id)

@@ -1,4 +1,4 @@
-"""Confirmation mails above Auth's limit are queued, tried again, seen, and asked for again."""
+"""Confirmation mails above Auth's limit are queued, retried, shown, and sent again on request."""
 
 import json
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ BUSY: Answer = (
 _PHONES: Iterator[int] = count(1)
 
 
-def someone(**changes: object) -> RegistrationRequest:
+def a_registration(**changes: object) -> RegistrationRequest:
     fields: dict[str, object] = {
         "email": f"{uuid4().hex}@example.kg",
         "password": SecretStr("correct-horse"),
@@ -74,13 +74,14 @@ class Auth:
 
     @property
     def mails(self) -> list[str]:
-        """Whom Auth was asked to mail, in order."""
-        return [json.loads(one.body)["email"] for one in self._edge.requests if one.path == RESEND]
+        """The addresses of the mails requested from Auth, in order."""
+        requests = [request for request in self._edge.requests if request.path == RESEND]
+        return [json.loads(request.body)["email"] for request in requests]
 
     async def register(
-        self, who: RegistrationRequest, confirm: Confirm = "email"
+        self, registration: RegistrationRequest, confirm: Confirm = "email"
     ) -> tuple[Client, Mail]:
-        return await register(self.db, self.admin, who, confirm=confirm, clock=self.clock)
+        return await register(self.db, self.admin, registration, confirm=confirm, clock=self.clock)
 
     async def send(self, current: Round | None = None) -> int:
         return await send_confirmations(self.db, self.admin, self.clock, current)
@@ -103,24 +104,24 @@ def auth(
     return Auth(edge, supabase, http, admin_through_edge, db, clock)
 
 
-async def test_a_mail_that_is_sent_leaves_nothing_behind(auth: Auth) -> None:
-    who = someone()
-    _, mail = await auth.register(who)
-    assert (mail, auth.mails, await auth.waiting()) == ("sent", [who.email], (0, None))
+async def test_a_sent_mail_is_deleted_from_the_queue(auth: Auth) -> None:
+    registration = a_registration()
+    _, mail = await auth.register(registration)
+    assert (mail, auth.mails, await auth.waiting()) == ("sent", [registration.email], (0, None))
     assert await auth.send() == 0
-    assert auth.mails == [who.email]
+    assert auth.mails == [registration.email]
 
 
-async def test_where_no_mail_is_due_none_is_queued(auth: Auth) -> None:
-    _, mail = await auth.register(someone(), "auto")
+async def test_without_a_due_mail_none_is_queued(auth: Auth) -> None:
+    _, mail = await auth.register(a_registration(), "auto")
     assert (mail, auth.mails, await auth.waiting()) == ("none", [], (0, None))
 
 
 async def test_above_the_limit_a_registration_succeeds_and_its_mail_is_queued(auth: Auth) -> None:
     auth.answer = BUSY
-    who = someone()
-    client, mail = await auth.register(who)
-    assert (client.email, mail) == (who.email, "queued")
+    registration = a_registration()
+    client, mail = await auth.register(registration)
+    assert (client.email, mail) == (registration.email, "queued")
     waiting, error = await auth.waiting()
     assert (waiting, error) == (1, "Supabase Auth answered 429 over_email_send_rate_limit")
     await measure_confirmations(auth.db)
@@ -131,23 +132,23 @@ async def test_above_the_limit_a_registration_succeeds_and_its_mail_is_queued(au
     auth.answer = None
     auth.clock.forward(seconds=2)
     assert await auth.send() == 1
-    assert (auth.mails, await auth.waiting()) == ([who.email] * 2, (0, None))
+    assert (auth.mails, await auth.waiting()) == ([registration.email] * 2, (0, None))
     await measure_confirmations(auth.db)
     assert REGISTRY.get_sample_value("evpower_identity_confirmations_waiting") == 0
 
 
-async def test_a_busy_auth_is_asked_once_a_minute_however_many_wait(auth: Auth) -> None:
+async def test_a_busy_auth_is_called_once_a_minute_however_many_mails_wait(auth: Auth) -> None:
     auth.answer = BUSY
-    people = [someone() for _ in range(5)]
-    for who in people:
-        await auth.register(who)
-    asked = len(auth.mails)
+    registrations = [a_registration() for _ in range(5)]
+    for registration in registrations:
+        await auth.register(registration)
+    count_before = len(auth.mails)
     for _ in range(10):
         auth.clock.forward(seconds=61)
         for _ in range(3):  # rounds of two workers within the minute
             assert await auth.send() == 0
-    assert len(auth.mails) == asked + 10
-    assert len(set(auth.mails[asked:])) > 2, "one does not hold up the others"
+    assert len(auth.mails) == count_before + 10
+    assert len(set(auth.mails[count_before:])) > 2, "one mail does not block the others"
     auth.answer = None
     auth.clock.forward(hours=1)
     assert await auth.send() == 5
@@ -155,9 +156,9 @@ async def test_a_busy_auth_is_asked_once_a_minute_however_many_wait(auth: Auth) 
 
 
 @pytest.mark.parametrize("after_s", [1800, 99_999])
-async def test_what_auth_says_about_when_is_respected(auth: Auth, after_s: int) -> None:
+async def test_the_retry_after_of_auth_is_respected(auth: Auth, after_s: int) -> None:
     auth.answer = (*BUSY[:2], f"Retry-After: {after_s}".encode())
-    await auth.register(someone())
+    await auth.register(a_registration())
     auth.answer = None
     auth.clock.forward(seconds=min(after_s, 3600) - 1)
     assert await auth.send() == 0
@@ -175,10 +176,12 @@ async def test_what_auth_says_about_when_is_respected(auth: Auth, after_s: int) 
         None,
     ],
 )
-async def test_any_other_failure_waits_too_and_says_why(auth: Auth, answer: Answer | None) -> None:
+async def test_any_other_failure_is_queued_with_its_error(
+    auth: Auth, answer: Answer | None
+) -> None:
     auth.answer = answer if answer is not None else (504, b"")
-    who = someone()
-    _, mail = await auth.register(who)
+    registration = a_registration()
+    _, mail = await auth.register(registration)
     if answer is not None and answer[0] == 200:
         assert mail == "sent"
         return
@@ -191,11 +194,11 @@ async def test_any_other_failure_waits_too_and_says_why(auth: Auth, answer: Answ
     assert await auth.send() == 1
 
 
-async def test_one_address_that_is_refused_does_not_hold_up_the_others(auth: Auth) -> None:
+async def test_a_refused_address_does_not_block_the_others(auth: Auth) -> None:
     auth.answer = (422, b'{"error_code":"email_address_invalid"}')
-    await auth.register(someone())
+    await auth.register(a_registration())
     auth.answer = BUSY
-    await auth.register(good := someone())
+    await auth.register(good := a_registration())
     auth.answer = None
     auth.clock.forward(seconds=61)
     assert await auth.send() == 2
@@ -203,53 +206,62 @@ async def test_one_address_that_is_refused_does_not_hold_up_the_others(auth: Aut
 
 
 async def test_registering_again_sends_again(auth: Auth) -> None:
-    who = someone()
+    registration = a_registration()
     auth.answer = BUSY
-    first, _ = await auth.register(who)
+    first, _ = await auth.register(registration)
     auth.answer = None
-    again, mail = await auth.register(who)
+    again, mail = await auth.register(registration)
     assert (again.id, mail) == (first.id, "sent")
-    once_more, mail = await auth.register(someone(email=who.email.upper(), phone=who.phone))
+    once_more, mail = await auth.register(
+        a_registration(email=registration.email.upper(), phone=registration.phone)
+    )
     assert (once_more.id, mail) == (first.id, "sent")
-    assert auth.mails == [who.email] * 3
+    assert auth.mails == [registration.email] * 3
     assert await auth.waiting() == (0, None)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"password": SecretStr("somebody-else-s")},
+        {"password": SecretStr("another-password")},
         {"phone": "+996700999999"},
     ],
 )
-async def test_what_is_not_the_same_registration_is_a_conflict_and_mails_nothing(
+async def test_a_different_registration_is_a_conflict_and_sends_no_mail(
     auth: Auth, changes: dict[str, object]
 ) -> None:
-    who = someone()
-    await auth.register(who)
+    registration = a_registration()
+    await auth.register(registration)
     with pytest.raises(Conflict):
         await auth.register(
-            someone(**{"email": who.email, "phone": who.phone, "password": who.password} | changes)
+            a_registration(
+                **{
+                    "email": registration.email,
+                    "phone": registration.phone,
+                    "password": registration.password,
+                }
+                | changes
+            )
         )
-    assert auth.mails == [who.email]
+    assert auth.mails == [registration.email]
 
 
 async def test_a_confirmed_registration_is_a_conflict(auth: Auth, supabase: LocalSupabase) -> None:
-    who = someone()
-    client, _ = await auth.register(who)
+    registration = a_registration()
+    client, _ = await auth.register(registration)
     await _confirm(supabase, client.id)
     with pytest.raises(Conflict) as caught:
-        await auth.register(who)
+        await auth.register(registration)
     assert caught.value.code == "email_taken"
-    assert auth.mails == [who.email]
+    assert auth.mails == [registration.email]
 
 
 async def test_a_closed_client_is_not_registered_again_by_a_mail(
     auth: Auth, owner: Connection
 ) -> None:
     auth.answer = BUSY
-    who = someone()
-    client, _ = await auth.register(who)
+    registration = a_registration()
+    client, _ = await auth.register(registration)
     await owner.execute("update identity.clients set status = 'closed' where id = $1", client.id)
     auth.clock.forward(seconds=61)
     assert await auth.send() == 0
@@ -260,9 +272,9 @@ async def test_a_closed_client_is_not_registered_again_by_a_mail(
 async def test_a_crash_between_the_client_and_its_mail_loses_no_mail(
     auth: Auth, owner: Connection
 ) -> None:
-    who = someone()
-    await auth.register(who)
-    # As it stands after the commit, before the call.
+    registration = a_registration()
+    await auth.register(registration)
+    # The state after the commit, before the call.
     await owner.execute(
         "insert into identity.confirmations (client_id, email, requested_at, next_try_at)"
         " select id, email, $1, $1 from identity.clients",
@@ -271,12 +283,12 @@ async def test_a_crash_between_the_client_and_its_mail_loses_no_mail(
     assert await auth.send() == 1
 
 
-async def test_a_half_way_registration_gets_its_mail_when_it_is_finished(
+async def test_an_interrupted_registration_gets_its_mail_when_it_is_finished(
     auth: Auth, owner: Connection
 ) -> None:
     auth.answer = BUSY
-    who = someone()
-    client, _ = await auth.register(who)
+    registration = a_registration()
+    client, _ = await auth.register(registration)
     await owner.execute("delete from identity.confirmations")
     await owner.execute("update identity.registrations set state = 'intended'")
     auth.clock.forward(minutes=1)
@@ -290,7 +302,7 @@ async def test_a_half_way_registration_gets_its_mail_when_it_is_finished(
 
 async def test_after_a_week_a_mail_is_given_up(auth: Auth) -> None:
     auth.answer = BUSY
-    await auth.register(someone())
+    await auth.register(a_registration())
     auth.clock.forward(days=6, hours=23)
     await auth.send()
     assert (await auth.waiting())[0] == 1
@@ -302,7 +314,7 @@ async def test_after_a_week_a_mail_is_given_up(auth: Auth) -> None:
 
 async def test_the_loop_shows_that_mails_are_not_sent(auth: Auth) -> None:
     auth.answer = BUSY
-    await auth.register(someone())
+    await auth.register(a_registration())
     auth.clock.forward(seconds=61)
     record = Record("send_confirmations", 10, lambda: 0.0, auth.clock)
     current = Round(record=record)
@@ -310,10 +322,10 @@ async def test_the_loop_shows_that_mails_are_not_sent(auth: Auth) -> None:
     assert current.error == "confirmation_not_sent"
 
 
-async def test_sync_status_shows_mails_that_wait(auth: Auth, dsn: str) -> None:
+async def test_sync_status_shows_queued_mails(auth: Auth, dsn: str) -> None:
     assert "mails" not in await sync_status(dsn)
     auth.answer = BUSY
-    await auth.register(someone())
+    await auth.register(a_registration())
     shown = await sync_status(dsn)
     assert "mails      1 confirmations wait" in shown
     assert "429 over_email_send_rate_limit" in shown
@@ -334,14 +346,14 @@ class TestDoctor:
             },  # type: ignore[arg-type]
         )
 
-    async def test_mails_that_wait_are_named_with_their_cause(
+    async def test_queued_mails_are_reported_with_their_error(
         self, auth: Auth, supabase: LocalSupabase, dsn: str, http: httpx.AsyncClient
     ) -> None:
         settings = self.settings(supabase, dsn)
         [good] = await look_at_registration(settings, http)
         assert good.ok
         auth.answer = BUSY
-        await auth.register(someone())
+        await auth.register(a_registration())
         [bad] = await look_at_registration(settings, http)
         assert (bad.ok, bad.name) == (False, "registration")
         assert "1 mails wait" in bad.detail
@@ -352,10 +364,10 @@ class TestDoctor:
         [bad] = await look_at_registration(hosted, http)
         assert "2 mails an hour" in bad.fix
 
-    async def test_a_database_that_is_away_is_its_neighbours_fault(
+    async def test_with_the_database_down_the_check_is_unknown(
         self, supabase: LocalSupabase, http: httpx.AsyncClient
     ) -> None:
-        away = self.settings(supabase, "postgres://nobody:x@127.0.0.1:1/none")
+        away = self.settings(supabase, "postgres://user:x@127.0.0.1:1/none")
         [unknown] = await look_at_registration(away, http)
         assert unknown.ok is None
 
@@ -370,7 +382,7 @@ class TestDoctor:
             ((503, b"{}"), None),
         ],
     )
-    async def test_auto_beside_other_providers_is_named(
+    async def test_auto_beside_other_providers_is_reported(
         self, edge: Edge, http: httpx.AsyncClient, answer: Answer, *, ok: bool | None
     ) -> None:
         async def respond(_: Request) -> Answer:
@@ -382,11 +394,11 @@ class TestDoctor:
             supabase_url=edge.url,
             register_confirm="auto",
         )
-        [found] = await look_at_registration(settings, http)
-        assert found.ok is ok
+        [finding] = await look_at_registration(settings, http)
+        assert finding.ok is ok
         if ok is False:
-            assert "apple, google" in found.detail
-            assert "EVPOWER_REGISTER_CONFIRM=email" in found.fix
+            assert "apple, google" in finding.detail
+            assert "EVPOWER_REGISTER_CONFIRM=email" in finding.fix
 
 
 def test_emails_are_confirmed_by_default() -> None:

@@ -27,7 +27,7 @@ from evpower.identity.contact import clean_name, normal_email, phone_as_typed, p
         "\x00",
     ],
 )
-def test_what_is_no_phone_is_refused(raw: str) -> None:
+def test_a_text_that_is_no_phone_is_refused(raw: str) -> None:
     assert phone_as_typed(raw) is None
 
 
@@ -69,12 +69,12 @@ def test_email_is_stored_in_lower_case(raw: str, stored: str) -> None:
         "a@[127.0.0.1]",
     ],
 )
-def test_what_is_no_email_is_refused(raw: str) -> None:
+def test_a_text_that_is_no_email_is_refused(raw: str) -> None:
     assert normal_email(raw) is None
 
 
 @given(st.text(max_size=2000) | st.text("+0123456789 ()-./", max_size=40))
-def test_any_text_is_survived(text: str) -> None:
+def test_no_text_crashes_the_readers(text: str) -> None:
     normal_email(text)
     for read in (phone_as_typed, phone_from_auth):
         phone = read(text)

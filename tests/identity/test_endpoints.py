@@ -1,4 +1,4 @@
-"""POST /api/v1/auth/register as an app sees it."""
+"""POST /api/v1/auth/register, as an app calls it."""
 
 from collections.abc import AsyncIterator
 from itertools import count
@@ -31,8 +31,8 @@ async def app(db: Database, admin: SupabaseAdmin) -> AsyncIterator[httpx.AsyncCl
 
     @app.exception_handler(RequestValidationError)
     async def refuse(_: Request, error: Any) -> Response:
-        # FastAPI's own rendering quotes the body, password included; no edge of ours may.
-        return Response(" ".join(str(told["loc"][-1]) for told in error.errors()), 422)
+        # FastAPI's own rendering quotes the body, password included; EvPower's must not.
+        return Response(" ".join(str(item["loc"][-1]) for item in error.errors()), 422)
 
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -48,17 +48,17 @@ def body(**changes: Any) -> dict[str, Any]:
     }
 
 
-async def test_created_client_is_answered(app: httpx.AsyncClient) -> None:
+async def test_the_created_client_is_returned(app: httpx.AsyncClient) -> None:
     sent = body(name="Aida", balance=1_000_000, client_id=str(uuid4()), role="service_role")
     answer = await app.post(PATH, json=sent)
-    told = answer.json()
+    members = answer.json()
     assert answer.status_code == 201
-    assert set(told) == {"success", "client_id", "email", "phone", "confirmation"}
-    assert told["confirmation"] == "none"
-    assert told["success"] is True
-    assert UUID(told["client_id"]) != UUID(sent["client_id"])
-    assert told["email"] == sent["email"].lower()
-    assert told["phone"] == "+996" + sent["phone"].replace(" ", "")[1:]
+    assert set(members) == {"success", "client_id", "email", "phone", "confirmation"}
+    assert members["confirmation"] == "none"
+    assert members["success"] is True
+    assert UUID(members["client_id"]) != UUID(sent["client_id"])
+    assert members["email"] == sent["email"].lower()
+    assert members["phone"] == "+996" + sent["phone"].replace(" ", "")[1:]
 
 
 async def test_second_registration_is_a_conflict(app: httpx.AsyncClient) -> None:
@@ -67,7 +67,7 @@ async def test_second_registration_is_a_conflict(app: httpx.AsyncClient) -> None
     again = await app.post(PATH, json=sent)
     assert (again.status_code, again.text) == (409, "email_taken")
     phone = await app.post(PATH, json=body(phone=sent["phone"]))
-    assert phone.status_code == 201  # that nobody verified is no reason
+    assert phone.status_code == 201  # an unverified phone is no conflict
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ async def test_second_registration_is_a_conflict(app: httpx.AsyncClient) -> None
         {"phone": 996555123456},
         {"phone": "1" * 100},
         {"phone": "call me"},
-        {"email": "nobody"},
+        {"email": "no-address"},
         {"name": "x" * 201},
         {"name": {"first": "A"}},
     ],

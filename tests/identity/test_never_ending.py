@@ -18,7 +18,7 @@ from tests.faults.hostile_server import NEVER_ENDING as NEVER_ENDING_ANSWERS
 from tests.faults.hostile_server import HostileServer, closes_after, whole
 from tests.faults.proxy import GIVE_UP_S, NEVER_ENDING, Fault, FaultProxy, HttpThrough
 from tests.identity.conftest import Clock
-from tests.identity.test_register import someone
+from tests.identity.test_register import a_registration
 from tests.identity.test_tokens import EC_JWK, EC_KEY, ISSUER, SUB
 from tests.waiting import WAIT_LIMIT_S
 
@@ -90,15 +90,15 @@ async def test_a_registration_ends_and_begins_again_under_one_id(
             secret_key=SecretStr(supabase.secret_key),
             publishable_key=supabase.publishable_key,
         )
-        application = someone()
+        registration = a_registration()
         proxy.plan = [fault] * silent
         try:
             async with asyncio.timeout(WAIT_LIMIT_S):
-                await register(db, admin, application, confirm="auto", clock=clock)
+                await register(db, admin, registration, confirm="auto", clock=clock)
         except Unavailable:
             proxy.plan = []
-            client, _ = await register(db, admin, application, confirm="auto", clock=clock)
-            assert client.email == application.email
+            client, _ = await register(db, admin, registration, confirm="auto", clock=clock)
+            assert client.email == registration.email
         proxy.plan = []
         clock.forward(minutes=20)
         await converge_registrations(db, admin, clock)

@@ -1,4 +1,4 @@
-"""Registration ends with one user and one client under one id, wherever it was cut off."""
+"""Registration ends with one user and one client under one id, wherever it was interrupted."""
 
 import asyncio
 import json
@@ -28,11 +28,11 @@ USERS = "/auth/v1/admin/users"
 
 
 class Crash(Exception):
-    """The process is gone."""
+    """The process crashed."""
 
 
 class CrashingAdmin(SupabaseAdmin):
-    """Dies right before or right after the user is created."""
+    """Crashes right before or right after the user is created."""
 
     before = after = False
 
@@ -46,7 +46,7 @@ class CrashingAdmin(SupabaseAdmin):
 
 
 class CrashingDatabase(Database):
-    """Dies in its nth transaction: before it is committed, or right after."""
+    """Crashes in its nth transaction: before the commit, or right after it."""
 
     def __init__(self, db: Database, *, nth: int, committed: bool) -> None:
         self._db = db
@@ -72,7 +72,7 @@ class CrashingDatabase(Database):
 _PHONES = count(1)
 
 
-def someone(**changes: Any) -> RegistrationRequest:
+def a_registration(**changes: Any) -> RegistrationRequest:
     number = uuid4().int
     fields: dict[str, Any] = {
         "email": f"{number:x}@example.kg",
@@ -129,14 +129,14 @@ async def states(owner: Connection) -> list[str]:
 async def test_driver_registers_and_signs_in_under_the_same_id(
     sign_up: Any, supabase: LocalSupabase, http: httpx.AsyncClient, owner: Connection
 ) -> None:
-    who = someone(email=f"Driver.{uuid4().hex}@Example.KG", phone="0555 123456")
-    client = await sign_up(who)
-    assert (client.email, client.phone) == (who.email.lower(), "+996555123456")
+    registration = a_registration(email=f"Driver.{uuid4().hex}@Example.KG", phone="0555 123456")
+    client = await sign_up(registration)
+    assert (client.email, client.phone) == (registration.email.lower(), "+996555123456")
     assert (client.name, client.origin) == ("Aida", "register")
-    user = (await signed_in(supabase, http, who.email))["user"]
+    user = (await signed_in(supabase, http, registration.email))["user"]
     assert UUID(user["id"]) == client.id
     assert user["user_metadata"]["phone"] == "+996555123456"
-    assert user["phone"] == ""  # nobody has verified it
+    assert user["phone"] == ""  # it is not verified
     assert user["app_metadata"]["evpower_email_unverified"] is True
     assert await states(owner) == ["done"]
     version = await owner.fetchval(
@@ -146,17 +146,17 @@ async def test_driver_registers_and_signs_in_under_the_same_id(
 
 
 async def test_nothing_of_the_password_is_stored(sign_up: Any, owner: Connection) -> None:
-    await sign_up(someone())
+    await sign_up(a_registration())
     for table in ("clients", "registrations", "audit"):
         rows = await owner.fetch(f"select t::text as row from identity.{table} t")
         assert all(PASSWORD not in row["row"] for row in rows)
-    assert PASSWORD not in repr(someone())
+    assert PASSWORD not in repr(a_registration())
 
 
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"email": "nobody"}, "invalid_email"),
+        ({"email": "no-address"}, "invalid_email"),
         ({"email": "a\0@example.kg"}, "invalid_email"),
         ({"phone": "12"}, "invalid_phone"),
         ({"phone": "' or 1=1 --"}, "invalid_phone"),
@@ -171,55 +171,57 @@ async def test_bad_input_is_refused_before_anything_is_written(
     sign_up: Any, owner: Connection, changes: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(Invalid) as caught:
-        await sign_up(someone(**changes))
+        await sign_up(a_registration(**changes))
     assert caught.value.code == code
     assert await states(owner) == []
 
 
 async def test_email_and_phone_are_registered_once(sign_up: Any, db: Database) -> None:
-    first = someone()
+    first = a_registration()
     await sign_up(first)
     with pytest.raises(Conflict) as email:
-        await sign_up(someone(email=first.email.upper()))
+        await sign_up(a_registration(email=first.email.upper()))
     async with db.transaction() as connection:
         owner = Profile(phone="+996700999001", phone_verified=True)
         await clients.ensure(connection, uuid4(), owner, "supabase")
     with pytest.raises(Conflict) as phone:
-        await sign_up(someone(phone=str(owner.phone)))
+        await sign_up(a_registration(phone=str(owner.phone)))
     assert (email.value.code, phone.value.code) == ("email_taken", "phone_taken")
 
 
-async def test_a_phone_no_one_verified_refuses_no_registration(sign_up: Any) -> None:
-    first = someone()
-    one, other = await sign_up(first), await sign_up(someone(phone=first.phone))
-    assert (one.phone, other.phone) == (first.phone, first.phone)
-    assert not one.phone_verified
+async def test_an_unverified_phone_does_not_refuse_a_registration(sign_up: Any) -> None:
+    first = a_registration()
+    client, other = await sign_up(first), await sign_up(a_registration(phone=first.phone))
+    assert (client.phone, other.phone) == (first.phone, first.phone)
+    assert not client.phone_verified
 
 
-async def test_contacts_a_stranger_claims_refuse_no_registration(
+async def test_contacts_claimed_by_a_stranger_do_not_refuse_a_registration(
     sign_up: Any, db: Database, owner: Connection
 ) -> None:
-    who = someone()
+    registration = a_registration()
     async with db.transaction() as connection:
-        claimed = Profile(who.email, who.phone, "Squatter")
+        claimed = Profile(registration.email, registration.phone, "Squatter")
         squatter = await clients.ensure(connection, uuid4(), claimed, "supabase")
-    assert await sign_up(who, confirm="email")
-    assert await owner.fetchval("select count(*) from identity.clients where email = $1", who.email)
+    assert await sign_up(registration, confirm="email")
+    assert await owner.fetchval(
+        "select count(*) from identity.clients where email = $1", registration.email
+    )
     async with db.connection() as connection:
-        assert (await clients.get_client(connection, squatter.id)).email == who.email
+        assert (await clients.get_client(connection, squatter.id)).email == registration.email
 
 
-async def test_email_of_someone_who_signed_up_at_supabase_is_taken(
+async def test_the_email_of_a_user_who_signed_up_at_supabase_is_a_conflict(
     sign_up: Any, supabase: LocalSupabase, http: httpx.AsyncClient, owner: Connection
 ) -> None:
-    who = someone()
+    registration = a_registration()
     await http.post(
         f"{supabase.url}/auth/v1/signup",
-        json={"email": who.email, "password": PASSWORD},
+        json={"email": registration.email, "password": PASSWORD},
         headers={"apikey": supabase.publishable_key},
     )
-    with pytest.raises(Conflict) as caught:  # though the password is theirs: they can sign in
-        await sign_up(who)
+    with pytest.raises(Conflict) as caught:  # even with the right password: the user can sign in
+        await sign_up(registration)
     assert caught.value.code == "email_taken"
     assert await states(owner) == ["refused"]
     assert await owner.fetchval("select count(*) from identity.clients") == 0
@@ -228,35 +230,42 @@ async def test_email_of_someone_who_signed_up_at_supabase_is_taken(
 async def test_two_at_once_with_one_email_make_one_client(
     sign_up: Any, supabase: LocalSupabase, http: httpx.AsyncClient, owner: Connection
 ) -> None:
-    who = someone()
-    answers = await asyncio.gather(*(sign_up(who) for _ in range(6)), return_exceptions=True)
+    registration = a_registration()
+    answers = await asyncio.gather(
+        *(sign_up(registration) for _ in range(6)), return_exceptions=True
+    )
     ids = {answer.id for answer in answers if isinstance(answer, Client)}
     refusals = {str(getattr(a, "code", a)) for a in answers if not isinstance(a, Client)}
     assert len(ids) == 1
     assert refusals <= {"email_taken"}
-    assert [UUID(user["id"]) for user in await users_of(supabase, http, who.email)] == list(ids)
+    assert [
+        UUID(user["id"]) for user in await users_of(supabase, http, registration.email)
+    ] == list(ids)
     assert await owner.fetchval("select count(*) from identity.clients") == 1
 
 
 async def test_two_at_once_with_other_passwords_never_share_a_client(
     sign_up: Any, supabase: LocalSupabase, http: httpx.AsyncClient
 ) -> None:
-    who = someone()
+    registration = a_registration()
     passwords = ["first-password", "other-password"]
     answers = await asyncio.gather(
-        *(sign_up(someone(email=who.email, password=SecretStr(text))) for text in passwords),
+        *(
+            sign_up(a_registration(email=registration.email, password=SecretStr(text)))
+            for text in passwords
+        ),
         return_exceptions=True,
     )
     won = [isinstance(answer, Client) for answer in answers]
     assert sorted(won) == [False, True]
     assert [a.code for a in answers if isinstance(a, EvPowerError)] == ["email_taken"]
-    session = await signed_in(supabase, http, who.email, passwords[won.index(True)])
+    session = await signed_in(supabase, http, registration.email, passwords[won.index(True)])
     assert UUID(session["user"]["id"]) == answers[won.index(True)].id  # type: ignore[union-attr]
 
 
 async def test_two_at_once_with_one_phone_are_two_clients(sign_up: Any) -> None:
-    first = someone()
-    answers = await asyncio.gather(sign_up(first), sign_up(someone(phone=first.phone)))
+    first = a_registration()
+    answers = await asyncio.gather(sign_up(first), sign_up(a_registration(phone=first.phone)))
     assert [answer.phone for answer in answers] == [first.phone] * 2
     assert len({answer.id for answer in answers}) == 2
 
@@ -274,14 +283,16 @@ CRASHES = {
 async def crashed(
     request: pytest.FixtureRequest, sign_up: Any, crashing: CrashingAdmin, db: Database
 ) -> RegistrationRequest:
-    """Somebody whose registration was cut off at one of the steps."""
+    """Return a registration that crashed at one of the steps."""
     nth, committed, side = request.param
     if side:
         setattr(crashing, side, True)
-    who = someone()
+    registration = a_registration()
     with pytest.raises(Crash):
-        await sign_up(who, through=crashing, on=CrashingDatabase(db, nth=nth, committed=committed))
-    return who
+        await sign_up(
+            registration, through=crashing, on=CrashingDatabase(db, nth=nth, committed=committed)
+        )
+    return registration
 
 
 async def test_retry_after_any_crash_ends_with_one_client(
@@ -302,7 +313,7 @@ async def test_retry_after_any_crash_ends_with_one_client(
     assert await owner.fetchval("select count(*) from wallet.wallets") == 1
 
 
-async def test_job_after_any_crash_settles_it(
+async def test_after_any_crash_the_job_ends_the_registration(
     crashed: RegistrationRequest,
     db: Database,
     admin: SupabaseAdmin,
@@ -312,14 +323,14 @@ async def test_job_after_any_crash_settles_it(
     owner: Connection,
 ) -> None:
     assert await converge_registrations(db, admin, clock) == 0  # it may still be running
-    begun = len(await states(owner))
+    count = len(await states(owner))
     for _ in range(31):
         clock.forward(seconds=31)
         await converge_registrations(db, admin, clock)
     users = [UUID(user["id"]) for user in await users_of(supabase, http, crashed.email)]
-    made = [row["id"] for row in await owner.fetch("select id from identity.clients")]
-    assert made == users
-    assert await states(owner) == (["done"] if users else ["expired"] * begun)
+    ids = [row["id"] for row in await owner.fetch("select id from identity.clients")]
+    assert ids == users
+    assert await states(owner) == (["done"] if users else ["expired"] * count)
 
 
 async def test_intent_lives_15_minutes(
@@ -327,7 +338,7 @@ async def test_intent_lives_15_minutes(
 ) -> None:
     crashing.before = True
     with pytest.raises(Crash):
-        await sign_up(someone(), through=crashing)
+        await sign_up(a_registration(), through=crashing)
     clock.forward(minutes=14, seconds=59)
     assert await converge_registrations(db, crashing, clock) == 0
     assert await states(owner) == ["intended"]
@@ -340,33 +351,37 @@ async def test_retry_with_another_password_gets_nothing(
     sign_up: Any, crashing: CrashingAdmin, owner: Connection
 ) -> None:
     crashing.after = True
-    who = someone()
+    registration = a_registration()
     with pytest.raises(Crash):
-        await sign_up(who, through=crashing)
+        await sign_up(registration, through=crashing)
     with pytest.raises(Conflict) as caught:
-        await sign_up(someone(email=who.email, password=SecretStr("a-guess-of-mine")))
+        await sign_up(
+            a_registration(email=registration.email, password=SecretStr("a-guess-of-mine"))
+        )
     assert caught.value.code == "email_taken"
     assert await owner.fetchval("select count(*) from identity.clients") == 0
-    assert (await sign_up(who)).phone == who.phone  # the owner still gets theirs
+    assert (await sign_up(registration)).phone == registration.phone  # the owner still gets theirs
 
 
-async def test_someone_elses_retry_does_not_change_the_phone(
+async def test_a_strangers_retry_does_not_change_the_phone(
     sign_up: Any, crashing: CrashingAdmin, db: Database, clock: Clock
 ) -> None:
     crashing.after = True
-    who = someone()
+    registration = a_registration()
     with pytest.raises(Crash):
-        await sign_up(who, through=crashing)
+        await sign_up(registration, through=crashing)
     with pytest.raises(Conflict):
-        await sign_up(someone(email=who.email, password=SecretStr("a-guess-of-mine")))
+        await sign_up(
+            a_registration(email=registration.email, password=SecretStr("a-guess-of-mine"))
+        )
     clock.forward(seconds=31)
     assert await converge_registrations(db, crashing, clock) == 1
     async with db.connection() as connection:
         phones = await connection.fetch("select phone from identity.clients")
-    assert [row["phone"] for row in phones] == [who.phone]
+    assert [row["phone"] for row in phones] == [registration.phone]
 
 
-async def test_user_created_but_answer_lost_is_registered_at_once(
+async def test_a_user_whose_creation_response_was_lost_is_registered_at_once(
     sign_up: Any,
     admin_through_edge: SupabaseAdmin,
     edge: Edge,
@@ -384,9 +399,11 @@ async def test_user_created_but_answer_lost_is_registered_at_once(
             return answer
 
         edge.respond = lose
-        who = someone()
-        client = await sign_up(who, through=admin_through_edge)
-        assert [u["id"] for u in await users_of(supabase, http, who.email)] == [str(client.id)]
+        registration = a_registration()
+        client = await sign_up(registration, through=admin_through_edge)
+        assert [u["id"] for u in await users_of(supabase, http, registration.email)] == [
+            str(client.id)
+        ]
         assert len(done) == 1
 
 
@@ -410,48 +427,50 @@ async def test_auth_failing_is_auth_unavailable(
 
     edge.respond = fail
     with pytest.raises(Unavailable) as caught:
-        await sign_up(someone(), through=admin_through_edge)
+        await sign_up(a_registration(), through=admin_through_edge)
     assert caught.value.code == "auth_unavailable"
     assert caught.value.retry_after_s
     assert await owner.fetchval("select count(*) from identity.clients") == 0
 
 
-async def test_auth_being_gone_is_auth_unavailable_and_the_job_waits(
+async def test_with_auth_down_it_is_auth_unavailable_and_the_job_waits(
     sign_up: Any, http: httpx.AsyncClient, db: Database, clock: Clock, owner: Connection
 ) -> None:
-    # A port given up may be another test's in the next moment; this one is nobody's.
-    gone = SupabaseAdmin(http=http, url="http://127.0.0.1:1", secret_key=SecretStr("sb_secret_x"))
+    # A closed port may be reused by another test at any moment; port 1 is never used.
+    unreachable = SupabaseAdmin(
+        http=http, url="http://127.0.0.1:1", secret_key=SecretStr("sb_secret_x")
+    )
     with pytest.raises(Unavailable) as caught:
-        await sign_up(someone(), through=gone)
+        await sign_up(a_registration(), through=unreachable)
     assert caught.value.code == "auth_unavailable"
     clock.forward(hours=1)
-    assert await converge_registrations(db, gone, clock) == 0
+    assert await converge_registrations(db, unreachable, clock) == 0
     assert await states(owner) == ["intended"]
 
 
-async def test_supabases_refusals_are_told(
+async def test_refusals_of_supabase_are_translated(
     sign_up: Any, admin_through_edge: SupabaseAdmin, edge: Edge, owner: Connection
 ) -> None:
-    said = {
+    codes = {
         "weak_password": "weak_password",
         "validation_failed": "invalid_email",
         "email_address_invalid": "invalid_email",
     }
-    for theirs, ours in said.items():
-        body = json.dumps({"code": 422, "error_code": theirs, "msg": "no"}).encode()
+    for auth_code, code in codes.items():
+        body = json.dumps({"code": 422, "error_code": auth_code, "msg": "no"}).encode()
 
         async def refuse(_: Request, body: bytes = body) -> Answer:
             return 422, body
 
         edge.respond = refuse
         with pytest.raises(Invalid) as caught:
-            await sign_up(someone(), through=admin_through_edge)
-        assert caught.value.code == ours
-        assert ("min" in caught.value.params) == (ours == "weak_password")  # the text names them
+            await sign_up(a_registration(), through=admin_through_edge)
+        assert caught.value.code == code
+        assert ("min" in caught.value.params) == (code == "weak_password")  # the text has them
     assert await states(owner) == ["refused"] * 3
 
 
-async def test_keys_go_where_hosted_supabase_takes_them(
+async def test_keys_are_in_the_headers_that_hosted_supabase_expects(
     edge: Edge, http: httpx.AsyncClient
 ) -> None:
     for key, bearer in (("sb_secret_abc", None), ("aaa.bbb.ccc", "Bearer aaa.bbb.ccc")):
@@ -461,69 +480,70 @@ async def test_keys_go_where_hosted_supabase_takes_them(
         assert (seen["apikey"], seen.get("authorization")) == (key, bearer)
 
 
-async def test_email_mode_creates_unconfirmed_and_asks_for_the_mail_once(
+async def test_email_mode_creates_an_unconfirmed_user_and_requests_one_mail(
     sign_up: Any,
     admin_through_edge: SupabaseAdmin,
     edge: Edge,
     supabase: LocalSupabase,
     http: httpx.AsyncClient,
 ) -> None:
-    who = someone()
-    client = await sign_up(who, through=admin_through_edge, confirm="email")
-    assert client.email == who.email
+    registration = a_registration()
+    client = await sign_up(registration, through=admin_through_edge, confirm="email")
+    assert client.email == registration.email
     [mail] = [request for request in edge.requests if request.path == "/auth/v1/resend"]
-    assert json.loads(mail.body) == {"type": "signup", "email": who.email}
-    session = await signed_in(supabase, http, who.email)
+    assert json.loads(mail.body) == {"type": "signup", "email": registration.email}
+    session = await signed_in(supabase, http, registration.email)
     assert session["error_code"] == "email_not_confirmed"
-    [user] = await users_of(supabase, http, who.email)
+    [user] = await users_of(supabase, http, registration.email)
     assert "evpower_email_unverified" not in user["app_metadata"]
 
 
-async def test_email_mode_retry_proves_the_password_though_unconfirmed(
+async def test_email_mode_retry_checks_the_password_of_an_unconfirmed_user(
     sign_up: Any, crashing: CrashingAdmin
 ) -> None:
     crashing.after = True
-    who = someone()
+    registration = a_registration()
     with pytest.raises(Crash):
-        await sign_up(who, through=crashing, confirm="email")
+        await sign_up(registration, through=crashing, confirm="email")
     with pytest.raises(Conflict):
         await sign_up(
-            someone(email=who.email, password=SecretStr("a-guess-of-mine")), confirm="email"
+            a_registration(email=registration.email, password=SecretStr("a-guess-of-mine")),
+            confirm="email",
         )
-    assert (await sign_up(who, confirm="email")).email == who.email
+    assert (await sign_up(registration, confirm="email")).email == registration.email
 
 
-async def test_an_earlier_try_whose_user_has_another_email_now_is_not_taken_up(
+async def test_an_earlier_attempt_whose_user_has_another_email_now_is_not_resumed(
     sign_up: Any, crashing: CrashingAdmin, admin: SupabaseAdmin, db: Database,
     supabase: LocalSupabase, http: httpx.AsyncClient,
 ) -> None:  # fmt: skip
-    """Auth says "not confirmed" of whoever has the address now: no proof of that user."""
+    """Auth's "not confirmed" is about the address's current user, so it does not identify ours."""
     crashing.after = True
-    who = someone()
+    registration = a_registration()
     with pytest.raises(Crash):
-        await sign_up(who, through=crashing, confirm="email")
+        await sign_up(registration, through=crashing, confirm="email")
     async with db.connection() as connection:
         first = await connection.fetchval("select client_id from identity.registrations")
     await http.put(
         f"{supabase.url}{USERS}/{first}",
         headers={"apikey": supabase.secret_key},
-        json={"email": someone().email},
+        json={"email": a_registration().email},
     )
-    assert await users_of(supabase, http, who.email) == []
+    assert await users_of(supabase, http, registration.email) == []
     await admin.create_user(
-        NewUser(uuid4(), who.email, None, None, who.password, email_confirm=False)
+        NewUser(uuid4(), registration.email, None, None, registration.password, email_confirm=False)
     )
     with pytest.raises(Conflict) as refusal:
-        await sign_up(who, confirm="email")
+        await sign_up(registration, confirm="email")
     assert refusal.value.code == "email_taken"
     async with db.connection() as connection:
         assert await connection.fetchval("select count(*) from identity.clients") == 0
 
 
-async def test_signing_up_with_an_owners_address_takes_nothing(
+async def test_signing_up_with_an_owners_contacts_gets_none_of_them(
     sign_up: Any, db: Database, supabase: LocalSupabase, http: httpx.AsyncClient
 ) -> None:
-    """A wallet came by import; somebody signs up at Supabase with its email and phone."""
+    """A wallet was imported; a stranger signs up at Supabase with its email and phone."""
     wallet_owner, stranger = uuid4(), uuid4()
     email = f"{wallet_owner.hex}@example.kg"
     profile = Profile(email, "+996555777777", "Owner", email_verified=True, phone_verified=True)
@@ -534,7 +554,7 @@ async def test_signing_up_with_an_owners_address_takes_nothing(
         other = await clients.ensure(connection, stranger, claimed, "token")
     assert (other.id, other.email, other.phone) == (stranger, None, None)
     with pytest.raises(Conflict):
-        await sign_up(someone(email=profile.email))
+        await sign_up(a_registration(email=profile.email))
     assert await users_of(supabase, http, str(profile.email)) == []
     with pytest.raises(Conflict):
-        await sign_up(someone(phone=profile.phone))
+        await sign_up(a_registration(phone=profile.phone))

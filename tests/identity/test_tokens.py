@@ -1,4 +1,4 @@
-"""Only this project's users' tokens are good, and nobody makes us ask Supabase for each of them."""
+"""Only tokens of this project's users are accepted, without a call of Supabase for each token."""
 
 import asyncio
 import base64
@@ -130,7 +130,7 @@ async def test_es256_rs256_and_hs256_tokens_are_good(project: Project) -> None:
     assert project.fetches == 1
 
 
-async def test_hs256_needs_no_jwks_and_the_secret_before_still_counts(
+async def test_hs256_needs_no_jwks_and_the_previous_secret_is_accepted(
     project: Project, http: httpx.AsyncClient
 ) -> None:
     project.down = True
@@ -173,10 +173,10 @@ def test_short_secret_is_refused(project: Project, http: httpx.AsyncClient) -> N
         {"iat": -1},
     ],
 )
-async def test_token_that_says_something_else_is_refused(
+async def test_a_token_with_a_wrong_claim_is_refused(
     project: Project, changes: dict[str, Any]
 ) -> None:
-    # jwt.encode would refuse some of these itself, so the payload is signed as bytes.
+    # jwt.encode refuses some of these itself, so the payload is signed as bytes.
     payload = json.dumps(project.claims(**changes)).encode()
     token = jwt.PyJWS().encode(payload, EC_KEY, "ES256", headers={"kid": "ec-1"})
     assert await project.refusal(token) == "invalid_token"
@@ -303,7 +303,7 @@ async def test_right_after_a_rotation_good_tokens_are_never_401(project: Project
     assert project.fetches == 2
 
 
-async def test_a_kid_that_a_later_set_has_not_is_401(project: Project) -> None:
+async def test_a_kid_that_is_missing_in_a_later_set_is_401(project: Project) -> None:
     await project.verifier.verify(project.token())
     made_up = project.token(kid="made-up")
     assert await outcome(project, made_up) == "503 auth_unavailable 5"
@@ -323,7 +323,7 @@ async def test_after_a_while_a_first_token_of_a_new_key_is_good_at_once(project:
     assert project.fetches == 2
 
 
-async def test_a_flood_of_made_up_kids_causes_a_reading_in_5_s_and_harms_no_driver(
+async def test_a_flood_of_made_up_kids_causes_one_read_per_5_s_and_affects_no_driver(
     project: Project,
 ) -> None:
     await project.verifier.verify(project.token())
@@ -334,7 +334,7 @@ async def test_a_flood_of_made_up_kids_causes_a_reading_in_5_s_and_harms_no_driv
         drivers = [outcome(project, project.token(session_id=f"{second}-{n}")) for n in range(3)]
         flooded, served = await asyncio.gather(asyncio.gather(*flood), asyncio.gather(*drivers))
         assert set(served) == {"good"}
-        assert {one[:3] for one in flooded} <= {"401", "503"}
+        assert {result[:3] for result in flooded} <= {"401", "503"}
         newest = await outcome(
             project, project.token(key=OTHER_EC_KEY, kid="ec-2", session_id=str(second))
         )
@@ -372,29 +372,29 @@ async def test_while_auth_is_down_a_new_key_is_503_and_known_ones_are_good(
     assert await outcome(project, project.token(kid="ec-2")) == "401 invalid_token None"
 
 
-async def test_a_set_that_was_being_read_when_the_kid_came_proves_nothing(
+async def test_a_set_requested_before_the_kid_arrived_does_not_refuse_it(
     project: Project,
 ) -> None:
-    """It may have left Supabase before the key was made."""
+    """Supabase may have sent it before the key was created."""
     await project.verifier.verify(project.token())
     project.clock.forward(minutes=11)
-    go_on = asyncio.Event()
+    proceed = asyncio.Event()
 
     async def slow(_: Request) -> Answer:
-        await go_on.wait()
+        await proceed.wait()
         return 200, json.dumps({"keys": [EC_JWK]}).encode()
 
     project.edge.respond = slow
-    await project.verifier.verify(project.token())  # begins the reading behind its back
+    await project.verifier.verify(project.token())  # starts a read in the background
     await until(lambda: project.fetches == 2)
     late = asyncio.create_task(outcome(project, project.token(kid="ec-2")))
     await asyncio.sleep(0)
-    go_on.set()
+    proceed.set()
     assert (await late)[:3] == "503"
 
 
-async def test_what_was_absent_once_may_come_later(project: Project) -> None:
-    """A copy of the set on its way may be old: absence is looked at again."""
+async def test_a_missing_key_is_looked_up_again(project: Project) -> None:
+    """A cached copy of the set may be old, so a missing key is looked up again."""
     await project.verifier.verify(project.token())
     project.clock.forward(seconds=5)
     token = project.token(key=OTHER_EC_KEY, kid="ec-2")
@@ -436,7 +436,7 @@ async def test_many_first_callers_share_one_fetch(project: Project) -> None:
     assert project.fetches == 1
 
 
-async def test_last_good_keys_are_kept_while_auth_is_down(project: Project) -> None:
+async def test_the_last_good_keys_serve_while_auth_is_down(project: Project) -> None:
     await project.verifier.verify(project.token())
     project.down = True
     for hour in range(1, 6):
@@ -502,7 +502,7 @@ async def test_unusable_keys_are_left_out(project: Project) -> None:
     assert await project.refusal(hmac_token(project, b"x" * 40, "oct")) == "invalid_token"
 
 
-async def test_remembered_token_ends_with_its_exp(project: Project) -> None:
+async def test_a_cached_token_ends_with_its_exp(project: Project) -> None:
     token = project.token(exp=int(project.clock().timestamp()) + 60)
     await project.verifier.verify(token)
     assert project.verifier.cached == 1
@@ -512,18 +512,18 @@ async def test_remembered_token_ends_with_its_exp(project: Project) -> None:
 
 
 @pytest.mark.parametrize("kid", ["ec-1", "ec-2"])
-async def test_remembered_token_ends_with_its_key(project: Project, kid: str) -> None:
-    """Whether the next one has a name of its own or not."""
+async def test_a_cached_token_ends_with_its_key(project: Project, kid: str) -> None:
+    """Whether the new key has another kid or the same."""
     token = project.token(exp=int(project.clock().timestamp()) + 86_400)
     await project.verifier.verify(token)
     project.keys = [public(OTHER_EC_KEY, kid, "ES256"), RSA_JWK]
     project.clock.forward(minutes=11)
-    await project.verifier.verify(token)  # remembered, and the keys are read behind its back
+    await project.verifier.verify(token)  # cached, and the keys are read in the background
     await until(lambda: project.verifier.cached == 0)
     assert await project.refusal(token) == "invalid_token"
 
 
-async def test_new_key_beside_the_old_forgets_nothing(project: Project) -> None:
+async def test_a_new_key_beside_the_old_one_clears_no_cache(project: Project) -> None:
     await project.verifier.verify(project.token())
     project.keys.append(public(OTHER_EC_KEY, "ec-2", "ES256"))
     project.clock.forward(minutes=21)
@@ -539,15 +539,15 @@ async def test_flush_reads_the_keys_again(project: Project) -> None:
     assert await project.refusal(token) == "invalid_token"
 
 
-async def test_memory_of_tokens_is_bounded_and_keeps_the_used(
+async def test_the_token_cache_is_bounded_and_keeps_the_used_ones(
     project: Project, http: httpx.AsyncClient
 ) -> None:
     verifier = project.new_verifier(http, cache_size=3)
     first = project.hs256(session_id="first")
-    kept = await verifier.verify(first)
+    cached = await verifier.verify(first)
     for n in range(10):
         await verifier.verify(project.hs256(session_id=str(n)))
-        assert await verifier.verify(first) is kept
+        assert await verifier.verify(first) is cached
     assert verifier.cached == 3
 
 
@@ -558,11 +558,11 @@ async def test_metadata_is_read_with_care(project: Project) -> None:
         "text",
         None,
     ]
-    names = [
+    profiles = [
         (await project.verifier.verify(project.hs256(user_metadata=data, phone=""))).profile
         for data in odd
     ]
-    assert [(told.name, told.phone) for told in names] == [
+    assert [(profile.name, profile.phone) for profile in profiles] == [
         ("A i da", "+996555123456"),
         ("Aida", None),
         (None, None),
@@ -570,12 +570,12 @@ async def test_metadata_is_read_with_care(project: Project) -> None:
     ]
     marked = project.hs256(app_metadata={"evpower_email_unverified": True})
     assert (await project.verifier.verify(marked)).email_confirmed is False
-    told = project.hs256(user_metadata={"email_verified": True}, app_metadata=None)
-    assert (await project.verifier.verify(told)).email_confirmed is None
+    claimed = project.hs256(user_metadata={"email_verified": True}, app_metadata=None)
+    assert (await project.verifier.verify(claimed)).email_confirmed is None
 
 
-async def test_remembered_check_is_cheap(project: Project) -> None:
-    """Told by the calls it makes, which are the same on every machine."""
+async def test_the_check_of_a_cached_token_is_cheap(project: Project) -> None:
+    """Measured in function calls, which are the same on every machine."""
     token = project.hs256()
 
     async def calls() -> int:
@@ -585,7 +585,7 @@ async def test_remembered_check_is_cheap(project: Project) -> None:
             nonlocal made
             made += event in {"call", "c_call"}
 
-        gc.disable()  # what it would call in between is not ours
+        gc.disable()  # its calls must not be counted
         sys.setprofile(count)
         try:
             await project.verifier.verify(token)
@@ -598,7 +598,9 @@ async def test_remembered_check_is_cheap(project: Project) -> None:
     assert again <= 30 < first / 10, (first, again)
 
 
-async def test_local_supabase_signs_tokens_we_take(supabase: Any, http: httpx.AsyncClient) -> None:
+async def test_tokens_of_the_local_supabase_are_accepted(
+    supabase: Any, http: httpx.AsyncClient
+) -> None:
     answer = await http.post(
         f"{supabase.url}/auth/v1/signup",
         json={"email": f"{uuid4().hex}@example.kg", "password": "secret-12"},
@@ -612,5 +614,5 @@ async def test_local_supabase_signs_tokens_we_take(supabase: Any, http: httpx.As
     claims = await verifier.verify(answer.json()["access_token"])
     assert claims.sub == UUID(answer.json()["user"]["id"])
     project_key_unknown = jwt.encode({}, EC_KEY, "ES256", headers={"kid": "ec-1"})
-    with pytest.raises(Unauthenticated):  # its JWKS is empty, which is an answer
+    with pytest.raises(Unauthenticated):  # its JWKS is empty, but it was read
         await verifier.verify(project_key_unknown)
