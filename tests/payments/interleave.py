@@ -11,7 +11,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.payments import Confirmation, Confirmer, Event
 from evpower.payments.store import confirm_many
 from tests.conftest import as_owner
-from tests.lock_waits import until
+from tests.waiting import until
 
 
 async def lock_waits(watcher: Connection) -> int:

@@ -12,10 +12,10 @@ from evpower.foundation.db import Connection, Database
 from evpower.payments import Confirmer, Event
 from evpower.payments.store import confirm_many
 from tests.conftest import as_owner
-from tests.lock_waits import until
 from tests.payments.conftest import payment
 from tests.payments.interleave import lock_waits, two_at_once, two_statements
 from tests.payments.test_confirm import balance, event
+from tests.waiting import until
 
 
 async def test_second_payment_at_the_same_time_goes_to_review(

@@ -16,10 +16,10 @@ from evpower.payments import Invoice, StartedTopUp, TopUpFailure, top_up
 from evpower.payments.errors import ProviderRefused
 from evpower.payments.top_up import MAX_OPEN
 from tests.conftest import as_owner
-from tests.lock_waits import WAIT_LIMIT_S, until
 from tests.payments.conftest import LoopbackServer, Scenario, payment
 from tests.payments.interleave import lock_waits
 from tests.payments.test_confirm import event
+from tests.waiting import WAIT_LIMIT_S, until
 
 
 class TestAnswer:
