@@ -32,6 +32,7 @@ from evpower.identity import (
     operator_router,
 )
 from evpower.wallet import endpoints as wallet_endpoints
+from tests.contracts.answers import HOOKS
 from tests.waiting import WAIT_LIMIT_S, patient_http, until
 
 ISSUER = "http://127.0.0.1:9/auth/v1"
@@ -146,7 +147,10 @@ async def running_api(
         clock=clock,
         now_s=now_s,
     )
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
+    hooks = {} if routers else HOOKS  # routes of a test need not answer as the real ones
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://api", event_hooks=hooks
+    ) as http:
         api = Api(app, http, db, now_s, clock, bus)
         async with db.transaction() as connection:
             api.service, api.operator, api.manager = await _helpers(connection)

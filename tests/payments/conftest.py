@@ -24,6 +24,7 @@ from evpower.foundation.module import Module
 from evpower.identity import Access, TokenVerifier
 from evpower.payments import Confirmer, Providers, router
 from evpower.payments.providers.sandbox import SandboxProvider
+from tests.contracts.answers import check_answer
 from tests.waiting import WAIT_LIMIT_S, patient_http, until
 
 SECRET = "the bank and the merchant know it, 32+"
@@ -146,7 +147,9 @@ class Scenario:
     ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.token(client_id)}", **how.pop("headers", {})}
         url = f"{self.api.url}/api/v1{path}"
-        return await self.http.request(method, url, headers=headers, **how)
+        answer = await self.http.request(method, url, headers=headers, **how)
+        await check_answer(answer)
+        return answer
 
     async def top_up(
         self, amount: float = 100, *, client: UUID | None = None, **more: Any

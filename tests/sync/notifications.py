@@ -26,6 +26,7 @@ from evpower.foundation.standard_webhooks import key_bytes, sign
 from evpower.sync import SupabaseWebhooks, webhook_router
 from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.webhook import signing_secrets
+from tests.contracts.answers import HOOKS
 from tests.waiting import WAIT_LIMIT_S
 
 URL = "/api/v1/webhooks/supabase"
@@ -117,7 +118,7 @@ async def calling(db: Database, secrets: str = SECRET, **more: Any) -> AsyncGene
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signing_secrets, "_READ_S", WAIT_LIMIT_S)
         async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://api"
+            transport=httpx.ASGITransport(app), base_url="http://api", event_hooks=HOOKS
         ) as http:
             hook = Hook(app, http, db, webhooks, time)
             bus.subscribe(

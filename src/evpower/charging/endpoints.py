@@ -34,6 +34,7 @@ from evpower.foundation.db import Database
 from evpower.foundation.fast_path import FastPath, plain_limit, plain_uuid
 from evpower.foundation.json_numbers import whole
 from evpower.foundation.money import to_som
+from evpower.foundation.openapi import Responses, problem
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import CLIENT_CHANGED, Access, Principal, may_read
 
@@ -157,25 +158,23 @@ class HistorySession(BaseModel):
     created_at: datetime
 
 
-_SYNC_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+_SYNC_RESPONSES: Final[Responses] = {
     200: {
         "model": SessionRecorded,
         "description": "Known already; or a started one that has now ended",
     },
     201: {"model": SessionRecorded, "description": "Recorded"},
-    401: {"description": "`missing_token`, `invalid_token`"},
-    403: {"description": "`forbidden`: only a service key may report sessions"},
-    404: {"description": "`client_not_found`"},
-    409: {
-        "description": "`session_conflict`: the same id with other facts; `idempotency_conflict`"
-    },
-    422: {
-        "description": "`invalid_request`, `invalid_energy`, `implausible_energy`, "
+    401: problem("`missing_token`, `invalid_token`"),
+    403: problem("`forbidden`: only a service key may report sessions"),
+    404: problem("`client_not_found`"),
+    409: problem("`session_conflict`: the same id with other facts; `idempotency_conflict`"),
+    422: problem(
+        "`invalid_request`, `invalid_energy`, `implausible_energy`, "
         "`invalid_amount`, "
         "`invalid_time`, `end_before_start`, `end_time_required`, `end_time_unexpected`"
-    },
+    ),
 }
-_HISTORY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+_HISTORY_RESPONSES: Final[Responses] = {
     200: {
         "model": list[HistorySession],
         "description": (
@@ -189,10 +188,10 @@ _HISTORY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
             }
         },
     },
-    401: {"description": "`missing_token`, `invalid_token`, `token_expired`"},
-    403: {"description": "`forbidden`: the history of somebody else"},
-    404: {"description": "`client_not_found`"},
-    422: {"description": "`invalid_request`, `invalid_cursor`"},
+    401: problem("`missing_token`, `invalid_token`, `token_expired`"),
+    403: problem("`forbidden`: the history of somebody else"),
+    404: problem("`client_not_found`"),
+    422: problem("`invalid_request`, `invalid_cursor`"),
 }
 
 

@@ -1,6 +1,6 @@
 """POST /api/v1/auth/register."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
+from evpower.foundation.openapi import Responses, problem
 from evpower.identity.model import CLIENT_CHANGED, Confirm
 from evpower.identity.register import RegistrationRequest, register
 from evpower.identity.supabase_admin import SupabaseAdmin
@@ -48,31 +49,14 @@ class Registered(BaseModel):
     ]
 
 
-def _problem(description: str) -> dict[str, Any]:
-    schema: dict[str, Any] = {
-        "type": "object",
-        "required": ["type", "title", "status", "detail", "success", "error", "message"],
-        "properties": {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "success": {"type": "boolean", "const": False},
-            "error": {"type": "string"},
-            "message": {"type": "string"},
-        },
-    }
-    return {"description": description, "content": {"application/problem+json": {"schema": schema}}}
-
-
-_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    409: _problem("`email_taken`, `phone_taken`"),
-    413: _problem("`too_large`"),
-    422: _problem(
+_RESPONSES: Final[Responses] = {
+    409: problem("`email_taken`, `phone_taken`"),
+    413: problem("`too_large`"),
+    422: problem(
         "`weak_password`, `invalid_password`, `invalid_phone`, `invalid_email`, `invalid_request`"
     ),
-    429: _problem("`too_many_requests`"),
-    503: _problem("`auth_unavailable`, `database_unavailable`, `database_busy`"),
+    429: problem("`too_many_requests`"),
+    503: problem("`auth_unavailable`, `database_unavailable`, `database_busy`"),
 }
 
 

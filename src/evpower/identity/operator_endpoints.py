@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evpower.foundation.bus import Bus
 from evpower.foundation.db import Database
+from evpower.foundation.openapi import Responses, problem
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity.access import Access
 from evpower.identity.clients import block_client, close_client, unblock_client
@@ -53,12 +54,12 @@ class Reason(BaseModel):
     ]
 
 
-_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"description": "`missing_token`, `invalid_token`, `token_expired`"},
-    403: {"description": "`forbidden`: no operator, or the role does not allow it"},
-    404: {"description": "`client_not_found`"},
-    409: {"description": "`client_closed`"},
-    422: {"description": "`invalid_request`"},
+_REFUSALS: Final[Responses] = {
+    401: problem("`missing_token`, `invalid_token`, `token_expired`"),
+    403: problem("`forbidden`: no operator, or the role does not allow it"),
+    404: problem("`client_not_found`"),
+    409: problem("`client_closed`"),
+    422: problem("`invalid_request`"),
 }
 
 

@@ -1,20 +1,22 @@
 """OpenAPI descriptions of the webhook's request and responses; the route itself builds bytes."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-Responses = dict[int | str, dict[str, Any]]
+from pydantic import BaseModel
 
-
-def _object(required: list[str], properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": required, "properties": properties}
+from evpower.foundation.openapi import Responses, json_response, problem
 
 
-def _response(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+class WebhookResponse(BaseModel):
+    """What became of a provider's event."""
 
-
-def _problem(description: str) -> dict[str, Any]:
-    return {"description": description}
+    status: Literal["received", "payment_not_found"]
+    provider: str
+    invoice_id: str = ""
+    outcome: Literal[
+        "confirmed", "refunded", "canceled", "repeated", "ignored", "review", "event_reused",
+        "unknown_payment",
+    ]  # fmt: skip
 
 
 WEBHOOK_BODY: Final[dict[str, Any]] = {
@@ -25,26 +27,9 @@ WEBHOOK_BODY: Final[dict[str, Any]] = {
     }
 }
 WEBHOOK_RESPONSES: Final[Responses] = {
-    200: _response(
-        "Taken: what is answered is durable",
-        _object(
-            ["status", "provider", "outcome"],
-            {
-                "status": {"type": "string", "enum": ["received", "payment_not_found"]},
-                "provider": {"type": "string"},
-                "invoice_id": {"type": "string"},
-                "outcome": {
-                    "type": "string",
-                    "enum": [
-                        "confirmed", "refunded", "canceled", "repeated", "ignored", "review",
-                        "event_reused", "unknown_payment",
-                    ],
-                },
-            },
-        ),
-    ),
-    401: _problem("`invalid_signature`, `stale_webhook`"),
-    404: _problem("`provider_not_found`"),
-    413: _problem("`too_large`"),
-    422: _problem("`invalid_webhook`: authentic, but it makes no sense"),
-}  # fmt: skip
+    200: json_response("Taken: what is answered is durable", WebhookResponse),
+    401: problem("`invalid_signature`, `stale_webhook`"),
+    404: problem("`provider_not_found`"),
+    413: problem("`too_large`"),
+    422: problem("`invalid_webhook`: authentic, but it makes no sense"),
+}

@@ -1,7 +1,7 @@
 """GET /api/v1/balance/{client_id} and GET /api/v1/balance/history/{client_id}."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid, NotFound
 from evpower.foundation.fast_path import FastPath, plain_limit, plain_uuid
+from evpower.foundation.openapi import Responses, problem
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import Access, Principal, may_read
 from evpower.wallet.model import TransactionKind
@@ -56,10 +57,10 @@ class StatementLine(BaseModel):
     session_id: UUID | None
 
 
-_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"description": "`missing_token`, `invalid_token`, `token_expired`"},
-    403: {"description": "`forbidden`: the money of somebody else"},
-    404: {"description": "`client_not_found`"},
+_REFUSALS: Final[Responses] = {
+    401: problem("`missing_token`, `invalid_token`, `token_expired`"),
+    403: problem("`forbidden`: the money of somebody else"),
+    404: problem("`client_not_found`"),
 }
 _LINK: Final = {
     "description": 'The next page, when there is more: `<...>; rel="next"`',
@@ -92,7 +93,7 @@ def router(access: Access, db: Database) -> APIRouter:
                 "headers": {"Link": _LINK},
             },
             **_REFUSALS,
-            422: {"description": "`invalid_request`, `invalid_cursor`"},
+            422: problem("`invalid_request`, `invalid_cursor`"),
         },
         response_class=Response,
     )

@@ -1,11 +1,13 @@
 """POST /api/v1/webhooks/supabase."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict
 
 from evpower.foundation.body import read_body
+from evpower.foundation.openapi import Responses, json_response, problem
 from evpower.sync.webhook.receive import SupabaseWebhooks
 
 MAX_BYTES: Final = 256 * 1024
@@ -13,6 +15,15 @@ _NEW: Final = b'{"success":true,"accepted":true}'
 _KNOWN: Final = b'{"success":true,"accepted":false}'
 
 PREFIX: Final = "/api/v1/webhooks"
+
+
+class NotificationResponse(BaseModel):
+    """What became of a change notification."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    success: Literal[True]
+    accepted: bool
 
 
 def webhook_router(webhooks: SupabaseWebhooks) -> APIRouter:
@@ -50,15 +61,6 @@ def _header(name: str, description: str) -> dict[str, Any]:
     }
 
 
-def _problem(codes: str) -> dict[str, Any]:
-    return {
-        "description": codes,
-        "content": {
-            "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-        },
-    }
-
-
 _REQUEST: Final[dict[str, Any]] = {
     "parameters": [
         _header("webhook-id", "The message's id: letters, digits and `_-:+/=`"),
@@ -92,24 +94,12 @@ _REQUEST: Final[dict[str, Any]] = {
         },
     },
 }
-_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "Authentic. `accepted` is false when it is known already or of no interest",
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["success", "accepted"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "success": {"type": "boolean", "const": True},
-                        "accepted": {"type": "boolean"},
-                    },
-                }
-            }
-        },
-    },
-    401: _problem("`invalid_signature`"),
-    413: _problem("`too_large`"),
-    422: _problem("`invalid_webhook`: authentic, but not a JSON object"),
+_RESPONSES: Final[Responses] = {
+    200: json_response(
+        "Authentic. `accepted` is false when it is known already or of no interest",
+        NotificationResponse,
+    ),
+    401: problem("`invalid_signature`"),
+    413: problem("`too_large`"),
+    422: problem("`invalid_webhook`: authentic, but not a JSON object"),
 }

@@ -1,0 +1,46 @@
+"""The check of answers itself: what is not as documented does not pass."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.contracts.answers import check_answer
+
+KNOWN: dict[str, Any] = {
+    "success": False,
+    "status": 0,
+    "error": "payment_not_found",
+    "message": "Платёж не найден.",
+    "invoice_id": "ABC",
+}
+
+
+def answered(body: Any) -> httpx.Response:
+    request = httpx.Request("GET", "http://api/api/v1/payment/status/ABC")
+    return httpx.Response(200, json=body, request=request)
+
+
+async def test_an_answer_as_documented_passes() -> None:
+    await check_answer(answered(KNOWN))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"extra": 1},
+        {"status": 7},
+        {"error": None},
+        {"message": None},
+        {"success": True},
+    ],
+)
+async def test_another_member_or_type_does_not_pass(changed: dict[str, Any]) -> None:
+    with pytest.raises(AssertionError, match="not as documented"):
+        await check_answer(answered({**KNOWN, **changed}))
+
+
+async def test_a_missing_member_does_not_pass() -> None:
+    body = {name: value for name, value in KNOWN.items() if name != "message"}
+    with pytest.raises(AssertionError, match="not as documented"):
+        await check_answer(answered(body))
