@@ -47,7 +47,7 @@ dev: setup ## the whole stack on this machine
 test: setup browser ## every test
 	@$(BIN)/pytest
 
-check: setup ## format, lint, types, import rings, snapshots
+check: setup ## format, lint, types, import layers, snapshots
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
