@@ -1,8 +1,8 @@
 """One connection to a NATS server: opened completely or not at all, checked, closed in time.
 
-The client's own reconnecting is not used: it gives up for good when a server refuses the
-credentials once, and can hang on a server that stopped reading. The owner of a link opens a new
-one.
+The client's own reconnecting is not used: it gives up for good when credentials expire, and never
+leaves a server that stopped reading with data under way (docs/decisions/0020, with figures). The
+owner of a link opens a new one.
 """
 
 import asyncio
