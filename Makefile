@@ -64,7 +64,7 @@ snapshots: setup ## write schema.sql, openapi.json and supabase/migrations anew
 supabase-migrations: setup ## write supabase/migrations from supabase/source
 	@$(BIN)/python -m evpower.devstack.supabase.migrations
 
-bench: setup ## measure against the named peers; ONLY=name for one
+bench: setup ## measure against the named baselines; ONLY=name for one
 	@$(BIN)/python -m bench $(ONLY)
 
 lock: .tools/bin/uv ## pin the dependencies anew

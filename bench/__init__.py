@@ -1,1 +1,1 @@
-"""What `make bench` runs: ours and a named peer or limit, in turn, in the same run."""
+"""What `make bench` runs: ours and a named baseline or limit, in turn, in the same run."""

@@ -15,6 +15,7 @@ import uvloop
 
 from bench import docs
 from bench.against import MAX_ROUNDS, ROUNDS, against, checkout_folder
+from bench.attacks import attacks
 from bench.changes import change_alone, change_notified
 from bench.credit import credit_grouped, credit_single
 from bench.harness import Row, say, table
@@ -26,14 +27,13 @@ from bench.reconcile import reconcile
 from bench.relay import relay, relay_lag
 from bench.rig import Rig
 from bench.rows import row_bytes
-from bench.strangers import strangers
 from bench.supabase_webhooks import supabase_webhooks
 from bench.tokens import tokens
 from bench.topup import topup_http
 
 Benchmark = Callable[[Rig], Awaitable[list[Row]]]
 
-# In the order of their questions: does it beat the sketch, does it keep up, what does it cost.
+# In this order: ahead of the baseline implementation, near its limits, at what cost.
 BENCHMARKS: Mapping[str, Benchmark] = {
     "topup_http": topup_http,
     "history": history,
@@ -43,12 +43,12 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "relay": relay,
     "relay_lag": relay_lag,
     "supabase_webhooks": supabase_webhooks,
-    "change_rung": change_notified,
+    "change_notified": change_notified,
     "change_alone": change_alone,
     "live_push": live_push,
     "live_reconnect": live_reconnect,
     "live_idle": live_idle,
-    "strangers": strangers,
+    "attacks": attacks,
     "migrate": migrate_clients,
     "reconcile": reconcile,
     "tokens": tokens,

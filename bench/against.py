@@ -117,7 +117,8 @@ async def _measure(folder: Path, names: Sequence[str]) -> dict[str, dict[str, ob
     rows = [json.loads(line) for line in printed.decode().splitlines() if line.startswith("{")]
     if not rows:
         raise RuntimeError(f"no benchmark finished in {folder}: exit {process.returncode}")
-    return {f"{row['name']} / {row['peer']}": row for row in rows}
+    # An edition before 0.1.0 prints `peer`.
+    return {f"{row['name']} / {row.get('baseline', row.get('peer'))}": row for row in rows}
 
 
 def _figure(row: Mapping[str, object]) -> float:

@@ -35,7 +35,7 @@ async def _same_bytes(name: str, client_id: str) -> Response:
 def _build_with_bench_route(settings: Settings, role: Role = "all") -> FastAPI:
     app = _build(settings, role)
     app.add_api_route("/api/v1/bench/{name}/{client_id}", _same_bytes)
-    app.router.routes.insert(0, app.router.routes.pop())  # found first: a fair peer
+    app.router.routes.insert(0, app.router.routes.pop())  # found first: a fair baseline
     return app
 
 

@@ -1,7 +1,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-"""The peer: the requirements' snippets taken literally, a new Supabase client in every call.
+"""The baseline implementation: the requirements' snippets taken literally.
 
-Its tables are copies (`sketch_*`): EvPower's migration refuses balances written by hand.
+It makes a new Supabase client in every call.
+
+Its tables are copies (`baseline_*`): EvPower's migration refuses balances written by hand.
 """
 
 import os
@@ -16,39 +18,41 @@ from pydantic import BaseModel
 
 from supabase import AsyncClient, acreate_client
 
-SUPABASE_URL = os.environ.get("SKETCH_SUPABASE_URL", "")
-SUPABASE_SERVICE_KEY = os.environ.get("SKETCH_SUPABASE_KEY", "")
-EVPOWER_DSN = os.environ.get("SKETCH_DSN", "")
+SUPABASE_URL = os.environ.get("BASELINE_SUPABASE_URL", "")
+SUPABASE_SERVICE_KEY = os.environ.get("BASELINE_SUPABASE_KEY", "")
+EVPOWER_DSN = os.environ.get("BASELINE_DSN", "")
 
-# In EvPower's database: where the sketch keeps the balance it calls its own.
+# In EvPower's database: the baseline implementation's own balance.
 EVPOWER_TABLES = (
-    "create table sketch_clients (id uuid primary key, balance numeric(12, 2) not null default 0);"
-    " grant all on sketch_clients to evpower_app"  # what the login acts as in this database
+    "create table baseline_clients"
+    " (id uuid primary key, balance numeric(12, 2) not null default 0);"
+    " grant all on baseline_clients to evpower_app"  # what the login acts as in this database
 )
 
 # In Supabase: the shape the snippets write and the apps read.
 SUPABASE_TABLES = """
-create table public.sketch_clients (
+create table public.baseline_clients (
   id uuid primary key, email text, phone text, name text, balance numeric(12, 2) not null default 0,
   created_at timestamptz not null default now(), updated_at timestamptz not null default now());
-create table public.sketch_transactions (
+create table public.baseline_transactions (
   id uuid primary key default gen_random_uuid(), client_id uuid not null, type text not null,
   amount numeric(12, 2) not null, balance_before numeric(12, 2) not null,
   balance_after numeric(12, 2) not null, created_at timestamptz not null default now());
-create index on public.sketch_transactions (client_id, created_at desc);
-create table public.sketch_charging_sessions (
+create index on public.baseline_transactions (client_id, created_at desc);
+create table public.baseline_charging_sessions (
   id uuid primary key, client_id uuid not null, station_id text, connector_id int,
   start_time timestamptz, end_time timestamptz, energy_consumed numeric(12, 3),
   total_cost numeric(12, 2), status text, created_at timestamptz not null default now());
-create index on public.sketch_charging_sessions (client_id, created_at desc);
-grant all on public.sketch_clients, public.sketch_transactions, public.sketch_charging_sessions
+create index on public.baseline_charging_sessions (client_id, created_at desc);
+grant all
+  on public.baseline_clients, public.baseline_transactions, public.baseline_charging_sessions
   to service_role;
 notify pgrst, 'reload schema';
 """
 
 
 class TopUp(BaseModel):
-    """What the sketch's provider sends."""
+    """The webhook of the baseline implementation's provider."""
 
     client_id: str
     amount: float
@@ -86,17 +90,17 @@ async def update_balance(
 ) -> None:
     """Requirement 1, its three steps."""
     await pool.execute(
-        "update sketch_clients set balance = $2::float8 where id = $1", client_id, new_balance
+        "update baseline_clients set balance = $2::float8 where id = $1", client_id, new_balance
     )
     supabase = await _create_client()
     await (
-        supabase.table("sketch_clients")
+        supabase.table("baseline_clients")
         .update({"balance": new_balance, "updated_at": datetime.now(UTC).isoformat()})
         .eq("id", client_id)
         .execute()
     )
     await (
-        supabase.table("sketch_transactions")
+        supabase.table("baseline_transactions")
         .insert(
             {
                 "client_id": client_id,
@@ -119,7 +123,7 @@ async def health() -> dict[str, bool]:
 
 async def _top_up(data: TopUp) -> dict[str, Any]:
     old = float(
-        await pool.fetchval("select balance from sketch_clients where id = $1", data.client_id)
+        await pool.fetchval("select balance from baseline_clients where id = $1", data.client_id)
     )
     await update_balance(data.client_id, old + data.amount, old, "topup")
     return {"success": True, "balance": old + data.amount}
@@ -155,7 +159,7 @@ async def get_transaction_history(
     client_id: str, _: Annotated[str, Depends(verify_supabase_token)], limit: int = 50
 ) -> Json:
     """Requirement 5."""
-    return await _history("sketch_transactions", client_id, limit)
+    return await _history("baseline_transactions", client_id, limit)
 
 
 @app.get("/api/v1/charging/history/{client_id}")
@@ -163,7 +167,7 @@ async def get_charging_history(
     client_id: str, _: Annotated[str, Depends(verify_supabase_token)], limit: int = 50
 ) -> Json:
     """Requirement 5."""
-    return await _history("sketch_charging_sessions", client_id, limit)
+    return await _history("baseline_charging_sessions", client_id, limit)
 
 
 @app.get("/api/v1/balance/{client_id}")
@@ -171,7 +175,7 @@ async def get_balance(client_id: str, _: Annotated[str, Depends(verify_supabase_
     """The old endpoint over the same table."""
     supabase = await _create_client()
     result = (
-        await supabase.table("sketch_clients").select("*").eq("id", client_id).single().execute()
+        await supabase.table("baseline_clients").select("*").eq("id", client_id).single().execute()
     )
     row: Json = result.data
     return {"client_id": client_id, "balance": row["balance"], "currency": "KGS"}

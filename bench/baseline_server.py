@@ -1,4 +1,4 @@
-"""Runs the peer `sketch` against the local Supabase, with users who really signed in."""
+"""Runs the baseline implementation against the local Supabase, with users who really signed in."""
 
 import json
 import os
@@ -23,7 +23,7 @@ _SECONDS = 4.5
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who signed in at Supabase."""
+    """A user who signed in at Supabase."""
 
     id: UUID
     token: str
@@ -58,10 +58,10 @@ async def sign_in_users(supabase: LocalSupabase, prefix: str, count: int) -> lis
 
 
 class Baseline:
-    """The running peer; `rate_of` measures one of its endpoints at 16 connections."""
+    """The running baseline implementation; `rate_of` measures an endpoint at 16 connections."""
 
     def __init__(self, rig: Rig, port: int, users: list[User]) -> None:
-        self._house = rig
+        self._rig = rig
         self._port = port
         self.users = users
 
@@ -69,26 +69,26 @@ class Baseline:
     async def start(cls, rig: Rig, stack: AsyncExitStack) -> "Baseline":
         """Make its tables and users, start it under uvicorn."""
         supabase = await rig.supabase()
-        users = await sign_in_users(supabase, "sketch", USERS)
+        users = await sign_in_users(supabase, "baseline", USERS)
         dsn = await rig.new_database()
         ids = [user.id for user in users]
         async with rig.owner(dsn) as owner:
             await owner.execute(baseline.EVPOWER_TABLES)
-            await owner.execute("insert into sketch_clients (id) select unnest($1::uuid[])", ids)
+            await owner.execute("insert into baseline_clients (id) select unnest($1::uuid[])", ids)
         async with rig.owner(rig.supabase_dsn) as owner:
             await owner.execute(baseline.SUPABASE_TABLES)
-            await owner.execute("insert into sketch_clients (id) select unnest($1::uuid[])", ids)
+            await owner.execute("insert into baseline_clients (id) select unnest($1::uuid[])", ids)
             for fill in (_FILL_TRANSACTIONS, _FILL_SESSIONS):
                 await owner.execute(fill, ids, HISTORY_ROWS)
             await owner.execute("analyze")
         port = free_port()
         server = ProcessService(
-            "sketch",
+            "baseline",
             [
                 *(sys.executable, "-m", "uvicorn", "bench.baseline:app", "--port", str(port)),
                 *("--no-access-log", "--log-level", "warning"),
             ],
-            log=rig.folder / "sketch.log",
+            log=rig.folder / "baseline.log",
             ready_url=f"http://127.0.0.1:{port}/health",
             env=_environment(supabase, dsn),
         )
@@ -123,27 +123,29 @@ class Baseline:
         )
 
     async def _rate(self, ready: list[tuple[int, bytes]]) -> float:
-        path = self._house.folder / "sketch.requests"
+        path = self._rig.folder / "baseline.requests"
         write_requests(path, ready)
         plan = Plan(port=self._port, requests=str(path), seconds=_SECONDS, warmup_s=1.0)
-        return (await load(plan, self._house.folder)).rate
+        return (await load(plan, self._rig.folder)).rate
 
 
 def _environment(supabase: LocalSupabase, dsn: str) -> dict[str, str]:
     return {
         **os.environ,
-        "SKETCH_SUPABASE_URL": supabase.url,
-        "SKETCH_SUPABASE_KEY": supabase.secret_key,
-        "SKETCH_DSN": dsn,
+        "BASELINE_SUPABASE_URL": supabase.url,
+        "BASELINE_SUPABASE_KEY": supabase.secret_key,
+        "BASELINE_DSN": dsn,
     }
 
 
 _FILL_TRANSACTIONS = """
-insert into sketch_transactions (client_id, type, amount, balance_before, balance_after, created_at)
+insert into baseline_transactions
+  (client_id, type, amount, balance_before, balance_after, created_at)
 select id, 'topup', 10, 10 * g, 10 * (g + 1), now() - g * interval '1 minute'
   from unnest($1::uuid[]) id, generate_series(1, $2) g"""
 _FILL_SESSIONS = """
-insert into sketch_charging_sessions (id, client_id, station_id, connector_id, start_time, end_time,
+insert into baseline_charging_sessions
+  (id, client_id, station_id, connector_id, start_time, end_time,
   energy_consumed, total_cost, status, created_at)
 select gen_random_uuid(), id, 'EVP-001-01', 1, now() - g * interval '1 hour',
        now() - g * interval '50 minutes', 12.345, 166.66, 'stopped', now() - g * interval '1 hour'

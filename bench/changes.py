@@ -16,7 +16,7 @@ from evpower.devstack.ports import LOOPBACK
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import HttpClient
 
-_RUNG_AT = 20.0  # changes a second
+_NOTIFIED_AT = 20.0  # changes a second
 _ALONE_AT = 10.0
 _SECONDS = 12.0
 _WAIT_LIMIT_S = 30.0
@@ -30,17 +30,17 @@ async def change_notified(rig: Rig) -> list[Row]:
     notes: list[str] = []
 
     async def ours() -> float:
-        lags = await _measure(rig, rate=_RUNG_AT, role="api", notification=True)
+        lags = await _measure(rig, rate=_NOTIFIED_AT, role="api", notification=True)
         notes.append(_note(lags))
         return p99(lags)
 
     async def limit() -> float:
-        return p99(await _calls_alone(rig, rate=_RUNG_AT))
+        return p99(await _calls_alone(rig, rate=_NOTIFIED_AT))
 
     turns = await in_turn(ours, limit, rounds=3)
     lag, bare = turns
     bar, ratio = Bar("<=", 12), turns.ratio()
-    return [Row("change_rung_p99", lag, "ms", "Supabase's call", bare, bar, notes[-1], ratio)]
+    return [Row("change_notified_p99", lag, "ms", "Supabase's call", bare, bar, notes[-1], ratio)]
 
 
 async def change_alone(rig: Rig) -> list[Row]:
@@ -137,7 +137,7 @@ async def _calls_alone(rig: Rig, *, rate: float) -> list[float]:
 
 
 async def _people(owner: Connection, theirs: Connection, ids: list[UUID]) -> None:
-    """The same people on both sides, and nothing to be told of them."""
+    """The same users on both sides, and no change of them to send."""
     await theirs.execute(
         "insert into public.clients (id, name) select i, 'as before' from unnest($1::uuid[]) i", ids
     )

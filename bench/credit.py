@@ -45,28 +45,28 @@ async def credit_grouped(rig: Rig) -> list[Row]:
         rate, _ = await _credits(rig, dsn, callers=256, payments=60_000)
         return rate
 
-    async def peer() -> float:
+    async def pgbench() -> float:
         return (await pgbench_credits(rig, dsn, clients=16, stride=1_200)).tps
 
-    turns = await in_turn(ours, peer)
+    turns = await in_turn(ours, pgbench)
     rate, limit = turns
     bar, ratio = Bar(">=", 3), turns.ratio()
-    name, peer_name = "credit_grouped", "pgbench, 16 clients"
-    return [Row(name, rate, "credits/s", peer_name, limit, bar, "", ratio)]
+    name, baseline_name = "credit_grouped", "pgbench, 16 clients"
+    return [Row(name, rate, "credits/s", baseline_name, limit, bar, "", ratio)]
 
 
 async def credit_single(rig: Rig) -> list[Row]:
-    """Milliseconds of one call when nobody else calls."""
+    """Milliseconds of one call without other calls."""
     dsn = await wallets(rig)
 
     async def ours() -> float:
         _, latency_ms = await _credits(rig, dsn, callers=1, payments=15_000)
         return latency_ms
 
-    async def peer() -> float:
+    async def pgbench() -> float:
         return (await pgbench_credits(rig, dsn, clients=1, stride=15_000)).latency_ms
 
-    turns = await in_turn(ours, peer)
+    turns = await in_turn(ours, pgbench)
     latency, limit = turns
     bar, ratio = Bar("<=", 1.75), turns.ratio()
     return [Row("credit_single", latency, "ms", "pgbench, 1 client", limit, bar, "", ratio)]

@@ -17,24 +17,25 @@ _INTRO = """\
 # Benchmarks
 
 Written by `python -m bench --write-docs`; `make bench` measures again, `make bench ONLY=name` one.
-Every benchmark measures EvPower and its peer or limit in turn, in one run, on one machine and one
-PostgreSQL. A ratio is the median of the rounds' own ratios, so what disturbs a round disturbs both
-of its sides. Bars of times and rates are ratios; sizes have bars of their own. Commits are durable:
-`fsync`, `synchronous_commit` and `full_page_writes` are on, or the run refuses to start. The load
-generator checks the status of every answer. It shares the machine with the servers: absolute
-figures are low, ratios carry over. `python -m bench --against CHECKOUT NAME` runs two editions in
-turn and fails if a ratio became worse by more than 5 %: that is how a small loss is found. The bars
-are wider: they hold beside a busy core, too, and a run that misses one has found a fault.
+Every benchmark measures EvPower and its baseline or limit in turn, in one run, on one machine and
+one PostgreSQL. A ratio is the median of the rounds' own ratios, so what disturbs a round disturbs
+both of its sides. Bars of times and rates are ratios; sizes have bars of their own. Commits are
+durable: `fsync`, `synchronous_commit` and `full_page_writes` are on, or the run refuses to start.
+The load generator checks the status of every answer. It shares the machine with the servers:
+absolute figures are low, ratios carry over. `python -m bench --against CHECKOUT NAME` runs two
+editions in turn and fails if a ratio became worse by more than 5 %: that is how a small loss is
+found. The bars are wider: they hold beside a busy core, too, and a run that misses one has found a
+fault.
 
 """
 
-_PEERS = """
+_BASELINES = """
 
-## The peers
+## The baselines
 
-- **sketch**: the requirements' snippets taken literally (`bench/baseline.py`): FastAPI,
-  supabase-py, a Supabase client made in every call, `get_user` for each token, the balance written
-  in three steps. 16 connections, the same local Supabase.
+- **baseline implementation**: the requirements' snippets taken literally (`bench/baseline.py`):
+  FastAPI, supabase-py, a Supabase client made in every call, `get_user` for each token, the
+  balance written in three steps. 16 connections, the same local Supabase.
 - **pgbench**: PostgreSQL's own load generator calling the same SQL function: C, no Python, no HTTP.
 - **the same bytes from memory**: a route of the same server, behind the same middlewares and token
   check, that answers a constant of the same size: what HTTP costs in this process without any data.
@@ -53,7 +54,7 @@ _PEERS = """
 - **bare admin API**: users created in the local Supabase Auth, nothing else done.
 - **quiet**: the same drivers asking without an attack, before and after it. Each attack is 2,000
   unfinished sockets or 200 requests a second from one address, alone; half of the drivers share
-  that address. `BENCH_STRANGERS_S=60` measures a minute each.
+  that address. `BENCH_ATTACKS_S=60` measures a minute each.
 - **get_user**: one question to Supabase Auth about a token, with a kept-open connection.
 """
 
@@ -68,7 +69,7 @@ def write(rows: Sequence[Row], seconds: float) -> None:
         + f"Other work took {sum(disturbance) / max(1, len(disturbance)):.0%} of it.\n\n"
         + table(rows)
         + ("\n\n" + "\n".join(notes) if notes else "")
-        + _PEERS
+        + _BASELINES
     )
 
 

@@ -116,7 +116,7 @@ def _environment(supabase: LocalSupabase, dsn: str, port: int) -> dict[str, str]
         "EVPOWER_SUPABASE_PUBLISHABLE_KEY": supabase.publishable_key,
         "EVPOWER_SUPABASE_JWT_SECRET": supabase.jwt_secret,
         "EVPOWER_PAYMENT_QR_PROVIDER": "sandbox",
-        "EVPOWER_SANDBOX_URL": f"http://{LOOPBACK}:{free_port()}",  # nobody: it is never asked
+        "EVPOWER_SANDBOX_URL": f"http://{LOOPBACK}:{free_port()}",  # no listener: it is never asked
         "EVPOWER_SANDBOX_SECRET": SANDBOX_SECRET,
         "EVPOWER_RATE_PER_MINUTE": _NO_LIMIT,
         "EVPOWER_RATE_WEBHOOK_PER_MINUTE": _NO_LIMIT,

@@ -46,8 +46,8 @@ class Row:
     name: str
     value: float
     unit: str
-    peer: str
-    peer_value: float | None = None
+    baseline: str
+    baseline_value: float | None = None
     bar: Bar | None = None
     note: str = ""
     paired_ratio: float | None = None  # the median of the rounds' own ratios, where there were some
@@ -59,10 +59,10 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """How many times the peer's figure ours is."""
+        """How many times the baseline's figure ours is."""
         if self.paired_ratio is not None:
             return self.paired_ratio
-        return self.value / self.peer_value if self.peer_value else None
+        return self.value / self.baseline_value if self.baseline_value else None
 
     @property
     def ok(self) -> bool:
@@ -73,28 +73,42 @@ class Row:
         """One line for machines."""
         fields = asdict(self)
         fields["value"] = _short(self.value)
-        fields["peer_value"] = None if self.peer_value is None else _short(self.peer_value)
+        fields["baseline_value"] = (
+            None if self.baseline_value is None else _short(self.baseline_value)
+        )
         del fields["paired_ratio"]
         fields["ratio"] = None if self.ratio is None else _short(self.ratio)
         fields["bar"] = None if self.bar is None else str(self.bar)
         fields["ok"] = self.ok
-        order = ("name", "value", "unit", "peer", "peer_value", "ratio", "bar", "ok", "note")
+        order = (
+            "name",
+            "value",
+            "unit",
+            "baseline",
+            "baseline_value",
+            "ratio",
+            "bar",
+            "ok",
+            "note",
+        )
         return json.dumps({key: fields[key] for key in order if key != "note" or fields["note"]})
 
     def cells(self) -> tuple[str, ...]:
-        """The same for people."""
+        """The cells of the table."""
         return (
             self.name,
-            f"{_people(self.value)} {self.unit}",
-            self.peer,
-            "" if self.peer_value is None else f"{_people(self.peer_value)} {self.unit}",
-            "" if self.ratio is None else f"{_people(self.ratio)} x",
+            f"{_short_text(self.value)} {self.unit}",
+            self.baseline,
+            ""
+            if self.baseline_value is None
+            else f"{_short_text(self.baseline_value)} {self.unit}",
+            "" if self.ratio is None else f"{_short_text(self.ratio)} x",
             "" if self.bar is None else str(self.bar),
             "" if self.bar is None else ("yes" if self.ok else "NO"),
         )
 
 
-HEADINGS = ("benchmark", "ours", "peer or limit", "the peer's", "ratio", "bar", "met")
+HEADINGS = ("benchmark", "ours", "baseline or limit", "the baseline's", "ratio", "bar", "met")
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -141,7 +155,7 @@ async def in_turn(*sides: Measure, rounds: int = 5) -> Turns:
             await quiet()
             values.append(await side())
     for values in measured:
-        say("    " + "  ".join(_people(value) for value in values))
+        say("    " + "  ".join(_short_text(value) for value in values))
     return Turns(tuple(tuple(values) for values in measured))
 
 
@@ -151,7 +165,7 @@ def p99(lags: Lags) -> float:
 
 
 async def quiet() -> None:
-    """Wait a little for a moment when nobody else works; remember how busy it was in the end."""
+    """Wait a little for a quiet moment; remember how busy it was in the end."""
     while (share := await _busy_share()) > _QUIET and _waited_s[0] < _WAIT_LIMIT_S:
         _waited_s[0] += _SAMPLE_S
     disturbance.append(share)
@@ -188,5 +202,5 @@ def _short(value: float) -> float:
     return float(f"{value:.4g}") if abs(value) < 1000 else round(value)
 
 
-def _people(value: float) -> str:
+def _short_text(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -28,7 +28,7 @@ from evpower.sync import SupabaseRpc, TargetUnavailable
 
 _CLIENTS: Final = 2_000
 _AT_ONCE: Final = 8
-_phones = itertools.count()  # nobody's twice, in any run
+_phones = itertools.count()  # each once, in any run
 _HASH: Final = "$2b$10$" + "a" * 53  # Auth hashes nothing then
 
 
@@ -40,10 +40,10 @@ async def migrate_clients(rig: Rig) -> list[Row]:
         async def ours() -> float:
             return _CLIENTS / (await _run(rig, http, admin, _CLIENTS))
 
-        async def peer() -> float:
+        async def baseline() -> float:
             return await _bare(admin, _CLIENTS)
 
-        turns = await in_turn(ours, peer)
+        turns = await in_turn(ours, baseline)
     rate, bare = turns
     note = f"{_CLIENTS:,} clients, plan included; {_AT_ONCE} calls at once"
     bar = Bar(">=", 0.5)

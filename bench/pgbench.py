@@ -1,4 +1,4 @@
-"""pgbench, the peer for what is one SQL function: no Python, no HTTP, the same database."""
+"""pgbench, the baseline for what is one SQL function: no Python, no HTTP, the same database."""
 
 import os
 import re

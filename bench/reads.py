@@ -25,7 +25,7 @@ _MEMORY = "the same bytes from memory"
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One path of one server, read by everybody in turn."""
+    """One path of one server, read by every client in turn."""
 
     server: EvPowerServer
     people: list[Reader]
@@ -70,12 +70,12 @@ async def _reads(rig: Rig, names: list[str]) -> list[Row]:
         path = PATHS[name]
         await _keep_answer(server, people[0], name)
 
-        async def sketched(path: str = path) -> float:
+        async def of_baseline(path: str = path) -> float:
             return await baseline.gets(path)
 
         side = _Side(server, people, path)
         memory = _Side(server, people, f"/api/v1/bench/{name}/{{client_id}}")
-        turns = await in_turn(side, memory, sketched)
+        turns = await in_turn(side, memory, of_baseline)
         rate, memory_rate, baseline_rate = turns
         cores = Turns((tuple(side.per_core_s), tuple(memory.per_core_s)))
         each, memory_each = cores
@@ -84,7 +84,7 @@ async def _reads(rig: Rig, names: list[str]) -> list[Row]:
                 name,
                 rate,
                 "requests/s",
-                "sketch",
+                "baseline implementation",
                 baseline_rate,
                 Bar(">=", 100),
                 "",

@@ -20,7 +20,7 @@ SMALL = 20_000
 LARGE = 100_000
 _EACH: Final = 5  # transactions a client
 _WAIT_LIMIT_S: Final = 120.0
-_PEER: Final = "every row over PostgREST"
+_BASELINE: Final = "every row over PostgREST"
 
 # Equal rows on both sides, made where they lie. No trigger and no foreign key has a say: what is
 # measured is the comparison. Ids come from the number, so that both sides have the same.
@@ -57,7 +57,7 @@ _THERE: Final = (
 
 
 async def reconcile(rig: Rig) -> list[Row]:
-    """`sync check` of equal sides: beside the peer on 20,000 clients, its memory on 100,000."""
+    """`sync check` of equal sides: beside the baseline on 20,000 clients, its memory on 100,000."""
     found: dict[str, list[dict[str, Any]]] = {"check": [], "naive": []}
     dsn = await rig.new_database()
     async with _project(rig) as (supabase, there_dsn):
@@ -72,7 +72,7 @@ async def reconcile(rig: Rig) -> list[Row]:
             await _add(here, there, SMALL + 1, LARGE)
         await quiet()
         large = await _run("check", dsn, supabase)
-    ours, peer = turns
+    ours, baseline = turns
     small, naive = (max(found[mode], key=_grown_mb) for mode in ("check", "naive"))
     note = (
         f"{SMALL:,} people and clients; {LARGE:,} with {_EACH * LARGE:,} transactions in"
@@ -80,7 +80,7 @@ async def reconcile(rig: Rig) -> list[Row]:
     )
     bar, ratio = Bar(">=", 2), turns.ratio()
     return [
-        Row("reconcile", ours, "clients/s", _PEER, peer, bar, note, ratio),
+        Row("reconcile", ours, "clients/s", _BASELINE, baseline, bar, note, ratio),
         Row(
             "reconcile_memory",
             _grown_mb(large),
@@ -88,7 +88,7 @@ async def reconcile(rig: Rig) -> list[Row]:
             f"the same with {SMALL:,} clients",
             _grown_mb(small),
             Bar("<=", 1.5),
-            f"the peer of the row above: {_grown_mb(naive):.0f} MB for {SMALL:,}",
+            f"the baseline of the row above: {_grown_mb(naive):.0f} MB for {SMALL:,}",
         ),
     ]
 
@@ -99,7 +99,7 @@ def _grown_mb(run: dict[str, Any]) -> float:
 
 @asynccontextmanager
 async def _project(rig: Rig) -> AsyncGenerator[tuple[LocalSupabase, str]]:
-    """A Supabase of its own: here nobody else's clients are in the way."""
+    """A Supabase of its own: without the clients of other benchmarks."""
     folder = Path(tempfile.mkdtemp(dir=rig.folder))
     await rig.postgres.create_database("supabase_reconcile")
     dsn = rig.postgres.dsn("supabase_reconcile")

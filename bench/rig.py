@@ -101,7 +101,7 @@ class Rig:
         return self._supabase
 
     async def once(self, start: Callable[["Rig", AsyncExitStack], Awaitable[T]]) -> T:
-        """What `start` made, the first time it was asked for; it ends with the house."""
+        """What `start` made, the first time it was asked for; it ends with the rig."""
         if start not in self._shared:
             self._shared[start] = await start(self, self._stack)
         return cast("T", self._shared[start])

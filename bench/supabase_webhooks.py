@@ -1,4 +1,4 @@
-"""Supabase rings 300 times a second; so does somebody who only pretends to be Supabase."""
+"""300 change notifications a second of Supabase, and as many forged ones."""
 
 import base64
 import itertools
@@ -19,7 +19,7 @@ from evpower.foundation.standard_webhooks import key_bytes, sign
 
 PATH = "/api/v1/webhooks/supabase"
 _SECRET = "whsec_" + base64.b64encode(b"a secret of the benchmarks, 32 b").decode()
-_ANOTHER = "whsec_" + base64.b64encode(b"what a stranger would guess, 32b").decode()
+_ANOTHER = "whsec_" + base64.b64encode(b"what an attacker would guess, 32").decode()
 _RATE = 300.0  # a second
 _SECONDS = 4.0
 _WARMUP_S = 0.5

@@ -1,4 +1,4 @@
-"""Signed webhooks of the sandbox provider for payments nobody has confirmed yet."""
+"""Signed webhooks of the sandbox provider for payments that are not confirmed yet."""
 
 import json
 import time

@@ -1,6 +1,6 @@
 """What drivers wait while one address without credentials does its worst, each attack alone.
 
-BENCH_STRANGERS_S=60 measures each attack for a minute; by default it is shorter.
+BENCH_ATTACKS_S=60 measures each attack for a minute; by default it is shorter.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from dataclasses import asdict
 from typing import Final
 
 from bench import requests, seed
+from bench.attack_client import REQUESTS, SHAPES, Plan
 from bench.evpower_server import EvPowerServer, access_token
 from bench.harness import Bar, Row, quiet, say
 from bench.loadgen import Plan as Load
 from bench.loadgen import Report, Request, load, write_requests
 from bench.rig import Rig
-from bench.stranger_client import REQUESTS, SHAPES, Plan
 from bench.supabase_webhooks import cpu_s
 
-_SECONDS: Final = float(os.environ.get("BENCH_STRANGERS_S", "15"))
+_SECONDS: Final = float(os.environ.get("BENCH_ATTACKS_S", "15"))
 _DRIVERS: Final = 1_000
 _RATE: Final = 100.0  # drivers' requests a second from each of the two addresses
 _SOCKETS: Final = 2_000
@@ -35,7 +35,7 @@ _WINDOWS: Final = 5
 _LIMITS: Final = {"EVPOWER_RATE_PER_MINUTE": "120", "EVPOWER_RATE_WEBHOOK_PER_MINUTE": "3000"}
 
 
-async def strangers(rig: Rig) -> list[Row]:
+async def attacks(rig: Rig) -> list[Row]:
     """Drivers' p99 beside each attack, and beside none, in turn."""
     supabase = await rig.supabase()
     dsn = await rig.new_database()
@@ -64,7 +64,7 @@ async def strangers(rig: Rig) -> list[Row]:
             say(f"    {attack}: {note}")
             ours, usual = max(elsewhere_ms, there_ms), (before_ms + after_ms) / 2
             bar = Bar("<=", 5)
-            rows.append(Row(f"strangers_{attack}", ours, "ms p99", "quiet", usual, bar, note))
+            rows.append(Row(f"attack_{attack}", ours, "ms p99", "quiet", usual, bar, note))
             before_ms = after_ms
     return rows
 
@@ -107,10 +107,10 @@ async def _from(
 async def _attacking(server: EvPowerServer, attack: str) -> AsyncGenerator[None]:
     sockets = _SOCKETS if attack in SHAPES else 100
     plan = Plan(server.port, attack, _ATTACKER, sockets, _ATTACK_RATE)
-    path = server.rig.folder / f"stranger-{attack}.json"
+    path = server.rig.folder / f"attack-{attack}.json"
     path.write_text(json.dumps(asdict(plan)))
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.stranger_client", str(path),
+        sys.executable, "-m", "bench.attack_client", str(path),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -1,4 +1,4 @@
-"""`python -m bench.stranger_client PLAN.json`: one address without credentials does its worst."""
+"""`python -m bench.attack_client PLAN.json`: the attacks of one address without credentials."""
 
 import asyncio
 import base64
@@ -108,7 +108,7 @@ async def _open(plan: Plan) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def _hold(plan: Plan, shape: bytes, pace: _Pace) -> None:
-    """Keep a socket open and drip on; who is hung up on comes again."""
+    """Keep a socket open and send on slowly; connect again when it is closed."""
     while True:
         await pace.wait()
         with contextlib.suppress(OSError):
