@@ -810,12 +810,13 @@ revoke all on function evpower.prune_without_owner() from public, anon, authenti
 comment on function evpower.prune_without_owner() is
   'evpower 0.1.0: deletes what waits for users and clients that are gone';
 
--- 0500_people_of.sql
+-- 0500_clients_and_users.sql
 -- Clients and users as they are now, in the order of the ids; an id may be no UUID, and unknown to both tables.
 --   {"id", "client": null | {...}, "user": null | {...}}
 -- Texts are cut: the driver sets their length, and one long text would hold up the changes of all others.
 -- Everything is read by an index in its order: plans live long, and one made while a table was small would
 -- read and sort all of it. Without "offset 0" one made while it was empty joins every row with every other.
+drop function if exists evpower.people_of(text[]); -- its name before 0.1.0
 do $migration$
 declare
   id_type text := evpower.column_type('public.clients', 'id');
@@ -825,14 +826,14 @@ declare
     when id_type in ('text', 'character varying') then 'c.id = i.id'
     else 'c.id::text = i.id' end;
   body text := $body$
-create or replace function evpower.people_of(ids text[]) returns jsonb
+create or replace function evpower.clients_and_users(ids text[]) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
-  people jsonb;
+  entries jsonb;
 begin
   select jsonb_agg(jsonb_build_object('id', i.id, 'client', c.facts, 'user', u.facts) order by i.nr)
-    into people
+    into entries
     from unnest(ids) with ordinality as i (id, nr)
     left join lateral (
       select jsonb_build_object(
@@ -860,7 +861,7 @@ begin
         -- Older Auth servers have no is_anonymous: there the name means this one.
         from auth.users u cross join (select false as is_anonymous) absent
        where u.id = case when i.id <is_uuid> then i.id::uuid end offset 0) u on true;
-  return coalesce(people, '[]');
+  return coalesce(entries, '[]');
 end
 $function$
 $body$;
@@ -870,8 +871,8 @@ begin
   execute body;
 end
 $migration$;
-revoke all on function evpower.people_of(text[]) from public, anon, authenticated, service_role;
-comment on function evpower.people_of(text[]) is
+revoke all on function evpower.clients_and_users(text[]) from public, anon, authenticated, service_role;
+comment on function evpower.clients_and_users(text[]) is
   'evpower 0.1.0: returns clients and users by their ids';
 
 -- 0510_evpower_people.sql
@@ -899,7 +900,7 @@ begin
       raise exception 'at most 5000 ids at once' using errcode = 'invalid_parameter_value';
     end if;
     select array_agg(distinct i) into ids from jsonb_array_elements_text(payload -> 'ids') i;
-    return jsonb_build_object('people', evpower.people_of(ids), 'next', null);
+    return jsonb_build_object('people', evpower.clients_and_users(ids), 'next', null);
   end if;
   size := least(greatest(coalesce((payload ->> 'limit')::int, 1000), 1), 5000);
   after := nullif(payload ->> 'after', '');
@@ -919,7 +920,7 @@ begin
        where <text_of_c> > after and <text_of_c> !<is_uuid>
        order by <text_of_c> limit size + 1 - coalesce(cardinality(ids), 0));
   end if;
-  return jsonb_build_object('people', evpower.people_of(ids[:size]),
+  return jsonb_build_object('people', evpower.clients_and_users(ids[:size]),
                             'next', case when cardinality(ids) > size then ids[size] end);
 end
 $function$
@@ -1052,7 +1053,7 @@ begin
          array_agg(distinct p.row_id) filter (where p.nr <= size),
          count(*) > size
     into changes, ids, more from page p;
-  return jsonb_build_object('changes', coalesce(changes, '[]'), 'people', evpower.people_of(ids),
+  return jsonb_build_object('changes', coalesce(changes, '[]'), 'people', evpower.clients_and_users(ids),
                             'more', more, 'reset', false,
                             'held', exists (select from evpower.changes c where c.xid >= horizon));
 end
@@ -2220,7 +2221,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0410_carry_contact', 'trigger', 'evpower_carry_contact on auth.users', ''),
     ('0420_carry_pending_contacts', 'function', 'evpower.carry_pending_contacts()', ''),
     ('0430_prune_without_owner', 'function', 'evpower.prune_without_owner()', ''),
-    ('0500_people_of', 'function', 'evpower.people_of(text[])', ''),
+    ('0500_clients_and_users', 'function', 'evpower.clients_and_users(text[])', ''),
     ('0510_evpower_people', 'function', 'public.evpower_people(jsonb)', 'service_role=X'),
     ('0520_own_restored_changes', 'function', 'evpower.own_restored_changes()', ''),
     ('0530_pg_net_transactions', 'function', 'evpower.pg_net_transactions()', ''),

@@ -22,7 +22,7 @@ begin
       raise exception 'at most 5000 ids at once' using errcode = 'invalid_parameter_value';
     end if;
     select array_agg(distinct i) into ids from jsonb_array_elements_text(payload -> 'ids') i;
-    return jsonb_build_object('people', evpower.people_of(ids), 'next', null);
+    return jsonb_build_object('people', evpower.clients_and_users(ids), 'next', null);
   end if;
   size := least(greatest(coalesce((payload ->> 'limit')::int, 1000), 1), 5000);
   after := nullif(payload ->> 'after', '');
@@ -42,7 +42,7 @@ begin
        where <text_of_c> > after and <text_of_c> !<is_uuid>
        order by <text_of_c> limit size + 1 - coalesce(cardinality(ids), 0));
   end if;
-  return jsonb_build_object('people', evpower.people_of(ids[:size]),
+  return jsonb_build_object('people', evpower.clients_and_users(ids[:size]),
                             'next', case when cardinality(ids) > size then ids[size] end);
 end
 $function$

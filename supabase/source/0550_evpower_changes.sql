@@ -39,7 +39,7 @@ begin
          array_agg(distinct p.row_id) filter (where p.nr <= size),
          count(*) > size
     into changes, ids, more from page p;
-  return jsonb_build_object('changes', coalesce(changes, '[]'), 'people', evpower.people_of(ids),
+  return jsonb_build_object('changes', coalesce(changes, '[]'), 'people', evpower.clients_and_users(ids),
                             'more', more, 'reset', false,
                             'held', exists (select from evpower.changes c where c.xid >= horizon));
 end

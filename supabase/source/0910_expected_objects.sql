@@ -48,7 +48,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0410_carry_contact', 'trigger', 'evpower_carry_contact on auth.users', ''),
     ('0420_carry_pending_contacts', 'function', 'evpower.carry_pending_contacts()', ''),
     ('0430_prune_without_owner', 'function', 'evpower.prune_without_owner()', ''),
-    ('0500_people_of', 'function', 'evpower.people_of(text[])', ''),
+    ('0500_clients_and_users', 'function', 'evpower.clients_and_users(text[])', ''),
     ('0510_evpower_people', 'function', 'public.evpower_people(jsonb)', 'service_role=X'),
     ('0520_own_restored_changes', 'function', 'evpower.own_restored_changes()', ''),
     ('0530_pg_net_transactions', 'function', 'evpower.pg_net_transactions()', ''),

@@ -26,7 +26,7 @@ OWNER_OF_AUTH = (
 OF_THE_PROJECTS_TYPES = {
     "evpower.write_profile_contact(uuid,text,text)", "evpower.carry_contact()",
     "evpower.carry_pending_contacts()", "evpower.prune_without_owner()",
-    "evpower.people_of(text[])", "evpower_people(jsonb)", "evpower.apply_set(jsonb)",
+    "evpower.clients_and_users(text[])", "evpower_people(jsonb)", "evpower.apply_set(jsonb)",
     "evpower_digest(jsonb)", "evpower_openings(jsonb)", "evpower_archive(jsonb)",
 }  # fmt: skip
 
@@ -104,7 +104,8 @@ async def test_rows_of_tables_with_other_names_move(server: Server) -> None:
             "insert into evpower.uncarried (user_id, contact, since)"
             " values ('a', 'email', '2026-11-03Z');"
             "insert into evpower.set_aside (at, relation, client_id, was)"
-            " values ('2026-11-04Z', 'clients', 'a', '{\"balance\": 7}')"
+            " values ('2026-11-04Z', 'clients', 'a', '{\"balance\": 7}');"
+            "update evpower.webhook set url = 'https://e.kg/hook', kept_in = 'table'"
         )
         # A file from before is applied again beside the new tables: the newer row stays.
         for text in (migration(), migration(), *TEN, migration()):
@@ -123,6 +124,8 @@ async def test_rows_of_tables_with_other_names_move(server: Server) -> None:
             "  from evpower.archive"
         )
         assert tuple(archived or ()) == ("2026-11-04", "clients", "a", "7")
+        webhook = await there.fetchrow("select url, kept_in from evpower.webhook")
+        assert tuple(webhook or ()) == ("https://e.kg/hook", "table")
 
 
 async def test_a_sign_up_while_the_file_is_applied_again_is_logged(server: Server) -> None:

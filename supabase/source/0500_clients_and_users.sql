@@ -3,6 +3,7 @@
 -- Texts are cut: the driver sets their length, and one long text would hold up the changes of all others.
 -- Everything is read by an index in its order: plans live long, and one made while a table was small would
 -- read and sort all of it. Without "offset 0" one made while it was empty joins every row with every other.
+drop function if exists evpower.people_of(text[]); -- its name before 0.1.0
 do $migration$
 declare
   id_type text := evpower.column_type('public.clients', 'id');
@@ -12,14 +13,14 @@ declare
     when id_type in ('text', 'character varying') then 'c.id = i.id'
     else 'c.id::text = i.id' end;
   body text := $body$
-create or replace function evpower.people_of(ids text[]) returns jsonb
+create or replace function evpower.clients_and_users(ids text[]) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
 declare
-  people jsonb;
+  entries jsonb;
 begin
   select jsonb_agg(jsonb_build_object('id', i.id, 'client', c.facts, 'user', u.facts) order by i.nr)
-    into people
+    into entries
     from unnest(ids) with ordinality as i (id, nr)
     left join lateral (
       select jsonb_build_object(
@@ -47,7 +48,7 @@ begin
         -- Older Auth servers have no is_anonymous: there the name means this one.
         from auth.users u cross join (select false as is_anonymous) absent
        where u.id = case when i.id <is_uuid> then i.id::uuid end offset 0) u on true;
-  return coalesce(people, '[]');
+  return coalesce(entries, '[]');
 end
 $function$
 $body$;
@@ -57,6 +58,6 @@ begin
   execute body;
 end
 $migration$;
-revoke all on function evpower.people_of(text[]) from public, anon, authenticated, service_role;
-comment on function evpower.people_of(text[]) is
+revoke all on function evpower.clients_and_users(text[]) from public, anon, authenticated, service_role;
+comment on function evpower.clients_and_users(text[]) is
   'evpower 0.1.0: returns clients and users by their ids';
