@@ -22,7 +22,7 @@ EXCEPTIONS = {
     "api/gateway/http_protocol.py:_wait": "one timer of one connection: hangs up on a late head",
     "api/gateway/http_protocol.py:_abort_later": "one timer of one connection: an unread answer",
     "sync/webhook/notification.py:send_notification": "a command's: ends after seconds",
-    "realtime/hub.py:send_away": "one goodbye to one socket",
+    "realtime/hub.py:schedule_close": "one close of one socket",
 }
 _WAITS = {"sleep", "_sleep", "wait", "wait_for", "pause", "_pause", "_rest", "wait_connected"}
 _TIMERS = {"call_later", "call_at"}

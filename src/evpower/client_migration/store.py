@@ -343,8 +343,12 @@ async def newest_runs(connection: Connection, limit: int) -> list[Record]:
 async def opening_balances(connection: Connection, clients: Sequence[UUID]) -> dict[UUID, int]:
     """Returns the opening balances in tyiyn that clients have, by client."""
     rows: list[Record] = await connection.fetch(
-        "select k.id, p.amount_minor from unnest($1::uuid[]) as k (id) join payments.payments p"
-        " on p.provider = 'manual' and p.provider_ref = $2::text || k.id and p.client_id = k.id",
+        """
+        select k.id, p.amount_minor
+          from unnest($1::uuid[]) as k (id)
+          join payments.payments p
+            on p.provider = 'manual' and p.provider_ref = $2::text || k.id and p.client_id = k.id
+        """,
         clients,
         OPENING,
     )

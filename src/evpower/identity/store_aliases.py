@@ -61,11 +61,15 @@ async def add_aliases(connection: Connection, run: int, aliases: Sequence[NewAli
     Raises asyncpg.UniqueViolationError when another client has one.
     """
     await connection.execute(
-        "insert into identity.aliases (kind, alias, client_id, run)"
-        " select n.kind, n.alias, n.client_id, $1"
-        "   from unnest($2::text[], $3::text[], $4::uuid[]) as n (kind, alias, client_id)"
-        "  where n.kind = 'client_id' or not exists (select from identity.aliases a"
-        "    where a.kind = 'id_tag' and a.alias = n.alias and a.client_id = n.client_id)",
+        """
+        insert into identity.aliases (kind, alias, client_id, run)
+        select n.kind, n.alias, n.client_id, $1
+          from unnest($2::text[], $3::text[], $4::uuid[]) as n (kind, alias, client_id)
+         where n.kind = 'client_id'
+            or not exists (
+                 select from identity.aliases a
+                  where a.kind = 'id_tag' and a.alias = n.alias and a.client_id = n.client_id)
+        """,
         run,
         [new.kind for new in aliases],
         [new.alias for new in aliases],
@@ -78,8 +82,11 @@ async def remove_aliases(
 ) -> int:
     """Deletes the aliases that a run gave to these clients. Returns how many."""
     rows: list[Record] = await connection.fetch(
-        "delete from identity.aliases where run = $1 and client_id = any ($2::uuid[])"
-        " returning alias",
+        """
+        delete from identity.aliases
+         where run = $1 and client_id = any ($2::uuid[])
+        returning alias
+        """,
         run,
         client_ids,
         timeout=timeout_s,
