@@ -37,7 +37,7 @@ _ROUNDS = 25  # a rest that takes longer is none
 
 
 class PowerCut(BaseException):
-    """The process that was here is gone; nothing of it runs on."""
+    """Stops everything of the process that was killed."""
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Node:
 
 
 class BothSides(SupabaseSide):
-    """What people, operators, processes and the power company may do; and looks at both sides."""
+    """Actions of users, operators, processes and power cuts; reads both sides."""
 
     def __init__(self, folder: Path) -> None:
         # Not durable against a power cut of the machine; a killed PostgreSQL loses nothing.
@@ -216,7 +216,7 @@ class BothSides(SupabaseSide):
         self.supabase.kill()
 
     async def kill_postgres(self) -> None:
-        """Both databases at once; what was not committed is gone."""
+        """Kills both databases at once; uncommitted changes are lost."""
         if self.late is not None:
             self.late.terminate()
             self.late = None
@@ -274,10 +274,10 @@ class BothSides(SupabaseSide):
         rows = await self.here.rows("select count(*) from sync.pending where parked_at is null")
         return int(rows[0][0])
 
-    # -- doorbells -----------------------------------------------------------------------------
+    # -- notifications -------------------------------------------------------------------------
 
     async def new_notifications(self) -> list[Notification]:
-        """What Supabase would send, taken out of its queue as pg_net takes it."""
+        """Removes and returns the calls Supabase would make, as pg_net removes them."""
         rows = await self.there.rows(
             "delete from net.http_request_queue returning url, headers, body"
         )
@@ -298,7 +298,7 @@ class BothSides(SupabaseSide):
         return answer.status_code
 
     async def inbox(self) -> int:
-        """How many calls were taken, ever."""
+        """Returns how many calls were accepted in all."""
         rows = await self.here.rows("select count(*) from sync.inbox")
         return int(rows[0][0])
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from evpower.foundation.db import Record
 from tests.faults.both_sides import BothSides
-from tests.faults.people import CONTACTS, PROFILE, SHOWN, ModelUser, normal
+from tests.faults.user_model import CONTACTS, PROFILE, SHOWN, ModelUser, normal
 
 Rows = dict[UUID, Record]
 
@@ -30,7 +30,7 @@ _USERS = "select * from auth.users where deleted_at is null and id <> all ($1)"
 
 
 async def ids(scenario: BothSides) -> set[UUID]:
-    """Everybody either side has."""
+    """All clients and users of both sides."""
     clients = await scenario.here.rows("select id from identity.clients")
     rows = await scenario.there.rows(
         "select id from public.clients union select id from auth.users"
@@ -120,7 +120,7 @@ def _money(person: ModelUser, ours: Record | None, theirs: Record | None) -> Ite
 
 
 def _profile(person: ModelUser, theirs: Record) -> Iterator[str]:
-    """Nobody but people writes a profile; a row EvPower made has what the user said, or less."""
+    """Only users write profiles; a row EvPower created has the user's values, or fewer."""
     for column in PROFILE:
         expected, shown = person.profile[column], theirs[column]
         if column in person.written:

@@ -31,7 +31,7 @@ async def evpower() -> AsyncIterator[LocalEvPower]:
 
 
 async def _let_nothing_hold_changes_back(evpower: LocalEvPower) -> None:
-    """Autovacuum's transactions hold up Supabase's change log; who is rung looks for a moment."""
+    """Autovacuum blocks Supabase's change log, and a notified puller retries only briefly."""
     connection = await asyncpg.connect(evpower.stack.postgres.dsn("postgres"))
     try:
         await connection.execute("alter system set autovacuum = off")
@@ -41,7 +41,7 @@ async def _let_nothing_hold_changes_back(evpower: LocalEvPower) -> None:
 
 
 def set_failpoint(evpower: LocalEvPower, step: Failpoint, pid: int) -> None:
-    """Say who dies where; there at once and whole, whoever looks this moment."""
+    """Writes which process dies at which step, atomically."""
     path = evpower.stack.data / "fuse"
     half_done = path.with_suffix(".new")
     half_done.write_text(f"{step.value} {pid}")

@@ -1,4 +1,4 @@
-"""A driver who pays, and what both databases show of it."""
+"""A driver who pays, and what both databases have of it."""
 
 import secrets
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Money:
 
 @dataclass(frozen=True)
 class Standing:
-    """Who the client is in EvPower, and how often they were made and closed."""
+    """Returns the client in EvPower, and how often it was created and closed."""
 
     name: str | None
     status: str

@@ -1,4 +1,4 @@
-"""Doorbells made by hand: true ones, and those of somebody who does not have the secret."""
+"""Change notifications made by hand: authentic ones, and forgeries without the secret."""
 
 import base64
 import hashlib
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid4
 
-SECRET: Final = "whsec_" + base64.b64encode(b"the doorbell of the tests, long enough").decode()
+SECRET: Final = "whsec_" + base64.b64encode(b"the secret of the tests, long enough").decode()
 _OTHERS: Final = "whsec_" + base64.b64encode(b"what somebody else would have guessed").decode()
 FORGERIES: Final = ("unsigned", "other secret", "other body", "other id", "stale", "hex of nothing")
 
 
 @dataclass(frozen=True)
 class Notification:
-    """A doorbell on its way."""
+    """A change notification that is not delivered yet."""
 
     headers: Mapping[str, str]
     body: bytes

@@ -56,7 +56,7 @@ class FaultProxy:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> Self:
-        self.port = self.port or free_port()  # nobody else's while it is closed, either
+        self.port = self.port or free_port()  # reserved while the proxy is closed, too
         self._server = await asyncio.start_server(
             self._accept, "127.0.0.1", self.port, limit=_LIMIT
         )

@@ -32,7 +32,7 @@ BANK_SECRET = "whsec_" + "c2FuZGJveC1iYW5rLW9mLXRoZS10ZXN0cw=="
 
 @dataclass
 class Outside:
-    """Supabase's signing keys and the bank. Closed gates: nobody is answered."""
+    """Supabase's signing keys and the bank. With closed gates no call gets a response."""
 
     key: ec.EllipticCurvePrivateKey = field(
         default_factory=lambda: ec.generate_private_key(ec.SECP256R1())

@@ -58,7 +58,7 @@ class SupabaseSide:
         return {"apikey": self.supabase.publishable_key, "Authorization": f"Bearer {token}"}
 
     async def sign_up(self, email: str, metadata: Mapping[str, str]) -> tuple[UUID, str] | None:
-        """The app signs up at Supabase; None when somebody has this address."""
+        """The app signs up at Supabase; None when another user has this address."""
         answer = await self.phone_app.post(
             "/auth/v1/signup",
             headers={"apikey": self.supabase.publishable_key},
@@ -109,7 +109,7 @@ class SupabaseSide:
         assert answer.is_success, answer.text
 
     async def change_user(self, client: UUID, **changes: object) -> bool:
-        """Change what Auth has of a person; False when somebody else has this address."""
+        """Changes a user in Auth; False when another user has this address."""
         answer = await self.phone_app.put(
             f"/auth/v1/admin/users/{client}", headers=self.server_key, json=changes
         )
@@ -158,7 +158,7 @@ class SupabaseSide:
     # -- the change log ----------------------------------------------------------------------
 
     async def until_visible(self) -> None:
-        """Wait until whoever asks is told every change that was committed until now.
+        """Waits until evpower_changes returns every change committed until now.
 
         A transaction that began before one of them, of anybody in this PostgreSQL, holds it back.
         """

@@ -1,4 +1,4 @@
-"""Hangs the doorbell of the local Supabase, and takes it away; who may answer it."""
+"""Configures the webhook of the local Supabase, and disables it."""
 
 import os
 import signal
@@ -15,12 +15,12 @@ from tests.waiting import until
 
 
 async def set_webhook(evpower: LocalEvPower, http: httpx.AsyncClient) -> None:
-    """It rings at the API, as it did when the stack started."""
+    """Supabase calls the API, as it did when the stack started."""
     await _configure(evpower, http, f"{evpower.urls().api}/api/v1/webhooks/supabase")
 
 
 async def cut_webhook(evpower: LocalEvPower, http: httpx.AsyncClient) -> None:
-    """Nobody is rung."""
+    """Supabase calls no webhook."""
     await _configure(evpower, http, None)
 
 
@@ -51,7 +51,7 @@ async def is_looked_up(evpower: LocalEvPower) -> bool:
 
 
 async def ring_once_more(evpower: LocalEvPower, http: httpx.AsyncClient) -> None:
-    """When all that was committed is told: somebody else signs up.
+    """Waits until all committed changes are returned: another user signs up.
 
     Who is rung looks for half a second; what an older transaction held back for longer would wait
     for the worker.
@@ -70,7 +70,7 @@ async def _nothing_is_held(evpower: LocalEvPower) -> bool:
 
 @asynccontextmanager
 async def worker_away(evpower: LocalEvPower) -> AsyncGenerator[None]:
-    """The worker hangs, so that who is rung alone brings anything.
+    """The worker hangs, so that only a notified process pulls.
 
     Between two of its transactions: one that stays open would hold up the change log of Supabase,
     whose database is in the same PostgreSQL, and who is rung looks for a moment only.

@@ -34,7 +34,7 @@ async def there(scenario: BothSides, client: UUID) -> asyncpg.Record:
 
 
 async def test_an_email_changed_before_the_row_was_made_is_the_row_s(scenario: BothSides) -> None:
-    """The relay had read the older one; what it writes is no change anybody would be told of."""
+    """The relay had read the older value; its write is logged as no change."""
     client, _ = await signed_up(scenario, "early")
     await scenario.pull()
     assert (await here(scenario, client))["email"] == "early@example.kg"
@@ -86,7 +86,7 @@ async def test_a_row_left_by_a_deleted_user_opens_nothing(scenario: BothSides) -
 
 
 async def test_a_phone_that_became_free_is_shown_on_both_sides(scenario: BothSides) -> None:
-    """The row of whoever waited was made while somebody else had it."""
+    """The row of the waiting client was created while another client had the contact."""
     first, _ = await signed_up(scenario, "first", phone=PHONE)
     await scenario.settle()
     second, _ = await signed_up(scenario, "second", phone=PHONE)
@@ -139,7 +139,7 @@ async def test_who_asked_to_be_deleted_still_asks_when_the_row_is_made_again(
 
 
 async def test_a_row_made_for_a_session_is_whole(scenario: BothSides) -> None:
-    """Nothing but the session's mark was left: the client's went with the deleted user's row."""
+    """Only the session's outbox entry was left: the client's was deleted with the user's row."""
     client, _ = await signed_up(scenario, "whole")
     await scenario.settle()
     await scenario.top_up(client, 900)
@@ -176,7 +176,7 @@ async def test_a_block_that_evpower_wrote_for_a_session_can_be_lifted(scenario: 
 async def test_a_deletion_request_survives_a_row_that_a_charge_makes_again(
     scenario: BothSides,
 ) -> None:
-    """The relay is faster than the puller, which has not heard that the row is gone."""
+    """The relay is faster than the puller, which has not read that the row was deleted."""
     client, _ = await signed_up(scenario, "charged")
     await scenario.settle()
     await scenario.top_up(client, 900)
@@ -191,7 +191,7 @@ async def test_a_deletion_request_survives_a_row_that_a_charge_makes_again(
 
 
 async def test_a_deletion_request_survives_a_block_in_a_row_made_again(scenario: BothSides) -> None:
-    """What the lost row said before the block is known to EvPower alone."""
+    """Only EvPower knows the status the lost row had before the block."""
     client, _ = await signed_up(scenario, "twice")
     await scenario.settle()
     await scenario.write_row(scenario.server_key, client, status="inactive")

@@ -19,12 +19,12 @@ from hypothesis.stateful import (
 )
 
 from evpower.foundation.failpoints import Failpoint
-from tests.faults import people as model
+from tests.faults import user_model as model
 from tests.faults.both_sides import NODES, BothSides
 from tests.faults.comparison import differences, ids
 from tests.faults.notifications import FORGERIES, Notification, forge
-from tests.faults.people import NOTHING, ModelUser, Typed
 from tests.faults.proxy import Fault
+from tests.faults.user_model import NOTHING, ModelUser, Typed
 
 pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(1800)]
 
@@ -52,7 +52,7 @@ RELAY_CUTS = st.none() | st.sampled_from(
 
 
 def followed(act: Callable[..., None]) -> Callable[..., None]:
-    """What somebody does, and who of EvPower's processes looks right after it."""
+    """A user's action, and the EvPower process that works right after it."""
 
     @wraps(act)
     def rule(self: "BothSidesMachine", *, then: str = "", **drawn: Any) -> None:
@@ -63,7 +63,7 @@ def followed(act: Callable[..., None]) -> Callable[..., None]:
 
 
 class BothSidesMachine(RuleBasedStateMachine):
-    """People on both sides, processes that come and go, and a network that fails."""
+    """Users on both sides, processes that stop and start, and a network that fails."""
 
     scenario: BothSides  # set by the test
     loop: asyncio.AbstractEventLoop
@@ -88,7 +88,7 @@ class BothSidesMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """One of each kind, so that there is somebody to happen things to."""
+        """One user of each kind, so that every rule has one to act on."""
         self.do(self.scenario.settle())
         self.do(
             self.scenario.new_notifications()
@@ -284,7 +284,7 @@ class BothSidesMachine(RuleBasedStateMachine):
 
     @rule(index=INDEX, cost=AMOUNTS)
     def charge(self, index: int, cost: int) -> None:
-        """Also of somebody whose user was deleted while the car was charging."""
+        """Also of a client whose user was deleted while the car was charging."""
         person = self.person(index)
         if person is None:
             return
@@ -292,11 +292,11 @@ class BothSidesMachine(RuleBasedStateMachine):
             self.do(self.scenario.charge(person.id, cost))
             person.charges(cost)
 
-    # -- doorbells -----------------------------------------------------------------------------
+    # -- notifications -------------------------------------------------------------------------
 
     @rule()
     def supabase_rings(self) -> None:
-        """They are taken out of its queue, once; what becomes of them is another matter."""
+        """They are removed from the queue once; another rule delivers them."""
         self.notifications += self.do(self.scenario.new_notifications())
 
     @rule(which=st.integers(0, 9), node=NODE, again=st.booleans())
@@ -310,7 +310,7 @@ class BothSidesMachine(RuleBasedStateMachine):
 
     @rule(index=INDEX, node=NODE, how=st.sampled_from([*FORGERIES, "as driver", "as server"]))
     def someone_cheats(self, index: int, node: int, how: str) -> None:
-        """A forged doorbell, a balance written by hand: refused, and nothing has changed."""
+        """A forged notification, a balance written by hand: refused, and nothing has changed."""
         person = self.person(index)
         if person is None:
             return

@@ -32,7 +32,7 @@ async def driver(evpower: LocalEvPower) -> AsyncIterator[Driver]:
 
 
 def test_every_step_is_passed_by_the_code() -> None:
-    """A step nobody reaches would make its case below prove nothing."""
+    """A step that no process reaches would make its case below prove nothing."""
     source = "".join(path.read_text() for path in Path(package.__path__[0]).rglob("*.py"))
     passed = set(re.findall(r"hit\(Failpoint\.(\w+)\)", source))
     assert passed == {step.name for step in Failpoint}

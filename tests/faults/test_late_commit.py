@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 
 from evpower.foundation.db import Connection
-from tests.faults import people as model
+from tests.faults import user_model as model
 from tests.faults.both_sides import NODES, BothSides
 from tests.faults.comparison import differences
-from tests.faults.people import NOTHING, ModelUser
+from tests.faults.user_model import NOTHING, ModelUser
 from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(900)]
@@ -22,7 +22,7 @@ RENAME = "update public.clients set name = $2 where id = $1"
 
 
 async def driver(scenario: BothSides, number: int, which: int = 0) -> ModelUser:
-    """Somebody who signed up and whose app made the row."""
+    """A driver who signed up and whose app created the row."""
     address = model.email(number, which)
     made = await scenario.sign_up(str(address.text), {})
     assert made is not None
@@ -84,7 +84,7 @@ async def test_a_change_committed_late_is_not_skipped(scenario: BothSides) -> No
 async def test_a_change_numbered_late_by_an_old_transaction_is_not_skipped(
     scenario: BothSides,
 ) -> None:
-    """The older transaction writes last: its place in the log is before what was taken already."""
+    """The older transaction writes last: its position in the log is before what was applied."""
     early, late = [await driver(scenario, 900_002, which) for which in (0, 1)]
     await scenario.settle()
     async with transaction(scenario) as slow:
@@ -142,7 +142,7 @@ async def test_an_insert_that_rolls_back_makes_no_one(scenario: BothSides) -> No
 
 
 async def test_two_pullers_and_two_relays_beside_many_writers(scenario: BothSides) -> None:
-    """All at once, for real: what each person wrote last is what both sides say."""
+    """All at once, for real: both sides have what each user wrote last."""
     chance = random.Random(20261123)
     drivers = [await driver(scenario, 900_100 + which) for which in range(8)]
     stop = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The doorbell through real processes: it brings a change at once, and nothing depends on it."""
+"""Change notifications through real processes: a change arrives at once, and without them too."""
 
 from collections.abc import AsyncIterator
 
@@ -40,7 +40,7 @@ async def test_the_notification_alone_brings_a_change(
         before = await _calls(evpower)
         await driver.rename("rung")
         await ring_once_more(evpower, driver.http)
-        await until(lambda: _is_named(driver, "rung"), "the doorbell brought nothing")
+        await until(lambda: _is_named(driver, "rung"), "the notification brought nothing")
         assert await _calls(evpower) > before
 
 
@@ -51,7 +51,7 @@ async def test_without_any_notification_the_period_brings_it(
     await evpower.restart("worker", {"EVPOWER_PULL_POLL_S": "0.5"})
     before = await _calls(evpower)
     await driver.rename("looked up")
-    await until(lambda: _is_named(driver, "looked up"), "without a doorbell nothing came")
+    await until(lambda: _is_named(driver, "looked up"), "without a notification nothing came")
     assert await _calls(evpower) == before
 
 

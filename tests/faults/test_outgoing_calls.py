@@ -274,7 +274,7 @@ async def outcome(call: Call, http: HttpClient, url: str) -> object:
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_right_answer_is_taken(name: str) -> None:
+async def test_a_right_response_is_accepted(name: str) -> None:
     call = CALLS[name]
     async with HostileServer(closes_after(whole(call.right))) as server, HttpClient() as http:
         assert await call.make(http, server.url) is not False

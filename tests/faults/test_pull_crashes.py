@@ -24,7 +24,7 @@ from tests.waiting import WAIT_LIMIT_S, until
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
 
 STEPS = [step for step in Failpoint if step.startswith("pull.")]
-RUNG = [step for step in Failpoint if step.startswith(("notification.", "pull."))]
+NOTIFIED_STEPS = [step for step in Failpoint if step.startswith(("notification.", "pull."))]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ async def http(evpower: LocalEvPower) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def people(evpower: LocalEvPower, http: httpx.AsyncClient) -> tuple[Driver, Driver, Driver]:
-    """One who will come, one who will be renamed, one who will leave."""
+    """Users to be created, renamed and deleted."""
     coming, staying, deletion_requested = (Driver(evpower, http) for _ in range(3))
     for driver in (staying, deletion_requested):
         await driver.sign_up()
@@ -100,7 +100,7 @@ async def test_a_crash_of_the_worker_loses_and_repeats_nothing(
     await arrived(*everyone)
 
 
-@pytest.mark.parametrize("step", RUNG)
+@pytest.mark.parametrize("step", NOTIFIED_STEPS)
 async def test_a_crash_of_the_api_that_was_notified_loses_and_repeats_nothing(
     evpower: LocalEvPower, http: httpx.AsyncClient, step: Failpoint
 ) -> None:
@@ -113,7 +113,7 @@ async def test_a_crash_of_the_api_that_was_notified_loses_and_repeats_nothing(
         await ring_once_more(evpower, http)
         await until(lambda: _gone(evpower.api), f"nothing was killed at {step}")
     await evpower.restart("api")
-    # Nobody rings twice: what is missing is brought by the worker, who looks by himself.
+    # No notification is repeated: the worker, which also polls, reads what is missing.
     await arrived(*everyone)
 
 

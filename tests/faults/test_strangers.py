@@ -41,7 +41,7 @@ async def api(server_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Asyn
 
 @contextlib.asynccontextmanager
 async def holding(api: Served, *shapes: bytes, sockets: int = SOCKETS) -> AsyncIterator[None]:
-    """Open sockets, send each a shape, and drip on; who is hung up on comes again."""
+    """Opens sockets, sends each a shape, then byte by byte; a closed one is opened again."""
 
     async def hold(shape: bytes) -> None:
         while True:

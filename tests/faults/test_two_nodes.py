@@ -51,7 +51,7 @@ class Nodes:
             states = [(answer.status_code, answer.json()["bus"]) for answer in answers]
             return states == [(200, state)] * len(
                 states
-            )  # whatever the bus is, it unreadies nobody
+            )  # the state of the bus makes no node unready
 
         await until(all_say_so, f"the bus never was {state} everywhere, and all of them ready")
 
@@ -82,7 +82,7 @@ async def driver(nodes: Nodes) -> AsyncIterator[Driver]:
 
 
 class Live:
-    """A driver's open socket and the balance it was told last."""
+    """A driver's open socket, and the last balance it received."""
 
     def __init__(self, ws: ClientConnection) -> None:
         self._ws = ws
@@ -115,7 +115,7 @@ class Live:
 
 @contextlib.asynccontextmanager
 async def live(url: str, driver: Driver) -> AsyncIterator[Live]:
-    """A socket of this driver that was told the balance as it is now."""
+    """Yields a socket of this driver that received the current balance."""
     address = url.replace("http", "ws", 1) + "/api/v1/ws"
     async with connect(address, proxy=None, open_timeout=WAIT_LIMIT_S, ping_interval=None) as ws:
         await ws.send(json.dumps({"type": "auth", "token": driver._token}))
@@ -140,7 +140,7 @@ async def test_a_top_up_at_one_node_is_seen_at_the_others(nodes: Nodes, driver: 
             await there.shows(after)
 
 
-async def test_cash_taken_by_a_command_is_seen_at_once(nodes: Nodes, driver: Driver) -> None:
+async def test_cash_received_by_a_command_is_seen_at_once(nodes: Nodes, driver: Driver) -> None:
     before = await driver.here()
     async with live(nodes.by_bus, driver) as there:
         output = await command(
@@ -174,8 +174,8 @@ async def test_without_nats_the_sweep_brings_it_and_with_it_again_the_bus(
         await by_bus.shows(await pay(driver, 50))
 
 
-async def test_a_node_killed_before_it_told_anybody(nodes: Nodes, driver: Driver) -> None:
-    """Committed, and the process gone: the others' sockets are told by their own sweep."""
+async def test_a_node_killed_before_it_notified_any_other(nodes: Nodes, driver: Driver) -> None:
+    """Committed, and the process killed: the other nodes' sockets are updated by their sweep."""
     async with live(nodes.by_sweep, driver) as there:
         before = await driver.here()
         invoice = await driver.open_invoice(60)
@@ -251,7 +251,7 @@ async def _gone(nodes: Nodes) -> bool:
 async def command(
     nodes: Nodes, *words: str, program: Sequence[str | Path] = ("-m", "evpower"), **changes: str
 ) -> str:
-    """Run `evpower ...` beside the stack; answers all it said."""
+    """Runs `evpower ...` beside the stack. Returns its output."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, *program, *words,
         env={**nodes.evpower.environment(), **changes},

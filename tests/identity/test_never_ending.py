@@ -45,9 +45,9 @@ def new_token(clock: Clock) -> str:
 
 @pytest.mark.parametrize("how", NEVER_ENDING_ANSWERS)
 async def test_new_tokens_are_accepted_after_keys_that_never_arrived(
-    options: str, clock: Clock
+    how: str, clock: Clock
 ) -> None:
-    async with HostileServer(NEVER_ENDING_ANSWERS[options]) as server, Impatient() as http:
+    async with HostileServer(NEVER_ENDING_ANSWERS[how]) as server, Impatient() as http:
         verifier = TokenVerifier(issuer_url=ISSUER, jwks_url=server.url, http=http, clock=clock)
 
         async def verify() -> object:
@@ -64,13 +64,13 @@ async def test_new_tokens_are_accepted_after_keys_that_never_arrived(
 
 
 @pytest.mark.parametrize("how", NEVER_ENDING_ANSWERS)
-async def test_known_keys_serve_while_newer_ones_never_arrive(options: str, clock: Clock) -> None:
+async def test_known_keys_serve_while_newer_ones_never_arrive(how: str, clock: Clock) -> None:
     right = closes_after(whole(json.dumps({"keys": [EC_JWK]}).encode()))
     async with HostileServer(right) as server, Impatient() as http:
         verifier = TokenVerifier(issuer_url=ISSUER, jwks_url=server.url, http=http, clock=clock)
         http.is_well = True
         await verifier.verify(new_token(clock))
-        server.answer, http.is_well = NEVER_ENDING_ANSWERS[options], False
+        server.answer, http.is_well = NEVER_ENDING_ANSWERS[how], False
         for minutes in (11, 30, 60):
             clock.forward(minutes=minutes)
             async with asyncio.timeout(WAIT_LIMIT_S):

@@ -165,7 +165,7 @@ class TestActs:
 
 class TestFind:
     @pytest.mark.parametrize("how", ["id", "email", "phone", "typed phone"])
-    async def test_by_what_is_at_hand(self, api: Api, owner: Connection, options: str) -> None:
+    async def test_by_what_is_at_hand(self, api: Api, owner: Connection, how: str) -> None:
         client = await new_client(owner, email="find@example.kg", phone="+996555000002")
         await new_client(owner, email="other@example.kg", phone="+996555000003")
         query = {
@@ -173,7 +173,7 @@ class TestFind:
             "email": "Find@Example.kg",
             "phone": "+996555000002",
             "typed phone": "0555 000 002",
-        }[options]
+        }[how]
         response = await api.get(CLIENTS, api.operator, params={"q": query})
         assert [row["client_id"] for row in response.json()] == [str(client)]
 

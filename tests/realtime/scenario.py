@@ -112,7 +112,7 @@ class Live:
 
     @contextlib.asynccontextmanager
     async def open(self, path: str = "", **how: Any) -> AsyncIterator[App]:
-        """A socket nobody has signed in on."""
+        """A socket that is not signed in."""
         how = {"ping_interval": None, "open_timeout": WAIT_LIMIT_S, **how}
         async with connect(self.url + path, **how) as wire:
             yield App(wire)

@@ -53,7 +53,9 @@ async def test_who_is_sent_away_frees_a_place(db: Database, owner: Connection) -
             await _refused(live)
 
 
-async def test_no_others_pay_for_who_waits_at_one_address(db: Database, owner: Connection) -> None:
+async def test_sockets_waiting_at_one_address_cost_no_other_address(
+    db: Database, owner: Connection
+) -> None:
     limits = {"live_unauthenticated_per_address": 1, **_BEHIND_A_PROXY}
     async with running(db, owner, settings=limits) as live, live.open(**_from("203.0.113.9")):
         await _refused(live, **_from("203.0.113.9"))

@@ -33,7 +33,7 @@ async def test_every_socket_of_a_closed_client_ends_at_once(
         assert (await someone.expect("balance_update"))["balance"] == 100.0
 
 
-async def test_the_sweep_finds_who_was_closed_elsewhere(
+async def test_the_sweep_finds_clients_closed_elsewhere(
     live: Live, client_id: UUID, owner: Connection
 ) -> None:
     async with live.watching(client_id) as app:
@@ -44,7 +44,7 @@ async def test_the_sweep_finds_who_was_closed_elsewhere(
     assert await live.hub.sweep() == 0
 
 
-async def test_a_closed_client_is_told_nothing_with_a_token_that_still_lives(
+async def test_a_closed_client_is_sent_nothing_with_a_token_that_is_still_valid(
     live: Live, client_id: UUID, owner: Connection
 ) -> None:
     await live.top_up(client_id, 777)

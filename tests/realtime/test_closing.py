@@ -28,7 +28,7 @@ NO_TOKENS: list[dict[str, Any]] = [
 
 
 async def _end_of(live: Live, message: object) -> tuple[int, str]:
-    """How a socket ends on which this was said first."""
+    """Returns how a socket ends after this first message."""
     async with live.open() as app:
         await app.say(message)
         return await app.closed()

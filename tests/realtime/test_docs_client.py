@@ -130,7 +130,7 @@ class _At(sockets.socket):
 
 @contextlib.contextmanager
 def _one_port() -> Iterator[int]:
-    """Nobody else is given it while no server of ours has it; who calls then is refused."""
+    """Reserves a port that no server uses, so that a connection to it is refused."""
     with _At(0) as keeper:
         keeper.bind(("127.0.0.1", 0))
         yield keeper.getsockname()[1]
@@ -194,7 +194,7 @@ async def test_a_closed_client_does_not_come_back(
 async def test_closed_while_it_waits_it_does_not_come_back(
     live: Live, client_id: UUID, tmp_path: Path
 ) -> None:
-    """A driver signs out while there is no network; the next token may be somebody else's."""
+    """A driver signs out while there is no network; the next token may be another driver's."""
     async with phone(live, tmp_path, token(client_id), chance=_NEVER) as app:
         await app.told_of("balance_update")
         await _cut(live, client_id, app)

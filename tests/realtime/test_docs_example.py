@@ -1,4 +1,4 @@
-"""The JavaScript of docs/live.md, as an app would run it: it signs in, is told, and comes back."""
+"""The JavaScript of docs/live.md, as an app runs it: sign-in, updates, reconnect."""
 
 import asyncio
 import json

@@ -19,7 +19,7 @@ from evpower.realtime.model import BalanceState, CloseReason, LiveSession
 from tests.realtime.scenario import running, token
 
 PAGE = (Path(__file__).parents[2] / "docs" / "live.md").read_text()
-# Close codes whose word comes from elsewhere: from who checks the token, or from nobody at all.
+# Close codes whose reason comes from the token check, or that have none.
 _OF_TOKENS = {
     (4401, "invalid_token"), (4403, "forbidden"), (4403, "anonymous_user"),
     (4403, "token_too_large"), (1013, "auth_unavailable"),

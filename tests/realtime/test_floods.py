@@ -1,4 +1,4 @@
-"""What a stranger may send without harm: floods of small frames, and answers nobody reads."""
+"""What a stranger may send without harm: floods of small frames, and unread responses."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ def _narrow() -> sockets.socket:
 
 
 class Stranger:
-    """A raw connection after its handshake; it reads only when told to."""
+    """A raw connection after its handshake, which reads only on request."""
 
     def __init__(self, raw: sockets.socket) -> None:
         self._raw = raw
@@ -61,7 +61,7 @@ class Stranger:
 
 @asynccontextmanager
 async def stranger(live: Live) -> AsyncIterator[tuple[Stranger, SocketProtocol]]:
-    """A socket nobody signs in on, and the server's side of it."""
+    """A socket that is not signed in, and the server's side of it."""
     host, port = live.url.removeprefix("ws://").split("/")[0].split(":")
     raw = sockets.socket()
     raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, _KERNEL)
@@ -93,7 +93,7 @@ def _is_socket(connection: object) -> bool:
     return isinstance(connection, SocketProtocol)
 
 
-async def test_pongs_no_one_reads_are_not_kept(db: Database, owner: Connection) -> None:
+async def test_unread_pongs_are_not_stored(db: Database, owner: Connection) -> None:
     pings = _frame(Opcode.PING, b"x" * 125) * 50
     async with running(db, owner, listener=_narrow()) as live, stranger(live) as (phone, wire):
         heard, most, hear = 0, 0, wire.handle_ping

@@ -1,4 +1,4 @@
-"""Whatever is said on a socket, it ends by the book and tells nothing of anybody's money."""
+"""Whatever is sent on a socket, it is closed as documented and reveals no balance."""
 
 import json
 

@@ -25,7 +25,7 @@ async def test_after_signing_in_the_balance_comes_once(live: Live, client_id: UU
     }  # fmt: skip
 
 
-async def test_a_change_is_told_to_every_socket_of_its_client_by_one_read(
+async def test_a_change_is_sent_to_every_socket_of_its_client_by_one_read(
     live: Live, client_id: UUID
 ) -> None:
     async with (
@@ -71,7 +71,7 @@ async def test_money_set_aside_shows_though_the_version_stays(live: Live, client
 
 
 @pytest.mark.parametrize("version", [1, 1.0])  # some libraries write every number with a point
-async def test_an_app_that_has_the_version_is_told_it_is_ready(
+async def test_an_app_that_has_the_version_receives_ready(
     live: Live, client_id: UUID, version: float
 ) -> None:
     await live.top_up(client_id, 300)
@@ -105,7 +105,7 @@ async def test_a_client_no_one_knows_yet_is_created(live: Live) -> None:
     ) == "token"  # fmt: skip
 
 
-async def test_a_session_is_told_from_start_to_end(live: Live, client_id: UUID) -> None:
+async def test_a_session_is_sent_from_start_to_end(live: Live, client_id: UUID) -> None:
     async with live.watching(client_id) as app:
         await app.expect("balance_update")
         session = await live.start_session(client_id)
@@ -134,7 +134,7 @@ async def test_an_app_that_comes_back_hears_how_its_session_ended(
         assert (await app.expect("charging_update"))["status"] == "stopped"
 
 
-async def test_sessions_of_yesterday_are_not_told(
+async def test_sessions_of_yesterday_are_not_sent(
     live: Live, client_id: UUID, owner: Connection
 ) -> None:
     session = await live.start_session(client_id)

@@ -32,7 +32,7 @@ async def forget(there: Connection) -> None:
 
 
 async def until_visible(there: Connection) -> None:
-    """Wait until whoever asks is told every change noted so far.
+    """Waits until evpower_changes returns every change logged so far.
 
     A transaction that began before one of them, of anybody in the cluster, holds it back; once it
     is given out it stays so.
@@ -64,7 +64,7 @@ class Reader:
         return page
 
     async def read_until(self, count: int) -> list[dict[str, Any]]:
-        """Read until so many came: somebody else's transaction may hold the log up a moment."""
+        """Reads until so many changes came: another transaction may block the log a moment."""
 
         async def all_came() -> bool:
             if len(self.seen) < count:

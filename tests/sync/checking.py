@@ -1,4 +1,4 @@
-"""What a comparison is tried on: whole people on both sides, and damage done past every guard."""
+"""Helpers of reconciliation tests: clients on both sides, damage that bypasses every guard."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -12,7 +12,7 @@ from tests.sync.scenario import Scenario
 
 
 async def compare(db: Database, rpc: Rpc, **more: Any) -> RunResult:
-    """A comparison by hand that does not wait for anybody."""
+    """Makes a run on demand without pauses."""
 
     async def at_once(_: float) -> None: ...
 
@@ -30,7 +30,7 @@ async def past_every_guard(side: Connection) -> AsyncGenerator[None]:
 
 
 async def empty(there: Connection) -> None:
-    """A project nobody has signed up in, with nothing noted."""
+    """Empties a project: no user, no row, no logged change."""
     async with past_every_guard(there):
         await there.execute(
             "delete from public.transactions; delete from public.charging_sessions;"
@@ -53,7 +53,7 @@ async def give_users(scenario: Scenario, there: Connection) -> None:
 
 
 async def drift_rows(db: Database, *, healed: bool = False) -> dict[tuple[str, str], str]:
-    """(topic, key) to kind of what sync.drift has open, or healed."""
+    """Returns (topic, key) to kind of the open drift, or of the closed."""
     async with db.connection() as connection:
         rows: list[Record] = await connection.fetch(
             "select topic, key, kind from sync.drift where (closed_at is not null) = $1", healed
@@ -71,7 +71,7 @@ def keys(clients: Iterable[UUID]) -> set[str]:
 
 
 class Calls:
-    """Passes every call on, counts it, and fails when told."""
+    """Passes calls on, counts them, and fails from a given call on."""
 
     def __init__(self, rpc: Rpc) -> None:
         self.rpc = rpc

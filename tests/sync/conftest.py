@@ -1,4 +1,4 @@
-"""A real local Supabase in both shapes, one server a worker; rows are told apart by their ids."""
+"""A real local Supabase in both shapes, one server per worker; tests use different ids."""
 
 import shutil
 from collections.abc import AsyncGenerator

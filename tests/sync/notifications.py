@@ -37,7 +37,7 @@ NEWER = "whsec_" + base64.b64encode(b"the secret that comes after, 32b").decode(
 
 @dataclass
 class Time:
-    """A wall clock and a monotonic one that move together, when told."""
+    """A wall clock and a monotonic one that a test moves together."""
 
     now: datetime = datetime(2026, 11, 23, 12, tzinfo=UTC)
     at_s: float = 1000.0

@@ -1,4 +1,4 @@
-"""People at Supabase as they, an operator and a superuser change them; looks at EvPower's side."""
+"""Users of Supabase, changed by themselves, an operator and a superuser; reads EvPower's side."""
 
 import secrets
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ PASSWORD = "correct-horse-7"
 
 
 class HandClock:
-    """Time that moves when told."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = datetime.now(UTC)
@@ -36,7 +36,7 @@ class HandClock:
 
 @dataclass(frozen=True)
 class Driver:
-    """Somebody who signed up in the app."""
+    """A driver who signed up in the app."""
 
     id: UUID
     email: str
@@ -156,7 +156,7 @@ class DrainsAll(Puller):
 
 
 async def emptied(target: Target, psql: Connection) -> None:
-    """Nobody there, and no change of anybody."""
+    """Empties the project: no user and no logged change."""
     await target.empty(psql)
     await psql.execute("truncate auth.users cascade")
     await psql.execute("truncate evpower.changes")
@@ -176,7 +176,7 @@ def counted(kind: str) -> float:
 
 
 def person(user_id: UUID | str | None = None, /, **parts: Any) -> dict[str, Any]:
-    """One person as evpower_people tells of them; parts `client` and `user`, filled up."""
+    """Returns a user as evpower_people returns it; `client` and `user` are completed."""
     row, user = parts.get("client"), parts.get("user")
     return {
         "id": str(user_id or uuid4()),
@@ -221,7 +221,7 @@ class Scripted:
 def page(
     *people: dict[str, Any], seq: int = 1, more: bool = False, **change: Any
 ) -> dict[str, Any]:
-    """A page of changes, one for each of these people."""
+    """Returns a page of changes, one for each of these users."""
     listed = [
         {
             "xid": "700", "seq": seq + n, "table": "clients", "op": "update", "id": user["id"],

@@ -24,7 +24,7 @@ class Target:
 
     @asynccontextmanager
     async def psql(self) -> AsyncGenerator[Connection]:
-        """As the project's owner, who is no superuser."""
+        """Connects as the project's owner, who is no superuser."""
         async with connected(self.local.owner_dsn) as connection:
             yield connection
 
@@ -148,7 +148,7 @@ async def versions(there: Connection, client: UUID) -> list[int]:
 
 @asynccontextmanager
 async def by_hand(there: Connection) -> AsyncGenerator[None]:
-    """What only an owner who switches the guard off can do."""
+    """Writes with the guard switched off, as only the owner can."""
     await there.execute("alter table public.clients disable trigger user")
     try:
         yield

@@ -37,7 +37,7 @@ def puller(
 
 
 async def anonymous(supabase: Supabase) -> Driver:
-    """As GoTrue stores one who signed in without anything."""
+    """Creates an anonymous user as GoTrue stores it."""
     driver = await supabase.sign_up()
     await supabase.psql.execute(
         f"update auth.users set is_anonymous = true, email = null where id = '{driver.id}'"

@@ -107,9 +107,7 @@ async def test_a_worker_that_a_trigger_could_make_write_changes_counts(
         await extension.close()
 
 
-async def test_no_session_of_an_app_is_taken_for_the_worker(
-    target: Target, there: Connection
-) -> None:
+async def test_no_session_of_an_app_counts_as_the_worker(target: Target, there: Connection) -> None:
     async with transaction(target, "pg_net 0.19.5 worker"):
         client = await new_row(there)
         assert not await is_read(there, client)

@@ -1,4 +1,4 @@
-"""EvPower reads the change log: each change once, whatever commits when; everybody as they are."""
+"""EvPower reads the change log: each change once, in whatever order transactions commit."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ async def log(there: Connection) -> Connection:
 class TestReading:
     """evpower_changes: every change once, in an order that skips none."""
 
-    async def test_pages_in_order_with_people_as_they_are_now(self, log: Connection) -> None:
+    async def test_pages_in_order_with_users_as_they_are_now(self, log: Connection) -> None:
         keys = [await make_row(log, uuid4(), name="Before") for _ in range(5)]
         await log.execute(f"update public.clients set name = 'Now' where id = '{keys[0]}'")
         await log.execute(f"delete from public.clients where id = '{keys[1]}'")
@@ -48,7 +48,7 @@ class TestReading:
         empty = await reader.read()
         assert (empty["changes"], empty["people"], empty["more"]) == ([], [], False)
 
-    async def test_person_is_told_once_a_page(self, log: Connection) -> None:
+    async def test_a_user_is_returned_once_a_page(self, log: Connection) -> None:
         key = await make_row(log, uuid4())
         for name in "abc":
             await log.execute(f"update public.clients set name = '{name}'")
@@ -78,7 +78,7 @@ class TestReading:
         assert reader.seen[0]["seq"] > reader.seen[1]["seq"]
         assert (await reader.read())["held"] is False
 
-    async def test_number_taken_before_and_committed_after_is_not_skipped(
+    async def test_a_number_drawn_before_and_committed_after_is_not_skipped(
         self, log: Connection, target: Target
     ) -> None:
         reader = Reader(log)
@@ -244,7 +244,7 @@ class TestRestored:
 class TestPrune:
     """Old rows go, but never the one the cursor stands on."""
 
-    async def test_what_was_taken_in_and_is_old_goes(self, log: Connection) -> None:
+    async def test_applied_changes_that_are_old_are_deleted(self, log: Connection) -> None:
         for _ in range(4):
             await make_row(log, uuid4())
         reader = Reader(log)
@@ -275,9 +275,9 @@ class TestPrune:
 
 
 class TestPeople:
-    """evpower_people: everybody, as they are now."""
+    """evpower_people: all users, as they are now."""
 
-    async def test_facts_of_a_person(self, log: Connection) -> None:
+    async def test_fields_of_a_user(self, log: Connection) -> None:
         phone = digits()
         key = await make_user(
             log,
@@ -317,7 +317,9 @@ class TestPeople:
             ],
         }
 
-    async def test_no_one_and_what_is_no_id_are_told_as_no_one(self, log: Connection) -> None:
+    async def test_unknown_ids_and_texts_that_are_no_id_are_returned_empty(
+        self, log: Connection
+    ) -> None:
         ids = [str(uuid4()), "client_007", "", "'; drop table public.clients; --"]
         people = (await rpc(log, "evpower_people", ids=ids))["people"]
         assert sorted(user["id"] for user in people) == sorted(ids)
@@ -350,10 +352,10 @@ class TestPeople:
             await rpc(log, "evpower_people", ids=[str(n) for n in range(5001)])
 
 
-async def test_what_is_held_back_is_said_to_be_though_it_comes_free_meanwhile(
+async def test_a_blocked_change_is_reported_though_it_is_unblocked_meanwhile(
     log: Connection, target: Target
 ) -> None:
-    """Or nobody looks again before the next ring. The page is long, so that its reading takes."""
+    """Else the puller waits for the next notification. The page is long, so reading takes time."""
     choose = random.Random(1)
     await log.execute(
         'insert into evpower.changes ("table", row_id, op)'

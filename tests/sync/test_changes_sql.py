@@ -215,7 +215,7 @@ class TestClients:
         assert await log.fetchval("select count(*) from public.clients where status = 'blocked'")
         assert await noted(log) == []
 
-    async def test_a_person_is_noted_again_after_evpower_wrote_in_the_same_transaction(
+    async def test_a_user_is_logged_again_after_evpower_wrote_in_the_same_transaction(
         self, log: Connection
     ) -> None:
         async with log.transaction():
@@ -374,9 +374,9 @@ class TestCarriedContact:
 
 
 class TestBlockedBefore:
-    """Who this project blocked stays blocked at EvPower's first word."""
+    """A client this project blocked stays blocked when EvPower first writes its row."""
 
-    async def test_block_stays_and_evpower_is_told(self, log: Connection) -> None:
+    async def test_a_block_stays_and_is_logged(self, log: Connection) -> None:
         key = uuid4()
         await make_row(log, key, status="blocked")
         await forget(log)

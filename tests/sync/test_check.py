@@ -1,4 +1,4 @@
-"""`sync check` finds every kind of difference, and `--repair` heals what EvPower is right about."""
+"""`sync check` finds every kind of drift, and `--repair` repairs what EvPower is right about."""
 
 from uuid import UUID, uuid4
 
@@ -22,7 +22,7 @@ def rpc(http: httpx.AsyncClient, target: Target) -> SupabaseRpc:
 
 @pytest.fixture(autouse=True)
 async def no_one(there: Connection) -> None:
-    """Nobody signed up before."""
+    """Starts with an empty project."""
     await empty(there)
 
 
@@ -81,7 +81,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("change", BY_HAND)
-async def test_drift_made_by_hand_is_found_and_healed(
+async def test_drift_made_by_hand_is_found_and_repaired(
     change: str, db: Database, rpc: SupabaseRpc, relay: Relay, there: Connection, client: UUID
 ) -> None:
     async with by_hand(there):
@@ -104,7 +104,7 @@ async def test_drift_made_by_hand_is_found_and_healed(
     assert all(row["closed_at"] for row in rows)
 
 
-async def test_rows_only_supabase_has_are_reported_and_kept(
+async def test_rows_only_supabase_has_are_reported_and_stay(
     db: Database, rpc: SupabaseRpc, relay: Relay, there: Connection, client: UUID
 ) -> None:
     stranger = uuid4()
@@ -192,7 +192,7 @@ AHEAD = {
 
 
 @pytest.mark.parametrize("change", AHEAD)
-async def test_supabase_ahead_is_evidence_and_kept(
+async def test_supabase_ahead_is_evidence_and_archived(
     change: str, db: Database, rpc: SupabaseRpc, relay: Relay, there: Connection, client: UUID
 ) -> None:
     facts = (

@@ -1,4 +1,4 @@
-"""Whatever is broken on either side: exactly that is found, and what may be healed is healed."""
+"""A run finds exactly the damage of either side, and repairs what may be repaired."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -182,14 +182,14 @@ async def equal_sides(
         await owner.close()
 
 
-async def test_each_damage_alone_is_told_for_what_it_is(
+async def test_each_damage_alone_is_reported_by_its_kind(
     server: Server, fresh_project: Target, http: httpx.AsyncClient, settings: Settings
 ) -> None:
     async with equal_sides(server, fresh_project, http, settings) as (sides, relay):
         await sides.breaks_and_heals(relay, DAMAGES, 1000)
 
 
-async def test_any_damage_is_found_and_healed(
+async def test_any_damage_is_found_and_repaired(
     server: Server, older_project: Target, http: httpx.AsyncClient
 ) -> None:
     loop = asyncio.get_running_loop()

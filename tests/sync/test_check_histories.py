@@ -37,7 +37,7 @@ def rpc(http: httpx.AsyncClient, target: Target) -> SupabaseRpc:
 
 
 class House:
-    """An EvPower that can be taken back to an earlier moment."""
+    """An EvPower that can be restored to an earlier moment."""
 
     def __init__(self, server: Server, rpc: Rpc, settings: Settings) -> None:
         self.server = server
@@ -56,7 +56,7 @@ class House:
             await owner.close()
 
     async def backup(self, dsn: str) -> str:
-        """A copy of it as it is now; nobody may be connected."""
+        """Copies the database as it is now; no connection may be open."""
         copy = f"{dsn.rsplit('/', 1)[1]}_copy"
         admin: Connection = await asyncpg.connect(self.server.dsn("postgres"))
         try:
@@ -83,7 +83,7 @@ def house(server: Server, rpc: SupabaseRpc, settings: Settings) -> House:
 async def lost_hours(
     house: House, there: Connection, after_restore: tuple[int, ...]
 ) -> tuple[str, UUID, UUID]:
-    """A night's backup, a morning nobody here remembers, and what came after the restore.
+    """A backup of the night, a morning that was lost, and changes after the restore.
 
     Answers the restored database, a client with two histories, and one nothing happened to.
     """
@@ -144,7 +144,7 @@ async def test_same_amounts_in_other_transactions_are_two_histories(
 async def test_longer_history_that_parts_is_put_aside_from_there(
     house: House, rpc: SupabaseRpc, there: Connection
 ) -> None:
-    """Supabase is ahead and below that other transactions have the same versions: all are kept."""
+    """Supabase is ahead, and earlier versions have other transactions: all are archived."""
     restored, client, _ = await lost_hours(house, there, (500,))
     async with house.at(restored) as (_, relay, db):
         result = await compare(db, rpc, repair=True)

@@ -29,7 +29,7 @@ class Sizes:
         return await self.rpc.call(function, body)
 
 
-async def test_three_thousand_lost_clients_are_compared_and_healed_page_by_page(
+async def test_three_thousand_lost_clients_are_compared_and_repaired_page_by_page(
     db: Database,
     http: httpx.AsyncClient,
     target: Target,

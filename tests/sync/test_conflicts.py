@@ -1,4 +1,4 @@
-"""Every row of the conflict table, against a real Supabase: who is right, and what is done."""
+"""Every row of the conflict table, against a real Supabase: the right side, and what is done."""
 
 import asyncio
 import re
@@ -84,7 +84,7 @@ def met() -> Counted:
     return Counted()
 
 
-def test_the_page_for_people_has_the_same_rows() -> None:
+def test_the_page_of_profiles_has_the_same_rows() -> None:
     table = re.search(r"<!-- conflicts -->\n(.*?)<!-- end -->", DOCS.read_text(), re.DOTALL)
     assert table is not None
     shown = [
@@ -103,7 +103,7 @@ def _counted(text: str) -> str:
     return f"`{text}`" if text.startswith("evpower_") else text
 
 
-async def test_a_balance_changed_by_hand_is_found_and_healed(
+async def test_a_balance_changed_by_hand_is_found_and_repaired(
     supabase: Supabase,
     scenario: Scenario,
     relay: Relay,
@@ -157,7 +157,7 @@ async def test_an_email_changed_on_both_sides_is_supabases(
     assert met("profile_differs") == 1
 
 
-async def test_a_profile_is_kept_in_our_form_and_stays_theirs(
+async def test_a_profile_is_stored_in_our_form_and_stays_theirs(
     supabase: Supabase, at_rest: Rest, scenario: Scenario
 ) -> None:
     driver = await supabase.sign_up()
@@ -347,7 +347,7 @@ async def test_blocked_in_supabase_by_hand_is_made_active_again(
     assert met("status_differs") == 1
 
 
-async def test_a_block_from_before_evpower_is_taken_over_once(
+async def test_a_block_from_before_evpower_is_applied_once(
     supabase: Supabase, puller: Puller, relay: Relay, scenario: Scenario, db: Database, met: Counted
 ) -> None:
     client = uuid4()
@@ -408,7 +408,7 @@ async def test_a_block_from_before_holds_when_evpower_knew_the_client_first(
 
 
 @pytest.mark.parametrize("way", ["inactive", "pending_deletion", "delete_requested_at"])
-async def test_a_driver_who_asked_for_deletion_moves_no_money_until_it_is_taken_back(
+async def test_a_driver_who_requested_deletion_moves_no_money_until_it_is_withdrawn(
     older: Supabase,
     scenario: Scenario,
     db: Database,
@@ -579,7 +579,7 @@ async def test_a_closed_client_stays_closed_though_the_user_lives(
     assert met("closed_but_alive") == 1
 
 
-async def test_a_row_that_is_gone_is_sent_again(
+async def test_a_deleted_row_is_sent_again(
     supabase: Supabase, at_rest: Rest, scenario: Scenario, met: Counted
 ) -> None:
     driver = await supabase.sign_up(name="Aida")

@@ -61,38 +61,38 @@ async def _all_is_there(look: Look) -> bool:
     return all(line.ok for line in (await look()).values())
 
 
-def bad(found: dict[str, Finding]) -> list[str]:
-    return [name for name, line in found.items() if not line.ok]
+def bad(findings: dict[str, Finding]) -> list[str]:
+    return [name for name, line in findings.items() if not line.ok]
 
 
 async def test_nothing_is_missing_where_all_files_were_applied(look: Look) -> None:
-    found = await look()
-    assert bad(found) == []
-    assert found["Supabase migrations"].detail == "all there"
+    findings = await look()
+    assert bad(findings) == []
+    assert findings["Supabase migrations"].detail == "all there"
 
 
 async def test_a_function_that_is_missing_is_named_with_its_file(
     look: Look, there: Connection
 ) -> None:
     async with without("evpower_people", there, look):
-        found = await look()
-        assert bad(found) == ["Supabase function evpower_people", "Supabase migrations"]
-        for line in bad(found):
-            assert "0510_evpower_people.sql" in found[line].detail
-            assert MIGRATION in found[line].fix
+        findings = await look()
+        assert bad(findings) == ["Supabase function evpower_people", "Supabase migrations"]
+        for line in bad(findings):
+            assert "0510_evpower_people.sql" in findings[line].detail
+            assert MIGRATION in findings[line].fix
 
 
 async def test_an_older_edition_is_told_from_the_newest(look: Look, there: Connection) -> None:
     """It answers, and every comparison fails."""
     await there.execute((EARLIER / "20261122100300_evpower_digest.sql").read_text())
     try:
-        found = await look()
-        assert bad(found) == ["Supabase migrations"]
-        assert found["Supabase migrations"].detail == (
+        findings = await look()
+        assert bad(findings) == ["Supabase migrations"]
+        assert findings["Supabase migrations"].detail == (
             "replaced since it was installed: function public.evpower_digest(jsonb)"
             " (0840_evpower_digest.sql)"
         )
-        assert MIGRATION in found["Supabase migrations"].fix
+        assert MIGRATION in findings["Supabase migrations"].fix
     finally:
         await there.execute(migration())
     assert bad(await look()) == []
@@ -188,10 +188,10 @@ async def test_each_fault_makes_its_own_line_bad_and_says_what_to_do(
     async with target.superuser() as superuser:
         await superuser.execute(broken.do)
         try:
-            found = await look()
-            assert bad(found) == [broken.line]
-            assert found[broken.line].detail == broken.detail
-            assert broken.fix in found[broken.line].fix
+            findings = await look()
+            assert bad(findings) == [broken.line]
+            assert findings[broken.line].detail == broken.detail
+            assert broken.fix in findings[broken.line].fix
         finally:
             await superuser.execute(broken.undo)
             await there.execute(migration())

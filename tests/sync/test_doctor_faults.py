@@ -193,11 +193,11 @@ class TestKeys:
         assert bad(findings) == ["Supabase publishable key"]
 
     async def test_a_wrong_secret_key(self, look: Look) -> None:
-        found = await look(supabase_secret_key=SecretStr("sb_secret_other"))
-        assert "mend the above first" in found["access token"].detail
-        assert bad(found) == ["Supabase secret key"]
-        assert found["Supabase migrations"].ok is None
-        assert found["change notification"].ok is None
+        findings = await look(supabase_secret_key=SecretStr("sb_secret_other"))
+        assert "mend the above first" in findings["access token"].detail
+        assert bad(findings) == ["Supabase secret key"]
+        assert findings["Supabase migrations"].ok is None
+        assert findings["change notification"].ok is None
 
     async def test_the_publishable_key_in_place_of_the_secret(
         self, look: Look, gateway: Gateway
@@ -221,9 +221,9 @@ async def test_a_function_that_postgrest_has_not_read_yet(look: Look, gateway: G
     gateway.faults.append(
         ("/rest/v1/rpc/evpower_digest", (404, JSON, '{"code":"PGRST202","message":"no function"}'))
     )
-    found = await look()
-    assert bad(found) == ["Supabase function evpower_digest", "access token"]
-    assert "notify pgrst" in found["Supabase function evpower_digest"].fix
+    findings = await look()
+    assert bad(findings) == ["Supabase function evpower_digest", "access token"]
+    assert "notify pgrst" in findings["Supabase function evpower_digest"].fix
 
 
 class TestOutages:
@@ -238,10 +238,10 @@ class TestOutages:
     )
     async def test_the_database_is_down(self, look: Look, gateway: Gateway, answer: Answer) -> None:
         gateway.faults.append(("/rest/", answer))
-        found = await look()
-        assert bad(found) == ["Supabase database"]
-        assert "key" not in found["Supabase database"].fix
-        assert found["Supabase migrations"].ok is None
+        findings = await look()
+        assert bad(findings) == ["Supabase database"]
+        assert "key" not in findings["Supabase database"].fix
+        assert findings["Supabase migrations"].ok is None
 
     @pytest.mark.parametrize(
         "answer", [(503, JSON, '{"message":"name resolution failed"}'), (502, "text/html", "<p>")]

@@ -83,7 +83,7 @@ def test_a_time_that_is_none_still_says_that_deletion_was_asked_for(at: str) -> 
 
 @pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
 async def test_a_text_too_long_for_any_answer_stops_no_one(supabase: Supabase) -> None:
-    """Nothing that long is a string of JSON to PostgreSQL: the row as a whole can't be told."""
+    """PostgreSQL has no JSON string of that length, so the row can't be returned."""
     client = uuid4()
     async with past_every_guard(supabase.psql):
         await supabase.insert_row(client, email="long@example.kg")

@@ -1,4 +1,4 @@
-"""The signed call Supabase makes, as SQL: HMAC, the call, where the secret is kept."""
+"""The signed call Supabase makes, in SQL: HMAC, the call, where the secret is stored."""
 
 import base64
 import hashlib
@@ -48,7 +48,7 @@ returns void language sql as $$
 
 @pytest.fixture(scope="module")
 async def project(server: Server) -> str:
-    """A Supabase project with a pg_net whose queue nobody empties; answers its dsn."""
+    """Yields the dsn of a project with a pg_net whose queue no worker empties."""
     dsn = await bare_project(server, "supabase_bell", more=[file("pg_net.sql")])
     connection: Connection = await asyncpg.connect(dsn)
     try:
@@ -68,7 +68,7 @@ async def superuser(server: Server, project: str) -> AsyncGenerator[Connection]:
 
 @pytest.fixture
 async def there(project: str) -> AsyncGenerator[Connection]:
-    """The owner, with a doorbell that has not rung yet."""
+    """The owner's connection, to a webhook that has made no call yet."""
     connection: Connection = await asyncpg.connect(project)
     await connection.execute(
         "update evpower.webhook set url = null, kept_in = null; delete from evpower.secrets;"
@@ -221,7 +221,7 @@ class TestCall:
             with pytest.raises(standard_webhooks.Unauthenticated):
                 standard_webhooks.verify(keys, call["headers"], body, now)
 
-    async def test_transaction_rings_once(self, there: Connection) -> None:
+    async def test_a_transaction_notifies_once(self, there: Connection) -> None:
         async with there.transaction():
             first = await _change(there)
             for _ in range(4):
@@ -232,7 +232,7 @@ class TestCall:
         await _change(there)
         assert len({call["headers"]["webhook-id"] for call in await _queue(there)}) == 2
 
-    async def test_rolled_back_part_leaves_the_rest_to_ring(self, there: Connection) -> None:
+    async def test_a_rolled_back_part_leaves_the_rest_to_notify(self, there: Connection) -> None:
         async with there.transaction():
             part = there.transaction()
             await part.start()
@@ -241,11 +241,11 @@ class TestCall:
             status = await _change(there)
         assert [call["json"]["record"]["id"] for call in await _queue(there)] == [status]
 
-    async def test_evpowers_own_writes_do_not_ring(self, there: Connection) -> None:
+    async def test_evpowers_own_writes_do_not_notify(self, there: Connection) -> None:
         await _apply(there, clients=[_client(uuid4())])
         assert await _queue(there) == []
 
-    async def test_auths_own_role_rings(self, there: Connection) -> None:
+    async def test_auths_own_role_notifies(self, there: Connection) -> None:
         async with there.transaction():
             await there.execute("set local role supabase_auth_admin")
             await there.execute(f"insert into auth.users (id) values ('{uuid4()}')")
@@ -264,7 +264,7 @@ class TestDisabled:
         # The secret stays: switching it on again needs no new one.
         assert (await rpc(there, "evpower_webhook_configure", url=URL))["url"] == URL
 
-    async def test_project_without_pg_net_notes_and_rings_once_it_is_installed(
+    async def test_a_project_without_pg_net_logs_changes_and_notifies_once_it_is_installed(
         self, there: Connection, superuser: Connection
     ) -> None:
         await superuser.execute("alter schema net rename to net_away")
@@ -299,7 +299,7 @@ class TestDisabled:
 
 
 class TestSecret:
-    """Where it is kept, and who sees it."""
+    """Where it is stored, and which roles can read it."""
 
     async def test_without_vault_it_is_in_a_table_of_the_owner(self, there: Connection) -> None:
         status = await rpc(there, "evpower_webhook_status")

@@ -323,7 +323,7 @@ class TestAdopt:
         assert await balance(there, good) == "3.00"
         assert await balance(there, closed) == "5.00"
 
-    async def test_fractions_of_a_tyiyn_are_rounded_half_up_and_told(
+    async def test_fractions_of_a_tyiyn_are_rounded_half_up_and_reported(
         self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection,
         target: Target,
     ) -> None:  # fmt: skip

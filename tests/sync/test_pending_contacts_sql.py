@@ -32,7 +32,7 @@ async def log(there: Connection) -> Connection:
 
 @pytest.fixture
 async def other(target: Target) -> AsyncGenerator[Connection]:
-    """Somebody else's connection."""
+    """A second connection."""
     async with target.psql() as connection:
         yield connection
 
@@ -90,7 +90,7 @@ async def test_the_newest_of_several_is_carried(log: Connection) -> None:
     assert await email_of(log, user) == "third@example.kg"
 
 
-async def test_what_a_person_writes_meanwhile_stays(log: Connection) -> None:
+async def test_what_a_user_writes_meanwhile_stays(log: Connection) -> None:
     user = await make_user(log, email="old@example.kg")
     await change_email(log, user, "new@example.kg")
     await make_row(log, user, email="typed@example.kg")
@@ -99,7 +99,7 @@ async def test_what_a_person_writes_meanwhile_stays(log: Connection) -> None:
     assert await waiting(log) == 0
 
 
-async def test_another_persons_email_breaks_nothing_and_is_not_tried_for_ever(
+async def test_another_users_email_breaks_nothing_and_is_not_tried_for_ever(
     log: Connection,
 ) -> None:
     await log.execute("create unique index taken on public.clients (email)")

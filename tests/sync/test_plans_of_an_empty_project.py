@@ -1,4 +1,4 @@
-"""Plans live as long as a connection: one made while nobody was there must be good for many."""
+"""A plan lives as long as its connection: one made on empty tables must be good for full ones."""
 
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -66,7 +66,7 @@ def digest(topic: str, **more: Any) -> Asks:
 
 
 def walk(function: str, **more: Any) -> Asks:
-    """A page of an index's beginning; everybody stands behind it."""
+    """A page at an index's beginning; all rows are behind it."""
     return lambda _people, _sessions: (function, {"after": None, "limit": FEW, **more})
 
 
@@ -104,7 +104,7 @@ async def call(there: Connection, request: Call) -> Any:
 
 
 async def no_one(there: Connection) -> None:
-    """Known to the planner to be nobody."""
+    """Empties the tables and tells the planner."""
     await there.execute(
         "truncate public.transactions, public.charging_sessions, public.clients cascade"
     )
@@ -143,7 +143,7 @@ async def everyone(there: Connection) -> None:
 
 @pytest.fixture
 async def early(target: Target, there: Connection) -> AsyncGenerator[Connection]:
-    """A connection that asked everything once, of nobody and of a stranger."""
+    """A connection that made every call once, for no id and for an unknown id."""
     await no_one(there)
     connection: Connection = await asyncpg.connect(target.dsn)
     # Also what is no function's own setting: a plan for all values from the first call on.
@@ -171,7 +171,7 @@ async def test_what_was_planned_for_no_one_reads_few_of_everyone(
         name: await rows_read(early, people, asks(people, sessions)) for name, asks in ASKED.items()
     }
     assert {name: of for name, of in read.items() if sum(of.values()) > ENOUGH} == {}
-    # Each was about somebody.
+    # Each call found rows.
     assert {name: of for name, of in read.items() if sum(of.values()) < FEW} == {}
 
 

@@ -181,7 +181,7 @@ async def test_pages_are_pulled_until_nothing_is_left(
 async def test_the_first_start_looks_at_everyone_once(
     supabase: Supabase, puller: Puller, scenario: Scenario, rpc: Scripted
 ) -> None:
-    """Who was there before the log has no row in it."""
+    """A user from before the log has no row in it."""
     client = uuid4()
     await supabase.insert_row(client, name="Before")
     driver = await supabase.sign_up()
@@ -195,7 +195,7 @@ async def test_the_first_start_looks_at_everyone_once(
     assert rpc.calls.count("evpower_people") == requests
 
 
-async def test_a_walk_goes_on_where_it_was_stopped(db: Database, settings: Settings) -> None:
+async def test_a_full_scan_continues_where_it_was_stopped(db: Database, settings: Settings) -> None:
     rpc = Scripted()
     people = [person(client={"name": f"n{n}"}) for n in range(4)]
     rpc.answers["evpower_people"] = [
@@ -348,7 +348,7 @@ async def test_an_old_page_is_thrown_away_after_a_newer_one(
     assert await cursor(scenario) == after
 
 
-async def test_an_old_page_of_a_walk_is_thrown_away_too(
+async def test_an_old_page_of_a_full_scan_is_discarded_too(
     supabase: Supabase, rpc: Scripted, scenario: Scenario, db: Database, settings: Settings
 ) -> None:
     client = uuid4()
@@ -375,7 +375,7 @@ async def test_an_old_page_of_a_walk_is_thrown_away_too(
 
 @asynccontextmanager
 async def failing(scenario: Scenario, client: UUID) -> AsyncGenerator[None]:
-    """The database refuses this one client, for a reason nobody foresaw."""
+    """The database refuses this client for an unforeseen reason."""
     await scenario.db.execute(
         "create function public.surprise() returns trigger language plpgsql as"
         f" $$ begin if new.id = '{client}' then raise exception 'surprise'; end if;"
@@ -387,7 +387,7 @@ async def failing(scenario: Scenario, client: UUID) -> AsyncGenerator[None]:
     await scenario.db.execute("drop trigger surprise on identity.clients")
 
 
-async def test_one_who_can_not_be_taken_holds_up_no_one(
+async def test_a_user_that_fails_delays_no_other(
     supabase: Supabase, rpc: Scripted, scenario: Scenario, db: Database, settings: Settings
 ) -> None:
     clock = HandClock()
@@ -474,7 +474,7 @@ async def test_a_notification_makes_a_waiting_puller_pull(
         driver = await supabase.sign_up()
         await until_visible(supabase.psql)
         requests = len(rpc.calls)
-        bus.publish(CLIENT_CHANGED, uuid4())  # somebody else's bell
+        bus.publish(CLIENT_CHANGED, uuid4())  # a notification of EvPower's own
         assert not puller._wakeup.is_set
         assert len(rpc.calls) == requests, "nothing else wakes it"
         bus.publish(SUPABASE_CHANGED, DOORBELL)
@@ -501,10 +501,10 @@ async def test_without_any_notification_changes_arrive(
         await asyncio.wait_for(running, WAIT_LIMIT_S)
 
 
-async def test_a_ring_before_the_change_is_visible_is_answered_again(
+async def test_a_notification_before_the_change_is_visible_is_followed_by_another_read(
     db: Database, settings: Settings, scenario: Scenario
 ) -> None:
-    """An older transaction holds the change back for a moment: no second bell will ring."""
+    """An older transaction blocks the change for a moment, and no second notification follows."""
     rpc, bus, stop = Scripted(), LocalBus(), asyncio.Event()
     running = asyncio.create_task(Puller(db, rpc, settings, utc_now, bus).run(stop, periodic=False))
     nothing = page() | {"held": True}
@@ -519,7 +519,7 @@ async def test_a_ring_before_the_change_is_visible_is_answered_again(
         await asyncio.wait_for(running, WAIT_LIMIT_S)
 
 
-async def test_a_change_held_back_behind_another_does_not_wait_for_the_next_ring(
+async def test_a_change_blocked_behind_another_does_not_wait_for_the_next_notification(
     db: Database, settings: Settings, scenario: Scenario
 ) -> None:
     rpc, bus, stop = Scripted(), LocalBus(), asyncio.Event()

@@ -1,4 +1,4 @@
-"""Comparisons that run by themselves: when, once, from where they stopped, and what they heal."""
+"""Scheduled runs: when they start, that each runs once, continues after a stop, and repairs."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ async def no_one(there: Connection) -> None:
 
 
 class HandClock:
-    """Time that moves when told, a day ahead of the database's at most."""
+    """A clock that a test moves, at most a day ahead of the database's."""
 
     def __init__(self) -> None:
         self.now = datetime.now(UTC)
@@ -135,7 +135,7 @@ def test_night_is_when_the_operator_says(at: str, now: datetime, expected: datet
     assert next_at(at, now) == expected
 
 
-async def test_everything_is_compared_each_night_and_what_is_wrong_is_healed(
+async def test_everything_is_compared_each_night_and_drift_is_repaired(
     workers: Workers,
     rpc: SupabaseRpc,
     scenario: Scenario,
@@ -197,7 +197,7 @@ async def test_it_only_looks_where_it_may_not_repair(
     )
 
 
-async def test_what_is_only_there_and_what_is_ahead_is_left_to_a_person(
+async def test_what_is_only_there_and_what_is_ahead_is_left_to_an_operator(
     workers: Workers, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
 ) -> None:
     await people(scenario, relay, there, 2)
@@ -274,7 +274,7 @@ async def test_killed_between_pages_it_is_carried_on_by_another(
     assert len(await drift_rows(db)) == 45
 
 
-async def test_worker_that_was_taken_over_keeps_nothing(
+async def test_a_process_that_lost_its_lease_stores_nothing(
     workers: Workers, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
 ) -> None:
     await people(scenario, relay, there, 25)
@@ -454,7 +454,7 @@ async def test_hot_check_closes_only_what_it_looked_at(
     assert set(await drift_rows(db, healed=True)) == {("client", str(recent))}
 
 
-async def test_the_loop_ends_when_told(workers: Workers, rpc: SupabaseRpc) -> None:
+async def test_the_loop_ends_when_stopped(workers: Workers, rpc: SupabaseRpc) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(workers.scheduler(rpc).run(stop))
     await asyncio.sleep(0)

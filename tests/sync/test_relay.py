@@ -1,4 +1,4 @@
-"""The relay brings every change to Supabase once, whatever fails on the way."""
+"""The relay sends every change to Supabase once, whatever fails on the way."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -36,7 +36,7 @@ from tests.waiting import are_alone, deadlocks, until
 
 
 class HandClock:
-    """Time that moves when told."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -50,7 +50,7 @@ class HandClock:
 
 @pytest.fixture
 async def proxy(fresh_project: Target) -> AsyncGenerator[FaultProxy]:
-    # A port that nobody is given while the proxy is away for a moment.
+    # A port that no other server gets while the proxy is closed for a moment.
     async with FaultProxy(fresh_project.local.url, port=free_port()) as running:
         yield running
 
@@ -176,7 +176,7 @@ async def test_session_brings_the_client_supabase_lacks(
     assert await balance(there, client) == "0.00"
 
 
-async def test_blocked_and_closed_clients_are_told(
+async def test_blocked_and_closed_clients_are_sent(
     relay: Relay, scenario: Scenario, there: Connection
 ) -> None:
     client = await scenario.client()
@@ -379,7 +379,7 @@ class TestFaults:
         assert await there_fresh.fetchval("select count(*) from public.transactions") == 100
         assert await scenario.pending() == 0
 
-    async def test_wrong_key_is_told_loudly_and_nothing_is_parked(
+    async def test_a_wrong_key_is_logged_and_nothing_is_parked(
         self,
         db: Database,
         http: httpx.AsyncClient,

@@ -16,7 +16,7 @@ from tests.sync.scenario import Scenario, Target, balance
 
 @pytest.fixture
 async def other(target: Target) -> AsyncGenerator[Connection]:
-    """Another session of the Supabase project, whose transaction goes on until it is told."""
+    """Another session of the Supabase project, whose transaction a test ends."""
     async with target.psql() as connection:
         yield connection
 

@@ -1,4 +1,4 @@
-"""A row of clients nobody can sign in to: left by a user who was deleted before EvPower came."""
+"""A row of clients without a user, left by a user who was deleted before EvPower."""
 
 from uuid import UUID, uuid4
 
@@ -143,7 +143,7 @@ async def test_its_money_can_be_adopted(
     assert (await compare(db, rpc)).drift == ()
 
 
-async def test_adopted_before_the_first_walk_it_holds_no_contact_either(
+async def test_adopted_before_the_first_full_scan_it_has_no_contact_either(
     supabase: Supabase, puller: Puller, scenario: Scenario, db: Database, http: httpx.AsyncClient
 ) -> None:
     client = uuid4()

@@ -21,7 +21,7 @@ URL = "http://127.0.0.1:9/api/v1/webhooks/supabase"
 
 
 class FakeSupabase:
-    """Answers as told; notes what it was asked, and what EvPower accepted at that moment."""
+    """Returns a given response; stores each request, and the secrets EvPower accepted then."""
 
     def __init__(self, owner: Connection, answer: object = None) -> None:
         self.owner = owner

@@ -1,4 +1,4 @@
-"""Who may ring: both forms of a signature, over the raw bytes, with any of several secrets."""
+"""Both forms of a signature, over the raw bytes, with any of several secrets."""
 
 import base64
 import hashlib
@@ -179,7 +179,7 @@ def test_plain_text_is_a_secret_too() -> None:
     assert parse_secrets("  ") == ()
 
 
-def test_one_secret_is_not_taken_apart() -> None:
+def test_one_secret_is_not_split() -> None:
     assert parse_secret("a text, with | everything in it") == b"a text, with | everything in it"
     assert parse_secret(f" v1,{NEW}\n") == key_bytes(NEW)
 

@@ -268,7 +268,7 @@ class TestMapping:
             ("banned", 1, None),
         ]
 
-    async def test_it_is_said_once_with_a_line_in_the_audit(
+    async def test_a_word_is_mapped_once_with_a_line_in_the_audit(
         self,
         db: Database,
         scenario: Scenario,

@@ -392,7 +392,7 @@ class TestApply:
         assert await balance(there, good) == "100.00"
         assert await versions(there, bad) == []
 
-    async def test_forged_transaction_is_not_taken_for_ours(self, there: Connection) -> None:
+    async def test_a_forged_transaction_does_not_count_as_ours(self, there: Connection) -> None:
         client = uuid4()
         await _apply(
             there, clients=[_client(client)], transactions=[_transaction(client, amount="1.00")]
@@ -474,7 +474,7 @@ class TestApply:
         assert await there.fetchval("select count(*) from public.charging_sessions") == 1
 
     @pytest.mark.parametrize("stands", ["active", "inactive", "pending_deletion"])
-    async def test_whether_someone_leaves_is_said_here(
+    async def test_a_request_for_deletion_is_stated_here(
         self, there: Connection, stands: str
     ) -> None:
         client = uuid4()

@@ -62,8 +62,8 @@ async def test_every_way_to_this_edition_ends_in_the_same_catalog(
         "ten_again_later": [*first, now, *TEN, now],
     }
     for way, texts in ways.items():
-        found = await project(server, f"upgrade_{shape}_{way}", texts)
-        assert differences(found, anew) == set(), way
+        upgraded = await project(server, f"upgrade_{shape}_{way}", texts)
+        assert differences(upgraded, anew) == set(), way
 
 
 @pytest.mark.parametrize("shape", ["empty", "older"])
@@ -73,8 +73,8 @@ async def test_who_owns_auth_makes_no_difference(server: Server, shape: str) -> 
     anew = await project(server, f"upgrade_{shape}_guest", texts)
     for times in (1, 2):
         name = f"upgrade_{shape}_host_{times}"
-        found = await project(server, name, texts + texts[-1:] * (times - 1), more=OWNER_OF_AUTH)
-        assert differences(found, anew) == set()
+        upgraded = await project(server, name, texts + texts[-1:] * (times - 1), more=OWNER_OF_AUTH)
+        assert differences(upgraded, anew) == set()
 
 
 async def test_only_what_has_the_projects_types_differs_between_projects(server: Server) -> None:

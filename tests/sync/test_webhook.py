@@ -32,7 +32,7 @@ async def hook(db: Database) -> AsyncIterator[Hook]:
 
 
 class TestTaken:
-    async def test_change_rings_and_is_noted_without_its_contents(
+    async def test_a_change_is_published_and_stored_without_its_contents(
         self, hook: Hook, owner: Connection
     ) -> None:
         raw = change(record={"id": "7", "email": "driver@example.kg", "balance": 5})
@@ -45,7 +45,7 @@ class TestTaken:
         assert row["body_sha256"] == hashlib.sha256(raw).digest()
         assert "driver@example.kg" not in str(row)
 
-    async def test_the_same_again_is_answered_and_rings_but_is_not_new(
+    async def test_a_repeat_is_accepted_and_published_but_is_not_new(
         self, hook: Hook, owner: Connection
     ) -> None:
         raw = change()
@@ -57,7 +57,7 @@ class TestTaken:
         (row,) = await inbox(owner)
         assert (row["repeats"], row["reuses"]) == (2, 0)
 
-    async def test_an_old_call_is_not_taken_again(self, hook: Hook, owner: Connection) -> None:
+    async def test_an_old_call_is_not_accepted_again(self, hook: Hook, owner: Connection) -> None:
         raw = change()
         headers = hook.headers(raw)
         assert (await hook.send(raw, headers)).json()["accepted"] is True
@@ -103,7 +103,9 @@ class TestTaken:
         assert answers[40:].count((200, True)) == 5
         assert len(await inbox(owner)) == 6
 
-    async def test_plain_form_rings_each_time(self, hook: Hook, owner: Connection) -> None:
+    async def test_the_plain_form_is_published_each_time(
+        self, hook: Hook, owner: Connection
+    ) -> None:
         raw = change("INSERT", record={"id": "9"})
         first, second = await hook.send(raw, plain(raw)), await hook.send(raw, plain(raw))
         assert [response.json()["accepted"] for response in (first, second)] == [True, False]
@@ -130,7 +132,7 @@ class TestTaken:
             (b'{"user":{"id":"s"},"metadata":{"name":"<b>"}}', "hook", "s"),
         ],
     )  # fmt: skip
-    async def test_what_people_may_look_for_is_kept(
+    async def test_what_operators_may_search_for_is_stored(
         self, hook: Hook, owner: Connection, raw: bytes, kind: str, row_id: str | None
     ) -> None:
         assert await hook.deliver(raw) == (200, True)
@@ -147,7 +149,7 @@ class TestTaken:
         ],
         ids=["send-email", "send-sms", "custom-access-token"],
     )
-    async def test_a_hook_that_wants_work_done_is_not_told_it_was(
+    async def test_a_hook_that_expects_work_is_not_confirmed(
         self, hook: Hook, owner: Connection, raw: bytes
     ) -> None:
         assert await hook.deliver(raw) == (422, "invalid_webhook")
@@ -177,7 +179,7 @@ class TestTaken:
         ],
         ids=["another table", "private", "public users", "truncate", "no type", "list", "nothing"],
     )
-    async def test_what_is_no_change_of_a_person_is_ignored(
+    async def test_what_is_no_change_of_a_user_is_ignored(
         self, hook: Hook, owner: Connection, raw: bytes
     ) -> None:
         assert await hook.deliver(raw) == (200, False)
@@ -233,7 +235,7 @@ class TestRefused:
         assert hook.rings == []
         assert await inbox(owner) == []
 
-    async def test_the_old_unsigned_webhook_is_not_taken(self, hook: Hook) -> None:
+    async def test_the_old_unsigned_webhook_is_refused(self, hook: Hook) -> None:
         static = {"Authorization": "Bearer secret", "X-Webhook-Secret": SECRET}
         for headers in (static, {"X-Supabase-Signature": SECRET}, {"x-supabase-signature": "v1,"}):
             assert (await hook.send(change(), headers)).status_code == 401
@@ -269,7 +271,7 @@ class TestRefused:
         assert hook.rings == []
         assert await inbox(owner) == []
 
-    async def test_largest_body_is_taken_and_one_byte_more_is_not(self, hook: Hook) -> None:
+    async def test_the_largest_body_is_accepted_and_one_byte_more_is_not(self, hook: Hook) -> None:
         raw = b'{"table":"clients","type":"UPDATE","pad":"'
         raw += b"x" * (256 * 1024 - len(raw) - 2) + b'"}'
         assert await hook.deliver(raw) == (200, True)

@@ -38,7 +38,7 @@ async def hook(db: Database) -> AsyncIterator[Hook]:
 
 
 class TestSecrets:
-    async def test_without_any_secret_nothing_is_taken(self, db: Database) -> None:
+    async def test_without_any_secret_nothing_is_accepted(self, db: Database) -> None:
         async with calling(db, secrets="") as hook:
             raw = change()
             before = counted("standard", "no_secret")
@@ -66,7 +66,7 @@ class TestSecrets:
         assert await hook.deliver(raw, secret=NEWER, message_id="m2") == (200, True)
         assert await hook.deliver(raw, secret=SECRET, message_id="m3") == (200, True)
 
-    async def test_all_that_come_with_a_new_secret_at_once_are_taken(
+    async def test_all_calls_with_a_new_secret_at_once_are_accepted(
         self, hook: Hook, owner: Connection
     ) -> None:
         raw = change()
@@ -125,7 +125,7 @@ class TestSecrets:
 
 
 class TestDatabaseDown:
-    async def test_a_true_call_is_asked_to_come_back_and_then_taken(self, hook: Hook) -> None:
+    async def test_an_authentic_call_is_deferred_and_then_accepted(self, hook: Hook) -> None:
         raw = change()
         await hook.db.close()
         answer = await hook.send(raw)
@@ -195,7 +195,7 @@ class TestInbox:
         assert await hook.webhooks.purge() == 11_001
         assert [row["event_id"] for row in await inbox(owner)] == ["msg_1"]
 
-    async def test_people_may_look(self, hook: Hook) -> None:
+    async def test_the_inbox_has_a_summary(self, hook: Hook) -> None:
         async with hook.db.connection() as connection:
             empty = await inbox_summary(connection)
         assert (empty.last_at, empty.last_kind, empty.accepted) == (None, None, 0)
@@ -219,7 +219,7 @@ _EXAMPLES = settings(max_examples=60)
 
 
 class TestAnything:
-    def test_any_object_truly_signed_is_taken(self, dsn: str) -> None:
+    def test_any_object_authentically_signed_is_accepted(self, dsn: str) -> None:
         @_EXAMPLES
         @given(st.lists(st.dictionaries(st.text(max_size=8), _JSON, max_size=4), max_size=5),
                st.sampled_from([None, 1, "\t"]), st.sampled_from([True, False]))  # fmt: skip

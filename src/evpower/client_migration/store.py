@@ -311,8 +311,8 @@ async def count_troubles(connection: Connection, run: int) -> list[TroubleCount]
 
 async def newest_run(connection: Connection) -> int | None:
     """Returns the number of the newest run; None before the first."""
-    found: int | None = await connection.fetchval("select max(id) from client_migration.runs")
-    return found
+    newest: int | None = await connection.fetchval("select max(id) from client_migration.runs")
+    return newest
 
 
 async def newest_runs(connection: Connection, limit: int) -> list[Record]:

@@ -115,7 +115,9 @@ async def apply_users(
         await store_changes.delete_failed(connection, done)
     if batch.failed:
         now = clock()
-        at = [now + timedelta(seconds=_RETRY.pause_s(one.attempts, jitter)) for one in batch.failed]
+        at = [
+            now + timedelta(seconds=_RETRY.pause_s(user.attempts, jitter)) for user in batch.failed
+        ]
         await store_changes.store_failed(connection, list(batch.failed.items()), at)
     _count(batch, len(users))
     return batch

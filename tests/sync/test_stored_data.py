@@ -1,4 +1,4 @@
-"""What the way in and the comparison keep: nothing for ever, and no contact in clear."""
+"""What the inbound sync and reconciliation store: nothing for ever, and no contact in clear."""
 
 import re
 from uuid import UUID, uuid4
@@ -83,7 +83,7 @@ async def test_a_block_that_an_operator_lifted_is_no_endless_drift(
     scenario: Scenario,
     rpc: SupabaseRpc,
 ) -> None:
-    """EvPower may not write the row before its balance is adopted: it goes on saying blocked."""
+    """EvPower may not write the row before its balance is adopted: its status stays blocked."""
     client = uuid4()
     async with by_hand(supabase.psql):
         await supabase.insert_row(client, status="blocked", balance=250)
@@ -101,7 +101,7 @@ async def test_a_block_that_an_operator_lifted_is_no_endless_drift(
 async def test_who_is_closed_waits_for_no_contact(
     supabase: Supabase, puller: Puller, scenario: Scenario, db: Database
 ) -> None:
-    """Its holder may never let go: the wait would be kept, and looked at, for ever."""
+    """Its holder may never release it: the pending contact would be stored for ever."""
     holder = await supabase.sign_up()
     await supabase.change_user(holder.id, phone="+996555000031", phone_confirm=True)
     await puller.drain()
@@ -115,7 +115,7 @@ async def test_who_is_closed_waits_for_no_contact(
 
 
 async def test_all_that_is_old_is_pruned_at_once(db: Database, settings: Settings) -> None:
-    """Supabase forgets 20,000 changes a call: more may come in an hour."""
+    """Supabase deletes 20,000 changes a call: more may come in an hour."""
     there = Scripted()
     there.answers["evpower_changes_prune"] = [{"pruned": 20_000}, {"pruned": 20_000}, {"pruned": 7}]
     puller = Puller(db, there, settings, utc_now, jitter=lambda: 0.0)
@@ -129,7 +129,7 @@ async def test_all_that_is_old_is_pruned_at_once(db: Database, settings: Setting
 async def test_runs_of_long_ago_are_forgotten_where_no_night_is_set(
     db: Database, scenario: Scenario, rpc: SupabaseRpc, settings: Settings
 ) -> None:
-    """The hourly comparison alone writes 24 of them a day."""
+    """The hourly run alone stores 24 of them a day."""
     long_ago = "from unnest(array[now(), now() - interval '100 days']) at"
     await scenario.db.execute(
         "insert into sync.runs (kind, since, repair, started_at, finished_at)"
@@ -171,7 +171,7 @@ async def test_a_deletion_request_of_a_removed_row_is_forgotten(supabase: Supaba
 
 
 class Beside:
-    """Something happens while Supabase is asked to apply; then it is asked."""
+    """Runs an action right before evpower_apply is called."""
 
     def __init__(self, inner: SupabaseRpc) -> None:
         self.inner = inner
@@ -196,7 +196,7 @@ async def test_a_row_the_relay_makes_after_its_user_was_deleted_says_so(
     rpc: SupabaseRpc,
     settings: Settings,
 ) -> None:
-    """The call was on its way when the client was closed; its mark must outlive the closing."""
+    """The call was under way when the client was closed; its outbox entry must stay."""
     driver = await supabase.sign_up(name="Aida")
     await puller.drain()
     beside = Beside(rpc)

@@ -1,4 +1,4 @@
-"""Supabase dead or hanging under a whole stack: no driver's request fails, and both sides meet."""
+"""Supabase stopped or hanging under a whole stack: no request fails, both sides become equal."""
 
 import asyncio
 import os

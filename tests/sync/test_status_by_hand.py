@@ -90,7 +90,7 @@ async def test_no_word_at_all_is_written_over(
 async def test_a_deletion_request_outlives_a_word_written_over_it(
     supabase: Supabase, at_rest: Rest, scenario: Scenario, driver: Driver, word: str
 ) -> None:
-    """Only `active` takes the wish back; nobody in Supabase may block, or invent a word."""
+    """Only `active` withdraws the request; Supabase can't block a client or add a status word."""
     await supabase.update_row(driver.id, status="inactive")
     await at_rest()
     await supabase.update_row(driver.id, status=word)

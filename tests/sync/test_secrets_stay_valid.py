@@ -1,4 +1,4 @@
-"""However often a rotation ends without an answer, the secret Supabase signs with stays good."""
+"""However often a rotation ends without a response, the secret Supabase signs with stays valid."""
 
 import pytest
 

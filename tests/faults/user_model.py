@@ -1,4 +1,4 @@
-"""The model: what people did, kept in plain fields; both sides must come to this at rest."""
+"""The model: what users did, in plain fields; both sides must agree with it at rest."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,7 +12,7 @@ SHOWN: Final = {"active": "active", "blocked": "blocked", "closed": "inactive"}
 
 @dataclass(frozen=True)
 class Typed:
-    """A contact or name as a person typed it, and what EvPower makes of it."""
+    """A contact or name as a user typed it, and in EvPower's form."""
 
     text: str | None
     normal: str | None
@@ -23,7 +23,7 @@ NOTHING: Final = Typed(None, None)
 
 @dataclass
 class ModelUser:
-    """One person at Supabase. `blocked` and `leaving` None: the order of events decides."""
+    """A user of Supabase. `blocked`, `deletion_requested` None: the order of events decides."""
 
     id: UUID
     token: str
@@ -50,7 +50,7 @@ class ModelUser:
         return sum(self.amounts)
 
     def writes(self, column: str, value: Typed) -> None:
-        """The row says this now, whatever anybody said before."""
+        """The row has this value now, whatever it had before."""
         self.profile[column] = value
         self.ever.add((column, value))
         self.written.add(column)
@@ -62,25 +62,25 @@ class ModelUser:
             self.writes(contact, value)
 
     def loses_row(self) -> None:
-        """It is made again by EvPower, as EvPower knew it last."""
+        """EvPower creates it again, with the values it knew last."""
         self.written.clear()
         self.row_was_there = False
         self.blocked = None if self.blocked is not True else self.blocked
         self.leaves_unsaid()
 
     def leaves(self, *, deletion_requested: bool) -> None:
-        """They ask to be deleted, or take it back, whether they are blocked or not."""
+        """The user requests deletion or withdraws it, blocked or not."""
         self.deletion_requested, self.ever_left = (
             deletion_requested,
             self.ever_left or deletion_requested,
         )
 
     def leaves_unsaid(self) -> None:
-        """Nothing says it any more: what counts is how much EvPower had read."""
+        """No row states it any more: it depends on what EvPower had read."""
         self.deletion_requested = None if self.ever_left else False
 
     def may_show(self, column: str) -> set[str | None]:
-        """What a row made by EvPower may say: anything it once knew, or less."""
+        """Returns the values a row created by EvPower may have: any earlier one, or none."""
         known = [typed for about, typed in self.ever if about == column]
         return {None, *(typed.text for typed in known), *(typed.normal for typed in known)}
 
@@ -88,7 +88,7 @@ class ModelUser:
         self.amounts.append(amount)
 
     def charges(self, cost: int) -> None:
-        """What is there is taken; the rest is owed and no transaction."""
+        """Charges the balance; the rest is a debt and no transaction."""
         charged = min(cost, self.balance)
         if charged:
             self.amounts.append(-charged)
@@ -101,7 +101,7 @@ def email(number: int, which: int, *, shouted: bool = False) -> Typed:
 
 
 def phone(number: int, which: int, form: str = "e164") -> Typed:
-    """One of this example's phones, as people write them."""
+    """One of this example's phones, as users write them."""
     local = f"555{(number * 10 + which) % 10**6:06d}"
     text = {"e164": f"+996{local}", "home": f"0{local}", "spaced": f"0{local[:3]} {local[3:]}"}
     return Typed(text[form], f"+996{local}")
@@ -113,7 +113,7 @@ def name(text: str | None) -> Typed:
 
 
 def normal(column: str, text: str | None) -> str | None:
-    """What EvPower makes of a text in a row, for the forms used here."""
+    """Returns EvPower's form of a text in a row, for the forms used here."""
     if text is None or column == "name":
         return text
     if column == "email":

@@ -1,4 +1,4 @@
-"""`sync check` compares people: Supabase is right about them, and nobody is closed by a guess."""
+"""`sync check` compares profiles: Supabase is right, and no client is closed by a guess."""
 
 from uuid import UUID, uuid4
 
@@ -49,7 +49,7 @@ async def here(scenario: Scenario, client: UUID) -> Record:
     return row
 
 
-async def test_equal_people_are_compared_by_hashes_alone(
+async def test_equal_profiles_are_compared_by_hashes_alone(
     db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, client: UUID
 ) -> None:
     await scenario.top_up(client, 12_345, 1)
@@ -71,7 +71,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("change", SAID)
-async def test_profile_of_supabase_is_taken(
+async def test_profile_of_supabase_is_applied(
     change: str, db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection, client: UUID
 ) -> None:
     sql, field, value = SAID[change]
@@ -93,7 +93,7 @@ async def test_profile_of_supabase_is_taken(
 
 @one_shape
 @pytest.mark.parametrize(("field", "value"), [("email", "x@y.kg"), ("phone", None), ("name", "X")])
-async def test_profile_damaged_here_is_healed_from_supabase(
+async def test_profile_damaged_here_is_repaired_from_supabase(
     field: str, value: str | None, db: Database, rpc: SupabaseRpc, scenario: Scenario, client: UUID
 ) -> None:
     before = await here(scenario, client)
@@ -105,7 +105,7 @@ async def test_profile_damaged_here_is_healed_from_supabase(
 
 
 @one_shape
-async def test_deletion_asked_for_and_taken_back_is_taken(
+async def test_deletion_requested_and_withdrawn_is_applied(
     db: Database,
     rpc: SupabaseRpc,
     scenario: Scenario,
@@ -196,7 +196,7 @@ async def test_users_no_one_here_knows_of_become_clients(
 
 
 @one_shape
-async def test_clients_without_a_user_are_told_of_and_never_closed(
+async def test_clients_without_a_user_are_reported_and_never_closed(
     db: Database,
     rpc: SupabaseRpc,
     scenario: Scenario,
@@ -235,7 +235,7 @@ async def test_contact_another_client_has_is_no_endless_drift(
     relay: Relay,
     client: UUID,
 ) -> None:
-    """EvPower knows of a holder whom Supabase lost: the email is not taken from them."""
+    """EvPower knows a holder that Supabase lost: the holder keeps the email."""
     other = await scenario.client(email="other@example.kg")
     await give_users(scenario, there)
     await relay.drain()
@@ -264,7 +264,7 @@ async def test_contact_another_client_has_is_no_endless_drift(
 
 
 @one_shape
-async def test_a_contact_that_was_verified_unseen_is_found_and_taken(
+async def test_a_contact_that_was_verified_unseen_is_found_and_applied(
     db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection, client: UUID
 ) -> None:
     await compare(db, rpc, repair=True)
@@ -280,7 +280,7 @@ async def test_a_contact_that_was_verified_unseen_is_found_and_taken(
 
 
 @one_shape
-async def test_row_and_user_with_two_emails_are_told_of(
+async def test_row_and_user_with_two_emails_are_reported(
     db: Database, rpc: SupabaseRpc, there: Connection, client: UUID
 ) -> None:
     async with past_every_guard(there):

@@ -1,4 +1,4 @@
-"""Whoever marks a client to be sent whole waits for others without holding what they need."""
+"""Enqueuing whole clients waits for other transactions without blocking them: no deadlock."""
 
 import asyncio
 
@@ -11,10 +11,10 @@ from tests.sync.scenario import Scenario
 from tests.waiting import until
 
 
-async def test_two_who_mark_a_client_at_once_wait_for_each_other(
+async def test_two_transactions_that_enqueue_a_client_at_once_wait_for_each_other(
     db: Database, scenario: Scenario, owner: Connection
 ) -> None:
-    """The puller has changed the client already, the comparison only marks."""
+    """The puller has changed the client already, and a run only enqueues it."""
     client = await scenario.client()
 
     async def compares() -> None:
@@ -30,7 +30,7 @@ async def test_two_who_mark_a_client_at_once_wait_for_each_other(
 
 
 @pytest.mark.parametrize("changed", [slice(0, 2), slice(1, 2)], ids=["both", "the last"])
-async def test_a_backfill_from_scratch_waits_for_a_mark_without_what_the_mark_needs(
+async def test_a_backfill_from_scratch_waits_for_an_entry_without_blocking_it(
     db: Database, scenario: Scenario, owner: Connection, changed: slice
 ) -> None:
     """The puller has changed clients already and sends them whole: a backfill comes between."""
@@ -50,7 +50,7 @@ async def test_a_backfill_from_scratch_waits_for_a_mark_without_what_the_mark_ne
     assert await owner.fetchval("select sum(version)::int from sync.acknowledged") == 0
 
 
-async def test_a_replay_of_all_parked_keys_waits_in_the_order_of_marks(
+async def test_a_replay_of_all_parked_keys_locks_in_the_order_of_entries(
     db: Database, scenario: Scenario, owner: Connection
 ) -> None:
     second, first = sorted([await scenario.client(), await scenario.client()], reverse=True)
