@@ -49,7 +49,7 @@ class Allowance:
 ALLOWANCES: Final = (
     Allowance(
         "held",
-        ("src/evpower/sync/", "src/evpower/wallet/", "supabase/source/", "tests/"),
+        ("src/evpower/wallet/", "supabase/source/", "tests/"),
         "money on hold: a member of the HTTP API and the live socket, a column of the wallet",
     ),
     Allowance(
