@@ -20,7 +20,7 @@ from tests.waiting import WAIT_LIMIT_S, until
 
 # A shell that speaks to a running stack has its settings; no test may meet that stack.
 for _name in [one for one in os.environ if one.startswith("EVPOWER_")]:
-    if not _name.startswith("EVPOWER_TEST_"):
+    if not _name.startswith(("EVPOWER_TEST_", "EVPOWER_TARIFF_VECTORS")):
         del os.environ[_name]
 
 # Without bytecode on disk every process a test starts compiles all it imports, and pytest rewrites

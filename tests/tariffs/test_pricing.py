@@ -105,6 +105,14 @@ class TestLimits:
         assert cost(priced, 0).total_minor == 3000
         assert Pricer(priced).cost(begin(START)).total_minor == 0
 
+    @pytest.mark.parametrize(
+        ("wh", "kind", "amount"), [(2999, "minimum", 1), (5001, "maximum", -1)]
+    )
+    def test_a_tyiyn_beyond_a_limit_is_a_part(self, wh: int, kind: str, amount: int) -> None:
+        whole = cost(tariff({"energy_per_kwh": "10"}, minimum="30", maximum="50"), wh)
+        assert kinds(whole)[kind] == amount
+        assert sum(kinds(whole).values()) == whole.total_minor
+
     def test_a_limit_derives_its_other_side_by_the_taxes(self) -> None:
         taxes = [{"name": "VAT", "percent": "12"}]
         gross = tariff({"energy_per_kwh": "1"}, minimum="11.2", taxes=taxes)

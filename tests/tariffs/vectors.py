@@ -17,10 +17,16 @@ from evpower.foundation.money import to_minor
 from evpower.tariffs import MeteredPeriod, Tariff, read_tariff
 from evpower.tariffs.document import scaled
 
-FILE = Path(os.environ.get("EVPOWER_TARIFF_VECTORS") or Path(__file__).parent / "vectors.jsonl")
-VECTORS: dict[str, dict[str, Any]] = {
-    vector["id"]: vector for vector in map(json.loads, FILE.read_text("utf-8").splitlines())
-}
+OWN_FILE = Path(__file__).parent / "vectors.jsonl"
+
+
+def read_vectors(file: Path) -> dict[str, dict[str, Any]]:
+    lines = [line for line in file.read_text("utf-8").splitlines() if line.strip()]
+    return {vector["id"]: vector for vector in map(json.loads, lines)}
+
+
+OWN_VECTORS = read_vectors(OWN_FILE)
+VECTORS = read_vectors(Path(os.environ.get("EVPOWER_TARIFF_VECTORS") or OWN_FILE))
 PRICES = {
     "energy": "energy_per_kwh", "time": "time_per_hour", "park": "parking_per_hour",
     "flat": "flat", "reserve": "reservation_per_hour", "reserve_flat": "reservation_flat",
@@ -36,15 +42,15 @@ START_S = int(datetime(2026, 1, 5, tzinfo=UTC).timestamp())
 
 def tariff_of(vector: Mapping[str, Any]) -> Tariff:
     """The vector's tariff, by way of the project's own document."""
-    same = VECTORS[vector["rates_of"]] if "rates_of" in vector else {}
+    rates = {**(OWN_VECTORS | VECTORS)[vector.get("rates_of", vector["id"])], **vector}
     document = {
         "name": vector["id"],
-        "time_zone": vector.get("tz", "UTC"),
+        "time_zone": rates.get("tz", "UTC"),
         "prices_include_tax": False,
-        "elements": [element(rate) for rate in {**same, **vector}["rates"]],
+        "elements": [element(rate) for rate in rates["rates"]],
     }
     for name, short in (("minimum", "min"), ("maximum", "max")):
-        if limit := vector.get(short):
+        if limit := rates.get(short):
             document[name] = {"before_tax": limit["ex"], "total": limit["inc"]}
     return read_tariff(document)
 
@@ -72,7 +78,7 @@ def periods_of(vector: Mapping[str, Any]) -> tuple[int, list[MeteredPeriod]]:
         if "at" in use:
             at_s = int(datetime.fromisoformat(use["at"]).replace(tzinfo=zone).timestamp())
         elif "at_s" in use:
-            at_s = START_S + use["at_s"]
+            at_s = (START_S if started_s is None else started_s) + use["at_s"]
         duration_s = use.get("time_s", 0) + use.get("park_s", 0) + use.get("reserve_s", 0)
         kind = "parked" if "park_s" in use else "charging"
         if "reserve_s" in use:
