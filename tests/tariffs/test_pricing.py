@@ -189,6 +189,16 @@ class TestCuts:
         samples = [Sample(after(30), 1000), Sample(after(60), 2000), Sample(after(120), 2000)]
         assert price(priced, START, samples).cost.total_minor == 6000 + 9000
 
+    def test_a_step_is_that_of_the_last_energy_though_time_goes_on(self) -> None:
+        priced = tariff(
+            {"energy_per_kwh": {"price": "10", "step": 500}, "if": {"below_elapsed_s": 600}},
+            {"energy_per_kwh": "20"},
+        )
+        samples = [Sample(after(10), 300), Sample(after(20), 300)]
+        session = price(priced, START, samples)
+        assert session.cost.total_minor == 500
+        assert [part.element for part in session.cost.parts] == [0]
+
     def test_the_edges_of_a_day_and_a_date(self) -> None:
         priced = tariff(
             {"energy_per_kwh": "1", "if": {"from_date": "2026-01-06", "to_date": "2026-01-07"}},
@@ -370,17 +380,19 @@ def test_reservations_are_priced_beside_the_session() -> None:
 
 
 @pytest.mark.parametrize(
-    ("zone", "turn", "hours"),
+    ("zone", "turn", "begins", "ends", "minutes"),
     [
         # 02:00 to 03:00 comes twice in October and not at all in March.
-        ("Europe/Berlin", datetime(2026, 10, 24, 22, tzinfo=UTC), 2),
-        ("Europe/Berlin", datetime(2026, 3, 28, 23, tzinfo=UTC), 0),
-        ("Asia/Bishkek", datetime(2026, 3, 28, 18, tzinfo=UTC), 1),
+        ("Europe/Berlin", datetime(2026, 10, 24, 22, tzinfo=UTC), "02:00", "03:00", 120),
+        ("Europe/Berlin", datetime(2026, 10, 24, 22, tzinfo=UTC), "02:30", "04:00", 120),
+        ("Europe/Berlin", datetime(2026, 3, 28, 23, tzinfo=UTC), "02:00", "03:00", 0),
+        ("Europe/Berlin", datetime(2026, 3, 28, 23, tzinfo=UTC), "01:30", "04:00", 90),
+        ("Asia/Bishkek", datetime(2026, 3, 28, 18, tzinfo=UTC), "02:00", "03:00", 60),
     ],
 )
-def test_clocks_that_are_turned_make_the_hour_long_or_short(
-    zone: str, turn: datetime, hours: int
+def test_clocks_that_are_turned_make_hours_long_or_short(
+    zone: str, turn: datetime, begins: str, ends: str, minutes: int
 ) -> None:
-    night = {"time_per_hour": "60", "if": {"from": "02:00", "to": "03:00"}}
-    session = price(tariff(night, time_zone=zone), turn, [Sample(turn + timedelta(hours=6), 0)])
-    assert session.cost.total_minor == hours * 6000
+    night = {"time_per_hour": "60", "if": {"from": begins, "to": ends}}
+    session = price(tariff(night, time_zone=zone), turn, [Sample(turn + timedelta(hours=7), 0)])
+    assert session.cost.total_minor == minutes * 100

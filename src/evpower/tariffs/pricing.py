@@ -9,16 +9,17 @@ it, and a cut stands on whole seconds and thousandths of a Wh, rounded down: the
 part after the cut, so nothing is lost or counted twice.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import prod
 from operator import itemgetter
 from typing import Final
 
 from evpower.foundation.money import EXPONENTS
 from evpower.tariffs.document import scale
-from evpower.tariffs.matching import FOREVER, Elements, Match, Matcher, band
+from evpower.tariffs.matching import DAY_S, FOREVER, Elements, Match, Matcher
 from evpower.tariffs.model import (
     DIMENSIONS,
     FLAT,
@@ -40,7 +41,6 @@ from evpower.tariffs.model import (
 )
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND: Final = timedelta(seconds=1)
 _HOUR_S: Final = 3_600
 # Before it is rounded, money is counted in 1 / (3600 * 10**12) of the currency's unit: that is a
 # millionth's millionth (price times energy) as well as a millionth's 3600th (price times time).
@@ -89,7 +89,7 @@ def periods_of(started_at: datetime, samples: Iterable[Sample]) -> list[MeteredP
     for at, register_wh, power_w, current_ma, is_parked, is_timed in ordered:
         if register_wh < 0:
             raise ValueError("a sample has less energy than none")
-        second = (at - _EPOCH) // _SECOND
+        second = _seconds(at)
         end_s = second if second > at_s else at_s  # noqa: FURB136 - max() takes longer
         end_wh = register_wh if register_wh < total_wh else total_wh  # noqa: FURB136
         used_mwh = (end_wh - energy_wh) * MWH_PER_WH if end_wh > energy_wh else 0
@@ -281,7 +281,9 @@ class _Fold:
             if needs_power:
                 if power_w is None and duration_s:
                     power_w = used_mwh * 18 // (duration_s * 5)  # the average
-                key = (kind, is_timed, band(power_edges, power_w), band(current_edges, current_ma))
+                power_band = -1 if power_w is None else bisect_right(power_edges, power_w)
+                current_band = -1 if current_ma is None else bisect_right(current_edges, current_ma)
+                key = (kind, is_timed, power_band, current_band)
             end_s, end_mwh = start_s + duration_s, self.energy_mwh + used_mwh
             match = known.get(key)
             if (
@@ -394,4 +396,5 @@ def _half_up(amount: int, unit: int) -> int:
 
 
 def _seconds(at: datetime) -> int:
-    return (at - _EPOCH) // _SECOND
+    since = at - _EPOCH
+    return since.days * DAY_S + since.seconds
