@@ -28,26 +28,16 @@ from starlette.routing import Route
 
 from evpower.devstack.bank import page
 from evpower.devstack.bank.delivery import RETRIES_S, Courier, secret_bytes
+from evpower.devstack.bank.requests import BadRequest, number, read_body, refuse, respond, to_tyiyn
 from evpower.devstack.bank.state import BankInvoice, BankState, Delivery
 from evpower.foundation.clock import Clock, utc_now
-from evpower.foundation.errors import Invalid
-from evpower.foundation.json_reader import NotJson, read_object
-from evpower.foundation.money import MAX_MINOR, amount_from_json
+from evpower.foundation.money import MAX_MINOR
 
 PAYABLE_FOR_S: Final = 24 * 3600.0  # an app may hide a QR after minutes; it can still be paid
 _MAX_REPEAT: Final = 100
 _ID: Final = re.compile(r"[\x21-\x7e]{6,128}")
 _PICTURES: Final = {"png": "image/png", "svg": "image/svg+xml"}
 _FAULTS: Final = ("error", "slow", "lost")
-
-
-class BadRequest(Exception):
-    """The bank refuses: a status and a code."""
-
-    def __init__(self, status: HTTPStatus, code: str) -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
 
 
 @dataclass(slots=True)
@@ -93,7 +83,7 @@ class Sandbox:
                 Route("/faults", self._set_faults, methods=["POST"]),
                 Route("/health", _healthy),
             ],
-            exception_handlers={BadRequest: _refuse},
+            exception_handlers={BadRequest: refuse},
             lifespan=self._lifespan,
         )
 
@@ -115,7 +105,7 @@ class Sandbox:
     async def _create(self, request: Request) -> Response:
         self._know_merchant(request)
         lost = await self._fail("create")
-        body = await _object(request)
+        body = await read_body(request)
         order_id, amount, currency = body.get("order_id"), body.get("amount"), body.get("currency")
         if not isinstance(order_id, str) or not _ID.fullmatch(order_id) or currency != "KGS":
             raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_order")
@@ -143,7 +133,7 @@ class Sandbox:
         if lost:
             raise BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, "fault")
         link = self._link(request, invoice.ref)
-        return _json(
+        return respond(
             {
                 "ref": invoice.ref,
                 "qr_code": link,
@@ -159,7 +149,7 @@ class Sandbox:
         invoice = self._state.by_order(request.path_params["order_id"])
         if invoice is None:
             raise BadRequest(HTTPStatus.NOT_FOUND, "unknown_order")
-        return _json(self._facts(invoice))
+        return respond(self._facts(invoice))
 
     async def _page(self, request: Request) -> Response:
         invoice = self._invoice(request)
@@ -180,12 +170,12 @@ class Sandbox:
         return Response(picture.getvalue(), media_type=_PICTURES[kind])
 
     async def _events(self, request: Request) -> Response:
-        return _json(self._state.deliveries(self._invoice(request).ref))
+        return respond(self._state.deliveries(self._invoice(request).ref))
 
     async def _act(self, request: Request) -> Response:
         invoice = self._invoice(request)
         by_hand = request.headers.get("content-type", "").startswith("application/x-www-form")
-        body = {} if by_hand else await _object(request)
+        body = {} if by_hand else await read_body(request)
         try:
             changed = self._do(request.path_params["action"], invoice, body)
         except BadRequest as refused:
@@ -195,7 +185,7 @@ class Sandbox:
         event_id = self._tell(changed, body)
         if by_hand:
             return _back_to_page(request)
-        return _json({"success": True, "event_id": event_id, **self._facts(changed)})
+        return respond({"success": True, "event_id": event_id, **self._facts(changed)})
 
     def _do(self, action: str, invoice: BankInvoice, body: dict[str, Any]) -> BankInvoice:
         if action == "approve":
@@ -210,7 +200,7 @@ class Sandbox:
         """Pays an invoice, also an expired, canceled or paid one: real banks do so."""
         if invoice.status in ("refunded", "partial_refund"):
             raise BadRequest(HTTPStatus.CONFLICT, "already_refunded")
-        paid = _som(body["amount"]) if body.get("amount") is not None else invoice.amount
+        paid = to_tyiyn(body["amount"]) if body.get("amount") is not None else invoice.amount
         return replace(invoice, status="approved", paid=paid, changed_s=self._now_s())
 
     def _cancel(self, invoice: BankInvoice) -> BankInvoice:
@@ -220,7 +210,7 @@ class Sandbox:
 
     def _refund(self, invoice: BankInvoice, body: dict[str, Any]) -> BankInvoice:
         left = invoice.paid - invoice.refunded
-        amount = _som(body["amount"]) if body.get("amount") is not None else left
+        amount = to_tyiyn(body["amount"]) if body.get("amount") is not None else left
         if invoice.status not in ("approved", "partial_refund") or not 0 < amount <= left:
             raise BadRequest(HTTPStatus.CONFLICT, "nothing_to_refund")
         status = "refunded" if amount == left else "partial_refund"
@@ -230,9 +220,9 @@ class Sandbox:
 
     def _tell(self, invoice: BankInvoice, body: dict[str, Any]) -> str:
         """Stores the new state and its webhooks: delayed, repeated or lost as requested."""
-        delay_s = _number(body, "delay_s", 0.0, 86_400)
-        repeat = int(_number(body, "repeat", 1, _MAX_REPEAT))
-        lose = int(_number(body, "lose_first", 0, len(RETRIES_S)))
+        delay_s = number(body, "delay_s", 0.0, 86_400)
+        repeat = int(number(body, "repeat", 1, _MAX_REPEAT))
+        lose = int(number(body, "lose_first", 0, len(RETRIES_S)))
         # The same fact sent again is the same event, as with real banks.
         event_id = f"evt_{invoice.ref}_{invoice.status}_{invoice.paid}_{invoice.refunded}"
         fact = orjson.dumps({"type": f"invoice.{invoice.status}", **self._facts(invoice)})
@@ -261,7 +251,7 @@ class Sandbox:
 
     async def _set_faults(self, request: Request) -> Response:
         """Arms faults: {"create": {"mode": "error" | "slow" | "lost", "times": 3, "slow_s": 2}}."""
-        body = await _object(request)
+        body = await read_body(request)
         faults: dict[str, Fault] = {}
         for call, how in body.items():
             if call not in ("create", "status") or not isinstance(how, dict):
@@ -269,10 +259,10 @@ class Sandbox:
             given = cast("dict[str, Any]", how)
             if given.get("mode") not in _FAULTS:
                 raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_fault")
-            times = int(_number(given, "times", 1, 1_000_000))
-            faults[call] = Fault(given["mode"], times, _number(given, "slow_s", 10.0, 600))
+            times = int(number(given, "times", 1, 1_000_000))
+            faults[call] = Fault(given["mode"], times, number(given, "slow_s", 10.0, 600))
         self._faults = faults
-        return _json({"success": True})
+        return respond({"success": True})
 
     async def _fail(self, call: str) -> bool:
         """Fails as armed. Returns True when the work is to be done and its response lost."""
@@ -329,38 +319,6 @@ def create_sandbox(
     return bank.app
 
 
-async def _object(request: Request) -> dict[str, Any]:
-    raw = await request.body()
-    if not raw:
-        return {}
-    try:
-        return read_object(raw)
-    except NotJson as error:
-        raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_json") from error
-
-
-def _som(amount: object) -> int:
-    """Converts som (a number, at most 2 decimals) to tyiyn."""
-    try:
-        minor = amount_from_json(None if isinstance(amount, str) else amount)
-    except Invalid as error:
-        raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, error.code) from error
-    if minor <= 0:
-        raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_amount")
-    return minor
-
-
-def _number(body: dict[str, Any], name: str, default: float, most: float) -> float:
-    value = body.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, f"invalid_{name}")
-    return value
-
-
-def _json(answer: object) -> Response:
-    return Response(orjson.dumps(answer), media_type="application/json")
-
-
 def _back_to_page(request: Request) -> Response:
     """Redirects to the same host: the page's policy allows no other (form-action 'self')."""
     language = request.query_params.get("lang", "ru")[:2]
@@ -369,16 +327,7 @@ def _back_to_page(request: Request) -> Response:
 
 
 async def _healthy(_: Request) -> Response:
-    return _json({"status": "ok"})
-
-
-async def _refuse(_: Request, error: Exception) -> Response:
-    refused = cast("BadRequest", error)
-    return Response(
-        orjson.dumps({"success": False, "error": refused.code}),
-        refused.status,
-        media_type="application/json",
-    )
+    return respond({"status": "ok"})
 
 
 def main() -> None:

