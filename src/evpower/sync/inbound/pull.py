@@ -9,9 +9,7 @@ after the read gets a row in the log behind the cursor, and the user is read aga
 """
 
 import asyncio
-import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, cast
 from uuid import UUID
@@ -19,16 +17,12 @@ from uuid import UUID
 import orjson
 import structlog
 
-from evpower.config import Settings
 from evpower.foundation import failpoints
-from evpower.foundation.bus import Bus, Topic
-from evpower.foundation.clock import Clock
-from evpower.foundation.db import Connection, Database
+from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint
-from evpower.foundation.loops import Loop, Pause, Round, Wakeup
+from evpower.foundation.loops import Loop, Pause, Round
 from evpower.identity import CLIENT_CHANGED
 from evpower.sync import metrics
-from evpower.sync.breaker import Breaker
 from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, is_too_much
 from evpower.sync.inbound import conflicts, store_changes
 from evpower.sync.inbound.apply_user import assign_free_contacts
@@ -37,7 +31,7 @@ from evpower.sync.inbound.model_changes import Changes, PullResult, read_changes
 from evpower.sync.inbound.remote_users import RemoteUser
 from evpower.sync.inbound.store_changes import Cursor
 from evpower.sync.model import SUPABASE_CHANGED
-from evpower.sync.supabase_rpc import Rpc
+from evpower.sync.supabase_job import SupabaseJob
 
 _PAGE: Final = 200  # changes applied in one transaction
 _SCAN_PAGE: Final = 500  # users; most of a full scan are unchanged
@@ -52,30 +46,12 @@ _PRUNE_CALLS: Final = 100  # of 20,000 changes each: more than Supabase may get 
 _log = structlog.get_logger()
 
 
-class Puller:
+class Puller(SupabaseJob):
     """Any number of pullers may run in any number of processes."""
 
-    def __init__(
-        self,
-        db: Database,
-        rpc: Rpc,
-        settings: Settings,
-        clock: Clock,
-        bus: Bus | None = None,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        self._db = db
-        self._rpc = rpc
-        self._settings = settings
-        self._clock = clock
-        self._bus = bus
-        self._jitter = jitter
-        self._breaker = Breaker(clock, jitter)
-        self._wakeup = Wakeup()
-        self._state = ""
-        self._last_error = ""
-        self._contacts_at: datetime | None = None
-        self._share = 1.0  # of a page: smaller while Supabase can't return a whole one
+    _last_error = ""
+    _contacts_at: datetime | None = None
+    _share = 1.0  # of a page: smaller while Supabase can't return a whole one
 
     def loop(self, *, periodic: bool = True) -> Loop:
         """Returns the loop that pulls when notified and, if `periodic`, every few seconds.
@@ -97,25 +73,12 @@ class Puller:
             period_s=poll_s if periodic else _NOTIFIED_ONLY_S,
             retry_s=poll_s,
             wakeup=self._wakeup,
-            around=self._listening,
+            around=lambda: self._woken_by(lambda topic: topic == SUPABASE_CHANGED),
         )
 
     async def run(self, stop: asyncio.Event, *, periodic: bool = True) -> None:
         """Pulls until `stop` is set."""
         await self.loop(periodic=periodic).run(stop)
-
-    @asynccontextmanager
-    async def _listening(self) -> AsyncGenerator[None]:
-        def on_notification(topic: Topic, _key: UUID) -> None:
-            if topic == SUPABASE_CHANGED:
-                self._wakeup.notify()
-
-        end = self._bus.subscribe(on_notification) if self._bus else None
-        try:
-            yield
-        finally:
-            if end is not None:
-                end()
 
     async def pull_once(self) -> PullResult:
         """Pulls one page of changes. A failure of Supabase is returned as `error`, not raised.

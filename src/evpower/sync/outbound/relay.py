@@ -14,14 +14,12 @@ from evpower.config import Settings
 from evpower.foundation import failpoints
 from evpower.foundation.backoff import Backoff
 from evpower.foundation.bus import Bus
-from evpower.foundation.bus import Topic as BusTopic
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.failpoints import Failpoint
-from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round, Wakeup
+from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
 from evpower.sync import metrics
-from evpower.sync.breaker import Breaker
 from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, TargetUnavailable, TooLarge
 from evpower.sync.model import (
     SUPABASE_CHANGED,
@@ -35,6 +33,7 @@ from evpower.sync.model import (
 from evpower.sync.outbound import store
 from evpower.sync.outbound.judge import judge, parse_results, refused_for_contact
 from evpower.sync.outbound.store_first import enqueue_clients_of, enqueue_closed_holders
+from evpower.sync.supabase_job import SupabaseJob
 from evpower.sync.supabase_rpc import Rpc
 
 _APPLY: Final = "evpower_apply"
@@ -45,7 +44,7 @@ _FINISH: Final = Backoff(0.005, 1.0)  # while a request holds the row of a key
 _log = structlog.get_logger()
 
 
-class Relay:
+class Relay(SupabaseJob):
     """Any number of relays may run in any number of processes; a key is in one call at a time."""
 
     def __init__(
@@ -57,21 +56,14 @@ class Relay:
         bus: Bus | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._db = db
-        self._rpc = rpc
-        self._settings = settings
-        self._jitter = jitter
-        self._breaker = Breaker(clock, jitter)
-        self._wakeup = Wakeup()
+        super().__init__(db, rpc, settings, clock, bus, jitter)
         self._calls: set[asyncio.Task[DeliveryResult]] = set()
         self._idle = Backoff(_LINGER_S, settings.relay_poll_s)
         self._idle_rounds = 0  # in a row
-        self._bus = bus
         # Both shrink when a gateway refuses a call as too large.
         self._budget = settings.relay_transactions
         self._batch = settings.relay_batch
         self._share = 1.0  # of both: smaller while calls exceed the statement time-out
-        self._state = ""
 
     def loop(self) -> Loop:
         """Returns the loop that sends; at its end running calls finish and no lease is left."""
@@ -89,17 +81,12 @@ class Relay:
 
     @asynccontextmanager
     async def _subscribed(self) -> AsyncGenerator[None]:
-        end = self._bus.subscribe(self._on_notification) if self._bus else None
-        try:
-            yield
-        finally:
-            if end is not None:
-                end()
-            await self._finish_calls()
-
-    def _on_notification(self, topic: BusTopic, _: UUID) -> None:
-        if topic != SUPABASE_CHANGED:  # the puller handles changes in Supabase
-            self._wakeup.notify()
+        # The puller handles changes in Supabase.
+        async with self._woken_by(lambda topic: topic != SUPABASE_CHANGED):
+            try:
+                yield
+            finally:
+                await self._finish_calls()
 
     async def run_once(self) -> DeliveryResult:
         """Sends one call; none when nothing is due or the breaker is open."""
