@@ -111,7 +111,7 @@ class SessionReport(BaseModel):
     ] = False
 
     def checked(self, client_id: UUID, now: datetime) -> ReportedSession:
-        """Return the report in our units, for the resolved client. Raises Invalid with a code."""
+        """Returns the report in our units, for the resolved client. Raises Invalid with a code."""
         started_at = facts.moment(self.start_time, "start_time", now)
         return ReportedSession(
             id=self.session_id,
@@ -196,7 +196,7 @@ _HISTORY_RESPONSES: Final[Responses] = {
 
 
 def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) -> APIRouter:
-    """Build the routes; committed changes are published on `bus`."""
+    """Builds the routes; committed changes are published on `bus`."""
     routes = APIRouter(prefix="/api/v1/charging", tags=["charging"], route_class=SegmentRoute)
 
     @routes.post(
@@ -242,7 +242,7 @@ def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) ->
 
 
 def fast_paths(access: Access, db: Database) -> list[FastPath]:
-    """Return the history path, which bypasses the router, because every phone polls it."""
+    """Returns the history path, which bypasses the router, because every phone polls it."""
 
     async def serve_history(request: Request, tail: str) -> Response | None:
         client_id, limit = plain_uuid(tail), plain_limit(request, _DEFAULT_LIMIT)

@@ -15,7 +15,7 @@ _CLOCK_SKEW: Final = timedelta(minutes=5)
 
 
 def energy_wh(raw: object) -> int:
-    """Return Wh from a JSON number of kWh with at most 3 decimals.
+    """Returns Wh from a JSON number of kWh with at most 3 decimals.
 
     Raises Invalid("invalid_energy" | "implausible_energy").
     """
@@ -40,7 +40,7 @@ def energy_wh(raw: object) -> int:
 
 
 def cost_minor(raw: object) -> int:
-    """Return tyiyn from a JSON number of som with at most 2 decimals.
+    """Returns tyiyn from a JSON number of som with at most 2 decimals.
 
     Raises Invalid("invalid_amount").
     """
@@ -53,7 +53,7 @@ def cost_minor(raw: object) -> int:
 
 
 def moment(raw: object, name: str, now: datetime) -> datetime:
-    """Return the time of an ISO 8601 text with a zone; from 2015 on, not in the future.
+    """Returns the time of an ISO 8601 text with a zone; from 2015 on, not in the future.
 
     Raises Invalid("invalid_time").
     """
@@ -71,7 +71,7 @@ def moment(raw: object, name: str, now: datetime) -> datetime:
 
 
 def end(raw: object, status: SessionStatus, started_at: datetime, now: datetime) -> datetime | None:
-    """Return the end of a session: required if it stopped, not allowed if it only started.
+    """Returns the end of a session: required if it stopped, not allowed if it only started.
 
     Raises Invalid: end_time_required, end_time_unexpected, end_before_start, invalid_time.
     """

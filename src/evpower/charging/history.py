@@ -36,7 +36,7 @@ async def history(
     before: str | None,
     order: Order = "created_at",
 ) -> SessionPage:
-    """Return a page of at most `limit` sessions before the cursor, keys as in `charging_sessions`.
+    """Returns a page of at most `limit` sessions before the cursor, keys as in `charging_sessions`.
 
     Newest first by `created_at`, when EvPower recorded the session, or by `start_time`, when it
     began.

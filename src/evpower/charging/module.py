@@ -7,7 +7,7 @@ from evpower.identity import Access
 
 
 def module(shared: Shared, *, access: Access) -> Module:
-    """Return the module of charging."""
+    """Returns the module of charging."""
     return Module(
         "charging",
         routers=[router(access, shared.db, shared.bus)],

@@ -15,7 +15,7 @@ _IDENTITY: Final = frozenset({"client_id", "station_id", "connector_id", "start_
 
 
 async def record(connection: Connection, report: ReportedSession) -> RecordResult:
-    """Store the session, and charge it if it is stopped and not billed elsewhere.
+    """Stores the session, and charges it if it is stopped and not billed elsewhere.
 
     The same report again changes nothing. A session reported as started may end by a later report;
     a `started` that arrives after the end is ignored. Raises NotFound("client_not_found"),
@@ -71,7 +71,7 @@ def _is_late_start(report: ReportedSession, stored: Session, differences: list[s
 
 
 def _differences(report: ReportedSession, stored: Session) -> list[str]:
-    """Return the names of the facts that differ, as in the caller's JSON."""
+    """Returns the names of the facts that differ, as in the caller's JSON."""
     facts = (
         ("client_id", report.client_id, stored.client_id),
         ("station_id", report.station_id, stored.station_id),

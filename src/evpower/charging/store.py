@@ -14,7 +14,7 @@ cost_minor, billed_elsewhere
 
 
 async def insert_imported(connection: Connection, report: ReportedSession) -> bool:
-    """Insert a reported session; False: its id exists already.
+    """Inserts a reported session; False: its id exists already.
 
     Waits for the commit of a concurrent insert of the same id. Raises
     asyncpg.ForeignKeyViolationError when there is no such client.
@@ -44,7 +44,7 @@ async def insert_imported(connection: Connection, report: ReportedSession) -> bo
 
 
 async def lock_session(connection: Connection, session_id: UUID) -> Session:
-    """Return the session, locked until the transaction ends."""
+    """Returns the session, locked until the transaction ends."""
     row = await fetch_one(
         connection,
         f"select {_COLUMNS} from charging.sessions where id = $1 for no key update",
@@ -54,7 +54,7 @@ async def lock_session(connection: Connection, session_id: UUID) -> Session:
 
 
 async def end_imported(connection: Connection, report: ReportedSession) -> None:
-    """Store the final facts of a session that was reported as running."""
+    """Stores the final facts of a session that was reported as running."""
     await connection.execute(
         """
         update charging.sessions set state = $2, ended_at = $3, energy_wh = $4, cost_minor = $5,
@@ -70,7 +70,7 @@ async def end_imported(connection: Connection, report: ReportedSession) -> None:
 
 
 async def find_bill(connection: Connection, session_id: UUID) -> Bill | None:
-    """Return the first bill of a session; None: it has none."""
+    """Returns the first bill of a session; None: it has none."""
     row = await connection.fetchrow(
         """
         select id, due_minor, debited_minor from charging.settlements
@@ -82,7 +82,7 @@ async def find_bill(connection: Connection, session_id: UUID) -> Bill | None:
 
 
 def _z(column: str) -> str:
-    """Return SQL for a time as JSON, ISO 8601 in UTC ending in Z, at half the cost of to_char."""
+    """Returns SQL for a time as JSON, ISO 8601 in UTC ending in Z, at half the cost of to_char."""
     text = f"replace(({column} at time zone interval '0')::text, ' ', 'T')"
     return f"""coalesce('"' || {text} || 'Z"', 'null')"""
 
@@ -137,7 +137,7 @@ async def page(
     before_at: datetime,
     before_id: UUID,
 ) -> Record:
-    """Return a page of sessions before a time and id, newest first by this order.
+    """Returns a page of sessions before a time and id, newest first by this order.
 
     Columns: body (JSON), more, last_place, last_id, known (the client exists).
     """

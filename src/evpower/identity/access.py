@@ -45,7 +45,7 @@ class Access:
         self._old_ids = OldIds(db, clock=clock)
 
     async def principal(self, request: Request) -> Principal:
-        """Return the caller; a client seen for the first time is created with its wallet.
+        """Returns the caller; a client seen for the first time is created with its wallet.
 
         Raises Unauthenticated("missing_token" | "invalid_token" | "token_expired"),
         Unavailable("auth_unavailable").
@@ -60,7 +60,7 @@ class Access:
         return principal
 
     async def identify(self, request: Request) -> Principal:
-        """Identify the principal of anything with headers; nothing is stored in the request."""
+        """Identifies the principal of anything with headers; nothing is stored in the request."""
         is_key, credential = _credential(request)
         if is_key:
             name = await check_service_key(self._db, credential)
@@ -77,7 +77,7 @@ class Access:
         return Principal("client", claims.sub, "", claims.expires_at, claims.sub)
 
     async def client_of_token(self, token: str) -> Claims:
-        """Return the claims of a client's token; the client itself may not exist yet.
+        """Returns the claims of a client's token; the client itself may not exist yet.
 
         For callers that create the client later themselves. Raises Forbidden("forbidden") for
         operators and service keys, and the errors of `principal`.
@@ -134,7 +134,7 @@ class Access:
         return principal
 
     async def resolve(self, caller: Principal, raw: str | UUID) -> UUID:
-        """Return the client of an id in a request, a UUID or an old id; call may_read next.
+        """Returns the client of an id in a request, a UUID or an old id; call may_read next.
 
         The caller's own UUID needs no query; other results are cached. Raises
         Forbidden("forbidden"), Invalid("invalid_request").
@@ -142,7 +142,7 @@ class Access:
         return await self._old_ids.client(caller, raw)
 
     async def _introspect(self, admin: SupabaseAdmin, token: str) -> None:
-        """Return if Supabase accepts the token and its user is not banned: both count at once.
+        """Returns if Supabase accepts the token and its user is not banned: both count at once.
 
         Never called inside a transaction. Raises Unauthenticated("invalid_token"),
         Forbidden("client_blocked"), Unavailable("auth_unavailable").
@@ -155,7 +155,7 @@ class Access:
             raise Forbidden("client_blocked", "the user is banned")
 
     def prefetch(self) -> None:
-        """Start reading the signing keys before the first token arrives.
+        """Starts reading the signing keys before the first token arrives.
 
         The first outgoing call loads its libraries, which blocks the process for hundreds of
         milliseconds: that must not happen when a stranger's token arrives.
@@ -163,7 +163,7 @@ class Access:
         self._verifier.prefetch()
 
     def flush(self) -> None:
-        """Clear all caches: tokens, operators, known clients, old ids."""
+        """Clears all caches: tokens, operators, known clients, old ids."""
         self._verifier.flush()
         self._known.clear()
         self._operators.expire()
@@ -175,13 +175,13 @@ def _operator(operator: Operator, expires_at: datetime | None) -> Principal:
 
 
 def may_read(principal: Principal, client_id: UUID) -> None:
-    """Pass for that client, operators and services. Raises Forbidden("forbidden")."""
+    """Passes for that client, operators and services. Raises Forbidden("forbidden")."""
     if principal.kind == "client" and principal.client_id != client_id:
         raise Forbidden("forbidden", "this belongs to another client")
 
 
 def _credential(request: Request) -> tuple[bool, str]:
-    """Return whether it is a service key, and the key or token."""
+    """Returns whether it is a service key, and the key or token."""
     headers = request.headers
     keys = headers.getlist("x-service-key")
     if keys:
@@ -234,7 +234,7 @@ class _Operators:
         return await self._cached.get()
 
     async def read_current(self, user_id: UUID) -> Operator | None:
-        """Read one user's role from the database, and update the cache."""
+        """Reads one user's role from the database, and updates the cache."""
         async with self._db.connection() as connection:
             operator = await store_access.active_operator(connection, user_id)
         cached = self._cached.peek() or {}

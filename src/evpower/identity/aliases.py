@@ -23,7 +23,7 @@ _UUID: Final = re.compile(r"(?:urn:)?(?:uuid:)?\{?[0-9a-fA-F-]{32,}\}?")
 
 
 async def resolve(connection: Connection, raw: str) -> UUID | None:
-    """Return the client of an id: a client's own UUID, or an old id; None: no client has it.
+    """Returns the client of an id: a client's own UUID, or an old id; None: no client has it.
 
     The UUID of a closed client that is the old id of another client means the other client.
     """
@@ -35,13 +35,13 @@ async def resolve(connection: Connection, raw: str) -> UUID | None:
 
 
 async def resolve_id_tag(connection: Connection, tag: str) -> UUID | None:
-    """Return the client of an id tag, compared without case as in OCPP; None: unknown."""
+    """Returns the client of an id tag, compared without case as in OCPP; None: unknown."""
     plain = tag.strip().lower()
     return await store_aliases.find_alias(connection, "id_tag", plain) if _fits(plain) else None
 
 
 def as_uuid(raw: str) -> UUID | None:
-    """Parse a UUID in any accepted form; None: it is no UUID."""
+    """Parses a UUID in any accepted form; None: it is no UUID."""
     if not _UUID.fullmatch(raw):
         return None
     try:
@@ -69,7 +69,7 @@ class OldIds:
         self._known = TtlCache[UUID | str, _Resolved](cache_size, lambda: clock().timestamp())
 
     async def client(self, caller: Principal, raw: str | UUID) -> UUID:
-        """Return the client of `raw`; whether `caller` may read it is checked afterwards.
+        """Returns the client of `raw`; whether `caller` may read it is checked afterwards.
 
         An unknown UUID is returned as it is. For any other unknown id raises
         Forbidden("forbidden") if the caller is a client, else Invalid("invalid_request").
@@ -87,7 +87,7 @@ class OldIds:
         raise Invalid("invalid_request", "client_id is no UUID and no id from before")
 
     def flush(self) -> None:
-        """Clear the cache."""
+        """Clears the cache."""
         self._known.clear()
 
     async def _find(self, name: UUID | str) -> UUID | None:

@@ -20,7 +20,7 @@ async def record_act(
     reason: str | None = None,
     details: Mapping[str, object] | None = None,
 ) -> None:
-    """Write an audit row (actor, action, subject, reason) in the transaction of the act.
+    """Writes an audit row (actor, action, subject, reason) in the transaction of the act.
 
     `details` must hold no secrets. Raises Invalid("invalid_request") for a text that no column can
     hold.

@@ -21,14 +21,14 @@ _log: Final = structlog.get_logger()
 
 
 async def ensure_client(connection: Connection, claims: Claims) -> Client:
-    """Return the client of a verified token; create it with an empty wallet if it is new."""
+    """Returns the client of a verified token; creates it with an empty wallet if it is new."""
     return await ensure(connection, claims.sub, claims.profile, "token")
 
 
 async def ensure(
     connection: Connection, client_id: UUID, profile: Profile, origin: Origin
 ) -> Client:
-    """Return the client, or create it; concurrent callers create one.
+    """Returns the client, or creates it; concurrent callers create one.
 
     An email or phone that another open client has verified is not stored. An unverified contact is
     a claim that several clients may make; the client that verifies it removes it from the others.
@@ -53,7 +53,7 @@ async def ensure(
 async def ensure_new_clients(
     connection: Connection, profiles: Mapping[UUID, Profile], origin: Origin
 ) -> set[UUID]:
-    """Create clients in one statement; returns the created ids. The others need `ensure`."""
+    """Creates clients in one statement; returns the created ids. The others need `ensure`."""
     created = await store.insert_clients(connection, profiles, origin)
     metrics.CLIENTS_CREATED.labels(origin).inc(len(created))
     if len(created) > _MAX_LOGGED:
@@ -65,7 +65,7 @@ async def ensure_new_clients(
 
 
 async def _without_verified(connection: Connection, client_id: UUID, profile: Profile) -> Profile:
-    """Return the profile without contacts that another client has verified."""
+    """Returns the profile without contacts that another client has verified."""
     by_email, by_phone = await store.holders(connection, profile.email, profile.phone)
     for contact, holder in (("email", by_email), ("phone", by_phone)):
         if holder is not None:
@@ -82,7 +82,7 @@ async def _without_verified(connection: Connection, client_id: UUID, profile: Pr
 
 
 async def get_client(connection: Connection, client_id: UUID) -> Client:
-    """Read a client. Raises NotFound("client_not_found")."""
+    """Reads a client. Raises NotFound("client_not_found")."""
     client = await store.client_by_id(connection, client_id)
     if client is None:
         raise NotFound("client_not_found", "there is no such client")
@@ -92,7 +92,7 @@ async def get_client(connection: Connection, client_id: UUID) -> Client:
 async def require_active(
     connection: Connection, client_id: UUID, *, clock: Clock = utc_now
 ) -> Client:
-    """Read a client that may move money in the same transaction.
+    """Reads a client that may move money in the same transaction.
 
     Raises NotFound("client_not_found"),
     Forbidden("client_blocked" | "client_closed" | "client_deleted"); the last one if the client
@@ -111,12 +111,12 @@ async def require_active(
 
 
 async def lock_client(connection: Connection, client_id: UUID) -> Client | None:
-    """Read a client, locked until the transaction ends; None: there is no such client."""
+    """Reads a client, locked until the transaction ends; None: there is no such client."""
     return await store.lock_client(connection, client_id)
 
 
 async def update_profile(connection: Connection, client_id: UUID, profile: Profile) -> Client:
-    """Replace contacts and name with those of Supabase.
+    """Replaces contacts and name with those of Supabase.
 
     Raises NotFound("client_not_found"), Conflict("email_taken" | "phone_taken").
     """
@@ -134,7 +134,7 @@ async def update_profile(connection: Connection, client_id: UUID, profile: Profi
 async def sync_profile(
     connection: Connection, known: Client, profile: Profile
 ) -> tuple[Client, Mapping[Contact, UUID]]:
-    """Give a locked client the contacts and name of Supabase.
+    """Gives a locked client the contacts and name of Supabase.
 
     A contact that another open client has verified becomes empty, because the earlier value is no
     longer the client's; the second result names the holder of each such contact. Clients that only
@@ -158,17 +158,17 @@ async def sync_profile(
 
 
 async def request_deletion(connection: Connection, client_id: UUID, at: datetime) -> None:
-    """Store the driver's request for deletion: no new charges and top-ups, reading stays."""
+    """Stores the driver's request for deletion: no new charges and top-ups, reading stays."""
     await store.set_deletion_requested(connection, client_id, at)
 
 
 async def withdraw_deletion(connection: Connection, client_id: UUID) -> None:
-    """Remove the driver's request for deletion."""
+    """Removes the driver's request for deletion."""
     await store.set_deletion_requested(connection, client_id, None)
 
 
 async def set_ban(connection: Connection, client_id: UUID, until: datetime | None) -> Client:
-    """Store the ban of Supabase Auth, which is independent of the operator's block.
+    """Stores the ban of Supabase Auth, which is independent of the operator's block.
 
     Raises NotFound("client_not_found").
     """
@@ -177,7 +177,7 @@ async def set_ban(connection: Connection, client_id: UUID, until: datetime | Non
 
 
 async def set_unmapped_status(connection: Connection, client_id: UUID, word: str | None) -> Client:
-    """Keep a client from spending while its status word is not mapped; None: it is mapped.
+    """Keeps a client from spending while its status word is not mapped; None: it is mapped.
 
     Raises NotFound("client_not_found").
     """
@@ -193,7 +193,7 @@ async def block_client(
     reason: str,
     details: Mapping[str, object] | None = None,
 ) -> Client:
-    """Keep a client from moving money; reading stays. A blocked client may be blocked again.
+    """Keeps a client from moving money; reading stays. A blocked client may be blocked again.
 
     Raises NotFound("client_not_found"), Conflict("client_closed").
     """
@@ -209,7 +209,7 @@ async def unblock_client(
     reason: str,
     details: Mapping[str, object] | None = None,
 ) -> Client:
-    """Make a blocked client active again.
+    """Makes a blocked client active again.
 
     Raises NotFound("client_not_found"), Conflict("client_closed").
     """
@@ -225,7 +225,7 @@ async def close_client(
     reason: str,
     details: Mapping[str, object] | None = None,
 ) -> Client:
-    """Close a client for good: money and history stay, email and phone become free for others.
+    """Closes a client for good: money and history stay, email and phone become free for others.
 
     Raises NotFound("client_not_found").
     """

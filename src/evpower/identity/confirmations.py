@@ -33,12 +33,12 @@ _log: Final = structlog.get_logger()
 
 
 def needs_mail(user: AuthUser) -> bool:
-    """Return whether the user's email is not confirmed yet."""
+    """Returns whether the user's email is not confirmed yet."""
     return user.email is not None and not user.email_confirmed
 
 
 async def queue_confirmation(connection: Connection, user: AuthUser, now: datetime) -> None:
-    """Queue the mail in the caller's transaction, if one is due; call `send_confirmation` next."""
+    """Queues the mail in the caller's transaction, if one is due; call `send_confirmation` next."""
     if needs_mail(user) and user.email is not None:
         await store.queue(connection, user.id, user.email, now, now + _LEASE)
 
@@ -46,7 +46,7 @@ async def queue_confirmation(connection: Connection, user: AuthUser, now: dateti
 async def send_confirmation(
     db: Database, admin: SupabaseAdmin, user: AuthUser, clock: Clock
 ) -> Mail:
-    """Send a queued mail now. If Auth fails, it stays queued; a failure of Auth is not raised."""
+    """Sends a queued mail now. If Auth fails, it stays queued; a failure of Auth is not raised."""
     if not needs_mail(user) or user.email is None:
         return "none"
     confirmation = store.RegistrationConfirmation(user.id, user.email, attempts=0)
@@ -61,7 +61,7 @@ async def send_confirmation(
 async def send_confirmations(
     db: Database, admin: SupabaseAdmin, clock: Clock, current: Round | None = None
 ) -> int:
-    """Send due mails until Auth refuses one; returns how many were sent."""
+    """Sends due mails until Auth refuses one; returns how many were sent."""
     current = current or Round()
     async with db.transaction() as connection:
         given_up = await store.give_up(connection, clock() - _GIVE_UP_AFTER)
@@ -85,7 +85,7 @@ async def send_confirmations(
 
 
 async def measure_confirmations(db: Database) -> None:
-    """Refresh the gauges of queued mails."""
+    """Refreshes the gauges of queued mails."""
     async with db.connection() as connection:
         queued = await store.waiting(connection)
     metrics.CONFIRMATIONS_WAITING.set(queued.count)
@@ -93,7 +93,7 @@ async def measure_confirmations(db: Database) -> None:
 
 
 async def waiting_confirmations(connection: Connection) -> WaitingConfirmations:
-    """Return the number, age and last error of the queued mails."""
+    """Returns the number, age and last error of the queued mails."""
     return await store.waiting(connection)
 
 
@@ -117,7 +117,7 @@ async def _postpone(
     error: AuthRefused | Unavailable,
     now: datetime,
 ) -> None:
-    """Postpone a mail, longer each time; if Auth is busy or down, postpone all for a minute."""
+    """Postpones a mail, longer each time; if Auth is busy or down, postpones all for a minute."""
     delay_s = _RETRY.pause_s(due.attempts + 1)
     text = error.detail if isinstance(error, Unavailable) else str(error)
     async with db.transaction() as connection:
@@ -132,5 +132,5 @@ async def _postpone(
 
 
 async def resend_target(connection: Connection, email: str, phone: str) -> UUID | None:
-    """Return the client of an earlier registration with exactly this email and phone."""
+    """Returns the client of an earlier registration with exactly this email and phone."""
     return await store.find_registered(connection, email, phone)

@@ -31,7 +31,7 @@ _NAME_MAX: Final = 200
 
 
 def normal_email(raw: str) -> str | None:
-    """Return the address in lower case, ASCII; None if it is no valid address.
+    """Returns the address in lower case, ASCII; None if it is no valid address.
 
     A domain with other letters is refused, as Supabase Auth does; its xn-- form is accepted.
     """
@@ -45,13 +45,13 @@ def normal_email(raw: str) -> str | None:
 
 
 def phone_from_auth(raw: str) -> str | None:
-    """Return E.164 of a phone as Supabase Auth stores it: digits with the country, without "+"."""
+    """Returns E.164 of a phone as Supabase Auth stores it: digits with the country, without "+"."""
     match = _FROM_AUTH.fullmatch(raw)
     return _checked(f"+{match[1]}") if match else None
 
 
 def phone_as_typed(raw: str) -> str | None:
-    """Return E.164 of a phone as a person writes it; without "+", Kyrgyzstan is tried first.
+    """Returns E.164 of a phone as a person writes it; without "+", Kyrgyzstan is tried first.
 
     None if it is no phone number, or if it is ambiguous.
     """
@@ -71,7 +71,7 @@ def phone_as_typed(raw: str) -> str | None:
 
 
 def clean_name(raw: str) -> str | None:
-    """Return one line without control characters and surrogates, at most 200; None if empty."""
+    """Returns one line without control characters and surrogates, at most 200; None if empty."""
     one_line = (
         " " if unicodedata.category(c) in {"Cc", "Zl", "Zp"} else c for c in raw[: 4 * _NAME_MAX]
     )
@@ -80,7 +80,7 @@ def clean_name(raw: str) -> str | None:
 
 
 def _checked(number: str) -> str | None:
-    """Return E.164 of a number that begins with "+"; None if it is not valid."""
+    """Returns E.164 of a number that begins with "+"; None if it is not valid."""
     if not _E164.fullmatch(number):
         return None
     try:
@@ -98,13 +98,13 @@ def _checked(number: str) -> str | None:
 
 
 def _without_invisible(raw: str) -> str:
-    """Remove invisible characters of pasted text: direction marks, joiners, byte order marks."""
+    """Removes invisible characters of pasted text: direction marks, joiners, byte order marks."""
     if raw.isascii():
         return raw
     return "".join(c for c in raw if unicodedata.category(c) != "Cf")
 
 
 def _plain_spaces(text: str) -> str:
-    """Replace runs of spaces of any width by one plain space, and strip the ends."""
+    """Replaces runs of spaces of any width by one plain space, and strips the ends."""
     spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in text)
     return re.sub(" +", " ", spaced.strip())

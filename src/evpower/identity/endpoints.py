@@ -63,7 +63,7 @@ _RESPONSES: Final[Responses] = {
 def router(
     db: Database, admin: SupabaseAdmin, bus: Bus, *, confirm: Confirm, clock: Clock = utc_now
 ) -> APIRouter:
-    """Build the routes; `confirm` is settings.register_confirm."""
+    """Builds the routes; `confirm` is settings.register_confirm."""
     routes = APIRouter(prefix="/api/v1/auth", tags=["auth"])
 
     @routes.post(

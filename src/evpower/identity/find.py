@@ -14,7 +14,7 @@ _MOST: Final = 50
 
 
 async def find_clients(connection: Connection, query: str) -> list[Client]:
-    """Return the clients of an id, email or phone, open ones first; at most 50.
+    """Returns the clients of an id, email or phone, open ones first; at most 50.
 
     Raises Invalid("invalid_request") if the query is none of these.
     """
@@ -29,7 +29,7 @@ async def find_clients(connection: Connection, query: str) -> list[Client]:
 
 
 async def find_claimants(connection: Connection, contact: str) -> list[Client]:
-    """Return the clients with this email or phone, at most 50.
+    """Returns the clients with this email or phone, at most 50.
 
     Open clients come first, and those that verified it before the others. Several clients may claim
     an unverified contact, so it alone identifies none of them. Raises Invalid("invalid_request") if
@@ -42,7 +42,7 @@ async def find_claimants(connection: Connection, contact: str) -> list[Client]:
 
 
 async def find_verified(connection: Connection, contact: str) -> Client | None:
-    """Return the open client that has verified this email or phone; None: no client has.
+    """Returns the open client that has verified this email or phone; None: no client has.
 
     Raises Invalid("invalid_request") if it is no email or phone.
     """

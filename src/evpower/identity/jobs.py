@@ -29,7 +29,7 @@ async def converge_registrations(
     clock: Clock,
     progress: Callable[[], None] = lambda: None,
 ) -> int:
-    """Finish interrupted registrations; returns how many ended.
+    """Finishes interrupted registrations; returns how many ended.
 
     A user gets its client; an intent without a user ends after 15 minutes. While Supabase is down,
     they wait for the next round without an error.
@@ -49,7 +49,7 @@ async def converge_registrations(
 
 
 async def purge_registrations(connection: Connection, now: datetime, at_most: int) -> int:
-    """Delete registrations that ended 90 days ago; returns how many. Open ones stay."""
+    """Deletes registrations that ended 90 days ago; returns how many. Open ones stay."""
     return await store.purge_registrations(connection, now - RETENTION, at_most)
 
 

@@ -84,7 +84,7 @@ class Jwks:
         self._unknown = TtlCache[str, int](_MAX_UNKNOWN_KIDS, lambda: clock().timestamp())
 
     async def find(self, kid: str) -> SigningKey | None:
-        """Return the key; None if a set read after the kid was first seen does not contain it.
+        """Returns the key; None if a set read after the kid was first seen does not contain it.
 
         Raises Unavailable("auth_unavailable") if no keys could ever be read, and UnreadKey until a
         set is read after this kid was first seen, because the key may be newer than the cached set.
@@ -107,7 +107,7 @@ class Jwks:
         return key
 
     def _seen(self, kid: str) -> int:
-        """Return how many reads had started when this kid was first seen."""
+        """Returns how many reads had started when this kid was first seen."""
         number = self._unknown.get(kid)
         if number is None:
             number = self._started_reads
@@ -119,18 +119,18 @@ class Jwks:
         self._unknown.put(kid, number, expires_at=expires_at)
 
     def keep_fresh(self) -> None:
-        """Start a refresh in the background if the keys are old."""
+        """Starts a refresh in the background if the keys are old."""
         if self._keys is None or self._busy:
             return
         if self._clock().timestamp() - self._fetched_at >= REFRESH_AFTER_S and self._may_retry():
             self._start()
 
     def prefetch(self) -> None:
-        """Start reading the keys before the first token arrives."""
+        """Starts reading the keys before the first token arrives."""
         self._start()
 
     def expire(self) -> None:
-        """Make the next `find` read the keys; the old ones still serve if Auth is down."""
+        """Makes the next `find` read the keys; the old ones still serve if Auth is down."""
         self._fetched_at = self._attempted_at = _NEVER
 
     async def _read_first(self) -> None:
@@ -187,7 +187,7 @@ class Jwks:
 
 
 def read_keys(body: bytes) -> dict[str, SigningKey]:
-    """Return the usable keys of a JWK set (RFC 7517 5) by kid. Raises ValueError."""
+    """Returns the usable keys of a JWK set (RFC 7517 5) by kid. Raises ValueError."""
     listed: object = read_object(body, max_bytes=_MAX_BYTES).get("keys")
     if not isinstance(listed, list):
         raise ValueError("not a JWK set")  # noqa: TRY004 - the response is wrong, not the caller

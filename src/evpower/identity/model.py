@@ -60,7 +60,7 @@ class Profile:
     phone_verified: bool = False
 
     def without(self, contacts: Collection[Contact]) -> "Profile":
-        """Return the profile with these contacts empty."""
+        """Returns the profile with these contacts empty."""
         return Profile(
             email=None if "email" in contacts else self.email,
             phone=None if "phone" in contacts else self.phone,
@@ -118,7 +118,7 @@ class AuthUser:
     app_metadata: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def has_verified(self, kind: Contact, trusted: Collection[Contact] = ()) -> bool:
-        """Return whether the user is known to control this contact.
+        """Returns whether the user is known to control this contact.
 
         A confirmation by EvPower at registration (decision 0009) is not enough, nor one by an Auth
         that confirms any typed contact. For kinds in `trusted`, Auth's confirmation is enough.

@@ -22,7 +22,7 @@ _HOUR_S: Final = 3600.0
 
 
 def configured_admin(settings: Settings, shared: Shared) -> SupabaseAdmin:
-    """Return the client of the settings' Supabase Auth."""
+    """Returns the client of the settings' Supabase Auth."""
     return SupabaseAdmin(
         http=shared.http,
         url=settings.supabase_url,
@@ -32,7 +32,7 @@ def configured_admin(settings: Settings, shared: Shared) -> SupabaseAdmin:
 
 
 def configured_access(settings: Settings, shared: Shared, admin: SupabaseAdmin) -> Access:
-    """Return the settings' Access. Raises ValueError for a short HS256 secret."""
+    """Returns the settings' Access. Raises ValueError for a short HS256 secret."""
     return Access(
         shared.db,
         configured_verifier(settings, shared.http),
@@ -41,7 +41,7 @@ def configured_access(settings: Settings, shared: Shared, admin: SupabaseAdmin) 
 
 
 def module(settings: Settings, shared: Shared, *, access: Access, admin: SupabaseAdmin) -> Module:
-    """Return the module of identity."""
+    """Returns the module of identity."""
     db, bus, clock = shared.db, shared.bus, shared.clock
 
     async def converge(current: Round) -> None:

@@ -67,7 +67,7 @@ _OPERATORS_ONLY: Final[dict[str, Any]] = {"security": [{"supabaseToken": []}]}
 
 
 def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
-    """Build the routes."""
+    """Builds the routes."""
     routes = APIRouter(
         prefix="/api/v1/operator/clients",
         tags=["operator"],

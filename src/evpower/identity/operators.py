@@ -19,7 +19,7 @@ async def add_operator(
     role: OperatorRole = "viewer",
     reason: str | None = None,
 ) -> None:
-    """Make a Supabase user an operator, or change the name and role of one.
+    """Makes a Supabase user an operator, or changes the name and role of one.
 
     Raises Invalid("invalid_name").
     """
@@ -40,7 +40,7 @@ async def add_operator(
 async def remove_operator(
     connection: Connection, *, user_id: UUID, actor: str, reason: str | None = None
 ) -> None:
-    """Revoke the role, from the next request on. Raises NotFound("operator_not_found")."""
+    """Revokes the role, from the next request on. Raises NotFound("operator_not_found")."""
     if not await store_access.revoke_operator(connection, user_id):
         raise NotFound("operator_not_found", "this user is no operator")
     await record_act(
@@ -49,5 +49,5 @@ async def remove_operator(
 
 
 async def list_operators(connection: Connection) -> list[Operator]:
-    """Return the operators, oldest first."""
+    """Returns the operators, oldest first."""
     return await store_access.active_operators(connection)

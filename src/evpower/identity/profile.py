@@ -9,7 +9,7 @@ from evpower.identity.model import Contact, Profile
 
 
 def profile_of(record: Mapping[str, object], confirmed: Collection[Contact] = ()) -> Profile:
-    """Read email, phone and name; claims and users both have email, phone and user_metadata.
+    """Reads email, phone and name; claims and users both have email, phone and user_metadata.
 
     `confirmed`: the login's own contacts that Auth confirmed. Contacts in user_metadata were typed
     by the user and are never verified.
@@ -32,7 +32,7 @@ def profile_of(record: Mapping[str, object], confirmed: Collection[Contact] = ()
 def profile_of_row(
     row: Mapping[str, object], user: Profile | None = None, user_phone: object = None
 ) -> Profile:
-    """Read email, phone and name of a row of Supabase's `clients`, whoever wrote it.
+    """Reads email, phone and name of a row of Supabase's `clients`, whoever wrote it.
 
     A contact is verified if `user`, the login's profile, has the same one verified. A phone equal
     to `user_phone`, the login's own, was copied from Auth and is read as Auth's.

@@ -61,7 +61,7 @@ async def register(
     clock: Clock,
     new_id: Callable[[], UUID] = new_uuid,
 ) -> tuple[Client, Mail]:
-    """Create the Supabase user and the client under one id; queue its confirmation mail.
+    """Creates the Supabase user and the client under one id; queues its confirmation mail.
 
     Registering again with the same email, phone and password before the address was confirmed
     sends the mail again and returns the same client.
@@ -87,7 +87,7 @@ async def register(
 
 
 async def complete(connection: Connection, user: AuthUser, now: datetime) -> Client:
-    """Create the client of an existing user, queue its mail, and close its registration."""
+    """Creates the client of an existing user, queues its mail, and closes its registration."""
     client = await clients.ensure(connection, user.id, user.profile, "register")
     await store.finish_intent(connection, user.id)
     await queue_confirmation(connection, user, now)
@@ -97,7 +97,7 @@ async def complete(connection: Connection, user: AuthUser, now: datetime) -> Cli
 async def _find_unconfirmed(
     db: Database, admin: SupabaseAdmin, new: Intent, password: SecretStr
 ) -> AuthUser | None:
-    """Return the user of the same person's earlier registration if its email is not confirmed.
+    """Returns the user of the same person's earlier registration if its email is not confirmed.
 
     A stranger may guess email and phone, so only the password identifies the person. It is never
     changed here: otherwise a stranger could set the password of the account that the mail's reader
@@ -141,7 +141,7 @@ def _weak(detail: str) -> Invalid:
 
 
 async def _open_intent(connection: Connection, new: Intent) -> Intent:
-    """Insert the intent, or resume the open one of this email."""
+    """Inserts the intent, or resumes the open one of this email."""
     for _ in range(_TRIES):
         intent = await store.resume_intent(connection, new.email, new.created_at)
         intent = intent or await store.insert_intent(connection, new)
@@ -166,7 +166,7 @@ async def _ensure_user(
     password: SecretStr,
     confirm: Confirm,
 ) -> AuthUser:
-    """Create the user, or return the one that the same person's earlier attempt created."""
+    """Creates the user, or returns the one that the same person's earlier attempt created."""
     auto = confirm == "auto"
     new_user = NewUser(
         id=client_id,

@@ -28,7 +28,7 @@ async def create_service_key(
     reason: str | None = None,
     random_text: Callable[[int], str] = secrets.token_urlsafe,
 ) -> CreatedKey:
-    """Create a key; its secret is only in this result.
+    """Creates a key; its secret is only in this result.
 
     Raises Conflict("service_key_exists"), Invalid("invalid_name").
     """
@@ -51,14 +51,14 @@ async def create_service_key(
 
 
 async def list_service_keys(connection: Connection) -> list[ServiceKey]:
-    """Return every key without its secret, revoked ones too, oldest first."""
+    """Returns every key without its secret, revoked ones too, oldest first."""
     return await store_access.all_keys(connection)
 
 
 async def revoke_service_key(
     connection: Connection, *, name: str, actor: str, reason: str | None = None
 ) -> ServiceKey:
-    """Revoke a key at once, on every node. Raises NotFound("service_key_not_found")."""
+    """Revokes a key at once, on every node. Raises NotFound("service_key_not_found")."""
     revoked = await store_access.revoke_key(connection, name)
     if revoked is None:
         raise NotFound("service_key_not_found", "there is no key of this name")
@@ -69,7 +69,7 @@ async def revoke_service_key(
 
 
 async def check_service_key(db: Database, key: str) -> str:
-    """Return the name of a key's system; never cached, so that a revocation counts at once.
+    """Returns the name of a key's system; never cached, so that a revocation counts at once.
 
     Raises Unauthenticated("invalid_token").
     """

@@ -32,7 +32,7 @@ def _intent(row: Record | None) -> Intent | None:
 
 
 async def client_by_id(connection: Connection, client_id: UUID) -> Client | None:
-    """Read one client."""
+    """Reads one client."""
     return _client(
         await connection.fetchrow(
             f"select {_CLIENT} from identity.clients where id = $1", client_id
@@ -41,7 +41,7 @@ async def client_by_id(connection: Connection, client_id: UUID) -> Client | None
 
 
 async def lock_client(connection: Connection, client_id: UUID) -> Client | None:
-    """Read one client, locked until the transaction ends."""
+    """Reads one client, locked until the transaction ends."""
     return _client(
         await connection.fetchrow(
             f"select {_CLIENT} from identity.clients where id = $1 for no key update", client_id
@@ -52,7 +52,7 @@ async def lock_client(connection: Connection, client_id: UUID) -> Client | None:
 async def insert_client(
     connection: Connection, client_id: UUID, profile: Profile, origin: Origin
 ) -> Client | None:
-    """Insert a client with its wallet.
+    """Inserts a client with its wallet.
 
     None: the id exists, or another client has verified one of the contacts.
     """
@@ -79,7 +79,7 @@ async def insert_client(
 async def insert_clients(
     connection: Connection, profiles: Mapping[UUID, Profile], origin: Origin
 ) -> set[UUID]:
-    """Insert clients with their wallets, as `insert_client`; returns the inserted ids."""
+    """Inserts clients with their wallets, as `insert_client`; returns the inserted ids."""
     ids = sorted(profiles)
     rows: list[Record] = await connection.fetch(
         f"""
@@ -104,7 +104,7 @@ async def insert_clients(
 async def holders(
     connection: Connection, email: str | None, phone: str | None
 ) -> tuple[UUID | None, UUID | None]:
-    """Return the open clients that have verified this email and this phone; claims don't count."""
+    """Returns the open clients that have verified this email and this phone; claims don't count."""
     row = await connection.fetchrow(
         """
         select (select id from identity.clients
@@ -121,7 +121,7 @@ async def holders(
 async def clients_by_contact(
     connection: Connection, email: str | None, phone: str | None, limit: int
 ) -> list[Client]:
-    """Return clients with this email or phone; open ones first, then those that verified it."""
+    """Returns clients with this email or phone; open ones first, then those that verified it."""
     rows: list[Record] = await connection.fetch(
         f"""
         select {_CLIENT} from identity.clients where email = $1 or phone = $2
@@ -136,7 +136,7 @@ async def clients_by_contact(
 
 
 async def set_profile(connection: Connection, client_id: UUID, profile: Profile) -> Client | None:
-    """Replace contacts and name; None: no such client. May raise UniqueViolationError."""
+    """Replaces contacts and name; None: no such client. May raise UniqueViolationError."""
     return _client(
         await connection.fetchrow(
             f"""
@@ -176,7 +176,7 @@ async def set_status(
 async def set_deletion_requested(
     connection: Connection, client_id: UUID, at: datetime | None
 ) -> None:
-    """Store when the driver requested deletion; None: the request was withdrawn."""
+    """Stores when the driver requested deletion; None: the request was withdrawn."""
     await connection.execute(
         """
         update identity.clients set deletion_requested_at = $2, updated_at = now()
@@ -188,7 +188,7 @@ async def set_deletion_requested(
 
 
 async def set_ban(connection: Connection, client_id: UUID, until: datetime | None) -> Client | None:
-    """Store until when Supabase Auth bans the user; returns None if there is no such client."""
+    """Stores until when Supabase Auth bans the user; returns None if there is no such client."""
     return _client(
         await connection.fetchrow(
             f"""
@@ -204,7 +204,7 @@ async def set_ban(connection: Connection, client_id: UUID, until: datetime | Non
 async def set_unmapped_status(
     connection: Connection, client_id: UUID, word: str | None
 ) -> Client | None:
-    """Store an unmapped status word; returns None if there is no such client."""
+    """Stores an unmapped status word; returns None if there is no such client."""
     return _client(
         await connection.fetchrow(
             f"""
@@ -219,7 +219,7 @@ async def set_unmapped_status(
 
 
 async def insert_intent(connection: Connection, intent: Intent) -> Intent | None:
-    """Insert a registration; None: one is open for this email."""
+    """Inserts a registration; None: one is open for this email."""
     return _intent(
         await connection.fetchrow(
             f"""
@@ -237,7 +237,7 @@ async def insert_intent(connection: Connection, intent: Intent) -> Intent | None
 
 
 async def resume_intent(connection: Connection, email: str, now: datetime) -> Intent | None:
-    """Resume the open registration of this email; the job skips it for a while. None: no such."""
+    """Resumes the open registration of this email; the job skips it for a while. None: no such."""
     return _intent(
         await connection.fetchrow(
             f"""
@@ -251,7 +251,7 @@ async def resume_intent(connection: Connection, email: str, now: datetime) -> In
 
 
 async def finish_intent(connection: Connection, client_id: UUID) -> None:
-    """Mark a registration done, whatever its state: its user and client exist."""
+    """Marks a registration done, whatever its state: its user and client exist."""
     await connection.execute(
         """
         update identity.registrations set state = 'done', reason = null, updated_at = now()
@@ -262,7 +262,7 @@ async def finish_intent(connection: Connection, client_id: UUID) -> None:
 
 
 async def end_intent(connection: Connection, client_id: UUID, state: str, reason: str) -> bool:
-    """Close an open registration as refused or expired; False: it was not open any more."""
+    """Closes an open registration as refused or expired; False: it was not open any more."""
     closed = await connection.fetchval(
         """
         update identity.registrations set state = $2, reason = $3, updated_at = now()
@@ -278,7 +278,7 @@ async def end_intent(connection: Connection, client_id: UUID, state: str, reason
 async def claim_idle_intents(
     connection: Connection, now: datetime, idle_before: datetime, limit: int
 ) -> list[Intent]:
-    """Claim open registrations not updated since `idle_before`, oldest first; updates them."""
+    """Claims open registrations not updated since `idle_before`, oldest first; updates them."""
     rows: list[Record] = await connection.fetch(
         f"""
         update identity.registrations set updated_at = $1 where client_id in (
@@ -295,7 +295,7 @@ async def claim_idle_intents(
 
 
 async def purge_registrations(connection: Connection, ended_before: datetime, at_most: int) -> int:
-    """Delete registrations that ended before then; returns how many."""
+    """Deletes registrations that ended before then; returns how many."""
     return count(
         await connection.execute(
             """

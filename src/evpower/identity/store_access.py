@@ -23,7 +23,7 @@ class StoredKey:
 
 
 async def insert_key(connection: Connection, name: str, key_sha256: bytes, hint: str) -> int | None:
-    """Insert a key's hash; None: the name exists already."""
+    """Inserts a key's hash; None: the name exists already."""
     return await connection.fetchval(
         """
         insert into identity.service_keys (name, key_sha256, hint) values ($1, $2, $3)
@@ -36,7 +36,7 @@ async def insert_key(connection: Connection, name: str, key_sha256: bytes, hint:
 
 
 async def key_by_hash(connection: Connection, key_sha256: bytes) -> StoredKey | None:
-    """Return a key by its hash, a revoked one too; None: there is none."""
+    """Returns a key by its hash, a revoked one too; None: there is none."""
     row = await connection.fetchrow(
         """
         select id, name, key_sha256, revoked_at is not null as revoked,
@@ -49,7 +49,7 @@ async def key_by_hash(connection: Connection, key_sha256: bytes) -> StoredKey | 
 
 
 async def touch_key(connection: Connection, key_id: int) -> None:
-    """Store the time of use, at most once a minute."""
+    """Stores the time of use, at most once a minute."""
     await connection.execute(
         """
         update identity.service_keys set last_used_at = now() where id = $1
@@ -60,7 +60,7 @@ async def touch_key(connection: Connection, key_id: int) -> None:
 
 
 async def all_keys(connection: Connection) -> list[ServiceKey]:
-    """Return every key, oldest first."""
+    """Returns every key, oldest first."""
     rows: list[Record] = await connection.fetch(
         f"select {_KEY} from identity.service_keys order by id"
     )
@@ -68,7 +68,7 @@ async def all_keys(connection: Connection) -> list[ServiceKey]:
 
 
 async def revoke_key(connection: Connection, name: str) -> ServiceKey | None:
-    """Revoke a key; an earlier revocation keeps its time. None: there is no key of this name."""
+    """Revokes a key; an earlier revocation keeps its time. None: there is no key of this name."""
     row = await connection.fetchrow(
         f"""
         update identity.service_keys set revoked_at = coalesce(revoked_at, now())
@@ -82,7 +82,7 @@ async def revoke_key(connection: Connection, name: str) -> ServiceKey | None:
 async def put_operator(
     connection: Connection, user_id: UUID, name: str, role: OperatorRole
 ) -> None:
-    """Insert an operator, or update the name and role of an existing one."""
+    """Inserts an operator, or updates the name and role of an existing one."""
     await connection.execute(
         """
         insert into identity.operators (user_id, name, role) values ($1, $2, $3)
@@ -96,7 +96,7 @@ async def put_operator(
 
 
 async def revoke_operator(connection: Connection, user_id: UUID) -> bool:
-    """Revoke the role; False: the user has none."""
+    """Revokes the role; False: the user has none."""
     revoked = await connection.fetchval(
         """
         update identity.operators set revoked_at = now()
@@ -108,7 +108,7 @@ async def revoke_operator(connection: Connection, user_id: UUID) -> bool:
 
 
 async def active_operator(connection: Connection, user_id: UUID) -> Operator | None:
-    """Return the operator of this user id; None: the user is no operator."""
+    """Returns the operator of this user id; None: the user is no operator."""
     row = await connection.fetchrow(
         """
         select user_id, name, role, created_at from identity.operators
@@ -120,7 +120,7 @@ async def active_operator(connection: Connection, user_id: UUID) -> Operator | N
 
 
 async def active_operators(connection: Connection) -> list[Operator]:
-    """Return the operators, oldest first."""
+    """Returns the operators, oldest first."""
     rows: list[Record] = await connection.fetch(
         """
         select user_id, name, role, created_at from identity.operators
@@ -139,7 +139,7 @@ async def insert_audit(
     reason: str | None,
     details: Mapping[str, object],
 ) -> None:
-    """Insert an audit row."""
+    """Inserts an audit row."""
     await connection.execute(
         """
         insert into identity.audit (actor, action, subject, reason, details)

@@ -16,7 +16,7 @@ class UuidMatch(NamedTuple):
 
 
 async def find_uuid(connection: Connection, client_id: UUID) -> UuidMatch:
-    """Return whether there is such a client, and the client of which it is an old id."""
+    """Returns whether there is such a client, and the client of which it is an old id."""
     row = await connection.fetchrow(
         """
         select (select status from identity.clients where id = $1) as status,
@@ -32,14 +32,14 @@ async def find_uuid(connection: Connection, client_id: UUID) -> UuidMatch:
 
 
 async def find_alias(connection: Connection, kind: str, alias: str) -> UUID | None:
-    """Return the client of an alias; None: there is none."""
+    """Returns the client of an alias; None: there is none."""
     return await connection.fetchval(
         "select client_id from identity.aliases where kind = $1 and alias = $2", kind, alias
     )
 
 
 async def aliases_of(connection: Connection, client_id: UUID) -> list[tuple[str, str]]:
-    """Return kind and alias of every alias of a client."""
+    """Returns kind and alias of every alias of a client."""
     rows: list[Record] = await connection.fetch(
         "select kind, alias from identity.aliases where client_id = $1 order by kind, alias",
         client_id,

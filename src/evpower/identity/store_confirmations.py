@@ -32,7 +32,7 @@ class WaitingConfirmations:
 async def queue(
     connection: Connection, client_id: UUID, email: str, now: datetime, retry_at: datetime
 ) -> None:
-    """Queue a mail: the caller sends it at once, the job from `retry_at` on."""
+    """Queues a mail: the caller sends it at once, the job from `retry_at` on."""
     await connection.execute(
         """
         insert into identity.confirmations as c (client_id, email, requested_at, next_try_at)
@@ -49,7 +49,7 @@ async def queue(
 async def claim(
     connection: Connection, now: datetime, leased_until: datetime
 ) -> RegistrationConfirmation | None:
-    """Claim the mail that has been due the longest until `leased_until`; None: none is due."""
+    """Claims the mail that has been due the longest until `leased_until`; None: none is due."""
     row = await connection.fetchrow(
         """
         update identity.confirmations set attempts = attempts + 1, next_try_at = $2
@@ -64,12 +64,12 @@ async def claim(
 
 
 async def delete_sent(connection: Connection, client_id: UUID) -> None:
-    """Delete a mail that was sent."""
+    """Deletes a mail that was sent."""
     await connection.execute("delete from identity.confirmations where client_id = $1", client_id)
 
 
 async def postpone(connection: Connection, client_id: UUID, until: datetime, error: str) -> None:
-    """Postpone one mail and store the error."""
+    """Postpones one mail and stores the error."""
     await connection.execute(
         "update identity.confirmations set next_try_at = $2, last_error = $3 where client_id = $1",
         client_id,
@@ -79,14 +79,14 @@ async def postpone(connection: Connection, client_id: UUID, until: datetime, err
 
 
 async def postpone_all(connection: Connection, until: datetime) -> None:
-    """Postpone all mails at least until then: Supabase Auth sends no more for now."""
+    """Postpones all mails at least until then: Supabase Auth sends no more for now."""
     await connection.execute(
         "update identity.confirmations set next_try_at = $1 where next_try_at < $1", until
     )
 
 
 async def give_up(connection: Connection, requested_before: datetime) -> int:
-    """Delete mails requested before then, and those of closed clients; returns how many."""
+    """Deletes mails requested before then, and those of closed clients; returns how many."""
     return count(
         await connection.execute(
             """
@@ -99,7 +99,7 @@ async def give_up(connection: Connection, requested_before: datetime) -> int:
 
 
 async def waiting(connection: Connection) -> WaitingConfirmations:
-    """Return the number, age and newest error of the queued mails."""
+    """Returns the number, age and newest error of the queued mails."""
     row = await fetch_one(
         connection,
         """
@@ -112,7 +112,7 @@ async def waiting(connection: Connection) -> WaitingConfirmations:
 
 
 async def find_registered(connection: Connection, email: str, phone: str) -> UUID | None:
-    """Return the open client of the last finished registration with this email and phone."""
+    """Returns the open client of the last finished registration with this email and phone."""
     return await connection.fetchval(
         """
         select r.client_id from identity.registrations r

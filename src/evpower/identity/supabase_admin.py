@@ -68,7 +68,7 @@ class SupabaseAdmin:
             self._admin["Authorization"] = f"Bearer {secret}"
 
     async def create_user(self, user: NewUser) -> AuthUser:
-        """Create a user under EvPower's id.
+        """Creates a user under EvPower's id.
 
         Raises AuthRefused (email_exists, weak_password, validation_failed, ...), AuthOutcomeUnknown
         if it may exist now (GoTrue also responds with 500 for an id in use), Unavailable.
@@ -87,7 +87,7 @@ class SupabaseAdmin:
         return _user(_json(response))
 
     async def import_user(self, user: ImportedUser) -> AuthUser:
-        """Create a user of another system under EvPower's id; without a hash it has no password.
+        """Creates a user of another system under EvPower's id; without a hash it has no password.
 
         Raises as create_user; AuthRefused("validation_failed") also for an unreadable hash.
         """
@@ -107,7 +107,7 @@ class SupabaseAdmin:
         return _user(_json(response))
 
     async def delete_user(self, user_id: UUID) -> bool:
-        """Delete a user for good; False: there is none. Raises Unavailable."""
+        """Deletes a user for good; False: there is none. Raises Unavailable."""
         try:
             await self._send("delete_user", "DELETE", f"/admin/users/{user_id}", self._admin)
         except AuthRefused as refusal:
@@ -117,7 +117,7 @@ class SupabaseAdmin:
         return True
 
     async def list_users(self, page: int, per_page: int) -> list[Mapping[str, object]]:
-        """Return one page of all users as Auth's JSON, newest first; empty after the last page."""
+        """Returns one page of all users as Auth's JSON, newest first; empty after the last page."""
         path = f"/admin/users?page={page}&per_page={per_page}"
         try:
             response = await self._send("list_users", "GET", path, self._admin)
@@ -129,7 +129,7 @@ class SupabaseAdmin:
         return cast("list[Mapping[str, object]]", users)
 
     async def get_user(self, user_id: UUID) -> AuthUser | None:
-        """Read a user; None: there is none, or it was deleted. Raises Unavailable."""
+        """Reads a user; None: there is none, or it was deleted. Raises Unavailable."""
         try:
             response = await self._send("get_user", "GET", f"/admin/users/{user_id}", self._admin)
         except AuthRefused as refusal:
@@ -140,7 +140,7 @@ class SupabaseAdmin:
         return None if record.get("deleted_at") else _user(record)
 
     async def check_password(self, user_id: UUID, email: str, password: SecretStr) -> bool:
-        """Return whether this password signs in as exactly this user. Raises Unavailable."""
+        """Returns whether this password signs in as exactly this user. Raises Unavailable."""
         body: dict[str, object] = {"email": email, "password": password.get_secret_value()}
         try:
             path = "/token?grant_type=password"
@@ -155,7 +155,7 @@ class SupabaseAdmin:
         )
 
     async def sign_in(self, email: str, password: SecretStr) -> str | None:
-        """Return a new access token; None: Auth refuses the sign-in. Raises Unavailable."""
+        """Returns a new access token; None: Auth refuses the sign-in. Raises Unavailable."""
         body: dict[str, object] = {"email": email, "password": password.get_secret_value()}
         try:
             path = "/token?grant_type=password"
@@ -166,7 +166,7 @@ class SupabaseAdmin:
         return token if isinstance(token, str) else None
 
     async def user_of(self, token: str) -> AuthUser | None:
-        """Return the user of a token; None: Supabase does not accept it. Raises Unavailable."""
+        """Returns the user of a token; None: Supabase does not accept it. Raises Unavailable."""
         headers = {**self._app, "Authorization": f"Bearer {token}"}
         try:
             response = await self._send("introspect", "GET", "/user", headers, is_user_token=True)
@@ -175,7 +175,7 @@ class SupabaseAdmin:
         return _user(_json(response))
 
     async def send_confirmation(self, email: str) -> None:
-        """Make Supabase mail the confirmation link. Raises AuthRefused, Unavailable."""
+        """Makes Supabase mail the confirmation link. Raises AuthRefused, Unavailable."""
         body: dict[str, object] = {"type": "signup", "email": email}
         await self._send("send_confirmation", "POST", "/resend", self._app, body)
 
@@ -266,7 +266,7 @@ def _raise_if_refused(call: str, response: HttpResponse, *, is_user_token: bool)
 
 
 def _pause_s(response: HttpResponse) -> float | None:
-    """Return the seconds of Retry-After, which is a number or a date; None without one."""
+    """Returns the seconds of Retry-After, which is a number or a date; None without one."""
     value = response.headers.get("retry-after", "").strip()
     if value.isdecimal() and value.isascii():
         return float(value[:9])
@@ -279,7 +279,7 @@ def _pause_s(response: HttpResponse) -> float | None:
 
 
 def _error_code(response: HttpResponse) -> str:
-    """Return GoTrue's error_code, or "unknown": the API gateway in front of it has other errors."""
+    """Returns GoTrue's error_code, or "unknown": the API gateway has other errors."""
     try:
         code = read_object(response.content).get("error_code")
     except NotJson:

@@ -34,7 +34,7 @@ _JWS: Final = jwt.PyJWS(algorithms=["ES256", "RS256", "HS256"])
 
 
 def configured_verifier(settings: Settings, http: HttpClient) -> "TokenVerifier":
-    """Return the verifier of the settings' project. Raises ValueError for a short HS256 secret."""
+    """Returns the verifier of the settings' project. Raises ValueError for a short HS256 secret."""
     return TokenVerifier(
         issuer_url=f"{settings.supabase_url.rstrip('/')}/auth/v1",
         http=http,
@@ -83,7 +83,7 @@ class TokenVerifier:
         )
 
     async def verify(self, token: str) -> Claims:
-        """Return the claims of a valid token.
+        """Returns the claims of a valid token.
 
         Raises Unauthenticated("missing_token" | "invalid_token" | "token_expired"),
         Invalid("token_too_large"), Forbidden("anonymous_user"), and Unavailable("auth_unavailable")
@@ -121,11 +121,11 @@ class TokenVerifier:
         return claims
 
     def prefetch(self) -> None:
-        """Start reading the signing keys before the first token arrives."""
+        """Starts reading the signing keys before the first token arrives."""
         self._jwks.prefetch()
 
     def flush(self) -> None:
-        """Clear the cached tokens, and read the signing keys again before the next new token."""
+        """Clears the cached tokens, and reads the signing keys again before the next new token."""
         self._cache.clear()
         self._jwks.expire()
 
@@ -231,7 +231,7 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _time(claims: dict[str, Any], name: str) -> float | None:
-    """Return seconds since 1970 (RFC 7519 2, NumericDate); None if the claim is missing."""
+    """Returns seconds since 1970 (RFC 7519 2, NumericDate); None if the claim is missing."""
     if name not in claims:
         return None
     value: object = claims[name]

@@ -17,7 +17,7 @@ _OWN: Final = {"email", "phone"}  # providers that are Auth itself
 
 
 def trusted_contacts(record: Mapping[str, object]) -> frozenset[Contact]:
-    """Return the contacts of a user of the admin API that may be trusted once they are confirmed.
+    """Returns the contacts of a user of the admin API that may be trusted once they are confirmed.
 
     A contact is trusted if a link or a code was sent before it was confirmed, or another provider
     has verified it, or a server created the user and it has never signed in: a sign-up always does.
@@ -41,7 +41,7 @@ def trusted_contacts(record: Mapping[str, object]) -> frozenset[Contact]:
 
 
 def moment(value: object) -> datetime | None:
-    """Parse a time as Auth writes it, UTC if it has no zone; None if it is none."""
+    """Parses a time as Auth writes it, UTC if it has no zone; None if it is none."""
     if not isinstance(value, str) or not value:
         return None
     try:

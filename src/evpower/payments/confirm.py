@@ -35,14 +35,14 @@ class Confirmer:
         )
 
     async def confirm(self, event: Event) -> Confirmation:
-        """Apply one event atomically; a repeated call changes nothing.
+        """Applies one event atomically; a repeated call changes nothing.
 
         Raises Unavailable when the database does not respond: the provider must send it again.
         """
         return await self._batcher(event)
 
     async def close(self) -> None:
-        """Accept no more events and finish the pending ones."""
+        """Accepts no more events and finishes the pending ones."""
         await self._batcher.close()
 
     async def _run(self, events: Sequence[Event]) -> Mapping[Event, Confirmation | Exception]:
@@ -78,7 +78,7 @@ class Confirmer:
         return confirmations
 
     def _report(self, event: Event, confirmation: Confirmation) -> None:
-        """Count and log the outcome, and publish a changed balance."""
+        """Counts and logs the outcome, and publishes a changed balance."""
         metrics.EVENTS.labels(event.provider, confirmation.outcome).inc()
         if state := _STATE_AFTER.get(confirmation.outcome):
             metrics.STATES.labels(event.provider, state).inc()
@@ -100,6 +100,6 @@ def _is_database_down(error: Exception) -> bool:
 
 
 def _as_repeated(first: Confirmation) -> Confirmation:
-    """Return the result of a duplicate of an event in the same batch."""
+    """Returns the result of a duplicate of an event in the same batch."""
     is_known = first.outcome not in ("unknown_payment", "event_reused")
     return replace(first, outcome="repeated", review=None) if is_known else first

@@ -18,7 +18,7 @@ WEBHOOK_PREFIX: Final = "/api/v1/payment/webhook"
 
 
 def router(providers: Providers, confirmer: Confirmer, *, clock: Clock = utc_now) -> APIRouter:
-    """Build the route."""
+    """Builds the route."""
     routes = APIRouter(prefix=WEBHOOK_PREFIX)
 
     @routes.post(
@@ -38,7 +38,7 @@ def router(providers: Providers, confirmer: Confirmer, *, clock: Clock = utc_now
 def fast_paths(
     providers: Providers, confirmer: Confirmer, *, clock: Clock = utc_now
 ) -> list[FastPath]:
-    """Return the webhook path, which bypasses the router: banks call it for every payment."""
+    """Returns the webhook path, which bypasses the router: banks call it for every payment."""
 
     async def serve_webhook(request: Request, tail: str) -> Response | None:
         return await _webhook_response(request, tail, providers, confirmer, clock)

@@ -25,7 +25,7 @@ def recheck_loop(
     *,
     poll_s: float = POLL_S,
 ) -> Loop:
-    """Return the loop that rechecks open payments; it runs again at once while a batch is full."""
+    """Returns the loop that rechecks open payments; it runs again at once while a batch is full."""
 
     async def recheck(_: Round) -> Pause | None:
         claimed = await recheck_due(db, providers, confirmer, clock)
@@ -35,7 +35,7 @@ def recheck_loop(
 
 
 async def measure(db: Database, clock: Clock) -> None:
-    """Refresh the gauges: open payments, payments in review, the recheck's lag."""
+    """Refreshes the gauges: open payments, payments in review, the recheck's lag."""
     async with db.connection() as connection:
         open_count, review_count, lag_s = await store.count_pending(connection, clock())
     metrics.BY_STATE.labels("open").set(open_count)
@@ -44,5 +44,5 @@ async def measure(db: Database, clock: Clock) -> None:
 
 
 async def purge_unknown_events(connection: Connection, now: datetime, at_most: int) -> int:
-    """Delete events without a payment after 400 days; events of a payment are never deleted."""
+    """Deletes events without a payment after 400 days; events of a payment are never deleted."""
     return await store.purge_unknown_events(connection, now - UNKNOWN_EVENTS_RETENTION, at_most)

@@ -27,7 +27,7 @@ async def cash(
     receipt: str,
     now: datetime,
 ) -> ManualPosting:
-    """Credit cash (tyiyn), with an audit row; the same receipt again changes nothing.
+    """Credits cash (tyiyn), with an audit row; the same receipt again changes nothing.
 
     Raises Invalid("invalid_amount", "reason_missing"), NotFound("client_not_found"),
     Conflict("client_closed", "receipt_reused"). The caller publishes CLIENT_CHANGED after the
@@ -62,7 +62,7 @@ async def credit_by_hand(  # noqa: PLR0913 - every fact of a manual payment
     action: str,
     now: datetime,
 ) -> ManualPosting:
-    """Insert a manual payment, credit it and write the audit row; once per reference."""
+    """Inserts a manual payment, credits it and writes the audit row; once per reference."""
     if not 0 < amount_minor <= MAX_MINOR:
         raise Invalid("invalid_amount", "the amount must be more than 0")
     payment_id = await store.insert_manual(
@@ -98,7 +98,7 @@ async def credit_by_hand(  # noqa: PLR0913 - every fact of a manual payment
 
 
 def check_texts(**texts: str) -> None:
-    """Check operator, reason, receipt or reference: each is required, at most 200 characters.
+    """Checks operator, reason, receipt or reference: each is required, at most 200 characters.
 
     Raises Invalid("<name>_missing" | "invalid_request").
     """

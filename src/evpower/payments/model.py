@@ -58,7 +58,7 @@ class Payment:
     check_count: int
 
     def shown_status(self, now: datetime) -> PaymentStatus:
-        """Return the status the app shows: "canceled" after `expires_at`; it stays payable."""
+        """Returns the status the app shows: "canceled" after `expires_at`; it stays payable."""
         expired = self.status == "processing" and now >= self.expires_at
         return "canceled" if expired else self.status
 

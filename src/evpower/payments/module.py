@@ -16,7 +16,7 @@ _MINUTE_S: Final = 60.0
 
 
 def module(settings: Settings, shared: Shared, *, providers: Providers) -> Module:
-    """Return the module of payments."""
+    """Returns the module of payments."""
     db, clock = shared.db, shared.clock
     confirmer = Confirmer(db, shared.bus)
     return Module(

@@ -29,7 +29,7 @@ GIVE_UP_AFTER: Final = timedelta(days=5)
 
 
 def next_check(payment: Payment, now: datetime) -> datetime | None:
-    """Return the time of the next recheck; None after 5 days.
+    """Returns the time of the next recheck; None after 5 days.
 
     Every 15 s for 5 minutes, then at growing intervals of up to an hour.
     """

@@ -18,7 +18,7 @@ async def refund_charge(
     reason: str,
     reference: str,
 ) -> ManualPosting:
-    """Refund to the wallet at most the amount this settlement debited, with an audit row.
+    """Refunds to the wallet at most the amount this settlement debited, with an audit row.
 
     The same reference again changes nothing. Raises NotFound("settlement_not_found"),
     Conflict("refund_exceeds", "refund_conflict"), Invalid("invalid_amount", "reason_missing").
@@ -46,7 +46,7 @@ async def refund_payment(
     reason: str,
     reference: str,
 ) -> ManualPosting:
-    """Debit the money a provider returned; the part the wallet can't pay becomes a debt.
+    """Debits the money a provider returned; the part the wallet can't pay becomes a debt.
 
     Same errors as `refund_charge`, and NotFound("payment_not_found").
     """
@@ -82,7 +82,7 @@ async def _audited(
     operator: str,
     reason: str,
 ) -> ManualPosting:
-    """Write the audit row if this call posted the refund; returns the result."""
+    """Writes the audit row if this call posted the refund; returns the result."""
     if posting.new:
         await record_act(
             connection,

@@ -43,7 +43,7 @@ class ReviewResult:
 
 
 async def in_review(connection: Connection, *, limit: int = 100, after_id: int = 0) -> list[Review]:
-    """Return payments in review, oldest first; the next page begins after the last id."""
+    """Returns payments in review, oldest first; the next page begins after the last id."""
     payments = await store_review.in_review(connection, limit=limit, after_id=after_id)
     events = await store_review.events_of(
         connection, [payment.id for payment in payments], limit_each=_EVENTS_SHOWN
@@ -55,7 +55,7 @@ async def in_review(connection: Connection, *, limit: int = 100, after_id: int =
 
 
 async def events_of_no_payment(connection: Connection, *, limit: int = 20) -> list[RecordedEvent]:
-    """Return the newest events that report money for no payment of ours."""
+    """Returns the newest events that report money for no payment of ours."""
     return await store_review.events_of_no_payment(connection, limit=limit)
 
 
@@ -70,7 +70,7 @@ async def resolve(
     reference: str | None = None,
     amount_minor: int | None = None,
 ) -> ReviewResult:
-    """Decide about a review, with an audit row that lists each amount.
+    """Decides about a review, with an audit row that lists each amount.
 
     accept: the money of each reference in review is credited. The payment itself credits it if it
     was paid in full; otherwise a manual payment does. dismiss: nothing is credited, neither now nor
@@ -127,7 +127,7 @@ async def resolve(
 def _select(
     uncredited: Sequence[UncreditedMoney], reference: str | None, amount_minor: int | None
 ) -> list[tuple[UncreditedMoney, int]]:
-    """Return the amount to credit for each reference. Raises Conflict if an amount is ambiguous."""
+    """Returns the amount to credit for each reference. Raises Conflict if one is ambiguous."""
     selected = [
         money
         for money in uncredited
@@ -161,14 +161,14 @@ def _listed(uncredited: Sequence[UncreditedMoney]) -> str:
 
 
 def _last_manual(payment: Payment, posted: Sequence[ReviewCredit]) -> int | None:
-    """Return the id of the last manual payment among the credits; None: there is none."""
+    """Returns the id of the last manual payment among the credits; None: there is none."""
     ids = [credit.posting.payment_id for credit in posted]
     manual = [payment_id for payment_id in ids if payment_id != payment.id]
     return manual[-1] if manual else None
 
 
 def _receipt(payment: Payment, money: UncreditedMoney) -> str:
-    """Return the reference of the manual payment for this money; each acceptance has its own."""
+    """Returns the reference of the manual payment for this money; each acceptance has its own."""
     suffix = f":{money.accepted_count + 1}" if money.accepted_count else ""
     return f"review:{payment.invoice_id}:{money.reference or ''}{suffix}"
 

@@ -23,12 +23,12 @@ select outcome, review, payment_id, invoice_id, client_id, balance_minor, held_m
 
 
 def to_payment(row: Record) -> Payment:
-    """Return the payment of a row of COLUMNS."""
+    """Returns the payment of a row of COLUMNS."""
     return Payment(*row.values())
 
 
 async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[Confirmation]:
-    """Apply events; returns one confirmation per event, in their order."""
+    """Applies events; returns one confirmation per event, in their order."""
     rows = await connection.fetch(
         _CONFIRM_MANY,
         [event.provider for event in events],
@@ -46,7 +46,7 @@ async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[
 
 
 async def balance(connection: Connection, client_id: UUID, since: datetime) -> tuple[int, int]:
-    """Return the balance (tyiyn) and the number of open payments created since then.
+    """Returns the balance (tyiyn) and the number of open payments created since then.
 
     Only the client's newest 200 payments are counted.
     """
@@ -66,7 +66,7 @@ async def balance(connection: Connection, client_id: UUID, since: datetime) -> t
 
 
 async def expire_shown_qr(connection: Connection, client_id: UUID, now: datetime) -> None:
-    """Stop showing the client's earlier QR codes; each stays payable and is still rechecked."""
+    """Stops showing the client's earlier QR codes; each stays payable and is still rechecked."""
     await connection.execute(
         """
         update payments.payments set expires_at = $2, updated_at = $2
@@ -92,7 +92,7 @@ async def insert_intent(  # noqa: PLR0913 - a row
     next_check_at: datetime,
     idempotency_key: str | None,
 ) -> Payment | None:
-    """Insert a payment before the provider is called; None: the key has a payment already."""
+    """Inserts a payment before the provider is called; None: the key has a payment already."""
     row = await connection.fetchrow(
         f"""
         insert into payments.payments (invoice_id, order_id, client_id, provider, method,
@@ -118,7 +118,7 @@ async def insert_intent(  # noqa: PLR0913 - a row
 
 
 async def lock_by_key(connection: Connection, client_id: UUID, key: str) -> Payment | None:
-    """Return the payment of a client's Idempotency-Key, locked until the transaction ends."""
+    """Returns the payment of a client's Idempotency-Key, locked until the transaction ends."""
     row = await connection.fetchrow(
         f"""
         select {COLUMNS} from payments.payments
@@ -131,7 +131,7 @@ async def lock_by_key(connection: Connection, client_id: UUID, key: str) -> Paym
 
 
 async def release_key(connection: Connection, payment_id: int) -> None:
-    """Remove a payment's Idempotency-Key, so that the key may begin another payment."""
+    """Removes a payment's Idempotency-Key, so that the key may begin another payment."""
     await connection.execute(
         "update payments.payments set idempotency_key = null where id = $1", payment_id
     )
@@ -140,7 +140,7 @@ async def release_key(connection: Connection, payment_id: int) -> None:
 async def set_invoice(
     connection: Connection, payment_id: int, invoice: Invoice, now: datetime
 ) -> bool:
-    """Store the provider's invoice.
+    """Stores the provider's invoice.
 
     False: its reference belongs to another payment, or this payment has another reference.
     """
@@ -166,7 +166,7 @@ async def set_invoice(
 
 
 async def close_refused(connection: Connection, payment_id: int, now: datetime) -> bool:
-    """Close a payment whose invoice the provider refused; False: an event changed it already."""
+    """Closes a payment whose invoice the provider refused; False: an event changed it already."""
     closed = await connection.fetchval(
         """
         update payments.payments set status = 'canceled', closed_at = $2, next_check_at = null,
@@ -188,7 +188,7 @@ async def record_unknown(
     close_after: timedelta,
     close_count: int,
 ) -> bool:
-    """Record that the provider has no such invoice; returns whether that closed the payment.
+    """Records that the provider has no such invoice; returns whether that closed the payment.
 
     A payment is closed only if the provider never acknowledged it, after `close_count` such
     responses in a row over `close_after`. Otherwise it is rechecked again, or put in review after
@@ -222,7 +222,7 @@ async def record_unknown(
 
 
 async def find_by_invoice(connection: Connection, invoice_id: str) -> Payment | None:
-    """Return a payment by its invoice id, or by its order id, which apps may send instead."""
+    """Returns a payment by its invoice id, or by its order id, which apps may send instead."""
     row = await connection.fetchrow(
         f"""
         select {COLUMNS} from payments.payments where invoice_id = $1
@@ -234,7 +234,7 @@ async def find_by_invoice(connection: Connection, invoice_id: str) -> Payment | 
 
 
 async def lock_by_invoice(connection: Connection, invoice_id: str) -> Payment | None:
-    """Return a payment by its invoice id, locked until the transaction ends."""
+    """Returns a payment by its invoice id, locked until the transaction ends."""
     row = await connection.fetchrow(
         f"select {COLUMNS} from payments.payments where invoice_id = $1 for no key update",
         invoice_id,
@@ -245,7 +245,7 @@ async def lock_by_invoice(connection: Connection, invoice_id: str) -> Payment | 
 async def claim_due(
     connection: Connection, *, providers: Sequence[str], now: datetime, lease: timedelta, limit: int
 ) -> list[Payment]:
-    """Lease open payments that are due for a recheck; others may claim them after the lease."""
+    """Leases open payments that are due for a recheck; others may claim them after the lease."""
     rows = await connection.fetch(
         f"""
         update payments.payments p set next_check_at = $2 from (
@@ -269,7 +269,7 @@ async def record_check(
     next_check_at: datetime | None,
     answered: bool,
 ) -> None:
-    """Record a recheck; an open payment is scheduled again, or put in review after the last one.
+    """Records a recheck; an open payment is scheduled again, or put in review after the last one.
 
     `answered`: the provider responded.
     """
@@ -294,7 +294,7 @@ async def record_check(
 
 
 async def count_pending(connection: Connection, now: datetime) -> tuple[int, int, float]:
-    """Return how many payments are open and in review, and the lag of the recheck in seconds."""
+    """Returns how many payments are open and in review, and the lag of the recheck in seconds."""
     row = await fetch_one(
         connection,
         """
@@ -321,7 +321,7 @@ async def insert_manual(  # noqa: PLR0913 - a row
     description: str,
     now: datetime,
 ) -> int | None:
-    """Insert a manual payment, confirmed at once; None: the reference was used before."""
+    """Inserts a manual payment, confirmed at once; None: the reference was used before."""
     return await connection.fetchval(
         """
         insert into payments.payments (invoice_id, order_id, client_id, provider, provider_ref,
@@ -345,7 +345,7 @@ async def insert_manual(  # noqa: PLR0913 - a row
 async def find_by_reference(
     connection: Connection, provider: str, reference: str
 ) -> Payment | None:
-    """Return a payment by the provider's own id for it."""
+    """Returns a payment by the provider's own id for it."""
     row = await connection.fetchrow(
         f"select {COLUMNS} from payments.payments where provider = $1 and provider_ref = $2",
         provider,
@@ -355,7 +355,7 @@ async def find_by_reference(
 
 
 async def credit(connection: Connection, payment_id: int) -> ManualPosting:
-    """Credit a confirmed payment."""
+    """Credits a confirmed payment."""
     row = await fetch_one(connection, "select * from wallet.credit($1)", payment_id)
     return _posting(row, payment_id=payment_id)
 
@@ -375,7 +375,7 @@ def _posting(row: Record, payment_id: int) -> ManualPosting:
 async def purge_unknown_events(
     connection: Connection, received_before: datetime, at_most: int
 ) -> int:
-    """Delete events without a payment that were received before then; returns how many."""
+    """Deletes events without a payment that were received before then; returns how many."""
     return await connection.fetchval(
         "select payments.purge_unknown_events($1, $2)", received_before, at_most
     )

@@ -15,7 +15,7 @@ refunded_minor, occurred_at, outcome, review, resolved_at, received_at
 
 
 async def in_review(connection: Connection, *, limit: int, after_id: int) -> list[Payment]:
-    """Return payments in review after this id, oldest first."""
+    """Returns payments in review after this id, oldest first."""
     rows = await connection.fetch(
         f"""
         select {COLUMNS} from payments.payments where review is not null and id > $1
@@ -30,7 +30,7 @@ async def in_review(connection: Connection, *, limit: int, after_id: int) -> lis
 async def events_of(
     connection: Connection, payment_ids: Sequence[int], *, limit_each: int
 ) -> list[RecordedEvent]:
-    """Return the newest events of each payment, in the order they were received."""
+    """Returns the newest events of each payment, in the order they were received."""
     rows = await connection.fetch(
         f"""
         select {_EVENT} from unnest($1::bigint[]) k (id) cross join lateral (
@@ -45,7 +45,7 @@ async def events_of(
 
 
 async def events_of_no_payment(connection: Connection, *, limit: int) -> list[RecordedEvent]:
-    """Return the newest events that report money for no payment of ours."""
+    """Returns the newest events that report money for no payment of ours."""
     rows = await connection.fetch(
         f"""
         select {_EVENT} from payments.events where payment_id is null
@@ -58,7 +58,7 @@ async def events_of_no_payment(connection: Connection, *, limit: int) -> list[Re
 
 
 async def uncredited(connection: Connection, payment_id: int) -> list[UncreditedMoney]:
-    """Return the money that undecided events report, by reference, in the payment's currency.
+    """Returns the money that undecided events report, by reference, in the payment's currency.
 
     The reference that credited the payment is left out. So is money without a reference once the
     payment is credited, because it may be the same money.
@@ -88,7 +88,7 @@ async def uncredited(connection: Connection, payment_id: int) -> list[Uncredited
 
 
 async def was_resolved(connection: Connection, payment_id: int) -> bool:
-    """Return whether an operator decided about the payment earlier."""
+    """Returns whether an operator decided about the payment earlier."""
     return await connection.fetchval(
         "select resolved_at is not null from payments.payments where id = $1", payment_id
     )
@@ -115,7 +115,7 @@ async def accept_events(
     *,
     credited_by: int | None,
 ) -> None:
-    """Mark the undecided events of one reference as credited by a payment."""
+    """Marks the undecided events of one reference as credited by a payment."""
     await connection.execute(
         """
         update payments.events set resolved_at = $3, credited_by = $4 where payment_id = $1
@@ -132,7 +132,7 @@ async def accept_events(
 async def decide_events(
     connection: Connection, payment_id: int, reference: str | None, now: datetime
 ) -> None:
-    """Mark the undecided events of a reference as decided; all of them if it is None."""
+    """Marks the undecided events of a reference as decided; all of them if it is None."""
     await connection.execute(
         """
         update payments.events set resolved_at = $3 where payment_id = $1 and review is not null
@@ -147,7 +147,7 @@ async def decide_events(
 async def close_review(
     connection: Connection, payment_id: int, *, resolved_by: int | None, now: datetime
 ) -> bool:
-    """End the review unless an event is still undecided; returns whether it ended.
+    """Ends the review unless an event is still undecided; returns whether it ended.
 
     From then on nothing is credited to this payment without an operator.
     """

@@ -80,7 +80,7 @@ async def top_up(
     clock: Clock,
     key: str | None = None,
 ) -> StartedTopUp | TopUpFailure:
-    """Make an invoice a client can pay.
+    """Makes an invoice a client can pay.
 
     The same `key` again resumes its payment, so that a lost response of the provider or a crash
     creates no second invoice. Raises Forbidden("client_blocked" | "client_closed" |
@@ -123,7 +123,7 @@ def _demand_few(open_count: int) -> None:
 async def _invoice(
     db: Database, provider: Provider, payment: Payment, clock: Clock, *, is_new: bool
 ) -> tuple[bool, Invoice | None]:
-    """Return whether the outcome is known, and the stored or created invoice if there is one."""
+    """Returns whether the outcome is known, and the stored or created invoice if there is one."""
     if payment.provider != provider.name:  # the setting was changed since
         return False, None
     if (stored := _stored_invoice(payment)) is not None:
@@ -144,7 +144,7 @@ async def _invoice(
 
 
 async def _store_invoice(db: Database, payment: Payment, invoice: Invoice, now: datetime) -> bool:
-    """Store the invoice if the client may still pay; False: its reference is another payment's.
+    """Stores the invoice if the client may still pay; False: its reference is another payment's.
 
     A client who was blocked, closed or deleted during the provider call is shown no QR; a payment
     that arrives nevertheless is credited. Raises Forbidden as `top_up` does.
@@ -166,7 +166,7 @@ async def _store_invoice(db: Database, payment: Payment, invoice: Invoice, now: 
 
 
 async def _resume(connection: Connection, request: _Request, now: datetime) -> Payment | None:
-    """Return the key's payment if it can be resumed; None: the key begins a new one."""
+    """Returns the key's payment if it can be resumed; None: the key begins a new one."""
     if request.key is None:
         return None
     payment = await store.lock_by_key(connection, request.client_id, request.key)
@@ -208,7 +208,7 @@ async def _begin(
 
 
 def _stored_invoice(payment: Payment) -> Invoice | None:
-    """Return the stored invoice; None while the provider's response is missing."""
+    """Returns the stored invoice; None while the provider's response is missing."""
     if not (payment.provider_ref and payment.qr_code and payment.qr_code_url and payment.app_link):
         return None
     return Invoice(payment.provider_ref, payment.qr_code, payment.qr_code_url, payment.app_link)
@@ -226,7 +226,7 @@ async def _create(provider: Provider, payment: Payment) -> Invoice:
 
 
 async def _close(db: Database, payment: Payment, now: datetime) -> bool:
-    """Close a payment the provider refused, and release its key; False: an event changed it."""
+    """Closes a payment the provider refused, and releases its key; False: an event changed it."""
     async with db.transaction() as connection:
         closed = await store.close_refused(connection, payment.id, now)
         if closed:

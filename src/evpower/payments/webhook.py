@@ -22,7 +22,7 @@ MAX_BYTES: Final = 256 * 1024
 async def receive(
     provider: Provider, confirmer: Confirmer, headers: Mapping[str, str], raw: bytes, clock: Clock
 ) -> dict[str, Any]:
-    """Verify and apply a webhook; returns the response's members after the commit.
+    """Verifies and applies a webhook; returns the response's members after the commit.
 
     Raises Unauthenticated("invalid_signature" | "stale_webhook"), Invalid("invalid_webhook"),
     Unavailable.

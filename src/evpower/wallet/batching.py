@@ -32,14 +32,14 @@ class WalletBatcher:
         )
 
     async def credit(self, payment_id: int) -> Posting:
-        """Credit a confirmed payment by its own amount; committed when this returns.
+        """Credits a confirmed payment by its own amount; committed when this returns.
 
         Raises NotFound("payment_not_found"), Conflict("payment_not_confirmed"), Unavailable.
         """
         return await self._credits(payment_id)
 
     async def charge(self, session_id: UUID) -> Posting:
-        """Charge a finished session; committed when this returns.
+        """Charges a finished session; committed when this returns.
 
         Raises NotFound("session_not_found"), Unavailable,
         Conflict("session_not_finished" | "session_billed_elsewhere").
@@ -47,7 +47,7 @@ class WalletBatcher:
         return await self._charges(session_id)
 
     async def close(self) -> None:
-        """Accept no more calls and finish the pending ones."""
+        """Accepts no more calls and finishes the pending ones."""
         await self._credits.close()
         await self._charges.close()
 
@@ -97,10 +97,10 @@ def _session_id(posting: Posting) -> UUID | None:
 
 
 def _is_database_down(error: Exception) -> bool:
-    """Return whether the database is down, so that retrying the calls one by one is useless."""
+    """Returns whether the database is down, so that retrying the calls one by one is useless."""
     return isinstance(error, EvPowerError) and error.code == "database_unavailable"
 
 
 def _as_repeated(posting: Posting) -> Posting:
-    """Return what a duplicate call in the same batch gets."""
+    """Returns what a duplicate call in the same batch gets."""
     return replace(posting, outcome="repeated") if posting.new else posting

@@ -69,7 +69,7 @@ _LINK: Final = {
 
 
 def router(access: Access, db: Database) -> APIRouter:
-    """Build the routes."""
+    """Builds the routes."""
     routes = APIRouter(prefix="/api/v1/balance", tags=["balance"], route_class=SegmentRoute)
 
     @routes.get(
@@ -110,7 +110,7 @@ def router(access: Access, db: Database) -> APIRouter:
 
 
 def fast_paths(access: Access, db: Database) -> list[FastPath]:
-    """Return the paths that bypass the router, because every phone polls them."""
+    """Returns the paths that bypass the router, because every phone polls them."""
 
     async def serve_balance(request: Request, tail: str) -> Response | None:
         client_id = plain_uuid(tail)

@@ -56,7 +56,7 @@ REFUND: Final = {
 def error_of(
     posting: Posting, refusals: Mapping[str, Callable[[Posting], EvPowerError]]
 ) -> EvPowerError | None:
-    """Return the error of this outcome; None when it is no refusal."""
+    """Returns the error of this outcome; None when it is no refusal."""
     refusal = refusals.get(posting.outcome)
     return None if refusal is None else refusal(posting)
 
@@ -64,7 +64,7 @@ def error_of(
 def raise_if_refused(
     posting: Posting, refusals: Mapping[str, Callable[[Posting], EvPowerError]]
 ) -> Posting:
-    """Return the posting; raises the error of its outcome when that is a refusal."""
+    """Returns the posting; raises the error of its outcome when that is a refusal."""
     if (error := error_of(posting, refusals)) is not None:
         raise error
     return posting

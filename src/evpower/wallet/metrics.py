@@ -22,13 +22,13 @@ BATCH_RETRIES: Final = Counter(
 
 
 def count(operation: str, posting: Posting) -> Posting:
-    """Count one outcome; returns the posting."""
+    """Counts one outcome; returns the posting."""
     POSTINGS.labels(operation, posting.outcome).inc()
     return posting
 
 
 def count_many(operation: str, postings: Iterable[Posting]) -> None:
-    """Count the outcomes of a batch, one metric update for each kind."""
+    """Counts the outcomes of a batch, one metric update for each kind."""
     outcomes: dict[str, int] = {}
     for posting in postings:
         outcomes[posting.outcome] = outcomes.get(posting.outcome, 0) + 1

@@ -6,7 +6,7 @@ from evpower.wallet.endpoints import fast_paths, router
 
 
 def module(shared: Shared, *, access: Access) -> Module:
-    """Return the wallet's module."""
+    """Returns the wallet's module."""
     return Module(
         "wallet", routers=[router(access, shared.db)], fast_paths=fast_paths(access, shared.db)
     )

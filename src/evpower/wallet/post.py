@@ -15,7 +15,7 @@ from evpower.wallet.model import Posting
 
 
 async def credit(connection: Connection, payment_id: int) -> Posting:
-    """Credit a confirmed payment by its own amount.
+    """Credits a confirmed payment by its own amount.
 
     Raises NotFound("payment_not_found"), Conflict("payment_not_confirmed").
     """
@@ -24,13 +24,13 @@ async def credit(connection: Connection, payment_id: int) -> Posting:
 
 
 async def credit_many(connection: Connection, payment_ids: Sequence[int]) -> list[Posting]:
-    """Credit payments; returns one posting per distinct id, refusals as outcomes, in any order."""
+    """Credits payments; returns one posting per distinct id, refusals as outcomes, in any order."""
     postings = await store.credit_many(connection, payment_ids)
     return [count("credit", posting) for posting in postings]
 
 
 async def charge(connection: Connection, session_id: UUID) -> Posting:
-    """Charge a finished session its cost, resolve its hold, settle it; `cause_id` is the bill.
+    """Charges a finished session its cost, resolves its hold, settles it; `cause_id` is the bill.
 
     The part that the balance can't pay becomes a debt. Raises NotFound("session_not_found"),
     Conflict("session_not_finished" | "session_billed_elsewhere").
@@ -40,7 +40,7 @@ async def charge(connection: Connection, session_id: UUID) -> Posting:
 
 
 async def charge_many(connection: Connection, session_ids: Sequence[UUID]) -> list[Posting]:
-    """Charge sessions; returns one posting per distinct id, refusals as outcomes."""
+    """Charges sessions; returns one posting per distinct id, refusals as outcomes."""
     postings = await store.charge_many(connection, session_ids)
     return [count("charge", posting) for posting in postings]
 
@@ -55,7 +55,7 @@ async def correct(
     actor: str,
     reason: str,
 ) -> Posting:
-    """Replace the facts of a settled session and bill them; `cause_id` is the new bill.
+    """Replaces the facts of a settled session and bills them; `cause_id` is the new bill.
 
     A higher cost is charged. A lower one first forgives the session's open debts, then refunds.
     Raises NotFound("session_not_found"), Conflict("session_not_settled"),
@@ -76,7 +76,7 @@ async def order_settlement_refund(
     reason: str,
     reference: str,
 ) -> int:
-    """Order a refund of (part of) a charge to the wallet; returns the refund's id, to be posted.
+    """Orders a refund of (part of) a charge to the wallet; returns the refund's id, to be posted.
 
     The same `reference` again returns the same order. Raises NotFound("settlement_not_found"),
     Conflict("refund_conflict") when the reference was used for another amount.
@@ -99,7 +99,7 @@ async def order_payment_refund(
     reason: str,
     reference: str,
 ) -> int:
-    """Record that a provider returned money; returns the refund's id, to be posted.
+    """Records that a provider returned money; returns the refund's id, to be posted.
 
     The same `reference` (the provider's own) again returns the same order. Raises
     NotFound("payment_not_found"), Conflict("refund_conflict").
@@ -123,7 +123,7 @@ def _same_order(earlier: tuple[int, int] | None, amount_minor: int, missing: str
 
 
 async def refund(connection: Connection, refund_id: int) -> Posting:
-    """Post a refund order.
+    """Posts a refund order.
 
     Raises NotFound("refund_not_found"), Conflict("refund_exceeds") when the refund is more than its
     charge took or its payment credited.
@@ -133,6 +133,6 @@ async def refund(connection: Connection, refund_id: int) -> Posting:
 
 
 async def refund_many(connection: Connection, refund_ids: Sequence[int]) -> list[Posting]:
-    """Post refund orders; returns one posting per distinct id, refusals as outcomes."""
+    """Posts refund orders; returns one posting per distinct id, refusals as outcomes."""
     postings = await store.refund_many(connection, refund_ids)
     return [count("refund", posting) for posting in postings]

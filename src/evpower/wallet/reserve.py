@@ -9,7 +9,7 @@ from evpower.wallet.model import Posting
 
 
 async def hold(connection: Connection, session_id: UUID, amount_minor: int) -> Posting:
-    """Put an amount on hold, once per session; a repeated call keeps the first amount.
+    """Puts an amount on hold, once per session; a repeated call keeps the first amount.
 
     Raises NotFound("session_not_found"), Conflict("insufficient_balance" | "hold_refused" |
     "hold_resolved").
@@ -19,7 +19,7 @@ async def hold(connection: Connection, session_id: UUID, amount_minor: int) -> P
 
 
 async def extend_hold(connection: Connection, session_id: UUID, total_minor: int) -> Posting:
-    """Raise an open hold to a new total; a lower total changes nothing.
+    """Raises an open hold to a new total; a lower total changes nothing.
 
     Raises NotFound("hold_not_found"), Conflict("insufficient_balance" | "hold_resolved").
     """
@@ -28,7 +28,7 @@ async def extend_hold(connection: Connection, session_id: UUID, total_minor: int
 
 
 async def release_hold(connection: Connection, session_id: UUID) -> Posting:
-    """Release a hold; `outcome` is "resolved" when it was charged meanwhile.
+    """Releases a hold; `outcome` is "resolved" when it was charged meanwhile.
 
     Raises NotFound("hold_not_found").
     """

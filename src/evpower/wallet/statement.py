@@ -7,7 +7,7 @@ from evpower.wallet import store
 
 
 async def balance(connection: Connection, client_id: UUID) -> bytes | None:
-    """Return the JSON object of a client's balance, in som; None: no such client.
+    """Returns the JSON object of a client's balance, in som; None: no such client.
 
     It reads one row by its key.
     """
@@ -17,7 +17,7 @@ async def balance(connection: Connection, client_id: UUID) -> bytes | None:
 async def statement(
     connection: Connection, client_id: UUID, limit: int, before_version: int | None = None
 ) -> tuple[bytes, int | None]:
-    """Return a page of transactions below a version as a JSON array, newest first, in som.
+    """Returns a page of transactions below a version as a JSON array, newest first, in som.
 
     The second value is the `before_version` of the next page; None: this was the last page.
     """

@@ -60,40 +60,40 @@ select convert_to(
 
 
 async def credit(connection: Connection, payment_id: int) -> Posting:
-    """Credit one confirmed payment."""
+    """Credits one confirmed payment."""
     return await _posting(connection, "select * from wallet.credit($1)", payment_id)
 
 
 async def credit_many(connection: Connection, payment_ids: Sequence[int]) -> list[Posting]:
-    """Credit confirmed payments; returns one posting per distinct id."""
+    """Credits confirmed payments; returns one posting per distinct id."""
     rows = await connection.fetch("select * from wallet.credit_many($1::bigint[])", payment_ids)
     return [Posting(*row) for row in rows]
 
 
 async def hold(connection: Connection, session_id: UUID, amount_minor: int) -> Posting:
-    """Put money on hold for a session."""
+    """Puts money on hold for a session."""
     return await _posting(connection, "select * from wallet.hold($1, $2)", session_id, amount_minor)
 
 
 async def extend_hold(connection: Connection, session_id: UUID, total_minor: int) -> Posting:
-    """Raise an open hold to a new total."""
+    """Raises an open hold to a new total."""
     return await _posting(
         connection, "select * from wallet.extend_hold($1, $2)", session_id, total_minor
     )
 
 
 async def release_hold(connection: Connection, session_id: UUID) -> Posting:
-    """Release a hold."""
+    """Releases a hold."""
     return await _posting(connection, "select * from wallet.release_hold($1)", session_id)
 
 
 async def charge(connection: Connection, session_id: UUID) -> Posting:
-    """Charge one finished session."""
+    """Charges one finished session."""
     return await _posting(connection, "select * from wallet.charge($1)", session_id)
 
 
 async def charge_many(connection: Connection, session_ids: Sequence[UUID]) -> list[Posting]:
-    """Charge finished sessions; returns one posting per distinct id."""
+    """Charges finished sessions; returns one posting per distinct id."""
     rows = await connection.fetch("select * from wallet.charge_many($1::uuid[])", session_ids)
     return [Posting(*row) for row in rows]
 
@@ -107,7 +107,7 @@ async def correct(
     actor: str,
     reason: str,
 ) -> Posting:
-    """Replace the facts of a settled session and write its next bill."""
+    """Replaces the facts of a settled session and writes its next bill."""
     return await _posting(
         connection,
         "select * from wallet.correct($1, $2, $3, $4, $5, $6)",
@@ -121,12 +121,12 @@ async def correct(
 
 
 async def refund(connection: Connection, refund_id: int) -> Posting:
-    """Post one refund order."""
+    """Posts one refund order."""
     return await _posting(connection, "select * from wallet.refund($1)", refund_id)
 
 
 async def refund_many(connection: Connection, refund_ids: Sequence[int]) -> list[Posting]:
-    """Post refund orders; returns one posting per distinct id."""
+    """Posts refund orders; returns one posting per distinct id."""
     rows = await connection.fetch("select * from wallet.refund_many($1::bigint[])", refund_ids)
     return [Posting(*row) for row in rows]
 
@@ -139,7 +139,7 @@ async def insert_settlement_refund(
     reason: str,
     reference: str,
 ) -> int | None:
-    """Order a refund to the wallet; returns its id.
+    """Orders a refund to the wallet; returns its id.
 
     None: there is no such settlement, or this reference was used before.
     """
@@ -167,7 +167,7 @@ async def insert_payment_refund(
     reason: str,
     reference: str,
 ) -> int | None:
-    """Record money that a provider returned; returns the refund order's id.
+    """Records money that a provider returned; returns the refund order's id.
 
     None: there is no such payment, or this reference was used before.
     """
@@ -193,7 +193,7 @@ async def insert_payment_refund(
 async def find_refund(
     connection: Connection, settlement_id: int | None, payment_id: int | None, reference: str
 ) -> tuple[int, int] | None:
-    """Return the id and amount (minor units) of the order with this reference; None: no order."""
+    """Returns the id and amount (minor units) of the order with this reference; None: no order."""
     row = await connection.fetchrow(
         """
         select id, amount_minor from wallet.refunds
@@ -207,7 +207,7 @@ async def find_refund(
 
 
 async def get_wallet(connection: Connection, client_id: UUID) -> Wallet | None:
-    """Return a client's wallet; None: no such client."""
+    """Returns a client's wallet; None: no such client."""
     row = await connection.fetchrow(
         """
         select client_id, currency, balance_minor, held_minor, debt_minor, spent_minor,
@@ -220,7 +220,7 @@ async def get_wallet(connection: Connection, client_id: UUID) -> Wallet | None:
 
 
 async def get_hold(connection: Connection, session_id: UUID) -> Hold | None:
-    """Return the hold of a session, open or resolved; None: it has none."""
+    """Returns the hold of a session, open or resolved; None: it has none."""
     row = await connection.fetchrow(
         """
         select session_id, client_id, amount_minor, state, created_at, resolved_at
@@ -234,7 +234,7 @@ async def get_hold(connection: Connection, session_id: UUID) -> Hold | None:
 async def get_transactions(
     connection: Connection, client_id: UUID, after_version: int, limit: int
 ) -> list[Transaction]:
-    """Return up to `limit` transactions after a version, oldest first."""
+    """Returns up to `limit` transactions after a version, oldest first."""
     rows = await connection.fetch(
         """
         select id, client_id, version, kind::text, amount_minor, balance_before_minor,
@@ -250,14 +250,14 @@ async def get_transactions(
 
 
 async def get_balance_json(connection: Connection, client_id: UUID) -> bytes | None:
-    """Return the body of GET /api/v1/balance/{client_id}; None: no such client."""
+    """Returns the body of GET /api/v1/balance/{client_id}; None: no such client."""
     return await connection.fetchval(_BALANCE_JSON, client_id)
 
 
 async def get_statement_json(
     connection: Connection, client_id: UUID, before_version: int | None, limit: int
 ) -> tuple[bytes, int | None]:
-    """Return a page of history as a JSON array, newest first, and its lowest version."""
+    """Returns a page of history as a JSON array, newest first, and its lowest version."""
     row = await fetch_one(connection, _STATEMENT_JSON, client_id, before_version, limit)
     return row["page"], row["lowest"]
 

@@ -52,7 +52,7 @@ class LedgerReport:
         return self.count == 0
 
     def add(self, discrepancy: Discrepancy) -> None:
-        """Count a discrepancy; list it unless there are 1,000 already."""
+        """Counts a discrepancy; lists it unless there are 1,000 already."""
         self.count += 1
         if len(self.discrepancies) < _MAX_LISTED:
             self.discrepancies.append(discrepancy)
@@ -66,7 +66,7 @@ async def verify(
     clients_per_batch: int = 1_000,
     causes_per_batch: int = 20_000,
 ) -> LedgerReport:
-    """Recompute every wallet from its transactions and every transaction from its cause.
+    """Recomputes every wallet from its transactions and every transaction from its cause.
 
     A confirmed payment may be uncredited, and a finished session uncharged, for `grace_s` seconds.
     `on_progress` is called with (done, total) rows. Raises Unavailable when the database does not

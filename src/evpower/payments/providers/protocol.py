@@ -41,16 +41,16 @@ class Provider(Protocol):
         description: str,
         expires_at: datetime,
     ) -> Invoice:
-        """Create an invoice; the same order again returns the same one. Raises ProviderError."""
+        """Creates an invoice; the same order again returns the same one. Raises ProviderError."""
         ...
 
     def verify_webhook(self, headers: Mapping[str, str], raw: bytes, now: datetime) -> Event:
-        """Verify the signature of the raw bytes, then parse them.
+        """Verifies the signature of the raw bytes, then parses them.
 
         Raises Unauthenticated("invalid_signature" or "stale_webhook"), Invalid("invalid_webhook").
         """
         ...
 
     async def fetch_status(self, *, order_id: str, provider_ref: str | None) -> Event:
-        """Return an invoice's state. Raises ProviderError; UnknownToProvider if there is none."""
+        """Returns an invoice's state. Raises ProviderError; UnknownToProvider if there is none."""
         ...

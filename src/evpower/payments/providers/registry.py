@@ -21,11 +21,11 @@ class Providers:
         self.qr: Provider | None = self._by_name.get(qr_provider)
 
     def get(self, name: str) -> Provider | None:
-        """Return the provider of that name; None if there is none."""
+        """Returns the provider of that name; None if there is none."""
         return self._by_name.get(name)
 
     def named(self, name: str) -> Provider:
-        """Return the provider of that name. Raises NotFound("provider_not_found")."""
+        """Returns the provider of that name. Raises NotFound("provider_not_found")."""
         provider = self._by_name.get(name)
         if provider is None:
             raise NotFound("provider_not_found", "no such payment provider")
@@ -38,7 +38,7 @@ class Providers:
 
 
 def provider_problem(settings: Settings) -> str:
-    """Return why the settings' provider of QR invoices can't be used; "" if it can."""
+    """Returns why the settings' provider of QR invoices can't be used; "" if it can."""
     name = settings.payment_qr_provider
     if not name or (name == SandboxProvider.name and _has_sandbox(settings)):
         return ""
@@ -52,7 +52,7 @@ def _has_sandbox(settings: Settings) -> bool:
 
 
 def configured_providers(settings: Settings, http: HttpClient) -> Providers:
-    """Return the settings' providers. The sandbox exists in development only."""
+    """Returns the settings' providers. The sandbox exists in development only."""
     enabled: list[Provider] = []
     if _has_sandbox(settings):
         secrets = [

@@ -30,7 +30,7 @@ _MAX_TEXT: Final = 4096
 
 
 def merchant_key(secret: str) -> str:
-    """Return the key of the bank's API, derived from the webhook secret, which is never sent."""
+    """Returns the key of the bank's API, derived from the webhook secret, which is never sent."""
     return hmac.digest(standard_webhooks.key_bytes(secret), b"merchant api", hashlib.sha256).hex()
 
 
@@ -52,11 +52,11 @@ class SandboxProvider:
         self._timeout_s = timeout_s
 
     def to_unit(self, amount_minor: int) -> int:
-        """Return the amount unchanged: the bank's unit is tyiyn."""
+        """Returns the amount unchanged: the bank's unit is tyiyn."""
         return amount_minor
 
     def from_unit(self, amount: object) -> int:
-        """Return the amount unchanged. Raises Invalid unless it is a whole number from 0 on."""
+        """Returns the amount unchanged. Raises Invalid unless it is a whole number from 0 on."""
         if isinstance(amount, bool) or not isinstance(amount, int) or not 0 <= amount <= MAX_MINOR:
             raise Invalid("invalid_webhook", "an amount must be whole tyiyn")
         return amount
@@ -70,7 +70,7 @@ class SandboxProvider:
         description: str,
         expires_at: datetime,
     ) -> Invoice:
-        """Create an invoice; the same order again returns the same one."""
+        """Creates an invoice; the same order again returns the same one."""
         body = await self._request(
             "POST",
             "/v1/invoices",
@@ -89,7 +89,7 @@ class SandboxProvider:
         return Invoice(*values)
 
     def verify_webhook(self, headers: Mapping[str, str], raw: bytes, now: datetime) -> Event:
-        """Verify the signature of the raw bytes, then parse them."""
+        """Verifies the signature of the raw bytes, then parses them."""
         event_id = standard_webhooks.verify(self._keys, headers, raw, now)
         try:
             body = read_json(raw)
@@ -98,7 +98,7 @@ class SandboxProvider:
         return self._event(event_id, hashlib.sha256(raw).digest(), body)
 
     async def fetch_status(self, *, order_id: str, provider_ref: str | None) -> Event:
-        """Fetch by the order id, which the bank has even if its response with the ref was lost."""
+        """Fetches by the order id, which the bank has even if its response with the ref is lost."""
         del provider_ref
         body = await self._request("GET", f"/v1/orders/{order_id}")
         try:
@@ -177,7 +177,7 @@ def _text(body: dict[str, Any], name: str) -> str:
 
 
 def _at(value: object) -> datetime | None:
-    """Return the time; None if there is none or it can't be read: it is informative only."""
+    """Returns the time; None if there is none or it can't be read: it is informative only."""
     if not isinstance(value, str):
         return None
     try:
