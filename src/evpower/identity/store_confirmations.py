@@ -7,6 +7,7 @@ from uuid import UUID
 
 from evpower.foundation.db import Connection, fetch_one
 from evpower.foundation.purge import count
+from evpower.foundation.rows import read_row
 
 _MAX_ERROR: Final = 300
 
@@ -60,7 +61,7 @@ async def claim(
         now,
         leased_until,
     )
-    return RegistrationConfirmation(*row) if row else None
+    return read_row(RegistrationConfirmation, row) if row else None
 
 
 async def delete_sent(connection: Connection, client_id: UUID) -> None:
@@ -103,12 +104,14 @@ async def waiting(connection: Connection) -> WaitingConfirmations:
     row = await fetch_one(
         connection,
         """
-        select count(*), coalesce(extract(epoch from clock_timestamp() - min(requested_at)), 0)
-          ::float8, (array_agg(last_error order by next_try_at desc)
-         filter (where last_error is not null))[1] from identity.confirmations
+        select count(*) as count,
+               coalesce(extract(epoch from clock_timestamp() - min(requested_at)), 0)::float8
+                 as oldest_s,
+               (array_agg(last_error order by next_try_at desc)
+         filter (where last_error is not null))[1] as error from identity.confirmations
         """,
     )
-    return WaitingConfirmations(*row)
+    return read_row(WaitingConfirmations, row)
 
 
 async def find_registered(connection: Connection, email: str, phone: str) -> UUID | None:

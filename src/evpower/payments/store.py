@@ -6,25 +6,21 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record, fetch_one
+from evpower.foundation.rows import columns, read_row
 from evpower.payments.model import Confirmation, Event, ManualPosting, Payment
 from evpower.payments.providers.protocol import Invoice
 
-COLUMNS: Final = """
-id, invoice_id, order_id, client_id, provider, provider_ref, credited_ref, method,
-amount_minor, currency, status, paid_minor, refunded_minor, review, description, qr_code,
-qr_code_url, app_link, created_at, expires_at, confirmed_at, closed_at, last_checked_at,
-check_count
-"""
-_COLUMNS_OF_P: Final = ", ".join(f"p.{name.strip()}" for name in COLUMNS.split(","))
-_CONFIRM_MANY: Final = """
-select outcome, review, payment_id, invoice_id, client_id, balance_minor, held_minor, version,
-  revision, debt_minor from payments.confirm_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+COLUMNS: Final = columns(Payment)
+_COLUMNS_OF_P: Final = columns(Payment, "p")
+_CONFIRM_MANY: Final = f"""
+select {columns(Confirmation)}
+  from payments.confirm_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 
 
 def to_payment(row: Record) -> Payment:
     """Returns the payment of a row of COLUMNS."""
-    return Payment(*row.values())
+    return read_row(Payment, row)
 
 
 async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[Confirmation]:
@@ -42,7 +38,7 @@ async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[
         [event.refunded_minor for event in events],
         [event.occurred_at for event in events],
     )
-    return [Confirmation(*row.values()) for row in rows]
+    return [read_row(Confirmation, row) for row in rows]
 
 
 async def balance(connection: Connection, client_id: UUID, since: datetime) -> tuple[int, int]:

@@ -5,13 +5,11 @@ from datetime import datetime
 from typing import Final
 
 from evpower.foundation.db import Connection
+from evpower.foundation.rows import columns, read_row
 from evpower.payments.model import Payment, RecordedEvent, UncreditedMoney
 from evpower.payments.store import COLUMNS, to_payment
 
-_EVENT: Final = """
-payment_id, provider, event_id, order_id, provider_ref, status, paid_minor, currency,
-refunded_minor, occurred_at, outcome, review, resolved_at, received_at
-"""
+_EVENT: Final = columns(RecordedEvent)
 
 
 async def in_review(connection: Connection, *, limit: int, after_id: int) -> list[Payment]:
@@ -41,7 +39,7 @@ async def events_of(
         list(payment_ids),
         limit_each,
     )
-    return [RecordedEvent(*row.values()) for row in rows]
+    return [read_row(RecordedEvent, row) for row in rows]
 
 
 async def events_of_no_payment(connection: Connection, *, limit: int) -> list[RecordedEvent]:
@@ -54,7 +52,7 @@ async def events_of_no_payment(connection: Connection, *, limit: int) -> list[Re
         """,
         limit,
     )
-    return [RecordedEvent(*row.values()) for row in rows]
+    return [read_row(RecordedEvent, row) for row in rows]
 
 
 async def uncredited(connection: Connection, payment_id: int) -> list[UncreditedMoney]:
@@ -65,14 +63,15 @@ async def uncredited(connection: Connection, payment_id: int) -> list[Uncredited
     """
     rows = await connection.fetch(
         """
-        select e.provider_ref, array_agg(distinct e.paid_minor order by e.paid_minor),
+        select e.provider_ref, array_agg(distinct e.paid_minor order by e.paid_minor) as paid,
          coalesce(max(case when e.status = 'refunded' then coalesce(e.refunded_minor,
-           e.paid_minor) else e.refunded_minor end), 0),
+           e.paid_minor) else e.refunded_minor end), 0) as returned,
          bool_or(e.review = 'reference_of_another' or exists (select from payments.payments o
            where o.provider = p.provider and o.provider_ref = e.provider_ref and o.id <> p.id)
           or exists (select from payments.payments o
-           where o.provider = p.provider and o.credited_ref = e.provider_ref and o.id <> p.id)),
-         max(a.minor)::bigint, max(a.count)
+           where o.provider = p.provider and o.credited_ref = e.provider_ref and o.id <> p.id))
+           as is_of_another,
+         max(a.minor)::bigint as accepted, max(a.count) as accepted_count
          from payments.payments p join payments.events e on e.payment_id = p.id
         cross join lateral (select coalesce(sum(m.amount_minor), 0) as minor, count(*) as count
           from payments.payments m where m.id in (select s.credited_by from payments.events s
@@ -84,7 +83,17 @@ async def uncredited(connection: Connection, payment_id: int) -> list[Uncredited
         """,
         payment_id,
     )
-    return [UncreditedMoney(row[0], tuple(row[1]), *tuple(row)[2:]) for row in rows]
+    return [
+        UncreditedMoney(
+            reference=row["provider_ref"],
+            paid_minor=tuple(row["paid"]),
+            returned_minor=row["returned"],
+            is_of_another=row["is_of_another"],
+            accepted_minor=row["accepted"],
+            accepted_count=row["accepted_count"],
+        )
+        for row in rows
+    ]
 
 
 async def was_resolved(connection: Connection, payment_id: int) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 from evpower.foundation import loop_rounds
 from evpower.foundation.db import Connection
 from evpower.foundation.loop_rounds import LoopRounds
+from evpower.foundation.rows import read_row
 from evpower.sync import metrics, store_status
 from evpower.sync.model import OutboxTopic
 from evpower.sync.reconciliation import store_runs
@@ -105,7 +106,7 @@ async def status(
         pending_sessions=row["sessions"],
         oldest_s=row["oldest_s"],
         parked=row["parked"],
-        parked_keys=tuple(ParkedEntry(*entry) for entry in parked),
+        parked_keys=tuple(read_row(ParkedEntry, entry) for entry in parked),
         lag=await _lag(connection, window_s),
         target=target["state"] if target is not None else "unknown",
         target_error=target["error"] if target is not None else None,
@@ -141,7 +142,7 @@ async def _inbound_status(connection: Connection, limit: int) -> InboundStatus:
         scanned_at=row["scanned_at"],
         resets=row["resets"],
         failed=row["failed"],
-        failed_users=tuple(UserFailure(*user) for user in failed),
+        failed_users=tuple(read_row(UserFailure, user) for user in failed),
         contacts=row["contacts"],
     )
     metrics.USERS_FAILED.set(inbound.failed)

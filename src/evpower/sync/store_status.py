@@ -53,10 +53,10 @@ async def inbound(connection: Connection) -> Record:
 
 
 async def failed_users(connection: Connection, limit: int) -> list[Record]:
-    """Returns the newest users that could not be applied: client_id, error, attempts."""
+    """Returns the newest users that could not be applied: client_id, reason, attempts."""
     return await connection.fetch(
         """
-        select client_id::text as client_id, error, attempts from sync.failed_users
+        select client_id::text as client_id, error as reason, attempts from sync.failed_users
         order by since desc, client_id limit $1
         """,
         limit,

@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, fetch_one
+from evpower.foundation.rows import read_row
 from evpower.wallet.model import Hold, Posting, Transaction, Wallet
 
 # The JSON is built in SQL, so that Python only copies bytes. Amounts times 0.01 are exact numerics
@@ -67,7 +68,7 @@ async def credit(connection: Connection, payment_id: int) -> Posting:
 async def credit_many(connection: Connection, payment_ids: Sequence[int]) -> list[Posting]:
     """Credits confirmed payments; returns one posting per distinct id."""
     rows = await connection.fetch("select * from wallet.credit_many($1::bigint[])", payment_ids)
-    return [Posting(*row) for row in rows]
+    return [read_row(Posting, row) for row in rows]
 
 
 async def hold(connection: Connection, session_id: UUID, amount_minor: int) -> Posting:
@@ -95,7 +96,7 @@ async def charge(connection: Connection, session_id: UUID) -> Posting:
 async def charge_many(connection: Connection, session_ids: Sequence[UUID]) -> list[Posting]:
     """Charges finished sessions; returns one posting per distinct id."""
     rows = await connection.fetch("select * from wallet.charge_many($1::uuid[])", session_ids)
-    return [Posting(*row) for row in rows]
+    return [read_row(Posting, row) for row in rows]
 
 
 async def correct(
@@ -128,7 +129,7 @@ async def refund(connection: Connection, refund_id: int) -> Posting:
 async def refund_many(connection: Connection, refund_ids: Sequence[int]) -> list[Posting]:
     """Posts refund orders; returns one posting per distinct id."""
     rows = await connection.fetch("select * from wallet.refund_many($1::bigint[])", refund_ids)
-    return [Posting(*row) for row in rows]
+    return [read_row(Posting, row) for row in rows]
 
 
 async def insert_settlement_refund(
@@ -216,7 +217,7 @@ async def get_wallet(connection: Connection, client_id: UUID) -> Wallet | None:
         """,
         client_id,
     )
-    return None if row is None else Wallet(*row)
+    return None if row is None else read_row(Wallet, row)
 
 
 async def get_hold(connection: Connection, session_id: UUID) -> Hold | None:
@@ -228,7 +229,7 @@ async def get_hold(connection: Connection, session_id: UUID) -> Hold | None:
         """,
         session_id,
     )
-    return None if row is None else Hold(*row)
+    return None if row is None else read_row(Hold, row)
 
 
 async def get_transactions(
@@ -246,7 +247,7 @@ async def get_transactions(
         after_version,
         limit,
     )
-    return [Transaction(*row) for row in rows]
+    return [read_row(Transaction, row) for row in rows]
 
 
 async def get_balance_json(connection: Connection, client_id: UUID) -> bytes | None:
@@ -263,4 +264,4 @@ async def get_statement_json(
 
 
 async def _posting(connection: Connection, query: str, *values: object) -> Posting:
-    return Posting(*await fetch_one(connection, query, *values))
+    return read_row(Posting, await fetch_one(connection, query, *values))

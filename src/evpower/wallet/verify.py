@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.rows import read_row
 from evpower.wallet import store_verify
 
 _FIRST: Final = UUID(int=0)
@@ -128,7 +129,7 @@ async def _verify_causes(
         grace = (grace_s,) if "$3" in sql else ()
         rows = await connection.fetch(sql, start, end, *grace)
     for row in rows:
-        report.add(Discrepancy(*row))
+        report.add(read_row(Discrepancy, row))
 
 
 async def _verify_sessions(
@@ -139,7 +140,7 @@ async def _verify_sessions(
         rows = await connection.fetch(store_verify.SESSIONS, after, end, grace_s)
         report.sessions += await connection.fetchval(store_verify.SESSIONS_COUNT, after, end)
     for row in rows:
-        report.add(Discrepancy(*row))
+        report.add(read_row(Discrepancy, row))
     return end
 
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -56,10 +56,7 @@ class Delivery:
     lose: int
 
 
-_INVOICE: Final = (
-    "ref, order_id, amount, currency, description, status, paid, refunded, created_s,"
-    " payable_until_s, changed_s"
-)
+_INVOICE: Final = ", ".join(field.name for field in fields(BankInvoice))
 
 
 class BankState:
@@ -70,6 +67,7 @@ class BankState:
             folder.mkdir(parents=True, exist_ok=True)
         path = ":memory:" if folder is None else str(folder / "bank.sqlite3")
         self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._file.row_factory = sqlite3.Row
         self._file.executescript(
             "pragma journal_mode = wal; pragma synchronous = normal;" + _SCHEMA
         )
@@ -109,7 +107,7 @@ class BankState:
         row = self._file.execute(
             f"select {_INVOICE} from invoices where {column} = ?", (value,)
         ).fetchone()
-        return BankInvoice(*row) if row else None
+        return BankInvoice(**dict(row)) if row else None
 
     def change(self, invoice: BankInvoice, deliveries: Sequence[Delivery]) -> None:
         """Stores an invoice's new state together with its webhooks."""
@@ -140,7 +138,7 @@ class BankState:
             """,
             (now_s, limit + len(busy)),
         ).fetchall()
-        return [Delivery(*row) for row in rows if row[0] not in busy][:limit]
+        return [Delivery(**dict(row)) for row in rows if row["id"] not in busy][:limit]
 
     def next_due_s(self, *, busy: set[int]) -> float | None:
         """Returns when the next webhook is due."""
@@ -148,7 +146,7 @@ class BankState:
             "select id, due_s from deliveries where state = 'open' order by due_s limit ?",
             (len(busy) + 1,),
         ).fetchall()
-        return next((due_s for number, due_s in rows if number not in busy), None)
+        return next((row["due_s"] for row in rows if row["id"] not in busy), None)
 
     def delivered(self, number: int) -> None:
         """Records that the merchant accepted it."""
@@ -173,4 +171,4 @@ class BankState:
         rows = self._file.execute(
             "select event_id, state, attempts from deliveries where ref = ? order by id", (ref,)
         ).fetchall()
-        return [{"event_id": row[0], "state": row[1], "attempts": row[2]} for row in rows]
+        return [dict(row) for row in rows]

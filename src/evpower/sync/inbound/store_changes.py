@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record, fetch_one
+from evpower.foundation.rows import read_row
 from evpower.identity import Contact, Profile
 
 _CURSOR_COLUMNS: Final = "xid, seq, revision, scanning, scan_after, scanned, scanned_at"
@@ -325,22 +326,22 @@ async def failed_among(connection: Connection, ids: Sequence[UUID]) -> dict[UUID
     """Returns those of the users whose last change failed."""
     rows: list[Record] = await connection.fetch(
         """
-        select client_id, user_deleted, blocked_before, attempts from sync.failed_users
+        select client_id as id, user_deleted, blocked_before, attempts from sync.failed_users
         where client_id = any ($1::uuid[])
         """,
         ids,
     )
-    return {row["client_id"]: FailedUser(*row) for row in rows}
+    return {row["id"]: read_row(FailedUser, row) for row in rows}
 
 
 async def due_failed(connection: Connection, now: datetime, limit: int) -> list[FailedUser]:
     """Returns the users whose next attempt is due."""
     rows: list[Record] = await connection.fetch(
         """
-        select client_id, user_deleted, blocked_before, attempts from sync.failed_users
+        select client_id as id, user_deleted, blocked_before, attempts from sync.failed_users
         where next_at <= $1 order by next_at limit $2
         """,
         now,
         limit,
     )
-    return [FailedUser(*row) for row in rows]
+    return [read_row(FailedUser, row) for row in rows]

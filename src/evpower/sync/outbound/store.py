@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record, fetch_one
+from evpower.foundation.rows import read_row
 from evpower.sync.model import (
     CLIENT_STATUS,
     SESSION_STATUS,
@@ -87,7 +88,7 @@ async def claim(
 ) -> list[Claim]:
     """Leases the keys due longest: at most `keys`, with about `transactions` transactions."""
     rows: list[Record] = await connection.fetch(_CLAIM, keys, transactions, lease_s)
-    return [Claim(*row) for row in rows]
+    return [read_row(Claim, row) for row in rows]
 
 
 # Money is text with two decimals. A client with too many new transactions is sent in part: its
@@ -184,15 +185,17 @@ async def read(connection: Connection, claims: Sequence[Claim], *, chunk: int) -
             chunk,
         )
         client_json, transaction_json = row["clients"], row["transactions"]
-        columns = zip(
-            row["ids"] or (),
-            row["from_versions"] or (),
-            row["to_versions"] or (),
-            row["complete"] or (),
-            row["numbers"] or (),
-            strict=True,
-        )
-        parts = {part[0]: ClientPart(*part) for part in columns}
+        parts = {
+            key: ClientPart(key, from_version, to_version, complete, number)
+            for key, from_version, to_version, complete, number in zip(
+                row["ids"] or (),
+                row["from_versions"] or (),
+                row["to_versions"] or (),
+                row["complete"] or (),
+                row["numbers"] or (),
+                strict=True,
+            )
+        }
     if sessions:
         session_json = await connection.fetchval(
             _READ_SESSIONS, [claim.key for claim in sessions], [claim.force for claim in sessions]

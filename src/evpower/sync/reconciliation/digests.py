@@ -145,9 +145,9 @@ class Digests:
         async with self._db.connection() as connection:
             diverged: list[Record] = await connection.fetch(
                 store_digests.DIVERGED[self._by],
-                [row[0] for row in rows],
-                [row[1] for row in rows],
-                [row[2] for row in rows],
+                [client for client, _, _ in rows],
+                [version for _, version, _ in rows],
+                [fingerprint for _, _, fingerprint in rows],
             )
         return [(row["id"], row["version"]) for row in diverged]
 

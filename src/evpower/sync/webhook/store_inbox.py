@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from evpower.foundation.db import Connection, Record, fetch_one
+from evpower.foundation.rows import read_row
 from evpower.sync.webhook.model_inbox import ChangeNotification, Inbox, InboxOutcome
 
 _MOST_SECRETS: Final = 32  # each costs one HMAC per call
@@ -102,4 +103,4 @@ select (select n.received_at from newest n order by n.id desc limit 1) as last_a
 async def inbox_summary(connection: Connection) -> Inbox:
     """Returns the events of the last hour, counted up to ten thousand."""
     row = await fetch_one(connection, _SUMMARY, _COUNTED)
-    return Inbox(*row)
+    return read_row(Inbox, row)
