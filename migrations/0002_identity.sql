@@ -32,6 +32,14 @@ create index clients_by_phone on identity.clients (phone) where phone is not nul
 create index clients_updated on identity.clients using brin (updated_at) with (autosummarize = on);
 grant select, insert, update on identity.clients to evpower_app;
 
+-- What other schemas read of a client. `public_status` is the word that apps and Supabase know.
+create view identity.clients_public as
+select c.id, c.email, c.phone, c.name, c.email_verified, c.phone_verified, c.status,
+       case c.status when 'closed' then 'inactive' else c.status end as public_status,
+       c.deletion_requested_at, c.banned_until, c.unmapped_status, c.created_at, c.updated_at
+  from identity.clients c;
+grant select on identity.clients_public to evpower_app;
+
 -- A client is closed, never deleted, because its money and history stay.
 create function identity.refuse_delete() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

@@ -57,6 +57,14 @@ create unique index payments_credited_reference on payments.payments (credited_r
   where credited_ref is not null;
 grant select, insert, update on payments.payments to evpower_app;
 
+-- What other schemas read of a payment.
+create view payments.payments_public as
+select p.id, p.invoice_id, p.client_id, p.provider, p.provider_ref, p.method, p.status, p.currency,
+       p.amount_minor, p.amount_minor * 0.01 as amount_som,
+       p.refunded_minor, p.refunded_minor * 0.01 as refunded_som, p.created_at, p.confirmed_at
+  from payments.payments p;
+grant select on payments.payments_public to evpower_app;
+
 -- The allowed changes of a payment; a confirmed payment stays confirmed.
 create function payments.guard_payment() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

@@ -32,6 +32,19 @@ create index sessions_by_start on charging.sessions (client_id, coalesce(started
 create index sessions_updated on charging.sessions using brin (updated_at) with (autosummarize = on);
 grant select, insert, update on charging.sessions to evpower_app;
 
+-- What other schemas read of a session. `status` is the word that apps and Supabase know. `start_time` orders a history:
+-- a session that has not begun stands where it was recorded.
+create view charging.sessions_public as
+select s.id, s.client_id, s.station_id, s.connector_id, s.state,
+       case when s.state in ('finished', 'settled') then 'stopped'
+            when s.state in ('expired', 'refused', 'cancelled', 'failed') then 'error'
+            else 'started' end as status,
+       s.started_at, s.ended_at, coalesce(s.started_at, s.created_at) as start_time,
+       s.energy_wh, s.energy_wh * 0.001 as energy_kwh, s.cost_minor, s.cost_minor * 0.01 as cost_som,
+       s.revision, s.created_at, s.updated_at
+  from charging.sessions s;
+grant select on charging.sessions_public to evpower_app;
+
 create function charging.guard_session() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if (new.id, new.client_id, new.source) is distinct from (old.id, old.client_id, old.source) then
@@ -104,6 +117,13 @@ create table charging.settlements (
   unique (id, client_id, debit_minor)                -- referenced by wallet.transactions
 );
 grant select on charging.settlements to evpower_app; -- written by wallet.charge and wallet.correct
+
+-- What other schemas read of a settlement.
+create view charging.settlements_public as
+select s.id, s.session_id, s.client_id, s.bill_number,
+       s.debited_minor, s.debited_minor * 0.01 as debited_som, s.created_at
+  from charging.settlements s;
+grant select on charging.settlements_public to evpower_app;
 
 create function charging.guard_settlement() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

@@ -139,6 +139,21 @@ alter table charging.settlements add constraint settlements_collect_debt
 alter table wallet.refunds add constraint refunds_collect_debt
   foreign key (collects_debt_id) references wallet.debts;
 
+-- What other schemas read of a wallet, and of its transactions with the payment or settlement each comes from.
+create view wallet.balances as
+select w.client_id, w.currency, w.balance_minor, w.balance_minor * 0.01 as balance_som,
+       w.held_minor, w.held_minor * 0.01 as held_som, w.debt_minor, w.debt_minor * 0.01 as debt_som,
+       w.version, w.revision, w.updated_at
+  from wallet.wallets w;
+create view wallet.transactions_public as
+select t.id, t.client_id, t.version, t.kind, t.amount_minor, t.amount_minor * 0.01 as amount_som,
+       t.balance_before_minor, t.balance_before_minor * 0.01 as balance_before_som,
+       t.balance_after_minor, t.balance_after_minor * 0.01 as balance_after_som,
+       coalesce(t.payment_id, r.payment_id) as payment_id,
+       coalesce(t.settlement_id, r.settlement_id) as settlement_id, t.event_at, t.created_at
+  from wallet.transactions t
+  left join wallet.refunds r on r.id = t.refund_id;
+
 grant select on all tables in schema wallet to evpower_app;
 
 -- Every new client gets a wallet at version 0.

@@ -5,9 +5,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from evpower.charging.model import STATUS_OF
 from evpower.foundation.db import Connection, Database
-from evpower.sync import SESSION_STATUS, Relay, SupabaseRpc, backfill, status
+from evpower.sync import Relay, SupabaseRpc, backfill, status
 from evpower.sync.outbound.backfill import BackfillProgress
 from evpower.sync.reconciliation.run import RunProgress as Compared
 from tests.sync.checking import compare, empty, give_users, kinds, past_every_guard
@@ -295,7 +294,3 @@ async def test_stopped_backfill_carries_on(db: Database, scenario: Scenario) -> 
     assert [row["key"] for row in rows] == clients[20:]
     assert (await backfill(db)).clients == 25  # a finished one begins anew
     assert await scenario.pending() == 25
-
-
-def test_session_words_are_those_of_the_history() -> None:
-    assert dict(SESSION_STATUS) == STATUS_OF

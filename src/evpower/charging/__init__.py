@@ -5,7 +5,6 @@ from evpower.charging.endpoints import fast_paths, router
 from evpower.charging.history import SessionPage, history
 from evpower.charging.model import (
     SESSION_CHANGED,
-    STATUS_OF,
     Correction,
     CorrectionResult,
     RecordResult,
@@ -16,9 +15,12 @@ from evpower.charging.model import (
 from evpower.charging.module import module
 from evpower.charging.record import record
 
+# What slices above may read of the tables.
+PUBLIC_VIEWS = ("charging.sessions_public", "charging.settlements_public")
+
 __all__ = [
+    "PUBLIC_VIEWS",
     "SESSION_CHANGED",
-    "STATUS_OF",
     "Correction",
     "CorrectionResult",
     "RecordResult",

@@ -6,11 +6,7 @@ from uuid import UUID
 
 from evpower.charging.model import STATE_OF, Bill, Order, ReportedSession, Session
 from evpower.foundation.db import Connection, Record, fetch_one
-
-_COLUMNS: Final = """
-id, client_id, station_id, connector_id, state, source, started_at, ended_at, energy_wh,
-cost_minor, billed_elsewhere
-"""
+from evpower.foundation.rows import columns, read_row
 
 
 async def insert_imported(connection: Connection, report: ReportedSession) -> bool:
@@ -47,10 +43,10 @@ async def lock_session(connection: Connection, session_id: UUID) -> Session:
     """Returns the session, locked until the transaction ends."""
     row = await fetch_one(
         connection,
-        f"select {_COLUMNS} from charging.sessions where id = $1 for no key update",
+        f"select {columns(Session)} from charging.sessions where id = $1 for no key update",
         session_id,
     )
-    return Session(**dict(row))
+    return read_row(Session, row)
 
 
 async def end_imported(connection: Connection, report: ReportedSession) -> None:
@@ -78,7 +74,7 @@ async def find_bill(connection: Connection, session_id: UUID) -> Bill | None:
         """,
         session_id,
     )
-    return None if row is None else Bill(**dict(row))
+    return None if row is None else read_row(Bill, row)
 
 
 def _z(column: str) -> str:
@@ -98,24 +94,21 @@ select convert_to('[' || coalesce(string_agg(
          || ',"start_time":' || started || ',"end_time":' || ended || ',"stop_time":' || ended
          || ',"energy_consumed":' || energy || ',"energy":' || energy
          || ',"total_cost":' || cost || ',"amount":' || cost
-         || case when state in ('finished', 'settled') then ',"status":"stopped","created_at":'
-                 when state in ('expired', 'refused', 'cancelled', 'failed')
-                 then ',"status":"error","created_at":'
-                 else ',"status":"started","created_at":' end
-         || {_z("created_at")} || '}}', ','), '') || ']', 'UTF8') as body,
+         || ',"status":"' || status || '","created_at":' || {_z("created_at")}
+         || '}}', ','), '') || ']', 'UTF8') as body,
        count(*) = $2 and exists (
-         select from charging.sessions s
+         select from charging.sessions_public s
           where s.client_id = $1
             and ({order_by}, s.id) < (min(page.place), (array_agg(page.id))[$2])) as more,
        min(place) as last_place,
        (array_agg(id))[$2] as last_id,
-       count(*) > 0 or exists (select from identity.clients where id = $1) as known
+       count(*) > 0 or exists (select from identity.clients_public where id = $1) as known
   from (
-    select id, to_json(station_id)::text as station, connector_id, state, created_at,
+    select id, to_json(station_id)::text as station, connector_id, status, created_at,
            {order_by} as place,
            {_z("started_at")} as started, {_z("ended_at")} as ended,
-           (energy_wh * 0.001)::text as energy, (cost_minor * 0.01)::text as cost
-      from charging.sessions s
+           energy_kwh::text as energy, cost_som::text as cost
+      from charging.sessions_public s
      where client_id = $1 and ({order_by}, id) < ($3, $4)
      order by {order_by} desc, id desc
      limit $2) page
@@ -125,7 +118,7 @@ select convert_to('[' || coalesce(string_agg(
 # A session that has not begun is ordered by the time it was recorded. Each order has an index.
 _PAGES: Final[dict[Order, str]] = {
     "created_at": _page("s.created_at"),
-    "start_time": _page("coalesce(s.started_at, s.created_at)"),
+    "start_time": _page("s.start_time"),
 }
 
 

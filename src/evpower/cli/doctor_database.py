@@ -115,7 +115,7 @@ async def _role(connection: Connection) -> Finding:
         async with connection.transaction(readonly=True):
             await connection.execute("set local role none")  # as an administrator's commands
             await connection.execute(f"set local role {APP_ROLE}")
-            await connection.execute("select from identity.clients limit 1")
+            await connection.execute("select from identity.clients_public limit 1")
     except asyncpg.InvalidParameterValueError:
         return Finding("database role", False, f"there is no role {APP_ROLE}", fix)
     except asyncpg.InsufficientPrivilegeError as error:

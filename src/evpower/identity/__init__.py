@@ -67,9 +67,13 @@ from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import TokenVerifier, configured_verifier
 from evpower.identity.verification import trusted_contacts
 
+# What slices above may read of the tables.
+PUBLIC_VIEWS = ("identity.clients_public",)
+
 __all__ = [
     "CLIENT_CHANGED",
     "DOCTOR_USER_ID",
+    "PUBLIC_VIEWS",
     "UNVERIFIED",
     "Access",
     "AuthBusy",

@@ -31,7 +31,11 @@ from evpower.payments.review import (
 from evpower.payments.store import find_by_invoice
 from evpower.payments.top_up import TOP_UP_LIFETIME, StartedTopUp, TopUpFailure, top_up
 
+# What slices above may read of the tables.
+PUBLIC_VIEWS = ("payments.payments_public",)
+
 __all__ = [
+    "PUBLIC_VIEWS",
     "STATUSES",
     "TOP_UP_LIFETIME",
     "Confirmation",

@@ -53,7 +53,7 @@ async def balance(connection: Connection, client_id: UUID, since: datetime) -> t
           select closed_at, created_at from payments.payments where client_id = $1
            order by id desc limit 200) newest
          where closed_at is null and created_at > $2) as open
-        from wallet.wallets where client_id = $1
+        from wallet.balances where client_id = $1
         """,
         client_id,
         since,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from evpower.charging import SessionState
+from evpower.charging import SessionStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class BalanceState:
     held_minor: int
     version: int  # of the last transaction, as everywhere else
     revision: int  # of the wallet: holds raise it too, so it orders the states
-    changed_at: datetime
+    updated_at: datetime
     closed: bool = False  # the client was closed, and its sockets are closed too
 
 
@@ -30,14 +30,14 @@ class LiveSession:
     client_id: UUID
     station_id: str
     connector_id: int
-    state: SessionState
+    status: SessionStatus
     energy_wh: int
     cost_minor: int
     started_at: datetime | None
     ended_at: datetime | None
     revision: int
     created_at: datetime
-    changed_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

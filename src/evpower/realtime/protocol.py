@@ -10,7 +10,6 @@ from uuid import UUID
 import orjson
 from websockets.frames import Frame, Opcode
 
-from evpower.charging import STATUS_OF
 from evpower.foundation.clock import to_z
 from evpower.foundation.money import to_som
 from evpower.realtime.model import BalanceState, LiveSession
@@ -51,7 +50,7 @@ def balance(now: BalanceState, kind: str = "balance_update") -> bytes:
             "currency": now.currency,
             "version": now.version,
             "revision": now.revision,
-            "timestamp": to_z(now.changed_at),
+            "timestamp": to_z(now.updated_at),
         }
     )
 
@@ -65,13 +64,13 @@ def session(now: LiveSession) -> bytes:
             "client_id": str(now.client_id),
             "station_id": now.station_id,
             "connector_id": now.connector_id,
-            "status": STATUS_OF[now.state],
+            "status": now.status,
             "energy_consumed": now.energy_wh / _WH_PER_KWH,
             "total_cost": to_som(now.cost_minor),
             "start_time": None if now.started_at is None else to_z(now.started_at),
             "end_time": None if now.ended_at is None else to_z(now.ended_at),
             "revision": now.revision,
-            "timestamp": to_z(now.changed_at),
+            "timestamp": to_z(now.updated_at),
         }
     )
 

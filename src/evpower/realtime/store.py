@@ -5,31 +5,31 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection
+from evpower.foundation.rows import columns, read_row
 from evpower.realtime.model import BalanceState, LiveSession
 
 NEWEST: Final = 3  # sessions of a client that are sent when a notification was lost
 # Rows are reached by key (lateral, offset 0), so that a plan made on empty tables stays good later.
 _BALANCES: Final = """
 select w.client_id, w.currency, w.balance_minor, w.held_minor, w.version, w.revision, w.updated_at,
-       c.status = 'closed'
+       c.status = 'closed' as closed
   from unnest($1::uuid[]) as requested (id)
- cross join lateral (select * from wallet.wallets w where w.client_id = requested.id offset 0) w
- cross join lateral (select c.status from identity.clients c where c.id = requested.id offset 0) c
+ cross join lateral (select * from wallet.balances w where w.client_id = requested.id offset 0) w
+ cross join lateral (
+   select c.status from identity.clients_public c where c.id = requested.id offset 0) c
 """
-_COLUMNS: Final = """
-s.id, s.client_id, s.station_id, s.connector_id, s.state, s.energy_wh, s.cost_minor,
-s.started_at, s.ended_at, s.revision, s.created_at, s.updated_at
-"""
+_COLUMNS: Final = columns(LiveSession, "s")
 _NEWEST: Final = f"""
-(select * from charging.sessions s where s.client_id = requested.id
+(select * from charging.sessions_public s where s.client_id = requested.id
   order by s.created_at desc, s.id desc limit {NEWEST}) s
 """
 _CHANGED_BALANCES: Final = """
 select known.id
   from unnest($1::uuid[], $2::bigint[]) as known (id, revision)
- cross join lateral (select w.revision from wallet.wallets w
+ cross join lateral (select w.revision from wallet.balances w
                       where w.client_id = known.id offset 0) w
- cross join lateral (select c.status from identity.clients c where c.id = known.id offset 0) c
+ cross join lateral (
+   select c.status from identity.clients_public c where c.id = known.id offset 0) c
  where w.revision <> known.revision or c.status = 'closed'
 """
 _CHANGED_SESSIONS: Final = f"""
@@ -43,7 +43,7 @@ select s.id
 
 async def balances(connection: Connection, client_ids: Sequence[UUID]) -> list[BalanceState]:
     """Returns the balances of clients; clients that do not exist are left out."""
-    return [BalanceState(*row) for row in await connection.fetch(_BALANCES, client_ids)]
+    return [read_row(BalanceState, row) for row in await connection.fetch(_BALANCES, client_ids)]
 
 
 async def sessions(connection: Connection, session_ids: Sequence[UUID]) -> list[LiveSession]:
@@ -51,11 +51,11 @@ async def sessions(connection: Connection, session_ids: Sequence[UUID]) -> list[
     rows = await connection.fetch(
         f"""
         select {_COLUMNS} from unnest($1::uuid[]) as requested (id) cross join lateral
-          (select * from charging.sessions s where s.id = requested.id offset 0) s
+          (select * from charging.sessions_public s where s.id = requested.id offset 0) s
         """,
         session_ids,
     )
-    return [LiveSession(*row) for row in rows]
+    return [read_row(LiveSession, row) for row in rows]
 
 
 async def newest_sessions(connection: Connection, client_ids: Sequence[UUID]) -> list[LiveSession]:
@@ -64,7 +64,7 @@ async def newest_sessions(connection: Connection, client_ids: Sequence[UUID]) ->
         f"select {_COLUMNS} from unnest($1::uuid[]) as requested (id) cross join lateral {_NEWEST}",
         client_ids,
     )
-    return [LiveSession(*row) for row in rows]
+    return [read_row(LiveSession, row) for row in rows]
 
 
 async def changed_balances(
@@ -72,7 +72,7 @@ async def changed_balances(
 ) -> list[UUID]:
     """Returns clients whose wallet has another revision than given, and closed clients."""
     rows = await connection.fetch(_CHANGED_BALANCES, client_ids, revisions)
-    return [row[0] for row in rows]
+    return [row["id"] for row in rows]
 
 
 async def changed_sessions(
@@ -83,4 +83,4 @@ async def changed_sessions(
 ) -> list[UUID]:
     """Returns the newest sessions of the clients whose revision differs from the given one."""
     rows = await connection.fetch(_CHANGED_SESSIONS, client_ids, session_ids, revisions)
-    return [row[0] for row in rows]
+    return [row["id"] for row in rows]

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from evpower.charging import STATUS_OF
 from evpower.identity import Claims
 from evpower.realtime import metrics, protocol
 from evpower.realtime.connection import Socket
@@ -71,8 +70,7 @@ class Watched:
             socket.sent_sessions = {
                 shown.session.id: shown.session.revision
                 for shown in self.sessions.values()
-                if STATUS_OF[shown.session.state] != "started"
-                and shown.session.changed_at < now - _RECENT
+                if shown.session.status != "started" and shown.session.updated_at < now - _RECENT
             }
 
     def send_changes(self, socket: Socket, now_s: float) -> None:

@@ -56,23 +56,6 @@ def is_project_word(status: str) -> bool:
     return bool(status.strip()) and status not in STATUS_WORDS
 
 
-# A session's state in EvPower -> the status the apps read in Supabase.
-SESSION_STATUS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "requested": "started",
-        "starting": "started",
-        "charging": "started",
-        "stopping": "started",
-        "finished": "stopped",
-        "settled": "stopped",
-        "expired": "error",
-        "refused": "error",
-        "cancelled": "error",
-        "failed": "error",
-    }
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Claim:
     """An outbox entry leased by this relay; `number` orders it among all claims.

@@ -14,8 +14,9 @@ from evpower.wallet.model import Hold, Posting, Transaction, Wallet
 # a page's cost, so each transaction looks up only its own cause. A zone written as an interval
 # needs no look-up of the zone's name, and replace() costs half as much as to_json or to_char.
 _AT: Final = """replace(({} at time zone interval '0')::text, ' ', 'T') || 'Z"'"""
-_INVOICE: Final = "(select to_json(p.invoice_id)::text from payments.payments p where p.id = {})"
-_SESSION: Final = "(select s.session_id::text from charging.settlements s where s.id = {})"
+_INVOICE: Final = """(
+  select to_json(p.invoice_id)::text from payments.payments_public p where p.id = {})"""
+_SESSION: Final = "(select s.session_id::text from charging.settlements_public s where s.id = {})"
 _STATEMENT_JSON: Final = f"""
 select convert_to('[' || coalesce(string_agg(x.item, ','), '') || ']', 'UTF8') as page,
        min(x.version) as lowest
@@ -148,7 +149,7 @@ async def insert_settlement_refund(
         """
         insert into wallet.refunds
           (client_id, settlement_id, amount_minor, actor, reason, provider_ref)
-        select client_id, id, $2, $3, $4, $5 from charging.settlements where id = $1
+        select client_id, id, $2, $3, $4, $5 from charging.settlements_public where id = $1
         on conflict (settlement_id, provider_ref) do nothing
         returning id
         """,

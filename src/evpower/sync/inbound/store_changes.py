@@ -171,7 +171,7 @@ select c.id, c.email, c.phone, c.name, c.email_verified, c.phone_verified, c.sta
          where w.client_id = c.id) as pending_contacts,
        exists (select from sync.blocked_before b where b.client_id = c.id) as block_seen,
        p.key is not null as pending, p.parked_at is not null as parked
-  from identity.clients c
+  from identity.clients_public c
   left join sync.pending p on p.topic = 'client' and p.key = c.id
  where c.id = any ($1::uuid[])
 """
@@ -254,11 +254,11 @@ async def store_pending_contacts(
 
 _FREE: Final = """
 select k.client_id, k.contact, k.value from sync.contact_conflicts k
-  join identity.clients w on w.id = k.client_id
+  join identity.clients_public w on w.id = k.client_id
  where w.status = 'closed'
-    or not exists (select from identity.clients c where c.status <> 'closed'
+    or not exists (select from identity.clients_public c where c.status <> 'closed'
                     and k.contact = 'email' and c.email_verified and c.email = k.value)
-   and not exists (select from identity.clients c where c.status <> 'closed'
+   and not exists (select from identity.clients_public c where c.status <> 'closed'
                     and k.contact = 'phone' and c.phone_verified and c.phone = k.value)
  order by k.since, k.client_id limit $1
 """

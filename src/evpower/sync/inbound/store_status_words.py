@@ -67,7 +67,7 @@ async def insert_handled(connection: Connection, client_id: UUID, word: str) -> 
 async def waiting(connection: Connection, word: str, limit: int) -> list[UUID]:
     """Returns clients that wait for this word to be mapped, at most `limit`."""
     rows: list[Record] = await connection.fetch(
-        "select id from identity.clients where unmapped_status = $1 order by id limit $2",
+        "select id from identity.clients_public where unmapped_status = $1 order by id limit $2",
         word,
         limit,
     )

@@ -8,7 +8,6 @@ from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.foundation.rows import read_row
 from evpower.sync.model import (
     CLIENT_STATUS,
-    SESSION_STATUS,
     Claim,
     ClientPart,
     Finish,
@@ -16,13 +15,6 @@ from evpower.sync.model import (
     Outgoing,
 )
 
-
-def _case(column: str, words: dict[str, str]) -> str:
-    return f"case {column} " + " ".join(f"when '{a}' then '{b}'" for a, b in words.items()) + " end"
-
-
-_CLIENT_STATUS: Final = _case("c.status", dict(CLIENT_STATUS))
-_SESSION_STATUS: Final = _case("s.state", dict(SESSION_STATUS))
 # Supabase is right about a client's request for deletion; a row that is created again must state
 # it.
 _REQUESTED: Final = "c.status = 'active' and c.deletion_requested_at is not null"
@@ -70,7 +62,7 @@ with {_ASYNC_COMMIT}, together as materialized (
          sum(least(greatest(w.version - coalesce(a.version, 0), 0), $2)) over before
            - least(greatest(w.version - coalesce(a.version, 0), 0), $2) as earlier
     from due d
-    left join wallet.wallets w on d.topic = 'client' and w.client_id = d.key
+    left join wallet.balances w on d.topic = 'client' and w.client_id = d.key
     left join sync.acknowledged a on d.topic = 'client' and a.client_id = d.key
   window before as (order by d.next_at, d.key rows unbounded preceding)
 )
@@ -99,7 +91,7 @@ with requested as (
   select * from unnest($1::uuid[], $2::bigint[], $3::boolean[]) as a (key, number, force)
 ), state as materialized (
   select c.id, {_CONTACTS},
-         case when {_REQUESTED} then '{_DELETION_STATUS}' else {_CLIENT_STATUS} end as status,
+         case when {_REQUESTED} then '{_DELETION_STATUS}' else c.public_status end as status,
          {_REQUESTED} as deletion_requested,
          (select b.word from sync.status_before b where b.client_id = c.id) as status_before,
          c.created_at, greatest(c.updated_at, w.updated_at) as updated_at, w.currency,
@@ -109,21 +101,19 @@ with requested as (
          coalesce(k.version, 0) as from_version,
          least(w.version, coalesce(k.version, 0) + $4) as to_version
     from requested a
-    join identity.clients c on c.id = a.key
-    join wallet.wallets w on w.client_id = a.key
+    join identity.clients_public c on c.id = a.key
+    join wallet.balances w on w.client_id = a.key
     left join sync.acknowledged k on k.client_id = a.key
 ), lines as (
   select t.id, t.client_id, t.version, t.kind as type,
-         round(t.amount_minor * 0.01, 2)::text as amount,
-         round(t.balance_before_minor * 0.01, 2)::text as balance_before,
-         round(t.balance_after_minor * 0.01, 2)::text as balance_after,
+         t.amount_som::text as amount, t.balance_before_som::text as balance_before,
+         t.balance_after_som::text as balance_after,
          p.invoice_id, s.session_id, t.event_at, t.created_at
     from state x
-    join wallet.transactions t
+    join wallet.transactions_public t
       on t.client_id = x.id and t.version > x.from_version and t.version <= x.to_version
-    left join wallet.refunds r on r.id = t.refund_id
-    left join payments.payments p on p.id = coalesce(t.payment_id, r.payment_id)
-    left join charging.settlements s on s.id = coalesce(t.settlement_id, r.settlement_id)
+    left join payments.payments_public p on p.id = t.payment_id
+    left join charging.settlements_public s on s.id = t.settlement_id
 ), client_rows as (
   select x.id, x.email, x.phone, x.name, x.status, x.deletion_requested, x.closed,
          x.status_before, x.created_at, x.updated_at,
@@ -136,10 +126,10 @@ with requested as (
          x.number as revision, x.from_version,
          x.force and x.to_version = x.version as force, x.to_version < x.version as partial,
          case when x.from_version = 0 then
-           (select round(o.amount_minor * 0.01, 2)::text from payments.payments o
+           (select o.amount_som::text from payments.payments_public o
              where o.provider = 'manual' and o.provider_ref = '{OPENING}' || x.id) end as adopted
     from state x
-    left join wallet.transactions t
+    left join wallet.transactions_public t
       on x.to_version < x.version and t.client_id = x.id and t.version = x.to_version
 )
 select (select coalesce(json_agg(h), '[]')::text from client_rows h) as clients,
@@ -151,19 +141,16 @@ select (select coalesce(json_agg(h), '[]')::text from client_rows h) as clients,
        (select array_agg(x.number) from state x) as numbers
 """
 
-_READ_SESSIONS: Final = f"""
+_READ_SESSIONS: Final = """
 with requested as (
   select * from unnest($1::uuid[], $2::boolean[]) as a (key, force)
 ), lines as (
   select s.id, s.client_id as user_id, s.client_id, s.station_id, s.connector_id,
-         coalesce(s.started_at, s.created_at) as start_time,
-         s.ended_at as stop_time, s.ended_at as end_time,
-         round(s.energy_wh * 0.001, 3)::text as energy,
-         round(s.energy_wh * 0.001, 3)::text as energy_consumed,
-         round(s.cost_minor * 0.01, 2)::text as amount,
-         round(s.cost_minor * 0.01, 2)::text as total_cost,
-         {_SESSION_STATUS} as status, s.revision, s.created_at, s.updated_at, a.force
-    from requested a join charging.sessions s on s.id = a.key
+         s.start_time, s.ended_at as stop_time, s.ended_at as end_time,
+         s.energy_kwh::text as energy, s.energy_kwh::text as energy_consumed,
+         s.cost_som::text as amount, s.cost_som::text as total_cost,
+         s.status, s.revision, s.created_at, s.updated_at, a.force
+    from requested a join charging.sessions_public s on s.id = a.key
 )
 select coalesce(json_agg(l), '[]')::text from lines l
 """

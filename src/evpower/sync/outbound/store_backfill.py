@@ -7,8 +7,8 @@ from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.sync.model import OutboxTopic
 
 _TABLES: Final[dict[OutboxTopic, str]] = {
-    "client": "identity.clients",
-    "session": "charging.sessions",
+    "client": "identity.clients_public",
+    "session": "charging.sessions_public",
 }
 
 

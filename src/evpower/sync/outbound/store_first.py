@@ -9,7 +9,7 @@ from evpower.sync.outbound.store import enqueue
 
 _OF_ORPHANS: Final = """
 select s.id, s.client_id, p.parked_at is not null as parked
-  from charging.sessions s
+  from charging.sessions_public s
   left join sync.pending p on p.topic = 'client' and p.key = s.client_id
  where s.id = any ($1::uuid[])
 """
@@ -28,8 +28,8 @@ async def enqueue_clients_of(connection: Connection, sessions: Sequence[UUID]) -
 # is sent again, its row has no contacts.
 _CLOSED_HOLDERS: Final = """
 select c.id, h.id as holder
-  from identity.clients c
-  join identity.clients h
+  from identity.clients_public c
+  join identity.clients_public h
     on h.status = 'closed' and h.id <> c.id and (h.email = c.email or h.phone = c.phone)
  where c.id = any ($1::uuid[])
 """

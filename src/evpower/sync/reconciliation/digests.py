@@ -15,13 +15,7 @@ import orjson
 
 from evpower.foundation.db import Database, Record
 from evpower.sync.errors import TargetRefuses, TargetUnavailable
-from evpower.sync.model import (
-    CLIENT_STATUS,
-    SESSION_STATUS,
-    ClientDigest,
-    OutboxTopic,
-    SessionDigest,
-)
+from evpower.sync.model import ClientDigest, OutboxTopic, SessionDigest
 from evpower.sync.reconciliation import store_digests
 from evpower.sync.supabase_rpc import Rpc
 
@@ -203,7 +197,7 @@ def _our_client(row: Record) -> ClientDigest:
         row["id"],
         row["balance_minor"],
         row["version"],
-        CLIENT_STATUS[row["status"]],
+        row["status"],
         row["count"],
         row["sum_minor"],
         row["last"],
@@ -218,7 +212,7 @@ def _our_session(row: Record) -> SessionDigest:
         row["id"],
         row["client_id"],
         row["revision"],
-        SESSION_STATUS[row["state"]],
+        row["status"],
         row["energy_wh"],
         row["cost_minor"],
     )

@@ -3,13 +3,6 @@
 from collections.abc import Mapping
 from typing import Final
 
-from evpower.sync.model import CLIENT_STATUS, SESSION_STATUS
-
-
-def _case(column: str, words: Mapping[str, str]) -> str:
-    return f"case {column} " + " ".join(f"when '{a}' then '{b}'" for a, b in words.items()) + " end"
-
-
 # What identifies a transaction: its id; its time where Supabase assigns its own ids; nothing.
 _FINGERPRINTS: Final = {
     "id": "t.id::text",
@@ -32,18 +25,12 @@ select encode(sha256(convert_to(string_agg(array_to_string(array[{line}], '|', '
 """
 
 
-_CLIENT_LINE: Final = (
-    """c.id::text, w.balance_minor::text, w.held_minor::text, w.version::text,
-    case when c.status = 'active' and c.deletion_requested_at is not null then '-' else """
-    + _case("c.status", CLIENT_STATUS)
-    + """ end,
-    (select {history} from wallet.transactions t where t.client_id = c.id)"""
-)
-_SESSION_LINE: Final = (
-    "s.id::text, s.client_id::text, s.revision::text, "
-    + _case("s.state", SESSION_STATUS)
-    + ", s.energy_wh::text, s.cost_minor::text, 'true'"
-)
+_CLIENT_LINE: Final = """c.id::text, w.balance_minor::text, w.held_minor::text, w.version::text,
+    case when c.status = 'active' and c.deletion_requested_at is not null then '-'
+         else c.public_status end,
+    (select {history} from wallet.transactions_public t where t.client_id = c.id)"""
+_SESSION_LINE: Final = """s.id::text, s.client_id::text, s.revision::text, s.status,
+    s.energy_wh::text, s.cost_minor::text, 'true'"""
 # A client that has a user in Supabase, no block from before EvPower, and one email everywhere.
 _PROFILE_LINE: Final = """k.id::text, c.email, regexp_replace(c.phone, '\\D', '', 'g'), c.name,
     case when c.deletion_requested_at is null then 'u---' else 'ul--' end
@@ -61,19 +48,23 @@ HASHES: Final[Mapping[str, Mapping[str, str]]] = {
         _hashes(
             _CLIENT_LINE.replace("{history}", _HISTORY),
             """
-            left join identity.clients c on c.id = k.id
-            left join wallet.wallets w on w.client_id = k.id
+            left join identity.clients_public c on c.id = k.id
+            left join wallet.balances w on w.client_id = k.id
             """,
         )
     ),
-    "session": _of_each(_hashes(_SESSION_LINE, "left join charging.sessions s on s.id = k.id")),
-    "profile": _of_each(_hashes(_PROFILE_LINE, "left join identity.clients c on c.id = k.id")),
+    "session": _of_each(
+        _hashes(_SESSION_LINE, "left join charging.sessions_public s on s.id = k.id")
+    ),
+    "profile": _of_each(
+        _hashes(_PROFILE_LINE, "left join identity.clients_public c on c.id = k.id")
+    ),
 }
 
 CLIENTS: Final[Mapping[str, str]] = _of_each(f"""
-select c.id::text as id, w.balance_minor, w.held_minor, w.version, c.status, t.*
-  from identity.clients c
-  join wallet.wallets w on w.client_id = c.id
+select c.id::text as id, w.balance_minor, w.held_minor, w.version, c.public_status as status, t.*
+  from identity.clients_public c
+  join wallet.balances w on w.client_id = c.id
  cross join lateral (
    select count(*) as count, coalesce(sum(t.amount_minor), 0)::bigint as sum_minor,
           coalesce(max(t.version), 0) as last,
@@ -81,21 +72,21 @@ select c.id::text as id, w.balance_minor, w.held_minor, w.version, c.status, t.*
             + 100 * case t.kind when 'topup' then 1 when 'charge' then 2 when 'refund' then 3 end)),
             0)::text as moment,
           encode(sha256(convert_to({_HISTORY}, 'UTF8')), 'hex') as history
-     from wallet.transactions t where t.client_id = c.id) t
+     from wallet.transactions_public t where t.client_id = c.id) t
  where c.id = any ($1::uuid[])
 """)
 
 SESSIONS: Final = """
-select s.id::text as id, s.client_id::text as client_id, s.revision, s.state, s.energy_wh,
+select s.id::text as id, s.client_id::text as client_id, s.revision, s.status, s.energy_wh,
        s.cost_minor
-  from charging.sessions s where s.id = any ($1::uuid[])
+  from charging.sessions_public s where s.id = any ($1::uuid[])
 """
 
 # Of the transactions Supabase has, the first of each client that is a different one here.
 DIVERGED: Final[Mapping[str, str]] = _of_each("""
 select x.id, min(x.version) as version
   from unnest($1::text[], $2::bigint[], $3::text[]) as x (id, version, fingerprint)
-  join wallet.transactions t on t.client_id = x.id::uuid and t.version = x.version
+  join wallet.transactions_public t on t.client_id = x.id::uuid and t.version = x.version
  where {fingerprint} <> x.fingerprint
  group by x.id
 """)

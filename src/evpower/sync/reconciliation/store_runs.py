@@ -19,9 +19,9 @@ _RUN_COLUMNS: Final = (
     "id, kind, since, repair, stage, after, counts, error, started_at, finished_at"
 )
 _TABLES: Final[Mapping[Part, str]] = {
-    "profile": "identity.clients",
-    "client": "identity.clients",
-    "session": "charging.sessions",
+    "profile": "identity.clients_public",
+    "client": "identity.clients_public",
+    "session": "charging.sessions_public",
 }
 _DELETION_REQUESTED: Final = "c.status = 'active' and c.deletion_requested_at is not null"
 _OPEN: Final = " and c.status <> 'closed'"  # a closed client has no profile to compare
@@ -64,12 +64,12 @@ async def count(connection: Connection, topic: Part) -> int:
 # time, so that its updates stay cheap: each change of one comes with a transaction or a session.
 _RECENT: Final[Mapping[Part, str]] = {
     "client": """with recent as materialized (
-  select c.id from identity.clients c where c.updated_at > $3
-  union select t.client_id from wallet.transactions t where t.created_at > $3
-  union select s.client_id from charging.sessions s where s.updated_at > $3
+  select c.id from identity.clients_public c where c.updated_at > $3
+  union select t.client_id from wallet.transactions_public t where t.created_at > $3
+  union select s.client_id from charging.sessions_public s where s.updated_at > $3
 ) """,
     "session": """with recent as materialized (
-  select s.id from charging.sessions s where s.updated_at > $3
+  select s.id from charging.sessions_public s where s.updated_at > $3
 ) """,
 }
 
@@ -78,7 +78,7 @@ def page_sql(topic: Part, *, recent: bool) -> str:
     """Returns the SQL of the next keys: after `$1`, at most `$2`; `recent`: changed after `$3`."""
     if topic == "session":
         source_sql = _RECENT[topic] if recent else ""
-        source = "recent" if recent else "charging.sessions"
+        source = "recent" if recent else "charging.sessions_public"
         return f"""
         {source_sql}select s.id, false as deletion_requested from {source} s
         where s.id > $1 order by s.id limit $2
@@ -87,8 +87,8 @@ def page_sql(topic: Part, *, recent: bool) -> str:
     recent_only = " and c.id = any (array(select l.id from recent l))" if recent else ""
     open_only = _OPEN if topic == "profile" else ""
     return f"""
-    {source_sql}select c.id, {_DELETION_REQUESTED} as deletion_requested from identity.clients c
-    where c.id > $1{recent_only}{open_only} order by c.id limit $2
+    {source_sql}select c.id, {_DELETION_REQUESTED} as deletion_requested
+    from identity.clients_public c where c.id > $1{recent_only}{open_only} order by c.id limit $2
     """
 
 
@@ -106,7 +106,7 @@ async def transactions(connection: Connection, clients: Sequence[UUID]) -> int:
     """Returns how many transactions these clients have."""
     number: int = await connection.fetchval(
         """
-        select coalesce(sum(version), 0)::bigint from wallet.wallets
+        select coalesce(sum(version), 0)::bigint from wallet.balances
         where client_id = any ($1::uuid[])
         """,
         clients,
