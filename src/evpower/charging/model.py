@@ -37,11 +37,11 @@ class ReportedSession:
     client_id: UUID
     station_id: str
     connector_id: int
-    status: SessionStatus
-    started_at: datetime
+    started_at: datetime | None
     ended_at: datetime | None
     energy_wh: int
     cost_minor: int
+    status: SessionStatus
     billed: bool  # paid somewhere else: never charged here
 
 
@@ -60,6 +60,21 @@ class Session:
     energy_wh: int
     cost_minor: int
     billed_elsewhere: bool
+
+    def as_report(self) -> ReportedSession:
+        """Returns what the latest report must have said."""
+        return ReportedSession(
+            id=self.id,
+            client_id=self.client_id,
+            station_id=self.station_id,
+            connector_id=self.connector_id,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            energy_wh=self.energy_wh,
+            cost_minor=self.cost_minor,
+            status=STATUS_OF[self.state],
+            billed=self.billed_elsewhere,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Records a session that another system ran, and charges it once when it is finished."""
 
+from dataclasses import fields
 from typing import Final
 
 import asyncpg
@@ -12,6 +13,13 @@ from evpower.foundation.errors import Conflict, NotFound
 
 # Facts that never change; the others may be reported when the session ends.
 _IDENTITY: Final = frozenset({"client_id", "station_id", "connector_id", "start_time"})
+# The caller's name for a fact, where it is another one.
+_REPORTED_AS: Final = {
+    "started_at": "start_time",
+    "ended_at": "end_time",
+    "energy_wh": "energy_consumed",
+    "cost_minor": "total_cost",
+}
 
 
 async def record(connection: Connection, report: ReportedSession) -> RecordResult:
@@ -71,16 +79,13 @@ def _is_late_start(report: ReportedSession, stored: Session, differences: list[s
 
 
 def _differences(report: ReportedSession, stored: Session) -> list[str]:
-    """Returns the names of the facts that differ, as in the caller's JSON."""
-    facts = (
-        ("client_id", report.client_id, stored.client_id),
-        ("station_id", report.station_id, stored.station_id),
-        ("connector_id", report.connector_id, stored.connector_id),
-        ("start_time", report.started_at, stored.started_at),
-        ("end_time", report.ended_at, stored.ended_at),
-        ("energy_consumed", report.energy_wh, stored.energy_wh),
-        ("total_cost", report.cost_minor, stored.cost_minor),
-        ("status", report.status, STATUS_OF[stored.state]),
-        ("billed", report.billed, stored.billed_elsewhere),
-    )
-    return [name for name, reported, recorded in facts if reported != recorded]
+    """Returns the facts in which a report differs, by the caller's names for them.
+
+    An optional fact that the report leaves out is no difference.
+    """
+    known = stored.as_report()
+    return [
+        _REPORTED_AS.get(fact.name, fact.name)
+        for fact in fields(ReportedSession)
+        if getattr(report, fact.name) not in {getattr(known, fact.name), fact.default}
+    ]
