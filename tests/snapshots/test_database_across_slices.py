@@ -1,0 +1,139 @@
+"""What crosses schemas in the database itself, beside a written reason for each.
+
+Money is proven across schemas by foreign keys, triggers and functions, so wallet, payments and
+charging point at each other. Everything else goes down the layers, as imports do.
+"""
+
+import re
+from typing import Final
+
+import pytest
+
+from evpower.foundation.db import Database
+from tests.snapshots.layers import is_above
+from tests.snapshots.test_sql_across_slices import SCHEMAS
+
+A_CLIENT: Final = "a row belongs to a client"
+MONEY: Final = "money core: a wallet rests on its payments, settlements and sessions"
+WALLET_OF_A_CLIENT: Final = "money core: a client has its wallet from its first moment"
+OUTBOX: Final = "sync: a change stands in the outbox from its own transaction on"
+CLAIMS: Final = "sync: who verifies a contact sends those who only claim it to wait"
+MIGRATION: Final = "client migration: its tables stand in identity, it looks whether money moved"
+# The reasons for which what stands below may name what stands above it.
+UPWARD: Final = {MONEY, WALLET_OF_A_CLIENT, OUTBOX, CLAIMS, MIGRATION}
+
+FOREIGN_KEYS: Final = {
+    "charging.sessions -> identity.clients": A_CLIENT,
+    "charging.settlements -> wallet.debts": MONEY,
+    "identity.clients -> wallet.wallets": WALLET_OF_A_CLIENT,
+    "payments.payments -> identity.clients": A_CLIENT,
+    "payments.payments -> wallet.wallets": MONEY,
+    "sync.acknowledged -> identity.clients": A_CLIENT,
+    "sync.blocked_before -> identity.clients": A_CLIENT,
+    "sync.contact_conflicts -> identity.clients": A_CLIENT,
+    "sync.status_before -> identity.clients": A_CLIENT,
+    "wallet.debts -> charging.settlements": MONEY,
+    "wallet.holds -> charging.sessions": MONEY,
+    "wallet.refunds -> charging.settlements": MONEY,
+    "wallet.refunds -> payments.payments": MONEY,
+    "wallet.transactions -> charging.settlements": MONEY,
+    "wallet.transactions -> payments.payments": MONEY,
+    "wallet.wallets -> identity.clients": A_CLIENT,
+}
+TRIGGERS: Final = {
+    "charging.sessions -> sync.mark_rows": OUTBOX,
+    "charging.sessions -> wallet.check_session": MONEY,
+    "charging.settlements -> wallet.check_settlement": MONEY,
+    "identity.clients -> sync.end_claims": CLAIMS,
+    "identity.clients -> sync.mark_rows": OUTBOX,
+    "identity.clients -> wallet.open_wallet": WALLET_OF_A_CLIENT,
+    "payments.payments -> wallet.check_payments": MONEY,
+    "wallet.wallets -> sync.mark_owners": OUTBOX,
+}
+BODIES: Final = {
+    "charging.guard_settlement -> wallet.debts": MONEY,
+    "identity.is_untouched -> charging.sessions": MIGRATION,
+    "identity.is_untouched -> payments.payments": MIGRATION,
+    "identity.is_untouched -> wallet.wallets": MIGRATION,
+    "payments.apply_events -> wallet.credit_many": MONEY,
+    "payments.apply_events -> wallet.refund": MONEY,
+    "payments.apply_events -> wallet.refunds": MONEY,
+    "payments.confirm_many -> wallet.wallets": MONEY,
+    "sync.end_claims -> identity.clients": CLAIMS,
+    "wallet.bill -> charging.settlements": MONEY,
+    "wallet.charge -> charging.sessions": MONEY,
+    "wallet.charge -> charging.settlements": MONEY,
+    "wallet.charge_many -> charging.sessions": MONEY,
+    "wallet.check_bills -> charging.sessions": MONEY,
+    "wallet.check_bills -> charging.settlements": MONEY,
+    "wallet.check_debt -> charging.settlements": MONEY,
+    "wallet.check_debts -> charging.settlements": MONEY,
+    "wallet.check_payment -> payments.payments": MONEY,
+    "wallet.check_refund -> charging.settlements": MONEY,
+    "wallet.check_settlement -> charging.settlements": MONEY,
+    "wallet.collect_debts -> charging.settlements": MONEY,
+    "wallet.correct -> charging.sessions": MONEY,
+    "wallet.correct -> charging.settlements": MONEY,
+    "wallet.credit_many -> payments.payments": MONEY,
+    "wallet.guard_refund -> charging.settlements": MONEY,
+    "wallet.guard_refund -> payments.payments": MONEY,
+    "wallet.hold -> charging.sessions": MONEY,
+    "wallet.hold -> identity.clients": A_CLIENT,
+    "wallet.lower_bills -> charging.settlements": MONEY,
+    "wallet.refund -> charging.settlements": MONEY,
+    "wallet.refund -> payments.payments": MONEY,
+    "wallet.refund_many -> payments.payments": MONEY,
+}
+
+_FOREIGN_KEYS: Final = """
+select distinct format('%s.%s -> %s.%s', n.nspname, c.relname, fn.nspname, f.relname) as crossing
+  from pg_constraint k
+  join pg_class c on c.oid = k.conrelid join pg_namespace n on n.oid = c.relnamespace
+  join pg_class f on f.oid = k.confrelid join pg_namespace fn on fn.oid = f.relnamespace
+ where k.contype = 'f' and n.nspname <> fn.nspname
+"""
+_TRIGGERS: Final = """
+select distinct format('%s.%s -> %s.%s', n.nspname, c.relname, fn.nspname, f.proname) as crossing
+  from pg_trigger g
+  join pg_class c on c.oid = g.tgrelid join pg_namespace n on n.oid = c.relnamespace
+  join pg_proc f on f.oid = g.tgfoid join pg_namespace fn on fn.oid = f.pronamespace
+ where not g.tgisinternal and n.nspname <> fn.nspname
+"""
+_FUNCTIONS: Final = """
+select n.nspname as own, format('%s.%s', n.nspname, p.proname) as name, p.prosrc as body
+  from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = any ($1)
+"""
+
+
+@pytest.mark.parametrize(("sql", "written"), [(_FOREIGN_KEYS, FOREIGN_KEYS), (_TRIGGERS, TRIGGERS)])
+async def test_keys_and_triggers_that_cross_schemas_are_written_down(
+    sql: str, written: dict[str, str], db: Database
+) -> None:
+    async with db.connection() as connection:
+        rows = await connection.fetch(sql)
+    assert {row["crossing"] for row in rows} == set(written)
+
+
+async def test_functions_that_cross_schemas_are_written_down(db: Database) -> None:
+    async with db.connection() as connection:
+        rows = await connection.fetch(_FUNCTIONS, list(SCHEMAS))
+    found = {
+        f"{row['name']} -> {name}"
+        for row in rows
+        for schema, name in names_in(row["body"])
+        if schema != row["own"]
+    }
+    assert found == set(BODIES)
+
+
+def names_in(body: str) -> set[tuple[str, str]]:
+    """Returns the objects a function's body names, each with its schema."""
+    code = re.sub(r"--.*", "", body)
+    found = re.finditer(rf"(?<![\w.])({'|'.join(SCHEMAS)})\.(\w+)", code)
+    return {(match[1], match[0]) for match in found}
+
+
+def test_nothing_else_points_upward() -> None:
+    for crossing, reason in (FOREIGN_KEYS | TRIGGERS | BODIES).items():
+        here, there = (end.partition(".")[0] for end in crossing.split(" -> "))
+        assert is_above(here, there) or reason in UPWARD, crossing
