@@ -32,7 +32,7 @@ def dev(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON line when ready."),
 ) -> None:
     """Run PostgreSQL, a local Supabase, a sandbox bank and EvPower; Ctrl-C ends all of it."""
-    from evpower.devstack.errors import DevstackError
+    from evpower.devstack import DevstackError
 
     try:
         died = asyncio.run(
@@ -47,7 +47,7 @@ def dev(
 async def _dev(
     port: int, supabase_port: int, sandbox_port: int, data: Path, *, fresh: bool, as_json: bool
 ) -> str | None:
-    from evpower.devstack.local import LocalEvPower
+    from evpower.devstack import LocalEvPower
 
     evpower = LocalEvPower(
         data, port=port, supabase_port=supabase_port, sandbox_port=sandbox_port, fresh=fresh
@@ -97,8 +97,7 @@ def demo(
     data: Path = typer.Option(DEFAULT_DATA / "demo", help="The data folder; emptied first."),
 ) -> None:
     """Do the main job for real: register, pay, charge, lose Supabase, end equal on both sides."""
-    from evpower.devstack.demo.run import Demo, DemoFailed
-    from evpower.devstack.errors import DevstackError
+    from evpower.devstack import Demo, DemoFailed, DevstackError
 
     async def run() -> None:
         task = asyncio.current_task()

@@ -12,7 +12,7 @@ from evpower import sync
 from evpower.cli.doctor_calls import call
 from evpower.cli.finding import Finding
 from evpower.config import Settings
-from evpower.devstack.supabase.migrations import EDITION, FILE, UNRELEASED
+from evpower.devstack import EDITION, FILE, UNRELEASED
 from evpower.foundation.http import HttpClient
 
 _NOT_FOUND: Final = 404

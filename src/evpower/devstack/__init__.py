@@ -1,1 +1,39 @@
-"""One machine, nothing installed by hand: embedded PostgreSQL and a local Supabase."""
+"""One machine, nothing installed by hand: embedded PostgreSQL and a local Supabase.
+
+Each name is loaded when it is first used: an image without the local stack lacks its packages.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from evpower.devstack.demo.run import Demo, DemoFailed
+    from evpower.devstack.errors import DevstackError
+    from evpower.devstack.local import LocalEvPower
+    from evpower.devstack.supabase.migrations import EDITION, FILE, UNRELEASED
+
+__all__ = [
+    "EDITION",
+    "FILE",
+    "UNRELEASED",
+    "Demo",
+    "DemoFailed",
+    "DevstackError",
+    "LocalEvPower",
+]
+
+_MODULES: Final = {
+    "Demo": "evpower.devstack.demo.run",
+    "DemoFailed": "evpower.devstack.demo.run",
+    "DevstackError": "evpower.devstack.errors",
+    "EDITION": "evpower.devstack.supabase.migrations",
+    "FILE": "evpower.devstack.supabase.migrations",
+    "LocalEvPower": "evpower.devstack.local",
+    "UNRELEASED": "evpower.devstack.supabase.migrations",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - each name has its own type
+    if name not in _MODULES:
+        raise AttributeError(name)
+    return getattr(import_module(_MODULES[name]), name)
