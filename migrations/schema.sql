@@ -1469,6 +1469,29 @@ begin
 end
 $$;
 
+CREATE VIEW charging.sessions_public AS
+ SELECT id,
+    client_id,
+    station_id,
+    connector_id,
+    state,
+        CASE
+            WHEN (state = ANY (ARRAY['finished'::text, 'settled'::text])) THEN 'stopped'::text
+            WHEN (state = ANY (ARRAY['expired'::text, 'refused'::text, 'cancelled'::text, 'failed'::text])) THEN 'error'::text
+            ELSE 'started'::text
+        END AS status,
+    started_at,
+    ended_at,
+    COALESCE(started_at, created_at) AS start_time,
+    energy_wh,
+    ((energy_wh)::numeric * 0.001) AS energy_kwh,
+    cost_minor,
+    ((cost_minor)::numeric * 0.01) AS cost_som,
+    revision,
+    created_at,
+    updated_at
+   FROM charging.sessions s;
+
 ALTER TABLE charging.settlements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME charging.settlements_id_seq
     START WITH 1
@@ -1477,6 +1500,16 @@ ALTER TABLE charging.settlements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE VIEW charging.settlements_public AS
+ SELECT id,
+    session_id,
+    client_id,
+    bill_number,
+    debited_minor,
+    ((debited_minor)::numeric * 0.01) AS debited_som,
+    created_at
+   FROM charging.settlements s;
 
 CREATE TABLE client_migration.decisions (
     old_id text NOT NULL,
@@ -1639,6 +1672,25 @@ CREATE TABLE identity.clients (
     CONSTRAINT clients_unmapped_status_check CHECK (((length(unmapped_status) >= 1) AND (length(unmapped_status) <= 200)))
 );
 
+CREATE VIEW identity.clients_public AS
+ SELECT id,
+    email,
+    phone,
+    name,
+    email_verified,
+    phone_verified,
+    status,
+        CASE status
+            WHEN 'closed'::text THEN 'inactive'::text
+            ELSE status
+        END AS public_status,
+    deletion_requested_at,
+    banned_until,
+    unmapped_status,
+    created_at,
+    updated_at
+   FROM identity.clients c;
+
 CREATE TABLE identity.confirmations (
     client_id uuid NOT NULL,
     email text NOT NULL,
@@ -1789,6 +1841,23 @@ ALTER TABLE payments.payments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE VIEW payments.payments_public AS
+ SELECT id,
+    invoice_id,
+    client_id,
+    provider,
+    provider_ref,
+    method,
+    status,
+    currency,
+    amount_minor,
+    ((amount_minor)::numeric * 0.01) AS amount_som,
+    refunded_minor,
+    ((refunded_minor)::numeric * 0.01) AS refunded_som,
+    created_at,
+    confirmed_at
+   FROM payments.payments p;
 
 CREATE TABLE public.evpower_migrations (
     version text NOT NULL,
@@ -2099,6 +2168,20 @@ ALTER TABLE tariffs.versions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE VIEW wallet.balances AS
+ SELECT client_id,
+    currency,
+    balance_minor,
+    ((balance_minor)::numeric * 0.01) AS balance_som,
+    held_minor,
+    ((held_minor)::numeric * 0.01) AS held_som,
+    debt_minor,
+    ((debt_minor)::numeric * 0.01) AS debt_som,
+    version,
+    revision,
+    updated_at
+   FROM wallet.wallets w;
+
 CREATE TABLE wallet.debts (
     id bigint NOT NULL,
     client_id uuid NOT NULL,
@@ -2197,6 +2280,24 @@ END),
     CONSTRAINT transactions_start_at_nothing CHECK (((version > 1) OR (balance_before_minor = 0))),
     CONSTRAINT transactions_version_check CHECK ((version > 0))
 );
+
+CREATE VIEW wallet.transactions_public AS
+ SELECT t.id,
+    t.client_id,
+    t.version,
+    t.kind,
+    t.amount_minor,
+    ((t.amount_minor)::numeric * 0.01) AS amount_som,
+    t.balance_before_minor,
+    ((t.balance_before_minor)::numeric * 0.01) AS balance_before_som,
+    t.balance_after_minor,
+    ((t.balance_after_minor)::numeric * 0.01) AS balance_after_som,
+    COALESCE(t.payment_id, r.payment_id) AS payment_id,
+    COALESCE(t.settlement_id, r.settlement_id) AS settlement_id,
+    t.event_at,
+    t.created_at
+   FROM (wallet.transactions t
+     LEFT JOIN wallet.refunds r ON ((r.id = t.refund_id)));
 
 ALTER TABLE ONLY sync.pending ALTER COLUMN generation SET DEFAULT nextval('sync.pending_generation'::regclass);
 
@@ -2777,6 +2878,10 @@ REVOKE ALL ON FUNCTION wallet.refuse_step_back() FROM PUBLIC;
 REVOKE ALL ON FUNCTION wallet.release_hold(for_session uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION wallet.release_hold(for_session uuid) TO evpower_app;
 
+GRANT SELECT ON TABLE charging.sessions_public TO evpower_app;
+
+GRANT SELECT ON TABLE charging.settlements_public TO evpower_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.idempotency_keys TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.loop_rounds TO evpower_app;
@@ -2786,6 +2891,8 @@ GRANT SELECT ON TABLE identity.aliases TO evpower_app;
 GRANT SELECT,INSERT ON TABLE identity.audit TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.clients TO evpower_app;
+
+GRANT SELECT ON TABLE identity.clients_public TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE identity.confirmations TO evpower_app;
 
@@ -2802,6 +2909,8 @@ GRANT UPDATE(resolved_at) ON TABLE payments.events TO evpower_app;
 GRANT UPDATE(credited_by) ON TABLE payments.events TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE payments.payments TO evpower_app;
+
+GRANT SELECT ON TABLE payments.payments_public TO evpower_app;
 
 GRANT SELECT ON TABLE public.evpower_migrations TO evpower_app;
 
@@ -2851,6 +2960,8 @@ GRANT SELECT,INSERT ON TABLE tariffs.versions TO evpower_app;
 
 GRANT UPDATE(valid_from) ON TABLE tariffs.versions TO evpower_app;
 
+GRANT SELECT ON TABLE wallet.balances TO evpower_app;
+
 GRANT SELECT ON TABLE wallet.debts TO evpower_app;
 
 GRANT SELECT ON TABLE wallet.holds TO evpower_app;
@@ -2872,3 +2983,5 @@ GRANT INSERT(reason) ON TABLE wallet.refunds TO evpower_app;
 GRANT INSERT(provider_ref) ON TABLE wallet.refunds TO evpower_app;
 
 GRANT SELECT ON TABLE wallet.transactions TO evpower_app;
+
+GRANT SELECT ON TABLE wallet.transactions_public TO evpower_app;

@@ -18,9 +18,9 @@ MONEY: Final = "money core: a wallet rests on its payments, settlements and sess
 WALLET_OF_A_CLIENT: Final = "money core: a client has its wallet from its first moment"
 OUTBOX: Final = "sync: a change stands in the outbox from its own transaction on"
 CLAIMS: Final = "sync: who verifies a contact sends those who only claim it to wait"
-MIGRATION: Final = "client migration: its tables stand in identity, it looks whether money moved"
+MIGRATION: Final = "a user that a migration created may go while no money has moved"
 # The reasons for which what stands below may name what stands above it.
-UPWARD: Final = {MONEY, WALLET_OF_A_CLIENT, OUTBOX, CLAIMS, MIGRATION}
+UPWARD: Final = {MONEY, WALLET_OF_A_CLIENT, OUTBOX, CLAIMS}
 
 FOREIGN_KEYS: Final = {
     "charging.sessions -> identity.clients": A_CLIENT,
@@ -41,20 +41,20 @@ FOREIGN_KEYS: Final = {
     "wallet.wallets -> identity.clients": A_CLIENT,
 }
 TRIGGERS: Final = {
-    "charging.sessions -> sync.mark_rows": OUTBOX,
+    "charging.sessions -> sync.enqueue_rows": OUTBOX,
     "charging.sessions -> wallet.check_session": MONEY,
     "charging.settlements -> wallet.check_settlement": MONEY,
     "identity.clients -> sync.end_claims": CLAIMS,
-    "identity.clients -> sync.mark_rows": OUTBOX,
+    "identity.clients -> sync.enqueue_rows": OUTBOX,
     "identity.clients -> wallet.open_wallet": WALLET_OF_A_CLIENT,
     "payments.payments -> wallet.check_payments": MONEY,
-    "wallet.wallets -> sync.mark_owners": OUTBOX,
+    "wallet.wallets -> sync.enqueue_owners": OUTBOX,
 }
 BODIES: Final = {
     "charging.guard_settlement -> wallet.debts": MONEY,
-    "identity.is_untouched -> charging.sessions": MIGRATION,
-    "identity.is_untouched -> payments.payments": MIGRATION,
-    "identity.is_untouched -> wallet.wallets": MIGRATION,
+    "client_migration.is_untouched -> charging.sessions": MIGRATION,
+    "client_migration.is_untouched -> payments.payments": MIGRATION,
+    "client_migration.is_untouched -> wallet.wallets": MIGRATION,
     "payments.apply_events -> wallet.credit_many": MONEY,
     "payments.apply_events -> wallet.refund": MONEY,
     "payments.apply_events -> wallet.refunds": MONEY,

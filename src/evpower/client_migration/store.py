@@ -346,7 +346,7 @@ async def opening_balances(connection: Connection, clients: Sequence[UUID]) -> d
         """
         select k.id, p.amount_minor
           from unnest($1::uuid[]) as k (id)
-          join payments.payments p
+          join payments.payments_public p
             on p.provider = 'manual' and p.provider_ref = $2::text || k.id and p.client_id = k.id
         """,
         clients,
