@@ -33,7 +33,8 @@ create index sessions_updated on charging.sessions using brin (updated_at) with 
 grant select, insert, update on charging.sessions to evpower_app;
 
 -- What other schemas read of a session. `status` is the word that apps and Supabase know. `start_time` orders a history:
--- a session that has not begun stands where it was recorded.
+-- a session that has not begun stands where it was recorded. `details` are the optional facts that are known, each under
+-- the name it has everywhere: a reader passes them on whole.
 create view charging.sessions_public as
 select s.id, s.client_id, s.station_id, s.connector_id, s.state,
        case when s.state in ('finished', 'settled') then 'stopped'
@@ -41,7 +42,8 @@ select s.id, s.client_id, s.station_id, s.connector_id, s.state,
             else 'started' end as status,
        s.started_at, s.ended_at, coalesce(s.started_at, s.created_at) as start_time,
        s.energy_wh, s.energy_wh * 0.001 as energy_kwh, s.cost_minor, s.cost_minor * 0.01 as cost_som,
-       s.revision, s.created_at, s.updated_at
+       s.revision, s.created_at, s.updated_at,
+       jsonb_strip_nulls(jsonb_build_object()) as details
   from charging.sessions s;
 grant select on charging.sessions_public to evpower_app;
 

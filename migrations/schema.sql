@@ -1489,7 +1489,8 @@ CREATE VIEW charging.sessions_public AS
     ((cost_minor)::numeric * 0.01) AS cost_som,
     revision,
     created_at,
-    updated_at
+    updated_at,
+    jsonb_strip_nulls(jsonb_build_object()) AS details
    FROM charging.sessions s;
 
 ALTER TABLE charging.settlements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (

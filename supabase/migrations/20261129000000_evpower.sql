@@ -83,6 +83,17 @@ revoke all on function evpower.client_is(text) from public, anon, authenticated,
 comment on function evpower.client_is(text) is
   'evpower 0.1.0: returns the condition that a client has an id';
 
+-- 0150_session_details.sql
+-- The optional facts of a charging session: text columns of public.charging_sessions, null while unknown.
+-- public.evpower_apply writes them and public.evpower_digest compares them, from this list alone.
+create or replace function evpower.session_details() returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select array[]::text[]
+$$;
+revoke all on function evpower.session_details() from public, anon, authenticated, service_role;
+comment on function evpower.session_details() is
+  'evpower 0.1.0: returns the columns of a session''s optional facts';
+
 -- 0200_clients.sql
 -- A client's row, which the apps read: profile, status, balance. Drivers read their own row, change their own profile,
 -- and never write money.
@@ -249,6 +260,7 @@ do $migration$
 declare
   client_id text := evpower.column_type('public.clients', 'id');
   user_id text;
+  detail text;
 begin
   execute format($sql$
     create table if not exists public.charging_sessions (
@@ -278,6 +290,9 @@ begin
   alter table public.charging_sessions add column if not exists created_at timestamptz not null default now();
   alter table public.charging_sessions add column if not exists updated_at timestamptz not null default now();
   alter table public.charging_sessions add column if not exists revision bigint; -- null: not written by EvPower
+  foreach detail in array evpower.session_details() loop
+    execute format('alter table public.charging_sessions add column if not exists %I text', detail);
+  end loop;
 end
 $migration$;
 create index if not exists charging_sessions_user_newest on public.charging_sessions (user_id, created_at desc);
@@ -1476,7 +1491,8 @@ declare
     'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
   sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
     'connector_id', 'start_time', 'stop_time', 'end_time', 'energy', 'energy_consumed', 'amount', 'total_cost',
-    'status', 'revision', 'created_at', 'updated_at']) || ', force boolean';
+    'status', 'revision', 'created_at', 'updated_at']) || ', force boolean, details jsonb';
+  detail text;
   key_type text := evpower.column_type('public.clients', 'id');
   contact text;
   -- What the status here becomes. Whether a client is on the way out (inactive, pending_deletion) is this project's
@@ -1638,9 +1654,11 @@ begin
 
   with written as (
     insert into public.charging_sessions as s (id, user_id, client_id, station_id, connector_id, start_time,
-        stop_time, end_time, energy, energy_consumed, amount, total_cost, status, revision, created_at, updated_at)
+        stop_time, end_time, energy, energy_consumed, amount, total_cost, status, revision, created_at, updated_at
+        <detail columns>)
     select r.id, r.user_id, r.client_id, r.station_id, r.connector_id, r.start_time, r.stop_time, r.end_time,
            r.energy, r.energy_consumed, r.amount, r.total_cost, r.status, r.revision, r.created_at, r.updated_at
+           <detail values>
       from jsonb_to_recordset(payload -> 'sessions') as r (<sessions>)
      where r.id::text <> all (orphans) and r.id::text <> all (busy_sessions)
      order by r.id
@@ -1650,6 +1668,7 @@ begin
           end_time = excluded.end_time, energy = excluded.energy, energy_consumed = excluded.energy_consumed,
           amount = excluded.amount, total_cost = excluded.total_cost, status = excluded.status,
           revision = excluded.revision, created_at = excluded.created_at, updated_at = excluded.updated_at
+          <detail changes>
     where excluded.revision > coalesce(s.revision, 0)
        or s.id::text in (select f.id from jsonb_to_recordset(payload -> 'sessions') as f (id text, force boolean)
                           where f.force)
@@ -1684,6 +1703,13 @@ $body$;
   end loop;
   body := replace(body, '<next status excluded>', format(next_status, 'excluded'));
   body := replace(body, '<next status r>', format(next_status, 'r'));
+  foreach detail in array evpower.session_details() loop
+    body := replace(body, '<detail columns>', format(', %I<detail columns>', detail));
+    body := replace(body, '<detail values>', format(', (r.details ->> %L)::%s<detail values>', detail,
+                                                    evpower.column_type('public.charging_sessions', detail)));
+    body := replace(body, '<detail changes>', format(', %1$I = excluded.%1$I<detail changes>', detail));
+  end loop;
+  body := regexp_replace(body, '<detail (columns|values|changes)>', '', 'g');
   body := replace(body, '<session>', evpower.column_type('public.charging_sessions', 'id'));
   body := replace(body, '<clients>', clients);
   body := replace(body, '<transactions>', transactions);
@@ -1799,7 +1825,8 @@ notify pgrst, 'reload schema';
 --     clients: id, balance, held, version, written (by EvPower, ever), status, count, sum, last of the
 --     transactions that have a version, moment (a weighted sum that sees swapped rows), foreign (transactions
 --     EvPower never wrote), history (a hash of every transaction with its id). Money in som.
---     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, same (both vocabularies).
+--     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, details (the optional facts that are
+--     known), same (both vocabularies).
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
 --     its id; its time where the project numbers its own; none. "deletion_requested" lists clients whose status is
@@ -1861,7 +1888,7 @@ begin
       select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
                s.id::text, s.user_id::text, s.revision::text, s.status::text,
                trim_scale(s.energy::numeric * 1000)::text, trim_scale(s.amount::numeric * 100)::text,
-               (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
+               <details>::text, (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
         from (select i.value::<session> as id, i.nr, (i.nr - 1) / chunk as part
                 from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
         left join public.charging_sessions s on s.id = k.id
@@ -1967,7 +1994,8 @@ begin
     end if;
     select jsonb_agg(jsonb_build_object(
              'id', s.id, 'client_id', s.user_id, 'revision', s.revision, 'status', s.status,
-             'energy', s.energy::numeric::text, 'cost', s.amount::numeric::text, 'same', <same>))
+             'energy', s.energy::numeric::text, 'cost', s.amount::numeric::text, 'details', <details>,
+             'same', <same>))
       into rows
       from public.charging_sessions s where s.id = any (session_ids);
   else
@@ -1994,6 +2022,9 @@ begin
     when 'id' then 'x.id::text'
     when 'time' then '(extract(epoch from x.created_at) * 1000000)::bigint::text'
     else '''''' end);
+  body := replace(body, '<details>', format('jsonb_strip_nulls(jsonb_build_object(%s))', coalesce((
+    select string_agg(format('%1$L, s.%1$I::text', d.name), ', ' order by d.nr)
+      from unnest(evpower.session_details()) with ordinality d (name, nr)), '')));
   body := replace(body, '<same>', $sql$s.client_id::text = s.user_id::text
             and s.energy_consumed::numeric = s.energy::numeric and s.total_cost::numeric = s.amount::numeric
             and s.end_time is not distinct from s.stop_time$sql$);
@@ -2183,6 +2214,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0120_column_type', 'function', 'evpower.column_type(text,text)', ''),
     ('0130_record_of', 'function', 'evpower.record_of(text,text[])', ''),
     ('0140_client_is', 'function', 'evpower.client_is(text)', ''),
+    ('0150_session_details', 'function', 'evpower.session_details()', ''),
     ('0200_clients', 'table', 'public.clients', 'authenticated=r service_role=arwd'),
     ('0200_clients', 'policy', 'evpower_own_insert on public.clients', ''),
     ('0200_clients', 'policy', 'evpower_own_select on public.clients', ''),
@@ -2273,7 +2305,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select '0220_charging_sessions', 'column', 'public.charging_sessions.' || c.name, ''
     from unnest(array['id', 'user_id', 'client_id', 'station_id', 'connector_id', 'start_time', 'stop_time',
                       'end_time', 'energy', 'energy_consumed', 'amount', 'total_cost', 'status', 'created_at',
-                      'updated_at', 'revision']) as c (name)
+                      'updated_at', 'revision'] || evpower.session_details()) as c (name)
 $$;
 revoke all on function evpower.expected_objects() from public, anon, authenticated, service_role;
 comment on function evpower.expected_objects() is

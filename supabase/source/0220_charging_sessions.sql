@@ -4,6 +4,7 @@ do $migration$
 declare
   client_id text := evpower.column_type('public.clients', 'id');
   user_id text;
+  detail text;
 begin
   execute format($sql$
     create table if not exists public.charging_sessions (
@@ -33,6 +34,9 @@ begin
   alter table public.charging_sessions add column if not exists created_at timestamptz not null default now();
   alter table public.charging_sessions add column if not exists updated_at timestamptz not null default now();
   alter table public.charging_sessions add column if not exists revision bigint; -- null: not written by EvPower
+  foreach detail in array evpower.session_details() loop
+    execute format('alter table public.charging_sessions add column if not exists %I text', detail);
+  end loop;
 end
 $migration$;
 create index if not exists charging_sessions_user_newest on public.charging_sessions (user_id, created_at desc);

@@ -19,7 +19,8 @@ declare
     'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
   sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
     'connector_id', 'start_time', 'stop_time', 'end_time', 'energy', 'energy_consumed', 'amount', 'total_cost',
-    'status', 'revision', 'created_at', 'updated_at']) || ', force boolean';
+    'status', 'revision', 'created_at', 'updated_at']) || ', force boolean, details jsonb';
+  detail text;
   key_type text := evpower.column_type('public.clients', 'id');
   contact text;
   -- What the status here becomes. Whether a client is on the way out (inactive, pending_deletion) is this project's
@@ -181,9 +182,11 @@ begin
 
   with written as (
     insert into public.charging_sessions as s (id, user_id, client_id, station_id, connector_id, start_time,
-        stop_time, end_time, energy, energy_consumed, amount, total_cost, status, revision, created_at, updated_at)
+        stop_time, end_time, energy, energy_consumed, amount, total_cost, status, revision, created_at, updated_at
+        <detail columns>)
     select r.id, r.user_id, r.client_id, r.station_id, r.connector_id, r.start_time, r.stop_time, r.end_time,
            r.energy, r.energy_consumed, r.amount, r.total_cost, r.status, r.revision, r.created_at, r.updated_at
+           <detail values>
       from jsonb_to_recordset(payload -> 'sessions') as r (<sessions>)
      where r.id::text <> all (orphans) and r.id::text <> all (busy_sessions)
      order by r.id
@@ -193,6 +196,7 @@ begin
           end_time = excluded.end_time, energy = excluded.energy, energy_consumed = excluded.energy_consumed,
           amount = excluded.amount, total_cost = excluded.total_cost, status = excluded.status,
           revision = excluded.revision, created_at = excluded.created_at, updated_at = excluded.updated_at
+          <detail changes>
     where excluded.revision > coalesce(s.revision, 0)
        or s.id::text in (select f.id from jsonb_to_recordset(payload -> 'sessions') as f (id text, force boolean)
                           where f.force)
@@ -227,6 +231,13 @@ $body$;
   end loop;
   body := replace(body, '<next status excluded>', format(next_status, 'excluded'));
   body := replace(body, '<next status r>', format(next_status, 'r'));
+  foreach detail in array evpower.session_details() loop
+    body := replace(body, '<detail columns>', format(', %I<detail columns>', detail));
+    body := replace(body, '<detail values>', format(', (r.details ->> %L)::%s<detail values>', detail,
+                                                    evpower.column_type('public.charging_sessions', detail)));
+    body := replace(body, '<detail changes>', format(', %1$I = excluded.%1$I<detail changes>', detail));
+  end loop;
+  body := regexp_replace(body, '<detail (columns|values|changes)>', '', 'g');
   body := replace(body, '<session>', evpower.column_type('public.charging_sessions', 'id'));
   body := replace(body, '<clients>', clients);
   body := replace(body, '<transactions>', transactions);

@@ -5,7 +5,8 @@
 --     clients: id, balance, held, version, written (by EvPower, ever), status, count, sum, last of the
 --     transactions that have a version, moment (a weighted sum that sees swapped rows), foreign (transactions
 --     EvPower never wrote), history (a hash of every transaction with its id). Money in som.
---     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, same (both vocabularies).
+--     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, details (the optional facts that are
+--     known), same (both vocabularies).
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
 --     its id; its time where the project numbers its own; none. "deletion_requested" lists clients whose status is
@@ -67,7 +68,7 @@ begin
       select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
                s.id::text, s.user_id::text, s.revision::text, s.status::text,
                trim_scale(s.energy::numeric * 1000)::text, trim_scale(s.amount::numeric * 100)::text,
-               (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
+               <details>::text, (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
         from (select i.value::<session> as id, i.nr, (i.nr - 1) / chunk as part
                 from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
         left join public.charging_sessions s on s.id = k.id
@@ -173,7 +174,8 @@ begin
     end if;
     select jsonb_agg(jsonb_build_object(
              'id', s.id, 'client_id', s.user_id, 'revision', s.revision, 'status', s.status,
-             'energy', s.energy::numeric::text, 'cost', s.amount::numeric::text, 'same', <same>))
+             'energy', s.energy::numeric::text, 'cost', s.amount::numeric::text, 'details', <details>,
+             'same', <same>))
       into rows
       from public.charging_sessions s where s.id = any (session_ids);
   else
@@ -200,6 +202,9 @@ begin
     when 'id' then 'x.id::text'
     when 'time' then '(extract(epoch from x.created_at) * 1000000)::bigint::text'
     else '''''' end);
+  body := replace(body, '<details>', format('jsonb_strip_nulls(jsonb_build_object(%s))', coalesce((
+    select string_agg(format('%1$L, s.%1$I::text', d.name), ', ' order by d.nr)
+      from unnest(evpower.session_details()) with ordinality d (name, nr)), '')));
   body := replace(body, '<same>', $sql$s.client_id::text = s.user_id::text
             and s.energy_consumed::numeric = s.energy::numeric and s.total_cost::numeric = s.amount::numeric
             and s.end_time is not distinct from s.stop_time$sql$);

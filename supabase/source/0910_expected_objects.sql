@@ -10,6 +10,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0120_column_type', 'function', 'evpower.column_type(text,text)', ''),
     ('0130_record_of', 'function', 'evpower.record_of(text,text[])', ''),
     ('0140_client_is', 'function', 'evpower.client_is(text)', ''),
+    ('0150_session_details', 'function', 'evpower.session_details()', ''),
     ('0200_clients', 'table', 'public.clients', 'authenticated=r service_role=arwd'),
     ('0200_clients', 'policy', 'evpower_own_insert on public.clients', ''),
     ('0200_clients', 'policy', 'evpower_own_select on public.clients', ''),
@@ -100,7 +101,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select '0220_charging_sessions', 'column', 'public.charging_sessions.' || c.name, ''
     from unnest(array['id', 'user_id', 'client_id', 'station_id', 'connector_id', 'start_time', 'stop_time',
                       'end_time', 'energy', 'energy_consumed', 'amount', 'total_cost', 'status', 'created_at',
-                      'updated_at', 'revision']) as c (name)
+                      'updated_at', 'revision'] || evpower.session_details()) as c (name)
 $$;
 revoke all on function evpower.expected_objects() from public, anon, authenticated, service_role;
 comment on function evpower.expected_objects() is

@@ -1,5 +1,6 @@
 """Types of live updates: amounts in minor units (tyiyn), energy in Wh, aware UTC."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -38,6 +39,7 @@ class LiveSession:
     revision: int
     created_at: datetime
     updated_at: datetime
+    details: Mapping[str, str]  # optional facts that are known, by their names
 
 
 @dataclass(frozen=True, slots=True)

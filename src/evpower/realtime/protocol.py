@@ -69,6 +69,7 @@ def session(now: LiveSession) -> bytes:
             "total_cost": to_som(now.cost_minor),
             "start_time": None if now.started_at is None else to_z(now.started_at),
             "end_time": None if now.ended_at is None else to_z(now.ended_at),
+            **now.details,
             "revision": now.revision,
             "timestamp": to_z(now.updated_at),
         }

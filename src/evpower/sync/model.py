@@ -186,7 +186,10 @@ class ClientDigest:
 
 @dataclass(frozen=True, slots=True)
 class SessionDigest:
-    """A digest of a session, energy in Wh, cost in tyiyn; revision None: not written by EvPower."""
+    """A digest of a session, energy in Wh, cost in tyiyn; revision None: not written by EvPower.
+
+    `details` are the optional facts that are known, by their names.
+    """
 
     id: str
     client_id: str
@@ -194,4 +197,5 @@ class SessionDigest:
     status: str
     energy_wh: int | float
     cost_minor: int | float
+    details: Mapping[str, str]
     same: bool = True

@@ -215,6 +215,7 @@ def _our_session(row: Record) -> SessionDigest:
         row["status"],
         row["energy_wh"],
         row["cost_minor"],
+        row["details"],
     )
 
 
@@ -244,6 +245,7 @@ def _their_session(row: Mapping[str, object]) -> SessionDigest:
         str(row["status"]),
         _scaled(row["energy"], 3),
         _scaled(row["cost"], 2),
+        cast("Mapping[str, str]", row["details"]),
         bool(row["same"]),
     )
 

@@ -200,6 +200,8 @@ def _differing(ours: Digest | None, theirs: Digest | None) -> tuple[str, ...]:
             differing.append("status")
         return tuple(differing)
     if isinstance(ours, SessionDigest) and isinstance(theirs, SessionDigest):
-        names = (column.name for column in fields(SessionDigest))
-        return tuple(name for name in names if getattr(ours, name) != getattr(theirs, name))
+        names = [column.name for column in fields(SessionDigest) if column.name != "details"]
+        differing = [name for name in names if getattr(ours, name) != getattr(theirs, name)]
+        details = sorted(ours.details.items() ^ theirs.details.items())
+        return (*differing, *dict.fromkeys(name for name, _ in details))
     return ()

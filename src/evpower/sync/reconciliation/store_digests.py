@@ -30,7 +30,7 @@ _CLIENT_LINE: Final = """c.id::text, w.balance_minor::text, w.held_minor::text, 
          else c.public_status end,
     (select {history} from wallet.transactions_public t where t.client_id = c.id)"""
 _SESSION_LINE: Final = """s.id::text, s.client_id::text, s.revision::text, s.status,
-    s.energy_wh::text, s.cost_minor::text, 'true'"""
+    s.energy_wh::text, s.cost_minor::text, coalesce(s.details, '{}')::text, 'true'"""
 # A client that has a user in Supabase, no block from before EvPower, and one email everywhere.
 _PROFILE_LINE: Final = """k.id::text, c.email, regexp_replace(c.phone, '\\D', '', 'g'), c.name,
     case when c.deletion_requested_at is null then 'u---' else 'ul--' end
@@ -78,7 +78,7 @@ select c.id::text as id, w.balance_minor, w.held_minor, w.version, c.public_stat
 
 SESSIONS: Final = """
 select s.id::text as id, s.client_id::text as client_id, s.revision, s.status, s.energy_wh,
-       s.cost_minor
+       s.cost_minor, s.details
   from charging.sessions_public s where s.id = any ($1::uuid[])
 """
 
