@@ -287,8 +287,8 @@ async def set_login_defaults(
         list(defaults),
         list(defaults.values()),
     )
-    for statement in statements:
-        await connection.execute(statement["sql"])
+    if statements:
+        await connection.execute(";".join(statement["sql"] for statement in statements))
 
 
 async def _apply(connection: Connection, migration: Migration, locks: _Locks) -> None:
