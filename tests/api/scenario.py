@@ -158,10 +158,16 @@ async def running_api(
     await outside.aclose()
 
 
+_limits_of: dict[str, list[Limit]] = {}  # by the settings: to assemble takes as long as the app
+
+
 def _limits(settings: Settings) -> list[Limit]:
     """The limits of all slices: tests have stand-ins on their paths."""
-    parts = assemble(settings)
-    return [limit for module in parts.modules for limit in module.route_limits]
+    values = settings.model_dump_json()
+    if values not in _limits_of:
+        parts = assemble(settings)
+        _limits_of[values] = [limit for module in parts.modules for limit in module.route_limits]
+    return _limits_of[values]
 
 
 async def _helpers(connection: Connection) -> tuple[Headers, Headers, Headers]:
