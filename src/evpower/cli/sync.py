@@ -127,14 +127,14 @@ def _tell_inbound(now: synced.InboundStatus) -> None:
     age = f", read to the end {now.age_s:.0f} s ago" if now.age_s is not None else ""
     console.print(f"changes    {source}{age}")
     if now.scanning:
-        console.print(f"           full scan runs, {now.scanned} users so far")
+        console.print(f"           full scan under way, {now.scanned} users so far")
     elif now.scanned_at is not None:
         console.print(
-            f"           full scan of {now.scanned} users ended at {now.scanned_at:%F %T}"
+            f"           full scan of {now.scanned} users finished at {now.scanned_at:%F %T}"
         )
     if now.resets:
         console.print(f"           Supabase was restored {now.resets} times")
-    console.print(f"failed     {now.failed} users")
+    console.print(f"failed     {now.failed}")
     for failure in now.failed_users:
         console.print(f"           {failure.client_id}: {failure.reason}")
     console.print(f"contacts   {now.contacts} wait until another client releases them")

@@ -1,7 +1,8 @@
 """Keeps Supabase and EvPower equal: outbound and inbound sync, webhooks, reconciliation."""
 
 from evpower.sync.errors import SyncError, TargetRefuses, TargetUnavailable, TooLarge
-from evpower.sync.inbound.apply_user import UserResult, apply_user, assign_free_contacts
+from evpower.sync.inbound.apply_user import UserResult, apply_user
+from evpower.sync.inbound.assign_contacts import assign_free_contacts
 from evpower.sync.inbound.conflicts import CONFLICTS, ConflictRule
 from evpower.sync.inbound.model_changes import PullResult
 from evpower.sync.inbound.pull import Puller

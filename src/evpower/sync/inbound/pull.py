@@ -25,8 +25,8 @@ from evpower.identity import CLIENT_CHANGED
 from evpower.sync import metrics
 from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, is_too_much
 from evpower.sync.inbound import conflicts, store_changes
-from evpower.sync.inbound.apply_user import assign_free_contacts
 from evpower.sync.inbound.apply_users import BatchResult, apply_users
+from evpower.sync.inbound.assign_contacts import assign_free_contacts
 from evpower.sync.inbound.model_changes import Changes, PullResult, read_changes, read_users
 from evpower.sync.inbound.remote_users import RemoteUser
 from evpower.sync.inbound.store_changes import Cursor

@@ -15,8 +15,9 @@ from evpower.foundation.db import Database
 from evpower.identity import Profile
 from evpower.sync.errors import TargetUnavailable
 from evpower.sync.inbound import conflicts, store_changes, store_status_words
-from evpower.sync.inbound.apply_user import assign_free_contacts, profile_from
+from evpower.sync.inbound.apply_user import profile_from
 from evpower.sync.inbound.apply_users import BatchResult, apply_users
+from evpower.sync.inbound.assign_contacts import assign_free_contacts
 from evpower.sync.inbound.remote_users import RemoteUser, parse_all
 from evpower.sync.inbound.store_changes import KnownClient
 from evpower.sync.reconciliation.drift import Drift, DriftKind
