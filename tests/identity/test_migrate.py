@@ -356,7 +356,7 @@ class TestPostgresSource:
 
     async def test_a_database_that_does_not_answer_is_one_line(self, moving: Moving) -> None:
         source = client_migration.PostgresSource("postgres://nobody@127.0.0.1:1/none")
-        with pytest.raises(client_migration.SourceError, match="does not answer"):
+        with pytest.raises(client_migration.SourceError, match="does not respond"):
             await moving.plan(source)
 
 
