@@ -18,7 +18,7 @@ import pytest
 from pydantic import SecretStr
 
 from evpower import sync
-from evpower.cli import doctor_registration, doctor_supabase, doctor_tokens
+from evpower.cli import doctor_installed, doctor_registration, doctor_supabase, doctor_tokens
 from evpower.config import Settings
 from evpower.devstack import services
 from evpower.devstack.bank.delivery import Courier
@@ -188,6 +188,11 @@ CALLS: dict[str, Call] = {
     "sync/module.py supabase_answers": Call(
         lambda http, url: sync.supabase_answers(settings(url), http), b"{}", HttpError
     ),
+    "cli/doctor_calls.py call": Call(
+        lambda http, url: doctor_installed.examine_installed(settings(url), http),
+        body({"lacking": []}),
+        HttpError,
+    ),
     "cli/doctor_registration.py _automatic": Call(
         providers_by_doctor, body({"external": {"email": True}}), None
     ),
@@ -196,11 +201,6 @@ CALLS: dict[str, Call] = {
     ),
     "cli/doctor_supabase.py _auth": Call(
         lambda http, url: doctor_supabase._auth(settings(url), http, [], has_key=True), b"{}", None
-    ),
-    "cli/doctor_supabase.py call": Call(
-        lambda http, url: doctor_supabase.examine_functions(settings(url), http),
-        body({"lacking": []}),
-        HttpError,
     ),
     "cli/doctor_tokens.py _signing_keys": Call(
         signing_keys_by_doctor, body({"keys": [{**P256, "kid": "1", "alg": "ES256"}]}), None
