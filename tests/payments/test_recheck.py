@@ -66,7 +66,7 @@ async def test_every_failure_of_a_round_is_logged_before_the_first_is_raised(
     with capture_logs() as logs, pytest.raises(RuntimeError):
         await recheck_due(scenario.db, scenario.providers, confirmer, scenario.clock)
     failures = [line for line in logs if line["event"] == "payment_recheck_failed"]
-    assert {line["invoice_id"] for line in failures} == {one["invoice_id"] for one in begun}
+    assert {line["invoice_id"] for line in failures} == {payment["invoice_id"] for payment in begun}
     assert len(failures) == 2
 
 
@@ -329,7 +329,7 @@ async def test_the_loop_survives_an_outage_of_the_database_and_stops(scenario: S
     with capture_logs() as logs:
         loop = recheck_loop(scenario.db, scenario.providers, confirmer, scenario.clock, poll_s=0.01)
         running = asyncio.create_task(loop.run(stop))
-        await until(lambda: any(one["event"] == "job_delayed" for one in logs))
+        await until(lambda: any(line["event"] == "job_delayed" for line in logs))
         assert loop.record.error == "database_unavailable"
     await scenario.db.start()
     scenario.clock.forward(seconds=16)
