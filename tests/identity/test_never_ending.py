@@ -55,7 +55,7 @@ async def test_new_tokens_are_accepted_after_keys_that_never_arrived(
 
         async with asyncio.timeout(WAIT_LIMIT_S):
             ended = await asyncio.gather(*(verify() for _ in range(20)), return_exceptions=True)
-        assert all(isinstance(one, Unavailable) for one in ended), ended
+        assert all(isinstance(result, Unavailable) for result in ended), ended
         assert server.requests <= 1
         server.answer = closes_after(whole(json.dumps({"keys": [EC_JWK]}).encode()))
         http.is_well = True
@@ -78,7 +78,7 @@ async def test_known_keys_serve_while_newer_ones_never_arrive(how: str, clock: C
 
 
 @pytest.mark.parametrize("silent", [1, 2, 3])
-@pytest.mark.parametrize("fault", sorted(NEVER_ENDING, key=lambda one: one.value))
+@pytest.mark.parametrize("fault", sorted(NEVER_ENDING, key=lambda fault: fault.value))
 async def test_a_registration_ends_and_begins_again_under_one_id(
     fault: Fault, silent: int, db: Database, supabase: LocalSupabase, clock: Clock,
     owner: Connection,

@@ -72,8 +72,8 @@ class TestRolesThatChange:
     ) -> None:
         user = uuid4()
         await give_role(api, user, "operator")
-        found = await api.get(CLIENTS, bearer(user), params={"q": str(client_id)})
-        assert found.status_code == 200
+        response = await api.get(CLIENTS, bearer(user), params={"q": str(client_id)})
+        assert response.status_code == 200
         await take_role(api, user)
         response = await api.post(f"{CLIENTS}/{client_id}/{act}", bearer(user), json=WHY)
         assert (response.status_code, response.json()["error"]) == (403, "forbidden")
