@@ -15,6 +15,7 @@ create table charging.sessions (
   energy_wh bigint not null default 0 check (energy_wh >= 0),
   cost_minor bigint not null default 0 check (cost_minor >= 0),
   billed_elsewhere boolean not null default false,   -- paid in another system: never charged here
+  vehicle_plate text check (length(vehicle_plate) between 1 and 16), -- null: unknown
   revision bigint not null default 1,                -- raised by every change; Supabase orders changes by it
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
@@ -42,8 +43,8 @@ select s.id, s.client_id, s.station_id, s.connector_id, s.state,
             else 'started' end as status,
        s.started_at, s.ended_at, coalesce(s.started_at, s.created_at) as start_time,
        s.energy_wh, s.energy_wh * 0.001 as energy_kwh, s.cost_minor, s.cost_minor * 0.01 as cost_som,
-       s.revision, s.created_at, s.updated_at,
-       jsonb_strip_nulls(jsonb_build_object()) as details
+       s.revision, s.created_at, s.updated_at, s.vehicle_plate,
+       jsonb_strip_nulls(jsonb_build_object('vehicle_plate', s.vehicle_plate)) as details
   from charging.sessions s;
 grant select on charging.sessions_public to evpower_app;
 
@@ -65,8 +66,8 @@ begin
       using errcode = 'check_violation';
   end if;
   if old.state in ('finished', 'settled')
-     and (new.station_id, new.connector_id, new.started_at, new.billed_elsewhere)
-         is distinct from (old.station_id, old.connector_id, old.started_at, old.billed_elsewhere)
+     and (new.station_id, new.connector_id, new.started_at, new.billed_elsewhere, new.vehicle_plate)
+         is distinct from (old.station_id, old.connector_id, old.started_at, old.billed_elsewhere, old.vehicle_plate)
      -- In a settled session these change together with its next bill, which the wallet checks at commit.
      or old.state = 'finished' and (new.ended_at, new.energy_wh, new.cost_minor)
          is distinct from (old.ended_at, old.energy_wh, old.cost_minor) then

@@ -92,8 +92,8 @@ begin
       using errcode = 'check_violation';
   end if;
   if old.state in ('finished', 'settled')
-     and (new.station_id, new.connector_id, new.started_at, new.billed_elsewhere)
-         is distinct from (old.station_id, old.connector_id, old.started_at, old.billed_elsewhere)
+     and (new.station_id, new.connector_id, new.started_at, new.billed_elsewhere, new.vehicle_plate)
+         is distinct from (old.station_id, old.connector_id, old.started_at, old.billed_elsewhere, old.vehicle_plate)
      -- In a settled session these change together with its next bill, which the wallet checks at commit.
      or old.state = 'finished' and (new.ended_at, new.energy_wh, new.cost_minor)
          is distinct from (old.ended_at, old.energy_wh, old.cost_minor) then
@@ -608,6 +608,7 @@ CREATE TABLE charging.sessions (
     energy_wh bigint DEFAULT 0 NOT NULL,
     cost_minor bigint DEFAULT 0 NOT NULL,
     billed_elsewhere boolean DEFAULT false NOT NULL,
+    vehicle_plate text,
     revision bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
@@ -618,7 +619,8 @@ CREATE TABLE charging.sessions (
     CONSTRAINT sessions_energy_wh_check CHECK ((energy_wh >= 0)),
     CONSTRAINT sessions_source_check CHECK ((source = ANY (ARRAY['evpower'::text, 'import'::text]))),
     CONSTRAINT sessions_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text, 'finished'::text, 'settled'::text, 'expired'::text, 'refused'::text, 'cancelled'::text, 'failed'::text]))),
-    CONSTRAINT sessions_station_id_check CHECK (((length(station_id) >= 1) AND (length(station_id) <= 64)))
+    CONSTRAINT sessions_station_id_check CHECK (((length(station_id) >= 1) AND (length(station_id) <= 64))),
+    CONSTRAINT sessions_vehicle_plate_check CHECK (((length(vehicle_plate) >= 1) AND (length(vehicle_plate) <= 16)))
 );
 
 CREATE TABLE charging.settlements (
@@ -1490,7 +1492,8 @@ CREATE VIEW charging.sessions_public AS
     revision,
     created_at,
     updated_at,
-    jsonb_strip_nulls(jsonb_build_object()) AS details
+    vehicle_plate,
+    jsonb_strip_nulls(jsonb_build_object('vehicle_plate', vehicle_plate)) AS details
    FROM charging.sessions s;
 
 ALTER TABLE charging.settlements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (

@@ -88,7 +88,7 @@ comment on function evpower.client_is(text) is
 -- public.evpower_apply writes them and public.evpower_digest compares them, from this list alone.
 create or replace function evpower.session_details() returns text[]
 language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select array[]::text[]
+  select array['vehicle_plate']
 $$;
 revoke all on function evpower.session_details() from public, anon, authenticated, service_role;
 comment on function evpower.session_details() is

@@ -77,7 +77,19 @@ def _frames() -> dict[str, dict[str, Any]]:
     client, session = uuid4(), uuid4()
     balance = BalanceState(client, "KGS", 25050, 10000, 42, 57, NOW)
     charging = LiveSession(
-        session, client, "EVI-0080", 1, "started", 3250, 4388, NOW, None, 4, NOW, NOW, {}
+        session,
+        client,
+        "EVI-0080",
+        1,
+        "started",
+        3250,
+        4388,
+        NOW,
+        None,
+        4,
+        NOW,
+        NOW,
+        {"vehicle_plate": "01KG123ABC"},
     )
     made = [
         protocol.connected(client, NOW, 20.0), protocol.balance(balance),

@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from evpower.charging import SESSION_CHANGED
 from evpower.foundation.bus import EVERYTHING
 from evpower.foundation.db import Connection, Database
 from evpower.identity import CLIENT_CHANGED
@@ -119,6 +120,18 @@ async def test_a_session_is_sent_from_start_to_end(live: Live, client_id: UUID) 
     )  # fmt: skip
     assert ended["revision"] > started["revision"]
     assert ended["end_time"].endswith("Z")
+
+
+async def test_the_vehicle_plate_is_sent_where_it_is_known(
+    live: Live, client_id: UUID, owner: Connection
+) -> None:
+    async with live.watching(client_id) as app:
+        await app.expect("balance_update")
+        session = await live.start_session(client_id)
+        assert "vehicle_plate" not in await app.expect("charging_update")
+        await owner.execute("update charging.sessions set vehicle_plate = '01KG123ABC'")
+        live.bus.publish(SESSION_CHANGED, session)
+        assert (await app.expect("charging_update"))["vehicle_plate"] == "01KG123ABC"
 
 
 async def test_an_app_that_comes_back_hears_how_its_session_ended(

@@ -108,6 +108,12 @@ DAMAGES = [
     Damage(
         "there", "session", f"update {_S} set status = 'error' where user_id::text = $1", "session"
     ),
+    Damage(
+        "there",
+        "session",
+        f"update {_S} set vehicle_plate = '01KG' where user_id::text = $1",
+        "session",
+    ),
     Damage("there", "missing", f"delete from {_S} where user_id::text = $1", "session"),
     Damage("there", "ahead", f"update {_S} set revision = 99 where user_id::text = $1", "session"),
 ]

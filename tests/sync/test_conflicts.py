@@ -124,6 +124,31 @@ async def test_a_balance_changed_by_hand_is_found_and_repaired(
     assert await balance(supabase.psql, client) == "500.00"
 
 
+async def test_a_vehicle_plate_changed_by_hand_is_found_and_repaired(
+    supabase: Supabase, scenario: Scenario, relay: Relay, db: Database, http: httpx.AsyncClient
+) -> None:
+    known, unknown = [
+        await scenario.session(await scenario.client(), charge=False) for _ in range(2)
+    ]
+    await scenario.db.execute("set session_replication_role = replica")  # it was reported at once
+    await scenario.db.execute(
+        "update charging.sessions set vehicle_plate = '01KG123ABC' where id = $1", known
+    )
+    await scenario.db.execute("reset session_replication_role")
+    await relay.drain()
+    plates = "select id::text, vehicle_plate from public.charging_sessions"
+    expected = {str(known): "01KG123ABC", str(unknown): None}
+    assert dict(await supabase.psql.fetch(plates)) == expected
+    await supabase.psql.execute("update public.charging_sessions set vehicle_plate = '01KG999XYZ'")
+    rpc = rpc_to(http, supabase.target)
+    result = await check(db, rpc, repair=True, deliver=relay.drain)
+    assert {drift.key: drift.fields for drift in result.drift} == dict.fromkeys(
+        expected, ("vehicle_plate",)
+    )
+    assert result.closed == 2
+    assert dict(await supabase.psql.fetch(plates)) == expected
+
+
 async def test_a_driver_who_writes_a_balance_is_refused(
     supabase: Supabase, at_rest: Rest, scenario: Scenario
 ) -> None:

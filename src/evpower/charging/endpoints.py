@@ -1,5 +1,6 @@
 """POST /api/v1/charging/sync-history and GET /api/v1/charging/history/{client_id}."""
 
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -78,6 +79,27 @@ _Cost = Annotated[
 ]
 
 
+def _one_form(plate: object) -> object:
+    """Returns a plate in NFKC and upper case, with single spaces and none at its ends."""
+    if not isinstance(plate, str):
+        return plate
+    return " ".join(filter(None, unicodedata.normalize("NFKC", plate).upper().split(" ")))
+
+
+_Plate = Annotated[
+    str,
+    BeforeValidator(_one_form),
+    Field(
+        min_length=1,
+        max_length=16,
+        description="Of the vehicle; stored in upper case. Left out where it is unknown",
+        examples=["01KG123ABC"],
+        default_factory=str,
+    ),
+    AfterValidator(_printable),
+]
+
+
 class SessionReport(BaseModel):
     """A charging session that another system ran."""
 
@@ -109,6 +131,7 @@ class SessionReport(BaseModel):
     billed: Annotated[
         StrictBool, Field(description="True: it was paid elsewhere, record it without charging")
     ] = False
+    vehicle_plate: _Plate
 
     def checked(self, client_id: UUID, now: datetime) -> ReportedSession:
         """Returns the report in our units, for the resolved client. Raises Invalid with a code."""
@@ -124,6 +147,7 @@ class SessionReport(BaseModel):
             energy_wh=facts.energy_wh(self.energy_consumed),
             cost_minor=facts.cost_minor(self.total_cost),
             billed=self.billed,
+            vehicle_plate=self.vehicle_plate or None,
         )
 
 
@@ -154,6 +178,7 @@ class HistorySession(BaseModel):
     energy: Annotated[float, Field(description="kWh")]
     total_cost: Annotated[float, Field(description="som")]
     amount: Annotated[float, Field(description="som")]
+    vehicle_plate: _Plate
     status: SessionStatus
     created_at: datetime
 

@@ -43,6 +43,7 @@ class ReportedSession:
     cost_minor: int
     status: SessionStatus
     billed: bool  # paid somewhere else: never charged here
+    vehicle_plate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Session:
     energy_wh: int
     cost_minor: int
     billed_elsewhere: bool
+    vehicle_plate: str | None
 
     def as_report(self) -> ReportedSession:
         """Returns what the latest report must have said."""
@@ -74,6 +76,7 @@ class Session:
             cost_minor=self.cost_minor,
             status=STATUS_OF[self.state],
             billed=self.billed_elsewhere,
+            vehicle_plate=self.vehicle_plate,
         )
 
 

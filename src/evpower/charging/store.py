@@ -21,8 +21,8 @@ async def insert_imported(connection: Connection, report: ReportedSession) -> bo
     inserted = await connection.fetchval(
         """
         insert into charging.sessions (id, client_id, station_id, connector_id, state, source,
-          started_at, ended_at, energy_wh, cost_minor, billed_elsewhere)
-        values ($1, $2, $3, $4, $5, 'import', $6, $7, $8, $9, $10)
+          started_at, ended_at, energy_wh, cost_minor, billed_elsewhere, vehicle_plate)
+        values ($1, $2, $3, $4, $5, 'import', $6, $7, $8, $9, $10, $11)
         on conflict do nothing returning true
         """,
         report.id,
@@ -35,6 +35,7 @@ async def insert_imported(connection: Connection, report: ReportedSession) -> bo
         report.energy_wh,
         report.cost_minor,
         report.billed,
+        report.vehicle_plate,
     )
     return inserted is True
 
@@ -54,7 +55,7 @@ async def end_imported(connection: Connection, report: ReportedSession) -> None:
     await connection.execute(
         """
         update charging.sessions set state = $2, ended_at = $3, energy_wh = $4, cost_minor = $5,
-          billed_elsewhere = $6 where id = $1
+          billed_elsewhere = $6, vehicle_plate = coalesce($7, vehicle_plate) where id = $1
         """,
         report.id,
         STATE_OF[report.status],
@@ -62,6 +63,7 @@ async def end_imported(connection: Connection, report: ReportedSession) -> None:
         report.energy_wh,
         report.cost_minor,
         report.billed,
+        report.vehicle_plate,
     )
 
 
@@ -93,7 +95,7 @@ select convert_to('[' || coalesce(string_agg(
          || '","station_id":' || station || ',"connector_id":' || connector_id
          || ',"start_time":' || started || ',"end_time":' || ended || ',"stop_time":' || ended
          || ',"energy_consumed":' || energy || ',"energy":' || energy
-         || ',"total_cost":' || cost || ',"amount":' || cost
+         || ',"total_cost":' || cost || ',"amount":' || cost || plate
          || ',"status":"' || status || '","created_at":' || {_z("created_at")}
          || '}}', ','), '') || ']', 'UTF8') as body,
        count(*) = $2 and exists (
@@ -107,7 +109,8 @@ select convert_to('[' || coalesce(string_agg(
     select id, to_json(station_id)::text as station, connector_id, status, created_at,
            {order_by} as place,
            {_z("started_at")} as started, {_z("ended_at")} as ended,
-           energy_kwh::text as energy, cost_som::text as cost
+           energy_kwh::text as energy, cost_som::text as cost,
+           coalesce(',"vehicle_plate":' || to_json(vehicle_plate)::text, '') as plate
       from charging.sessions_public s
      where client_id = $1 and ({order_by}, id) < ($3, $4)
      order by {order_by} desc, id desc

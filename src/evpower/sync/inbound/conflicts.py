@@ -14,6 +14,7 @@ from evpower.sync.model import AUTHORITY, Side
 ConflictKind = Literal[
     "balance_by_hand",
     "balance_by_driver",
+    "vehicle_plate_by_hand",
     "profile_differs",
     "contact_taken",
     "contact_unusable",
@@ -69,6 +70,13 @@ _ROWS: Final = (
         "client.balance",
         "Supabase refuses the write: column grants, then a trigger",
         "nothing: it never happened",
+    ),
+    _row(
+        "vehicle_plate_by_hand",
+        "The `vehicle_plate` of a session was changed in Supabase by hand",
+        "session",
+        "The check finds it; with repair, EvPower's plate is written again, or null if it has none",
+        "evpower_sync_drift",
     ),
     _row(
         "profile_differs",
