@@ -33,6 +33,7 @@ from evpower.identity import (
 )
 from evpower.wallet import endpoints as wallet_endpoints
 from tests.contracts.answers import HOOKS
+from tests.quick_server import QuickServer
 from tests.waiting import WAIT_LIMIT_S, patient_http, until
 
 ISSUER = "http://127.0.0.1:9/auth/v1"
@@ -196,7 +197,7 @@ async def on_a_socket(
         server_header=False,
         timeout_keep_alive=int(keep_alive_s),
     )
-    server = uvicorn.Server(config)
+    server = QuickServer(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     await until(lambda: server.started)
     try:

@@ -20,6 +20,7 @@ from evpower.foundation.addresses import parse_networks
 from evpower.foundation.db import Database
 from evpower.foundation.websocket import SocketProtocol
 from tests.api.scenario import Turning, running_api
+from tests.quick_server import QuickServer
 from tests.waiting import WAIT_LIMIT_S, until
 
 PATH, ALIAS = PATHS
@@ -52,7 +53,7 @@ async def pinging(feed: LocationFeed) -> AsyncIterator[None]:
 async def serving(app: FastAPI) -> AsyncIterator[str]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(
+    server = QuickServer(
         uvicorn.Config(
             app, ws=SocketProtocol, log_level="critical", access_log=False,
             ws_per_message_deflate=False, lifespan="off",

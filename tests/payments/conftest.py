@@ -25,6 +25,7 @@ from evpower.identity import Access, TokenVerifier
 from evpower.payments import Confirmer, Providers, router
 from evpower.payments.providers.sandbox import SandboxProvider
 from tests.contracts.answers import check_answer
+from tests.quick_server import QuickServer
 from tests.waiting import WAIT_LIMIT_S, patient_http, until
 
 SECRET = "the bank and the merchant know it, 32+"
@@ -67,7 +68,7 @@ class LoopbackServer:
             lifespan="on",
             timeout_keep_alive=int(WAIT_LIMIT_S),
         )
-        self._server = uvicorn.Server(config)
+        self._server = QuickServer(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket.dup()]))
         server, task = self._server, self._task
         await until(lambda: server.started or task.done())

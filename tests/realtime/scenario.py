@@ -29,6 +29,7 @@ from evpower.foundation.module import Module
 from evpower.foundation.websocket import SocketProtocol
 from evpower.identity import CLIENT_CHANGED, Access, TokenVerifier, add_operator
 from evpower.realtime.hub import Hub
+from tests.quick_server import QuickServer
 from tests.waiting import WAIT_LIMIT_S, patient_http, until
 
 ISSUER = "http://127.0.0.1:9/auth/v1"
@@ -251,7 +252,7 @@ async def _serving(
     listening = listener or sockets.socket()
     listening.bind(("127.0.0.1", 0))
     port = listening.getsockname()[1]
-    server = uvicorn.Server(
+    server = QuickServer(
         uvicorn.Config(
             app,
             http=HttpProtocol,
