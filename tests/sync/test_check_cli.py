@@ -54,10 +54,10 @@ async def test_check_shows_some_and_says_where_the_rest_is(
     assert (output["run"], output["users"], output["drift"], output["notices"]) == (2, 25, 25, 1)
     repaired = run("check", "--repair")
     assert repaired.returncode == 0, repaired.stderr
-    assert "equal, 25 healed" in repaired.stdout
+    assert "equal, 25 repaired" in repaired.stdout
     status = run("status")
     assert "drift      0 and 1 worth knowing" in status.stdout
     assert "by hand" in status.stdout
-    assert "25 clients, 25 differed, 25 healed" in status.stdout
+    assert "25 clients, 25 differed, 25 repaired" in status.stdout
     (last,) = orjson.loads(run("status", "--json").stdout)["checks"]
     assert (last["kind"], last["closed"], last["error"]) == ("on_demand", 25, None)
