@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from evpower.tariffs import MeteredPeriod, PricedPeriod, Pricer, Sample, begin, next_period, price
+from evpower.tariffs import (
+    MeteredPeriod,
+    PricedPeriod,
+    Pricer,
+    Sample,
+    begin,
+    next_period,
+    periods_of,
+    price,
+)
 from evpower.tariffs.matching import Match, Matcher
 from tests.tariffs.examples import START, after, cost, fold, kinds, tariff
 
@@ -245,6 +254,11 @@ class TestPower:
     def test_it_is_what_the_station_says(self) -> None:
         assert cost(tariff(*self.BANDS), 1000, minutes=60, power_w=50_000).total_minor == 2000
 
+    def test_a_repeated_sample_parts_no_period(self) -> None:
+        """It took no time, so its power is unknown: the cheaper band, of nothing."""
+        samples = [Sample(after(30), 50_000), Sample(after(30), 50_000), Sample(after(60), 100_000)]
+        assert len(price(tariff(*self.BANDS), START, samples).periods) == 1
+
     def test_current_counts_alike(self) -> None:
         bands = tariff({"energy_per_kwh": "10", "if": {"from_a": "32"}}, {"energy_per_kwh": "20"})
         assert cost(bands, 1000, current_ma=32_000).total_minor == 1000
@@ -293,8 +307,7 @@ class TestSamples:
 
     def test_a_register_does_not_run_back(self) -> None:
         samples = [Sample(after(1), 500), Sample(after(2), 400), Sample(after(3), 600)]
-        session = price(tariff({"energy_per_kwh": "10"}), START, samples)
-        assert session.cost.total_minor == 600
+        assert [period.energy_mwh for period in periods_of(START, samples)] == [500_000, 0, 100_000]
 
     def test_a_sample_before_the_start_is_at_the_start(self) -> None:
         session = price(tariff({"time_per_hour": "60"}), START, [Sample(after(-5), 500)])
