@@ -14,6 +14,8 @@ from evpower.foundation.db import Connection
 ROOT = Path(__file__).resolve().parents[2]
 TOP = ("README.md", "README.ru.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 DOCUMENTS = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md"))]
+SOURCE = ROOT / "src" / "evpower"
+CHECKOUT = "(?:src|tests|bench|migrations|supabase|docs|requirements)"
 DEVELOPMENT_ONLY = {"sandbox_url", "sandbox_secret", "failpoint_file"}
 IDS = {"client_id = '…'": "client_id = '00000000-0000-4000-8000-000000000000'", "'+996…'": "'+996'"}
 
@@ -29,6 +31,17 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
             assert anchor in {_slug(heading) for heading in headings}, f"no heading for {link}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_named_is_there(document: Path) -> None:
+    if document.name == "CHANGELOG.md":  # it also names files of earlier versions
+        return
+    folders = "|".join(path.name for path in SOURCE.iterdir() if path.is_dir())
+    text = document.read_text()
+    named = [ROOT / name for name in re.findall(rf"`({CHECKOUT}/[\w/.-]+\.\w+)`", text)]
+    named += [SOURCE / name for name in re.findall(rf"`((?:{folders})/[\w/]+\.py)`", text)]
+    assert [str(path.relative_to(ROOT)) for path in named if not path.exists()] == []
 
 
 def test_every_decision_is_in_the_index_with_its_title_status_and_date() -> None:
