@@ -40,7 +40,7 @@ READS = {
         """select id from identity.clients_public where updated_at > $1::timestamptz""",
         """select id from identity.clients where updated_at > $1::timestamptz""",
     ),
-    "clients whose status nobody mapped": (
+    "clients whose status no operator mapped": (
         """
         select id from identity.clients_public where unmapped_status = $1::text order
         by id limit 100
