@@ -57,7 +57,7 @@ async def test_check_shows_some_and_says_where_the_rest_is(
     assert "equal, 25 repaired" in repaired.stdout
     status = run("status")
     assert "drift      0 and 1 worth knowing" in status.stdout
-    assert "by hand" in status.stdout
+    assert "on demand" in status.stdout
     assert "25 clients, 25 differed, 25 repaired" in status.stdout
-    (last,) = orjson.loads(run("status", "--json").stdout)["checks"]
+    (last,) = orjson.loads(run("status", "--json").stdout)["runs"]
     assert (last["kind"], last["closed"], last["error"]) == ("on_demand", 25, None)
