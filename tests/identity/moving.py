@@ -100,7 +100,7 @@ class Moving:
         )  # fmt: skip
 
     def rate_limiter(self) -> client_migration.RateLimiter:
-        """Nobody waits here; what would have been waited is noted."""
+        """Returns a rate limiter that never sleeps; it notes the seconds in `calls`."""
 
         async def sleep(seconds: float) -> None:
             self.calls.append(seconds)
@@ -117,10 +117,10 @@ class Moving:
         assert answer.status_code == 200, answer.text
         return UUID(answer.json()["id"])
 
-    async def sign_in(self, password: str, **who: str) -> Any:
+    async def sign_in(self, password: str, **credentials: str) -> Any:
         answer = await self.http.post(
             f"{self.supabase.url}/auth/v1/token?grant_type=password",
-            json={"password": password, **who},
+            json={"password": password, **credentials},
             headers={"apikey": self.supabase.publishable_key},
         )
         return answer.json()
@@ -131,8 +131,8 @@ class Moving:
     async def reason(self, source: client_migration.RowSource, line: int = 2) -> str | None:
         """Why the row of this line would not be moved; None: it would."""
         planned = await self.plan(source, dry_run=True)
-        found = [one.reason for one in planned.troubles if one.line == line]
-        return found[0] if found else None
+        reasons = [row.reason for row in planned.troubles if row.line == line]
+        return reasons[0] if reasons else None
 
     async def named(self) -> dict[str, UUID]:
         """Whom every old id means."""
@@ -173,7 +173,7 @@ _PHONES = count(1)  # two alike would be a conflict
 
 
 def someone(old_id: object = None, **fields: object) -> dict[str, object]:
-    """An old client nobody else resembles."""
+    """Returns a row of an old client that resembles no other client."""
     number = uuid4().int
     return {
         "id": old_id if old_id is not None else f"c{number % 10**12}",
@@ -194,11 +194,11 @@ select format('%I.%I', n.nspname, c.relname)
 
 async def everything(connection: Connection) -> dict[str, str]:
     """Every table and sequence of a database and a digest of what is in it."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for row in await connection.fetch(_TABLES):
         [table] = row
-        found[table] = await connection.fetchval(
+        digests[table] = await connection.fetchval(
             "select md5(coalesce(string_agg(t::text, ',' order by t::text), ''))"
             f" from (select * from {table}) t"
         )
-    return found
+    return digests

@@ -113,7 +113,7 @@ async def people(moving: Moving) -> dict[UUID, RemoteUser]:
     """Everyone in the Supabase project, by EvPower's own function there."""
     rpc = SupabaseRpc(moving.http, moving.supabase.url, moving.supabase.secret_key)
     raw = await rpc.call("evpower_people", orjson.dumps({"payload": {"limit": 5000}}))
-    return {one.id: one for one in parse_all(cast("Mapping[str, object]", raw)["people"])}
+    return {user.id: user for user in parse_all(cast("Mapping[str, object]", raw)["people"])}
 
 
 class TestPhones:
@@ -156,26 +156,26 @@ class TestPhones:
         ids = {uuid4(): text for text in TYPED_PHONES if in_row(text)}
         await moving.there.executemany(
             "insert into public.clients (id, phone) values ($1::text::uuid, $2)",
-            [(str(one), text) for one, text in ids.items()],
+            [(str(client_id), text) for client_id, text in ids.items()],
         )
-        found = await people(moving)
-        for one, text in ids.items():
-            assert found[one].profile.phone == TYPED_PHONES[text], text
-            assert bool(found[one].unusable) == (TYPED_PHONES[text] is None), text
+        users = await people(moving)
+        for client_id, text in ids.items():
+            assert users[client_id].profile.phone == TYPED_PHONES[text], text
+            assert bool(users[client_id].unusable) == (TYPED_PHONES[text] is None), text
 
     async def test_logins_of_supabase(self, moving: Moving) -> None:
         ids = {uuid4(): text for text in AUTH_PHONES}
-        for one, text in ids.items():
+        for user_id, text in ids.items():
             await moving.there.execute(
-                "insert into auth.users (id, phone) values ($1, $2)", one, text
+                "insert into auth.users (id, phone) values ($1, $2)", user_id, text
             )
-        found = await people(moving)
-        for one, text in ids.items():
-            user = found[one].user
+        users = await people(moving)
+        for user_id, text in ids.items():
+            user = users[user_id].user
             assert user is not None
             assert user.profile.phone == AUTH_PHONES[text], text
             assert profile_of({"phone": text}).phone == AUTH_PHONES[text], text  # as a token says
-            await moving.there.execute("delete from auth.users where id = $1", one)
+            await moving.there.execute("delete from auth.users where id = $1", user_id)
 
     async def test_a_row_that_copied_the_logins_digits_has_the_logins_phone(
         self, moving: Moving
@@ -189,9 +189,9 @@ class TestPhones:
             " on conflict (id) do update set phone = excluded.phone",
             [(both,), (row_alone,)],
         )
-        found = await people(moving)
-        assert found[both].profile.phone == "+4791234567"
-        assert found[row_alone].profile.phone is None
+        users = await people(moving)
+        assert users[both].profile.phone == "+4791234567"
+        assert users[row_alone].profile.phone is None
 
 
 class TestEmails:
@@ -225,11 +225,14 @@ class TestEmails:
             " on conflict (id) do update set email = excluded.email",
             list(ids.items()),
         )
-        found = await people(moving)
-        for one, text in ids.items():
-            user = found[one].user
+        users = await people(moving)
+        for client_id, text in ids.items():
+            user = users[client_id].user
             assert user is not None
-            assert (found[one].profile.email, user.profile.email) == (EMAILS[text], EMAILS[text])
+            assert (users[client_id].profile.email, user.profile.email) == (
+                EMAILS[text],
+                EMAILS[text],
+            )
 
 
 class TestMoney:
@@ -272,9 +275,9 @@ class TestMoney:
         self, dsn: str, owner: Connection, client_id: UUID
     ) -> None:
         for nr, (text, minor) in enumerate([*AMOUNTS.items(), ("0", None), ("-5", None)]):
-            code, said = await cash(dsn, client_id, text, receipt=str(nr))
-            assert (code == 0) == (minor is not None), (text, said)
-            assert code == 0 or "amount" in said, text
+            code, output = await cash(dsn, client_id, text, receipt=str(nr))
+            assert (code == 0) == (minor is not None), (text, output)
+            assert code == 0 or "amount" in output, text
         balance = await owner.fetchval(
             "select balance_minor from wallet.wallets where client_id = $1", client_id
         )
@@ -289,8 +292,8 @@ class TestMoney:
             claimant,
             HOME,
         )
-        code, said = await cash(dsn, "0555 123456", "5")
-        assert (code, str(claimant) in said, "verified no" in said) == (1, True, True)
+        code, output = await cash(dsn, "0555 123456", "5")
+        assert (code, str(claimant) in output, "verified no" in output) == (1, True, True)
         await owner.execute(
             "insert into identity.clients (id, phone, phone_verified, origin)"
             " values ($1, $2, true, 'token')",
@@ -335,7 +338,9 @@ class TestMoney:
         self, owner: Connection, dsn: str, kind: str, texts: list[str], minors: list[int]
     ) -> None:
         rows = await read_table(owner, dsn, "balance", kind, texts)
-        assert [(row.balance_minor, row.invalid) for row in rows] == [(one, None) for one in minors]
+        assert [(row.balance_minor, row.invalid) for row in rows] == [
+            (minor, None) for minor in minors
+        ]
 
     @pytest.mark.parametrize("kind", ["double precision", "numeric"])
     async def test_what_is_no_amount_in_another_postgresql(
@@ -409,7 +414,7 @@ class TestTimes:
         odd = ["275760-09-13 00:00:00+00", "0044-03-15 00:00:00+00 BC", "infinity", "-infinity"]
         good = "2025-09-25 12:00:00.5+06"
         for kind in ("timestamptz", "timestamp", "date", "timestamptz[]"):
-            texts = [f'{{"{one}"}}' if kind.endswith("]") else one for one in (*odd, good)]
+            texts = [f'{{"{moment}"}}' if kind.endswith("]") else moment for moment in (*odd, good)]
             rows = await read_table(owner, dsn, "email_confirmed_at", kind, texts)
             assert [row.invalid for row in rows] == ["flag_invalid"] * 4 + [None], kind
             assert all(row.detail for row in rows[:4])
@@ -419,14 +424,14 @@ class TestTimes:
             "alter table public.clients add column if not exists delete_requested_at timestamptz"
         )
         for text in ("275760-09-13", "0044-03-15 BC", "infinity", "2025-09-25T12:00:00Z"):
-            one = uuid4()
+            client_id = uuid4()
             await moving.there.execute(
                 "insert into public.clients (id, delete_requested_at)"
                 " values ($1, $2::text::timestamptz)",
-                one,
+                client_id,
                 text,
             )
-            row = (await people(moving))[one].row
+            row = (await people(moving))[client_id].row
             assert row is not None
             assert row.delete_requested, text
             assert row.delete_requested_at == TIMES.get(text), text

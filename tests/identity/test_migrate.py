@@ -351,11 +351,11 @@ class TestPostgresSource:
         source = client_migration.PostgresSource(as_owner(dsn))
         with pytest.raises(client_migration.SourceError) as refused:
             await anext(source.rows())
-        for told in (source.name, str(refused.value)):
-            assert not any(part in told for part in ("s3c", "ret", "et@"))
+        for text in (source.name, str(refused.value)):
+            assert not any(part in text for part in ("s3c", "ret", "et@"))
 
     async def test_a_database_that_does_not_answer_is_one_line(self, moving: Moving) -> None:
-        source = client_migration.PostgresSource("postgres://nobody@127.0.0.1:1/none")
+        source = client_migration.PostgresSource("postgres://stranger@127.0.0.1:1/none")
         with pytest.raises(client_migration.SourceError, match="does not respond"):
             await moving.plan(source)
 
@@ -382,9 +382,11 @@ class TestRoleOfTheProcesses:
 
 
 class TestTrouble:
-    @pytest.mark.parametrize(("status", "said"), [(429, b"200"), (503, b"200"), (429, b"DATE")])
+    @pytest.mark.parametrize(
+        ("status", "retry_after"), [(429, b"200"), (503, b"200"), (429, b"DATE")]
+    )
     async def test_auth_is_not_called_before_it_said(
-        self, moving: Moving, edge: Edge, http: httpx.AsyncClient, status: int, said: bytes
+        self, moving: Moving, edge: Edge, http: httpx.AsyncClient, status: int, retry_after: bytes
     ) -> None:
         refusals = iter([status])
 
@@ -393,7 +395,11 @@ class TestTrouble:
             if refused is None:
                 return await forward(moving.supabase, http, request)
             at = formatdate(time.time() + 201, usegmt=True).encode()
-            return refused, b"{}", b"Retry-After: " + (at if said == b"DATE" else said)
+            return (
+                refused,
+                b"{}",
+                b"Retry-After: " + (at if retry_after == b"DATE" else retry_after),
+            )
 
         edge.respond = respond
         source = moving.csv(someone())
@@ -481,10 +487,11 @@ class TestTrouble:
         done = await moving.execute(moving.csv(row | {"email": "other@example.kg"}), run)
         assert (done.done, done.failed) == (0, 2)
         async with moving.db.transaction() as connection:
-            found = {
-                one.reason for one in await client_migration.troubles_of(connection, run.id, 10)
+            reasons = {
+                trouble.reason
+                for trouble in await client_migration.troubles_of(connection, run.id, 10)
             }
-        assert found == {"changed_since_the_plan", "gone_from_source"}
+        assert reasons == {"changed_since_the_plan", "gone_from_source"}
         assert await moving.users() == 0
 
     async def test_stopped_it_can_be_resumed(
@@ -548,8 +555,8 @@ async def trouble(moving: Moving) -> str | None:
     async with moving.db.transaction() as connection:
         run = await client_migration.newest(connection)
         assert run is not None
-        [one] = await client_migration.troubles_of(connection, run, 10)
-    return one.reason
+        [row] = await client_migration.troubles_of(connection, run, 10)
+    return row.reason
 
 
 async def opened(owner: Connection, client: UUID, amount_minor: int) -> None:

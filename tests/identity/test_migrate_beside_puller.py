@@ -75,12 +75,12 @@ async def are_one(moving: Moving, rows: list[dict[str, object]], puller: Puller)
     """Each old client is one client with its user, its cards and its money, and stays so."""
     for _ in range(2):
         await take_all(moving, puller)
-        named, found = await moving.named(), await clients(moving.owner)
+        named, by_id = await moving.named(), await clients(moving.owner)
         assert set(named) == {str(row["id"]) for row in rows}
-        assert set(named.values()) == set(found)
-        assert len(found) == len(rows) == await moving.users()
+        assert set(named.values()) == set(by_id)
+        assert len(by_id) == len(rows) == await moving.users()
         for row in rows:
-            client = found[named[str(row["id"])]]
+            client = by_id[named[str(row["id"])]]
             assert (client["email"], client["phone"]) == (row["email"], row["phone"])
             assert client["status"] == "active"
             assert client["balance_minor"] == (150 if row.get("balance") else 0)
@@ -101,13 +101,13 @@ async def test_the_puller_is_faster_than_the_row(
 ) -> None:
     """Auth has the user, the puller took it, and only then Auth's answer comes."""
     one_at_a_time = asyncio.Lock()
-    taken = 0
+    created = 0
 
     async def is_client(user: UUID) -> bool:
         """Others are created meanwhile: one look may come too early for this very user."""
-        nonlocal taken
+        nonlocal created
         async with one_at_a_time:
-            taken += (await puller.drain()).created
+            created += (await puller.drain()).created
             return await moving.owner.fetchval(
                 "select exists (select from identity.clients where id = $1)", user
             )
@@ -126,12 +126,12 @@ async def test_the_puller_is_faster_than_the_row(
     assert run is not None
     done = await moving.execute(source, run, admin=through(edge, moving))
     assert (done.done, done.failed, done.conflicts) == (ROWS, 0, 0)
-    assert taken == ROWS  # every client was born of the change log
+    assert created == ROWS  # every client was born of the change log
     await are_one(moving, rows, puller)
 
 
 async def test_both_make_the_client_in_one_moment(moving: Moving, puller: Puller) -> None:
-    """Somebody's insert of the very client is not committed yet when the row is written."""
+    """Another transaction's insert of the client is not committed when the row is written."""
     row = someone("a", id_tags="AA")
     source = moving.csv(row)
     run = (await moving.plan(source)).run
@@ -167,7 +167,7 @@ async def test_two_pullers_run_on_beside_it(moving: Moving, puller: Puller, db: 
     for row in rows[:10]:
         await moving.user(email=row["email"], user_metadata={"phone": row["phone"]}, **CONFIRMED)
     stop = asyncio.Event()
-    running = [asyncio.create_task(one.run(stop)) for one in (puller, a_puller(moving, db))]
+    running = [asyncio.create_task(each.run(stop)) for each in (puller, a_puller(moving, db))]
     done = await moving.run(moving.csv(*rows), at_once=8)
     assert (done.done, done.failed, done.conflicts) == (ROWS, 0, 0)
     stop.set()

@@ -191,9 +191,9 @@ class TestTwo:
         assert await moving.reason(moving.csv(row)) == "contacts_of_two_users"
 
     async def test_id_of_one_user_and_email_of_another(self, moving: Moving) -> None:
-        one = await moving.user(email="one@example.kg", **CONFIRMED)
+        user_id = await moving.user(email="one@example.kg", **CONFIRMED)
         await moving.user(email="two@example.kg", **CONFIRMED)
-        row = someone(one, email="two@example.kg")
+        row = someone(user_id, email="two@example.kg")
         assert await moving.reason(moving.csv(row)) == "id_and_contact_of_two_users"
 
     async def test_two_rows_of_one_user(self, moving: Moving) -> None:
@@ -335,7 +335,7 @@ class TestDecision:
 
 def test_every_reason_has_its_words() -> None:
     folder = Path(client_migration.__file__).parent
-    said: set[str] = set()
+    reasons: set[str] = set()
     for path in folder.glob("*.py"):
         text = path.read_text()
         for pattern in (
@@ -345,6 +345,6 @@ def test_every_reason_has_its_words() -> None:
             r"\"(\w+_twice)\"",
             r"why = \"(\w+)\"",
         ):
-            said |= set(re.findall(pattern, text))
-    assert len(said) >= 30
-    assert said - set(REASONS) - {"moved_before"} == set()
+            reasons |= set(re.findall(pattern, text))
+    assert len(reasons) >= 30
+    assert reasons - set(REASONS) - {"moved_before"} == set()

@@ -1,4 +1,4 @@
-"""Who tries to get a stranger's wallet out of the move, or to stop it for everybody."""
+"""Attempts to get another client's wallet out of the migration, or to stop it for all users."""
 
 import json
 from typing import Any
@@ -35,8 +35,8 @@ async def sign_up(moving: Moving, email: object) -> UUID:
         headers={"apikey": moving.supabase.publishable_key},
     )
     assert answer.status_code == 200, answer.text
-    said = answer.json()
-    return UUID(said.get("user", said)["id"])
+    body = answer.json()
+    return UUID(body.get("user", body)["id"])
 
 
 class TestConfirmedByNoOne:
@@ -58,7 +58,7 @@ class TestConfirmedByNoOne:
         assert (done.done, done.conflicts, await moving.named()) == (0, 1, {})
 
     async def test_nor_between_the_plan_and_the_run(self, moving: Moving) -> None:
-        """A user a server had confirmed is gone, and somebody else signed up under its id."""
+        """A user confirmed by a server was deleted, and another user signed up under its id."""
         row = someone("old-1")
         user = await moving.user(email=row["email"], **CONFIRMED)
         source = moving.csv(row)
@@ -88,7 +88,7 @@ class TestConfirmedByNoOne:
     @pytest.mark.parametrize(
         ("fields", "kinds"),
         [
-            ({}, "email phone"),  # a server said so, and nobody was there since
+            ({}, "email phone"),  # a server said so, and no user has signed in since
             (USED, ""),
             (USED | {"confirmation_sent_at": SENT}, "email"),
             (USED | {"confirmation_sent_at": SENT} | BY_PHONE, "phone"),
@@ -114,7 +114,7 @@ class TestConfirmedByNoOne:
         assert {kind for kind in both if user.has_verified(kind)} == verified
         person = of_auth(record)
         assert person is not None
-        assert {one.kind for one in person.claims if one.verified} == verified
+        assert {claim.kind for claim in person.claims if claim.verified} == verified
 
     @pytest.mark.parametrize(
         ("provider", "data", "verified"),
@@ -172,7 +172,7 @@ class TestLookAlikes:
     def test_nor_one_in_supabase(self) -> None:
         person = of_auth(a_user() | {"email": f"vi{KELVIN}tor@example.kg"})
         assert person is not None
-        [claim] = [one for one in person.claims if one.kind == "email"]
+        [claim] = [each for each in person.claims if each.kind == "email"]
         assert (claim.value, claim.verified) == ("viktor@example.kg", False)
 
     @pytest.mark.parametrize("same", ["vik.tor@example.kg", "viktor+a@example.kg"])
@@ -338,6 +338,6 @@ class TestNoOneStopsTheOthers:
         source = moving.csv(someone(evil), someone("b", email=evil), someone("c", id_tags=evil))
         planned = await moving.plan(source, dry_run=True)
         assert len(planned.troubles) == 3
-        for one in planned.troubles:
-            assert one.old_id.isprintable()
-            assert one.detail is None or one.detail.isprintable()
+        for row in planned.troubles:
+            assert row.old_id.isprintable()
+            assert row.detail is None or row.detail.isprintable()

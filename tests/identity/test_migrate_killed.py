@@ -52,8 +52,8 @@ async def moved(owner: Connection, at_least: int, process: Process) -> None:
     await until(are_done)
 
 
-async def gone(owner: Connection) -> None:
-    """What a killed process had begun is undone, and the run is nobody's."""
+async def is_undone(owner: Connection) -> None:
+    """What a killed process had begun is undone, and no process owns the run."""
 
     async def is_gone() -> bool:
         return not await owner.fetchval(
@@ -97,24 +97,24 @@ def people() -> list[dict[str, object]]:
 async def result(moving: Moving, rows: Sequence[dict[str, object]]) -> list[Any]:
     """What came of every row, without what differs from one run to another."""
     of = {row["id"]: row["email"] for row in rows}
-    found: list[Any] = []
+    moved: list[Any] = []
     for old_id, client in sorted((await moving.named()).items()):
         user = await moving.there.fetchval("select email from auth.users where id = $1", client)
-        kept = await moving.owner.fetchrow(
+        record = await moving.owner.fetchrow(
             "select c.email, c.status, w.balance_minor, w.version,"
             " (select array_agg(alias order by alias) from identity.aliases a"
             "   where a.client_id = c.id) as aliases"
             " from identity.clients c join wallet.wallets w on w.client_id = c.id where c.id = $1",
             client,
         )
-        assert kept is not None
-        assert user == kept["email"] == of[old_id]
-        found.append((old_id, tuple(kept)))
+        assert record is not None
+        assert user == record["email"] == of[old_id]
+        moved.append((old_id, tuple(record)))
     counts = await moving.owner.fetchrow(
         "select (select count(*) from identity.clients), (select count(*) from payments.payments),"
         " (select count(*) from identity.aliases)"
     )
-    return [found, tuple(counts or ()), await moving.users()]
+    return [moved, tuple(counts or ()), await moving.users()]
 
 
 async def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(
@@ -131,7 +131,7 @@ async def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(
     process.kill()
     await process.communicate()
     assert process.returncode == -signal.SIGKILL
-    await gone(moving.owner)
+    await is_undone(moving.owner)
     answered.set()
     code, _, err = await evpower(moving, dsn, *words)
     assert (code, "--resume" in err) == (1, True)
@@ -142,11 +142,11 @@ async def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(
     done = json.loads(out)["done"]
     assert (done["done"], done["failed"], done["conflicts"], done["invalid"]) == (119, 0, 2, 1)
 
-    found, counts, users = await result(moving, rows)
-    assert len(found) == ROWS - 1
+    results, counts, users = await result(moving, rows)
+    assert len(results) == ROWS - 1
     assert users == ROWS - 1
     assert counts[0] == ROWS - 1
-    opened = {old_id for old_id, kept in found if kept[2] == 150 and kept[3] == 1}
+    opened = {old_id for old_id, record in results if record[2] == 150 and record[3] == 1}
     assert opened == {row["id"] for row in rows if row["balance"] and row["id"] != "old-1"}
     assert counts[1] == len(opened)
     tags = sum(1 for row in rows[:ROWS] if row["id_tags"] and row["id"] != "old-1")
@@ -211,14 +211,14 @@ async def test_what_was_left_is_counted_whole_and_listed_in_part(moving: Moving,
     assert (code, none) == (0, "none\n")
     await evpower(moving, dsn, *words)
     _, listed, _ = await evpower(moving, dsn, "conflicts", "--limit", "3")
-    for told in (planned, listed):
-        assert "conflict 2: two rows have one email" in told
-        assert "invalid 60: its phone is invalid" in told
+    for output in (planned, listed):
+        assert "conflict 2: two rows have one email" in output
+        assert "invalid 60: its phone is invalid" in output
     assert listed.count("    line ") == 3
     assert "and 59 more: --limit 62 lists them" in listed
     _, whole, _ = await evpower(moving, dsn, "conflicts")
     assert (whole.count("    line "), "more" in whole) == (62, False)
-    code, _, said = await evpower(moving, dsn, "confirm")  # the run moved nobody
-    assert (code, "none moved a client" in said) == (1, True)
-    code, _, said = await evpower(moving, dsn, "confirm", "--run", "999")
-    assert (code, "there is no such run" in said) == (1, True)
+    code, _, output = await evpower(moving, dsn, "confirm")  # the run moved no client
+    assert (code, "none moved a client" in output) == (1, True)
+    code, _, output = await evpower(moving, dsn, "confirm", "--run", "999")
+    assert (code, "there is no such run" in output) == (1, True)

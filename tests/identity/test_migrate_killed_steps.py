@@ -1,4 +1,4 @@
-"""Killed at any step of a row and resumed, a move ends as one that nobody disturbed."""
+"""Killed at any step of a row and resumed, a migration ends as an undisturbed one."""
 
 import asyncio
 import json
@@ -72,13 +72,13 @@ class Killing:
         return await self.kill() if self._dies(request, "after") else answer
 
     def _dies(self, request: Request, moment: str) -> bool:
-        """Once before Auth has the call of one user, and once when it has, while nobody knows."""
+        """Once before Auth has the call of one user, and once after, before EvPower knows."""
         if request.method not in self.deadly or not request.path.startswith(USERS):
             return False
-        who = request.path.removeprefix(USERS).lstrip("/")
-        who = who or json.loads(request.body)["id"]
-        call = (request.method, who, moment)
-        if who.startswith("?") or call in self.killed:
+        user_id = request.path.removeprefix(USERS).lstrip("/")
+        user_id = user_id or json.loads(request.body)["id"]
+        call = (request.method, user_id, moment)
+        if user_id.startswith("?") or call in self.killed:
             return False
         self.killed.add(call)
         return True
@@ -106,20 +106,20 @@ class Killing:
     async def run_until_it_lives(self, *words: str) -> tuple[int, int | None, str]:
         """Begin again after every kill; answers how many there were, and how it ended."""
         for kills in range(50):
-            code, said = await self.run(*words)
+            code, output = await self.run(*words)
             if code != -signal.SIGKILL:
-                return kills, code, said
+                return kills, code, output
         raise AssertionError(self.killed)
 
     @asynccontextmanager
     async def held_up_at(self, table: str) -> AsyncGenerator[None]:
-        """Nobody writes into this table; ends when the command was killed while it waited."""
+        """Blocks writes into this table; ends when the command was killed while it waited."""
         async with self.owner.transaction():
             await self.owner.execute("select pg_advisory_xact_lock(77, hashtext($1))", table)
             yield
             await until(self._is_waiting)
             await self.kill()
-            await self._gone()
+            await self._is_undone()
 
     async def can_be_held_up(self) -> None:
         """Who writes into one of these waits longer than the command waits for a table's lock."""
@@ -134,7 +134,7 @@ class Killing:
                 " for each statement execute function public.held_up()"
             )
 
-    async def _gone(self) -> None:
+    async def _is_undone(self) -> None:
         """The killed process left PostgreSQL, and what it had not committed is undone."""
         assert self.process is not None
         _, err = await self.process.communicate()
@@ -165,31 +165,31 @@ async def killing(
 ) -> AsyncGenerator[Killing]:
     owner: Connection = await asyncpg.connect(as_owner(dsn))
     looks: Connection = await asyncpg.connect(as_owner(dsn))
-    one = Killing(moving, edge, http, dsn, owner, looks)
-    edge.respond = one.respond
+    scenario = Killing(moving, edge, http, dsn, owner, looks)
+    edge.respond = scenario.respond
     await moving.there.execute("delete from auth.users; delete from public.clients")
     await moving.user(email=f"{ADOPTED}@example.kg", **CONFIRMED)
     await moving.user(email="doubted@example.kg")
     try:
-        yield one
+        yield scenario
     finally:
-        if one.process is not None and one.process.returncode is None:
-            one.process.kill()
-            await one.process.communicate()
+        if scenario.process is not None and scenario.process.returncode is None:
+            scenario.process.kill()
+            await scenario.process.communicate()
         await owner.close()
         await looks.close()
 
 
-async def outcome(one: Killing) -> dict[str, Any]:
+async def outcome(killing: Killing) -> dict[str, Any]:
     """Everything that came of it, by old ids: the new ones differ from run to run."""
     users = {
         row["id"]: (row["email"], row["proven"], row["mark"])
-        for row in await one.moving.there.fetch(
+        for row in await killing.moving.there.fetch(
             "select id, email, raw_app_meta_data ? 'evpower_email_unverified' as proven,"
             " raw_app_meta_data ? 'evpower_migration' as mark from auth.users"
         )
     }
-    rows = await one.owner.fetch(
+    rows = await killing.owner.fetch(
         "select r.old_id, r.plan, r.state, r.reason, r.note, r.carried_at is not null as carried,"
         " c.id, c.email, c.phone, c.name, c.status, c.origin, w.balance_minor, w.version,"
         " (select array_agg(a.kind || ':' || a.alias order by a.kind, a.alias)"
@@ -199,7 +199,7 @@ async def outcome(one: Killing) -> dict[str, Any]:
         " from client_migration.run_rows r left join identity.clients c on c.id = r.client_id"
         " left join wallet.wallets w on w.client_id = c.id order by r.old_id"
     )
-    counts = await one.owner.fetchrow(
+    counts = await killing.owner.fetchrow(
         "select (select count(*) from identity.clients) as clients,"
         " (select count(*) from identity.aliases) as aliases,"
         " (select count(*) from payments.payments) as payments,"
@@ -207,8 +207,8 @@ async def outcome(one: Killing) -> dict[str, Any]:
         " (select count(*) from identity.audit where action = 'payments.cash') as audited,"
         " (select array_agg(state) from client_migration.runs) as runs"
     )
-    found = [{**dict(row), "user": users.get(row["id"]), "id": None} for row in rows]
-    return {"rows": found, "counts": dict(counts or {}), "users": len(users)}
+    outcomes = [{**dict(row), "user": users.get(row["id"]), "id": None} for row in rows]
+    return {"rows": outcomes, "counts": dict(counts or {}), "users": len(users)}
 
 
 _undisturbed: dict[str, Any] = {}
@@ -220,11 +220,11 @@ async def undisturbed(
 ) -> dict[str, Any]:
     """What comes of the same rows in peace, moved and taken back; found out once a worker."""
     if not _undisturbed:
-        async with killing(moving, edge, http, await server.new_database()) as one:
-            assert (await one.run(*migrate(moving)))[0] == 1  # one is left to a person
-            _undisturbed["moved"] = await outcome(one)
-            assert (await one.run("revert"))[0] == 0
-            _undisturbed["reverted"] = await outcome(one)
+        async with killing(moving, edge, http, await server.new_database()) as scenario:
+            assert (await scenario.run(*migrate(moving)))[0] == 1  # one is left to a person
+            _undisturbed["moved"] = await outcome(scenario)
+            assert (await scenario.run("revert"))[0] == 0
+            _undisturbed["reverted"] = await outcome(scenario)
     return _undisturbed
 
 
@@ -237,8 +237,8 @@ async def victim(
     undisturbed: dict[str, Any],  # first: both use the one project
 ) -> AsyncGenerator[Killing]:
     assert undisturbed
-    async with killing(moving, edge, http, dsn) as one:
-        yield one
+    async with killing(moving, edge, http, dsn) as scenario:
+        yield scenario
 
 
 def migrate(moving: Moving, *words: str) -> tuple[str, ...]:
@@ -247,14 +247,14 @@ def migrate(moving: Moving, *words: str) -> tuple[str, ...]:
 
 
 async def test_at_every_call_of_auth(victim: Killing, undisturbed: dict[str, Any]) -> None:
-    """Before Auth has the user, and when it has while nobody here knows."""
+    """Killed before Auth has the user, and after, before EvPower knows."""
     victim.deadly = frozenset({"POST", "GET"})
     words = migrate(victim.moving, "--at-once", "1")
     await victim.run(*words)
-    kills, code, said = await victim.run_until_it_lives(*words, "--resume")
-    assert (kills, code) == (len(victim.killed) - 1, 1), said
+    kills, code, output = await victim.run_until_it_lives(*words, "--resume")
+    assert (kills, code) == (len(victim.killed) - 1, 1), output
     assert {method for method, _, _ in victim.killed} == {"POST", "GET"}
-    assert kills + 1 >= 2 * (len(ROWS) - 1)  # twice for everybody but the doubted one
+    assert kills + 1 >= 2 * (len(ROWS) - 1)  # twice for each client but the doubted one
     assert await outcome(victim) == undisturbed["moved"]
 
 
@@ -269,15 +269,15 @@ async def test_in_the_middle_of_every_transaction(
     for number, table in enumerate(HOLDS[1:]):
         async with victim.held_up_at(table):
             await victim.start(*words, *(["--resume"] if number else []))
-    code, said = await victim.run(*words, "--resume")
-    assert code == 1, said
+    code, output = await victim.run(*words, "--resume")
+    assert code == 1, output
     assert await outcome(victim) == undisturbed["moved"]
 
 
 async def test_on_the_way_back(victim: Killing, undisturbed: dict[str, Any]) -> None:
-    """Before a user is deleted, and when it is while nobody here knows."""
+    """Killed before a user is deleted, and after, before EvPower knows."""
     await victim.run(*migrate(victim.moving))
     victim.deadly = frozenset({"DELETE"})
-    kills, code, said = await victim.run_until_it_lives("revert")
-    assert (kills, code) == (4, 0), said
+    kills, code, output = await victim.run_until_it_lives("revert")
+    assert (kills, code) == (4, 0), output
     assert await outcome(victim) == undisturbed["reverted"]

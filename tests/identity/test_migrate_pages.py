@@ -27,10 +27,10 @@ class Project:
     def __init__(self, fails: dict[int, int], error: type[Exception] = Passing) -> None:
         self.fails = dict(fails)
         self.error = error
-        self.asked: list[int] = []
+        self.requested: list[int] = []
 
     def _ask(self, page: int) -> None:
-        self.asked.append(page)
+        self.requested.append(page)
         if self.fails.get(page, 0) > 0:
             self.fails[page] -= 1
             raise self.error("unavailable", "no answer")
@@ -69,19 +69,19 @@ class TestPages:
     ) -> None:
         project = Project({2: 2, 3: 1}, error)
         assert await everyone(walk(project)) == [1, 2, 3]
-        assert project.asked[:6] == [1, 2, 2, 2, 3, 3]
+        assert project.requested[:6] == [1, 2, 2, 2, 3, 3]
 
     async def test_the_first_fails_at_once(self, walk: Any, error: type[Exception]) -> None:
         project = Project({1: 1}, error)
         with pytest.raises(error):
             await everyone(walk(project))
-        assert project.asked == [1]
+        assert project.requested == [1]
 
     async def test_one_that_never_comes_ends_it(self, walk: Any, error: type[Exception]) -> None:
         project = Project({2: 99}, error)
         with pytest.raises(error):
             await everyone(walk(project))
-        assert project.asked == [1] + 8 * [2]
+        assert project.requested == [1] + 8 * [2]
 
     async def test_what_does_not_pass_is_not_asked_again(
         self, walk: Any, error: type[Exception]
@@ -89,5 +89,5 @@ class TestPages:
         project = Project({2: 1}, RuntimeError)
         with pytest.raises(RuntimeError):
             await everyone(walk(project))
-        assert project.asked == [1, 2]
+        assert project.requested == [1, 2]
         assert error is not RuntimeError

@@ -1,4 +1,4 @@
-"""Until it is confirmed a run can be taken back, as far as nobody uses what it made."""
+"""Until it is confirmed, a run can be reverted for the clients that are not in use."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -57,8 +57,8 @@ async def test_what_is_in_use_stays_and_says_so(moving: Moving) -> None:
     assert set(await moving.named()) == {"signed-in", "paid"}
     assert await status(moving, named["paid"]) == "active"
     async with moving.db.transaction() as connection:
-        found = await client_migration.troubles_of(connection, back.run, 10)
-    assert {(one.old_id, one.detail) for one in found} == {
+        troubles = await client_migration.troubles_of(connection, back.run, 10)
+    assert {(row.old_id, row.detail) for row in troubles} == {
         ("signed-in", "signed_in"), ("paid", "wallet_used"),
     }  # fmt: skip
 
@@ -178,11 +178,11 @@ async def test_a_client_who_is_another_old_client_too_is_not_deleted(moving: Mov
     first, second = someone("a"), someone("b")
     await moving.run(moving.csv(first))
     user = (await moving.named())["a"]
-    taken = second | {"email": first["email"]}
-    assert (await moving.run(moving.csv(taken))).conflicts == 1
+    same_email = second | {"email": first["email"]}
+    assert (await moving.run(moving.csv(same_email))).conflicts == 1
     async with moving.db.transaction() as connection:
         await client_migration.decide(connection, "b", user, actor="Aizada", reason="same person")
-    await moving.run(moving.csv(taken))
+    await moving.run(moving.csv(same_email))
     back = await revert(moving, 1)
     assert (back.users, back.retained) == (0, 1)
     assert await moving.named() == {"a": user, "b": user}

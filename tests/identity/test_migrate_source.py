@@ -135,7 +135,7 @@ class TestRow:
             ("id", " ", "old_id_missing"),
             ("id", "x" * 201, "old_id_invalid"),
             ("id", "a\u200bb", "old_id_invalid"),
-            ("email", "nobody", "email_invalid"),
+            ("email", "no-address", "email_invalid"),
             ("phone", "12", "phone_invalid"),
             ("email_confirmed", "perhaps", "flag_invalid"),
             ("id_tags", "x" * 201, "id_tags_invalid"),

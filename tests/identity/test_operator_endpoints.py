@@ -187,7 +187,7 @@ class TestFind:
         assert [row["client_id"] for row in response.json()] == [str(now), str(before)]
 
     async def test_no_one_has_it(self, api: Api) -> None:
-        for query in (str(uuid4()), "nobody@example.kg"):
+        for query in (str(uuid4()), "unknown@example.kg"):
             response = await api.get(CLIENTS, api.operator, params={"q": query})
             assert (response.status_code, response.json()) == (200, [])
 
