@@ -1,4 +1,4 @@
-"""What the tests of NATS share: patience, and an address at which nobody is."""
+"""Fixtures of the NATS tests: longer bounds, and an address without a listener."""
 
 import socket
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_one() -> Iterator[str]:
-    """An address that is kept, so that nobody ever listens there."""
+    """Yields an address that is bound but never listened on."""
     with socket.socket() as keeper:
         keeper.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{keeper.getsockname()[1]}"

@@ -39,7 +39,7 @@ def test_a_link_local_address_with_its_zone(peer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("address", "other", "same"),
     [
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", True),
         ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
@@ -47,8 +47,8 @@ def test_a_link_local_address_with_its_zone(peer: str) -> None:
         ("203.0.113.9", "203.0.113.10", False),
     ],
 )
-def test_an_ipv6_subscriber_is_one_caller(one: str, other: str, *, same: bool) -> None:
-    assert (client_address(one, "", ()) == client_address(other, "", ())) is same
+def test_an_ipv6_subscriber_is_one_caller(address: str, other: str, *, same: bool) -> None:
+    assert (client_address(address, "", ()) == client_address(other, "", ())) is same
 
 
 @pytest.mark.parametrize(

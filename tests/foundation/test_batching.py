@@ -1,4 +1,4 @@
-"""Concurrent calls become one batch; nobody waits for, or fails by, somebody else."""
+"""Concurrent calls become one batch; no call waits for another or fails because of it."""
 
 import asyncio
 from collections.abc import Callable
@@ -149,7 +149,7 @@ async def test_a_cancelled_caller_leaves_alone() -> None:
     run.gate.set()
     assert await calls[1] == "r2"
     assert await late[1] == "r4"
-    assert run.batches == [[1, 2], [4]], "what nobody waits for any more is not begun"
+    assert run.batches == [[1, 2], [4]], "a call without a waiting caller is not begun"
 
 
 async def test_one_key_asked_for_twice_runs_once_and_is_new_once() -> None:

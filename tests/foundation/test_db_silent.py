@@ -124,8 +124,8 @@ async def test_every_wait_for_the_database_ends(
 
     for _ in range(database.size + 1):  # no place in the pool is lost
         await until(serves)
-    async with database.connection() as one, database.connection() as other:
-        assert await one.fetchval("select 1") == await other.fetchval("select 1")
+    async with database.connection() as first, database.connection() as other:
+        assert await first.fetchval("select 1") == await other.fetchval("select 1")
 
 
 async def test_a_pool_of_a_silent_database_closes(database: Database, proxy: TcpProxy) -> None:
@@ -140,10 +140,10 @@ async def test_a_pool_of_a_silent_database_closes(database: Database, proxy: Tcp
 async def test_a_connection_outside_the_pool_ends(fault: Fault, dsn: str, proxy: TcpProxy) -> None:
     url = proxy.through(dsn)
     async with asyncio.timeout(WAIT_LIMIT_S):
-        async with connect(url, timeout_s=WAIT_LIMIT_S, command_timeout_s=GIVE_UP_S) as one:
+        async with connect(url, timeout_s=WAIT_LIMIT_S, command_timeout_s=GIVE_UP_S) as connection:
             fault(proxy)
             with pytest.raises(TimeoutError):
-                await one.fetch(LONG_ROWS)
+                await connection.fetch(LONG_ROWS)
         with pytest.raises(TimeoutError):
             await connect(url, timeout_s=GIVE_UP_S, command_timeout_s=GIVE_UP_S).__aenter__()
 
@@ -154,6 +154,6 @@ async def test_a_connection_closes_though_the_other_side_is_silent(
     async with asyncio.timeout(WAIT_LIMIT_S):
         async with connect(
             proxy.through(dsn), timeout_s=WAIT_LIMIT_S, command_timeout_s=WAIT_LIMIT_S
-        ) as one:
-            await one.fetchval("select 1")
+        ) as connection:
+            await connection.fetchval("select 1")
             proxy.say_nothing()

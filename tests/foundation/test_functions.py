@@ -58,7 +58,7 @@ async def _shadow_types(member: Connection) -> list[str]:
     for name, base in _SHADOWED.items():
         await member.execute(f"create domain pg_temp.{name} as {base} check (pg_temp.note())")
     notices: list[str] = []
-    member.add_log_listener(lambda _, said: notices.append(said.message))
+    member.add_log_listener(lambda _, notice: notices.append(notice.message))
     return notices
 
 

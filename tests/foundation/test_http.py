@@ -173,8 +173,10 @@ async def test_calls_given_up_leave_their_connections_to_others() -> None:
                 return error
 
         failures = await asyncio.gather(*(call() for _ in range(120)))
-        assert all(isinstance(one, HttpError) for one in failures)
-        assert any(isinstance(one, RequestNotSent) for one in failures), "no place in the pool"
+        assert all(isinstance(failure, HttpError) for failure in failures)
+        assert any(isinstance(failure, RequestNotSent) for failure in failures), (
+            "no place in the pool"
+        )
         server.answer = closes_after(RIGHT)
         async with asyncio.TaskGroup() as group:
             for _ in range(60):

@@ -79,14 +79,14 @@ async def test_calls_go_through_the_proxy(
         assert await ask(http(), plain.url, target) == b"{}"
         if target != "payment_provider":
             assert await ask(http(), safe.url, target) == b"{}"
-            assert proxy.asked[1] == f"CONNECT {safe.url.removeprefix('https://')}"
-        assert proxy.asked[0] == f"GET {plain.url}/"
+            assert proxy.requests[1] == f"CONNECT {safe.url.removeprefix('https://')}"
+        assert proxy.requests[0] == f"GET {plain.url}/"
 
 
 async def test_the_devstack_needs_no_proxy() -> None:
     async with ConnectProxy() as proxy, HostileServer(RIGHT) as server:
         assert await ask(HttpClient(proxy=f"http://{proxy.address}"), server.url, "devstack")
-        assert proxy.asked == []
+        assert proxy.requests == []
 
 
 async def test_a_proxy_that_refuses_has_sent_nothing(authority: Authority) -> None:
@@ -108,7 +108,7 @@ async def test_a_proxy_that_is_away_or_hangs_has_sent_nothing() -> None:
         proxy.hangs = True
         with pytest.raises(RequestNotSent, match="no connection"):
             await http.fetch("supabase_rest", "GET", url, timeout_s=1.0)
-        assert proxy.asked == ["CONNECT 127.0.0.1:1"]
+        assert proxy.requests == ["CONNECT 127.0.0.1:1"]
 
 
 async def test_a_request_that_passed_the_proxy_may_have_been_done(authority: Authority) -> None:
@@ -149,9 +149,9 @@ async def test_a_bad_file_is_named_at_the_start_and_by_doctor(kind: str, tmp_pat
     )
     with pytest.raises(ValueError, match="EVPOWER_SUPABASE_CA"):
         bootstrap.assemble(settings)
-    found = {one.name: one for one in await examine(settings)}
-    assert found["outgoing HTTP"].ok is False
-    assert path in found["outgoing HTTP"].detail
+    findings = {finding.name: finding for finding in await examine(settings)}
+    assert findings["outgoing HTTP"].ok is False
+    assert path in findings["outgoing HTTP"].detail
 
 
 @pytest.mark.parametrize("proxy", BAD_PROXIES)
@@ -167,24 +167,24 @@ async def test_doctor_names_an_authority_that_is_not_trusted(authority: Authorit
             _env_file=None,  # pyright: ignore[reportCallIssue]
             supabase_url=server.url,
         )
-        found = {one.name: one for one in await examine(settings)}
-        assert "EVPOWER_SUPABASE_CA" in found["Supabase address"].fix
+        findings = {finding.name: finding for finding in await examine(settings)}
+        assert "EVPOWER_SUPABASE_CA" in findings["Supabase address"].fix
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize("what", ["is away", "refuses"])
-async def test_doctor_names_the_proxy_that_lets_nothing_through(what: str, scheme: str) -> None:
+@pytest.mark.parametrize("fault", ["is away", "refuses"])
+async def test_doctor_names_the_proxy_that_lets_nothing_through(fault: str, scheme: str) -> None:
     async with ConnectProxy(user="ev", password="secret") as proxy:
-        address = proxy.address if what == "refuses" else f"127.0.0.1:{free_port()}"
+        address = proxy.address if fault == "refuses" else f"127.0.0.1:{free_port()}"
         settings = Settings(
             _env_file=None,  # pyright: ignore[reportCallIssue]
             supabase_url=f"{scheme}://project.supabase.invalid",
             http_proxy=SecretStr(f"http://ev:wrong@{address}"),
         )
-        found = {one.name: one for one in await examine(settings)}
-    assert found["Supabase address"].ok is False
-    assert "check EVPOWER_HTTP_PROXY" in found["Supabase address"].fix
-    assert "wrong" not in found["Supabase address"].detail + found["Supabase address"].fix
+        findings = {finding.name: finding for finding in await examine(settings)}
+    assert findings["Supabase address"].ok is False
+    assert "check EVPOWER_HTTP_PROXY" in findings["Supabase address"].fix
+    assert "wrong" not in findings["Supabase address"].detail + findings["Supabase address"].fix
 
 
 async def test_doctor_asks_nothing_of_an_address_that_is_one_service_of_the_project() -> None:
@@ -193,7 +193,7 @@ async def test_doctor_asks_nothing_of_an_address_that_is_one_service_of_the_proj
             _env_file=None,  # pyright: ignore[reportCallIssue]
             supabase_url=f"{server.url}/rest/v1",
         )
-        found = {one.name: one for one in await examine(settings)}
+        findings = {finding.name: finding for finding in await examine(settings)}
         assert server.requests == 0
-    assert "EVPOWER_SUPABASE_URL must be the project's address" in found["settings"].detail
-    assert found["Supabase address"].ok is None
+    assert "EVPOWER_SUPABASE_URL must be the project's address" in findings["settings"].detail
+    assert findings["Supabase address"].ok is None

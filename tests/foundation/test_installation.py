@@ -22,7 +22,7 @@ PASSWORD = "a-password"
 
 
 class Cluster:
-    """A PostgreSQL nobody installed EvPower in, and its administrator."""
+    """A PostgreSQL without an installed EvPower, and its administrator."""
 
     def __init__(self, postgres: EmbeddedPostgres) -> None:
         self.postgres = postgres
@@ -103,7 +103,10 @@ async def works(dsn: str) -> bool:
 
 
 async def doctor(dsn: str) -> dict[str, tuple[bool, str, str]]:
-    return {one.name: (one.ok, one.detail, one.fix) for one in await look_at_database(dsn)}
+    return {
+        finding.name: (finding.ok, finding.detail, finding.fix)
+        for finding in await look_at_database(dsn)
+    }
 
 
 async def refusal(dsn: str) -> str:
@@ -114,9 +117,9 @@ async def refusal(dsn: str) -> str:
 
 def command(text: str) -> str:
     """The administrator's command in a message."""
-    found = re.search(r"as an administrator: (.*;)$", text)
-    assert found, text
-    return found[1]
+    match = re.search(r"as an administrator: (.*;)$", text)
+    assert match, text
+    return match[1]
 
 
 def step_4() -> list[str]:
@@ -185,9 +188,9 @@ async def test_a_second_database_with_another_owner_needs_the_command_it_names(
 ) -> None:
     await migrate(await cluster.create("first", "createrole"))
     dsn = await cluster.create("second", attributes)
-    said = await refusal(dsn)
-    assert "second may not act as evpower_app" in said
-    await cluster.administrator(command(said))
+    refused = await refusal(dsn)
+    assert "second may not act as evpower_app" in refused
+    await cluster.administrator(command(refused))
     assert await migrate(dsn)
     assert await works(dsn)
     assert await works(cluster.login("first", "first"))
@@ -207,9 +210,9 @@ async def test_a_login_that_may_not_create_roles_needs_the_command_it_names(
     cluster: Cluster,
 ) -> None:
     dsn = await cluster.create("evpower")
-    said = await refusal(dsn)
-    assert "there is no role evpower_app" in said
-    await cluster.administrator(command(said))
+    refused = await refusal(dsn)
+    assert "there is no role evpower_app" in refused
+    await cluster.administrator(command(refused))
     assert await migrate(dsn)
     assert await works(dsn)
 
@@ -218,9 +221,9 @@ async def test_a_database_of_another_owner_is_named_with_its_command(cluster: Cl
     await cluster.create("evpower", "createrole")
     await cluster.administrator("create database other")
     dsn = cluster.login("evpower", "other")
-    said = await refusal(dsn)
-    assert "the database other belongs to postgres, not to evpower" in said
-    await cluster.administrator(command(said))
+    refused = await refusal(dsn)
+    assert "the database other belongs to postgres, not to evpower" in refused
+    await cluster.administrator(command(refused))
     assert await migrate(dsn)
 
 
@@ -244,7 +247,7 @@ class TestDoctorNamesTheCause:
 
     async def test_no_such_login(self, cluster: Cluster) -> None:
         # PostgreSQL does not tell strangers which logins there are.
-        ok, detail, _ = (await doctor(cluster.login("nobody_here", "postgres")))["database"]
+        ok, detail, _ = (await doctor(cluster.login("not_here", "postgres")))["database"]
         assert (ok, "28P01" in detail) == (False, True)
 
     async def test_no_such_database(self, cluster: Cluster) -> None:
@@ -269,11 +272,11 @@ class TestDoctorNamesTheCause:
             "alter role evpower in database evpower set statement_timeout = '1h';"
             " alter role evpower in database evpower reset enable_seqscan"
         )
-        found = await doctor(dsn)
-        assert found["database login"][:2] == (
+        findings = await doctor(dsn)
+        assert findings["database login"][:2] == (
             False, "statement_timeout is 1h, not 15s; enable_seqscan is on, not off",
         )  # fmt: skip
-        assert [name for name, one in found.items() if not one[0]] == ["database login"]
+        assert [name for name, finding in findings.items() if not finding[0]] == ["database login"]
         await migrate(dsn)
         assert (await doctor(dsn))["database login"][:2] == (True, "has its defaults")
 

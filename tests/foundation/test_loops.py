@@ -97,7 +97,7 @@ async def test_a_crash_is_logged_and_the_loop_goes_on() -> None:
     with capture_logs() as logs:
         async with running(loop):
             await until(lambda: work.rounds == 3)
-    failures = [(one["job"], one["log_level"]) for one in logs if one["event"] == "job_failed"]
+    failures = [(line["job"], line["log_level"]) for line in logs if line["event"] == "job_failed"]
     assert failures == [("x", "error")] * 2
     assert loop.record.error == "", "the round after them was good"
 
@@ -124,8 +124,8 @@ async def test_what_is_away_for_a_while_is_tried_again_at_a_steady_pace() -> Non
     with capture_logs() as logs:
         async with running(loop):
             await until(lambda: work.rounds >= 4)
-    waits = [one for one in logs if one["event"] == "job_delayed"]
-    assert [(one["job"], one["code"]) for one in waits] == [("x", "database_unavailable")] * 3
+    waits = [line for line in logs if line["event"] == "job_delayed"]
+    assert [(line["job"], line["code"]) for line in waits] == [("x", "database_unavailable")] * 3
 
 
 @pytest.mark.parametrize(
@@ -226,4 +226,4 @@ async def test_a_round_that_does_not_end_is_cancelled_at_the_stop() -> None:
     await inside.wait()
     with capture_logs() as logs:
         await loops.stop(0.01)
-    assert [one["job"] for one in logs] == ["loop-hangs"]
+    assert [line["job"] for line in logs] == ["loop-hangs"]

@@ -43,7 +43,7 @@ class TestLocks:
     async def test_a_reader_that_stays_open_stalls_no_one_and_is_named(
         self, dsn: str, owner: Connection
     ) -> None:
-        said: list[str] = []
+        progress: list[str] = []
         other: Connection = await asyncpg.connect(as_owner(dsn))
         reader = owner.transaction()
         await reader.start()
@@ -55,7 +55,7 @@ class TestLocks:
 
         done = await migrate(
             dsn,
-            said.append,
+            progress.append,
             files=[*load(), self.FILE],
             lock_timeout_s=0.05,
             pause=others_go_on,
@@ -63,8 +63,8 @@ class TestLocks:
         await other.close()
         pid: int = await owner.fetchval("select pg_backend_pid()")
         assert done == ["9999_slow"]
-        assert said[0] == "applying 9999_slow"
-        assert said[1].startswith(
+        assert progress[0] == "applying 9999_slow"
+        assert progress[1].startswith(
             f"waiting: a lock is held by another session (process {pid}, evpower, idle in transact"
         )
 

@@ -1,4 +1,4 @@
-"""The bus between nodes, on a real NATS server that is killed, hung, slow, or not ours."""
+"""The bus between nodes, on a real NATS server that is killed, unresponsive, slow, or not ours."""
 
 import asyncio
 import datetime as dt
@@ -262,10 +262,10 @@ class TestAwayAndBack:
                 assert await there.bus.wait_connected(WAIT_LIMIT_S)
                 here.bus.publish(CLIENT_CHANGED, after := uuid4())
                 await there.has_heard((CLIENT_CHANGED, after))
-                told = Counter(line["event"] for line in logs)
+                events = Counter(line["event"] for line in logs)
                 away = sum(not node.bus.connected for node in pair)  # lost once more, if not 0
-            assert told["bus_disconnected"] >= 2
-            assert told["bus_disconnected"] - told["bus_connected"] == away, (
+            assert events["bus_disconnected"] >= 2
+            assert events["bus_disconnected"] - events["bus_connected"] == away, (
                 "once per change of state"
             )
 
@@ -279,7 +279,9 @@ class TestAwayAndBack:
                     for _ in range(10_000):  # nothing here could let a server answer
                         here.bus.publish(CLIENT_CHANGED, uuid4())
                     await asyncio.sleep(0)
-                await until(lambda: not here.bus.connected, "a hung server was not noticed")
+                await until(
+                    lambda: not here.bus.connected, "an unresponsive server was not noticed"
+                )
             finally:
                 os.kill(server.pid, signal.SIGCONT)
             assert await here.bus.wait_connected(WAIT_LIMIT_S)
@@ -370,8 +372,10 @@ class TestAwayAndBack:
 
         mute = await asyncio.start_server(silent, "127.0.0.1", 0)
         other = await asyncio.start_server(strange, "127.0.0.1", 0)
-        found = [f"127.0.0.1:{one.sockets[0].getsockname()[1]}" for one in (mute, other)]
-        tried = [*found, no_one, f"127.0.0.1:{server.port}"]
+        strangers = [
+            f"127.0.0.1:{listener.sockets[0].getsockname()[1]}" for listener in (mute, other)
+        ]
+        tried = [*strangers, no_one, f"127.0.0.1:{server.port}"]
         try:
             async with nodes(",".join(f"nats://{address}" for address in tried)) as (here,):
                 assert here.bus.connected
@@ -492,8 +496,8 @@ class TestFromOutside:
         assert await announce(f"nats://{no_one}", [(CLIENT_CHANGED, uuid4())])
 
     async def test_every_server_is_tried(self, server: LocalNats, no_one: str) -> None:
-        found = await reach(f"nats://u:s3cret@{no_one},{server.url}")
-        (first, trouble), second = found
+        reached = await reach(f"nats://u:s3cret@{no_one},{server.url}")
+        (first, trouble), second = reached
         assert first == no_one
         assert trouble
         assert "s3cret" not in trouble
@@ -516,22 +520,22 @@ class TestTls:
 
     async def test_no_credentials_go_to_a_server_that_offers_no_tls(self) -> None:
         received = bytearray()
-        gone = asyncio.Event()
+        closed = asyncio.Event()
 
         async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b'INFO {"auth_required":true,"max_payload":1048576}\r\n')
             with suppress(ConnectionError):
-                while some := await reader.read(1000):
-                    received.extend(some)
+                while chunk := await reader.read(1000):
+                    received.extend(chunk)
             writer.close()
-            gone.set()
+            closed.set()
 
         server = await asyncio.start_server(plain, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         with capture_logs() as logs:
             async with nodes(f"tls://ev:secret@127.0.0.1:{port}", connected=False):
                 await until(lambda: bool(logs), "nothing was told")
-                await until(gone.is_set, "it did not hang up")
+                await until(closed.is_set, "it did not hang up")
         server.close()
         await server.wait_closed()
         assert not received

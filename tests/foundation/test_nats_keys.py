@@ -88,7 +88,7 @@ def _creds(jwt: str, seed: str) -> str:
     )
 
 
-def _kept(folder: Path, name: str, text: str) -> str:
+def _written(folder: Path, name: str, text: str) -> str:
     path = folder / name
     path.write_text(text)
     return str(path)
@@ -136,8 +136,8 @@ async def _is_refused(url: str, files: NatsFiles, *, saying: str) -> None:
 @pytest.mark.usefixtures("patient")
 async def test_an_nkey_signs_in(tmp_path: Path) -> None:
     ours, other = Pair("user"), Pair("user")
-    good = NatsFiles(nkey=_kept(tmp_path, "good.nk", f"{ours.seed}\n"))
-    bad = NatsFiles(nkey=_kept(tmp_path, "bad.nk", other.seed))
+    good = NatsFiles(nkey=_written(tmp_path, "good.nk", f"{ours.seed}\n"))
+    bad = NatsFiles(nkey=_written(tmp_path, "bad.nk", other.seed))
     settings = {"authorization": {"users": [{"nkey": ours.public}]}}
     async with serving(LocalNats(tmp_path, settings=settings)) as server:
         await _speaks(server.url, good)
@@ -156,8 +156,8 @@ async def test_a_credentials_file_signs_in(tmp_path: Path) -> None:
         "resolver": "MEMORY",
         "resolver_preload": {account.public: operator.sign_claims(account, "app", "account")},
     }
-    good = NatsFiles(creds=_kept(tmp_path, "good.creds", _creds(jwt, user.seed)))
-    bad = NatsFiles(creds=_kept(tmp_path, "bad.creds", _creds(jwt, stranger.seed)))
+    good = NatsFiles(creds=_written(tmp_path, "good.creds", _creds(jwt, user.seed)))
+    bad = NatsFiles(creds=_written(tmp_path, "bad.creds", _creds(jwt, stranger.seed)))
     async with serving(LocalNats(tmp_path, settings=settings)) as server:
         await _speaks(server.url, good)
         await _is_refused(server.url, bad, saying="authorization")
@@ -165,7 +165,7 @@ async def test_a_credentials_file_signs_in(tmp_path: Path) -> None:
 
 async def test_a_new_file_counts_at_the_next_connection(tmp_path: Path) -> None:
     ours, other = Pair("user"), Pair("user")
-    path = Path(_kept(tmp_path, "user.nk", other.seed))
+    path = Path(_written(tmp_path, "user.nk", other.seed))
     settings = {"authorization": {"users": [{"nkey": ours.public}]}}
     async with serving(LocalNats(tmp_path, settings=settings)) as server:
         node = Node(server.url, files=NatsFiles(nkey=str(path)))
@@ -204,7 +204,7 @@ async def test_tls_with_an_authority_of_ones_own(tmp_path: Path) -> None:
 async def test_tls_an_nkey_and_a_server_that_is_gone(tmp_path: Path, no_one: str) -> None:
     ours = Pair("user")
     ca, certificate, key = make_authority(tmp_path)
-    files = NatsFiles(nkey=_kept(tmp_path, "user.nk", ours.seed), ca=str(ca))
+    files = NatsFiles(nkey=_written(tmp_path, "user.nk", ours.seed), ca=str(ca))
     settings = {"authorization": {"users": [{"nkey": ours.public}]}}
     async with serving(LocalNats(tmp_path, tls=(certificate, key), settings=settings)) as server:
         url = f"tls://{no_one}, {server.url}"
@@ -251,7 +251,7 @@ class TestFiles:
     @pytest.mark.parametrize("around", ["{}", "{}\n", "\n  {}  \r\n"])
     def test_a_seed_alone(self, tmp_path: Path, around: str) -> None:
         pair = Pair("user")
-        key = NatsFiles(nkey=_kept(tmp_path, "seed", around.format(pair.seed))).key()
+        key = NatsFiles(nkey=_written(tmp_path, "seed", around.format(pair.seed))).key()
         assert key is not None
         assert (key.public, key.jwt) == (pair.public, "")
 
@@ -266,7 +266,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("kind", ["account", "operator"])
     def test_the_seed_of_another_kind(self, tmp_path: Path, kind: str) -> None:
-        files = NatsFiles(nkey=_kept(tmp_path, "seed", Pair(kind).seed))
+        files = NatsFiles(nkey=_written(tmp_path, "seed", Pair(kind).seed))
         with pytest.raises(ValueError, match="no seed of a NATS user"):
             files.check()
 
@@ -275,7 +275,7 @@ class TestFiles:
     )
     @pytest.mark.parametrize("field", ["creds", "nkey", "ca"])
     def test_nonsense_is_not_quoted(self, tmp_path: Path, field: str, text: str) -> None:
-        files = NatsFiles(**{field: _kept(tmp_path, "file", text)})
+        files = NatsFiles(**{field: _written(tmp_path, "file", text)})
         with pytest.raises(ValueError) as refused:
             files.check()
         assert "file" in str(refused.value)
@@ -285,7 +285,7 @@ class TestFiles:
         seed = Pair("user").seed
         wrong = seed[:20] + ("A" if seed[20] != "A" else "B") + seed[21:]
         with pytest.raises(ValueError, match="no seed"):
-            NatsFiles(nkey=_kept(tmp_path, "seed", wrong)).check()
+            NatsFiles(nkey=_written(tmp_path, "seed", wrong)).check()
 
     @pytest.mark.parametrize("field", ["creds", "nkey", "ca"])
     def test_a_file_that_is_not_there(self, tmp_path: Path, field: str) -> None:
@@ -293,7 +293,7 @@ class TestFiles:
             Node("nats://127.0.0.1:1", files=NatsFiles(**{field: str(tmp_path / "gone")}))
 
     def test_both_kinds_of_key(self, tmp_path: Path) -> None:
-        path = _kept(tmp_path, "seed", Pair("user").seed)
+        path = _written(tmp_path, "seed", Pair("user").seed)
         with pytest.raises(ValueError, match="not both"):
             NatsFiles(creds=path, nkey=path).check()
 

@@ -56,7 +56,7 @@ class TestThePooler:
         async with connection.transaction():
             same = {await connection.fetchval("select pg_backend_pid()") for _ in range(3)}
         await connection.close()
-        assert all(one != other for one, other in itertools.pairwise(pids))
+        assert all(pid != other for pid, other in itertools.pairwise(pids))
         assert len(same) == 1
 
     async def test_what_a_session_set_is_someone_elses(self, pooler: Pooler) -> None:
@@ -73,8 +73,10 @@ class TestThePooler:
     async def test_prepared_statements_follow_their_client(self, pooler: Pooler) -> None:
         connection: Connection = await asyncpg.connect(pooler.dsn)
         statements = [await connection.prepare(f"select $1::int + {n}") for n in range(9)]
-        for turn in range(4):
-            assert [await one.fetchval(turn) for one in statements] == [turn + n for n in range(9)]
+        for number in range(4):
+            assert [await statement.fetchval(number) for statement in statements] == [
+                number + n for n in range(9)
+            ]
             with pytest.raises(asyncpg.DivisionByZeroError):
                 await connection.fetchval("select 1 / $1::int", 0)
         await connection.close()
@@ -105,7 +107,7 @@ class TestProcesses:
             async with pooled.transaction() as connection:
                 await wallet.credit(connection, payment)
 
-        await asyncio.gather(*(credit(one) for one in [*payments, *payments]))
+        await asyncio.gather(*(credit(payment) for payment in [*payments, *payments]))
         assert [await scenario.money(client) for client in clients] == [(50, 0, 0)] * 6
 
     async def test_a_rolled_back_or_cancelled_transaction_leaves_nothing_behind(
@@ -204,9 +206,9 @@ class TestCommands:
             pooler.dsn.rsplit("/", 1)[1], lock_timeout="3s", statement_timeout="15s"
         )
         async with Pooler(server.owner_dsn(pooler.dsn.rsplit("/", 1)[1])) as fresh:
-            found = await look_at_database(fresh.dsn)
-        assert [one.name for one in found if not one.ok] == []
-        assert found[0].detail.endswith("through a pooler")
+            findings = await look_at_database(fresh.dsn)
+        assert [finding.name for finding in findings if not finding.ok] == []
+        assert findings[0].detail.endswith("through a pooler")
 
 
 class Supabase:
@@ -236,7 +238,7 @@ class TestTheCause:
     @pytest.mark.parametrize(
         ("change", "says"),
         [
-            (("evpower:", "nobody_here:"), "28P01: password authentication failed"),
+            (("evpower:", "not_here:"), "28P01: password authentication failed"),
             (("/t_", "/not_"), "3D000: database"),
             (("@127.0.0.1:", "@127.0.0.1:1"), "Connect"),
         ],
@@ -260,7 +262,7 @@ class TestTheCause:
         )  # fmt: skip
         assert says in refused.value.cause
         assert says in refused.value.for_operators
-        assert [(one["event"], one["cause"]) for one in logs] == [
+        assert [(line["event"], line["cause"]) for line in logs] == [
             ("database_unavailable", refused.value.cause)
         ]
 
@@ -286,6 +288,6 @@ class TestTheCause:
         await database.close()
         assert (busy.value.code, busy.value.detail) == ("database_busy", "the database is busy")
         assert busy.value.cause.startswith("55P03: ")
-        assert [(one["event"], one["cause"]) for one in logs] == [
+        assert [(line["event"], line["cause"]) for line in logs] == [
             ("database_busy", busy.value.cause)
         ]

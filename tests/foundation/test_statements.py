@@ -32,7 +32,7 @@ from tests.pooler import Pooler
 
 SECRET = "the bank and the merchant know it: 32+"
 JWT_SECRET = "a secret of the local Supabase, 32 bytes and more"
-BELL_SECRET = "whsec_" + "c2VjcmV0" * 6
+WEBHOOK_SECRET = "whsec_" + "c2VjcmV0" * 6
 
 # begin, commit and each statement count as one. A lower number is written here when it is reached.
 STATEMENTS = {
@@ -131,7 +131,7 @@ class Calls:
     async def notification(self) -> httpx.Response:
         body = {"type": "UPDATE", "table": "clients", "schema": "public", "old_record": None}
         raw = json.dumps({**body, "record": {"id": str(self.client)}}).encode()
-        return await self._signed("/api/v1/webhooks/supabase", BELL_SECRET, raw)
+        return await self._signed("/api/v1/webhooks/supabase", WEBHOOK_SECRET, raw)
 
     async def _signed(self, path: str, secret: str, raw: bytes) -> httpx.Response:
         event, now = f"evt_{uuid4().hex}", int(datetime.now(UTC).timestamp())
@@ -175,13 +175,13 @@ def auth() -> Starlette:
 
 @asynccontextmanager
 async def served(app: Any) -> AsyncIterator[str]:
-    one = LoopbackServer()
-    await one.start(app)
+    server = LoopbackServer()
+    await server.start(app)
     try:
-        yield one.url
+        yield server.url
     finally:
-        await one.stop()
-        one.close()
+        await server.stop()
+        server.close()
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ async def calls(
             supabase_secret_key=SecretStr("sb_secret_x"),
             supabase_publishable_key="sb_publishable_x",
             supabase_jwt_secret=SecretStr(JWT_SECRET),
-            supabase_webhook_secrets=SecretStr(BELL_SECRET),
+            supabase_webhook_secrets=SecretStr(WEBHOOK_SECRET),
             payment_qr_provider="sandbox",
             sandbox_url=bank_url,
             sandbox_secret=SecretStr(SECRET),
@@ -261,14 +261,14 @@ async def test_no_request_costs_more_statements_than_written_here(
         "POST /api/v1/operator/clients/{client_id}/unblock": lambda: calls.act("unblock"),
         "POST /api/v1/operator/clients/{client_id}/close": calls.close,
     }
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for _ in range(3):  # at first types are looked up and keys are read
         for name, call in endpoints.items():
             before = pooler.statements
             answer = await call()
             assert answer.status_code < 300, (name, answer.text)
-            found[name] = pooler.statements - before
-    assert {name: n for name, n in found.items() if n > STATEMENTS[name]} == {}
+            counts[name] = pooler.statements - before
+    assert {name: n for name, n in counts.items() if n > STATEMENTS[name]} == {}
 
 
 def test_every_endpoint_that_reads_the_database_is_counted() -> None:
