@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 
 class ConnectProxy:
-    """Keeps what was asked of it in `asked`: "CONNECT 127.0.0.1:443", "GET http://..."."""
+    """Keeps the requests it got in `requests`: "CONNECT 127.0.0.1:443", "GET http://..."."""
 
     def __init__(self, *, user: str = "", password: str = "") -> None:
         self._expected = base64.b64encode(f"{user}:{password}".encode()) if user else b""
