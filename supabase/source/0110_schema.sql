@@ -2,4 +2,4 @@
 create schema if not exists evpower;
 revoke all on schema evpower from public, anon, authenticated, service_role;
 comment on schema evpower is
-  'evpower 0.1.0: what EvPower''s functions in public use; apps have no access';
+  'evpower {edition}: what EvPower''s functions in public use; apps have no access';

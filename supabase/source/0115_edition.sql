@@ -3,8 +3,8 @@
 -- (docs/decisions/0038-what-is-installed-in-supabase-is-stamped.md).
 create or replace function evpower.edition() returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select '0.1.0'
+  select '{edition}'
 $$;
 revoke all on function evpower.edition() from public, anon, authenticated, service_role;
 comment on function evpower.edition() is
-  'evpower 0.1.0: returns the version whose SQL is installed';
+  'evpower {edition}: returns the version whose SQL is installed';

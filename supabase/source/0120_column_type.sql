@@ -7,4 +7,4 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 revoke all on function evpower.column_type(text, text) from public, anon, authenticated, service_role;
 comment on function evpower.column_type(text, text) is
-  'evpower 0.1.0: returns the type of a column as this project has it';
+  'evpower {edition}: returns the type of a column as this project has it';

@@ -7,4 +7,4 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 revoke all on function evpower.record_of(text, text[]) from public, anon, authenticated, service_role;
 comment on function evpower.record_of(text, text[]) is
-  'evpower 0.1.0: returns a record definition with the column types of this project';
+  'evpower {edition}: returns a record definition with the column types of this project';

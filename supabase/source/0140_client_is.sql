@@ -9,4 +9,4 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 revoke all on function evpower.client_is(text) from public, anon, authenticated, service_role;
 comment on function evpower.client_is(text) is
-  'evpower 0.1.0: returns the condition that a client has an id';
+  'evpower {edition}: returns the condition that a client has an id';

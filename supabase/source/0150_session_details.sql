@@ -6,4 +6,4 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
 $$;
 revoke all on function evpower.session_details() from public, anon, authenticated, service_role;
 comment on function evpower.session_details() is
-  'evpower 0.1.0: returns the columns of a session''s optional facts';
+  'evpower {edition}: returns the columns of a session''s optional facts';

@@ -68,11 +68,11 @@ begin
 end
 $migration$;
 comment on policy evpower_own_select on public.clients is
-  'evpower 0.1.0: a driver reads the own row';
+  'evpower {edition}: a driver reads the own row';
 comment on policy evpower_own_insert on public.clients is
-  'evpower 0.1.0: an app may create its own row at the first login';
+  'evpower {edition}: an app may create its own row at the first login';
 comment on policy evpower_own_update on public.clients is
-  'evpower 0.1.0: a driver changes the own profile, in the columns that are granted';
+  'evpower {edition}: a driver changes the own profile, in the columns that are granted';
 
 revoke insert, update, delete, truncate, references, trigger on public.clients from public, anon, authenticated;
 grant select on public.clients to authenticated;

@@ -30,8 +30,8 @@ $migration$;
 create unique index if not exists transactions_client_version_key on public.transactions (client_id, version);
 create index if not exists transactions_client_newest on public.transactions (client_id, created_at desc);
 comment on index public.transactions_client_version_key is
-  'evpower 0.1.0: a version of a client''s balance is made by one transaction';
-comment on index public.transactions_client_newest is 'evpower 0.1.0: a client''s newest transactions';
+  'evpower {edition}: a version of a client''s balance is made by one transaction';
+comment on index public.transactions_client_newest is 'evpower {edition}: a client''s newest transactions';
 alter table public.transactions enable row level security;
 do $migration$
 declare
@@ -46,7 +46,7 @@ begin
 end
 $migration$;
 comment on policy evpower_own_select on public.transactions is
-  'evpower 0.1.0: a driver reads the own transactions';
+  'evpower {edition}: a driver reads the own transactions';
 revoke insert, update, delete, truncate, references, trigger on public.transactions from public, anon, authenticated;
 grant select on public.transactions to authenticated;
 grant select, insert, update, delete on public.transactions to service_role;

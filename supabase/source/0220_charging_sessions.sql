@@ -42,9 +42,9 @@ $migration$;
 create index if not exists charging_sessions_user_newest on public.charging_sessions (user_id, created_at desc);
 create index if not exists charging_sessions_client_newest on public.charging_sessions (client_id, created_at desc);
 comment on index public.charging_sessions_user_newest is
-  'evpower 0.1.0: a driver''s newest sessions, by the older column';
+  'evpower {edition}: a driver''s newest sessions, by the older column';
 comment on index public.charging_sessions_client_newest is
-  'evpower 0.1.0: a driver''s newest sessions, by the newer column';
+  'evpower {edition}: a driver''s newest sessions, by the newer column';
 alter table public.charging_sessions enable row level security;
 do $migration$
 declare
@@ -59,7 +59,7 @@ begin
 end
 $migration$;
 comment on policy evpower_own_select on public.charging_sessions is
-  'evpower 0.1.0: a driver reads the own sessions';
+  'evpower {edition}: a driver reads the own sessions';
 revoke insert, update, delete, truncate, references, trigger on public.charging_sessions
   from public, anon, authenticated;
 grant select on public.charging_sessions to authenticated;

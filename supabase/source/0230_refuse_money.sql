@@ -23,8 +23,8 @@ create trigger evpower_money_is_not_updated before update on public.clients for 
   execute function evpower.refuse_money();
 revoke all on function evpower.refuse_money() from public, anon, authenticated, service_role;
 comment on function evpower.refuse_money() is
-  'evpower 0.1.0: refuses a balance that evpower_apply did not write';
+  'evpower {edition}: refuses a balance that evpower_apply did not write';
 comment on trigger evpower_money_is_not_inserted on public.clients is
-  'evpower 0.1.0: a new row has no money';
+  'evpower {edition}: a new row has no money';
 comment on trigger evpower_money_is_not_updated on public.clients is
-  'evpower 0.1.0: only evpower_apply changes money and its order';
+  'evpower {edition}: only evpower_apply changes money and its order';

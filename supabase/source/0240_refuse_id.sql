@@ -11,6 +11,6 @@ create trigger evpower_id_stays before update on public.clients for each row
   execute function evpower.refuse_id();
 revoke all on function evpower.refuse_id() from public, anon, authenticated, service_role;
 comment on function evpower.refuse_id() is
-  'evpower 0.1.0: refuses another id';
+  'evpower {edition}: refuses another id';
 comment on trigger evpower_id_stays on public.clients is
-  'evpower 0.1.0: an app never changes the id of its row';
+  'evpower {edition}: an app never changes the id of its row';

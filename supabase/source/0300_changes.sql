@@ -21,5 +21,5 @@ end
 $migration$;
 revoke all on evpower.changes from public, anon, authenticated, service_role;
 comment on table evpower.changes is
-  'evpower 0.1.0: the log of changes to clients and users';
-comment on index evpower.changes_in_order is 'evpower 0.1.0: the order in which EvPower reads the log';
+  'evpower {edition}: the log of changes to clients and users';
+comment on index evpower.changes_in_order is 'evpower {edition}: the order in which EvPower reads the log';

@@ -7,7 +7,7 @@ create table if not exists evpower.statuses_under_block (
 );
 revoke all on evpower.statuses_under_block from public, anon, authenticated, service_role;
 comment on table evpower.statuses_under_block is
-  'evpower 0.1.0: the status of a client before EvPower''s block';
+  'evpower {edition}: the status of a client before EvPower''s block';
 
 -- The table's name before 0.1.0. Copied, not renamed: so it is the same whether or not both tables are there.
 do $migration$

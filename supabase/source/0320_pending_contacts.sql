@@ -8,7 +8,7 @@ create table if not exists evpower.pending_contacts (
 );
 revoke all on evpower.pending_contacts from public, anon, authenticated, service_role;
 comment on table evpower.pending_contacts is
-  'evpower 0.1.0: contacts of logins that the profile does not have yet';
+  'evpower {edition}: contacts of logins that the profile does not have yet';
 
 -- The table's name before 0.1.0.
 do $migration$

@@ -20,4 +20,4 @@ $$;
 revoke all on function evpower.log_change(text, text, jsonb, jsonb, text[])
   from public, anon, authenticated, service_role;
 comment on function evpower.log_change(text, text, jsonb, jsonb, text[]) is
-  'evpower 0.1.0: logs a change of a client or user';
+  'evpower {edition}: logs a change of a client or user';

@@ -38,6 +38,6 @@ create trigger evpower_note_client after insert or update or delete on public.cl
   execute function evpower.note_client();
 revoke all on function evpower.note_client() from public, anon, authenticated, service_role;
 comment on function evpower.note_client() is
-  'evpower 0.1.0: logs a change of a client';
+  'evpower {edition}: logs a change of a client';
 comment on trigger evpower_note_client on public.clients is
-  'evpower 0.1.0: logs changes that EvPower did not write';
+  'evpower {edition}: logs changes that EvPower did not write';

@@ -31,4 +31,4 @@ end
 $migration$;
 revoke all on function evpower.note_user() from public, anon, authenticated, service_role;
 comment on function evpower.note_user() is
-  'evpower 0.1.0: logs a change of a user';
+  'evpower {edition}: logs a change of a user';

@@ -35,6 +35,6 @@ end
 $migration$;
 revoke all on function evpower.note_truncate() from public, anon, authenticated, service_role;
 comment on function evpower.note_truncate() is
-  'evpower 0.1.0: logs that clients or users are truncated';
+  'evpower {edition}: logs that clients or users are truncated';
 comment on trigger evpower_note_truncate on public.clients is
-  'evpower 0.1.0: logs each client that a truncation deletes';
+  'evpower {edition}: logs each client that a truncation deletes';

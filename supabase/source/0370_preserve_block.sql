@@ -17,6 +17,6 @@ create trigger evpower_preserve_block before update on public.clients for each r
   execute function evpower.preserve_block();
 revoke all on function evpower.preserve_block() from public, anon, authenticated, service_role;
 comment on function evpower.preserve_block() is
-  'evpower 0.1.0: keeps a block from before EvPower';
+  'evpower {edition}: keeps a block from before EvPower';
 comment on trigger evpower_preserve_block on public.clients is
-  'evpower 0.1.0: the first write of evpower_apply lifts no block of the project';
+  'evpower {edition}: the first write of evpower_apply lifts no block of the project';

@@ -26,6 +26,6 @@ create trigger evpower_save_status_under_block before update on public.clients f
   execute function evpower.save_status_under_block();
 revoke all on function evpower.save_status_under_block() from public, anon, authenticated, service_role;
 comment on function evpower.save_status_under_block() is
-  'evpower 0.1.0: saves and restores what EvPower''s block is written over';
+  'evpower {edition}: saves and restores what EvPower''s block is written over';
 comment on trigger evpower_save_status_under_block on public.clients is
-  'evpower 0.1.0: a block loses no requested deletion';
+  'evpower {edition}: a block loses no requested deletion';

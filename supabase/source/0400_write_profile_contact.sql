@@ -25,4 +25,4 @@ end
 $migration$;
 revoke all on function evpower.write_profile_contact(uuid, text, text) from public, anon, authenticated, service_role;
 comment on function evpower.write_profile_contact(uuid, text, text) is
-  'evpower 0.1.0: writes a login''s email or phone to its profile';
+  'evpower {edition}: writes a login''s email or phone to its profile';

@@ -62,4 +62,4 @@ end
 $migration$;
 revoke all on function evpower.carry_contact() from public, anon, authenticated, service_role;
 comment on function evpower.carry_contact() is
-  'evpower 0.1.0: carries a new email or phone of a login to its profile';
+  'evpower {edition}: carries a new email or phone of a login to its profile';

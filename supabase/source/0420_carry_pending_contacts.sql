@@ -43,4 +43,4 @@ end
 $migration$;
 revoke all on function evpower.carry_pending_contacts() from public, anon, authenticated, service_role;
 comment on function evpower.carry_pending_contacts() is
-  'evpower 0.1.0: carries the contacts of logins that waited';
+  'evpower {edition}: carries the contacts of logins that waited';

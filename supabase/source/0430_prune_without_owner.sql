@@ -25,4 +25,4 @@ end
 $migration$;
 revoke all on function evpower.prune_without_owner() from public, anon, authenticated, service_role;
 comment on function evpower.prune_without_owner() is
-  'evpower 0.1.0: deletes what waits for users and clients that are gone';
+  'evpower {edition}: deletes what waits for users and clients that are gone';

@@ -60,4 +60,4 @@ end
 $migration$;
 revoke all on function evpower.clients_and_users(text[]) from public, anon, authenticated, service_role;
 comment on function evpower.clients_and_users(text[]) is
-  'evpower 0.1.0: returns clients and users by their ids';
+  'evpower {edition}: returns clients and users by their ids';

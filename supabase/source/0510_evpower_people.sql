@@ -67,12 +67,12 @@ begin
   if id_type <> 'uuid' then -- few among many: not to be looked for row by row
     execute format('create index if not exists evpower_other_ids on public.clients ((%1$s)) where %1$s !%2$s',
                    case when id_type in ('text', 'character varying') then 'id' else 'id::text' end, is_uuid);
-    comment on index public.evpower_other_ids is 'evpower 0.1.0: clients whose ids are no UUIDs';
+    comment on index public.evpower_other_ids is 'evpower {edition}: clients whose ids are no UUIDs';
   end if;
 end
 $migration$;
 revoke all on function public.evpower_people(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_people(jsonb) to service_role;
 comment on function public.evpower_people(jsonb) is
-  'evpower 0.1.0: returns clients and users, by ids or page by page';
+  'evpower {edition}: returns clients and users, by ids or page by page';
 notify pgrst, 'reload schema';

@@ -22,4 +22,4 @@ end
 $$;
 revoke all on function evpower.own_restored_changes() from public, anon, authenticated, service_role;
 comment on function evpower.own_restored_changes() is
-  'evpower 0.1.0: gives restored rows of the log numbers of this cluster';
+  'evpower {edition}: gives restored rows of the log numbers of this cluster';

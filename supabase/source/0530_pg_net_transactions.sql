@@ -10,4 +10,4 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 revoke all on function evpower.pg_net_transactions() from public, anon, authenticated, service_role;
 comment on function evpower.pg_net_transactions() is
-  'evpower 0.1.0: returns the open transactions of pg_net''s worker';
+  'evpower {edition}: returns the open transactions of pg_net''s worker';

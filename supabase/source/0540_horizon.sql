@@ -9,4 +9,4 @@ language sql volatile set search_path = pg_catalog, pg_temp as $$
 $$;
 revoke all on function evpower.horizon() from public, anon, authenticated, service_role;
 comment on function evpower.horizon() is
-  'evpower 0.1.0: returns the transaction below which the log is complete';
+  'evpower {edition}: returns the transaction below which the log is complete';

@@ -47,5 +47,5 @@ $$;
 revoke all on function public.evpower_changes(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_changes(jsonb) to service_role;
 comment on function public.evpower_changes(jsonb) is
-  'evpower 0.1.0: returns a page of the change log';
+  'evpower {edition}: returns a page of the change log';
 notify pgrst, 'reload schema';

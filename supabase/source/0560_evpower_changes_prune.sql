@@ -29,5 +29,5 @@ $$;
 revoke all on function public.evpower_changes_prune(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_changes_prune(jsonb) to service_role;
 comment on function public.evpower_changes_prune(jsonb) is
-  'evpower 0.1.0: deletes old rows of the change log';
+  'evpower {edition}: deletes old rows of the change log';
 notify pgrst, 'reload schema';

@@ -11,4 +11,4 @@ create table if not exists evpower.webhook (
 insert into evpower.webhook default values on conflict do nothing;
 revoke all on evpower.webhook from public, anon, authenticated, service_role;
 comment on table evpower.webhook is
-  'evpower 0.1.0: the URL of EvPower''s webhook, and where its secret is stored';
+  'evpower {edition}: the URL of EvPower''s webhook, and where its secret is stored';

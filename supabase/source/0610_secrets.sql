@@ -7,4 +7,4 @@ create table if not exists evpower.secrets (
 alter table evpower.secrets enable row level security;
 revoke all on evpower.secrets from public, anon, authenticated, service_role;
 comment on table evpower.secrets is
-  'evpower 0.1.0: the webhook''s secret where there is no Vault';
+  'evpower {edition}: the webhook''s secret where there is no Vault';

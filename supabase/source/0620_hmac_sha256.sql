@@ -17,4 +17,4 @@ end
 $$;
 revoke all on function evpower.hmac_sha256(bytea, bytea) from public, anon, authenticated, service_role;
 comment on function evpower.hmac_sha256(bytea, bytea) is
-  'evpower 0.1.0: returns an HMAC-SHA256';
+  'evpower {edition}: returns an HMAC-SHA256';

@@ -6,4 +6,4 @@ language sql immutable strict parallel safe set search_path = pg_catalog, pg_tem
 $$;
 revoke all on function evpower.sign(text, text, bigint, text) from public, anon, authenticated, service_role;
 comment on function evpower.sign(text, text, bigint, text) is
-  'evpower 0.1.0: returns a signature of Standard Webhooks';
+  'evpower {edition}: returns a signature of Standard Webhooks';

@@ -13,4 +13,4 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 revoke all on function evpower.http_post() from public, anon, authenticated, service_role;
 comment on function evpower.http_post() is
-  'evpower 0.1.0: returns the name of pg_net''s function';
+  'evpower {edition}: returns the name of pg_net''s function';

@@ -16,4 +16,4 @@ end
 $$;
 revoke all on function evpower.webhook_secret() from public, anon, authenticated, service_role;
 comment on function evpower.webhook_secret() is
-  'evpower 0.1.0: returns the webhook''s secret';
+  'evpower {edition}: returns the webhook''s secret';

@@ -31,4 +31,4 @@ end
 $$;
 revoke all on function evpower.post_webhook(jsonb) from public, anon, authenticated, service_role;
 comment on function evpower.post_webhook(jsonb) is
-  'evpower 0.1.0: queues a signed call of the webhook';
+  'evpower {edition}: queues a signed call of the webhook';

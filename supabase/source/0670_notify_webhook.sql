@@ -39,6 +39,6 @@ end
 $migration$;
 revoke all on function evpower.notify_webhook() from public, anon, authenticated, service_role;
 comment on function evpower.notify_webhook() is
-  'evpower 0.1.0: notifies EvPower of the first change of a transaction';
+  'evpower {edition}: notifies EvPower of the first change of a transaction';
 comment on trigger evpower_notify on evpower.changes is
-  'evpower 0.1.0: a logged change notifies EvPower';
+  'evpower {edition}: a logged change notifies EvPower';

@@ -8,4 +8,4 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 revoke all on function evpower.webhook_facts() from public, anon, authenticated, service_role;
 comment on function evpower.webhook_facts() is
-  'evpower 0.1.0: returns what is configured of the webhook';
+  'evpower {edition}: returns what is configured of the webhook';

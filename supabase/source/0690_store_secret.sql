@@ -30,4 +30,4 @@ end
 $$;
 revoke all on function evpower.store_secret(text) from public, anon, authenticated, service_role;
 comment on function evpower.store_secret(text) is
-  'evpower 0.1.0: stores the webhook''s secret';
+  'evpower {edition}: stores the webhook''s secret';

@@ -33,5 +33,5 @@ $$;
 revoke all on function public.evpower_webhook_configure(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_webhook_configure(jsonb) to service_role;
 comment on function public.evpower_webhook_configure(jsonb) is
-  'evpower 0.1.0: sets the URL and the secret of the webhook';
+  'evpower {edition}: sets the URL and the secret of the webhook';
 notify pgrst, 'reload schema';

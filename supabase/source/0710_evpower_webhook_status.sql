@@ -24,5 +24,5 @@ $$;
 revoke all on function public.evpower_webhook_status(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_webhook_status(jsonb) to service_role;
 comment on function public.evpower_webhook_status(jsonb) is
-  'evpower 0.1.0: returns what is configured and how many changes wait';
+  'evpower {edition}: returns what is configured and how many changes wait';
 notify pgrst, 'reload schema';

@@ -7,5 +7,5 @@ $$;
 revoke all on function public.evpower_webhook_test(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_webhook_test(jsonb) to service_role;
 comment on function public.evpower_webhook_test(jsonb) is
-  'evpower 0.1.0: calls the webhook on purpose';
+  'evpower {edition}: calls the webhook on purpose';
 notify pgrst, 'reload schema';

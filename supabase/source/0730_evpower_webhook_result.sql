@@ -22,5 +22,5 @@ $$;
 revoke all on function public.evpower_webhook_result(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_webhook_result(jsonb) to service_role;
 comment on function public.evpower_webhook_result(jsonb) is
-  'evpower 0.1.0: returns the response to a call of the webhook';
+  'evpower {edition}: returns the response to a call of the webhook';
 notify pgrst, 'reload schema';

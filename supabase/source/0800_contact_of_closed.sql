@@ -10,4 +10,4 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 revoke all on function evpower.contact_of_closed(text, text) from public, anon, authenticated, service_role;
 comment on function evpower.contact_of_closed(text, text) is
-  'evpower 0.1.0: returns what a closed client has for a contact';
+  'evpower {edition}: returns what a closed client has for a contact';

@@ -260,4 +260,4 @@ end
 $migration$;
 revoke all on function evpower.apply_set(jsonb) from public, anon, authenticated, service_role;
 comment on function evpower.apply_set(jsonb) is
-  'evpower 0.1.0: writes clients, transactions and sessions as one set';
+  'evpower {edition}: writes clients, transactions and sessions as one set';

@@ -38,4 +38,4 @@ end
 $$;
 revoke all on function evpower.apply_each(jsonb) from public, anon, authenticated, service_role;
 comment on function evpower.apply_each(jsonb) is
-  'evpower 0.1.0: writes clients, transactions and sessions one by one';
+  'evpower {edition}: writes clients, transactions and sessions one by one';

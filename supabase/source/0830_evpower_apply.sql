@@ -34,5 +34,5 @@ $$;
 revoke all on function public.evpower_apply(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_apply(jsonb) to service_role;
 comment on function public.evpower_apply(jsonb) is
-  'evpower 0.1.0: the only way EvPower writes clients, transactions and sessions';
+  'evpower {edition}: the only way EvPower writes clients, transactions and sessions';
 notify pgrst, 'reload schema';

@@ -225,5 +225,5 @@ $migration$;
 revoke all on function public.evpower_digest(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_digest(jsonb) to service_role;
 comment on function public.evpower_digest(jsonb) is
-  'evpower 0.1.0: returns what is here as hashes, to be compared';
+  'evpower {edition}: returns what is here as hashes, to be compared';
 notify pgrst, 'reload schema';

@@ -43,5 +43,5 @@ $migration$;
 revoke all on function public.evpower_openings(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_openings(jsonb) to service_role;
 comment on function public.evpower_openings(jsonb) is
-  'evpower 0.1.0: returns balances that EvPower never wrote';
+  'evpower {edition}: returns balances that EvPower never wrote';
 notify pgrst, 'reload schema';

@@ -12,5 +12,5 @@ $$;
 revoke all on function public.evpower_status_words(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_status_words(jsonb) to service_role;
 comment on function public.evpower_status_words(jsonb) is
-  'evpower 0.1.0: returns status words of the project''s own';
+  'evpower {edition}: returns status words of the project''s own';
 notify pgrst, 'reload schema';

@@ -8,7 +8,7 @@ create table if not exists evpower.archive (
 );
 revoke all on evpower.archive from public, anon, authenticated, service_role;
 comment on table evpower.archive is
-  'evpower 0.1.0: rows from before EvPower''s data was written over them';
+  'evpower {edition}: rows from before EvPower''s data was written over them';
 
 -- The table's name before 0.1.0.
 do $migration$

@@ -45,5 +45,5 @@ $migration$;
 revoke all on function public.evpower_archive(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_archive(jsonb) to service_role;
 comment on function public.evpower_archive(jsonb) is
-  'evpower 0.1.0: archives rows before they are written over';
+  'evpower {edition}: archives rows before they are written over';
 notify pgrst, 'reload schema';

@@ -6,4 +6,4 @@ create table if not exists evpower.function_bodies (
 );
 revoke all on evpower.function_bodies from public, anon, authenticated, service_role;
 comment on table evpower.function_bodies is
-  'evpower 0.1.0: the functions'' bodies as they were installed';
+  'evpower {edition}: the functions'' bodies as they were installed';

@@ -105,4 +105,4 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 revoke all on function evpower.expected_objects() from public, anon, authenticated, service_role;
 comment on function evpower.expected_objects() is
-  'evpower 0.1.0: returns all that EvPower installs';
+  'evpower {edition}: returns all that EvPower installs';

@@ -86,4 +86,4 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 revoke all on function evpower.object_faults() from public, anon, authenticated, service_role;
 comment on function evpower.object_faults() is
-  'evpower 0.1.0: returns what differs from what EvPower installs';
+  'evpower {edition}: returns what differs from what EvPower installs';

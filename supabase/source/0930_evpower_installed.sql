@@ -39,7 +39,7 @@ $$;
 revoke all on function public.evpower_installed(jsonb) from public, anon, authenticated;
 grant execute on function public.evpower_installed(jsonb) to service_role;
 comment on function public.evpower_installed(jsonb) is
-  'evpower 0.1.0: returns what is missing or differs of EvPower';
+  'evpower {edition}: returns what is missing or differs of EvPower';
 
 -- What this edition's functions say, after all are made.
 delete from evpower.function_bodies;

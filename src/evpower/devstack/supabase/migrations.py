@@ -1,12 +1,17 @@
-"""`make supabase-migrations`: write supabase/migrations/ from the files of supabase/source/."""
+"""`make supabase-migrations`: write supabase/migrations/ from the files of supabase/source/.
 
+A released file never changes: supabase/released.sha256 has its digest. The first change of
+supabase/source/ after a release raises `EDITION` and gives `FILE` a later version.
+"""
+
+import hashlib
 from pathlib import Path
 from typing import Final
 
 # The release whose SQL supabase/source/ is, as its comments say; a release that changes the SQL
 # raises it.
 EDITION: Final = "0.1.0"
-# One version a release: the Supabase CLI applies a version once. Until 0.1.0 it stays the same.
+# One version a release: the Supabase CLI applies a version once.
 FILE: Final = "20261129000000_evpower.sql"
 # Versions of files from before 0.1.0: where the CLI has recorded one, `db push` refuses to go on.
 UNRELEASED: Final = (
@@ -24,20 +29,38 @@ do $$ begin perform set_config('lock_timeout', '5s', true); end $$;
 """
 
 
+class ReleasedFileError(Exception):
+    """The file is released, and `supabase/source/` differs from it."""
+
+
 def generate(source: Path = _ROOT / "source") -> str:
-    """Returns the migration that all files of `source` make, in the order of their numbers."""
+    """Returns the migration that all files of `source` make, in the order of their numbers.
+
+    `{edition}` in a file is `EDITION`.
+    """
     parts = [
         f"-- {path.name}\n{path.read_text('utf-8')}" for path in sorted(source.glob("[0-9]*.sql"))
     ]
-    return "\n".join([_HEADER, *parts])
+    return "\n".join([_HEADER, *parts]).replace("{edition}", EDITION)
 
 
 def write(folder: Path = _ROOT / "migrations") -> Path:
-    """Writes the migration into `folder` and returns its path."""
+    """Writes the migration into `folder` and returns its path. Raises ReleasedFileError."""
+    text = generate()
+    if digests().get(FILE, digest := hashlib.sha256(text.encode()).hexdigest()) != digest:
+        raise ReleasedFileError(
+            f"{FILE} is released and never changes: raise EDITION, and give FILE a later version"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
-    path.write_text(generate(), "utf-8")
+    path.write_text(text, "utf-8")
     return path
+
+
+def digests(listed: Path = _ROOT / "released.sha256") -> dict[str, str]:
+    """Returns the SHA-256 of each released file by its name, as `sha256sum` lists them."""
+    lines = listed.read_text("utf-8").splitlines() if listed.exists() else []
+    return {Path(name).name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
 
 
 if __name__ == "__main__":
