@@ -76,7 +76,7 @@ def bearer(user: UUID, **claims: Any) -> Headers:
 
 @dataclass
 class Api:
-    """The application, and ways to call it as somebody."""
+    """The application, and ways to call it with each kind of credentials."""
 
     app: FastAPI
     http: httpx.AsyncClient

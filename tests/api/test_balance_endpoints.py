@@ -31,11 +31,11 @@ class TestWho:
         new_client = uuid4()
         assert (await api.get(endpoint.format(new_client), bearer(new_client))).status_code == 200
 
-    @pytest.mark.parametrize("who", ["operator", "service"])
+    @pytest.mark.parametrize("caller", ["operator", "service"])
     async def test_operator_and_service(
-        self, api: Api, client_id: UUID, endpoint: str, who: str
+        self, api: Api, client_id: UUID, endpoint: str, caller: str
     ) -> None:
-        headers = getattr(api, who)
+        headers = getattr(api, caller)
         assert (await api.get(endpoint.format(client_id), headers)).status_code == 200
         unknown = await api.get(endpoint.format(uuid4()), headers)
         assert (unknown.status_code, unknown.json()["error"]) == (404, "client_not_found")

@@ -168,21 +168,21 @@ class TestAlarm:
         labels = {"method": "GET", "route": ROUTE, "status": status}
         return REGISTRY.get_sample_value("evpower_http_requests_total", labels) or 0.0
 
-    @pytest.mark.parametrize("hot", [True, False])
+    @pytest.mark.parametrize("fast", [True, False])
     async def test_a_key_not_read_yet_is_counted_apart(
-        self, api: Api, client_id: UUID, monkeypatch: pytest.MonkeyPatch, *, hot: bool
+        self, api: Api, client_id: UUID, monkeypatch: pytest.MonkeyPatch, *, fast: bool
     ) -> None:
         async def unread(_self: Jwks, _kid: str) -> None:
             raise UnreadKey(3)
 
         monkeypatch.setattr(Jwks, "find", unread)
         token = jwt.encode({}, KEY, "ES256", headers={"kid": "new"})
-        before = [self.counted(one) for one in ("503", "503_expected")]
-        path = f"/api/v1/balance/{client_id}{'' if hot else '?x=1'}"
+        before = [self.counted(status) for status in ("503", "503_expected")]
+        path = f"/api/v1/balance/{client_id}{'' if fast else '?x=1'}"
         refused = await api.get(path, {"Authorization": f"Bearer {token}"})
         assert (refused.status_code, refused.json()["error"]) == (503, "auth_unavailable")
         assert refused.headers["retry-after"] == "3"
-        after = [self.counted(one) for one in ("503", "503_expected")]
+        after = [self.counted(status) for status in ("503", "503_expected")]
         assert after == [before[0], before[1] + 1]
 
     async def test_a_large_token_is_called_that(self, api: Api, client_id: UUID) -> None:
@@ -213,21 +213,21 @@ class TestCatalogs:
 
 def codes_raised() -> set[str]:
     """The code in every call of an error's kind in src, or of one that is handed the kind."""
-    found: set[str] = set()
+    codes: set[str] = set()
     for path in SRC.rglob("*.py"):
         if "devstack" in path.parts:
             continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call):
                 row = [node.func, *node.args]
-                found.update(
+                codes.update(
                     code.value
                     for kind, code in pairwise(row)
                     if _name(kind) in KINDS
                     and isinstance(code, ast.Constant)
                     and isinstance(code.value, str)
                 )
-    return found
+    return codes
 
 
 def _name(node: ast.expr) -> str:

@@ -18,20 +18,20 @@ TWINS = [
 ]
 
 
-@pytest.mark.parametrize(("hot", "routed"), TWINS)
-@pytest.mark.parametrize("who", ["the client", "another client", "nobody", "an operator"])
+@pytest.mark.parametrize(("fast", "routed"), TWINS)
+@pytest.mark.parametrize("caller", ["the client", "another client", "anonymous", "an operator"])
 async def test_both_ways_answer_the_same(
-    api: Api, owner: Connection, client_id: UUID, hot: str, routed: str, who: str
+    api: Api, owner: Connection, client_id: UUID, fast: str, routed: str, caller: str
 ) -> None:
     for _ in range(3):
         await top_up(owner, client_id, 100)
     headers = {
         "the client": bearer(client_id),
         "another client": bearer(uuid4()),
-        "nobody": {},
+        "anonymous": {},
         "an operator": api.operator,
-    }[who]
-    first = await api.get(hot.format(client_id), headers)
+    }[caller]
+    first = await api.get(fast.format(client_id), headers)
     second = await api.get(routed.format(client_id), headers)
     assert first.status_code == second.status_code
     assert first.content == second.content

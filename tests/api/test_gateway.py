@@ -39,7 +39,7 @@ class Gate:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that stands still while a refused body is read on hangs up on nobody."""
+    """The bounds are so long that a busy machine closes no connection whose body is discarded."""
     for bound in ("_DRAIN_S", "BODY_S"):
         monkeypatch.setattr(exchange, bound, WAIT_LIMIT_S)
 
@@ -211,13 +211,13 @@ class TestHeaders:
             assert "access-control-allow-origin" not in response.headers
 
     async def test_a_preflight_is_answered(self, api: Api) -> None:
-        asked = {"Origin": "capacitor://localhost", "Access-Control-Request-Method": "POST"}
-        response = await api.http.options("/api/v1/charging/sync-history", headers=asked)
+        preflight = {"Origin": "capacitor://localhost", "Access-Control-Request-Method": "POST"}
+        response = await api.http.options("/api/v1/charging/sync-history", headers=preflight)
         assert response.status_code == 204
         assert response.headers["access-control-allow-origin"] == "capacitor://localhost"
         assert "Idempotency-Key" in response.headers["access-control-allow-headers"]
         strange = await api.http.options(
-            "/api/v1/charging/sync-history", headers={**asked, "Origin": "https://evil.example"}
+            "/api/v1/charging/sync-history", headers={**preflight, "Origin": "https://evil.example"}
         )
         assert "access-control-allow-origin" not in strange.headers
 
@@ -235,5 +235,5 @@ class TestInFlight:
         assert refused.headers["retry-after"]
         assert (await api.get("/healthz")).status_code == 200
         gate.open.set()
-        assert [(await one).status_code for one in waiting] == [200, 200]
+        assert [(await task).status_code for task in waiting] == [200, 200]
         assert (await api.get("/api/v1/test/wait")).status_code == 200

@@ -20,10 +20,10 @@ class Supabase:
 
     def __init__(self) -> None:
         self.answers: bool | Exception = True
-        self.asked = 0
+        self.calls = 0
 
     async def __call__(self) -> bool:
-        self.asked += 1
+        self.calls += 1
         if isinstance(self.answers, Exception):
             raise self.answers
         return self.answers
@@ -67,10 +67,10 @@ class TestReadiness:
         async with running_api(db, supabase=supabase) as api:
             for _ in range(5):
                 await api.get("/readyz")
-            assert supabase.asked == 1
+            assert supabase.calls == 1
             api.now_s.at_s += 11
             await api.get("/readyz")
-        assert supabase.asked == 2
+        assert supabase.calls == 2
 
     async def test_a_database_that_is_behind_is_unready(self, api: Api, owner: Connection) -> None:
         await owner.execute(
@@ -160,7 +160,7 @@ class TestDocumentation:
         page = (await api.get("/docs")).text
         wanted = re.findall(r'(?:src|href)="([^"]+)"', page)
         assert wanted
-        assert [one for one in wanted if not one.startswith(("/", "data:"))] == []
+        assert [address for address in wanted if not address.startswith(("/", "data:"))] == []
         for path in wanted:
             if path.startswith("/docs/"):
                 assert (await api.get(path)).status_code == 200

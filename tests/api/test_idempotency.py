@@ -39,14 +39,16 @@ class Maker:
         @self.router.post("/make/{_}")
         async def make(request: Request) -> Response:
             self.runs += 1
-            mine = self.runs
+            number = self.runs
             await request.body()
             await self.gate.wait()
             if self.outcome is not None:
                 idempotency.set_outcome(request.scope["state"], self.outcome)
             if isinstance(self.answer, Exception):
                 raise self.answer
-            return self.answer or Response(f'{{"run":{mine}}}', 201, media_type="application/json")
+            return self.answer or Response(
+                f'{{"run":{number}}}', 201, media_type="application/json"
+            )
 
 
 @pytest.fixture

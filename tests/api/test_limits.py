@@ -114,16 +114,19 @@ async def passed(api: Api, method: str, path: str, headers: dict[str, str], trie
 
 class TestBudgets:
     async def test_each_client_has_its_own(self, api: Api) -> None:
-        one, other = uuid4(), uuid4()
-        assert await passed(api, "GET", f"/api/v1/balance/{one}", bearer(one)) == 5
+        client_id, other = uuid4(), uuid4()
+        assert await passed(api, "GET", f"/api/v1/balance/{client_id}", bearer(client_id)) == 5
         assert await passed(api, "GET", f"/api/v1/balance/{other}", bearer(other)) == 5
         api.now_s.at_s += 12
-        assert await passed(api, "GET", f"/api/v1/balance/{one}", bearer(one)) == 1
+        assert await passed(api, "GET", f"/api/v1/balance/{client_id}", bearer(client_id)) == 1
 
     async def test_a_new_token_of_the_same_client_is_the_same_client(self, api: Api) -> None:
-        one = uuid4()
-        assert await passed(api, "GET", f"/api/v1/balance/{one}", bearer(one)) == 5
-        assert await passed(api, "GET", f"/api/v1/balance/{one}", bearer(one, jti="2")) == 0
+        client_id = uuid4()
+        assert await passed(api, "GET", f"/api/v1/balance/{client_id}", bearer(client_id)) == 5
+        assert (
+            await passed(api, "GET", f"/api/v1/balance/{client_id}", bearer(client_id, jti="2"))
+            == 0
+        )
 
     async def test_tokens_that_are_none_are_counted_by_address(
         self, api: Api, client_id: UUID
@@ -137,9 +140,9 @@ class TestBudgets:
         assert await passed(api, "GET", path, bearer(client_id)) == 5
 
     async def test_money_has_a_smaller_one(self, api: Api) -> None:
-        one = uuid4()
-        assert await passed(api, "POST", "/api/v1/balance/topup-qr", bearer(one)) == 2
-        assert (await api.get(f"/api/v1/balance/{one}", bearer(one))).status_code == 200
+        client_id = uuid4()
+        assert await passed(api, "POST", "/api/v1/balance/topup-qr", bearer(client_id)) == 2
+        assert (await api.get(f"/api/v1/balance/{client_id}", bearer(client_id))).status_code == 200
 
     async def test_registrations_are_counted_by_address_whatever_the_token(self, api: Api) -> None:
         for _ in range(3):
@@ -168,11 +171,11 @@ class TestBudgets:
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         lookups: list[str] = []
-        found = service_keys.check_service_key
+        check = service_keys.check_service_key
 
         async def counted(db: Database, key: str) -> str:
             lookups.append(key)
-            return await found(db, key)
+            return await check(db, key)
 
         monkeypatch.setattr(access, "check_service_key", counted)
         path = f"/api/v1/balance/{uuid4()}"

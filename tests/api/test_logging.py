@@ -29,7 +29,7 @@ def lines(capfdbinary: pytest.CaptureFixture[bytes]) -> Iterator[Lines]:
     root.setLevel(level)
 
 
-def said(lines: Lines, event: str) -> list[dict[str, Any]]:
+def lines_of(lines: Lines, event: str) -> list[dict[str, Any]]:
     """The lines of one event: what other tests left may speak at any moment, when it is freed."""
     return [line for line in lines() if line["event"] == event]
 
@@ -39,7 +39,7 @@ def test_secrets_are_hidden_by_name(lines: Lines) -> None:
     log.info(
         "called", password="correct horse", access_token="eyJ", X_Supabase_Signature="v1,x", ok=1
     )
-    [line] = said(lines, "called")
+    [line] = lines_of(lines, "called")
     assert (line["password"], line["access_token"], line["X_Supabase_Signature"]) == (
         "[hidden]",
     ) * 3
@@ -54,18 +54,18 @@ def test_a_traceback_shows_no_local_variables(lines: Lines) -> None:
         fail("correct horse")
     except RuntimeError:
         structlog.get_logger().exception("failed")
-    [line] = said(lines, "failed")
+    [line] = lines_of(lines, "failed")
     assert line["exception"][0]["exc_type"] == "RuntimeError"
     assert "correct horse" not in json.dumps(line)
 
 
 def test_other_libraries_speak_the_same_way(lines: Lines) -> None:
     ours.configure("info", json=True)  # its handler writes to the standard output of this moment
-    logging.getLogger("somebody").warning("it is %s", "late")
-    logging.getLogger("somebody").info("chatter")
-    told = lines()
-    assert [line["level"] for line in told if line["event"] == "it is late"] == ["warning"]
-    assert "chatter" not in {line["event"] for line in told}
+    logging.getLogger("library").warning("it is %s", "late")
+    logging.getLogger("library").info("chatter")
+    logged = lines()
+    assert [line["level"] for line in logged if line["event"] == "it is late"] == ["warning"]
+    assert "chatter" not in {line["event"] for line in logged}
 
 
 async def test_one_line_a_request_with_its_id_and_without_its_token(
@@ -74,8 +74,8 @@ async def test_one_line_a_request_with_its_id_and_without_its_token(
     headers = {**bearer(client_id), "X-Request-ID": "phone-12345"}
     lines()
     await api.get(f"/api/v1/balance/{client_id}?secret=1", headers)
-    found = said(lines, "request")
-    assert len(found) == 1
-    assert (found[0]["request_id"], found[0]["status"]) == ("phone-12345", 200)
-    assert found[0]["path"] == f"/api/v1/balance/{client_id}"
-    assert token(client_id)[:20] not in json.dumps(found)
+    requests = lines_of(lines, "request")
+    assert len(requests) == 1
+    assert (requests[0]["request_id"], requests[0]["status"]) == ("phone-12345", 200)
+    assert requests[0]["path"] == f"/api/v1/balance/{client_id}"
+    assert token(client_id)[:20] not in json.dumps(requests)

@@ -66,15 +66,15 @@ async def test_production_is_closed_and_development_open(
 
 
 async def test_the_database_is_asked_once_for_many_scrapes(db: Database) -> None:
-    asked: list[int] = []
+    collected: list[int] = []
 
     async def collect() -> None:
-        asked.append(1)
+        collected.append(1)
 
     async with running_api(db, collectors=[collect]) as api:
         for _ in range(5):
             assert (await api.get("/metrics")).status_code == 200
-        assert len(asked) == 1
+        assert len(collected) == 1
         api.now_s.at_s += 3
         assert (await api.get("/metrics")).status_code == 200
-        assert len(asked) == 2
+        assert len(collected) == 2

@@ -87,7 +87,7 @@ class Scenario:
             assert greeting["type"] == "connection"
             yield ws
 
-    async def ending(self, query: str = "", **more: Any) -> tuple[int, str]:
+    async def close_reason(self, query: str = "", **more: Any) -> tuple[int, str]:
         """How a socket is closed that may not stay."""
         async with dial(self.url + PATH + query, **more) as ws:
             return await closed(ws)
@@ -240,19 +240,19 @@ class TestFrames:
 
 class TestChannels:
     async def test_each_hears_its_own_channels_only(self, scenario: Scenario) -> None:
-        async with scenario.open("?client_id=a") as one, scenario.open("?client_id=b") as other:
-            for ws, channel in ((one, "station:CHR-1"), (other, "location_stations:7")):
+        async with scenario.open("?client_id=a") as first, scenario.open("?client_id=b") as other:
+            for ws, channel in ((first, "station:CHR-1"), (other, "location_stations:7")):
                 await ask(ws, {"action": "unsubscribe", "channel": "all"})
                 await ask(ws, {"action": "subscribe", "channel": channel})
             station = {"type": "station_status_update", "station_id": "CHR-1", "status": "active"}
             assert scenario.feed.push("station:CHR-1", station) == 1
             assert scenario.feed.push("location_stations:7", UPDATE) == 1
-            assert await read(one) == station
+            assert await read(first) == station
             assert await read(other) == UPDATE
             assert scenario.feed.push("station:CHR-2", station) == 0
 
     @pytest.mark.parametrize(
-        ("asked", "pushed"),
+        ("requested", "pushed"),
         [
             ("location_updates:all", "all"),
             ("location_updates:7", "location:7"),
@@ -261,21 +261,21 @@ class TestChannels:
         ],
     )
     async def test_the_old_inner_names_are_the_same_channels(
-        self, scenario: Scenario, asked: str, pushed: str
+        self, scenario: Scenario, requested: str, pushed: str
     ) -> None:
         async with scenario.open() as ws:
             await ask(ws, {"action": "unsubscribe", "channel": "all"})
-            answer = await ask(ws, {"action": "subscribe", "channel": asked})
-            assert answer["channel"] == asked, "said back as it was asked"
+            answer = await ask(ws, {"action": "subscribe", "channel": requested})
+            assert answer["channel"] == requested, "named back as it was requested"
             assert scenario.feed.push(pushed, UPDATE) == 1
             assert await read(ws) == UPDATE
 
     async def test_a_raw_name_is_taken_and_stays_silent(self, scenario: Scenario) -> None:
         async with scenario.open() as ws:
-            answer = await ask(ws, {"action": "subscribe", "channel": "client_sessions:somebody"})
+            answer = await ask(ws, {"action": "subscribe", "channel": "client_sessions:another"})
             assert answer["status"] == "subscribed"
             with pytest.raises(ValueError, match="not a public channel"):
-                scenario.feed.push("client_sessions:somebody", UPDATE)
+                scenario.feed.push("client_sessions:another", UPDATE)
 
     @pytest.mark.parametrize("kind", ["balance_update", "charging_session_update", None])
     async def test_neither_money_nor_sessions_can_be_pushed(
@@ -303,7 +303,7 @@ class TestLimits:
     async def test_a_page_of_another_origin_is_sent_away(
         self, scenario: Scenario, origin: str
     ) -> None:
-        assert await scenario.ending(origin=origin) == (1008, "origin_not_allowed")
+        assert await scenario.close_reason(origin=origin) == (1008, "origin_not_allowed")
 
     async def test_a_page_of_the_app_may_stay(self, scenario: Scenario) -> None:
         async with scenario.open(origin=APP):
@@ -313,7 +313,7 @@ class TestLimits:
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(10):
                 await stack.enter_async_context(scenario.open())
-            assert await scenario.ending("?client_id=driver-1") == (1013, "too_many_sockets")
+            assert await scenario.close_reason("?client_id=driver-1") == (1013, "too_many_sockets")
             await stack.enter_async_context(scenario.open("?client_id=driver-2"))
         await until(lambda: len(scenario.feed) == 0)
         async with scenario.open():
@@ -323,7 +323,7 @@ class TestLimits:
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(20):
                 await stack.enter_async_context(scenario.open(""))
-            assert await scenario.ending() == (1013, "too_many_sockets")
+            assert await scenario.close_reason() == (1013, "too_many_sockets")
             elsewhere = {"X-Forwarded-For": "203.0.113.9"}
             await stack.enter_async_context(scenario.open("", additional_headers=elsewhere))
 
@@ -338,7 +338,7 @@ class TestLimits:
             )
 
     async def test_a_long_client_id_is_refused(self, scenario: Scenario) -> None:
-        assert await scenario.ending("?client_id=" + "x" * 65) == (1008, "invalid_client_id")
+        assert await scenario.close_reason("?client_id=" + "x" * 65) == (1008, "invalid_client_id")
 
     async def test_the_eleventh_message_of_a_second_is_refused(self, scenario: Scenario) -> None:
         async with scenario.open() as ws:
@@ -369,7 +369,7 @@ class TestLimits:
             pushed = 0
             while len(scenario.feed) == 2:
                 pushed += 1
-                assert pushed < 20_000, "it was never hung up on"
+                assert pushed < 20_000, "it was never closed"
                 scenario.feed.push("all", big)
                 assert await read(reader) == big, "the others are served meanwhile"
             lazy.close()
@@ -424,12 +424,12 @@ class TestPings:
     async def test_pings_keep_their_distance_whoever_comes_and_goes(self) -> None:
         feed = LocationFeed(ping_s=0.2)
         first, second = Wire(), Wire()
-        gone = feed.join(first)
+        leaving = feed.join(first)
         async with pinging(feed):
             await until(lambda: first.pings() > 0)
             joined_s = asyncio.get_running_loop().time()
             stays = feed.join(second)
-            feed.leave(gone)
+            feed.leave(leaving)
             pinged = first.pings()
             await until(lambda: second.pings() >= 2)
         after_s = [at_s - joined_s for at_s in second.written_at_s]

@@ -17,7 +17,7 @@ from tests.waiting import WAIT_LIMIT_S, until
 
 ENDLESS = 64 * 1024 * 1024
 GET = b"GET / HTTP/1.1\r\nhost: api\r\n"
-gate = asyncio.Event()  # closed: nobody is answered
+gate = asyncio.Event()  # closed: no request is answered
 gate.set()
 Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -45,8 +45,8 @@ class Turned(HttpProtocol):
     def is_at(self, part: str) -> bool:
         return self._part.name == part
 
-    def turn(self) -> bool:
-        """Let the time be over; false when nobody waits."""
+    def end_wait(self) -> bool:
+        """End the wait for a request head now; False when there is none."""
         if self._head_timer is None:
             return False
         self._stop_waiting()
@@ -54,7 +54,7 @@ class Turned(HttpProtocol):
         return True
 
 
-async def told(scope: Scope, receive: Receive, send: Send) -> None:
+async def counting_app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer how much came: bytes of header values, bytes of body. Sockets are accepted."""
     if scope["type"] == "lifespan":
         for kind in ("startup", "shutdown"):
@@ -91,14 +91,14 @@ async def a_peer(url: str) -> AsyncIterator[Peer]:
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    async with on_a_socket(told) as url:
+    async with on_a_socket(counting_app) as url:
         yield url
 
 
 @pytest.fixture
 async def turned() -> AsyncIterator[str]:
     Turned.made.clear()
-    async with on_a_socket(told, Turned) as url:
+    async with on_a_socket(counting_app, Turned) as url:
         yield url
 
 
@@ -107,7 +107,9 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     async with asyncio.timeout(WAIT_LIMIT_S):
         head = await reader.readuntil(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
-        size = next(int(one.split(b":")[1]) for one in lines if one.startswith(b"content-length"))
+        size = next(
+            int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")
+        )
         return int(head.split()[1]), await reader.readexactly(size)
 
 
@@ -120,7 +122,7 @@ async def is_closed(reader: asyncio.StreamReader) -> bool:
 
 
 async def flood(writer: asyncio.StreamWriter, part: bytes) -> int:
-    """Send it until nobody takes it any more; answers how many bytes went."""
+    """Send it until the other side reads no more; returns how many bytes were sent."""
     sent = 0
     try:
         while sent < ENDLESS:
@@ -184,7 +186,7 @@ class TestSize:
 class TestTime:
     async def test_a_connection_that_asks_for_nothing_is_closed(self) -> None:
         async with (
-            on_a_socket(told, Impatient) as url,
+            on_a_socket(counting_app, Impatient) as url,
             a_peer(url) as (reader, _),
             a_peer(url) as (other, writer),
         ):
@@ -196,7 +198,7 @@ class TestTime:
         async with a_peer(turned) as (reader, writer):
             writer.write(GET)
             await until(lambda: Turned.last().is_at("HEAD"))
-            assert Turned.last().turn()
+            assert Turned.last().end_wait()
             status, body = await answer(reader)
             assert (status, orjson.loads(body)["error"]) == (408, "head_too_slow")
             assert await is_closed(reader)
@@ -205,10 +207,10 @@ class TestTime:
         async with a_peer(turned) as (reader, writer):
             writer.write(GET + b"\r\n")
             assert await answer(reader) == (200, b"3 0")
-            assert not Turned.last().turn()  # that is for the wait between two requests
+            assert not Turned.last().end_wait()  # that is for the wait between two requests
             writer.write(GET)
             await until(lambda: Turned.last().is_at("HEAD"))
-            assert Turned.last().turn()
+            assert Turned.last().end_wait()
             assert (await answer(reader))[0] == 408
 
     async def test_empty_lines_between_requests_hold_no_connection(self, turned: str) -> None:
@@ -216,14 +218,14 @@ class TestTime:
             writer.write(GET + b"\r\n")
             assert await answer(reader) == (200, b"3 0")
             writer.write(b"\r\n")
-            await until(Turned.last().turn)
+            await until(Turned.last().end_wait)
             assert await is_closed(reader)
 
     async def test_a_body_and_an_answer_may_take_longer(self, turned: str) -> None:
         async with a_peer(turned) as (reader, writer):
             writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n1")
             await until(lambda: Turned.last().is_at("BODY"))
-            assert not Turned.last().turn()
+            assert not Turned.last().end_wait()
             writer.write(b"2")
             assert await answer(reader) == (200, b"2 2")
 
@@ -235,7 +237,7 @@ class TestTime:
             try:
                 writer.write(asking + GET)
                 await until(lambda: Turned.last().is_at("HEAD"))
-                assert not Turned.last().turn()
+                assert not Turned.last().end_wait()
             finally:
                 gate.set()
             assert await answer(reader) == (200, b"2 2")
@@ -250,7 +252,7 @@ class TestTime:
             )
             async with asyncio.timeout(WAIT_LIMIT_S):
                 assert b"101" in await reader.readuntil(b"\r\n\r\n")
-            assert not Turned.last().turn()
+            assert not Turned.last().end_wait()
             writer.write(b"\x89\x80\x00\x00\x00\x00")  # a ping
             async with asyncio.timeout(WAIT_LIMIT_S):
                 assert await reader.readexactly(2) == b"\x8a\x00"

@@ -50,11 +50,11 @@ class Caller:
         }  # fmt: skip
         self._parts = parts
         self._ends = ends
-        self.asked = False
-        self.said: list[Message] = []
+        self.was_read = False
+        self.sent: list[Message] = []
 
     async def receive(self) -> Message:
-        self.asked = True
+        self.was_read = True
         if not self._parts:
             await asyncio.Event().wait()
         part = self._parts.pop(0)
@@ -62,12 +62,12 @@ class Caller:
         return {"type": "http.request", "body": part, "more_body": more}
 
     async def send(self, message: Message) -> None:
-        self.said.append(message)
+        self.sent.append(message)
 
     async def call(self, app: Any) -> tuple[int, dict[bytes, bytes], Any]:
         await asyncio.wait_for(app(self.scope, self.receive, self.send), WAIT_LIMIT_S)
-        start, *bodies = self.said
-        body = b"".join(one["body"] for one in bodies)
+        start, *bodies = self.sent
+        body = b"".join(part["body"] for part in bodies)
         return start["status"], dict(start["headers"]), orjson.loads(body)
 
 
@@ -91,8 +91,8 @@ async def test_a_body_that_never_ends_is_answered(
 async def test_bodies_that_do_not_come_keep_no_other_from_being_served(db: Database) -> None:
     async with running_api(db, [_readers()], max_in_flight=2) as api, asyncio.TaskGroup() as tasks:
         slow = [Caller("/api/v1/json", [], ends=False) for _ in range(30)]
-        waiting = [tasks.create_task(one.call(api.app)) for one in slow]
-        await until(lambda: all(one.asked for one in slow))
+        waiting = [tasks.create_task(caller.call(api.app)) for caller in slow]
+        await until(lambda: all(caller.was_read for caller in slow))
         assert (await api.get("/readyz")).status_code == 200
         same_address = Caller("/api/v1/json", [b'{"a":1}'], ends=True)
         assert (await same_address.call(api.app))[0] == 200
@@ -112,7 +112,7 @@ async def test_the_oldest_body_of_an_address_gives_way(
         async def begin(address: str, **headers: str) -> tuple[Caller, asyncio.Task[Any]]:
             caller = Caller("/api/v1/json", [], ends=False, address=address, **headers)
             task = tasks.create_task(caller.call(api.app))
-            await until(lambda: caller.asked)
+            await until(lambda: caller.was_read)
             return caller, task
 
         first = [await begin("203.0.113.9") for _ in range(3)]
@@ -141,7 +141,7 @@ async def test_a_body_refused_for_its_size_holds_no_place_while_it_is_read_on(
     async with running_api(db, [_readers()], max_in_flight=1) as api, asyncio.TaskGroup() as tasks:
         large = Caller("/api/v1/json", [b"x"], ends=False, length=10_000_000)
         draining = tasks.create_task(large.call(api.app))
-        await until(lambda: large.asked)
+        await until(lambda: large.was_read)
         whole = Caller("/api/v1/json", [b'{"a":1}'], ends=True)
         assert (await whole.call(api.app))[0] == 200
         draining.cancel()
@@ -152,7 +152,7 @@ async def test_nothing_is_read_of_a_body_whose_caller_has_asked_too_often(db: Da
         for status in (200, 429):
             caller = Caller("/api/v1/json", [b'{"a":1}'], ends=True)
             assert (await caller.call(api.app))[0] == status
-        assert not caller.asked
+        assert not caller.was_read
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Bytes that are no request: answered and hung up on, or hung up on, within the bound of a head."""
+"""Bytes that are no request: answered and closed, or closed, within the bound of a head."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ from evpower.api import ConnectionBounds, HttpProtocol, WaitingLimit
 from evpower.api.metrics import REFUSED
 from tests.api.scenario import on_a_socket
 from tests.api.test_request_heads import Peer, a_peer, answer, gate, is_closed
-from tests.api.test_request_heads import told as app
+from tests.api.test_request_heads import counting_app as app
 from tests.waiting import WAIT_LIMIT_S, until
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
