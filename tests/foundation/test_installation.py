@@ -179,7 +179,7 @@ async def test_doctor_names_the_address_where_postgresql_does_not_know_its_end(
     ok, detail, fix = (await doctor(f"{dsn}?pgbouncer=true"))["database"]
     assert not ok
     assert "pgbouncer" in detail
-    assert "EVPOWER_DATABASE_URL, behind its ?" in fix
+    assert "EVPOWER_DATABASE_URL, after its ?" in fix
 
 
 @pytest.mark.parametrize("attributes", ["createrole", ""])
@@ -308,7 +308,9 @@ class TestDoctorTriesTheRole:
     async def test_a_dump_restored_without_its_grants(self, cluster: Cluster) -> None:
         dsn = await cluster.create("evpower", "createrole")
         await migrate(dsn)
-        await cluster.administrator("revoke all on identity.clients from evpower_app", "evpower")
+        await cluster.administrator(
+            "revoke all on identity.clients_public from evpower_app", "evpower"
+        )
         ok, detail, fix = (await doctor(dsn))["database role"]
-        assert (ok, "permission denied for table clients" in detail) == (False, True)
+        assert (ok, "permission denied for view clients_public" in detail) == (False, True)
         assert "--no-acl" in fix
