@@ -117,20 +117,20 @@ async def test_keys_and_triggers_that_cross_schemas_are_written_down(
 async def test_functions_that_cross_schemas_are_written_down(db: Database) -> None:
     async with db.connection() as connection:
         rows = await connection.fetch(_FUNCTIONS, list(SCHEMAS))
-    found = {
+    bodies = {
         f"{row['name']} -> {name}"
         for row in rows
         for schema, name in names_in(row["body"])
         if schema != row["own"]
     }
-    assert found == set(BODIES)
+    assert bodies == set(BODIES)
 
 
 def names_in(body: str) -> set[tuple[str, str]]:
     """Returns the objects a function's body names, each with its schema."""
     code = re.sub(r"--.*", "", body)
-    found = re.finditer(rf"(?<![\w.])({'|'.join(SCHEMAS)})\.(\w+)", code)
-    return {(match[1], match[0]) for match in found}
+    matches = re.finditer(rf"(?<![\w.])({'|'.join(SCHEMAS)})\.(\w+)", code)
+    return {(match[1], match[0]) for match in matches}
 
 
 def test_nothing_else_points_upward() -> None:

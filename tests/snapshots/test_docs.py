@@ -89,7 +89,7 @@ def test_the_example_environment_names_every_setting_and_no_other() -> None:
 async def test_every_query_of_the_runbook_runs(owner: Connection) -> None:
     text = (ROOT / "docs" / "runbook.md").read_text()
     blocks = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
-    queries = [one for block in blocks for one in block.split(";") if one.strip()]
+    queries = [part for block in blocks for part in block.split(";") if part.strip()]
     assert queries
     for query in queries:
         runnable = query
@@ -116,9 +116,9 @@ def _slug(heading: str) -> str:
 
 def _commands() -> set[str]:
     root = get_command(app)
-    found: set[str] = set()
+    names: set[str] = set()
     for name, command in getattr(root, "commands", {}).items():
-        found.add(name)
-        found |= {f"{name} {sub}" for sub in getattr(command, "commands", {})}
+        names.add(name)
+        names |= {f"{name} {sub}" for sub in getattr(command, "commands", {})}
     assert isinstance(app, typer.Typer)
-    return found
+    return names

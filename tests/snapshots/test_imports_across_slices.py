@@ -13,7 +13,7 @@ EXCEPTIONS = {("bootstrap", "evpower.api.legacy"): "only bootstrap puts the old 
 
 def inner_imports(source: str, own: str) -> set[str]:
     """Returns the modules inside other slices that a module of the slice `own` imports."""
-    found: set[str] = set()
+    inner: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -26,8 +26,8 @@ def inner_imports(source: str, own: str) -> set[str]:
             names = [node.value]  # import_module("evpower.sync.model")
         else:
             continue
-        found |= {name for name in names if is_inner(name, own)}
-    return found
+        inner |= {name for name in names if is_inner(name, own)}
+    return inner
 
 
 def is_module(node: ast.ImportFrom, alias: ast.alias) -> bool:
@@ -77,9 +77,9 @@ def test_an_import_of_a_public_interface_is_allowed(source: str) -> None:
 
 
 def test_slices_import_each_other_by_their_public_interface() -> None:
-    found = {
+    crossings = {
         (slice_of(path), name)
         for path in SOURCE.rglob("*.py")
         for name in inner_imports(path.read_text(), slice_of(path))
     }
-    assert found == set(EXCEPTIONS)
+    assert crossings == set(EXCEPTIONS)

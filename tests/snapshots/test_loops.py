@@ -53,15 +53,15 @@ def waiting_loops(source: str) -> Iterator[tuple[str, int]]:
 
 
 def test_no_loop_waits_by_itself() -> None:
-    found = set[str]()
+    loops = set[str]()
     for path in SOURCE.rglob("*.py"):
         where = path.relative_to(SOURCE).as_posix()
         if where.startswith("devstack/"):
             continue  # waits for child processes on one machine, and is in no installation
         for name, line in waiting_loops(path.read_text()):
-            found.add(f"{where}:{name}")
+            loops.add(f"{where}:{name}")
             assert f"{where}:{name}" in EXCEPTIONS, f"{where}:{line} waits: make it a Loop"
-    assert found == EXCEPTIONS.keys(), "an exception that is none"
+    assert loops == EXCEPTIONS.keys(), "an exception that is none"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,9 @@ def libraries_of(source: str) -> set[str]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names.add(node.value)  # import_module("httpx")
     return {
-        one for one in HTTP_LIBRARIES if any(f"{name}.".startswith(f"{one}.") for name in names)
+        library
+        for library in HTTP_LIBRARIES
+        if any(f"{name}.".startswith(f"{library}.") for name in names)
     }
 
 

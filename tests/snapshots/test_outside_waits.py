@@ -69,22 +69,22 @@ WAITS = {
 
 
 def ways_out(path: Path) -> set[str]:
-    found: set[str] = set()
+    calls: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         owner = ast.unparse(node.func.value).rsplit(".", 1)[-1]
         name = node.func.attr
         if name in OPENERS or owner in OWNED.get(name, set()):
-            found.add(f"{path.relative_to(SOURCE)} {owner}.{name}")
-    return found
+            calls.add(f"{path.relative_to(SOURCE)} {owner}.{name}")
+    return calls
 
 
 def test_every_way_out_of_a_process_is_in_the_list() -> None:
-    found: set[str] = set()
+    calls: set[str] = set()
     for path in SOURCE.rglob("*.py"):
-        found |= ways_out(path)
-    assert found == set(WAITS)
+        calls |= ways_out(path)
+    assert calls == set(WAITS)
 
 
 def test_every_way_out_has_a_test() -> None:

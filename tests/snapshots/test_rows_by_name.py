@@ -11,7 +11,7 @@ ROWS = {"row", "record"}
 
 def positions(source: str) -> list[int]:
     """Returns the lines that read a row by position."""
-    found: list[int] = []
+    lines: list[int] = []
     for node in ast.walk(ast.parse(source)):
         match node:
             case (
@@ -25,8 +25,8 @@ def positions(source: str) -> list[int]:
             case _:
                 by_position = False
         if by_position:
-            found.append(node.lineno)
-    return found
+            lines.append(node.lineno)
+    return lines
 
 
 def _is_row(node: ast.AST) -> bool:
@@ -52,9 +52,9 @@ def test_reading_by_name_is_allowed() -> None:
 
 
 def test_rows_are_read_by_the_names_of_their_columns() -> None:
-    found = {
+    by_position = {
         f"{path.relative_to(SOURCE)}:{line}"
         for path in SOURCE.rglob("*.py")
         for line in positions(path.read_text())
     }
-    assert found == set()
+    assert by_position == set()

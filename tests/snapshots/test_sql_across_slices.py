@@ -96,10 +96,10 @@ def _text(node: ast.expr) -> str | None:
 def foreign_names(source: str, own: str) -> set[str]:
     """Returns the names of other schemas in a module of the slice `own`."""
     return {
-        f"{found['schema'].lower()}.{found['object'].lower()}"
+        f"{match['schema'].lower()}.{match['object'].lower()}"
         for text in strings(source)
-        for found in NAME.finditer(text)
-        if found["schema"].lower() != own
+        for match in NAME.finditer(text)
+        if match["schema"].lower() != own
     }
 
 
@@ -184,13 +184,13 @@ def test_a_slice_reads_views_of_those_below() -> None:
 
 async def test_slices_read_each_other_by_public_views(db: Database) -> None:
     allowed = public_views() | await granted_functions(db)
-    found: dict[str, set[str]] = {}
+    refused_names: dict[str, set[str]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
         reader = slice_of(path)
         names = foreign_names(path.read_text(), reader)
         if refused := {name for name in names if not may_read(reader, name, allowed)}:
-            found[str(path.relative_to(SOURCE))] = refused
-    assert found == {path: names for path, (_, names) in EXCEPTIONS.items()}
+            refused_names[str(path.relative_to(SOURCE))] = refused
+    assert refused_names == {path: names for path, (_, names) in EXCEPTIONS.items()}
 
 
 async def test_every_schema_is_known(db: Database) -> None:

@@ -72,12 +72,12 @@ def sources() -> Iterator[tuple[str, str]]:
 
 
 def test_sql_stands_in_stores_only() -> None:
-    found = {
+    outside = {
         where
         for where, source in sources()
         if not Path(where).name.startswith("store") and any(sql_constants(source))
     }
-    assert found == set(ALLOWED)
+    assert outside == set(ALLOWED)
 
 
 def test_sql_of_several_lines_is_one_text_in_triple_quotes() -> None:
