@@ -32,8 +32,8 @@ async def test_block_and_find_show_the_client_with_the_money(
     )
     done = run("block", str(client_id), "--reason", "chargeback", "--operator", "aida", "--json")
     assert done.returncode == 0, done.stderr
-    found = run("find", "A@example.kg", "--json")
-    [row] = json.loads(found.stdout)
+    result = run("find", "A@example.kg", "--json")
+    [row] = json.loads(result.stdout)
     assert (row["client_id"], row["status"], row["balance"]) == (
         str(client_id),
         "blocked",

@@ -11,7 +11,7 @@ import pytest
 from tests.waiting import COMMAND_S
 
 GOOD = {
-    "EVPOWER_DATABASE_URL": "postgres://nobody@127.0.0.1:1/none",
+    "EVPOWER_DATABASE_URL": "postgres://stranger@127.0.0.1:1/none",
     "EVPOWER_SUPABASE_URL": "https://project.supabase.co",
     "EVPOWER_SUPABASE_SECRET_KEY": "sb_secret_0123456789",
     "EVPOWER_SUPABASE_PUBLISHABLE_KEY": "sb_publishable_0123456789",

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from evpower.cli.app import app
 
 Run = Callable[..., Result]
-NAMES = ["[/]", "[red]Aida[/nobody]", "[bold]", ":bomb:", "more than " + "80 " * 27 + "."]
+NAMES = ["[/]", "[red]Aida[/blue]", "[bold]", ":bomb:", "more than " + "80 " * 27 + "."]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Commands that move money or change clients tell running nodes, and need nobody to hear it."""
+"""Commands that move money or change clients notify running nodes, and succeed without any."""
 
 import asyncio
 import os
@@ -53,11 +53,11 @@ async def take_cash(
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     out, _ = await asyncio.wait_for(process.communicate(), COMMAND_S)
-    said = out.decode()
-    assert process.returncode == 0, said
-    assert "Traceback" not in said
-    assert "s3cret" not in said
-    return said
+    output = out.decode()
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+    assert "s3cret" not in output
+    return output
 
 
 async def test_cash_is_told_once_it_is_committed(
@@ -102,8 +102,8 @@ async def test_a_nats_that_knows_us_not_fails_no_command(
     nats: LocalNats, dsn: str, client_id: UUID, tmp_path: Path
 ) -> None:
     url = nats.url.replace("s3cret", "wrong")
-    said = await take_cash(dsn, url, client_id, tmp_path)
-    assert f"{_LATER}: NATS: " in said  # which words come behind it, the hang-up may decide
+    output = await take_cash(dsn, url, client_id, tmp_path)
+    assert f"{_LATER}: NATS: " in output  # which words come behind it, the hang-up may decide
 
 
 async def test_an_address_that_makes_no_sense_fails_no_command(
@@ -122,7 +122,7 @@ def _ends(*_: object, **__: object) -> NoReturn:
 
 
 @pytest.mark.parametrize(
-    ("words", "rings"),
+    ("words", "times"),
     [
         (["sync", "adopt", "--reason", "x"], 1),
         (["sync", "adopt", "--reason", "x", "--dry-run"], 0),
@@ -133,17 +133,17 @@ def _ends(*_: object, **__: object) -> NoReturn:
         (["identity", "migrate", "--source", "{csv}", "--dry-run"], 0),
         (["identity", "revert"], 1),
     ],
-    ids=lambda one: " ".join(one) if isinstance(one, list) else str(one),
+    ids=lambda words: " ".join(words) if isinstance(words, list) else str(words),
 )
-def test_what_changes_many_rings_for_all_of_them_whatever_comes_in_between(
-    words: list[str], rings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_changes_many_notifies_for_all_of_them_whatever_comes_in_between(
+    words: list[str], times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "old.csv"
     source.write_text("id\n")
-    told: list[Mapping[str, object]] = []
-    monkeypatch.setattr(notify, "_tell", lambda changes: told.append(dict(changes)))
+    notices: list[Mapping[str, object]] = []
+    monkeypatch.setattr(notify, "_tell", lambda changes: notices.append(dict(changes)))
     monkeypatch.setattr(sync_commands, "with_supabase", _ends)
     monkeypatch.setattr(identity_commands, "_with_parts", _ends)
     done = CliRunner().invoke(app, [word.format(csv=source) for word in words])
     assert isinstance(done.exception, _Stopped)
-    assert told == [{CLIENT_CHANGED: EVERYTHING}] * rings
+    assert notices == [{CLIENT_CHANGED: EVERYTHING}] * times

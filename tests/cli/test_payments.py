@@ -77,8 +77,8 @@ async def test_what_is_not_listed_is_said(
     assert (part.count("asked "), part.count(", order no-such")) == (2, 2)
     whole = await run("review", "--limit", "3")
     assert ("3 in review" in whole, "more" in whole) == (True, False)
-    told = json.loads(await run("review", "--json", "--limit", "2"))
-    assert [len(told["reviews"]), len(told["events_of_no_payment"]), told["more"]] == [2, 2, True]
-    first = told["reviews"][0]
+    page = json.loads(await run("review", "--json", "--limit", "2"))
+    assert [len(page["reviews"]), len(page["events_of_no_payment"]), page["more"]] == [2, 2, True]
+    first = page["reviews"][0]
     assert (first["reason"], first["amount"]) == ("amount_mismatch", "100.00")
     assert (first["events"][0]["paid"], first["events"][0]["reference"]) == ("0.01", "r")

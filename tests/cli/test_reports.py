@@ -24,8 +24,8 @@ ALIVE = LoopRounds(
 
 
 def test_a_difference_is_told_in_words_and_som() -> None:
-    told = facts_text(DIGEST, ("balance_minor", "version"))
-    assert told == "balance -20.00, version 3"
+    text = facts_text(DIGEST, ("balance_minor", "version"))
+    assert text == "balance -20.00, version 3"
     assert facts_text(None, ("balance_minor",)) == "nothing"
     whole = facts_text(DIGEST, ())
     assert "balance -20.00" in whole
@@ -39,7 +39,7 @@ def checked(*kinds: DriftKind, differ: int) -> RunResult:
 
 
 @pytest.mark.parametrize(
-    ("found", "repaired", "step"),
+    ("result", "repaired", "step"),
     [
         (checked("opening", "opening", differ=2), False, "sync adopt"),
         (checked("opening", differ=1), True, "sync adopt"),
@@ -48,8 +48,8 @@ def checked(*kinds: DriftKind, differ: int) -> RunResult:
         (checked("ahead", differ=1), True, "docs/runbook.md"),
     ],
 )
-def test_the_next_step_is_one_that_helps(found: RunResult, step: str, *, repaired: bool) -> None:
-    assert step in _next_step(found, repaired=repaired)
+def test_the_next_step_is_one_that_helps(result: RunResult, step: str, *, repaired: bool) -> None:
+    assert step in _next_step(result, repaired=repaired)
 
 
 def lines(capsys: pytest.CaptureFixture[str], *loops: LoopRounds) -> list[str]:
@@ -60,12 +60,12 @@ def lines(capsys: pytest.CaptureFixture[str], *loops: LoopRounds) -> list[str]:
 def test_nodes_that_are_gone_are_not_counted_among_those_that_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    gone = replace(ALIVE, node="b", lost=True, overdue=True, seen_s=105.0)
-    assert lines(capsys, ALIVE, gone, replace(gone, loop="puller")) == [
+    lost_loop = replace(ALIVE, node="b", lost=True, overdue=True, seen_s=105.0)
+    assert lines(capsys, ALIVE, lost_loop, replace(lost_loop, loop="puller")) == [
         "loops      1 on 1 node, all finish their rounds",
         "           b was last seen 105 s ago",
     ]
-    assert lines(capsys, gone)[0] == "loops      none: no process runs (evpower serve)"
+    assert lines(capsys, lost_loop)[0] == "loops      none: no process runs (evpower serve)"
     late = replace(ALIVE, node="c", overdue=True, idle_s=70.0)
     assert lines(capsys, ALIVE, late) == [
         "loops      2 on 2 nodes, 1 stand still",

@@ -16,7 +16,7 @@ from tests.cli.test_commands import GOOD, evpower
 
 def legacy_key(role: str) -> str:
     parts = ({"alg": "HS256"}, {"iss": "supabase", "role": role})
-    head, claims = (base64.urlsafe_b64encode(json.dumps(one).encode()) for one in parts)
+    head, claims = (base64.urlsafe_b64encode(json.dumps(part).encode()) for part in parts)
     return f"{head.rstrip(b'=').decode()}.{claims.rstrip(b'=').decode()}.c2lnbmF0dXJl"
 
 
@@ -45,8 +45,8 @@ def settings(**values: object) -> Settings:
 @pytest.mark.parametrize("env", ["production", "development"])
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_what_makes_no_sense_is_named_before_the_start(name: str, value: str, env: str) -> None:
-    found = all_problems(settings(env=env, **{name.removeprefix("EVPOWER_").lower(): value}))
-    assert [name in line for line in found] == [True]
+    problems = all_problems(settings(env=env, **{name.removeprefix("EVPOWER_").lower(): value}))
+    assert [name in line for line in problems] == [True]
 
 
 def test_a_key_in_the_wrong_place_is_not_quoted() -> None:
@@ -75,10 +75,10 @@ def test_a_misspelt_setting_is_named_with_the_one_that_is_meant(tmp_path: Path) 
     (tmp_path / ".env").write_text("EVPOWER_CHEK_AT=21:00\n")
     for command in ("serve", "doctor"):
         done = evpower(tmp_path, command, env={**GOOD, "EVPOWER_CHEK_REPAIR": "false"})
-        said = done.stderr if command == "serve" else done.stdout
+        output = done.stderr if command == "serve" else done.stdout
         assert done.returncode == 1
-        assert "EVPOWER_CHEK_REPAIR is no setting: is EVPOWER_CHECK_REPAIR meant?" in said
-        assert "EVPOWER_CHEK_AT is no setting: is EVPOWER_CHECK_AT meant?" in said
+        assert "EVPOWER_CHEK_REPAIR is no setting: is EVPOWER_CHECK_REPAIR meant?" in output
+        assert "EVPOWER_CHEK_AT is no setting: is EVPOWER_CHECK_AT meant?" in output
 
 
 def test_names_of_others_are_no_settings() -> None:

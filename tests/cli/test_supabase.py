@@ -1,4 +1,4 @@
-"""`evpower supabase`: clear refusals, and the doorbell hung and taken down for real."""
+"""`evpower supabase`: clear refusals, and the webhook set and disabled for real."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ PATH = "/api/v1/webhooks/supabase"
 
 
 @pytest.mark.parametrize(
-    ("words", "env", "said"),
+    ("words", "env", "expected"),
     [
         ((), {}, "EVPOWER_PUBLIC_URL"),
         (("--url", "http://api.example.kg"), {}, "not https"),
@@ -29,11 +29,11 @@ PATH = "/api/v1/webhooks/supabase"
     ],
 )
 def test_rotation_that_can_not_be_says_why(
-    tmp_path: Path, words: tuple[str, ...], env: dict[str, str], said: str
+    tmp_path: Path, words: tuple[str, ...], env: dict[str, str], expected: str
 ) -> None:
     done = evpower(tmp_path, "supabase", "secret", "rotate", *words, env={**GOOD, **env})
     assert done.returncode != 0
-    assert said in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -101,7 +101,9 @@ async def test_webhook_is_set_shown_and_disabled(server: Server, dsn: str, tmp_p
         assert mapped.returncode == 0
         assert "no client in Supabase has this word" in mapped.stderr
         doctor = json.loads(evpower(tmp_path, "doctor", "--read-only", "--json", env=env).stdout)
-        assert [one["ok"] for one in doctor if one["name"] == "change notification"] == [True]
+        assert [
+            finding["ok"] for finding in doctor if finding["name"] == "change notification"
+        ] == [True]
         headers = {"apikey": local.secret_key}
         async with httpx.AsyncClient(
             base_url=local.url, headers=headers, timeout=WAIT_LIMIT_S

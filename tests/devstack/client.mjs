@@ -32,7 +32,7 @@ console.log(
   JSON.stringify({
     same: up.user.id === user.id,
     name: user.user_metadata.name,
-    mine: await must(again.from("notes").select("body,amount,at")),
+    own: await must(again.from("notes").select("body,amount,at")),
     others: await must(other.from("notes").select("*")),
     whoami: (await must(again.rpc("whoami"))) === user.id,
     money: money.error?.code,

@@ -21,7 +21,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
-        self.heads: list[bytes] = []
+        self.request_heads: list[bytes] = []
         self.status = b"200 OK"
         self.hang: asyncio.Event | None = None
 
@@ -39,7 +39,7 @@ class Receiver:
             line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line
         )
         body = await reader.readexactly(int(fields[b"content-length"]))
-        self.heads.append(head)
+        self.request_heads.append(head)
         self.bodies.append(body)
         if self.hang is not None:
             await self.hang.wait()
@@ -92,7 +92,7 @@ async def test_request_goes_out_at_the_commit_with_the_bytes_of_the_json(
         assert receiver.bodies == []
     (response,) = await _responses(psql, 1)
     assert receiver.bodies == [text.encode()]
-    assert b"content-type: application/json\r\n" in receiver.heads[0].lower()
+    assert b"content-type: application/json\r\n" in receiver.request_heads[0].lower()
     assert (response["id"], response["status_code"], response["content"]) == (number, 200, "ok")
     assert response["content_type"] == "text/plain"
 
@@ -114,7 +114,7 @@ async def test_nothing_is_sent_twice(
 ) -> None:
     receiver.status = b"503 Service Unavailable"
     await psql.fetchval(POST, receiver.url, "{}", PATIENT_MS)
-    await psql.fetchval(POST, "http://127.0.0.1:1/nobody", "{}", PATIENT_MS)
+    await psql.fetchval(POST, "http://127.0.0.1:1/unheard", "{}", PATIENT_MS)
     refused, unreachable = await _responses(psql, 2)
     assert refused["status_code"] == 503
     assert unreachable["status_code"] is None

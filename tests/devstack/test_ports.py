@@ -42,8 +42,8 @@ def test_the_kernel_never_gives_a_picked_port_away() -> None:
 
 def test_a_port_that_is_listened_on_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     free = ports.free_port()
-    with socket.create_server((ports.LOOPBACK, 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server((ports.LOOPBACK, 0)) as listener:
+        port = listener.getsockname()[1]
         assert not ports._is_free(port)
         monkeypatch.setattr(ports, "_candidates", lambda: [port, free + 1, free + 2, free + 3])
         assert ports.free_port() != port

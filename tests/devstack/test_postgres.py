@@ -123,8 +123,8 @@ async def test_second_owner_of_a_folder_is_refused(postgres: EmbeddedPostgres) -
 
 
 async def test_taken_port_is_named_with_its_flag(folder: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         with pytest.raises(DevstackError, match=rf"Port {port}.*--postgres-port"):
             await EmbeddedPostgres(folder / "pg", port=port).start()
 

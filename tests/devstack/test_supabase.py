@@ -196,7 +196,7 @@ async def test_supabase_js_signs_up_reads_its_rows_and_no_others(supabase: Local
     assert done.returncode == 0, done.stdout
     output = json.loads(done.stdout.splitlines()[-1])
     note = {"body": "mine", "amount": 100.1, "at": "2026-01-02T03:04:05.678901+00:00"}
-    assert output["mine"] == [note]
+    assert output["own"] == [note]
     assert output["others"] == []
     assert (output["same"], output["whoami"], output["name"]) == (True, True, "Aida")
     assert (output["money"], output["service"]) == ("42501", "42501")
