@@ -25,7 +25,7 @@ _FLAGS: Final = (
     "--disable-dev-shm-usage",  # containers have little of it
     "--remote-debugging-port=0",
     "--no-first-run",
-    # It talks to nobody but this machine.
+    # It connects to this machine only.
     "--no-proxy-server",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     "--disable-background-networking",
@@ -51,7 +51,7 @@ class Chromium:
         self._wire = wire
         self._folder = folder
         self._numbers = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._pages: dict[str, Page] = {}
         self._reading = asyncio.create_task(self._read())
 
@@ -113,20 +113,20 @@ class Chromium:
         """Ask the browser, or the page of a session; raises `Refused`."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": params}
-        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        answer = self._calls[number] = asyncio.get_running_loop().create_future()
         await self._wire.send(json.dumps(message | ({"sessionId": session} if session else {})))
         async with asyncio.timeout(WAIT_LIMIT_S):
-            said = await answer
-        if "error" in said:
-            raise Refused(f"{method}: {said['error']['message']}")
-        return said["result"]
+            response = await answer
+        if "error" in response:
+            raise Refused(f"{method}: {response['error']['message']}")
+        return response["result"]
 
     async def _read(self) -> None:
         try:
             async for text in self._wire:
                 message = json.loads(text)
                 if "id" in message:
-                    answer = self._asked.pop(message["id"])
+                    answer = self._calls.pop(message["id"])
                     if not answer.done():  # whoever asked may have given up
                         answer.set_result(message)
                 elif page := self._pages.get(message.get("sessionId", "")):
@@ -134,20 +134,20 @@ class Chromium:
         except ConnectionClosed:
             pass
         finally:
-            for answer in self._asked.values():
+            for answer in self._calls.values():
                 answer.cancel(f"Chromium went away: {self._child.log_tail(4)}")
 
 
 async def _address(child: Child, folder: Path) -> str:
     """Where it listens: it writes port and path into its profile."""
-    told = folder / "profile" / "DevToolsActivePort"
+    port_file = folder / "profile" / "DevToolsActivePort"
 
     def is_told() -> bool:
         assert child.running, f"Chromium ended: {child.log_tail()}"
-        return told.exists() and len(told.read_text().split()) == 2
+        return port_file.exists() and len(port_file.read_text().split()) == 2
 
     await until(is_told)
-    port, path = told.read_text().split()
+    port, path = port_file.read_text().split()
     return f"ws://127.0.0.1:{port}{path}"
 
 

@@ -51,7 +51,7 @@ async def app() -> AsyncIterator[Site]:
 
 @pytest.fixture(scope="session")
 async def stranger() -> AsyncIterator[Site]:
-    """Somebody else's site."""
+    """The site of another origin."""
     async with serving() as site:
         yield site
 

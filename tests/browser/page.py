@@ -72,9 +72,9 @@ class Page:
 
     async def open(self, url: str) -> None:
         """Go there and wait until it is loaded."""
-        gone = await self._call("Page.navigate", self.session, url=url)
-        assert not gone.get("errorText"), f"{url}: {gone['errorText']}"
-        await until(lambda: gone["loaderId"] in self._loaded, f"{url} is loaded")
+        navigation = await self._call("Page.navigate", self.session, url=url)
+        assert not navigation.get("errorText"), f"{url}: {navigation['errorText']}"
+        await until(lambda: navigation["loaderId"] in self._loaded, f"{url} is loaded")
 
     async def open_once(self, url: str) -> None:
         """Open it; when it looks at an address again, or at one below it, that request hangs.
@@ -86,16 +86,16 @@ class Page:
 
     async def evaluate(self, expression: str) -> Any:
         """The value of JavaScript in the page, awaited if it is a promise."""
-        said = await self._call(
+        result = await self._call(
             "Runtime.evaluate",
             self.session,
             expression=expression,
             awaitPromise=True,
             returnByValue=True,
         )
-        if "exceptionDetails" in said:
-            raise Thrown(_described(said["exceptionDetails"]))
-        return said["result"].get("value")
+        if "exceptionDetails" in result:
+            raise Thrown(_described(result["exceptionDetails"]))
+        return result["result"].get("value")
 
     async def until(self, expression: str) -> None:
         """Wait until it is true in the page, whatever pages come in between."""
@@ -134,33 +134,35 @@ class Page:
                 clickCount=0 if kind == "mouseMoved" else 1,
             )
 
-    def hear(self, event: str, told: dict[str, Any]) -> None:
-        """Keep what the browser tells of this page."""
+    def hear(self, event: str, params: dict[str, Any]) -> None:
+        """Stores the browser's events of this page."""
         match event:
-            case "Page.lifecycleEvent" if told["name"] == "load":
-                self._loaded.add(told["loaderId"])
+            case "Page.lifecycleEvent" if params["name"] == "load":
+                self._loaded.add(params["loaderId"])
             case "Network.requestWillBeSent":
-                self.requests.append(told["request"]["url"])
+                self.requests.append(params["request"]["url"])
             case "Network.webSocketCreated":
-                self.requests.append(told["url"])
+                self.requests.append(params["url"])
             case "Fetch.requestPaused":
-                self._pause(told)
-            case "Runtime.consoleAPICalled" if told["type"] in ("error", "warning", "assert"):
-                self.errors.append(" ".join(str(one.get("value")) for one in told["args"]))
+                self._pause(params)
+            case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning", "assert"):
+                self.errors.append(
+                    " ".join(str(argument.get("value")) for argument in params["args"])
+                )
             case "Runtime.exceptionThrown":
-                self.errors.append(_described(told["exceptionDetails"]))
-            case "Log.entryAdded" if told["entry"]["level"] in ("error", "warning"):
-                self.errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+                self.errors.append(_described(params["exceptionDetails"]))
+            case "Log.entryAdded" if params["entry"]["level"] in ("error", "warning"):
+                self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
             case _:
                 pass
 
-    def _pause(self, told: dict[str, Any]) -> None:
-        url = told["request"]["url"]
+    def _pause(self, params: dict[str, Any]) -> None:
+        url = params["request"]["url"]
         if url in self._let_through:
             self.held.append(url)
             return
         self._let_through.add(url)
-        going_on = self._call("Fetch.continueRequest", self.session, requestId=told["requestId"])
+        going_on = self._call("Fetch.continueRequest", self.session, requestId=params["requestId"])
         task = asyncio.ensure_future(going_on)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -39,7 +39,7 @@ async def all_told(driver: Driver, bill: dict[str, str], times: int) -> None:
 
     async def is_told() -> bool:
         sent = (await driver.http.get(f"{bill['app_link']}/events")).json()
-        return [one["state"] for one in sent] == ["done"] * times
+        return [event["state"] for event in sent] == ["done"] * times
 
     await until(is_told, f"{times} webhooks are taken")
 

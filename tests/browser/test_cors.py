@@ -73,10 +73,10 @@ async def test_a_page_of_a_strange_site_reads_and_does_nothing(
     assert await ask(page, balance, headers=signed) == "TypeError"
     assert await ask(page, f"{evpower.api_url}/healthz") == "TypeError"  # sent, but not readable
     top_up = f"{evpower.api_url}/api/v1/balance/topup-qr"
-    asked = {"method": "POST", "body": '{"amount": 100}'}
+    request = {"method": "POST", "body": '{"amount": 100}'}
     typed = {**signed, "Content-Type": "application/json"}
-    assert await ask(page, top_up, **asked, headers=typed) == "TypeError"
-    assert await ask(page, top_up, **asked) == "TypeError"  # a "simple" one is sent unasked
+    assert await ask(page, top_up, **request, headers=typed) == "TypeError"
+    assert await ask(page, top_up, **request) == "TypeError"  # a "simple" one is sent unasked
     assert await payments(evpower, driver) == 0
     await until(lambda: len(of_cors(page)) >= 4, "the browser complains of each")
     assert len(of_cors(page)) == 4, page.errors

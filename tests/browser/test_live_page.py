@@ -15,16 +15,16 @@ pytestmark = pytest.mark.xdist_group("browser")
 
 
 async def watch(page: Page, evpower: LocalEvPower, driver: Driver) -> None:
-    """Start the client in the page; what it says is in `told`. By chance it comes back soon."""
+    """Start the client in the page; what it says is in `messages`. By chance it comes back soon."""
     await page.evaluate(
-        "Math.random = () => 0.05; globalThis.told = []; globalThis.client = watch("
+        "Math.random = () => 0.05; globalThis.messages = []; globalThis.client = watch("
         f"{json.dumps(evpower.api_url)}, async () => {json.dumps(driver._token)},"
-        " message => told.push(message), message => told.push(message)); 0"
+        " message => messages.push(message), message => messages.push(message)); 0"
     )
 
 
-async def told(page: Page) -> list[dict[str, Any]]:
-    return await page.evaluate("told")
+async def messages(page: Page) -> list[dict[str, Any]]:
+    return await page.evaluate("messages")
 
 
 async def test_a_page_of_the_app_sees_money_come_even_after_the_server_was_away(
@@ -32,22 +32,22 @@ async def test_a_page_of_the_app_sees_money_come_even_after_the_server_was_away(
 ) -> None:
     await page.open(app.origin)
     await watch(page, evpower, driver)
-    await page.until("told.at(-1)?.balance === 0")
+    await page.until("messages.at(-1)?.balance === 0")
 
     await driver.approve(await driver.open_invoice(250))
-    await page.until("told.at(-1).balance === 250")
+    await page.until("messages.at(-1).balance === 250")
     assert page.errors == []
 
     bill = await driver.open_invoice(100)
-    before = len(await told(page))
+    before = len(await messages(page))
     await evpower.api.stop()
     await driver.approve(bill)  # at the bank, which will tell it to the new process
     await evpower.restart("all")
-    await page.until("told.at(-1).balance === 350")
+    await page.until("messages.at(-1).balance === 350")
 
     await driver.approve(await driver.open_invoice(50))
-    await page.until("told.at(-1).balance === 400")
-    seen = await told(page)
+    await page.until("messages.at(-1).balance === 400")
+    seen = await messages(page)
     assert len(seen) > before
     versions = [message["version"] for message in seen]
     assert versions == sorted(versions)
@@ -61,12 +61,12 @@ async def test_a_page_of_a_strange_site_is_refused(
     await page.open(stranger.origin)
     await watch(page, evpower, driver)
     await until_refused(page, evpower)
-    assert await told(page) == []
+    assert await messages(page) == []
     await page.evaluate("client.close()")
 
     await page.open(app.origin)  # the very same, from where it is allowed
     await watch(page, evpower, driver)
-    await page.until("told.at(-1)?.balance === 0")
+    await page.until("messages.at(-1)?.balance === 0")
 
 
 async def until_refused(page: Page, evpower: LocalEvPower) -> None:
