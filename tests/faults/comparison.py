@@ -43,7 +43,7 @@ async def differences(
 ) -> list[str]:
     """What is not as it should be at rest; nothing: the sides are equal and the model is right.
 
-    `strangers` were there before and are somebody else's business.
+    `strangers` were there before the scenario and are not compared.
     """
     others = list(strangers)
     here = {row["id"]: row for row in await scenario.here.rows(_HERE, others)}

@@ -19,7 +19,7 @@ async def evpower() -> AsyncIterator[LocalEvPower]:
             folder / "data",
             split=True,
             environment={
-                "EVPOWER_FAILPOINT_FILE": str(folder / "data" / "fuse"),
+                "EVPOWER_FAILPOINT_FILE": str(folder / "data" / "failpoint"),
                 "EVPOWER_RELAY_LEASE_S": "3",  # a killed relay keeps its keys so long
                 "EVPOWER_SUPABASE_TIMEOUT_S": "2",
                 "EVPOWER_PULL_POLL_S": "0.3",
@@ -42,7 +42,7 @@ async def _let_nothing_hold_changes_back(evpower: LocalEvPower) -> None:
 
 def set_failpoint(evpower: LocalEvPower, step: Failpoint, pid: int) -> None:
     """Writes which process dies at which step, atomically."""
-    path = evpower.stack.data / "fuse"
+    path = evpower.stack.data / "failpoint"
     half_done = path.with_suffix(".new")
     half_done.write_text(f"{step.value} {pid}")
     half_done.replace(path)

@@ -23,7 +23,7 @@ class Notification:
     body: bytes
 
     def __repr__(self) -> str:
-        return f"<bell {self.headers.get('webhook-id', '?')}>"
+        return f"<notification {self.headers.get('webhook-id', '?')}>"
 
 
 def true_notification(

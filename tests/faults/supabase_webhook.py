@@ -53,8 +53,8 @@ async def is_looked_up(evpower: LocalEvPower) -> bool:
 async def ring_once_more(evpower: LocalEvPower, http: httpx.AsyncClient) -> None:
     """Waits until all committed changes are returned: another user signs up.
 
-    Who is rung looks for half a second; what an older transaction held back for longer would wait
-    for the worker.
+    A notified process pulls for half a second; what an older transaction blocks for longer would
+    wait for the worker.
     """
     await until(lambda: _nothing_is_held(evpower), "an older transaction never ended")
     await Driver(evpower, http).sign_up_there()
@@ -73,7 +73,7 @@ async def worker_away(evpower: LocalEvPower) -> AsyncGenerator[None]:
     """The worker hangs, so that only a notified process pulls.
 
     Between two of its transactions: one that stays open would hold up the change log of Supabase,
-    whose database is in the same PostgreSQL, and who is rung looks for a moment only.
+    whose database is in the same PostgreSQL, and a notified process pulls for a moment only.
     """
     worker = evpower.worker
     assert worker is not None

@@ -1,4 +1,4 @@
-"""A proxy of bytes on the loopback: between us and any server, which it may silence at once."""
+"""A proxy of bytes on the loopback: between EvPower and any server, whose answers it may drop."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ _BYTE_EVERY_S = 0.1
 
 
 class TcpProxy:
-    """Passes bytes on; `silence` loses what comes from now on, `drip` passes answers byte by byte.
+    """Passes bytes on; `say_nothing` drops later bytes, `drip` passes answers byte by byte.
 
     Connections stay open, and new ones are taken: the other side is a machine that hangs.
     """

@@ -97,7 +97,7 @@ async def test_a_phone_that_became_free_is_shown_on_both_sides(scenario: BothSid
     before = (await here(scenario, second))["phone"]
     await scenario.write_row(scenario.server_key, second, name="B")
     await scenario.settle()
-    assert (await here(scenario, second))["phone"] == before, "nobody changed it"
+    assert (await here(scenario, second))["phone"] == before, "it did not change"
 
 
 @pytest.mark.parametrize("asked_first", [True, False])

@@ -55,7 +55,7 @@ async def test_a_crash_loses_and_repeats_nothing(
 
     await driver.approve(invoice)
 
-    await until(lambda: _gone(doomed), f"nothing was killed at {step}")
+    await until(lambda: _is_gone(doomed), f"nothing was killed at {step}")
     if victim == "process":
         await evpower.restart(role)
     else:
@@ -64,7 +64,7 @@ async def test_a_crash_loses_and_repeats_nothing(
     await until(lambda: _equal(driver, after), f"after a crash at {step} the sides never met")
 
 
-async def _gone(service: ProcessService | EmbeddedPostgres) -> bool:
+async def _is_gone(service: ProcessService | EmbeddedPostgres) -> bool:
     return not service.running
 
 

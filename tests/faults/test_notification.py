@@ -38,9 +38,9 @@ async def test_the_notification_alone_brings_a_change(
     await until(lambda: is_looked_up(evpower), "the worker never read the log to its end")
     async with worker_away(evpower):
         before = await _calls(evpower)
-        await driver.rename("rung")
+        await driver.rename("notified")
         await ring_once_more(evpower, driver.http)
-        await until(lambda: _is_named(driver, "rung"), "the notification brought nothing")
+        await until(lambda: _is_named(driver, "notified"), "the notification brought nothing")
         assert await _calls(evpower) > before
 
 

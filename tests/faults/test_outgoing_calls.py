@@ -96,7 +96,7 @@ def settings(url: str) -> Settings:
     return Settings(
         _env_file=None,  # pyright: ignore[reportCallIssue]
         env="development",
-        database_url=SecretStr("postgres://nobody@127.0.0.1:1/none"),
+        database_url=SecretStr("postgres://stranger@127.0.0.1:1/none"),
         supabase_url=url,
         supabase_secret_key=SecretStr("sb_secret_1"),
         supabase_publishable_key="sb_publishable_1",

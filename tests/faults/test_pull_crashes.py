@@ -83,10 +83,10 @@ async def test_a_crash_of_the_worker_loses_and_repeats_nothing(
 
     if victim == "worker":
         await happen(*everyone)
-        await until(lambda: _gone(doomed), f"nothing was killed at {step}")
+        await until(lambda: _is_gone(doomed), f"nothing was killed at {step}")
     else:  # Supabase's own database is in the same server: who asks then may hear nothing
         asking = asyncio.create_task(everyone[1].rename("Чолпон"))
-        await until(lambda: _gone(doomed), f"nothing was killed at {step}")
+        await until(lambda: _is_gone(doomed), f"nothing was killed at {step}")
         asking.cancel()
         with suppress(httpx.HTTPError, AssertionError, asyncio.CancelledError):
             await asking
@@ -111,13 +111,13 @@ async def test_a_crash_of_the_api_that_was_notified_loses_and_repeats_nothing(
         set_failpoint(evpower, step, evpower.api.pid)
         await happen(*everyone)
         await ring_once_more(evpower, http)
-        await until(lambda: _gone(evpower.api), f"nothing was killed at {step}")
+        await until(lambda: _is_gone(evpower.api), f"nothing was killed at {step}")
     await evpower.restart("api")
     # No notification is repeated: the worker, which also polls, reads what is missing.
     await arrived(*everyone)
 
 
-async def _gone(service: Service) -> bool:
+async def _is_gone(service: Service) -> bool:
     return not service.running
 
 

@@ -63,7 +63,7 @@ async def nodes() -> AsyncIterator[Nodes]:
             folder / "data",
             split=True,
             nats=True,
-            environment={"EVPOWER_FAILPOINT_FILE": str(folder / "data" / "fuse")},
+            environment={"EVPOWER_FAILPOINT_FILE": str(folder / "data" / "failpoint")},
         )
         async with running(made) as evpower:
             assert evpower.nats is not None
@@ -181,9 +181,9 @@ async def test_a_node_killed_before_it_notified_any_other(nodes: Nodes, driver: 
         invoice = await driver.open_invoice(60)
         set_failpoint(nodes.evpower, Failpoint.CONFIRM_COMMITTED, nodes.evpower.api.pid)
         await driver.approve(invoice)
-        await until(lambda: _gone(nodes), "the node was not killed")
+        await until(lambda: _is_gone(nodes), "the node was not killed")
         await there.shows(before.balance_minor / 100 + 60)
-        assert not nodes.evpower.api.running, "nobody else told it"
+        assert not nodes.evpower.api.running, "no other process notified it"
     await nodes.evpower.restart("api")
     await nodes.bus_is("ok", driver.http, nodes.evpower.api_url)
 
@@ -244,7 +244,7 @@ async def test_the_doctor_tries_every_server(nodes: Nodes) -> None:
     assert "wr0ng" not in output
 
 
-async def _gone(nodes: Nodes) -> bool:
+async def _is_gone(nodes: Nodes) -> bool:
     return not nodes.evpower.api.running
 
 
