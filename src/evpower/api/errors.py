@@ -118,7 +118,7 @@ def install(app: FastAPI) -> None:
         return _respond(request, Invalid("invalid_request", "a value cannot be stored"))
 
     async def disconnected(request: Request, error: Exception) -> Response:
-        """Returns a response that is never read: the caller hung up while sending."""
+        """Returns a response that is never read: the caller closed the connection while sending."""
         del error
         return _respond(request, Invalid("invalid_request", "the request ended early"))
 

@@ -54,7 +54,7 @@ class Replay:
             raise Invalid("invalid_idempotency_key", "1 to 255 printable ASCII characters")
         body = await _read(receive)
         if body is None:
-            return  # the caller hung up
+            return  # the caller closed the connection
         digest = hashlib.sha256()
         for part in (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body):
             digest.update(len(part).to_bytes(8, "big"))

@@ -214,7 +214,7 @@ _HISTORY_RESPONSES: Final[Responses] = {
         },
     },
     401: problem("`missing_token`, `invalid_token`, `token_expired`"),
-    403: problem("`forbidden`: the history of somebody else"),
+    403: problem("`forbidden`: the history of another client"),
     404: problem("`client_not_found`"),
     422: problem("`invalid_request`, `invalid_cursor`"),
 }

@@ -16,8 +16,8 @@ _NAME: Final = "registration"
 _TIMEOUT_S: Final = 5.0
 _OWN_PROVIDERS: Final = frozenset({"email", "phone", "anonymous_users"})
 _FIX_AUTO: Final = (
-    "EVPOWER_REGISTER_CONFIRM=email, and a mail server (SMTP) in the project: with auto anybody may"
-    " register an address of somebody else, whose sign-in there is then linked to that account"
+    "EVPOWER_REGISTER_CONFIRM=email, and a mail server (SMTP) in the project: with auto anyone may"
+    " register another person's address, whose sign-in there is then linked to that account"
 )
 _FIX_MAIL: Final = (
     "set up a mail server in the project (Auth, SMTP settings) and raise its rate limit for emails"

@@ -76,7 +76,7 @@ def migrate(  # noqa: PLR0913, PLR0917 - a command's options
     trust: list[str] = typer.Option(
         [],
         "--trust-auth",
-        help="email or phone: confirmed in Auth is proof, though nobody was asked. Dangerous.",
+        help="email or phone: trust any that Auth confirmed, even without a message. Dangerous.",
     ),
     report: Path | None = typer.Option(None, "--report", help="Write every row's plan to a CSV."),
     per_second: float = _PER_SECOND,
@@ -217,7 +217,7 @@ def revert(
     operator: str = _OPERATOR,
     as_json: bool = _JSON,
 ) -> None:
-    """Take a run back as far as nobody uses what it made."""
+    """Revert a run for the clients that are not in use."""
 
     async def work(parts: _Parts) -> moving.RevertResult:
         with progress("looked at") as step:

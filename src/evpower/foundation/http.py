@@ -87,7 +87,7 @@ class RequestNotSent(HttpError):
 class OutcomeUnknown(HttpError):
     """The request was sent, or a part of it, and no complete response could be read.
 
-    `connection_lost`: the other side hung up, as a server does to an idle connection.
+    `connection_lost`: the other side closed it, as a server does with an idle connection.
     """
 
     outcome = "unreadable"

@@ -34,7 +34,7 @@ class RegisterBody(BaseModel):
 
 
 class Registered(BaseModel):
-    """The new client; an email or phone that somebody else got meanwhile is null."""
+    """The new client; an email or phone that another client got meanwhile is null."""
 
     success: bool = True
     client_id: UUID

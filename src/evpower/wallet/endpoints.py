@@ -59,7 +59,7 @@ class StatementLine(BaseModel):
 
 _REFUSALS: Final[Responses] = {
     401: problem("`missing_token`, `invalid_token`, `token_expired`"),
-    403: problem("`forbidden`: the money of somebody else"),
+    403: problem("`forbidden`: the money of another client"),
     404: problem("`client_not_found`"),
 }
 _LINK: Final = {

@@ -24,7 +24,7 @@ _BY_STATUS: Final = {
 
 
 def text(code: str, status: int, language: str, params: Mapping[str, str | int]) -> str:
-    """The sentence for a person; a code nobody wrote a text for gets that of its status."""
+    """Returns the sentence for a person; a code without a text gets that of its status."""
     texts = LANGUAGES[language]
     pattern = texts.get(code) or texts[_BY_STATUS.get(status, "service_unavailable")]
     try:

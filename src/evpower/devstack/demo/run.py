@@ -282,7 +282,7 @@ class Demo:
 
     async def _see(self, driver: Driver) -> None:
         live = driver.live
-        assert live is not None  # noqa: S101 - everybody arrived
+        assert live is not None  # noqa: S101 - every driver arrived
 
         async def shown() -> bool:
             return live.balance_minor == driver.balance_minor

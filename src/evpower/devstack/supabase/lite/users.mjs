@@ -86,16 +86,16 @@ export async function passwordHash(params) {
 
 export async function requireFree(sql, { email, phone }, id = NIL) {
   if (email) {
-    const taken = await sql`select 1 from auth.users
+    const holders = await sql`select 1 from auth.users
       where email = ${email} and is_sso_user = false and id <> ${id}`;
-    if (taken.length) {
+    if (holders.length) {
       const message = "A user with this email address has already been registered";
       throw new AuthError(422, "email_exists", message);
     }
   }
   if (phone) {
-    const taken = await sql`select 1 from auth.users where phone = ${phone} and id <> ${id}`;
-    if (taken.length) {
+    const holders = await sql`select 1 from auth.users where phone = ${phone} and id <> ${id}`;
+    if (holders.length) {
       throw new AuthError(422, "phone_exists", "Phone number already registered by another user");
     }
   }
