@@ -8,7 +8,6 @@ from uuid import UUID
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import EvPowerError
 
-Plan = Literal["adopt", "create", "add", "skip", "conflict", "invalid"]
 # Whether the old system had confirmed a contact; assumed: it has no column for it.
 OldConfirmation = Literal["yes", "assumed", "no"]
 Password = Literal["none", "carried", "unknown"]

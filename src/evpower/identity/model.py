@@ -108,7 +108,6 @@ class AuthUser:
     id: UUID
     email: str | None
     email_confirmed: bool
-    confirmation_sent: bool
     banned_until: datetime | None
     profile: Profile
     phone: str | None = None  # E.164, of the account itself, not of user_metadata

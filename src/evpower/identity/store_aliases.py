@@ -38,15 +38,6 @@ async def find_alias(connection: Connection, kind: str, alias: str) -> UUID | No
     )
 
 
-async def aliases_of(connection: Connection, client_id: UUID) -> list[tuple[str, str]]:
-    """Returns kind and alias of every alias of a client."""
-    rows: list[Record] = await connection.fetch(
-        "select kind, alias from identity.aliases where client_id = $1 order by kind, alias",
-        client_id,
-    )
-    return [(row["kind"], row["alias"]) for row in rows]
-
-
 class NewAlias(NamedTuple):
     """An old name of a client; an id tag in lower case, because OCPP compares it without case."""
 

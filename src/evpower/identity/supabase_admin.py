@@ -316,7 +316,6 @@ def _user(record: Mapping[str, object]) -> AuthUser:
         id=user_id,
         email=profile.email,
         email_confirmed=bool(record.get("email_confirmed_at")),
-        confirmation_sent=bool(record.get("confirmation_sent_at")),
         # A ban with an unreadable end is a ban without end.
         banned_until=moment(banned) or (_FOREVER if banned else None),
         profile=profile,

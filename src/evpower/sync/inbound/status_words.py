@@ -8,7 +8,6 @@ there later, because from then on EvPower is right about the status.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
-from uuid import UUID
 
 import orjson
 
@@ -105,8 +104,3 @@ async def map_word(
     known = await store_status_words.meaning_of(connection, word)
     if known != meaning:
         raise Conflict("conflict", f"{word!r} means {known} already, and clients were handled so")
-
-
-async def waiting_clients(connection: Connection, word: str, limit: int) -> list[UUID]:
-    """Returns clients that wait for this word, at most `limit`."""
-    return await store_status_words.waiting(connection, word, limit)
