@@ -1,7 +1,6 @@
 """Types of the webhooks from Supabase."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 NotificationSource = Literal["webhook", "plain", "auth"]
@@ -17,14 +16,3 @@ class ChangeNotification:
     body_sha256: bytes
     kind: str
     row_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Inbox:
-    """The last call, and the number of calls in the last hour by outcome."""
-
-    last_at: datetime | None
-    last_kind: str | None
-    accepted: int
-    repeated: int
-    reused: int

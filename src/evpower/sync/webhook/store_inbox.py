@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from evpower.foundation.db import Connection, Record, fetch_one
-from evpower.foundation.rows import read_row
-from evpower.sync.webhook.model_inbox import ChangeNotification, Inbox, InboxOutcome
+from evpower.foundation.db import Connection, Record
+from evpower.sync.webhook.model_inbox import ChangeNotification, InboxOutcome
 
 _MOST_SECRETS: Final = 32  # each costs one HMAC per call
-_COUNTED: Final = 10_000
 
 _SECRETS: Final = """
 select id, secret, not_after from sync.webhook_secrets
@@ -84,23 +82,3 @@ async def purge(
     """Deletes at most `at_most` events that are too old or too many. Returns how many."""
     done = await connection.execute(_PURGE, received_before, keep_newest, at_most)
     return int(done.rsplit(" ", 1)[1])
-
-
-_SUMMARY: Final = """
-with newest as (
-  select i.id, i.received_at, i.kind, i.repeats, i.reuses from sync.inbox i
-   order by i.id desc limit $1
-)
-select (select n.received_at from newest n order by n.id desc limit 1) as last_at,
-       (select n.kind from newest n order by n.id desc limit 1) as last_kind,
-       count(*) as accepted,
-       coalesce(sum(n.repeats), 0)::bigint as repeated,
-       coalesce(sum(n.reuses), 0)::bigint as reused
-  from newest n where n.received_at > now() - interval '1 hour'
-"""
-
-
-async def inbox_summary(connection: Connection) -> Inbox:
-    """Returns the events of the last hour, counted up to ten thousand."""
-    row = await fetch_one(connection, _SUMMARY, _COUNTED)
-    return read_row(Inbox, row)
