@@ -15,8 +15,9 @@ from typing import cast
 
 from fastapi import FastAPI, Response
 
-from evpower.bootstrap import Role, server
+from evpower.bootstrap import server
 from evpower.config import Settings
+from evpower.foundation.roles import Role
 
 _FOLDER = Path(os.environ["BENCH_BYTES"])
 _build = server.build

@@ -15,7 +15,7 @@ from bench.baseline_server import sign_in_users
 from bench.harness import Row, in_turn
 from bench.rig import Rig
 from evpower.foundation.http import HttpClient
-from evpower.identity import TokenVerifier
+from evpower.identity.tokens import TokenVerifier
 
 _SECONDS = 0.8
 _TOKENS = 1000

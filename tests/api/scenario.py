@@ -16,21 +16,18 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from pydantic import SecretStr
 
-from evpower import charging
-from evpower.api import HttpProtocol, Overdue, create_app
-from evpower.bootstrap import assemble
+from evpower.api import HttpProtocol, create_app
+from evpower.api.health import Overdue
+from evpower.bootstrap.modules import assemble
+from evpower.charging import endpoints as charging_endpoints
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.module import Collector, Limit, Module, Probe, Readiness
 from evpower.foundation.websocket import SocketProtocol
-from evpower.identity import (
-    Access,
-    TokenVerifier,
-    add_operator,
-    create_service_key,
-    operator_router,
-)
+from evpower.identity import Access, add_operator, create_service_key
+from evpower.identity.operator_endpoints import operator_router
+from evpower.identity.tokens import TokenVerifier
 from evpower.wallet import endpoints as wallet_endpoints
 from tests.contracts.answers import HOOKS
 from tests.quick_server import QuickServer
@@ -125,13 +122,13 @@ async def running_api(
             Module(
                 "tried",
                 routers=[
-                    charging.router(access, db, bus, clock=clock),
+                    charging_endpoints.router(access, db, bus, clock=clock),
                     wallet_endpoints.router(access, db),
                     operator_router(access, db, bus),
                     *routers,
                 ],
                 fast_paths=[
-                    *charging.fast_paths(access, db),
+                    *charging_endpoints.fast_paths(access, db),
                     *wallet_endpoints.fast_paths(access, db),
                 ],
                 route_limits=_limits(configured),

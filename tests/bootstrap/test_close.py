@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from structlog.testing import capture_logs
 
-from evpower.bootstrap import assemble, close
+from evpower.bootstrap.modules import assemble
+from evpower.bootstrap.server import close
 from evpower.config import Settings
 from evpower.foundation.module import Module
 

@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from evpower.charging import Correction, correct, record
-from evpower.charging.model import ReportedSession
+from evpower.charging.correct import correct
+from evpower.charging.model import Correction, ReportedSession
+from evpower.charging.record import record
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, EvPowerError, NotFound

@@ -13,8 +13,10 @@ import asyncpg
 import httpx
 from pydantic import SecretStr
 
-from evpower import bootstrap, identity, sync
+from evpower import identity, sync
 from evpower.api import create_app
+from evpower.bootstrap.modules import Assembled, assemble
+from evpower.bootstrap.server import close
 from evpower.config import Settings
 from evpower.devstack import ports
 from evpower.devstack.postgres.server import EmbeddedPostgres
@@ -24,6 +26,8 @@ from evpower.foundation.db import Connection, Record
 from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.http import HttpClient
 from evpower.foundation.migrations import migrate, set_login_defaults
+from evpower.identity.jobs import converge_registrations
+from evpower.sync.reconciliation.drift import Drift
 from tests.conftest import PATIENT_DEFAULTS, as_owner
 from tests.faults.notifications import SECRET, Notification
 from tests.faults.proxy import FaultProxy, HttpThrough
@@ -54,7 +58,7 @@ class Clock:
 class Node:
     """One EvPower process: its application, its relay, its puller."""
 
-    parts: bootstrap.Assembled
+    parts: Assembled
     rpc: sync.SupabaseRpc
     admin: identity.SupabaseAdmin
     through_proxy: HttpClient
@@ -64,7 +68,7 @@ class Node:
 
     async def close(self) -> None:
         await self.http.aclose()
-        await bootstrap.close(self.parts)
+        await close(self.parts)
         await self.through_proxy.aclose()
 
 
@@ -157,7 +161,7 @@ class BothSides(SupabaseSide):
             secret_key=settings.supabase_secret_key,
             publishable_key=supabase.publishable_key,
         )
-        parts = bootstrap.assemble(settings, admin=admin)
+        parts = assemble(settings, admin=admin)
         db, bus = parts.shared.db, parts.shared.bus
         db._wait_limit_s = WAIT_LIMIT_S  # a machine that is busy is no fault
         await db.start()
@@ -208,7 +212,7 @@ class BothSides(SupabaseSide):
     async def converge(self) -> None:
         """Finish or end registrations that were cut off."""
         node = self.nodes[0]
-        await identity.converge_registrations(node.parts.shared.db, node.admin, self.clock)
+        await converge_registrations(node.parts.shared.db, node.admin, self.clock)
 
     # -- what a power company may do -----------------------------------------------------------
 
@@ -356,7 +360,7 @@ class BothSides(SupabaseSide):
         )
         return user_id
 
-    async def drift(self) -> list[sync.Drift]:
+    async def drift(self) -> list[Drift]:
         node = self.nodes[0]
         return list((await sync.check(node.parts.shared.db, node.rpc, pause=_no_pause)).drift)
 

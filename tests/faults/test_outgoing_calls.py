@@ -17,7 +17,6 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from evpower import sync
 from evpower.cli import doctor_installed, doctor_registration, doctor_supabase, doctor_tokens
 from evpower.config import Settings
 from evpower.devstack import services
@@ -32,6 +31,7 @@ from evpower.identity.model import ImportedUser, NewUser
 from evpower.payments.errors import ProviderUnavailable
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.sync import SupabaseRpc, TargetUnavailable
+from evpower.sync.module import supabase_answers
 from tests.faults.hostile_server import (
     NEVER_ENDING,
     TOO_LARGE,
@@ -186,7 +186,7 @@ CALLS: dict[str, Call] = {
         ProviderUnavailable,
     ),
     "sync/module.py supabase_answers": Call(
-        lambda http, url: sync.supabase_answers(settings(url), http), b"{}", HttpError
+        lambda http, url: supabase_answers(settings(url), http), b"{}", HttpError
     ),
     "cli/doctor_calls.py call": Call(
         lambda http, url: doctor_installed.examine_installed(settings(url), http),

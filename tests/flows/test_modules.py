@@ -6,7 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from evpower.api.limits import Budgets, RateLimits
-from evpower.bootstrap import Assembled, assemble, loops_of
+from evpower.bootstrap.modules import Assembled, assemble
+from evpower.bootstrap.server import loops_of
 from evpower.config import Settings
 from evpower.foundation.bus import Topic
 from evpower.foundation.bus.nats_bus import NatsBus, topics_by_code

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from evpower import bootstrap
+from evpower.bootstrap.modules import assemble
 from evpower.cli.doctor import examine
 from evpower.config import Settings
 from evpower.devstack.ports import free_port
@@ -148,7 +148,7 @@ async def test_a_bad_file_is_named_at_the_start_and_by_doctor(kind: str, tmp_pat
         supabase_ca=path,
     )
     with pytest.raises(ValueError, match="EVPOWER_SUPABASE_CA"):
-        bootstrap.assemble(settings)
+        assemble(settings)
     findings = {finding.name: finding for finding in await examine(settings)}
     assert findings["outgoing HTTP"].ok is False
     assert path in findings["outgoing HTTP"].detail

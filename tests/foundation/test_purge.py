@@ -8,14 +8,15 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from evpower import identity
-from evpower.bootstrap import assemble, close, loops_of
+from evpower.bootstrap.modules import assemble
+from evpower.bootstrap.server import close, loops_of
 from evpower.config import Settings
 from evpower.foundation import idempotency
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Round
 from evpower.foundation.purge import BATCH, Delete, purge
+from evpower.identity.jobs import purge_registrations
 from evpower.payments.jobs import purge_unknown_events
 
 KEYS = """
@@ -120,7 +121,7 @@ async def test_ended_registrations_go_after_90_days_and_open_ones_stay(
     await owner.execute(REGISTRATIONS.replace("@example", "@young"), "done", days(89))
 
     async def delete(connection: Connection, at_most: int) -> int:
-        return await identity.purge_registrations(connection, utc_now(), at_most)
+        return await purge_registrations(connection, utc_now(), at_most)
 
     assert await purge(db, delete, batch=4) == 9
     left = await owner.fetch(

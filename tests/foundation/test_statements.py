@@ -22,6 +22,8 @@ from starlette.routing import Route
 
 from evpower import bootstrap
 from evpower.api import create_app
+from evpower.bootstrap.modules import assemble
+from evpower.bootstrap.server import close
 from evpower.config import Settings
 from evpower.devstack.bank.server import create_sandbox
 from evpower.foundation.db import Connection
@@ -214,7 +216,7 @@ async def calls(
             sandbox_url=bank_url,
             sandbox_secret=SecretStr(SECRET),
         )
-        parts = bootstrap.assemble(settings)
+        parts = assemble(settings)
         await parts.shared.db.start()
         async with parts.shared.db.transaction() as connection:
             key = await create_service_key(connection, name="importer", actor="test")
@@ -240,7 +242,7 @@ async def calls(
                 owner,
                 lambda: next(numbers),
             )
-        await bootstrap.close(parts)
+        await close(parts)
 
 
 async def test_no_request_costs_more_statements_than_written_here(

@@ -6,8 +6,8 @@ import pytest
 
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Forbidden, Invalid
-from evpower.identity import OldIds, Principal, resolve, resolve_id_tag
-from evpower.identity.aliases import CACHE_TTL_S
+from evpower.identity import Principal, resolve
+from evpower.identity.aliases import CACHE_TTL_S, OldIds, resolve_id_tag
 from tests.api.scenario import Api, bearer
 from tests.charging.money import top_up
 from tests.charging.test_sync_history import report, send

@@ -17,18 +17,11 @@ from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict
 from evpower.foundation.loops import Record, Round
-from evpower.identity import (
-    Client,
-    RegistrationRequest,
-    SupabaseAdmin,
-    converge_registrations,
-    measure_confirmations,
-    register,
-    send_confirmations,
-    waiting_confirmations,
-)
-from evpower.identity.confirmations import Mail
+from evpower.identity import Client, SupabaseAdmin, waiting_confirmations
+from evpower.identity.confirmations import Mail, measure_confirmations, send_confirmations
+from evpower.identity.jobs import converge_registrations
 from evpower.identity.model import Confirm
+from evpower.identity.register import RegistrationRequest, register
 from tests.api.test_loops_shown import sync_status
 from tests.identity.conftest import Answer, Clock, Edge, Request, forward
 

@@ -18,15 +18,16 @@ from typer.testing import CliRunner
 
 from evpower.api.legacy.top_up_request import parse_top_up
 from evpower.cli.app import app
-from evpower.client_migration import CsvSource, PostgresSource, SourceRow, adopt
+from evpower.client_migration import CsvSource, PostgresSource, adopt
+from evpower.client_migration.model import SourceRow
 from evpower.foundation import standard_webhooks
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.clock import read_time, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid
 from evpower.foundation.money import amount_from_json, read_som, to_minor
-from evpower.identity import router
 from evpower.identity.contact import normal_email, phone_as_typed, phone_from_auth
+from evpower.identity.endpoints import router
 from evpower.identity.profile import profile_of
 from evpower.identity.register import RegistrationRequest, register
 from evpower.identity.supabase_admin import SupabaseAdmin

@@ -13,10 +13,12 @@ from pydantic import SecretStr
 
 from evpower import client_migration
 from evpower.cli.identity import _all_users, _Parts
+from evpower.client_migration.model import RowRefused
 from evpower.config import Settings
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
-from evpower.identity import SupabaseAdmin, resolve, resolve_id_tag
+from evpower.identity import SupabaseAdmin, resolve
+from evpower.identity.aliases import resolve_id_tag
 from evpower.identity.model import ImportedUser
 from evpower.sync import SupabaseRpc
 from tests.conftest import as_owner
@@ -230,7 +232,7 @@ class TestAgain:
         assert "'=1+1" in lines[2]
 
     async def test_a_report_that_can_not_be_written_is_told_first(self, moving: Moving) -> None:
-        with pytest.raises(client_migration.RowRefused, match="nowhere") as refused:
+        with pytest.raises(RowRefused, match="nowhere") as refused:
             await moving.plan(moving.csv(someone()), report=moving.folder / "nowhere" / "r.csv")
         assert refused.value.code == "report_not_writable"
 
@@ -238,12 +240,12 @@ class TestAgain:
         source = moving.csv(someone(), someone())
         run = (await moving.plan(source)).run
         assert run is not None
-        with pytest.raises(client_migration.RowRefused) as refused:
+        with pytest.raises(RowRefused) as refused:
             await moving.plan(source)
         assert refused.value.code == "migration_open"
         async with moving.db.transaction() as connection:
             await connection.fetch("select pg_advisory_lock(1229210958)")
-            with pytest.raises(client_migration.RowRefused) as busy:
+            with pytest.raises(RowRefused) as busy:
                 await moving.execute(source, run)
             assert busy.value.code == "migration_busy"
             await connection.fetch("select pg_advisory_unlock(1229210958)")

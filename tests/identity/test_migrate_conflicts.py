@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from evpower import client_migration
+from evpower.client_migration.model import RowRefused
 from evpower.client_migration.reasons import REASONS
 from tests.identity.moving import CONFIRMED, UNVERIFIED, Moving, someone
 
@@ -310,9 +311,9 @@ class TestDecision:
 
     async def test_what_is_no_conflict_needs_no_decision(self, moving: Moving) -> None:
         async with moving.db.transaction() as connection:
-            with pytest.raises(client_migration.RowRefused, match="no run has met"):
+            with pytest.raises(RowRefused, match="no run has met"):
                 await client_migration.decide(connection, "x", uuid4(), actor="Aizada", reason="so")
-            with pytest.raises(client_migration.RowRefused, match="reason"):
+            with pytest.raises(RowRefused, match="reason"):
                 await client_migration.decide(connection, "x", uuid4(), actor="Aizada", reason=" ")
 
     async def test_two_old_clients_of_one_person_keep_both_balances_apart(

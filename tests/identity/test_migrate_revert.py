@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from evpower import client_migration
+from evpower.client_migration.model import RowRefused
 from evpower.foundation.db import Database
 from evpower.identity import SupabaseAdmin, resolve
 from tests.identity.conftest import Answer, Edge, Request, forward
@@ -195,7 +196,7 @@ async def test_while_a_run_is_at_work_no_one_takes_it_back_or_confirms_it(moving
     async with moving.db.transaction() as connection:
         await connection.fetch("select pg_advisory_lock(1229210958)")
         for act in (revert(moving), confirm(moving)):
-            with pytest.raises(client_migration.RowRefused) as busy:
+            with pytest.raises(RowRefused) as busy:
                 await act
             assert busy.value.code == "migration_busy"
         await connection.fetch("select pg_advisory_unlock(1229210958)")
@@ -205,7 +206,7 @@ async def test_while_a_run_is_at_work_no_one_takes_it_back_or_confirms_it(moving
 async def test_an_older_run_is_not_taken_back_while_another_is_open(moving: Moving) -> None:
     await moving.run(moving.csv(someone("a")))
     assert (await moving.plan(moving.csv(someone("b")))).run is not None
-    with pytest.raises(client_migration.RowRefused) as refused:
+    with pytest.raises(RowRefused) as refused:
         await revert(moving, 1)
     assert refused.value.code == "migration_open"
     assert set(await moving.named()) == {"a"}
@@ -245,7 +246,7 @@ class TestConfirm:
         await moving.run(moving.csv(someone("a"), someone("b", email="private address")))
         async with moving.db.transaction() as connection:
             run = await client_migration.confirm(connection, None, actor="Aizada")
-        with pytest.raises(client_migration.RowRefused) as refused:
+        with pytest.raises(RowRefused) as refused:
             await revert(moving, run.id)
         assert refused.value.code == "migration_state"
         for row in await moving.owner.fetch("select t::text from client_migration.run_rows t"):
@@ -259,12 +260,12 @@ class TestConfirm:
         run = (await moving.plan(moving.csv(someone()))).run
         assert run is not None
         async with moving.db.transaction() as connection:
-            with pytest.raises(client_migration.RowRefused):
+            with pytest.raises(RowRefused):
                 await client_migration.confirm(connection, run.id, actor="Aizada")
 
     async def test_there_is_nothing_to_confirm(self, db: Database, moving: Moving) -> None:
         async with moving.db.transaction() as connection:
-            with pytest.raises(client_migration.RowRefused) as missing:
+            with pytest.raises(RowRefused) as missing:
                 await client_migration.confirm(connection, None, actor="Aizada")
         assert missing.value.code == "migration_not_found"
         assert db is not None

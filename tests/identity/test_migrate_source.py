@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from evpower.client_migration import CsvSource, SourceError, SourceRow
+from evpower.client_migration import CsvSource, SourceError
+from evpower.client_migration.model import SourceRow
 
 BCRYPT = "$2b$10$" + "a" * 53
 

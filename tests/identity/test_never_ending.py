@@ -13,7 +13,10 @@ from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.http import HttpClient, HttpResponse
-from evpower.identity import SupabaseAdmin, TokenVerifier, converge_registrations, register
+from evpower.identity import SupabaseAdmin
+from evpower.identity.jobs import converge_registrations
+from evpower.identity.register import register
+from evpower.identity.tokens import TokenVerifier
 from tests.faults.hostile_server import NEVER_ENDING as NEVER_ENDING_ANSWERS
 from tests.faults.hostile_server import HostileServer, closes_after, whole
 from tests.faults.proxy import GIVE_UP_S, NEVER_ENDING, Fault, FaultProxy, HttpThrough

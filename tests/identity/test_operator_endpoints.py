@@ -7,7 +7,8 @@ import pytest
 
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Forbidden
-from evpower.identity import OperatorRole, add_operator, remove_operator, require_active
+from evpower.identity import add_operator, remove_operator, require_active
+from evpower.identity.model import OperatorRole
 from tests.api.scenario import Api, bearer
 
 CLIENTS = "/api/v1/operator/clients"

@@ -21,8 +21,11 @@ from evpower.devstack.bank.server import create_sandbox
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.module import Module
-from evpower.identity import Access, TokenVerifier
-from evpower.payments import Confirmer, Providers, router
+from evpower.identity import Access
+from evpower.identity.tokens import TokenVerifier
+from evpower.payments import Providers
+from evpower.payments.confirm import Confirmer
+from evpower.payments.endpoints import router
 from evpower.payments.providers.sandbox import SandboxProvider
 from tests.contracts.answers import check_answer
 from tests.quick_server import QuickServer

@@ -8,7 +8,8 @@ import asyncpg
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.payments import Confirmation, Confirmer, Event
+from evpower.payments.confirm import Confirmer
+from evpower.payments.model import Confirmation, Event
 from evpower.payments.store import confirm_many
 from tests.conftest import as_owner
 from tests.waiting import until

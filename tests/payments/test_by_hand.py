@@ -10,7 +10,6 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, EvPowerError, Invalid, NotFound
 from evpower.payments import (
-    Confirmer,
     ManualPosting,
     ReviewResult,
     cash,
@@ -19,6 +18,7 @@ from evpower.payments import (
     refund_payment,
     resolve,
 )
+from evpower.payments.confirm import Confirmer
 from tests.payments.conftest import payment
 from tests.payments.test_confirm import balance, event, kinds, row
 

@@ -11,7 +11,8 @@ import pytest
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid, Unavailable
-from evpower.payments import Confirmer, Event
+from evpower.payments.confirm import Confirmer
+from evpower.payments.model import Event
 from evpower.payments.store import confirm_many
 from tests.payments.conftest import payment
 from tests.waiting import WAIT_LIMIT_S

@@ -8,7 +8,7 @@ import pytest
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.payments import Confirmer
+from evpower.payments.confirm import Confirmer
 from tests.payments.conftest import payment
 from tests.payments.test_confirm import event
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from evpower.foundation.db import Connection, Database
-from evpower.payments import Confirmation, Event
+from evpower.payments.model import Confirmation, Event
 from evpower.payments.store import confirm_many
 from tests.payments import matrix
 from tests.payments.matrix import BACK, DUE, Cell

@@ -5,9 +5,11 @@ import asyncio
 import pytest
 
 from evpower.foundation.db import Connection
-from evpower.payments import Confirmer, Providers, recheck_due
+from evpower.payments import Providers
+from evpower.payments.confirm import Confirmer
 from evpower.payments.jobs import recheck_loop
 from evpower.payments.providers.sandbox import SandboxProvider
+from evpower.payments.recheck import recheck_due
 from tests.faults.proxy import NEVER_ENDING, Fault, FaultProxy, HttpThrough
 from tests.payments.conftest import SECRET, Scenario
 from tests.waiting import until

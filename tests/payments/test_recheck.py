@@ -11,9 +11,11 @@ from structlog.testing import capture_logs
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection
-from evpower.payments import Confirmer, Event, recheck_due, store
+from evpower.payments import store
+from evpower.payments.confirm import Confirmer
 from evpower.payments.jobs import measure, recheck_loop
-from evpower.payments.recheck import GIVE_UP_AFTER, next_check
+from evpower.payments.model import Event
+from evpower.payments.recheck import GIVE_UP_AFTER, next_check, recheck_due
 from tests.payments.conftest import Scenario
 from tests.payments.test_confirm import event
 from tests.waiting import WAIT_LIMIT_S, until

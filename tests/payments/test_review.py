@@ -11,7 +11,6 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict
 from evpower.payments import (
-    Confirmer,
     RecordedEvent,
     Review,
     ReviewResult,
@@ -19,6 +18,7 @@ from evpower.payments import (
     in_review,
     resolve,
 )
+from evpower.payments.confirm import Confirmer
 from tests.payments.conftest import payment
 from tests.payments.test_confirm import balance, event, kinds, row
 

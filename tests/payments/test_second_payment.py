@@ -8,7 +8,8 @@ import pytest
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.payments import Confirmer, Event
+from evpower.payments.confirm import Confirmer
+from evpower.payments.model import Event
 from tests.payments.conftest import payment
 from tests.payments.interleave import two_at_once
 from tests.payments.test_confirm import balance, event, kinds, row

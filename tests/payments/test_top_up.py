@@ -12,8 +12,9 @@ import pytest
 from fastapi import FastAPI, Request, Response
 
 from evpower.foundation.db import Connection
-from evpower.payments import Invoice, StartedTopUp, TopUpFailure, top_up
+from evpower.payments import StartedTopUp, TopUpFailure, top_up
 from evpower.payments.errors import ProviderRefused
+from evpower.payments.providers.protocol import Invoice
 from evpower.payments.top_up import MAX_OPEN
 from tests.conftest import as_owner
 from tests.payments.conftest import LoopbackServer, Scenario, payment

@@ -22,7 +22,8 @@ from hypothesis.stateful import (
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database, Record
 from evpower.foundation.errors import Conflict
-from evpower.payments import Confirmation, Event, refund_payment, resolve
+from evpower.payments import refund_payment, resolve
+from evpower.payments.model import Confirmation, Event
 from evpower.payments.store import confirm_many
 
 T = TypeVar("T")

@@ -27,7 +27,9 @@ from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.module import Module
 from evpower.foundation.websocket import SocketProtocol
-from evpower.identity import CLIENT_CHANGED, Access, TokenVerifier, add_operator
+from evpower.identity import CLIENT_CHANGED, Access, add_operator
+from evpower.identity.tokens import TokenVerifier
+from evpower.realtime.endpoints import router
 from evpower.realtime.hub import Hub
 from tests.quick_server import QuickServer
 from tests.waiting import WAIT_LIMIT_S, patient_http, until
@@ -227,7 +229,7 @@ async def running(
         db, TokenVerifier(issuer_url=ISSUER, http=outside, hs256_secret=SecretStr(SECRET))
     )
     hub = Hub(hub_db or db, bus, config, clock, now_s=now_s, **{**_PATIENT, **times})
-    routes = realtime.router(access, hub, config, now_s=now_s)
+    routes = router(access, hub, config, now_s=now_s)
     app = create_app(
         [Module("realtime", routers=[routes])],
         db,

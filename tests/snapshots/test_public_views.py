@@ -7,7 +7,7 @@ import orjson
 
 from evpower.charging.model import STATUS_OF
 from evpower.foundation.db import Connection, Database
-from evpower.sync import CLIENT_STATUS
+from evpower.sync.model import CLIENT_STATUS
 from tests.snapshots.test_sql_across_slices import SCHEMAS, public_views
 
 # A statement on the view, and the same one on the tables.

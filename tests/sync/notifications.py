@@ -23,9 +23,10 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unauthenticated
 from evpower.foundation.module import Limit, Module
 from evpower.foundation.standard_webhooks import key_bytes, sign
-from evpower.sync import SupabaseWebhooks, webhook_router
 from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.webhook import signing_secrets
+from evpower.sync.webhook.endpoints import webhook_router
+from evpower.sync.webhook.receive import SupabaseWebhooks
 from tests.contracts.answers import HOOKS
 from tests.waiting import WAIT_LIMIT_S
 

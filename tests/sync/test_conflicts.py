@@ -17,8 +17,9 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Forbidden
 from evpower.identity import Claims, Profile, SupabaseAdmin
-from evpower.sync import CONFLICTS, Puller, Relay, check
-from evpower.sync.inbound.conflicts import ConflictKind
+from evpower.identity.register import RegistrationRequest, register
+from evpower.sync import Puller, Relay, check
+from evpower.sync.inbound.conflicts import CONFLICTS, ConflictKind
 from tests.sync.conftest import rpc_to
 from tests.sync.pulling import PASSWORD, DrainsAll, Supabase, client_here, counted, emptied
 from tests.sync.scenario import Scenario, Target, balance, by_hand
@@ -249,10 +250,10 @@ async def test_a_claim_keeps_no_one_from_registering_and_verifying(
     admin = SupabaseAdmin(
         http=http, url=supabase.url, secret_key=SecretStr(supabase.target.local.secret_key)
     )
-    wants = identity.RegistrationRequest(
+    wants = RegistrationRequest(
         contacts["email"], SecretStr(PASSWORD), contacts["phone"], "Stranger"
     )
-    stranger, _ = await identity.register(db, admin, wants, confirm="email", clock=utc_now)
+    stranger, _ = await register(db, admin, wants, confirm="email", clock=utc_now)
     await at_rest()
     assert stranger.profile == Profile(contacts["email"], contacts["phone"], "Stranger")
     assert (await client_here(scenario.db, squatter.id))[contact] == contacts[contact]

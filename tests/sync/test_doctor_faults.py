@@ -22,7 +22,9 @@ from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import HttpClient
 from evpower.identity import DOCTOR_USER_ID
-from evpower.sync import SupabaseRpc, SupabaseWebhooks, map_word, rotate_secret, webhook_router
+from evpower.sync import SupabaseRpc, map_word, rotate_secret
+from evpower.sync.webhook.endpoints import webhook_router
+from evpower.sync.webhook.receive import SupabaseWebhooks
 from tests.api.scenario import on_a_socket, running_api
 from tests.sync.scenario import Target, by_hand
 

@@ -8,7 +8,8 @@ import pytest
 
 from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
-from evpower.sync import ReconciliationScheduler, Relay, SupabaseRpc
+from evpower.sync import Relay, SupabaseRpc
+from evpower.sync.reconciliation.scheduler import ReconciliationScheduler
 from tests.sync.checking import compare, drift_rows, empty, give_users, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.scenario import Scenario, Target, by_hand

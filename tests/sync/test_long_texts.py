@@ -8,7 +8,8 @@ import pytest
 
 from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
-from evpower.sync import Puller, SyncError, TargetUnavailable, TooLarge
+from evpower.sync import Puller, SyncError, TargetUnavailable
+from evpower.sync.errors import TooLarge
 from evpower.sync.inbound.remote_users import parse, parse_time
 from tests.sync.changes_log import make_user, rpc, until_visible
 from tests.sync.checking import compare, past_every_guard

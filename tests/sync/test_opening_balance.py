@@ -11,8 +11,8 @@ import httpx
 import orjson
 import pytest
 
-from evpower.client_migration import OpeningBalances, SkippedBalance, adopt
-from evpower.client_migration.opening_balances import OpeningProgress
+from evpower.client_migration import OpeningBalances, adopt
+from evpower.client_migration.opening_balances import OpeningProgress, SkippedBalance
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid

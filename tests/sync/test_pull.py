@@ -16,7 +16,8 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Forbidden
 from evpower.foundation.loops import Pause
 from evpower.identity import CLIENT_CHANGED, Claims, Profile, ensure_client, require_active
-from evpower.sync import Puller, Relay, TargetRefuses, TargetUnavailable, apply_user, status
+from evpower.sync import Puller, Relay, TargetRefuses, TargetUnavailable, status
+from evpower.sync.inbound.apply_user import apply_user
 from evpower.sync.inbound.model_changes import read_changes, read_users
 from evpower.sync.inbound.remote_users import RemoteUser, parse, parse_time
 from evpower.sync.model import SUPABASE_CHANGED

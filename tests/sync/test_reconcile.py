@@ -11,17 +11,10 @@ from evpower.config import Settings
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Round
-from evpower.sync import (
-    ReconciliationScheduler,
-    Relay,
-    Rpc,
-    SupabaseRpc,
-    TargetRefuses,
-    TargetUnavailable,
-)
+from evpower.sync import Relay, Rpc, SupabaseRpc, TargetRefuses, TargetUnavailable
 from evpower.sync import status as sync_status
 from evpower.sync.reconciliation.compare_page import WaitBetweenPages
-from evpower.sync.reconciliation.scheduler import LEASE_S, next_at
+from evpower.sync.reconciliation.scheduler import LEASE_S, ReconciliationScheduler, next_at
 from tests.sync.checking import Calls, drift_rows, empty, give_users, keys, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.scenario import Scenario, Target, by_hand, versions

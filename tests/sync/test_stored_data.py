@@ -10,8 +10,9 @@ from evpower import identity
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
-from evpower.sync import Puller, ReconciliationScheduler, Relay, SupabaseRpc
+from evpower.sync import Puller, Relay, SupabaseRpc
 from evpower.sync.inbound.assign_contacts import assign_free_contacts
+from evpower.sync.reconciliation.scheduler import ReconciliationScheduler
 from tests.sync.changes_log import rpc as call_function
 from tests.sync.changes_log import until_visible
 from tests.sync.checking import compare, kinds, past_every_guard

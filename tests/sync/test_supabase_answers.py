@@ -10,7 +10,7 @@ from evpower.config import Settings
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection
 from evpower.foundation.http import HttpClient, HttpError
-from evpower.sync import supabase_answers
+from evpower.sync.module import supabase_answers
 from tests.conftest import Server
 from tests.sync.scenario import Target
 from tests.waiting import PatientHttp, until

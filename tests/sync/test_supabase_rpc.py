@@ -10,7 +10,8 @@ from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.http import HttpClient
-from evpower.sync import Relay, SupabaseRpc, SyncError, TargetRefuses, TargetUnavailable, TooLarge
+from evpower.sync import Relay, SupabaseRpc, SyncError, TargetRefuses, TargetUnavailable
+from evpower.sync.errors import TooLarge
 from evpower.sync.outbound.judge import parse_results
 from tests.sync.scenario import Scenario
 

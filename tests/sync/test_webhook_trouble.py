@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.sync import SupabaseWebhooks, inbox_summary
+from evpower.sync.webhook.receive import SupabaseWebhooks
 from tests.conftest import patient_database
 from tests.sync.notifications import (
     NEWER,
@@ -195,17 +195,15 @@ class TestInbox:
         assert await hook.webhooks.purge() == 11_001
         assert [row["event_id"] for row in await inbox(owner)] == ["msg_1"]
 
-    async def test_the_inbox_has_a_summary(self, hook: Hook) -> None:
-        async with hook.db.connection() as connection:
-            empty = await inbox_summary(connection)
-        assert (empty.last_at, empty.last_kind, empty.accepted) == (None, None, 0)
+    async def test_repeats_are_counted_at_their_event(self, hook: Hook, owner: Connection) -> None:
         raw = change("INSERT", "users")
         for message_id in ("m1", "m1", "m2"):
             await hook.deliver(raw, message_id=message_id)
-        async with hook.db.connection() as connection:
-            seen = await inbox_summary(connection)
-        assert seen.last_at is not None
-        assert (seen.last_kind, seen.accepted, seen.repeated) == ("users.insert", 2, 1)
+        counted = await owner.fetch("select event_id, kind, repeats from sync.inbox order by id")
+        assert [tuple(row) for row in counted] == [
+            ("m1", "users.insert", 1),
+            ("m2", "users.insert", 0),
+        ]
 
 
 _JSON = st.recursive(

@@ -12,7 +12,8 @@ import pytest
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.payments import Confirmer, cash
+from evpower.payments import cash
+from evpower.payments.confirm import Confirmer
 from tests.payments.conftest import payment
 from tests.payments.test_confirm import event
 from tests.wallet.scenario import NOON, Scenario

@@ -3,29 +3,21 @@
 from evpower.client_migration.execute import ExecuteOptions, execute
 from evpower.client_migration.model import (
     CreditBalance,
-    PlanCounts,
     PlanResult,
     RevertResult,
-    RowRefused,
     Run,
     RunStopped,
     RunSummary,
     SourceError,
-    SourceRow,
     Trouble,
     TroubleCount,
 )
-from evpower.client_migration.opening_balances import OpeningBalances, SkippedBalance, adopt
+from evpower.client_migration.opening_balances import OpeningBalances, adopt
 from evpower.client_migration.plan import plan
 from evpower.client_migration.rate_limiter import RateLimiter
 from evpower.client_migration.reasons import reason_text
-from evpower.client_migration.remote_users import (
-    KnownUser,
-    KnownUsers,
-    users_by_admin,
-    users_by_rpc,
-)
-from evpower.client_migration.runs import confirm, decide, find_run, revert
+from evpower.client_migration.remote_users import KnownUser, users_by_admin, users_by_rpc
+from evpower.client_migration.runs import confirm, decide, revert
 from evpower.client_migration.source import FIELDS, CsvSource, RowSource
 from evpower.client_migration.source_postgres import PostgresSource
 from evpower.client_migration.status import (
@@ -43,22 +35,17 @@ __all__ = [
     "CsvSource",
     "ExecuteOptions",
     "KnownUser",
-    "KnownUsers",
     "OpeningBalances",
-    "PlanCounts",
     "PlanResult",
     "PostgresSource",
     "RateLimiter",
     "RevertResult",
-    "RowRefused",
     "RowSource",
     "Run",
     "RunStatus",
     "RunStopped",
     "RunSummary",
-    "SkippedBalance",
     "SourceError",
-    "SourceRow",
     "Trouble",
     "TroubleCount",
     "adopt",
@@ -66,7 +53,6 @@ __all__ = [
     "count_troubles",
     "decide",
     "execute",
-    "find_run",
     "newest",
     "plan",
     "reason_text",

@@ -1,7 +1,7 @@
 """Clients, registration, access tokens, service keys, operators."""
 
 from evpower.identity.access import Access, may_read
-from evpower.identity.aliases import OldIds, as_uuid, resolve, resolve_id_tag
+from evpower.identity.aliases import as_uuid, resolve, resolve_id_tag
 from evpower.identity.audit import record_act
 from evpower.identity.clients import (
     block_client,
@@ -17,19 +17,12 @@ from evpower.identity.clients import (
     set_unmapped_status,
     sync_profile,
     unblock_client,
-    update_profile,
     withdraw_deletion,
 )
-from evpower.identity.confirmations import (
-    measure_confirmations,
-    send_confirmations,
-    waiting_confirmations,
-)
+from evpower.identity.confirmations import waiting_confirmations
 from evpower.identity.contact import clean_name, normal_email, phone_as_typed, phone_from_auth
-from evpower.identity.endpoints import router
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthOutcomeUnknown, AuthRefused
 from evpower.identity.find import find_claimants, find_clients, find_verified
-from evpower.identity.jobs import converge_registrations, purge_registrations
 from evpower.identity.jwks import read_keys
 from evpower.identity.model import (
     CLIENT_CHANGED,
@@ -49,10 +42,9 @@ from evpower.identity.model import (
     ServiceKey,
 )
 from evpower.identity.module import configured_access, configured_admin, module
-from evpower.identity.operator_endpoints import operator_router
 from evpower.identity.operators import add_operator, list_operators, remove_operator
 from evpower.identity.profile import profile_of, profile_of_row
-from evpower.identity.register import UNVERIFIED, RegistrationRequest, register
+from evpower.identity.register import UNVERIFIED
 from evpower.identity.service_keys import create_service_key, list_service_keys, revoke_service_key
 from evpower.identity.store import set_status as set_client_status
 from evpower.identity.store_aliases import (
@@ -64,7 +56,7 @@ from evpower.identity.store_aliases import (
 )
 from evpower.identity.store_confirmations import WaitingConfirmations
 from evpower.identity.supabase_admin import SupabaseAdmin
-from evpower.identity.tokens import TokenVerifier, configured_verifier
+from evpower.identity.tokens import configured_verifier
 from evpower.identity.verification import trusted_contacts
 
 # What slices above may read of the tables.
@@ -89,15 +81,12 @@ __all__ = [
     "ImportedUser",
     "NewAlias",
     "NewUser",
-    "OldIds",
     "Operator",
     "OperatorRole",
     "Principal",
     "Profile",
-    "RegistrationRequest",
     "ServiceKey",
     "SupabaseAdmin",
-    "TokenVerifier",
     "WaitingConfirmations",
     "add_aliases",
     "add_operator",
@@ -109,7 +98,6 @@ __all__ = [
     "configured_admin",
     "configured_verifier",
     "confirm_aliases",
-    "converge_registrations",
     "create_service_key",
     "ensure",
     "ensure_client",
@@ -122,18 +110,14 @@ __all__ = [
     "list_service_keys",
     "lock_client",
     "may_read",
-    "measure_confirmations",
     "module",
     "normal_email",
-    "operator_router",
     "phone_as_typed",
     "phone_from_auth",
     "profile_of",
     "profile_of_row",
-    "purge_registrations",
     "read_keys",
     "record_act",
-    "register",
     "remove_aliases",
     "remove_client_aliases",
     "remove_operator",
@@ -142,15 +126,12 @@ __all__ = [
     "resolve",
     "resolve_id_tag",
     "revoke_service_key",
-    "router",
-    "send_confirmations",
     "set_ban",
     "set_client_status",
     "set_unmapped_status",
     "sync_profile",
     "trusted_contacts",
     "unblock_client",
-    "update_profile",
     "waiting_confirmations",
     "withdraw_deletion",
 ]

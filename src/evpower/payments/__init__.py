@@ -1,33 +1,15 @@
 """Payments through providers: top-up, confirmation, recheck, cash, refund, review."""
 
-from evpower.payments.confirm import Confirmer
-from evpower.payments.endpoints import fast_paths, router
 from evpower.payments.manual import cash
-from evpower.payments.model import (
-    STATUSES,
-    Confirmation,
-    Event,
-    ManualPosting,
-    Payment,
-    RecordedEvent,
-)
+from evpower.payments.model import STATUSES, ManualPosting, Payment, RecordedEvent
 from evpower.payments.module import module
-from evpower.payments.providers.protocol import Invoice, Provider
 from evpower.payments.providers.registry import (
     Providers,
     configured_providers,
     provider_problem,
 )
-from evpower.payments.recheck import recheck_due
 from evpower.payments.refund import refund_charge, refund_payment
-from evpower.payments.review import (
-    Review,
-    ReviewCredit,
-    ReviewResult,
-    events_of_no_payment,
-    in_review,
-    resolve,
-)
+from evpower.payments.review import Review, ReviewResult, events_of_no_payment, in_review, resolve
 from evpower.payments.store import find_by_invoice
 from evpower.payments.top_up import TOP_UP_LIFETIME, StartedTopUp, TopUpFailure, top_up
 
@@ -38,32 +20,23 @@ __all__ = [
     "PUBLIC_VIEWS",
     "STATUSES",
     "TOP_UP_LIFETIME",
-    "Confirmation",
-    "Confirmer",
-    "Event",
-    "Invoice",
     "ManualPosting",
     "Payment",
-    "Provider",
     "Providers",
     "RecordedEvent",
     "Review",
-    "ReviewCredit",
     "ReviewResult",
     "StartedTopUp",
     "TopUpFailure",
     "cash",
     "configured_providers",
     "events_of_no_payment",
-    "fast_paths",
     "find_by_invoice",
     "in_review",
     "module",
     "provider_problem",
-    "recheck_due",
     "refund_charge",
     "refund_payment",
     "resolve",
-    "router",
     "top_up",
 ]

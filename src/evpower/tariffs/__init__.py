@@ -15,7 +15,6 @@ from evpower.tariffs.find import (
 from evpower.tariffs.model import (
     Assignment,
     Cost,
-    CostPart,
     Flaw,
     MeteredPeriod,
     Place,
@@ -44,7 +43,6 @@ from evpower.tariffs.snapshot import read_snapshot, read_tally, write_snapshot, 
 __all__ = [
     "Assignment",
     "Cost",
-    "CostPart",
     "Flaw",
     "InvalidTariff",
     "MeteredPeriod",

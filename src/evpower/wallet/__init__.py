@@ -4,8 +4,7 @@ Functions take a connection inside the caller's transaction; `WalletBatcher` com
 """
 
 from evpower.wallet.batching import WalletBatcher
-from evpower.wallet.endpoints import fast_paths, router
-from evpower.wallet.model import Hold, Posting, Transaction, Wallet
+from evpower.wallet.model import Posting
 from evpower.wallet.module import module
 from evpower.wallet.post import (
     charge,
@@ -29,11 +28,8 @@ PUBLIC_VIEWS = ("wallet.balances", "wallet.transactions_public")
 __all__ = [
     "PUBLIC_VIEWS",
     "Discrepancy",
-    "Hold",
     "LedgerReport",
     "Posting",
-    "Transaction",
-    "Wallet",
     "WalletBatcher",
     "balance",
     "charge",
@@ -42,7 +38,6 @@ __all__ = [
     "credit",
     "credit_many",
     "extend_hold",
-    "fast_paths",
     "get_hold",
     "get_transactions",
     "get_wallet",
@@ -53,7 +48,6 @@ __all__ = [
     "refund",
     "refund_many",
     "release_hold",
-    "router",
     "statement",
     "verify",
 ]
