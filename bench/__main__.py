@@ -65,15 +65,15 @@ async def run(names: list[str]) -> tuple[list[Row], list[str]]:
         for name in names:
             say(name)
             try:
-                found = await BENCHMARKS[name](rig)
+                measured = await BENCHMARKS[name](rig)
             except Exception:  # noqa: BLE001 - reported, and the run fails
                 traceback.print_exc()
                 broken.append(name)
                 continue
-            for row in found:
+            for row in measured:
                 print(" | ".join(cell for cell in row.cells() if cell))
                 print(row.as_json(), flush=True)
-            rows += found
+            rows += measured
     return rows, broken
 
 
@@ -105,15 +105,15 @@ def main() -> int:
         "--rounds", type=int, default=ROUNDS, choices=range(2, MAX_ROUNDS + 1), metavar="N",
         help=f"rounds of a comparison (default {ROUNDS})",
     )  # fmt: skip
-    asked = parser.parse_args()
-    unknown = [name for name in asked.names if name not in BENCHMARKS]
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
-    names = asked.names or list(BENCHMARKS)
+    names = arguments.names or list(BENCHMARKS)
     try:
-        if asked.against:
-            return uvloop.run(against(checkout_folder(asked.against), names, asked.rounds))
-        return uvloop.run(_main(names, write_docs=asked.write_docs))
+        if arguments.against:
+            return uvloop.run(against(checkout_folder(arguments.against), names, arguments.rounds))
+        return uvloop.run(_main(names, write_docs=arguments.write_docs))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
 

@@ -132,9 +132,9 @@ def _more_is_better(row: Mapping[str, object]) -> bool:
 
 
 def _table(compared: Sequence[Compared]) -> str:
-    heads = ("benchmark / baseline", "times as good", "95 % interval", "verdict")
-    lines = [heads, *(row.cells() for row in compared)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    header = ("benchmark / baseline", "times as good", "95 % interval", "verdict")
+    lines = [header, *(row.cells() for row in compared)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines

@@ -89,7 +89,7 @@ REQUESTS: Final[Mapping[str, Callable[[], bytes]]] = {
 }
 
 
-class _Pace:
+class _RateLimiter:
     """Lets through so many a second."""
 
     def __init__(self, rate: float) -> None:
@@ -107,10 +107,10 @@ async def _open(plan: Plan) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
     return await asyncio.open_connection("127.0.0.1", plan.port, local_addr=(plan.address, 0))
 
 
-async def _hold(plan: Plan, shape: bytes, pace: _Pace) -> None:
+async def _hold(plan: Plan, shape: bytes, limiter: _RateLimiter) -> None:
     """Keep a socket open and send on slowly; connect again when it is closed."""
     while True:
-        await pace.wait()
+        await limiter.wait()
         with contextlib.suppress(OSError):
             reader, writer = await _open(plan)
             try:
@@ -123,14 +123,14 @@ async def _hold(plan: Plan, shape: bytes, pace: _Pace) -> None:
                 writer.close()
 
 
-async def _ask_on(plan: Plan, make: Callable[[], bytes], pace: _Pace) -> None:
+async def _ask_on(plan: Plan, make: Callable[[], bytes], limiter: _RateLimiter) -> None:
     """Send requests on one connection, and read what is answered."""
     while True:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             reader, writer = await _open(plan)
             try:
                 while True:
-                    await pace.wait()
+                    await limiter.wait()
                     writer.write(make())
                     head = await reader.readuntil(b"\r\n\r\n")
                     size = head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]
@@ -140,12 +140,12 @@ async def _ask_on(plan: Plan, make: Callable[[], bytes], pace: _Pace) -> None:
 
 
 async def _attack(plan: Plan) -> None:
-    pace = _Pace(plan.rate)
+    limiter = _RateLimiter(plan.rate)
     shapes = SHAPES.get(plan.attack)
     if shapes is not None:
-        ways = [_hold(plan, shapes[n % len(shapes)], pace) for n in range(plan.sockets)]
+        ways = [_hold(plan, shapes[n % len(shapes)], limiter) for n in range(plan.sockets)]
     else:
-        ways = [_ask_on(plan, REQUESTS[plan.attack], pace) for _ in range(plan.sockets)]
+        ways = [_ask_on(plan, REQUESTS[plan.attack], limiter) for _ in range(plan.sockets)]
     tasks = [asyncio.create_task(way) for way in ways]
     print("begun", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

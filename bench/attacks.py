@@ -42,20 +42,22 @@ async def attacks(rig: Rig) -> list[Row]:
     async with rig.owner(dsn) as owner:
         ids = await seed.add_clients(owner, _DRIVERS)
         await seed.settle_down(owner)
-    asked = [requests.get(f"/api/v1/balance/{one}", access_token(supabase, one)) for one in ids]
+    calls = [
+        requests.get(f"/api/v1/balance/{client}", access_token(supabase, client)) for client in ids
+    ]
     rows: list[Row] = []
     async with AsyncExitStack() as stack:
         server = await EvPowerServer.start(rig, stack, dsn, env=_LIMITS)
-        await _drivers(server, asked, seconds=2.0)  # every token is known
-        before_ms = max(await _drivers(server, asked, seconds=_SECONDS))
+        await _drivers(server, calls, seconds=2.0)  # every token is known
+        before_ms = max(await _drivers(server, calls, seconds=_SECONDS))
         for attack in (*SHAPES, *REQUESTS):
             await quiet()
             async with _attacking(server, attack):
                 used_s, began_s = cpu_s(server.process.pid), time.monotonic()
-                elsewhere_ms, there_ms = await _drivers(server, asked, seconds=_SECONDS)
+                elsewhere_ms, there_ms = await _drivers(server, calls, seconds=_SECONDS)
                 used_s = cpu_s(server.process.pid) - used_s
                 cores = used_s / (time.monotonic() - began_s)
-            after_ms = max(await _drivers(server, asked, seconds=_SECONDS))
+            after_ms = max(await _drivers(server, calls, seconds=_SECONDS))
             note = (
                 f"{elsewhere_ms:.1f} ms elsewhere, {there_ms:.1f} ms at the attacker's address,"
                 f" quiet {before_ms:.1f} and {after_ms:.1f} ms, {_SECONDS:g} s each;"
@@ -70,7 +72,7 @@ async def attacks(rig: Rig) -> list[Row]:
 
 
 async def _drivers(
-    server: EvPowerServer, asked: Sequence[Request], *, seconds: float
+    server: EvPowerServer, calls: Sequence[Request], *, seconds: float
 ) -> tuple[float, float]:
     """The p99 from elsewhere, and from the attacker's address; all answers are as they must be.
 
@@ -78,7 +80,7 @@ async def _drivers(
     """
     windows = [
         await asyncio.gather(
-            *(_from(server, asked, address, seconds / _WINDOWS) for address in _ADDRESSES)
+            *(_from(server, calls, address, seconds / _WINDOWS) for address in _ADDRESSES)
         )
         for _ in range(_WINDOWS)
     ]
@@ -89,12 +91,12 @@ async def _drivers(
 
 
 async def _from(
-    server: EvPowerServer, asked: Sequence[Request], address: str, seconds: float
+    server: EvPowerServer, calls: Sequence[Request], address: str, seconds: float
 ) -> Report:
     folder = server.rig.folder / f"drivers-{address}"
     folder.mkdir(exist_ok=True)
     path = folder / "requests"
-    half = asked[:: 1 if address == _ELSEWHERE else -1]
+    half = calls[:: 1 if address == _ELSEWHERE else -1]
     write_requests(path, half)
     plan = Load(
         port=server.port, requests=str(path), connections=8, seconds=seconds, rate=_RATE,

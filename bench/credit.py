@@ -29,10 +29,10 @@ async def pgbench_credits(rig: Rig, dsn: str, *, clients: int, stride: int) -> O
             rig.postgres, dsn, _SCRIPT, rig.folder, clients=clients, seconds=SECONDS,
             variables={"first": first, "stride": stride, "n": 0},
         )  # fmt: skip
-        found = await seed.credited(owner, first, clients * stride)
-    if found < outcome.transactions:
+        credited = await seed.credited(owner, first, clients * stride)
+    if credited < outcome.transactions:
         raise RuntimeError(
-            f"{outcome.transactions} counted, {found} in the ledger: a longer stride"
+            f"{outcome.transactions} counted, {credited} in the ledger: a longer stride"
         )
     return outcome
 

@@ -77,8 +77,8 @@ def machine() -> str:
     """One line on what this is."""
     cpu, memory = platform.processor() or platform.machine(), ""
     with suppress(OSError):
-        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-        cpu = found[1] if found else cpu
+        model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        cpu = model[1] if model else cpu
         kilobytes = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
         memory = f", {int(kilobytes[1]) / 2**20:.0f} GB" if kilobytes else ""
     return (

@@ -87,7 +87,7 @@ async def readers(rig: Rig, dsn: str) -> list[Reader]:
         await seed.credit_all(owner, first, count)
         await seed.add_sessions(owner, HISTORY_ROWS)
         await seed.settle_down(owner)
-    return [Reader(one, access_token(supabase, one)) for one in ids]
+    return [Reader(client, access_token(supabase, client)) for client in ids]
 
 
 def access_token(supabase: LocalSupabase, client: UUID) -> str:

@@ -139,7 +139,7 @@ class Turns:
     def ratio(self, ours: int = 0, theirs: int = 1) -> float:
         """The median of the rounds' ratios: what disturbs a round disturbs both of its sides."""
         pairs = zip(self.sides[ours], self.sides[theirs], strict=True)
-        return statistics.median(one / other for one, other in pairs)
+        return statistics.median(our / their for our, their in pairs)
 
 
 async def in_turn(*sides: Measure, rounds: int = 5) -> Turns:
@@ -188,7 +188,7 @@ async def _busy_share() -> float:
 
 
 def _jiffies() -> tuple[int, int]:
-    fields = [int(one) for one in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     return fields[3] + fields[4], sum(fields)
 
 

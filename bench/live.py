@@ -31,7 +31,7 @@ _IDLE: Final = int(10_000 * _SCALE)
 _WARM: Final = 200
 _STORM: Final = int(5_000 * _SCALE)
 _WATCHING: Final = int(1_000 * _SCALE)
-_PACE: Final = 500.0 * _SCALE
+_RATE_PER_S: Final = 500.0 * _SCALE
 _PACED_S: Final = 8.0
 _NO_LIMIT: Final = {
     "EVPOWER_IDLE_CONNECTIONS": "100000",
@@ -94,7 +94,7 @@ async def _server(
         ids: list[UUID] = await seed.add_clients(owner, clients)
         await seed.settle_down(owner)
     server = await EvPowerServer.start(rig, stack, dsn, env=_NO_LIMIT)
-    return server, [access_token(supabase, one) for one in ids], dsn
+    return server, [access_token(supabase, client) for client in ids], dsn
 
 
 async def live_idle(rig: Rig) -> list[Row]:
@@ -131,7 +131,7 @@ async def live_reconnect(rig: Rig) -> list[Row]:
             server, tokens, _ = await _server(rig, stack, _STORM)
             path = PATHS["balance"]
             report = await server.load(
-                [requests.get(path.format(client_id=_client(one)), one) for one in tokens],
+                [requests.get(path.format(client_id=_client(token)), token) for token in tokens],
                 connections=_STORM, limit=_STORM, warmup_s=0.0, cycle=False,
             )  # fmt: skip
             return report.seconds
@@ -171,9 +171,9 @@ async def _pushes(rig: Rig) -> tuple[list[float], Report]:
     async with AsyncExitStack() as stack:
         server, tokens, dsn = await _server(rig, stack, _WATCHING)
         async with _phones(server, tokens) as phones:
-            first, webhooks = await fresh_webhooks(rig, dsn, int(_PACE * (_PACED_S + 2)))
+            first, webhooks = await fresh_webhooks(rig, dsn, int(_RATE_PER_S * (_PACED_S + 2)))
             report = await server.load(
-                webhooks, rate=_PACE, seconds=_PACED_S, warmup_s=1.0, cycle=False
+                webhooks, rate=_RATE_PER_S, seconds=_PACED_S, warmup_s=1.0, cycle=False
             )
             await asyncio.sleep(1)
             frames = await phones.collect()
@@ -229,7 +229,7 @@ async def _settled_kib(server: EvPowerServer) -> int:
 
 def _resident_kib(server: EvPowerServer) -> int:
     status = Path(f"/proc/{server.process.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+)", status)
-    if found is None:
+    resident = re.search(r"VmRSS:\s+(\d+)", status)
+    if resident is None:
         raise RuntimeError("this system does not tell a process's memory")
-    return int(found[1])
+    return int(resident[1])

@@ -72,13 +72,13 @@ def write_requests(path: Path, requests: Iterable[Request]) -> int:
 
 def read_requests(path: Path) -> list[Request]:
     """Load them again."""
-    blob, at, found = path.read_bytes(), 0, list[Request]()
+    blob, at, requests = path.read_bytes(), 0, list[Request]()
     while at < len(blob):
         status, size = _HEAD.unpack_from(blob, at)
         at += _HEAD.size
-        found.append((status, blob[at : at + size]))
+        requests.append((status, blob[at : at + size]))
         at += size
-    return found
+    return requests
 
 
 async def load(plan: Plan, folder: Path) -> Report:

@@ -41,24 +41,26 @@ async def _mixed(rig: Rig, dsn: str, people: list[Reader]) -> list[Request]:
     _, mixed = await fresh_webhooks(rig, dsn, _TOPUPS)
     paths = list(PATHS.values())
     while len(mixed) < _PIECE:
-        one, other = random.choice(people), random.choice(people)
+        reader, other = random.choice(people), random.choice(people)
         kind = random.random()
         if kind < 0.96:
-            mixed.append(requests.get(random.choice(paths).format(client_id=one.id), one.token))
+            mixed.append(
+                requests.get(random.choice(paths).format(client_id=reader.id), reader.token)
+            )
         elif kind < 0.98:
-            status = 200 if one is other else 403
+            status = 200 if reader is other else 403
             path = PATHS["balance"].format(client_id=other.id)
-            mixed.append(requests.get(path, one.token, status=status))
+            mixed.append(requests.get(path, reader.token, status=status))
         elif kind < 0.99:
-            mixed.append(requests.get(PATHS["balance"].format(client_id=one.id), status=401))
+            mixed.append(requests.get(PATHS["balance"].format(client_id=reader.id), status=401))
         else:
-            mixed.append(requests.get(f"/nothing/{one.id}", status=404))
+            mixed.append(requests.get(f"/nothing/{reader.id}", status=404))
     random.shuffle(mixed)
     return mixed
 
 
 def _resident_mb(pid: int) -> float:
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    if found is None:
+    resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    if resident is None:
         raise RuntimeError("this system does not tell a process's memory")
-    return int(found[1]) / 1024
+    return int(resident[1]) / 1024

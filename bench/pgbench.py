@@ -48,7 +48,7 @@ async def pgbench(
 
 
 def _figure(pattern: str, text: str) -> float:
-    found = re.search(pattern, text)
-    if found is None:
+    figure = re.search(pattern, text)
+    if figure is None:
         raise RuntimeError(f"pgbench did not say {pattern}: {text[-2000:]}")
-    return float(found[1])
+    return float(figure[1])

@@ -122,7 +122,7 @@ async def _keep_answer(server: EvPowerServer, reader: Reader, name: str) -> None
             headers={"Authorization": f"Bearer {reader.token}"},
         )
     answer.raise_for_status()
-    found = answer.json()
-    if isinstance(found, list) and len(found) != 50:  # pyright: ignore[reportUnknownArgumentType]
+    page = answer.json()
+    if isinstance(page, list) and len(page) != 50:  # pyright: ignore[reportUnknownArgumentType]
         raise RuntimeError(f"{name} is not a full page")
     (server.bytes_folder / name).write_bytes(answer.content)

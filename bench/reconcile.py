@@ -58,22 +58,22 @@ _THERE: Final = (
 
 async def reconcile(rig: Rig) -> list[Row]:
     """`sync check` of equal sides: beside the baseline on 20,000 clients, its memory on 100,000."""
-    found: dict[str, list[dict[str, Any]]] = {"check": [], "naive": []}
+    results: dict[str, list[dict[str, Any]]] = {"check": [], "naive": []}
     dsn = await rig.new_database()
     async with _project(rig) as (supabase, there_dsn):
         async with rig.owner(dsn) as here, rig.owner(there_dsn) as there:
             await _add(here, there, 1, SMALL)
 
             async def rate(mode: str) -> float:
-                found[mode].append(await _run(mode, dsn, supabase))
-                return found[mode][-1]["clients"] / found[mode][-1]["seconds"]
+                results[mode].append(await _run(mode, dsn, supabase))
+                return results[mode][-1]["clients"] / results[mode][-1]["seconds"]
 
             turns = await in_turn(lambda: rate("check"), lambda: rate("naive"), rounds=3)
             await _add(here, there, SMALL + 1, LARGE)
         await quiet()
         large = await _run("check", dsn, supabase)
     ours, baseline = turns
-    small, naive = (max(found[mode], key=_grown_mb) for mode in ("check", "naive"))
+    small, naive = (max(results[mode], key=_grown_mb) for mode in ("check", "naive"))
     note = (
         f"{SMALL:,} people and clients; {LARGE:,} with {_EACH * LARGE:,} transactions in"
         f" {large['seconds']:.1f} s"
@@ -137,9 +137,9 @@ async def _run(mode: str, dsn: str, supabase: LocalSupabase) -> dict[str, Any]:
         stdout=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(_WAIT_LIMIT_S):
-        told, _ = await process.communicate()
+        output, _ = await process.communicate()
         if process.returncode != 0:
             raise RuntimeError(f"the comparison ({mode}) failed")
-    found: dict[str, Any] = json.loads(told.splitlines()[-1])
-    say(f"    {mode}: {found}")
-    return found
+    result: dict[str, Any] = json.loads(output.splitlines()[-1])
+    say(f"    {mode}: {result}")
+    return result

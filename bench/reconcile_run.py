@@ -45,8 +45,8 @@ async def main() -> None:
             clients = await _naive(database, bare, where)
         took_s = time.perf_counter() - began
     await database.close()
-    told = {"clients": clients, "seconds": took_s, "peak_mb": _peak_mb(), "start_mb": before}
-    print(json.dumps(told), flush=True)
+    result = {"clients": clients, "seconds": took_s, "peak_mb": _peak_mb(), "start_mb": before}
+    print(json.dumps(result), flush=True)
 
 
 async def _check(database: Database, http: HttpClient, where: Where) -> int:
@@ -104,8 +104,13 @@ class _Rest:
     async def rows(self, table: str, columns: str) -> AsyncGenerator[Json]:
         after = "00000000-0000-0000-0000-000000000000"
         while True:
-            asked = {"select": columns, "id": f"gt.{after}", "order": "id", "limit": str(_PAGE)}
-            page = await self._get(f"/rest/v1/{table}", asked)
+            parameters = {
+                "select": columns,
+                "id": f"gt.{after}",
+                "order": "id",
+                "limit": str(_PAGE),
+            }
+            page = await self._get(f"/rest/v1/{table}", parameters)
             for row in page:
                 yield row
             if len(page) < _PAGE:
@@ -115,17 +120,17 @@ class _Rest:
     async def users(self) -> AsyncGenerator[Json]:
         number = 1
         while True:
-            asked = {"page": str(number), "per_page": str(_PAGE)}
-            page = (await self._get("/auth/v1/admin/users", asked))["users"]
+            parameters = {"page": str(number), "per_page": str(_PAGE)}
+            page = (await self._get("/auth/v1/admin/users", parameters))["users"]
             for row in page:
                 yield row
             if len(page) < _PAGE:
                 return
             number += 1
 
-    async def _get(self, path: str, asked: dict[str, str]) -> "Any":  # noqa: ANN401 - JSON
+    async def _get(self, path: str, parameters: dict[str, str]) -> "Any":  # noqa: ANN401 - JSON
         answer = await self._http.get(
-            f"{self._url}{path}", params=asked, headers=self._headers, timeout=30
+            f"{self._url}{path}", params=parameters, headers=self._headers, timeout=30
         )
         answer.raise_for_status()
         return answer.json()
@@ -142,10 +147,10 @@ def _forget_peak() -> None:
 
 
 def _peak_mb() -> float:
-    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
-    if found is None:
+    peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    if peak is None:
         raise RuntimeError("this system does not tell a process's memory")
-    return int(found[1]) / 1024
+    return int(peak[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from evpower.sync.outbound import store
 _BACKLOG = 60_000
 _CLIENTS = 6_000
 _WAIT_LIMIT_S = 120.0
-_PACE = 200.0
+_RATE_PER_S = 200.0
 _PACED_S = 8.0
 _BARE_CALLS = 1_000
 _BARE_PAUSE_S = 0.01
@@ -78,9 +78,9 @@ async def _paced_lags(rig: Rig) -> tuple[list[float], float]:
     async with AsyncExitStack() as stack:
         server = await EvPowerServer.start(rig, stack, dsn, role="all")
         await _carried(rig, dsn)  # the new clients themselves
-        first, webhooks = await fresh_webhooks(rig, dsn, int(_PACE * (_PACED_S + 1)))
+        first, webhooks = await fresh_webhooks(rig, dsn, int(_RATE_PER_S * (_PACED_S + 1)))
         report = await server.load(
-            webhooks, rate=_PACE, seconds=_PACED_S, warmup_s=1.0, cycle=False
+            webhooks, rate=_RATE_PER_S, seconds=_PACED_S, warmup_s=1.0, cycle=False
         )
         await _carried(rig, dsn)
         lags = await _lags_ms(rig, dsn, first)
@@ -98,9 +98,9 @@ async def _paced_bare_calls(rig: Rig) -> list[float]:
         bodies = await _bodies(dsn, keys=1, most=_BARE_CALLS)
     async with AsyncExitStack() as stack:
         server = await EvPowerServer.start(rig, stack, dsn)
-        _, webhooks = await fresh_webhooks(rig, dsn, int(_PACE * (_PACED_S + 1)))
+        _, webhooks = await fresh_webhooks(rig, dsn, int(_RATE_PER_S * (_PACED_S + 1)))
         loading = asyncio.create_task(
-            server.load(webhooks, rate=_PACE, seconds=_PACED_S, warmup_s=1.0, cycle=False)
+            server.load(webhooks, rate=_RATE_PER_S, seconds=_PACED_S, warmup_s=1.0, cycle=False)
         )
         took_ms: list[float] = []
         async with HttpClient() as http:
@@ -205,7 +205,10 @@ async def _require_equal(rig: Rig, dsn: str) -> None:
     """Everything is there, once: counts and sums of this database's clients agree."""
     sums = "select count(*), coalesce(sum({}), 0)::bigint from {} where client_id::text = any ($1)"
     async with rig.owner(dsn) as owner, rig.owner(rig.supabase_dsn) as theirs:
-        ids = [str(one) for one in await owner.fetchval("select array_agg(id) from bench.clients")]
+        ids = [
+            str(client)
+            for client in await owner.fetchval("select array_agg(id) from bench.clients")
+        ]
         ours = await owner.fetchrow(sums.format("amount_minor", "wallet.transactions"), ids)
         there = await theirs.fetchrow(sums.format("amount * 100", "public.transactions"), ids)
     if tuple(ours or ()) != tuple(there or ()):

@@ -93,5 +93,5 @@ async def settle_down(owner: Connection) -> None:
 
 async def credited(owner: Connection, first: int, count: int) -> int:
     """How many payments of a block have their transaction."""
-    found: int = await owner.fetchval(_CREDITED, first, first + count - 1)
-    return found
+    transactions: int = await owner.fetchval(_CREDITED, first, first + count - 1)
+    return transactions

@@ -65,9 +65,9 @@ async def supabase_webhooks(rig: Rig) -> list[Row]:
         turns = await in_turn(true, constant, forged)
     cpu = Turns((turns.sides[2], tuple(constants_ms)))
     async with rig.owner(dsn) as owner:
-        kept = await owner.fetchval("select count(*) from sync.inbox")
-    if kept != answered:
-        raise RuntimeError(f"{answered} were accepted, {kept} are in the inbox")
+        stored = await owner.fetchval("select count(*) from sync.inbox")
+    if stored != answered:
+        raise RuntimeError(f"{answered} were accepted, {stored} are in the inbox")
     p99_ms, constant_p99_ms, forged_ms = turns
     return [
         Row("supabase_webhook", p99_ms, "ms p99", "a constant at the same 300/s", constant_p99_ms,

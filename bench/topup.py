@@ -51,9 +51,9 @@ async def _confirmed(server: EvPowerServer) -> float:
     first, webhooks = await fresh_webhooks(server.rig, server.dsn, _PAYMENTS)
     report = await server.load(webhooks, seconds=_SECONDS, cycle=False)
     async with server.rig.owner(server.dsn) as owner:
-        found = await seed.credited(owner, first, _PAYMENTS)
-    if found != report.answered:
-        raise RuntimeError(f"{report.answered} were answered, {found} are in the ledger")
+        credited = await seed.credited(owner, first, _PAYMENTS)
+    if credited != report.answered:
+        raise RuntimeError(f"{report.answered} were answered, {credited} are in the ledger")
     cpu = f"generator {report.cpu_s:.1f} s CPU"
     say(f"    p50 {report.p50_ms:.1f} ms, p99 {report.p99_ms:.1f} ms, {cpu}")
     return report.rate
