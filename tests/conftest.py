@@ -19,7 +19,7 @@ from tests.folders import server_folder
 from tests.waiting import WAIT_LIMIT_S, until
 
 # A shell that speaks to a running stack has its settings; no test may meet that stack.
-for _name in [one for one in os.environ if one.startswith("EVPOWER_")]:
+for _name in [variable for variable in os.environ if variable.startswith("EVPOWER_")]:
     if not _name.startswith(("EVPOWER_TEST_", "EVPOWER_TARIFF_VECTORS")):
         del os.environ[_name]
 

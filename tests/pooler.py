@@ -181,7 +181,7 @@ class Client:
         if not name:
             return name
         shared = self.statements[name]
-        waiting = any(one == shared for one, _ in server.parses)
+        waiting = any(parsed == shared for parsed, _ in server.parses)
         if shared not in server.prepared and not waiting:
             server.parses.append((shared, False))
             server.writer.write(message(b"P", shared + b"\0" + self.pool.texts[shared]))
@@ -197,7 +197,7 @@ class Client:
         server.writer.write(message(b"C", b"S" + shared + b"\0"))
 
     async def _answer(self, server: Server) -> None:
-        """Pass on what the server says; between transactions it is somebody else's."""
+        """Forward what the server sends; between transactions it belongs to another client."""
         try:
             while True:
                 kind, body = await read_message(server.reader)

@@ -62,8 +62,12 @@ async def test_after_that_it_is_not_looked_at_again() -> None:
 class TestPatientHttp:
     """A pause of the machine in the middle of a call is no answer."""
 
-    @pytest.mark.parametrize(("always", "kept"), [(False, {"read", "write"}), (True, set[str]())])
-    async def test_a_call_may_not_give_up_at_once(self, *, always: bool, kept: set[str]) -> None:
+    @pytest.mark.parametrize(
+        ("always", "unchanged"), [(False, {"read", "write"}), (True, set[str]())]
+    )
+    async def test_a_call_may_not_give_up_at_once(
+        self, *, always: bool, unchanged: set[str]
+    ) -> None:
         seen: list[dict[str, float]] = []
 
         def answer(request: httpx.Request) -> httpx.Response:
@@ -72,11 +76,11 @@ class TestPatientHttp:
 
         async with patient_http(always=always) as http:
             http._transport = httpx.MockTransport(answer)
-            await http.get("http://nobody.test/")
-            await http.get("http://nobody.test/", timeout=httpx.Timeout(0.1))
+            await http.get("http://unknown.test/")
+            await http.get("http://unknown.test/", timeout=httpx.Timeout(0.1))
         names = {"connect", "pool", "read", "write"}
         assert seen[0] == dict.fromkeys(names, WAIT_LIMIT_S)
-        assert {name for name, seconds in seen[1].items() if seconds == 0.1} == kept
+        assert {name for name, seconds in seen[1].items() if seconds == 0.1} == unchanged
         assert {
             name for name, seconds in seen[1].items() if seconds == WAIT_LIMIT_S
-        } == names - kept
+        } == names - unchanged

@@ -19,12 +19,12 @@ Fact = Callable[[], object | Awaitable[object]]
 
 async def until(
     fact: Fact,
-    what: str = "",
+    description: str = "",
     *,
     within_s: float = WAIT_LIMIT_S,
     now: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Look until it is true; fails with `what`, or the fact's own text, when it never was.
+    """Look until it is true; fails with `description`, or the fact's own text, when it never was.
 
     However long a look takes, it is looked at again after the time is over.
     """
@@ -36,7 +36,7 @@ async def until(
             holds = await holds
         if holds:
             return
-        assert not is_last, f"in vain for {within_s:.0f} s: {what or _text(fact)}"
+        assert not is_last, f"in vain for {within_s:.0f} s: {description or _text(fact)}"
         await asyncio.sleep(0.01)
 
 

@@ -51,7 +51,7 @@ async def test_a_bad_token(live: Live) -> None:
         (token(someone, iss="http://elsewhere"), "invalid_token"),
         (token(someone, aud="anon"), "invalid_token"),
         (token(someone, role="anon"), "invalid_token"),
-        (token(someone, sub="nobody"), "invalid_token"),
+        (token(someone, sub="no-uuid"), "invalid_token"),
         *((text, "invalid_token") for text in ("x", "a.b.c", "жетон", "\x00")),
     ]:
         ended = await _end_of(live, {"type": "auth", "token": sent})
@@ -201,7 +201,7 @@ async def test_too_many_sockets_of_one_address(db: Database, owner: Connection) 
         async with live.open(additional_headers=elsewhere):
             assert len(live.hub) == 3
     async with running(db, owner, settings={"live_sockets_per_address": 1}) as live:
-        for _ in range(3):  # a seat is given back
+        for _ in range(3):  # a connection slot is given back
             async with live.open():
                 pass
             await until(lambda: len(live.hub) == 0)

@@ -61,13 +61,13 @@ class Phone:
 
     async def next_message(self) -> Message:
         """The next of what the example tells its app, or asks of it."""
-        while (message := await self._said())["type"] == "socket closed":
+        while (message := await self._next_line())["type"] == "socket closed":
             pass
         return message
 
     async def socket_closed(self) -> None:
         """Until it has noticed; whatever else comes before it."""
-        while (await self._said())["type"] != "socket closed":
+        while (await self._next_line())["type"] != "socket closed":
             pass
 
     async def told_of(self, kind: str) -> Message:
@@ -76,7 +76,7 @@ class Phone:
             pass
         return message
 
-    async def _said(self) -> Message:
+    async def _next_line(self) -> Message:
         assert self.process.stdout
         async with asyncio.timeout(WAIT_LIMIT_S):
             line = await self.process.stdout.readline()

@@ -39,7 +39,7 @@ class Stranger:
         self._loop = asyncio.get_running_loop()
 
     async def send(self, data: bytes) -> bool:
-        """False: the server hung up."""
+        """False: the server disconnected."""
         try:
             async with asyncio.timeout(WAIT_LIMIT_S):
                 await self._loop.sock_sendall(self._raw, data)
@@ -109,7 +109,7 @@ async def test_unread_pongs_are_not_stored(db: Database, owner: Connection) -> N
             await until(lambda sent=sent: heard == sent)
             most = max(most, wire.transport.get_write_buffer_size())
         assert wire.slow, "all of it went out"
-        assert most < 30_000, f"{most} bytes wait for somebody who never reads"
+        assert most < 30_000, f"{most} bytes wait for a client that never reads"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ async def test_a_message_in_parts_is_heard(live: Live) -> None:
         for part, fin in ((b'{"type"', False), (b':"pi', False), (b'ng"}', True)):
             opcode = Opcode.TEXT if part.startswith(b"{") else Opcode.CONT
             await phone.send(_frame(opcode, part, fin=fin))
-        assert not await phone.is_cut(), "4401: it was heard, and nobody had signed in"
+        assert not await phone.is_cut(), "4401: it was read, and the client had not signed in"
 
 
 async def test_text_that_is_no_utf8_is_closed_and_fills_no_log(

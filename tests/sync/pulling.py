@@ -135,7 +135,7 @@ class Supabase:
 class DrainsAll(Puller):
     """A puller that takes all that was committed in Supabase before it drains, with one drain.
 
-    `there` is nobody else's meanwhile; None: what it reads was written down by the test.
+    No other user shares `there` meanwhile; None: the test wrote down what it reads.
     """
 
     def __init__(

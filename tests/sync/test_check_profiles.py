@@ -61,7 +61,7 @@ async def test_equal_profiles_are_compared_by_hashes_alone(
     assert calls.calls_with(b'"ids"') == calls.calls_with(b'"chunk"') == 3
 
 
-SAID = {
+PROFILE_CHANGES = {
     "email": ("update public.clients set email = 'new@example.kg'", "email", "new@example.kg"),
     "phone": ("update public.clients set phone = '0700 44 55 66'", "phone", "+996700445566"),
     "name": ("update public.clients set name = '  Aida   Asanova '", "name", "Aida Asanova"),
@@ -70,11 +70,11 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("change", SAID)
+@pytest.mark.parametrize("change", PROFILE_CHANGES)
 async def test_profile_of_supabase_is_applied(
     change: str, db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection, client: UUID
 ) -> None:
-    sql, field, value = SAID[change]
+    sql, field, value = PROFILE_CHANGES[change]
     async with past_every_guard(there):
         await there.execute(sql)
         if field == "email":

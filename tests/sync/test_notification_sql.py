@@ -49,7 +49,7 @@ returns void language sql as $$
 @pytest.fixture(scope="module")
 async def project(server: Server) -> str:
     """Yields the dsn of a project with a pg_net whose queue no worker empties."""
-    dsn = await bare_project(server, "supabase_bell", more=[file("pg_net.sql")])
+    dsn = await bare_project(server, "supabase_webhook", more=[file("pg_net.sql")])
     connection: Connection = await asyncpg.connect(dsn)
     try:
         for path in sorted(supabase_migrations().glob("*.sql")):

@@ -70,7 +70,7 @@ def walk(function: str, **more: Any) -> Asks:
     return lambda _people, _sessions: (function, {"after": None, "limit": FEW, **more})
 
 
-ASKED: dict[str, Asks] = {
+CALLS: dict[str, Asks] = {
     "people by id": lambda people, _: ("evpower_people", {"ids": people}),
     "people in order": walk("evpower_people"),
     "changes": walk("evpower_changes"),
@@ -148,7 +148,7 @@ async def early(target: Target, there: Connection) -> AsyncGenerator[Connection]
     connection: Connection = await asyncpg.connect(target.dsn)
     # Also what is no function's own setting: a plan for all values from the first call on.
     await connection.execute("set plan_cache_mode = force_generic_plan")
-    for asks in ASKED.values():
+    for asks in CALLS.values():
         begun = connection.transaction()
         await begun.start()
         await leave(connection, [stranger := str(uuid4())])
@@ -168,7 +168,7 @@ async def test_what_was_planned_for_no_one_reads_few_of_everyone(
         await first_ids(there, "charging_sessions"),
     )
     read = {
-        name: await rows_read(early, people, asks(people, sessions)) for name, asks in ASKED.items()
+        name: await rows_read(early, people, asks(people, sessions)) for name, asks in CALLS.items()
     }
     assert {name: of for name, of in read.items() if sum(of.values()) > ENOUGH} == {}
     # Each call found rows.

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from evpower.config import Settings
-from evpower.foundation.bus import LocalBus
+from evpower.foundation.bus import EVERYTHING, LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Forbidden
@@ -37,8 +37,6 @@ from tests.sync.pulling import (
 )
 from tests.sync.scenario import Scenario, Target
 from tests.waiting import WAIT_LIMIT_S, until
-
-DOORBELL = UUID(int=0)
 
 
 @pytest.fixture
@@ -478,7 +476,7 @@ async def test_a_notification_makes_a_waiting_puller_pull(
         bus.publish(CLIENT_CHANGED, uuid4())  # a notification of EvPower's own
         assert not puller._wakeup.is_set
         assert len(rpc.calls) == requests, "nothing else wakes it"
-        bus.publish(SUPABASE_CHANGED, DOORBELL)
+        bus.publish(SUPABASE_CHANGED, EVERYTHING)
         await until(lambda: _is_known(scenario, driver.id))
     finally:
         stop.set()
@@ -513,7 +511,7 @@ async def test_a_notification_before_the_change_is_visible_is_followed_by_anothe
         await until(lambda: rpc.calls)
         someone = person(client={"name": "Aida"})
         rpc.answers["evpower_changes"] = [nothing, nothing, page(someone)]
-        bus.publish(SUPABASE_CHANGED, DOORBELL)
+        bus.publish(SUPABASE_CHANGED, EVERYTHING)
         await until(lambda: _is_known(scenario, UUID(someone["id"])))
     finally:
         stop.set()
@@ -529,7 +527,7 @@ async def test_a_change_blocked_behind_another_does_not_wait_for_the_next_notifi
         await until(lambda: rpc.calls)
         first, second = person(client={"name": "Aida"}), person(client={"name": "Bek"})
         rpc.answers["evpower_changes"] = [page(first) | {"held": True}, page(second, seq=2)]
-        bus.publish(SUPABASE_CHANGED, DOORBELL)
+        bus.publish(SUPABASE_CHANGED, EVERYTHING)
         await until(lambda: _is_known(scenario, UUID(second["id"])))
         assert await _is_known(scenario, UUID(first["id"]))
     finally:
@@ -573,7 +571,7 @@ async def test_someone_deleted_before_we_heard_of_them_never_becomes_an_open_cli
     await supabase.insert_row(driver.id, name="Aida", email=driver.email)
     await supabase.delete_user(driver.id)
     await puller.drain()
-    await supabase.update_row(driver.id, name="Somebody", status="blocked")
+    await supabase.update_row(driver.id, name="Another name", status="blocked")
     async with db.transaction() as connection:
         claims = Claims(driver.id, "authenticated", utc_now(), Profile(email=driver.email), {})
         await ensure_client(connection, claims)

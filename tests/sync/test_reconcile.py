@@ -90,7 +90,7 @@ class Workers:
         """As long as a relay beside it takes, however slow this machine is."""
         async with self.db.connection() as connection:
             pending = "select count(*) from sync.pending"
-            await until(lambda: _is_none(connection, pending), "somebody goes on pending")
+            await until(lambda: _is_none(connection, pending), "an outbox entry stays pending")
 
     async def due(self, rpc: Rpc) -> None:
         """The turns are planned, and it is a day later."""

@@ -92,10 +92,10 @@ async def test_what_its_row_says_later_makes_it_hold_nothing_either(
 ) -> None:
     client = await left_behind(supabase, email=None, phone=None)
     await puller.drain()
-    await supabase.update_row(client, email=EMAIL, phone=PHONE, name="Somebody")
+    await supabase.update_row(client, email=EMAIL, phone=PHONE, name="Another name")
     await puller.drain()
     assert await contacts(scenario, client) == (None, None)
-    assert (await client_here(scenario.db, client))["name"] == "Somebody"
+    assert (await client_here(scenario.db, client))["name"] == "Another name"
 
 
 async def test_a_supabase_restored_without_auth_takes_no_one_s_contacts(

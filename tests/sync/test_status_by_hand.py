@@ -1,4 +1,4 @@
-"""A status is EvPower's word: what is neither that nor a wish to be deleted is written over."""
+"""EvPower owns the status: it overwrites any other, except a deletion request."""
 
 from collections.abc import Awaitable, Callable
 

@@ -15,8 +15,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "tariffs.md").read_text("utf-8")
 
 
 def blocks(kind: str, fence: str) -> dict[str, str]:
-    found = re.findall(rf"<!-- {kind}: ([a-z-]+) -->\n```{fence}\n(.*?)```", PAGE, re.DOTALL)
-    return dict(found)
+    pairs = re.findall(rf"<!-- {kind}: ([a-z-]+) -->\n```{fence}\n(.*?)```", PAGE, re.DOTALL)
+    return dict(pairs)
 
 
 EXAMPLES, SAMPLES, COSTS = blocks("example", "json"), blocks("samples", "json"), blocks("cost", "")

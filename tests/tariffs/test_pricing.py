@@ -393,7 +393,7 @@ def test_reservations_are_priced_beside_the_session() -> None:
 
 
 @pytest.mark.parametrize(
-    ("zone", "turn", "begins", "ends", "minutes"),
+    ("zone", "began_at", "begins", "ends", "minutes"),
     [
         # 02:00 to 03:00 comes twice in October and not at all in March.
         ("Europe/Berlin", datetime(2026, 10, 24, 22, tzinfo=UTC), "02:00", "03:00", 120),
@@ -404,8 +404,10 @@ def test_reservations_are_priced_beside_the_session() -> None:
     ],
 )
 def test_clocks_that_are_turned_make_hours_long_or_short(
-    zone: str, turn: datetime, begins: str, ends: str, minutes: int
+    zone: str, began_at: datetime, begins: str, ends: str, minutes: int
 ) -> None:
     night = {"time_per_hour": "60", "if": {"from": begins, "to": ends}}
-    session = price(tariff(night, time_zone=zone), turn, [Sample(turn + timedelta(hours=7), 0)])
+    session = price(
+        tariff(night, time_zone=zone), began_at, [Sample(began_at + timedelta(hours=7), 0)]
+    )
     assert session.cost.total_minor == minutes * 100
