@@ -22,7 +22,7 @@ from evpower.foundation.bus import EVERYTHING
 from evpower.foundation.db import Connection
 from evpower.identity import CLIENT_CHANGED
 from tests.cli.patient import PATIENT
-from tests.foundation.test_nats_bus import Node, serving
+from tests.foundation.nats_nodes import Node, serving
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S
 
 _LATER = "a few seconds later"

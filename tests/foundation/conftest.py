@@ -1,12 +1,21 @@
-"""Fixtures of the NATS tests: longer bounds, and an address without a listener."""
+"""Fixtures of the NATS tests: a server, longer bounds, and an address without a listener."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from evpower.devstack.nats import LocalNats
 from evpower.foundation.bus import nats_link
+from tests.foundation.nats_nodes import serving
 from tests.waiting import WAIT_LIMIT_S
+
+
+@pytest.fixture(scope="module")
+async def nats_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalNats]:
+    """One for the tests that leave it whole."""
+    async with serving(LocalNats(tmp_path_factory.mktemp("nats"))) as server:
+        yield server
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from evpower.devstack.nats import LocalNats
 from evpower.foundation.bus.nats_bus import announce, reach
 from evpower.foundation.bus.nats_keys import NatsFiles, NatsKey
 from evpower.identity import CLIENT_CHANGED
-from tests.foundation.test_nats_bus import Node, serving
+from tests.foundation.nats_nodes import Node, serving
 from tests.waiting import WAIT_LIMIT_S, until
 
 _PREFIX = {"operator": 14 << 3, "account": 0, "user": 20 << 3}

@@ -20,7 +20,7 @@ from nats.aio.client import Client
 
 from evpower.devstack.nats import LocalNats
 from evpower.identity import CLIENT_CHANGED
-from tests.foundation.test_nats_bus import nodes, serving
+from tests.foundation.nats_nodes import nodes, serving
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
 
 SUBJECT = "evpower.changes"

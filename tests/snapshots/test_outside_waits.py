@@ -46,10 +46,10 @@ WAITS = {
     "foundation/bus/nats_link.py _client.connect": Wait(
         "6 s until subscribed, 2 s a flush, 1 s to close",
         "1 MiB a message, 8 MiB unread, 128 KiB unsent",
-        "foundation/test_nats_bus.py",
+        "foundation/test_nats_away.py",
     ),
     "foundation/bus/nats_bus.py NatsLink.open": Wait(
-        "as the link's", "as the link's", "foundation/test_nats_bus.py"
+        "as the link's", "as the link's", "foundation/test_nats_away.py"
     ),
     "devstack/demo/live.py websockets.connect": Wait(
         "60 s until the first balance, 10 s to close", "64 KiB a message", "flows/test_dev.py"
