@@ -54,6 +54,9 @@ WAITS = {
     "devstack/demo/live.py websockets.connect": Wait(
         "60 s until the first balance, 10 s to close", "64 KiB a message", "flows/test_dev.py"
     ),
+    "simulator/link.py websockets.connect": Wait(
+        "20 s to connect, 30 s a reply, 1 s to close", "1 MiB a frame", "simulator/test_connect.py"
+    ),
     "devstack/children.py subprocess.Popen": Wait(
         "a child is ended after its stop time, and waited for 60 s",
         "its output goes to a file",

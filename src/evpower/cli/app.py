@@ -11,6 +11,7 @@ from evpower.cli import (
     ledger,
     payments,
     server,
+    simulate,
     supabase,
     sync,
     tariffs,
@@ -23,13 +24,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_station = typer.Typer(help="Charging stations.", no_args_is_help=True)
 server.register(app)
 dev.register(app)
+simulate.register(_station)
 app.add_typer(clients.clients, name="clients")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.operators, name="operators")
 app.add_typer(payments.payments, name="payments")
 app.add_typer(tariffs.tariff, name="tariff")
+app.add_typer(_station, name="station")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(sync.sync, name="sync")
 app.add_typer(identity.identity, name="identity")

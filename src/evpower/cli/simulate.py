@@ -1,0 +1,115 @@
+"""`evpower station simulate`: run charging stations against a CSMS."""
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import typer
+
+from evpower.cli.out import ProgressStep, console, fail, progress
+
+if TYPE_CHECKING:
+    from evpower.simulator import ConnectFailed, Fleet, StationEvent
+
+MAX_STATIONS: Final = 10_000
+_LISTED: Final = 10  # stations; the events of more are not read by anyone
+_QUIET: Final = frozenset({"command", "transaction_known"})
+_HINTS: Final = {
+    "refused": "is the server running, and is the port right?",
+    "unauthorized": "--password takes the station's key",
+    "unknown_station": "add the station to the server first, or check the path of --url",
+    "no_host": "check the name in --url",
+}
+
+
+def register(group: typer.Typer) -> None:
+    """Adds the command to `evpower station`."""
+    group.command()(simulate)
+
+
+def simulate(
+    station_id: str = typer.Option(..., "--id", help="The station's id."),
+    url: str = typer.Option(..., "--url", help="Without the id: ws://127.0.0.1:9210/ocpp."),
+    count: int | None = typer.Option(
+        None, "--count", min=1, max=MAX_STATIONS, help="Run ID-1 to ID-COUNT."
+    ),
+    connectors: int = typer.Option(1, "--connectors", min=1, max=32, help="Of each station."),
+    speed: float = typer.Option(
+        1.0, "--speed", min=0.001, max=100_000, help="Multiplies power, never time."
+    ),
+    password: str | None = typer.Option(None, "--password", help="The stations' Basic password."),
+    persona: str = typer.Option("plain", "--persona", help="Faults of a station in the field."),
+    seed: int = typer.Option(0, "--seed", help="Of all random choices."),
+) -> None:
+    """Run stations of OCPP 1.6J; a car comes with each remote start. Ctrl-C ends."""
+    from evpower.simulator import PERSONAS, ConnectFailed, StationConfig, make_fleet
+
+    if persona not in PERSONAS:
+        fail(f"no persona {persona}", f"there are: {', '.join(PERSONAS)}")
+    config = StationConfig(
+        id=station_id,
+        url=url,
+        password=password,
+        connectors=connectors,
+        speed=speed,
+        plugs_itself=True,
+    )
+    total = count or 1
+    online: set[str] = set()
+
+    def run(show: ProgressStep | None) -> tuple["Fleet", int]:
+        def on_event(event: "StationEvent") -> None:
+            if show is None:
+                _print_event(event)
+            elif event.name in {"online", "connection_lost"}:
+                (online.add if event.name == "online" else online.discard)(event.station)
+                show(len(online), total)
+
+        fleet = make_fleet(config, count=count, persona=persona, seed=seed, on_event=on_event)
+        return fleet, asyncio.run(_run_until_signal(fleet))
+
+    try:
+        if total <= _LISTED:
+            fleet, unsent = run(None)
+        else:
+            with progress("stations online") as show:
+                fleet, unsent = run(show)
+    except ConnectFailed as error:
+        _fail_to_connect(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    _print_totals(fleet, unsent)
+
+
+async def _run_until_signal(fleet: "Fleet") -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def end() -> None:
+        stop.set()
+        loop.remove_signal_handler(signal.SIGINT)  # the next Ctrl-C ends at once
+
+    loop.add_signal_handler(signal.SIGINT, end)
+    loop.add_signal_handler(signal.SIGTERM, end)
+    return await fleet.run(stop)
+
+
+def _print_event(event: "StationEvent") -> None:
+    if event.name in _QUIET:
+        return
+    place = event.station if event.connector is None else f"{event.station}/{event.connector}"
+    console.print(f"{place} {event.name.replace('_', ' ')} {event.text}".rstrip())
+
+
+def _print_totals(fleet: "Fleet", unsent: int) -> None:
+    charges = sum(len(station.transactions) for station in fleet.stations)
+    console.print(f"delivered {fleet.delivered_wh} Wh in {charges} transactions")
+    violations = [text for station in fleet.stations for text in station.violations]
+    for text in sorted(set(violations)):
+        console.print(f"the server sent against the schemas of OCPP 1.6: {text}")
+    if unsent:
+        console.print(f"{unsent} messages could not be sent")
+
+
+def _fail_to_connect(error: "ConnectFailed") -> NoReturn:
+    fail(str(error), _HINTS.get(error.reason, ""))
