@@ -1473,7 +1473,7 @@ comment on function evpower.contact_of_closed(text, text) is
 -- Writes a payload of public.evpower_apply as one set.
 --
 -- A balance that EvPower never wrote (evpower_revision is 0) is money from before EvPower. It is written over only
--- when exactly it was adopted; force changes nothing about that. The same holds for a status of the project's own
+-- when exactly it was imported; force changes nothing about that. The same holds for a status of the project's own
 -- words: it is written over only if the client carries that very word in status_before.
 --
 -- Nothing waits for a lock: rows are locked with "skip locked", and what waits all the same (an insert for another's
@@ -1548,7 +1548,7 @@ begin
              case when c.evpower_revision = 0 and round(c.balance::numeric, 2) <> 0
                    and round(c.balance::numeric, 2) is distinct from r.adopted
                   then format('opening_balance: Supabase has %s, EvPower %s', round(c.balance::numeric, 2), case
-                         when r.adopted is not null then format('adopted %s', r.adopted)
+                         when r.adopted is not null then format('imported %s', r.adopted)
                          when r.balance_version > 0
                            then format('has %s transactions and none of them is it', r.balance_version)
                          else 'has no transactions' end)
@@ -1783,7 +1783,7 @@ comment on function evpower.apply_each(jsonb) is
 -- payload: {"clients": [...], "transactions": [...], "sessions": [...]}, money as text in som.
 --   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
 --   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
---   EvPower that was carried over), deletion_requested and closed (their contacts go).
+--   EvPower that was imported), deletion_requested and closed (their contacts go).
 -- returns: {"keys": [["client" | "session", id, outcome, reason], ...]}
 --   applied; stale: the same or newer is here, with the reason "status" if only the order of the status says so, and
 --   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that

@@ -1,7 +1,7 @@
 -- Writes a payload of public.evpower_apply as one set.
 --
 -- A balance that EvPower never wrote (evpower_revision is 0) is money from before EvPower. It is written over only
--- when exactly it was adopted; force changes nothing about that. The same holds for a status of the project's own
+-- when exactly it was imported; force changes nothing about that. The same holds for a status of the project's own
 -- words: it is written over only if the client carries that very word in status_before.
 --
 -- Nothing waits for a lock: rows are locked with "skip locked", and what waits all the same (an insert for another's
@@ -76,7 +76,7 @@ begin
              case when c.evpower_revision = 0 and round(c.balance::numeric, 2) <> 0
                    and round(c.balance::numeric, 2) is distinct from r.adopted
                   then format('opening_balance: Supabase has %s, EvPower %s', round(c.balance::numeric, 2), case
-                         when r.adopted is not null then format('adopted %s', r.adopted)
+                         when r.adopted is not null then format('imported %s', r.adopted)
                          when r.balance_version > 0
                            then format('has %s transactions and none of them is it', r.balance_version)
                          else 'has no transactions' end)

@@ -3,7 +3,7 @@
 -- payload: {"clients": [...], "transactions": [...], "sessions": [...]}, money as text in som.
 --   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
 --   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
---   EvPower that was carried over), deletion_requested and closed (their contacts go).
+--   EvPower that was imported), deletion_requested and closed (their contacts go).
 -- returns: {"keys": [["client" | "session", id, outcome, reason], ...]}
 --   applied; stale: the same or newer is here, with the reason "status" if only the order of the status says so, and
 --   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that

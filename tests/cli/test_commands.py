@@ -90,3 +90,18 @@ def test_help_is_quick_and_names_every_command(tmp_path: Path) -> None:
     assert done.returncode == 0
     for name in ("serve", "migrate", "doctor", "dev", "demo", "ledger", "sync", "keys", "payments"):
         assert name in done.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("--reason", "cut-over", "--dry-run"), ("--help",)])
+def test_the_old_name_of_import_balances_names_the_new_one(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    done = evpower(tmp_path, "sync", "adopt", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: evpower sync adopt is now evpower sync import-balances.\n"
+
+
+def test_help_of_sync_hides_the_old_name_of_import_balances(tmp_path: Path) -> None:
+    done = evpower(tmp_path, "sync", "--help")
+    assert "import-balances" in done.stdout
+    assert "adopt" not in done.stdout

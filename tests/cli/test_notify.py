@@ -124,8 +124,8 @@ def _ends(*_: object, **__: object) -> NoReturn:
 @pytest.mark.parametrize(
     ("words", "times"),
     [
-        (["sync", "adopt", "--reason", "x"], 1),
-        (["sync", "adopt", "--reason", "x", "--dry-run"], 0),
+        (["sync", "import-balances", "--reason", "x"], 1),
+        (["sync", "import-balances", "--reason", "x", "--dry-run"], 0),
         (["sync", "pull"], 1),
         (["sync", "check"], 0),
         (["sync", "check", "--repair"], 1),

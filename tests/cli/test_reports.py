@@ -41,8 +41,8 @@ def checked(*kinds: DriftKind, differ: int) -> RunResult:
 @pytest.mark.parametrize(
     ("result", "repaired", "step"),
     [
-        (checked("opening", "opening", differ=2), False, "sync adopt"),
-        (checked("opening", differ=1), True, "sync adopt"),
+        (checked("opening", "opening", differ=2), False, "sync import-balances"),
+        (checked("opening", differ=1), True, "sync import-balances"),
         (checked("opening", differ=2), False, "sync check --repair"),  # the rest is not shown
         (checked("opening", "balance", differ=2), False, "sync check --repair"),
         (checked("ahead", differ=1), True, "docs/runbook.md"),

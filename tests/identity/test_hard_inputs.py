@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from evpower.api.legacy.top_up_request import parse_top_up
 from evpower.cli.app import app
-from evpower.client_migration import CsvSource, PostgresSource, adopt
+from evpower.client_migration import CsvSource, PostgresSource, import_opening_balances
 from evpower.client_migration.model import SourceRow
 from evpower.foundation import standard_webhooks
 from evpower.foundation.bus import LocalBus
@@ -354,10 +354,10 @@ class TestMoney:
     @pytest.mark.parametrize("balance", [12.5, 12, "12.50", 0.1])
     async def test_openings_of_supabase(self, db: Database, balance: object) -> None:
         client = uuid4()
-        done = await adopt(
+        done = await import_opening_balances(
             db, Openings(client, balance), operator="Aida", reason="cut-over", clock=utc_now
         )
-        assert (done.adopted, done.adopted_minor) == (1, amount_from_json(balance))
+        assert (done.imported, done.imported_minor) == (1, amount_from_json(balance))
 
     @pytest.mark.parametrize(
         "balance", ["1_000", "1e2", True, None, "NaN", float("inf"), "\uff11\uff12"]
@@ -365,10 +365,10 @@ class TestMoney:
     async def test_openings_that_are_no_amount_are_left(
         self, db: Database, balance: object
     ) -> None:
-        done = await adopt(
+        done = await import_opening_balances(
             db, Openings(uuid4(), balance), operator="Aida", reason="cut-over", clock=utc_now
         )
-        assert (done.adopted, len(done.skipped)) == (0, 1)
+        assert (done.imported, len(done.skipped)) == (0, 1)
 
     @pytest.mark.parametrize("paid", [100.0, "100", True, -1, 10**12, [], "\uff11\uff10\uff10"])
     def test_webhooks(self, sandbox: SandboxProvider, paid: object) -> None:

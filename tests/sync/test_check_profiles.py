@@ -147,7 +147,7 @@ async def test_user_deleted_softly_closes_the_client(
     assert (await compare(db, rpc)).drift == ()
 
 
-async def test_block_from_before_evpower_is_adopted(
+async def test_block_from_before_evpower_is_taken_over(
     db: Database,
     rpc: SupabaseRpc,
     scenario: Scenario,

@@ -396,7 +396,7 @@ async def test_a_block_from_before_evpower_is_applied_once(
     assert met("blocked_before") == 1
 
 
-async def test_an_operator_lifts_an_old_block_before_the_balance_is_adopted(
+async def test_an_operator_lifts_an_old_block_before_the_balance_is_imported(
     supabase: Supabase, puller: Puller, scenario: Scenario, db: Database, met: Counted
 ) -> None:
     """EvPower may not write such a row yet, so it goes on saying blocked."""

@@ -1,4 +1,4 @@
-"""Money Supabase had before EvPower is never written over unseen; it is carried over once."""
+"""Money Supabase had before EvPower is never written over unseen; it is imported once."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ import httpx
 import orjson
 import pytest
 
-from evpower.client_migration import OpeningBalances, adopt
+from evpower.client_migration import OpeningBalances, import_opening_balances
 from evpower.client_migration.opening_balances import OpeningProgress, SkippedBalance
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
@@ -51,7 +51,7 @@ async def old_row(
 async def taken_over(
     db: Database, rpc: SupabaseRpc, *, dry_run: bool = False, page: int = 500
 ) -> OpeningBalances:
-    return await adopt(
+    return await import_opening_balances(
         db,
         rpc,
         operator="Aibek",
@@ -81,7 +81,7 @@ async def with_id(scenario: Scenario, client: UUID) -> None:
     )
 
 
-class TestUnadopted:
+class TestNotImported:
     """A balance EvPower never wrote and does not know."""
 
     async def test_is_not_written_over_and_the_others_flow(
@@ -135,8 +135,8 @@ class TestUnadopted:
         await relay.drain()
         result = await check(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
         assert {difference.key: difference.action for difference in result.drift} == {
-            str(old): "reported: opening balance, see evpower sync adopt",
-            str(stranger): "reported: opening balance, see evpower sync adopt",
+            str(old): "reported: opening balance, see evpower sync import-balances",
+            str(stranger): "reported: opening balance, see evpower sync import-balances",
         }
         assert result.closed == 0
         assert await balance(there, old) == "150.00"
@@ -162,8 +162,8 @@ class TestUnadopted:
         assert await balance(there, old) == "5.00"
 
 
-class TestAdopt:
-    """`evpower sync adopt`."""
+class TestImport:
+    """`evpower sync import-balances`."""
 
     async def test_carries_balances_over_once(
         self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
@@ -173,7 +173,7 @@ class TestAdopt:
         await scenario.top_up(known, 500)
         await relay.drain()
         seen: list[OpeningProgress] = []
-        done = await adopt(
+        done = await import_opening_balances(
             db,
             rpc,
             operator="Aibek",
@@ -182,7 +182,7 @@ class TestAdopt:
             page=1,
             on_progress=seen.append,
         )
-        assert (done.rows_read, done.adopted, done.adopted_minor) == (2, 2, 22_050)
+        assert (done.rows_read, done.imported, done.imported_minor) == (2, 2, 22_050)
         assert done.skipped == ()
         assert seen[-1] == OpeningProgress(2, 2)
         assert (await relay.drain()).applied == 2
@@ -202,16 +202,16 @@ class TestAdopt:
         acts = await scenario.db.fetch("select actor, reason, subject from identity.audit")
         assert ("Aibek", "cut-over", f"client:{unknown}") in [tuple(act) for act in acts]
         again = await taken_over(db, rpc)
-        assert (again.rows_read, again.adopted, again.already) == (0, 0, 0)
+        assert (again.rows_read, again.imported, again.already) == (0, 0, 0)
         assert await ours(scenario, unknown) == 7_050
 
-    async def test_repeated_before_the_relay_ran_adopts_nothing_twice(
+    async def test_repeated_before_the_relay_ran_imports_nothing_twice(
         self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection
     ) -> None:
         old = await old_row(there, "150")
         await taken_over(db, rpc)
         again = await taken_over(db, rpc)
-        assert (again.rows_read, again.adopted, again.already) == (1, 0, 1)
+        assert (again.rows_read, again.imported, again.already) == (1, 0, 1)
         assert await ours(scenario, old) == 15_000
         await relay.drain()
         assert await balance(there, old) == "150.00"
@@ -228,7 +228,7 @@ class TestAdopt:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            await adopt(
+            await import_opening_balances(
                 db,
                 rpc,
                 operator="Aibek",
@@ -238,7 +238,7 @@ class TestAdopt:
                 on_progress=stop,
             )
         done = await taken_over(db, rpc, page=2)
-        assert (done.adopted, done.already, done.adopted_minor) == (3, 2, 3_000)
+        assert (done.imported, done.already, done.imported_minor) == (3, 2, 3_000)
         assert await scenario.db.fetchval("select sum(balance_minor) from wallet.wallets") == 5_000
 
     async def test_balance_that_changed_since_is_refused_with_the_new_figure(
@@ -249,10 +249,10 @@ class TestAdopt:
         async with by_hand(there):
             await there.execute("update public.clients set balance = 175")
         assert (await relay.drain()).refused == 1
-        why = "opening_balance: Supabase has 175.00, EvPower adopted 150.00"
+        why = "opening_balance: Supabase has 175.00, EvPower imported 150.00"
         assert await parked(db) == {str(old): why}
         again = await taken_over(db, rpc)
-        assert again.skipped == (SkippedBalance(str(old), "175.00", "150.00 was adopted before"),)
+        assert again.skipped == (SkippedBalance(str(old), "175.00", "150.00 was imported before"),)
         assert await ours(scenario, old) == 15_000
         assert (await relay.drain()).refused == 1  # tried again, refused again
         assert await balance(there, old) == "175.00"
@@ -265,7 +265,7 @@ class TestAdopt:
         assert (await relay.drain()).applied == 1
         assert await balance(there, old) == "150.00"
 
-    async def test_adopted_balance_is_forced_like_any_other_later(
+    async def test_imported_balance_is_forced_like_any_other_later(
         self, db: Database, rpc: SupabaseRpc, relay: Relay, there: Connection
     ) -> None:
         old = await old_row(there, "150")
@@ -279,7 +279,7 @@ class TestAdopt:
         assert (await check(db, rpc, repair=True, deliver=relay.drain)).closed == 1
         assert await balance(there, old) == "150.00"
 
-    async def test_adopted_client_returns_to_a_supabase_restored_to_before(
+    async def test_imported_client_returns_to_a_supabase_restored_to_before(
         self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection,
         target: Target,
     ) -> None:  # fmt: skip
@@ -294,7 +294,7 @@ class TestAdopt:
         assert await balance(there, old) == "152.00"
         assert await versions(there, old) == [1, 2, 3]
 
-    async def test_what_cannot_be_adopted_is_reported(
+    async def test_what_cannot_be_imported_is_reported(
         self, db: Database, rpc: SupabaseRpc, scenario: Scenario, relay: Relay, there: Connection,
         target: Target,
     ) -> None:  # fmt: skip
@@ -318,7 +318,7 @@ class TestAdopt:
             SkippedBalance(row.id, row.balance.removesuffix(".00"), row.reason)
             for row in done.skipped
         } == (expected)
-        assert (done.adopted, done.adopted_minor) == (1, 300)
+        assert (done.imported, done.imported_minor) == (1, 300)
         await relay.drain()
         assert await balance(there, good) == "3.00"
         assert await balance(there, closed) == "5.00"
@@ -335,7 +335,7 @@ class TestAdopt:
             up, down = await old_row(there, "10.01"), await old_row(there, "20.01")
             dust, whole = uuid4(), await old_row(there, "3.3")
         done = await taken_over(db, rpc)
-        assert (done.adopted, done.adopted_minor) == (3, 1_001 + 2_001 + 330)
+        assert (done.imported, done.imported_minor) == (3, 1_001 + 2_001 + 330)
         if target.older:
             assert done.rounded == 2
             assert done.rounded_by == Decimal("0.0001")
@@ -360,7 +360,7 @@ class TestAdopt:
     ) -> None:
         await old_row(there, "150", status="blocked")
         done = await taken_over(db, rpc)
-        assert (done.adopted, done.blocked) == (1, 1)
+        assert (done.imported, done.blocked) == (1, 1)
         await relay.drain()
         assert await there.fetchval("select status::text from public.clients") == "blocked"
 
@@ -370,7 +370,7 @@ class TestAdopt:
         await old_row(there, "150")
         await old_row(there, "-1")
         done = await taken_over(db, rpc, dry_run=True)
-        assert (done.rows_read, done.adopted, done.adopted_minor, len(done.skipped)) == (
+        assert (done.rows_read, done.imported, done.imported_minor, len(done.skipped)) == (
             2,
             1,
             15_000,
@@ -380,12 +380,12 @@ class TestAdopt:
         assert await scenario.db.fetchval("select count(*) from identity.audit") == 0
         await relay.drain()
 
-    async def test_two_runs_at_once_adopt_once(
+    async def test_two_runs_at_once_import_once(
         self, db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection
     ) -> None:
         keys = [await old_row(there, "10") for _ in range(10)]
         both = await asyncio.gather(taken_over(db, rpc), taken_over(db, rpc))
-        assert sum(client.adopted for client in both) == len(keys)
+        assert sum(done.imported for done in both) == len(keys)
         assert await scenario.db.fetchval("select sum(balance_minor) from wallet.wallets") == 10_000
 
     async def test_wants_a_name_and_a_reason(
@@ -393,7 +393,7 @@ class TestAdopt:
     ) -> None:
         await old_row(there, "1")
         with pytest.raises(Invalid):
-            await adopt(db, rpc, operator="Aibek", reason=" ", clock=utc_now)
+            await import_opening_balances(db, rpc, operator="Aibek", reason=" ", clock=utc_now)
 
     async def test_only_the_secret_key_may_ask(self, target: Target, there: Connection) -> None:
         await old_row(there, "1")
@@ -424,18 +424,18 @@ async def test_the_command_tells_what_it_did(
     }
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "evpower", "sync", "adopt", "--operator", "Aibek", *words]
+        line = [sys.executable, "-m", "evpower", "sync", "import-balances", *words]
         return subprocess.run(
-            [*line, "--reason", "cut-over"],
+            [*line, "--operator", "Aibek", "--reason", "cut-over"],
             capture_output=True, text=True, timeout=COMMAND_S, env=env, check=False,
         )  # fmt: skip
 
     dry = run("--dry-run")
     assert dry.returncode == 0, dry.stderr
-    assert "would adopt 1 balances, 150.00 som" in dry.stdout
+    assert "would import 1 balances, 150.00 som" in dry.stdout
     done = run("--json")
     assert done.returncode == 1
     output = orjson.loads(done.stdout)
-    assert (output["rows_read"], output["adopted"], output["sum"]) == (2, 1, "150.00")
+    assert (output["rows_read"], output["imported"], output["sum"]) == (2, 1, "150.00")
     assert [row["reason"] for row in output["skipped"]] == ["negative"]
-    assert "1 not adopted" in done.stderr
+    assert "1 not imported" in done.stderr

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from evpower.client_migration import adopt
+from evpower.client_migration import import_opening_balances
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
@@ -120,7 +120,7 @@ async def test_a_supabase_restored_without_auth_takes_no_one_s_contacts(
     assert await contacts(scenario, driver.id) == (EMAIL, None), "the former is given up"
 
 
-async def test_its_money_can_be_adopted(
+async def test_its_money_can_be_imported(
     supabase: Supabase,
     puller: Puller,
     scenario: Scenario,
@@ -133,8 +133,8 @@ async def test_its_money_can_be_adopted(
         await supabase.insert_row(client, balance=250, email=EMAIL)
     await puller.scan_all()
     rpc = rpc_to(http, supabase.target)
-    done = await adopt(db, rpc, operator="o", reason="r", clock=utc_now)
-    assert (done.adopted, done.skipped) == (1, ())
+    done = await import_opening_balances(db, rpc, operator="o", reason="r", clock=utc_now)
+    assert (done.imported, done.skipped) == (1, ())
     await Relay(db, rpc, settings, utc_now).drain()
     wallet = await scenario.db.fetchval(
         "select balance_minor from wallet.wallets where client_id = $1", client
@@ -143,15 +143,15 @@ async def test_its_money_can_be_adopted(
     assert (await compare(db, rpc)).drift == ()
 
 
-async def test_adopted_before_the_first_full_scan_it_has_no_contact_either(
+async def test_imported_before_the_first_full_scan_it_has_no_contact_either(
     supabase: Supabase, puller: Puller, scenario: Scenario, db: Database, http: httpx.AsyncClient
 ) -> None:
     client = uuid4()
     async with past_every_guard(supabase.psql):
         await supabase.insert_row(client, balance=250, email=EMAIL, phone=PHONE)
     rpc = rpc_to(http, supabase.target)
-    done = await adopt(db, rpc, operator="o", reason="r", clock=utc_now)
-    assert (done.adopted, done.skipped) == (1, ())
+    done = await import_opening_balances(db, rpc, operator="o", reason="r", clock=utc_now)
+    assert (done.imported, done.skipped) == (1, ())
     assert await contacts(scenario, client) == (None, None)
     await puller.scan_all()
     assert await contacts(scenario, client) == (None, None)

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from evpower.client_migration import OpeningBalances, adopt
+from evpower.client_migration import OpeningBalances, import_opening_balances
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
@@ -92,7 +92,9 @@ async def may_spend(scenario: Scenario, client: UUID) -> bool:
 
 
 async def brought_over(db: Database, rpc: SupabaseRpc, *, dry_run: bool = False) -> OpeningBalances:
-    return await adopt(db, rpc, operator="aida", reason="cut-over", clock=utc_now, dry_run=dry_run)
+    return await import_opening_balances(
+        db, rpc, operator="aida", reason="cut-over", clock=utc_now, dry_run=dry_run
+    )
 
 
 @pytest.mark.parametrize("word", ["suspended", "Blocked", "blocked ", "banned", "x" * 60])
@@ -289,8 +291,8 @@ class TestMapping:
             assert await connection.fetchval("select count(*) from sync.status_words") == 1
 
 
-class TestAdopting:
-    async def test_no_balance_of_an_unmapped_word_is_adopted(
+class TestImport:
+    async def test_no_balance_of_an_unmapped_word_is_imported(
         self,
         supabase: Supabase,
         db: Database,
@@ -307,7 +309,7 @@ class TestAdopting:
             (str(client), True)
         ]
         done = await brought_over(db, rpc)
-        assert (done.adopted, len(done.skipped)) == (1, 1)
+        assert (done.imported, len(done.skipped)) == (1, 1)
         await puller.drain()
         await relay.drain()
         assert not await may_spend(scenario, client)
@@ -315,7 +317,7 @@ class TestAdopting:
         assert await status_there(supabase, client) == "suspended"
         await mapped("suspended", "blocked")
         again = await brought_over(db, rpc)
-        assert (again.adopted, again.skipped) == (1, ())
+        assert (again.imported, again.skipped) == (1, ())
         await puller.drain()
         assert (await relay.drain()).refused == 0
         assert await status_there(supabase, client) == "blocked"
@@ -333,7 +335,7 @@ class TestAdopting:
         await mapped("banned", "blocked")
         client = await row_of_before(supabase, "banned", balance="500.00")
         done = await brought_over(db, rpc)
-        assert (done.adopted, done.blocked) == (1, 1)
+        assert (done.imported, done.blocked) == (1, 1)
         assert not await may_spend(scenario, client)
         assert (await relay.drain()).refused == 0
         assert await status_there(supabase, client) == "blocked"

@@ -84,7 +84,7 @@ async def test_a_block_that_an_operator_lifted_is_no_endless_drift(
     scenario: Scenario,
     rpc: SupabaseRpc,
 ) -> None:
-    """EvPower may not write the row before its balance is adopted: its status stays blocked."""
+    """EvPower may not write the row before its balance is imported: its status stays blocked."""
     client = uuid4()
     async with by_hand(supabase.psql):
         await supabase.insert_row(client, status="blocked", balance=250)

@@ -231,7 +231,7 @@ def check(
 def _next_step(result: synced.RunResult, *, repaired: bool) -> str:
     """Returns the command that helps: a repair writes no opening balance, and failed if it ran."""
     if {drift.kind for drift in result.drift} == {"opening"} and len(result.drift) == result.differ:
-        return "evpower sync adopt carries opening balances over (docs/deploy.md, step 6)"
+        return "evpower sync import-balances imports opening balances (docs/deploy.md, step 6)"
     return "docs/runbook.md" if repaired else "evpower sync check --repair"
 
 
@@ -310,8 +310,8 @@ def backfill(
     )
 
 
-@sync.command()
-def adopt(
+@sync.command("import-balances")
+def import_balances(
     reason: str = typer.Option(..., "--reason", help="Why, for the audit."),
     operator: str = typer.Option(
         "", "--operator", help="Who does this; the login name by default."
@@ -319,11 +319,11 @@ def adopt(
     dry_run: bool = typer.Option(False, "--dry-run", help="Only tell what would be done."),
     as_json: bool = _JSON,
 ) -> None:
-    """Carry over the balances Supabase had before EvPower; exit 1 when any was not adopted."""
+    """Import the balances Supabase had before EvPower; exit 1 when any was not imported."""
 
     async def work(database: Database, rpc: synced.SupabaseRpc) -> client_migration.OpeningBalances:
-        with progress("looked at" if dry_run else "adopted") as step:
-            return await client_migration.adopt(
+        with progress("read" if dry_run else "imported") as step:
+            return await client_migration.import_opening_balances(
                 database,
                 rpc,
                 operator=operator or getpass.getuser(),
@@ -338,28 +338,39 @@ def adopt(
     if as_json:
         row = asdict(done) | {
             "dry_run": dry_run,
-            "sum": to_text(done.adopted_minor),
+            "sum": to_text(done.imported_minor),
             "rounded_by": str(done.rounded_by),
         }
         typer.echo(json.dumps(row))
     else:
-        _tell_adopted(done, dry_run=dry_run)
+        _tell_imported(done, dry_run=dry_run)
     if done.skipped and not dry_run:
-        fail(f"{len(done.skipped)} not adopted", "docs/deploy.md says what to do with each")
+        fail(f"{len(done.skipped)} not imported", "docs/deploy.md says what to do with each")
 
 
-def _tell_adopted(done: client_migration.OpeningBalances, *, dry_run: bool) -> None:
-    would = "would adopt" if dry_run else "adopted"
+@sync.command(
+    "adopt",
+    hidden=True,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def renamed_import_balances() -> None:
+    """Name the command that took the place of this one."""
+    fail("evpower sync adopt is now evpower sync import-balances.", code=2)
+
+
+def _tell_imported(done: client_migration.OpeningBalances, *, dry_run: bool) -> None:
+    would = "would import" if dry_run else "imported"
     console.print(
-        f"{would} {done.adopted} balances, {to_text(done.adopted_minor)} som; "
-        f"{done.already} were adopted before and are on their way"
+        f"{would} {done.imported} balances, {to_text(done.imported_minor)} som; "
+        f"{done.already} were imported before and are on their way"
     )
     if done.rounded:
         console.print(f"{done.rounded} rounded to tyiyn, {done.rounded_by:+f} som altogether")
     if done.blocked:
         console.print(f"{done.blocked} blocked, as in Supabase")
     for reason, count in Counter(row.reason for row in done.skipped).items():
-        console.print(styled(("not adopted", "yellow"), f" {count}: {reason}"))
+        console.print(styled(("not imported", "yellow"), f" {count}: {reason}"))
     for row in done.skipped[:_SHOWN]:
         console.print(f"    {row.id} {row.balance}: {row.reason}")
 

@@ -12,7 +12,7 @@ from evpower.client_migration.model import (
     Trouble,
     TroubleCount,
 )
-from evpower.client_migration.opening_balances import OpeningBalances, adopt
+from evpower.client_migration.opening_balances import OpeningBalances, import_opening_balances
 from evpower.client_migration.plan import plan
 from evpower.client_migration.rate_limiter import RateLimiter
 from evpower.client_migration.reasons import reason_text
@@ -48,11 +48,11 @@ __all__ = [
     "SourceError",
     "Trouble",
     "TroubleCount",
-    "adopt",
     "confirm",
     "count_troubles",
     "decide",
     "execute",
+    "import_opening_balances",
     "newest",
     "plan",
     "reason_text",

@@ -71,8 +71,8 @@ class OpeningBalances:
     """
 
     rows_read: int
-    adopted: int
-    adopted_minor: int
+    imported: int
+    imported_minor: int
     already: int
     rounded: int
     rounded_by: Decimal
@@ -116,8 +116,8 @@ class _Run:
     clock: Clock
     dry_run: bool
     rows_read: int = 0
-    adopted: int = 0
-    adopted_minor: int = 0
+    imported: int = 0
+    imported_minor: int = 0
     already: int = 0
     rounded: int = 0
     rounded_by: Decimal = Decimal(0)
@@ -153,7 +153,7 @@ class _Run:
                 self.already += 1
             else:
                 self.skipped.append(
-                    SkippedBalance(row.id, row.text, f"{to_text(known)} was adopted before")
+                    SkippedBalance(row.id, row.text, f"{to_text(known)} was imported before")
                 )
         if before and not self.dry_run:  # their entries may be parked after an earlier refusal
             async with self.db.transaction() as connection:
@@ -171,8 +171,8 @@ class _Run:
         if not new:  # a concurrent run imported it
             self.already += 1
             return
-        self.adopted += 1
-        self.adopted_minor += row.minor
+        self.imported += 1
+        self.imported_minor += row.minor
         self.rounded += row.difference != 0
         self.rounded_by += row.difference
 
@@ -219,7 +219,7 @@ class _Run:
                     action="sync.adopt",
                     subject=f"client:{client}",
                     reason=self.reason,
-                    details={"found": str(row.balance), "adopted_minor": row.minor},
+                    details={"found": str(row.balance), "imported_minor": row.minor},
                 )
         return posted.new
 
@@ -238,7 +238,7 @@ class _Run:
         self.blocked += 1
 
 
-async def adopt(
+async def import_opening_balances(
     db: Database,
     rpc: Rpc,
     *,
@@ -274,8 +274,8 @@ async def adopt(
             break
     return OpeningBalances(
         run.rows_read,
-        run.adopted,
-        run.adopted_minor,
+        run.imported,
+        run.imported_minor,
         run.already,
         run.rounded,
         run.rounded_by,

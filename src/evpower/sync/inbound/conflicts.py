@@ -170,7 +170,7 @@ _ROWS: Final = (
         "A row of clients has no auth user, and EvPower saw neither the client nor a deletion: the"
         " user was deleted before EvPower, or the row was put there by hand",
         "client.holder",
-        "An open client, so that money in the row can be adopted; it has no sign-in. Email and"
+        "An open client, so that money in the row can be imported; it has no sign-in. Email and"
         " phone are stored once there is a user: until then another user may have them. The check"
         " reports it",
     ),

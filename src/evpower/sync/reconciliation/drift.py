@@ -67,7 +67,7 @@ _ACTIONS: Final[Mapping[DriftKind, str]] = MappingProxyType(
         "profile": "profile differs",
         "deletion": "deletion differs",
         "block": "blocked in Supabase before EvPower",
-        "opening": "reported: opening balance, see evpower sync adopt",
+        "opening": "reported: opening balance, see evpower sync import-balances",
         "only_there": "reported: only in Supabase",
         "ahead": "reported: Supabase is ahead, restore or decide by hand",
         "diverged": "reported: the histories diverge at version {version}, decide by hand",
