@@ -27,10 +27,10 @@ create table client_migration.run_rows (
   run bigint not null references client_migration.runs,
   line bigint not null,
   old_id text not null,
-  plan text not null check (plan in ('adopt', 'create', 'add', 'conflict', 'invalid')),
+  plan text not null check (plan in ('link', 'create', 'add', 'conflict', 'invalid')),
   state text not null default 'planned'
     check (state in ('planned', 'done', 'failed', 'retained', 'reverting', 'reverted')), -- retained: in use at a revert
-  client_id uuid,                                    -- adopted, or the id of the user to create
+  client_id uuid,                                    -- of the linked user, or of the user to create
   matched_by text check (matched_by in ('id', 'email', 'phone', 'decision', 'moved')),
   reason text,
   detail text,
@@ -51,7 +51,7 @@ create table client_migration.run_rows (
   check (plan in ('conflict', 'invalid') or client_id is not null)
 );
 create unique index run_rows_work on client_migration.run_rows (run, old_id)
-  where plan in ('adopt', 'create', 'add');
+  where plan in ('link', 'create', 'add');
 create index run_rows_old_id on client_migration.run_rows (old_id);
 create index run_rows_client on client_migration.run_rows (client_id) where client_id is not null;
 create index run_rows_left on client_migration.run_rows (run, state);

@@ -1556,7 +1556,7 @@ CREATE TABLE client_migration.run_rows (
     CONSTRAINT run_rows_matched_by_check CHECK ((matched_by = ANY (ARRAY['id'::text, 'email'::text, 'phone'::text, 'decision'::text, 'moved'::text]))),
     CONSTRAINT run_rows_password_check CHECK ((password = ANY (ARRAY['none'::text, 'carried'::text, 'unknown'::text]))),
     CONSTRAINT run_rows_phone_confirmed_check CHECK ((phone_confirmed = ANY (ARRAY['yes'::text, 'assumed'::text, 'no'::text]))),
-    CONSTRAINT run_rows_plan_check CHECK ((plan = ANY (ARRAY['adopt'::text, 'create'::text, 'add'::text, 'conflict'::text, 'invalid'::text]))),
+    CONSTRAINT run_rows_plan_check CHECK ((plan = ANY (ARRAY['link'::text, 'create'::text, 'add'::text, 'conflict'::text, 'invalid'::text]))),
     CONSTRAINT run_rows_state_check CHECK ((state = ANY (ARRAY['planned'::text, 'done'::text, 'failed'::text, 'retained'::text, 'reverting'::text, 'reverted'::text])))
 );
 
@@ -2506,7 +2506,7 @@ CREATE INDEX run_rows_left ON client_migration.run_rows USING btree (run, state)
 
 CREATE INDEX run_rows_old_id ON client_migration.run_rows USING btree (old_id);
 
-CREATE UNIQUE INDEX run_rows_work ON client_migration.run_rows USING btree (run, old_id) WHERE (plan = ANY (ARRAY['adopt'::text, 'create'::text, 'add'::text]));
+CREATE UNIQUE INDEX run_rows_work ON client_migration.run_rows USING btree (run, old_id) WHERE (plan = ANY (ARRAY['link'::text, 'create'::text, 'add'::text]));
 
 CREATE UNIQUE INDEX runs_one_open ON client_migration.runs USING btree ((true)) WHERE (state = ANY (ARRAY['running'::text, 'reverting'::text]));
 

@@ -1,4 +1,4 @@
-"""Old clients get one id: adopted where it is proven, created otherwise, each once."""
+"""Old clients get one id: linked where it is proven, created otherwise, each once."""
 
 import asyncio
 import time
@@ -55,7 +55,7 @@ async def test_a_client_no_one_knows_gets_a_user_a_wallet_and_keeps_the_old_id(
 
 @pytest.mark.parametrize("by", ["rpc", "admin"])
 @pytest.mark.parametrize("contact", ["email", "phone"])
-async def test_a_user_with_the_same_confirmed_contact_is_adopted(
+async def test_a_user_with_the_same_confirmed_contact_is_linked(
     moving: Moving, contact: str, by: str
 ) -> None:
     moving.by = by
@@ -67,7 +67,7 @@ async def test_a_user_with_the_same_confirmed_contact_is_adopted(
     assert await moving.owner.fetchval("select count(*) from identity.clients") == 8
 
 
-async def test_an_old_id_that_is_the_users_own_is_adopted(moving: Moving) -> None:
+async def test_an_old_id_that_is_the_users_own_is_linked(moving: Moving) -> None:
     known = await moving.user(email="other@example.kg", **CONFIRMED)
     await moving.run(moving.csv(someone(str(known).upper(), email="", phone="")))
     assert await moving.named() == {str(known): known}
@@ -225,7 +225,7 @@ class TestAgain:
         report = moving.folder / "report.csv"
         source = moving.csv(known, someone("=1+1", balance="10"), someone(email="no address"))
         planned = await moving.plan(source, dry_run=True, report=report)
-        assert (planned.counts.adopt, planned.counts.create, planned.counts.invalid) == (1, 1, 1)
+        assert (planned.counts.link, planned.counts.create, planned.counts.invalid) == (1, 1, 1)
         assert (await everything(moving.owner), await everything(moving.there)) == before
         lines = report.read_text().splitlines()
         assert len(lines) == 4
@@ -274,7 +274,7 @@ class TestBalance:
         await moving.run(moving.csv(someone("a", balance="99.30000000000001")))
         assert await moving.balance((await moving.named())["a"]) == 9_930
 
-    async def test_the_same_money_adopted_by_sync_is_not_doubled(self, moving: Moving) -> None:
+    async def test_the_same_money_imported_by_sync_is_not_doubled(self, moving: Moving) -> None:
         """The old system lived in the Supabase project itself: one record, one balance."""
         known = await moving.user(email="a@example.kg", **CONFIRMED)
         await opened(moving.owner, known, 5_000)
@@ -562,7 +562,7 @@ async def trouble(moving: Moving) -> str | None:
 
 
 async def opened(owner: Connection, client: UUID, amount_minor: int) -> None:
-    """What `evpower sync adopt` does with a balance of the Supabase project."""
+    """What `evpower sync import-balances` does with a balance of the Supabase project."""
     await owner.execute("insert into identity.clients (id, origin) values ($1, 'supabase')", client)
     payment = await owner.fetchval(
         "insert into payments.payments (invoice_id, order_id, client_id, provider, provider_ref,"

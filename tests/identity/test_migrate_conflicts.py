@@ -270,11 +270,11 @@ class TestKnown:
 
     async def test_an_id_tag_of_another_client(self, moving: Moving) -> None:
         await moving.run(moving.csv(someone("a", id_tags="AA")))
-        adopted = someone("c", id_tags="aa")
-        await moving.user(email=adopted["email"], **CONFIRMED)
+        linked = someone("c", id_tags="aa")
+        await moving.user(email=linked["email"], **CONFIRMED)
         source = moving.csv(someone("b", id_tags="aa"))
         assert await moving.reason(source) == "id_tag_taken"
-        assert await moving.reason(moving.csv(adopted)) == "id_tag_taken"
+        assert await moving.reason(moving.csv(linked)) == "id_tag_taken"
 
     async def test_no_one_without_a_contact(self, moving: Moving) -> None:
         assert await moving.reason(moving.csv(someone(email="", phone=""))) == "no_contact"

@@ -179,7 +179,7 @@ class TestLookAlikes:
     async def test_dots_and_plus_are_other_people(self, moving: Moving, same: str) -> None:
         await moving.user(email="viktor@example.kg", **CONFIRMED)
         planned = await moving.plan(moving.csv(someone(email=same)), dry_run=True)
-        assert (planned.counts.adopt, planned.counts.create) == (0, 1)
+        assert (planned.counts.link, planned.counts.create) == (0, 1)
 
     def test_what_only_reads_as_a_uuid_is_none(self) -> None:
         user = UUID("07c41d3b-1af2-4d42-9de4-0123456789ab")
@@ -258,7 +258,7 @@ class TestIdOfAnotherClient:
 
 
 async def test_old_money_is_not_carried_into_two_wallets(moving: Moving) -> None:
-    """Adopted by the wrong user, taken back, adopted by the right one: the first kept it."""
+    """Linked to the wrong user, taken back, linked to the right one: the first kept it."""
     row = someone("a", balance="7")
     wrong = await moving.user(email=row["email"], **CONFIRMED)
     await moving.run(moving.csv(row))

@@ -85,7 +85,7 @@ def answers(moving: Moving, edge: Edge, http: httpx.AsyncClient, first: int) -> 
 
 
 def people() -> list[dict[str, object]]:
-    """Some to adopt, some to create, some with money or cards, a conflict and a nonsense."""
+    """Some to link, some to create, some with money or cards, a conflict and a nonsense."""
     rows = [someone(f"old-{n}") for n in range(ROWS)]
     for n, row in enumerate(rows):
         row |= {"balance": "1.50" if n % 5 == 0 else "", "id_tags": f"tag-{n}" if n % 3 else ""}
@@ -194,7 +194,7 @@ async def test_the_whole_way_of_an_operator(moving: Moving, dsn: str) -> None:
     assert (code, (await moving.named())["c"]) == (0, user)
     _, out, _ = await evpower(moving, dsn, "status", "--json")
     newest, first = json.loads(out)
-    assert (newest["adopted"], newest["rows_skipped"], first["created"]) == (1, 2, 2)
+    assert (newest["linked"], newest["rows_skipped"], first["created"]) == (1, 2, 2)
     async with moving.db.transaction() as connection:
         await client_migration.confirm(connection, first["id"], actor="Aizada")
     code, out, _ = await evpower(moving, dsn, "revert", "--json")

@@ -39,7 +39,7 @@ ROWS: Sequence[dict[str, object]] = (
     old_client("doubted"),
     old_client("5b0c2f6e-8a53-4a63-9a3f-0d8f6f6a3c11"),
 )
-ADOPTED = "taken-money"
+LINKED = "taken-money"
 PLANNED = "client_migration.run_rows"
 HOLDS = (
     PLANNED,
@@ -168,7 +168,7 @@ async def killing(
     scenario = Killing(moving, edge, http, dsn, owner, looks)
     edge.respond = scenario.respond
     await moving.there.execute("delete from auth.users; delete from public.clients")
-    await moving.user(email=f"{ADOPTED}@example.kg", **CONFIRMED)
+    await moving.user(email=f"{LINKED}@example.kg", **CONFIRMED)
     await moving.user(email="doubted@example.kg")
     try:
         yield scenario

@@ -31,19 +31,19 @@ async def status(moving: Moving, client: UUID) -> str:
     return await moving.owner.fetchval("select status from identity.clients where id = $1", client)
 
 
-async def test_users_it_made_are_gone_and_those_it_adopted_only_lose_the_old_id(
+async def test_users_it_made_are_gone_and_those_it_linked_only_lose_the_old_id(
     moving: Moving,
 ) -> None:
     rows = [someone("a"), someone("b", id_tags="AA")]
-    adopted = await moving.user(email=rows[0]["email"], **CONFIRMED)
+    linked = await moving.user(email=rows[0]["email"], **CONFIRMED)
     await moving.run(moving.csv(*rows))
     made = (await moving.named())["b"]
     back = await revert(moving)
     assert (back.aliases, back.users, back.retained) == (1, 1, 0)
     assert await moving.owner.fetchval("select count(*) from identity.aliases") == 0
-    assert await moving.admin.get_user(adopted) is not None
+    assert await moving.admin.get_user(linked) is not None
     assert await moving.admin.get_user(made) is None
-    assert (await status(moving, adopted), await status(moving, made)) == ("active", "closed")
+    assert (await status(moving, linked), await status(moving, made)) == ("active", "closed")
 
 
 async def test_what_is_in_use_stays_and_says_so(moving: Moving) -> None:
@@ -96,7 +96,7 @@ async def test_taken_back_it_can_be_done_again(moving: Moving, old_id: str) -> N
     assert await moving.users() == 1
 
 
-async def test_balances_of_the_adopted_stay_and_are_not_carried_twice(moving: Moving) -> None:
+async def test_balances_of_the_linked_stay_and_are_not_carried_twice(moving: Moving) -> None:
     row = someone("a", balance="7")
     user = await moving.user(email=row["email"], **CONFIRMED)
     await moving.run(moving.csv(row))

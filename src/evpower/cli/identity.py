@@ -146,7 +146,7 @@ def status(as_json: bool = _JSON) -> None:
             f"run {run.id}  {run.state}  {run.started_at:%Y-%m-%d %H:%M}Z  {run.source}",
         )
         console.print(
-            f"    {run.rows_read} rows: {run.adopted} adopted, {run.created} created, "
+            f"    {run.rows_read} rows: {run.linked} linked, {run.created} created, "
             f"{run.added} added to, {run.rows_skipped} moved before, {run.conflicts} conflicts, "
             f"{run.invalid} invalid, {run.left} left"
         )

@@ -47,7 +47,7 @@ def _print_plan(rows: moving.RowSource, planned: moving.PlanResult, *, dry_run: 
     counts = planned.counts
     would = "would be" if dry_run else "to be"
     console.print(
-        f"{counts.read} rows: {counts.adopt} {would} adopted, {counts.create} {would} created, "
+        f"{counts.read} rows: {counts.link} {would} linked, {counts.create} {would} created, "
         f"{counts.add} {would} added to, {counts.skip} moved before, "
         f"{counts.conflict} conflicts, {counts.invalid} invalid"
     )

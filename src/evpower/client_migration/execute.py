@@ -171,8 +171,8 @@ class _Runner:
             note = await self.users.create(work, row.password_hash)
             if row.password == "unknown":  # noqa: S105 - a kind of hash
                 note = "password_to_be_reset"
-        elif work.plan == "adopt":
-            profile = (await self.users.adopt(work)).profile
+        elif work.plan == "link":
+            profile = (await self.users.matched_user(work)).profile
         return PreparedRow(work, profile, note)
 
     def _count(self, rows: int) -> None:

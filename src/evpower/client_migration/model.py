@@ -63,7 +63,7 @@ class PlanCounts:
     """Rows by plan, and the balances to be moved, in tyiyn."""
 
     read: int = 0
-    adopt: int = 0
+    link: int = 0
     create: int = 0
     add: int = 0  # to clients who were moved before
     skip: int = 0
@@ -123,7 +123,7 @@ class RowWork:
     run: int
     line: int
     old_id: str
-    plan: Literal["adopt", "create", "add"]
+    plan: Literal["link", "create", "add"]
     client_id: UUID
     matched_by: str | None
     email: str | None

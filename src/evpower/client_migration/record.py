@@ -101,7 +101,7 @@ class Recorder:
         plain: list[PreparedRow] = []
         for row in batch:
             client_id = row.work.client_id
-            fits = client_id in created or row.work.plan == "adopt"
+            fits = client_id in created or row.work.plan == "link"
             (plain if fits and client_id not in special else separately).append(row)
         await store_record.done(
             connection, [row.work for row in plain], [row.note for row in plain]
@@ -157,14 +157,14 @@ class Recorder:
 
     @staticmethod
     async def _ensure(connection: Connection, row: PreparedRow) -> None:
-        work, is_adopted = row.work, row.work.plan == "adopt"
+        work, is_linked = row.work, row.work.plan == "link"
         client = await ensure(connection, work.client_id, row.profile, "import")
         await lock_client(connection, client.id)
         if client.status == "closed":
             if not await store.was_reverted(connection, client.id):
-                raise NotMoved("client_closed", str(client.id), conflict=is_adopted)
+                raise NotMoved("client_closed", str(client.id), conflict=is_linked)
             await set_client_status(connection, client.id, "active", ["closed"])
-        if not is_adopted:
+        if not is_linked:
             return
         old_id_as_uuid = as_uuid(work.old_id)
         if old_id_as_uuid not in {None, client.id} and await store.is_open_client(

@@ -113,7 +113,7 @@ async def _revert(
         target = await find_run(connection, run, ["running", "done", "reverting"])
         await store.disable_statement_timeout(connection)
         await _set_reverting(connection, target)
-        aliases = await store_revert.revert_adopted(connection, target.id)
+        aliases = await store_revert.revert_linked(connection, target.id)
         total = await store_revert.count_created(connection, target.id)
         run_keys = await store.run_keys(connection)
     after, done, users, retained = 0, 0, 0, 0

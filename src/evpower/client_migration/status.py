@@ -18,7 +18,7 @@ class RunStatus:
     started_at: datetime
     rows_read: int
     rows_skipped: int
-    adopted: int
+    linked: int
     created: int
     added: int  # to clients who were moved before
     conflicts: int

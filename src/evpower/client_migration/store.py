@@ -78,7 +78,7 @@ async def latest_run(connection: Connection, states: Sequence[RunState]) -> Run 
             f"""
             select {_RUN} from client_migration.runs m where state = any ($1)
               and exists (select from client_migration.run_rows r where r.run = m.id
-              and r.plan in ('adopt', 'create', 'add')) order by id desc limit 1
+              and r.plan in ('link', 'create', 'add')) order by id desc limit 1
             """,
             list(states),
         )
@@ -133,7 +133,7 @@ async def count_work(connection: Connection, run: int) -> int:
     count: int = await connection.fetchval(
         """
         select count(*) from client_migration.run_rows where run = $1
-          and plan in ('adopt', 'create', 'add') and state in ('planned', 'failed')
+          and plan in ('link', 'create', 'add') and state in ('planned', 'failed')
         """,
         run,
     )
@@ -145,7 +145,7 @@ async def work_of(connection: Connection, run: int, old_ids: Sequence[str]) -> l
     rows: list[Record] = await connection.fetch(
         f"""
         select {_WORK} from client_migration.run_rows where run = $1 and old_id = any ($2)
-          and plan in ('adopt', 'create', 'add') and state in ('planned', 'failed')
+          and plan in ('link', 'create', 'add') and state in ('planned', 'failed')
         """,
         run,
         list(old_ids),
@@ -191,7 +191,7 @@ async def fail_missing(connection: Connection, run: int) -> int:
     rows: list[Record] = await connection.fetch(
         """
         update client_migration.run_rows set state = 'failed', reason = 'gone_from_source',
-          updated_at = now() where run = $1 and plan in ('adopt', 'create', 'add')
+          updated_at = now() where run = $1 and plan in ('link', 'create', 'add')
           and state = 'planned' returning line
         """,
         run,
@@ -269,7 +269,7 @@ async def run_summary(connection: Connection, run: int, moved: int) -> RunSummar
     row = await connection.fetchrow(
         """
         select count(*) filter (where state in ('done', 'retained')) as done,
-          count(*) filter (where plan in ('adopt', 'create', 'add')
+          count(*) filter (where plan in ('link', 'create', 'add')
           and state in ('planned', 'failed')) as failed,
           count(*) filter (where plan = 'conflict') as conflicts,
           count(*) filter (where plan = 'invalid') as invalid,
@@ -320,12 +320,12 @@ async def newest_runs(connection: Connection, limit: int) -> list[Record]:
     return await connection.fetch(
         """
         select m.id, m.source, m.state, m.started_at, m.rows_read, m.rows_skipped,
-          count(*) filter (where r.plan = 'adopt' and r.state = 'done') as adopted,
+          count(*) filter (where r.plan = 'link' and r.state = 'done') as linked,
           count(*) filter (where r.plan = 'create' and r.state = 'done') as created,
           count(*) filter (where r.plan = 'add' and r.state = 'done') as added,
           count(*) filter (where r.plan = 'conflict') as conflicts,
           count(*) filter (where r.plan = 'invalid') as invalid,
-          count(*) filter (where r.plan in ('adopt', 'create', 'add')
+          count(*) filter (where r.plan in ('link', 'create', 'add')
           and r.state in ('planned', 'failed', 'reverting')) as left,
           count(*) filter (where r.state = 'retained') as retained,
           count(*) filter (where r.state = 'reverted') as reverted,

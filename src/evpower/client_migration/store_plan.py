@@ -111,7 +111,7 @@ update stage_rows r set balance_minor = case when m.carried in (0, r.balance_min
        reason = case when m.carried in (0, r.balance_minor) then r.reason else 'balance_changed' end,
        detail = case when m.carried in (0, r.balance_minor) then r.detail else m.carried || ' tyiyn before' end
   from (select s.line, (select coalesce(max(x.balance_minor), 0) from client_migration.run_rows x
-                         where x.old_id = s.old_id and x.client_id = s.client_id and x.plan in ('adopt', 'create', 'add')
+                         where x.old_id = s.old_id and x.client_id = s.client_id and x.plan in ('link', 'create', 'add')
                            and x.state in ('done', 'retained')) as carried
           from stage_rows s where s.plan = 'skip' and s.balance_minor > 0) m
  where m.line = r.line
@@ -286,7 +286,7 @@ update stage_rows r set plan = 'conflict', reason = 'id_tag_taken'
  where r.plan is null and r.client_id is not null and {_TAG_TAKEN}
 """,
     """
-update stage_rows r set plan = case r.matched_by when 'moved' then 'add' else 'adopt' end
+update stage_rows r set plan = case r.matched_by when 'moved' then 'add' else 'link' end
  where r.plan is null and r.client_id is not null
 """,
     # No user is verified to be this client. A login that has the contact, which is unique there, or
@@ -334,17 +334,17 @@ update stage_rows r set detail = 'claimed, unverified, by ' || c.ids
 
 COUNT: Final = """
 select count(*) as read,
-       count(*) filter (where plan = 'adopt') as adopt,
+       count(*) filter (where plan = 'link') as link,
        count(*) filter (where plan = 'create') as create,
        count(*) filter (where plan = 'add') as add,
        count(*) filter (where plan = 'skip') as skip,
        count(*) filter (where plan = 'conflict') as conflict,
        count(*) filter (where plan = 'invalid') as invalid,
-       coalesce(sum(cardinality(id_tags)) filter (where plan in ('adopt', 'create', 'add')), 0)::bigint as id_tags,
+       coalesce(sum(cardinality(id_tags)) filter (where plan in ('link', 'create', 'add')), 0)::bigint as id_tags,
        count(*) filter (where plan = 'create' and password = 'carried') as passwords,
        count(*) filter (where plan = 'create' and password = 'unknown') as passwords_unknown,
-       count(*) filter (where plan in ('adopt', 'create', 'add') and balance_minor > 0) as balances,
-       coalesce(sum(balance_minor) filter (where plan in ('adopt', 'create', 'add')), 0)::bigint as balance_minor
+       count(*) filter (where plan in ('link', 'create', 'add') and balance_minor > 0) as balances,
+       coalesce(sum(balance_minor) filter (where plan in ('link', 'create', 'add')), 0)::bigint as balance_minor
   from stage_rows
 """
 

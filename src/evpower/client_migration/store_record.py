@@ -47,7 +47,7 @@ async def added(connection: Connection, work: RowWork) -> bool:
 async def special_clients(connection: Connection, works: Sequence[RowWork]) -> set[UUID]:
     """Returns clients that must be recorded separately; existing ones are locked in their order.
 
-    They are closed; or, where a user is adopted, have another old id, or an old id that is the id
+    They are closed; or, where a user is linked, have another old id, or an old id that is the id
     of another open client.
     """
     ids = sorted({work.client_id for work in works})
@@ -56,10 +56,10 @@ async def special_clients(connection: Connection, works: Sequence[RowWork]) -> s
         ids,
     )
     special: set[UUID] = {row["id"] for row in rows if row["status"] == "closed"}
-    adopted = [work for work in works if work.plan == "adopt"]
-    if not adopted:
+    linked = [work for work in works if work.plan == "link"]
+    if not linked:
         return special
-    old_ids_as_uuid = [as_uuid(work.old_id) for work in adopted]
+    old_ids_as_uuid = [as_uuid(work.old_id) for work in linked]
     rows = await connection.fetch(
         """
         select w.client_id
@@ -69,8 +69,8 @@ async def special_clients(connection: Connection, works: Sequence[RowWork]) -> s
            or exists (select from identity.clients c where c.id = w.own_id
                          and c.id <> w.client_id and c.status <> 'closed')
         """,
-        [work.client_id for work in adopted],
-        [work.old_id for work in adopted],
+        [work.client_id for work in linked],
+        [work.old_id for work in linked],
         old_ids_as_uuid,
     )
     return special | {row["client_id"] for row in rows}

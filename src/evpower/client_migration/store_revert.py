@@ -20,12 +20,12 @@ class Created:
     client_before: bool
 
 
-async def revert_adopted(connection: Connection, run: int) -> int:
+async def revert_linked(connection: Connection, run: int) -> int:
     """Reverts rows of clients that existed before: removes their aliases. Returns how many."""
     rows: list[Record] = await connection.fetch(
         """
         update client_migration.run_rows set state = 'reverted', updated_at = now()
-        where run = $1 and plan in ('adopt', 'add') and state in ('planned', 'failed', 'done')
+        where run = $1 and plan in ('link', 'add') and state in ('planned', 'failed', 'done')
         returning client_id
         """,
         run,

@@ -67,7 +67,7 @@ class Users:
             if (existing.email, existing.phone) != (new_user.email, new_user.phone):
                 raise NotMoved("created_otherwise", str(new_user.id), conflict=True) from error
 
-    async def adopt(self, work: RowWork) -> AuthUser:
+    async def matched_user(self, work: RowWork) -> AuthUser:
         """Reads the user again: the contact it was matched by must still be verified.
 
         Raises NotMoved, RunStopped.
