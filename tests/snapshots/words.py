@@ -21,9 +21,10 @@ Kind = Literal["name", "whole", "text"]
 # In no name and no text: identifiers, file names, comments, docstrings, string constants of the
 # program and of SQL, pages.
 NEVER: Final = frozenset({
-    "bell", "born_twice", "cure", "cures", "deaf", "doorbell", "everybody", "fuse", "hopeless",
-    "hung", "let_go", "newcomer", "newcomers", "nobody", "parted", "patience", "rung", "seat",
-    "silence", "sketch", "somebody", "vouched", "wish", "wished", "wishes",
+    "adopt", "adopted", "adopting", "adoption", "adopts", "bell", "born_twice", "cure", "cures",
+    "deaf", "doorbell", "everybody", "fuse", "hopeless", "hung", "let_go", "newcomer", "newcomers",
+    "nobody", "parted", "patience", "rung", "seat", "silence", "sketch", "somebody", "vouched",
+    "wish", "wished", "wishes",
 })  # fmt: skip
 # Never as a whole identifier: the thing has a name.
 NEVER_WHOLE: Final = frozenset({
@@ -53,6 +54,27 @@ ALLOWANCES: Final = (
         "money on hold: a member of the HTTP API and the live socket, a column of the wallet",
     ),
     Allowance(
+        "adopt",
+        (
+            "src/evpower/cli/sync.py",
+            "src/evpower/client_migration/opening_balances.py",
+            "docs/deploy.md",
+            "tests/cli/test_commands.py",
+            "tests/sync/test_opening_balance.py",
+            "tests/snapshots/test_sql_across_slices.py",
+        ),
+        "a command's old name, which names the new one; `sync.adopt`, an action of the audit",
+    ),
+    Allowance(
+        "adopted",
+        (
+            "src/evpower/sync/outbound/store.py",
+            "supabase/source/0810_apply_set.sql",
+            "supabase/source/0830_evpower_apply.sql",
+        ),
+        "a member of evpower_apply's payload: Supabase's functions may be older than EvPower",
+    ),
+    Allowance(
         "found",
         ("migrations/", "supabase/source/"),
         "PL/pgSQL's own variable: whether the last statement had a row",
@@ -77,7 +99,7 @@ ALLOWANCES: Final = (
         "a trigger's and a function's name before 0.1.0, which are dropped",
     ),
 )  # fmt: skip
-ALLOWANCES_AT_MOST: Final = 5
+ALLOWANCES_AT_MOST: Final = 7
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LEFT: Final = Path(__file__).with_name("words_left.txt")
