@@ -293,6 +293,18 @@ async def quick() -> AsyncIterator[tuple[str, type[HttpProtocol], list[dict[str,
 
 
 class TestAnyBytes:
+    @pytest.mark.parametrize("bad_frame", [b"\xff\xff\xff\xff", b"\x89\x00", b"\x88\x7e\x00\x00"])
+    async def test_a_bad_frame_before_the_handshake_is_answered_closes(
+        self,
+        quick: tuple[str, type[HttpProtocol], list[dict[str, Any]]],
+        bad_frame: bytes,
+    ) -> None:
+        url, _, complaints = quick
+        async with a_peer(url) as (reader, writer):
+            writer.write(HANDSHAKE + b"\r\n" + bad_frame)
+            assert await is_over(reader)
+        assert not complaints
+
     @settings(suppress_health_check=list(HealthCheck))
     @given(
         parts=st.lists(st.sampled_from(_PIECES) | st.binary(max_size=40), min_size=1, max_size=6),

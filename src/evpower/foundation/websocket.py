@@ -98,6 +98,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
                 return
         super().send_receive_event_to_app()
 
+    def handle_parser_exception(self) -> None:
+        """Closes; before the handshake is answered there is no close frame (RFC 6455 7.1.7)."""
+        if self.conn.close_sent is None:
+            self.abort()
+        else:
+            super().handle_parser_exception()
+
     def _in_bounds(self) -> bool:
         """Returns whether this frame is accepted; a peer that floods is disconnected."""
         if self.transport.is_closing():
