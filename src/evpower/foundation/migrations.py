@@ -1,7 +1,7 @@
 """Numbered SQL files, each applied once, in order, in one transaction, by one process at a time.
 
-Until version 0.1.0 the files are a first edition, edited in place: a database made by an earlier
-text is refused, never altered.
+The files of version 0.1.0 are the first edition, and an applied file never changes: a database made
+by an earlier text is refused, never altered.
 """
 
 import asyncio
