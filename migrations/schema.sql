@@ -10,6 +10,8 @@ CREATE SCHEMA identity;
 
 CREATE SCHEMA payments;
 
+CREATE SCHEMA stations;
+
 CREATE SCHEMA sync;
 
 CREATE SCHEMA tariffs;
@@ -506,6 +508,124 @@ CREATE FUNCTION payments.purge_unknown_events(received_before timestamp with tim
     delete from payments.events where ctid = any (array(select ctid from old)) returning 1
   )
   select count(*)::int from deleted
+$$;
+
+CREATE FUNCTION stations.guard_command() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    perform stations.refuse_retired(new.station_id);
+    if new.state <> 'queued' then
+      raise exception 'a command begins as queued' using errcode = 'restrict_violation';
+    end if;
+    return new;
+  end if;
+  -- A reply may come after the time-out: a time-out says that the outcome is unknown.
+  if tg_op = 'UPDATE'
+     and (new.id, new.station_id, new.connector, new.action, new.payload, new.actor, new.created_at, new.expires_at)
+         is not distinct from
+         (old.id, old.station_id, old.connector, old.action, old.payload, old.actor, old.created_at, old.expires_at)
+     and (old.sent_at is null or (new.sent_at, new.epoch) is not distinct from (old.sent_at, old.epoch))
+     and (old.state, new.state) in (
+       ('queued', 'sent'), ('queued', 'timed_out'), ('sent', 'accepted'), ('sent', 'refused'), ('sent', 'timed_out'),
+       ('timed_out', 'accepted'), ('timed_out', 'refused'))
+     and (old.state <> 'queued' or new.state = 'sent' or new.sent_at is null)
+     and (old.state <> 'timed_out' or old.sent_at is not null) then
+    return new;
+  end if;
+  raise exception 'command % of station % is %, and can''t become %', old.id, old.station_id, old.state,
+    coalesce(new.state, 'deleted') using errcode = 'restrict_violation';
+end
+$$;
+
+CREATE FUNCTION stations.guard_connection() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    perform stations.refuse_retired(new.station_id);
+    return new;
+  end if;
+  if tg_op = 'UPDATE' and old.closed_at is null
+     and (new.id, new.station_id, new.address, new.version, new.is_authenticated, new.opened_at)
+         is not distinct from
+         (old.id, old.station_id, old.address, old.version, old.is_authenticated, old.opened_at) then
+    return new;
+  end if;
+  raise exception 'connection % of station % stays as it is', old.id, old.station_id
+    using errcode = 'restrict_violation';
+end
+$$;
+
+CREATE FUNCTION stations.guard_credential() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' and old.ended_at is null
+     and (old.activated_at is null or new.activated_at is not distinct from old.activated_at)
+     and (new.id, new.station_id, new.secret_sha256, new.created_at)
+         is not distinct from (old.id, old.station_id, old.secret_sha256, old.created_at) then
+    return new;
+  end if;
+  raise exception 'password % of station % stays as it is', old.id, old.station_id
+    using errcode = 'restrict_violation';
+end
+$$;
+
+CREATE FUNCTION stations.guard_socket() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if new.station_id <> old.station_id or new.epoch < old.epoch or (new.epoch = old.epoch and new.node <> old.node) then
+    raise exception 'station % has a newer socket', old.station_id using errcode = 'restrict_violation';
+  end if;
+  return new;
+end
+$$;
+
+CREATE FUNCTION stations.guard_station() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if (new.id, new.id_key, new.post_code, new.is_simulated, new.created_at)
+     is distinct from (old.id, old.id_key, old.post_code, old.is_simulated, old.created_at) then
+    raise exception 'the id of station % stays as it is', old.id using errcode = 'restrict_violation';
+  end if;
+  if new.retired_at is not null and old.retired_at is null
+     and exists (select from stations.connections c where c.station_id = old.id and c.closed_at is null) then
+    raise exception 'station % is connected', old.id using errcode = 'restrict_violation';
+  end if;
+  return new;
+end
+$$;
+
+CREATE FUNCTION stations.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  raise exception '% of stations are kept as they are', tg_table_name using errcode = 'restrict_violation';
+end
+$$;
+
+CREATE FUNCTION stations.refuse_retired(station text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  retired timestamptz;
+begin
+  select s.retired_at into retired from stations.stations s where s.id = station for share;
+  if retired is not null then
+    raise exception 'station % is retired', station using errcode = 'restrict_violation';
+  end if;
+end
 $$;
 
 CREATE FUNCTION sync.end_claims() RETURNS trigger
@@ -1869,6 +1989,300 @@ CREATE TABLE public.evpower_migrations (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE stations.commands (
+    id bigint NOT NULL,
+    station_id text NOT NULL,
+    connector integer,
+    action text NOT NULL,
+    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    state text DEFAULT 'queued'::text NOT NULL,
+    actor text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    sent_at timestamp with time zone,
+    epoch bigint,
+    ended_at timestamp with time zone,
+    response jsonb,
+    CONSTRAINT commands_action_check CHECK ((action = ANY (ARRAY['remote_start'::text, 'remote_stop'::text, 'reset'::text, 'unlock'::text, 'change_availability'::text, 'get_configuration'::text, 'change_configuration'::text, 'clear_cache'::text, 'trigger'::text, 'data_transfer'::text, 'set_charging_profile'::text, 'clear_charging_profile'::text]))),
+    CONSTRAINT commands_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT commands_are_sent_before_they_expire CHECK ((sent_at < expires_at)),
+    CONSTRAINT commands_are_sent_on_a_socket CHECK (((sent_at IS NULL) = (epoch IS NULL))),
+    CONSTRAINT commands_connector_check CHECK ((connector >= 0)),
+    CONSTRAINT commands_in_their_state CHECK (
+CASE state
+    WHEN 'queued'::text THEN ((sent_at IS NULL) AND (ended_at IS NULL) AND (response IS NULL))
+    WHEN 'sent'::text THEN ((sent_at IS NOT NULL) AND (ended_at IS NULL) AND (response IS NULL))
+    WHEN 'timed_out'::text THEN ((ended_at IS NOT NULL) AND (response IS NULL))
+    ELSE ((sent_at IS NOT NULL) AND (ended_at IS NOT NULL))
+END),
+    CONSTRAINT commands_payload_check CHECK ((jsonb_typeof(payload) = 'object'::text)),
+    CONSTRAINT commands_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'sent'::text, 'accepted'::text, 'refused'::text, 'timed_out'::text])))
+);
+
+ALTER TABLE stations.commands ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME stations.commands_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE stations.connections (
+    id bigint NOT NULL,
+    station_id text NOT NULL,
+    address text NOT NULL,
+    version text NOT NULL,
+    is_authenticated boolean NOT NULL,
+    opened_at timestamp with time zone DEFAULT now() NOT NULL,
+    closed_at timestamp with time zone,
+    close_reason text,
+    CONSTRAINT connections_address_check CHECK (((length(address) >= 1) AND (length(address) <= 64))),
+    CONSTRAINT connections_close_after_they_open CHECK ((closed_at >= opened_at)),
+    CONSTRAINT connections_close_reason_check CHECK ((close_reason = ANY (ARRAY['station'::text, 'lost'::text, 'silent'::text, 'replaced'::text, 'unresponsive'::text, 'protocol'::text, 'operator'::text, 'shutdown'::text, 'node_lost'::text]))),
+    CONSTRAINT connections_close_with_a_reason CHECK (((closed_at IS NULL) = (close_reason IS NULL))),
+    CONSTRAINT connections_version_check CHECK ((version = ANY (ARRAY['ocpp1.6'::text, 'ocpp2.0.1'::text])))
+);
+
+ALTER TABLE stations.connections ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME stations.connections_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE stations.connectors (
+    station_id text NOT NULL,
+    number integer NOT NULL,
+    evse_number integer NOT NULL,
+    evse_connector integer DEFAULT 1 NOT NULL,
+    standard text NOT NULL,
+    format text NOT NULL,
+    power_type text NOT NULL,
+    rated_power_w integer NOT NULL,
+    wanted_availability text DEFAULT 'operative'::text NOT NULL,
+    reported_status text,
+    reported_error text,
+    reported_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT connectors_evse_connector_check CHECK (((evse_connector >= 1) AND (evse_connector <= 100))),
+    CONSTRAINT connectors_format_check CHECK ((format = ANY (ARRAY['SOCKET'::text, 'CABLE'::text]))),
+    CONSTRAINT connectors_number_check CHECK (((number >= 1) AND (number <= 1000))),
+    CONSTRAINT connectors_power_type_check CHECK ((power_type = ANY (ARRAY['AC_1_PHASE'::text, 'AC_2_PHASE'::text, 'AC_2_PHASE_SPLIT'::text, 'AC_3_PHASE'::text, 'DC'::text]))),
+    CONSTRAINT connectors_rated_power_w_check CHECK (((rated_power_w >= 1) AND (rated_power_w <= 10000000))),
+    CONSTRAINT connectors_report_with_a_time CHECK (((reported_status IS NULL) = (reported_at IS NULL))),
+    CONSTRAINT connectors_reported_error_check CHECK ((length(reported_error) <= 255)),
+    CONSTRAINT connectors_reported_status_check CHECK ((reported_status = ANY (ARRAY['available'::text, 'preparing'::text, 'occupied'::text, 'charging'::text, 'suspended_ev'::text, 'suspended_evse'::text, 'finishing'::text, 'reserved'::text, 'unavailable'::text, 'faulted'::text]))),
+    CONSTRAINT connectors_standard_check CHECK ((standard = ANY (ARRAY['CHADEMO'::text, 'DOMESTIC_A'::text, 'DOMESTIC_B'::text, 'DOMESTIC_C'::text, 'DOMESTIC_D'::text, 'DOMESTIC_E'::text, 'DOMESTIC_F'::text, 'DOMESTIC_G'::text, 'DOMESTIC_H'::text, 'DOMESTIC_I'::text, 'DOMESTIC_J'::text, 'DOMESTIC_K'::text, 'DOMESTIC_L'::text, 'GBT_AC'::text, 'GBT_DC'::text, 'IEC_60309_2_single_16'::text, 'IEC_60309_2_three_16'::text, 'IEC_60309_2_three_32'::text, 'IEC_60309_2_three_64'::text, 'IEC_62196_T1'::text, 'IEC_62196_T1_COMBO'::text, 'IEC_62196_T2'::text, 'IEC_62196_T2_COMBO'::text, 'IEC_62196_T3A'::text, 'IEC_62196_T3C'::text, 'NEMA_5_20'::text, 'NEMA_6_30'::text, 'NEMA_6_50'::text, 'NEMA_10_30'::text, 'NEMA_10_50'::text, 'NEMA_14_30'::text, 'NEMA_14_50'::text, 'PANTOGRAPH_BOTTOM_UP'::text, 'PANTOGRAPH_TOP_DOWN'::text, 'TESLA_R'::text, 'TESLA_S'::text]))),
+    CONSTRAINT connectors_wanted_availability_check CHECK ((wanted_availability = ANY (ARRAY['operative'::text, 'inoperative'::text])))
+);
+
+CREATE VIEW stations.connectors_public AS
+ SELECT station_id,
+    number,
+    evse_number,
+    evse_connector,
+    standard,
+    format,
+    power_type,
+    rated_power_w,
+    round(((rated_power_w)::numeric / 1000.0), 3) AS rated_power_kw,
+    wanted_availability,
+    reported_status,
+    reported_error,
+    reported_at
+   FROM stations.connectors c;
+
+CREATE TABLE stations.credentials (
+    id bigint NOT NULL,
+    station_id text NOT NULL,
+    secret_sha256 bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    activated_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    CONSTRAINT credentials_secret_sha256_check CHECK ((octet_length(secret_sha256) = 32))
+);
+
+ALTER TABLE stations.credentials ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME stations.credentials_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE stations.deviations (
+    station_id text NOT NULL,
+    kind text NOT NULL,
+    count bigint NOT NULL,
+    sample text,
+    first_seen_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    CONSTRAINT deviations_are_last_seen_after_the_first CHECK ((last_seen_at >= first_seen_at)),
+    CONSTRAINT deviations_count_check CHECK ((count > 0)),
+    CONSTRAINT deviations_kind_check CHECK ((kind ~ '^[a-z][a-z0-9_]{0,63}$'::text)),
+    CONSTRAINT deviations_sample_check CHECK ((length(sample) <= 4000))
+);
+
+CREATE TABLE stations.evses (
+    station_id text NOT NULL,
+    number integer NOT NULL,
+    evse_id text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT evses_evse_id_check CHECK ((evse_id ~ '^[A-Z]{2}\*?[A-Z0-9]{3}\*?E[A-Z0-9*]{1,31}$'::text)),
+    CONSTRAINT evses_number_check CHECK (((number >= 1) AND (number <= 1000)))
+);
+
+CREATE TABLE stations.locations (
+    id text NOT NULL,
+    name text NOT NULL,
+    address text DEFAULT ''::text NOT NULL,
+    city text DEFAULT ''::text NOT NULL,
+    country text DEFAULT 'KGZ'::text NOT NULL,
+    latitude numeric(9,6),
+    longitude numeric(9,6),
+    time_zone text DEFAULT 'Asia/Bishkek'::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT locations_address_check CHECK ((length(address) <= 200)),
+    CONSTRAINT locations_city_check CHECK ((length(city) <= 100)),
+    CONSTRAINT locations_country_check CHECK ((country ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT locations_have_both_coordinates CHECK (((latitude IS NULL) = (longitude IS NULL))),
+    CONSTRAINT locations_id_check CHECK ((((length(id) >= 1) AND (length(id) <= 64)) AND (id = btrim(id)) AND (id !~ '[[:cntrl:]]'::text))),
+    CONSTRAINT locations_latitude_check CHECK (((latitude >= ('-90'::integer)::numeric) AND (latitude <= (90)::numeric))),
+    CONSTRAINT locations_longitude_check CHECK (((longitude >= ('-180'::integer)::numeric) AND (longitude <= (180)::numeric))),
+    CONSTRAINT locations_name_check CHECK ((((length(name) >= 1) AND (length(name) <= 200)) AND (name = btrim(name)) AND (name !~ '[[:cntrl:]]'::text))),
+    CONSTRAINT locations_time_zone_check CHECK (((length(time_zone) >= 1) AND (length(time_zone) <= 64)))
+);
+
+CREATE VIEW stations.locations_public AS
+ SELECT id,
+    name,
+    address,
+    city,
+    country,
+    latitude,
+    longitude,
+    time_zone,
+    created_at,
+    updated_at
+   FROM stations.locations l;
+
+CREATE TABLE stations.names (
+    key text NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    station_id text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT keys_of_ascii_are_lower_case CHECK (((octet_length(name) <> length(name)) OR (key = lower(name)))),
+    CONSTRAINT names_key_check CHECK (((length(key) >= 1) AND (length(key) <= 1000))),
+    CONSTRAINT names_kind_check CHECK ((kind = ANY (ARRAY['ocpp'::text, 'old_id'::text, 'serial'::text, 'post_code'::text]))),
+    CONSTRAINT names_name_check CHECK ((((length(name) >= 1) AND (length(name) <= 255)) AND (name = btrim(name)) AND (name !~ '[[:cntrl:]]'::text))),
+    CONSTRAINT names_of_sockets_are_short CHECK (((kind <> 'ocpp'::text) OR (length(name) <= 50)))
+);
+
+CREATE TABLE stations.sockets (
+    station_id text NOT NULL,
+    epoch bigint NOT NULL,
+    node text NOT NULL,
+    last_frame_at timestamp with time zone,
+    CONSTRAINT sockets_node_check CHECK (((length(node) >= 1) AND (length(node) <= 200)))
+)
+WITH (fillfactor='50');
+
+CREATE TABLE stations.stations (
+    id text NOT NULL,
+    id_key text NOT NULL,
+    post_code text NOT NULL,
+    location_id text NOT NULL,
+    owner text,
+    wanted_availability text DEFAULT 'operative'::text NOT NULL,
+    reported_availability text,
+    vendor text,
+    model text,
+    firmware text,
+    booted_at timestamp with time zone,
+    no_auth boolean DEFAULT false NOT NULL,
+    paid_only boolean DEFAULT true NOT NULL,
+    cards_without_auth boolean DEFAULT false NOT NULL,
+    is_simulated boolean DEFAULT false NOT NULL,
+    pinned_version text,
+    retired_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT cards_without_auth_needs_no_auth CHECK ((no_auth OR (NOT cards_without_auth))),
+    CONSTRAINT stations_firmware_check CHECK ((length(firmware) <= 255)),
+    CONSTRAINT stations_id_check CHECK (((length(id) >= 1) AND (length(id) <= 50))),
+    CONSTRAINT stations_model_check CHECK ((length(model) <= 255)),
+    CONSTRAINT stations_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
+    CONSTRAINT stations_pinned_version_check CHECK ((pinned_version = ANY (ARRAY['ocpp1.6'::text, 'ocpp2.0.1'::text]))),
+    CONSTRAINT stations_post_code_check CHECK ((post_code ~ '^[0-9a-z]{4,12}$'::text)),
+    CONSTRAINT stations_reported_availability_check CHECK ((reported_availability = ANY (ARRAY['operative'::text, 'inoperative'::text]))),
+    CONSTRAINT stations_vendor_check CHECK ((length(vendor) <= 255)),
+    CONSTRAINT stations_wanted_availability_check CHECK ((wanted_availability = ANY (ARRAY['operative'::text, 'inoperative'::text])))
+);
+
+CREATE VIEW stations.stations_public AS
+ SELECT id,
+    post_code,
+    location_id,
+    owner,
+    wanted_availability,
+    reported_availability,
+    vendor,
+    model,
+    firmware,
+    no_auth,
+    paid_only,
+    cards_without_auth,
+    is_simulated,
+    retired_at,
+    created_at,
+    updated_at
+   FROM stations.stations s;
+
+CREATE TABLE stations.status_log (
+    id bigint NOT NULL,
+    station_id text NOT NULL,
+    connector integer NOT NULL,
+    status text NOT NULL,
+    error text,
+    info text,
+    station_time text,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT status_log_connector_check CHECK ((connector >= 0)),
+    CONSTRAINT status_log_error_check CHECK ((length(error) <= 255)),
+    CONSTRAINT status_log_info_check CHECK ((length(info) <= 1000)),
+    CONSTRAINT status_log_station_time_check CHECK ((length(station_time) <= 64)),
+    CONSTRAINT status_log_status_check CHECK (((length(status) >= 1) AND (length(status) <= 64)))
+);
+
+ALTER TABLE stations.status_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME stations.status_log_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE stations.unknown_stations (
+    key text NOT NULL,
+    name text NOT NULL,
+    address text NOT NULL,
+    attempts bigint DEFAULT 1 NOT NULL,
+    first_seen_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    CONSTRAINT unknown_stations_address_check CHECK (((length(address) >= 1) AND (length(address) <= 64))),
+    CONSTRAINT unknown_stations_are_last_seen_after_the_first CHECK ((last_seen_at >= first_seen_at)),
+    CONSTRAINT unknown_stations_attempts_check CHECK ((attempts > 0)),
+    CONSTRAINT unknown_stations_key_check CHECK (((length(key) >= 1) AND (length(key) <= 1000))),
+    CONSTRAINT unknown_stations_name_check CHECK ((((length(name) >= 1) AND (length(name) <= 255)) AND (name !~ '[[:cntrl:]]'::text)))
+);
+
 CREATE TABLE sync.acknowledged (
     client_id uuid NOT NULL,
     version bigint NOT NULL,
@@ -2386,6 +2800,60 @@ ALTER TABLE ONLY payments.payments
 ALTER TABLE ONLY public.evpower_migrations
     ADD CONSTRAINT evpower_migrations_pkey PRIMARY KEY (version);
 
+ALTER TABLE ONLY stations.commands
+    ADD CONSTRAINT commands_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY stations.connections
+    ADD CONSTRAINT connections_id_station_id_key UNIQUE (id, station_id);
+
+ALTER TABLE ONLY stations.connections
+    ADD CONSTRAINT connections_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY stations.connectors
+    ADD CONSTRAINT connectors_pkey PRIMARY KEY (station_id, number);
+
+ALTER TABLE ONLY stations.connectors
+    ADD CONSTRAINT connectors_station_id_evse_number_evse_connector_key UNIQUE (station_id, evse_number, evse_connector);
+
+ALTER TABLE ONLY stations.credentials
+    ADD CONSTRAINT credentials_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY stations.deviations
+    ADD CONSTRAINT deviations_pkey PRIMARY KEY (station_id, kind);
+
+ALTER TABLE ONLY stations.evses
+    ADD CONSTRAINT evses_evse_id_key UNIQUE (evse_id);
+
+ALTER TABLE ONLY stations.evses
+    ADD CONSTRAINT evses_pkey PRIMARY KEY (station_id, number);
+
+ALTER TABLE ONLY stations.locations
+    ADD CONSTRAINT locations_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY stations.names
+    ADD CONSTRAINT names_key_station_id_key UNIQUE (key, station_id);
+
+ALTER TABLE ONLY stations.names
+    ADD CONSTRAINT names_pkey PRIMARY KEY (key);
+
+ALTER TABLE ONLY stations.sockets
+    ADD CONSTRAINT sockets_pkey PRIMARY KEY (station_id);
+
+ALTER TABLE ONLY stations.stations
+    ADD CONSTRAINT stations_id_key_key UNIQUE (id_key);
+
+ALTER TABLE ONLY stations.stations
+    ADD CONSTRAINT stations_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY stations.stations
+    ADD CONSTRAINT stations_post_code_key UNIQUE (post_code);
+
+ALTER TABLE ONLY stations.status_log
+    ADD CONSTRAINT status_log_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY stations.unknown_stations
+    ADD CONSTRAINT unknown_stations_pkey PRIMARY KEY (key);
+
 ALTER TABLE ONLY sync.acknowledged
     ADD CONSTRAINT acknowledged_pkey PRIMARY KEY (client_id);
 
@@ -2552,6 +3020,34 @@ CREATE INDEX payments_to_check ON payments.payments USING btree (next_check_at) 
 
 CREATE INDEX payments_to_review ON payments.payments USING btree (id) WHERE (review IS NOT NULL);
 
+CREATE INDEX commands_by_station ON stations.commands USING btree (station_id, created_at DESC, id DESC);
+
+CREATE UNIQUE INDEX commands_one_in_flight ON stations.commands USING btree (station_id) WHERE (state = 'sent'::text);
+
+CREATE INDEX commands_queued ON stations.commands USING btree (station_id, id) WHERE (state = 'queued'::text);
+
+CREATE INDEX commands_that_expire ON stations.commands USING btree (expires_at) WHERE (state = 'queued'::text);
+
+CREATE INDEX connections_by_station ON stations.connections USING btree (station_id, opened_at DESC, id DESC);
+
+CREATE UNIQUE INDEX connections_one_open ON stations.connections USING btree (station_id) WHERE (closed_at IS NULL);
+
+CREATE UNIQUE INDEX credentials_one_counts ON stations.credentials USING btree (station_id) WHERE ((activated_at IS NOT NULL) AND (ended_at IS NULL));
+
+CREATE UNIQUE INDEX credentials_one_waits ON stations.credentials USING btree (station_id) WHERE ((activated_at IS NULL) AND (ended_at IS NULL));
+
+CREATE INDEX locations_by_name ON stations.locations USING btree (lower(name));
+
+CREATE INDEX names_by_station ON stations.names USING btree (station_id);
+
+CREATE UNIQUE INDEX names_one_post_code ON stations.names USING btree (station_id) WHERE (kind = 'post_code'::text);
+
+CREATE INDEX stations_by_location ON stations.stations USING btree (location_id, id);
+
+CREATE INDEX status_log_by_station ON stations.status_log USING btree (station_id, received_at DESC, id DESC);
+
+CREATE INDEX unknown_stations_by_time ON stations.unknown_stations USING btree (last_seen_at DESC);
+
 CREATE INDEX drift_of_run ON sync.drift USING btree (run_id, id) WHERE (closed_at IS NULL);
 
 CREATE INDEX drift_open ON sync.drift USING btree (id) WHERE (closed_at IS NULL);
@@ -2629,6 +3125,34 @@ CREATE TRIGGER payments_go_one_way BEFORE UPDATE ON payments.payments FOR EACH R
 CREATE CONSTRAINT TRIGGER payments_match_refunds AFTER UPDATE ON payments.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.refunded_minor <> old.refunded_minor)) EXECUTE FUNCTION wallet.check_payments();
 
 CREATE CONSTRAINT TRIGGER payments_match_refunds_when_made AFTER INSERT ON payments.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.refunded_minor <> 0)) EXECUTE FUNCTION wallet.check_payments();
+
+CREATE TRIGGER commands_are_kept BEFORE TRUNCATE ON stations.commands FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
+
+CREATE TRIGGER commands_go_forward BEFORE INSERT OR DELETE OR UPDATE ON stations.commands FOR EACH ROW EXECUTE FUNCTION stations.guard_command();
+
+CREATE TRIGGER connections_are_kept BEFORE TRUNCATE ON stations.connections FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
+
+CREATE TRIGGER connections_stay BEFORE INSERT OR DELETE OR UPDATE ON stations.connections FOR EACH ROW EXECUTE FUNCTION stations.guard_connection();
+
+CREATE TRIGGER connectors_are_kept BEFORE DELETE OR TRUNCATE ON stations.connectors FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
+
+CREATE TRIGGER credentials_are_kept BEFORE TRUNCATE ON stations.credentials FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
+
+CREATE TRIGGER credentials_stay BEFORE DELETE OR UPDATE ON stations.credentials FOR EACH ROW EXECUTE FUNCTION stations.guard_credential();
+
+CREATE TRIGGER evses_are_kept BEFORE DELETE OR TRUNCATE ON stations.evses FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
+
+CREATE TRIGGER locations_are_kept BEFORE DELETE OR TRUNCATE ON stations.locations FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
+
+CREATE TRIGGER names_stay BEFORE DELETE OR UPDATE OR TRUNCATE ON stations.names FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
+
+CREATE TRIGGER sockets_are_newest BEFORE UPDATE ON stations.sockets FOR EACH ROW EXECUTE FUNCTION stations.guard_socket();
+
+CREATE TRIGGER stations_are_kept BEFORE DELETE OR TRUNCATE ON stations.stations FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
+
+CREATE TRIGGER stations_stay BEFORE UPDATE ON stations.stations FOR EACH ROW EXECUTE FUNCTION stations.guard_station();
+
+CREATE TRIGGER status_log_stays BEFORE UPDATE ON stations.status_log FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
 
 CREATE TRIGGER assignments_are_kept BEFORE TRUNCATE ON tariffs.assignments FOR EACH STATEMENT EXECUTE FUNCTION tariffs.refuse_change();
 
@@ -2710,6 +3234,48 @@ ALTER TABLE ONLY payments.payments
 ALTER TABLE ONLY payments.payments
     ADD CONSTRAINT payments_resolved_by_fkey FOREIGN KEY (resolved_by) REFERENCES payments.payments(id);
 
+ALTER TABLE ONLY stations.commands
+    ADD CONSTRAINT commands_epoch_station_id_fkey FOREIGN KEY (epoch, station_id) REFERENCES stations.connections(id, station_id);
+
+ALTER TABLE ONLY stations.commands
+    ADD CONSTRAINT commands_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
+ALTER TABLE ONLY stations.connections
+    ADD CONSTRAINT connections_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
+ALTER TABLE ONLY stations.connectors
+    ADD CONSTRAINT connectors_station_id_evse_number_fkey FOREIGN KEY (station_id, evse_number) REFERENCES stations.evses(station_id, number);
+
+ALTER TABLE ONLY stations.credentials
+    ADD CONSTRAINT credentials_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
+ALTER TABLE ONLY stations.deviations
+    ADD CONSTRAINT deviations_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
+ALTER TABLE ONLY stations.evses
+    ADD CONSTRAINT evses_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
+ALTER TABLE ONLY stations.names
+    ADD CONSTRAINT names_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
+ALTER TABLE ONLY stations.sockets
+    ADD CONSTRAINT sockets_epoch_station_id_fkey FOREIGN KEY (epoch, station_id) REFERENCES stations.connections(id, station_id);
+
+ALTER TABLE ONLY stations.sockets
+    ADD CONSTRAINT sockets_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
+ALTER TABLE ONLY stations.stations
+    ADD CONSTRAINT stations_are_named FOREIGN KEY (id_key, id) REFERENCES stations.names(key, station_id) DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE ONLY stations.stations
+    ADD CONSTRAINT stations_have_post_codes FOREIGN KEY (post_code, id) REFERENCES stations.names(key, station_id) DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE ONLY stations.stations
+    ADD CONSTRAINT stations_location_id_fkey FOREIGN KEY (location_id) REFERENCES stations.locations(id);
+
+ALTER TABLE ONLY stations.status_log
+    ADD CONSTRAINT status_log_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
 ALTER TABLE ONLY sync.acknowledged
     ADD CONSTRAINT acknowledged_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
 
@@ -2789,6 +3355,8 @@ GRANT USAGE ON SCHEMA foundation TO evpower_app;
 GRANT USAGE ON SCHEMA identity TO evpower_app;
 
 GRANT USAGE ON SCHEMA payments TO evpower_app;
+
+GRANT USAGE ON SCHEMA stations TO evpower_app;
 
 GRANT USAGE ON SCHEMA sync TO evpower_app;
 
@@ -2917,6 +3485,120 @@ GRANT SELECT,INSERT,UPDATE ON TABLE payments.payments TO evpower_app;
 GRANT SELECT ON TABLE payments.payments_public TO evpower_app;
 
 GRANT SELECT ON TABLE public.evpower_migrations TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.commands TO evpower_app;
+
+GRANT UPDATE(state) ON TABLE stations.commands TO evpower_app;
+
+GRANT UPDATE(sent_at) ON TABLE stations.commands TO evpower_app;
+
+GRANT UPDATE(epoch) ON TABLE stations.commands TO evpower_app;
+
+GRANT UPDATE(ended_at) ON TABLE stations.commands TO evpower_app;
+
+GRANT UPDATE(response) ON TABLE stations.commands TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.connections TO evpower_app;
+
+GRANT UPDATE(closed_at) ON TABLE stations.connections TO evpower_app;
+
+GRANT UPDATE(close_reason) ON TABLE stations.connections TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.connectors TO evpower_app;
+
+GRANT UPDATE(standard) ON TABLE stations.connectors TO evpower_app;
+
+GRANT UPDATE(format) ON TABLE stations.connectors TO evpower_app;
+
+GRANT UPDATE(power_type) ON TABLE stations.connectors TO evpower_app;
+
+GRANT UPDATE(rated_power_w) ON TABLE stations.connectors TO evpower_app;
+
+GRANT UPDATE(wanted_availability) ON TABLE stations.connectors TO evpower_app;
+
+GRANT UPDATE(reported_status) ON TABLE stations.connectors TO evpower_app;
+
+GRANT UPDATE(reported_error) ON TABLE stations.connectors TO evpower_app;
+
+GRANT UPDATE(reported_at) ON TABLE stations.connectors TO evpower_app;
+
+GRANT SELECT ON TABLE stations.connectors_public TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.credentials TO evpower_app;
+
+GRANT UPDATE(activated_at) ON TABLE stations.credentials TO evpower_app;
+
+GRANT UPDATE(ended_at) ON TABLE stations.credentials TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.deviations TO evpower_app;
+
+GRANT UPDATE(count) ON TABLE stations.deviations TO evpower_app;
+
+GRANT UPDATE(sample) ON TABLE stations.deviations TO evpower_app;
+
+GRANT UPDATE(last_seen_at) ON TABLE stations.deviations TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.evses TO evpower_app;
+
+GRANT UPDATE(evse_id) ON TABLE stations.evses TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE stations.locations TO evpower_app;
+
+GRANT SELECT ON TABLE stations.locations_public TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.names TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE stations.sockets TO evpower_app;
+
+GRANT UPDATE(epoch) ON TABLE stations.sockets TO evpower_app;
+
+GRANT UPDATE(node) ON TABLE stations.sockets TO evpower_app;
+
+GRANT UPDATE(last_frame_at) ON TABLE stations.sockets TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(location_id) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(owner) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(wanted_availability) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(reported_availability) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(vendor) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(model) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(firmware) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(booted_at) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(no_auth) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(paid_only) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(cards_without_auth) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(pinned_version) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(retired_at) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(updated_at) ON TABLE stations.stations TO evpower_app;
+
+GRANT SELECT ON TABLE stations.stations_public TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.status_log TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE stations.unknown_stations TO evpower_app;
+
+GRANT UPDATE(name) ON TABLE stations.unknown_stations TO evpower_app;
+
+GRANT UPDATE(address) ON TABLE stations.unknown_stations TO evpower_app;
+
+GRANT UPDATE(attempts) ON TABLE stations.unknown_stations TO evpower_app;
+
+GRANT UPDATE(last_seen_at) ON TABLE stations.unknown_stations TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.acknowledged TO evpower_app;
 

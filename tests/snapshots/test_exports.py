@@ -15,6 +15,7 @@ EXCEPTIONS: Final = {
         "charging.PUBLIC_VIEWS",
         "identity.PUBLIC_VIEWS",
         "payments.PUBLIC_VIEWS",
+        "stations.PUBLIC_VIEWS",
         "wallet.PUBLIC_VIEWS",
     ),
     "0001: money is posted one by one or many at a time, by the same statement": (
@@ -25,6 +26,13 @@ EXCEPTIONS: Final = {
         "wallet.refund_many",
     ),
     "a slice that talks with stations finds a client by an id tag": ("identity.resolve_id_tag",),
+    "a slice that talks with stations knows who connects": (
+        "stations.Station",
+        "stations.admit",
+        "stations.lock_station",
+        "stations.record_attempt",
+        "stations.resolve_station",
+    ),
     "a slice that starts sessions puts money on hold": (
         "wallet.extend_hold",
         "wallet.get_hold",

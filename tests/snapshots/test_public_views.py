@@ -12,6 +12,30 @@ from tests.snapshots.test_sql_across_slices import SCHEMAS, public_views
 
 # A statement on the view, and the same one on the tables.
 READS = {
+    "stations by id": (
+        """select location_id from stations.stations_public where id = $1::text""",
+        """select location_id from stations.stations where id = $1::text""",
+    ),
+    "stations of a location": (
+        """
+        select id from stations.stations_public where location_id = $1::text order by id
+        """,
+        """select id from stations.stations where location_id = $1::text order by id""",
+    ),
+    "connectors of a station": (
+        """
+        select rated_power_kw from stations.connectors_public where station_id = $1::text
+        order by number
+        """,
+        """
+        select rated_power_w from stations.connectors where station_id = $1::text order by
+        number
+        """,
+    ),
+    "locations by id": (
+        """select name from stations.locations_public where id = any ($1::text[])""",
+        """select name from stations.locations where id = any ($1::text[])""",
+    ),
     "clients by id": (
         """select public_status from identity.clients_public where id = any ($1::uuid[])""",
         """select status from identity.clients where id = any ($1::uuid[])""",

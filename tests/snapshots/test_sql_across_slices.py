@@ -19,6 +19,7 @@ SCHEMAS = (
     "foundation",
     "identity",
     "tariffs",
+    "stations",
     "payments",
     "charging",
     "wallet",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evpower import api, charging, identity, payments, realtime, sync, tariffs, wallet
+from evpower import api, charging, identity, payments, realtime, stations, sync, tariffs, wallet
 from evpower.api import legacy
 from evpower.bootstrap.shared import build_shared
 from evpower.config import Settings
@@ -38,6 +38,7 @@ def assemble(
     modules = [
         identity.module(settings, shared, access=access, admin=admin),
         tariffs.module(),
+        stations.module(),
         payments.module(settings, shared, providers=providers),
         wallet.module(shared, access=access),
         realtime.module(settings, shared, access=access),

@@ -12,6 +12,7 @@ from evpower.cli import (
     payments,
     server,
     simulate,
+    stations_file,
     supabase,
     sync,
     tariffs,
@@ -24,16 +25,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_station = typer.Typer(help="Charging stations.", no_args_is_help=True)
 server.register(app)
 dev.register(app)
-simulate.register(_station)
+simulate.register(stations_file.station)
 app.add_typer(clients.clients, name="clients")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.operators, name="operators")
 app.add_typer(payments.payments, name="payments")
 app.add_typer(tariffs.tariff, name="tariff")
-app.add_typer(_station, name="station")
+app.add_typer(stations_file.station, name="station")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(sync.sync, name="sync")
 app.add_typer(identity.identity, name="identity")

@@ -1,0 +1,84 @@
+"""Finds stations by any of their names, and shows them with what belongs to them."""
+
+from collections.abc import Sequence
+
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import NotFound
+from evpower.stations import store, store_credentials
+from evpower.stations.add import find_location
+from evpower.stations.model import Location, Station, StationView, UnknownStation
+from evpower.stations.names import key_of
+
+
+async def resolve_station(connection: Connection, name: str) -> Station | None:
+    """Returns the station of a name: an OCPP id, old id, serial number or post code."""
+    return await store.station_of_name(connection, key_of(name))
+
+
+async def lock_station(connection: Connection, name: str) -> Station:
+    """Returns the station of a name, locked until the transaction ends.
+
+    Raises NotFound("station_not_found").
+    """
+    station = await store.lock_station(connection, key_of(name))
+    if station is None:
+        raise NotFound("station_not_found", f"there is no station {name!a:.80}")
+    return station
+
+
+async def get_station(connection: Connection, name: str) -> StationView:
+    """Returns a station by any of its names. Raises NotFound("station_not_found")."""
+    station = await resolve_station(connection, name)
+    if station is None:
+        raise NotFound("station_not_found", f"there is no station {name!a:.80}")
+    [view] = await _views(connection, [station])
+    return view
+
+
+async def list_stations(
+    connection: Connection, *, location: str | None = None, with_retired: bool = False
+) -> list[StationView]:
+    """Returns the stations by id, of one location by its id or name if it is given.
+
+    Raises NotFound("location_not_found"), Conflict("location_ambiguous").
+    """
+    location_id = None
+    if location is not None:
+        stored = await store.locations_named(connection, location)
+        place = stored[0] if len(stored) == 1 else None
+        place = place or await find_location(connection, Location("", location))
+        if place is None:
+            raise NotFound("location_not_found", f"there is no location {location!a:.80}")
+        location_id = place.id
+    listed = await store.all_stations(
+        connection, with_retired=with_retired, location_id=location_id
+    )
+    return await _views(connection, listed)
+
+
+async def list_unknown(connection: Connection) -> list[UnknownStation]:
+    """Returns the names that tried to connect and that no station has, the latest first."""
+    return await store_credentials.all_unknown(connection)
+
+
+async def _views(connection: Connection, stations: Sequence[Station]) -> list[StationView]:
+    ids = [station.id for station in stations]
+    locations = {location.id: location for location in await store.all_locations(connection)}
+    names = await store.names_of(connection, ids)
+    connectors = await store.connectors_of(connection, ids)
+    passwords = await store_credentials.passwords_of(connection, ids)
+    connected = await store.connected_of(connection, ids)
+    deviations = await store.deviations_of(connection, ids)
+    return [
+        StationView(
+            station=station,
+            location=locations[station.location_id],
+            names=tuple(names[station.id]),
+            connectors=tuple(connectors.get(station.id, ())),
+            has_password=passwords.get(station.id, (False, False))[0],
+            password_waits=passwords.get(station.id, (False, False))[1],
+            is_connected=station.id in connected,
+            deviations=deviations.get(station.id, {}),
+        )
+        for station in stations
+    ]

@@ -1,0 +1,162 @@
+"""Types of the stations. Power is watts; ids and connectors have the shapes of OCPI 2.2.1."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, Literal, get_args
+
+NameKind = Literal["ocpp", "old_id", "serial", "post_code"]
+Availability = Literal["operative", "inoperative"]
+ProtocolVersion = Literal["ocpp1.6", "ocpp2.0.1"]
+ConnectorFormat = Literal["SOCKET", "CABLE"]
+PowerType = Literal["AC_1_PHASE", "AC_2_PHASE", "AC_2_PHASE_SPLIT", "AC_3_PHASE", "DC"]
+# How a station that connects is known: by its password, because it needs none, or not at all.
+Admission = Literal["authenticated", "open", "wrong_password", "no_password", "retired"]
+
+AVAILABILITIES: Final[tuple[str, ...]] = get_args(Availability)
+VERSIONS: Final[tuple[str, ...]] = get_args(ProtocolVersion)
+FORMATS: Final[tuple[str, ...]] = get_args(ConnectorFormat)
+POWER_TYPES: Final[tuple[str, ...]] = get_args(PowerType)
+STANDARDS: Final = frozenset({
+    "CHADEMO", "DOMESTIC_A", "DOMESTIC_B", "DOMESTIC_C", "DOMESTIC_D", "DOMESTIC_E", "DOMESTIC_F",
+    "DOMESTIC_G", "DOMESTIC_H", "DOMESTIC_I", "DOMESTIC_J", "DOMESTIC_K", "DOMESTIC_L", "GBT_AC",
+    "GBT_DC", "IEC_60309_2_single_16", "IEC_60309_2_three_16", "IEC_60309_2_three_32",
+    "IEC_60309_2_three_64", "IEC_62196_T1", "IEC_62196_T1_COMBO", "IEC_62196_T2",
+    "IEC_62196_T2_COMBO", "IEC_62196_T3A", "IEC_62196_T3C", "NEMA_5_20", "NEMA_6_30", "NEMA_6_50",
+    "NEMA_10_30", "NEMA_10_50", "NEMA_14_30", "NEMA_14_50", "PANTOGRAPH_BOTTOM_UP",
+    "PANTOGRAPH_TOP_DOWN", "TESLA_R", "TESLA_S",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place with stations."""
+
+    id: str
+    name: str
+    address: str = ""
+    city: str = ""
+    country: str = "KGZ"  # ISO 3166-1 alpha-3
+    latitude: Decimal | None = None
+    longitude: Decimal | None = None
+    time_zone: str = "Asia/Bishkek"
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name by which a station is found."""
+
+    name: str
+    kind: NameKind
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorDraft:
+    """A connector as it is built. `number` is what OCPP 1.6, QR codes and apps call it by."""
+
+    number: int
+    standard: str
+    format: str
+    power_type: str
+    rated_power_w: int
+    evse_number: int  # OCPP 2.0.1's evse id
+    evse_connector: int = 1  # OCPP 2.0.1's connector id, within its EVSE
+    evse_id: str | None = None  # OCPI's, as printed on the post
+
+
+@dataclass(frozen=True, slots=True)
+class StationDraft:
+    """A station as an operator describes it, by hand or in a file."""
+
+    id: str
+    location: Location
+    connectors: tuple[ConnectorDraft, ...]
+    names: tuple[Name, ...] = ()  # beside its id and post code
+    post_code: str | None = None  # None: a new one is made
+    owner: str | None = None
+    availability: str = "operative"
+    no_auth: bool = False
+    paid_only: bool = True
+    cards_without_auth: bool = False
+    is_simulated: bool = False
+    pinned_version: str | None = None
+    is_retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A station. What the operator wants and what the station reports stand beside each other."""
+
+    id: str
+    post_code: str
+    location_id: str
+    owner: str | None
+    wanted_availability: Availability
+    reported_availability: Availability | None
+    vendor: str | None
+    model: str | None
+    firmware: str | None
+    booted_at: datetime | None
+    no_auth: bool
+    paid_only: bool
+    cards_without_auth: bool
+    is_simulated: bool
+    pinned_version: ProtocolVersion | None
+    retired_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """A connector with what its station last reported of it."""
+
+    station_id: str
+    number: int
+    evse_number: int
+    evse_connector: int
+    evse_id: str | None
+    standard: str
+    format: ConnectorFormat
+    power_type: PowerType
+    rated_power_w: int
+    wanted_availability: Availability
+    reported_status: str | None
+    reported_error: str | None
+    reported_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StationView:
+    """A station with everything that belongs to it."""
+
+    station: Station
+    location: Location
+    names: tuple[Name, ...]
+    connectors: tuple[Connector, ...]
+    has_password: bool
+    password_waits: bool  # a new one was made, and the station has not used it yet
+    is_connected: bool
+    deviations: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class AddedStation:
+    """A station that was added; its password is only here."""
+
+    id: str
+    post_code: str
+    location: Location
+    password: str | None  # None: it connects without one
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownStation:
+    """A name that tried to connect and that no station has."""
+
+    name: str
+    address: str  # of the last attempt
+    attempts: int
+    first_seen_at: datetime
+    last_seen_at: datetime

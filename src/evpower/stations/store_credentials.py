@@ -1,0 +1,133 @@
+"""SQL of stations' passwords, and of names that no station has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from evpower.foundation.db import Connection, Record
+from evpower.foundation.rows import read_row
+from evpower.stations.model import UnknownStation
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A password that counts, or that waits to be used for the first time."""
+
+    id: int
+    secret_sha256: bytes
+    activated_at: datetime | None
+
+
+async def credentials_of(connection: Connection, station_id: str) -> list[Credential]:
+    """Returns the passwords with which a station may connect, the present one first."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select id, secret_sha256, activated_at from stations.credentials
+         where station_id = $1 and ended_at is null order by activated_at nulls last
+        """,
+        station_id,
+    )
+    return [read_row(Credential, row) for row in rows]
+
+
+async def insert_credential(connection: Connection, station_id: str, digest: bytes) -> None:
+    """Lets a new password wait; one that waited before no longer does."""
+    await connection.execute(
+        """
+        update stations.credentials set ended_at = now()
+         where station_id = $1 and activated_at is null and ended_at is null
+        """,
+        station_id,
+    )
+    await connection.execute(
+        "insert into stations.credentials (station_id, secret_sha256) values ($1, $2)",
+        station_id,
+        digest,
+    )
+
+
+async def end_present(connection: Connection, station_id: str) -> None:
+    """Ends the password that a station uses."""
+    await connection.execute(
+        """
+        update stations.credentials set ended_at = now()
+         where station_id = $1 and activated_at is not null and ended_at is null
+        """,
+        station_id,
+    )
+
+
+async def activate_credential(connection: Connection, credential_id: int) -> bool:
+    """Makes a waiting password the present one; false when it no longer waits."""
+    activated = await connection.fetchval(
+        """
+        update stations.credentials set activated_at = now()
+         where id = $1 and activated_at is null and ended_at is null returning true
+        """,
+        credential_id,
+    )
+    return activated is True
+
+
+async def passwords_of(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[bool, bool]]:
+    """Returns of stations whether one is used, and whether one waits; without any it is absent."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select station_id, bool_or(activated_at is not null) as is_used,
+               bool_or(activated_at is null) as waits
+          from stations.credentials where station_id = any ($1) and ended_at is null
+         group by station_id
+        """,
+        list(ids),
+    )
+    return {row["station_id"]: (row["is_used"], row["waits"]) for row in rows}
+
+
+async def upsert_unknown(
+    connection: Connection, key: str, name: str, address: str, now: datetime
+) -> None:
+    """Counts an attempt of a name that no station has."""
+    await connection.execute(
+        """
+        insert into stations.unknown_stations as u
+          (key, name, address, first_seen_at, last_seen_at)
+        values ($1, $2, $3, $4, $4)
+        on conflict (key) do update
+           set name = excluded.name, address = excluded.address, attempts = u.attempts + 1,
+               last_seen_at = greatest(u.last_seen_at, excluded.last_seen_at)
+        """,
+        key,
+        name,
+        address,
+        now,
+    )
+
+
+async def trim_unknown(connection: Connection, most: int) -> None:
+    """Forgets the names that have not tried for the longest time, so that `most` are left."""
+    await connection.execute(
+        """
+        delete from stations.unknown_stations where key in (
+          select key from stations.unknown_stations order by last_seen_at desc, key offset $1)
+        """,
+        most,
+    )
+
+
+async def all_unknown(connection: Connection) -> list[UnknownStation]:
+    """Returns the names that no station has, the latest attempt first."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select name, address, attempts, first_seen_at, last_seen_at
+          from stations.unknown_stations order by last_seen_at desc, key
+        """
+    )
+    return [read_row(UnknownStation, row) for row in rows]
+
+
+async def delete_unknown(connection: Connection, key: str) -> str | None:
+    """Removes a name from the list; returns how the station wrote it, None: it is not there."""
+    name: str | None = await connection.fetchval(
+        "delete from stations.unknown_stations where key = $1 returning name", key
+    )
+    return name
