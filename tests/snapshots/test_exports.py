@@ -115,11 +115,16 @@ def test_a_use_is_seen(source: str) -> None:
     assert "wallet.hold" in set(uses(source))
 
 
+# Its users are tests and demos: the class is the product, not only the command.
+_LIBRARIES = {"simulator"}
+
+
 def test_each_export_of_a_slice_is_used_outside_it() -> None:
     exported = {
         f"{path.parent.name}.{name}"
         for path in SOURCE.glob("*/__init__.py")
         for name in exports(path)
+        if path.parent.name not in _LIBRARIES
     }
     used = {
         use
