@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from evpower.cli.app import app
 from evpower.cli.settings import all_problems
 from evpower.config import Settings, unknown
+from evpower.renamed_settings import RENAMED_SETTINGS
 from tests.cli.test_commands import GOOD, evpower
 
 
@@ -79,6 +81,28 @@ def test_a_misspelt_setting_is_named_with_the_one_that_is_meant(tmp_path: Path) 
         assert done.returncode == 1
         assert "EVPOWER_CHEK_REPAIR is no setting: is EVPOWER_CHECK_REPAIR meant?" in output
         assert "EVPOWER_CHEK_AT is no setting: is EVPOWER_CHECK_AT meant?" in output
+
+
+@pytest.mark.parametrize("env", ["production", "development"])
+def test_an_old_name_of_a_setting_is_refused_with_the_new_one(tmp_path: Path, env: str) -> None:
+    old, new = "EVPOWER_CHECK_HOT_S", "EVPOWER_CHECK_RECENT_S"
+    for command in ("serve", "doctor"):
+        done = evpower(tmp_path, command, env={**GOOD, "EVPOWER_ENV": env, old: "5"})
+        output = done.stderr if command == "serve" else done.stdout
+        assert done.returncode == 1
+        assert f"{old} is {new} now: rename it" in output
+        assert "meant?" not in output
+
+
+def test_every_setting_that_the_changelog_calls_renamed_is_refused_with_its_new_name() -> None:
+    changelog = (Path(__file__).parents[2] / "CHANGELOG.md").read_text()
+    row = r"^\| setting `(EVPOWER_\w+)`.*\| `(EVPOWER_\w+)` \|$"
+    rows = re.findall(row, changelog, re.MULTILINE)
+    assert len(rows) == changelog.count("| setting `")
+    assert dict(rows) == RENAMED_SETTINGS
+    known = {f"EVPOWER_{field.upper()}" for field in Settings.model_fields}
+    assert set(RENAMED_SETTINGS.values()) <= known
+    assert not known & RENAMED_SETTINGS.keys()
 
 
 def test_names_of_others_are_no_settings() -> None:

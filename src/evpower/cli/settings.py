@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_settings import DotEnvSettingsSource
 
 from evpower.cli.out import fail
-from evpower.config import Settings, problems, unknown
+from evpower.config import Settings, problems, renamed, unknown
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import HttpClient
@@ -37,9 +37,10 @@ def all_problems(settings: Settings) -> list[str]:
     wrong = problems(settings)
     if problem := payments.provider_problem(settings):
         wrong.append(problem)
+    names = [*os.environ, *DotEnvSettingsSource(Settings, env_file=".env").env_vars]
+    wrong += renamed(names)
     if settings.env == "production":
-        file = DotEnvSettingsSource(Settings, env_file=".env").env_vars
-        wrong += unknown([*os.environ, *file])
+        wrong += unknown(names)
     return wrong
 
 
