@@ -86,11 +86,15 @@ def test_a_plan_is_saved_assigned_quoted_listed_and_shown(
     draft = written(tmp_path, PLAN | {"elements": [{"prices": {"energy_per_kwh": 16}}]})
     assert answer(run("save", str(draft), "--draft", "--json"))["state"] == "draft"
     listed = answer(run("list", "--json"))
-    assert [(plan["version"], plan["state"]) for plan in listed["plans"]] == [(2, "draft")]
+    assert [(plan["version"], plan["state"]) for plan in listed["plans"]] == [
+        (1, "valid"), (2, "draft"),
+    ]  # fmt: skip
     assert [(row["scope"], row["plan"]) for row in listed["assignments"]] == [
         ("everything", "day"), ("connector", "day"), ("connector", None),
     ]  # fmt: skip
-    assert "day  version 2  draft  Day [price]" in run("list").stdout
+    lines = run("list").stdout
+    assert "day  version 1  valid from" in lines
+    assert "day  version 2  draft  Day [price]" in lines
     assert answer(run("quote", "day", "--energy", "1", "--version", "2", "--json"))["total"] == (
         "16.00"
     )
@@ -103,7 +107,10 @@ def test_a_plan_is_saved_assigned_quoted_listed_and_shown(
 
     shown = answer(run("show", "day", "--version", "1", "--json"))
     assert [version["version"] for version in shown["versions"]] == [2, 1]
-    again = written(tmp_path, shown["document"], "again.json")
+    printed = run("show", "day", "--version", "1")
+    assert json.loads(printed.stdout) == shown["document"]
+    assert "day  version 2  planned from" in printed.stderr
+    again = written(tmp_path, printed.stdout, "again.json")
     assert answer(run("save", str(again), "--json"))["version"] == 3
 
 
@@ -133,6 +140,22 @@ def test_everything_that_is_wrong_in_a_file_is_printed(run: Command, tmp_path: P
     assert [error["code"] for error in json.loads(refused.stdout)["errors"]] == [
         "tariff_price_invalid", "tariff_time_invalid",
     ]  # fmt: skip
+
+
+def test_what_a_session_is_not_billed_for_is_neither_saved_nor_quoted(
+    run: Command, tmp_path: Path
+) -> None:
+    prices = {"energy_per_kwh": 14, "parking_per_hour": 5}
+    file = str(written(tmp_path, PLAN | {"elements": [{"prices": prices}]}))
+    why = "elements[1].prices.parking_per_hour: is not billed by this version"
+    for words, head in (
+        (("save", file), "the tariff can't be saved:"),
+        (("quote", file, "--energy", "1"), "the tariff can't be quoted:"),
+    ):
+        done = run(*words)
+        assert done.exit_code == 1
+        assert head in done.stderr
+        assert why in done.stderr
 
 
 def test_a_hole_is_refused_and_a_doubt_is_printed(run: Command, tmp_path: Path) -> None:

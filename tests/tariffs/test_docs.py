@@ -1,8 +1,11 @@
 """The examples of docs/tariffs.md cost what is written there."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ def blocks(kind: str, fence: str) -> dict[str, str]:
 
 
 EXAMPLES, SAMPLES, COSTS = blocks("example", "json"), blocks("samples", "json"), blocks("cost", "")
+[COMMANDS] = re.findall(r"<!-- commands -->\n```\n(.*?)```", PAGE, re.DOTALL)
 QUOTES = re.findall(r"evpower tariff quote (([a-z-]+)\.json .*)", PAGE)
 
 
@@ -45,7 +49,26 @@ def test_a_quote_prints_what_the_page_shows(
         (tmp_path / "samples.json").write_text(SAMPLES[name])
     done = CliRunner().invoke(app, ["tariff", "quote", *shlex.split(words)])
     assert done.exit_code == 0, done.stderr
-    shown = done.stdout
-    if "--start" not in words:  # now: its periods are another each time
-        shown = "".join(line for line in shown.splitlines(True) if not line.startswith("  "))
-    assert shown == COSTS[name]
+    assert done.stdout == COSTS[name]
+
+
+def test_the_commands_run_as_they_are_written(tmp_path: Path, dsn: str) -> None:
+    for name, text in EXAMPLES.items():
+        (tmp_path / f"{name}.json").write_text(text)
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LANG": "C.UTF-8"}
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", COMMANDS],
+        cwd=tmp_path,
+        env=env | {"EVPOWER_DATABASE_URL": dsn},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nothing changed" not in done.stdout
+    for line in (
+        "saved: day-night  version 2  planned from 2036-01-31T18:00:00Z",
+        "fast  version 1  valid from",
+        "total 350.00 KGS",
+    ):
+        assert line in done.stdout

@@ -89,7 +89,21 @@ class TestVersions:
         async with plans.db.connection() as connection:
             versions = await list_versions(connection, "day")
             assert [version.number for version in versions] == [2, 1]
-            assert [version.plan for version in await list_plans(connection)] == ["day"]
+            assert [version.plan for version in await list_plans(connection, NOW)] == ["day"]
+
+    async def test_a_list_has_what_is_in_force_planned_and_drafted(self, plans: Plans) -> None:
+        async def listed(at: datetime) -> list[tuple[str, int]]:
+            async with plans.db.connection() as connection:
+                return [(row.plan, row.number) for row in await list_plans(connection, at)]
+
+        await plans.save("day", 14)
+        await plans.save("fast", 20, None)
+        await plans.save("day", 15)
+        await plans.save("day", 16, None)
+        assert await listed(NOW) == [("day", 2), ("day", 3), ("fast", 1)]
+        await plans.save("day", 17, NOW + HOUR)
+        assert await listed(NOW) == [("day", 2), ("day", 4), ("day", 3), ("fast", 1)]
+        assert await listed(NOW + HOUR) == [("day", 4), ("fast", 1)]
 
     async def test_the_same_text_is_not_saved_again(self, plans: Plans) -> None:
         first = await plans.save("day", "14.00")
@@ -141,7 +155,7 @@ class TestVersions:
             await plans.save("day", 0, document=holed)
         assert error.value.code == "tariff_hole"
         async with plans.db.connection() as connection:
-            assert await list_plans(connection) == []
+            assert await list_plans(connection, NOW) == []
 
     @pytest.mark.parametrize("code", ["", "Day", "a b", "-a", "a_", "a" * 65, "день", "a.json"])
     async def test_a_code_is_plain(self, plans: Plans, code: str) -> None:

@@ -41,7 +41,7 @@ def save(
     if draft and valid_from:
         fail("a draft does not begin", "leave out --from, or --draft")
     plan, document = _plan_file(file)
-    read = _checked(document, as_json=as_json)
+    read = _checked(document, "saved", as_json=as_json)
 
     async def work(database: Database) -> tariffs.SavedTariff:
         now = utc_now()
@@ -184,13 +184,13 @@ def quote(
 
 @tariff.command("list")
 def list_plans(as_json: bool = _JSON) -> None:
-    """List the plans and where they apply, now and later."""
+    """List the plans and where they apply, now and later, and drafts."""
     now = utc_now()
 
     async def work(database: Database) -> tuple[list[TariffVersion], list[tariffs.Assignment]]:
         async with database.connection() as connection:
             return (
-                await tariffs.list_plans(connection),
+                await tariffs.list_plans(connection, now),
                 await tariffs.list_assignments(connection, now),
             )
 
@@ -216,7 +216,7 @@ def show(
     ),
     as_json: bool = _JSON,
 ) -> None:
-    """Show a plan's versions and the text of one, as `save` takes it."""
+    """Print the text of a version as `save` reads it, and the plan's versions to stderr."""
     now = utc_now()
 
     async def work(database: Database) -> tuple[list[TariffVersion], Snapshot]:
@@ -232,8 +232,8 @@ def show(
         typer.echo(json.dumps({"versions": listed, "document": document}))
         return
     for stored in versions:
-        console.print(_version_line(stored, now))
-    console.print(json.dumps(document, indent=2, ensure_ascii=False))
+        errors.print(_version_line(stored, now))
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _plan_file(file: Path) -> tuple[str, Mapping[str, Any]]:
@@ -255,19 +255,20 @@ def _read_json(file: Path) -> object:
         fail(f"{file} can't be read: {error}")
 
 
-def _checked(document: Mapping[str, Any], *, as_json: bool = False) -> Tariff:
+def _checked(document: Mapping[str, Any], purpose: str, *, as_json: bool = False) -> Tariff:
     try:
         read = tariffs.read_tariff(document)
         tariffs.check(read)
     except tariffs.InvalidTariff as error:
-        _refuse(error.flaws, as_json=as_json)
+        _refuse(error.flaws, purpose, as_json=as_json)
     return read
 
 
-def _refuse(flaws: tuple[Flaw, ...], *, as_json: bool) -> NoReturn:
+def _refuse(flaws: tuple[Flaw, ...], purpose: str, *, as_json: bool) -> NoReturn:
     if as_json:
         typer.echo(json.dumps({"errors": [flaw._asdict() for flaw in flaws]}))
-    fail("the tariff can't be saved:\n  " + "\n  ".join(_flaw_line(flaw) for flaw in flaws))
+    lines = "\n  ".join(_flaw_line(flaw) for flaw in flaws)
+    fail(f"the tariff can't be {purpose}:\n  {lines}")
 
 
 def _quoted_tariff(
@@ -276,7 +277,7 @@ def _quoted_tariff(
     """Returns which tariff is quoted, and the tariff."""
     if source.endswith(".json"):
         plan, document = _plan_file(Path(source))
-        return {"plan": plan, "version": None}, _checked(document)
+        return {"plan": plan, "version": None}, _checked(document, "quoted")
 
     async def work(database: Database) -> Snapshot:
         async with database.connection() as connection:

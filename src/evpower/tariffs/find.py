@@ -35,9 +35,9 @@ async def get_plan(
     return snapshot_of(version)
 
 
-async def list_plans(connection: Connection) -> list[TariffVersion]:
-    """Returns the newest version of every plan, by code."""
-    return await store.newest_versions(connection)
+async def list_plans(connection: Connection, at: datetime) -> list[TariffVersion]:
+    """Returns of every plan the version in force at a time, all later ones, and newer drafts."""
+    return await store.versions_from(connection, at)
 
 
 async def list_versions(connection: Connection, plan: str) -> list[TariffVersion]:

@@ -141,10 +141,20 @@ async def versions_of(connection: Connection, code: str) -> list[TariffVersion]:
     return [TariffVersion(**dict(row)) for row in rows]
 
 
-async def newest_versions(connection: Connection) -> list[TariffVersion]:
-    """Returns the newest version of every plan, by code."""
+async def versions_from(connection: Connection, at: datetime) -> list[TariffVersion]:
+    """Returns of every plan the version in force at a time, later ones, and newer drafts."""
     rows: list[Record] = await connection.fetch(
-        f"{_VERSION} where v.number = p.last_version order by p.code"
+        f"""
+        {_VERSION}
+          left join lateral (
+            select c.id, c.number from tariffs.versions c
+             where c.plan_id = p.id and c.valid_from <= $1
+             order by c.valid_from desc, c.number desc limit 1) c on true
+         where v.id = c.id or v.valid_from > $1
+            or (v.valid_from is null and v.number > coalesce(c.number, 0))
+         order by p.code, v.valid_from nulls last, v.number
+        """,
+        at,
     )
     return [TariffVersion(**dict(row)) for row in rows]
 
