@@ -17,6 +17,13 @@ DOCUMENTS = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md
 SOURCE = ROOT / "src" / "evpower"
 CHECKOUT = "(?:src|tests|bench|migrations|supabase|docs|requirements)"
 DEVELOPMENT_ONLY = {"sandbox_url", "sandbox_secret", "failpoint_file"}
+# A text in the runbook: words, and none of a command, a query or another system's error.
+QUOTED = re.compile(
+    r"(?!(?:evpower|select|update|insert|delete|alter|create|supabase|make|docker) )"
+    r"[A-Za-z_]+:? [a-zA-Z]"
+)
+LEFT_OUT = re.compile(r"…|\.\.\.|\bN\b|\d+|\bevpower_app\b|^[a-z_]+: ")
+MIN_QUOTED = 10
 IDS = {"client_id = '…'": "client_id = '00000000-0000-4000-8000-000000000000'", "'+996…'": "'+996'"}
 
 
@@ -108,6 +115,18 @@ def test_every_metric_of_the_runbook_is_in_the_code() -> None:
     ) + "".join(path.read_text() for path in (ROOT / "supabase").rglob("*.sql"))
     for name in set(re.findall(r"`(evpower_[a-z_]+)", (ROOT / "docs" / "runbook.md").read_text())):
         assert name in code, name
+
+
+def test_every_text_that_the_runbook_quotes_of_a_command_is_in_the_code() -> None:
+    code = "".join(
+        path.read_text() for path in SOURCE.rglob("*.py") if "node_modules" not in path.parts
+    )
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # a text over several lines
+    page = re.sub(r"```.*?```", "", (ROOT / "docs" / "runbook.md").read_text(), flags=re.DOTALL)
+    quoted = [text for text in re.findall(r"`([^`]+)`", page) if QUOTED.match(text)]
+    parts = [part.strip() for text in quoted for part in LEFT_OUT.split(text)]
+    assert len(quoted) > MIN_QUOTED
+    assert [part for part in parts if part not in code] == []
 
 
 def _slug(heading: str) -> str:
