@@ -46,6 +46,17 @@ async def test_block_and_find_show_the_client_with_the_money(
     assert json.loads(again.stdout)["status"] == "active"
 
 
+async def test_an_operator_who_is_a_client_is_warned_about(
+    tmp_path: Path, dsn: str, client_id: UUID
+) -> None:
+    env = {**GOOD, "EVPOWER_DATABASE_URL": dsn}
+    for user, is_warned in ((client_id, True), (uuid4(), False)):
+        done = evpower(tmp_path, "operators", "add", str(user), "Aida", env=env)
+        assert done.returncode == 0
+        assert ("warning: this user is a client too" in done.stderr) is is_warned
+        assert (f"evpower operators remove {user}" in done.stderr) is is_warned
+
+
 async def test_closing_wants_to_be_confirmed(run: Run, owner: Connection, client_id: UUID) -> None:
     done = run("close", str(client_id), "--reason", "left")
     assert done.returncode == 1

@@ -9,7 +9,8 @@ import typer
 from evpower import identity
 from evpower.cli.out import console, errors, fail
 from evpower.cli.settings import with_database
-from evpower.foundation.db import Database
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import NotFound
 
 keys = typer.Typer(help="Service keys: machines that may call.", no_args_is_help=True)
 operators = typer.Typer(help="People of the operator.", no_args_is_help=True)
@@ -80,7 +81,7 @@ def add(
     if role not in {"viewer", "operator"}:
         fail(f"there is no role {role!r}", "viewer or operator")
 
-    async def work(database: Database) -> None:
+    async def work(database: Database) -> bool:
         async with database.transaction() as connection:
             await identity.add_operator(
                 connection,
@@ -89,9 +90,23 @@ def add(
                 role=cast("identity.OperatorRole", role),
                 actor=actor,
             )
+            return await _is_client(connection, user_id)
 
-    with_database(work)
+    is_client = with_database(work)
     console.print(f"{name} is an operator with the role {role}")
+    if is_client:
+        errors.print(
+            "warning: this user is a client too, and as an operator can no longer top up or charge:"
+            f" give the operator a user of its own, then evpower operators remove {user_id}"
+        )
+
+
+async def _is_client(connection: Connection, user_id: UUID) -> bool:
+    try:
+        client = await identity.get_client(connection, user_id)
+    except NotFound:
+        return False
+    return client.status != "closed"
 
 
 @operators.command("remove")
