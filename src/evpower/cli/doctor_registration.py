@@ -1,4 +1,4 @@
-"""Whether a registered address is proven to be its user's, and whether confirmation mails leave."""
+"""Whether registered addresses are verified, and whether confirmation mails leave."""
 
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -49,7 +49,7 @@ async def _automatic(settings: Settings, http: HttpClient) -> Finding:
     if others:
         detail = f"auto, beside sign-in with {', '.join(others)}"
         return Finding(_NAME, False, detail, _FIX_AUTO)
-    return Finding(_NAME, True, "auto: addresses are taken unproven")
+    return Finding(_NAME, True, "auto: addresses are unverified")
 
 
 async def _by_mail(settings: Settings) -> Finding:
