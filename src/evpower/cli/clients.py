@@ -133,10 +133,10 @@ def _show(row: dict[str, object]) -> None:
     if row["name"]:
         contacts = f"{contacts}  {row['name']}"
     money = f"{row['balance']} som, {row['held']} held, {row['debt']} owed"
-    leaving = "  asked to be deleted" if row["deletion_requested_at"] else ""
+    deletion = "  asked to be deleted" if row["deletion_requested_at"] else ""
     banned = f"  banned until {row['banned_until']}" if row["banned_until"] else ""
     if row["unmapped_status"]:
         banned += f"  was {row['unmapped_status']!r}, not mapped (evpower sync words)"
     console.print(
-        f"{row['client_id']}  {row['status']}{banned}{leaving}  {money}  {contacts}",
+        f"{row['client_id']}  {row['status']}{banned}{deletion}  {money}  {contacts}",
     )

@@ -140,14 +140,14 @@ class Link:
     async def read(self) -> None:
         """Reads frames until the connection ends or is abandoned."""
         reading = asyncio.create_task(self._read_frames())
-        leaving = asyncio.create_task(self._abandoned.wait())
+        abandonment = asyncio.create_task(self._abandoned.wait())
         try:
-            await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reading, abandonment}, return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 reading.result()
         finally:
             reading.cancel()
-            leaving.cancel()
+            abandonment.cancel()
             for _, reply in self._waiting.values():
                 if not reply.done():
                     reply.set_exception(StationOffline("the connection ended before the reply"))
