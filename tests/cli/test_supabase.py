@@ -11,6 +11,7 @@ from evpower.cli.supabase import webhook_url, what_is_wrong
 from evpower.config import Settings
 from evpower.devstack.stack import supabase_migrations
 from evpower.devstack.supabase.server import LocalSupabase
+from evpower.foundation.db import Connection
 from tests.cli.test_commands import GOOD, evpower
 from tests.conftest import Server
 from tests.waiting import WAIT_LIMIT_S
@@ -65,7 +66,9 @@ def test_only_a_webhook_that_is_configured_can_be_wrong() -> None:
     assert "lost its secret" in what_is_wrong(_notification(same=None))
 
 
-async def test_webhook_is_set_shown_and_disabled(server: Server, dsn: str, tmp_path: Path) -> None:
+async def test_webhook_is_set_shown_and_disabled(
+    server: Server, dsn: str, owner: Connection, tmp_path: Path
+) -> None:
     await server.postgres.create_database("supabase_cli")
     local = LocalSupabase(
         server.dsn("supabase_cli"),
@@ -98,8 +101,9 @@ async def test_webhook_is_set_shown_and_disabled(server: Server, dsn: str, tmp_p
         assert "2 older ones are not accepted any more" in ended.stdout
         map_word = ("sync", "words", "map", "Frozen", "blocked", "--reason", "as before")
         mapped = evpower(tmp_path, *map_word, env=env)
-        assert mapped.returncode == 0
-        assert "no client in Supabase has this word" in mapped.stderr
+        assert mapped.returncode == 1
+        assert "no client in Supabase has the word 'Frozen'" in mapped.stderr
+        assert await owner.fetch("select from sync.status_words") == []
         doctor = json.loads(evpower(tmp_path, "doctor", "--read-only", "--json", env=env).stdout)
         assert [
             finding["ok"] for finding in doctor if finding["name"] == "change notification"

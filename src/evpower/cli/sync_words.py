@@ -6,7 +6,7 @@ import json
 import typer
 
 from evpower import sync as synced
-from evpower.cli.out import console, errors, fail
+from evpower.cli.out import console, counted, fail
 from evpower.cli.remote import with_supabase
 from evpower.foundation.db import Database
 
@@ -42,10 +42,10 @@ def show(context: typer.Context, as_json: bool = _JSON) -> None:
             if status_word.mapped
             else "not mapped"
         )
-        console.print(f"{status_word.word!r}  {status_word.clients} clients: {means}")
+        console.print(f"{status_word.word!r}  {counted(status_word.clients, 'client')}: {means}")
     if unmapped:
         fail(
-            f"{len(unmapped)} words are not mapped, their clients may not spend",
+            f"not mapped: {counted(len(unmapped), 'word')}; their clients may not spend",
             "evpower sync words map WORD active|blocked|inactive --reason ...",
         )
     if not as_json and not words:
@@ -63,10 +63,13 @@ def map_word(
     if meaning not in _MEANINGS:
         fail(f"there is no meaning {meaning!r}", " or ".join(_MEANINGS))
 
-    async def work(database: Database, rpc: synced.SupabaseRpc) -> tuple[int, bool]:
-        known = any(
-            status_word.word == word for status_word in await synced.find_words(database, rpc)
-        )
+    async def work(database: Database, rpc: synced.SupabaseRpc) -> int:
+        status_words = await synced.find_words(database, rpc)
+        if not any(status_word.word == word for status_word in status_words):
+            fail(
+                f"no client in Supabase has the word {word!r}, and a meaning is never changed",
+                "evpower sync words lists those there are",
+            )
         async with database.transaction() as connection:
             await synced.map_word(
                 connection,
@@ -75,11 +78,7 @@ def map_word(
                 operator=operator or getpass.getuser(),
                 reason=reason,
             )
-        return await synced.apply_status_word(database, rpc, word), known
+        return await synced.apply_status_word(database, rpc, word)
 
-    handled, is_known = with_supabase(work)
-    console.print(f"{word!r} means {meaning}; {handled} waiting clients are handled")
-    if not is_known:
-        errors.print(
-            "no client in Supabase has this word; `evpower sync words` shows those there are"
-        )
+    handled = with_supabase(work)
+    console.print(f"{word!r} means {meaning}; handled: {counted(handled, 'waiting client')}")
