@@ -6,6 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from evpower.cli.app import app
+from evpower.cli.identity_report import print_troubles, tell
+from evpower.client_migration import CsvSource, RunSummary, Trouble, TroubleCount
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,44 @@ def test_an_address_of_another_kind_is_not_printed() -> None:
     done = CliRunner().invoke(app, line)
     assert done.exit_code == 1
     assert "s3cret" not in done.output
+
+
+def test_each_row_stands_under_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    print_troubles(
+        [TroubleCount("invalid", "no_contact", 1), TroubleCount("retained", "wallet_used", 2)],
+        [
+            Trouble(1, "a", "retained", "wallet_used", None),
+            Trouble(2, "b", "invalid", "no_contact", None),
+            Trouble(3, "c", "retained", "wallet_used", None),
+        ],
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "invalid 1: it has neither email nor phone, and Supabase Auth wants one",
+        "    line 2  b: no_contact",
+        "retained 2: its wallet was used",
+        "    line 1  a: wallet_used",
+        "    line 3  c: wallet_used",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("conflicts", "invalid", "text"),
+    [
+        (1, 0, "error: 1 row needs a decision\n"),
+        (2, 1, "error: 2 rows need a decision, 1 row is invalid\n"),
+        (0, 3, "error: 3 rows are invalid\n"),
+    ],
+)
+def test_the_end_of_a_run_says_what_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], conflicts: int, invalid: int, text: str
+) -> None:
+    (tmp_path / "old.csv").write_text("id\n1\n")
+    done = RunSummary(
+        run=1, moved=0, done=0, failed=0, conflicts=conflicts, invalid=invalid, skipped=0
+    )
+    with pytest.raises(SystemExit):
+        tell(CsvSource(tmp_path / "old.csv"), None, done, dry_run=False, as_json=False)
+    assert text in capsys.readouterr().err
 
 
 def test_every_step_has_its_command() -> None:

@@ -46,7 +46,7 @@ async def test_ctrl_c_ends_the_charge_and_prints_what_was_delivered() -> None:
         [stop] = csms.payloads("StopTransaction")
         assert (process.returncode, err) == (0, b"")
         lines = out.decode().splitlines()
-        assert lines[-1] == f"delivered {stop['meterStop']} Wh in 1 transactions"
+        assert lines[-1] == f"delivered {stop['meterStop']} Wh in 1 transaction"
         assert "EV-7/1 status Charging" in lines
 
 

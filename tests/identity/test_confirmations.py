@@ -349,7 +349,7 @@ class TestDoctor:
         await auth.register(a_registration())
         [bad] = await look_at_registration(settings, http)
         assert (bad.ok, bad.name) == (False, "registration")
-        assert "1 mails wait" in bad.detail
+        assert "1 mail waits" in bad.detail
         assert "over_email_send_rate_limit" in bad.detail
         assert "SMTP" in bad.fix
         assert "2 mails an hour" not in bad.fix, "only hosted projects are so limited"

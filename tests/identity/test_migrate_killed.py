@@ -184,7 +184,7 @@ async def test_the_whole_way_of_an_operator(moving: Moving, dsn: str) -> None:
     code, _, err = await evpower(moving, dsn, "migrate", "--source", source, "--report", "no/r.csv")
     assert (code, "no/r.csv: No such file" in err) == (1, True)
     code, out, err = await evpower(moving, dsn, "migrate", "--source", source)
-    assert (code, "1 are for a person" in err) == (1, True)
+    assert (code, "1 row needs a decision" in err) == (1, True)
     assert "moved: 2 of 2" in err  # told without a terminal, too
     async with moving.db.transaction() as connection:
         await client_migration.decide(

@@ -59,9 +59,11 @@ async def test_what_is_in_use_stays_and_says_so(moving: Moving) -> None:
     assert await status(moving, named["paid"]) == "active"
     async with moving.db.transaction() as connection:
         troubles = await client_migration.troubles_of(connection, back.run, 10)
-    assert {(row.old_id, row.detail) for row in troubles} == {
-        ("signed-in", "signed_in"), ("paid", "wallet_used"),
+        kinds = await client_migration.count_troubles(connection, back.run)
+    assert {(row.old_id, row.plan, row.reason, row.detail) for row in troubles} == {
+        ("signed-in", "retained", "signed_in", None), ("paid", "retained", "wallet_used", None),
     }  # fmt: skip
+    assert [kind.reason for kind in kinds] == ["signed_in", "wallet_used"]
 
 
 _PAYMENT = (

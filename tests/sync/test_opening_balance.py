@@ -432,7 +432,7 @@ async def test_the_command_tells_what_it_did(
 
     dry = run("--dry-run")
     assert dry.returncode == 0, dry.stderr
-    assert "would import 1 balances, 150.00 som" in dry.stdout
+    assert "would import 1 balance, 150.00 som" in dry.stdout
     done = run("--json")
     assert done.returncode == 1
     output = orjson.loads(done.stdout)

@@ -7,6 +7,7 @@ import asyncpg
 
 from evpower import identity
 from evpower.cli.finding import Finding
+from evpower.cli.out import counted
 from evpower.config import Settings
 from evpower.foundation.db import connect
 from evpower.foundation.http import HttpClient, HttpError
@@ -66,6 +67,7 @@ async def _by_mail(settings: Settings) -> Finding:
         return Finding(_NAME, None, "by mail; not examined: mend the database first")
     if waiting.error is not None:
         hours = waiting.oldest_s / 3600
-        detail = f"{waiting.count} mails wait, the oldest for {hours:.1f} h: {waiting.error}"
+        mails = f"{counted(waiting.count, 'mail')} {'waits' if waiting.count == 1 else 'wait'}"
+        detail = f"{mails}, the oldest for {hours:.1f} h: {waiting.error}"
         return Finding(_NAME, False, detail, fix)
     return Finding(_NAME, True, "by mail, none waits (the project's mail server can't be seen)")

@@ -21,7 +21,7 @@ from evpower import payments
 from evpower import sync as synced
 from evpower.cli.identity_report import print_troubles, tell
 from evpower.cli.notify import notifying
-from evpower.cli.out import console, errors, fail, progress, styled
+from evpower.cli.out import console, counted, errors, fail, progress, styled
 from evpower.cli.settings import (
     MAX_NUMBER,
     load_checked,
@@ -146,8 +146,9 @@ def status(as_json: bool = _JSON) -> None:
             f"run {run.id}  {run.state}  {run.started_at:%Y-%m-%d %H:%M}Z  {run.source}",
         )
         console.print(
-            f"    {run.rows_read} rows: {run.linked} linked, {run.created} created, "
-            f"{run.added} added to, {run.rows_skipped} moved before, {run.conflicts} conflicts, "
+            f"    {counted(run.rows_read, 'row')}: {run.linked} linked, {run.created} created, "
+            f"{run.added} added to, {run.rows_skipped} moved before, "
+            f"{counted(run.conflicts, 'conflict')}, "
             f"{run.invalid} invalid, {run.left} left"
         )
         if run.reverted or run.retained:
@@ -168,7 +169,7 @@ def conflicts(
     ),
     as_json: bool = _JSON,
 ) -> None:
-    """Show what a run left to a person."""
+    """Show the rows that a run did not move, with the reason of each."""
 
     async def work(
         database: Database,
@@ -236,8 +237,8 @@ def revert(
         typer.echo(json.dumps(asdict(done)))
         return
     console.print(
-        f"run {done.run}: {done.aliases} aliases of clients who were there before are gone, "
-        f"{done.users} users are deleted, {done.retained} retained as they are in use"
+        f"run {done.run}: removed aliases of clients who were there before: {done.aliases}, "
+        f"deleted users: {done.users}, retained as they are in use: {done.retained}"
     )
     if done.retained:
         console.print(f"evpower identity conflicts --run {done.run} names them")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from evpower import client_migration as moving
-from evpower.cli.out import console, fail, styled
+from evpower.cli.out import console, counted, fail, styled
 from evpower.foundation.money import to_text
 
 SHOWN = 20
@@ -32,36 +32,50 @@ def tell(
         if done is not None:
             console.print(
                 f"run {done.run}: {done.moved} moved now, {done.done} in all, "
-                f"{done.failed} failed, {done.conflicts} conflicts, {done.invalid} invalid"
+                f"{done.failed} failed, {counted(done.conflicts, 'conflict')}, "
+                f"{done.invalid} invalid"
             )
     if done is not None and done.failed:
         fail(f"{done.failed} failed", "evpower identity migrate --resume tries them again")
     if done is not None and done.conflicts + done.invalid:
         fail(
-            f"{done.conflicts + done.invalid} are for a person",
+            _left_text(done),
             f"evpower identity conflicts --run {done.run}; docs/migrate-ids.md says what to do",
         )
+
+
+def _left_text(done: moving.RunSummary) -> str:
+    texts: list[str] = []
+    if done.conflicts:
+        verb = "needs" if done.conflicts == 1 else "need"
+        texts.append(f"{counted(done.conflicts, 'row')} {verb} a decision")
+    if done.invalid:
+        verb = "is" if done.invalid == 1 else "are"
+        texts.append(f"{counted(done.invalid, 'row')} {verb} invalid")
+    return ", ".join(texts)
 
 
 def _print_plan(rows: moving.RowSource, planned: moving.PlanResult, *, dry_run: bool) -> None:
     counts = planned.counts
     would = "would be" if dry_run else "to be"
     console.print(
-        f"{counts.read} rows: {counts.link} {would} linked, {counts.create} {would} created, "
+        f"{counted(counts.read, 'row')}: {counts.link} {would} linked, "
+        f"{counts.create} {would} created, "
         f"{counts.add} {would} added to, {counts.skip} moved before, "
-        f"{counts.conflict} conflicts, {counts.invalid} invalid"
+        f"{counted(counts.conflict, 'conflict')}, {counts.invalid} invalid"
     )
     if counts.id_tags:
-        console.print(f"{counts.id_tags} id tags")
+        console.print(counted(counts.id_tags, "id tag"))
     if counts.balances:
         console.print(
-            f"{counts.balances} balances, {to_text(counts.balance_minor)} som, {would} carried over"
+            f"{counted(counts.balances, 'balance')}, {to_text(counts.balance_minor)} som, "
+            f"{would} carried over"
         )
     if counts.passwords_unknown:
         console.print(
             styled(
-                (f"{counts.passwords_unknown} passwords", "yellow"),
-                " are hashed in a way Supabase Auth can't check: these people set a new one",
+                (counted(counts.passwords_unknown, "password"), "yellow"),
+                " hashed in a way Supabase Auth can't check: the owner sets a new one",
             )
         )
     for contact in ("email", "phone"):
@@ -82,10 +96,13 @@ def _print_plan(rows: moving.RowSource, planned: moving.PlanResult, *, dry_run: 
 def print_troubles(
     kinds: Sequence[moving.TroubleCount], troubles: Sequence[moving.Trouble]
 ) -> None:
-    """Prints the count of each plan and reason, and each of `troubles`."""
+    """Prints the count of each plan and reason, each with those of its rows in `troubles`."""
     for kind in kinds:
         why = moving.reason_text(kind.reason)
         console.print(styled((kind.plan, "yellow"), f" {kind.rows}: {why}"))
-    for trouble in troubles:
-        detail = f" ({trouble.detail})" if trouble.detail else ""
-        console.print(f"    line {trouble.line}  {trouble.old_id}: {trouble.reason}{detail}")
+        for trouble in troubles:
+            if (trouble.plan, trouble.reason) == (kind.plan, kind.reason):
+                detail = f" ({trouble.detail})" if trouble.detail else ""
+                console.print(
+                    f"    line {trouble.line}  {trouble.old_id}: {trouble.reason}{detail}"
+                )

@@ -5,7 +5,7 @@ import json
 import typer
 
 from evpower import wallet
-from evpower.cli.out import console, fail, progress, styled
+from evpower.cli.out import console, counted, fail, progress, styled
 from evpower.cli.settings import with_database
 from evpower.foundation.db import Database
 
@@ -39,11 +39,13 @@ def verify(as_json: bool = typer.Option(False, "--json", help="One JSON line."))
             )
         )
     else:
-        console.print(f"{report.wallets} wallets, {report.transactions} transactions")
+        wallets = counted(report.wallets, "wallet")
+        console.print(f"{wallets}, {counted(report.transactions, 'transaction')}")
         for item in report.discrepancies[:_SHOWN]:
             console.print(styled((_line(item), "red")))
     if report.count:
-        fail(f"{report.count} discrepancies", "docs/runbook.md, “ledger verify fails”.")
+        noun = "discrepancy" if report.count == 1 else "discrepancies"
+        fail(f"{report.count} {noun}", "docs/runbook.md, “ledger verify fails”.")
     if not as_json:
         console.print(styled(("every som is accounted for", "green")))
 

@@ -26,6 +26,11 @@ def visible(text: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns a number with its noun, in the plural unless it is 1: "1 row", "2 rows"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def styled(*parts: str | tuple[str, str]) -> Text:
     """Returns a line in which some parts have a style: ("ok", "green")."""
     shown = [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
 
-from evpower.cli.out import ProgressStep, console, fail, progress
+from evpower.cli.out import ProgressStep, console, counted, fail, progress
 
 if TYPE_CHECKING:
     from evpower.simulator import ConnectFailed, Fleet, StationEvent
@@ -103,12 +103,12 @@ def _print_event(event: "StationEvent") -> None:
 
 def _print_totals(fleet: "Fleet", unsent: int) -> None:
     charges = sum(len(station.transactions) for station in fleet.stations)
-    console.print(f"delivered {fleet.delivered_wh} Wh in {charges} transactions")
+    console.print(f"delivered {fleet.delivered_wh} Wh in {counted(charges, 'transaction')}")
     violations = [text for station in fleet.stations for text in station.violations]
     for text in sorted(set(violations)):
         console.print(f"the server sent against the schemas of OCPP 1.6: {text}")
     if unsent:
-        console.print(f"{unsent} messages could not be sent")
+        console.print(f"{counted(unsent, 'message')} could not be sent")
 
 
 def _fail_to_connect(error: "ConnectFailed") -> NoReturn:

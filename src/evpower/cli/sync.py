@@ -12,7 +12,7 @@ import typer
 from evpower import client_migration
 from evpower import sync as synced
 from evpower.cli.notify import notifying
-from evpower.cli.out import console, fail, progress, styled
+from evpower.cli.out import console, counted, fail, progress, styled
 from evpower.cli.remote import with_supabase
 from evpower.cli.settings import load_checked, with_database
 from evpower.cli.sync_report import facts_text, print_loops
@@ -86,8 +86,8 @@ def status(as_json: bool = _JSON) -> None:
     )
     age = f", the oldest for {now.oldest_s:.0f} s" if now.oldest_s else ""
     console.print(
-        f"pending    {now.pending} ({now.pending_clients} clients, "
-        f"{now.pending_sessions} sessions){age}"
+        f"pending    {now.pending} ({counted(now.pending_clients, 'client')}, "
+        f"{counted(now.pending_sessions, 'session')}){age}"
     )
     console.print(f"parked     {now.parked}")
     for parked in now.parked_keys:
@@ -116,7 +116,7 @@ def _tell_checks(now: synced.SyncStatus) -> None:
         counts = run.counts
         ended = f"{run.finished_at:%F %T}" if run.finished_at is not None else "under way"
         console.print(
-            f"check      {_RUNS[run.kind]}: {ended}, {counts.get('client', 0)} clients, "
+            f"check      {_RUNS[run.kind]}: {ended}, {counted(counts.get('client', 0), 'client')}, "
             f"{counts.get('drift', 0)} differed, {counts.get('closed', 0)} repaired"
             + (f"; waits: {run.error}" if run.error else ""),
         )
@@ -127,13 +127,14 @@ def _tell_inbound(now: synced.InboundStatus) -> None:
     age = f", read to the end {now.age_s:.0f} s ago" if now.age_s is not None else ""
     console.print(f"changes    {source}{age}")
     if now.scanning:
-        console.print(f"           full scan under way, {now.scanned} users so far")
+        console.print(f"           full scan under way, {counted(now.scanned, 'user')} so far")
     elif now.scanned_at is not None:
         console.print(
-            f"           full scan of {now.scanned} users finished at {now.scanned_at:%F %T}"
+            f"           full scan of {counted(now.scanned, 'user')} finished at "
+            f"{now.scanned_at:%F %T}"
         )
     if now.resets:
-        console.print(f"           Supabase was restored {now.resets} times")
+        console.print(f"           Supabase was restored {counted(now.resets, 'time')}")
     console.print(f"failed     {now.failed}")
     for failure in now.failed_users:
         console.print(f"           {failure.client_id}: {failure.reason}")
@@ -163,7 +164,8 @@ def pull(
         typer.echo(json.dumps({name: getattr(done, name) for name in names}))
     else:
         console.print(
-            f"{done.changes} changes, {done.scanned} users scanned: {done.applied} applied,"
+            f"{counted(done.changes, 'change')}, {counted(done.scanned, 'user')} scanned:"
+            f" {done.applied} applied,"
             f" {done.created} of them new, {done.closed} closed"
         )
     if done.error is not None:
@@ -237,13 +239,14 @@ def _next_step(result: synced.RunResult, *, repaired: bool) -> str:
 
 def _tell_checked(result: synced.RunResult) -> None:
     console.print(
-        f"{result.clients} clients with {result.transactions} transactions, "
-        f"{result.sessions} sessions; {result.in_flight} still under way"
+        f"{counted(result.clients, 'client')} with {counted(result.transactions, 'transaction')}, "
+        f"{counted(result.sessions, 'session')}; {result.in_flight} still under way"
     )
     if result.foreign_transactions or result.foreign_sessions:
         console.print(
-            f"from before EvPower, left alone: {result.foreign_transactions} transactions, "
-            f"{result.foreign_sessions} sessions"
+            f"from before EvPower, left alone: "
+            f"{counted(result.foreign_transactions, 'transaction')}, "
+            f"{counted(result.foreign_sessions, 'session')}"
         )
     for drift in result.drift[:_SHOWN]:
         fields = f" ({', '.join(drift.fields)})" if drift.fields else ""
@@ -305,7 +308,7 @@ def backfill(
 
     done = with_database(work)
     console.print(
-        f"{done.clients} clients and {done.sessions} sessions are marked; "
+        f"marked: {counted(done.clients, 'client')} and {counted(done.sessions, 'session')}; "
         "a running worker sends them (evpower sync status)"
     )
 
@@ -362,7 +365,7 @@ def renamed_import_balances() -> None:
 def _tell_imported(done: client_migration.OpeningBalances, *, dry_run: bool) -> None:
     would = "would import" if dry_run else "imported"
     console.print(
-        f"{would} {done.imported} balances, {to_text(done.imported_minor)} som; "
+        f"{would} {counted(done.imported, 'balance')}, {to_text(done.imported_minor)} som; "
         f"{done.already} were imported before and are on their way"
     )
     if done.rounded:

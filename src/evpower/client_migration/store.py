@@ -285,7 +285,9 @@ async def run_summary(connection: Connection, run: int, moved: int) -> RunSummar
 _NOT_MOVED: Final = """
 from (select r.line, r.old_id,
   case when r.state in ('failed', 'retained') then r.state else r.plan end as plan,
-  coalesce(r.reason, '') as reason, coalesce(r.detail, r.note) as detail
+  case when r.state = 'retained' then coalesce(r.note, '') else coalesce(r.reason, '') end
+    as reason,
+  case when r.state = 'retained' then r.detail else coalesce(r.detail, r.note) end as detail
 from client_migration.run_rows r where r.run = $1
   and (r.plan in ('conflict', 'invalid') or r.state in ('failed', 'retained'))
   and not exists (select from identity.aliases a where a.kind = 'client_id'
