@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from evpower.renamed_settings import RENAMED_SETTINGS
-
 _STATEMENT_S: Final = 8.0  # hosted Supabase's statement_timeout and lock_timeout
 _MIN_SECRET: Final = 32  # characters of an HS256 secret (RFC 7518 3.2)
 _MIN_WEBHOOK_SECRET: Final = 24  # characters
@@ -196,19 +194,11 @@ def is_project_address(url: str) -> bool:
     return bool(_ADDRESS.fullmatch(url)) and not _SUPABASE_PATH.search(url)
 
 
-def renamed(names: Iterable[str]) -> list[str]:
-    """Return a line with the new name for each setting of the environment that has an old one."""
-    return [
-        f"{name} is {RENAMED_SETTINGS[name]} now: rename it"
-        for name in sorted({name.upper() for name in names} & RENAMED_SETTINGS.keys())
-    ]
-
-
 def unknown(names: Iterable[str]) -> list[str]:
-    """Return a line for each name that looks like a setting but is none, nor an old name of one."""
+    """Return a line for each name of the environment that looks like a setting but is none."""
     known = {_PREFIX + field.upper() for field in Settings.model_fields}
     texts: list[str] = []
-    for name in sorted({name.upper() for name in names} - known - RENAMED_SETTINGS.keys()):
+    for name in sorted({name.upper() for name in names} - known):
         if not name.startswith(_PREFIX) or name.startswith(_IGNORED_PREFIXES):
             continue
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)

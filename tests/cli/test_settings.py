@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from evpower.cli.app import app
+from evpower.cli.renamed_settings import RENAMED_SETTINGS
 from evpower.cli.settings import all_problems
 from evpower.config import Settings, unknown
-from evpower.renamed_settings import RENAMED_SETTINGS
 from tests.cli.test_commands import GOOD, evpower
 
 

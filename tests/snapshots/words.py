@@ -111,7 +111,7 @@ _PAGES: Final = (
 _SKIPPED: Final = {"node_modules", "earlier_project", "__pycache__"}
 _GENERATED: Final = {"migrations/schema.sql"}
 # The old names themselves, as in the table of CHANGELOG.md.
-_OLD_NAMES: Final = {"src/evpower/renamed_settings.py"}
+_OLD_NAMES: Final = {"src/evpower/cli/renamed_settings.py"}
 _ITSELF: Final = {"tests/snapshots/words.py", "tests/snapshots/test_words.py"}
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Za-z][a-z]*")

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from pydantic_settings import DotEnvSettingsSource
 
 from evpower.cli.out import fail
-from evpower.config import Settings, problems, renamed, unknown
+from evpower.cli.renamed_settings import RENAMED_SETTINGS
+from evpower.config import Settings, problems, unknown
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
 from evpower.foundation.http import HttpClient
@@ -37,10 +38,14 @@ def all_problems(settings: Settings) -> list[str]:
     wrong = problems(settings)
     if problem := payments.provider_problem(settings):
         wrong.append(problem)
-    names = [*os.environ, *DotEnvSettingsSource(Settings, env_file=".env").env_vars]
-    wrong += renamed(names)
+    file = DotEnvSettingsSource(Settings, env_file=".env").env_vars
+    names = {name.upper() for name in (*os.environ, *file)}
+    wrong += [
+        f"{name} is {RENAMED_SETTINGS[name]} now: rename it"
+        for name in sorted(names & RENAMED_SETTINGS.keys())
+    ]
     if settings.env == "production":
-        wrong += unknown(names)
+        wrong += unknown(names - RENAMED_SETTINGS.keys())
     return wrong
 
 
