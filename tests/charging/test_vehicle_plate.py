@@ -21,6 +21,13 @@ async def shown(api: Api, client_id: UUID, order: str = "created_at") -> dict[st
 
 
 class TestReported:
+    async def test_a_plate_that_is_too_long_is_refused_by_its_characters(
+        self, api: Api, client_id: UUID
+    ) -> None:
+        response = await send(api, report(client_id, vehicle_plate="A" * 17))
+        [error] = response.json()["errors"]
+        assert "at most 16 characters" in str(error)
+
     @pytest.mark.parametrize("order", ["created_at", "start_time"])
     async def test_both_histories_show_it(self, api: Api, client_id: UUID, order: str) -> None:
         await send(api, report(client_id, vehicle_plate=PLATE))

@@ -88,7 +88,6 @@ def _one_form(plate: object) -> object:
 
 _Plate = Annotated[
     str,
-    BeforeValidator(_one_form),
     Field(
         min_length=1,
         max_length=16,
@@ -96,6 +95,7 @@ _Plate = Annotated[
         examples=["01KG123ABC"],
         default_factory=str,
     ),
+    BeforeValidator(_one_form),  # after the lengths, which count characters of a str alone
     AfterValidator(_printable),
 ]
 
