@@ -64,6 +64,13 @@ def test_every_decision_is_in_the_index_with_its_title_status_and_date() -> None
     ]
 
 
+@pytest.mark.parametrize("index", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_page_of_a_usual_change_is_linked(index: str) -> None:
+    text = (ROOT / index).read_text()
+    pages = [page.name for page in (ROOT / "docs" / "how-to").glob("*.md")]
+    assert [name for name in pages if f"how-to/{name})" not in text] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_named_exists(document: Path) -> None:
     known = _commands()
