@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 
@@ -104,6 +106,14 @@ async def test_webhook_is_set_shown_and_disabled(
         assert mapped.returncode == 1
         assert "no client in Supabase has the word 'Frozen'" in mapped.stderr
         assert await owner.fetch("select from sync.status_words") == []
+        there: Connection = await asyncpg.connect(server.dsn("supabase_cli"))
+        await there.execute(
+            "insert into public.clients (id, status) values ($1, 'Frozen')", uuid4()
+        )
+        await there.close()
+        mapped = evpower(tmp_path, *map_word, env=env)
+        assert mapped.returncode == 0, mapped.stderr
+        assert "'Frozen' means blocked" in mapped.stdout
         doctor = json.loads(evpower(tmp_path, "doctor", "--read-only", "--json", env=env).stdout)
         assert [
             finding["ok"] for finding in doctor if finding["name"] == "change notification"
