@@ -81,9 +81,12 @@ class UnknownPayment(BaseModel):
 
     success: Literal[False]
     status: Literal[0]
+    status_text: Literal["processing"]
+    invoice_id: str
+    can_proceed: Literal[False]
+    can_start_charging: Literal[False]
     error: Literal["payment_not_found"]
     message: str
-    invoice_id: str
 
 
 TOP_UP_BODY: Final[dict[str, Any]] = {
