@@ -145,10 +145,12 @@ class WalletMachine(RuleBasedStateMachine):
         """Return the stored state of every client and session of this run."""
         wallets = self.sql.execute(
             """
-            select client_id, balance_minor, held_minor, debt_minor, spent_minor, version, array(
+            select w.client_id, balance_minor, held_minor, debt_minor, spent_minor, w.version,
+                   array(
                    select amount_minor from wallet.transactions t
-                    where t.client_id = w.client_id order by version)
-              from wallet.wallets w where client_id = any (%s)
+                    where t.client_id = w.client_id order by version), c.status::text
+              from wallet.wallets w join identity.clients c on c.id = w.client_id
+             where w.client_id = any (%s)
             """,
             [list(self.ledger.accounts)],
         ).fetchall()
@@ -354,7 +356,7 @@ def state_of(ledger: Ledger) -> dict[UUID, Any]:
     wallets = {
         account.client: (
             account.balance, account.held, account.debt, account.spent, len(account.amounts),
-            account.amounts,
+            account.amounts, account.status,
         )
         for account in ledger.accounts.values()
     }  # fmt: skip
