@@ -78,6 +78,8 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     ("payments.events", "credited_by"): {"accepted"},  # guarded by guard_event
     ("charging.sessions", "started_at"): {"requested", "charging"},  # not begun yet
     ("charging.sessions", "ended_at"): {"requested", "charging"},  # not ended yet
+    # Optional; guard_session keeps a finished session's.
+    ("charging.sessions", "vehicle_plate"): {"requested", "charging"},
     ("charging.settlements", "bill_number"): set(),
     ("charging.settlements", "total_minor"): set(),
     ("charging.settlements", "energy_wh"): set(),
@@ -153,6 +155,10 @@ async def rows_in_each_state(db: Database, owner: Connection, scenario: Scenario
         session = await scenario.session(client, state=state)
         await owner.execute("select wallet.hold($1, 5)", session)
     await owner.execute("select wallet.release_hold($1)", session)
+    await owner.execute(
+        "update charging.sessions set vehicle_plate = '01KG123ABC'"
+        " where state in ('requested', 'charging')"
+    )
     await scenario.finished(client, 7)
     corrected = await scenario.settled(client, 1_000)
     await scenario.correct(corrected, 900)
