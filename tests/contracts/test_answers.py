@@ -10,9 +10,12 @@ from tests.contracts.answers import check_answer
 KNOWN: dict[str, Any] = {
     "success": False,
     "status": 0,
+    "status_text": "processing",
+    "invoice_id": "ABC",
+    "can_proceed": False,
+    "can_start_charging": False,
     "error": "payment_not_found",
     "message": "Платёж не найден.",
-    "invoice_id": "ABC",
 }
 
 
