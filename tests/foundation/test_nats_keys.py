@@ -119,7 +119,7 @@ async def _is_refused(url: str, files: NatsFiles, *, saying: str) -> None:
     with capture_logs() as logs:
         await node.bus.start()
         try:
-            await until(lambda: bool(logs), "nothing was told")
+            await until(lambda: bool(logs), "nothing was logged")
             assert not node.bus.connected
         finally:
             await node.bus.close()
@@ -172,7 +172,7 @@ async def test_a_new_file_counts_at_the_next_connection(tmp_path: Path) -> None:
         with capture_logs() as logs:
             await node.bus.start()
             try:
-                await until(lambda: bool(logs), "nothing was told")
+                await until(lambda: bool(logs), "nothing was logged")
                 path.write_text(ours.seed)
                 assert await node.bus.wait_connected(WAIT_LIMIT_S)
                 path.unlink()

@@ -27,7 +27,7 @@ class TestRights:
             url = f"nats://evpower:wr0ng-secret@127.0.0.1:{server.port}"
             with capture_logs() as logs:
                 async with nodes(url, connected=False) as (here,):
-                    await until(lambda: bool(logs), "nothing was told")
+                    await until(lambda: bool(logs), "nothing was logged")
                     assert not await here.bus.wait_connected(0.3)
             [line] = [line for line in logs if line["event"] == "bus_disconnected"]
             assert line["reason"]
@@ -64,7 +64,7 @@ class TestRights:
                 async with nodes(f"nats://ev:pw@127.0.0.1:{server.port}", connected=False) as (
                     here,
                 ):
-                    await until(lambda: bool(logs), "nothing was told")
+                    await until(lambda: bool(logs), "nothing was logged")
                     assert not here.bus.connected
             [line] = [line for line in logs if line["event"] == "bus_disconnected"]
             assert "permissions violation" in line["reason"].lower()
@@ -100,7 +100,7 @@ class TestTls:
         port = server.sockets[0].getsockname()[1]
         with capture_logs() as logs:
             async with nodes(f"tls://ev:secret@127.0.0.1:{port}", connected=False):
-                await until(lambda: bool(logs), "nothing was told")
+                await until(lambda: bool(logs), "nothing was logged")
                 await until(closed.is_set, "it did not hang up")
         server.close()
         await server.wait_closed()

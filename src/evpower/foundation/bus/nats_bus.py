@@ -175,7 +175,7 @@ class NatsBus:
         self._unsure: dict[bytes, None] = {}  # sent, and not yet confirmed by the server
         self._wakeup_event = asyncio.Event()
         self._up = asyncio.Event()
-        self._is_disconnected = False  # told in the log
+        self._is_disconnected = False  # a loss is logged once
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._servers_in_turn = cycle(sorted(self._servers, key=lambda _: self._jitter()))
