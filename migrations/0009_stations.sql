@@ -27,6 +27,7 @@ create table stations.stations (
   -- What the operator wants, and what the station reports. Neither is derived from the other.
   wanted_availability text not null default 'operative' check (wanted_availability in ('operative', 'inoperative')),
   reported_availability text check (reported_availability in ('operative', 'inoperative')),
+  status_stamp_at timestamptz,                       -- the newest stamp of a status of the whole station
   -- As the station reported them at its last boot, cut by no limit of the protocol.
   vendor text check (length(vendor) <= 255),
   model text check (length(model) <= 255),
@@ -44,8 +45,8 @@ create table stations.stations (
 );
 create index stations_by_location on stations.stations (location_id, id);
 grant select, insert,
-  update (location_id, owner, wanted_availability, reported_availability, vendor, model, firmware, booted_at, no_auth,
-          paid_only, cards_without_auth, pinned_version, retired_at, updated_at)
+  update (location_id, owner, wanted_availability, reported_availability, status_stamp_at, vendor, model, firmware,
+          booted_at, no_auth, paid_only, cards_without_auth, pinned_version, retired_at, updated_at)
   on stations.stations to evpower_app;
 
 -- Every name by which a station is found: by its socket, the API, a QR code, support. `key` is the name in the form in
@@ -100,7 +101,8 @@ create table stations.connectors (
     'available', 'preparing', 'occupied', 'charging', 'suspended_ev', 'suspended_evse', 'finishing', 'reserved',
     'unavailable', 'faulted')),                      -- null: it reported none yet
   reported_error text check (length(reported_error) <= 255),
-  reported_at timestamptz,
+  reported_at timestamptz,                           -- since when it reports this status
+  status_stamp_at timestamptz,                       -- the newest stamp of a status, at most its time of receipt
   created_at timestamptz not null default now(),
   primary key (station_id, number),
   unique (station_id, evse_number, evse_connector),
@@ -108,7 +110,8 @@ create table stations.connectors (
   constraint connectors_report_with_a_time check ((reported_status is null) = (reported_at is null))
 );
 grant select, insert,
-  update (standard, format, power_type, rated_power_w, wanted_availability, reported_status, reported_error, reported_at)
+  update (standard, format, power_type, rated_power_w, wanted_availability, reported_status, reported_error, reported_at,
+          status_stamp_at)
   on stations.connectors to evpower_app;
 
 -- A station's password, as a hash of its bytes. A new one waits beside the present one until the station uses it.
@@ -165,6 +168,7 @@ create table stations.status_log (
   received_at timestamptz not null default now()
 );
 create index status_log_by_station on stations.status_log (station_id, received_at desc, id desc);
+create index status_log_by_time on stations.status_log (received_at);
 grant select, insert on stations.status_log to evpower_app;
 
 -- Each connection of a station. Its id is the socket's epoch: of two the greater one is the newer.
@@ -184,6 +188,7 @@ create table stations.connections (
 );
 create unique index connections_one_open on stations.connections (station_id) where closed_at is null;
 create index connections_by_station on stations.connections (station_id, opened_at desc, id desc);
+create index connections_by_end on stations.connections (closed_at) where closed_at is not null;
 grant select, insert, update (closed_at, close_reason) on stations.connections to evpower_app;
 
 -- Raises when a station is retired. The row is locked, so that it can't be retired in the meantime.
@@ -204,6 +209,9 @@ begin
   if tg_op = 'INSERT' then
     perform stations.refuse_retired(new.station_id);
     return new;
+  end if;
+  if tg_op = 'DELETE' and old.closed_at < now() - interval '30 days' then
+    return old;
   end if;
   if tg_op = 'UPDATE' and old.closed_at is null
      and (new.id, new.station_id, new.address, new.version, new.is_authenticated, new.opened_at)
@@ -239,6 +247,30 @@ $$;
 create trigger sockets_are_newest before update on stations.sockets
   for each row execute function stations.guard_socket();
 
+-- Deletes old statuses and closed connections, at most so many of each; returns the greater number. A connection that a command or socket names stays.
+create function stations.purge_logs(before timestamptz, at_most int) returns int language plpgsql
+security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  oldest timestamptz := least(before, now() - interval '30 days');
+  statuses int;
+  closed int;
+begin
+  delete from stations.status_log where id in (
+    select l.id from stations.status_log l where l.received_at < oldest order by l.received_at limit at_most);
+  get diagnostics statuses = row_count;
+  delete from stations.connections where id in (
+    select c.id from stations.connections c
+     where c.closed_at < oldest
+       and not exists (select from stations.commands m where m.epoch = c.id)
+       and not exists (select from stations.sockets s where s.station_id = c.station_id and s.epoch = c.id)
+     order by c.closed_at limit at_most);
+  get diagnostics closed = row_count;
+  return greatest(statuses, closed);
+end
+$$;
+revoke all on function stations.purge_logs(timestamptz, int) from public;
+grant execute on function stations.purge_logs(timestamptz, int) to evpower_app;
+
 -- What a station is asked to do. The node that has its socket sends it, one at a time.
 create table stations.commands (
   id bigint generated always as identity primary key,
@@ -270,6 +302,7 @@ create unique index commands_one_in_flight on stations.commands (station_id) whe
 create index commands_queued on stations.commands (station_id, id) where state = 'queued';
 create index commands_that_expire on stations.commands (expires_at) where state = 'queued';
 create index commands_by_station on stations.commands (station_id, created_at desc, id desc);
+create index commands_by_socket on stations.commands (epoch) where epoch is not null;
 grant select, insert, update (state, sent_at, epoch, ended_at, response) on stations.commands to evpower_app;
 
 create function stations.guard_command() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -326,7 +359,10 @@ select c.station_id, c.number, c.evse_number, c.evse_connector, c.standard, c.fo
        round(c.rated_power_w / 1000.0, 3) as rated_power_kw, c.wanted_availability, c.reported_status, c.reported_error,
        c.reported_at
   from stations.connectors c;
-grant select on stations.locations_public, stations.stations_public, stations.connectors_public to evpower_app;
+create view stations.sockets_public as
+select s.station_id, s.epoch, s.node, s.last_frame_at from stations.sockets s;
+grant select on stations.locations_public, stations.stations_public, stations.connectors_public, stations.sockets_public
+  to evpower_app;
 
 -- Stations are retired, never deleted, and a name stays with its station: sessions and bills point at both.
 create function stations.guard_station() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$

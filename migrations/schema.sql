@@ -549,6 +549,9 @@ begin
     perform stations.refuse_retired(new.station_id);
     return new;
   end if;
+  if tg_op = 'DELETE' and old.closed_at < now() - interval '30 days' then
+    return old;
+  end if;
   if tg_op = 'UPDATE' and old.closed_at is null
      and (new.id, new.station_id, new.address, new.version, new.is_authenticated, new.opened_at)
          is not distinct from
@@ -602,6 +605,29 @@ begin
     raise exception 'station % is connected', old.id using errcode = 'restrict_violation';
   end if;
   return new;
+end
+$$;
+
+CREATE FUNCTION stations.purge_logs(before timestamp with time zone, at_most integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  oldest timestamptz := least(before, now() - interval '30 days');
+  statuses int;
+  closed int;
+begin
+  delete from stations.status_log where id in (
+    select l.id from stations.status_log l where l.received_at < oldest order by l.received_at limit at_most);
+  get diagnostics statuses = row_count;
+  delete from stations.connections where id in (
+    select c.id from stations.connections c
+     where c.closed_at < oldest
+       and not exists (select from stations.commands m where m.epoch = c.id)
+       and not exists (select from stations.sockets s where s.station_id = c.station_id and s.epoch = c.id)
+     order by c.closed_at limit at_most);
+  get diagnostics closed = row_count;
+  return greatest(statuses, closed);
 end
 $$;
 
@@ -2066,6 +2092,7 @@ CREATE TABLE stations.connectors (
     reported_status text,
     reported_error text,
     reported_at timestamp with time zone,
+    status_stamp_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT connectors_evse_connector_check CHECK (((evse_connector >= 1) AND (evse_connector <= 100))),
     CONSTRAINT connectors_format_check CHECK ((format = ANY (ARRAY['SOCKET'::text, 'CABLE'::text]))),
@@ -2193,6 +2220,13 @@ CREATE TABLE stations.sockets (
 )
 WITH (fillfactor='50');
 
+CREATE VIEW stations.sockets_public AS
+ SELECT station_id,
+    epoch,
+    node,
+    last_frame_at
+   FROM stations.sockets s;
+
 CREATE TABLE stations.stations (
     id text NOT NULL,
     id_key text NOT NULL,
@@ -2201,6 +2235,7 @@ CREATE TABLE stations.stations (
     owner text,
     wanted_availability text DEFAULT 'operative'::text NOT NULL,
     reported_availability text,
+    status_stamp_at timestamp with time zone,
     vendor text,
     model text,
     firmware text,
@@ -3020,6 +3055,8 @@ CREATE INDEX payments_to_check ON payments.payments USING btree (next_check_at) 
 
 CREATE INDEX payments_to_review ON payments.payments USING btree (id) WHERE (review IS NOT NULL);
 
+CREATE INDEX commands_by_socket ON stations.commands USING btree (epoch) WHERE (epoch IS NOT NULL);
+
 CREATE INDEX commands_by_station ON stations.commands USING btree (station_id, created_at DESC, id DESC);
 
 CREATE UNIQUE INDEX commands_one_in_flight ON stations.commands USING btree (station_id) WHERE (state = 'sent'::text);
@@ -3027,6 +3064,8 @@ CREATE UNIQUE INDEX commands_one_in_flight ON stations.commands USING btree (sta
 CREATE INDEX commands_queued ON stations.commands USING btree (station_id, id) WHERE (state = 'queued'::text);
 
 CREATE INDEX commands_that_expire ON stations.commands USING btree (expires_at) WHERE (state = 'queued'::text);
+
+CREATE INDEX connections_by_end ON stations.connections USING btree (closed_at) WHERE (closed_at IS NOT NULL);
 
 CREATE INDEX connections_by_station ON stations.connections USING btree (station_id, opened_at DESC, id DESC);
 
@@ -3045,6 +3084,8 @@ CREATE UNIQUE INDEX names_one_post_code ON stations.names USING btree (station_i
 CREATE INDEX stations_by_location ON stations.stations USING btree (location_id, id);
 
 CREATE INDEX status_log_by_station ON stations.status_log USING btree (station_id, received_at DESC, id DESC);
+
+CREATE INDEX status_log_by_time ON stations.status_log USING btree (received_at);
 
 CREATE INDEX unknown_stations_by_time ON stations.unknown_stations USING btree (last_seen_at DESC);
 
@@ -3376,6 +3417,9 @@ REVOKE ALL ON FUNCTION payments.is_reviewed_otherwise(for_payment bigint, refere
 REVOKE ALL ON FUNCTION payments.purge_unknown_events(received_before timestamp with time zone, at_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION payments.purge_unknown_events(received_before timestamp with time zone, at_most integer) TO evpower_app;
 
+REVOKE ALL ON FUNCTION stations.purge_logs(before timestamp with time zone, at_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION stations.purge_logs(before timestamp with time zone, at_most integer) TO evpower_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE charging.sessions TO evpower_app;
 
 GRANT SELECT ON TABLE charging.settlements TO evpower_app;
@@ -3522,6 +3566,8 @@ GRANT UPDATE(reported_error) ON TABLE stations.connectors TO evpower_app;
 
 GRANT UPDATE(reported_at) ON TABLE stations.connectors TO evpower_app;
 
+GRANT UPDATE(status_stamp_at) ON TABLE stations.connectors TO evpower_app;
+
 GRANT SELECT ON TABLE stations.connectors_public TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE stations.credentials TO evpower_app;
@@ -3556,6 +3602,8 @@ GRANT UPDATE(node) ON TABLE stations.sockets TO evpower_app;
 
 GRANT UPDATE(last_frame_at) ON TABLE stations.sockets TO evpower_app;
 
+GRANT SELECT ON TABLE stations.sockets_public TO evpower_app;
+
 GRANT SELECT,INSERT ON TABLE stations.stations TO evpower_app;
 
 GRANT UPDATE(location_id) ON TABLE stations.stations TO evpower_app;
@@ -3565,6 +3613,8 @@ GRANT UPDATE(owner) ON TABLE stations.stations TO evpower_app;
 GRANT UPDATE(wanted_availability) ON TABLE stations.stations TO evpower_app;
 
 GRANT UPDATE(reported_availability) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(status_stamp_at) ON TABLE stations.stations TO evpower_app;
 
 GRANT UPDATE(vendor) ON TABLE stations.stations TO evpower_app;
 

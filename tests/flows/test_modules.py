@@ -30,7 +30,7 @@ def test_topics_keep_their_codes(parts: Assembled) -> None:
     """Nodes of two versions run side by side, so a code never changes."""
     topics = [topic for module in parts.modules for topic in module.topics]
     assert {topic.name: topic.code for topic in topics} == {
-        "client": b"c", "session": b"s", "supabase": b"b",
+        "client": b"c", "session": b"s", "station": b"t", "supabase": b"b",
     }  # fmt: skip
     assert isinstance(parts.shared.bus, NatsBus)
 

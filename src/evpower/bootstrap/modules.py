@@ -38,7 +38,7 @@ def assemble(
     modules = [
         identity.module(settings, shared, access=access, admin=admin),
         tariffs.module(),
-        stations.module(),
+        stations.module(shared),
         payments.module(settings, shared, providers=providers),
         wallet.module(shared, access=access),
         realtime.module(settings, shared, access=access),

@@ -3,6 +3,23 @@
 from evpower.stations.accept import accept_station, record_attempt
 from evpower.stations.add import add_station
 from evpower.stations.check import usual_connector
+from evpower.stations.commands import (
+    claim_command,
+    end_command,
+    end_lost_commands,
+    expire_commands,
+    get_command,
+    list_commands,
+    list_waiting,
+    queue_command,
+)
+from evpower.stations.connections import (
+    close_connection,
+    is_online,
+    list_connections,
+    open_connection,
+    touch,
+)
 from evpower.stations.credentials import admit, as_hex
 from evpower.stations.export_stations import export_stations
 from evpower.stations.file import (
@@ -13,27 +30,51 @@ from evpower.stations.file import (
 )
 from evpower.stations.find import (
     get_station,
+    list_locations,
     list_stations,
     list_unknown,
     lock_station,
     resolve_station,
 )
 from evpower.stations.import_stations import ImportedStations, import_stations
+from evpower.stations.jobs import CommandsEnded
 from evpower.stations.model import (
+    ACTIONS,
+    ONLINE_FOR,
+    STATION_CHANGED,
     VERSIONS,
     AddedStation,
+    Command,
+    CommandAction,
+    CommandOutcome,
     Connector,
+    ConnectorStatus,
+    Deviation,
+    DisconnectReason,
     Location,
+    LocationView,
     NameKind,
+    Opened,
     ProtocolVersion,
     Station,
+    StationConnection,
     StationDraft,
     StationView,
+    StatusEntry,
+    StatusReport,
+    Touch,
     UnknownStation,
+    station_key,
 )
 from evpower.stations.module import module
 from evpower.stations.pin import pin_station
 from evpower.stations.rename import rename_station
+from evpower.stations.report import (
+    count_deviations,
+    list_statuses,
+    report_boot,
+    report_status,
+)
 from evpower.stations.retire import retire_station
 from evpower.stations.rows import read_power_w
 from evpower.stations.secure import secure_station
@@ -43,41 +84,77 @@ PUBLIC_VIEWS = (
     "stations.locations_public",
     "stations.stations_public",
     "stations.connectors_public",
+    "stations.sockets_public",
 )
 
 __all__ = [
+    "ACTIONS",
+    "ONLINE_FOR",
     "PUBLIC_VIEWS",
+    "STATION_CHANGED",
     "VERSIONS",
     "AddedStation",
+    "Command",
+    "CommandAction",
+    "CommandOutcome",
+    "CommandsEnded",
     "Connector",
+    "ConnectorStatus",
+    "Deviation",
+    "DisconnectReason",
     "ImportedStations",
     "InvalidStationFile",
     "Location",
+    "LocationView",
     "NameKind",
+    "Opened",
     "ProtocolVersion",
     "Station",
+    "StationConnection",
     "StationDraft",
     "StationView",
+    "StatusEntry",
+    "StatusReport",
+    "Touch",
     "UnknownStation",
     "accept_station",
     "add_station",
     "admit",
     "as_hex",
+    "claim_command",
+    "close_connection",
+    "count_deviations",
+    "end_command",
+    "end_lost_commands",
+    "expire_commands",
     "export_stations",
+    "get_command",
     "get_station",
     "import_stations",
+    "is_online",
+    "list_commands",
+    "list_connections",
+    "list_locations",
     "list_stations",
+    "list_statuses",
     "list_unknown",
+    "list_waiting",
     "lock_station",
     "module",
+    "open_connection",
     "pin_station",
+    "queue_command",
     "read_power_w",
     "read_stations",
     "record_attempt",
     "rename_station",
+    "report_boot",
+    "report_status",
     "resolve_station",
     "retire_station",
     "secure_station",
+    "station_key",
+    "touch",
     "usual_connector",
     "write_csv",
     "write_json",

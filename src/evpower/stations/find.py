@@ -4,9 +4,15 @@ from collections.abc import Sequence
 
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import NotFound
-from evpower.stations import store, store_credentials
+from evpower.stations import store, store_connections, store_credentials
 from evpower.stations.add import find_location
-from evpower.stations.model import Location, Station, StationView, UnknownStation
+from evpower.stations.model import (
+    Location,
+    LocationView,
+    Station,
+    StationView,
+    UnknownStation,
+)
 from evpower.stations.names import key_of
 
 
@@ -56,6 +62,18 @@ async def list_stations(
     return await _views(connection, listed)
 
 
+async def list_locations(connection: Connection) -> list[LocationView]:
+    """Returns every location by name, each with its stations that are not retired."""
+    grouped: dict[str, list[StationView]] = {}
+    for view in await list_stations(connection):
+        grouped.setdefault(view.location.id, []).append(view)
+    locations = await store.all_locations(connection)
+    return [
+        LocationView(location, tuple(grouped.get(location.id, ())))
+        for location in sorted(locations, key=lambda location: (location.name, location.id))
+    ]
+
+
 async def list_unknown(connection: Connection) -> list[UnknownStation]:
     """Returns the names that tried to connect and that no station has, the latest first."""
     return await store_credentials.all_unknown(connection)
@@ -68,6 +86,7 @@ async def _views(connection: Connection, stations: Sequence[Station]) -> list[St
     connectors = await store.connectors_of(connection, ids)
     passwords = await store_credentials.passwords_of(connection, ids)
     connected = await store.connected_of(connection, ids)
+    last_frames = await store_connections.last_frames_of(connection, ids)
     deviations = await store.deviations_of(connection, ids)
     return [
         StationView(
@@ -78,6 +97,7 @@ async def _views(connection: Connection, stations: Sequence[Station]) -> list[St
             has_password=passwords.get(station.id, (False, False))[0],
             password_waits=passwords.get(station.id, (False, False))[1],
             is_connected=station.id in connected,
+            last_frame_at=last_frames.get(station.id),
             deviations=deviations.get(station.id, {}),
         )
         for station in stations

@@ -2,9 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
+from uuid import UUID, uuid5
+
+from evpower.foundation.bus import Topic
+
+# The key is `station_key`: a command was queued, or a status or the connection changed.
+STATION_CHANGED: Final = Topic("station", b"t")
+_KEYS: Final = UUID("6f0c4c52-33a7-4d0b-9c2e-2f6f4d1f8a11")
+# A station is online for apps while a frame or a pong is younger.
+ONLINE_FOR: Final = timedelta(seconds=90)
 
 NameKind = Literal["ocpp", "old_id", "serial", "post_code"]
 Availability = Literal["operative", "inoperative"]
@@ -14,6 +23,24 @@ PowerType = Literal["AC_1_PHASE", "AC_2_PHASE", "AC_2_PHASE_SPLIT", "AC_3_PHASE"
 # How a station that connects is known: by its password, because it needs none, or not at all.
 Admission = Literal["authenticated", "open", "wrong_password", "no_password", "retired"]
 
+ConnectorStatus = Literal[
+    "available", "preparing", "occupied", "charging", "suspended_ev", "suspended_evse", "finishing",
+    "reserved", "unavailable", "faulted",
+]  # fmt: skip
+DisconnectReason = Literal[
+    "station", "lost", "silent", "replaced", "unresponsive", "protocol", "operator", "shutdown",
+    "node_lost",
+]  # fmt: skip
+CommandAction = Literal[
+    "remote_start", "remote_stop", "reset", "unlock", "change_availability", "get_configuration",
+    "change_configuration", "clear_cache", "trigger", "data_transfer", "set_charging_profile",
+    "clear_charging_profile",
+]  # fmt: skip
+CommandOutcome = Literal["accepted", "refused", "timed_out"]
+CommandState = Literal["queued", "sent", "accepted", "refused", "timed_out"]
+
+STATUSES: Final[tuple[str, ...]] = get_args(ConnectorStatus)
+ACTIONS: Final[tuple[str, ...]] = get_args(CommandAction)
 AVAILABILITIES: Final[tuple[str, ...]] = get_args(Availability)
 VERSIONS: Final[tuple[str, ...]] = get_args(ProtocolVersion)
 FORMATS: Final[tuple[str, ...]] = get_args(ConnectorFormat)
@@ -27,6 +54,14 @@ STANDARDS: Final = frozenset({
     "NEMA_10_30", "NEMA_10_50", "NEMA_14_30", "NEMA_14_50", "PANTOGRAPH_BOTTOM_UP",
     "PANTOGRAPH_TOP_DOWN", "TESLA_R", "TESLA_S",
 })  # fmt: skip
+
+
+_IN_USE: Final = frozenset({"charging", "suspended_ev", "suspended_evse", "finishing"})
+
+
+def station_key(station_id: str) -> UUID:
+    """Returns a station's key on the bus."""
+    return uuid5(_KEYS, station_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +173,35 @@ class StationView:
     has_password: bool
     password_waits: bool  # a new one was made, and the station has not used it yet
     is_connected: bool
+    last_frame_at: datetime | None  # None: it never connected
     deviations: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def is_online(self, now: datetime) -> bool:
+        """Returns whether it sent a frame or a pong in the last 90 s, and is not retired."""
+        is_fresh = self.last_frame_at is not None and self.last_frame_at > now - ONLINE_FOR
+        return is_fresh and self.station.retired_at is None
+
+    def status_of(self, connector: Connector, now: datetime) -> str:
+        """Returns what a connector is to an app: offline, unavailable, unknown, or its status.
+
+        One that charges stays so, whatever the operator wants of it.
+        """
+        if not self.is_online(now):
+            return "offline"
+        if connector.reported_status in _IN_USE:
+            return connector.reported_status or "unknown"
+        wanted = self.station.wanted_availability, connector.wanted_availability
+        if "inoperative" in {*wanted, self.station.reported_availability}:
+            return "unavailable"
+        return connector.reported_status or "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class LocationView:
+    """A location with its stations."""
+
+    location: Location
+    stations: tuple[StationView, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,3 +223,88 @@ class UnknownStation:
     attempts: int
     first_seen_at: datetime
     last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a station is asked to do. `payload` knows no version of the protocol."""
+
+    id: int
+    station_id: str
+    connector: int | None
+    action: CommandAction
+    payload: Mapping[str, object]
+    state: CommandState
+    actor: str
+    created_at: datetime
+    expires_at: datetime  # it is not sent from then on
+    sent_at: datetime | None
+    epoch: int | None  # of the socket it was sent on
+    ended_at: datetime | None
+    response: Mapping[str, object] | None
+
+
+class Opened(NamedTuple):
+    """A socket that is now the newest of its station."""
+
+    epoch: int
+    replaced: int | None  # the epoch of the one that was open
+    timed_out: tuple[Command, ...]  # in flight on the one before
+
+
+class Touch(NamedTuple):
+    """When a socket last received a frame or a pong."""
+
+    station_id: str
+    epoch: int
+    last_frame_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StationConnection:
+    """A connection of a station, open or closed."""
+
+    id: int  # the socket's epoch
+    address: str
+    version: ProtocolVersion
+    is_authenticated: bool
+    opened_at: datetime
+    closed_at: datetime | None
+    close_reason: DisconnectReason | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """The status of a connector, or of the station as a whole (connector 0)."""
+
+    station_id: str
+    connector: int
+    status: str  # a ConnectorStatus, or a raw word that no protocol has
+    error: str | None
+    info: str | None
+    station_at: datetime | None  # the station's stamp, UTC; None: absent or unusable
+    station_time: str | None  # the stamp as it was sent
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StatusEntry:
+    """A status as the log has it."""
+
+    connector: int
+    status: str
+    error: str | None
+    info: str | None
+    station_time: str | None
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """How often a station did something off the protocol, with an example."""
+
+    station_id: str
+    kind: str
+    count: int
+    sample: str | None
+    at: datetime

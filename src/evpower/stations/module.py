@@ -1,8 +1,29 @@
-"""What the stations give to a process: nothing runs and nothing is served here yet."""
+"""Builds the slice: its jobs and its topic."""
 
-from evpower.foundation.module import Module
+from typing import Final
+
+from evpower.foundation.loops import Round, every
+from evpower.foundation.module import Job, Module, Shared
+from evpower.foundation.purge import purging
+from evpower.stations.jobs import CommandsEnded, end_commands, purge_logs
+from evpower.stations.model import STATION_CHANGED
+
+_END_S: Final = 5.0
+_PURGE_S: Final = 3600.0
 
 
-def module() -> Module:
-    """Returns the slice."""
-    return Module("stations")
+def module(shared: Shared, *, commands_ended: CommandsEnded | None = None) -> Module:
+    """Returns the slice. `commands_ended` is called with commands that ended without a reply."""
+    db, bus, clock = shared.db, shared.bus, shared.clock
+
+    async def end(_: Round) -> None:
+        await end_commands(db, bus, clock(), commands_ended)
+
+    return Module(
+        "stations",
+        jobs=[
+            Job(lambda: every(_END_S, "end_station_commands", end)),
+            Job(lambda: every(_PURGE_S, "purge_station_logs", purging(db, clock, purge_logs))),
+        ],
+        topics=[STATION_CHANGED],
+    )

@@ -1,0 +1,107 @@
+"""The queue of what stations are asked to do: one in flight a station, none after it expired."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import Conflict, Invalid, NotFound
+from evpower.stations import store_commands, store_connections
+from evpower.stations.model import ACTIONS, Command, CommandAction, CommandOutcome
+from evpower.stations.texts import storable
+
+# A reply later than this does not come: the node that waited for it is gone.
+REPLY_WITHIN: Final = timedelta(seconds=120)
+_BATCH: Final = 500
+
+
+async def queue_command(
+    connection: Connection,
+    station_id: str,
+    action: CommandAction,
+    payload: Mapping[str, object],
+    *,
+    actor: str,
+    connector: int | None = None,
+    expires_in: timedelta,
+    now: datetime,
+) -> Command:
+    """Queues a command; the caller publishes STATION_CHANGED after the commit.
+
+    Raises Invalid("command_invalid"), NotFound("station_not_found"), Conflict("station_retired").
+    """
+    if action not in ACTIONS:
+        raise Invalid("command_invalid", f"there is no command {action!a:.80}")
+    is_retired = await store_connections.lock_station(connection, station_id)
+    if is_retired is None:
+        raise NotFound("station_not_found", f"there is no station {station_id!a:.80}")
+    if is_retired:
+        raise Conflict("station_retired", f"station {station_id!a:.80} is retired")
+    return await store_commands.insert_command(
+        connection,
+        station_id,
+        action,
+        payload,
+        connector=connector,
+        actor=actor,
+        created_at=now,
+        expires_at=now + expires_in,
+    )
+
+
+async def claim_command(
+    connection: Connection, station_id: str, epoch: int, now: datetime
+) -> Command | None:
+    """Returns the oldest queued command, now sent on this socket.
+
+    None: nothing is queued, one is in flight, or a newer socket is there.
+    """
+    if not await store_connections.lock_socket(connection, station_id, epoch):
+        return None
+    return await store_commands.claim_next(connection, station_id, epoch, now)
+
+
+async def end_command(
+    connection: Connection,
+    command_id: int,
+    state: CommandOutcome,
+    response: Mapping[str, object] | None,
+    now: datetime,
+) -> Command | None:
+    """Ends a sent command; returns it, None when it had ended before.
+
+    A reply after the time-out counts: a time-out only said that the outcome was unknown.
+    """
+    stored = None if state == "timed_out" or response is None else storable(response)
+    return await store_commands.end_sent(connection, command_id, state, stored, now)
+
+
+async def expire_commands(connection: Connection, now: datetime) -> list[Command]:
+    """Ends queued commands whose time is over as timed out; returns them."""
+    return await store_commands.expire(connection, now, _BATCH)
+
+
+async def end_lost_commands(connection: Connection, now: datetime) -> list[Command]:
+    """Ends commands whose reply can't come any more as timed out; returns them.
+
+    They were sent on a socket that is no longer their station's, or 120 s ago.
+    """
+    return await store_commands.time_out_lost(connection, now, now - REPLY_WITHIN, _BATCH)
+
+
+async def list_waiting(connection: Connection, now: datetime) -> list[str]:
+    """Returns the ids of stations with a queued command that has not expired and none in flight."""
+    return await store_commands.stations_that_wait(connection, now)
+
+
+async def get_command(connection: Connection, command_id: int) -> Command:
+    """Returns a command. Raises NotFound("command_not_found")."""
+    command = await store_commands.command_by_id(connection, command_id)
+    if command is None:
+        raise NotFound("command_not_found", f"there is no command {command_id}")
+    return command
+
+
+async def list_commands(connection: Connection, station_id: str, limit: int) -> list[Command]:
+    """Returns the latest commands of a station, the newest first."""
+    return await store_commands.latest(connection, station_id, limit)

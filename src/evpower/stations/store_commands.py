@@ -1,0 +1,172 @@
+"""SQL of the queue of commands."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from evpower.foundation.db import Connection, Record, fetch_one
+from evpower.foundation.rows import columns, read_row
+from evpower.stations.model import Command
+
+_COMMAND: Final = columns(Command, "c")
+
+
+async def insert_command(
+    connection: Connection,
+    station_id: str,
+    action: str,
+    payload: Mapping[str, object],
+    *,
+    connector: int | None,
+    actor: str,
+    created_at: datetime,
+    expires_at: datetime,
+) -> Command:
+    """Queues a command."""
+    row = await fetch_one(
+        connection,
+        f"""
+        insert into stations.commands as c
+          (station_id, action, payload, connector, actor, created_at, expires_at)
+        values ($1, $2, $3, $4, $5, $6, $7) returning {_COMMAND}
+        """,
+        station_id,
+        action,
+        payload,
+        connector,
+        actor,
+        created_at,
+        expires_at,
+    )
+    return read_row(Command, row)
+
+
+async def claim_next(
+    connection: Connection, station_id: str, epoch: int, now: datetime
+) -> Command | None:
+    """Marks a station's oldest queued command as sent, unless one is in flight."""
+    row = await connection.fetchrow(
+        f"""
+        update stations.commands c set state = 'sent', sent_at = $3, epoch = $2
+         where c.id = (
+           select q.id from stations.commands q
+            where q.station_id = $1 and q.state = 'queued' and q.expires_at > $3
+            order by q.id limit 1 for update)
+           and not exists (
+             select from stations.commands f where f.station_id = $1 and f.state = 'sent')
+        returning {_COMMAND}
+        """,
+        station_id,
+        epoch,
+        now,
+    )
+    return None if row is None else read_row(Command, row)
+
+
+async def end_sent(
+    connection: Connection, command_id: int, state: str, response: object, now: datetime
+) -> Command | None:
+    """Ends a command that was sent; None when it was not, or has an outcome already."""
+    row = await connection.fetchrow(
+        f"""
+        update stations.commands c set state = $2, response = $3, ended_at = $4
+         where c.id = $1 and (c.state = 'sent'
+           or (c.state = 'timed_out' and c.sent_at is not null and $2 <> 'timed_out'))
+        returning {_COMMAND}
+        """,
+        command_id,
+        state,
+        response,
+        now,
+    )
+    return None if row is None else read_row(Command, row)
+
+
+async def time_out_in_flight(
+    connection: Connection, station_id: str, now: datetime, *, epoch: int | None
+) -> list[Command]:
+    """Ends a station's command in flight as timed out, of one socket if it is named."""
+    rows: list[Record] = await connection.fetch(
+        f"""
+        update stations.commands c set state = 'timed_out', ended_at = $2
+         where c.station_id = $1 and c.state = 'sent' and ($3::bigint is null or c.epoch = $3)
+        returning {_COMMAND}
+        """,
+        station_id,
+        now,
+        epoch,
+    )
+    return [read_row(Command, row) for row in rows]
+
+
+async def expire(connection: Connection, now: datetime, at_most: int) -> list[Command]:
+    """Ends queued commands that have expired."""
+    rows: list[Record] = await connection.fetch(
+        f"""
+        update stations.commands c set state = 'timed_out', ended_at = $1
+         where c.id in (
+           select q.id from stations.commands q where q.state = 'queued' and q.expires_at <= $1
+            order by q.expires_at limit $2 for update skip locked)
+        returning {_COMMAND}
+        """,
+        now,
+        at_most,
+    )
+    return [read_row(Command, row) for row in rows]
+
+
+async def time_out_lost(
+    connection: Connection, now: datetime, sent_before: datetime, at_most: int
+) -> list[Command]:
+    """Ends sent commands of sockets that are not the newest or are closed, and old ones."""
+    rows: list[Record] = await connection.fetch(
+        f"""
+        update stations.commands c set state = 'timed_out', ended_at = $1
+         where c.id in (
+           select q.id from stations.commands q
+            where q.state = 'sent' and (q.sent_at < $2
+              or exists (select from stations.connections o
+                          where o.id = q.epoch and o.closed_at is not null))
+            order by q.id limit $3 for update skip locked)
+        returning {_COMMAND}
+        """,
+        now,
+        sent_before,
+        at_most,
+    )
+    return [read_row(Command, row) for row in rows]
+
+
+async def stations_that_wait(connection: Connection, now: datetime) -> list[str]:
+    """Returns which stations have a queued command and none in flight."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select distinct q.station_id from stations.commands q
+         where q.state = 'queued' and q.expires_at > $1
+           and not exists (
+             select from stations.commands f where f.station_id = q.station_id and f.state = 'sent')
+        """,
+        now,
+    )
+    return [row["station_id"] for row in rows]
+
+
+async def command_by_id(connection: Connection, command_id: int) -> Command | None:
+    """Returns a command."""
+    row = await connection.fetchrow(
+        f"select {_COMMAND} from stations.commands c where c.id = $1", command_id
+    )
+    return None if row is None else read_row(Command, row)
+
+
+async def latest(connection: Connection, station_id: str, limit: int) -> list[Command]:
+    """Returns the latest commands of a station, the newest first."""
+    rows: list[Record] = await connection.fetch(
+        f"""
+        select {_COMMAND} from stations.commands c
+         where c.station_id = $1 order by c.created_at desc, c.id desc limit $2
+        """,
+        station_id,
+        limit,
+    )
+    return [read_row(Command, row) for row in rows]
