@@ -16,7 +16,7 @@ from evpower.foundation.addresses import parse_networks
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.connection_limits import parse_origins
 from evpower.foundation.db import Database
-from evpower.foundation.module import Collector, Module
+from evpower.foundation.module import Collector, Module, SocketPaths
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -79,6 +79,8 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
     )
     errors.install(app)
     openapi.install(app, version=version, server_url=settings.public_url)
+    sockets = [module.sockets for module in modules if module.sockets is not None]
+    app.state.message_bytes = _message_bytes(sockets)
     app.add_middleware(FastPaths, paths=[path for module in modules for path in module.fast_paths])
     app.add_middleware(
         Gateway,
@@ -91,8 +93,18 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
         ),
         identify=identify,
         replay=Replay(db, clock),
+        sockets=sockets,
     )
     return app
+
+
+def _message_bytes(sockets: Sequence[SocketPaths]) -> Callable[[str], int | None]:
+    """Returns the function for `SocketProtocol.message_bytes`."""
+
+    def largest(path: str) -> int | None:
+        return next((paths.message_bytes for paths in sockets if paths.matches(path)), None)
+
+    return largest
 
 
 def _options(settings: Settings) -> GatewayOptions:

@@ -26,7 +26,7 @@ from evpower.foundation.bus import Bus
 from evpower.foundation.bus.nats_bus import NatsBus
 from evpower.foundation.listener import BACKLOG, listen
 from evpower.foundation.loops import Loop, Loops, Round, every
-from evpower.foundation.roles import SERVING, Role
+from evpower.foundation.roles import Role
 from evpower.foundation.websocket import SocketProtocol
 
 _STOP_S: Final = 10.0
@@ -39,7 +39,7 @@ log: Final = structlog.get_logger()
 def build(settings: Settings, role: Role = "all") -> FastAPI:
     """Returns the application of one process; it connects and starts its jobs when served."""
     parts = assemble(settings)
-    shared, serving = parts.shared, role in SERVING
+    shared = parts.shared
     node = f"{socket.gethostname()[:60]}:{os.getpid()}:{role}"
     background = _background(parts, role, node)
 
@@ -50,7 +50,7 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
             await shared.bus.start()
         background.start()
         for module in parts.modules:
-            if serving and module.start is not None:
+            if role in module.roles and module.start is not None:
                 module.start()
         log.info("started", role=role, version=__version__)
         try:
@@ -64,9 +64,12 @@ def build(settings: Settings, role: Role = "all") -> FastAPI:
             log.info("stopped", role=role)
 
     return create_app(
-        parts.modules
-        if serving
-        else [replace(module, routers=(), fast_paths=()) for module in parts.modules],
+        [
+            module
+            if role in module.roles
+            else replace(module, routers=(), fast_paths=(), sockets=None)
+            for module in parts.modules
+        ],
         shared.db,
         parts.access.principal,
         settings,
@@ -124,7 +127,7 @@ def serve(settings: Settings, role: Role) -> int:
             app,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
             http=_http_protocol(settings),
-            ws=SocketProtocol,
+            ws=_socket_protocol(app),
             ws_max_size=realtime.MAX_MESSAGE_BYTES,
             ws_ping_interval=None,  # the hub pings, with one timer for all
             ws_per_message_deflate=False,  # tens of KiB a socket, for messages of 200 bytes
@@ -171,6 +174,15 @@ def _http_protocol(settings: Settings) -> type[HttpProtocol]:
         )
 
     return Bounded
+
+
+def _socket_protocol(app: FastAPI) -> type[SocketProtocol]:
+    """Returns the protocol class with the sizes of messages by path."""
+
+    class Sized(SocketProtocol):
+        message_bytes = staticmethod(app.state.message_bytes)
+
+    return Sized
 
 
 def loops_of(parts: Assembled, role: Role) -> list[Loop]:

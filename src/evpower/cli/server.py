@@ -19,15 +19,18 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    role: str = typer.Option("all", help="all, api (HTTP only) or worker (relay and jobs only)."),
+    role: str = typer.Option(
+        "all",
+        help="all, api (HTTP only), stations (sockets of stations only) or worker (jobs only).",
+    ),
     host: str = typer.Option("", help="Address to listen on; EVPOWER_HOST by default."),
     port: int | None = typer.Option(
         None, min=1, max=65535, help="Port to listen on; EVPOWER_PORT by default."
     ),
 ) -> None:
     """Run EvPower; refused with a list when a setting is missing or unsafe."""
-    if role not in {"all", "api", "worker"}:
-        fail(f"there is no role {role!r}", "all, api or worker")
+    if role not in {"all", "api", "stations", "worker"}:
+        fail(f"there is no role {role!r}", "all, api, stations or worker")
     settings = load_checked()
     changes: dict[str, str | int] = {}
     if host:

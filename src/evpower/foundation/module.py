@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fastapi import APIRouter
+from starlette.types import ASGIApp
 
 from evpower.foundation.bus import Bus, Topic
 from evpower.foundation.clock import Clock
@@ -15,7 +16,7 @@ from evpower.foundation.db import Database
 from evpower.foundation.fast_path import FastPath
 from evpower.foundation.http import HttpClient
 from evpower.foundation.loops import Loop
-from evpower.foundation.roles import WORKING, Role
+from evpower.foundation.roles import SERVING, WORKING, Role
 
 # Refreshes gauges with one cheap query; called by each scrape.
 Collector = Callable[[], Awaitable[None]]
@@ -67,11 +68,28 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True)
+class SocketPaths:
+    """WebSockets that are served without the router, by a slice that limits handshakes itself.
+
+    `matches` is called with the decoded path; a message has at most `message_bytes`.
+    """
+
+    matches: Callable[[str], bool]
+    serve: ASGIApp
+    message_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Module:
-    """One slice. `start` runs in a serving process before its first request, `close` at its end."""
+    """One slice, served by the processes with one of `roles`.
+
+    `start` runs in a serving process before its first request, `close` at its end.
+    """
 
     name: str
+    roles: frozenset[Role] = SERVING
     routers: Sequence[APIRouter] = ()
+    sockets: SocketPaths | None = None
     fast_paths: Sequence[FastPath] = ()
     jobs: Sequence[Job] = ()
     collectors: Sequence[Collector] = ()

@@ -1,7 +1,8 @@
-"""What a process of `evpower serve` does: requests, background work, or both."""
+"""What a process of `evpower serve` does: requests, stations, background work, or all of it."""
 
 from typing import Final, Literal
 
-Role = Literal["all", "api", "worker"]
+Role = Literal["all", "api", "stations", "worker"]
 SERVING: Final = frozenset[Role]({"all", "api"})
 WORKING: Final = frozenset[Role]({"all", "worker"})
+STATIONS: Final = frozenset[Role]({"all", "stations"})

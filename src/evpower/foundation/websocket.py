@@ -2,11 +2,13 @@
 
 With ASGI the application can only wait until a slow peer reads; the hub must know that a peer is
 slow, write nothing more, and close it in the end. It also writes the same bytes to many sockets,
-and closes them one by one when the process stops. So it gets uvicorn's own protocol object.
+and closes them one by one when the process stops. So it gets uvicorn's own protocol object. The
+sockets of stations also receive their messages from it, without a queue and a task switch for each.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
+from urllib.parse import unquote
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -21,6 +23,8 @@ _SLICE_BYTES: Final = 2 * 1024
 _FRAMES_PER_S: Final = 500  # of any kind: above what any route accepts as messages
 _PARTS: Final = 64  # of one message
 _NOT_UTF8: Final = 1007
+_EARLY_BYTES: Final = 64 * 1024  # before the handshake is answered
+Ended = Literal["peer", "protocol", "lost"]
 
 
 class Owner(Protocol):
@@ -35,15 +39,46 @@ class Owner(Protocol):
         ...
 
 
+class Receiver(Protocol):
+    """The object that gets a connection's messages instead of the application."""
+
+    def received(self, message: bytes) -> None:
+        """Receives a complete message, text or binary; it bounds how many wait."""
+        ...
+
+    def ponged(self) -> None:
+        """The peer answered a ping."""
+        ...
+
+    def ended(self, how: Ended) -> None:
+        """The connection ended: closed by the peer, broken by a violation, or lost.
+
+        It may be called again.
+        """
+        ...
+
+
 class SocketProtocol(WebSocketsSansIOProtocol):
     """Uvicorn's WebSocket protocol, passed to it as `ws`. Its scope carries it as EXTENSION."""
 
     owner: Owner | None = None
+    receiver: Receiver | None = None
     _second_from_s = 0.0
     _frames_received = 0  # in that second
+    _early_bytes = 0
+
+    @staticmethod
+    def message_bytes(path: str) -> int | None:
+        """Returns the largest message of a path, None: as configured.
+
+        It must be known before the first byte of a message is read.
+        """
+        del path
 
     def data_received(self, data: bytes) -> None:
         """Reads in slices: one read full of the smallest frames would block all other sockets."""
+        if not self.handshake_complete and not self._is_early(data):
+            return
         for start in range(0, len(data), _SLICE_BYTES):
             if self.transport.is_closing():
                 return
@@ -57,14 +92,26 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             extensions = cast("dict[str, Any]", self.scope.get("extensions"))
             extensions[EXTENSION] = self
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Notifies the receiver too."""
+        super().connection_lost(exc)
+        if self.receiver is not None:
+            self.receiver.ended("lost")
+
+    def handle_close(self, event: Frame) -> None:
+        """Notifies the receiver too."""
+        super().handle_close(event)
+        if self.receiver is not None:
+            self.receiver.ended("peer")
+
     def handle_text(self, event: Frame) -> None:
         """Receives a message, or its first part."""
-        if self._in_bounds():
+        if self.receiver is not None or self._in_bounds():
             super().handle_text(event)
 
     def handle_bytes(self, event: Frame) -> None:
         """Receives a message, or its first part."""
-        if self._in_bounds():
+        if self.receiver is not None or self._in_bounds():
             super().handle_bytes(event)
 
     def handle_cont(self, event: Frame) -> None:
@@ -85,9 +132,16 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Counts it."""
         if self._in_bounds():
             super().handle_pong(event)
+            if self.receiver is not None:
+                self.receiver.ponged()
 
     def send_receive_event_to_app(self) -> None:
         """Closes on text that is no UTF-8, without a log line: any peer may send it."""
+        if self.receiver is not None:
+            parts, self.frames = self.frames, []
+            if not self.close_sent and not self.transport.is_closing():
+                self.receiver.received(parts[0] if len(parts) == 1 else b"".join(parts))
+            return
         if self.curr_msg_data_type == "text" and not self.close_sent:
             try:
                 b"".join(self.frames).decode()
@@ -104,6 +158,21 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.abort()
         else:
             super().handle_parser_exception()
+        if self.receiver is not None:
+            self.receiver.ended("protocol")
+
+    def _is_early(self, data: bytes) -> bool:
+        """Bounds what comes before the handshake is answered. Returns false when it is too much."""
+        if not self.handshake_initiated:
+            parts = data[: data.find(b"\r\n")].split(b" ")
+            if len(parts) > 1:
+                path = unquote(parts[1].partition(b"?")[0].decode("latin-1"))
+                self.conn.max_size = self.message_bytes(path) or self.conn.max_size
+            return True
+        self._early_bytes += len(data)
+        if self._early_bytes > _EARLY_BYTES:
+            self.abort()
+        return self._early_bytes <= _EARLY_BYTES
 
     def _in_bounds(self) -> bool:
         """Returns whether this frame is accepted; a peer that floods is disconnected."""
@@ -154,6 +223,20 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def tell(self, event: Mapping[str, Any]) -> None:
         """Makes the application receive this event next."""
         self.queue.put_nowait(cast("Any", event))
+
+    def deliver_to(self, receiver: Receiver) -> None:
+        """Gives messages to `receiver` from now on, first those that came before."""
+        self.receiver = receiver
+        while not self.queue.empty():
+            event = cast("dict[str, Any]", self.queue.get_nowait())
+            if event["type"] == "websocket.receive":
+                text: str | None = event.get("text")
+                receiver.received(event["bytes"] if text is None else text.encode())
+        if self.disconnected or self.transport.is_closing():
+            receiver.ended("lost")
+        elif self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
 
     def leave(self) -> None:
         """Closes with 1012 and disconnects without waiting for an answer."""

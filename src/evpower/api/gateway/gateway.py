@@ -7,7 +7,7 @@ costs some tens of microseconds a request.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, Protocol
@@ -27,6 +27,7 @@ from evpower.api.replay import Replay
 from evpower.foundation.addresses import ClientAddresses, Network, address_group
 from evpower.foundation.errors import EvPowerError, Invalid, Unavailable
 from evpower.foundation.logging import request_id as current_request_id
+from evpower.foundation.module import SocketPaths
 
 logger = structlog.get_logger(__name__)
 
@@ -102,6 +103,7 @@ class Gateway:
         rates: limits.RateLimits,
         identify: Identify,
         replay: Replay,
+        sockets: Sequence[SocketPaths] = (),
     ) -> None:
         self._app = app
         self.options = options
@@ -110,7 +112,7 @@ class Gateway:
         self._identify = identify
         self._replay = replay
         self._addresses = ClientAddresses(options.trusted_proxies)
-        self._sockets = SocketGate(app, rates, self._addresses)
+        self._sockets = SocketGate(app, rates, self._addresses, sockets)
         self._unread_strangers = WaitingLimit(
             per_group=_UNREAD_PER_ADDRESS, total=_UNREAD_STRANGERS
         )

@@ -1,6 +1,7 @@
 """Everything around a WebSocket handshake before its route: an id, a rate limit, our errors."""
 
 import uuid
+from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,15 +10,23 @@ from evpower.api.gateway.request_headers import RequestHeaders
 from evpower.foundation.addresses import ClientAddresses
 from evpower.foundation.errors import EvPowerError, NotFound
 from evpower.foundation.logging import request_id as current_request_id
+from evpower.foundation.module import SocketPaths
 
 
 class SocketGate:
     """Passes handshakes to the routes, which limit how many sockets stay open."""
 
-    def __init__(self, app: ASGIApp, rates: limits.RateLimits, addresses: ClientAddresses) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        rates: limits.RateLimits,
+        addresses: ClientAddresses,
+        sockets: Sequence[SocketPaths] = (),
+    ) -> None:
         self._app = app
         self._rates = rates
         self._addresses = addresses
+        self._sockets = sockets
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one socket for as long as it lives."""
@@ -42,6 +51,16 @@ class SocketGate:
                 return
             await send(message)
 
+        path: str = scope["path"]
+        own = next((paths.serve for paths in self._sockets if paths.matches(path)), None)
+        del path
+        if own is not None:
+            del address
+            try:
+                await own(scope, receive, named)
+            except EvPowerError as error:
+                await _refuse(named, error, language)
+            return
         wait_s = self._rates.take_socket(address)
         if wait_s:
             error = EvPowerError(
