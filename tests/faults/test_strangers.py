@@ -65,20 +65,29 @@ async def holding(api: Served, *shapes: bytes, sockets: int = SOCKETS) -> AsyncI
 async def asking(
     api: Served, method: str, path: str, headers: Callable[[], dict[str, str]], body: bytes = b""
 ) -> AsyncIterator[None]:
-    """Send requests as fast as they are answered, thirty at a time."""
+    """Send requests as fast as they are answered, thirty at a time; the last ones are waited for.
+
+    A request that is cancelled while it connects would leave its socket open.
+    """
     transport = httpx.AsyncHTTPTransport(local_address=ATTACKER)
+    enough = asyncio.Event()
     async with httpx.AsyncClient(
         base_url=api.url, transport=transport, timeout=WAIT_LIMIT_S, trust_env=False
     ) as http:
 
         async def ask() -> None:
-            while True:
+            while not enough.is_set():
                 with contextlib.suppress(httpx.HTTPError):
                     response = await http.request(method, path, headers=headers(), content=body)
                     assert response.status_code in (401, 429, 503), response.text
 
-        async with attacking(*(ask() for _ in range(30))):
-            yield
+        async with asyncio.TaskGroup() as attackers:
+            for _ in range(30):
+                attackers.create_task(ask())
+            try:
+                yield
+            finally:
+                enough.set()
 
 
 @contextlib.asynccontextmanager
