@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from evpower.api import HttpProtocol, create_app
 from evpower.api.health import Overdue
+from evpower.api.legacy import PLAIN_ERRORS
 from evpower.bootstrap.modules import assemble
 from evpower.charging import endpoints as charging_endpoints
 from evpower.config import Settings
@@ -132,6 +133,7 @@ async def running_api(
                     *wallet_endpoints.fast_paths(access, db),
                 ],
                 route_limits=_limits(configured),
+                plain_errors=PLAIN_ERRORS,
                 readiness=[] if supabase is None else [Readiness("supabase", supabase)],
             )
         ],

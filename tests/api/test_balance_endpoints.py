@@ -7,6 +7,8 @@ import pytest
 from evpower.foundation.db import Connection
 from tests.api.scenario import Api, bearer
 from tests.charging.money import top_up
+from tests.contracts.answers import code_of
+from tests.contracts.app_revisions import assert_taken
 
 ENDPOINTS = ["/api/v1/balance/{}", "/api/v1/balance/history/{}"]
 
@@ -18,11 +20,11 @@ class TestWho:
 
     async def test_expired(self, api: Api, client_id: UUID, endpoint: str) -> None:
         response = await api.get(endpoint.format(client_id), bearer(client_id, exp=1))
-        assert (response.status_code, response.json()["error"]) == (401, "token_expired")
+        assert (response.status_code, code_of(response)) == (401, "token_expired")
 
     async def test_other_client(self, api: Api, client_id: UUID, endpoint: str) -> None:
         response = await api.get(endpoint.format(client_id), bearer(uuid4()))
-        assert (response.status_code, response.json()["error"]) == (403, "forbidden")
+        assert (response.status_code, code_of(response)) == (403, "forbidden")
 
     async def test_the_client(self, api: Api, client_id: UUID, endpoint: str) -> None:
         assert (await api.get(endpoint.format(client_id), bearer(client_id))).status_code == 200
@@ -38,7 +40,7 @@ class TestWho:
         headers = getattr(api, caller)
         assert (await api.get(endpoint.format(client_id), headers)).status_code == 200
         unknown = await api.get(endpoint.format(uuid4()), headers)
-        assert (unknown.status_code, unknown.json()["error"]) == (404, "client_not_found")
+        assert (unknown.status_code, code_of(unknown)) == (404, "client_not_found")
 
     async def test_an_id_that_is_none(self, api: Api, endpoint: str) -> None:
         response = await api.get(endpoint.format("1%20or%201=1"), api.operator)
@@ -56,6 +58,16 @@ class TestBalance:
             "success": True, "client_id": str(client_id), "balance": 123.45, "currency": "KGS",
             "total_spent": 0, "held": 0, "available": 123.45, "version": 1, "debt": 0,
         }  # fmt: skip
+
+    async def test_every_app_takes_it_before_and_after_the_first_top_up(
+        self, api: Api, owner: Connection, client_id: UUID
+    ) -> None:
+        path = f"/api/v1/balance/{client_id}"
+        fresh = (await api.get(path, bearer(client_id))).json()
+        assert "last_topup_at" not in fresh
+        assert_taken("balance", fresh)
+        await top_up(owner, client_id, 100)
+        assert_taken("balance", (await api.get(path, bearer(client_id))).json())
 
 
 class TestHistory:
@@ -90,7 +102,7 @@ class TestHistory:
         response = await api.get(
             f"/api/v1/balance/history/{client_id}?limit={limit}", bearer(client_id)
         )
-        assert (response.status_code, response.json()["error"]) == (422, "invalid_request")
+        assert (response.status_code, code_of(response)) == (422, "invalid_request")
 
     @pytest.mark.parametrize("cursor", ["x", "", "-1", "1.5", "٣", "9" * 19, "1;drop table x"])
     async def test_cursors_that_are_none_are_refused(
@@ -99,4 +111,4 @@ class TestHistory:
         response = await api.get(
             f"/api/v1/balance/history/{client_id}", bearer(client_id), params={"before": cursor}
         )
-        assert (response.status_code, response.json()["error"]) == (422, "invalid_cursor")
+        assert (response.status_code, code_of(response)) == (422, "invalid_cursor")

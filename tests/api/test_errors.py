@@ -5,7 +5,7 @@ import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import jwt
@@ -15,10 +15,12 @@ from fastapi import APIRouter
 from prometheus_client import REGISTRY
 
 from evpower.api import messages
+from evpower.api.errors import PlainPaths
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, EvPowerError, Unavailable
 from evpower.identity.jwks import Jwks, UnreadKey
 from tests.api.scenario import Api, bearer, running_api
+from tests.contracts.answers import code_of
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 ROUTE = "/api/v1/balance/{client_id}"
@@ -95,13 +97,13 @@ class TestProblems:
         self, api: Api, accepted: str | None, language: str, text: str
     ) -> None:
         response = await api.get("/nowhere", {"Accept-Language": accepted or ""})
-        assert (response.status_code, response.json()["error"]) == (404, "not_found")
+        assert (response.status_code, code_of(response)) == (404, "not_found")
         assert response.json()["message"] == text
         assert response.headers["content-language"] == language
 
     async def test_a_wrong_method_names_the_right_ones(self, api: Api, client_id: UUID) -> None:
         response = await api.http.delete(f"/api/v1/balance/{client_id}")
-        assert (response.status_code, response.json()["error"]) == (405, "method_not_allowed")
+        assert (response.status_code, code_of(response)) == (405, "method_not_allowed")
         assert response.headers["allow"] == "GET, HEAD, OPTIONS"
 
     async def test_a_trailing_slash_is_another_path(self, api: Api, client_id: UUID) -> None:
@@ -138,7 +140,39 @@ class TestProblems:
         await api.get(f"/api/v1/balance/{client_id}", headers)
         await api.db.close()
         response = await api.get(f"/api/v1/balance/{client_id}", headers)
-        assert (response.status_code, response.json()["error"]) == (503, "database_unavailable")
+        assert (response.status_code, code_of(response)) == (503, "database_unavailable")
+
+
+class TestOldPaths:
+    async def test_the_sentence_is_in_error_and_the_code_beside_it(
+        self, api: Api, client_id: UUID
+    ) -> None:
+        headers = {"Accept-Language": "en", **bearer(client_id)}
+        response = await api.get(f"/api/v1/balance/{uuid4()}", headers)
+        assert response.status_code == 403
+        assert response.headers["content-type"] == "application/json"
+        assert response.headers["content-language"] == "en"
+        sentence = messages.LANGUAGES["en"]["forbidden"]
+        assert response.json() == {
+            "success": False, "error": sentence, "message": sentence, "error_code": "forbidden",
+            "detail": "this belongs to another client",
+        }  # fmt: skip
+
+    async def test_the_gateways_own_refusals_have_the_same_form(
+        self, api: Api, client_id: UUID
+    ) -> None:
+        refused = await api.get(f"/api/v1/balance/{client_id}%00", bearer(client_id))
+        assert refused.headers["content-type"] == "application/json"
+        assert refused.json()["error_code"] == "invalid_request"
+
+    def test_a_template_stands_for_one_segment(self) -> None:
+        paths = PlainPaths(["/api/v1/balance/{client_id}", "/a.b"])
+        assert paths.has("/api/v1/balance/x")
+        assert paths.has("/api/v1/balance/{client_id}")
+        assert paths.has("/a.b")
+        for path in ("/api/v1/balance/", "/api/v1/balance/x/y", "/api/v1/balance/x/", "/axb"):
+            assert not paths.has(path)
+        assert not PlainPaths().has("")
 
 
 class TestWhatNoColumnHolds:
@@ -180,7 +214,7 @@ class TestAlarm:
         before = [self.counted(status) for status in ("503", "503_expected")]
         path = f"/api/v1/balance/{client_id}{'' if fast else '?x=1'}"
         refused = await api.get(path, {"Authorization": f"Bearer {token}"})
-        assert (refused.status_code, refused.json()["error"]) == (503, "auth_unavailable")
+        assert (refused.status_code, code_of(refused)) == (503, "auth_unavailable")
         assert refused.headers["retry-after"] == "3"
         after = [self.counted(status) for status in ("503", "503_expected")]
         assert after == [before[0], before[1] + 1]
@@ -190,7 +224,7 @@ class TestAlarm:
         refused = await api.get(
             f"/api/v1/balance/{client_id}", {"Authorization": f"Bearer {token}"}
         )
-        assert (refused.status_code, refused.json()["error"]) == (431, "token_too_large")
+        assert (refused.status_code, code_of(refused)) == (431, "token_too_large")
 
 
 class TestCatalogs:

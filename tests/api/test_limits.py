@@ -6,12 +6,14 @@ from uuid import UUID, uuid4
 import pytest
 from fastapi import APIRouter
 
-from evpower.api.limits import AddressBuckets, Buckets
+from evpower.api.limits import AddressBuckets, Buckets, Budgets, RateLimits
 from evpower.foundation.addresses import client_address, parse_networks
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Unauthenticated
+from evpower.foundation.module import Limit
 from evpower.identity import access, service_keys
 from tests.api.scenario import Api, Turning, bearer, running_api
+from tests.contracts.answers import code_of
 
 
 class TestBuckets:
@@ -43,6 +45,26 @@ class TestBuckets:
             buckets.take(f"2001:db8:1:{subnet:x}::/64")
         assert len(buckets._own) == 16
         assert buckets.take("2001:db8:1:ffff::/64") == 4  # s, until the /48 has a token again
+
+
+class TestPublicReads:
+    LIMIT = Limit("public", "public", ("/api/v1/locations",), 3, 60)
+
+    def test_they_have_a_budget_of_their_own_by_address_whoever_calls(self) -> None:
+        rates = RateLimits(Budgets(general_per_minute=1), Turning(), [self.LIMIT])
+        paths = ["/api/v1/locations", "/api/v1/locations/7", "/api/v1/locations/7/refresh-status"]
+        waits = [rates.take("POST", path, f"client:{path}", "203.0.113.9") for path in paths]
+        assert waits == [0, 0, 0]
+        assert rates.take("GET", paths[0], "", "203.0.113.9") == 20
+        assert rates.take("GET", paths[0], "", "203.0.113.10") == 0
+        assert rates.take("GET", "/api/v1/other", "", "203.0.113.9") == 0
+
+    def test_no_credential_is_read_and_no_answer_stored_there(self) -> None:
+        rates = RateLimits(Budgets(), Turning(), [self.LIMIT])
+        assert rates.is_open("/api/v1/locations/7")
+        assert rates.is_public("/api/v1/locations/7")
+        assert not rates.is_open("/api/v1/location")
+        assert not RateLimits(Budgets(), Turning()).is_public("/api/v1/locations")
 
 
 class TestAddresses:
@@ -105,9 +127,8 @@ async def passed(api: Api, method: str, path: str, headers: dict[str, str], trie
     for count in range(tries):
         response = await api.http.request(method, path, headers=headers)
         if response.status_code == 429:
-            body = response.json()
-            assert body["error"] == "too_many_requests"
-            assert response.headers["retry-after"] in body["message"]
+            assert code_of(response) == "too_many_requests"
+            assert response.headers["retry-after"] in response.json()["message"]
             return count
     return tries
 

@@ -20,7 +20,7 @@ MODELS: Final[tuple[tuple[str, str, tuple[type[BaseModel], ...]], ...]] = (
     (
         "POST",
         r"/api/v1/balance/topup-qr",
-        (payment_schemas.TopUpBegun, payment_schemas.TopUpNotBegun),
+        (payment_schemas.TopUpBegun,),
     ),
     (
         "GET",
@@ -37,6 +37,12 @@ MODELS: Final[tuple[tuple[str, str, tuple[type[BaseModel], ...]], ...]] = (
     ("GET", _CLIENT, (OperatorsClient,)),
     ("POST", rf"{_CLIENT}/[^/]+/(block|unblock|close)", (OperatorsClient,)),
 )
+
+
+def code_of(response: httpx.Response) -> str:
+    """The code of a refusal, in either form: a problem, or that of the old API."""
+    body = response.json()
+    return body.get("error_code") or body["error"]
 
 
 def models_of(method: str, path: str) -> tuple[type[BaseModel], ...]:

@@ -8,13 +8,17 @@ import pytest
 from tests.contracts.answers import check_answer
 
 KNOWN: dict[str, Any] = {
-    "success": False,
-    "status": 0,
-    "status_text": "processing",
+    "success": True,
+    "status": 2,
+    "status_text": "canceled",
+    "amount": 0.0,
     "invoice_id": "ABC",
     "can_proceed": False,
     "can_start_charging": False,
-    "error": "payment_not_found",
+    "qr_expired": True,
+    "invoice_expired": True,
+    "needs_callback_check": False,
+    "error_code": "payment_not_found",
     "message": "Платёж не найден.",
 }
 
@@ -33,9 +37,9 @@ async def test_an_answer_as_documented_passes() -> None:
     [
         {"extra": 1},
         {"status": 7},
-        {"error": None},
+        {"error_code": None},
         {"message": None},
-        {"success": True},
+        {"success": False},
     ],
 )
 async def test_another_member_or_type_does_not_pass(changed: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from evpower.api import create_app
-from evpower.api.legacy import payments_router
+from evpower.api.legacy import PLAIN_ERRORS, payments_router
 from evpower.config import Settings
 from evpower.devstack.bank.server import create_sandbox
 from evpower.foundation.bus import LocalBus
@@ -115,7 +115,7 @@ class Scenario:
         )
         routes = [old, router(self.providers, self.confirmer, clock=self.clock)]
         settings = Settings.model_construct(rate_money_per_minute=10_000, rate_per_minute=10_000)
-        modules = [Module("payments", routers=routes)]
+        modules = [Module("payments", routers=routes, plain_errors=PLAIN_ERRORS)]
         await self.api.start(create_app(modules, self.db, access.principal, settings, version="0"))
         await self.start_bank()
 

@@ -16,6 +16,7 @@ from evpower.payments.confirm import Confirmer
 from evpower.payments.jobs import measure, recheck_loop
 from evpower.payments.model import Event
 from evpower.payments.recheck import GIVE_UP_AFTER, next_check, recheck_due
+from tests.contracts.answers import code_of
 from tests.payments.conftest import Scenario
 from tests.payments.test_confirm import event
 from tests.waiting import WAIT_LIMIT_S, until
@@ -93,7 +94,7 @@ async def test_a_response_lost_on_creation_is_found_and_credited(
 ) -> None:
     await scenario.faults(create={"mode": "lost"})
     answer = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
-    assert answer.json()["error"] == "payment_provider_error"
+    assert code_of(answer) == "payment_provider_error"
     row = await stored(owner)
     state = await scenario.provider.fetch_status(order_id=row["order_id"], provider_ref=None)
     await scenario.http.post(

@@ -11,12 +11,15 @@ import orjson
 import pytest
 from fastapi import FastAPI, Request, Response
 
+from evpower.api import messages
 from evpower.foundation.db import Connection
 from evpower.payments import StartedTopUp, TopUpFailure, top_up
 from evpower.payments.errors import ProviderRefused
 from evpower.payments.providers.protocol import Invoice
 from evpower.payments.top_up import MAX_OPEN
 from tests.conftest import as_owner
+from tests.contracts.answers import code_of
+from tests.contracts.app_revisions import assert_taken
 from tests.payments.conftest import LoopbackServer, Scenario, payment
 from tests.payments.interleave import lock_waits
 from tests.payments.test_confirm import event
@@ -33,6 +36,7 @@ class TestAnswer:
             "qr_code",
             "qr_code_url",
             "app_link",
+            "payment_url",
             "amount",
             "client_id",
             "current_balance",
@@ -45,6 +49,8 @@ class TestAnswer:
         assert begun["client_id"] == str(scenario.client_id)
         assert begun["qr_lifetime_seconds"] == begun["invoice_lifetime_seconds"] == 300
         assert begun["qr_expires_at"].endswith("Z")
+        assert begun["payment_url"] == begun["app_link"]
+        assert_taken("top_up", {**begun, "qr_code_url": "https://bank.example/qr.png"})
         lasts = datetime.fromisoformat(begun["qr_expires_at"]) - scenario.clock()
         assert timedelta(seconds=300 - WAIT_LIMIT_S) < lasts <= timedelta(seconds=300)
         picture = await scenario.http.get(begun["qr_code_url"])
@@ -116,7 +122,7 @@ NO_DESCRIPTIONS = [b"5", b'"\\ud800"', b'"%s"' % (b"x" * 501)]
 class TestBadInput:
     async def refusal(self, scenario: Scenario, body: bytes) -> tuple[int, str]:
         answer = await scenario.request("POST", "/balance/topup-qr", content=body)
-        return answer.status_code, answer.json()["error"]
+        return answer.status_code, code_of(answer)
 
     async def test_amounts_that_are_none(self, scenario: Scenario, owner: Connection) -> None:
         for amount in NO_AMOUNTS:
@@ -163,7 +169,7 @@ class TestBadInput:
         for client_id in (str(uuid4()), 7, ""):
             body = {"amount": 100, "client_id": client_id}
             answer = await scenario.request("POST", "/balance/topup-qr", json=body)
-            assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+            assert (answer.status_code, code_of(answer)) == (403, "forbidden")
 
     async def test_the_clients_own_id_from_before_is_the_client(
         self, scenario: Scenario, owner: Connection
@@ -183,13 +189,13 @@ class TestBadInput:
         assert begun["client_id"] == str(scenario.client_id)
         body = {"amount": 100, "client_id": "C-8"}
         answer = await scenario.request("POST", "/balance/topup-qr", json=body)
-        assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+        assert (answer.status_code, code_of(answer)) == (403, "forbidden")
 
     async def test_huge_body_is_cut(self, scenario: Scenario) -> None:
         answer = await scenario.request(
             "POST", "/balance/topup-qr", content=b"{" + b" " * 50_000 + b"}"
         )
-        assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+        assert (answer.status_code, code_of(answer)) == (413, "too_large")
 
     async def test_without_a_token(self, scenario: Scenario) -> None:
         answer = await scenario.http.post(
@@ -202,7 +208,7 @@ class TestBadInput:
     ) -> None:
         await owner.execute("update identity.clients set deletion_requested_at = now()")
         answer = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
-        assert (answer.status_code, answer.json()["error"]) == (403, "client_deleted")
+        assert (answer.status_code, code_of(answer)) == (403, "client_deleted")
         assert await owner.fetchval("select count(*) from payments.payments") == 0
 
     @pytest.mark.parametrize(
@@ -224,7 +230,7 @@ class TestBadInput:
 
         scenario.provider.create_invoice = meanwhile  # type: ignore[method-assign]
         answer = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
-        assert (answer.status_code, answer.json()["error"]) == (403, code)
+        assert (answer.status_code, code_of(answer)) == (403, code)
         stored = await owner.fetchrow("select * from payments.payments")
         assert stored is not None
         assert stored["expires_at"] <= scenario.clock()
@@ -240,7 +246,7 @@ class TestBadInput:
     async def test_blocked_client_is_forbidden(self, scenario: Scenario, owner: Connection) -> None:
         await owner.execute("update identity.clients set status = 'blocked'")
         answer = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
-        assert (answer.status_code, answer.json()["error"]) == (403, "client_blocked")
+        assert (answer.status_code, code_of(answer)) == (403, "client_blocked")
 
 
 class TestUnpaid:
@@ -262,7 +268,7 @@ class TestUnpaid:
         last = {"json": {"amount": 100}, "headers": {"Idempotency-Key": "the-last-one"}}
         begun = (await scenario.request("POST", "/balance/topup-qr", **last)).json()
         refused = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
-        assert (refused.status_code, refused.json()["error"]) == (429, "too_many_unpaid")
+        assert (refused.status_code, code_of(refused)) == (429, "too_many_unpaid")
         assert refused.headers["retry-after"] == "3600"
         again = (await scenario.request("POST", "/balance/topup-qr", **last)).json()
         assert again["invoice_id"] == begun["invoice_id"], "the same key begins nothing"
@@ -286,13 +292,14 @@ class TestUnpaid:
 
 
 class TestProviderFails:
-    async def refused(self, scenario: Scenario) -> dict[str, object]:
+    async def refused(self, scenario: Scenario, status: int = 503) -> dict[str, object]:
         answer = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
         body = answer.json()
-        assert (answer.status_code, body["success"]) == (200, False)
-        assert body["error"] == "payment_provider_error"
-        assert body["message"]
+        assert (answer.status_code, body["success"]) == (status, False)
+        assert body["error_code"] == "payment_provider_error"
+        assert body["error"] == body["message"] == messages.LANGUAGES["ru"][body["error_code"]]
         assert answer.headers["content-language"] == "ru"
+        assert answer.headers["content-type"] == "application/json"
         return body
 
     async def test_error_leaves_an_intent_that_is_asked_about(
@@ -375,7 +382,7 @@ class TestProviderFails:
 
     async def test_refusal_closes_the_intent(self, scenario: Scenario, owner: Connection) -> None:
         scenario.provider._headers = {"X-Merchant-Key": "wrong"}
-        await self.refused(scenario)
+        await self.refused(scenario, 409)
         stored = await owner.fetchrow("select * from payments.payments")
         assert stored is not None
         assert (stored["status"], stored["next_check_at"]) == ("canceled", None)
@@ -399,7 +406,7 @@ class TestProviderFails:
     async def test_without_any_provider(self, scenario: Scenario, owner: Connection) -> None:
         scenario.providers.qr = None
         answer = await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
-        assert answer.json()["error"] == "payment_provider_error"
+        assert code_of(answer) == "payment_provider_error"
         assert await owner.fetchval("select count(*) from payments.payments") == 0
 
 
@@ -424,7 +431,7 @@ class TestIdempotencyKey:
     ) -> None:
         await scenario.faults(create={"mode": mode, "times": 2})
         lost = [await self.press(scenario) for _ in range(2)]
-        assert [body["error"] for body in lost] == ["payment_provider_error"] * 2
+        assert [body["error_code"] for body in lost] == ["payment_provider_error"] * 2
         begun = await self.press(scenario)
         assert begun["success"] is True
         assert {body["invoice_id"] for body in (*lost, begun)} == {begun["invoice_id"]}
@@ -495,7 +502,7 @@ class TestIdempotencyKey:
         await self.press(scenario)
         for another in ({"amount": 200}, {"description": "another"}) * 2:
             other = await self.press(scenario, **another)
-            assert (other["status_code"], other["error"]) == (409, "idempotency_conflict")
+            assert (other["status_code"], other["error_code"]) == (409, "idempotency_conflict")
             await owner.execute(
                 "delete from foundation.idempotency_keys"
             )  # the payment stores the key too
@@ -590,7 +597,6 @@ class TestStatus:
             "status": 0,
             "status_text": "processing",
             "amount": 100.0,
-            "paid_amount": None,
             "invoice_id": begun["invoice_id"],
             "can_proceed": False,
             "can_start_charging": False,
@@ -598,10 +604,9 @@ class TestStatus:
             "invoice_expired": False,
             "qr_expires_at": begun["qr_expires_at"],
             "invoice_expires_at": begun["qr_expires_at"],
-            "last_status_check_at": None,
             "needs_callback_check": True,
-            "error": None,
         }
+        assert_taken("payment", status)
         assert await scenario.status(begun["order_id"]) == status
 
     async def test_expired_reads_as_canceled_and_is_still_credited(
@@ -615,7 +620,7 @@ class TestStatus:
         await scenario.until_approved(begun)
         assert await scenario.balance() == 10_000
 
-    async def test_another_clients_invoice_is_forbidden(
+    async def test_another_clients_invoice_is_as_unknown(
         self, scenario: Scenario, owner: Connection
     ) -> None:
         other = uuid4()
@@ -626,14 +631,17 @@ class TestStatus:
         answer = await scenario.request(
             "GET", f"/payment/status/{begun['invoice_id']}", client_id=other
         )
-        assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+        unknown = await scenario.request("GET", "/payment/status/nothing", client_id=other)
+        named = {**unknown.json(), "invoice_id": begun["invoice_id"]}
+        assert (answer.status_code, answer.json()) == (200, named)
 
     async def test_unknown_invoices(self, scenario: Scenario) -> None:
         for invoice_id in ["nothing", "'; drop table x --", "ыыы"]:
             answer = await scenario.request("GET", f"/payment/status/{invoice_id}")
             body = answer.json()
-            assert (answer.status_code, body["success"]) == (200, False)
-            assert (body["status"], body["error"]) == (0, "payment_not_found")
+            assert (answer.status_code, body["success"]) == (200, True)
+            assert (body["status"], body["error_code"]) == (2, "payment_not_found")
+            assert_taken("payment", body)
             named = answer.headers["content-language"], answer.headers["vary"]
             assert named == ("ru", "Accept-Language")
 

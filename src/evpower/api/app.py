@@ -77,8 +77,9 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
             ),
         )
     )
-    errors.install(app)
-    openapi.install(app, version=version, server_url=settings.public_url)
+    plain_paths = errors.PlainPaths(path for module in modules for path in module.plain_errors)
+    errors.install(app, plain_paths)
+    openapi.install(app, version=version, server_url=settings.public_url, plain_paths=plain_paths)
     sockets = [module.sockets for module in modules if module.sockets is not None]
     app.state.message_bytes = _message_bytes(sockets)
     app.add_middleware(FastPaths, paths=[path for module in modules for path in module.fast_paths])
@@ -94,6 +95,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
         identify=identify,
         replay=Replay(db, clock),
         sockets=sockets,
+        plain_paths=plain_paths,
     )
     return app
 

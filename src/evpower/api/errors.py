@@ -1,6 +1,11 @@
-"""Errors as RFC 9457 problems with the members the apps already read; rendered only here."""
+"""Errors as RFC 9457 problems with the members the apps already read; rendered only here.
 
-from collections.abc import Mapping, Sequence
+At the paths of the old API they are plain JSON instead: apps show `error` to the driver as it is,
+so it is a sentence there, and the code is in `error_code`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -18,6 +23,7 @@ from evpower.api import messages
 from evpower.foundation.errors import EvPowerError, Invalid, Unauthenticated
 
 PROBLEM: Final = "application/problem+json"
+PLAIN: Final = "application/json"
 # Starlette's own errors, by status: code and status of ours.
 _HTTP_CODES: Final = {
     400: ("invalid_request", 422),
@@ -45,27 +51,34 @@ class Problem:
     body: bytes
 
 
+class PlainPaths:
+    """The paths whose errors have the form of the old API, from their templates."""
+
+    def __init__(self, templates: Iterable[str] = ()) -> None:
+        segments = [re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template)) for template in templates]
+        self._pattern = re.compile("|".join(segments) or "(?!)")
+
+    def has(self, path: str) -> bool:
+        """Returns whether errors at this path are plain."""
+        return self._pattern.fullmatch(path) is not None
+
+
 def render(
-    error: EvPowerError, accept_language: str = "", extra: Mapping[str, Any] | None = None
+    error: EvPowerError,
+    accept_language: str = "",
+    extra: Mapping[str, Any] | None = None,
+    *,
+    plain: bool = False,
 ) -> Problem:
-    """Returns the rendered error. `extra` members come last."""
+    """Returns the rendered error, in the form of the old API if `plain`. `extra` comes last."""
     language = messages.choose_language(accept_language)
     params = {"retry_after_s": error.retry_after_s or 1, **error.params}
     status = error.http_status
-    body = orjson.dumps(
-        {
-            "type": f"urn:evpower:problem:{error.code}",
-            "title": _TITLES.get(status) or HTTPStatus(status).phrase,
-            "status": status,
-            "detail": error.detail,
-            "success": False,
-            "error": error.code,
-            "message": messages.text(error.code, status, language, params),
-            **(extra or {}),
-        }
-    )
+    sentence = messages.text(error.code, status, language, params)
+    members = _plain_members(error, sentence) if plain else _problem_members(error, sentence)
+    body = orjson.dumps({**members, **(extra or {})})
     headers = [
-        (b"content-type", PROBLEM.encode()),
+        (b"content-type", (PLAIN if plain else PROBLEM).encode()),
         (b"content-length", str(len(body)).encode()),
         (b"content-language", language.encode()),
         (b"vary", b"Accept-Language"),
@@ -77,14 +90,38 @@ def render(
     return Problem(status, headers, body)
 
 
-def internal_error(accept_language: str, request_id: str) -> Problem:
+def _problem_members(error: EvPowerError, sentence: str) -> dict[str, Any]:
+    status = error.http_status
+    return {
+        "type": f"urn:evpower:problem:{error.code}",
+        "title": _TITLES.get(status) or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": error.detail,
+        "success": False,
+        "error": error.code,
+        "message": sentence,
+    }
+
+
+def _plain_members(error: EvPowerError, sentence: str) -> dict[str, Any]:
+    return {
+        "success": False,
+        "error": sentence,
+        "message": sentence,
+        "error_code": error.code,
+        "detail": error.detail,
+    }
+
+
+def internal_error(accept_language: str, request_id: str, *, plain: bool = False) -> Problem:
     """Returns the error for a fault of EvPower: all it shows is the id to report it by."""
     error = EvPowerError("internal_error", "the request failed unexpectedly")
-    return render(error, accept_language, {"request_id": request_id})
+    return render(error, accept_language, {"request_id": request_id}, plain=plain)
 
 
-def install(app: FastAPI) -> None:
-    """Renders every error of the routes as a problem."""
+def install(app: FastAPI, plain_paths: PlainPaths) -> None:
+    """Renders every error of the routes, in the form of its path."""
+    app.state.plain_paths = plain_paths
 
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, EvPowerError)  # noqa: S101 - Starlette's own promise
@@ -132,7 +169,9 @@ def install(app: FastAPI) -> None:
 def _respond(
     request: Request, error: EvPowerError, extra: Mapping[str, Any] | None = None
 ) -> Response:
-    problem = render(error, request.headers.get("accept-language", ""), extra)
+    plain_paths: PlainPaths = request.app.state.plain_paths
+    plain = plain_paths.has(request.scope["path"])
+    problem = render(error, request.headers.get("accept-language", ""), extra, plain=plain)
     response = Response(problem.body, problem.status)
     response.raw_headers = problem.headers
     return response

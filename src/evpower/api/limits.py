@@ -166,6 +166,7 @@ class RateLimits:
         self._also: dict[str, Buckets] = {}
         self._instead: dict[str, AddressBuckets] = {}
         self._signed: dict[str, _Signed] = {}  # by prefix
+        self._public: dict[str, AddressBuckets] = {}  # by prefix
         for limit in _merged(limits):
             match limit.kind:
                 case "also":
@@ -177,15 +178,23 @@ class RateLimits:
                 case "signed":
                     signed = _Signed(limit, now_s)
                     self._signed.update(dict.fromkeys(limit.paths, signed))
+                case "public":
+                    public = AddressBuckets(limit.amount, limit.period_s, now_s)
+                    self._public.update(dict.fromkeys(limit.paths, public))
         self._signed_prefixes = tuple(self._signed)
+        self._public_prefixes = tuple(self._public)
 
     def is_signed(self, path: str) -> bool:
         """Returns whether it is for signed calls: no token, no Idempotency-Key, own budget."""
         return path.startswith(self._signed_prefixes)
 
+    def is_public(self, path: str) -> bool:
+        """Returns whether it is for everyone and has a budget of its own by address."""
+        return path.startswith(self._public_prefixes)
+
     def is_open(self, path: str) -> bool:
         """Returns whether no credential is read there: the call is counted by address alone."""
-        return path in self._instead
+        return path in self._instead or self.is_public(path)
 
     def take_socket(self, address: str) -> int:
         """Counts one WebSocket handshake. Returns 0 when it may pass, else the seconds to wait."""
@@ -197,6 +206,8 @@ class RateLimits:
         `caller` is client:<uuid>, operator:<uuid> or service:<name> from a verified credential, ""
         for one without.
         """
+        if self.is_public(path):
+            return self._public_of(path).take(address)
         if method == "POST" and (instead := self._instead.get(path)) is not None:
             return instead.take(address)
         if not caller:
@@ -227,6 +238,9 @@ class RateLimits:
     def signed_answered(self, path: str, address: str, status: int) -> None:
         """Gives the budget back unless the call was refused."""
         self._signed_of(path).answered(address, status)
+
+    def _public_of(self, path: str) -> AddressBuckets:
+        return next(public for prefix, public in self._public.items() if path.startswith(prefix))
 
     def _signed_of(self, path: str) -> _Signed:
         return next(signed for prefix, signed in self._signed.items() if path.startswith(prefix))

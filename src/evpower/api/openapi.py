@@ -9,6 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
 from starlette.responses import Response
 
+from evpower.api.errors import PlainPaths
+
 _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _PROBLEM_SCHEMA: Final = {
     "title": "Problem",
@@ -40,6 +42,27 @@ _PROBLEM_SCHEMA: Final = {
             },
         },
         "request_id": {"type": "string"},
+    },
+}
+_REFUSAL: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+_REFUSAL_SCHEMA: Final = {
+    "title": "Refusal",
+    "type": "object",
+    "description": "An error at a path of the old API: phones show `error` as it is.",
+    "required": ["success", "error", "message", "error_code", "detail"],
+    "properties": {
+        "success": {"type": "boolean", "const": False},
+        "error": {
+            "type": "string",
+            "description": "For a person, in the language of Accept-Language.",
+        },
+        "message": {"type": "string", "description": "The same."},
+        "error_code": {
+            "type": "string",
+            "description": "Stable snake_case code.",
+            "example": "insufficient_balance",
+        },
+        "detail": {"type": "string", "description": "For developers, in English."},
     },
 }
 _SECURITY_SCHEMES: Final = {
@@ -91,13 +114,13 @@ _PUBLIC: Final = ("/api/v1/auth/register", "/api/v1/payment/webhook", "/api/v1/w
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
-def install(app: FastAPI, *, version: str, server_url: str) -> None:
+def install(app: FastAPI, *, version: str, server_url: str, plain_paths: PlainPaths) -> None:
     """Makes app.openapi() return our document, and serves it; it is built and encoded once."""
     written: list[bytes] = []
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _build(app, version, server_url)
+            app.openapi_schema = _build(app, version, server_url, plain_paths)
         return app.openapi_schema
 
     async def document(_: Request) -> Response:
@@ -109,14 +132,15 @@ def install(app: FastAPI, *, version: str, server_url: str) -> None:
     app.add_route("/openapi.json", document, include_in_schema=False)
 
 
-def _build(app: FastAPI, version: str, server_url: str) -> dict[str, Any]:
+def _build(app: FastAPI, version: str, server_url: str, plain_paths: PlainPaths) -> dict[str, Any]:
     document = get_openapi(
         title="EvPower API",
         version=version,
         description=(
             "Backend of an EV-charging operator. Money is a JSON number in som with at most "
             "2 decimals; times are UTC ending in Z. Errors are `application/problem+json`; "
-            "key on `error`."
+            "key on `error`. At the paths of the old API they are `application/json`; key on "
+            "`error_code`."
         ),
         routes=app.routes,
         servers=[{"url": server_url}] if server_url else [{"url": "/"}],
@@ -127,15 +151,19 @@ def _build(app: FastAPI, version: str, server_url: str) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["Problem"] = _PROBLEM_SCHEMA
+    schemas["Refusal"] = _REFUSAL_SCHEMA
     components["securitySchemes"] = _SECURITY_SCHEMES
     for path, methods in document["paths"].items():
         for method in _METHODS:
             if method in methods:
-                _complete(path, method, methods[method])
+                error_body = _REFUSAL if plain_paths.has(path) else _PROBLEM
+                _complete(path, method, methods[method], error_body)
     return document
 
 
-def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
+def _complete(
+    path: str, method: str, operation: dict[str, Any], error_body: Mapping[str, Any]
+) -> None:
     responses: dict[str, Any] = operation.setdefault("responses", {})
     if path.startswith("/api/"):
         for status, description in (_EVERYWHERE | (_ON_POST if method == "post" else {})).items():
@@ -147,7 +175,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
             operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
     for status, response in responses.items():
         if status >= "400" and _is_left_open(response):
-            response["content"] = _PROBLEM
+            response["content"] = error_body
         if status == "429" or (status == "503" and path.startswith("/api/")):
             response.setdefault(
                 "headers",

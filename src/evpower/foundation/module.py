@@ -40,12 +40,12 @@ class Limit:
 
     `kind` "also": counted by caller, in addition to the caller's general budget. "instead": counted
     by address in place of it, and no credential is read. "signed": calls of other systems,
-    authenticated by a signature: counted by address, given back when accepted; a path is then a
-    prefix.
+    authenticated by a signature: counted by address, given back when accepted. "public": reads for
+    everyone: as "instead", with any method. A path of these two is a prefix.
     """
 
     name: str
-    kind: Literal["also", "instead", "signed"]
+    kind: Literal["also", "instead", "signed", "public"]
     paths: tuple[str, ...]
     amount: int
     period_s: float
@@ -96,5 +96,6 @@ class Module:
     route_limits: Sequence[Limit] = ()
     topics: Sequence[Topic] = ()
     readiness: Sequence[Readiness] = ()
+    plain_errors: Sequence[str] = ()  # templates of paths whose errors have the form of old apps
     start: Callable[[], None] | None = None
     close: Callable[[], Awaitable[None]] | None = None

@@ -33,7 +33,9 @@ class Balance(BaseModel):
     client_id: UUID
     balance: Annotated[float, Field(description="som")]
     currency: str
-    last_topup_at: datetime | None
+    last_topup_at: Annotated[
+        datetime, Field(description="Absent before the first", default_factory=datetime.now)
+    ]
     total_spent: Annotated[float, Field(description="som")]
     held: Annotated[float, Field(description="som set aside for running sessions")]
     available: Annotated[float, Field(description="som: balance less held")]

@@ -50,8 +50,8 @@ select convert_to('[' || coalesce(string_agg(x.item, ','), '') || ']', 'UTF8') a
 _BALANCE_JSON: Final = f"""
 select convert_to(
          '{{"success":true,"client_id":"' || client_id || '","balance":' || balance_minor * 0.01
-         || ',"currency":"' || currency
-         || '","last_topup_at":' || coalesce('"' || {_AT.format("last_topup_at")}, 'null')
+         || ',"currency":"' || currency || '"'
+         || coalesce(',"last_topup_at":"' || {_AT.format("last_topup_at")}, '')
          || ',"total_spent":' || spent_minor * 0.01
          || ',"held":' || held_minor * 0.01
          || ',"available":' || (balance_minor - held_minor) * 0.01

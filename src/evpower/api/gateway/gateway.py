@@ -103,9 +103,11 @@ class Gateway:
         rates: limits.RateLimits,
         identify: Identify,
         replay: Replay,
+        plain_paths: errors.PlainPaths,
         sockets: Sequence[SocketPaths] = (),
     ) -> None:
         self._app = app
+        self._plain_paths = plain_paths
         self.options = options
         self._places = places
         self._rates = rates
@@ -158,7 +160,11 @@ class Gateway:
             logger.exception("request_failed", method=scope["method"], path=exchange.path)
             if exchange.status:
                 raise  # the response had begun: only a closed connection shows the fault
-            problem = errors.internal_error(exchange.headers.accept_language, exchange.id.decode())
+            problem = errors.internal_error(
+                exchange.headers.accept_language,
+                exchange.id.decode(),
+                plain=self._plain_paths.has(exchange.path),
+            )
             await exchange.respond(problem.status, problem.headers, problem.body)
 
     async def _route(self, exchange: Exchange, scope: Scope) -> None:
@@ -218,7 +224,9 @@ class Gateway:
             if b"json" not in headers.content_type:
                 scope["headers"] = _labelled_json(scope["headers"])
         # A credential that was refused gets its 401 from the route, never a stored response.
+        # Calls that anyone may make, and that change nothing, store nothing either.
         replay = headers.key is not None and method == "POST" and verified
+        replay = replay and not self._rates.is_public(path)
         await self._run(
             exchange, scope, stranger=not caller,
             replay_for=(caller or f"address:{address}") if replay else None,
@@ -282,7 +290,8 @@ class Gateway:
         return self._addresses.of(peer[0] if peer else "", exchange.headers.forwarded_for)
 
     async def _refuse(self, exchange: Exchange, scope: Scope, error: EvPowerError) -> None:
-        problem = errors.render(error, exchange.headers.accept_language)
+        plain = self._plain_paths.has(exchange.path)
+        problem = errors.render(error, exchange.headers.accept_language, plain=plain)
         headers = problem.headers
         if error.code == "too_large":
             await exchange.drain(*self._unread(exchange, scope, ""))

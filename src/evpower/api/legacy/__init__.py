@@ -2,7 +2,7 @@
 
 from evpower.api.legacy.location_feed import LocationFeed
 from evpower.api.legacy.location_socket import router
-from evpower.api.legacy.module import module
+from evpower.api.legacy.module import PLAIN_ERRORS, module
 from evpower.api.legacy.payments import payments_router
 
-__all__ = ["LocationFeed", "module", "payments_router", "router"]
+__all__ = ["PLAIN_ERRORS", "LocationFeed", "module", "payments_router", "router"]

@@ -4,7 +4,13 @@ from typing import Final
 
 from evpower.api.legacy.location_feed import LocationFeed
 from evpower.api.legacy.location_socket import router
-from evpower.api.legacy.payments import TOP_UP_PATHS, payments_router
+from evpower.api.legacy.payments import (
+    BALANCE_PATH,
+    PAYMENT_PATH,
+    TOP_UP_PATH,
+    TOP_UP_PATHS,
+    payments_router,
+)
 from evpower.config import Settings
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.connection_limits import parse_origins
@@ -14,6 +20,8 @@ from evpower.identity import Access
 from evpower.payments import Providers
 
 _MINUTE_S: Final = 60.0
+# Errors here have the form of the old API.
+PLAIN_ERRORS: Final = (BALANCE_PATH, TOP_UP_PATH, PAYMENT_PATH)
 
 
 def module(settings: Settings, shared: Shared, *, access: Access, providers: Providers) -> Module:
@@ -39,4 +47,5 @@ def module(settings: Settings, shared: Shared, *, access: Access, providers: Pro
         route_limits=[
             Limit("money", "also", TOP_UP_PATHS, settings.rate_money_per_minute, _MINUTE_S)
         ],
+        plain_errors=PLAIN_ERRORS,
     )

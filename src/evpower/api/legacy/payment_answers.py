@@ -23,6 +23,7 @@ def topping_up(begun: StartedTopUp) -> dict[str, Any]:
         "qr_code": invoice.qr_code,
         "qr_code_url": invoice.qr_code_url,
         "app_link": invoice.app_link,
+        "payment_url": invoice.app_link,  # where the oldest app looks for it
         "amount": to_som(payment.amount_minor),
         "client_id": str(payment.client_id),
         "current_balance": to_som(begun.balance_minor),
@@ -33,34 +34,28 @@ def topping_up(begun: StartedTopUp) -> dict[str, Any]:
     }
 
 
-def not_begun(refused: TopUpFailure, client_id: UUID, message: str) -> dict[str, Any]:
-    """Returns why there is no QR; with the invoice's id when it may still be made."""
-    answer: dict[str, Any] = {
-        "success": False,
-        "error": refused.code,
-        "message": message,
-        "client_id": str(client_id),
-    }
+def not_begun(refused: TopUpFailure, client_id: UUID) -> dict[str, Any]:
+    """Returns the members beside a refusal; with the invoice's id when it may still be made."""
+    members: dict[str, Any] = {"client_id": str(client_id)}
     if refused.payment is not None:
-        answer["invoice_id"] = refused.payment.invoice_id
-        answer["amount"] = to_som(refused.payment.amount_minor)
+        members["invoice_id"] = refused.payment.invoice_id
+        members["amount"] = to_som(refused.payment.amount_minor)
     if refused.balance_minor is not None:
-        answer["current_balance"] = to_som(refused.balance_minor)
-    return answer
+        members["current_balance"] = to_som(refused.balance_minor)
+    return members
 
 
 def status(payment: Payment, now: datetime) -> dict[str, Any]:
-    """Returns a payment as the app polls it."""
+    """Returns a payment as the app polls it. What is unknown is absent."""
     shown = payment.shown_status(now)
     expired = now >= payment.expires_at
     checked = payment.last_checked_at
     expires = to_z(payment.expires_at)
-    return {
+    answer: dict[str, Any] = {
         "success": True,
         "status": STATUSES.index(shown),
         "status_text": shown,
         "amount": to_som(payment.amount_minor),
-        "paid_amount": None if payment.paid_minor is None else to_som(payment.paid_minor),
         "invoice_id": payment.invoice_id,
         "can_proceed": shown == "approved",
         "can_start_charging": False,
@@ -68,22 +63,29 @@ def status(payment: Payment, now: datetime) -> dict[str, Any]:
         "invoice_expired": expired,
         "qr_expires_at": expires,
         "invoice_expires_at": expires,
-        "last_status_check_at": None if checked is None else to_z(checked),
         "needs_callback_check": shown == "processing"
         and (checked is None or now - checked >= _ASK_AGAIN),
-        "error": None,
     }
+    if payment.paid_minor is not None:
+        answer["paid_amount"] = to_som(payment.paid_minor)
+    if checked is not None:
+        answer["last_status_check_at"] = to_z(checked)
+    return answer
 
 
 def unknown_payment(invoice_id: str, message: str) -> dict[str, Any]:
-    """Returns that no payment has this id."""
+    """Returns that the caller has no payment of this id: as canceled, which ends the polling."""
     return {
-        "success": False,
-        "status": 0,
-        "status_text": "processing",
+        "success": True,
+        "status": STATUSES.index("canceled"),
+        "status_text": "canceled",
+        "amount": 0.0,
         "invoice_id": invoice_id,
         "can_proceed": False,
         "can_start_charging": False,
-        "error": "payment_not_found",
+        "qr_expired": True,
+        "invoice_expired": True,
+        "needs_callback_check": False,
+        "error_code": "payment_not_found",
         "message": message,
     }

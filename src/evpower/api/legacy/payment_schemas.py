@@ -21,6 +21,7 @@ class TopUpBegun(BaseModel):
     qr_code: Annotated[str, Field(description="What the QR says")]
     qr_code_url: Annotated[str, Field(description="A picture of it")]
     app_link: Annotated[str, Field(description="Opens the bank's page or app")]
+    payment_url: Annotated[str, Field(description="The same, for older apps")]
     amount: _Money
     client_id: UUID
     current_balance: _Money
@@ -28,18 +29,6 @@ class TopUpBegun(BaseModel):
     invoice_expires_at: _Time
     qr_lifetime_seconds: int
     invoice_lifetime_seconds: int
-
-
-class TopUpNotBegun(BaseModel):
-    """No invoice was made, or it is not known whether it was."""
-
-    success: Literal[False]
-    error: Literal["client_not_found", "payment_provider_error"]
-    message: str
-    client_id: UUID
-    invoice_id: str = ""
-    amount: _Money = 0
-    current_balance: _Money = 0
 
 
 class TopUpBody(BaseModel):
@@ -63,7 +52,7 @@ class PolledPayment(BaseModel):
     status: Annotated[int, Field(ge=0, le=4)]
     status_text: Literal["processing", "approved", "canceled", "refunded", "partial_refund"]
     amount: _Money
-    paid_amount: _Money | None
+    paid_amount: Annotated[_Money, Field(description="Absent until it is paid")] = 0
     invoice_id: str
     can_proceed: bool
     can_start_charging: bool
@@ -71,21 +60,24 @@ class PolledPayment(BaseModel):
     invoice_expired: bool
     qr_expires_at: _Time
     invoice_expires_at: _Time
-    last_status_check_at: _Time | None
+    last_status_check_at: Annotated[_Time, Field(default_factory=datetime.now)]
     needs_callback_check: bool
-    error: None
 
 
 class UnknownPayment(BaseModel):
-    """No payment has this id."""
+    """The caller has no payment of this id: answered as canceled, so that the app stops polling."""
 
-    success: Literal[False]
-    status: Literal[0]
-    status_text: Literal["processing"]
+    success: Literal[True]
+    status: Literal[2]
+    status_text: Literal["canceled"]
+    amount: _Money
     invoice_id: str
     can_proceed: Literal[False]
     can_start_charging: Literal[False]
-    error: Literal["payment_not_found"]
+    qr_expired: Literal[True]
+    invoice_expired: Literal[True]
+    needs_callback_check: Literal[False]
+    error_code: Literal["payment_not_found"]
     message: str
 
 
@@ -97,13 +89,11 @@ TOP_UP_BODY: Final[dict[str, Any]] = {
     },
 }
 TOP_UP_RESPONSES: Final[Responses] = {
-    200: json_response(
-        "The invoice, or `success: false` with `client_not_found`, `payment_provider_error`",
-        TopUpBegun,
-        TopUpNotBegun,
-    ),
+    200: json_response("The invoice", TopUpBegun),
     401: problem("`missing_token`, `invalid_token`, `token_expired`"),
     403: problem("`forbidden`, `client_blocked`, `client_closed`, `client_deleted`"),
+    404: problem("`client_not_found`"),
+    409: problem("`payment_provider_error`: the provider refused; `idempotency_conflict`"),
     413: problem("`too_large`"),
     422: problem(
         "`invalid_amount`, `minimum_amount_required`, `maximum_amount_exceeded`, `invalid_request`"
@@ -111,11 +101,16 @@ TOP_UP_RESPONSES: Final[Responses] = {
     429: problem(
         "`too_many_requests`; `too_many_unpaid`: 50 top-ups begun within a day wait for payment"
     ),
+    503: problem(
+        "`payment_provider_error`: it is not known whether an invoice was made; its id is "
+        "`invoice_id`, the same Idempotency-Key resumes it"
+    ),
 }
 STATUS_RESPONSES: Final[Responses] = {
     200: json_response(
-        "The payment, or `success: false` with `payment_not_found`", PolledPayment, UnknownPayment
+        "The payment; one that the caller does not have is answered as canceled",
+        PolledPayment,
+        UnknownPayment,
     ),
     401: problem("`missing_token`, `invalid_token`, `token_expired`"),
-    403: problem("`forbidden`: another client's payment"),
 }

@@ -11,16 +11,27 @@ from fastapi.responses import Response
 from evpower import payments
 from evpower.api import messages
 from evpower.api.legacy import payment_answers, payment_schemas
+from evpower.api.legacy.respond import language_of, refused, spoken
 from evpower.api.legacy.top_up_request import MAX_BYTES, parse_top_up
 from evpower.foundation import idempotency
 from evpower.foundation.body import read_body
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
-from evpower.foundation.errors import Forbidden
+from evpower.foundation.errors import (
+    Conflict,
+    EvPowerError,
+    Forbidden,
+    NotFound,
+    Unavailable,
+)
 from evpower.identity import Access, Principal, may_read
 
 TOP_UP_PATHS: Final = ("/api/v1/balance/topup-qr", "/api/v1/balance/topup-card")
+TOP_UP_PATH: Final = "/api/v1/balance/topup-qr"
+PAYMENT_PATH: Final = "/api/v1/payment/status/{invoice_id}"
+BALANCE_PATH: Final = "/api/v1/balance/{client_id}"
 _MAX_INVOICE_ID: Final = 128
+_RETRY_S: Final = 5
 
 
 def payments_router(
@@ -73,11 +84,24 @@ def _add_top_up(
             key=idempotency.key_of(request.scope["state"]),
         )
         if isinstance(begun, payments.TopUpFailure):
-            outcome = "refused" if begun.is_known else "unknown"
-            idempotency.set_outcome(request.scope["state"], outcome)
-            message, headers = _text(begun.code, request)
-            return _json(payment_answers.not_begun(begun, client_id, message), headers)
+            return _not_begun(begun, client_id, request)
         return _json(payment_answers.topping_up(begun))
+
+
+def _not_begun(begun: payments.TopUpFailure, client_id: UUID, request: Request) -> Response:
+    state = request.scope["state"]
+    idempotency.set_outcome(state, "refused" if begun.is_known else "unknown")
+    error: EvPowerError
+    if begun.code == "client_not_found":
+        error = NotFound("client_not_found", "there is no such client")
+    elif begun.is_known:
+        error = Conflict("payment_provider_error", "the provider refused the invoice")
+    else:
+        state["is_expected"] = True  # no fault of ours: calls of providers are counted apart
+        error = Unavailable(
+            "payment_provider_error", "the provider did not answer", retry_after_s=_RETRY_S
+        )
+    return refused(error, request, payment_answers.not_begun(begun, client_id))
 
 
 def _add_status(routes: APIRouter, db: Database, access: Access, clock: Clock) -> None:
@@ -97,10 +121,10 @@ def _add_status(routes: APIRouter, db: Database, access: Access, clock: Clock) -
         if invoice_id.isascii() and invoice_id.isprintable():
             async with db.connection() as connection:
                 payment = await payments.find_by_invoice(connection, invoice_id)
-        if payment is None:
-            message, headers = _text("payment_not_found", request)
-            return _json(payment_answers.unknown_payment(invoice_id, message), headers)
-        may_read(principal, payment.client_id)
+        if payment is None or not _may_see(principal, payment.client_id):
+            language = language_of(request)
+            message = messages.sentence(["payment_not_found"], language)
+            return spoken(payment_answers.unknown_payment(invoice_id, message), language)
         return _json(payment_answers.status(payment, clock()))
 
 
@@ -110,12 +134,10 @@ def _client_of(principal: Principal) -> UUID:
     return principal.client_id
 
 
-def _text(code: str, request: Request) -> tuple[str, dict[str, str]]:
-    """Returns a code's message in the language of the request, and the headers that name it."""
-    language = messages.choose_language(request.headers.get("accept-language", ""))
-    headers = {"Content-Language": language, "Vary": "Accept-Language"}
-    return messages.text(code, 200, language, {}), headers
+def _may_see(principal: Principal, client_id: UUID) -> bool:
+    """Returns false for another client's payment, which is answered as one that is unknown."""
+    return principal.kind != "client" or principal.client_id == client_id
 
 
-def _json(answer: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(answer), media_type="application/json", headers=headers)
+def _json(answer: Mapping[str, Any]) -> Response:
+    return Response(orjson.dumps(answer), media_type="application/json")

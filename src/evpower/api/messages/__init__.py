@@ -1,6 +1,6 @@
 """What people read, by code, in Russian, Kyrgyz and English. Every raised code has all three."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -31,6 +31,15 @@ def text(code: str, status: int, language: str, params: Mapping[str, str | int])
         return pattern.format_map(params)
     except (KeyError, IndexError, ValueError):
         return texts[_BY_STATUS.get(status, "service_unavailable")]
+
+
+def sentence(codes: Iterable[str], language: str = DEFAULT) -> str:
+    """Returns the sentence of the first code that has one. Raises LookupError if none has."""
+    texts = LANGUAGES[language]
+    for code in codes:
+        if code in texts:
+            return texts[code]
+    raise LookupError("no code has a text")
 
 
 @lru_cache(maxsize=512)
