@@ -1,5 +1,7 @@
 -- The sum of all migrations, for reading. Written by `make snapshots`, never by hand.
 
+CREATE SCHEMA alerts;
+
 CREATE SCHEMA charging;
 
 CREATE SCHEMA client_migration;
@@ -73,29 +75,90 @@ CREATE TYPE wallet.transaction_kind AS ENUM (
     'refund'
 );
 
+CREATE FUNCTION alerts.guard_alert() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' and old.closed_at is null and new.count >= old.count
+     and (new.id, new.kind, new.subject, new.opened_at)
+         is not distinct from (old.id, old.kind, old.subject, old.opened_at) then
+    return new;
+  end if;
+  raise exception 'alert % stays as it is', old.id using errcode = 'restrict_violation';
+end
+$$;
+
+CREATE FUNCTION charging.check_cdr() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if exists (select from charging.settlements b join charging.sessions s on s.id = b.session_id
+              where b.id = new.id and s.started_by is not null
+                and not exists (select from charging.cdrs c where c.settlement_id = b.id
+                                   and c.session_id = b.session_id
+                                   and c.energy_wh = b.energy_wh and c.ended_at = b.ended_at)) then
+    raise exception 'bill % has no record of what it rests on', new.id using errcode = 'check_violation';
+  end if;
+  return null;
+end
+$$;
+
+CREATE FUNCTION charging.check_session() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if exists (
+      select from charging.sessions s left join charging.transactions t on t.session_id = s.id
+       where s.id = new.id and (
+         s.started_by = 'app' and not exists (select from charging.session_tariffs f where f.session_id = s.id)
+         or s.state in ('charging', 'stopping', 'finished', 'settled') and t.id is null
+         or s.state in ('finished', 'settled') and t.ended_at is null)) then
+    raise exception 'session % has no tariff or transaction of its state', new.id using errcode = 'check_violation';
+  end if;
+  return null;
+end
+$$;
+
 CREATE FUNCTION charging.guard_session() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
-  if (new.id, new.client_id, new.source) is distinct from (old.id, old.client_id, old.source) then
-    raise exception 'session % keeps its client and source', old.id using errcode = 'check_violation';
+  if (new.id, new.client_id, new.source, new.station_id, new.started_by, new.id_tag, new.limit_energy_wh,
+      new.limit_amount_minor, new.limit_soc_percent, new.created_at)
+     is distinct from
+     (old.id, old.client_id, old.source, old.station_id, old.started_by, old.id_tag, old.limit_energy_wh,
+      old.limit_amount_minor, old.limit_soc_percent, old.created_at) then
+    raise exception 'session % keeps its client, station, tag, limits and source', old.id
+      using errcode = 'check_violation';
   end if;
   if new.state <> old.state and (old.state, new.state) not in (
       ('requested', 'starting'), ('requested', 'refused'), ('requested', 'cancelled'), ('requested', 'expired'),
       ('requested', 'failed'), ('requested', 'charging'),
       ('starting', 'charging'), ('starting', 'refused'), ('starting', 'cancelled'), ('starting', 'expired'),
       ('starting', 'failed'),
-      ('expired', 'charging'),                         -- a late start
-      ('charging', 'stopping'), ('charging', 'finished'), ('charging', 'failed'),
-      ('stopping', 'finished'), ('stopping', 'charging'), ('stopping', 'failed'),
-      ('finished', 'settled')) then
+      ('charging', 'stopping'), ('charging', 'finished'),
+      ('stopping', 'finished'), ('stopping', 'charging'),
+      ('finished', 'settled'))
+     -- A start that comes late, after its session was given up: nothing was billed yet.
+     and not (new.source = 'evpower' and new.state = 'charging'
+              and old.state in ('expired', 'refused', 'cancelled', 'failed'))
+     -- Another system may report that a session failed while it charged. Ours always ends with a bill.
+     and not (new.source = 'import' and new.state = 'failed' and old.state in ('charging', 'stopping')) then
     raise exception 'session % cannot go from % to %', old.id, old.state, new.state
       using errcode = 'check_violation';
   end if;
+  -- A station may begin the session on another of its connectors than it was asked to.
+  if new.connector_id <> old.connector_id and not (old.state <> 'charging' and new.state = 'charging')
+     or new.started_at <> old.started_at and old.state in ('charging', 'stopping') then
+    raise exception 'session % keeps its connector and start', old.id using errcode = 'check_violation';
+  end if;
   if old.state in ('finished', 'settled')
-     and (new.station_id, new.connector_id, new.started_at, new.billed_elsewhere, new.vehicle_plate)
-         is distinct from (old.station_id, old.connector_id, old.started_at, old.billed_elsewhere, old.vehicle_plate)
+     and (new.started_at, new.billed_elsewhere, new.vehicle_plate)
+         is distinct from (old.started_at, old.billed_elsewhere, old.vehicle_plate)
      -- In a settled session these change together with its next bill, which the wallet checks at commit.
      or old.state = 'finished' and (new.ended_at, new.energy_wh, new.cost_minor)
          is distinct from (old.ended_at, old.energy_wh, old.cost_minor) then
@@ -154,6 +217,63 @@ begin
 end
 $$;
 
+CREATE FUNCTION charging.guard_stop() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' and old.transaction_id is null
+     and (new.id, new.station_id, new.id_as_sent, new.meter_stop_wh, new.station_time, new.id_tag, new.reason,
+          new.received_at)
+         is not distinct from
+         (old.id, old.station_id, old.id_as_sent, old.meter_stop_wh, old.station_time, old.id_tag, old.reason,
+          old.received_at) then
+    return new;
+  end if;
+  raise exception 'stop % stays as it is', old.id using errcode = 'restrict_violation';
+end
+$$;
+
+CREATE FUNCTION charging.guard_transaction() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'DELETE'
+     or (new.id, new.station_id, new.connector, new.id_tag, new.purpose, new.session_id, new.started_at,
+         new.start_station_time, new.received_at, new.start_key, new.start_number)
+        is distinct from
+        (old.id, old.station_id, old.connector, old.id_tag, old.purpose, old.session_id, old.started_at,
+         old.start_station_time, old.received_at, old.start_key, old.start_number)
+     or old.meter_start_wh is not null and new.meter_start_wh is distinct from old.meter_start_wh
+     or old.end_kind is not null and new.end_kind is null
+     -- A stop by the station is final; an estimated end may still become one.
+     or old.end_kind = 'stop'
+        and (new.meter_stop_wh, new.ended_at, new.stop_station_time, new.stop_reason, new.end_kind)
+            is distinct from
+            (old.meter_stop_wh, old.ended_at, old.stop_station_time, old.stop_reason, old.end_kind) then
+    raise exception 'transaction % stays as it is', old.id using errcode = 'restrict_violation';
+  end if;
+  return new;
+end
+$$;
+
+CREATE FUNCTION charging.keep_meter_values(today date, keep_days integer) RETURNS TABLE(outcome text, day date)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select * from foundation.keep_partitions('charging', 'meter_values', today, keep_days, 7)
+$$;
+
+CREATE FUNCTION charging.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  raise exception '% of charging are kept as they are', tg_table_name using errcode = 'restrict_violation';
+end
+$$;
+
 CREATE FUNCTION charging.refuse_settled() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -172,6 +292,47 @@ CREATE FUNCTION client_migration.is_untouched(client uuid) RETURNS boolean
      and not exists (select from payments.payments p where p.client_id = client)
      and not exists (select from charging.sessions s where s.client_id = client)
 $$;
+
+CREATE FUNCTION foundation.keep_partitions(of_schema text, of_table text, today date, keep_days integer, ahead_days integer) RETURNS TABLE(outcome text, day date)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+declare
+  begins timestamptz;
+  has_rows boolean;
+  old record;
+begin
+  if num_nulls(today, keep_days, ahead_days) > 0 or keep_days < 1 or ahead_days < 1 then
+    raise exception 'partitions are kept for at least a day' using errcode = 'check_violation';
+  end if;
+  for day in select (today + n)::date from generate_series(0, ahead_days) n order by n loop
+    continue when to_regclass(format('%I.%I', of_schema, of_table || to_char(day, '"_"YYYYMMDD'))) is not null;
+    begins := day::timestamp at time zone 'UTC';
+    execute format('select exists (select from %I.%I where received_at >= %L and received_at < %L)',
+                   of_schema, of_table || '_default', begins, begins + interval '1 day') into has_rows;
+    outcome := 'blocked';
+    if not has_rows then
+      execute format('create table %I.%I partition of %I.%I for values from (%L) to (%L)', of_schema,
+                     of_table || to_char(day, '"_"YYYYMMDD'), of_schema, of_table, begins, begins + interval '1 day');
+      outcome := 'made';
+    end if;
+    return next;
+  end loop;
+  for old in
+    select c.relname::text as name, to_date(right(c.relname, 8), 'YYYYMMDD') as made_for
+      from pg_inherits i join pg_class c on c.oid = i.inhrelid
+     where i.inhparent = to_regclass(format('%I.%I', of_schema, of_table)) and c.relname ~ '_[0-9]{8}$'
+     order by c.relname
+  loop
+    if old.made_for < today - keep_days then
+      execute format('drop table %I.%I', of_schema, old.name);
+      outcome := 'dropped';
+      day := old.made_for;
+      return next;
+    end if;
+  end loop;
+end
+$_$;
 
 CREATE FUNCTION identity.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -758,15 +919,52 @@ CREATE TABLE charging.sessions (
     revision bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_by text,
+    id_tag text,
+    limit_energy_wh bigint,
+    limit_amount_minor bigint,
+    limit_soc_percent integer,
+    start_command_id bigint,
+    start_window_ends_at timestamp with time zone,
+    start_failure text,
+    stop_requested_at timestamp with time zone,
+    stop_requested_by text,
+    stop_reason text,
+    end_reason text,
+    is_estimated boolean DEFAULT false NOT NULL,
+    quarantined_at timestamp with time zone,
+    quarantine_reason text,
+    free_reason text,
+    station_lost_notified_at timestamp with time zone,
+    CONSTRAINT sessions_are_free_at_no_cost CHECK (((free_reason IS NULL) OR (cost_minor = 0))),
+    CONSTRAINT sessions_are_quarantined_for_a_reason CHECK (((quarantined_at IS NULL) = (quarantine_reason IS NULL))),
+    CONSTRAINT sessions_charge_from_a_start CHECK (((started_by IS NULL) OR ((state = ANY (ARRAY['charging'::text, 'stopping'::text, 'finished'::text, 'settled'::text])) = (started_at IS NOT NULL)))),
     CONSTRAINT sessions_check CHECK (((ended_at IS NULL) OR (started_at IS NULL) OR (ended_at >= started_at))),
     CONSTRAINT sessions_check1 CHECK (((state <> ALL (ARRAY['finished'::text, 'settled'::text])) OR ((started_at IS NOT NULL) AND (ended_at IS NOT NULL)))),
     CONSTRAINT sessions_connector_id_check CHECK (((connector_id >= 1) AND (connector_id <= 1000))),
     CONSTRAINT sessions_cost_minor_check CHECK ((cost_minor >= 0)),
+    CONSTRAINT sessions_end_reason_check CHECK ((end_reason ~ '^[a-z][a-z0-9_]{0,63}$'::text)),
+    CONSTRAINT sessions_end_with_a_reason CHECK (((started_by IS NULL) OR ((state = ANY (ARRAY['finished'::text, 'settled'::text])) = (end_reason IS NOT NULL)))),
     CONSTRAINT sessions_energy_wh_check CHECK ((energy_wh >= 0)),
+    CONSTRAINT sessions_fail_with_a_reason CHECK (((started_by IS NULL) OR ((state = ANY (ARRAY['expired'::text, 'refused'::text, 'cancelled'::text, 'failed'::text])) = (start_failure IS NOT NULL)))),
+    CONSTRAINT sessions_free_reason_check CHECK ((free_reason ~ '^[a-z][a-z0-9_]{0,63}$'::text)),
+    CONSTRAINT sessions_have_a_tag_by_app CHECK (((id_tag IS NOT NULL) = COALESCE((started_by = 'app'::text), false))),
+    CONSTRAINT sessions_id_tag_check CHECK ((id_tag ~ '^[0-9A-F]{12}$'::text)),
+    CONSTRAINT sessions_limit_amount_minor_check CHECK ((limit_amount_minor > 0)),
+    CONSTRAINT sessions_limit_energy_wh_check CHECK ((limit_energy_wh > 0)),
+    CONSTRAINT sessions_limit_soc_percent_check CHECK (((limit_soc_percent >= 1) AND (limit_soc_percent <= 100))),
+    CONSTRAINT sessions_quarantine_reason_check CHECK (((length(quarantine_reason) >= 1) AND (length(quarantine_reason) <= 500))),
     CONSTRAINT sessions_source_check CHECK ((source = ANY (ARRAY['evpower'::text, 'import'::text]))),
+    CONSTRAINT sessions_start_failure_check CHECK ((start_failure ~ '^[a-z][a-z0-9_]{0,63}$'::text)),
+    CONSTRAINT sessions_started_by_check CHECK ((started_by = ANY (ARRAY['app'::text, 'card'::text]))),
+    CONSTRAINT sessions_started_here_are_ours CHECK (((started_by IS NULL) OR (source = 'evpower'::text))),
     CONSTRAINT sessions_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text, 'finished'::text, 'settled'::text, 'expired'::text, 'refused'::text, 'cancelled'::text, 'failed'::text]))),
     CONSTRAINT sessions_station_id_check CHECK (((length(station_id) >= 1) AND (length(station_id) <= 64))),
-    CONSTRAINT sessions_vehicle_plate_check CHECK (((length(vehicle_plate) >= 1) AND (length(vehicle_plate) <= 16)))
+    CONSTRAINT sessions_stop_for_an_actor CHECK (((stop_requested_at IS NULL) = (stop_requested_by IS NULL))),
+    CONSTRAINT sessions_stop_reason_check CHECK ((stop_reason ~ '^[a-z][a-z0-9_]{0,63}$'::text)),
+    CONSTRAINT sessions_stop_requested_by_check CHECK (((length(stop_requested_by) >= 1) AND (length(stop_requested_by) <= 200))),
+    CONSTRAINT sessions_vehicle_plate_check CHECK (((length(vehicle_plate) >= 1) AND (length(vehicle_plate) <= 16))),
+    CONSTRAINT sessions_wait_for_their_start CHECK (((start_window_ends_at IS NOT NULL) OR COALESCE((started_by <> 'app'::text), true)))
 );
 
 CREATE TABLE charging.settlements (
@@ -976,6 +1174,22 @@ begin
   perform wallet.check_debt(new.id);
   if new.forgiven_minor > 0 then
     perform wallet.check_bills((select s.session_id from charging.settlements s where s.id = new.settlement_id));
+  end if;
+  return null;
+end
+$$;
+
+CREATE FUNCTION wallet.check_open_hold() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  of_session uuid := case tg_table_name when 'holds' then to_jsonb(new) ->> 'session_id' else to_jsonb(new) ->> 'id' end;
+begin
+  if exists (select from wallet.holds h join charging.sessions s on s.id = h.session_id
+              where h.session_id = of_session and h.state = 'open' and s.source = 'evpower'
+                and s.state in ('expired', 'refused', 'cancelled', 'failed', 'settled')) then
+    raise exception 'session % is over: its hold is resolved', of_session using errcode = 'check_violation';
   end if;
   return null;
 end
@@ -1266,36 +1480,41 @@ begin
 end
 $$;
 
-CREATE FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint) RETURNS wallet.result
+CREATE FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint, partly boolean DEFAULT false) RETURNS wallet.result
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
   existing wallet.holds;
+  more bigint;
   outcome text;
   w wallet.wallets;
 begin
   if total_minor is null or total_minor <= 0 then
     raise exception 'a hold is more than nothing, not %', total_minor using errcode = 'check_violation';
   end if;
-  select * into existing from wallet.holds where session_id = for_session;
+  select * into existing from wallet.holds where session_id = for_session order by attempt desc limit 1;
   if not found then
     return row ('not_found', null, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
   select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
-  select * into strict existing from wallet.holds where session_id = for_session;
+  select * into strict existing from wallet.holds where session_id = for_session order by attempt desc limit 1;
+  more := total_minor - existing.amount_minor;
+  if partly then
+    more := least(more, greatest(w.balance_minor - w.held_minor, 1));
+  end if;
   if existing.state <> 'open' then
     outcome := 'resolved';
   elsif existing.amount_minor >= total_minor then
     outcome := 'repeated';
-  elsif w.balance_minor - w.held_minor < total_minor - existing.amount_minor then
+  elsif w.balance_minor - w.held_minor < more then
     outcome := 'insufficient';
   else
     outcome := 'held';
-    update wallet.holds set amount_minor = total_minor where session_id = for_session;
+    update wallet.holds set amount_minor = amount_minor + more
+     where session_id = for_session and attempt = existing.attempt;
     update wallet.wallets
-       set revision = revision + 1, updated_at = now(),
-           held_minor = held_minor + total_minor - existing.amount_minor
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor + more
      where client_id = existing.client_id returning * into strict w;
   end if;
   return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
@@ -1324,8 +1543,8 @@ CREATE FUNCTION wallet.guard_hold() RETURNS trigger
     AS $$
 begin
   if old.state <> 'open' or new.amount_minor < old.amount_minor
-     or (new.session_id, new.client_id, new.created_at)
-        is distinct from (old.session_id, old.client_id, old.created_at) then
+     or (new.session_id, new.attempt, new.client_id, new.created_at)
+        is distinct from (old.session_id, old.attempt, old.client_id, old.created_at) then
     raise exception 'the hold of session % is resolved once and never shrinks', old.session_id
       using errcode = 'check_violation';
   end if;
@@ -1362,17 +1581,18 @@ begin
 end
 $$;
 
-CREATE FUNCTION wallet.hold(for_session uuid, hold_minor bigint) RETURNS wallet.result
+CREATE FUNCTION wallet.hold(for_session uuid, hold_minor bigint, least_minor bigint DEFAULT NULL::bigint, for_attempt integer DEFAULT 1) RETURNS wallet.result
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
   owner record;
-  existing wallet.holds;
+  newest wallet.holds;
+  part bigint;
   outcome text;
   w wallet.wallets;
 begin
-  if hold_minor is null or hold_minor <= 0 then
+  if hold_minor is null or hold_minor <= 0 or not coalesce(least_minor between 1 and hold_minor, true) then
     raise exception 'a hold is more than nothing, not %', hold_minor using errcode = 'check_violation';
   end if;
   -- The session is locked, so that it does not end meanwhile and keep an open hold.
@@ -1384,19 +1604,26 @@ begin
     return row ('not_found', null, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
   select * into strict w from wallet.wallets where client_id = owner.client_id for no key update;
-  select * into existing from wallet.holds where session_id = for_session;
-  if found then
-    outcome := case existing.state when 'open' then 'repeated' else 'resolved' end;
+  select * into newest from wallet.holds where session_id = for_session order by attempt desc limit 1;
+  if for_attempt is null or for_attempt > coalesce(newest.attempt, 0) + 1 or for_attempt < 1 then
+    raise exception 'attempt % of session % does not follow', for_attempt, for_session
+      using errcode = 'check_violation';
+  end if;
+  part := least(hold_minor, greatest(w.balance_minor - w.held_minor, coalesce(least_minor, hold_minor)));
+  if newest.state = 'open' then
+    outcome := 'repeated';
+  elsif for_attempt <= newest.attempt or newest.state = 'charged' then
+    outcome := 'resolved';
   elsif not owner.may_spend or owner.state not in ('requested', 'starting', 'charging', 'expired') then
     outcome := 'closed';
-  elsif w.balance_minor - w.held_minor < hold_minor then
+  elsif w.balance_minor - w.held_minor < part then
     outcome := 'insufficient';
   else
     outcome := 'held';
-    insert into wallet.holds (session_id, client_id, amount_minor)
-    values (for_session, owner.client_id, hold_minor);
+    insert into wallet.holds (session_id, attempt, client_id, amount_minor)
+    values (for_session, for_attempt, owner.client_id, part);
     update wallet.wallets
-       set revision = revision + 1, updated_at = now(), held_minor = held_minor + hold_minor
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor + part
      where client_id = owner.client_id returning * into strict w;
   end if;
   return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
@@ -1593,15 +1820,16 @@ declare
   outcome text;
   w wallet.wallets;
 begin
-  select * into existing from wallet.holds where session_id = for_session;
+  select * into existing from wallet.holds where session_id = for_session order by attempt desc limit 1;
   if not found then
     return row ('not_found', null, null, null, null, null, null, null, null, null, null)::wallet.result;
   end if;
   select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
-  select * into strict existing from wallet.holds where session_id = for_session;
+  select * into strict existing from wallet.holds where session_id = for_session order by attempt desc limit 1;
   if existing.state = 'open' then
     outcome := 'released';
-    update wallet.holds set state = 'released', resolved_at = now() where session_id = for_session;
+    update wallet.holds set state = 'released', resolved_at = now()
+     where session_id = for_session and attempt = existing.attempt;
     update wallet.wallets
        set revision = revision + 1, updated_at = now(), held_minor = held_minor - existing.amount_minor
      where client_id = existing.client_id returning * into strict w;
@@ -1616,6 +1844,137 @@ begin
               w.debt_minor, null)::wallet.result;
 end
 $$;
+
+CREATE TABLE alerts.alerts (
+    id bigint NOT NULL,
+    kind text NOT NULL,
+    subject text NOT NULL,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    count bigint DEFAULT 1 NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    closed_at timestamp with time zone,
+    CONSTRAINT alerts_are_last_seen_after_they_open CHECK ((last_seen_at >= opened_at)),
+    CONSTRAINT alerts_close_after_they_open CHECK ((closed_at >= opened_at)),
+    CONSTRAINT alerts_count_check CHECK ((count > 0)),
+    CONSTRAINT alerts_detail_check CHECK ((jsonb_typeof(detail) = 'object'::text)),
+    CONSTRAINT alerts_kind_check CHECK ((kind ~ '^[a-z][a-z0-9_]{0,63}$'::text)),
+    CONSTRAINT alerts_subject_check CHECK (((length(subject) >= 1) AND (length(subject) <= 200)))
+);
+
+ALTER TABLE alerts.alerts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME alerts.alerts_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE charging.cdrs (
+    settlement_id bigint NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    session_id uuid NOT NULL,
+    is_estimated boolean NOT NULL,
+    energy_wh bigint NOT NULL,
+    ended_at timestamp with time zone NOT NULL,
+    snapshot jsonb,
+    periods jsonb NOT NULL,
+    parts jsonb NOT NULL,
+    station_owner text,
+    tariff_owner text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT cdrs_energy_wh_check CHECK ((energy_wh >= 0)),
+    CONSTRAINT cdrs_parts_check CHECK ((jsonb_typeof(parts) = 'array'::text)),
+    CONSTRAINT cdrs_periods_check CHECK ((jsonb_typeof(periods) = 'array'::text)),
+    CONSTRAINT cdrs_snapshot_check CHECK ((jsonb_typeof(snapshot) = 'object'::text)),
+    CONSTRAINT cdrs_station_owner_check CHECK (((length(station_owner) >= 1) AND (length(station_owner) <= 200))),
+    CONSTRAINT cdrs_tariff_owner_check CHECK (((length(tariff_owner) >= 1) AND (length(tariff_owner) <= 200)))
+);
+
+CREATE TABLE charging.meter_values (
+    received_at timestamp with time zone NOT NULL,
+    station_id text NOT NULL,
+    connector integer NOT NULL,
+    transaction_id integer,
+    station_time text,
+    at timestamp with time zone,
+    context text DEFAULT ''::text NOT NULL,
+    energy_wh numeric,
+    power_w integer,
+    current_ma integer,
+    voltage_mv integer,
+    ev_current_ma integer,
+    ev_voltage_mv integer,
+    soc_percent integer,
+    body_temperature integer,
+    outlet_temperature integer,
+    inlet_temperature integer
+)
+PARTITION BY RANGE (received_at);
+
+CREATE TABLE charging.meter_values_default (
+    received_at timestamp with time zone CONSTRAINT meter_values_received_at_not_null NOT NULL,
+    station_id text CONSTRAINT meter_values_station_id_not_null NOT NULL,
+    connector integer CONSTRAINT meter_values_connector_not_null NOT NULL,
+    transaction_id integer,
+    station_time text,
+    at timestamp with time zone,
+    context text DEFAULT ''::text CONSTRAINT meter_values_context_not_null NOT NULL,
+    energy_wh numeric,
+    power_w integer,
+    current_ma integer,
+    voltage_mv integer,
+    ev_current_ma integer,
+    ev_voltage_mv integer,
+    soc_percent integer,
+    body_temperature integer,
+    outlet_temperature integer,
+    inlet_temperature integer
+);
+
+CREATE TABLE charging.progress (
+    transaction_id integer NOT NULL,
+    session_id uuid,
+    register_wh numeric,
+    register_at timestamp with time zone,
+    segment_start_wh numeric,
+    segments_wh numeric DEFAULT 0 NOT NULL,
+    energy_wh bigint DEFAULT 0 NOT NULL,
+    cost_minor bigint DEFAULT 0 NOT NULL,
+    power_w integer,
+    soc_percent integer,
+    current_ma integer,
+    voltage_mv integer,
+    ev_current_ma integer,
+    ev_voltage_mv integer,
+    body_temperature integer,
+    outlet_temperature integer,
+    inlet_temperature integer,
+    tally jsonb,
+    candidates jsonb,
+    last_value_at timestamp with time zone,
+    stop_due_at timestamp with time zone,
+    close_due_at timestamp with time zone,
+    close_reason text,
+    revision bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT progress_closes_for_a_reason CHECK (((close_due_at IS NULL) = (close_reason IS NULL))),
+    CONSTRAINT progress_cost_minor_check CHECK ((cost_minor >= 0)),
+    CONSTRAINT progress_energy_wh_check CHECK ((energy_wh >= 0)),
+    CONSTRAINT progress_revision_check CHECK ((revision >= 0)),
+    CONSTRAINT progress_segments_wh_check CHECK ((segments_wh >= (0)::numeric))
+)
+WITH (fillfactor='50');
+
+CREATE TABLE charging.session_tariffs (
+    session_id uuid NOT NULL,
+    plan text NOT NULL,
+    version integer NOT NULL,
+    snapshot jsonb NOT NULL,
+    CONSTRAINT session_tariffs_plan_check CHECK (((length(plan) >= 1) AND (length(plan) <= 64))),
+    CONSTRAINT session_tariffs_snapshot_check CHECK ((jsonb_typeof(snapshot) = 'object'::text)),
+    CONSTRAINT session_tariffs_version_check CHECK ((version > 0))
+);
 
 CREATE VIEW charging.sessions_public AS
  SELECT id,
@@ -1639,7 +1998,20 @@ CREATE VIEW charging.sessions_public AS
     created_at,
     updated_at,
     vehicle_plate,
-    jsonb_strip_nulls(jsonb_build_object('vehicle_plate', vehicle_plate)) AS details
+    jsonb_strip_nulls(jsonb_build_object('vehicle_plate', vehicle_plate)) AS details,
+    started_by,
+    limit_energy_wh,
+    ((limit_energy_wh)::numeric * 0.001) AS limit_energy_kwh,
+    limit_amount_minor,
+    ((limit_amount_minor)::numeric * 0.01) AS limit_amount_som,
+    limit_soc_percent,
+    start_failure,
+    end_reason,
+    is_estimated,
+    stop_requested_at,
+    start_window_ends_at,
+    quarantined_at,
+    free_reason
    FROM charging.sessions s;
 
 ALTER TABLE charging.settlements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -1660,6 +2032,100 @@ CREATE VIEW charging.settlements_public AS
     ((debited_minor)::numeric * 0.01) AS debited_som,
     created_at
    FROM charging.settlements s;
+
+CREATE TABLE charging.signed_values (
+    id bigint NOT NULL,
+    transaction_id integer NOT NULL,
+    value text NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT signed_values_value_check CHECK (((length(value) >= 1) AND (length(value) <= 1000000)))
+);
+
+ALTER TABLE charging.signed_values ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME charging.signed_values_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE charging.stops (
+    id bigint NOT NULL,
+    station_id text NOT NULL,
+    id_as_sent text NOT NULL,
+    meter_stop_wh numeric,
+    station_time text,
+    transaction_id integer,
+    id_tag text,
+    reason text,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT stops_id_as_sent_check CHECK ((length(id_as_sent) <= 255)),
+    CONSTRAINT stops_id_tag_check CHECK ((length(id_tag) <= 255)),
+    CONSTRAINT stops_reason_check CHECK ((length(reason) <= 255)),
+    CONSTRAINT stops_station_time_check CHECK ((length(station_time) <= 255))
+);
+
+ALTER TABLE charging.stops ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME charging.stops_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE charging.transaction_aliases (
+    station_id text NOT NULL,
+    alias text NOT NULL,
+    transaction_id integer NOT NULL,
+    first_seen_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    CONSTRAINT transaction_aliases_alias_check CHECK (((length(alias) >= 1) AND (length(alias) <= 255)))
+);
+
+CREATE TABLE charging.transactions (
+    id integer NOT NULL,
+    station_id text NOT NULL,
+    connector integer NOT NULL,
+    text_id text,
+    id_tag text NOT NULL,
+    purpose text NOT NULL,
+    session_id uuid,
+    meter_start_wh numeric,
+    started_at timestamp with time zone NOT NULL,
+    start_station_time text,
+    received_at timestamp with time zone NOT NULL,
+    meter_stop_wh numeric,
+    ended_at timestamp with time zone,
+    stop_station_time text,
+    stop_reason text,
+    end_kind text,
+    start_key text NOT NULL,
+    start_number integer DEFAULT 1 NOT NULL,
+    CONSTRAINT transactions_connector_check CHECK (((connector >= 0) AND (connector <= 1000))),
+    CONSTRAINT transactions_end_after_they_start CHECK ((ended_at >= started_at)),
+    CONSTRAINT transactions_end_in_a_way CHECK (((ended_at IS NULL) = (end_kind IS NULL))),
+    CONSTRAINT transactions_end_kind_check CHECK ((end_kind = ANY (ARRAY['stop'::text, 'estimated'::text]))),
+    CONSTRAINT transactions_id_tag_check CHECK ((length(id_tag) <= 255)),
+    CONSTRAINT transactions_of_drivers_have_sessions CHECK (((purpose = 'driver'::text) = (session_id IS NOT NULL))),
+    CONSTRAINT transactions_purpose_check CHECK ((purpose = ANY (ARRAY['driver'::text, 'unattributed'::text, 'technician'::text]))),
+    CONSTRAINT transactions_start_key_check CHECK (((length(start_key) >= 1) AND (length(start_key) <= 2000))),
+    CONSTRAINT transactions_start_number_check CHECK ((start_number > 0)),
+    CONSTRAINT transactions_start_station_time_check CHECK ((length(start_station_time) <= 255)),
+    CONSTRAINT transactions_stop_reason_check CHECK ((length(stop_reason) <= 255)),
+    CONSTRAINT transactions_stop_station_time_check CHECK ((length(stop_station_time) <= 255)),
+    CONSTRAINT transactions_text_id_check CHECK (((length(text_id) >= 1) AND (length(text_id) <= 255)))
+);
+
+ALTER TABLE charging.transactions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME charging.transactions_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE client_migration.decisions (
     old_id text NOT NULL,
@@ -2668,10 +3134,21 @@ CREATE TABLE wallet.holds (
     state text DEFAULT 'open'::text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     resolved_at timestamp with time zone,
+    attempt integer DEFAULT 1 NOT NULL,
     CONSTRAINT holds_amount_minor_check CHECK ((amount_minor >= 0)),
+    CONSTRAINT holds_attempt_check CHECK ((attempt > 0)),
     CONSTRAINT holds_check CHECK (((state = 'open'::text) = (resolved_at IS NULL))),
     CONSTRAINT holds_state_check CHECK ((state = ANY (ARRAY['open'::text, 'released'::text, 'charged'::text])))
 );
+
+CREATE VIEW wallet.holds_public AS
+ SELECT session_id,
+    client_id,
+    attempt,
+    amount_minor,
+    ((amount_minor)::numeric * 0.01) AS amount_som,
+    state
+   FROM wallet.holds h;
 
 CREATE TABLE wallet.refunds (
     id bigint NOT NULL,
@@ -2752,7 +3229,27 @@ CREATE VIEW wallet.transactions_public AS
    FROM (wallet.transactions t
      LEFT JOIN wallet.refunds r ON ((r.id = t.refund_id)));
 
+ALTER TABLE ONLY charging.meter_values ATTACH PARTITION charging.meter_values_default DEFAULT;
+
 ALTER TABLE ONLY sync.pending ALTER COLUMN generation SET DEFAULT nextval('sync.pending_generation'::regclass);
+
+ALTER TABLE ONLY alerts.alerts
+    ADD CONSTRAINT alerts_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY charging.cdrs
+    ADD CONSTRAINT cdrs_id_key UNIQUE (id);
+
+ALTER TABLE ONLY charging.cdrs
+    ADD CONSTRAINT cdrs_pkey PRIMARY KEY (settlement_id);
+
+ALTER TABLE ONLY charging.progress
+    ADD CONSTRAINT progress_pkey PRIMARY KEY (transaction_id);
+
+ALTER TABLE ONLY charging.progress
+    ADD CONSTRAINT progress_session_id_key UNIQUE (session_id);
+
+ALTER TABLE ONLY charging.session_tariffs
+    ADD CONSTRAINT session_tariffs_pkey PRIMARY KEY (session_id);
 
 ALTER TABLE ONLY charging.sessions
     ADD CONSTRAINT sessions_id_client_id_key UNIQUE (id, client_id);
@@ -2768,6 +3265,27 @@ ALTER TABLE ONLY charging.settlements
 
 ALTER TABLE ONLY charging.settlements
     ADD CONSTRAINT settlements_session_id_bill_number_key UNIQUE (session_id, bill_number);
+
+ALTER TABLE ONLY charging.signed_values
+    ADD CONSTRAINT signed_values_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY charging.stops
+    ADD CONSTRAINT stops_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY charging.stops
+    ADD CONSTRAINT stops_station_id_id_as_sent_meter_stop_wh_station_time_key UNIQUE NULLS NOT DISTINCT (station_id, id_as_sent, meter_stop_wh, station_time);
+
+ALTER TABLE ONLY charging.transaction_aliases
+    ADD CONSTRAINT transaction_aliases_pkey PRIMARY KEY (station_id, alias, transaction_id);
+
+ALTER TABLE ONLY charging.transactions
+    ADD CONSTRAINT transactions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY charging.transactions
+    ADD CONSTRAINT transactions_session_id_key UNIQUE (session_id);
+
+ALTER TABLE ONLY charging.transactions
+    ADD CONSTRAINT transactions_start_key_start_number_key UNIQUE (start_key, start_number);
 
 ALTER TABLE ONLY client_migration.decisions
     ADD CONSTRAINT decisions_pkey PRIMARY KEY (old_id);
@@ -2965,7 +3483,7 @@ ALTER TABLE ONLY wallet.debts
     ADD CONSTRAINT debts_settlement_id_key UNIQUE (settlement_id);
 
 ALTER TABLE ONLY wallet.holds
-    ADD CONSTRAINT holds_pkey PRIMARY KEY (session_id);
+    ADD CONSTRAINT holds_pkey PRIMARY KEY (session_id, attempt);
 
 ALTER TABLE ONLY wallet.refunds
     ADD CONSTRAINT refunds_id_client_id_posted_minor_key UNIQUE (id, client_id, posted_minor);
@@ -2991,17 +3509,47 @@ ALTER TABLE ONLY wallet.wallets
 ALTER TABLE ONLY wallet.wallets
     ADD CONSTRAINT wallets_pkey PRIMARY KEY (client_id);
 
+CREATE INDEX alerts_by_time ON alerts.alerts USING btree (opened_at DESC, id DESC);
+
+CREATE UNIQUE INDEX alerts_one_open ON alerts.alerts USING btree (kind, subject) WHERE (closed_at IS NULL);
+
+CREATE INDEX cdrs_by_session ON charging.cdrs USING btree (session_id);
+
+CREATE INDEX meter_values_by_transaction ON ONLY charging.meter_values USING btree (transaction_id, received_at);
+
+CREATE INDEX meter_values_default_transaction_id_received_at_idx ON charging.meter_values_default USING btree (transaction_id, received_at);
+
 CREATE INDEX sessions_by_client ON charging.sessions USING btree (client_id, created_at DESC, id DESC);
 
 CREATE INDEX sessions_by_start ON charging.sessions USING btree (client_id, COALESCE(started_at, created_at) DESC, id DESC);
 
-CREATE UNIQUE INDEX sessions_one_open_per_client ON charging.sessions USING btree (client_id) WHERE ((source = 'evpower'::text) AND (state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text])));
+CREATE UNIQUE INDEX sessions_by_tag ON charging.sessions USING btree (id_tag) WHERE (id_tag IS NOT NULL);
 
 CREATE UNIQUE INDEX sessions_one_open_per_connector ON charging.sessions USING btree (station_id, connector_id) WHERE ((source = 'evpower'::text) AND (state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text])));
 
+CREATE UNIQUE INDEX sessions_one_start_per_client ON charging.sessions USING btree (client_id) WHERE ((source = 'evpower'::text) AND (state = ANY (ARRAY['requested'::text, 'starting'::text])));
+
+CREATE INDEX sessions_running_by_client ON charging.sessions USING btree (client_id) WHERE ((source = 'evpower'::text) AND (state = ANY (ARRAY['charging'::text, 'stopping'::text])));
+
 CREATE INDEX sessions_updated ON charging.sessions USING brin (updated_at) WITH (autosummarize='on');
 
+CREATE INDEX sessions_waiting ON charging.sessions USING btree (start_window_ends_at) WHERE ((source = 'evpower'::text) AND (state = ANY (ARRAY['requested'::text, 'starting'::text])));
+
 CREATE INDEX settlements_collecting ON charging.settlements USING btree (collects_debt_id) WHERE (collects_debt_id IS NOT NULL);
+
+CREATE INDEX signed_values_by_transaction ON charging.signed_values USING btree (transaction_id);
+
+CREATE INDEX stops_by_transaction ON charging.stops USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
+
+CREATE INDEX stops_unmatched ON charging.stops USING btree (station_id, received_at) WHERE (transaction_id IS NULL);
+
+CREATE INDEX transaction_aliases_by_transaction ON charging.transaction_aliases USING btree (transaction_id);
+
+CREATE INDEX transactions_by_station ON charging.transactions USING btree (station_id, id DESC);
+
+CREATE INDEX transactions_by_text_id ON charging.transactions USING btree (station_id, text_id) WHERE (text_id IS NOT NULL);
+
+CREATE UNIQUE INDEX transactions_one_open_per_connector ON charging.transactions USING btree (station_id, connector) WHERE (ended_at IS NULL);
 
 CREATE INDEX run_rows_client ON client_migration.run_rows USING btree (client_id) WHERE (client_id IS NOT NULL);
 
@@ -3113,6 +3661,8 @@ CREATE INDEX versions_in_force ON tariffs.versions USING btree (plan_id, valid_f
 
 CREATE INDEX debts_open ON wallet.debts USING btree (client_id, id) WHERE ((collected_minor + forgiven_minor) < amount_minor);
 
+CREATE UNIQUE INDEX holds_one_open_per_session ON wallet.holds USING btree (session_id) WHERE (state = 'open'::text);
+
 CREATE INDEX holds_open ON wallet.holds USING btree (client_id) WHERE (state = 'open'::text);
 
 CREATE INDEX refunds_collecting ON wallet.refunds USING btree (collects_debt_id) WHERE (collects_debt_id IS NOT NULL);
@@ -3125,11 +3675,29 @@ CREATE UNIQUE INDEX transactions_refund_key ON wallet.transactions USING btree (
 
 CREATE UNIQUE INDEX transactions_settlement_key ON wallet.transactions USING btree (settlement_id) WHERE (settlement_id IS NOT NULL);
 
+ALTER INDEX charging.meter_values_by_transaction ATTACH PARTITION charging.meter_values_default_transaction_id_received_at_idx;
+
+CREATE TRIGGER alerts_stay BEFORE DELETE OR UPDATE ON alerts.alerts FOR EACH ROW EXECUTE FUNCTION alerts.guard_alert();
+
+CREATE CONSTRAINT TRIGGER bills_have_records AFTER INSERT ON charging.settlements DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.bill_number IS NOT NULL)) EXECUTE FUNCTION charging.check_cdr();
+
+CREATE TRIGGER cdrs_are_kept BEFORE TRUNCATE ON charging.cdrs FOR EACH STATEMENT EXECUTE FUNCTION charging.refuse_change();
+
+CREATE TRIGGER cdrs_stay BEFORE DELETE OR UPDATE ON charging.cdrs FOR EACH ROW EXECUTE FUNCTION charging.refuse_change();
+
+CREATE TRIGGER session_tariffs_are_kept BEFORE TRUNCATE ON charging.session_tariffs FOR EACH STATEMENT EXECUTE FUNCTION charging.refuse_change();
+
+CREATE TRIGGER session_tariffs_stay BEFORE DELETE OR UPDATE ON charging.session_tariffs FOR EACH ROW EXECUTE FUNCTION charging.refuse_change();
+
 CREATE TRIGGER sessions_begin_unsettled BEFORE INSERT ON charging.sessions FOR EACH ROW WHEN ((new.state = 'settled'::text)) EXECUTE FUNCTION charging.refuse_settled();
 
 CREATE TRIGGER sessions_go_one_way BEFORE UPDATE ON charging.sessions FOR EACH ROW EXECUTE FUNCTION charging.guard_session();
 
 CREATE CONSTRAINT TRIGGER sessions_match_their_bills AFTER INSERT OR UPDATE ON charging.sessions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.state = 'settled'::text)) EXECUTE FUNCTION wallet.check_session();
+
+CREATE CONSTRAINT TRIGGER sessions_match_their_transaction AFTER INSERT OR UPDATE ON charging.sessions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.started_by IS NOT NULL)) EXECUTE FUNCTION charging.check_session();
+
+CREATE CONSTRAINT TRIGGER sessions_over_hold_nothing AFTER UPDATE ON charging.sessions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.source = 'evpower'::text) AND (new.state = ANY (ARRAY['expired'::text, 'refused'::text, 'cancelled'::text, 'failed'::text, 'settled'::text])))) EXECUTE FUNCTION wallet.check_open_hold();
 
 CREATE TRIGGER sessions_pend AFTER UPDATE ON charging.sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_rows('session');
 
@@ -3138,6 +3706,18 @@ CREATE TRIGGER sessions_pend_new AFTER INSERT ON charging.sessions REFERENCING N
 CREATE CONSTRAINT TRIGGER settlements_match_the_ledger AFTER INSERT OR UPDATE ON charging.settlements DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wallet.check_settlement();
 
 CREATE TRIGGER settlements_stay BEFORE INSERT OR DELETE OR UPDATE ON charging.settlements FOR EACH ROW EXECUTE FUNCTION charging.guard_settlement();
+
+CREATE TRIGGER signed_values_are_kept BEFORE TRUNCATE ON charging.signed_values FOR EACH STATEMENT EXECUTE FUNCTION charging.refuse_change();
+
+CREATE TRIGGER signed_values_stay BEFORE DELETE OR UPDATE ON charging.signed_values FOR EACH ROW EXECUTE FUNCTION charging.refuse_change();
+
+CREATE TRIGGER stops_are_kept BEFORE TRUNCATE ON charging.stops FOR EACH STATEMENT EXECUTE FUNCTION charging.refuse_change();
+
+CREATE TRIGGER stops_stay BEFORE DELETE OR UPDATE ON charging.stops FOR EACH ROW EXECUTE FUNCTION charging.guard_stop();
+
+CREATE TRIGGER transactions_are_kept BEFORE TRUNCATE ON charging.transactions FOR EACH STATEMENT EXECUTE FUNCTION charging.refuse_change();
+
+CREATE TRIGGER transactions_stay BEFORE DELETE OR UPDATE ON charging.transactions FOR EACH ROW EXECUTE FUNCTION charging.guard_transaction();
 
 CREATE TRIGGER audit_is_append_only BEFORE DELETE OR UPDATE ON identity.audit FOR EACH STATEMENT EXECUTE FUNCTION identity.refuse_change();
 
@@ -3219,6 +3799,8 @@ CREATE CONSTRAINT TRIGGER holds_match_their_wallet AFTER INSERT OR UPDATE ON wal
 
 CREATE TRIGGER holds_resolve_once BEFORE UPDATE ON wallet.holds FOR EACH ROW EXECUTE FUNCTION wallet.guard_hold();
 
+CREATE CONSTRAINT TRIGGER open_holds_have_open_sessions AFTER INSERT ON wallet.holds DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wallet.check_open_hold();
+
 CREATE TRIGGER refunds_are_kept BEFORE DELETE OR TRUNCATE ON wallet.refunds FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
 
 CREATE CONSTRAINT TRIGGER refunds_match_the_ledger AFTER INSERT OR UPDATE ON wallet.refunds DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.posted_minor IS NOT NULL)) EXECUTE FUNCTION wallet.check_refund();
@@ -3239,6 +3821,21 @@ CREATE TRIGGER wallets_move_forward BEFORE UPDATE ON wallet.wallets FOR EACH ROW
 
 CREATE TRIGGER wallets_pend AFTER UPDATE ON wallet.wallets REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_owners('client');
 
+ALTER TABLE ONLY charging.cdrs
+    ADD CONSTRAINT cdrs_session_id_fkey FOREIGN KEY (session_id) REFERENCES charging.sessions(id);
+
+ALTER TABLE ONLY charging.cdrs
+    ADD CONSTRAINT cdrs_settlement_id_fkey FOREIGN KEY (settlement_id) REFERENCES charging.settlements(id);
+
+ALTER TABLE ONLY charging.progress
+    ADD CONSTRAINT progress_session_id_fkey FOREIGN KEY (session_id) REFERENCES charging.sessions(id);
+
+ALTER TABLE ONLY charging.progress
+    ADD CONSTRAINT progress_transaction_id_fkey FOREIGN KEY (transaction_id) REFERENCES charging.transactions(id);
+
+ALTER TABLE ONLY charging.session_tariffs
+    ADD CONSTRAINT session_tariffs_session_id_fkey FOREIGN KEY (session_id) REFERENCES charging.sessions(id);
+
 ALTER TABLE ONLY charging.sessions
     ADD CONSTRAINT sessions_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
 
@@ -3247,6 +3844,27 @@ ALTER TABLE ONLY charging.settlements
 
 ALTER TABLE ONLY charging.settlements
     ADD CONSTRAINT settlements_session_id_client_id_fkey FOREIGN KEY (session_id, client_id) REFERENCES charging.sessions(id, client_id);
+
+ALTER TABLE ONLY charging.signed_values
+    ADD CONSTRAINT signed_values_transaction_id_fkey FOREIGN KEY (transaction_id) REFERENCES charging.transactions(id);
+
+ALTER TABLE ONLY charging.stops
+    ADD CONSTRAINT stops_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
+ALTER TABLE ONLY charging.stops
+    ADD CONSTRAINT stops_transaction_id_fkey FOREIGN KEY (transaction_id) REFERENCES charging.transactions(id);
+
+ALTER TABLE ONLY charging.transaction_aliases
+    ADD CONSTRAINT transaction_aliases_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
+ALTER TABLE ONLY charging.transaction_aliases
+    ADD CONSTRAINT transaction_aliases_transaction_id_fkey FOREIGN KEY (transaction_id) REFERENCES charging.transactions(id);
+
+ALTER TABLE ONLY charging.transactions
+    ADD CONSTRAINT transactions_session_id_fkey FOREIGN KEY (session_id) REFERENCES charging.sessions(id);
+
+ALTER TABLE ONLY charging.transactions
+    ADD CONSTRAINT transactions_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
 
 ALTER TABLE ONLY client_migration.run_rows
     ADD CONSTRAINT run_rows_run_fkey FOREIGN KEY (run) REFERENCES client_migration.runs(id);
@@ -3389,6 +4007,8 @@ ALTER TABLE ONLY wallet.wallets
 ALTER TABLE ONLY wallet.wallets
     ADD CONSTRAINT wallets_rest_on_a_transaction FOREIGN KEY (client_id, chain_version, balance_minor) REFERENCES wallet.transactions(client_id, version, balance_after_minor) DEFERRABLE INITIALLY DEFERRED;
 
+GRANT USAGE ON SCHEMA alerts TO evpower_app;
+
 GRANT USAGE ON SCHEMA charging TO evpower_app;
 
 GRANT USAGE ON SCHEMA foundation TO evpower_app;
@@ -3404,6 +4024,11 @@ GRANT USAGE ON SCHEMA sync TO evpower_app;
 GRANT USAGE ON SCHEMA tariffs TO evpower_app;
 
 GRANT USAGE ON SCHEMA wallet TO evpower_app;
+
+REVOKE ALL ON FUNCTION charging.keep_meter_values(today date, keep_days integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION charging.keep_meter_values(today date, keep_days integer) TO evpower_app;
+
+REVOKE ALL ON FUNCTION foundation.keep_partitions(of_schema text, of_table text, today date, keep_days integer, ahead_days integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION payments.apply_events(batch payments.incoming[]) FROM PUBLIC;
 
@@ -3440,6 +4065,8 @@ REVOKE ALL ON FUNCTION wallet.check_debt(debt bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION wallet.check_debts() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION wallet.check_open_hold() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION wallet.check_payment(payment bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION wallet.check_payments() FROM PUBLIC;
@@ -3465,8 +4092,8 @@ GRANT ALL ON FUNCTION wallet.credit(payment_id bigint) TO evpower_app;
 REVOKE ALL ON FUNCTION wallet.credit_many(payment_ids bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION wallet.credit_many(payment_ids bigint[]) TO evpower_app;
 
-REVOKE ALL ON FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint) TO evpower_app;
+REVOKE ALL ON FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint, partly boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint, partly boolean) TO evpower_app;
 
 REVOKE ALL ON FUNCTION wallet.guard_debt() FROM PUBLIC;
 
@@ -3474,8 +4101,8 @@ REVOKE ALL ON FUNCTION wallet.guard_hold() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION wallet.guard_refund() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION wallet.hold(for_session uuid, hold_minor bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION wallet.hold(for_session uuid, hold_minor bigint) TO evpower_app;
+REVOKE ALL ON FUNCTION wallet.hold(for_session uuid, hold_minor bigint, least_minor bigint, for_attempt integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION wallet.hold(for_session uuid, hold_minor bigint, least_minor bigint, for_attempt integer) TO evpower_app;
 
 REVOKE ALL ON FUNCTION wallet.lower_bills(s charging.sessions, by_minor bigint, by_actor text, for_reason text) FROM PUBLIC;
 
@@ -3494,9 +4121,53 @@ REVOKE ALL ON FUNCTION wallet.refuse_step_back() FROM PUBLIC;
 REVOKE ALL ON FUNCTION wallet.release_hold(for_session uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION wallet.release_hold(for_session uuid) TO evpower_app;
 
+GRANT SELECT,INSERT ON TABLE alerts.alerts TO evpower_app;
+
+GRANT UPDATE(detail) ON TABLE alerts.alerts TO evpower_app;
+
+GRANT UPDATE(count) ON TABLE alerts.alerts TO evpower_app;
+
+GRANT UPDATE(last_seen_at) ON TABLE alerts.alerts TO evpower_app;
+
+GRANT UPDATE(closed_at) ON TABLE alerts.alerts TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE charging.cdrs TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE charging.meter_values TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE charging.progress TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE charging.session_tariffs TO evpower_app;
+
 GRANT SELECT ON TABLE charging.sessions_public TO evpower_app;
 
 GRANT SELECT ON TABLE charging.settlements_public TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE charging.signed_values TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE charging.stops TO evpower_app;
+
+GRANT UPDATE(transaction_id) ON TABLE charging.stops TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE charging.transaction_aliases TO evpower_app;
+
+GRANT UPDATE(last_seen_at) ON TABLE charging.transaction_aliases TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE charging.transactions TO evpower_app;
+
+GRANT UPDATE(text_id) ON TABLE charging.transactions TO evpower_app;
+
+GRANT UPDATE(meter_start_wh) ON TABLE charging.transactions TO evpower_app;
+
+GRANT UPDATE(meter_stop_wh) ON TABLE charging.transactions TO evpower_app;
+
+GRANT UPDATE(ended_at) ON TABLE charging.transactions TO evpower_app;
+
+GRANT UPDATE(stop_station_time) ON TABLE charging.transactions TO evpower_app;
+
+GRANT UPDATE(stop_reason) ON TABLE charging.transactions TO evpower_app;
+
+GRANT UPDATE(end_kind) ON TABLE charging.transactions TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.idempotency_keys TO evpower_app;
 
@@ -3701,6 +4372,8 @@ GRANT SELECT ON TABLE wallet.balances TO evpower_app;
 GRANT SELECT ON TABLE wallet.debts TO evpower_app;
 
 GRANT SELECT ON TABLE wallet.holds TO evpower_app;
+
+GRANT SELECT ON TABLE wallet.holds_public TO evpower_app;
 
 GRANT SELECT ON TABLE wallet.refunds TO evpower_app;
 

@@ -19,12 +19,17 @@ WALLET_OF_A_CLIENT: Final = "money core: a client has its wallet from its first 
 OUTBOX: Final = "sync: a change stands in the outbox from its own transaction on"
 CLAIMS: Final = "sync: who verifies a contact sends those who only claim it to wait"
 MIGRATION: Final = "a user that a migration created may go while no money has moved"
+A_STATION: Final = "what a station reports belongs to it"
+PARTITIONS: Final = "partitions are made and dropped by one function, for tables that grow by day"
 # The reasons for which what stands below may name what stands above it.
 UPWARD: Final = {MONEY, WALLET_OF_A_CLIENT, OUTBOX, CLAIMS}
 
 FOREIGN_KEYS: Final = {
     "charging.sessions -> identity.clients": A_CLIENT,
     "charging.settlements -> wallet.debts": MONEY,
+    "charging.stops -> stations.stations": A_STATION,
+    "charging.transaction_aliases -> stations.stations": A_STATION,
+    "charging.transactions -> stations.stations": A_STATION,
     "identity.clients -> wallet.wallets": WALLET_OF_A_CLIENT,
     "payments.payments -> identity.clients": A_CLIENT,
     "payments.payments -> wallet.wallets": MONEY,
@@ -42,6 +47,7 @@ FOREIGN_KEYS: Final = {
 }
 TRIGGERS: Final = {
     "charging.sessions -> sync.enqueue_rows": OUTBOX,
+    "charging.sessions -> wallet.check_open_hold": MONEY,
     "charging.sessions -> wallet.check_session": MONEY,
     "charging.settlements -> wallet.check_settlement": MONEY,
     "identity.clients -> sync.end_claims": CLAIMS,
@@ -52,6 +58,7 @@ TRIGGERS: Final = {
 }
 BODIES: Final = {
     "charging.guard_settlement -> wallet.debts": MONEY,
+    "charging.keep_meter_values -> foundation.keep_partitions": PARTITIONS,
     "client_migration.is_untouched -> charging.sessions": MIGRATION,
     "client_migration.is_untouched -> payments.payments": MIGRATION,
     "client_migration.is_untouched -> wallet.wallets": MIGRATION,
@@ -68,6 +75,7 @@ BODIES: Final = {
     "wallet.check_bills -> charging.settlements": MONEY,
     "wallet.check_debt -> charging.settlements": MONEY,
     "wallet.check_debts -> charging.settlements": MONEY,
+    "wallet.check_open_hold -> charging.sessions": MONEY,
     "wallet.check_payment -> payments.payments": MONEY,
     "wallet.check_refund -> charging.settlements": MONEY,
     "wallet.check_settlement -> charging.settlements": MONEY,

@@ -17,6 +17,7 @@ from tests.snapshots.layers import LEVELS, SOURCE, is_above, slice_of
 
 SCHEMAS = (
     "foundation",
+    "alerts",
     "identity",
     "tariffs",
     "stations",

@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evpower import api, charging, identity, payments, realtime, stations, sync, tariffs, wallet
+from evpower import (
+    alerts,
+    api,
+    charging,
+    identity,
+    payments,
+    realtime,
+    stations,
+    sync,
+    tariffs,
+    wallet,
+)
 from evpower.api import legacy
 from evpower.bootstrap.shared import build_shared
 from evpower.config import Settings
@@ -37,6 +48,7 @@ def assemble(
     providers = payments.configured_providers(settings, shared.http)
     modules = [
         identity.module(settings, shared, access=access, admin=admin),
+        alerts.module(shared),
         tariffs.module(),
         stations.module(shared),
         payments.module(settings, shared, providers=providers),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Final, Literal
 from uuid import UUID
 
@@ -16,6 +17,10 @@ SessionState = Literal[
     "expired", "refused", "cancelled", "failed",
 ]  # fmt: skip
 SessionSource = Literal["evpower", "import"]
+StartedBy = Literal["app", "card"]
+# driver: a session of a client. unattributed: of no client, not billed. technician: maintenance.
+Purpose = Literal["driver", "unattributed", "technician"]
+EndKind = Literal["stop", "estimated"]
 
 STATE_OF: Final[dict[SessionStatus, SessionState]] = {
     "started": "charging",
@@ -123,3 +128,45 @@ class RecordResult:
     charged: bool  # the session has a bill, from this call or an earlier one
     debt_minor: int  # the part of the bill that the balance could not pay at once
     changed: bool  # this call changed the session
+
+
+@dataclass(frozen=True, slots=True)
+class ChargingSession:
+    """A session that EvPower runs, as its start and its stop need it."""
+
+    id: UUID
+    client_id: UUID
+    station_id: str
+    connector_id: int
+    state: SessionState
+    started_by: StartedBy | None
+    id_tag: str | None  # one-time, of a start by app
+    limit_energy_wh: int | None
+    limit_amount_minor: int | None
+    limit_soc_percent: int | None
+    vehicle_plate: str | None
+    start_command_id: int | None
+    start_window_ends_at: datetime | None
+    start_failure: str | None
+    started_at: datetime | None
+    stop_requested_at: datetime | None
+    end_reason: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StationTransaction:
+    """What a station calls a transaction, with our number for it."""
+
+    id: int
+    station_id: str
+    connector: int
+    text_id: str | None
+    id_tag: str  # as sent
+    purpose: Purpose
+    session_id: UUID | None
+    meter_start_wh: Decimal | None
+    started_at: datetime
+    ended_at: datetime | None
+    end_kind: EndKind | None
+    start_number: int  # of several that began with the same facts

@@ -4,6 +4,7 @@ import typer
 
 from evpower import __version__
 from evpower.cli import (
+    alerts,
     clients,
     dev,
     identity,
@@ -34,6 +35,7 @@ app.add_typer(keys.operators, name="operators")
 app.add_typer(payments.payments, name="payments")
 app.add_typer(tariffs.tariff, name="tariff")
 app.add_typer(stations_file.station, name="station")
+app.add_typer(alerts.alert, name="alert")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(sync.sync, name="sync")
 app.add_typer(identity.identity, name="identity")

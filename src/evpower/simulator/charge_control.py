@@ -29,7 +29,7 @@ from evpower.simulator.model import (
 )
 from evpower.simulator.profiles import Profiles
 from evpower.simulator.uplink import Uplink
-from evpower.simulator.values import Reading, write_meter_value, write_stamp
+from evpower.simulator.values import MeterReading, write_meter_value, write_stamp
 
 _FULL: Final = 100.0
 
@@ -315,14 +315,14 @@ class ChargeControl:
         room_wh = car.battery_wh * (_FULL - car.soc_percent) / _FULL
         return round(room_wh * UJ_PER_WH) - (connector.meter.total_uj - connector.plugged_at_uj)
 
-    def _read(self, connector: SimulatedConnector) -> Reading:
+    def _read(self, connector: SimulatedConnector) -> MeterReading:
         soc_percent = None
         if connector.car is not None:
             car = connector.car
             charged_uj = connector.meter.total_uj - connector.plugged_at_uj
             charged = charged_uj / UJ_PER_WH / car.battery_wh * _FULL
             soc_percent = min(_FULL, car.soc_percent + charged)
-        return Reading(self._register_wh(connector), connector.meter.power_w, soc_percent)
+        return MeterReading(self._register_wh(connector), connector.meter.power_w, soc_percent)
 
     def _store_sample(
         self,

@@ -15,7 +15,7 @@ _WH_PER_KWH: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class MeterReading:
     """What a connector measures at a moment."""
 
     register_wh: int
@@ -33,7 +33,7 @@ def write_stamp(now: datetime, offset_s: float, faults: Faults) -> str:
 
 
 def write_meter_value(
-    reading: Reading,
+    reading: MeterReading,
     stamp: str,
     context: ReadingContext,
     measurands: list[str],
@@ -57,7 +57,7 @@ def write_meter_value(
 
 
 def _write_sample(
-    measurand: str, reading: Reading, context: ReadingContext, faults: Faults
+    measurand: str, reading: MeterReading, context: ReadingContext, faults: Faults
 ) -> Payload:
     place = {"context": context.value, "measurand": measurand}
     if measurand == ENERGY:

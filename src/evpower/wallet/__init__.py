@@ -23,7 +23,7 @@ from evpower.wallet.store import get_hold, get_transactions, get_wallet
 from evpower.wallet.verify import Discrepancy, LedgerReport, verify
 
 # What slices above may read of the tables.
-PUBLIC_VIEWS = ("wallet.balances", "wallet.transactions_public")
+PUBLIC_VIEWS = ("wallet.balances", "wallet.transactions_public", "wallet.holds_public")
 
 __all__ = [
     "PUBLIC_VIEWS",

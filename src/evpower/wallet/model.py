@@ -70,9 +70,10 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Money reserved for a session."""
+    """Money reserved for a session; a late start is held anew, as the next attempt."""
 
     session_id: UUID
+    attempt: int
     client_id: UUID
     amount_minor: int
     state: HoldState

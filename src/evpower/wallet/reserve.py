@@ -8,27 +8,38 @@ from evpower.wallet.metrics import count
 from evpower.wallet.model import Posting
 
 
-async def hold(connection: Connection, session_id: UUID, amount_minor: int) -> Posting:
-    """Puts an amount on hold, once per session; a repeated call keeps the first amount.
+async def hold(
+    connection: Connection,
+    session_id: UUID,
+    amount_minor: int,
+    *,
+    least_minor: int | None = None,
+    attempt: int = 1,
+) -> Posting:
+    """Puts an amount on hold, once for each attempt of a session; an open hold stays as it is.
 
-    Raises NotFound("session_not_found"), Conflict("insufficient_balance" | "hold_refused" |
-    "hold_resolved").
+    With `least_minor`, what is free is put on hold if it is at least that. The second and later
+    attempts follow a hold that was released. Raises NotFound("session_not_found"),
+    Conflict("insufficient_balance" | "hold_refused" | "hold_resolved").
     """
-    posting = count("hold", await store.hold(connection, session_id, amount_minor))
-    return errors.raise_if_refused(posting, errors.HOLD)
+    posting = await store.hold(connection, session_id, amount_minor, least_minor, attempt)
+    return errors.raise_if_refused(count("hold", posting), errors.HOLD)
 
 
-async def extend_hold(connection: Connection, session_id: UUID, total_minor: int) -> Posting:
-    """Raises an open hold to a new total; a lower total changes nothing.
+async def extend_hold(
+    connection: Connection, session_id: UUID, total_minor: int, *, partly: bool = False
+) -> Posting:
+    """Raises the open hold to a new total, or with `partly` as far as the free balance goes.
 
-    Raises NotFound("hold_not_found"), Conflict("insufficient_balance" | "hold_resolved").
+    A lower total changes nothing. Raises NotFound("hold_not_found"),
+    Conflict("insufficient_balance" | "hold_resolved").
     """
-    posting = count("extend", await store.extend_hold(connection, session_id, total_minor))
-    return errors.raise_if_refused(posting, errors.EXTEND)
+    posting = await store.extend_hold(connection, session_id, total_minor, partly=partly)
+    return errors.raise_if_refused(count("extend", posting), errors.EXTEND)
 
 
 async def release_hold(connection: Connection, session_id: UUID) -> Posting:
-    """Releases a hold; `outcome` is "resolved" when it was charged meanwhile.
+    """Releases the newest hold; `outcome` is "resolved" when it was charged meanwhile.
 
     Raises NotFound("hold_not_found").
     """

@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, fetch_one
-from evpower.foundation.rows import read_row
+from evpower.foundation.rows import columns, read_row
 from evpower.wallet.model import Hold, Posting, Transaction, Wallet
 
 # The JSON is built in SQL, so that Python only copies bytes. Amounts times 0.01 are exact numerics
@@ -72,15 +72,30 @@ async def credit_many(connection: Connection, payment_ids: Sequence[int]) -> lis
     return [read_row(Posting, row) for row in rows]
 
 
-async def hold(connection: Connection, session_id: UUID, amount_minor: int) -> Posting:
+async def hold(
+    connection: Connection,
+    session_id: UUID,
+    amount_minor: int,
+    least_minor: int | None,
+    attempt: int,
+) -> Posting:
     """Puts money on hold for a session."""
-    return await _posting(connection, "select * from wallet.hold($1, $2)", session_id, amount_minor)
+    return await _posting(
+        connection,
+        "select * from wallet.hold($1, $2, $3, $4)",
+        session_id,
+        amount_minor,
+        least_minor,
+        attempt,
+    )
 
 
-async def extend_hold(connection: Connection, session_id: UUID, total_minor: int) -> Posting:
+async def extend_hold(
+    connection: Connection, session_id: UUID, total_minor: int, *, partly: bool
+) -> Posting:
     """Raises an open hold to a new total."""
     return await _posting(
-        connection, "select * from wallet.extend_hold($1, $2)", session_id, total_minor
+        connection, "select * from wallet.extend_hold($1, $2, $3)", session_id, total_minor, partly
     )
 
 
@@ -222,11 +237,11 @@ async def get_wallet(connection: Connection, client_id: UUID) -> Wallet | None:
 
 
 async def get_hold(connection: Connection, session_id: UUID) -> Hold | None:
-    """Returns the hold of a session, open or resolved; None: it has none."""
+    """Returns the newest hold of a session, open or resolved; None: it has none."""
     row = await connection.fetchrow(
-        """
-        select session_id, client_id, amount_minor, state, created_at, resolved_at
-          from wallet.holds where session_id = $1
+        f"""
+        select {columns(Hold)}
+          from wallet.holds where session_id = $1 order by attempt desc limit 1
         """,
         session_id,
     )

@@ -217,6 +217,11 @@ select s.client_id, 'session ' || s.id as subject, x.rule, x.expected, x.actual
                 join wallet.debts d on d.settlement_id = b.id where b.session_id = s.id)
      where billed.bills > 0
     union all
+    select 'session_over_with_a_hold', 0, (
+             select count(*) from wallet.holds h where h.session_id = s.id and h.state = 'open')
+     where s.source = 'evpower'
+       and s.state in ('expired', 'refused', 'cancelled', 'failed', 'settled')
+    union all
     select 'session_not_charged', s.cost_minor, null
      where s.state = 'finished' and not s.billed_elsewhere
        and s.updated_at < now() - make_interval(secs => $3)

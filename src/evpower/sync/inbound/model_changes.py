@@ -72,7 +72,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ChangePage:
     """A page of the log in its order, and the users it names as they are now."""
 
     changes: tuple[Change, ...]
@@ -120,11 +120,11 @@ class RemoteUsersPage:
     next: str | None
 
 
-def read_changes(raw: object) -> Changes:
+def read_changes(raw: object) -> ChangePage:
     """Parses a response of evpower_changes. Raises TargetUnavailable for any other."""
     try:
         response = cast("Mapping[str, object]", raw)
-        return Changes(
+        return ChangePage(
             changes=tuple(
                 _change(entry) for entry in cast("list[object]", response["changes"] or [])
             ),

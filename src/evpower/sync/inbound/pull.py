@@ -27,7 +27,7 @@ from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, is_too_muc
 from evpower.sync.inbound import conflicts, store_changes
 from evpower.sync.inbound.apply_users import BatchResult, apply_users
 from evpower.sync.inbound.assign_contacts import assign_free_contacts
-from evpower.sync.inbound.model_changes import Changes, PullResult, read_changes, read_users
+from evpower.sync.inbound.model_changes import ChangePage, PullResult, read_changes, read_users
 from evpower.sync.inbound.remote_users import RemoteUser
 from evpower.sync.inbound.store_changes import Cursor
 from evpower.sync.model import SUPABASE_CHANGED
@@ -251,7 +251,7 @@ class Puller(SupabaseJob):
         async with self._db.connection() as connection:
             await store_changes.record_log_end(connection)
 
-    def _count_changes(self, page: Changes) -> None:
+    def _count_changes(self, page: ChangePage) -> None:
         metrics.PULLS.labels("ok").inc()
         now = self._clock()
         for change in page.changes:

@@ -1,0 +1,600 @@
+-- Charging that EvPower runs itself: sessions with limits and tags, transactions of stations, progress, meter values,
+-- records of bills. `started_by` tells such a session from an imported one.
+
+-- Sessions ---------------------------------------------------------------------------------------------------------
+
+alter table charging.sessions
+  add column started_by text check (started_by in ('app', 'card')),
+  add column id_tag text check (id_tag ~ '^[0-9A-F]{12}$'), -- one-time, of a start by app; bound to the session for ever
+  add column limit_energy_wh bigint check (limit_energy_wh > 0),
+  add column limit_amount_minor bigint check (limit_amount_minor > 0),
+  add column limit_soc_percent int check (limit_soc_percent between 1 and 100),
+  add column start_command_id bigint,                  -- the remote start, of stations.commands
+  add column start_window_ends_at timestamptz,         -- when a start that did not come has failed
+  add column start_failure text check (start_failure ~ '^[a-z][a-z0-9_]{0,63}$'), -- why it is not charging
+  add column stop_requested_at timestamptz,
+  add column stop_requested_by text check (length(stop_requested_by) between 1 and 200),
+  add column stop_reason text check (stop_reason ~ '^[a-z][a-z0-9_]{0,63}$'), -- why its stop was asked for
+  add column end_reason text check (end_reason ~ '^[a-z][a-z0-9_]{0,63}$'),
+  add column is_estimated boolean not null default false, -- the end and energy come from no StopTransaction
+  add column quarantined_at timestamptz,
+  add column quarantine_reason text check (length(quarantine_reason) between 1 and 500),
+  add column free_reason text check (free_reason ~ '^[a-z][a-z0-9_]{0,63}$'),
+  add column station_lost_notified_at timestamptz,
+  add constraint sessions_started_here_are_ours check (started_by is null or source = 'evpower'),
+  add constraint sessions_have_a_tag_by_app check ((id_tag is not null) = coalesce(started_by = 'app', false)),
+  add constraint sessions_wait_for_their_start check (
+    start_window_ends_at is not null or coalesce(started_by <> 'app', true)),
+  add constraint sessions_fail_with_a_reason check (started_by is null
+    or (state in ('expired', 'refused', 'cancelled', 'failed')) = (start_failure is not null)),
+  add constraint sessions_charge_from_a_start check (started_by is null
+    or (state in ('charging', 'stopping', 'finished', 'settled')) = (started_at is not null)),
+  add constraint sessions_end_with_a_reason check (started_by is null
+    or (state in ('finished', 'settled')) = (end_reason is not null)),
+  add constraint sessions_stop_for_an_actor check ((stop_requested_at is null) = (stop_requested_by is null)),
+  add constraint sessions_are_quarantined_for_a_reason check ((quarantined_at is null) = (quarantine_reason is null)),
+  add constraint sessions_are_free_at_no_cost check (free_reason is null or cost_minor = 0);
+
+drop index charging.sessions_one_open_per_client;
+create unique index sessions_one_start_per_client on charging.sessions (client_id)
+  where source = 'evpower' and state in ('requested', 'starting');
+create unique index sessions_by_tag on charging.sessions (id_tag) where id_tag is not null;
+create index sessions_running_by_client on charging.sessions (client_id)
+  where source = 'evpower' and state in ('charging', 'stopping');
+create index sessions_waiting on charging.sessions (start_window_ends_at)
+  where source = 'evpower' and state in ('requested', 'starting');
+
+-- From which state a session may go to which. The application has the same table; a test compares them.
+create or replace function charging.guard_session() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+  if (new.id, new.client_id, new.source, new.station_id, new.started_by, new.id_tag, new.limit_energy_wh,
+      new.limit_amount_minor, new.limit_soc_percent, new.created_at)
+     is distinct from
+     (old.id, old.client_id, old.source, old.station_id, old.started_by, old.id_tag, old.limit_energy_wh,
+      old.limit_amount_minor, old.limit_soc_percent, old.created_at) then
+    raise exception 'session % keeps its client, station, tag, limits and source', old.id
+      using errcode = 'check_violation';
+  end if;
+  if new.state <> old.state and (old.state, new.state) not in (
+      ('requested', 'starting'), ('requested', 'refused'), ('requested', 'cancelled'), ('requested', 'expired'),
+      ('requested', 'failed'), ('requested', 'charging'),
+      ('starting', 'charging'), ('starting', 'refused'), ('starting', 'cancelled'), ('starting', 'expired'),
+      ('starting', 'failed'),
+      ('charging', 'stopping'), ('charging', 'finished'),
+      ('stopping', 'finished'), ('stopping', 'charging'),
+      ('finished', 'settled'))
+     -- A start that comes late, after its session was given up: nothing was billed yet.
+     and not (new.source = 'evpower' and new.state = 'charging'
+              and old.state in ('expired', 'refused', 'cancelled', 'failed'))
+     -- Another system may report that a session failed while it charged. Ours always ends with a bill.
+     and not (new.source = 'import' and new.state = 'failed' and old.state in ('charging', 'stopping')) then
+    raise exception 'session % cannot go from % to %', old.id, old.state, new.state
+      using errcode = 'check_violation';
+  end if;
+  -- A station may begin the session on another of its connectors than it was asked to.
+  if new.connector_id <> old.connector_id and not (old.state <> 'charging' and new.state = 'charging')
+     or new.started_at <> old.started_at and old.state in ('charging', 'stopping') then
+    raise exception 'session % keeps its connector and start', old.id using errcode = 'check_violation';
+  end if;
+  if old.state in ('finished', 'settled')
+     and (new.started_at, new.billed_elsewhere, new.vehicle_plate)
+         is distinct from (old.started_at, old.billed_elsewhere, old.vehicle_plate)
+     -- In a settled session these change together with its next bill, which the wallet checks at commit.
+     or old.state = 'finished' and (new.ended_at, new.energy_wh, new.cost_minor)
+         is distinct from (old.ended_at, old.energy_wh, old.cost_minor) then
+    raise exception 'session % is finished: its facts stay', old.id using errcode = 'check_violation';
+  end if;
+  new.revision := old.revision + 1;
+  new.updated_at := now();
+  return new;
+end
+$$;
+
+-- New columns stand at the end: the view keeps the order of those it had.
+create or replace view charging.sessions_public as
+select s.id, s.client_id, s.station_id, s.connector_id, s.state,
+       case when s.state in ('finished', 'settled') then 'stopped'
+            when s.state in ('expired', 'refused', 'cancelled', 'failed') then 'error'
+            else 'started' end as status,
+       s.started_at, s.ended_at, coalesce(s.started_at, s.created_at) as start_time,
+       s.energy_wh, s.energy_wh * 0.001 as energy_kwh, s.cost_minor, s.cost_minor * 0.01 as cost_som,
+       s.revision, s.created_at, s.updated_at, s.vehicle_plate,
+       jsonb_strip_nulls(jsonb_build_object('vehicle_plate', s.vehicle_plate)) as details,
+       s.started_by, s.limit_energy_wh, s.limit_energy_wh * 0.001 as limit_energy_kwh, s.limit_amount_minor,
+       s.limit_amount_minor * 0.01 as limit_amount_som, s.limit_soc_percent, s.start_failure, s.end_reason,
+       s.is_estimated, s.stop_requested_at, s.start_window_ends_at, s.quarantined_at, s.free_reason
+  from charging.sessions s;
+
+-- What the guards below say of tables whose rows stay as they were written.
+create function charging.refuse_change() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  raise exception '% of charging are kept as they are', tg_table_name using errcode = 'restrict_violation';
+end
+$$;
+
+-- The tariff a session is billed by, as it was when the session was made. A session the station had begun before any
+-- tariff was found has none: it is quarantined.
+create table charging.session_tariffs (
+  session_id uuid primary key references charging.sessions,
+  plan text not null check (length(plan) between 1 and 64),
+  version int not null check (version > 0),
+  snapshot jsonb not null check (jsonb_typeof(snapshot) = 'object')
+);
+grant select, insert on charging.session_tariffs to evpower_app;
+create trigger session_tariffs_stay before update or delete on charging.session_tariffs
+  for each row execute function charging.refuse_change();
+create trigger session_tariffs_are_kept before truncate on charging.session_tariffs
+  for each statement execute function charging.refuse_change();
+
+-- Transactions -----------------------------------------------------------------------------------------------------
+
+-- Each transaction that a station reports, with our number for it.
+create table charging.transactions (
+  id int generated always as identity primary key,
+  station_id text not null references stations.stations,
+  connector int not null check (connector between 0 and 1000), -- as reported; 0: the station named none
+  text_id text check (length(text_id) between 1 and 255), -- the station's own id, where its protocol has one
+  id_tag text not null check (length(id_tag) <= 255),  -- as sent
+  purpose text not null check (purpose in ('driver', 'unattributed', 'technician')),
+  session_id uuid unique references charging.sessions,
+  meter_start_wh numeric,
+  started_at timestamptz not null,                     -- ours: the station's time where it is plausible
+  start_station_time text check (length(start_station_time) <= 255), -- raw
+  received_at timestamptz not null,
+  meter_stop_wh numeric,
+  ended_at timestamptz,
+  stop_station_time text check (length(stop_station_time) <= 255),
+  stop_reason text check (length(stop_reason) <= 255),
+  end_kind text check (end_kind in ('stop', 'estimated')), -- estimated: without a StopTransaction
+  start_key text not null check (length(start_key) between 1 and 2000), -- the same for each retry of a start
+  start_number int not null default 1 check (start_number > 0), -- of several with one key
+  unique (start_key, start_number),
+  constraint transactions_of_drivers_have_sessions check ((purpose = 'driver') = (session_id is not null)),
+  constraint transactions_end_in_a_way check ((ended_at is null) = (end_kind is null)),
+  constraint transactions_end_after_they_start check (ended_at >= started_at)
+);
+create unique index transactions_one_open_per_connector on charging.transactions (station_id, connector)
+  where ended_at is null;
+create index transactions_by_station on charging.transactions (station_id, id desc);
+create index transactions_by_text_id on charging.transactions (station_id, text_id) where text_id is not null;
+grant select, insert,
+  update (text_id, meter_start_wh, meter_stop_wh, ended_at, stop_station_time, stop_reason, end_kind)
+  on charging.transactions to evpower_app;
+
+create function charging.guard_transaction() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+  if tg_op = 'DELETE'
+     or (new.id, new.station_id, new.connector, new.id_tag, new.purpose, new.session_id, new.started_at,
+         new.start_station_time, new.received_at, new.start_key, new.start_number)
+        is distinct from
+        (old.id, old.station_id, old.connector, old.id_tag, old.purpose, old.session_id, old.started_at,
+         old.start_station_time, old.received_at, old.start_key, old.start_number)
+     or old.meter_start_wh is not null and new.meter_start_wh is distinct from old.meter_start_wh
+     or old.end_kind is not null and new.end_kind is null
+     -- A stop by the station is final; an estimated end may still become one.
+     or old.end_kind = 'stop'
+        and (new.meter_stop_wh, new.ended_at, new.stop_station_time, new.stop_reason, new.end_kind)
+            is distinct from
+            (old.meter_stop_wh, old.ended_at, old.stop_station_time, old.stop_reason, old.end_kind) then
+    raise exception 'transaction % stays as it is', old.id using errcode = 'restrict_violation';
+  end if;
+  return new;
+end
+$$;
+create trigger transactions_stay before update or delete on charging.transactions
+  for each row execute function charging.guard_transaction();
+create trigger transactions_are_kept before truncate on charging.transactions
+  for each statement execute function charging.refuse_change();
+
+-- Ids by which a station also calls a transaction. A station may use an id again for a later one.
+create table charging.transaction_aliases (
+  station_id text not null references stations.stations,
+  alias text not null check (length(alias) between 1 and 255),
+  transaction_id int not null references charging.transactions,
+  first_seen_at timestamptz not null,
+  last_seen_at timestamptz not null,                   -- a stop is sent with the id that was seen last
+  primary key (station_id, alias, transaction_id)
+);
+create index transaction_aliases_by_transaction on charging.transaction_aliases (transaction_id);
+grant select, insert, update (last_seen_at) on charging.transaction_aliases to evpower_app;
+
+-- Each StopTransaction once, also one whose transaction was not found.
+create table charging.stops (
+  id bigint generated always as identity primary key,
+  station_id text not null references stations.stations,
+  id_as_sent text not null check (length(id_as_sent) <= 255), -- '': the station named none
+  meter_stop_wh numeric,
+  station_time text check (length(station_time) <= 255),
+  transaction_id int references charging.transactions, -- null: unmatched
+  id_tag text check (length(id_tag) <= 255),
+  reason text check (length(reason) <= 255),
+  received_at timestamptz not null,
+  unique nulls not distinct (station_id, id_as_sent, meter_stop_wh, station_time)
+);
+create index stops_by_transaction on charging.stops (transaction_id) where transaction_id is not null;
+create index stops_unmatched on charging.stops (station_id, received_at) where transaction_id is null;
+grant select, insert, update (transaction_id) on charging.stops to evpower_app;
+
+create function charging.guard_stop() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if tg_op = 'UPDATE' and old.transaction_id is null
+     and (new.id, new.station_id, new.id_as_sent, new.meter_stop_wh, new.station_time, new.id_tag, new.reason,
+          new.received_at)
+         is not distinct from
+         (old.id, old.station_id, old.id_as_sent, old.meter_stop_wh, old.station_time, old.id_tag, old.reason,
+          old.received_at) then
+    return new;
+  end if;
+  raise exception 'stop % stays as it is', old.id using errcode = 'restrict_violation';
+end
+$$;
+create trigger stops_stay before update or delete on charging.stops
+  for each row execute function charging.guard_stop();
+create trigger stops_are_kept before truncate on charging.stops
+  for each statement execute function charging.refuse_change();
+
+-- Progress and meter values ------------------------------------------------------------------------------------------
+
+-- What an open transaction has delivered so far. One narrow row each; no column that changes often is in an index, so
+-- that updates stay HOT.
+create table charging.progress (
+  transaction_id int primary key references charging.transactions,
+  session_id uuid unique references charging.sessions,
+  register_wh numeric,                                 -- the last trusted register,
+  register_at timestamptz,                             -- and when
+  segment_start_wh numeric,                            -- of the register's current segment
+  segments_wh numeric not null default 0 check (segments_wh >= 0), -- energy of the segments before it
+  energy_wh bigint not null default 0 check (energy_wh >= 0),
+  cost_minor bigint not null default 0 check (cost_minor >= 0),
+  power_w int,
+  soc_percent int,
+  current_ma int,
+  voltage_mv int,
+  ev_current_ma int,
+  ev_voltage_mv int,
+  body_temperature int,                                -- degrees Celsius
+  outlet_temperature int,
+  inlet_temperature int,
+  tally jsonb,                                         -- what the tariff has counted so far
+  candidates jsonb,                                    -- samples that may begin a new segment
+  last_value_at timestamptz,
+  stop_due_at timestamptz,                             -- when a limit is reached at the present power
+  close_due_at timestamptz,                            -- when it ends without a StopTransaction
+  close_reason text,
+  revision bigint not null default 0 check (revision >= 0), -- raised by every change, as that of the session
+  constraint progress_closes_for_a_reason check ((close_due_at is null) = (close_reason is null))
+) with (fillfactor = 50);
+grant select, insert, update, delete on charging.progress to evpower_app;
+
+-- Every meter value as it was read. The raw frame has the rest.
+create table charging.meter_values (
+  received_at timestamptz not null,
+  station_id text not null,
+  connector int not null,
+  transaction_id int,                                  -- ours; null: of none
+  station_time text,
+  at timestamptz,                                      -- the station's time as read; null: unusable
+  context text not null default '',
+  energy_wh numeric,
+  power_w int,
+  current_ma int,
+  voltage_mv int,
+  ev_current_ma int,
+  ev_voltage_mv int,
+  soc_percent int,
+  body_temperature int,
+  outlet_temperature int,
+  inlet_temperature int
+) partition by range (received_at);
+create index meter_values_by_transaction on charging.meter_values (transaction_id, received_at);
+create table charging.meter_values_default partition of charging.meter_values default;
+grant select, insert on charging.meter_values to evpower_app;
+
+-- Signed values are evidence in disputes: they stay as long as the bill, and are never read as numbers.
+create table charging.signed_values (
+  id bigint generated always as identity primary key,
+  transaction_id int not null references charging.transactions,
+  value text not null check (length(value) between 1 and 1000000),
+  received_at timestamptz not null
+);
+create index signed_values_by_transaction on charging.signed_values (transaction_id);
+grant select, insert on charging.signed_values to evpower_app;
+create trigger signed_values_stay before update or delete on charging.signed_values
+  for each row execute function charging.refuse_change();
+create trigger signed_values_are_kept before truncate on charging.signed_values
+  for each statement execute function charging.refuse_change();
+
+-- Makes the partitions of a table by day (UTC), from today on, and drops those older than `keep_days`. Returns each
+-- outcome: 'made', 'dropped', or 'blocked' where the default partition has rows of the day. Functions that are granted to
+-- the processes call it, each for its own table.
+create function foundation.keep_partitions(of_schema text, of_table text, today date, keep_days int, ahead_days int)
+returns table (outcome text, day date) language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  begins timestamptz;
+  has_rows boolean;
+  old record;
+begin
+  if num_nulls(today, keep_days, ahead_days) > 0 or keep_days < 1 or ahead_days < 1 then
+    raise exception 'partitions are kept for at least a day' using errcode = 'check_violation';
+  end if;
+  for day in select (today + n)::date from generate_series(0, ahead_days) n order by n loop
+    continue when to_regclass(format('%I.%I', of_schema, of_table || to_char(day, '"_"YYYYMMDD'))) is not null;
+    begins := day::timestamp at time zone 'UTC';
+    execute format('select exists (select from %I.%I where received_at >= %L and received_at < %L)',
+                   of_schema, of_table || '_default', begins, begins + interval '1 day') into has_rows;
+    outcome := 'blocked';
+    if not has_rows then
+      execute format('create table %I.%I partition of %I.%I for values from (%L) to (%L)', of_schema,
+                     of_table || to_char(day, '"_"YYYYMMDD'), of_schema, of_table, begins, begins + interval '1 day');
+      outcome := 'made';
+    end if;
+    return next;
+  end loop;
+  for old in
+    select c.relname::text as name, to_date(right(c.relname, 8), 'YYYYMMDD') as made_for
+      from pg_inherits i join pg_class c on c.oid = i.inhrelid
+     where i.inhparent = to_regclass(format('%I.%I', of_schema, of_table)) and c.relname ~ '_[0-9]{8}$'
+     order by c.relname
+  loop
+    if old.made_for < today - keep_days then
+      execute format('drop table %I.%I', of_schema, old.name);
+      outcome := 'dropped';
+      day := old.made_for;
+      return next;
+    end if;
+  end loop;
+end
+$$;
+revoke all on function foundation.keep_partitions(text, text, date, int, int) from public;
+
+-- Makes and drops the partitions of the meter values: the processes themselves may create and drop nothing.
+create function charging.keep_meter_values(today date, keep_days int) returns table (outcome text, day date)
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select * from foundation.keep_partitions('charging', 'meter_values', today, keep_days, 7)
+$$;
+revoke all on function charging.keep_meter_values(date, int) from public;
+grant execute on function charging.keep_meter_values(date, int) to evpower_app;
+
+-- Bills --------------------------------------------------------------------------------------------------------------
+
+-- What a bill rests on, in the words of an OCPI charge detail record. Each bill of a session that EvPower ran has one.
+create table charging.cdrs (
+  settlement_id bigint primary key references charging.settlements,
+  id uuid not null unique default gen_random_uuid(),
+  session_id uuid not null references charging.sessions,
+  is_estimated boolean not null,
+  energy_wh bigint not null check (energy_wh >= 0),
+  ended_at timestamptz not null,
+  snapshot jsonb check (jsonb_typeof(snapshot) = 'object'), -- null: there was no tariff
+  periods jsonb not null check (jsonb_typeof(periods) = 'array'),
+  parts jsonb not null check (jsonb_typeof(parts) = 'array'),
+  station_owner text check (length(station_owner) between 1 and 200),
+  tariff_owner text check (length(tariff_owner) between 1 and 200),
+  created_at timestamptz not null default now()
+);
+create index cdrs_by_session on charging.cdrs (session_id);
+grant select, insert on charging.cdrs to evpower_app;
+create trigger cdrs_stay before update or delete on charging.cdrs
+  for each row execute function charging.refuse_change();
+create trigger cdrs_are_kept before truncate on charging.cdrs
+  for each statement execute function charging.refuse_change();
+
+create function charging.check_cdr() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (select from charging.settlements b join charging.sessions s on s.id = b.session_id
+              where b.id = new.id and s.started_by is not null
+                and not exists (select from charging.cdrs c where c.settlement_id = b.id
+                                   and c.session_id = b.session_id
+                                   and c.energy_wh = b.energy_wh and c.ended_at = b.ended_at)) then
+    raise exception 'bill % has no record of what it rests on', new.id using errcode = 'check_violation';
+  end if;
+  return null;
+end
+$$;
+create constraint trigger bills_have_records after insert on charging.settlements
+  deferrable initially deferred for each row when (new.bill_number is not null)
+  execute function charging.check_cdr();
+
+-- At commit: a start by app has a tariff; a session that charges has a transaction, and one that ended has an ended one.
+create function charging.check_session() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (
+      select from charging.sessions s left join charging.transactions t on t.session_id = s.id
+       where s.id = new.id and (
+         s.started_by = 'app' and not exists (select from charging.session_tariffs f where f.session_id = s.id)
+         or s.state in ('charging', 'stopping', 'finished', 'settled') and t.id is null
+         or s.state in ('finished', 'settled') and t.ended_at is null)) then
+    raise exception 'session % has no tariff or transaction of its state', new.id using errcode = 'check_violation';
+  end if;
+  return null;
+end
+$$;
+create constraint trigger sessions_match_their_transaction after insert or update on charging.sessions
+  deferrable initially deferred for each row when (new.started_by is not null)
+  execute function charging.check_session();
+
+-- Holds --------------------------------------------------------------------------------------------------------------
+
+-- A session that starts late is held anew: the next attempt. At most one is open.
+alter table wallet.holds add column attempt int not null default 1 check (attempt > 0);
+alter table wallet.holds drop constraint holds_pkey, add primary key (session_id, attempt);
+create unique index holds_one_open_per_session on wallet.holds (session_id) where state = 'open';
+
+create or replace function wallet.guard_hold() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+  if old.state <> 'open' or new.amount_minor < old.amount_minor
+     or (new.session_id, new.attempt, new.client_id, new.created_at)
+        is distinct from (old.session_id, old.attempt, old.client_id, old.created_at) then
+    raise exception 'the hold of session % is resolved once and never shrinks', old.session_id
+      using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+
+create view wallet.holds_public as
+select h.session_id, h.client_id, h.attempt, h.amount_minor, h.amount_minor * 0.01 as amount_som, h.state
+  from wallet.holds h;
+grant select on wallet.holds_public to evpower_app;
+
+-- At commit: a hold is open only while its session is.
+create function wallet.check_open_hold() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  of_session uuid := case tg_table_name when 'holds' then to_jsonb(new) ->> 'session_id' else to_jsonb(new) ->> 'id' end;
+begin
+  if exists (select from wallet.holds h join charging.sessions s on s.id = h.session_id
+              where h.session_id = of_session and h.state = 'open' and s.source = 'evpower'
+                and s.state in ('expired', 'refused', 'cancelled', 'failed', 'settled')) then
+    raise exception 'session % is over: its hold is resolved', of_session using errcode = 'check_violation';
+  end if;
+  return null;
+end
+$$;
+create constraint trigger open_holds_have_open_sessions after insert on wallet.holds
+  deferrable initially deferred for each row execute function wallet.check_open_hold();
+create constraint trigger sessions_over_hold_nothing after update on charging.sessions
+  deferrable initially deferred for each row
+  when (new.source = 'evpower' and new.state in ('expired', 'refused', 'cancelled', 'failed', 'settled'))
+  execute function wallet.check_open_hold();
+
+-- Reserves money for a session, once for each attempt: `hold_minor`, or what is free if that is at least `least_minor`.
+-- An attempt follows one that was released. `closed` if the session is over, or its client may not spend: not active,
+-- banned, with an unmapped status, or with a requested deletion.
+-- Outcomes: held, repeated, resolved, insufficient, closed, not_found.
+drop function wallet.hold(uuid, bigint);
+create function wallet.hold(
+  for_session uuid, hold_minor bigint, least_minor bigint default null, for_attempt int default 1
+) returns wallet.result
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  owner record;
+  newest wallet.holds;
+  part bigint;
+  outcome text;
+  w wallet.wallets;
+begin
+  if hold_minor is null or hold_minor <= 0 or not coalesce(least_minor between 1 and hold_minor, true) then
+    raise exception 'a hold is more than nothing, not %', hold_minor using errcode = 'check_violation';
+  end if;
+  -- The session is locked, so that it does not end meanwhile and keep an open hold.
+  select s.client_id, s.state, c.status = 'active' and c.deletion_requested_at is null
+         and c.unmapped_status is null and coalesce(c.banned_until <= now(), true) as may_spend into owner
+    from charging.sessions s join identity.clients c on c.id = s.client_id
+   where s.id = for_session for no key update of s;
+  if not found then
+    return row ('not_found', null, null, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  select * into strict w from wallet.wallets where client_id = owner.client_id for no key update;
+  select * into newest from wallet.holds where session_id = for_session order by attempt desc limit 1;
+  if for_attempt is null or for_attempt > coalesce(newest.attempt, 0) + 1 or for_attempt < 1 then
+    raise exception 'attempt % of session % does not follow', for_attempt, for_session
+      using errcode = 'check_violation';
+  end if;
+  part := least(hold_minor, greatest(w.balance_minor - w.held_minor, coalesce(least_minor, hold_minor)));
+  if newest.state = 'open' then
+    outcome := 'repeated';
+  elsif for_attempt <= newest.attempt or newest.state = 'charged' then
+    outcome := 'resolved';
+  elsif not owner.may_spend or owner.state not in ('requested', 'starting', 'charging', 'expired') then
+    outcome := 'closed';
+  elsif w.balance_minor - w.held_minor < part then
+    outcome := 'insufficient';
+  else
+    outcome := 'held';
+    insert into wallet.holds (session_id, attempt, client_id, amount_minor)
+    values (for_session, for_attempt, owner.client_id, part);
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor + part
+     where client_id = owner.client_id returning * into strict w;
+  end if;
+  return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
+              w.debt_minor, null)::wallet.result;
+end
+$$;
+
+-- Raises the open hold to a new total if the free balance is enough, or, with `partly`, as far as it goes; never lowers
+-- it. Outcomes: held, repeated (already that high), insufficient, resolved, not_found.
+drop function wallet.extend_hold(uuid, bigint);
+create function wallet.extend_hold(for_session uuid, total_minor bigint, partly boolean default false)
+returns wallet.result
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  existing wallet.holds;
+  more bigint;
+  outcome text;
+  w wallet.wallets;
+begin
+  if total_minor is null or total_minor <= 0 then
+    raise exception 'a hold is more than nothing, not %', total_minor using errcode = 'check_violation';
+  end if;
+  select * into existing from wallet.holds where session_id = for_session order by attempt desc limit 1;
+  if not found then
+    return row ('not_found', null, null, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
+  select * into strict existing from wallet.holds where session_id = for_session order by attempt desc limit 1;
+  more := total_minor - existing.amount_minor;
+  if partly then
+    more := least(more, greatest(w.balance_minor - w.held_minor, 1));
+  end if;
+  if existing.state <> 'open' then
+    outcome := 'resolved';
+  elsif existing.amount_minor >= total_minor then
+    outcome := 'repeated';
+  elsif w.balance_minor - w.held_minor < more then
+    outcome := 'insufficient';
+  else
+    outcome := 'held';
+    update wallet.holds set amount_minor = amount_minor + more
+     where session_id = for_session and attempt = existing.attempt;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor + more
+     where client_id = existing.client_id returning * into strict w;
+  end if;
+  return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
+              w.debt_minor, null)::wallet.result;
+end
+$$;
+
+-- Releases the newest hold; the client's debts are collected from the free money.
+-- Outcomes: released, repeated, resolved (it was charged), not_found.
+create or replace function wallet.release_hold(for_session uuid) returns wallet.result
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  existing wallet.holds;
+  outcome text;
+  w wallet.wallets;
+begin
+  select * into existing from wallet.holds where session_id = for_session order by attempt desc limit 1;
+  if not found then
+    return row ('not_found', null, null, null, null, null, null, null, null, null, null)::wallet.result;
+  end if;
+  select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
+  select * into strict existing from wallet.holds where session_id = for_session order by attempt desc limit 1;
+  if existing.state = 'open' then
+    outcome := 'released';
+    update wallet.holds set state = 'released', resolved_at = now()
+     where session_id = for_session and attempt = existing.attempt;
+    update wallet.wallets
+       set revision = revision + 1, updated_at = now(), held_minor = held_minor - existing.amount_minor
+     where client_id = existing.client_id returning * into strict w;
+    if w.debt_minor > 0 then
+      perform wallet.collect_debts(existing.client_id);
+      select * into strict w from wallet.wallets where client_id = existing.client_id;
+    end if;
+  else
+    outcome := case existing.state when 'released' then 'repeated' else 'resolved' end;
+  end if;
+  return row (outcome, null, w.client_id, null, null, w.balance_minor, w.held_minor, w.version, w.revision,
+              w.debt_minor, null)::wallet.result;
+end
+$$;
+
+revoke all on function wallet.check_open_hold(), wallet.hold(uuid, bigint, bigint, int),
+  wallet.extend_hold(uuid, bigint, boolean) from public;
+grant execute on function wallet.hold(uuid, bigint, bigint, int), wallet.extend_hold(uuid, bigint, boolean)
+  to evpower_app;

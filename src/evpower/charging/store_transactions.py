@@ -1,0 +1,188 @@
+"""The SQL of transactions, as stations report them."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from evpower.charging.events import StationStart
+from evpower.charging.model import Purpose, StationTransaction
+from evpower.foundation.db import Connection, Record
+from evpower.foundation.rows import columns, read_row
+
+_TRANSACTION: Final = columns(StationTransaction)
+
+
+async def insert_transaction(
+    connection: Connection,
+    start: StationStart,
+    station_id: str,
+    key: str,
+    number: int,
+    *,
+    purpose: Purpose,
+    session_id: UUID | None,
+    started_at: datetime,
+) -> int:
+    """Inserts a transaction and its progress; returns our number for it."""
+    transaction_id: int = await connection.fetchval(
+        """
+        with began as (
+          insert into charging.transactions (station_id, connector, text_id, id_tag, purpose,
+            session_id, meter_start_wh, started_at, start_station_time, received_at, start_key,
+            start_number)
+          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) returning *
+        ), counted as (
+          insert into charging.progress (transaction_id, session_id, register_wh, register_at,
+            segment_start_wh, last_value_at)
+          select id, session_id, meter_start_wh, received_at, meter_start_wh, received_at from began
+        ) select id from began
+        """,
+        station_id,
+        start.connector,
+        start.text_id,
+        start.id_tag,
+        purpose,
+        session_id,
+        start.meter_wh,
+        started_at,
+        start.time.raw,
+        start.received_at,
+        key,
+        number,
+    )
+    return transaction_id
+
+
+async def find_transaction(
+    connection: Connection, transaction_id: int
+) -> StationTransaction | None:
+    """Returns a transaction by our number; None: there is none."""
+    return _transaction(
+        await connection.fetchrow(
+            f"select {_TRANSACTION} from charging.transactions where id = $1", transaction_id
+        )
+    )
+
+
+async def transaction_of_key(connection: Connection, key: str) -> StationTransaction | None:
+    """Returns the newest transaction that began with this start."""
+    return _transaction(
+        await connection.fetchrow(
+            f"""
+            select {_TRANSACTION} from charging.transactions where start_key = $1
+             order by start_number desc limit 1
+            """,
+            key,
+        )
+    )
+
+
+async def transaction_of_session(
+    connection: Connection, session_id: UUID
+) -> StationTransaction | None:
+    """Returns the transaction of a session; None: the station has not begun."""
+    return _transaction(
+        await connection.fetchrow(
+            f"select {_TRANSACTION} from charging.transactions where session_id = $1", session_id
+        )
+    )
+
+
+async def open_on_connector(
+    connection: Connection, station_id: str, connector: int
+) -> StationTransaction | None:
+    """Returns the transaction that runs on a connector."""
+    return _transaction(
+        await connection.fetchrow(
+            f"""
+            select {_TRANSACTION} from charging.transactions
+             where station_id = $1 and connector = $2 and ended_at is null
+            """,
+            station_id,
+            connector,
+        )
+    )
+
+
+async def open_of_station(connection: Connection, station_id: str) -> list[StationTransaction]:
+    """Returns the transactions that run at a station, by connector."""
+    rows = await connection.fetch(
+        f"""
+        select {_TRANSACTION} from charging.transactions
+         where station_id = $1 and ended_at is null order by connector
+        """,
+        station_id,
+    )
+    return [read_row(StationTransaction, row) for row in rows]
+
+
+async def energy_of(connection: Connection, transaction_id: int) -> int:
+    """Returns the energy that a transaction has delivered so far, Wh."""
+    energy_wh: int | None = await connection.fetchval(
+        "select energy_wh from charging.progress where transaction_id = $1", transaction_id
+    )
+    return energy_wh or 0
+
+
+async def end_unattributed(connection: Connection, transaction_id: int, now: datetime) -> None:
+    """Ends a transaction without a session, of which no stop came."""
+    await connection.execute(
+        """
+        update charging.transactions
+           set ended_at = greatest(started_at, $2), end_kind = 'estimated'
+         where id = $1 and ended_at is null
+        """,
+        transaction_id,
+        now,
+    )
+
+
+async def add_alias(
+    connection: Connection, station_id: str, alias: str, transaction_id: int, now: datetime
+) -> None:
+    """Stores an id by which the station calls a transaction, or that it used it again."""
+    await connection.execute(
+        """
+        insert into charging.transaction_aliases
+          (station_id, alias, transaction_id, first_seen_at, last_seen_at)
+        values ($1, $2, $3, $4, $4)
+        on conflict (station_id, alias, transaction_id) do update
+          set last_seen_at = excluded.last_seen_at
+        """,
+        station_id,
+        alias,
+        transaction_id,
+        now,
+    )
+
+
+async def aliases_of(connection: Connection, transaction_id: int) -> list[str]:
+    """Returns the station's own ids of a transaction, the one seen last first."""
+    rows = await connection.fetch(
+        """
+        select alias from charging.transaction_aliases where transaction_id = $1
+         order by last_seen_at desc, alias
+        """,
+        transaction_id,
+    )
+    return [row["alias"] for row in rows]
+
+
+async def set_close_due(
+    connection: Connection, transaction_id: int, at: datetime, reason: str
+) -> None:
+    """Ends a transaction at this time without its stop, unless an earlier time is set."""
+    await connection.execute(
+        """
+        update charging.progress
+           set close_due_at = $2, close_reason = $3, revision = revision + 1
+         where transaction_id = $1 and (close_due_at is null or close_due_at > $2)
+        """,
+        transaction_id,
+        at,
+        reason,
+    )
+
+
+def _transaction(row: Record | None) -> StationTransaction | None:
+    return None if row is None else read_row(StationTransaction, row)

@@ -1,0 +1,26 @@
+"""One-time tags of starts by app, and how a station's echo of one is compared."""
+
+import secrets
+from typing import Final
+
+# No card's UID has this length; some stations read past a tag of 20 characters.
+TAG_LENGTH: Final = 12
+_SHORTEST_ECHO: Final = 6  # of a tag that a station cut
+
+
+def new_tag() -> str:
+    """Returns a tag of 12 characters of 0-9A-F."""
+    return secrets.token_hex(TAG_LENGTH // 2).upper()
+
+
+def fold_tag(tag: str) -> str:
+    """Returns the tag as tags are compared: without case, and without signs at its end."""
+    folded = tag.strip().upper()
+    while folded and not folded[-1].isalnum():
+        folded = folded[:-1]
+    return folded
+
+
+def is_echo_of(folded: str, tag: str) -> bool:
+    """Returns whether a station may mean this one-time tag: some add characters, some cut it."""
+    return folded.startswith(tag) or (len(folded) >= _SHORTEST_ECHO and tag.startswith(folded))

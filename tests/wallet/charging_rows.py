@@ -1,0 +1,42 @@
+"""Rows of charging in each state, every column filled that may be: for tests of CHECKs alone."""
+
+from typing import Final
+from uuid import UUID, uuid4
+
+from evpower.foundation.db import Connection
+
+# A session of this state: its start failure, start, end, end reason.
+_SESSIONS: Final = {
+    "requested": "null, null, null, null",
+    "charging": "null, now(), null, null",
+    "finished": "null, now(), now(), 'stopped_by_driver'",
+    "failed": "'not_delivered', null, null, null",
+}
+_SESSION: Final = """
+insert into charging.sessions (id, client_id, station_id, connector_id, state, source, started_by,
+  id_tag, start_window_ends_at, stop_requested_at, stop_requested_by, quarantined_at,
+  quarantine_reason, free_reason, start_failure, started_at, ended_at, end_reason)
+values ($1, $2, 'S1', $3, $4, 'evpower', 'app', $5, now(), now(), 'driver', now(), 'a jump',
+  'station_fault', {})
+"""
+_TRANSACTION: Final = """
+insert into charging.transactions (station_id, connector, id_tag, purpose, session_id, started_at,
+  received_at, ended_at, end_kind, start_key)
+values ('S1', 1, '', $1, $2, now(), now(), now(), 'stop', $1)
+"""
+_PROGRESS: Final = """
+insert into charging.progress (transaction_id, session_id, close_due_at, close_reason)
+values (1, $1, now(), 'next_start')
+"""
+
+
+async def fill_charging(owner: Connection, client: UUID) -> None:
+    """Inserts them, without triggers and foreign keys."""
+    await owner.execute("set session_replication_role = replica")
+    for number, (state, facts) in enumerate(_SESSIONS.items(), 1):
+        tag = f"{number:012X}"
+        await owner.execute(_SESSION.format(facts), uuid4(), client, number, state, tag)
+    await owner.execute(_TRANSACTION, "driver", uuid4())
+    await owner.execute(_TRANSACTION, "unattributed", None)
+    await owner.execute(_PROGRESS, uuid4())
+    await owner.execute("reset session_replication_role")
