@@ -1,6 +1,5 @@
 """The module of charging: routes, fast paths, topics."""
 
-from evpower.charging.endpoints import fast_paths, router
 from evpower.charging.model import SESSION_CHANGED
 from evpower.foundation.module import Module, Shared
 from evpower.identity import Access
@@ -8,6 +7,8 @@ from evpower.identity import Access
 
 def module(shared: Shared, *, access: Access) -> Module:
     """Returns the module of charging."""
+    from evpower.charging.endpoints import fast_paths, router
+
     return Module(
         "charging",
         routers=[router(access, shared.db, shared.bus)],

@@ -5,9 +5,8 @@ Each slice has `module(settings, shared, *, <what it needs of other slices>)`; b
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from fastapi import APIRouter
 from starlette.types import ASGIApp
 
 from evpower.foundation.bus import Bus, Topic
@@ -17,6 +16,9 @@ from evpower.foundation.fast_path import FastPath
 from evpower.foundation.http import HttpClient
 from evpower.foundation.loops import Loop
 from evpower.foundation.roles import SERVING, WORKING, Role
+
+if TYPE_CHECKING:  # commands import slices, and never serve
+    from fastapi import APIRouter
 
 # Refreshes gauges with one cheap query; called by each scrape.
 Collector = Callable[[], Awaitable[None]]
@@ -88,7 +90,7 @@ class Module:
 
     name: str
     roles: frozenset[Role] = SERVING
-    routers: Sequence[APIRouter] = ()
+    routers: "Sequence[APIRouter]" = ()
     sockets: SocketPaths | None = None
     fast_paths: Sequence[FastPath] = ()
     jobs: Sequence[Job] = ()

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from fastapi import Request
+from starlette.requests import Request
 
 from evpower.foundation.cache import CachedValue, TtlCache
 from evpower.foundation.clock import Clock, utc_now

@@ -6,12 +6,10 @@ from evpower.config import Settings
 from evpower.foundation.loops import Round, every
 from evpower.foundation.module import Job, Limit, Module, Shared
 from evpower.foundation.purge import purging
-from evpower.identity import endpoints
 from evpower.identity.access import Access
 from evpower.identity.confirmations import measure_confirmations, send_confirmations
 from evpower.identity.jobs import converge_registrations, purge_registrations
 from evpower.identity.model import CLIENT_CHANGED
-from evpower.identity.operator_endpoints import operator_router
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import configured_verifier
 
@@ -42,6 +40,9 @@ def configured_access(settings: Settings, shared: Shared, admin: SupabaseAdmin) 
 
 def module(settings: Settings, shared: Shared, *, access: Access, admin: SupabaseAdmin) -> Module:
     """Returns the module of identity."""
+    from evpower.identity import endpoints
+    from evpower.identity.operator_endpoints import operator_router
+
     db, bus, clock = shared.db, shared.bus, shared.clock
 
     async def converge(current: Round) -> None:

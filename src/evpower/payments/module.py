@@ -7,7 +7,6 @@ from evpower.foundation.loops import every
 from evpower.foundation.module import Job, Limit, Module, Shared
 from evpower.foundation.purge import purging
 from evpower.payments.confirm import Confirmer
-from evpower.payments.endpoints import WEBHOOK_PREFIX, fast_paths, router
 from evpower.payments.jobs import measure, purge_unknown_events, recheck_loop
 from evpower.payments.providers.registry import Providers
 
@@ -17,6 +16,8 @@ _MINUTE_S: Final = 60.0
 
 def module(settings: Settings, shared: Shared, *, providers: Providers) -> Module:
     """Returns the module of payments."""
+    from evpower.payments.endpoints import WEBHOOK_PREFIX, fast_paths, router
+
     db, clock = shared.db, shared.clock
     confirmer = Confirmer(db, shared.bus)
     return Module(

@@ -4,12 +4,13 @@ from evpower.config import Settings
 from evpower.foundation.module import Job, Module, Shared
 from evpower.foundation.roles import SERVING
 from evpower.identity import Access
-from evpower.realtime.endpoints import router
 from evpower.realtime.hub import Hub
 
 
 def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
     """Returns the slice."""
+    from evpower.realtime.endpoints import router
+
     hub = Hub(shared.db, shared.bus, settings, shared.clock)
     return Module(
         "realtime",

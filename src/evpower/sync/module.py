@@ -14,7 +14,6 @@ from evpower.sync.outbound.relay import Relay
 from evpower.sync.reconciliation.scheduler import ReconciliationScheduler
 from evpower.sync.status import status
 from evpower.sync.supabase_rpc import SupabaseRpc, secret_key_headers
-from evpower.sync.webhook.endpoints import PREFIX, webhook_router
 from evpower.sync.webhook.receive import SupabaseWebhooks
 
 _PRUNE_S: Final = 3600.0
@@ -26,6 +25,8 @@ _PROBE_BYTES: Final = 65_536
 
 def module(settings: Settings, shared: Shared) -> Module:
     """Returns the slice."""
+    from evpower.sync.webhook.endpoints import PREFIX, webhook_router
+
     db, bus, clock = shared.db, shared.bus, shared.clock
     rpc = SupabaseRpc(
         shared.http,
