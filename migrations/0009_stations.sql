@@ -38,6 +38,8 @@ create table stations.stations (
   cards_without_auth boolean not null default false, -- cards count although the station has no password
   is_simulated boolean not null default false,
   pinned_version text check (pinned_version in ('ocpp1.6', 'ocpp2.0.1')), -- null: as each socket agrees
+  -- Another CSMS that gets the station's frames and answers them; null: EvPower answers. No password in it.
+  forward_url text check (length(forward_url) <= 500 and forward_url ~ '^wss?://[^[:space:]/?#@]+[^[:space:]?#@]*[^[:space:]?#@/]$'),
   retired_at timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
@@ -46,7 +48,7 @@ create table stations.stations (
 create index stations_by_location on stations.stations (location_id, id);
 grant select, insert,
   update (location_id, owner, wanted_availability, reported_availability, status_stamp_at, vendor, model, firmware,
-          booted_at, no_auth, paid_only, cards_without_auth, pinned_version, retired_at, updated_at)
+          booted_at, no_auth, paid_only, cards_without_auth, pinned_version, forward_url, retired_at, updated_at)
   on stations.stations to evpower_app;
 
 -- Every name by which a station is found: by its socket, the API, a QR code, support. `key` is the name in the form in
@@ -181,7 +183,8 @@ create table stations.connections (
   opened_at timestamptz not null default now(),
   closed_at timestamptz,
   close_reason text check (close_reason in (
-    'station', 'lost', 'silent', 'replaced', 'unresponsive', 'protocol', 'operator', 'shutdown', 'node_lost')),
+    'station', 'lost', 'silent', 'replaced', 'unresponsive', 'protocol', 'operator', 'shutdown', 'node_lost',
+    'upstream_lost')),
   unique (id, station_id),
   constraint connections_close_with_a_reason check ((closed_at is null) = (close_reason is null)),
   constraint connections_close_after_they_open check (closed_at >= opened_at)

@@ -2531,7 +2531,7 @@ CREATE TABLE stations.connections (
     close_reason text,
     CONSTRAINT connections_address_check CHECK (((length(address) >= 1) AND (length(address) <= 64))),
     CONSTRAINT connections_close_after_they_open CHECK ((closed_at >= opened_at)),
-    CONSTRAINT connections_close_reason_check CHECK ((close_reason = ANY (ARRAY['station'::text, 'lost'::text, 'silent'::text, 'replaced'::text, 'unresponsive'::text, 'protocol'::text, 'operator'::text, 'shutdown'::text, 'node_lost'::text]))),
+    CONSTRAINT connections_close_reason_check CHECK ((close_reason = ANY (ARRAY['station'::text, 'lost'::text, 'silent'::text, 'replaced'::text, 'unresponsive'::text, 'protocol'::text, 'operator'::text, 'shutdown'::text, 'node_lost'::text, 'upstream_lost'::text]))),
     CONSTRAINT connections_close_with_a_reason CHECK (((closed_at IS NULL) = (close_reason IS NULL))),
     CONSTRAINT connections_version_check CHECK ((version = ANY (ARRAY['ocpp1.6'::text, 'ocpp2.0.1'::text])))
 );
@@ -2711,11 +2711,13 @@ CREATE TABLE stations.stations (
     cards_without_auth boolean DEFAULT false NOT NULL,
     is_simulated boolean DEFAULT false NOT NULL,
     pinned_version text,
+    forward_url text,
     retired_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT cards_without_auth_needs_no_auth CHECK ((no_auth OR (NOT cards_without_auth))),
     CONSTRAINT stations_firmware_check CHECK ((length(firmware) <= 255)),
+    CONSTRAINT stations_forward_url_check CHECK (((length(forward_url) <= 500) AND (forward_url ~ '^wss?://[^[:space:]/?#@]+[^[:space:]?#@]*[^[:space:]?#@/]$'::text))),
     CONSTRAINT stations_id_check CHECK (((length(id) >= 1) AND (length(id) <= 50))),
     CONSTRAINT stations_model_check CHECK ((length(model) <= 255)),
     CONSTRAINT stations_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
@@ -4302,6 +4304,8 @@ GRANT UPDATE(paid_only) ON TABLE stations.stations TO evpower_app;
 GRANT UPDATE(cards_without_auth) ON TABLE stations.stations TO evpower_app;
 
 GRANT UPDATE(pinned_version) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(forward_url) ON TABLE stations.stations TO evpower_app;
 
 GRANT UPDATE(retired_at) ON TABLE stations.stations TO evpower_app;
 

@@ -90,6 +90,8 @@ AWAITED: Final = {
     "stations.end_command",
     "stations.end_lost_commands",
     "stations.expire_commands",
+    "stations.forward_station",
+    "stations.forward_targets",
     "stations.get_command",
     "stations.is_online",
     "stations.list_commands",

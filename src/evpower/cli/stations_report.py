@@ -48,6 +48,7 @@ def station_row(view: StationView) -> dict[str, object]:
         "cards_without_auth": station.cards_without_auth,
         "simulated": station.is_simulated,
         "pinned_version": station.pinned_version,
+        "forward_url": station.forward_url,
         "retired_at": to_z(station.retired_at) if station.retired_at else None,
         "connectors": [_connector_row(connector) for connector in view.connectors],
         "deviations": dict(view.deviations),
@@ -71,6 +72,8 @@ def station_lines(view: StationView) -> list[str]:
         lines.append(f"  device    {', '.join(profile)}")
     if station.owner:
         lines.append(f"  owner     {station.owner}")
+    if station.forward_url:
+        lines.append(f"  forwarded to {station.forward_url}: EvPower answers nothing")
     if station.pinned_version:
         lines.append(f"  version   {station.pinned_version} only")
     lines += [

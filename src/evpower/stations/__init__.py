@@ -36,6 +36,7 @@ from evpower.stations.find import (
     lock_station,
     resolve_station,
 )
+from evpower.stations.forward import forward_station, forward_targets
 from evpower.stations.import_stations import ImportedStations, import_stations
 from evpower.stations.jobs import CommandsEnded
 from evpower.stations.model import (
@@ -128,6 +129,8 @@ __all__ = [
     "end_lost_commands",
     "expire_commands",
     "export_stations",
+    "forward_station",
+    "forward_targets",
     "get_command",
     "get_station",
     "import_stations",

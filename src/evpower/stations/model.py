@@ -29,7 +29,7 @@ ConnectorStatus = Literal[
 ]  # fmt: skip
 DisconnectReason = Literal[
     "station", "lost", "silent", "replaced", "unresponsive", "protocol", "operator", "shutdown",
-    "node_lost",
+    "node_lost", "upstream_lost",
 ]  # fmt: skip
 CommandAction = Literal[
     "remote_start", "remote_stop", "reset", "unlock", "change_availability", "get_configuration",
@@ -138,6 +138,7 @@ class Station:
     cards_without_auth: bool
     is_simulated: bool
     pinned_version: ProtocolVersion | None
+    forward_url: str | None  # of the CSMS that answers its frames; None: EvPower does
     retired_at: datetime | None
     created_at: datetime
     updated_at: datetime

@@ -238,6 +238,29 @@ async def pin_version(connection: Connection, station_id: str, version: str | No
     )
 
 
+async def set_forward_url(connection: Connection, station_id: str, url: str | None) -> None:
+    """Sets the CSMS that answers a station's frames; None: EvPower does."""
+    await connection.execute(
+        """
+        update stations.stations set forward_url = $2, updated_at = now() where id = $1
+        """,
+        station_id,
+        url,
+    )
+
+
+async def forward_urls(connection: Connection, station_ids: Sequence[str]) -> dict[str, str]:
+    """Returns the addresses to which those of these stations are forwarded that are."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select id, forward_url from stations.stations
+         where id = any($1::text[]) and forward_url is not null
+        """,
+        station_ids,
+    )
+    return {row["id"]: row["forward_url"] for row in rows}
+
+
 async def set_retired(connection: Connection, station_id: str, at: datetime | None) -> None:
     """Retires a station, or brings it back."""
     await connection.execute(

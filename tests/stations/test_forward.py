@@ -1,0 +1,67 @@
+"""A station is forwarded to another CSMS, or is not, and each switch is in the audit."""
+
+import asyncpg
+import pytest
+
+from evpower import stations
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Invalid, NotFound
+from tests.stations.scenario import Operator
+
+URL = "wss://csms.example:8443/ocpp"
+
+
+async def forward(db: Database, url: str | None, station: str = "evp-001") -> None:
+    async with db.transaction() as connection:
+        await stations.forward_station(connection, station=station, url=url, actor="aida")
+
+
+async def targets(db: Database) -> dict[str, str]:
+    async with db.connection() as connection:
+        return await stations.forward_targets(connection, ["EVP-001", "EVP-002", "EVP-003"])
+
+
+async def test_only_a_station_that_was_switched_is_forwarded(db: Database) -> None:
+    operator = Operator(db)
+    await operator.add("EVP-001")
+    await operator.add("EVP-002")
+    assert await targets(db) == {}
+    await forward(db, URL + "/")
+    assert await targets(db) == {"EVP-001": URL}
+    assert (await operator.show("EVP-001")).station.forward_url == URL
+    await forward(db, None)
+    assert await targets(db) == {}
+
+
+async def test_each_switch_is_in_the_audit_once(db: Database, owner: Connection) -> None:
+    await Operator(db).add("EVP-001")
+    for url in (URL, URL, None, None):
+        await forward(db, url)
+    rows = await owner.fetch(
+        "select details->>'url' as url from identity.audit where action = 'station.forward'"
+        " order by id"
+    )
+    assert [row["url"] for row in rows] == [URL, None]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://csms.example/ocpp", "csms.example", "ws://", "ws:///ocpp", "wss://user:pw@host/x",
+        "wss://host/x?token=1", "wss://host/x#y", "wss://ho st/x", "wss://" + "h" * 500, "",
+    ],
+)  # fmt: skip
+async def test_what_is_no_address_of_a_csms_is_refused(
+    db: Database, owner: Connection, url: str
+) -> None:
+    await Operator(db).add("EVP-001")
+    with pytest.raises(Invalid) as refused:
+        await forward(db, url)
+    assert refused.value.code == "forward_url_invalid"
+    with pytest.raises(asyncpg.CheckViolationError):
+        await owner.execute("update stations.stations set forward_url = $1", url)
+
+
+async def test_an_unknown_station_is_not_forwarded(db: Database) -> None:
+    with pytest.raises(NotFound):
+        await forward(db, URL)
