@@ -87,6 +87,7 @@ AWAITED: Final = {
     "stations.claim_command",
     "stations.close_connection",
     "stations.count_deviations",
+    "stations.drop_command",
     "stations.end_command",
     "stations.end_lost_commands",
     "stations.expire_commands",

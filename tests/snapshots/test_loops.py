@@ -21,6 +21,7 @@ EXCEPTIONS = {
     "api/gateway/http_protocol.py:_wait": "one timer of one connection: hangs up on a late head",
     "api/gateway/http_protocol.py:_abort_later": "one timer of one connection: an unread answer",
     "sync/webhook/notification.py:send_notification": "a command's: ends after seconds",
+    "cli/stations_command.py:_outcome": "a command's: ends with the station's answer",
     "realtime/hub.py:schedule_close": "one close of one socket",
 }
 _WAITS = {"sleep", "_sleep", "wait", "wait_for", "pause", "_pause", "_rest", "wait_connected"}

@@ -119,6 +119,16 @@ async def test_a_late_reply_says_what_the_time_out_did_not(
     assert await state(operator, command) == "refused"
 
 
+async def test_a_command_is_dropped_while_it_is_queued(operator: Operator, socket: Opened) -> None:
+    first, second = await queue(operator), await queue(operator)
+    await claim(operator, socket.epoch)
+    async with operator.db.transaction() as connection:
+        assert not await stations.drop_command(connection, first.id, NOW)
+        assert await stations.drop_command(connection, second.id, NOW)
+        assert not await stations.drop_command(connection, second.id, NOW)
+    assert (await state(operator, first), await state(operator, second)) == ("sent", "timed_out")
+
+
 async def test_a_lost_socket_leaves_its_command_timed_out(
     operator: Operator, socket: Opened
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 
 import asyncpg
 
+from evpower import stations
 from evpower.cli.finding import Finding, clock
 from evpower.foundation import migrations
 from evpower.foundation.db import (
@@ -18,6 +19,7 @@ from evpower.foundation.db import (
 
 _OLDEST_POSTGRES: Final = 160000
 _TIMEOUT_S: Final = 5.0
+_SHOWN: Final = 20
 _ENCODE: Final = "postgres://user:password@host:5432/database; percent-encode the password"
 _FIXES: Final = {
     "28P01": "check the password in EVPOWER_DATABASE_URL",
@@ -61,9 +63,23 @@ async def _look(connection: Connection) -> list[Finding]:
         await _migrations(connection),
         await _role(connection),
         await _login(connection),
+        *await _stations(connection),
         Finding("durability", durable != "off", f"synchronous_commit={durable}", "turn it on"),
         clock("database clock", now),
     ]
+
+
+async def _stations(connection: Connection) -> list[Finding]:
+    """Lists the stations that connect without a password: that is allowed, and should be known."""
+    try:
+        ids = await stations.list_without_password(connection)
+    except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
+        return []  # no schema yet, or no right: reported by the lines before
+    if not ids:
+        return [Finding("stations without a password", True, "none")]
+    shown = ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" * (len(ids) > _SHOWN))
+    detail = f"{len(ids)}: {shown} (evpower station secure)"
+    return [Finding("stations without a password", True, detail)]
 
 
 async def _login(connection: Connection) -> Finding:

@@ -11,6 +11,7 @@ from evpower.foundation.bus import EVERYTHING, Topic
 from evpower.foundation.bus.nats_bus import announce
 from evpower.foundation.bus.nats_keys import NatsFiles
 from evpower.identity import CLIENT_CHANGED
+from evpower.stations import STATION_CHANGED, station_key
 
 
 def notify(*clients: UUID) -> None:
@@ -19,6 +20,11 @@ def notify(*clients: UUID) -> None:
     The nodes also poll, every few seconds.
     """
     _tell([(CLIENT_CHANGED, client) for client in clients])
+
+
+def notify_station(station_id: str) -> None:
+    """Announces that a command waits for a station, or that it changed; as `notify`."""
+    _tell([(STATION_CHANGED, station_key(station_id))])
 
 
 @contextmanager

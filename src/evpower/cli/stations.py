@@ -13,7 +13,11 @@ from evpower import stations
 from evpower.cli.out import console, errors, fail
 from evpower.cli.settings import with_database
 from evpower.cli.stations_report import (
+    SHOWN,
+    StationLog,
     address_of,
+    log_lines,
+    log_rows,
     password_lines,
     station_lines,
     station_row,
@@ -109,27 +113,34 @@ def list_stations(
 
     views = with_database(work)
     if as_json:
-        typer.echo(json.dumps([station_row(view) for view in views]))
+        typer.echo(json.dumps([station_row(view, utc_now()) for view in views]))
         return
     for view in views:
-        console.print(station_lines(view)[0])
+        console.print(station_lines(view, utc_now())[0])
     if not views:
         console.print("no station: evpower station add ID --location NAME --power-kw 22")
 
 
 @station.command()
 def show(name: str = _STATION, as_json: bool = JSON) -> None:
-    """Show a station: names, connectors, what it reports, how it connects."""
+    """Show a station: names, connectors, what it reports, how it connects, its latest commands."""
 
-    async def work(database: Database) -> stations.StationView:
+    async def work(database: Database) -> tuple[stations.StationView, StationLog]:
         async with database.connection() as connection:
-            return await stations.get_station(connection, name)
+            view = await stations.get_station(connection, name)
+            station_id = view.station.id
+            return view, StationLog(
+                await stations.list_connections(connection, station_id, SHOWN),
+                await stations.list_statuses(connection, station_id, SHOWN),
+                await stations.list_commands(connection, station_id, SHOWN),
+            )
 
-    view = with_database(work)
+    view, log = with_database(work)
+    now = utc_now()
     if as_json:
-        typer.echo(json.dumps(station_row(view)))
+        typer.echo(json.dumps(station_row(view, now) | log_rows(log)))
         return
-    for line in station_lines(view):
+    for line in (*station_lines(view, now), *log_lines(log)):
         console.print(line)
 
 
@@ -357,9 +368,9 @@ def _change(act: Callable[[Connection], Awaitable[None]], name: str, *, as_json:
 
     view = with_database(work)
     if as_json:
-        typer.echo(json.dumps(station_row(view)))
+        typer.echo(json.dumps(station_row(view, utc_now())))
     else:
-        console.print(station_lines(view)[0])
+        console.print(station_lines(view, utc_now())[0])
 
 
 def _list_unknown(*, as_json: bool) -> None:

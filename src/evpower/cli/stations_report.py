@@ -1,13 +1,32 @@
 """How `evpower station` shows a station."""
 
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from evpower import stations
 from evpower.cli.settings import load
 from evpower.foundation.clock import to_z
-from evpower.stations import Connector, StationView, UnknownStation
+from evpower.stations import (
+    Command,
+    Connector,
+    StationConnection,
+    StationView,
+    StatusEntry,
+    UnknownStation,
+)
 
+SHOWN: Final = 10  # the latest entries of each log
 _W_PER_KW = 1000
+
+
+class StationLog(NamedTuple):
+    """The latest that happened at a station, the newest first."""
+
+    connections: Sequence[StationConnection]
+    statuses: Sequence[StatusEntry]
+    commands: Sequence[Command]
 
 
 def address_of(station_id: str) -> str:
@@ -24,7 +43,7 @@ def password_lines(password: str) -> list[str]:
     return [f"password  {password}", f"as hex    {stations.as_hex(password)}"]
 
 
-def station_row(view: StationView) -> dict[str, object]:
+def station_row(view: StationView, now: datetime) -> dict[str, object]:
     """Returns a station for `--json`."""
     station = view.station
     return {
@@ -39,8 +58,10 @@ def station_row(view: StationView) -> dict[str, object]:
         "vendor": station.vendor,
         "model": station.model,
         "firmware": station.firmware,
-        "booted_at": to_z(station.booted_at) if station.booted_at else None,
+        "booted_at": _z(station.booted_at),
         "is_connected": view.is_connected,
+        "is_online": view.is_online(now),
+        "last_frame_at": _z(view.last_frame_at),
         "no_auth": station.no_auth,
         "has_password": view.has_password,
         "password_waits": view.password_waits,
@@ -49,22 +70,25 @@ def station_row(view: StationView) -> dict[str, object]:
         "simulated": station.is_simulated,
         "pinned_version": station.pinned_version,
         "forward_url": station.forward_url,
-        "retired_at": to_z(station.retired_at) if station.retired_at else None,
+        "retired_at": _z(station.retired_at),
         "connectors": [_connector_row(connector) for connector in view.connectors],
         "deviations": dict(view.deviations),
     }
 
 
-def station_lines(view: StationView) -> list[str]:
+def station_lines(view: StationView, now: datetime) -> list[str]:
     """Returns a station as lines; the first alone is its line in a list."""
     station = view.station
-    state = "retired" if station.retired_at else "online" if view.is_connected else "offline"
+    state = "online" if view.is_online(now) else "retired" if station.retired_at else "offline"
     head = (
         f"{station.id}  {station.post_code}  {state}  {view.location.name}"
         f"  {len(view.connectors)} connectors  {_auth(view)}"
     )
     lines = [head, f"  address   {address_of(station.id)}"]
     lines += [f"  name      {name.name} ({name.kind})" for name in view.names]
+    if view.last_frame_at is not None:
+        socket = "connected" if view.is_connected else "not connected"
+        lines.append(f"  socket    {socket}, last frame {to_z(view.last_frame_at)}")
     reported = station.reported_availability or "nothing reported"
     lines.append(f"  available {station.wanted_availability} wanted, {reported}")
     profile = [part for part in (station.vendor, station.model, station.firmware) if part]
@@ -84,6 +108,74 @@ def station_lines(view: StationView) -> list[str]:
     ]
     lines += [f"  deviation {kind}: {count} times" for kind, count in view.deviations.items()]
     return lines
+
+
+def log_rows(log: StationLog) -> dict[str, object]:
+    """Returns the logs for `--json`."""
+    return {
+        "connections": [
+            {
+                "epoch": entry.id,
+                "address": entry.address,
+                "version": entry.version,
+                "is_authenticated": entry.is_authenticated,
+                "opened_at": to_z(entry.opened_at),
+                "closed_at": _z(entry.closed_at),
+                "close_reason": entry.close_reason,
+            }
+            for entry in log.connections
+        ],
+        "statuses": [
+            {
+                "connector": entry.connector,
+                "status": entry.status,
+                "error": entry.error,
+                "info": entry.info,
+                "station_time": entry.station_time,
+                "received_at": to_z(entry.received_at),
+            }
+            for entry in log.statuses
+        ],
+        "commands": [command_row(command) for command in log.commands],
+    }
+
+
+def log_lines(log: StationLog) -> list[str]:
+    """Returns the logs as lines."""
+    lines = [
+        f"  connected {to_z(entry.opened_at)} from {entry.address}, {entry.version},"
+        f" {'password' if entry.is_authenticated else 'no password'},"
+        f" {f'closed {to_z(entry.closed_at)}: {entry.close_reason}' if entry.closed_at else 'open'}"
+        for entry in log.connections
+    ]
+    lines += [
+        f"  status    {to_z(entry.received_at)} connector {entry.connector}: {entry.status}"
+        + (f", {entry.error}" if entry.error else "")
+        for entry in log.statuses
+    ]
+    lines += [
+        f"  command   {to_z(command.created_at)} {command.id} {command.action} by {command.actor}:"
+        f" {command.state}"
+        for command in log.commands
+    ]
+    return lines
+
+
+def command_row(command: Command) -> dict[str, object]:
+    """Returns a command for `--json`."""
+    return {
+        "id": command.id,
+        "station": command.station_id,
+        "action": command.action,
+        "payload": command.payload,
+        "state": command.state,
+        "actor": command.actor,
+        "created_at": to_z(command.created_at),
+        "expires_at": to_z(command.expires_at),
+        "sent_at": _z(command.sent_at),
+        "ended_at": _z(command.ended_at),
+        "response": command.response,
+    }
 
 
 def unknown_row(unknown: UnknownStation) -> dict[str, object]:
@@ -110,7 +202,7 @@ def _connector_row(connector: Connector) -> dict[str, object]:
         "wanted_availability": connector.wanted_availability,
         "reported_status": connector.reported_status,
         "reported_error": connector.reported_error,
-        "reported_at": to_z(connector.reported_at) if connector.reported_at else None,
+        "reported_at": _z(connector.reported_at),
     }
 
 
@@ -120,3 +212,7 @@ def _auth(view: StationView) -> str:
     if not view.has_password and not view.password_waits:
         return "closed: evpower station secure"
     return "password"
+
+
+def _z(at: datetime | None) -> str | None:
+    return None if at is None else to_z(at)

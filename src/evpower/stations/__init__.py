@@ -2,9 +2,11 @@
 
 from evpower.stations.accept import accept_station, record_attempt
 from evpower.stations.add import add_station
+from evpower.stations.change import StationChange, change_station
 from evpower.stations.check import usual_connector
 from evpower.stations.commands import (
     claim_command,
+    drop_command,
     end_command,
     end_lost_commands,
     expire_commands,
@@ -45,6 +47,7 @@ from evpower.stations.model import (
     STATION_CHANGED,
     VERSIONS,
     AddedStation,
+    Availability,
     Command,
     CommandAction,
     CommandOutcome,
@@ -76,9 +79,11 @@ from evpower.stations.report import (
     report_boot,
     report_status,
 )
+from evpower.stations.request import PARAMETERS, request_command
 from evpower.stations.retire import retire_station
 from evpower.stations.rows import read_power_w
 from evpower.stations.secure import secure_station
+from evpower.stations.store_changes import without_password as list_without_password
 
 # What other slices may read of this one in SQL.
 PUBLIC_VIEWS = (
@@ -91,10 +96,12 @@ PUBLIC_VIEWS = (
 __all__ = [
     "ACTIONS",
     "ONLINE_FOR",
+    "PARAMETERS",
     "PUBLIC_VIEWS",
     "STATION_CHANGED",
     "VERSIONS",
     "AddedStation",
+    "Availability",
     "Command",
     "CommandAction",
     "CommandOutcome",
@@ -111,6 +118,7 @@ __all__ = [
     "Opened",
     "ProtocolVersion",
     "Station",
+    "StationChange",
     "StationConnection",
     "StationDraft",
     "StationView",
@@ -122,9 +130,11 @@ __all__ = [
     "add_station",
     "admit",
     "as_hex",
+    "change_station",
     "claim_command",
     "close_connection",
     "count_deviations",
+    "drop_command",
     "end_command",
     "end_lost_commands",
     "expire_commands",
@@ -142,6 +152,7 @@ __all__ = [
     "list_statuses",
     "list_unknown",
     "list_waiting",
+    "list_without_password",
     "lock_station",
     "module",
     "open_connection",
@@ -153,6 +164,7 @@ __all__ = [
     "rename_station",
     "report_boot",
     "report_status",
+    "request_command",
     "resolve_station",
     "retire_station",
     "secure_station",

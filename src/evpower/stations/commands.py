@@ -76,6 +76,14 @@ async def end_command(
     return await store_commands.end_sent(connection, command_id, state, stored, now)
 
 
+async def drop_command(connection: Connection, command_id: int, now: datetime) -> bool:
+    """Ends a queued command as timed out, because it is not wanted any more.
+
+    Returns False when it was sent already, or has ended.
+    """
+    return await store_commands.drop(connection, command_id, now)
+
+
 async def expire_commands(connection: Connection, now: datetime) -> list[Command]:
     """Ends queued commands whose time is over as timed out; returns them."""
     return await store_commands.expire(connection, now, _BATCH)

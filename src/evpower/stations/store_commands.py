@@ -82,6 +82,19 @@ async def end_sent(
     return None if row is None else read_row(Command, row)
 
 
+async def drop(connection: Connection, command_id: int, now: datetime) -> bool:
+    """Ends a queued command as timed out; false when it is not queued."""
+    dropped = await connection.fetchval(
+        """
+        update stations.commands set state = 'timed_out', ended_at = $2
+         where id = $1 and state = 'queued' returning true
+        """,
+        command_id,
+        now,
+    )
+    return dropped is True
+
+
 async def time_out_in_flight(
     connection: Connection, station_id: str, now: datetime, *, epoch: int | None
 ) -> list[Command]:

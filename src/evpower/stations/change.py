@@ -1,0 +1,91 @@
+"""Changes what an operator decides about a station: owner, availability, which cards count."""
+
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from evpower import identity
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import Invalid
+from evpower.foundation.text import flaw
+from evpower.stations import store_changes
+from evpower.stations.commands import queue_command
+from evpower.stations.find import lock_station
+from evpower.stations.model import Availability, Command, Station
+
+_OWNER_MAX: Final = 200
+_AVAILABILITY_EXPIRES: Final = timedelta(minutes=5)  # it is sent again after the next boot
+
+
+@dataclass(frozen=True, slots=True)
+class StationChange:
+    """What becomes of a station; None: it stays as it is."""
+
+    owner: str | None = None  # "": it has none any more
+    paid_only: bool | None = None
+    cards_without_auth: bool | None = None
+    availability: Availability | None = None
+    connector: int | None = None  # whose availability; None: the station's
+
+
+async def change_station(
+    connection: Connection,
+    *,
+    station: str,
+    change: StationChange,
+    now: datetime,
+    actor: str,
+    reason: str | None = None,
+) -> Command | None:
+    """Changes a station, and queues the command that tells it of a new availability.
+
+    The caller publishes STATION_CHANGED after the commit. Raises NotFound("station_not_found"),
+    Invalid("station_invalid"), Conflict("station_retired").
+    """
+    stored = await lock_station(connection, station)
+    wanted = _changed(stored, change)
+    await store_changes.set_decisions(connection, wanted)
+    command = None
+    if change.availability is not None:
+        if change.connector is not None and not await store_changes.set_connector_availability(
+            connection, stored.id, change.connector, change.availability
+        ):
+            detail = f"station {stored.id} has no connector {change.connector}"
+            raise Invalid("station_invalid", detail)
+        command = await queue_command(
+            connection,
+            stored.id,
+            "change_availability",
+            {"connector": change.connector or 0, "availability": change.availability},
+            actor=actor,
+            connector=change.connector,
+            expires_in=_AVAILABILITY_EXPIRES,
+            now=now,
+        )
+    details = {name: value for name, value in asdict(change).items() if value is not None}
+    await identity.record_act(
+        connection,
+        actor=actor,
+        action="station.change",
+        subject=stored.id,
+        reason=reason,
+        details=details,
+    )
+    return command
+
+
+def _changed(stored: Station, change: StationChange) -> Station:
+    wanted = stored
+    if change.owner is not None:
+        if change.owner and (not change.owner.strip() or flaw(change.owner, most=_OWNER_MAX)):
+            raise Invalid("station_invalid", "the owner must have 1 to 200 characters")
+        wanted = replace(wanted, owner=change.owner or None)
+    if change.paid_only is not None:
+        wanted = replace(wanted, paid_only=change.paid_only)
+    if change.cards_without_auth is not None:
+        wanted = replace(wanted, cards_without_auth=change.cards_without_auth)
+    if wanted.cards_without_auth and not wanted.no_auth:
+        raise Invalid("station_invalid", "cards_without_auth is for stations with no_auth")
+    if change.availability is not None and change.connector is None:
+        wanted = replace(wanted, wanted_availability=change.availability)
+    return wanted
