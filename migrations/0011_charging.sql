@@ -237,15 +237,15 @@ create trigger stops_are_kept before truncate on charging.stops
 
 -- Progress and meter values ------------------------------------------------------------------------------------------
 
--- What an open transaction has delivered so far. One narrow row each; no column that changes often is in an index, so
--- that updates stay HOT.
+-- How far a transaction is. One narrow row each, which stays after the end; no column that changes often is in an index,
+-- so that updates stay HOT.
 create table charging.progress (
   transaction_id int primary key references charging.transactions,
   session_id uuid unique references charging.sessions,
-  register_wh numeric,                                 -- the last trusted register,
-  register_at timestamptz,                             -- and when
-  segment_start_wh numeric,                            -- of the register's current segment
-  segments_wh numeric not null default 0 check (segments_wh >= 0), -- energy of the segments before it
+  revision bigint not null default 0 check (revision >= 0), -- raised by every change, as that of the session
+  register jsonb,                                      -- what is known of the register; null: nothing since the start
+  register_wh numeric,                                 -- the last trusted one
+  tally jsonb,                                         -- what the tariff has counted so far
   energy_wh bigint not null default 0 check (energy_wh >= 0),
   cost_minor bigint not null default 0 check (cost_minor >= 0),
   power_w int,
@@ -257,16 +257,20 @@ create table charging.progress (
   body_temperature int,                                -- degrees Celsius
   outlet_temperature int,
   inlet_temperature int,
-  tally jsonb,                                         -- what the tariff has counted so far
-  candidates jsonb,                                    -- samples that may begin a new segment
-  last_value_at timestamptz,
+  interval_s int check (interval_s > 0),               -- between the newest two values
+  parked_since timestamptz,                            -- the car takes nothing
+  last_value_at timestamptz,                           -- when a value counted last
   stop_due_at timestamptz,                             -- when a limit is reached at the present power
+  stop_resent_at timestamptz,
   close_due_at timestamptz,                            -- when it ends without a StopTransaction
-  close_reason text,
-  revision bigint not null default 0 check (revision >= 0), -- raised by every change, as that of the session
-  constraint progress_closes_for_a_reason check ((close_due_at is null) = (close_reason is null))
+  close_reason text check (close_reason ~ '^[a-z][a-z0-9_]{0,63}$'),
+  rebill_due_at timestamptz,                           -- when what flowed after an estimated end is billed
+  tail_wh numeric not null default 0 check (tail_wh >= 0), -- after the station's own stop; never billed
+  constraint progress_closes_for_a_reason check ((close_due_at is null) = (close_reason is null)),
+  constraint progress_is_stored_whole check ((register is null) = (tally is null))
 ) with (fillfactor = 50);
-grant select, insert, update, delete on charging.progress to evpower_app;
+create index progress_rebills on charging.progress (transaction_id) where rebill_due_at is not null;
+grant select, insert, update on charging.progress to evpower_app;
 
 -- Every meter value as it was read. The raw frame has the rest.
 create table charging.meter_values (
@@ -286,7 +290,13 @@ create table charging.meter_values (
   soc_percent int,
   body_temperature int,
   outlet_temperature int,
-  inlet_temperature int
+  inlet_temperature int,
+  outcome text check (outcome in ('trusted', 'suspect', 'history', 'segment', 'jump')), -- what its register was taken for
+  session_wh bigint check (session_wh >= 0),           -- the session's energy with it; null: it does not count
+  priced_at timestamptz,                               -- when it was, by the clock that prices
+  is_parked boolean,                                   -- the car took nothing since the value before
+  is_timed boolean,                                    -- false: when it was is unknown
+  constraint meter_values_count_whole check (num_nulls(session_wh, priced_at, is_parked, is_timed) in (0, 4))
 ) partition by range (received_at);
 create index meter_values_by_transaction on charging.meter_values (transaction_id, received_at);
 create table charging.meter_values_default partition of charging.meter_values default;

@@ -1909,7 +1909,15 @@ CREATE TABLE charging.meter_values (
     soc_percent integer,
     body_temperature integer,
     outlet_temperature integer,
-    inlet_temperature integer
+    inlet_temperature integer,
+    outcome text,
+    session_wh bigint,
+    priced_at timestamp with time zone,
+    is_parked boolean,
+    is_timed boolean,
+    CONSTRAINT meter_values_count_whole CHECK ((num_nulls(session_wh, priced_at, is_parked, is_timed) = ANY (ARRAY[0, 4]))),
+    CONSTRAINT meter_values_outcome_check CHECK ((outcome = ANY (ARRAY['trusted'::text, 'suspect'::text, 'history'::text, 'segment'::text, 'jump'::text]))),
+    CONSTRAINT meter_values_session_wh_check CHECK ((session_wh >= 0))
 )
 PARTITION BY RANGE (received_at);
 
@@ -1930,16 +1938,24 @@ CREATE TABLE charging.meter_values_default (
     soc_percent integer,
     body_temperature integer,
     outlet_temperature integer,
-    inlet_temperature integer
+    inlet_temperature integer,
+    outcome text,
+    session_wh bigint,
+    priced_at timestamp with time zone,
+    is_parked boolean,
+    is_timed boolean,
+    CONSTRAINT meter_values_count_whole CHECK ((num_nulls(session_wh, priced_at, is_parked, is_timed) = ANY (ARRAY[0, 4]))),
+    CONSTRAINT meter_values_outcome_check CHECK ((outcome = ANY (ARRAY['trusted'::text, 'suspect'::text, 'history'::text, 'segment'::text, 'jump'::text]))),
+    CONSTRAINT meter_values_session_wh_check CHECK ((session_wh >= 0))
 );
 
 CREATE TABLE charging.progress (
     transaction_id integer NOT NULL,
     session_id uuid,
+    revision bigint DEFAULT 0 NOT NULL,
+    register jsonb,
     register_wh numeric,
-    register_at timestamp with time zone,
-    segment_start_wh numeric,
-    segments_wh numeric DEFAULT 0 NOT NULL,
+    tally jsonb,
     energy_wh bigint DEFAULT 0 NOT NULL,
     cost_minor bigint DEFAULT 0 NOT NULL,
     power_w integer,
@@ -1951,18 +1967,23 @@ CREATE TABLE charging.progress (
     body_temperature integer,
     outlet_temperature integer,
     inlet_temperature integer,
-    tally jsonb,
-    candidates jsonb,
+    interval_s integer,
+    parked_since timestamp with time zone,
     last_value_at timestamp with time zone,
     stop_due_at timestamp with time zone,
+    stop_resent_at timestamp with time zone,
     close_due_at timestamp with time zone,
     close_reason text,
-    revision bigint DEFAULT 0 NOT NULL,
+    rebill_due_at timestamp with time zone,
+    tail_wh numeric DEFAULT 0 NOT NULL,
+    CONSTRAINT progress_close_reason_check CHECK ((close_reason ~ '^[a-z][a-z0-9_]{0,63}$'::text)),
     CONSTRAINT progress_closes_for_a_reason CHECK (((close_due_at IS NULL) = (close_reason IS NULL))),
     CONSTRAINT progress_cost_minor_check CHECK ((cost_minor >= 0)),
     CONSTRAINT progress_energy_wh_check CHECK ((energy_wh >= 0)),
+    CONSTRAINT progress_interval_s_check CHECK ((interval_s > 0)),
+    CONSTRAINT progress_is_stored_whole CHECK (((register IS NULL) = (tally IS NULL))),
     CONSTRAINT progress_revision_check CHECK ((revision >= 0)),
-    CONSTRAINT progress_segments_wh_check CHECK ((segments_wh >= (0)::numeric))
+    CONSTRAINT progress_tail_wh_check CHECK ((tail_wh >= (0)::numeric))
 )
 WITH (fillfactor='50');
 
@@ -3521,6 +3542,8 @@ CREATE INDEX meter_values_by_transaction ON ONLY charging.meter_values USING btr
 
 CREATE INDEX meter_values_default_transaction_id_received_at_idx ON charging.meter_values_default USING btree (transaction_id, received_at);
 
+CREATE INDEX progress_rebills ON charging.progress USING btree (transaction_id) WHERE (rebill_due_at IS NOT NULL);
+
 CREATE INDEX sessions_by_client ON charging.sessions USING btree (client_id, created_at DESC, id DESC);
 
 CREATE INDEX sessions_by_start ON charging.sessions USING btree (client_id, COALESCE(started_at, created_at) DESC, id DESC);
@@ -4137,7 +4160,7 @@ GRANT SELECT,INSERT ON TABLE charging.cdrs TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE charging.meter_values TO evpower_app;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE charging.progress TO evpower_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE charging.progress TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE charging.session_tariffs TO evpower_app;
 

@@ -50,19 +50,11 @@ EXCEPTIONS: Final = {
     ),
     "a slice that runs sessions prices them while they last": (
         "tariffs.Cost",
-        "tariffs.MeteredPeriod",
         "tariffs.Place",
         "tariffs.PricedPeriod",
-        "tariffs.Pricer",
-        "tariffs.Tally",
-        "tariffs.begin",
         "tariffs.find_tariff",
-        "tariffs.next_period",
         "tariffs.periods_of",
-        "tariffs.read_snapshot",
-        "tariffs.read_tally",
         "tariffs.write_snapshot",
-        "tariffs.write_tally",
     ),
 }
 

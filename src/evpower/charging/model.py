@@ -167,6 +167,9 @@ class StationTransaction:
     session_id: UUID | None
     meter_start_wh: Decimal | None
     started_at: datetime
+    start_station_time: str | None  # raw
+    received_at: datetime  # its start
+    meter_stop_wh: Decimal | None
     ended_at: datetime | None
     end_kind: EndKind | None
     start_number: int  # of several that began with the same facts

@@ -32,9 +32,8 @@ async def insert_transaction(
             start_number)
           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) returning *
         ), counted as (
-          insert into charging.progress (transaction_id, session_id, register_wh, register_at,
-            segment_start_wh, last_value_at)
-          select id, session_id, meter_start_wh, received_at, meter_start_wh, received_at from began
+          insert into charging.progress (transaction_id, session_id, register_wh)
+          select id, session_id, meter_start_wh from began
         ) select id from began
         """,
         station_id,

@@ -1,0 +1,169 @@
+"""When a session has to stop, and how much money it may still use.
+
+A limit is predicted from what flows now, because the next meter value may come too late; when
+values go missing, the connector's power bounds what may have flowed since.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, NamedTuple
+
+from evpower.tariffs import MeteredPeriod, Pricer, Tally
+
+MAX_PERCENT: Final = 100
+_GROW_FROM_PERCENT: Final = 80  # of a hold
+_MISSED_INTERVALS: Final = 2  # so late may a meter value be
+_FAR_S: Final = 7 * 24 * 3600  # beyond this nothing is predicted
+_MWH: Final = 1000
+_HOUR_S: Final = 3600
+
+LimitReason = Literal["energy_limit", "amount_limit", "soc_limit", "balance_limit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a session may use; all given ones limit together."""
+
+    energy_wh: int | None
+    amount_minor: int | None
+    soc_percent: int | None
+    held_minor: int  # on hold for it
+
+    @property
+    def rests_on_hold(self) -> bool:
+        """Whether the money on hold is the limit: it grows while the wallet has more."""
+        return self.energy_wh is None and self.amount_minor is None
+
+    @property
+    def money_minor(self) -> int | None:
+        """At which cost it stops; None: at none."""
+        return self.held_minor if self.rests_on_hold else self.amount_minor
+
+
+class Flow(NamedTuple):
+    """A running session at its last meter value."""
+
+    at: datetime  # received
+    tally: Tally
+    energy_wh: int
+    cost_minor: int
+    power_w: int | None  # None: not known yet
+    soc_percent: int | None = None
+    is_parked: bool = False  # the car takes nothing
+    interval: timedelta | None = None  # between meter values; None: there was none yet
+
+
+def reached(limits: Limits, flow: Flow) -> LimitReason | None:
+    """Returns which limit a session has reached; None: it may go on."""
+    if limits.energy_wh is not None and flow.energy_wh >= limits.energy_wh:
+        return "energy_limit"
+    if limits.money_minor is not None and flow.cost_minor >= limits.money_minor:
+        return "balance_limit" if limits.rests_on_hold else "amount_limit"
+    if (
+        limits.soc_percent is not None
+        and flow.soc_percent is not None
+        and flow.soc_percent >= limits.soc_percent
+    ):
+        return "soc_limit"
+    return None
+
+
+def stop_due_at(pricer: Pricer, limits: Limits, flow: Flow, rated_power_w: int) -> datetime | None:
+    """Returns when the session has to stop if no further meter value comes; None: not by itself."""
+    if reached(limits, flow):
+        return flow.at
+    by_rate_s = _seconds_left(pricer, limits, flow, rated_power_w, is_parked=False)
+    if flow.power_w is None or flow.interval is None:
+        due_s = by_rate_s
+    else:
+        late_s = None
+        if by_rate_s is not None:
+            late_s = by_rate_s + _MISSED_INTERVALS * int(flow.interval.total_seconds())
+        measured_s = _seconds_left(pricer, limits, flow, flow.power_w, is_parked=flow.is_parked)
+        due_s = min((s for s in (measured_s, late_s) if s is not None), default=None)
+    return None if due_s is None else flow.at + timedelta(seconds=due_s)
+
+
+def reached_by_time(pricer: Pricer, limits: Limits, flow: Flow, rated_power_w: int) -> LimitReason:
+    """Returns which limit `stop_due_at` predicted."""
+    if known := reached(limits, flow):
+        return known
+    power_w = rated_power_w if flow.power_w is None else flow.power_w
+    energy_s = _energy_s(limits, flow, power_w)
+    money_s = _money_s(pricer, limits, flow, power_w, is_parked=flow.is_parked)
+    if money_s is None or (energy_s is not None and energy_s <= money_s):
+        return "energy_limit" if limits.energy_wh is not None else _money_reason(limits)
+    return _money_reason(limits)
+
+
+def billed_minor(cost_minor: int, amount_minor: int | None) -> int:
+    """Returns what is billed: at most the amount the driver chose. What is above it is a loss."""
+    return cost_minor if amount_minor is None else min(cost_minor, amount_minor)
+
+
+def grown_hold(limits: Limits, cost_minor: int, available_minor: int, step_minor: int) -> int:
+    """Returns how much should be on hold: more by whole steps once most of it is used.
+
+    Never more than the wallet has, and never for a session that has a limit of its own.
+    """
+    held_minor = limits.held_minor
+    if not limits.rests_on_hold:
+        return held_minor
+    wanted_minor = held_minor
+    while cost_minor * MAX_PERCENT >= wanted_minor * _GROW_FROM_PERCENT:
+        wanted_minor += step_minor
+    return min(wanted_minor, held_minor + max(available_minor, 0))
+
+
+def _money_reason(limits: Limits) -> LimitReason:
+    return "balance_limit" if limits.rests_on_hold else "amount_limit"
+
+
+def _seconds_left(
+    pricer: Pricer, limits: Limits, flow: Flow, power_w: int, *, is_parked: bool
+) -> int | None:
+    left = (
+        _energy_s(limits, flow, power_w),
+        _money_s(pricer, limits, flow, power_w, is_parked=is_parked),
+    )
+    return min((seconds for seconds in left if seconds is not None), default=None)
+
+
+def _energy_s(limits: Limits, flow: Flow, power_w: int) -> int | None:
+    if limits.energy_wh is None or power_w <= 0:
+        return None
+    seconds = -((flow.energy_wh - limits.energy_wh) * _HOUR_S // power_w)
+    return max(seconds, 0) if seconds <= _FAR_S else None
+
+
+def _money_s(
+    pricer: Pricer, limits: Limits, flow: Flow, power_w: int, *, is_parked: bool
+) -> int | None:
+    """Returns after how many seconds of this power the money is used up.
+
+    A price may depend on time, power and energy, so the seconds are searched with the price
+    function itself: a cost never falls while a session goes on.
+    """
+    money_minor = limits.money_minor
+    if money_minor is None:
+        return None
+    if flow.cost_minor >= money_minor:
+        return 0
+
+    def is_used_up(seconds: int) -> bool:
+        return cost_after(pricer, flow.tally, power_w, seconds, is_parked=is_parked) >= money_minor
+
+    seconds = bisect_left(range(_FAR_S + 1), True, key=is_used_up)
+    return seconds if seconds <= _FAR_S else None
+
+
+def cost_after(
+    pricer: Pricer, tally: Tally, power_w: int, seconds: int, *, is_parked: bool = False
+) -> int:
+    """Returns what a session costs after some more seconds of a power."""
+    at_s = tally.started_s if tally.at_s is None else tally.at_s
+    used_mwh = max(power_w, 0) * seconds * _MWH // _HOUR_S
+    kind = "parked" if is_parked else "charging"
+    period = MeteredPeriod(at_s, seconds, used_mwh, kind, power_w)
+    return pricer.cost(pricer.advance(tally, [period])[0]).total_minor

@@ -1,0 +1,253 @@
+"""The energy of a session from a station's register, which may jump, wrap, reset and lie.
+
+A number is believed only in context: one value that is too low or too high changes nothing; values
+that agree with each other begin a new segment. The energy is the sum over the segments, and what
+lies between two of them is not billed. Registers are Wh.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import groupby
+from operator import attrgetter
+from typing import Final, Literal, NamedTuple
+
+from evpower.charging.events import Reading, StationTime
+
+TOLERANCE_WH: Final = Decimal(20)  # or the register's step, where that is more
+LOWER_AGREE: Final = 2  # so many lower values that agree begin a segment
+HIGHER_AGREE: Final = 3  # so many values above what the connector can deliver
+_MARGIN: Final = Decimal("1.1")
+_HOUR: Final = timedelta(hours=1)
+_EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)
+_FUTURE: Final = timedelta(days=1)
+_NONE: Final = timedelta(0)
+# Which value of one entry counts for progress; an unknown context comes last.
+_RANKS: Final = {
+    "Sample.Periodic": 0, "": 0, "Sample.Clock": 1, "Trigger": 2, "Interruption.Begin": 3,
+    "Interruption.End": 3, "Transaction.End": 4,
+}  # fmt: skip
+_UNRANKED: Final = 5
+
+# trusted: it counts. suspect: it may begin a segment. history: it is older than what counts.
+# segment, jump: it began one, after lower values, or after values above the connector's power.
+Outcome = Literal["trusted", "suspect", "history", "segment", "jump"]
+EnergyFlaw = Literal["implausible_energy", "negative_energy", "no_register"]
+
+
+class MeterPoint(NamedTuple):
+    """A register, and when it was read by both clocks."""
+
+    wh: Decimal
+    at: datetime  # received by EvPower
+    station_at: datetime | None  # by the station's clock; None: unusable
+    resolution_wh: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class MeterRegister:
+    """What is known of a transaction's register."""
+
+    start: MeterPoint | None = None  # where the transaction began
+    begun: MeterPoint | None = None  # where the present segment began
+    last: MeterPoint | None = None  # the last trusted value; its register never falls in a segment
+    closed_wh: Decimal = Decimal(0)  # the sum of the earlier segments
+    has_values: bool = False  # a value after the start was trusted
+    suspects: tuple[MeterPoint, ...] = ()  # in a row, agreeing with each other, on one side of last
+
+    @property
+    def exact_wh(self) -> Decimal:
+        """The energy so far."""
+        if self.begun is None or self.last is None:
+            return self.closed_wh
+        return self.closed_wh + max(self.last.wh - self.begun.wh, Decimal(0))
+
+    @property
+    def energy_wh(self) -> int:
+        """The energy so far in whole Wh, rounded down."""
+        return int(self.exact_wh)
+
+
+class Observed(NamedTuple):
+    """A register after a value, and what the value was taken for."""
+
+    register: MeterRegister
+    outcome: Outcome
+
+
+class FinalEnergy(NamedTuple):
+    """The energy of an ended transaction."""
+
+    register: MeterRegister
+    energy_wh: int
+    is_estimated: bool  # no last value of the station says so
+    flaw: EnergyFlaw | None  # why an operator should look at it; what is plausible is in energy_wh
+
+
+def begin(start: MeterPoint | None) -> MeterRegister:
+    """Returns the register of a transaction; None: the station did not say where it began."""
+    return MeterRegister(start, start, start)
+
+
+def point(wh: Decimal, time: StationTime, at: datetime, resolution_wh: Decimal) -> MeterPoint:
+    """Returns a value with both times; the station's only where it can be one."""
+    is_usable = time.at is not None and _EARLIEST <= time.at <= at + _FUTURE
+    return MeterPoint(wh, at, time.at if is_usable else None, resolution_wh)
+
+
+def observe(register: MeterRegister, value: MeterPoint, power_w: int) -> Observed:
+    """Returns the register after one more value; `power_w` is what the connector can deliver."""
+    last, begun = register.last, register.begun
+    if last is None or begun is None:
+        return Observed(
+            replace(register, start=value, begun=value, last=value, has_values=True), "trusted"
+        )
+    if _follows(last, value, power_w) and _fits_session(register, value, power_w):
+        if value.wh < last.wh:  # within the tolerance
+            value = value._replace(wh=last.wh)
+        return Observed(replace(register, last=value, has_values=True, suspects=()), "trusted")
+    if _is_history(begun, last, value):
+        return Observed(register, "history")
+    return _suspect(register, last, value, power_w)
+
+
+def finish(
+    register: MeterRegister, stop: MeterPoint | None, end: MeterPoint | None, power_w: int
+) -> FinalEnergy:
+    """Returns the energy at the end of a transaction.
+
+    `stop` is the register of the stop itself, `end` the station's closing meter value.
+    """
+    flaw: EnergyFlaw | None = None
+    if stop is not None and register.last is not None and register.begun is not None:
+        after, outcome = observe(register, stop, power_w)
+        if outcome == "trusted":  # up to the tolerance below the last value it is itself the bill
+            energy_wh = register.closed_wh + max(stop.wh - register.begun.wh, Decimal(0))
+            return FinalEnergy(after, int(energy_wh), is_estimated=False, flaw=None)
+        if outcome in {"segment", "jump"}:
+            return FinalEnergy(after, after.energy_wh, is_estimated=False, flaw=None)
+        if stop.wh > register.last.wh:
+            flaw = "implausible_energy"
+        elif stop.wh < register.begun.wh - tolerance_wh(register.begun, stop):
+            flaw = "negative_energy"
+    if end is not None and register.last is not None:
+        after, outcome = observe(register, end, power_w)
+        if outcome == "trusted":
+            return FinalEnergy(after, after.energy_wh, is_estimated=False, flaw=flaw)
+    if flaw is None and not register.has_values:
+        flaw = "no_register"
+    return FinalEnergy(register, register.energy_wh, is_estimated=True, flaw=flaw)
+
+
+def tolerance_wh(earlier: MeterPoint, later: MeterPoint) -> Decimal:
+    """Returns by how much a register may seem to run back."""
+    return max(TOLERANCE_WH, earlier.resolution_wh, later.resolution_wh)
+
+
+def most_wh(earlier: MeterPoint, later: MeterPoint, power_w: int) -> Decimal:
+    """Returns what the connector can have delivered between two values at most."""
+    span = max(later.at - earlier.at, _NONE)
+    if later.station_at is not None and earlier.station_at is not None:
+        span = max(span, later.station_at - earlier.station_at)
+    hours = Decimal(span // timedelta(microseconds=1)) / (_HOUR // timedelta(microseconds=1))
+    return power_w * hours * _MARGIN + max(later.resolution_wh, earlier.resolution_wh)
+
+
+def for_progress(readings: Sequence[Reading]) -> list[Reading]:
+    """Returns one reading for each entry, the oldest first, with the value that counts.
+
+    The value at a transaction's begin is never progress.
+    """
+    if all(reading.time.at is not None for reading in readings):
+        readings = sorted(readings, key=attrgetter("time.at"))
+    merged: list[Reading] = []
+    for raw, entry in groupby(readings, key=attrgetter("time.raw")):
+        parts = [reading for reading in entry if reading.context != "Transaction.Begin"]
+        merged += parts if raw is None else [_merge(parts)] if parts else []
+    return merged
+
+
+def at_begin(readings: Iterable[Reading]) -> Reading | None:
+    """Returns the reading at the transaction's begin, which sets its start and nothing else."""
+    for reading in readings:
+        if reading.context == "Transaction.Begin" and reading.energy_wh is not None:
+            return reading
+    return None
+
+
+def at_end(readings: Iterable[Reading]) -> Reading | None:
+    """Returns the station's closing value; None: it sent none."""
+    closing: Reading | None = None
+    for reading in readings:
+        if reading.context == "Transaction.End" and reading.energy_wh is not None:
+            closing = reading
+    return closing
+
+
+def _merge(parts: Sequence[Reading]) -> Reading:
+    """Returns one reading of an entry's parts: each fact from the part that ranks first."""
+    ranked = sorted(parts, key=lambda part: _RANKS.get(part.context, _UNRANKED))
+    best = next((part for part in ranked if part.energy_wh is not None), ranked[0])
+    known: dict[str, object] = {}
+    for name in (
+        "power_w", "current_ma", "voltage_mv", "ev_current_ma", "ev_voltage_mv", "soc_percent",
+    ):  # fmt: skip
+        known[name] = next(
+            (value for part in ranked if (value := getattr(part, name)) is not None), None
+        )
+    temperatures = tuple(
+        next((value for value in values if value is not None), None)
+        for values in zip(*(part.temperatures for part in ranked), strict=True)
+    )
+    return best._replace(**known, temperatures=temperatures)
+
+
+def _follows(earlier: MeterPoint, later: MeterPoint, power_w: int) -> bool:
+    """Returns whether the connector can have got from one value to the other."""
+    return (
+        earlier.wh - tolerance_wh(earlier, later)
+        <= later.wh
+        <= earlier.wh + most_wh(earlier, later, power_w)
+    )
+
+
+def _fits_session(register: MeterRegister, value: MeterPoint, power_w: int) -> bool:
+    """Returns whether the connector can have delivered the whole energy since the start.
+
+    Between two values either clock may be the right one, over the session only one of them is.
+    """
+    if register.start is None or register.begun is None:
+        return True
+    energy_wh = register.closed_wh + value.wh - register.begun.wh
+    return energy_wh <= most_wh(register.start, value, power_w)
+
+
+def _is_history(begun: MeterPoint, last: MeterPoint, value: MeterPoint) -> bool:
+    """Returns whether a value is an older one of the present segment that came late."""
+    return (
+        value.station_at is not None
+        and last.station_at is not None
+        and value.station_at < last.station_at
+        and begun.wh <= value.wh <= last.wh
+    )
+
+
+def _suspect(
+    register: MeterRegister, last: MeterPoint, value: MeterPoint, power_w: int
+) -> Observed:
+    is_lower = value.wh < last.wh
+    suspects = register.suspects
+    is_same_side = bool(suspects) and (suspects[-1].wh < last.wh) == is_lower
+    if is_same_side and _follows(suspects[-1], value, power_w):
+        suspects = (*suspects, value)
+    else:
+        suspects = (value,)
+    if len(suspects) < (LOWER_AGREE if is_lower else HIGHER_AGREE):
+        return Observed(replace(register, suspects=suspects), "suspect")
+    highest = value._replace(wh=max(suspect.wh for suspect in suspects))
+    begun = replace(
+        register, begun=suspects[0], last=highest, closed_wh=register.exact_wh, has_values=True,
+        suspects=(),
+    )  # fmt: skip
+    return Observed(begun, "segment" if is_lower else "jump")

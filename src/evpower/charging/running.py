@@ -1,0 +1,331 @@
+"""A transaction that runs: what is stored of it, and how meter values move it on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, cast
+from uuid import UUID
+
+from evpower import tariffs
+from evpower.charging.events import Reading, StationTime
+from evpower.charging.limits import Flow, Limits
+from evpower.charging.model import SessionState, StationTransaction
+from evpower.charging.register import (
+    MeterPoint,
+    MeterRegister,
+    Outcome,
+    for_progress,
+    observe,
+    point,
+)
+from evpower.foundation.json_reader import read_stored_json
+from evpower.tariffs import Pricer, Sample, Snapshot, Tally
+
+SKEW_LIMIT: Final = timedelta(seconds=120)  # a clock that is further off is not priced by
+_COUNTED: Final = frozenset({"trusted", "segment", "jump"})
+_LONGEST_INTERVAL_S: Final = 3_600
+_INT4: Final = 2**31
+_HOUR_S: Final = 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSession:
+    """The session of a transaction, with its limits and the money it may use."""
+
+    id: UUID
+    client_id: UUID
+    state: SessionState
+    started_at: datetime
+    ended_at: datetime | None
+    energy_wh: int
+    cost_minor: int
+    limit_energy_wh: int | None
+    limit_amount_minor: int | None
+    limit_soc_percent: int | None
+    stop_requested_at: datetime | None
+    stop_reason: str | None
+    is_estimated: bool
+    quarantined_at: datetime | None
+    free_reason: str | None
+    station_lost_notified_at: datetime | None
+    held_minor: int
+    available_minor: int
+    snapshot: str | None  # JSON; None: there was no tariff
+
+    @property
+    def limits(self) -> Limits:
+        """What it may use."""
+        return Limits(
+            self.limit_energy_wh, self.limit_amount_minor, self.limit_soc_percent, self.held_minor
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was last measured; None: never."""
+
+    power_w: int | None = None
+    soc_percent: int | None = None
+    current_ma: int | None = None
+    voltage_mv: int | None = None
+    ev_current_ma: int | None = None
+    ev_voltage_mv: int | None = None
+    body_temperature: int | None = None
+    outlet_temperature: int | None = None
+    inlet_temperature: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a transaction is."""
+
+    register: MeterRegister
+    tally: Tally
+    cost_minor: int = 0
+    facts: Facts = field(default_factory=Facts)
+    interval_s: int | None = None  # between the newest two values
+    parked_since: datetime | None = None  # the car takes nothing
+    last_value_at: datetime | None = None  # when a value counted last
+    stop_due_at: datetime | None = None  # when a limit is reached at the present power
+    stop_resent_at: datetime | None = None
+    close_due_at: datetime | None = None  # when it ends without a stop, and why
+    close_reason: str | None = None
+    rebill_due_at: datetime | None = None  # what came after an estimated end is billed then
+    tail_wh: Decimal = Decimal(0)  # after the station's own stop; never billed
+
+    @property
+    def energy_wh(self) -> int:
+        """The energy so far."""
+        return self.register.energy_wh
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTransaction:
+    """A transaction with everything that a frame of it needs, locked."""
+
+    transaction: StationTransaction
+    session: RunningSession | None
+    progress: Progress
+    rated_power_w: int
+
+    @property
+    def pricer(self) -> Pricer | None:
+        """The price function of its session; None: it has no tariff."""
+        if self.session is None or self.session.snapshot is None:
+            return None
+        return pricer_of(self.session.snapshot)
+
+    @property
+    def flow(self) -> Flow:
+        """What flows, for the limits."""
+        progress = self.progress
+        interval_s = progress.interval_s
+        return Flow(
+            at=progress.last_value_at or self.transaction.started_at,
+            tally=progress.tally,
+            energy_wh=progress.energy_wh,
+            cost_minor=progress.cost_minor,
+            power_w=progress.facts.power_w if progress.last_value_at else None,
+            soc_percent=progress.facts.soc_percent,
+            is_parked=progress.parked_since is not None,
+            interval=None if interval_s is None else timedelta(seconds=interval_s),
+        )
+
+
+class StoredValue(NamedTuple):
+    """A meter value as it is stored: what was read, and what it counts for in the session."""
+
+    reading: Reading
+    outcome: Outcome | None = None  # None: it has no energy
+    sample: Sample | None = None  # None: it does not count
+
+
+class MeteredProgress(NamedTuple):
+    """A transaction after some meter values."""
+
+    progress: Progress
+    values: list[StoredValue]
+
+    @property
+    def outcomes(self) -> set[Outcome]:
+        """What the values were taken for."""
+        return {value.outcome for value in self.values if value.outcome is not None}
+
+
+@lru_cache(maxsize=256)
+def snapshot_of(text: str) -> Snapshot:
+    """Returns a stored tariff."""
+    return tariffs.read_snapshot(cast("Mapping[str, Any]", read_stored_json(text)))
+
+
+@lru_cache(maxsize=256)
+def pricer_of(text: str) -> Pricer:
+    """Returns the price function of a stored tariff; one for all sessions that have the same."""
+    return Pricer(snapshot_of(text).tariff)
+
+
+def begin_progress(
+    started_at: datetime, meter_wh: Decimal | None, time: StationTime, received_at: datetime
+) -> Progress:
+    """Returns the progress of a transaction that has used nothing."""
+    start = None if meter_wh is None else point(meter_wh, time, received_at, Decimal(1))
+    register = MeterRegister(start, start, start)
+    return Progress(register, tariffs.begin(started_at))
+
+
+def our_time(time: StationTime, received_at: datetime, started_at: datetime) -> datetime:
+    """Returns when a frame's fact was: by the station's clock where it can be right, else by ours.
+
+    Never before the start, never after it was received.
+    """
+    at = time.at
+    if at is None or not started_at - SKEW_LIMIT <= at <= received_at + SKEW_LIMIT:
+        at = received_at
+    return max(min(at, received_at), started_at)
+
+
+def advance(
+    running: RunningTransaction, readings: Sequence[Reading], received_at: datetime
+) -> MeteredProgress:
+    """Returns the progress after these meter values, and what each of them counts for."""
+    progress, values = running.progress, list[StoredValue]()
+    for reading in for_progress(readings):
+        progress, value = _advance_one(running, progress, reading, received_at)
+        values.append(value)
+    pricer = running.pricer
+    if pricer is not None:
+        tally = progress.tally
+        for value in values:
+            if value.sample is not None:
+                period = tariffs.next_period(tally, value.sample)
+                tally = pricer.advance(tally, [period])[0]
+        progress = replace(progress, tally=tally, cost_minor=pricer.cost(tally).total_minor)
+    return MeteredProgress(progress, values)
+
+
+def count_until(running: RunningTransaction, at: datetime) -> tuple[Progress, Sample]:
+    """Returns the progress with the time up to a moment counted, as parked or charging as it was.
+
+    No energy is known to have flowed: the next meter value has it.
+    """
+    progress = running.progress
+    sample = Sample(at, progress.energy_wh, is_parked=progress.parked_since is not None)
+    pricer = running.pricer
+    if pricer is not None:
+        tally = pricer.advance(progress.tally, [tariffs.next_period(progress.tally, sample)])[0]
+        cost_minor = pricer.cost(tally).total_minor
+        progress = replace(progress, tally=tally, cost_minor=cost_minor)
+    return progress, sample
+
+
+def _advance_one(
+    running: RunningTransaction, progress: Progress, reading: Reading, received_at: datetime
+) -> tuple[Progress, StoredValue]:
+    facts = _measured(progress.facts, reading)
+    if reading.energy_wh is None:
+        return replace(progress, facts=facts), StoredValue(reading)
+    value = point(reading.energy_wh, reading.time, received_at, reading.resolution_wh)
+    earlier = progress.register
+    register, outcome = observe(earlier, value, running.rated_power_w)
+    if outcome not in _COUNTED:
+        progress = replace(progress, register=register, facts=facts)
+        return progress, StoredValue(reading, outcome)
+    span_s = _span_s(earlier.last, value)
+    if reading.power_w is None and span_s:
+        grown_wh = register.exact_wh - earlier.exact_wh
+        facts = replace(facts, power_w=_int4(int(grown_wh * _HOUR_S / span_s)))
+    at = our_time(reading.time, received_at, running.transaction.started_at)
+    is_parked = progress.parked_since is not None and register.energy_wh == earlier.energy_wh
+    sample = Sample(
+        at, register.energy_wh, reading.power_w, reading.current_ma, is_parked,
+        is_timed=reading.time.at is not None,
+    )  # fmt: skip
+    interval_s = progress.interval_s
+    if progress.last_value_at is not None and 0 < span_s <= _LONGEST_INTERVAL_S:
+        interval_s = span_s
+    progress = replace(
+        progress, register=register, facts=facts, interval_s=interval_s, last_value_at=received_at
+    )
+    return progress, StoredValue(reading, outcome, sample)
+
+
+def _span_s(earlier: MeterPoint | None, later: MeterPoint) -> int:
+    """Returns the seconds between two values, by the station's clock where both have it."""
+    if earlier is None:
+        return 0
+    span = later.at - earlier.at
+    if earlier.station_at is not None and later.station_at is not None:
+        span = later.station_at - earlier.station_at
+    return max(int(span.total_seconds()), 0)
+
+
+def _measured(known: Facts, reading: Reading) -> Facts:
+    body, outlet, inlet = reading.temperatures
+    newest = {
+        "power_w": reading.power_w,
+        "soc_percent": reading.soc_percent,
+        "current_ma": reading.current_ma,
+        "voltage_mv": reading.voltage_mv,
+        "ev_current_ma": reading.ev_current_ma,
+        "ev_voltage_mv": reading.ev_voltage_mv,
+        "body_temperature": body,
+        "outlet_temperature": outlet,
+        "inlet_temperature": inlet,
+    }
+    return replace(
+        known, **{name: _int4(value) for name, value in newest.items() if value is not None}
+    )
+
+
+def _int4(value: int) -> int:
+    return max(-_INT4, min(value, _INT4 - 1))
+
+
+def write_register(register: MeterRegister) -> dict[str, Any]:
+    """Returns a register as JSON."""
+    return {
+        "format": 1,
+        "start": _write_point(register.start),
+        "begun": _write_point(register.begun),
+        "last": _write_point(register.last),
+        "closed_wh": str(register.closed_wh),
+        "has_values": register.has_values,
+        "suspects": [_write_point(value) for value in register.suspects],
+    }
+
+
+def read_register(stored: Mapping[str, Any]) -> MeterRegister:
+    """Returns a stored register."""
+    return MeterRegister(
+        start=_read_point(stored["start"]),
+        begun=_read_point(stored["begun"]),
+        last=_read_point(stored["last"]),
+        closed_wh=Decimal(stored["closed_wh"]),
+        has_values=stored["has_values"],
+        suspects=tuple(
+            value for raw in stored["suspects"] if (value := _read_point(raw)) is not None
+        ),
+    )
+
+
+def _write_point(value: MeterPoint | None) -> list[str | None] | None:
+    if value is None:
+        return None
+    station_at = None if value.station_at is None else value.station_at.isoformat()
+    return [str(value.wh), value.at.isoformat(), station_at, str(value.resolution_wh)]
+
+
+def _read_point(raw: Sequence[str | None] | None) -> MeterPoint | None:
+    if raw is None:
+        return None
+    wh, at, station_at, resolution_wh = raw
+    assert wh is not None  # noqa: S101 - written by _write_point
+    assert at is not None  # noqa: S101
+    return MeterPoint(
+        Decimal(wh),
+        datetime.fromisoformat(at).astimezone(UTC),
+        None if station_at is None else datetime.fromisoformat(station_at).astimezone(UTC),
+        Decimal(resolution_wh or 1),
+    )

@@ -1,0 +1,358 @@
+"""The SQL of running transactions: their progress, meter values and stops."""
+
+from collections.abc import Sequence
+from dataclasses import astuple, fields, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from evpower import tariffs
+from evpower.charging.events import StationReadings, StationStatus, StationStop, StationTime
+from evpower.charging.model import StationTransaction
+from evpower.charging.running import (
+    Facts,
+    Progress,
+    RunningSession,
+    RunningTransaction,
+    StoredValue,
+    begin_progress,
+    read_register,
+    write_register,
+)
+from evpower.foundation.clock import read_time
+from evpower.foundation.db import Connection, Record, fetch_one
+from evpower.foundation.rows import columns, read_row
+
+_MAX_TEXT: Final = 255
+_UNKNOWN_POWER_W: Final = 400_000  # of a connector that the operator never described
+_FACTS: Final = tuple(field.name for field in fields(Facts))
+_PROGRESS: Final = (
+    "interval_s", "parked_since", "last_value_at", "stop_due_at", "stop_resent_at",
+    "close_due_at", "close_reason", "rebill_due_at", "tail_wh",
+)  # fmt: skip
+_WRITTEN: Final = (
+    "register", "register_wh", "energy_wh", "cost_minor", "tally", *_FACTS, *_PROGRESS,
+)  # fmt: skip
+_SESSION: Final = tuple(
+    field.name
+    for field in fields(RunningSession)
+    if field.name not in {"held_minor", "available_minor", "snapshot"}
+)
+
+
+async def load(connection: Connection, transaction: StationTransaction) -> RunningTransaction:
+    """Returns a transaction with its session and progress, locked.
+
+    Lock order: session, then transaction, then wallet.
+    """
+    session = None
+    if transaction.session_id is not None:
+        session = await _lock_session(connection, transaction.session_id)
+    row = await fetch_one(
+        connection,
+        f"""
+        select {columns(StationTransaction)} from charging.transactions
+         where id = $1 for no key update
+        """,
+        transaction.id,
+    )
+    locked = read_row(StationTransaction, row)
+    row = await fetch_one(
+        connection,
+        f"""
+        select {", ".join(f"p.{name}" for name in _WRITTEN)},
+               coalesce((select c.rated_power_w from stations.connectors_public c
+                          where c.station_id = $2 and c.number = $3),
+                        (select max(c.rated_power_w) from stations.connectors_public c
+                          where c.station_id = $2), $4) as rated_power_w
+          from charging.progress p where p.transaction_id = $1
+        """,
+        locked.id,
+        locked.station_id,
+        locked.connector,
+        _UNKNOWN_POWER_W,
+    )
+    return RunningTransaction(locked, session, _read_progress(locked, row), row["rated_power_w"])
+
+
+async def _lock_session(connection: Connection, session_id: UUID) -> RunningSession:
+    row = await fetch_one(
+        connection,
+        f"""
+        select {", ".join(f"s.{name}" for name in _SESSION)},
+               coalesce(h.amount_minor, 0) as held_minor,
+               coalesce(b.balance_minor - b.held_minor, 0) as available_minor,
+               f.snapshot::text as snapshot
+          from charging.sessions s
+          left join wallet.holds_public h on h.session_id = s.id and h.state = 'open'
+          left join wallet.balances b on b.client_id = s.client_id
+          left join charging.session_tariffs f on f.session_id = s.id
+         where s.id = $1 for no key update of s
+        """,
+        session_id,
+    )
+    return read_row(RunningSession, row)
+
+
+def _read_progress(transaction: StationTransaction, row: Record) -> Progress:
+    known = {name: row[name] for name in _PROGRESS}
+    if row["register"] is None:  # nothing came since the start
+        time = StationTime(_read_time(transaction.start_station_time), None)
+        begun = begin_progress(
+            transaction.started_at, transaction.meter_start_wh, time, transaction.received_at
+        )
+        return replace(begun, **known)
+    return Progress(
+        register=read_register(row["register"]),
+        tally=tariffs.read_tally(row["tally"]),
+        cost_minor=row["cost_minor"],
+        facts=Facts(**{name: row[name] for name in _FACTS}),
+        **known,
+    )
+
+
+def _read_time(raw: str | None) -> datetime | None:
+    try:
+        return None if raw is None else read_time(raw)
+    except ValueError:
+        return None
+
+
+def _progress_values(progress: Progress) -> tuple[object, ...]:
+    last = progress.register.last
+    return (
+        write_register(progress.register),
+        None if last is None else last.wh,
+        progress.energy_wh,
+        progress.cost_minor,
+        tariffs.write_tally(progress.tally),
+        *astuple(progress.facts),
+        *(getattr(progress, name) for name in _PROGRESS),
+    )
+
+
+async def update_progress(connection: Connection, transaction_id: int, progress: Progress) -> None:
+    """Stores the progress of a transaction that the caller has locked."""
+    changes = ", ".join(f"{name} = ${number}" for number, name in enumerate(_WRITTEN, 2))
+    await connection.execute(
+        f"""
+        update charging.progress set revision = revision + 1, {changes}
+         where transaction_id = $1
+        """,
+        transaction_id,
+        *_progress_values(progress),
+    )
+
+
+async def insert_values(
+    connection: Connection,
+    event: StationReadings | StationStatus | StationStop,
+    connector: int,
+    transaction_id: int | None,
+    values: Sequence[StoredValue],
+) -> None:
+    """Stores meter values as they were read, and what each counts for in the session."""
+    if not values:
+        return
+    await connection.executemany(
+        """
+        insert into charging.meter_values (received_at, station_id, connector, transaction_id,
+          station_time, at, context, energy_wh, power_w, current_ma, voltage_mv, ev_current_ma,
+          ev_voltage_mv, soc_percent, body_temperature, outlet_temperature, inlet_temperature,
+          outcome, session_wh, priced_at, is_parked, is_timed)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+          $19, $20, $21, $22)
+        """,
+        [_value_row(event, connector, transaction_id, value) for value in values],
+    )
+
+
+def _value_row(
+    event: StationReadings | StationStatus | StationStop,
+    connector: int,
+    transaction_id: int | None,
+    value: StoredValue,
+) -> tuple[object, ...]:
+    reading, sample = value.reading, value.sample
+    return (
+        event.received_at,
+        event.station_id,
+        connector,
+        transaction_id,
+        clip(reading.time.raw),
+        reading.time.at,
+        clip(reading.context),
+        reading.energy_wh,
+        reading.power_w,
+        reading.current_ma,
+        reading.voltage_mv,
+        reading.ev_current_ma,
+        reading.ev_voltage_mv,
+        reading.soc_percent,
+        *reading.temperatures,
+        value.outcome,
+        None if sample is None else sample.energy_wh,
+        None if sample is None else sample.at,
+        None if sample is None else sample.is_parked,
+        None if sample is None else sample.is_timed,
+    )
+
+
+async def insert_signed(
+    connection: Connection, transaction_id: int, signed: Sequence[str], received_at: datetime
+) -> None:
+    """Stores signed values untouched: evidence, never numbers."""
+    if signed:
+        await connection.executemany(
+            """
+            insert into charging.signed_values (transaction_id, value, received_at)
+            values ($1, $2, $3)
+            """,
+            [(transaction_id, value, received_at) for value in signed if value],
+        )
+
+
+async def samples(connection: Connection, transaction_id: int) -> list[tariffs.Sample]:
+    """Returns what counts for the price of a transaction, in the order it came."""
+    rows = await connection.fetch(
+        """
+        select priced_at, session_wh, power_w, current_ma, is_parked, is_timed
+          from charging.meter_values
+         where transaction_id = $1 and session_wh is not null
+         order by received_at, session_wh
+        """,
+        transaction_id,
+    )
+    return [
+        tariffs.Sample(
+            row["priced_at"], row["session_wh"], row["power_w"], row["current_ma"],
+            row["is_parked"], row["is_timed"],
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+async def find_named(
+    connection: Connection, station_id: str, number: int | None, name: str | None
+) -> list[StationTransaction]:
+    """Returns the transactions of a station that have this id, or are called so; newest first."""
+    rows = await connection.fetch(
+        f"""
+        select {columns(StationTransaction)} from charging.transactions t
+         where t.station_id = $1 and t.id in (
+           select x.id from charging.transactions x where x.id = $2::bigint
+           union all
+           select x.id from charging.transactions x where x.station_id = $1 and x.text_id = $3
+           union all
+           select a.transaction_id from charging.transaction_aliases a
+            where a.station_id = $1 and a.alias = any ($4::text[]))
+         order by t.id desc limit 10
+        """,
+        station_id,
+        number,
+        name,
+        [text for text in (name, None if number is None else str(number)) if text is not None],
+    )
+    return [read_row(StationTransaction, row) for row in rows]
+
+
+async def find_open(connection: Connection, station_id: str) -> list[StationTransaction]:
+    """Returns the open transactions of a station; newest first."""
+    rows = await connection.fetch(
+        f"""
+        select {columns(StationTransaction)} from charging.transactions
+         where station_id = $1 and ended_at is null order by id desc
+        """,
+        station_id,
+    )
+    return [read_row(StationTransaction, row) for row in rows]
+
+
+async def find_ended(
+    connection: Connection, station_id: str, since: datetime
+) -> list[StationTransaction]:
+    """Returns the transactions of a station that ended since then; newest first."""
+    rows = await connection.fetch(
+        f"""
+        select {columns(StationTransaction)} from charging.transactions
+         where station_id = $1 and ended_at >= $2 order by id desc limit 20
+        """,
+        station_id,
+        since,
+    )
+    return [read_row(StationTransaction, row) for row in rows]
+
+
+async def insert_stop(connection: Connection, event: StationStop, id_as_sent: str) -> int | None:
+    """Stores a stop; returns its id, None: it came before."""
+    return await connection.fetchval(
+        """
+        insert into charging.stops
+          (station_id, id_as_sent, meter_stop_wh, station_time, id_tag, reason, received_at)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        on conflict (station_id, id_as_sent, meter_stop_wh, station_time) do nothing
+        returning id
+        """,
+        event.station_id,
+        id_as_sent,
+        event.meter_wh,
+        clip(event.time.raw),
+        clip(event.id_tag),
+        clip(event.reason),
+        event.received_at,
+    )
+
+
+async def match_stop(connection: Connection, stop_id: int, transaction_id: int) -> None:
+    """Stores which transaction a stop ended."""
+    await connection.execute(
+        "update charging.stops set transaction_id = $2 where id = $1", stop_id, transaction_id
+    )
+
+
+async def end_transaction(
+    connection: Connection, transaction_id: int, event: StationStop, ended_at: datetime
+) -> None:
+    """Stores the end of a transaction by its station."""
+    await connection.execute(
+        """
+        update charging.transactions
+           set meter_stop_wh = $2, ended_at = $3, stop_station_time = $4, stop_reason = $5,
+               end_kind = 'stop'
+         where id = $1
+        """,
+        transaction_id,
+        event.meter_wh,
+        ended_at,
+        clip(event.time.raw),
+        clip(event.reason),
+    )
+
+
+async def end_estimated(connection: Connection, transaction_id: int, ended_at: datetime) -> None:
+    """Stores the end of a transaction whose station did not stop it."""
+    await connection.execute(
+        "update charging.transactions set ended_at = $2, end_kind = 'estimated' where id = $1",
+        transaction_id,
+        ended_at,
+    )
+
+
+def clip(text: str | None) -> str | None:
+    """Returns a station's text as the database can store it."""
+    return None if text is None else text.replace("\x00", "")[:_MAX_TEXT]
+
+
+async def set_meter_start(
+    connection: Connection, transaction_id: int, meter_start_wh: Decimal
+) -> None:
+    """Stores where a transaction's register began, if its start did not say so."""
+    await connection.execute(
+        """
+        update charging.transactions set meter_start_wh = $2
+         where id = $1 and meter_start_wh is null
+        """,
+        transaction_id,
+        meter_start_wh,
+    )
