@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     rate_per_minute: int = Field(default=120, ge=1)
     rate_service_per_minute: int = Field(default=6000, ge=1)
     rate_money_per_minute: int = Field(default=20, ge=1)
+    rate_public_per_minute: int = Field(default=6000, ge=1)  # locations and stations, by address
     rate_register_per_hour: int = Field(default=10, ge=1)
     rate_webhook_per_minute: int = Field(default=3000, ge=1)
 
@@ -79,6 +80,8 @@ class Settings(BaseSettings):
     live_unauthenticated_per_address: int = Field(default=100, ge=1)
     live_sweep_s: float = Field(default=5.0, gt=0)
     rate_sockets_per_minute: int = Field(default=3000, ge=1)
+
+    old_app_hosts: str = "ocpp.evpower.kg"  # comma-separated: apps there call a free station active
 
     topup_min_som: int = Field(default=10, ge=1)
     topup_max_som: int = Field(default=100_000, ge=1)

@@ -19,6 +19,8 @@ from pydantic import SecretStr
 from evpower.api import HttpProtocol, create_app
 from evpower.api.health import Overdue
 from evpower.api.legacy import PLAIN_ERRORS
+from evpower.api.legacy.station_board import StationBoard
+from evpower.api.legacy.stations import StationCalls, stations_fast_paths, stations_router
 from evpower.bootstrap.modules import assemble
 from evpower.charging import endpoints as charging_endpoints
 from evpower.config import Settings
@@ -114,6 +116,8 @@ async def running_api(
 ) -> AsyncIterator[Api]:
     outside = patient_http()
     clock, now_s, bus = WallClock(), Turning(), LocalBus()
+    board = StationBoard(db, clock, now_s=now_s)
+    stations = StationCalls(board, frozenset({"old.example"}))
     verifier = TokenVerifier(issuer_url=ISSUER, http=outside, hs256_secret=SecretStr(SECRET))
     access = Access(db, verifier)
     chosen = {"env": "development", "rate_per_minute": 100_000, **settings}
@@ -126,11 +130,13 @@ async def running_api(
                     charging_endpoints.router(access, db, bus, clock=clock),
                     wallet_endpoints.router(access, db),
                     operator_router(access, db, bus),
+                    stations_router(stations),
                     *routers,
                 ],
                 fast_paths=[
                     *charging_endpoints.fast_paths(access, db),
                     *wallet_endpoints.fast_paths(access, db),
+                    *stations_fast_paths(stations),
                 ],
                 route_limits=_limits(configured),
                 plain_errors=PLAIN_ERRORS,

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from evpower.api import messages
 from evpower.foundation.errors import EvPowerError, Invalid, Unauthenticated
@@ -61,6 +62,11 @@ class PlainPaths:
     def has(self, path: str) -> bool:
         """Returns whether errors at this path are plain."""
         return self._pattern.fullmatch(path) is not None
+
+    def has_request(self, scope: Scope) -> bool:
+        """Returns whether errors of a request are plain; an encoded slash ends no segment."""
+        raw: bytes = scope.get("raw_path") or b""
+        return self.has(raw.decode("latin-1") if b"%2f" in raw.lower() else scope["path"])
 
 
 def render(
@@ -170,7 +176,7 @@ def _respond(
     request: Request, error: EvPowerError, extra: Mapping[str, Any] | None = None
 ) -> Response:
     plain_paths: PlainPaths = request.app.state.plain_paths
-    plain = plain_paths.has(request.scope["path"])
+    plain = plain_paths.has_request(request.scope)
     problem = render(error, request.headers.get("accept-language", ""), extra, plain=plain)
     response = Response(problem.body, problem.status)
     response.raw_headers = problem.headers

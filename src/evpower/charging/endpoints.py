@@ -1,6 +1,5 @@
 """POST /api/v1/charging/sync-history and GET /api/v1/charging/history/{client_id}."""
 
-import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -80,10 +79,9 @@ _Cost = Annotated[
 
 
 def _one_form(plate: object) -> object:
-    """Returns a plate in NFKC and upper case, with single spaces and none at its ends."""
     if not isinstance(plate, str):
         return plate
-    return " ".join(filter(None, unicodedata.normalize("NFKC", plate).upper().split(" ")))
+    return facts.normalized_plate(plate)
 
 
 _Plate = Annotated[

@@ -1,5 +1,6 @@
 """Parses the numbers and times of a reported session from JSON, with checks, into our units."""
 
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -85,3 +86,8 @@ def end(raw: object, status: SessionStatus, started_at: datetime, now: datetime)
     if ended_at < started_at:
         raise Invalid("end_before_start", "end_time is before start_time")
     return ended_at
+
+
+def normalized_plate(text: str) -> str:
+    """Returns a plate in NFKC and upper case, with single spaces and none at its ends."""
+    return " ".join(filter(None, unicodedata.normalize("NFKC", text).upper().split(" ")))

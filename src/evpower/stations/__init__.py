@@ -41,6 +41,7 @@ from evpower.stations.find import (
 from evpower.stations.forward import forward_station, forward_targets
 from evpower.stations.import_stations import ImportedStations, import_stations
 from evpower.stations.jobs import CommandsEnded
+from evpower.stations.labels import connector_label, shown_serial
 from evpower.stations.model import (
     ACTIONS,
     ONLINE_FOR,
@@ -71,6 +72,7 @@ from evpower.stations.model import (
     station_key,
 )
 from evpower.stations.module import module
+from evpower.stations.names import key_of
 from evpower.stations.pin import pin_station
 from evpower.stations.rename import rename_station
 from evpower.stations.report import (
@@ -133,6 +135,7 @@ __all__ = [
     "change_station",
     "claim_command",
     "close_connection",
+    "connector_label",
     "count_deviations",
     "drop_command",
     "end_command",
@@ -145,6 +148,7 @@ __all__ = [
     "get_station",
     "import_stations",
     "is_online",
+    "key_of",
     "list_commands",
     "list_connections",
     "list_locations",
@@ -168,6 +172,7 @@ __all__ = [
     "resolve_station",
     "retire_station",
     "secure_station",
+    "shown_serial",
     "station_key",
     "touch",
     "usual_connector",

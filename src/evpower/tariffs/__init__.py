@@ -6,6 +6,7 @@ from evpower.tariffs.document import write_tariff
 from evpower.tariffs.errors import InvalidTariff
 from evpower.tariffs.find import (
     find_tariff,
+    find_tariffs,
     get_plan,
     list_assignments,
     list_plans,
@@ -36,6 +37,7 @@ from evpower.tariffs.quote import (
     quote_samples,
     read_energy_wh,
 )
+from evpower.tariffs.rates import RateCard, Rates
 from evpower.tariffs.reader import read_tariff
 from evpower.tariffs.save import SavedTariff, activate, save
 from evpower.tariffs.snapshot import read_snapshot, read_tally, write_snapshot, write_tally
@@ -50,6 +52,8 @@ __all__ = [
     "PricedPeriod",
     "PricedSession",
     "Pricer",
+    "RateCard",
+    "Rates",
     "Sample",
     "SavedTariff",
     "Scope",
@@ -63,6 +67,7 @@ __all__ = [
     "check",
     "cost_document",
     "find_tariff",
+    "find_tariffs",
     "get_plan",
     "list_assignments",
     "list_plans",

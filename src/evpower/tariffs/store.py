@@ -1,6 +1,6 @@
 """All SQL of the tariffs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -106,31 +106,47 @@ async def version_at(connection: Connection, code: str, at: datetime) -> TariffV
 
 async def version_for(connection: Connection, place: Place, at: datetime) -> TariffVersion | None:
     """Returns the version that prices a place at a time, by its narrowest scope with a plan."""
-    row = await connection.fetchrow(
+    [version] = await versions_for(connection, [place], at)
+    return version
+
+
+async def versions_for(
+    connection: Connection, places: Sequence[Place], at: datetime
+) -> list[TariffVersion | None]:
+    """Returns for each place, in order, the version that prices it at a time."""
+    rows: list[Record] = await connection.fetch(
         """
-        with scopes (width, scope, scope_id) as (
-          values (1, 'connector', $1), (2, 'station', $2), (3, 'location', $3),
-                 (4, 'everything', ''))
-        select v.id, p.code as plan, v.number, v.format, v.document, v.valid_from, v.created_at,
-               v.actor
-          from scopes s
+        select p.place, v.*
+          from unnest($1::text[], $2::text[], $3::text[])
+               with ordinality as p (connector, station, location, place)
          cross join lateral (
-           select a.plan_id from tariffs.assignments a
-            where a.scope = s.scope and a.scope_id = s.scope_id and a.valid_from <= $4
-            order by a.valid_from desc, a.id desc limit 1) a
-          join tariffs.plans p on p.id = a.plan_id
-         cross join lateral (
-           select * from tariffs.versions v
-            where v.plan_id = a.plan_id and v.valid_from <= $4
-            order by v.valid_from desc, v.number desc limit 1) v
-         order by s.width limit 1
+           select v.id, t.code as plan, v.number, v.format, v.document, v.valid_from, v.created_at,
+                  v.actor
+             from (values (1, 'connector', p.connector), (2, 'station', p.station),
+                          (3, 'location', p.location), (4, 'everything', ''))
+                  as s (width, scope, scope_id)
+            cross join lateral (
+              select a.plan_id from tariffs.assignments a
+               where a.scope = s.scope and a.scope_id = s.scope_id and a.valid_from <= $4
+               order by a.valid_from desc, a.id desc limit 1) a
+             join tariffs.plans t on t.id = a.plan_id
+            cross join lateral (
+              select * from tariffs.versions v
+               where v.plan_id = a.plan_id and v.valid_from <= $4
+               order by v.valid_from desc, v.number desc limit 1) v
+            order by s.width limit 1) v
         """,
-        place.connector,
-        place.station,
-        place.location,
+        [place.connector for place in places],
+        [place.station for place in places],
+        [place.location for place in places],
         at,
     )
-    return None if row is None else TariffVersion(**dict(row))
+    versions: list[TariffVersion | None] = [None] * len(places)
+    for row in rows:
+        columns = dict(row)
+        number = columns.pop("place")
+        versions[number - 1] = TariffVersion(**columns)
+    return versions
 
 
 async def versions_of(connection: Connection, code: str) -> list[TariffVersion]:

@@ -163,7 +163,7 @@ class Gateway:
             problem = errors.internal_error(
                 exchange.headers.accept_language,
                 exchange.id.decode(),
-                plain=self._plain_paths.has(exchange.path),
+                plain=self._plain_paths.has_request(scope),
             )
             await exchange.respond(problem.status, problem.headers, problem.body)
 
@@ -290,7 +290,7 @@ class Gateway:
         return self._addresses.of(peer[0] if peer else "", exchange.headers.forwarded_for)
 
     async def _refuse(self, exchange: Exchange, scope: Scope, error: EvPowerError) -> None:
-        plain = self._plain_paths.has(exchange.path)
+        plain = self._plain_paths.has_request(scope)
         problem = errors.render(error, exchange.headers.accept_language, plain=plain)
         headers = problem.headers
         if error.code == "too_large":

@@ -6,7 +6,7 @@ facts are sent here: a push of anything else, a balance or a session, is refused
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import orjson
@@ -84,6 +84,7 @@ class LocationFeed:
         self._now_s = now_s
         self._viewers: dict[str, set[Viewer]] = {}
         self._ping_at: OrderedDict[Viewer, float] = OrderedDict()  # soonest first
+        self.joined: Callable[[], None] = lambda: None  # called when a socket has joined
 
     def __len__(self) -> int:
         return len(self._ping_at)
@@ -94,6 +95,7 @@ class LocationFeed:
         self._ping_at[viewer] = self._now_s() + self._ping_s
         self.subscribe(viewer, ALL)
         metrics.SOCKETS.set(len(self))
+        self.joined()
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
@@ -127,16 +129,22 @@ class LocationFeed:
         Channels: all, location:{id}, location_stations:{id}, station:{id}. Raises ValueError for
         another one, and for a payload that is no public status update.
         """
-        name = canonical(channel)
-        if name != ALL and not name.startswith(_PUBLIC):
-            raise ValueError(f"{channel} is not a public channel")
+        return self.push_once([channel], payload)
+
+    def push_once(self, channels: Iterable[str], payload: Mapping[str, Any]) -> int:
+        """Writes as `push`, once to a socket that has several of the channels."""
         if payload.get("type") not in _PUBLIC_TYPES:
             raise ValueError(f"a {payload.get('type')} does not belong on an open socket")
-        viewers = self._viewers.get(name)
+        viewers: set[Viewer] = set()
+        for channel in channels:
+            name = canonical(channel)
+            if name != ALL and not name.startswith(_PUBLIC):
+                raise ValueError(f"{channel} is not a public channel")
+            viewers |= self._viewers.get(name, set())
         if not viewers:
             return 0
         frame = encode(payload)
-        written = sum(viewer.write(frame) for viewer in tuple(viewers))
+        written = sum(viewer.write(frame) for viewer in viewers)
         metrics.PUSHED.inc(written)
         return written
 

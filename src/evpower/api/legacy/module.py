@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from evpower.api.legacy.location_changes import LocationChanges
 from evpower.api.legacy.location_feed import LocationFeed
 from evpower.api.legacy.location_socket import router
 from evpower.api.legacy.payments import (
@@ -10,6 +11,17 @@ from evpower.api.legacy.payments import (
     TOP_UP_PATH,
     TOP_UP_PATHS,
     payments_router,
+)
+from evpower.api.legacy.station_board import StationBoard
+from evpower.api.legacy.stations import (
+    LOCATION_PATH,
+    LOCATIONS_PATH,
+    REFRESH_PATH,
+    STATION_PATH,
+    STATION_PREFIX,
+    StationCalls,
+    stations_fast_paths,
+    stations_router,
 )
 from evpower.config import Settings
 from evpower.foundation.addresses import parse_networks
@@ -21,15 +33,23 @@ from evpower.payments import Providers
 
 _MINUTE_S: Final = 60.0
 # Errors here have the form of the old API.
-PLAIN_ERRORS: Final = (BALANCE_PATH, TOP_UP_PATH, PAYMENT_PATH)
+PLAIN_ERRORS: Final = (
+    BALANCE_PATH, TOP_UP_PATH, PAYMENT_PATH,
+    LOCATIONS_PATH, LOCATION_PATH, REFRESH_PATH, STATION_PATH,
+)  # fmt: skip
 
 
 def module(settings: Settings, shared: Shared, *, access: Access, providers: Providers) -> Module:
     """Returns the slice."""
     feed = LocationFeed()
+    board = StationBoard(shared.db, shared.clock)
+    changes = LocationChanges(feed, board, shared.bus, shared.clock)
+    stations = StationCalls(board, old_hosts(settings))
+    public = (LOCATIONS_PATH, STATION_PREFIX)
     return Module(
         "legacy",
         routers=[
+            stations_router(stations),
             payments_router(
                 shared.db,
                 access,
@@ -43,9 +63,17 @@ def module(settings: Settings, shared: Shared, *, access: Access, providers: Pro
                 trusted_proxies=parse_networks(settings.trusted_proxies),
             ),
         ],
-        jobs=[Job(feed.loop, SERVING)],
+        fast_paths=stations_fast_paths(stations),
+        jobs=[Job(feed.loop, SERVING), Job(changes.loop, SERVING)],
         route_limits=[
-            Limit("money", "also", TOP_UP_PATHS, settings.rate_money_per_minute, _MINUTE_S)
+            Limit("money", "also", TOP_UP_PATHS, settings.rate_money_per_minute, _MINUTE_S),
+            Limit("public", "public", public, settings.rate_public_per_minute, _MINUTE_S),
         ],
         plain_errors=PLAIN_ERRORS,
     )
+
+
+def old_hosts(settings: Settings) -> frozenset[str]:
+    """Returns the hosts whose apps call a free station active."""
+    names = (name.strip().lower() for name in settings.old_app_hosts.split(","))
+    return frozenset(name for name in names if name)

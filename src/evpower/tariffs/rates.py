@@ -1,0 +1,64 @@
+"""Returns the prices that apply at a moment, to be shown; a bill is made by the price function."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from evpower.tariffs.matching import FOREVER, Matcher
+from evpower.tariffs.model import PPM, Dimension, Tariff
+
+_MICRO: Final = 1_000_000
+_MINUTES: Final = 60  # of an hour
+_DECIMALS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Prices with tax and after the discount, in units of the currency (som)."""
+
+    per_kwh: float
+    per_minute: float  # while charging
+    parking_per_minute: float  # plugged in while the car takes nothing
+    session_fee: float
+    currency: str
+    next_change_at: datetime | None  # by the clock; None: not before the session changes
+
+
+class RateCard:
+    """The shown prices of one tariff."""
+
+    def __init__(self, tariff: Tariff) -> None:
+        self._tariff = tariff
+        self._matcher = Matcher(tariff)
+        self._prices = {
+            (dimension, index): self._shown(index, dimension)
+            for index, element in enumerate(tariff.elements)
+            for dimension, _ in element.prices
+        }
+
+    def at(self, at: datetime, *, started_at: datetime | None = None, energy_wh: int = 0) -> Rates:
+        """Returns the prices at a moment, of a session that began then or at `started_at`.
+
+        Where a price depends on the power, which is unknown, the lowest one is shown, as billed.
+        """
+        at_s = int(at.timestamp())
+        started_s = at_s if started_at is None else min(int(started_at.timestamp()), at_s)
+        match = self._matcher.match(at_s, started_s, energy_wh * 1000, None, None, is_timed=True)
+        price = {dimension: self._prices[dimension, index] for dimension, index in match.elements}
+        changes = match.until_s < FOREVER
+        return Rates(
+            per_kwh=price.get("energy", 0.0),
+            per_minute=round(price.get("time", 0.0) / _MINUTES, _DECIMALS),
+            parking_per_minute=round(price.get("parking", 0.0) / _MINUTES, _DECIMALS),
+            session_fee=price.get("flat", 0.0),
+            currency=self._tariff.currency,
+            next_change_at=datetime.fromtimestamp(match.until_s, UTC) if changes else None,
+        )
+
+    def _shown(self, index: int, dimension: Dimension) -> float:
+        component = dict(self._tariff.elements[index].prices)[dimension]
+        tax_ppm = 0 if self._tariff.prices_include_tax else self._tariff.tax_ppm(component)
+        discount = self._tariff.discount
+        off_ppm = discount.rate_ppm if discount and dimension in discount.dimensions else 0
+        exact = component.price_micro * (PPM + tax_ppm) * (PPM - off_ppm)
+        return round(exact / (PPM * PPM * _MICRO), _DECIMALS)
