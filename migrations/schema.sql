@@ -10,6 +10,8 @@ CREATE SCHEMA foundation;
 
 CREATE SCHEMA identity;
 
+CREATE SCHEMA ocpp;
+
 CREATE SCHEMA payments;
 
 CREATE SCHEMA stations;
@@ -349,6 +351,16 @@ CREATE FUNCTION identity.refuse_delete() RETURNS trigger
     AS $$
 begin
   raise exception 'clients are closed, never deleted' using errcode = 'restrict_violation';
+end
+$$;
+
+CREATE FUNCTION ocpp.keep_frames(today date, keep_days integer) RETURNS TABLE(outcome text, day date)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  return query select * from foundation.keep_partitions('ocpp', 'frames', today, keep_days, 7);
+  delete from ocpp.frames_default f where f.received_at < (today - keep_days)::timestamp at time zone 'UTC';
 end
 $$;
 
@@ -2385,6 +2397,44 @@ ALTER TABLE identity.service_keys ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTI
     CACHE 1
 );
 
+CREATE TABLE ocpp.answers (
+    key bytea NOT NULL,
+    answer text NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT answers_key_check CHECK ((octet_length(key) = 16))
+);
+
+CREATE TABLE ocpp.frames (
+    station_id text NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    direction text NOT NULL,
+    message_type smallint,
+    message_id text,
+    action text,
+    frame text NOT NULL,
+    CONSTRAINT frames_action_check CHECK ((length(action) <= 64)),
+    CONSTRAINT frames_direction_check CHECK ((direction = ANY (ARRAY['in'::text, 'out'::text]))),
+    CONSTRAINT frames_message_id_check CHECK ((length(message_id) <= 255)),
+    CONSTRAINT frames_message_type_check CHECK ((message_type = ANY (ARRAY[2, 3, 4]))),
+    CONSTRAINT frames_station_id_check CHECK (((length(station_id) >= 1) AND (length(station_id) <= 50)))
+)
+PARTITION BY RANGE (received_at);
+
+CREATE TABLE ocpp.frames_default (
+    station_id text CONSTRAINT frames_station_id_not_null NOT NULL,
+    received_at timestamp with time zone CONSTRAINT frames_received_at_not_null NOT NULL,
+    direction text CONSTRAINT frames_direction_not_null NOT NULL,
+    message_type smallint,
+    message_id text,
+    action text,
+    frame text CONSTRAINT frames_frame_not_null NOT NULL,
+    CONSTRAINT frames_action_check CHECK ((length(action) <= 64)),
+    CONSTRAINT frames_direction_check CHECK ((direction = ANY (ARRAY['in'::text, 'out'::text]))),
+    CONSTRAINT frames_message_id_check CHECK ((length(message_id) <= 255)),
+    CONSTRAINT frames_message_type_check CHECK ((message_type = ANY (ARRAY[2, 3, 4]))),
+    CONSTRAINT frames_station_id_check CHECK (((length(station_id) >= 1) AND (length(station_id) <= 50)))
+);
+
 CREATE TABLE payments.events (
     provider text NOT NULL,
     event_id text NOT NULL,
@@ -3254,6 +3304,8 @@ CREATE VIEW wallet.transactions_public AS
 
 ALTER TABLE ONLY charging.meter_values ATTACH PARTITION charging.meter_values_default DEFAULT;
 
+ALTER TABLE ONLY ocpp.frames ATTACH PARTITION ocpp.frames_default DEFAULT;
+
 ALTER TABLE ONLY sync.pending ALTER COLUMN generation SET DEFAULT nextval('sync.pending_generation'::regclass);
 
 ALTER TABLE ONLY alerts.alerts
@@ -3354,6 +3406,9 @@ ALTER TABLE ONLY identity.service_keys
 
 ALTER TABLE ONLY identity.service_keys
     ADD CONSTRAINT service_keys_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ocpp.answers
+    ADD CONSTRAINT answers_pkey PRIMARY KEY (key);
 
 ALTER TABLE ONLY payments.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (provider, event_id, reuse);
@@ -3612,6 +3667,12 @@ CREATE INDEX registrations_ended ON identity.registrations USING btree (updated_
 
 CREATE UNIQUE INDEX registrations_open_email_key ON identity.registrations USING btree (email) WHERE (state = 'intended'::text);
 
+CREATE INDEX answers_by_time ON ocpp.answers USING brin (received_at);
+
+CREATE INDEX frames_by_station ON ONLY ocpp.frames USING btree (station_id, received_at);
+
+CREATE INDEX frames_default_station_id_received_at_idx ON ocpp.frames_default USING btree (station_id, received_at);
+
 CREATE INDEX events_by_payment ON payments.events USING btree (payment_id);
 
 CREATE INDEX events_in_review ON payments.events USING btree (provider_ref, provider) WHERE (review IS NOT NULL);
@@ -3701,6 +3762,8 @@ CREATE UNIQUE INDEX transactions_refund_key ON wallet.transactions USING btree (
 CREATE UNIQUE INDEX transactions_settlement_key ON wallet.transactions USING btree (settlement_id) WHERE (settlement_id IS NOT NULL);
 
 ALTER INDEX charging.meter_values_by_transaction ATTACH PARTITION charging.meter_values_default_transaction_id_received_at_idx;
+
+ALTER INDEX ocpp.frames_by_station ATTACH PARTITION ocpp.frames_default_station_id_received_at_idx;
 
 CREATE TRIGGER alerts_stay BEFORE DELETE OR UPDATE ON alerts.alerts FOR EACH ROW EXECUTE FUNCTION alerts.guard_alert();
 
@@ -4040,6 +4103,8 @@ GRANT USAGE ON SCHEMA foundation TO evpower_app;
 
 GRANT USAGE ON SCHEMA identity TO evpower_app;
 
+GRANT USAGE ON SCHEMA ocpp TO evpower_app;
+
 GRANT USAGE ON SCHEMA payments TO evpower_app;
 
 GRANT USAGE ON SCHEMA stations TO evpower_app;
@@ -4054,6 +4119,9 @@ REVOKE ALL ON FUNCTION charging.keep_meter_values(today date, keep_days integer)
 GRANT ALL ON FUNCTION charging.keep_meter_values(today date, keep_days integer) TO evpower_app;
 
 REVOKE ALL ON FUNCTION foundation.keep_partitions(of_schema text, of_table text, today date, keep_days integer, ahead_days integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION ocpp.keep_frames(today date, keep_days integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION ocpp.keep_frames(today date, keep_days integer) TO evpower_app;
 
 REVOKE ALL ON FUNCTION payments.apply_events(batch payments.incoming[]) FROM PUBLIC;
 
@@ -4213,6 +4281,10 @@ GRANT SELECT,INSERT,UPDATE ON TABLE identity.operators TO evpower_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE identity.registrations TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.service_keys TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE ocpp.answers TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE ocpp.frames TO evpower_app;
 
 GRANT SELECT ON TABLE payments.events TO evpower_app;
 

@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     sandbox_url: str = ""  # devstack only
     sandbox_secret: SecretStr = SecretStr("")  # devstack only
 
+    charging_first_frame_wait_s: float = Field(default=20.0, ge=0)  # before a first call
+    charging_settle_after_connect_s: float = Field(default=10.0, ge=0)
+    ocpp_keep_frames_days: int = Field(default=90, ge=1, le=3650)  # raw frames of stations
+
     relay_batch: int = Field(default=500, ge=1, le=5000)
     relay_poll_s: float = Field(default=1.0, gt=0)
     relay_transactions: int = Field(default=2000, ge=1, le=20_000)  # in one call, and of one client

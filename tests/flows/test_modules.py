@@ -42,11 +42,14 @@ def test_a_topic_needs_a_byte_of_its_own(code: bytes) -> None:
 
 
 def test_every_loop_has_a_name_of_its_own(parts: Assembled) -> None:
-    for role in ("all", "api", "worker"):
+    for role in ("all", "api", "stations", "worker"):
         names = Counter(loop.name for loop in loops_of(parts, role))
         assert set(names.values()) == {1}
     assert {loop.name for loop in loops_of(parts, "api")} == {
         "puller", "live_read", "live_timers", "live_sweep", "old_socket_pings",
+    }  # fmt: skip
+    assert {loop.name for loop in loops_of(parts, "stations")} == {
+        "ocpp_timers", "ocpp_touch", "ocpp_frame_log", "ocpp_deviations",
     }  # fmt: skip
 
 

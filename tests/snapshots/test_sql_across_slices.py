@@ -23,6 +23,7 @@ SCHEMAS = (
     "stations",
     "payments",
     "charging",
+    "ocpp",
     "wallet",
     "sync",
     "client_migration",

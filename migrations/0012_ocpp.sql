@@ -1,0 +1,37 @@
+-- The stations' sockets: every frame as it went, and the answers that a repeated request gets again.
+create schema ocpp;
+grant usage on schema ocpp to evpower_app;
+
+-- Raw frames both ways, secrets blanked, partitioned by day (UTC).
+create table ocpp.frames (
+  station_id text not null check (length(station_id) between 1 and 50),
+  received_at timestamptz not null,                           -- an answer has the time of its request
+  direction text not null check (direction in ('in', 'out')), -- in: from the station
+  message_type smallint check (message_type in (2, 3, 4)),    -- OCPP-J's; null: unreadable
+  message_id text check (length(message_id) <= 255),
+  action text check (length(action) <= 64),                   -- null: a reply, whose call has it
+  frame text not null
+) partition by range (received_at);
+create index frames_by_station on ocpp.frames (station_id, received_at);
+create table ocpp.frames_default partition of ocpp.frames default;
+grant select, insert on ocpp.frames to evpower_app;
+
+-- Makes and drops the partitions of the frames: the processes themselves may create and drop nothing.
+create function ocpp.keep_frames(today date, keep_days int) returns table (outcome text, day date)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return query select * from foundation.keep_partitions('ocpp', 'frames', today, keep_days, 7);
+  delete from ocpp.frames_default f where f.received_at < (today - keep_days)::timestamp at time zone 'UTC';
+end
+$$;
+revoke all on function ocpp.keep_frames(date, int) from public;
+grant execute on function ocpp.keep_frames(date, int) to evpower_app;
+
+-- What a request was answered, under a hash of its station, action and content: a retry gets the same.
+create table ocpp.answers (
+  key bytea primary key check (octet_length(key) = 16),
+  answer text not null,
+  received_at timestamptz not null
+);
+create index answers_by_time on ocpp.answers using brin (received_at);
+grant select, insert, delete on ocpp.answers to evpower_app;

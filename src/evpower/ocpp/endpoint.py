@@ -1,0 +1,262 @@
+"""The socket of a station: /ocpp/{id}, /ws/{id}, and what else stations make of such an address.
+
+Which station it is, whether it may connect, and the life of its connection.
+"""
+
+import asyncio
+import os
+import socket as sockets_of_system
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from evpower import alerts, charging, stations
+from evpower.config import Settings
+from evpower.foundation.addresses import ClientAddresses, parse_networks
+from evpower.foundation.bus import Bus
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import (
+    Conflict,
+    EvPowerError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from evpower.foundation.logging import RateLimitedLogger
+from evpower.foundation.websocket import EXTENSION, SocketProtocol
+from evpower.ocpp import metrics, store
+from evpower.ocpp.handshake import Handshake, choose, may_speak, read_handshake
+from evpower.ocpp.model import VERSION
+from evpower.ocpp.process import Processor
+from evpower.ocpp.socket import Identity, StationSocket
+from evpower.ocpp.sockets import Sockets
+
+MESSAGE_BYTES: Final = 1024 * 1024
+OLD_SOCKET_S: Final = 5.0  # how long an old socket without authentication has to answer a ping
+_OLD_SOCKET_FRESH: Final = timedelta(seconds=40)  # one of another node: a ping, its storing, some
+_ADMISSIONS: Final = 8  # at once: strangers may not take every connection of the database
+_NODE: Final = f"{sockets_of_system.gethostname()[:60]}:{os.getpid()}"
+log: Final = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    station: stations.Station
+    admission: str
+
+
+class StationSockets:
+    """The endpoint, an ASGI application."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        bus: Bus,
+        sockets: Sockets,
+        processor: Processor,
+        clock: Clock,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+        old_socket_s: float = OLD_SOCKET_S,
+    ) -> None:
+        """`old_socket_s`: how long the old socket of a station without a password may answer."""
+        self._db = db
+        self._bus = bus
+        self._sockets = sockets
+        self._processor = processor
+        self._clock = clock
+        self._now_s = now_s
+        self._old_socket_s = old_socket_s
+        self._first_frame_wait = timedelta(seconds=settings.charging_first_frame_wait_s)
+        self._settle = timedelta(seconds=settings.charging_settle_after_connect_s)
+        self._addresses = ClientAddresses(parse_networks(settings.trusted_proxies))
+        self._admissions = asyncio.Semaphore(_ADMISSIONS)
+        self._log = RateLimitedLogger(log, now_s)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one socket until it ends. Raises EvPowerError instead of accepting it."""
+        wire: SocketProtocol | None = scope.get("extensions", {}).get(EXTENSION)
+        if wire is None:
+            raise RuntimeError("this server was not given SocketProtocol as its `ws`")
+        handshake = read_handshake(scope, self._addresses)
+        await receive()
+        try:
+            identity = await self._admit(handshake)
+        except EvPowerError as error:
+            metrics.REFUSED.labels(error.code).inc()
+            self._log.info(
+                "station_refused", code=error.code,
+                station=(handshake.names or ("",))[0][:80], address=handshake.address,
+            )  # fmt: skip
+            if not isinstance(error, Unauthenticated):
+                raise
+            await _ask_for_password(send, error)
+            return
+        socket = StationSocket(wire, identity, self._sockets, clock=self._clock, now_s=self._now_s)
+        try:
+            await self._serve(socket, scope, send, handshake.offered)
+        finally:
+            await self._close(socket)
+
+    async def _serve(
+        self, socket: StationSocket, scope: Scope, send: Send, offered: tuple[str, ...]
+    ) -> None:
+        wire = socket.wire
+        wire.owner = socket
+        try:
+            with self._sockets.joined(socket):
+                await send({"type": "websocket.accept", "subprotocol": choose(offered)})
+                wire.forget_handshake()
+                wire.deliver_to(socket)
+                del scope, send
+                log.info(
+                    "station_connected", station=socket.station_id, epoch=socket.epoch,
+                    authenticated=socket.is_authenticated,
+                )  # fmt: skip
+                await socket.run(self._processor.serve)
+        except OSError:
+            socket.ended("lost")  # before it was accepted
+        finally:
+            wire.owner = wire.receiver = None
+
+    # Admission
+
+    async def _admit(self, handshake: Handshake) -> Identity:
+        """Returns whose socket it is, the newest from now on.
+
+        Raises NotFound, Unauthenticated, Forbidden, Conflict, Invalid, Unavailable.
+        """
+        if self._sockets.is_stopping:
+            raise Unavailable("shutting_down", "the server stops", retry_after_s=5)
+        if handshake.offered and not may_speak(handshake.offered):
+            raise Invalid(
+                "version_not_served", "OCPP 1.6 is spoken here: offer ocpp1.6", status=400
+            )
+        async with self._admissions, self._db.transaction() as connection:
+            candidate = await self._find(connection, handshake)
+            if candidate is not None and candidate.admission == "authenticated":
+                return await self._open(connection, candidate, handshake)
+        if candidate is None:
+            raise NotFound("station_not_found", "no station has this name")
+        if candidate.admission == "open":
+            await self._check_old_socket(candidate.station.id)
+            async with self._admissions, self._db.transaction() as connection:
+                return await self._open(connection, candidate, handshake)
+        raise _refusal(candidate.admission)
+
+    async def _find(self, connection: Connection, handshake: Handshake) -> _Candidate | None:
+        """Returns the one station of the names; an unknown name is recorded."""
+        ids: set[str] = set()
+        for name in handshake.names:
+            station = await stations.resolve_station(connection, name)
+            if station is not None:
+                ids.add(station.id)
+        if len(ids) > 1:
+            raise Conflict("station_ambiguous", "this address names two stations", status=404)
+        if not ids:
+            name = handshake.names[0] if handshake.names else ""
+            await stations.record_attempt(
+                connection, name=name, address=handshake.address, now=self._clock()
+            )
+            return None
+        station = await stations.lock_station(connection, ids.pop())
+        if station.pinned_version not in (None, VERSION):
+            raise Invalid("version_pinned", f"it is pinned to {station.pinned_version}", status=400)
+        return _Candidate(station, await stations.admit(connection, station, handshake.password))
+
+    async def _open(
+        self, connection: Connection, candidate: _Candidate, handshake: Handshake
+    ) -> Identity:
+        now = self._clock()
+        opened = await stations.open_connection(
+            connection,
+            candidate.station.id,
+            address=handshake.address,
+            version=VERSION,
+            is_authenticated=candidate.admission == "authenticated",
+            node=_NODE,
+            now=now,
+        )
+        return Identity(
+            station_id=candidate.station.id,
+            epoch=opened.epoch,
+            opened_at=now,
+            booted_at=candidate.station.booted_at,
+            is_authenticated=candidate.admission == "authenticated",
+            first_frame_wait=self._first_frame_wait,
+            settle=self._settle,
+        )
+
+    async def _check_old_socket(self, station_id: str) -> None:
+        """Returns if no other socket of a station without a password lives.
+
+        Anybody could connect under its name: an alert is opened. Raises Conflict.
+        """
+        old = self._sockets.get(station_id)
+        if old is not None and not old.is_over:
+            is_alive = await old.answers_ping(self._old_socket_s)
+        else:
+            async with self._db.connection() as connection:
+                other = await store.socket_of(connection, station_id)
+            is_alive = (
+                other is not None
+                and other.node != _NODE
+                and other.last_frame_at > self._clock() - _OLD_SOCKET_FRESH
+            )
+        if not is_alive:
+            return
+        async with self._db.transaction() as connection:
+            await alerts.open_alert(
+                connection, "second_socket", station_id,
+                {"hint": "give the station a password: evpower station secure"}, self._clock(),
+            )  # fmt: skip
+        raise Conflict("station_connected", "another socket of this station is in use")
+
+    # The end
+
+    async def _close(self, socket: StationSocket) -> None:
+        """Writes down the end; the state of a newer socket is not touched."""
+        reason = socket.close_reason or "lost"
+        metrics.CLOSED.labels(reason).inc()
+        log.info(
+            "station_disconnected", station=socket.station_id, epoch=socket.epoch, reason=reason
+        )
+        now = self._clock()
+        try:
+            async with self._db.transaction() as connection:
+                await stations.close_connection(
+                    connection, socket.station_id, socket.epoch, reason, now=now
+                )
+            changes = charging.Changes(stations={socket.station_id})
+            changes.publish(self._bus)
+        except Unavailable as error:  # its next connection, or the job for lost commands, does it
+            log.warning("station_close_failed", station=socket.station_id, code=error.code)
+
+
+def _refusal(admission: str) -> EvPowerError:
+    if admission == "retired":
+        return Forbidden("station_retired", "this station is retired")
+    if admission == "no_password":
+        return Unauthenticated("no_password", "no password came")
+    return Unauthenticated("wrong_password", "the password is wrong")
+
+
+async def _ask_for_password(send: Send, error: Unauthenticated) -> None:
+    """Refuses with the scheme that stations know (RFC 7617)."""
+    body = error.detail.encode()
+    headers = [
+        (b"www-authenticate", b'Basic realm="ocpp"'),
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})

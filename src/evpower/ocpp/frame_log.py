@@ -1,0 +1,97 @@
+"""Raw frames that no transaction stores (replies, heartbeats, unreadable ones), in batches."""
+
+import re
+from typing import Final, cast
+
+import orjson
+
+from evpower.foundation.db import Database
+from evpower.foundation.json_reader import NotJson, read_json
+from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
+from evpower.ocpp import metrics, store
+from evpower.ocpp.model import FrameRow
+
+_FLUSH_S: Final = 1.0
+_BATCH: Final = 500
+_MOST: Final = 20_000
+_MOST_CHARS: Final = 64 * 1024 * 1024  # of all that wait
+BLANK: Final = "***"
+# A member that holds a secret, or is the value of a configuration key that does.
+_SUSPICIOUS: Final = re.compile(rb"(?i)key|passw|secret|token|credential")
+_SECRET: Final = re.compile(r"(?i)authorizationkey|passw|secret|token|credential|private_?key")
+_NAMES: Final = ("key", "messageId", "name")
+
+
+class FrameLog:
+    """Frames of this node that wait to be stored."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._waiting: list[FrameRow] = []
+        self._chars = 0
+
+    def add(self, frame: FrameRow) -> None:
+        """Adds a frame; while the database is away for long, frames are dropped and counted."""
+        if len(self._waiting) >= _MOST or self._chars >= _MOST_CHARS:
+            metrics.UNLOGGED.inc()
+            return
+        self._waiting.append(frame)
+        self._chars += len(frame.frame)
+
+    def loop(self) -> Loop:
+        """Returns the loop that stores them."""
+
+        async def flush(_: Round) -> Pause | None:
+            await self.flush()
+            return AT_ONCE if len(self._waiting) >= _BATCH else None
+
+        return Loop("ocpp_frame_log", flush, period_s=_FLUSH_S)
+
+    async def flush_all(self) -> None:
+        """Stores all, at the end of the process."""
+        while self._waiting:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Stores a batch; after a failure it is stored later."""
+        batch = self._waiting[:_BATCH]
+        if not batch:
+            return
+        async with self._db.transaction() as connection:
+            await store.insert_frames(connection, batch)
+        del self._waiting[: len(batch)]
+        self._chars -= sum(len(frame.frame) for frame in batch)
+
+
+def shown(raw: bytes) -> str:
+    """Returns a frame's text for the log: secrets blanked, and nothing PostgreSQL can't store."""
+    text = raw.decode("utf-8", "replace")
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    if _SUSPICIOUS.search(raw) is None:
+        return text
+    try:
+        value = read_json(raw)
+    except NotJson:
+        return re.sub(r'(?i)("value"\s*:\s*)"[^"]*"?', rf'\1"{BLANK}"', text)
+    blanked, is_changed = _blank(value)
+    return orjson.dumps(blanked).decode() if is_changed else text
+
+
+def _blank(value: object) -> tuple[object, bool]:
+    if isinstance(value, list):
+        pairs = [_blank(item) for item in cast("list[object]", value)]
+        return [item for item, _ in pairs], any(changed for _, changed in pairs)
+    if not isinstance(value, dict):
+        return value, False
+    members = cast("dict[str, object]", value)
+    named = any(_SECRET.search(str(members.get(name, ""))) for name in _NAMES)
+    blanked: dict[str, object] = {}
+    is_changed = False
+    for name, item in members.items():
+        if _SECRET.search(name) or (named and name in {"value", "data"}):
+            blanked[name], changed = BLANK, True
+        else:
+            blanked[name], changed = _blank(item)
+        is_changed = is_changed or changed
+    return blanked, is_changed

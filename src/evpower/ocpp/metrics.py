@@ -1,0 +1,30 @@
+"""Metrics of the stations' sockets."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+SOCKETS: Final = Gauge("evpower_ocpp_sockets", "Open sockets of stations")
+REFUSED: Final = Counter(
+    "evpower_ocpp_refused_total", "Handshakes of stations refused, by reason", ("reason",)
+)
+CLOSED: Final = Counter(
+    "evpower_ocpp_closed_total", "Sockets of stations that ended, by reason", ("reason",)
+)
+FRAMES: Final = Counter(
+    "evpower_ocpp_frames_total",
+    "Requests of stations by action and outcome (handled, repeated, refused, failed, dropped)",
+    ("action", "outcome"),
+)
+UNREADABLE: Final = Counter("evpower_ocpp_unreadable_total", "Messages that are no OCPP-J")
+DEVIATIONS: Final = Counter(
+    "evpower_ocpp_deviations_total", "Deviations from the protocol by kind", ("kind",)
+)
+SECONDS: Final = Histogram(
+    "evpower_ocpp_frame_seconds",
+    "From a stored request until its answer was written",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
+)
+UNLOGGED: Final = Counter(
+    "evpower_ocpp_frames_unlogged_total", "Raw frames dropped because too many waited to be stored"
+)

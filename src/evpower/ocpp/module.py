@@ -1,0 +1,90 @@
+"""The module of the stations' sockets: where they connect, and the jobs behind them."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from evpower.config import Settings
+from evpower.foundation.loops import Round, every
+from evpower.foundation.module import Job, Module, Shared, SocketPaths
+from evpower.foundation.purge import purging
+from evpower.foundation.roles import STATIONS
+from evpower.ocpp import store
+from evpower.ocpp.deviations import Deviations
+from evpower.ocpp.endpoint import MESSAGE_BYTES, OLD_SOCKET_S, StationSockets
+from evpower.ocpp.frame_log import FrameLog
+from evpower.ocpp.handshake import matches
+from evpower.ocpp.process import Processor
+from evpower.ocpp.router import Router
+from evpower.ocpp.sockets import PING_S, TICK_S, Sockets
+from evpower.ocpp.v16.boot_notification import HEARTBEAT_S
+
+_SILENT_S: Final = 3.0 * HEARTBEAT_S
+_KEEP_S: Final = 3600.0
+_PURGE_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What serves the stations of one process."""
+
+    sockets: Sockets
+    endpoint: StationSockets
+    log: FrameLog
+    deviations: Deviations
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Intervals in seconds, which tests shorten."""
+
+    silent_s: float = _SILENT_S
+    ping_s: float = PING_S
+    tick_s: float = TICK_S
+    old_socket_s: float = OLD_SOCKET_S
+
+
+def build(settings: Settings, shared: Shared, times: Times | None = None) -> Parts:
+    """Returns the parts; nothing runs yet."""
+    times = times or Times()
+    log, deviations = FrameLog(shared.db), Deviations(shared.db)
+    sockets = Sockets(
+        shared.db, log, deviations,
+        silent_s=times.silent_s, ping_s=times.ping_s, tick_s=times.tick_s,
+    )  # fmt: skip
+    processor = Processor(shared.db, shared.bus, Router(), sockets, shared.clock)
+    endpoint = StationSockets(
+        settings, shared.db, shared.bus, sockets, processor, shared.clock,
+        old_socket_s=times.old_socket_s,
+    )  # fmt: skip
+    return Parts(sockets, endpoint, log, deviations)
+
+
+def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) -> Module:
+    """Returns the module of the stations' sockets."""
+    parts = parts or build(settings, shared)
+    log, deviations, sockets = parts.log, parts.deviations, parts.sockets
+
+    async def close() -> None:
+        await log.flush_all()
+        await deviations.flush()
+
+    async def keep_frames(_: Round) -> None:
+        today = shared.clock().date()
+        async with shared.db.transaction() as connection:
+            await store.keep_frames(connection, today, settings.ocpp_keep_frames_days)
+
+    purge = purging(shared.db, shared.clock, store.delete_answers)
+    return Module(
+        "ocpp",
+        roles=STATIONS,
+        sockets=SocketPaths(matches, parts.endpoint, MESSAGE_BYTES),
+        jobs=[
+            Job(sockets.timer_loop, STATIONS),
+            Job(sockets.touch_loop, STATIONS),
+            Job(log.loop, STATIONS),
+            Job(deviations.loop, STATIONS),
+            Job(lambda: every(_KEEP_S, "keep_frames", keep_frames)),
+            Job(lambda: every(_PURGE_S, "purge_answers", purge)),
+        ],
+        close=close,
+    )

@@ -1,0 +1,123 @@
+"""The messages of stations: version and action, its schema, its handler, its answer."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, Final
+
+import jsonschema_rs
+import orjson
+
+from evpower.foundation.db import Connection
+from evpower.ocpp.model import VERSION, Frame, Handled, OcppPayload
+from evpower.ocpp.schemas import known_actions, validator
+from evpower.ocpp.v16 import (
+    boot_notification,
+    data_transfer,
+    diagnostics_status_notification,
+    firmware_status_notification,
+    heartbeat,
+    status_notification,
+)
+
+# Runs inside the frame's transaction.
+Handle = Callable[[Connection, Frame, datetime], Awaitable[Handled]]
+# Answers without the database.
+Respond = Callable[[Frame, datetime], OcppPayload]
+# Which parts of a request make it the same as an earlier one, beside its station and action;
+# None: it is not looked for.
+Same = Callable[[Frame], object]
+_KEY_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one action is served: by `reply` alone, or by `handle` in a transaction.
+
+    `constant`: the answer if it is always the same. `fallback`: the answer if the handler fails
+    unexpectedly, None: a CALLERROR.
+    """
+
+    action: str
+    validator: jsonschema_rs.Validator
+    reply: Respond | None = None
+    handle: Handle | None = None
+    same: Same | None = None
+    constant: OcppPayload | None = None
+    fallback: Respond | None = None
+
+
+def _by_id(frame: Frame) -> object:
+    return [frame.message_id, frame.payload]
+
+
+def _nothing(_frame: Frame, _now: datetime) -> OcppPayload:
+    return {}
+
+
+def key_of(route: Route, frame: Frame) -> bytes | None:
+    """Returns the key under which the request's answer is stored."""
+    if route.same is None:
+        return None
+    parts = [frame.station_id, route.action, route.same(frame)]
+    try:
+        text = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a number beyond 64 bits
+        text = repr(parts).encode()
+    return blake2b(text, digest_size=_KEY_BYTES).digest()
+
+
+def _routes_16() -> list[Route]:
+    return [
+        Route("Heartbeat", validator("Heartbeat"), reply=heartbeat.reply),
+        Route(
+            "BootNotification", validator("BootNotification"), handle=boot_notification.handle,
+            fallback=boot_notification.accepted,
+        ),
+        Route(
+            "StatusNotification", validator("StatusNotification"),
+            handle=status_notification.handle, same=_by_id, constant={}, fallback=_nothing,
+        ),
+        Route("DataTransfer", validator("DataTransfer"), reply=data_transfer.reply),
+        Route(
+            "FirmwareStatusNotification", validator("FirmwareStatusNotification"),
+            reply=firmware_status_notification.reply,
+        ),
+        Route(
+            "DiagnosticsStatusNotification", validator("DiagnosticsStatusNotification"),
+            reply=diagnostics_status_notification.reply,
+        ),
+    ]  # fmt: skip
+
+
+class Router:
+    """The table; built once a process, since the schemas are compiled for it."""
+
+    def __init__(self) -> None:
+        self._routes: Mapping[tuple[str, str], Route] = {
+            (VERSION, route.action): route for route in _routes_16()
+        }
+        self._folded = {(v, action.lower()): action for v, action in self._routes}
+        self._known = known_actions()
+
+    def find(self, version: str, frame: Frame) -> Route | str:
+        """Returns the route, or the CALLERROR's code for an action that is not served."""
+        route = self._routes.get((version, frame.action))
+        if route is not None:
+            return route
+        action = self._folded.get((version, frame.action.strip().lower()))
+        if action is not None:
+            frame.notes.add("action_form")
+            return self._routes[(version, action)]
+        return "NotSupported" if frame.action in self._known else "NotImplemented"
+
+    @property
+    def actions(self) -> list[str]:
+        """Every action that is served."""
+        return sorted({action for _, action in self._routes})
+
+
+def check(route: Route, payload: Mapping[str, Any]) -> bool:
+    """Returns whether the payload is valid by the protocol's schema."""
+    return route.validator.is_valid(payload)

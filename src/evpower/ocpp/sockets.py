@@ -1,0 +1,172 @@
+"""The sockets of this node: the newest of each station, their pings, deadlines and last signs."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from evpower import stations
+from evpower.foundation.db import Database
+from evpower.foundation.loops import Loop, Round, Wakeup, every
+from evpower.ocpp import metrics, store
+from evpower.ocpp.deviations import Deviations
+from evpower.ocpp.frame_log import FrameLog
+from evpower.ocpp.model import FrameRow
+from evpower.ocpp.socket import StationSocket
+
+PING_S: Final = 25.0
+TICK_S: Final = 1.0
+_TOUCH_S: Final = 10.0
+_SPREAD_S: Final = 0.002  # between two dropped sockets when the process stops
+_LONGEST_SPREAD_S: Final = 5.0
+
+
+class Sockets:
+    """All open sockets of this process; `get` returns a station's newest."""
+
+    def __init__(
+        self,
+        db: Database,
+        log: FrameLog,
+        deviations: Deviations,
+        *,
+        silent_s: float,
+        ping_s: float = PING_S,
+        tick_s: float = TICK_S,
+        now_s: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`silent_s`: a socket without a sign of life for so long is dropped."""
+        self.is_stopping = False
+        self._db = db
+        self._log = log
+        self._deviations = deviations
+        self._silent_s = silent_s
+        self._tick_s = tick_s
+        self._now_s = now_s
+        self._jitter = jitter
+        self._newest: dict[str, StationSocket] = {}
+        self._keys: dict[UUID, str] = {}
+        self._all: set[StationSocket] = set()
+        # A wheel: each tick pings one slot, so that pings are spread evenly.
+        self._slots: list[set[StationSocket]] = [
+            set() for _ in range(max(1, round(ping_s / tick_s)))
+        ]
+        self._slot = 0
+        self._wakeup = Wakeup()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[StationSocket]:
+        return iter(tuple(self._newest.values()))
+
+    def get(self, station_id: str) -> StationSocket | None:
+        """Returns the station's newest socket on this node."""
+        return self._newest.get(station_id)
+
+    def get_by_key(self, key: UUID) -> StationSocket | None:
+        """Returns the newest socket of the station with this key of the bus."""
+        station_id = self._keys.get(key)
+        return None if station_id is None else self._newest.get(station_id)
+
+    @contextmanager
+    def joined(self, socket: StationSocket) -> Generator[None]:
+        """Makes it the newest of its station if its epoch is; the one before is dropped."""
+        before = self._newest.get(socket.station_id)
+        if before is not None and before.epoch > socket.epoch:
+            socket.drop("replaced")
+        else:
+            self._newest[socket.station_id] = socket
+            self._keys[stations.station_key(socket.station_id)] = socket.station_id
+            if before is not None:
+                before.drop("replaced")
+        self._all.add(socket)
+        socket.slot = self._slot  # the slot pinged last: its next ping is a whole round away
+        self._slots[socket.slot].add(socket)
+        metrics.SOCKETS.set(len(self._all))
+        try:
+            yield
+        finally:
+            self._all.discard(socket)
+            self._slots[socket.slot].discard(socket)
+            if self._newest.get(socket.station_id) is socket:
+                del self._newest[socket.station_id]
+                self._keys.pop(stations.station_key(socket.station_id), None)
+            metrics.SOCKETS.set(len(self._all))
+
+    # What a socket reports
+
+    def schedule_drop(self, socket: StationSocket) -> None:
+        """Drops a socket within seconds, spread so that stations do not redial all at once."""
+        self.is_stopping = True
+        within_s = min(_LONGEST_SPREAD_S, _SPREAD_S * len(self))
+        asyncio.get_running_loop().call_later(self._jitter() * within_s, socket.drop, "shutdown")
+
+    def log(self, frame: FrameRow) -> None:
+        """Stores a raw frame soon."""
+        self._log.add(frame)
+
+    def note(self, station_id: str, kinds: set[str], sample: str, at: datetime) -> None:
+        """Counts deviations."""
+        self._deviations.add(station_id, kinds, sample, at)
+
+    # Loops
+
+    def timer_loop(self) -> Loop:
+        """Returns the loop that pings, and drops sockets without a sign of life."""
+
+        async def tick(_: Round) -> None:
+            self.tick()
+
+        return Loop("ocpp_timers", tick, period_s=self._tick_s)
+
+    def tick(self) -> None:
+        """Pings one slot. A missed pong drops nothing while frames come."""
+        self._slot = (self._slot + 1) % len(self._slots)
+        now_s = self._now_s()
+        for socket in tuple(self._slots[self._slot]):
+            if now_s - socket.last_sign_s >= self._silent_s:
+                socket.drop("silent")
+            else:
+                socket.ping()
+
+    def touch_loop(self) -> Loop:
+        """Returns the loop that stores last signs of life, and drops replaced sockets."""
+
+        async def touch(_: Round) -> None:
+            await self.touch()
+
+        return every(_TOUCH_S, "ocpp_touch", touch)
+
+    async def touch(self) -> None:
+        """Stores when stations were last heard; drops sockets replaced on another node."""
+        listed = [socket for socket in self if socket.last_frame_at is not None]
+        signs = [(socket, socket.last_frame_at) for socket in listed]
+        touches = [
+            stations.Touch(socket.station_id, socket.epoch, at)
+            for socket, at in signs
+            if at is not None and at != socket.touched_at
+        ]
+        if touches:
+            async with self._db.transaction() as connection:
+                await stations.touch(connection, touches)
+        for socket, at in signs:
+            socket.touched_at = at
+        await self.drop_replaced()
+
+    async def drop_replaced(self) -> None:
+        """Drops the sockets that a newer one, perhaps of another node, has replaced."""
+        epochs = [(socket.station_id, socket.epoch) for socket in self]
+        if not epochs:
+            return
+        async with self._db.connection() as connection:
+            stale = await store.stale_epochs(connection, epochs)
+        for station_id, epoch in stale:
+            socket = self._newest.get(station_id)
+            if socket is not None and socket.epoch == epoch:
+                socket.drop("replaced")

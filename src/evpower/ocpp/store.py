@@ -1,0 +1,122 @@
+"""All SQL of the stations' sockets: raw frames, and answers to repeated requests."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from evpower.foundation.db import Connection, fetch_one
+from evpower.foundation.purge import count
+from evpower.ocpp.model import FrameRow
+
+
+async def answer_of(connection: Connection, key: bytes) -> str | None:
+    """Returns the answer that was given to the same request before."""
+    return await connection.fetchval("select answer from ocpp.answers where key = $1", key)
+
+
+async def claim_answer(
+    connection: Connection, key: bytes, answer: str, frames: Sequence[FrameRow]
+) -> bool:
+    """Stores an answer and the frames. Returns false if the request was answered before.
+
+    A request under way in another transaction is waited for.
+    """
+    row = await fetch_one(
+        connection,
+        """
+        with claimed as (
+          insert into ocpp.answers (key, answer, received_at) values ($1, $2, $3)
+          on conflict (key) do nothing returning 1
+        ), logged as (
+          insert into ocpp.frames
+            (station_id, received_at, direction, message_type, message_id, action, frame)
+          select * from unnest($4::text[], $5::timestamptz[], $6::text[], $7::smallint[],
+                               $8::text[], $9::text[], $10::text[])
+        )
+        select exists (select from claimed) as is_new
+        """,
+        key,
+        answer,
+        frames[0].at,
+        *_columns(frames),
+    )
+    return row["is_new"]
+
+
+async def insert_frames(connection: Connection, frames: Sequence[FrameRow]) -> None:
+    """Stores frames."""
+    await connection.execute(
+        """
+        insert into ocpp.frames
+          (station_id, received_at, direction, message_type, message_id, action, frame)
+        select * from unnest($1::text[], $2::timestamptz[], $3::text[], $4::smallint[], $5::text[],
+                             $6::text[], $7::text[])
+        """,
+        *_columns(frames),
+    )
+
+
+async def keep_frames(
+    connection: Connection, today: date, keep_days: int
+) -> list[tuple[str, date]]:
+    """Makes and drops partitions of the frames. Returns the outcomes by day.
+
+    An outcome is made, dropped, or blocked: the default partition has rows of the day.
+    """
+    rows = await connection.fetch("select * from ocpp.keep_frames($1, $2)", today, keep_days)
+    return [(row["outcome"], row["day"]) for row in rows]
+
+
+async def delete_answers(
+    connection: Connection, now: datetime, at_most: int, *, keep: timedelta = timedelta(days=30)
+) -> int:
+    """Deletes answers that are too old for a retry. Returns how many."""
+    return count(
+        await connection.execute(
+            """
+            delete from ocpp.answers where ctid = any (array(
+              select ctid from ocpp.answers where received_at < $1 limit $2))
+            """,
+            now - keep,
+            at_most,
+        )
+    )
+
+
+async def stale_epochs(
+    connection: Connection, epochs: Sequence[tuple[str, int]]
+) -> list[tuple[str, int]]:
+    """Returns those of these sockets that a newer one of their station has replaced."""
+    rows = await connection.fetch(
+        """
+        select mine.station_id, mine.epoch
+          from unnest($1::text[], $2::bigint[]) as mine (station_id, epoch)
+          join stations.sockets_public s on s.station_id = mine.station_id and s.epoch > mine.epoch
+        """,
+        [station for station, _ in epochs],
+        [epoch for _, epoch in epochs],
+    )
+    return [(row["station_id"], row["epoch"]) for row in rows]
+
+
+class OtherSocket(NamedTuple):
+    """A station's newest socket, wherever it is."""
+
+    node: str
+    last_frame_at: datetime
+
+
+async def socket_of(connection: Connection, station_id: str) -> OtherSocket | None:
+    """Returns the station's newest socket, None if it never sent anything."""
+    row = await connection.fetchrow(
+        """
+        select node, last_frame_at from stations.sockets_public
+         where station_id = $1 and last_frame_at is not null
+        """,
+        station_id,
+    )
+    return None if row is None else OtherSocket(row["node"], row["last_frame_at"])
+
+
+def _columns(frames: Sequence[FrameRow]) -> list[list[object]]:
+    return [list(column) for column in zip(*frames, strict=True)]

@@ -1,0 +1,41 @@
+"""BootNotification: the station started, or was asked to say what it is."""
+
+from datetime import datetime
+from typing import Final
+
+from evpower import stations
+from evpower.charging import Changes
+from evpower.foundation.db import Connection
+from evpower.ocpp.model import Frame, Handled, OcppPayload
+from evpower.ocpp.v16.heartbeat import clock_text
+from evpower.ocpp.values import text
+
+HEARTBEAT_S: Final = 120
+_MOST: Final = 255
+_LIMITS: Final = {
+    "chargePointVendor": 20, "chargePointModel": 20, "chargePointSerialNumber": 25,
+    "chargeBoxSerialNumber": 25, "firmwareVersion": 50, "iccid": 20, "imsi": 20, "meterType": 25,
+    "meterSerialNumber": 25,
+}  # fmt: skip
+
+
+async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled:
+    """Stores what the station is. A boot that we asked for ends nothing."""
+    texts = {
+        name: text(frame.payload.get(name), frame.notes, most=_MOST, limit=limit)
+        for name, limit in _LIMITS.items()
+    }
+    await stations.report_boot(
+        connection,
+        frame.station_id,
+        vendor=texts["chargePointVendor"],
+        model=texts["chargePointModel"],
+        firmware=texts["firmwareVersion"],
+        now=now,
+    )
+    return Handled(accepted(frame, now), Changes(stations={frame.station_id}))
+
+
+def accepted(_frame: Frame, now: datetime) -> OcppPayload:
+    """Returns the answer: go on, and send a heartbeat each two minutes."""
+    return {"currentTime": clock_text(now), "interval": HEARTBEAT_S, "status": "Accepted"}

@@ -1,0 +1,221 @@
+"""Meter values in the forms that stations send: each is read as the energy it means."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from evpower.charging import Reading
+from evpower.ocpp.readings import Readings, read_meter_values
+
+NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
+STAMP = "2026-11-29T11:59:30Z"
+Notes = set[str]
+
+
+def entry(*samples: dict[str, Any], at: str = STAMP) -> dict[str, Any]:
+    return {"timestamp": at, "sampledValue": list(samples)}
+
+
+def read(value: object) -> tuple[Readings, Notes]:
+    notes: Notes = set()
+    return read_meter_values(value, since=NOW - timedelta(days=30), now=NOW, notes=notes), notes
+
+
+def only(value: object) -> Reading:
+    readings, _ = read(value)
+    [reading] = readings.readings
+    return reading
+
+
+REGISTER = "Energy.Active.Import.Register"
+
+
+@pytest.mark.parametrize(
+    ("samples", "energy", "step", "kinds"),
+    [
+        pytest.param([{"value": "1500"}], "1500", "1", set(), id="by-the-book"),
+        pytest.param([{"value": "1500", "unit": "Wh"}], "1500", "1", set(), id="wh"),
+        pytest.param([{"value": "1.5", "unit": "kWh"}], "1500.0", "100", set(), id="edge-11-kwh"),
+        pytest.param(
+            [{"value": "269.46", "unit": "kWh"}], "269460", "10", set(), id="Q36-10-wh-steps"
+        ),
+        pytest.param([{"value": "1.5", "unit": "KWH"}], "1500", "100", {"unit_unknown"}, id="Q40"),
+        pytest.param([{"value": "1500", "unit": "wh"}], "1500", "1", {"unit_unknown"}, id="Q40-wh"),
+        pytest.param([{"value": "1500", "unit": ""}], "1500", "1", set(), id="Q40-blank"),
+        pytest.param(
+            [{"value": 604.213, "unit": "kWh"}], "604213", "1", {"value_number"}, id="Q38-number"
+        ),
+        pytest.param(
+            [{"value": " 1500 ", "measurand": REGISTER}], "1500", "1", set(), id="Q38-padded"
+        ),
+        pytest.param([{"value": "1,5", "unit": "kWh"}], "1500", "100", {"decimal_comma"}, id="Q38"),
+        pytest.param([{"value": ""}], None, "1", {"value_blank"}, id="Q38-blank"),
+        pytest.param([{"value": "NaN"}], None, "1", {"value_unreadable"}, id="Q38-nan"),
+        pytest.param([{"value": "1e3"}], None, "1", {"value_unreadable"}, id="Q38-exponent"),
+        pytest.param([{"value": None}], None, "1", set(), id="null"),
+        pytest.param([{"value": True}], None, "1", {"value_unreadable"}, id="bool"),
+        pytest.param(
+            [
+                {"value": "2000", "context": "Sample.Periodic"},
+                {"value": "0", "context": "Transaction.Begin"},
+            ],
+            "2000", "1", {"two_registers"}, id="Q34-two-registers",
+        ),
+        pytest.param(
+            [{"value": "16.000", "context": "CurrentMax", "unit": "A"}],
+            None, "1", {"context_unknown", "measurand_by_unit"}, id="Q41-current-max",
+        ),
+        pytest.param(
+            [{"value": "16.0", "measurand": "Current.Offered", "unit": "A"}],
+            None, "1", set(), id="Q50-offered-is-not-used",
+        ),
+        pytest.param(
+            [{"value": "7", "measurand": "Energy.Active.Import.Interval"}],
+            None, "1", set(), id="an-interval-is-no-register",
+        ),
+        pytest.param(
+            [{"value": "7", "measurand": REGISTER, "unit": "A"}],
+            None, "1", {"unit_of_another_measurand"}, id="energy-in-amperes",
+        ),
+        pytest.param(
+            [
+                {"value": "1", "phase": "L1", "measurand": REGISTER},
+                {"value": "2", "phase": "L2", "measurand": REGISTER},
+                {"value": "6", "measurand": REGISTER},
+                {"value": "3", "phase": "L3", "measurand": REGISTER},
+            ],
+            "6", "1", set(), id="Q87-phases-and-total",
+        ),
+        pytest.param(
+            [
+                {"value": "1", "phase": "L1", "measurand": REGISTER},
+                {"value": "2", "phase": "L2", "measurand": REGISTER},
+                {"value": "3", "phase": "L3", "measurand": REGISTER},
+            ],
+            "6", "1", set(), id="edge-12-phases",
+        ),
+        pytest.param(
+            [
+                {"value": "100", "measurand": REGISTER, "location": "Inlet"},
+                {"value": "90", "measurand": REGISTER, "location": "Outlet"},
+            ],
+            "90", "1", set(), id="the-outlet-is-what-the-car-got",
+        ),
+    ],
+)  # fmt: skip
+def test_energy_is_believed_in_context(
+    samples: list[dict[str, Any]], energy: str | None, step: str, kinds: Notes
+) -> None:
+    readings, notes = read([entry(*samples)])
+    energies = [reading.energy_wh for reading in readings.readings]
+    if energy is None:
+        assert all(value is None for value in energies)
+    else:
+        assert energies == [Decimal(energy)]
+        assert readings.readings[0].resolution_wh == Decimal(step)
+    assert notes == kinds
+
+
+def test_an_object_in_place_of_the_list_is_one_entry() -> None:
+    """Q35: Huawei."""
+    readings, notes = read(entry({"value": "1", "unit": "kWh"}))
+    assert [reading.energy_wh for reading in readings.readings] == [1000]
+    assert notes == {"object_for_list"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param([], id="Q39-no-entry"),
+        pytest.param([entry()], id="Q39-no-sample"),
+        pytest.param(None, id="absent"),
+        pytest.param("x", id="text"),
+        pytest.param([1, None], id="numbers"),
+        pytest.param([{"timestamp": STAMP}], id="no-list"),
+    ],
+)
+def test_nothing_inside_is_nothing_read(value: object) -> None:
+    assert read(value)[0] == Readings((), ())
+
+
+def test_one_measurand_an_entry_becomes_one_reading() -> None:
+    """Q43: HKW."""
+    reading = only(
+        [
+            entry({"value": "5000", "measurand": REGISTER, "unit": "Wh"}),
+            entry({"value": "7.4", "measurand": "Power.Active.Import", "unit": "kW"}),
+            entry({"value": "80", "measurand": "SoC", "unit": "Percent"}),
+        ]
+    )
+    assert (reading.energy_wh, reading.power_w, reading.soc_percent) == (5000, 7400, 80)
+
+
+def test_an_end_beside_a_sample_is_a_reading_of_its_own() -> None:
+    readings, _ = read(
+        [
+            entry(
+                {"value": "2000", "context": "Sample.Periodic"},
+                {"value": "2010", "context": "Transaction.End"},
+            )
+        ]
+    )
+    assert [(reading.context, reading.energy_wh) for reading in readings.readings] == [
+        ("Sample.Periodic", 2000),
+        ("Transaction.End", 2010),
+    ]
+
+
+def test_signed_values_are_kept_untouched_and_are_no_numbers() -> None:
+    """Q51."""
+    signed = '{"data":"OCMF|{\\"RV\\":1.5}|"}'
+    readings, notes = read([entry({"value": signed, "format": "SignedData"}, {"value": "10"})])
+    assert readings.signed == (signed,)
+    assert [reading.energy_wh for reading in readings.readings] == [10]
+    assert notes == set()
+
+
+def test_the_other_measurands_are_read() -> None:
+    reading = only(
+        [
+            entry(
+                {"value": "1", "measurand": REGISTER},
+                {"value": "3500", "measurand": "Power.Active.Import", "phase": "L1"},
+                {"value": "3600", "measurand": "Power.Active.Import", "phase": "L2"},
+                {"value": "15.5", "measurand": "Current.Import", "unit": "A", "phase": "L1"},
+                {"value": "16.1", "measurand": "Current.Import", "unit": "A", "phase": "L2"},
+                {"value": "231", "measurand": "Voltage", "unit": "V", "phase": "L1-N"},
+                {"value": "120", "measurand": "Current.Import", "unit": "A", "location": "EV"},
+                {"value": "400.5", "measurand": "Voltage", "unit": "V", "location": "EV"},
+                {"value": "61", "measurand": "SoC", "unit": "Percent", "location": "EV"},
+                {"value": "300", "measurand": "Temperature", "unit": "K", "location": "Body"},
+                {"value": "40.4", "measurand": "Temperature", "unit": "Celcius"},
+                {"value": "50", "measurand": "Frequency", "unit": "Hz"},
+            )
+        ]
+    )
+    assert reading.power_w == 7100
+    assert (reading.current_ma, reading.voltage_mv) == (16_100, 231_000)
+    assert (reading.ev_current_ma, reading.ev_voltage_mv) == (120_000, 400_500)
+    assert reading.soc_percent == 61
+    assert reading.temperatures == (27, 40, None)
+
+
+def test_blank_values_of_a_heidelberg_are_absent() -> None:
+    """Q38: every value blank, SoC in volts."""
+    readings, notes = read(
+        [
+            entry(
+                {"value": "", "measurand": REGISTER, "unit": "Wh"},
+                {"value": "", "measurand": "SoC", "unit": "V"},
+            )
+        ]
+    )
+    assert readings.readings == ()
+    assert notes == {"value_blank", "unit_of_another_measurand"}
+
+
+def test_more_samples_than_any_station_sends_are_cut() -> None:
+    _, notes = read([entry(*[{"value": "1"}] * 10_001)])
+    assert "too_many_samples" in notes
