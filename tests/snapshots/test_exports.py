@@ -40,7 +40,6 @@ EXCEPTIONS: Final = {
     ),
     "a slice that runs sessions prices them while they last": (
         "tariffs.Cost",
-        "tariffs.Place",
         "tariffs.PricedPeriod",
         "tariffs.find_tariff",
         "tariffs.periods_of",
