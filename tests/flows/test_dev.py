@@ -55,6 +55,7 @@ def test_it_prints_one_ready_line_and_ends_every_child(folder: Path) -> None:
         assert ready["ready"] is True
         assert ready["pid"] == process.pid
         assert {"publishable_key", "secret_key", "service_key", "database_url"} <= ready.keys()
+        assert ready["ocpp"] == ready["api"].replace("http", "ws", 1) + "/ocpp"
         # On a very busy machine the first checks may report it as degraded.
         asyncio.run(until(lambda: _readiness(ready["api"])["supabase"] == "ok"))
         children = [

@@ -5,10 +5,14 @@ import shlex
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from evpower.cli.out import console, errors, fail, styled
+
+if TYPE_CHECKING:
+    from evpower.devstack.local import Urls
 
 DEFAULT_DATA = Path(".evpower")
 
@@ -72,7 +76,7 @@ async def _dev(
             sys.stdout.write(urls.to_json() + "\n")
             sys.stdout.flush()
         else:
-            _print_urls(evpower.settings_file, urls.api, urls.supabase, urls.sandbox)
+            _print_urls(evpower.settings_file, urls)
         watching = asyncio.create_task(evpower.stack.watch())
         await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
         return watching.result() if watching.done() else None
@@ -80,11 +84,12 @@ async def _dev(
         await evpower.stop()
 
 
-def _print_urls(settings: Path, api: str, supabase: str, sandbox: str) -> None:
-    ready = styled(("ready", "bold green"), f"  EvPower   {api}   (docs: {api}/docs)")
+def _print_urls(settings: Path, urls: "Urls") -> None:
+    ready = styled(("ready", "bold green"), f"  EvPower   {urls.api}   (docs: {urls.api}/docs)")
     console.print(ready)
-    console.print(f"       Supabase  {supabase}")
-    console.print(f"       bank      {sandbox}")
+    console.print(f"       Supabase  {urls.supabase}")
+    console.print(f"       bank      {urls.sandbox}")
+    console.print(f"       stations  {urls.ocpp}/ID")
     console.print("\nFor other commands, its keys and addresses in another terminal:")
     sys.stdout.write(f"  . {shlex.quote(str(settings))}\n")
     sys.stdout.write("\nCtrl-C ends everything; the data stays for the next start.\n")

@@ -35,6 +35,7 @@ class Urls:
     api: str
     supabase: str
     sandbox: str
+    ocpp: str  # where stations connect: an id follows
     publishable_key: str
     secret_key: str
     service_key: str
@@ -157,6 +158,7 @@ class LocalEvPower:
             api=self.api_url,
             supabase=self.stack.supabase.url,
             sandbox=self.sandbox_url,
+            ocpp=f"{self.api_url.replace('http', 'ws', 1)}/ocpp",
             publishable_key=self.stack.supabase.publishable_key,
             secret_key=self.stack.supabase.secret_key,
             service_key=self._service_key,
