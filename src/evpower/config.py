@@ -82,6 +82,17 @@ class Settings(BaseSettings):
     rate_sockets_per_minute: int = Field(default=3000, ge=1)
 
     old_app_hosts: str = "ocpp.evpower.kg"  # comma-separated: apps there call a free station active
+    # When a session ends without a StopTransaction, seconds after what happened instead.
+    charging_close_after_available_s: float = Field(default=90, gt=0)
+    charging_close_after_boot_s: float = Field(default=300, gt=0)
+    charging_close_after_stop_s: float = Field(default=300, gt=0)
+    charging_close_after_no_frame_s: float = Field(default=43_200, gt=0)
+    charging_notify_lost_after_s: float = Field(default=1_800, gt=0)
+    charging_start_window_s: float = Field(default=120, gt=0)  # unless the station says its own
+    charging_start_window_extra_s: float = Field(default=30, ge=0)
+    charging_hold_som: int = Field(default=200, ge=1)  # of a session without a limit of money
+    charging_hold_step_som: int = Field(default=100, ge=1)
+    charging_minimum_som: int = Field(default=10, ge=1)
 
     topup_min_som: int = Field(default=10, ge=1)
     topup_max_som: int = Field(default=100_000, ge=1)

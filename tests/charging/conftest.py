@@ -4,11 +4,20 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from evpower.foundation.db import Database
+from evpower.foundation.db import Connection, Database
 from tests.api.scenario import Api, running_api
+from tests.charging.site import Site
 
 
 @pytest.fixture
 async def api(db: Database) -> AsyncIterator[Api]:
     async with running_api(db) as api:
         yield api
+
+
+@pytest.fixture
+async def site(db: Database, owner: Connection) -> Site:
+    """A station that is online, with a tariff."""
+    site = Site(db, owner)
+    await site.open()
+    return site

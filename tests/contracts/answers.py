@@ -32,7 +32,7 @@ MODELS: Final[tuple[tuple[str, str, tuple[type[BaseModel], ...]], ...]] = (
     ("GET", r"/api/v1/balance/history/[^/]+", (StatementLine,)),
     ("GET", r"/api/v1/balance/[^/]+", (Balance,)),
     ("GET", r"/api/v1/charging/history/[^/]+", (HistorySession,)),
-    ("GET", r"/api/v1/station/status/[^/]+", (station_schemas.StationPage,)),
+    ("GET", r"/api/v1/station/status/[^/]+", (station_schemas.StationStatus,)),
     ("GET", r"/api/v1/locations", (station_schemas.Locations,)),
     ("GET", r"/api/v1/locations/[^/]+", (station_schemas.ListedLocation,)),
     (

@@ -55,7 +55,7 @@ def assemble(
         payments.module(settings, shared, providers=providers),
         wallet.module(shared, access=access),
         realtime.module(settings, shared, access=access),
-        charging.module(shared, access=access),
+        charging.module(settings, shared, access=access),
         ocpp.module(settings, shared),
         legacy.module(settings, shared, access=access, providers=providers),
         sync.module(settings, shared),

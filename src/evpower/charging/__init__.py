@@ -1,5 +1,7 @@
-"""Charging sessions: those that other systems report, their corrections, and the history."""
+"""Charging sessions: those that EvPower runs, those that other systems report, and the history."""
 
+from evpower.charging.authorize import authorize
+from evpower.charging.booted import station_booted
 from evpower.charging.events import (
     Changes,
     Reading,
@@ -12,8 +14,13 @@ from evpower.charging.events import (
     StopAnswer,
     TagStatus,
 )
-from evpower.charging.model import SESSION_CHANGED, SessionStatus
+from evpower.charging.model import SESSION_CHANGED, SessionState, SessionStatus
 from evpower.charging.module import module
+from evpower.charging.request_stop import StopRequest, StopRequested, request_stop
+from evpower.charging.rules import Rules, configured_rules
+from evpower.charging.start import StartedSession, StartRequest, start
+from evpower.charging.start_transaction import start_transaction
+from evpower.charging.unstarted import command_ended
 
 # What slices above may read of the tables.
 PUBLIC_VIEWS = ("charging.sessions_public", "charging.settlements_public")
@@ -23,14 +30,27 @@ __all__ = [
     "SESSION_CHANGED",
     "Changes",
     "Reading",
+    "Rules",
+    "SessionState",
     "SessionStatus",
     "StartAnswer",
+    "StartRequest",
+    "StartedSession",
     "StationReadings",
     "StationStart",
     "StationStatus",
     "StationStop",
     "StationTime",
     "StopAnswer",
+    "StopRequest",
+    "StopRequested",
     "TagStatus",
+    "authorize",
+    "command_ended",
+    "configured_rules",
     "module",
+    "request_stop",
+    "start",
+    "start_transaction",
+    "station_booted",
 ]

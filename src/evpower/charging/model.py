@@ -21,6 +21,11 @@ StartedBy = Literal["app", "card"]
 # driver: a session of a client. unattributed: of no client, not billed. technician: maintenance.
 Purpose = Literal["driver", "unattributed", "technician"]
 EndKind = Literal["stop", "estimated"]
+# Why a stop is asked for; the end reason of a session that the station stops because of it.
+StopReason = Literal[
+    "stopped_by_driver", "stopped_by_operator", "client_blocked", "client_deleted", "late_start",
+    "start_not_allowed", "energy_limit", "amount_limit", "soc_limit", "balance_limit", "no_energy",
+]  # fmt: skip
 
 STATE_OF: Final[dict[SessionStatus, SessionState]] = {
     "started": "charging",

@@ -1,17 +1,23 @@
-"""The module of charging: routes, fast paths, topics."""
+"""The module of charging: routes, fast paths, jobs, topics."""
 
+from evpower.charging.jobs import start_windows_loop
 from evpower.charging.model import SESSION_CHANGED
-from evpower.foundation.module import Module, Shared
+from evpower.charging.rules import configured_rules
+from evpower.config import Settings
+from evpower.foundation.module import Job, Module, Shared
 from evpower.identity import Access
 
 
-def module(shared: Shared, *, access: Access) -> Module:
+def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
     """Returns the module of charging."""
     from evpower.charging.endpoints import fast_paths, router
 
+    db, bus, clock = shared.db, shared.bus, shared.clock
+    rules = configured_rules(settings)
     return Module(
         "charging",
-        routers=[router(access, shared.db, shared.bus)],
-        fast_paths=fast_paths(access, shared.db),
+        routers=[router(access, db, bus)],
+        fast_paths=fast_paths(access, db),
+        jobs=[Job(lambda: start_windows_loop(db, bus, clock, rules))],
         topics=[SESSION_CHANGED],
     )

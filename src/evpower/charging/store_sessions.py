@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from evpower.charging.model import ChargingSession, SessionState
+from evpower.charging.model import ChargingSession, SessionState, StopReason
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.rows import columns, read_row
 
@@ -254,9 +254,25 @@ async def overdue_starts(
     return [(row["id"], row["station_id"]) for row in rows]
 
 
+async def undelivered_starts(
+    connection: Connection, before: datetime, limit: int
+) -> list[tuple[UUID, str]]:
+    """Returns id and station of sessions made before a time that no station has answered."""
+    rows = await connection.fetch(
+        """
+        select id, station_id from charging.sessions
+         where source = 'evpower' and state = 'requested' and created_at <= $1
+         order by created_at limit $2
+        """,
+        before,
+        limit,
+    )
+    return [(row["id"], row["station_id"]) for row in rows]
+
+
 async def running_of_barred(
     connection: Connection, now: datetime, limit: int
-) -> list[tuple[UUID, str]]:
+) -> list[tuple[UUID, StopReason]]:
     """Returns sessions that charge while their client may not spend: id and the reason's code."""
     rows = await connection.fetch(
         """

@@ -1,0 +1,64 @@
+"""Background jobs of charging: starts that did not come, clients who may not spend any more."""
+
+from typing import Final
+
+from evpower.charging import store_sessions
+from evpower.charging.request_stop import StopRequest, request_stop
+from evpower.charging.rules import REMOTE_START_EXPIRES_IN, Rules
+from evpower.charging.unstarted import expire_start, give_up_undelivered
+from evpower.foundation.bus import Bus
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Database
+from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
+
+START_POLL_S: Final = 2.0
+_BATCH: Final = 100
+
+
+def start_windows_loop(
+    db: Database, bus: Bus, clock: Clock, rules: Rules, *, poll_s: float = START_POLL_S
+) -> Loop:
+    """Returns the loop that gives up overdue starts and stops sessions of barred clients."""
+
+    async def work(_: Round) -> Pause | None:
+        await give_up_undelivered_starts(db, bus, clock)
+        expired = await expire_starts(db, bus, clock)
+        stopped = await stop_barred(db, bus, clock, rules)
+        return AT_ONCE if max(expired, stopped) >= _BATCH else None
+
+    return Loop("charging_starts", work, period_s=poll_s)
+
+
+async def give_up_undelivered_starts(db: Database, bus: Bus, clock: Clock) -> None:
+    """Ends sessions whose station was not reached while their remote start could be sent."""
+    async with db.connection() as connection:
+        waiting = await store_sessions.undelivered_starts(
+            connection, clock() - REMOTE_START_EXPIRES_IN, _BATCH
+        )
+    for session_id, station_id in waiting:
+        async with db.transaction() as connection:
+            changes = await give_up_undelivered(connection, session_id, station_id, clock())
+        changes.publish(bus)
+
+
+async def expire_starts(db: Database, bus: Bus, clock: Clock) -> int:
+    """Ends sessions whose start window is over; returns how many were due."""
+    async with db.connection() as connection:
+        overdue = await store_sessions.overdue_starts(connection, clock(), _BATCH)
+    for session_id, station_id in overdue:
+        async with db.transaction() as connection:
+            changes = await expire_start(connection, session_id, station_id, clock())
+        changes.publish(bus)
+    return len(overdue)
+
+
+async def stop_barred(db: Database, bus: Bus, clock: Clock, rules: Rules) -> int:
+    """Stops sessions whose client was blocked, closed or asked for deletion; returns how many."""
+    async with db.connection() as connection:
+        barred = await store_sessions.running_of_barred(connection, clock(), _BATCH)
+    for session_id, reason in barred:
+        request = StopRequest(session_id, None, "evpower", reason)
+        async with db.transaction() as connection:
+            stopped = await request_stop(connection, request, now=clock(), rules=rules)
+        stopped.changes.publish(bus)
+    return len(barred)

@@ -1,0 +1,60 @@
+"""Commands to a station about a session."""
+
+from datetime import datetime
+
+from evpower import stations
+from evpower.charging import store_sessions, store_transactions
+from evpower.charging.events import Changes
+from evpower.charging.model import ChargingSession, StationTransaction
+from evpower.charging.rules import REMOTE_START_EXPIRES_IN, Rules
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import Conflict
+
+
+async def queue_start(
+    connection: Connection, session: ChargingSession, *, actor: str, now: datetime
+) -> None:
+    """Asks the station to start a session with its one-time tag."""
+    command = await stations.queue_command(
+        connection,
+        session.station_id,
+        "remote_start",
+        {"id_tag": session.id_tag, "connector": session.connector_id},
+        actor=actor,
+        connector=session.connector_id,
+        expires_in=REMOTE_START_EXPIRES_IN,
+        now=now,
+    )
+    await store_sessions.set_start_command(connection, session.id, command.id)
+
+
+async def queue_stop(
+    connection: Connection,
+    transaction: StationTransaction,
+    *,
+    actor: str,
+    rules: Rules,
+    now: datetime,
+) -> Changes:
+    """Asks the station to stop a transaction, under the id seen last and the others.
+
+    It stays queued while the station is away. A retired station is not asked.
+    """
+    used = await store_transactions.aliases_of(connection, transaction.id)
+    ids = [*(int(alias) if alias.isdecimal() else alias for alias in used), transaction.id]
+    first = next(number for number in ids if isinstance(number, int))
+    others = [other for other in ids if other != first]
+    try:
+        await stations.queue_command(
+            connection,
+            transaction.station_id,
+            "remote_stop",
+            {"transaction_id": first, "aliases": others},
+            actor=actor,
+            connector=transaction.connector or None,
+            expires_in=rules.close_after_no_frame,
+            now=now,
+        )
+    except Conflict:
+        return Changes()
+    return Changes(stations={transaction.station_id})

@@ -1,0 +1,260 @@
+"""Starts a session for a driver's app: checks, hold and command in one transaction."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from evpower import identity, stations, tariffs, wallet
+from evpower.charging import remote, store_sessions
+from evpower.charging.facts import MAX_ENERGY_KWH
+from evpower.charging.hold_size import HoldSize, hold_size
+from evpower.charging.model import ChargingSession, SessionState
+from evpower.charging.rules import DEFAULT_RULES, Rules
+from evpower.charging.tags import new_tag
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import Conflict, EvPowerError, Forbidden, Invalid, NotFound
+from evpower.foundation.ids import new_uuid
+from evpower.foundation.money import MAX_MINOR, to_text
+from evpower.stations import Station
+from evpower.tariffs import Place, Snapshot
+
+_REPEATED_WITHIN: Final = timedelta(seconds=60)
+_MAX_SOC: Final = 100
+_FREE: Final = frozenset(
+    {None, "available", "preparing"}
+)  # a car that is plugged in is its driver's
+_BROKEN: Final = frozenset({"unavailable", "faulted"})
+
+
+class StartRequest(NamedTuple):
+    """What a driver asks for; every given limit limits."""
+
+    client_id: UUID
+    station: str  # any of its names
+    connector: int
+    energy_wh: int | None = None
+    amount_minor: int | None = None
+    soc_percent: int | None = None
+    vehicle_plate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartedSession:
+    """A session that waits for its station, or runs already."""
+
+    session_id: UUID
+    client_id: UUID
+    station_id: str
+    connector: int
+    state: SessionState
+    snapshot: Snapshot  # the tariff it is billed by
+    held_minor: int  # for this session
+    balance_minor: int
+    available_minor: int  # the balance less all that is on hold
+    is_repeated: bool  # an earlier call made it
+    is_online: bool  # the station
+
+
+async def start(
+    connection: Connection, request: StartRequest, *, now: datetime, rules: Rules = DEFAULT_RULES
+) -> StartedSession:
+    """Makes a session with its tariff and hold, and queues the remote start. No money moves.
+
+    The caller publishes the changes of `started_changes` after the commit. A second call within
+    60 s with the same limits returns the same session. Raises NotFound("client_not_found" |
+    "station_not_found" | "connector_not_found"), Forbidden("client_blocked" | "client_deleted"),
+    Invalid("invalid_energy" | "invalid_amount" | "invalid_soc"), Conflict("session_already_active"
+    | "station_offline" | "station_unavailable" | "unplug_first" | "connector_occupied" |
+    "tariff_missing" | "zero_balance" | "insufficient_balance" | "amount_exceeds_balance").
+    """
+    _check_limits(request)
+    await _require_client(connection, request.client_id, now)
+    station = await stations.lock_station(connection, request.station)
+    if station.retired_at is not None:
+        raise NotFound("station_not_found", f"station {station.id!a:.80} is retired")
+    repeated = await _repeated(connection, station, request, now)
+    if repeated is not None:
+        return await _show(connection, repeated, is_repeated=True, now=now)
+    facts = await _require_connector(connection, station, request.connector, now)
+    snapshot = await _require_tariff(connection, station, request.connector, now)
+    session = ChargingSession(
+        id=new_uuid(),
+        client_id=request.client_id,
+        station_id=station.id,
+        connector_id=request.connector,
+        state="requested",
+        started_by="app",
+        id_tag=new_tag(),
+        limit_energy_wh=request.energy_wh,
+        limit_amount_minor=request.amount_minor,
+        limit_soc_percent=request.soc_percent,
+        vehicle_plate=request.vehicle_plate,
+        start_command_id=None,
+        start_window_ends_at=now + rules.start_window + rules.start_window_extra,
+        start_failure=None,
+        started_at=None,
+        stop_requested_at=None,
+        end_reason=None,
+        created_at=now,
+    )
+    await _insert(connection, session, snapshot)
+    size = hold_size(
+        rules,
+        snapshot.tariff,
+        energy_wh=request.energy_wh,
+        amount_minor=request.amount_minor,
+        rated_power_w=facts.rated_power_w,
+        now=now,
+    )
+    await _hold(connection, session, size)
+    # The wallet is locked now, so every other start of this client has ended or waits.
+    others = await store_sessions.open_of_client(connection, request.client_id)
+    if any(other.state == "charging" for other in others):
+        raise _already_active()
+    await remote.queue_start(connection, session, actor=f"client:{request.client_id}", now=now)
+    return await _show(connection, session, is_repeated=False, now=now, snapshot=snapshot)
+
+
+def _check_limits(request: StartRequest) -> None:
+    energy_wh, amount_minor, soc = request.energy_wh, request.amount_minor, request.soc_percent
+    if energy_wh is not None and not 0 < energy_wh <= MAX_ENERGY_KWH * 1000:
+        raise Invalid("invalid_energy", f"the energy is above 0 and at most {MAX_ENERGY_KWH} kWh")
+    if amount_minor is not None and not 0 < amount_minor <= MAX_MINOR:
+        raise Invalid("invalid_amount", "the amount is above 0")
+    if soc is not None and not 1 <= soc <= _MAX_SOC:
+        raise Invalid("invalid_soc", "the state of charge is 1 to 100 percent")
+
+
+async def _require_client(connection: Connection, client_id: UUID, now: datetime) -> None:
+    try:
+        await identity.require_active(connection, client_id, clock=lambda: now)
+    except Forbidden as error:
+        if error.code != "client_closed":
+            raise
+        raise Forbidden("client_deleted", "the client is closed") from error
+
+
+async def _repeated(
+    connection: Connection, station: Station, request: StartRequest, now: datetime
+) -> ChargingSession | None:
+    """Returns the session that an equal call made a moment ago."""
+    for session in await store_sessions.open_of_client(connection, request.client_id):
+        if session.state == "stopping":
+            continue
+        wanted = (request.energy_wh, request.amount_minor, request.soc_percent)
+        limits = (session.limit_energy_wh, session.limit_amount_minor, session.limit_soc_percent)
+        is_same = (session.station_id, session.connector_id, limits) == (
+            station.id, request.connector, wanted,
+        )  # fmt: skip
+        if is_same and session.created_at > now - _REPEATED_WITHIN:
+            return session
+        raise _already_active()
+    return None
+
+
+def _already_active() -> EvPowerError:
+    return Conflict("session_already_active", "the client has another session")
+
+
+async def _require_connector(
+    connection: Connection, station: Station, number: int, now: datetime
+) -> store_sessions.ConnectorFacts:
+    facts = await store_sessions.find_connector(connection, station.id, number)
+    if facts is None:
+        raise NotFound("connector_not_found", f"station {station.id!a:.80} has no such connector")
+    if not await stations.is_online(connection, station.id, now):
+        raise Conflict("station_offline", "the station is not connected")
+    wanted = {station.wanted_availability, facts.wanted_availability, station.reported_availability}
+    if "inoperative" in wanted or facts.reported_status in _BROKEN:
+        raise Conflict("station_unavailable", "the connector is out of service")
+    open_sessions = await store_sessions.lock_open(connection, station.id)
+    if any(session.connector_id == number for session in open_sessions):
+        raise Conflict("connector_occupied", "another session is on this connector")
+    if facts.reported_status == "finishing":
+        raise Conflict("unplug_first", "the cable has to be unplugged and plugged in again")
+    if facts.reported_status not in _FREE:
+        raise Conflict("connector_occupied", "the connector is in use")
+    return facts
+
+
+async def _require_tariff(
+    connection: Connection, station: Station, connector: int, now: datetime
+) -> Snapshot:
+    place = Place(f"{station.id}/{connector}", station.id, station.location_id)
+    snapshot = await tariffs.find_tariff(connection, place, now)
+    if snapshot is None:
+        raise Conflict("tariff_missing", "no tariff applies to this connector")
+    return snapshot
+
+
+async def _insert(connection: Connection, session: ChargingSession, snapshot: Snapshot) -> None:
+    try:
+        await store_sessions.insert_session(connection, session)
+    except asyncpg.UniqueViolationError as error:  # at another station at the same time
+        raise _already_active() from error
+    await store_sessions.insert_tariff(
+        connection,
+        session.id,
+        snapshot.plan,
+        snapshot.version,
+        tariffs.write_snapshot(snapshot),
+    )
+
+
+async def _hold(connection: Connection, session: ChargingSession, size: HoldSize) -> None:
+    try:
+        await wallet.hold(connection, session.id, size.amount_minor, least_minor=size.least_minor)
+    except Conflict as error:
+        if error.code == "hold_refused":  # blocked since the check
+            raise Forbidden("client_blocked", "the client may not spend") from error
+        if error.code != "insufficient_balance":
+            raise
+        stored = await wallet.get_wallet(connection, session.client_id)
+        assert stored is not None, "a client has a wallet"  # noqa: S101
+        required = size.amount_minor if size.least_minor is None else size.least_minor
+        amounts: dict[str, Any] = {
+            "available": to_text(stored.available_minor),
+            "required": to_text(required),
+        }
+        code = "insufficient_balance"
+        if stored.available_minor <= 0 and stored.debt_minor == 0:
+            code = "zero_balance"
+        elif session.limit_amount_minor == required and stored.debt_minor == 0:
+            code = "amount_exceeds_balance"
+        raise Conflict(code, "the free balance is too small", params=amounts) from error
+
+
+async def _show(
+    connection: Connection,
+    session: ChargingSession,
+    *,
+    is_repeated: bool,
+    now: datetime,
+    snapshot: Snapshot | None = None,
+) -> StartedSession:
+    hold = await wallet.get_hold(connection, session.id)
+    stored = await wallet.get_wallet(connection, session.client_id)
+    assert stored is not None, "a client has a wallet"  # noqa: S101
+    snapshot = snapshot or await _stored_tariff(connection, session.id)
+    return StartedSession(
+        session_id=session.id,
+        client_id=session.client_id,
+        station_id=session.station_id,
+        connector=session.connector_id,
+        state=session.state,
+        snapshot=snapshot,
+        held_minor=hold.amount_minor if hold is not None and hold.state == "open" else 0,
+        balance_minor=stored.balance_minor,
+        available_minor=stored.available_minor,
+        is_repeated=is_repeated,
+        is_online=await stations.is_online(connection, session.station_id, now),
+    )
+
+
+async def _stored_tariff(connection: Connection, session_id: UUID) -> Snapshot:
+    stored = await store_sessions.find_snapshot(connection, session_id)
+    assert stored is not None, "a session by app has its tariff"  # noqa: S101
+    return tariffs.read_snapshot(stored)

@@ -1,0 +1,118 @@
+"""Which session a station means when it begins a transaction."""
+
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from evpower import identity, stations
+from evpower.charging import store_sessions, store_transactions
+from evpower.charging.events import StationStart
+from evpower.charging.model import ChargingSession, StationTransaction
+from evpower.charging.states import WAITING
+from evpower.charging.tags import TAG_LENGTH, fold_tag, is_echo_of
+from evpower.foundation.db import Connection
+from evpower.stations import Station
+
+_OLDEST: Final = timedelta(days=30)
+
+
+class StartMatch(NamedTuple):
+    """What a start means; without session and client it is unattributed."""
+
+    session: ChargingSession | None = None
+    card_client_id: UUID | None = None
+    same_as: StationTransaction | None = None  # it is this transaction, reported again
+
+
+async def match_start(connection: Connection, station: Station, start: StationStart) -> StartMatch:
+    """Finds the session of a start: by its one-time tag, by a card, else by connector and time."""
+    tag = fold_tag(start.id_tag)
+    session = await _by_tag(connection, station.id, tag)
+    if session is not None:
+        return StartMatch(session)
+    client_id = await card_client(connection, station, start.id_tag)
+    running = await store_transactions.open_on_connector(connection, station.id, start.connector)
+    if running is not None and await _is_repeat(connection, running, start):
+        return StartMatch(same_as=running)
+    waiting = await _waiting(connection, station.id, start.connector)
+    if waiting is not None:
+        is_own_card = client_id == waiting.client_id
+        if is_own_card or (client_id is None and await _was_sent(connection, waiting)):
+            return StartMatch(waiting)
+    return StartMatch(card_client_id=client_id)
+
+
+async def session_of_tag(
+    connection: Connection, station_id: str, id_tag: str
+) -> ChargingSession | None:
+    """Returns the session of a one-time tag, as a station echoes it, locked."""
+    return await _by_tag(connection, station_id, fold_tag(id_tag))
+
+
+async def card_client(connection: Connection, station: Station, id_tag: str) -> UUID | None:
+    """Returns the client of a card; None: unknown, or cards don't count at this station."""
+    if station.no_auth and not station.cards_without_auth:
+        return None
+    return await identity.resolve_id_tag(connection, id_tag)
+
+
+def start_key(start: StationStart) -> str:
+    """Returns what is the same in each retry of a start."""
+    meter = "" if start.meter_wh is None else f"{start.meter_wh.normalize():f}"
+    parts = (start.station_id, str(start.connector), fold_tag(start.id_tag))
+    return "\n".join((*parts, start.time.raw or "", meter))
+
+
+def started_at(start: StationStart, not_before: datetime | None) -> datetime:
+    """Returns when a transaction began: the station's time where it can be, else ours.
+
+    A station can't begin before it was asked to, nor after its report was received.
+    """
+    at = start.time.at
+    if at is None or not start.received_at - _OLDEST <= at <= start.received_at:
+        at = start.received_at
+    return at if not_before is None else max(at, min(not_before, start.received_at))
+
+
+async def _by_tag(connection: Connection, station_id: str, folded: str) -> ChargingSession | None:
+    if len(folded) >= TAG_LENGTH:
+        return await store_sessions.lock_by_tag(connection, station_id, folded[:TAG_LENGTH])
+    waiting = [
+        session
+        for session in await store_sessions.lock_open(connection, station_id)
+        if session.id_tag is not None and is_echo_of(folded, session.id_tag)
+    ]
+    return waiting[0] if len(waiting) == 1 else None
+
+
+async def _waiting(
+    connection: Connection, station_id: str, connector: int
+) -> ChargingSession | None:
+    for session in await store_sessions.lock_open(connection, station_id):
+        if session.connector_id == connector and session.state in WAITING:
+            return session
+    return None
+
+
+async def _was_sent(connection: Connection, session: ChargingSession) -> bool:
+    """Returns whether the station knows of a start: before that, another start is not its echo."""
+    if session.start_command_id is None:
+        return False
+    command = await stations.get_command(connection, session.start_command_id)
+    return command.sent_at is not None
+
+
+async def _is_repeat(
+    connection: Connection, running: StationTransaction, start: StationStart
+) -> bool:
+    """Returns whether a start with another stamp is the one that runs, sent once more.
+
+    Some stations stamp a retry anew and count from 0 again. Once energy flowed, the same tag may
+    also begin a new transaction of which the stop before was lost: then only an equal register says
+    that it is the same.
+    """
+    if fold_tag(running.id_tag) != fold_tag(start.id_tag):
+        return False
+    if running.meter_start_wh == start.meter_wh:
+        return True
+    return await store_transactions.energy_of(connection, running.id) == 0

@@ -1,0 +1,202 @@
+"""A station began a transaction: it is bound to its session, made for a card, or unattributed.
+
+The station is right about which transaction runs. What stands on the connector gives way, in the
+same database transaction.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from evpower import alerts, stations
+from evpower.charging import closing, late_start, store_sessions, store_transactions
+from evpower.charging.card_start import begin_by_card
+from evpower.charging.events import Changes, StartAnswer, StationStart
+from evpower.charging.model import ChargingSession, StationTransaction
+from evpower.charging.rules import DEFAULT_RULES, Rules
+from evpower.charging.start_match import match_start, start_key, started_at
+from evpower.charging.states import WAITING
+from evpower.charging.unstarted import end_unstarted
+from evpower.foundation.db import Connection
+from evpower.stations import Station
+
+
+class _Start(NamedTuple):
+    """A start at its station, which is locked."""
+
+    connection: Connection
+    station: Station
+    report: StationStart
+    key: str
+    number: int  # of several starts with this key
+    rules: Rules
+    now: datetime
+
+
+async def start_transaction(
+    connection: Connection, report: StationStart, *, now: datetime, rules: Rules = DEFAULT_RULES
+) -> StartAnswer:
+    """Returns our number for the transaction and what the station is told about its tag.
+
+    A repeated start gets the number and the answer of the first one. A start by an unknown tag is
+    recorded and not billed; where only paid charging is allowed the station is told to stop.
+    Raises NotFound("station_not_found").
+    """
+    station = await stations.lock_station(connection, report.station_id)
+    key = start_key(report)
+    known = await store_transactions.transaction_of_key(connection, key)
+    number = 1 if known is None else known.start_number + 1
+    start = _Start(connection, station, report, key, number, rules, now)
+    if known is not None and known.end_kind != "stop":
+        return await _again(start, known)
+    if known is not None and report.time.at is not None:
+        return await _after_stop(start)  # the same moment again
+    match = await match_start(connection, station, report)
+    if match.session is not None:
+        return await _of_session(start, match.session)
+    if match.same_as is not None:
+        return await _again(start, match.same_as)
+    if match.card_client_id is not None:
+        return await _by_card(start, match.card_client_id)
+    return await _unattributed(start)
+
+
+async def _of_session(start: _Start, session: ChargingSession) -> StartAnswer:
+    """Begins a session, or answers as before when it has begun already."""
+    bound = await store_transactions.transaction_of_session(start.connection, session.id)
+    if bound is None:
+        return await _begin(start, session)
+    return await (_after_stop(start) if bound.end_kind == "stop" else _again(start, bound))
+
+
+async def _by_card(start: _Start, client_id: UUID) -> StartAnswer:
+    """Makes the session of a card; one that may not charge is stopped at once."""
+    changes = await _clear(start, None)
+    session, is_allowed = await begin_by_card(
+        start.connection, start.station, client_id, start.report, rules=start.rules, now=start.now
+    )
+    answer = await _insert(start, session)
+    answer.changes.merge(changes)
+    if is_allowed:
+        return answer
+    stopped = await late_start.stop_at_once(
+        start.connection, session, "start_not_allowed", rules=start.rules, now=start.now
+    )
+    answer.changes.merge(stopped)
+    return answer._replace(tag="blocked")
+
+
+async def _begin(start: _Start, session: ChargingSession) -> StartAnswer:
+    """Begins a session that waits, or one that was given up and starts late."""
+    connector = start.report.connector or session.connector_id
+    start = start._replace(report=start.report._replace(connector=connector))
+    changes = await _clear(start, session)
+    began_at = started_at(start.report, session.created_at)
+    await store_sessions.set_charging(start.connection, session.id, connector, began_at)
+    answer = await _insert(start, session)
+    answer.changes.merge(changes)
+    answer.changes.merge(
+        await late_start.admit(start.connection, session, rules=start.rules, now=start.now)
+    )
+    return answer
+
+
+async def _insert(start: _Start, session: ChargingSession) -> StartAnswer:
+    transaction_id = await store_transactions.insert_transaction(
+        start.connection,
+        start.report,
+        start.station.id,
+        start.key,
+        start.number,
+        purpose="driver",
+        session_id=session.id,
+        started_at=started_at(start.report, session.created_at),
+    )
+    await _store_text_id(start, transaction_id)
+    changes = Changes(
+        clients={session.client_id}, sessions={session.id}, stations={session.station_id}
+    )
+    return StartAnswer(transaction_id, "accepted", changes)
+
+
+async def _after_stop(start: _Start) -> StartAnswer:
+    """Records a start that the station has ended before: unattributed, with an alert."""
+    answer = await _unattributed(start)
+    detail = {"connector": start.report.connector, "transaction_id": answer.transaction_id}
+    await alerts.open_alert(
+        start.connection, "start_after_stop", start.station.id, detail, start.now
+    )
+    return answer
+
+
+async def _unattributed(start: _Start) -> StartAnswer:
+    changes = await _clear(start, None)
+    transaction_id = await store_transactions.insert_transaction(
+        start.connection,
+        start.report,
+        start.station.id,
+        start.key,
+        start.number,
+        purpose="unattributed",
+        session_id=None,
+        started_at=started_at(start.report, None),
+    )
+    await _store_text_id(start, transaction_id)
+    changes.stations.add(start.station.id)
+    if not start.station.paid_only:
+        return StartAnswer(transaction_id, "accepted", changes)
+    changes.merge(
+        await late_start.stop_transaction(
+            start.connection, transaction_id, rules=start.rules, now=start.now
+        )
+    )
+    return StartAnswer(transaction_id, "invalid", changes)
+
+
+async def _again(start: _Start, known: StationTransaction) -> StartAnswer:
+    """Answers a repeated start as the first one."""
+    await _store_text_id(start, known.id)
+    is_refused = known.purpose == "unattributed" and start.station.paid_only
+    return StartAnswer(known.id, "invalid" if is_refused else "accepted", Changes())
+
+
+async def _clear(start: _Start, keep: ChargingSession | None) -> Changes:
+    """Makes room on the connector: what waits there is cancelled, what runs there has ended."""
+    connection, report = start.connection, start.report
+    changes = Changes()
+    running = await store_transactions.open_on_connector(
+        connection, start.station.id, report.connector
+    )
+    if running is not None and running.session_id is None:
+        await store_transactions.end_unattributed(connection, running.id, start.now)
+    elif running is not None:
+        detail = {"connector": report.connector, "transaction_id": running.id}
+        await alerts.open_alert(
+            connection, "start_while_charging", start.station.id, detail, start.now
+        )
+        changes.merge(
+            await closing.close_estimated(
+                connection,
+                running.id,
+                "next_start",
+                next_start_wh=report.meter_wh,
+                rules=start.rules,
+                now=start.now,
+            )
+        )
+    for session in await store_sessions.lock_open(connection, start.station.id):
+        is_kept = keep is not None and session.id == keep.id
+        if session.connector_id == report.connector and session.state in WAITING and not is_kept:
+            changes.merge(
+                await end_unstarted(
+                    connection, session, "cancelled", "connector_taken", now=start.now
+                )
+            )
+    return changes
+
+
+async def _store_text_id(start: _Start, transaction_id: int) -> None:
+    if start.report.text_id:
+        await store_transactions.add_alias(
+            start.connection, start.station.id, start.report.text_id, transaction_id, start.now
+        )

@@ -1,0 +1,331 @@
+"""A start by app: checks, hold, command; repeats and refusals."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from evpower.charging import StartedSession
+from evpower.foundation.errors import EvPowerError
+from tests.charging.site import STATION, Site
+
+
+async def refusal(site: Site, client: Any, connector: int = 1, **limits: Any) -> str:
+    with pytest.raises(EvPowerError) as caught:
+        await site.start(client, connector, **limits)
+    return caught.value.code
+
+
+async def test_a_start_holds_money_and_asks_the_station(site: Site) -> None:
+    client = await site.driver(1000)
+    started = await site.start(client)
+    assert (started.state, started.held_minor, started.balance_minor) == (
+        "requested", 20_000, 100_000,
+    )  # fmt: skip
+    assert (started.available_minor, started.is_repeated, started.is_online) == (
+        80_000, False, True,
+    )  # fmt: skip
+    assert started.snapshot.plan == "usual"
+    command = await site.deliver()
+    tag = await site.tag(started.session_id)
+    assert (command.action, dict(command.payload)) == (
+        "remote_start", {"id_tag": tag, "connector": 1},
+    )  # fmt: skip
+    assert len(tag) == 12
+    assert set(tag) <= set("0123456789ABCDEF")
+    assert await site.state(started.session_id) == "starting"
+    assert await site.scenario.amounts(client) == [100_000]
+
+
+@pytest.mark.parametrize(
+    ("som", "limits", "held"),
+    [
+        (1000, {"amount_minor": 5_000}, 5_000),
+        (1000, {"energy_wh": 10_000}, 13_500),
+        (1000, {"energy_wh": 10_000, "amount_minor": 5_000}, 5_000),
+        (1000, {"energy_wh": 1_000, "amount_minor": 5_000}, 1_350),
+        (1000, {"soc_percent": 80}, 20_000),
+        (150, {}, 15_000),
+        (10, {}, 1_000),
+        (5, {"amount_minor": 500}, 500),
+    ],
+    ids=str,
+)
+async def test_the_hold_is_of_the_limit_or_the_estimate_or_what_is_free(
+    site: Site, som: int, limits: dict[str, int], held: int
+) -> None:
+    started = await site.start(await site.driver(som), **limits)
+    assert started.held_minor == held
+
+
+@pytest.mark.parametrize(
+    ("som", "limits", "code"),
+    [
+        (0, {}, "zero_balance"),
+        (9, {}, "insufficient_balance"),
+        (100, {"amount_minor": 10_001}, "amount_exceeds_balance"),
+        (100, {"energy_wh": 8_000}, "insufficient_balance"),
+        (100, {"energy_wh": 0}, "invalid_energy"),
+        (100, {"energy_wh": 1_000_001}, "invalid_energy"),
+        (100, {"amount_minor": -1}, "invalid_amount"),
+        (100, {"soc_percent": 101}, "invalid_soc"),
+    ],
+    ids=str,
+)
+async def test_a_start_is_refused_for_its_money_or_limits(
+    site: Site, som: int, limits: dict[str, int], code: str
+) -> None:
+    client = await site.driver(som) if som else await site.scenario.client()
+    assert await refusal(site, client, **limits) == code
+    assert await site.scenario.money(client) == (som * 100, 0, 0)
+    assert await site.commands() == []
+
+
+async def test_a_debtor_does_not_start(site: Site) -> None:
+    client = await site.driver(1)
+    await site.scenario.charged(client, 500)
+    assert await refusal(site, client) == "insufficient_balance"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("status = 'blocked'", "client_blocked"),
+        ("status = 'closed'", "client_deleted"),
+        ("deletion_requested_at = now()", "client_deleted"),
+        ("banned_until = '2027-01-01'", "client_blocked"),
+        ("unmapped_status = 'suspended'", "client_blocked"),
+    ],
+)
+async def test_a_client_who_may_not_spend_does_not_start(
+    site: Site, change: str, code: str
+) -> None:
+    client = await site.driver()
+    await site.sql.execute(f"update identity.clients set {change} where id = $1", client)
+    assert await refusal(site, client) == code
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ("finishing", "unplug_first"),
+        ("charging", "connector_occupied"),
+        ("suspended_ev", "connector_occupied"),
+        ("suspended_evse", "connector_occupied"),
+        ("occupied", "connector_occupied"),
+        ("reserved", "connector_occupied"),
+        ("unavailable", "station_unavailable"),
+        ("faulted", "station_unavailable"),
+    ],
+)
+async def test_a_connector_in_use_refuses(site: Site, status: str, code: str) -> None:
+    await site.report(status)
+    assert await refusal(site, await site.driver()) == code
+    assert (await site.start(await site.driver(), 2)).state == "requested"
+
+
+async def test_a_car_that_is_plugged_in_may_start(site: Site) -> None:
+    await site.report("preparing")
+    assert (await site.start(await site.driver())).state == "requested"
+
+
+async def test_what_is_unknown_is_not_found(site: Site) -> None:
+    client = await site.driver()
+    assert await refusal(site, client, station="NOWHERE") == "station_not_found"
+    assert await refusal(site, client, 9) == "connector_not_found"
+    unknown = await site.driver()
+    await site.sql.execute("update stations.stations set wanted_availability = 'inoperative'")
+    assert await refusal(site, unknown) == "station_unavailable"
+
+
+async def test_a_station_that_is_away_refuses_and_holds_nothing(site: Site) -> None:
+    client = await site.driver()
+    await site.sql.execute("update stations.sockets set last_frame_at = $1", site.now)
+    site.now = site.now.replace(minute=2)
+    assert await refusal(site, client) == "station_offline"
+    assert await site.scenario.money(client) == (100_000, 0, 0)
+
+
+async def test_without_a_tariff_nothing_starts(site: Site) -> None:
+    await site.sql.execute("alter table tariffs.assignments disable trigger user")
+    await site.sql.execute("delete from tariffs.assignments")
+    assert await refusal(site, await site.driver()) == "tariff_missing"
+
+
+class TestRepeats:
+    """A second start of one client."""
+
+    async def test_the_same_within_a_minute_is_the_same_session(self, site: Site) -> None:
+        client = await site.driver()
+        first = await site.start(client, energy_wh=1000)
+        await site.wait(59)
+        again = await site.start(client, energy_wh=1000)
+        assert (again.session_id, again.is_repeated) == (first.session_id, True)
+        assert again.held_minor == first.held_minor
+        assert await site.commands() == [("remote_start", "queued")]
+
+    @pytest.mark.parametrize(
+        ("seconds", "connector", "limits"),
+        [(61, 1, {}), (1, 2, {}), (1, 1, {"energy_wh": 1000}), (1, 1, {"soc_percent": 80})],
+        ids=str,
+    )
+    async def test_another_one_is_refused(
+        self, site: Site, seconds: int, connector: int, limits: dict[str, int]
+    ) -> None:
+        client = await site.driver()
+        await site.start(client)
+        await site.wait(seconds)
+        assert await refusal(site, client, connector, **limits) == "session_already_active"
+
+    async def test_while_charging_the_same_is_still_the_same(self, site: Site) -> None:
+        client = await site.driver()
+        answer = await site.started(client)
+        again = await site.start(client)
+        assert (again.session_id, again.state) == (
+            await site.session_of(answer.transaction_id), "charging",
+        )  # fmt: skip
+        await site.wait(61)
+        assert await refusal(site, client, 2) == "session_already_active"
+
+    async def test_two_at_once_make_one_session(self, site: Site) -> None:
+        client = await site.driver()
+        results = await asyncio.gather(*(site.start(client) for _ in range(5)))
+        assert len({result.session_id for result in results}) == 1
+        assert [result.is_repeated for result in results].count(False) == 1
+
+    async def test_two_connectors_at_once_make_one_session(self, site: Site) -> None:
+        client = await site.driver()
+        results = await asyncio.gather(
+            *(site.start(client, 1 + number % 2) for number in range(4)), return_exceptions=True
+        )
+        made = {result.session_id for result in results if isinstance(result, StartedSession)}
+        refused = {result.code for result in results if isinstance(result, EvPowerError)}
+        assert (len(made), refused) == (1, {"session_already_active"})
+
+    async def test_another_client_waits_for_the_connector(self, site: Site) -> None:
+        await site.start(await site.driver())
+        assert await refusal(site, await site.driver()) == "connector_occupied"
+
+
+class TestCommands:
+    """What the station makes of the remote start."""
+
+    async def test_a_refusal_frees_the_money(self, site: Site) -> None:
+        client = await site.driver()
+        started = await site.start(client)
+        await site.deliver("refused")
+        session = await site.session(started.session_id)
+        assert (session["state"], session["start_failure"]) == ("refused", "station_refused")
+        assert await site.scenario.money(client) == (100_000, 0, 0)
+
+    async def test_a_time_out_is_no_failure(self, site: Site) -> None:
+        started = await site.start(await site.driver())
+        await site.deliver("timed_out")
+        assert await site.state(started.session_id) == "requested"
+        answer = await site.begin(await site.tag(started.session_id))
+        assert answer.tag == "accepted"
+        assert await site.session_of(answer.transaction_id) == started.session_id
+
+    async def test_one_that_was_not_delivered_fails_after_a_minute(self, site: Site) -> None:
+        client = await site.driver()
+        started = await site.start(client)
+        await site.wait(59)
+        await site.run_jobs()
+        assert await site.state(started.session_id) == "requested"
+        await site.wait(2)
+        await site.run_jobs()
+        session = await site.session(started.session_id)
+        assert (session["state"], session["start_failure"]) == ("failed", "not_delivered")
+        assert await site.holds(started.session_id) == [(1, 200, "released")]
+
+    @pytest.mark.parametrize(
+        ("reply", "failure"),
+        [("accepted", "not_plugged_in"), ("timed_out", "station_did_not_answer")],
+    )
+    async def test_a_start_that_does_not_come_expires_once(
+        self, site: Site, reply: str, failure: str
+    ) -> None:
+        client = await site.driver()
+        started = await site.start(client)
+        await site.deliver(reply)
+        await site.wait(149)
+        await site.run_jobs()
+        assert await site.state(started.session_id) in {"starting", "requested"}
+        await site.wait(2)
+        await site.run_jobs()
+        await site.run_jobs()
+        session = await site.session(started.session_id)
+        assert (session["state"], session["start_failure"]) == ("expired", failure)
+        assert await site.scenario.money(client) == (100_000, 0, 0)
+
+
+class TestStop:
+    """A stop that the driver or an operator asks for."""
+
+    async def test_before_the_start_it_cancels(self, site: Site) -> None:
+        client = await site.driver()
+        started = await site.start(client)
+        stopped = await site.stop(started.session_id, client)
+        assert (stopped.state, stopped.is_repeated) == ("cancelled", False)
+        assert await site.commands() == [("remote_start", "timed_out")]
+        assert await site.scenario.money(client) == (100_000, 0, 0)
+        session = await site.session(started.session_id)
+        assert session["start_failure"] == "cancelled_by_driver"
+        again = await site.stop(started.session_id, client)
+        assert (again.state, again.is_repeated) == ("cancelled", True)
+
+    async def test_while_charging_the_station_is_asked(self, site: Site) -> None:
+        client = await site.driver()
+        answer = await site.started(client)
+        session_id = await site.session_of(answer.transaction_id)
+        stopped = await site.stop(session_id, client)
+        assert (stopped.state, stopped.is_repeated) == ("stopping", False)
+        assert STATION in stopped.changes.stations
+        command = await site.deliver()
+        assert dict(command.payload) == {"transaction_id": answer.transaction_id, "aliases": []}
+        again = await site.stop(session_id, client)
+        assert (again.state, again.is_repeated) == ("stopping", True)
+        assert [action for action, _ in await site.commands()].count("remote_stop") == 1
+
+    async def test_the_id_that_the_station_used_last_comes_first(self, site: Site) -> None:
+        client = await site.driver()
+        answer = await site.started(client)
+        session_id = await site.session_of(answer.transaction_id)
+        await site.sql.execute(
+            "insert into charging.transaction_aliases values ($1, '1758670080', $2, $3, $3)",
+            STATION,
+            answer.transaction_id,
+            site.now,
+        )
+        await site.stop(session_id, None)
+        assert dict((await site.deliver()).payload) == {
+            "transaction_id": 1758670080,
+            "aliases": [answer.transaction_id],
+        }
+        assert (await site.session(session_id))["stop_reason"] == "stopped_by_operator"
+
+    async def test_of_another_client_it_is_not_found(self, site: Site) -> None:
+        started = await site.start(await site.driver())
+        with pytest.raises(EvPowerError) as caught:
+            await site.stop(started.session_id, await site.driver())
+        assert caught.value.code == "session_not_found"
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [("status = 'blocked'", "client_blocked"),
+         ("deletion_requested_at = now()", "client_deleted"),
+         ("status = 'closed'", "client_deleted")],
+    )  # fmt: skip
+    async def test_a_client_who_may_not_spend_any_more_is_stopped(
+        self, site: Site, change: str, reason: str
+    ) -> None:
+        client = await site.driver()
+        answer = await site.started(client)
+        session_id = await site.session_of(answer.transaction_id)
+        await site.run_jobs()
+        assert await site.state(session_id) == "charging"
+        await site.sql.execute(f"update identity.clients set {change} where id = $1", client)
+        await site.run_jobs()
+        session = await site.session(session_id)
+        assert (session["state"], session["stop_reason"]) == ("stopping", reason)
+        assert (await site.commands())[-1] == ("remote_stop", "queued")

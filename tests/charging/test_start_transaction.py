@@ -1,0 +1,331 @@
+"""What a station's start becomes: a session's, a card's, unattributed, or one that is known."""
+
+from decimal import Decimal
+
+import pytest
+
+from tests.charging.site import STATION, Site
+
+CARD = "04A1B2C3D4E5F6"
+
+
+async def test_a_start_by_the_tag_begins_the_session(site: Site) -> None:
+    client = await site.driver()
+    started = await site.start(client)
+    await site.deliver()
+    await site.wait(5)
+    answer = await site.begin(await site.tag(started.session_id))
+    assert answer.tag == "accepted"
+    assert answer.changes.sessions == {started.session_id}
+    assert answer.changes.clients == {client}
+    session = await site.session(started.session_id)
+    assert (session["state"], session["started_at"]) == ("charging", site.now)
+    row = await site.transaction(answer.transaction_id)
+    assert (row["purpose"], row["session_id"], row["meter_start_wh"]) == (
+        "driver", started.session_id, 1000,
+    )  # fmt: skip
+    assert await site.holds(started.session_id) == [(1, 200, "open")]
+
+
+class TestEcho:
+    """How a station may send our tag back (Q24)."""
+
+    @pytest.mark.parametrize(
+        "echo",
+        ["{}", "{}\\\\", "{} ", "lower", "{}MCJ5-XYZQ", "{}\x00"[:2], "cut", ""],
+        ids=["same", "backslashes", "blank", "lower", "overread", "plain", "cut", "missing"],
+    )
+    async def test_it_is_still_the_session(self, site: Site, echo: str) -> None:
+        started = await site.start(await site.driver())
+        await site.deliver()
+        tag = await site.tag(started.session_id)
+        sent = {"lower": tag.lower(), "cut": tag[:8]}.get(echo, echo.format(tag))
+        answer = await site.begin(sent)
+        assert await site.session_of(answer.transaction_id) == started.session_id
+
+    async def test_a_fixed_tag_is_bound_by_connector_and_time(self, site: Site) -> None:
+        started = await site.start(await site.driver())
+        other = await site.start(await site.driver(), 2)
+        await site.deliver()
+        await site.deliver()
+        answer = await site.begin("uc_default_auth", 2)
+        assert await site.session_of(answer.transaction_id) == other.session_id
+        assert await site.state(started.session_id) == "starting"
+
+    async def test_before_the_station_was_asked_an_unknown_tag_is_no_echo(self, site: Site) -> None:
+        client = await site.driver()
+        started = await site.start(client)
+        answer = await site.begin("DEADBEEF")
+        assert answer.tag == "invalid"
+        session = await site.session(started.session_id)
+        assert (session["state"], session["start_failure"]) == ("cancelled", "connector_taken")
+        assert await site.scenario.money(client) == (100_000, 0, 0)
+        assert await site.commands() == [("remote_start", "timed_out"), ("remote_stop", "queued")]
+
+    async def test_the_car_may_be_at_the_other_connector(self, site: Site) -> None:
+        started = await site.start(await site.driver(), 1)
+        await site.deliver()
+        await site.begin(await site.tag(started.session_id), 2)
+        assert (await site.session(started.session_id))["connector_id"] == 2
+
+
+@pytest.mark.parametrize("case", ["1 and 2"], ids=["edge-1-2"])
+class TestRepeats:
+    """A start that is sent again has the same number and the same answer."""
+
+    async def test_with_the_same_facts(self, site: Site, case: str) -> None:
+        answer = await site.started(await site.driver())
+        tag = await site.tag(await site.session_of(answer.transaction_id))
+        at = site.now
+        await site.wait(600)
+        again = await site.begin(tag, at=at)
+        assert (again.transaction_id, again.tag) == (answer.transaction_id, "accepted")
+        assert not again.changes.sessions, case
+
+    async def test_with_another_stamp_and_a_register_of_0(self, site: Site, case: str) -> None:
+        answer = await site.started(await site.driver())
+        session_id = await site.session_of(answer.transaction_id)
+        await site.wait(10)
+        again = await site.begin(await site.tag(session_id), meter_wh=Decimal(0), text_id="x-7")
+        assert (again.transaction_id, again.tag) == (answer.transaction_id, "accepted")
+        assert await site.state(session_id) == "charging", case
+        aliases = await site.sql.fetch("select alias, transaction_id from"
+                                       " charging.transaction_aliases")  # fmt: skip
+        assert [tuple(row) for row in aliases] == [("x-7", answer.transaction_id)]
+
+    async def test_of_an_unknown_tag(self, site: Site, case: str) -> None:
+        first = await site.begin("DEADBEEF")
+        at = site.now
+        await site.wait(60)
+        again = await site.begin("DEADBEEF", at=at)
+        assert again[:2] == first[:2], case
+        assert await site.commands() == [("remote_stop", "queued")]
+
+    async def test_of_a_card_before_energy_flowed(self, site: Site, case: str) -> None:
+        await site.open_to_cards()
+        await site.card(await site.driver(), CARD)
+        first = await site.begin(CARD)
+        await site.wait(10)
+        again = await site.begin(CARD, meter_wh=Decimal(0))
+        assert again.transaction_id == first.transaction_id, case
+
+
+class TestUnknown:
+    """A tag that no client has."""
+
+    async def test_where_all_pay_it_is_stopped(self, site: Site) -> None:
+        answer = await site.begin("DEADBEEF")
+        assert answer.tag == "invalid"
+        row = await site.transaction(answer.transaction_id)
+        assert (row["purpose"], row["session_id"], row["id_tag"]) == (
+            "unattributed", None, "DEADBEEF",
+        )  # fmt: skip
+        command = await site.deliver()
+        assert dict(command.payload) == {"transaction_id": answer.transaction_id, "aliases": []}
+
+    async def test_elsewhere_it_charges_and_is_not_billed(self, site: Site) -> None:
+        await site.sql.execute("update stations.stations set paid_only = false")
+        answer = await site.begin("DEADBEEF")
+        assert answer.tag == "accepted"
+        assert await site.commands() == []
+
+    async def test_the_next_one_ends_it(self, site: Site) -> None:
+        first = await site.begin("DEADBEEF")
+        await site.wait(60)
+        second = await site.begin("CAFEBABE")
+        assert second.transaction_id != first.transaction_id
+        assert (await site.transaction(first.transaction_id))["end_kind"] == "estimated"
+
+    async def test_connector_0_is_recorded(self, site: Site) -> None:
+        answer = await site.begin("DEADBEEF", 0)
+        assert (await site.transaction(answer.transaction_id))["connector"] == 0
+
+
+class TestCards:
+    """A card that belongs to a client (the session is made when the station begins)."""
+
+    async def test_it_holds_and_charges(self, site: Site) -> None:
+        await site.open_to_cards()
+        client = await site.driver()
+        await site.card(client, CARD)
+        assert await site.authorize(CARD) == "accepted"
+        answer = await site.begin(CARD.lower())
+        assert answer.tag == "accepted"
+        session = await site.session(await site.session_of(answer.transaction_id))
+        assert (session["state"], session["started_by"], session["client_id"]) == (
+            "charging", "card", client,
+        )  # fmt: skip
+        assert session["id_tag"] is None
+        assert await site.holds(session["id"]) == [(1, 200, "open")]
+
+    @pytest.mark.parametrize("som", [0, 9])
+    async def test_without_money_it_is_blocked_and_stopped(self, site: Site, som: int) -> None:
+        await site.open_to_cards()
+        client = await site.driver(som) if som else await site.scenario.client()
+        await site.card(client, CARD)
+        assert await site.authorize(CARD) == "blocked"
+        answer = await site.begin(CARD)
+        assert answer.tag == "blocked"
+        session = await site.session(await site.session_of(answer.transaction_id))
+        assert (session["state"], session["stop_reason"]) == ("stopping", "start_not_allowed")
+        assert await site.holds(session["id"]) == []
+        assert await site.commands() == [("remote_stop", "queued")]
+
+    async def test_of_a_blocked_client_it_is_blocked(self, site: Site) -> None:
+        await site.open_to_cards()
+        client = await site.driver()
+        await site.card(client, CARD)
+        await site.sql.execute("update identity.clients set status = 'blocked'")
+        assert await site.authorize(CARD) == "blocked"
+        assert (await site.begin(CARD)).tag == "blocked"
+
+    async def test_without_a_tariff_it_is_quarantined(self, site: Site) -> None:
+        await site.open_to_cards()
+        await site.card(await site.driver(), CARD)
+        await site.sql.execute("alter table tariffs.assignments disable trigger user")
+        await site.sql.execute("delete from tariffs.assignments")
+        answer = await site.begin(CARD)
+        session = await site.session(await site.session_of(answer.transaction_id))
+        assert (answer.tag, session["quarantine_reason"]) == ("accepted", "tariff_missing")
+
+    async def test_at_a_station_without_a_password_it_is_unknown(self, site: Site) -> None:
+        await site.card(await site.driver(), CARD)
+        assert await site.authorize(CARD) == "invalid"
+        answer = await site.begin(CARD)
+        assert answer.tag == "invalid"
+        assert (await site.transaction(answer.transaction_id))["purpose"] == "unattributed"
+
+    async def test_it_takes_the_connector_from_a_session_that_waits(self, site: Site) -> None:
+        await site.open_to_cards()
+        await site.card(await site.driver(), CARD)
+        waiting = await site.start(await site.driver())
+        await site.deliver()
+        await site.begin(CARD)
+        session = await site.session(waiting.session_id)
+        assert (session["state"], session["start_failure"]) == ("cancelled", "connector_taken")
+
+    async def test_the_drivers_own_card_begins_what_waits(self, site: Site) -> None:
+        await site.open_to_cards()
+        client = await site.driver()
+        await site.card(client, CARD)
+        waiting = await site.start(client, energy_wh=5_000)
+        answer = await site.begin(CARD)
+        assert await site.session_of(answer.transaction_id) == waiting.session_id
+
+
+class TestAuthorize:
+    """A question before the start."""
+
+    async def test_the_tag_is_accepted_while_its_session_is_open(self, site: Site) -> None:
+        client = await site.driver()
+        started = await site.start(client)
+        tag = await site.tag(started.session_id)
+        assert await site.authorize(tag) == "accepted"
+        assert await site.authorize(tag.lower() + "Q") == "accepted"
+        await site.stop(started.session_id, client)
+        assert await site.authorize(tag) == "expired"
+
+    async def test_an_unknown_one_is_invalid_where_all_pay(self, site: Site) -> None:
+        assert await site.authorize("DEADBEEF") == "invalid"
+        await site.sql.execute("update stations.stations set paid_only = false")
+        assert await site.authorize("DEADBEEF") == "accepted"
+
+
+class TestLateStarts:
+    """A start that comes after its session was given up (edge 16, 17)."""
+
+    @pytest.fixture
+    async def given_up(self, site: Site) -> tuple[str, Site]:
+        client = await site.driver(1000)
+        started = await site.start(client)
+        await site.deliver()
+        await site.wait(151)
+        await site.run_jobs()
+        assert await site.state(started.session_id) == "expired"
+        return await site.tag(started.session_id), site
+
+    async def test_it_is_held_anew(self, given_up: tuple[str, Site]) -> None:
+        tag, site = given_up
+        answer = await site.begin(tag)
+        session_id = await site.session_of(answer.transaction_id)
+        session = await site.session(session_id)
+        assert (answer.tag, session["state"], session["start_failure"]) == (
+            "accepted", "charging", None,
+        )  # fmt: skip
+        assert await site.holds(session_id) == [(1, 200, "released"), (2, 200, "open")]
+        assert await site.commands() == [("remote_start", "accepted")]
+
+    async def test_with_less_money_what_is_free_is_held(self, given_up: tuple[str, Site]) -> None:
+        tag, site = given_up
+        client = await site.sql.fetchval("select client_id from charging.sessions")
+        await site.scenario.charged(client, 95_000)
+        answer = await site.begin(tag)
+        session_id = await site.session_of(answer.transaction_id)
+        assert await site.holds(session_id) == [(1, 200, "released"), (2, 50, "open")]
+
+    async def test_with_none_it_is_stopped(self, given_up: tuple[str, Site]) -> None:
+        tag, site = given_up
+        client = await site.sql.fetchval("select client_id from charging.sessions")
+        await site.scenario.charged(client, 100_000)
+        await self.assert_stopped(site, tag, "late_start")
+
+    async def test_beside_another_session_it_is_stopped(self, given_up: tuple[str, Site]) -> None:
+        tag, site = given_up
+        client = await site.sql.fetchval("select client_id from charging.sessions")
+        await site.start(client, 2)
+        await self.assert_stopped(site, tag, "late_start")
+
+    async def test_of_a_blocked_client_it_is_stopped(self, given_up: tuple[str, Site]) -> None:
+        tag, site = given_up
+        await site.sql.execute("update identity.clients set status = 'blocked'")
+        await self.assert_stopped(site, tag, "client_blocked")
+
+    async def assert_stopped(self, site: Site, tag: str, reason: str) -> None:
+        answer = await site.begin(tag)
+        session_id = await site.session_of(answer.transaction_id)
+        session = await site.session(session_id)
+        assert (answer.tag, session["state"], session["stop_reason"]) == (
+            "accepted", "stopping", reason,
+        )  # fmt: skip
+        assert await site.holds(session_id) == [(1, 200, "released")]
+        assert (await site.commands())[-1] == ("remote_stop", "queued")
+
+    async def test_one_that_its_driver_cancelled_is_stopped_too(self, site: Site) -> None:
+        client = await site.driver()
+        started = await site.start(client)
+        tag = await site.tag(started.session_id)
+        await site.deliver()
+        await site.stop(started.session_id, client)
+        await site.begin(tag)
+        session = await site.session(started.session_id)
+        assert (session["state"], session["stop_reason"]) == ("stopping", "stopped_by_driver")
+        assert await site.holds(started.session_id) == [(1, 200, "released"), (2, 200, "open")]
+
+    async def test_a_refused_one_may_begin(self, site: Site) -> None:
+        started = await site.start(await site.driver())
+        await site.deliver("refused")
+        await site.begin(await site.tag(started.session_id))
+        assert await site.state(started.session_id) == "charging"
+
+
+class TestBoot:
+    """A station that restarts in the middle of a transaction (edge 22)."""
+
+    async def test_its_transactions_end_after_5_min_without_values(self, site: Site) -> None:
+        answer = await site.started(await site.driver())
+        await site.boot()
+        due = await site.sql.fetchrow(
+            "select close_due_at - $1 as after, close_reason from charging.progress"
+            " where transaction_id = $2",
+            site.now,
+            answer.transaction_id,
+        )
+        assert (due["after"].total_seconds(), due["close_reason"]) == (300, "station_booted")
+
+    async def test_a_boot_that_was_asked_for_changes_nothing(self, site: Site) -> None:
+        await site.started(await site.driver())
+        await site.boot(triggered=True)
+        assert await site.sql.fetchval("select close_due_at from charging.progress") is None
+
+    async def test_an_idle_station_just_boots(self, site: Site) -> None:
+        assert (await site.boot()).stations == {STATION}
