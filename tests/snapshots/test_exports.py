@@ -26,7 +26,6 @@ EXCEPTIONS: Final = {
         "wallet.refund_many",
     ),
     "a slice that starts sessions puts money on hold": ("wallet.extend_hold",),
-    "a slice that runs sessions tells an operator what to look at": ("alerts.close_alert",),
     "a slice reads a client's money without the HTTP API": (
         "wallet.balance",
         "wallet.get_transactions",

@@ -25,6 +25,15 @@ SECONDS: Final = Histogram(
     "From a stored request until its answer was written",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
 )
+COMMANDS: Final = Counter(
+    "evpower_ocpp_commands_total",
+    "Commands of stations by action and outcome (accepted, refused, timed_out)",
+    ("action", "outcome"),
+)
+FORCED_RECONNECTS: Final = Counter(
+    "evpower_ocpp_forced_reconnects_total",
+    "Sockets dropped because their stations answered no command while frames came",
+)
 UNLOGGED: Final = Counter(
     "evpower_ocpp_frames_unlogged_total", "Raw frames dropped because too many waited to be stored"
 )

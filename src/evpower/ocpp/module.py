@@ -1,15 +1,19 @@
 """The module of the stations' sockets: where they connect, and the jobs behind them."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
+from evpower import charging, stations
 from evpower.config import Settings
+from evpower.foundation.db import Connection
 from evpower.foundation.loops import Round, every
 from evpower.foundation.module import Job, Module, Shared, SocketPaths
 from evpower.foundation.purge import purging
 from evpower.foundation.roles import STATIONS
 from evpower.ocpp import store
 from evpower.ocpp.deviations import Deviations
+from evpower.ocpp.dispatch import Dispatcher
 from evpower.ocpp.endpoint import MESSAGE_BYTES, OLD_SOCKET_S, StationSockets
 from evpower.ocpp.frame_log import FrameLog
 from evpower.ocpp.handshake import matches
@@ -29,6 +33,7 @@ class Parts:
 
     sockets: Sockets
     endpoint: StationSockets
+    dispatcher: Dispatcher
     log: FrameLog
     deviations: Deviations
 
@@ -51,12 +56,20 @@ def build(settings: Settings, shared: Shared, times: Times | None = None) -> Par
         shared.db, log, deviations,
         silent_s=times.silent_s, ping_s=times.ping_s, tick_s=times.tick_s,
     )  # fmt: skip
+    rules = charging.configured_rules(settings)
+
+    async def ended(
+        connection: Connection, command: stations.Command, now: datetime
+    ) -> charging.Changes:
+        return await charging.command_ended(connection, command, now=now, rules=rules)
+
     processor = Processor(shared.db, shared.bus, Router(), sockets, shared.clock)
     endpoint = StationSockets(
         settings, shared.db, shared.bus, sockets, processor, shared.clock,
         old_socket_s=times.old_socket_s,
     )  # fmt: skip
-    return Parts(sockets, endpoint, log, deviations)
+    dispatcher = Dispatcher(shared.db, shared.bus, sockets, ended=ended, clock=shared.clock)
+    return Parts(sockets, endpoint, dispatcher, log, deviations)
 
 
 def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) -> Module:
@@ -81,6 +94,7 @@ def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) ->
         jobs=[
             Job(sockets.timer_loop, STATIONS),
             Job(sockets.touch_loop, STATIONS),
+            Job(parts.dispatcher.loop, STATIONS),
             Job(log.loop, STATIONS),
             Job(deviations.loop, STATIONS),
             Job(lambda: every(_KEEP_S, "keep_frames", keep_frames)),
