@@ -10,7 +10,7 @@ declare
   pending record;
   deadline constant timestamptz := clock_timestamp() + interval '2 s';
 begin
-  if not exists (select from evpower.pending_contacts) then
+  if not evpower.is_guarded() or not exists (select from evpower.pending_contacts) then
     return;
   end if;
   for pending in

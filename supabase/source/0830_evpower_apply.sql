@@ -1,10 +1,12 @@
 -- The only way EvPower writes: public.evpower_apply(payload).
 --
--- payload: {"clients": [...], "transactions": [...], "sessions": [...]}, money as text in som.
+-- payload: {"clients": [...], "transactions": [...], "sessions": [...], "rows": [...]}, money as text in som. `rows`:
+--   stations, locations and tariff plans for the tables of an older backend (evpower.apply_rows), before the sessions.
 --   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
 --   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
 --   EvPower that was imported), deletion_requested and closed (their contacts go).
--- returns: {"keys": [["client" | "session", id, outcome, reason], ...]}
+-- Raises object_not_in_prerequisite_state while the guard is disabled: nothing is written then.
+-- returns: {"keys": [["client" | "session" | the topic of a row, id, outcome, reason], ...]}
 --   applied; stale: the same or newer is here, with the reason "status" if only the order of the status says so, and
 --   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that
 --   the row needs; gap: earlier transactions are missing, the reason is the last
@@ -16,19 +18,26 @@ create or replace function public.evpower_apply(payload jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 declare
   answers jsonb;
+  written jsonb;
 begin
   if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
     payload := (payload #>> '{}')::jsonb;
   end if;
-  payload := '{"clients": [], "transactions": [], "sessions": []}' || payload;
+  payload := '{"clients": [], "transactions": [], "sessions": [], "rows": []}' || payload;
+  perform pg_advisory_xact_lock_shared(hashtextextended('evpower.guard', 0));
+  if not evpower.is_guarded() then
+    raise exception 'the guard is disabled: an older backend writes here'
+      using errcode = 'object_not_in_prerequisite_state', hint = '`evpower supabase guard enable` at the switch.';
+  end if;
   perform set_config('evpower.applying', 'on', true);
+  written := evpower.apply_rows(payload -> 'rows');
   begin
     answers := evpower.apply_set(payload);
   exception
     when others then answers := evpower.apply_each(payload);
   end;
   perform set_config('evpower.applying', 'off', true);
-  return jsonb_build_object('keys', answers);
+  return jsonb_build_object('keys', written || answers);
 end
 $$;
 revoke all on function public.evpower_apply(jsonb) from public, anon, authenticated;

@@ -17,6 +17,11 @@ begin
     payload := (payload #>> '{}')::jsonb;
   end if;
   payload := '{"clients": [], "sessions": []}' || payload;
+  perform pg_advisory_xact_lock_shared(hashtextextended('evpower.guard', 0));
+  if not evpower.is_guarded() then
+    raise exception 'the guard is disabled: an older backend writes here'
+      using errcode = 'object_not_in_prerequisite_state', hint = '`evpower supabase guard enable` at the switch.';
+  end if;
   insert into evpower.archive (relation, client_id, archived_row)
   select 'clients', c.id::text, to_jsonb(c)
     from jsonb_array_elements(payload -> 'clients') a join public.clients c on c.id = (a.value ->> 0)::<client>;

@@ -11,6 +11,9 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0130_record_of', 'function', 'evpower.record_of(text,text[])', ''),
     ('0140_client_is', 'function', 'evpower.client_is(text)', ''),
     ('0150_session_details', 'function', 'evpower.session_details()', ''),
+    ('0155_old_tables', 'function', 'evpower.old_tables()', ''),
+    ('0160_guard', 'table', 'evpower.guard', ''),
+    ('0170_is_guarded', 'function', 'evpower.is_guarded()', 'anon=X authenticated=X service_role=X'),
     ('0200_clients', 'table', 'public.clients', 'authenticated=r service_role=arwd'),
     ('0200_clients', 'policy', 'evpower_own_insert on public.clients', ''),
     ('0200_clients', 'policy', 'evpower_own_select on public.clients', ''),
@@ -28,6 +31,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0230_refuse_money', 'trigger', 'evpower_money_is_not_updated on public.clients', ''),
     ('0240_refuse_id', 'function', 'evpower.refuse_id()', ''),
     ('0240_refuse_id', 'trigger', 'evpower_id_stays on public.clients', ''),
+    ('0250_refuse_others', 'function', 'evpower.refuse_others()', ''),
+    ('0260_guard_tables', 'function', 'evpower.guard_tables()', ''),
     ('0300_changes', 'table', 'evpower.changes', ''),
     ('0300_changes', 'index', 'evpower.changes_in_order', ''),
     ('0310_statuses_under_block', 'table', 'evpower.statuses_under_block', ''),
@@ -72,14 +77,19 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0720_evpower_webhook_test', 'function', 'public.evpower_webhook_test(jsonb)', 'service_role=X'),
     ('0730_evpower_webhook_result', 'function', 'public.evpower_webhook_result(jsonb)', 'service_role=X'),
     ('0800_contact_of_closed', 'function', 'evpower.contact_of_closed(text,text)', ''),
+    ('0805_applied_rows', 'table', 'evpower.applied_rows', ''),
     ('0810_apply_set', 'function', 'evpower.apply_set(jsonb)', ''),
+    ('0812_write_row', 'function', 'evpower.write_row(jsonb,boolean)', ''),
+    ('0814_apply_rows', 'function', 'evpower.apply_rows(jsonb)', ''),
     ('0820_apply_each', 'function', 'evpower.apply_each(jsonb)', ''),
     ('0830_evpower_apply', 'function', 'public.evpower_apply(jsonb)', 'service_role=X'),
     ('0840_evpower_digest', 'function', 'public.evpower_digest(jsonb)', 'service_role=X'),
+    ('0846_evpower_compare_rows', 'function', 'public.evpower_compare_rows(jsonb)', 'service_role=X'),
     ('0850_evpower_openings', 'function', 'public.evpower_openings(jsonb)', 'service_role=X'),
     ('0860_evpower_status_words', 'function', 'public.evpower_status_words(jsonb)', 'service_role=X'),
     ('0870_archive', 'table', 'evpower.archive', ''),
     ('0880_evpower_archive', 'function', 'public.evpower_archive(jsonb)', 'service_role=X'),
+    ('0890_evpower_guard', 'function', 'public.evpower_guard(jsonb)', 'service_role=X'),
     ('0900_function_bodies', 'table', 'evpower.function_bodies', ''),
     ('0910_expected_objects', 'function', 'evpower.expected_objects()', ''),
     ('0920_object_faults', 'function', 'evpower.object_faults()', ''),
@@ -87,6 +97,9 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   union all
   select '0510_evpower_people', 'index', 'public.evpower_other_ids', ''
    where evpower.column_type('public.clients', 'id') <> 'uuid'
+  union all
+  select '0260_guard_tables', 'trigger', 'evpower_others_are_refused on public.' || t.name, ''
+    from unnest(evpower.old_tables()) t (name)
   union all
   select '0200_clients', 'column', 'public.clients.' || c.name, c.grants
     from (values ('id', 'authenticated=aw'), ('email', 'authenticated=aw'), ('phone', 'authenticated=aw'),

@@ -37,7 +37,10 @@ async def _running(server: Server, name: str, *, older: bool) -> AsyncGenerator[
         await local.start()
         async with connected(server.dsn(name)) as superuser:
             await superuser.execute(ACT_AS_AUTH)
-        yield Target(local, server.dsn(name), older=older)
+        target = Target(local, server.dsn(name), older=older)
+        async with target.psql() as owner:  # as at the switch: an older backend wrote here before
+            await owner.execute("""select public.evpower_guard('{"enable": true}')""")
+        yield target
         await local.stop()
 
 

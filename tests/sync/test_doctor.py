@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from evpower.cli.doctor_installed import Installed, examine_installed, judge
 from evpower.cli.finding import Finding
 from evpower.config import Settings
+from evpower.devstack import EDITION, FILE
 from evpower.foundation.db import Connection
 from tests.sync.projects import migration
 from tests.sync.scenario import Target
@@ -23,7 +24,7 @@ UNRELEASED = (
     EARLIER / "20261123130000_evpower_installed.sql",
     EARLIER / "20261129000000_evpower.sql",
 )
-MIGRATION = "-f supabase/migrations/20261129000000_evpower.sql"
+MIGRATION = f"-f supabase/migrations/{FILE}"
 Look = Callable[[], Awaitable[dict[str, Finding]]]
 
 
@@ -124,14 +125,14 @@ BROKEN = (
         "comment on function evpower.horizon() is 'evpower 0.0.9'",
         APPLIED_AGAIN,
         "Supabase migrations",
-        "older than 0.1.0: function evpower.horizon() (0540_horizon.sql, 0.0.9)",
+        f"older than {EDITION}: function evpower.horizon() (0540_horizon.sql, 0.0.9)",
         "supabase migration repair --status reverted",
     ),
     Broken(
-        "comment on function evpower.horizon() is 'evpower 0.2.0'",
+        "comment on function evpower.horizon() is 'evpower 9.0.0'",
         APPLIED_AGAIN,
         "Supabase migrations",
-        "newer than the rest: function evpower.horizon() (0540_horizon.sql, 0.2.0)",
+        "newer than the rest: function evpower.horizon() (0540_horizon.sql, 9.0.0)",
         "applied in part",
     ),
     Broken(

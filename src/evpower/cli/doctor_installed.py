@@ -17,6 +17,9 @@ from evpower.foundation.http import HttpClient
 
 _NOT_FOUND: Final = 404
 _INSTALLED: Final = "evpower_installed"
+# The first edition that was released, and the version of its file: some unreleased one had it too.
+_FIRST_EDITION: Final = "0.1.0"
+_FIRST_VERSION: Final = "20261129000000"
 # Calls that change nothing. PostgREST answers 404 for a function that it does not know.
 _PROBES: Final[tuple[tuple[str, dict[str, object]], ...]] = (
     ("evpower_apply", {}),
@@ -24,6 +27,8 @@ _PROBES: Final[tuple[tuple[str, dict[str, object]], ...]] = (
     ("evpower_openings", {"limit": 1}),
     ("evpower_status_words", {}),
     ("evpower_archive", {}),
+    ("evpower_compare_rows", {}),
+    ("evpower_guard", {}),
     ("evpower_changes", {"limit": 1}),
     ("evpower_people", {"ids": []}),
     ("evpower_changes_prune", {}),
@@ -182,16 +187,16 @@ def _unreleased(facts: Mapping[str, object]) -> Finding:
     """Says what to do with a project that has an EvPower from before 0.1.0."""
     lacking = cast("Sequence[tuple[str, str]]", facts["lacking"])
     lacking_text = "".join(f"; {file}: {name}" for file, name in lacking[:_SHOWN])
-    detail = f"made by an unreleased EvPower, before {EDITION}{lacking_text}"
+    detail = f"made by an unreleased EvPower, before {_FIRST_EDITION}{lacking_text}"
     return Finding("Supabase migrations", False, detail, _apply_over_unreleased())
 
 
 def _apply_over_unreleased() -> str:
-    versions = " ".join((*UNRELEASED, FILE.partition("_")[0]))
+    versions = " ".join((*UNRELEASED, _FIRST_VERSION))
     return (
         f"{_APPLY}. Where the CLI applied an unreleased EvPower and `supabase db push` refuses or"
         f" finds nothing to do, before it: {_REPAIR} {versions} (docs/deploy.md, Upgrading to"
-        f" {EDITION})"
+        f" {_FIRST_EDITION})"
     )
 
 

@@ -17,6 +17,7 @@ from evpower.cli.doctor_installed import examine_installed
 from evpower.cli.doctor_notification import examine_notifications
 from evpower.cli.doctor_tokens import examine_tokens
 from evpower.cli.finding import Finding, clock
+from evpower.cli.supabase_guard import describe
 from evpower.config import Settings
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
@@ -80,6 +81,7 @@ async def examine_supabase(
             findings += await examine_installed(settings, http)
         except HttpError as error:
             findings.append(Finding("Supabase migrations", None, f"{_SKIPPED} ({error})"))
+        findings += await _guard(settings, http)
         findings += await _status_words(settings, http)
         findings += await examine_notifications(settings, http, may_write=may_write)
     else:
@@ -158,6 +160,23 @@ async def _auth(
         is_up, detail = False, str(error)
     findings.append(Finding("Supabase Auth", is_up, "answers" if is_up else detail, _STATUS_PAGE))
     return is_up
+
+
+async def _guard(settings: Settings, http: HttpClient) -> list[Finding]:
+    """Says who writes money, stations and tariffs in Supabase; nothing without the function."""
+    secret = settings.supabase_secret_key.get_secret_value()
+    rpc = sync.SupabaseRpc(http, settings.supabase_url, secret)
+    try:
+        guard = await sync.guard_status(rpc)
+    except (sync.SyncError, KeyError, ValueError) as error:
+        return [Finding("Supabase guard", None, f"{_SKIPPED} ({error})")]
+    fix = "stop the older backend, then evpower supabase guard enable --reason ... (docs/sync.md)"
+    findings = [Finding("Supabase guard", guard.is_enabled, describe(guard), fix)]
+    if guard.is_enabled and guard.is_invoice_id_short:
+        detail = f"balance_topups.invoice_id is {guard.invoice_id}: a bill's second payment is not"
+        widen = "make balance_topups.invoice_id varchar(64), as the owner of the table"
+        findings.append(Finding("Supabase invoice ids", False, f"{detail} mirrored", widen))
+    return findings
 
 
 async def _status_words(settings: Settings, http: HttpClient) -> list[Finding]:

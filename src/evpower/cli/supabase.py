@@ -1,4 +1,4 @@
-"""`evpower supabase`: the webhook by which Supabase notifies EvPower of changes at once."""
+"""`evpower supabase`: how Supabase notifies EvPower of changes, and who may write there."""
 
 import json
 from dataclasses import asdict
@@ -12,6 +12,7 @@ from evpower.cli.finding import Finding
 from evpower.cli.out import console, fail, styled
 from evpower.cli.remote import with_supabase
 from evpower.cli.settings import load_checked
+from evpower.cli.supabase_guard import guard
 from evpower.config import Settings
 from evpower.foundation.db import Database
 
@@ -20,6 +21,7 @@ secret = typer.Typer(help="The secret Supabase signs with.", no_args_is_help=Tru
 webhook = typer.Typer(help="The call Supabase makes on each change.", no_args_is_help=True)
 supabase.add_typer(secret, name="secret")
 supabase.add_typer(webhook, name="webhook")
+supabase.add_typer(guard, name="guard")
 _JSON = typer.Option(False, "--json", help="One JSON line.")
 
 

@@ -1,6 +1,7 @@
 """Keeps Supabase and EvPower equal: outbound and inbound sync, webhooks, reconciliation."""
 
 from evpower.sync.errors import SyncError, TargetRefuses, TargetUnavailable
+from evpower.sync.guard import GuardStatus, guard_status, set_guard
 from evpower.sync.inbound.model_changes import PullResult
 from evpower.sync.inbound.pull import Puller
 from evpower.sync.inbound.status_words import FoundWord, find_words, map_word
@@ -32,6 +33,7 @@ __all__ = [
     "WEBHOOK_PATH",
     "BackfillResult",
     "FoundWord",
+    "GuardStatus",
     "InboundStatus",
     "Meaning",
     "NotificationResult",
@@ -54,6 +56,7 @@ __all__ = [
     "disable_webhook",
     "enqueue",
     "find_words",
+    "guard_status",
     "handle_status_word",
     "is_project_word",
     "map_word",
@@ -65,6 +68,7 @@ __all__ = [
     "rotate_secret",
     "secret_key_headers",
     "send_notification",
+    "set_guard",
     "status",
     "webhook_status",
 ]

@@ -10,9 +10,9 @@ from typing import Final
 
 # The release whose SQL supabase/source/ is, as its comments say; a release that changes the SQL
 # raises it.
-EDITION: Final = "0.1.0"
+EDITION: Final = "0.2.0"
 # One version a release: the Supabase CLI applies a version once.
-FILE: Final = "20261129000000_evpower.sql"
+FILE: Final = "20261130000000_evpower.sql"
 # Versions of files from before 0.1.0: where the CLI has recorded one, `db push` refuses to go on.
 UNRELEASED: Final = (
     "20261122100000", "20261122100100", "20261122100200", "20261122100300", "20261122100400",

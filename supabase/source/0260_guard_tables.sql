@@ -1,0 +1,27 @@
+-- Puts the guard on the tables of an older backend that are here; on one of another role it can't, which `evpower
+-- doctor` then says.
+create or replace function evpower.guard_tables() returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  table_name text;
+begin
+  foreach table_name in array evpower.old_tables() loop
+    begin
+      execute format(
+        'create or replace trigger evpower_others_are_refused'
+        ' before insert or update or delete or truncate on public.%I for each statement'
+        ' when (current_setting(''evpower.applying'', true) is distinct from ''on'' and evpower.is_guarded())'
+        ' execute function evpower.refuse_others()', table_name);
+      execute format('comment on trigger evpower_others_are_refused on public.%I is %L', table_name,
+                     'evpower ' || evpower.edition() || ': only evpower_apply writes it while the guard is enabled');
+    exception
+      when insufficient_privilege then
+        raise warning 'evpower: public.% belongs to another role: %', table_name, sqlerrm;
+    end;
+  end loop;
+end
+$$;
+revoke all on function evpower.guard_tables() from public, anon, authenticated, service_role;
+comment on function evpower.guard_tables() is
+  'evpower {edition}: puts the guard on the tables of an older backend';
+do $migration$ begin perform evpower.guard_tables(); end $migration$;

@@ -1,0 +1,94 @@
+-- Writes one row of an older backend's table, in the columns that the table has; returns whether the row differed.
+--
+-- wanted: {"table", "match": {column: value}, "always": {...}, "at_first": {...}}. `match` finds the row. A new row
+--   gets all three; one that is here gets `always`, where it differs.
+--   Or {"table", "match", "keep": [id, ...], "always"}: all rows that match, and whose id is not among these.
+-- Values are read by the columns' own types: an enum that lacks a word refuses it.
+create or replace function evpower.write_row(wanted jsonb, only_compare boolean) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  table_name constant text := wanted ->> 'table';
+  relation constant text := format('public.%I', table_name);
+  always jsonb;
+  complete jsonb;
+  present jsonb;
+  typed jsonb;
+  same_row text;
+  names text;
+  column_fact record;
+  filler text;
+begin
+  if table_name is null or table_name <> all (evpower.old_tables()) then
+    return false;
+  end if;
+  select coalesce(jsonb_object_agg(v.key, v.value), '{}') into always
+    from jsonb_each(wanted -> 'always') v where evpower.column_type(relation, v.key) is not null;
+  select string_agg(format('t.%1$I = (jsonb_populate_record(null::%2$s, $1)).%1$I', m.key, relation), ' and ')
+    into same_row from jsonb_object_keys(wanted -> 'match') m (key);
+  select string_agg(format('%I', n.key), ', ' order by n.key) into names from jsonb_object_keys(always) n (key);
+  execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', relation) into typed using always;
+
+  if wanted ? 'keep' then
+    if names is null then
+      return false;
+    end if;
+    same_row := same_row || ' and t.id::text <> all (array(select jsonb_array_elements_text($3)))'
+      || ' and not to_jsonb(t) @> (select jsonb_object_agg(k, $4 -> k) from jsonb_object_keys($2) k)';
+    execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
+      into present using wanted -> 'match', always, wanted -> 'keep', typed;
+    if present is not null and not only_compare then
+      execute format('update %1$s t set (%2$s) = (select row (%3$s) from jsonb_populate_record(null::%1$s, $2) r)'
+                     ' where %4$s', relation, names, replace(' ' || names, ' ', ' r.'), same_row)
+        using wanted -> 'match', always, wanted -> 'keep', typed;
+    end if;
+    return present is not null;
+  end if;
+
+  execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
+    into present using wanted -> 'match';
+  if present is not null and not exists (
+      select from jsonb_object_keys(always) k where present -> k is distinct from typed -> k) then
+    return false;
+  end if;
+  if only_compare then
+    return true;
+  end if;
+  if present is not null then
+    execute format('update %1$s t set (%2$s) = (select row (%3$s) from jsonb_populate_record(null::%1$s, $2) r)'
+                   ' where %4$s', relation, names, replace(' ' || names, ' ', ' r.'), same_row)
+      using wanted -> 'match', always;
+    return true;
+  end if;
+  complete := (wanted -> 'match') || coalesce(wanted -> 'at_first', '{}') || always;
+  -- What the older backend demands of a row and EvPower has not: an id of its own, and an owner among its users.
+  for column_fact in
+    select a.attname::text as name, format_type(a.atttypid, null) as type
+      from pg_catalog.pg_attribute a
+     where a.attrelid = relation::regclass and a.attnum > 0 and not a.attisdropped and a.attnotnull
+       and not a.atthasdef and a.attidentity = '' and not complete ? a.attname::text
+       and a.attname in ('id', 'user_id')
+  loop
+    filler := null;
+    if column_fact.name = 'id' then
+      filler := case when column_fact.type in ('uuid', 'text', 'character varying') then gen_random_uuid()::text end;
+    elsif to_regclass('public.users') is not null then
+      if table_name = 'stations' and evpower.column_type('public.locations', 'user_id') is not null then
+        execute 'select l.user_id::text from public.locations l where l.id::text = $1'
+          into filler using complete ->> 'location_id';
+      end if;
+      if filler is null then
+        execute 'select u.id::text from public.users u order by u.id limit 1' into filler;
+      end if;
+    end if;
+    complete := complete || jsonb_strip_nulls(jsonb_build_object(column_fact.name, filler));
+  end loop;
+  select string_agg(format('%I', n.key), ', ' order by n.key) into names
+    from jsonb_object_keys(complete) n (key) where evpower.column_type(relation, n.key) is not null;
+  execute format('insert into %1$s (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) r', relation, names)
+    using complete;
+  return true;
+end
+$$;
+revoke all on function evpower.write_row(jsonb, boolean) from public, anon, authenticated, service_role;
+comment on function evpower.write_row(jsonb, boolean) is
+  'evpower {edition}: writes or compares a row of an older backend''s table';

@@ -1,0 +1,33 @@
+-- Which stations, locations and tariff plans differ from what EvPower has: public.evpower_compare_rows(payload).
+--
+-- payload: {"rows": [as of evpower_apply]}
+-- returns: {"keys": [[topic, key, "same" | "differs" | "refused", reason], ...]}
+create or replace function public.evpower_compare_rows(payload jsonb) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  answers jsonb := '[]';
+  item jsonb;
+  differing text;
+begin
+  if jsonb_typeof(payload) = 'string' then
+    payload := (payload #>> '{}')::jsonb;
+  end if;
+  for item in select r.value from jsonb_array_elements(coalesce(payload -> 'rows', '[]')) r loop
+    begin
+      select string_agg(w.value ->> 'table', ', ') into differing
+        from jsonb_array_elements(item -> 'writes') w where evpower.write_row(w.value, true);
+      answers := answers || jsonb_build_array(jsonb_build_array(
+        item ->> 'topic', item ->> 'key', case when differing is null then 'same' else 'differs' end, differing));
+    exception
+      when others then
+        answers := answers || jsonb_build_array(jsonb_build_array(
+          item ->> 'topic', item ->> 'key', 'refused', left(sqlstate || ': ' || sqlerrm, 300)));
+    end;
+  end loop;
+  return jsonb_build_object('keys', answers);
+end
+$$;
+revoke all on function public.evpower_compare_rows(jsonb) from public, anon, authenticated;
+grant execute on function public.evpower_compare_rows(jsonb) to service_role;
+comment on function public.evpower_compare_rows(jsonb) is
+  'evpower {edition}: returns which stations and tariffs differ here';
