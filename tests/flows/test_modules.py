@@ -30,7 +30,7 @@ def test_topics_keep_their_codes(parts: Assembled) -> None:
     """Nodes of two versions run side by side, so a code never changes."""
     topics = [topic for module in parts.modules for topic in module.topics]
     assert {topic.name: topic.code for topic in topics} == {
-        "client": b"c", "session": b"s", "station": b"t", "supabase": b"b",
+        "client": b"c", "session": b"s", "station": b"t", "station_ping": b"p", "supabase": b"b",
     }  # fmt: skip
     assert isinstance(parts.shared.bus, NatsBus)
 
@@ -46,7 +46,8 @@ def test_every_loop_has_a_name_of_its_own(parts: Assembled) -> None:
         names = Counter(loop.name for loop in loops_of(parts, role))
         assert set(names.values()) == {1}
     assert {loop.name for loop in loops_of(parts, "api")} == {
-        "puller", "live_read", "live_timers", "live_sweep", "old_socket_pings",
+        "puller", "live_read", "live_timers", "live_sweep", "old_location_changes",
+        "old_socket_pings",
     }  # fmt: skip
     assert {loop.name for loop in loops_of(parts, "stations")} == {
         "ocpp_timers", "ocpp_touch", "ocpp_frame_log", "ocpp_deviations",

@@ -1,4 +1,4 @@
-"""The life of a station's socket: order, limits, silence, its replacement, its end."""
+"""The life of a station's socket: order, limits, deadlines, its replacement, its end."""
 
 import asyncio
 import contextlib
@@ -110,8 +110,8 @@ async def test_an_error_is_a_reply(central: Central) -> None:
 async def test_a_reply_to_no_call_is_only_logged(central: Central) -> None:
     """Q86."""
     async with connected(central) as station:
-        await station.send([3, "nobody asked", {}])
-        await station.send([4, "nobody asked", "InternalError", "", {}])
+        await station.send([3, "unasked", {}])
+        await station.send([4, "unasked", "InternalError", "", {}])
         await station.call("Heartbeat")
     assert (await central.deviations())["reply_unasked"] == 2
 
@@ -152,7 +152,7 @@ async def test_a_frame_of_1_mib_is_read_and_a_larger_one_is_refused(central: Cen
 
 
 async def test_64_kib_before_the_station_is_known_are_too_much(central: Central) -> None:
-    """Nobody stores much for a stranger."""
+    """Little is stored for a stranger."""
     await central.add(no_auth=True)
     async with central.db.transaction() as connection:
         await connection.execute("select from stations.stations for update")  # admission waits

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from starlette.types import Receive, Scope, Send
@@ -18,9 +18,7 @@ from starlette.types import Receive, Scope, Send
 from evpower import alerts, charging, stations
 from evpower.config import Settings
 from evpower.foundation.addresses import ClientAddresses, parse_networks
-from evpower.foundation.bus import Bus
-from evpower.foundation.clock import Clock
-from evpower.foundation.db import Connection, Database
+from evpower.foundation.db import Connection
 from evpower.foundation.errors import (
     Conflict,
     EvPowerError,
@@ -31,10 +29,11 @@ from evpower.foundation.errors import (
     Unavailable,
 )
 from evpower.foundation.logging import RateLimitedLogger
+from evpower.foundation.module import Shared
 from evpower.foundation.websocket import EXTENSION, SocketProtocol
 from evpower.ocpp import metrics, store
 from evpower.ocpp.handshake import Handshake, choose, may_speak, read_handshake
-from evpower.ocpp.model import VERSION
+from evpower.ocpp.model import STATION_PING, VERSION
 from evpower.ocpp.process import Processor
 from evpower.ocpp.socket import Identity, StationSocket
 from evpower.ocpp.sockets import Sockets
@@ -42,6 +41,7 @@ from evpower.ocpp.sockets import Sockets
 MESSAGE_BYTES: Final = 1024 * 1024
 OLD_SOCKET_S: Final = 5.0  # how long an old socket without authentication has to answer a ping
 _OLD_SOCKET_FRESH: Final = timedelta(seconds=40)  # one of another node: a ping, its storing, some
+_LOOK_AGAIN_S: Final = 0.2
 _ADMISSIONS: Final = 8  # at once: strangers may not take every connection of the database
 _NODE: Final = f"{sockets_of_system.gethostname()[:60]}:{os.getpid()}"
 log: Final = structlog.get_logger()
@@ -53,27 +53,32 @@ class _Candidate:
     admission: str
 
 
+class _Opened(NamedTuple):
+    identity: Identity
+    changes: charging.Changes
+
+
 class StationSockets:
     """The endpoint, an ASGI application."""
 
     def __init__(
         self,
         settings: Settings,
-        db: Database,
-        bus: Bus,
+        shared: Shared,
         sockets: Sockets,
         processor: Processor,
-        clock: Clock,
+        rules: charging.Rules,
         *,
         now_s: Callable[[], float] = time.monotonic,
         old_socket_s: float = OLD_SOCKET_S,
     ) -> None:
         """`old_socket_s`: how long the old socket of a station without a password may answer."""
-        self._db = db
-        self._bus = bus
+        self._db = shared.db
+        self._bus = shared.bus
+        self._clock = shared.clock
         self._sockets = sockets
         self._processor = processor
-        self._clock = clock
+        self._rules = rules
         self._now_s = now_s
         self._old_socket_s = old_socket_s
         self._first_frame_wait = timedelta(seconds=settings.charging_first_frame_wait_s)
@@ -143,15 +148,19 @@ class StationSockets:
             )
         async with self._admissions, self._db.transaction() as connection:
             candidate = await self._find(connection, handshake)
+            opened = None
             if candidate is not None and candidate.admission == "authenticated":
-                return await self._open(connection, candidate, handshake)
+                opened = await self._open(connection, candidate, handshake)
         if candidate is None:
             raise NotFound("station_not_found", "no station has this name")
         if candidate.admission == "open":
             await self._check_old_socket(candidate.station.id)
             async with self._admissions, self._db.transaction() as connection:
-                return await self._open(connection, candidate, handshake)
-        raise _refusal(candidate.admission)
+                opened = await self._open(connection, candidate, handshake)
+        if opened is None:
+            raise _refusal(candidate.admission)
+        opened.changes.publish(self._bus)
+        return opened.identity
 
     async def _find(self, connection: Connection, handshake: Handshake) -> _Candidate | None:
         """Returns the one station of the names; an unknown name is recorded."""
@@ -175,7 +184,7 @@ class StationSockets:
 
     async def _open(
         self, connection: Connection, candidate: _Candidate, handshake: Handshake
-    ) -> Identity:
+    ) -> "_Opened":
         now = self._clock()
         opened = await stations.open_connection(
             connection,
@@ -186,14 +195,22 @@ class StationSockets:
             node=_NODE,
             now=now,
         )
-        return Identity(
-            station_id=candidate.station.id,
-            epoch=opened.epoch,
-            opened_at=now,
-            booted_at=candidate.station.booted_at,
-            is_authenticated=candidate.admission == "authenticated",
-            first_frame_wait=self._first_frame_wait,
-            settle=self._settle,
+        changes = charging.Changes(stations={candidate.station.id})
+        for command in opened.timed_out:
+            changes.merge(
+                await charging.command_ended(connection, command, now=now, rules=self._rules)
+            )
+        return _Opened(
+            Identity(
+                station_id=candidate.station.id,
+                epoch=opened.epoch,
+                opened_at=now,
+                booted_at=candidate.station.booted_at,
+                is_authenticated=candidate.admission == "authenticated",
+                first_frame_wait=self._first_frame_wait,
+                settle=self._settle,
+            ),
+            changes,
         )
 
     async def _check_old_socket(self, station_id: str) -> None:
@@ -205,13 +222,7 @@ class StationSockets:
         if old is not None and not old.is_over:
             is_alive = await old.answers_ping(self._old_socket_s)
         else:
-            async with self._db.connection() as connection:
-                other = await store.socket_of(connection, station_id)
-            is_alive = (
-                other is not None
-                and other.node != _NODE
-                and other.last_frame_at > self._clock() - _OLD_SOCKET_FRESH
-            )
+            is_alive = await self._lives_elsewhere(station_id)
         if not is_alive:
             return
         async with self._db.transaction() as connection:
@@ -220,6 +231,25 @@ class StationSockets:
                 {"hint": "give the station a password: evpower station secure"}, self._clock(),
             )  # fmt: skip
         raise Conflict("station_connected", "another socket of this station is in use")
+
+    async def _lives_elsewhere(self, station_id: str) -> bool:
+        """Asks the node that has the station's socket for a sign of life."""
+        async with self._db.connection() as connection:
+            latest = await stations.list_connections(connection, station_id, 1)
+            before = await store.socket_of(connection, station_id)
+        if before is None or not latest or latest[0].closed_at is not None:
+            return False
+        if before.node == _NODE or before.last_frame_at < self._clock() - _OLD_SOCKET_FRESH:
+            return False
+        self._bus.publish(STATION_PING, stations.station_key(station_id))
+        until_s = self._now_s() + self._old_socket_s
+        while self._now_s() < until_s:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            async with self._db.connection() as connection:
+                now = await store.socket_of(connection, station_id)
+            if now is not None and now.last_frame_at > before.last_frame_at:
+                return True
+        return False
 
     # The end
 
@@ -232,11 +262,17 @@ class StationSockets:
         )
         now = self._clock()
         try:
-            async with self._db.transaction() as connection:
-                await stations.close_connection(
-                    connection, socket.station_id, socket.epoch, reason, now=now
-                )
             changes = charging.Changes(stations={socket.station_id})
+            async with self._db.transaction() as connection:
+                await stations.lock_station(connection, socket.station_id)
+                for command in await stations.close_connection(
+                    connection, socket.station_id, socket.epoch, reason, now=now
+                ):
+                    changes.merge(
+                        await charging.command_ended(
+                            connection, command, now=now, rules=self._rules
+                        )
+                    )
             changes.publish(self._bus)
         except Unavailable as error:  # its next connection, or the job for lost commands, does it
             log.warning("station_close_failed", station=socket.station_id, code=error.code)

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
-from evpower.charging import Changes
+from evpower.charging import Changes, Rules
+from evpower.foundation.bus import Topic
 
 CALL: Final = 2
 CALL_RESULT: Final = 3
 CALL_ERROR: Final = 4
 VERSION: Final = "ocpp1.6"
+# The node with the station's socket pings it, and stores its sign of life.
+STATION_PING: Final = Topic("station_ping", b"p")
 OcppPayload = dict[str, Any]
 MessageId = str | int
 Direction = Literal["in", "out"]
@@ -37,6 +40,7 @@ class Frame:
     payload: OcppPayload
     received_at: datetime
     since: datetime  # earlier times of the station are unusable
+    rules: Rules
     notes: set[str] = field(default_factory=set[str])
     is_triggered: bool = False  # a BootNotification that we asked for
 

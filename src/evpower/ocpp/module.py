@@ -17,6 +17,7 @@ from evpower.ocpp.dispatch import Dispatcher
 from evpower.ocpp.endpoint import MESSAGE_BYTES, OLD_SOCKET_S, StationSockets
 from evpower.ocpp.frame_log import FrameLog
 from evpower.ocpp.handshake import matches
+from evpower.ocpp.model import STATION_PING
 from evpower.ocpp.process import Processor
 from evpower.ocpp.router import Router
 from evpower.ocpp.sockets import PING_S, TICK_S, Sockets
@@ -51,23 +52,22 @@ class Times:
 def build(settings: Settings, shared: Shared, times: Times | None = None) -> Parts:
     """Returns the parts; nothing runs yet."""
     times = times or Times()
+    rules = charging.configured_rules(settings)
     log, deviations = FrameLog(shared.db), Deviations(shared.db)
     sockets = Sockets(
-        shared.db, log, deviations,
+        shared, log, deviations,
         silent_s=times.silent_s, ping_s=times.ping_s, tick_s=times.tick_s,
     )  # fmt: skip
-    rules = charging.configured_rules(settings)
 
     async def ended(
         connection: Connection, command: stations.Command, now: datetime
     ) -> charging.Changes:
         return await charging.command_ended(connection, command, now=now, rules=rules)
 
-    processor = Processor(shared.db, shared.bus, Router(), sockets, shared.clock)
+    processor = Processor(shared.db, shared.bus, Router(), sockets, shared.clock, rules)
     endpoint = StationSockets(
-        settings, shared.db, shared.bus, sockets, processor, shared.clock,
-        old_socket_s=times.old_socket_s,
-    )  # fmt: skip
+        settings, shared, sockets, processor, rules, old_socket_s=times.old_socket_s
+    )
     dispatcher = Dispatcher(shared.db, shared.bus, sockets, ended=ended, clock=shared.clock)
     return Parts(sockets, endpoint, dispatcher, log, deviations)
 
@@ -100,5 +100,6 @@ def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) ->
             Job(lambda: every(_KEEP_S, "keep_frames", keep_frames)),
             Job(lambda: every(_PURGE_S, "purge_answers", purge)),
         ],
+        topics=[STATION_PING],
         close=close,
     )

@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from evpower import alerts
-from evpower.charging import Changes
+from evpower.charging import Changes, Rules
 from evpower.foundation.backoff import Backoff
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock
@@ -48,6 +48,7 @@ class Processor:
         router: Router,
         owner: Registry,
         clock: Clock,
+        rules: Rules,
         *,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -56,6 +57,7 @@ class Processor:
         self._router = router
         self._owner = owner
         self._clock = clock
+        self._rules = rules
         self._now_s = now_s
         self._backoff = Backoff(0.05, 2.0)
 
@@ -67,7 +69,7 @@ class Processor:
             return
         frame = Frame(
             socket.station_id, call.id, call.action, call.payload, at,
-            (socket.booted_at or socket.opened_at) - BEFORE_BOOT, call.notes,
+            (socket.booted_at or socket.opened_at) - BEFORE_BOOT, self._rules, call.notes,
         )  # fmt: skip
         route = self._router.find(socket.version, frame)
         if isinstance(route, str):

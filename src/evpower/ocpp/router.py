@@ -13,11 +13,13 @@ from evpower.foundation.db import Connection
 from evpower.ocpp.model import VERSION, Frame, Handled, OcppPayload
 from evpower.ocpp.schemas import known_actions, validator
 from evpower.ocpp.v16 import (
+    authorize,
     boot_notification,
     data_transfer,
     diagnostics_status_notification,
     firmware_status_notification,
     heartbeat,
+    start_transaction,
     status_notification,
 )
 
@@ -78,6 +80,14 @@ def _routes_16() -> list[Route]:
         Route(
             "StatusNotification", validator("StatusNotification"),
             handle=status_notification.handle, same=_by_id, constant={}, fallback=_nothing,
+        ),
+        Route(
+            "Authorize", validator("Authorize"), handle=authorize.handle,
+            fallback=authorize.refused,
+        ),
+        Route(
+            "StartTransaction", validator("StartTransaction"), handle=start_transaction.handle,
+            same=_by_id,
         ),
         Route("DataTransfer", validator("DataTransfer"), reply=data_transfer.reply),
         Route(

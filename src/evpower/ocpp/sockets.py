@@ -3,24 +3,27 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from evpower import stations
-from evpower.foundation.db import Database
-from evpower.foundation.loops import Loop, Round, Wakeup, every
+from evpower.foundation.bus import Topic
+from evpower.foundation.errors import Unavailable
+from evpower.foundation.loops import Loop, Round
+from evpower.foundation.module import Shared
 from evpower.ocpp import metrics, store
 from evpower.ocpp.deviations import Deviations
 from evpower.ocpp.frame_log import FrameLog
-from evpower.ocpp.model import FrameRow
+from evpower.ocpp.model import STATION_PING, FrameRow
 from evpower.ocpp.socket import StationSocket
 
 PING_S: Final = 25.0
 TICK_S: Final = 1.0
 _TOUCH_S: Final = 10.0
+_SHOW_LIFE_S: Final = 5.0
 _SPREAD_S: Final = 0.002  # between two dropped sockets when the process stops
 _LONGEST_SPREAD_S: Final = 5.0
 
@@ -30,7 +33,7 @@ class Sockets:
 
     def __init__(
         self,
-        db: Database,
+        shared: Shared,
         log: FrameLog,
         deviations: Deviations,
         *,
@@ -42,7 +45,8 @@ class Sockets:
     ) -> None:
         """`silent_s`: a socket without a sign of life for so long is dropped."""
         self.is_stopping = False
-        self._db = db
+        self._db = shared.db
+        self._bus = shared.bus
         self._log = log
         self._deviations = deviations
         self._silent_s = silent_s
@@ -57,7 +61,7 @@ class Sockets:
             set() for _ in range(max(1, round(ping_s / tick_s)))
         ]
         self._slot = 0
-        self._wakeup = Wakeup()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -141,7 +145,30 @@ class Sockets:
         async def touch(_: Round) -> None:
             await self.touch()
 
-        return every(_TOUCH_S, "ocpp_touch", touch)
+        return Loop("ocpp_touch", touch, period_s=_TOUCH_S, around=self._listening)
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncGenerator[None]:
+        unsubscribe = self._bus.subscribe(self._on_notification)
+        try:
+            yield
+        finally:
+            unsubscribe()
+
+    def _on_notification(self, topic: Topic, key: UUID) -> None:
+        socket = self.get_by_key(key) if topic == STATION_PING else None
+        if socket is not None:
+            task = asyncio.create_task(self._show_life(socket))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _show_life(self, socket: StationSocket) -> None:
+        """Stores a sign of life at once, for another node that the station connects to."""
+        if await socket.answers_ping(_SHOW_LIFE_S) and socket.last_frame_at is not None:
+            touch = stations.Touch(socket.station_id, socket.epoch, socket.last_frame_at)
+            with suppress(Unavailable):
+                async with self._db.transaction() as connection:
+                    await stations.touch(connection, [touch])
 
     async def touch(self) -> None:
         """Stores when stations were last heard; drops sockets replaced on another node."""

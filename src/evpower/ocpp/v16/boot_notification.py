@@ -3,8 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from evpower import stations
-from evpower.charging import Changes
+from evpower import charging, stations
 from evpower.foundation.db import Connection
 from evpower.ocpp.model import Frame, Handled, OcppPayload
 from evpower.ocpp.v16.heartbeat import clock_text
@@ -33,7 +32,10 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
         firmware=texts["firmwareVersion"],
         now=now,
     )
-    return Handled(accepted(frame, now), Changes(stations={frame.station_id}))
+    changes = await charging.station_booted(
+        connection, frame.station_id, frame.is_triggered, now=now, rules=frame.rules
+    )
+    return Handled(accepted(frame, now), changes)
 
 
 def accepted(_frame: Frame, now: datetime) -> OcppPayload:

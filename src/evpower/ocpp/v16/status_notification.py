@@ -48,6 +48,7 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
         else read_time(time_raw, since=frame.since, now=now, notes=notes)
     )
     error = _error(frame)
+    await stations.lock_station(connection, frame.station_id)  # first, as everywhere
     is_applied = await stations.report_status(
         connection,
         stations.StatusReport(

@@ -1,0 +1,38 @@
+"""StartTransaction: a transaction runs. It can't be refused, only its tag."""
+
+from datetime import datetime
+
+from evpower import charging
+from evpower.charging import StationStart
+from evpower.foundation.db import Connection
+from evpower.ocpp.model import Frame, Handled
+from evpower.ocpp.times import read_time
+from evpower.ocpp.v16.tags import read_tag, tag_info
+from evpower.ocpp.values import integer, register
+
+
+async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled:
+    """Returns the transaction's id, the same for a repeated start."""
+    payload, notes = frame.payload, frame.notes
+    connector = integer(payload.get("connectorId"), notes, "connector_form")
+    if connector is None or connector <= 0:
+        notes.add("connector_missing")
+    tag = read_tag(payload.get("idTag"), notes)
+    if tag is None:
+        notes.add("tag_missing")
+    answer = await charging.start_transaction(
+        connection,
+        StationStart(
+            station_id=frame.station_id,
+            connector=max(connector or 0, 0),
+            id_tag=tag or "",
+            meter_wh=register(payload.get("meterStart"), notes),
+            text_id=None,
+            time=read_time(payload.get("timestamp"), since=frame.since, now=now, notes=notes),
+            received_at=frame.received_at,
+        ),
+        now=now,
+        rules=frame.rules,
+    )
+    response = {"transactionId": answer.transaction_id, "idTagInfo": tag_info(answer.tag)}
+    return Handled(response, answer.changes)
