@@ -13,6 +13,7 @@ from evpower.cli import (
     payments,
     server,
     simulate,
+    station_frames,
     stations_command,
     stations_file,
     supabase,
@@ -31,6 +32,7 @@ server.register(app)
 dev.register(app)
 simulate.register(stations_file.station)
 stations_command.register(stations_file.station)
+station_frames.register(stations_file.station)
 app.add_typer(clients.clients, name="clients")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.operators, name="operators")
