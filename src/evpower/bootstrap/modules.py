@@ -17,6 +17,7 @@ from evpower import (
     wallet,
 )
 from evpower.api import legacy
+from evpower.bootstrap.commands import commands_ended
 from evpower.bootstrap.shared import build_shared
 from evpower.config import Settings
 from evpower.foundation.bus.nats_bus import NatsBus
@@ -51,7 +52,7 @@ def assemble(
         identity.module(settings, shared, access=access, admin=admin),
         alerts.module(shared),
         tariffs.module(),
-        stations.module(shared),
+        stations.module(shared, commands_ended=commands_ended(settings)),
         payments.module(settings, shared, providers=providers),
         wallet.module(shared, access=access),
         realtime.module(settings, shared, access=access),

@@ -97,6 +97,24 @@ async def end_lost_commands(connection: Connection, now: datetime) -> list[Comma
     return await store_commands.time_out_lost(connection, now, now - REPLY_WITHIN, _BATCH)
 
 
+async def end_overdue(connection: Connection, station_id: str, now: datetime) -> list[Command]:
+    """Ends a station's expired and lost commands as timed out; returns them.
+
+    The station is locked first, as by all who end a command together with its session.
+    """
+    await store_connections.lock_station(connection, station_id)
+    expired = await store_commands.expire(connection, now, _BATCH, station_id=station_id)
+    lost = await store_commands.time_out_lost(
+        connection, now, now - REPLY_WITHIN, _BATCH, station_id=station_id
+    )
+    return expired + lost
+
+
+async def list_overdue(connection: Connection, now: datetime) -> list[str]:
+    """Returns the ids of stations with commands that have expired or are lost."""
+    return await store_commands.stations_to_end(connection, now, now - REPLY_WITHIN)
+
+
 async def list_waiting(connection: Connection, now: datetime) -> list[str]:
     """Returns the ids of stations with a queued command that has not expired and none in flight."""
     return await store_commands.stations_that_wait(connection, now)

@@ -9,7 +9,7 @@ import structlog
 from evpower.foundation.bus import Bus
 from evpower.foundation.db import Connection, Database
 from evpower.stations import store_connections
-from evpower.stations.commands import end_lost_commands, expire_commands
+from evpower.stations.commands import end_overdue, list_overdue
 from evpower.stations.model import Command
 
 # Tells the slice above which commands ended, in the same transaction; the result announces what
@@ -28,14 +28,18 @@ async def end_commands(
 ) -> list[Command]:
     """Ends expired and lost commands, and closes connections whose node is gone."""
     async with db.transaction() as connection:
-        commands = await expire_commands(connection, now)
-        commands += await end_lost_commands(connection, now)
-        publish = None
-        if commands and ended is not None:
-            publish = await ended(connection, commands, now)
         lost = await store_connections.close_lost(connection, now - _NODE_LOST_AFTER, now)
-    if publish is not None:
-        publish(bus)
+        overdue = await list_overdue(connection, now)
+    commands: list[Command] = []
+    for station_id in overdue:
+        publish = None
+        async with db.transaction() as connection:
+            ends = await end_overdue(connection, station_id, now)
+            if ends and ended is not None:
+                publish = await ended(connection, ends, now)
+        commands += ends
+        if publish is not None:
+            publish(bus)
     if commands or lost:
         _log.info("station_commands_timed_out", commands=len(commands), connections_closed=lost)
     return commands

@@ -112,26 +112,36 @@ async def time_out_in_flight(
     return [read_row(Command, row) for row in rows]
 
 
-async def expire(connection: Connection, now: datetime, at_most: int) -> list[Command]:
-    """Ends queued commands that have expired."""
+async def expire(
+    connection: Connection, now: datetime, at_most: int, *, station_id: str | None = None
+) -> list[Command]:
+    """Ends queued commands that have expired, of one station if it is named."""
     rows: list[Record] = await connection.fetch(
         f"""
         update stations.commands c set state = 'timed_out', ended_at = $1
          where c.id in (
-           select q.id from stations.commands q where q.state = 'queued' and q.expires_at <= $1
+           select q.id from stations.commands q
+            where q.state = 'queued' and q.expires_at <= $1
+              and ($3::text is null or q.station_id = $3)
             order by q.expires_at limit $2 for update skip locked)
         returning {_COMMAND}
         """,
         now,
         at_most,
+        station_id,
     )
     return [read_row(Command, row) for row in rows]
 
 
 async def time_out_lost(
-    connection: Connection, now: datetime, sent_before: datetime, at_most: int
+    connection: Connection,
+    now: datetime,
+    sent_before: datetime,
+    at_most: int,
+    *,
+    station_id: str | None = None,
 ) -> list[Command]:
-    """Ends sent commands of sockets that are not the newest or are closed, and old ones."""
+    """Ends sent commands of closed connections, and old ones; of one station if it is named."""
     rows: list[Record] = await connection.fetch(
         f"""
         update stations.commands c set state = 'timed_out', ended_at = $1
@@ -140,14 +150,36 @@ async def time_out_lost(
             where q.state = 'sent' and (q.sent_at < $2
               or exists (select from stations.connections o
                           where o.id = q.epoch and o.closed_at is not null))
+              and ($4::text is null or q.station_id = $4)
             order by q.id limit $3 for update skip locked)
         returning {_COMMAND}
         """,
         now,
         sent_before,
         at_most,
+        station_id,
     )
     return [read_row(Command, row) for row in rows]
+
+
+async def stations_to_end(
+    connection: Connection, now: datetime, sent_before: datetime
+) -> list[str]:
+    """Returns which stations have commands that `expire` or `time_out_lost` would end."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select q.station_id from stations.commands q where q.state = 'queued' and q.expires_at <= $1
+        union
+        select q.station_id from stations.commands q
+         where q.state = 'sent' and (q.sent_at < $2
+           or exists (select from stations.connections o
+                       where o.id = q.epoch and o.closed_at is not null))
+         order by station_id
+        """,
+        now,
+        sent_before,
+    )
+    return [row["station_id"] for row in rows]
 
 
 async def stations_that_wait(connection: Connection, now: datetime) -> list[str]:
