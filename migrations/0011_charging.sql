@@ -85,7 +85,11 @@ begin
          is distinct from (old.ended_at, old.energy_wh, old.cost_minor) then
     raise exception 'session % is finished: its facts stay', old.id using errcode = 'check_violation';
   end if;
+  -- A session is shown with its revision and that of its progress: when it ends, its own takes over both.
   new.revision := old.revision + 1;
+  if old.state in ('charging', 'stopping') and new.state not in ('charging', 'stopping') then
+    new.revision := new.revision + coalesce((select p.revision from charging.progress p where p.session_id = old.id), 0);
+  end if;
   new.updated_at := now();
   return new;
 end
@@ -271,6 +275,14 @@ create table charging.progress (
 ) with (fillfactor = 50);
 create index progress_rebills on charging.progress (transaction_id) where rebill_due_at is not null;
 grant select, insert, update on charging.progress to evpower_app;
+
+-- What other schemas read of a session's progress. While it charges, these figures are the session's, and its revision is
+-- the sum of both.
+create view charging.progress_public as
+select p.session_id, p.energy_wh, p.energy_wh * 0.001 as energy_kwh, p.cost_minor, p.cost_minor * 0.01 as cost_som,
+       p.power_w, p.soc_percent, p.last_value_at, p.revision
+  from charging.progress p;
+grant select on charging.progress_public to evpower_app;
 
 -- Every meter value as it was read. The raw frame has the rest.
 create table charging.meter_values (

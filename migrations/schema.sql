@@ -166,7 +166,11 @@ begin
          is distinct from (old.ended_at, old.energy_wh, old.cost_minor) then
     raise exception 'session % is finished: its facts stay', old.id using errcode = 'check_violation';
   end if;
+  -- A session is shown with its revision and that of its progress: when it ends, its own takes over both.
   new.revision := old.revision + 1;
+  if old.state in ('charging', 'stopping') and new.state not in ('charging', 'stopping') then
+    new.revision := new.revision + coalesce((select p.revision from charging.progress p where p.session_id = old.id), 0);
+  end if;
   new.updated_at := now();
   return new;
 end
@@ -1998,6 +2002,18 @@ CREATE TABLE charging.progress (
     CONSTRAINT progress_tail_wh_check CHECK ((tail_wh >= (0)::numeric))
 )
 WITH (fillfactor='50');
+
+CREATE VIEW charging.progress_public AS
+ SELECT session_id,
+    energy_wh,
+    ((energy_wh)::numeric * 0.001) AS energy_kwh,
+    cost_minor,
+    ((cost_minor)::numeric * 0.01) AS cost_som,
+    power_w,
+    soc_percent,
+    last_value_at,
+    revision
+   FROM charging.progress p;
 
 CREATE TABLE charging.session_tariffs (
     session_id uuid NOT NULL,
@@ -4229,6 +4245,8 @@ GRANT SELECT,INSERT ON TABLE charging.cdrs TO evpower_app;
 GRANT SELECT,INSERT ON TABLE charging.meter_values TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE charging.progress TO evpower_app;
+
+GRANT SELECT ON TABLE charging.progress_public TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE charging.session_tariffs TO evpower_app;
 

@@ -19,10 +19,13 @@ from pydantic import SecretStr
 from evpower.api import HttpProtocol, create_app
 from evpower.api.health import Overdue
 from evpower.api.legacy import PLAIN_ERRORS
+from evpower.api.legacy.charging import ChargingCalls, charging_fast_paths, charging_router
+from evpower.api.legacy.session_changes import SessionChanges
 from evpower.api.legacy.station_board import StationBoard
 from evpower.api.legacy.stations import StationCalls, stations_fast_paths, stations_router
 from evpower.bootstrap.modules import assemble
 from evpower.charging import endpoints as charging_endpoints
+from evpower.charging.rules import DEFAULT_RULES
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
@@ -112,14 +115,18 @@ async def running_api(
     bus_connected: Callable[[], bool] | None = None,
     collectors: Sequence[Collector] = (),
     overdue: Overdue | None = None,
+    stop_wait_s: float = 0.05,
     **settings: Any,
 ) -> AsyncIterator[Api]:
     outside = patient_http()
     clock, now_s, bus = WallClock(), Turning(), LocalBus()
-    board = StationBoard(db, clock, now_s=now_s)
-    stations = StationCalls(board, frozenset({"old.example"}))
     verifier = TokenVerifier(issuer_url=ISSUER, http=outside, hs256_secret=SecretStr(SECRET))
     access = Access(db, verifier)
+    board = StationBoard(db, clock, now_s=now_s)
+    stations = StationCalls(board, frozenset({"old.example"}))
+    charging = ChargingCalls(
+        db, bus, access, SessionChanges(bus), DEFAULT_RULES, clock, wait_s=stop_wait_s
+    )
     chosen = {"env": "development", "rate_per_minute": 100_000, **settings}
     configured = Settings(_env_file=None, **chosen)
     app = create_app(
@@ -130,12 +137,14 @@ async def running_api(
                     charging_endpoints.router(access, db, bus, clock=clock),
                     wallet_endpoints.router(access, db),
                     operator_router(access, db, bus),
+                    charging_router(charging),
                     stations_router(stations),
                     *routers,
                 ],
                 fast_paths=[
                     *charging_endpoints.fast_paths(access, db),
                     *wallet_endpoints.fast_paths(access, db),
+                    *charging_fast_paths(charging),
                     *stations_fast_paths(stations),
                 ],
                 route_limits=_limits(configured),

@@ -6,7 +6,7 @@ from typing import Any, Final
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
-from evpower.api.legacy import payment_schemas, station_schemas
+from evpower.api.legacy import charging_schemas, payment_schemas, station_schemas
 from evpower.charging.endpoints import HistorySession, SessionRecorded
 from evpower.identity.endpoints import Registered
 from evpower.identity.operator_endpoints import OperatorsClient
@@ -32,6 +32,10 @@ MODELS: Final[tuple[tuple[str, str, tuple[type[BaseModel], ...]], ...]] = (
     ("GET", r"/api/v1/balance/history/[^/]+", (StatementLine,)),
     ("GET", r"/api/v1/balance/[^/]+", (Balance,)),
     ("GET", r"/api/v1/charging/history/[^/]+", (HistorySession,)),
+    ("POST", r"/api/v1/charging/start", (charging_schemas.Started,)),
+    ("POST", r"/api/v1/charging/stop", (charging_schemas.Stopped,)),
+    ("GET", r"/api/v1/charging/status/[^/]+", (charging_schemas.ChargingStatus,)),
+    ("GET", r"/api/v1/charging/active", (charging_schemas.ActiveSession,)),
     ("GET", r"/api/v1/station/status/[^/]+", (station_schemas.StationStatus,)),
     ("GET", r"/api/v1/locations", (station_schemas.Locations,)),
     ("GET", r"/api/v1/locations/[^/]+", (station_schemas.ListedLocation,)),

@@ -15,7 +15,8 @@ from evpower.foundation import websocket
 from evpower.foundation.db import Connection, Database
 from evpower.realtime import MAX_MESSAGE_BYTES, endpoints, model, protocol
 from evpower.realtime.hub import Hub
-from evpower.realtime.model import BalanceState, CloseReason, LiveSession
+from evpower.realtime.model import BalanceState, CloseReason
+from tests.charging.views import AT, CHARGING
 from tests.realtime.scenario import running, token
 
 PAGE = (Path(__file__).parents[2] / "docs" / "live.md").read_text()
@@ -74,26 +75,11 @@ def _body(frame: bytes) -> dict[str, Any]:
 
 
 def _frames() -> dict[str, dict[str, Any]]:
-    client, session = uuid4(), uuid4()
+    client = uuid4()
     balance = BalanceState(client, "KGS", 25050, 10000, 42, 57, NOW)
-    charging = LiveSession(
-        session,
-        client,
-        "EVI-0080",
-        1,
-        "started",
-        3250,
-        4388,
-        NOW,
-        None,
-        4,
-        NOW,
-        NOW,
-        {"vehicle_plate": "01KG123ABC"},
-    )
     made = [
         protocol.connected(client, NOW, 20.0), protocol.balance(balance),
-        protocol.balance(balance, "ready"), protocol.session(charging),
+        protocol.balance(balance, "ready"), protocol.session(CHARGING, AT, "Идёт зарядка."),
         protocol.PING, protocol.PONG,
         protocol.error("too_many_messages", "at most 10 a second"),
     ]  # fmt: skip
@@ -120,6 +106,10 @@ def test_the_messages_shown_are_the_messages_sent() -> None:
         assert list(message) == list(sent[kind]), kind
         for name, value in message.items():
             assert isinstance(value, type(sent[kind][name])), f"{kind}.{name}"
+    shown_session = shown["charging_update"]
+    for name in ("session_id", "client_id"):
+        shown_session[name] = sent["charging_update"][name]
+    assert shown_session == sent["charging_update"]
     assert shown["balance_update"]["available"] == sent["balance_update"]["available"]
 
 

@@ -1,16 +1,17 @@
 """What a driver's app sees of money and sessions."""
 
 import asyncio
+from datetime import datetime
 from uuid import UUID, uuid4
 
 import pytest
 
-from evpower.charging import SESSION_CHANGED
+from evpower.charging import SESSION_CHANGED, SessionView
 from evpower.foundation.bus import EVERYTHING
 from evpower.foundation.db import Connection, Database
 from evpower.identity import CLIENT_CHANGED
 from evpower.realtime import protocol
-from evpower.realtime.model import LiveSession
+from tests.charging.site import Site
 from tests.realtime.scenario import Gate, Live, counted, running, token, until
 
 
@@ -273,10 +274,10 @@ async def test_a_session_that_cannot_be_shown_stops_no_one(
     other = await live.new_client()
     shown = protocol.session
 
-    def refuse(session: LiveSession) -> bytes:
+    def refuse(session: SessionView, at: datetime, message: str) -> bytes:
         if session.client_id == client_id:
             raise KeyError(session.state)
-        return shown(session)
+        return shown(session, at, message)
 
     monkeypatch.setattr(protocol, "session", refuse)
     async with live.watching(client_id) as own, live.watching(other) as theirs:
@@ -298,3 +299,73 @@ async def test_told_that_much_may_have_changed_the_hub_looks_at_once(
         await live.top_up(client_id, tell=False)
         live.bus.publish(CLIENT_CHANGED, EVERYTHING)
         assert (await app.expect("balance_update"))["balance"] == 100.0
+
+
+async def tag_of(owner: Connection, session: UUID) -> str:
+    return await owner.fetchval("select id_tag from charging.sessions where id = $1", session)
+
+
+class TestWhileItCharges:
+    async def test_each_value_is_sent_until_the_end(
+        self, live: Live, db: Database, owner: Connection
+    ) -> None:
+        site = Site(db, owner, now=live.clock())
+        await site.open()
+        client = await site.driver()
+        async with live.watching(client) as app:
+            await app.expect("balance_update")
+            session = (await site.start(client, energy_wh=10_000)).session_id
+            live.bus.publish(SESSION_CHANGED, session)
+            requested = await app.expect("charging_update")
+            assert (requested["status"], requested["state"]) == ("started", "requested")
+            await site.begin(await tag_of(owner, session))
+            live.bus.publish(SESSION_CHANGED, session)
+            assert (await app.expect("charging_update"))["state"] == "charging"
+            revision = 0
+            for energy_wh in (1500, 3000):
+                await owner.execute(
+                    "update charging.progress set revision = revision + 1, energy_wh = $2,"
+                    " cost_minor = 2025, power_w = 7400, soc_percent = 55 where session_id = $1",
+                    session, energy_wh,
+                )  # fmt: skip
+                live.bus.publish(SESSION_CHANGED, session)
+                update = await app.expect("charging_update")
+                assert (update["energy_consumed"], update["total_cost"]) == (
+                    energy_wh / 1000, 20.25,
+                )  # fmt: skip
+                assert (update["charging_power"], update["ev_battery_soc"]) == (7.4, 55)
+                assert update["revision"] > revision
+                revision = update["revision"]
+        assert await live.hub.sweep() == 0
+
+    async def test_a_value_that_was_not_announced_is_found_by_the_sweep(
+        self, live: Live, db: Database, owner: Connection
+    ) -> None:
+        site = Site(db, owner, now=live.clock())
+        await site.open()
+        client = await site.driver()
+        session = (await site.start(client)).session_id
+        await site.begin(await tag_of(owner, session))
+        async with live.watching(client) as app:
+            await app.expect("balance_update")
+            await app.expect("charging_update")
+            await owner.execute(
+                "update charging.progress set revision = revision + 1, energy_wh = 700"
+            )
+            assert await live.hub.sweep() == 1
+            assert (await app.expect("charging_update"))["energy_consumed"] == 0.7
+
+    async def test_a_session_that_never_charged_is_an_error_here(
+        self, live: Live, db: Database, owner: Connection
+    ) -> None:
+        site = Site(db, owner, now=live.clock())
+        await site.open()
+        client = await site.driver()
+        session = (await site.start(client)).session_id
+        await site.stop(session, client)
+        async with live.watching(client) as app:
+            await app.expect("balance_update")
+            update = await app.expect("charging_update")
+        assert (update["status"], update["state"], update["cost"]) == ("error", "cancelled", 0)
+        assert update["start_failure"] == "cancelled_by_driver"
+        assert update["message"]

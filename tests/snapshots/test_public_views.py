@@ -115,6 +115,10 @@ READS = {
         """,
         """select client_id from charging.sessions where updated_at > $1::timestamptz""",
     ),
+    "progress by session": (
+        """select energy_kwh, revision from charging.progress_public where session_id = $1::uuid""",
+        """select energy_wh, revision from charging.progress where session_id = $1::uuid""",
+    ),
     "settlements by id": (
         """select session_id from charging.settlements_public where id = $1::bigint""",
         """select session_id from charging.settlements where id = $1::bigint""",

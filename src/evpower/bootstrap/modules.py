@@ -55,7 +55,7 @@ def assemble(
         stations.module(shared, commands_ended=commands_ended(settings)),
         payments.module(settings, shared, providers=providers),
         wallet.module(shared, access=access),
-        realtime.module(settings, shared, access=access),
+        realtime.module(settings, shared, access=access, sentence=api.sentence),
         charging.module(settings, shared, access=access),
         ocpp.module(settings, shared),
         legacy.module(settings, shared, access=access, providers=providers),

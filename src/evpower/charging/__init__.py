@@ -14,16 +14,28 @@ from evpower.charging.events import (
     StopAnswer,
     TagStatus,
 )
-from evpower.charging.model import SESSION_CHANGED, SessionState, SessionStatus
+from evpower.charging.facts import normalized_plate
+from evpower.charging.model import SESSION_CHANGED, SessionState
 from evpower.charging.module import module
 from evpower.charging.request_stop import StopRequest, StopRequested, request_stop
 from evpower.charging.rules import Rules, configured_rules
+from evpower.charging.session_view import SessionView, flat_status
 from evpower.charging.start import StartedSession, StartRequest, start
 from evpower.charging.start_transaction import start_transaction
+from evpower.charging.status import (
+    active_session,
+    newest_sessions,
+    session_status,
+    session_statuses,
+)
 from evpower.charging.unstarted import command_ended
 
 # What slices above may read of the tables.
-PUBLIC_VIEWS = ("charging.sessions_public", "charging.settlements_public")
+PUBLIC_VIEWS = (
+    "charging.sessions_public",
+    "charging.progress_public",
+    "charging.settlements_public",
+)
 
 __all__ = [
     "PUBLIC_VIEWS",
@@ -32,7 +44,7 @@ __all__ = [
     "Reading",
     "Rules",
     "SessionState",
-    "SessionStatus",
+    "SessionView",
     "StartAnswer",
     "StartRequest",
     "StartedSession",
@@ -45,11 +57,17 @@ __all__ = [
     "StopRequest",
     "StopRequested",
     "TagStatus",
+    "active_session",
     "authorize",
     "command_ended",
     "configured_rules",
+    "flat_status",
     "module",
+    "newest_sessions",
+    "normalized_plate",
     "request_stop",
+    "session_status",
+    "session_statuses",
     "start",
     "start_transaction",
     "station_booted",

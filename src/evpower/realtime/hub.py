@@ -11,13 +11,19 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from itertools import islice
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from evpower.charging import SESSION_CHANGED
+from evpower.charging import (
+    SESSION_CHANGED,
+    SessionView,
+    newest_sessions,
+    session_statuses,
+)
 from evpower.config import Settings
 from evpower.foundation.bus import EVERYTHING, Bus, Topic
 from evpower.foundation.clock import Clock
@@ -26,7 +32,13 @@ from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round, Wakeup
 from evpower.identity import CLIENT_CHANGED, Claims, ensure_client
 from evpower.realtime import metrics, store
 from evpower.realtime.connection import Socket
-from evpower.realtime.model import CLIENT_CLOSED, SUPERSEDED, TRY_LATER, BalanceState, LiveSession
+from evpower.realtime.model import (
+    CLIENT_CLOSED,
+    SUPERSEDED,
+    TRY_LATER,
+    BalanceState,
+    Sentence,
+)
 from evpower.realtime.timers import Timers
 from evpower.realtime.watched import Watched
 
@@ -50,6 +62,7 @@ class Hub:
         bus: Bus,
         settings: Settings,
         clock: Clock,
+        sentence: Sentence,
         *,
         now_s: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -58,7 +71,10 @@ class Hub:
         slow_s: float = 20.0,
         auth_s: float = 10.0,
     ) -> None:
-        """`slow_s`: how long an app may not read before it is closed; `auth_s`: time to sign in."""
+        """`sentence` writes the message of a session.
+
+        `slow_s`: how long an app may not read before it is closed; `auth_s`: time to sign in.
+        """
         self.ping_s = ping_s
         self.stopping = False
         self._db = db
@@ -66,6 +82,7 @@ class Hub:
         self._per_client = settings.live_sockets_per_client
         self._sweep_s = settings.live_sweep_s
         self._clock = clock
+        self._sentence = sentence
         self._now_s = now_s
         self._jitter = jitter
         self._timers = Timers(
@@ -221,13 +238,13 @@ class Hub:
         number = self._reading
         joined_clients = [client for client in clients if client in self._joined_clients]
         ids = list(clients)
-        sessions_read: list[LiveSession] = []
+        sessions_read: list[SessionView] = []
         async with self._db.connection() as connection:
             balances = await store.balances(connection, ids) if ids else []
             if joined_clients:
-                sessions_read += await store.newest_sessions(connection, joined_clients)
+                sessions_read += await newest_sessions(connection, joined_clients, store.NEWEST)
             if sessions:
-                sessions_read += await store.sessions(connection, list(sessions))
+                sessions_read += await session_statuses(connection, list(sessions))
         metrics.READS.inc(len(ids))
         metrics.BATCHES.inc()
         delivered = self._deliver(balances, sessions_read, number)
@@ -244,7 +261,7 @@ class Hub:
             await self._create(set(ids) - {balance.client_id for balance in balances})
 
     def _deliver(
-        self, balances: Iterable[BalanceState], sessions: Iterable[LiveSession], number: int
+        self, balances: Iterable[BalanceState], sessions: Iterable[SessionView], number: int
     ) -> list[UUID]:
         """Stores and sends newer state. Returns the clients whose balance was read."""
         changed: dict[UUID, Watched] = {}
@@ -258,11 +275,11 @@ class Hub:
                 client.store_balance(balance)
                 changed[client.id] = client
         clients_read = frozenset(with_balance)
+        now, now_s = self._clock(), self._now_s()
         for session in sessions:
             client = self._clients.get(session.client_id)
-            if client is not None and _store_session(client, session):
+            if client is not None and self._store_session(client, session, now):
                 changed[client.id] = client
-        now, now_s = self._clock(), self._now_s()
         for client in changed.values():
             for socket in tuple(client.sockets):
                 if not socket.open:
@@ -272,6 +289,15 @@ class Hub:
                 client.send_changes(socket, now_s)
             client.delete_old_sessions()
         return with_balance
+
+    def _store_session(self, client: Watched, session: SessionView, now: datetime) -> bool:
+        """Returns false when a session can't be encoded; it must not stop the others."""
+        try:
+            client.store_session(session, now, self._sentence)
+        except Exception:
+            log.exception("live_session_encode_failed", session_id=str(session.id))
+            return False
+        return True
 
     async def _create(self, missing: set[UUID]) -> None:
         """Creates clients that do not exist yet, to be read in the next round."""
@@ -352,16 +378,6 @@ class Hub:
 def _close_all(client: Watched) -> None:
     for socket in tuple(client.sockets):
         socket.end(CLIENT_CLOSED)
-
-
-def _store_session(client: Watched, session: LiveSession) -> bool:
-    """Returns false when a session can't be encoded; it must not stop the others."""
-    try:
-        client.store_session(session)
-    except Exception:
-        log.exception("live_session_encode_failed", session_id=str(session.id))
-        return False
-    return True
 
 
 def _pop_batch(waiting: dict[UUID, float]) -> dict[UUID, float]:

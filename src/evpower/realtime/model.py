@@ -1,12 +1,13 @@
 """Types of live updates: amounts in minor units (tyiyn), energy in Wh, aware UTC."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
-from evpower.charging import SessionStatus
+# Returns the sentence of the first code that has one.
+Sentence: TypeAlias = Callable[[Sequence[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +22,6 @@ class BalanceState:
     revision: int  # of the wallet: holds raise it too, so it orders the states
     updated_at: datetime
     closed: bool = False  # the client was closed, and its sockets are closed too
-
-
-@dataclass(frozen=True, slots=True)
-class LiveSession:
-    """A charging session as its client sees it."""
-
-    id: UUID
-    client_id: UUID
-    station_id: str
-    connector_id: int
-    status: SessionStatus
-    energy_wh: int
-    cost_minor: int
-    started_at: datetime | None
-    ended_at: datetime | None
-    revision: int
-    created_at: datetime
-    updated_at: datetime
-    details: Mapping[str, str]  # optional facts that are known, by their names
 
 
 @dataclass(frozen=True, slots=True)

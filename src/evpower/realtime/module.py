@@ -5,13 +5,14 @@ from evpower.foundation.module import Job, Module, Shared
 from evpower.foundation.roles import SERVING
 from evpower.identity import Access
 from evpower.realtime.hub import Hub
+from evpower.realtime.model import Sentence
 
 
-def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
-    """Returns the slice."""
+def module(settings: Settings, shared: Shared, *, access: Access, sentence: Sentence) -> Module:
+    """Returns the slice; `sentence` writes the message of a session."""
     from evpower.realtime.endpoints import router
 
-    hub = Hub(shared.db, shared.bus, settings, shared.clock)
+    hub = Hub(shared.db, shared.bus, settings, shared.clock, sentence)
     return Module(
         "realtime",
         routers=[router(access, hub, settings)],

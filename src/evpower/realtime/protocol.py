@@ -10,11 +10,10 @@ from uuid import UUID
 import orjson
 from websockets.frames import Frame, Opcode
 
+from evpower.charging import SessionView, flat_status
 from evpower.foundation.clock import to_z
 from evpower.foundation.money import to_som
-from evpower.realtime.model import BalanceState, LiveSession
-
-_WH_PER_KWH: Final = 1000
+from evpower.realtime.model import BalanceState
 
 
 def _frame(message: dict[str, Any]) -> bytes:
@@ -55,23 +54,17 @@ def balance(now: BalanceState, kind: str = "balance_update") -> bytes:
     )
 
 
-def session(now: LiveSession) -> bytes:
-    """The current state of a session, in kWh and som."""
+def session(now: SessionView, at: datetime, message: str) -> bytes:
+    """The current state of a session: HTTP's flat status, but `error` where nothing was charged."""
     return _frame(
         {
             "type": "charging_update",
-            "session_id": str(now.id),
-            "client_id": str(now.client_id),
-            "station_id": now.station_id,
-            "connector_id": now.connector_id,
+            **flat_status(now, at, message),
             "status": now.status,
-            "energy_consumed": now.energy_wh / _WH_PER_KWH,
             "total_cost": to_som(now.cost_minor),
-            "start_time": None if now.started_at is None else to_z(now.started_at),
             "end_time": None if now.ended_at is None else to_z(now.ended_at),
-            **now.details,
             "revision": now.revision,
-            "timestamp": to_z(now.updated_at),
+            "timestamp": to_z(now.changed_at),
         }
     )
 

@@ -5,8 +5,8 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection
-from evpower.foundation.rows import columns, read_row
-from evpower.realtime.model import BalanceState, LiveSession
+from evpower.foundation.rows import read_row
+from evpower.realtime.model import BalanceState
 
 NEWEST: Final = 3  # sessions of a client that are sent when a notification was lost
 # Rows are reached by key (lateral, offset 0), so that a plan made on empty tables stays good later.
@@ -18,7 +18,6 @@ select w.client_id, w.currency, w.balance_minor, w.held_minor, w.version, w.revi
  cross join lateral (
    select c.status from identity.clients_public c where c.id = requested.id offset 0) c
 """
-_COLUMNS: Final = columns(LiveSession, "s")
 _NEWEST: Final = f"""
 (select * from charging.sessions_public s where s.client_id = requested.id
   order by s.created_at desc, s.id desc limit {NEWEST}) s
@@ -37,34 +36,16 @@ select s.id
   from unnest($1::uuid[]) as requested (id)
  cross join lateral {_NEWEST}
   left join unnest($2::uuid[], $3::bigint[]) as known (id, revision) on known.id = s.id
- where s.revision is distinct from known.revision
+  left join lateral (select p.revision from charging.progress_public p
+                      where p.session_id = s.id and s.state in ('charging', 'stopping') limit 1) p
+    on true
+ where s.revision + coalesce(p.revision, 0) is distinct from known.revision
 """
 
 
 async def balances(connection: Connection, client_ids: Sequence[UUID]) -> list[BalanceState]:
     """Returns the balances of clients; clients that do not exist are left out."""
     return [read_row(BalanceState, row) for row in await connection.fetch(_BALANCES, client_ids)]
-
-
-async def sessions(connection: Connection, session_ids: Sequence[UUID]) -> list[LiveSession]:
-    """Returns sessions by id."""
-    rows = await connection.fetch(
-        f"""
-        select {_COLUMNS} from unnest($1::uuid[]) as requested (id) cross join lateral
-          (select * from charging.sessions_public s where s.id = requested.id offset 0) s
-        """,
-        session_ids,
-    )
-    return [read_row(LiveSession, row) for row in rows]
-
-
-async def newest_sessions(connection: Connection, client_ids: Sequence[UUID]) -> list[LiveSession]:
-    """Returns the newest sessions of each client, in no order."""
-    rows = await connection.fetch(
-        f"select {_COLUMNS} from unnest($1::uuid[]) as requested (id) cross join lateral {_NEWEST}",
-        client_ids,
-    )
-    return [read_row(LiveSession, row) for row in rows]
 
 
 async def changed_balances(

@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from evpower.charging import SessionView
 from evpower.identity import Claims
 from evpower.realtime import metrics, protocol
 from evpower.realtime.connection import Socket
-from evpower.realtime.model import BalanceState, LiveSession
+from evpower.realtime.model import BalanceState, Sentence
 
 _MAX_SESSIONS: Final = 8  # of a client: those the sweep compares, and some more
 _RECENT: Final = timedelta(hours=1)  # sessions that ended within it are sent to a new socket
@@ -18,7 +19,7 @@ _RECENT: Final = timedelta(hours=1)  # sessions that ended within it are sent to
 class _Shown:
     """A session and its frame."""
 
-    session: LiveSession
+    session: SessionView
     frame: bytes
 
 
@@ -42,13 +43,14 @@ class Watched:
             self.balance = balance
             self._frame = protocol.balance(balance)
 
-    def store_session(self, session: LiveSession) -> None:
+    def store_session(self, session: SessionView, now: datetime, sentence: Sentence) -> None:
         """Stores a session if it is newer."""
         if self.sessions is None:
             self.sessions = {}
         known = self.sessions.get(session.id)
         if known is None or session.revision > known.session.revision:
-            self.sessions[session.id] = _Shown(session, protocol.session(session))
+            message = sentence(session.message_codes(now))
+            self.sessions[session.id] = _Shown(session, protocol.session(session, now, message))
 
     def delete_old_sessions(self) -> None:
         """Deletes all but the newest sessions; those the sweep compares are among them."""

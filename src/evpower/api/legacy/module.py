@@ -2,6 +2,14 @@
 
 from typing import Final
 
+from evpower.api.legacy.charging import (
+    START_PATH,
+    STATUS_PATH,
+    STOP_PATH,
+    ChargingCalls,
+    charging_fast_paths,
+    charging_router,
+)
 from evpower.api.legacy.location_changes import LocationChanges
 from evpower.api.legacy.location_feed import LocationFeed
 from evpower.api.legacy.location_socket import router
@@ -12,6 +20,7 @@ from evpower.api.legacy.payments import (
     TOP_UP_PATHS,
     payments_router,
 )
+from evpower.api.legacy.session_changes import SessionChanges
 from evpower.api.legacy.station_board import StationBoard
 from evpower.api.legacy.stations import (
     LOCATION_PATH,
@@ -23,6 +32,7 @@ from evpower.api.legacy.stations import (
     stations_fast_paths,
     stations_router,
 )
+from evpower.charging import configured_rules
 from evpower.config import Settings
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.connection_limits import parse_origins
@@ -34,7 +44,7 @@ from evpower.payments import Providers
 _MINUTE_S: Final = 60.0
 # Errors here have the form of the old API.
 PLAIN_ERRORS: Final = (
-    BALANCE_PATH, TOP_UP_PATH, PAYMENT_PATH,
+    START_PATH, STOP_PATH, STATUS_PATH, BALANCE_PATH, TOP_UP_PATH, PAYMENT_PATH,
     LOCATIONS_PATH, LOCATION_PATH, REFRESH_PATH, STATION_PATH,
 )  # fmt: skip
 
@@ -44,11 +54,21 @@ def module(settings: Settings, shared: Shared, *, access: Access, providers: Pro
     feed = LocationFeed()
     board = StationBoard(shared.db, shared.clock)
     changes = LocationChanges(feed, board, shared.bus, shared.clock)
+    charging = ChargingCalls(
+        shared.db,
+        shared.bus,
+        access,
+        SessionChanges(shared.bus),
+        configured_rules(settings),
+        shared.clock,
+    )
     stations = StationCalls(board, old_hosts(settings))
+    money = (*TOP_UP_PATHS, START_PATH)
     public = (LOCATIONS_PATH, STATION_PREFIX)
     return Module(
         "legacy",
         routers=[
+            charging_router(charging),
             stations_router(stations),
             payments_router(
                 shared.db,
@@ -63,10 +83,10 @@ def module(settings: Settings, shared: Shared, *, access: Access, providers: Pro
                 trusted_proxies=parse_networks(settings.trusted_proxies),
             ),
         ],
-        fast_paths=stations_fast_paths(stations),
+        fast_paths=[*charging_fast_paths(charging), *stations_fast_paths(stations)],
         jobs=[Job(feed.loop, SERVING), Job(changes.loop, SERVING)],
         route_limits=[
-            Limit("money", "also", TOP_UP_PATHS, settings.rate_money_per_minute, _MINUTE_S),
+            Limit("money", "also", money, settings.rate_money_per_minute, _MINUTE_S),
             Limit("public", "public", public, settings.rate_public_per_minute, _MINUTE_S),
         ],
         plain_errors=PLAIN_ERRORS,

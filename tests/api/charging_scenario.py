@@ -1,0 +1,89 @@
+"""A driver's phone and a station: the calls of the one, the reports of the other."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+from evpower import charging
+from evpower.charging import Changes, StationStart, StationTime
+from evpower.foundation.db import Connection
+from tests.api.scenario import Api, Headers, bearer
+from tests.api.stations_scenario import Site
+from tests.charging.money import top_up
+
+STATION = "EVP-1"
+START, STOP, ACTIVE = (f"/api/v1/charging/{name}" for name in ("start", "stop", "active"))
+
+
+@dataclass
+class Ride:
+    """One driver at one station."""
+
+    api: Api
+    owner: Connection
+    site: Site
+    client: UUID
+
+    async def open(self, som: int = 1000, **values: Any) -> None:
+        await self.site.price({"energy_per_kwh": "13.5", "flat": "5"})
+        await self.site.ready(STATION, connectors=2, **values)
+        if som:
+            await top_up(self.owner, self.client, som * 100)
+
+    async def start(self, headers: Headers | None = None, **body: Any) -> httpx.Response:
+        body = {"station_id": STATION, "connector_id": 1, **body}
+        return await self.api.post(START, headers or bearer(self.client), json=body)
+
+    async def started(self, **body: Any) -> str:
+        response = await self.start(**body)
+        assert response.status_code == 200, response.text
+        return response.json()["session_id"]
+
+    async def stop(self, session: object, headers: Headers | None = None) -> httpx.Response:
+        return await self.api.post(
+            STOP, headers or bearer(self.client), json={"session_id": session}
+        )
+
+    async def status(self, session: str, headers: Headers | None = None) -> httpx.Response:
+        return await self.api.get(
+            f"/api/v1/charging/status/{session}", headers or bearer(self.client)
+        )
+
+    async def active(self, headers: Headers | None = None) -> httpx.Response:
+        return await self.api.get(ACTIVE, headers or bearer(self.client))
+
+    async def begin(self, session: str, meter_wh: int = 1000) -> int:
+        """The station reports the start of a session; returns the transaction's number."""
+        tag = await self.owner.fetchval(
+            "select id_tag from charging.sessions where id = $1", UUID(session)
+        )
+        now = self.api.clock()
+        report = StationStart(
+            STATION, 1, tag, Decimal(meter_wh), None, StationTime(now, now.isoformat()), now
+        )
+        async with self.api.db.transaction() as connection:
+            answer = await charging.start_transaction(connection, report, now=now)
+        self.publish(answer.changes)
+        return answer.transaction_id
+
+    async def progress(self, session: str, **values: Any) -> None:
+        """Writes what meter values would."""
+        values = {"last_value_at": self.api.clock(), **values}
+        names = ", ".join(f"{name} = ${number}" for number, name in enumerate(values, 2))
+        await self.owner.execute(
+            f"update charging.progress set revision = revision + 1, {names} where session_id = $1",
+            UUID(session), *values.values(),
+        )  # fmt: skip
+
+    def publish(self, changes: Changes) -> None:
+        changes.publish(self.api.bus)
+
+    def forward(self, **delta: float) -> None:
+        self.api.clock.ahead += timedelta(**delta)
+
+    async def stay_online(self) -> None:
+        await self.owner.execute("update stations.sockets set last_frame_at = $1", self.api.clock())
