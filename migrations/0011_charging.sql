@@ -263,7 +263,8 @@ create table charging.progress (
   inlet_temperature int,
   interval_s int check (interval_s > 0),               -- between the newest two values
   parked_since timestamptz,                            -- the car takes nothing
-  last_value_at timestamptz,                           -- when a value counted last
+  last_value_at timestamptz,                           -- when a value counted last,
+  flowed_at timestamptz,                               -- and when its energy was more than before
   stop_due_at timestamptz,                             -- when a limit is reached at the present power
   stop_resent_at timestamptz,
   close_due_at timestamptz,                            -- when it ends without a StopTransaction

@@ -1,11 +1,22 @@
 """Ends a transaction whose station did not stop it, by its last trusted register."""
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
-from evpower.charging.events import Changes
+from evpower.charging import store_running as store
+from evpower.charging import store_transactions
+from evpower.charging.events import Changes, StationTime
+from evpower.charging.register import finish, observe, point
 from evpower.charging.rules import DEFAULT_RULES, Rules
+from evpower.charging.running import RunningTransaction
+from evpower.charging.settle import End, bill_again, settle
 from evpower.foundation.db import Connection
+
+# Ends that follow a stop that was asked for: it is the reason.
+_AS_ASKED: Final = frozenset({"stop_unanswered", "became_available"})
+_GREW: Final = "energy flowed after an estimated end, and no stop came"
 
 
 async def close_estimated(
@@ -15,8 +26,55 @@ async def close_estimated(
     *,
     now: datetime,
     next_start_wh: Decimal | None = None,
-    rules: Rules = DEFAULT_RULES,
+    rules: Rules = DEFAULT_RULES,  # noqa: ARG001 - the signature of every use case
 ) -> Changes:
-    """Ends an open transaction and bills its session, estimated; an ended one stays as it is."""
-    del connection, end_reason, now, next_start_wh, rules
-    raise NotImplementedError(f"transaction {transaction_id} is open")
+    """Ends an open transaction and bills its session, estimated; an ended one stays as it is.
+
+    `next_start_wh`: the register at which the next transaction on the connector began; on a
+    register that runs on it is a plausible last value of this one.
+    """
+    transaction = await store_transactions.find_transaction(connection, transaction_id)
+    if transaction is None:
+        return Changes()
+    running = await store.load(connection, transaction)
+    if running.transaction.ended_at is not None:
+        return Changes()
+    running = _with_next_start(running, next_start_wh, now)
+    final = finish(running.progress.register, None, None, running.rated_power_w)
+    started_at = running.transaction.started_at
+    ended_at = max(running.progress.last_value_at or started_at, started_at)
+    await store.end_estimated(connection, transaction_id, ended_at)
+    session = running.session
+    if session is not None and session.stop_reason is not None and end_reason in _AS_ASKED:
+        end_reason = session.stop_reason
+    end = End(final.energy_wh, ended_at, end_reason, is_estimated=True, flaw=final.flaw)
+    changes = await settle(connection, running, end, now=now)
+    progress = replace(running.progress, stop_due_at=None, close_due_at=None, close_reason=None)
+    await store.update_progress(connection, transaction_id, progress)
+    return changes
+
+
+def _with_next_start(
+    running: RunningTransaction, next_start_wh: Decimal | None, now: datetime
+) -> RunningTransaction:
+    register = running.progress.register
+    if next_start_wh is None or register.last is None:
+        return running
+    value = point(next_start_wh, StationTime(None, None), now, register.last.resolution_wh)
+    observed = observe(register, value, running.rated_power_w)
+    if observed.outcome != "trusted":
+        return running
+    return replace(running, progress=replace(running.progress, register=observed.register))
+
+
+async def bill_growth(connection: Connection, running: RunningTransaction) -> Changes:
+    """Bills what flowed after an estimated end, estimated again: no stop of the station came."""
+    transaction = running.transaction
+    progress = replace(running.progress, rebill_due_at=None)
+    changes = Changes()
+    if transaction.end_kind == "estimated":
+        ended_at = max(progress.last_value_at or transaction.started_at, transaction.started_at)
+        end = End(progress.energy_wh, ended_at, "", is_estimated=True)
+        changes = await bill_again(connection, running, end, why=_GREW)
+    await store.update_progress(connection, transaction.id, progress)
+    return changes

@@ -37,8 +37,11 @@ class Limits:
 
     @property
     def money_minor(self) -> int | None:
-        """At which cost it stops; None: at none."""
-        return self.held_minor if self.rests_on_hold else self.amount_minor
+        """At which cost it stops; None: at none.
+
+        A session that has to have money and has none on hold is stopped where it begins.
+        """
+        return (self.held_minor or None) if self.rests_on_hold else self.amount_minor
 
 
 class Flow(NamedTuple):

@@ -88,6 +88,7 @@ class Progress:
     interval_s: int | None = None  # between the newest two values
     parked_since: datetime | None = None  # the car takes nothing
     last_value_at: datetime | None = None  # when a value counted last
+    flowed_at: datetime | None = None  # when the energy grew last
     stop_due_at: datetime | None = None  # when a limit is reached at the present power
     stop_resent_at: datetime | None = None
     close_due_at: datetime | None = None  # when it ends without a stop, and why
@@ -246,7 +247,12 @@ def _advance_one(
     if progress.last_value_at is not None and 0 < span_s <= _LONGEST_INTERVAL_S:
         interval_s = span_s
     progress = replace(
-        progress, register=register, facts=facts, interval_s=interval_s, last_value_at=received_at
+        progress,
+        register=register,
+        facts=facts,
+        interval_s=interval_s,
+        last_value_at=received_at,
+        flowed_at=received_at if register.exact_wh > earlier.exact_wh else progress.flowed_at,
     )
     return progress, StoredValue(reading, outcome, sample)
 

@@ -28,7 +28,7 @@ _MAX_TEXT: Final = 255
 _UNKNOWN_POWER_W: Final = 400_000  # of a connector that the operator never described
 _FACTS: Final = tuple(field.name for field in fields(Facts))
 _PROGRESS: Final = (
-    "interval_s", "parked_since", "last_value_at", "stop_due_at", "stop_resent_at",
+    "interval_s", "parked_since", "last_value_at", "flowed_at", "stop_due_at", "stop_resent_at",
     "close_due_at", "close_reason", "rebill_due_at", "tail_wh",
 )  # fmt: skip
 _WRITTEN: Final = (
@@ -284,7 +284,9 @@ async def find_ended(
     return [read_row(StationTransaction, row) for row in rows]
 
 
-async def insert_stop(connection: Connection, event: StationStop, id_as_sent: str) -> int | None:
+async def insert_stop(
+    connection: Connection, event: StationStop, id_as_sent: str, station_time: str | None
+) -> int | None:
     """Stores a stop; returns its id, None: it came before."""
     return await connection.fetchval(
         """
@@ -297,7 +299,7 @@ async def insert_stop(connection: Connection, event: StationStop, id_as_sent: st
         event.station_id,
         id_as_sent,
         event.meter_wh,
-        clip(event.time.raw),
+        station_time,
         clip(event.id_tag),
         clip(event.reason),
         event.received_at,

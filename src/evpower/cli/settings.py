@@ -1,10 +1,14 @@
 """Settings for commands: read from the environment and .env, checked before anything starts."""
 
 import asyncio
+import logging
 import os
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
+import structlog
 from pydantic import ValidationError
 from pydantic_settings import DotEnvSettingsSource
 
@@ -93,6 +97,21 @@ def with_database(work: Callable[[Database], Awaitable[T]], *, role: str | None 
             await database.close()
 
     try:
-        return asyncio.run(run())
+        with _logs_to_stderr():
+            return asyncio.run(run())
     except EvPowerError as error:
         fail(error.for_operators)
+
+
+@contextmanager
+def _logs_to_stderr() -> Generator[None]:
+    """Sends warnings to stderr for a block: stdout is for an operator or a program."""
+    before = structlog.get_config()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

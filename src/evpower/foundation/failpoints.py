@@ -1,4 +1,4 @@
-"""Named points between a provider's webhook and Supabase, where a test can kill the process.
+"""Named points on the paths of money, where a test can kill the process.
 
 `hit(failpoint)` does nothing unless a test wrote that failpoint into the file given to `watch`:
 then the process it names is killed, as a power cut would. The file is read in development only.
@@ -27,6 +27,10 @@ class Failpoint(StrEnum):
     PULL_READ = "pull.read"  # changes from Supabase are read, nothing is written
     PULL_UNCOMMITTED = "pull.uncommitted"  # clients and the cursor are written, not committed
     PULL_COMMITTED = "pull.committed"  # committed, no listener was notified
+    PROGRESS_UNCOMMITTED = "charging.progress"  # meter values are written, not committed
+    STOP_UNCOMMITTED = "charging.stop"  # a transaction has ended and is billed, not committed
+    SETTLE_UNCOMMITTED = "charging.settle"  # a session is charged, its record is not written
+    CORRECT_UNCOMMITTED = "charging.correct"  # the next bill is written, not committed
 
 
 _failpoint_file: Path | None = None

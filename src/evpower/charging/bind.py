@@ -1,0 +1,171 @@
+"""Finds the transaction that a station means, whatever id it sent.
+
+An id of a station counts within a session: it may be used again, be wrong, or be missing.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Final
+
+from evpower.charging import store_running as store
+from evpower.charging.events import StationReadings, StationStop
+from evpower.charging.model import StationTransaction
+from evpower.charging.register import MeterRegister, for_progress, observe, point, tolerance_wh
+from evpower.charging.running import SKEW_LIMIT, RunningTransaction
+from evpower.charging.store_transactions import add_alias
+from evpower.foundation.db import Connection
+
+_UNKNOWN_TEXTS: Final = frozenset({"", "null", "none", "0", "-1"})
+_MAX_ID: Final = 2**31 - 1
+_LATE: Final = timedelta(days=30)  # so long after an estimated end a stop still finds it
+_TAG_PREFIX: Final = 8  # stations add to a tag, cut it, and change its case
+
+
+def known_id(number: int | None) -> int | None:
+    """Returns a transaction's id; None for what stations send when they know none."""
+    return number if number is not None and number > 0 else None
+
+
+def known_name(text: str | None) -> str | None:
+    """Returns a station's own id as it is compared; None: it named none."""
+    folded = "" if text is None else (store.clip(text) or "").strip().lower()
+    return None if folded in _UNKNOWN_TEXTS else folded
+
+
+def sent_id(event: StationStop) -> str:
+    """Returns the id of a stop as it was sent."""
+    number, text = event.transaction_id, event.text_id
+    return store.clip(text if text is not None else "" if number is None else str(number)) or ""
+
+
+def same_tag(sent: str | None, known: str) -> bool:
+    """Returns whether a tag may be the known one; a missing tag is no contradiction."""
+    tag, expected = _fold(sent or ""), _fold(known)
+    if not tag or not expected:
+        return True
+    shorter = min(len(tag), len(expected))
+    return tag[:shorter] == expected[:shorter] and (shorter >= _TAG_PREFIX or tag == expected)
+
+
+def _fold(tag: str) -> str:
+    folded = tag.strip().lower()
+    while folded and not folded[-1].isalnum():
+        folded = folded[:-1]
+    return folded
+
+
+async def bind_values(connection: Connection, event: StationReadings) -> RunningTransaction | None:
+    """Returns the transaction that meter values belong to, locked; None: none."""
+    number, name = known_id(event.transaction_id), known_name(event.text_id)
+    opened = await store.find_open(connection, event.station_id)
+    named: list[StationTransaction] = []
+    if number is not None or name is not None:
+        lookup = number if number is not None and number <= _MAX_ID else None
+        text = name if name is not None else str(number)
+        named = await store.find_named(connection, event.station_id, lookup, text)
+        for transaction in named:
+            if transaction.ended_at is None:
+                return await store.load(connection, transaction)
+    here = [transaction for transaction in opened if transaction.connector == event.connector]
+    if not here and len(opened) == 1 and event.connector == 0:
+        here = opened
+    if here:
+        running = await store.load(connection, here[0])
+        if not named or _fits(running.progress.register, running, event):
+            if number is not None or name is not None:
+                alias = name if name is not None else str(number)
+                await add_alias(connection, event.station_id, alias, here[0].id, event.received_at)
+            return running
+    ended = named or [
+        transaction
+        for transaction in await store.find_ended(
+            connection, event.station_id, event.received_at - _LATE
+        )
+        if transaction.connector == event.connector
+    ]
+    return await store.load(connection, ended[0]) if ended and not here else None
+
+
+def _fits(register: MeterRegister, running: RunningTransaction, event: StationReadings) -> bool:
+    """Returns whether the first energy value is one that the register can have reached."""
+    for reading in for_progress(event.readings):
+        if reading.energy_wh is not None:
+            value = point(reading.energy_wh, reading.time, event.received_at, reading.resolution_wh)
+            return observe(register, value, running.rated_power_w).outcome == "trusted"
+    return True
+
+
+async def bind_stop(connection: Connection, event: StationStop) -> StationTransaction | None:
+    """Returns the transaction that a stop ends; one that has ended: the stop came late or again."""
+    number, name = known_id(event.transaction_id), known_name(event.text_id)
+    opened = await store.find_open(connection, event.station_id)
+    if number is not None or name is not None:
+        lookup = number if number is not None and number <= _MAX_ID else None
+        text = name if name is not None else str(number)
+        named = await store.find_named(connection, event.station_id, lookup, text)
+        for transaction in named:
+            if transaction.ended_at is None:
+                return transaction
+        if named:
+            return await _of_a_used_id(connection, event, named[0], opened)
+    fitting = [transaction for transaction in opened if _may_end(event, transaction)]
+    if len(fitting) > 1:
+        fitting = await _by_register(connection, event, fitting)
+    if fitting:
+        return fitting[0]
+    ended = await store.find_ended(connection, event.station_id, event.received_at - _LATE)
+    late = [
+        transaction
+        for transaction in ended
+        if transaction.end_kind == "estimated" and _may_end(event, transaction)
+    ]
+    matched = await _by_register(connection, event, late)
+    return matched[0] if matched else None
+
+
+async def _of_a_used_id(
+    connection: Connection,
+    event: StationStop,
+    ended: StationTransaction,
+    opened: Sequence[StationTransaction],
+) -> StationTransaction:
+    """Returns the only open transaction if a stop with an ended one's id is later and fits it."""
+    if ended.end_kind != "stop" or len(opened) != 1 or not _may_end(event, opened[0]):
+        return ended
+    at = event.time.at
+    is_later = at is not None and ended.ended_at is not None and at > ended.ended_at + SKEW_LIMIT
+    if is_later and await _by_register(connection, event, opened):
+        return opened[0]
+    return ended
+
+
+def _may_end(event: StationStop, transaction: StationTransaction) -> bool:
+    """Returns whether tag and time let a stop end a transaction.
+
+    A station may stop a moment before it says it began, with an equal register.
+    """
+    if not same_tag(event.id_tag, transaction.id_tag):
+        return False
+    if event.time.at is None or event.time.at >= transaction.started_at - SKEW_LIMIT:
+        return True
+    return event.meter_wh is not None and event.meter_wh == transaction.meter_start_wh
+
+
+async def _by_register(
+    connection: Connection, event: StationStop, candidates: Sequence[StationTransaction]
+) -> list[StationTransaction]:
+    """Returns those whose register can have reached the stop's; the nearest first."""
+    if event.meter_wh is None:
+        return list(candidates)
+    distances: list[tuple[Decimal, int, StationTransaction]] = []
+    for transaction in candidates:
+        running = await store.load(connection, transaction)
+        last = running.progress.register.last
+        if last is None:
+            continue
+        value = point(event.meter_wh, event.time, event.received_at, Decimal(1))
+        outcome = observe(running.progress.register, value, running.rated_power_w).outcome
+        if outcome == "trusted" or abs(value.wh - last.wh) <= tolerance_wh(last, value):
+            distances.append((abs(value.wh - last.wh), -transaction.id, transaction))
+    return [transaction for _, _, transaction in sorted(distances, key=lambda item: item[:2])]

@@ -1,0 +1,170 @@
+"""Takes a station's meter values: energy, running cost, and what flows after an end."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from evpower import alerts, stations
+from evpower.charging import bind
+from evpower.charging import store_running as store
+from evpower.charging.events import Changes, Reading, StationReadings
+from evpower.charging.keep_limits import keep_limits, resend_stop
+from evpower.charging.register import MeterPoint, at_begin, observe, point, tolerance_wh
+from evpower.charging.rules import DEFAULT_RULES, Rules
+from evpower.charging.running import RunningTransaction, StoredValue, advance
+from evpower.charging.settle import End, bill_again
+from evpower.foundation.db import Connection
+from evpower.foundation.failpoints import Failpoint, hit
+
+GROWTH_IS_FINAL_AFTER: Final = timedelta(hours=24)
+CLOSING_VALUE_WITHIN: Final = timedelta(minutes=5)
+_CLOSING: Final = "the stop had no register, and the closing value came after it"
+
+
+async def meter_values(
+    connection: Connection, event: StationReadings, *, now: datetime, rules: Rules = DEFAULT_RULES
+) -> Changes:
+    """Stores meter values and moves the session they belong to on; never raises for a value.
+
+    They begin and end no transaction. Values of one that has ended cost nothing: they are its
+    tail, or, where its end was estimated, the base of its next bill.
+    """
+    station = await stations.lock_station(connection, event.station_id)
+    running = await bind.bind_values(connection, event)
+    if running is None:
+        values = [StoredValue(reading) for reading in event.readings]
+        await store.insert_values(connection, event, event.connector, None, values)
+        return Changes()
+    transaction = running.transaction
+    await store.insert_signed(connection, transaction.id, event.signed, event.received_at)
+    if transaction.ended_at is not None:
+        return await _after_end(connection, running, event, now=now, rules=rules)
+    running = await _with_start(connection, running, event.readings)
+    step = advance(running, event.readings, event.received_at)
+    await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
+    if "jump" in step.outcomes:
+        await _alert(connection, running, "register_jumped", now)
+    progress = step.progress
+    is_flowing = progress.register.exact_wh > running.progress.register.exact_wh
+    if is_flowing or progress.facts.power_w:
+        progress = replace(progress, parked_since=None)
+    if progress.close_reason == "station_booted":  # the station resumed the transaction
+        progress = replace(progress, close_due_at=None, close_reason=None)
+    running = replace(running, progress=progress)
+    changes = await keep_limits(
+        connection,
+        running,
+        is_flowing=is_flowing,
+        is_unwanted=station.paid_only and transaction.purpose == "unattributed",
+        now=now,
+        rules=rules,
+    )
+    hit(Failpoint.PROGRESS_UNCOMMITTED)
+    return changes
+
+
+async def _with_start(
+    connection: Connection, running: RunningTransaction, readings: tuple[Reading, ...]
+) -> RunningTransaction:
+    """Sets a start that the station did not send from the value at the transaction's begin."""
+    begun = at_begin(readings)
+    register = running.progress.register
+    if register.begun is not None or begun is None or begun.energy_wh is None:
+        return running
+    transaction = running.transaction
+    start = point(begun.energy_wh, begun.time, transaction.received_at, begun.resolution_wh)
+    await store.set_meter_start(connection, transaction.id, begun.energy_wh)
+    register = replace(register, start=start, begun=start, last=start)
+    return replace(running, progress=replace(running.progress, register=register))
+
+
+async def _after_end(
+    connection: Connection,
+    running: RunningTransaction,
+    event: StationReadings,
+    *,
+    now: datetime,
+    rules: Rules,
+) -> Changes:
+    transaction = running.transaction
+    highest, last = _highest(running, event), running.progress.register.last
+    has_grown = highest is not None and last is not None and highest.wh > last.wh
+    if has_grown and transaction.end_kind == "estimated":
+        step = advance(running, event.readings, event.received_at)
+        await store.insert_values(
+            connection, event, transaction.connector, transaction.id, step.values
+        )
+        due_at = now + GROWTH_IS_FINAL_AFTER
+        running = replace(running, progress=replace(step.progress, rebill_due_at=due_at))
+        return await _stop_again(connection, running, "energy_after_close", now=now, rules=rules)
+    if has_grown and _is_closing(running, now):
+        return await _bill_closing(connection, running, event)
+    values = [StoredValue(reading) for reading in event.readings]
+    await store.insert_values(connection, event, transaction.connector, transaction.id, values)
+    if highest is None or last is None or not has_grown:
+        return Changes()
+    tail_wh = highest.wh - last.wh
+    if tail_wh > running.progress.tail_wh:
+        running = replace(running, progress=replace(running.progress, tail_wh=tail_wh))
+        await store.update_progress(connection, transaction.id, running.progress)
+    if tail_wh <= tolerance_wh(last, highest):
+        return Changes()
+    return await _stop_again(connection, running, "energy_after_stop", now=now, rules=rules)
+
+
+def _is_closing(running: RunningTransaction, now: datetime) -> bool:
+    """Returns whether a stop without a register came a moment ago: its closing value may follow."""
+    transaction = running.transaction
+    return (
+        transaction.meter_stop_wh is None
+        and transaction.ended_at is not None
+        and now - transaction.ended_at <= CLOSING_VALUE_WITHIN
+    )
+
+
+async def _bill_closing(
+    connection: Connection, running: RunningTransaction, event: StationReadings
+) -> Changes:
+    """Bills the closing value that came after its stop."""
+    transaction = running.transaction
+    step = advance(running, event.readings, event.received_at)
+    await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
+    await store.update_progress(connection, transaction.id, step.progress)
+    running = replace(running, progress=step.progress)
+    assert transaction.ended_at is not None, "it has ended"  # noqa: S101
+    end = End(step.progress.energy_wh, transaction.ended_at, "", is_estimated=False)
+    return await bill_again(connection, running, end, why=_CLOSING)
+
+
+def _highest(running: RunningTransaction, event: StationReadings) -> MeterPoint | None:
+    """Returns the highest register that the connector can have reached since the end."""
+    register, highest = running.progress.register, None
+    for reading in event.readings:
+        if reading.energy_wh is None or reading.context == "Transaction.Begin":
+            continue
+        value = point(reading.energy_wh, reading.time, event.received_at, reading.resolution_wh)
+        is_trusted = observe(register, value, running.rated_power_w).outcome == "trusted"
+        if is_trusted and (highest is None or value.wh > highest.wh):
+            highest = value
+    return highest
+
+
+async def _stop_again(
+    connection: Connection, running: RunningTransaction, kind: str, *, now: datetime, rules: Rules
+) -> Changes:
+    """Alerts the operator, and once asks the station again to stop; stores the progress."""
+    await _alert(connection, running, kind, now)
+    changes, progress = Changes(), running.progress
+    if progress.stop_resent_at is None or running.transaction.ended_at is None:
+        changes = await resend_stop(connection, running, now=now, rules=rules)
+        progress = replace(progress, stop_resent_at=now)
+    await store.update_progress(connection, running.transaction.id, progress)
+    return changes
+
+
+async def _alert(
+    connection: Connection, running: RunningTransaction, kind: str, now: datetime
+) -> None:
+    transaction = running.transaction
+    detail = {"station": transaction.station_id, "connector": transaction.connector}
+    await alerts.open_alert(connection, kind, f"transaction {transaction.id}", detail, now)

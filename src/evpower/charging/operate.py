@@ -1,0 +1,105 @@
+"""What an operator decides: a better figure for a session, the end of its quarantine."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from evpower import alerts, stations
+from evpower.charging import store_ends, store_operator, store_transactions
+from evpower.charging import store_running as store
+from evpower.charging.events import Changes
+from evpower.charging.facts import MAX_ENERGY_KWH
+from evpower.charging.settle import End, bill_again
+from evpower.charging.store_operator import BillRow, SessionRow
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import Conflict, Invalid, NotFound
+
+LIST_LIMIT: Final = 100
+_MAX_ACTOR: Final = 200
+_MAX_REASON: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorBill:
+    """What a session should cost by an operator's figures: priced by the tariff it began with."""
+
+    session_id: UUID
+    energy_wh: int | None  # None: as it was billed
+    ended_at: datetime | None  # None: as it was billed
+    actor: str
+    reason: str
+
+
+async def correct_session(connection: Connection, bill: OperatorBill, *, now: datetime) -> Changes:
+    """Writes the next bill of a settled session; equal figures change nothing.
+
+    A quarantined session is decided by it. Raises NotFound("session_not_found"),
+    Conflict("session_not_settled"), Invalid("invalid_energy" | "implausible_energy" |
+    "end_before_start" | "reason_missing").
+    """
+    _check(bill)
+    transaction = await store_transactions.transaction_of_session(connection, bill.session_id)
+    if transaction is None:
+        raise NotFound("session_not_found", "EvPower ran no such session")
+    await stations.lock_station(connection, transaction.station_id)
+    running = await store.load(connection, transaction)
+    session = running.session
+    assert session is not None, "the transaction was found by its session"  # noqa: S101
+    if session.state != "settled" or session.ended_at is None:
+        raise Conflict("session_not_settled", "the session has no bill yet")
+    ended_at = bill.ended_at or session.ended_at
+    if ended_at < session.started_at:
+        raise Invalid("end_before_start", "the end is before the start")
+    energy_wh = session.energy_wh if bill.energy_wh is None else bill.energy_wh
+    end = End(energy_wh, ended_at, "", is_estimated=session.is_estimated and not bill.energy_wh)
+    changes = await bill_again(connection, running, end, actor=bill.actor, why=bill.reason)
+    if session.quarantined_at is not None:
+        await store_ends.end_quarantine(connection, session.id)
+        await alerts.close_alert(connection, "session_quarantined", str(session.id), now)
+    return changes
+
+
+def _check(bill: OperatorBill) -> None:
+    if bill.energy_wh is not None and bill.energy_wh < 0:
+        raise Invalid("invalid_energy", "the energy is negative")
+    if bill.energy_wh is not None and bill.energy_wh > MAX_ENERGY_KWH * 1000:
+        raise Invalid(
+            "implausible_energy",
+            f"more than {MAX_ENERGY_KWH} kWh",
+            params={"limit_kwh": MAX_ENERGY_KWH},
+        )
+    for name, text, max_length in (
+        ("actor", bill.actor, _MAX_ACTOR),
+        ("reason", bill.reason, _MAX_REASON),
+    ):
+        if not text.strip() or not text.isprintable() or len(text) > max_length:
+            raise Invalid("reason_missing", f"{name} must be 1 to {max_length} characters")
+
+
+async def list_sessions(
+    connection: Connection,
+    *,
+    is_open: bool = False,
+    in_quarantine: bool = False,
+    station_id: str | None = None,
+    client_id: UUID | None = None,
+    limit: int = LIST_LIMIT,
+) -> list[SessionRow]:
+    """Returns sessions that EvPower ran or runs, the newest first."""
+    return await store_operator.list_sessions(
+        connection,
+        states=store_operator.OPEN if is_open else None,
+        station_id=station_id,
+        client_id=client_id,
+        in_quarantine=in_quarantine,
+        limit=limit,
+    )
+
+
+async def get_session(connection: Connection, session_id: UUID) -> tuple[SessionRow, list[BillRow]]:
+    """Returns a session with its bills. Raises NotFound("session_not_found")."""
+    row = await store_operator.find_session(connection, session_id)
+    if row is None:
+        raise NotFound("session_not_found", "EvPower ran no such session")
+    return row, await store_operator.list_bills(connection, session_id)

@@ -1,0 +1,220 @@
+"""Ends a session and bills it, in one place; a later and better figure is its next bill."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from evpower import alerts, tariffs, wallet
+from evpower.charging import store_ends, store_sessions
+from evpower.charging import store_running as store
+from evpower.charging.events import Changes
+from evpower.charging.limits import billed_minor
+from evpower.charging.running import RunningSession, RunningTransaction, snapshot_of
+from evpower.foundation.db import Connection
+from evpower.foundation.failpoints import Failpoint, hit
+from evpower.foundation.money import to_text
+from evpower.tariffs import Sample, Snapshot
+
+FREE_BELOW_WH: Final = 500
+FREE_A_DAY: Final = 3
+STATION_FAULT: Final = "station_fault"
+_DAY: Final = timedelta(days=1)
+_ACTOR: Final = "evpower"
+# What a station says where its own fault ended the charge, and how it ends where it says nothing.
+_FAULTS: Final = frozenset({
+    "power_loss", "reboot", "hard_reset", "soft_reset", "station_fault", "station_booted",
+    "no_frames",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a transaction ended, and with what energy."""
+
+    energy_wh: int
+    ended_at: datetime
+    reason: str  # "" in a later bill: as it was
+    is_estimated: bool
+    flaw: str | None = None  # why an operator should look at it
+
+
+class _Priced(NamedTuple):
+    cost_minor: int
+    free_reason: str | None
+    snapshot: Mapping[str, Any] | None
+    periods: list[dict[str, Any]]
+    parts: list[dict[str, Any]]
+    tariff_owner: str | None
+
+
+async def settle(
+    connection: Connection, running: RunningTransaction, end: End, *, now: datetime
+) -> Changes:
+    """Finishes a session that runs and writes its first bill; 0 included.
+
+    What can't be right is quarantined: the plausible part is billed and the hold resolved, and the
+    operator's decision is the next bill.
+    """
+    session = running.session
+    if session is None or session.state not in {"charging", "stopping"}:
+        return Changes()
+    priced = await _price(connection, running, session, end)
+    flaw = end.flaw or (None if session.snapshot is not None else "tariff_missing")
+    await store_ends.finish_session(
+        connection,
+        session.id,
+        ended_at=end.ended_at,
+        energy_wh=end.energy_wh,
+        cost_minor=priced.cost_minor,
+        end_reason=end.reason,
+        is_estimated=end.is_estimated,
+        free_reason=priced.free_reason,
+    )
+    posting = await wallet.charge(connection, session.id)
+    assert posting.cause_id is not None, "a session that was charged has a bill"  # noqa: S101
+    hit(Failpoint.SETTLE_UNCOMMITTED)
+    await _record(connection, session, end, priced, posting.cause_id)
+    if flaw is not None:
+        await _quarantine(connection, running, session, flaw, now)
+    return Changes(clients={session.client_id}, sessions={session.id})
+
+
+async def bill_again(
+    connection: Connection, running: RunningTransaction, end: End, *, actor: str = _ACTOR, why: str
+) -> Changes:
+    """Writes the next bill of a settled session by a better figure; an equal one changes nothing.
+
+    A higher cost is charged; of a lower one the difference is forgiven or refunded.
+    """
+    session = running.session
+    if session is None or session.state != "settled":
+        return Changes()
+    priced = await _price(connection, running, session, end)
+    await store_ends.set_flags(
+        connection,
+        session.id,
+        is_estimated=end.is_estimated,
+        free_reason=priced.free_reason,
+        end_reason=end.reason or None,
+    )
+    posting = await wallet.correct(
+        connection,
+        session.id,
+        cost_minor=priced.cost_minor,
+        energy_wh=end.energy_wh,
+        ended_at=end.ended_at,
+        actor=actor,
+        reason=why,
+    )
+    if posting.new:
+        assert posting.cause_id is not None, "a correction has a bill"  # noqa: S101
+        await _record(connection, session, end, priced, posting.cause_id)
+    hit(Failpoint.CORRECT_UNCOMMITTED)
+    return Changes(clients={session.client_id}, sessions={session.id})
+
+
+async def quarantine(
+    connection: Connection, running: RunningTransaction, flaw: str, *, now: datetime
+) -> None:
+    """Flags a settled session for the operator's decision."""
+    if running.session is not None:
+        await _quarantine(connection, running, running.session, flaw, now)
+
+
+async def _quarantine(
+    connection: Connection,
+    running: RunningTransaction,
+    session: RunningSession,
+    flaw: str,
+    now: datetime,
+) -> None:
+    await store_sessions.quarantine(connection, session.id, flaw, now)
+    transaction = running.transaction
+    detail = {
+        "station": transaction.station_id,
+        "connector": transaction.connector,
+        "reason": flaw,
+    }
+    await alerts.open_alert(connection, "session_quarantined", str(session.id), detail, now)
+
+
+async def _price(
+    connection: Connection, running: RunningTransaction, session: RunningSession, end: End
+) -> _Priced:
+    """Prices the whole session by the tariff it began with."""
+    if session.snapshot is None:
+        return _Priced(0, None, None, [], [], None)
+    snapshot = snapshot_of(session.snapshot)
+    # None counts for more than the end: a stop may be a little below the last value.
+    samples = [
+        sample._replace(energy_wh=min(sample.energy_wh, end.energy_wh))
+        for sample in await store.samples(connection, running.transaction.id)
+        if sample.at <= end.ended_at
+    ]
+    is_parked = running.progress.parked_since is not None
+    samples.append(Sample(end.ended_at, end.energy_wh, is_parked=is_parked))
+    priced = tariffs.price(snapshot.tariff, session.started_at, samples)
+    cost_minor = billed_minor(priced.cost.total_minor, session.limit_amount_minor)
+    free_reason = None
+    if end.flaw == "no_register":
+        cost_minor = 0
+    elif await _is_free(connection, running, session, end):
+        cost_minor, free_reason = 0, STATION_FAULT
+    document = tariffs.cost_document(snapshot.tariff, priced)
+    return _Priced(
+        cost_minor,
+        free_reason,
+        tariffs.write_snapshot(snapshot),
+        document["periods"],
+        _parts(document["parts"], priced.cost.total_minor - cost_minor, snapshot, free_reason),
+        snapshot.tariff.owner,
+    )
+
+
+def _parts(
+    parts: list[dict[str, Any]], unbilled_minor: int, snapshot: Snapshot, free_reason: str | None
+) -> list[dict[str, Any]]:
+    """Returns the lines of the bill; what it leaves out of the price is one of them."""
+    if unbilled_minor == 0:
+        return parts
+    kind = "free" if free_reason is not None else "not_billed"
+    amount = to_text(-unbilled_minor, snapshot.tariff.currency)
+    return [*parts, {"kind": kind, "amount": amount}]
+
+
+async def _is_free(
+    connection: Connection, running: RunningTransaction, session: RunningSession, end: End
+) -> bool:
+    """Returns whether a station's fault ended a session before it was of use."""
+    if end.energy_wh >= FREE_BELOW_WH:
+        return False
+    if session.free_reason is not None:
+        return True
+    if session.state == "settled":  # its first bill was not free, so a later one isn't
+        return False
+    if end.reason not in _FAULTS:
+        transaction = running.transaction
+        status = await store_ends.connector_status(
+            connection, transaction.station_id, transaction.connector
+        )
+        if status != "faulted":
+            return False
+    since = end.ended_at - _DAY
+    earlier = await store_ends.free_today(connection, session.client_id, since, session.id)
+    return earlier < FREE_A_DAY
+
+
+async def _record(
+    connection: Connection, session: RunningSession, end: End, priced: _Priced, bill_id: int
+) -> None:
+    await store_ends.insert_cdr(
+        connection,
+        bill_id,
+        session.id,
+        is_estimated=end.is_estimated,
+        snapshot=priced.snapshot,
+        periods=priced.periods,
+        parts=priced.parts,
+        tariff_owner=priced.tariff_owner,
+    )

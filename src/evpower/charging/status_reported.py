@@ -1,0 +1,86 @@
+"""Takes the status of a connector: it may say that a car takes nothing, or that all is over.
+
+A status ends nothing by itself: it starts or clears a wait, and meter values and stops come first.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from evpower import stations
+from evpower.charging import store_running as store
+from evpower.charging.events import Changes, Reading, StationStatus, StationTime
+from evpower.charging.keep_limits import keep_limits
+from evpower.charging.rules import DEFAULT_RULES, Rules
+from evpower.charging.running import (
+    Progress,
+    RunningTransaction,
+    StoredValue,
+    count_until,
+    our_time,
+)
+from evpower.foundation.db import Connection
+
+_PARKED: Final = "suspended_ev"  # a pause that the station makes is charging time
+_FLOWS: Final = frozenset({"charging", "suspended_evse"})
+_OVER: Final = "available"
+
+
+async def status_reported(
+    connection: Connection, event: StationStatus, *, now: datetime, rules: Rules = DEFAULT_RULES
+) -> Changes:
+    """Applies a status to the transaction on its connector.
+
+    One that is history, or of the station as a whole, does nothing.
+    """
+    if event.is_history or event.connector == 0:
+        return Changes()
+    await stations.lock_station(connection, event.station_id)
+    opened = [
+        transaction
+        for transaction in await store.find_open(connection, event.station_id)
+        if transaction.connector == event.connector
+    ]
+    if not opened:
+        return Changes()
+    running = await store.load(connection, opened[0])
+    progress = _close_due(running, event.status, now, rules)
+    at = our_time(event.time, event.received_at, running.transaction.started_at)
+    begins_parking = event.status == _PARKED and progress.parked_since is None
+    if begins_parking or (event.status in _FLOWS and progress.parked_since is not None):
+        progress, sample = count_until(replace(running, progress=progress), at)
+        progress = replace(progress, parked_since=at if begins_parking else None)
+        if begins_parking:
+            progress = replace(progress, facts=replace(progress.facts, power_w=0))
+        await store.insert_values(
+            connection, event, event.connector, running.transaction.id,
+            [StoredValue(_reading(event.status), None, sample)],
+        )  # fmt: skip
+    if progress == running.progress:
+        return Changes()
+    running = replace(running, progress=progress)
+    return await keep_limits(connection, running, is_flowing=False, now=now, rules=rules)
+
+
+def _close_due(running: RunningTransaction, status: str, now: datetime, rules: Rules) -> Progress:
+    """Returns the progress with the wait that a status begins or ends."""
+    progress, session = running.progress, running.session
+    if status == _OVER:
+        due_at = now + rules.close_after_available
+        if progress.close_due_at is not None and progress.close_due_at <= due_at:
+            return progress
+        return replace(progress, close_due_at=due_at, close_reason="became_available")
+    if progress.close_reason != "became_available":
+        return progress
+    if session is not None and session.state == "stopping" and session.stop_requested_at:
+        due_at = session.stop_requested_at + rules.close_after_stop
+        return replace(progress, close_due_at=due_at, close_reason="stop_unanswered")
+    return replace(progress, close_due_at=None, close_reason=None)
+
+
+def _reading(status: str) -> Reading:
+    return Reading(
+        StationTime(None, None), f"Status.{status}", None, Decimal(1),
+        None, None, None, None, None, None, (None, None, None),
+    )  # fmt: skip

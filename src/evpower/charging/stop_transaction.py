@@ -1,0 +1,129 @@
+"""Takes a station's end of a transaction: binds it, ends the session, bills it; always answers."""
+
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from evpower import alerts, stations
+from evpower.charging import bind, store_transactions
+from evpower.charging import store_running as store
+from evpower.charging.events import Changes, StationStop, StopAnswer
+from evpower.charging.register import FinalEnergy, MeterPoint, at_end, finish, point
+from evpower.charging.running import RunningTransaction, advance, our_time
+from evpower.charging.settle import End, bill_again, quarantine, settle
+from evpower.foundation.db import Connection
+from evpower.foundation.failpoints import Failpoint, hit
+
+# OCPP's reasons, and the words of later versions; others are "other".
+_REASONS: Final = {
+    "deauthorized": "deauthorized", "emergencystop": "emergency_stop",
+    "evdisconnected": "ev_disconnected", "hardreset": "hard_reset", "local": "stopped_at_station",
+    "other": "other", "powerloss": "power_loss", "reboot": "reboot", "remote": "remote",
+    "softreset": "soft_reset", "unlockcommand": "unlocked",
+}  # fmt: skip
+_LATE_STOP: Final = "the station's own stop came after an estimated end"
+
+
+async def stop_transaction(
+    connection: Connection, event: StationStop, *, now: datetime
+) -> StopAnswer:
+    """Ends the transaction that a station means, and bills its session once.
+
+    The same stop again changes nothing. One that fits no transaction is stored for the operator.
+    One that comes after an estimated end is the next bill.
+    """
+    await stations.lock_station(connection, event.station_id)
+    sent = bind.sent_id(event)
+    stamp = store.clip(event.time.raw)
+    if stamp is None and bind.known_name(sent) is None:  # each of these says the same
+        stamp = event.received_at.isoformat()
+    stop_id = await store.insert_stop(connection, event, sent, stamp)
+    if stop_id is None:
+        return StopAnswer("accepted", Changes())
+    transaction = await bind.bind_stop(connection, event)
+    if transaction is None:
+        await alerts.open_alert(
+            connection, "stop_unmatched", event.station_id,
+            {"id": sent, "meter_wh": _text(event.meter_wh)}, now,
+        )  # fmt: skip
+        return StopAnswer("accepted", Changes())
+    await store.match_stop(connection, stop_id, transaction.id)
+    running = await store.load(connection, transaction)
+    if running.transaction.end_kind == "stop":
+        return StopAnswer("accepted", Changes())
+    await store.insert_signed(connection, transaction.id, event.signed, event.received_at)
+    name = bind.known_name(event.text_id)
+    if name is not None:
+        await store_transactions.add_alias(
+            connection, event.station_id, name, transaction.id, event.received_at
+        )
+    changes = await _end(connection, running, event, now=now)
+    hit(Failpoint.STOP_UNCOMMITTED)
+    return StopAnswer("accepted", changes)
+
+
+async def _end(
+    connection: Connection, running: RunningTransaction, event: StationStop, *, now: datetime
+) -> Changes:
+    transaction = running.transaction
+    is_late = transaction.end_kind == "estimated"
+    readings = [reading for reading in event.readings if reading.context != "Transaction.End"]
+    step = advance(running, readings, event.received_at)
+    await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
+    running = replace(running, progress=step.progress)
+    final = _final(running, event)
+    ended_at = our_time(event.time, event.received_at, transaction.started_at)
+    if running.progress.register.has_values:
+        ended_at = max(ended_at, _last_sample_at(running))
+    progress = replace(
+        running.progress, register=final.register, stop_due_at=None, close_due_at=None,
+        close_reason=None, rebill_due_at=None, parked_since=running.progress.parked_since,
+    )  # fmt: skip
+    await store.end_transaction(connection, transaction.id, event, ended_at)
+    end = End(final.energy_wh, ended_at, _reason(running, event), final.is_estimated, final.flaw)
+    if not is_late:
+        changes = await settle(connection, running, end, now=now)
+    else:
+        changes = await bill_again(connection, running, end, why=_LATE_STOP)
+        if final.flaw is not None:
+            await quarantine(connection, running, final.flaw, now=now)
+    await store.update_progress(connection, transaction.id, progress)
+    return changes
+
+
+def _final(running: RunningTransaction, event: StationStop) -> FinalEnergy:
+    closing = at_end(event.readings)
+    stop = end = None
+    if event.meter_wh is not None:
+        stop = point(event.meter_wh, event.time, event.received_at, Decimal(1))
+    if closing is not None and closing.energy_wh is not None:
+        end = point(closing.energy_wh, closing.time, event.received_at, closing.resolution_wh)
+    return finish(running.progress.register, stop, end, running.rated_power_w)
+
+
+def _last_sample_at(running: RunningTransaction) -> datetime:
+    """Returns when the last value that counts was, by the tally's clock."""
+    at_s = running.progress.tally.at_s
+    started_at = running.transaction.started_at
+    if at_s is None:
+        return started_at
+    return max(datetime.fromtimestamp(at_s, started_at.tzinfo), started_at)
+
+
+def _reason(running: RunningTransaction, event: StationStop) -> str:
+    """Returns how the session ended: why its stop was asked for, or what the station says."""
+    session = running.session
+    word = (event.reason or "local").replace("_", "").replace(" ", "").lower()
+    reason = _REASONS.get(word, "other")
+    if (
+        session is not None
+        and session.stop_reason is not None
+        and reason in {"remote", "other", "stopped_at_station"}
+    ):
+        return session.stop_reason
+    return reason
+
+
+def _text(register: MeterPoint | Decimal | None) -> str | None:
+    return None if register is None else str(register)

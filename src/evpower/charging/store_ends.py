@@ -1,0 +1,197 @@
+"""The SQL of the end of a session: its bill, the record of it, quarantine, what is due."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from evpower.foundation.db import Connection, fetch_one
+
+
+async def finish_session(
+    connection: Connection,
+    session_id: UUID,
+    *,
+    ended_at: datetime,
+    energy_wh: int,
+    cost_minor: int,
+    end_reason: str,
+    is_estimated: bool,
+    free_reason: str | None,
+) -> None:
+    """Stores the end of a session, which is charged next."""
+    await connection.execute(
+        """
+        update charging.sessions
+           set state = 'finished', ended_at = $2, energy_wh = $3, cost_minor = $4, end_reason = $5,
+               is_estimated = $6, free_reason = $7
+         where id = $1
+        """,
+        session_id,
+        ended_at,
+        energy_wh,
+        cost_minor,
+        end_reason,
+        is_estimated,
+        free_reason,
+    )
+
+
+async def set_flags(
+    connection: Connection,
+    session_id: UUID,
+    *,
+    is_estimated: bool,
+    free_reason: str | None,
+    end_reason: str | None,
+) -> None:
+    """Stores how a session ended, how sure that is, and why it is free: before its next bill."""
+    await connection.execute(
+        """
+        update charging.sessions
+           set is_estimated = $2, free_reason = $3, end_reason = coalesce($4, end_reason)
+         where id = $1 and (is_estimated, free_reason, end_reason)
+           is distinct from ($2, $3, coalesce($4, end_reason))
+        """,
+        session_id,
+        is_estimated,
+        free_reason,
+        end_reason,
+    )
+
+
+async def end_quarantine(connection: Connection, session_id: UUID) -> None:
+    """An operator has decided on a session."""
+    await connection.execute(
+        """
+        update charging.sessions set quarantined_at = null, quarantine_reason = null
+         where id = $1
+        """,
+        session_id,
+    )
+
+
+async def set_station_lost(connection: Connection, session_id: UUID, at: datetime | None) -> None:
+    """Stores since when the driver knows that the station is away; None: it is back."""
+    await connection.execute(
+        "update charging.sessions set station_lost_notified_at = $2 where id = $1", session_id, at
+    )
+
+
+async def insert_cdr(
+    connection: Connection,
+    settlement_id: int,
+    session_id: UUID,
+    *,
+    is_estimated: bool,
+    snapshot: Mapping[str, Any] | None,
+    periods: Sequence[Mapping[str, Any]],
+    parts: Sequence[Mapping[str, Any]],
+    tariff_owner: str | None,
+) -> None:
+    """Stores what a bill rests on, with the owners as they are now."""
+    await connection.execute(
+        """
+        insert into charging.cdrs (settlement_id, session_id, is_estimated, energy_wh, ended_at,
+          snapshot, periods, parts, station_owner, tariff_owner)
+        select b.id, b.session_id, $3, b.energy_wh, b.ended_at, $4, $5, $6,
+               (select st.owner from charging.sessions s
+                  join stations.stations_public st on st.id = s.station_id where s.id = $2), $7
+          from charging.settlements b where b.id = $1
+        """,
+        settlement_id,
+        session_id,
+        is_estimated,
+        snapshot,
+        periods,
+        parts,
+        tariff_owner,
+    )
+
+
+async def free_today(
+    connection: Connection, client_id: UUID, since: datetime, besides: UUID
+) -> int:
+    """Returns how many sessions of a client that ended since then were free."""
+    row = await fetch_one(
+        connection,
+        """
+        select count(*) as number from charging.sessions
+         where client_id = $1 and free_reason is not null and ended_at >= $2 and id <> $3
+        """,
+        client_id,
+        since,
+        besides,
+    )
+    return row["number"]
+
+
+async def connector_status(connection: Connection, station_id: str, connector: int) -> str | None:
+    """Returns the status that a station reported last of a connector."""
+    return await connection.fetchval(
+        """
+        select reported_status from stations.connectors_public
+         where station_id = $1 and number = $2
+        """,
+        station_id,
+        connector,
+    )
+
+
+DueKind = Literal["rebill", "close", "silent", "stop", "idle", "resend", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A transaction of which something is due."""
+
+    id: int
+    station_id: str
+    what: DueKind
+
+
+async def due(
+    connection: Connection,
+    now: datetime,
+    *,
+    resend_before: datetime,
+    silent_before: datetime,
+    lost_before: datetime,
+    idle_for: timedelta,
+    limit: int,
+) -> list[Due]:
+    """Returns the transactions of which something is due, each with the most final thing."""
+    rows = await connection.fetch(
+        """
+        select * from (
+          select t.id, t.station_id,
+                 case when p.rebill_due_at <= $1 then 'rebill'
+                      when t.ended_at is not null then null
+                      when p.close_due_at <= $1 then 'close'
+                      when greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $3
+                        then 'silent'
+                      when s.state = 'charging' and (p.stop_due_at <= $1 or p.register is null) then 'stop'
+                      when s.state = 'charging' and p.parked_since is null
+                           and p.last_value_at >= coalesce(p.flowed_at, t.received_at) + $6
+                        then 'idle'
+                      when s.state = 'stopping' and s.stop_requested_at <= $2
+                           and p.stop_resent_at is null then 'resend'
+                      when s.id is not null and s.station_lost_notified_at is null
+                           and greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $4
+                        then 'lost' end as what
+            from charging.progress p
+            join charging.transactions t on t.id = p.transaction_id
+            left join charging.sessions s on s.id = t.session_id
+            left join stations.sockets_public o on o.station_id = t.station_id
+           where t.ended_at is null or p.rebill_due_at is not null) open
+         where what is not null order by id limit $5
+        """,
+        now,
+        resend_before,
+        silent_before,
+        lost_before,
+        limit,
+        idle_for,
+    )
+    return [Due(row["id"], row["station_id"], row["what"]) for row in rows]

@@ -1,0 +1,150 @@
+"""Watches running transactions: stops that are due, ends without a stop, stations that are away."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from evpower import stations
+from evpower.charging import store_ends, store_transactions
+from evpower.charging import store_running as store
+from evpower.charging.closing import bill_growth, close_estimated
+from evpower.charging.events import Changes
+from evpower.charging.keep_limits import ACTOR, keep_limits, resend_stop
+from evpower.charging.request_stop import StopRequest, request_stop
+from evpower.charging.rules import DEFAULT_RULES, Rules
+from evpower.charging.running import RunningTransaction
+from evpower.charging.store_ends import Due
+from evpower.foundation.bus import Bus
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
+
+BATCH: Final = 100
+WATCH_POLL_S: Final = 1.0
+IDLE_FOR: Final = timedelta(minutes=60)
+RESEND_AFTER: Final = timedelta(seconds=30)
+log: Final = structlog.get_logger()
+_AGAIN_AFTER: Final = timedelta(seconds=10)  # while a station is away, an end is looked at so often
+
+
+async def find_due(connection: Connection, now: datetime, rules: Rules) -> list[Due]:
+    """Returns the transactions of which something is due, at most `BATCH`."""
+    return await store_ends.due(
+        connection,
+        now,
+        resend_before=now - RESEND_AFTER,
+        silent_before=now - rules.close_after_no_frame,
+        lost_before=now - rules.notify_lost_after,
+        idle_for=IDLE_FOR,
+        limit=BATCH,
+    )
+
+
+async def watch_transaction(
+    connection: Connection, due: Due, *, now: datetime, rules: Rules = DEFAULT_RULES
+) -> Changes:
+    """Does what is due of a transaction, unless it is due no more."""
+    await stations.lock_station(connection, due.station_id)
+    transaction = await store_transactions.find_transaction(connection, due.id)
+    if transaction is None:
+        return Changes()
+    running = await store.load(connection, transaction)
+    progress = running.progress
+    if due.what == "rebill":
+        is_due = progress.rebill_due_at is not None and progress.rebill_due_at <= now
+        return await bill_growth(connection, running) if is_due else Changes()
+    if running.transaction.ended_at is not None:
+        return Changes()
+    act: dict[str, Callable[[], Awaitable[Changes]]] = {
+        "close": lambda: _close(connection, running, now=now),
+        "silent": lambda: close_estimated(connection, transaction.id, "no_frames", now=now),
+        "stop": lambda: keep_limits(connection, running, is_flowing=False, now=now, rules=rules),
+        "idle": lambda: _stop_idle(connection, running, now=now, rules=rules),
+        "resend": lambda: _resend(connection, running, now=now, rules=rules),
+        "lost": lambda: _notify(connection, running, now),
+    }
+    return await act[due.what]()
+
+
+async def _close(connection: Connection, running: RunningTransaction, *, now: datetime) -> Changes:
+    progress = running.progress
+    if progress.close_due_at is None or progress.close_due_at > now:
+        return Changes()
+    reason = progress.close_reason or "other"
+    station_id = running.transaction.station_id
+    if reason == "became_available" and not await stations.is_online(connection, station_id, now):
+        later = replace(progress, close_due_at=now + _AGAIN_AFTER)
+        await store.update_progress(connection, running.transaction.id, later)
+        return Changes()
+    return await close_estimated(connection, running.transaction.id, reason, now=now)
+
+
+async def _stop_idle(
+    connection: Connection, running: RunningTransaction, *, now: datetime, rules: Rules
+) -> Changes:
+    """Asks for the stop of a session whose values show no energy, though no car pauses it."""
+    session = running.session
+    if session is None or session.state != "charging":
+        return Changes()
+    request = StopRequest(session.id, None, ACTOR, "no_energy")
+    return (await request_stop(connection, request, now=now, rules=rules)).changes
+
+
+async def _resend(
+    connection: Connection, running: RunningTransaction, *, now: datetime, rules: Rules
+) -> Changes:
+    session = running.session
+    if session is None or session.state != "stopping" or running.progress.stop_resent_at:
+        return Changes()
+    progress = replace(running.progress, stop_resent_at=now)
+    await store.update_progress(connection, running.transaction.id, progress)
+    return await resend_stop(connection, running, now=now, rules=rules)
+
+
+async def _notify(connection: Connection, running: RunningTransaction, now: datetime) -> Changes:
+    session = running.session
+    if session is None or session.station_lost_notified_at is not None:
+        return Changes()
+    await store_ends.set_station_lost(connection, session.id, now)
+    return Changes(sessions={session.id})
+
+
+def watch_loop(
+    db: Database, bus: Bus, clock: Clock, rules: Rules, *, poll_s: float = WATCH_POLL_S
+) -> Loop:
+    """Returns the loop that does what is due of running transactions, each on its own."""
+
+    async def work(current: Round) -> Pause | None:
+        return AT_ONCE if await watch_all(db, bus, clock, rules, current) >= BATCH else None
+
+    return Loop("charging_watch", work, period_s=poll_s)
+
+
+async def watch_all(db: Database, bus: Bus, clock: Clock, rules: Rules, current: Round) -> int:
+    """Does what is due; returns how much of it was done.
+
+    One that fails does not keep the others from it: its error is raised at the end.
+    """
+    async with db.connection() as connection:
+        found = await find_due(connection, clock(), rules)
+    failures: list[Exception] = []
+    done = 0
+    for due in found:
+        if current.stopping:
+            break
+        try:
+            async with db.transaction() as connection:
+                changes = await watch_transaction(connection, due, now=clock(), rules=rules)
+        except Exception as error:  # noqa: BLE001 - raised below
+            log.warning("transaction_watch_failed", transaction=due.id, due=due.what)
+            failures.append(error)
+            continue
+        changes.publish(bus)
+        done += 1
+        current.progress()
+    if failures:
+        raise failures[0]
+    return done

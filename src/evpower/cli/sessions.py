@@ -1,0 +1,196 @@
+"""`evpower session` and `evpower quarantine`: what runs, what it cost, better figures for a bill."""
+
+import getpass
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+import typer
+
+from evpower import charging
+from evpower.cli.out import console, fail
+from evpower.cli.sessions_report import (
+    bill_lines,
+    bill_row,
+    session_line,
+    session_lines,
+    session_row,
+)
+from evpower.cli.settings import with_database
+from evpower.foundation.clock import read_time, utc_now
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Invalid
+from evpower.foundation.money import read_som
+
+if TYPE_CHECKING:
+    from evpower.charging import SessionRow
+
+session = typer.Typer(help="Charging sessions.", no_args_is_help=True)
+quarantine = typer.Typer(help="Sessions whose figures can't be right.", no_args_is_help=True)
+_JSON = typer.Option(False, "--json", help="Print JSON.")
+_OPERATOR = typer.Option("", "--operator", help="Who does this; the login name by default.")
+_ID = typer.Argument(help="The session's id.")
+_ENERGY = typer.Option("", "--energy", help="kWh that it took; as it was billed by default.")
+_ENDED = typer.Option("", "--ended-at", help="When it ended, ISO 8601; as billed by default.")
+_REASON = typer.Option(..., "--reason", help="Why; it stands on the bill.")
+_LIMIT = typer.Option(100, "--limit", min=1, max=10_000, help="How many at most.")
+T = TypeVar("T")
+
+
+@session.command("list")
+def list_sessions(
+    is_open: bool = typer.Option(False, "--open", help="Only those that are not over."),
+    station: str = typer.Option("", "--station", help="Only those of a station's id."),
+    client: str = typer.Option("", "--client", help="Only those of a client's id."),
+    limit: int = _LIMIT,
+    as_json: bool = _JSON,
+) -> None:
+    """List sessions that EvPower ran or runs, the newest first."""
+    client_id = _uuid(client, "client") if client else None
+    rows = _read(
+        lambda connection: charging.list_sessions(
+            connection, is_open=is_open, station_id=station or None, client_id=client_id,
+            limit=limit,
+        )
+    )  # fmt: skip
+    _print_list(rows, "no session", as_json=as_json)
+
+
+@session.command()
+def show(session_id: str = _ID, as_json: bool = _JSON) -> None:
+    """Show a session: how far it is, what is due of it, its bills."""
+    _show(_uuid(session_id, "session"), as_json=as_json)
+
+
+@session.command()
+def stop(
+    session_id: str = _ID,
+    operator: str = _OPERATOR,
+    as_json: bool = _JSON,
+) -> None:
+    """Ask the station to stop a session; one that waits for its start is cancelled."""
+    request = charging.StopRequest(
+        _uuid(session_id, "session"), None, operator or getpass.getuser(), "stopped_by_operator"
+    )
+
+    async def work(connection: Connection) -> str:
+        return (await charging.request_stop(connection, request, now=utc_now())).state
+
+    state = _write(work)
+    if as_json:
+        typer.echo(json.dumps({"id": str(request.session_id), "state": state}))
+    else:
+        console.print(f"session {request.session_id} is {state}")
+
+
+@session.command()
+def correct(
+    session_id: str = _ID,
+    energy: str = _ENERGY,
+    ended_at: str = _ENDED,
+    reason: str = _REASON,
+    operator: str = _OPERATOR,
+    as_json: bool = _JSON,
+) -> None:
+    """Bill a session by a better figure: more is charged, less is forgiven or refunded."""
+    if not energy and not ended_at:
+        fail("nothing to correct", "--energy KWH, --ended-at TIME, or both")
+    _correct(session_id, energy, ended_at, reason, operator, as_json=as_json)
+
+
+@quarantine.command("list")
+def list_quarantine(limit: int = _LIMIT, as_json: bool = _JSON) -> None:
+    """List sessions that wait for a decision; what is plausible of them is billed."""
+    rows = _read(
+        lambda connection: charging.list_sessions(connection, in_quarantine=True, limit=limit)
+    )
+    _print_list(rows, "no session is in quarantine", as_json=as_json)
+
+
+@quarantine.command()
+def decide(
+    session_id: str = _ID,
+    energy: str = _ENERGY,
+    ended_at: str = _ENDED,
+    reason: str = _REASON,
+    operator: str = _OPERATOR,
+    as_json: bool = _JSON,
+) -> None:
+    """End a quarantine: by a better figure, or without one by what was billed."""
+    _correct(session_id, energy, ended_at, reason, operator, as_json=as_json)
+
+
+def _correct(
+    session_id: str, energy: str, ended_at: str, reason: str, operator: str, *, as_json: bool
+) -> None:
+    bill = charging.OperatorBill(
+        session_id=_uuid(session_id, "session"),
+        energy_wh=_energy_wh(energy) if energy else None,
+        ended_at=_time(ended_at) if ended_at else None,
+        actor=operator or getpass.getuser(),
+        reason=reason,
+    )
+    _write(lambda connection: charging.correct_session(connection, bill, now=utc_now()))
+    _show(bill.session_id, as_json=as_json)
+
+
+def _show(session_id: UUID, *, as_json: bool) -> None:
+    row, bills = _read(lambda connection: charging.get_session(connection, session_id))
+    if as_json:
+        typer.echo(json.dumps(session_row(row) | {"bills": [bill_row(bill) for bill in bills]}))
+        return
+    for line in (*session_lines(row), *bill_lines(bills)):
+        console.print(line)
+
+
+def _print_list(rows: "Sequence[SessionRow]", empty: str, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([session_row(row) for row in rows]))
+        return
+    for row in rows:
+        console.print(session_line(row))
+    if not rows:
+        console.print(empty)
+
+
+def _read(work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def run(database: Database) -> T:
+        async with database.connection() as connection:
+            return await work(connection)
+
+    return with_database(run)
+
+
+def _write(work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def run(database: Database) -> T:
+        async with database.transaction() as connection:
+            return await work(connection)
+
+    return with_database(run)
+
+
+def _uuid(text: str, what: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        fail(f"{text!a:.80} is no id of a {what}", "evpower session list")
+
+
+def _energy_wh(text: str) -> int:
+    try:
+        scaled = read_som(text) * 1000
+    except Invalid:
+        fail(f"{text!a:.40} is no energy", "kWh with at most 3 decimals, as in 12.5")
+    if scaled != int(scaled) or scaled < Decimal(0):
+        fail(f"{text} is no energy", "kWh with at most 3 decimals, as in 12.5")
+    return int(scaled)
+
+
+def _time(text: str) -> datetime:
+    try:
+        return read_time(text)
+    except ValueError as error:
+        fail(f"the end {error}", "2026-03-08T12:00:00+06:00")

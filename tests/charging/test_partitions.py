@@ -1,0 +1,56 @@
+"""Meter values stand in a partition for each day, made ahead and dropped after 400 days."""
+
+from datetime import timedelta
+
+from evpower.charging.partitions import keep_meter_values
+from evpower.foundation.db import Connection
+from tests.charging.place import NOON, ChargingPlace
+
+
+async def partitions(owner: Connection) -> list[str]:
+    rows = await owner.fetch(
+        "select c.relname::text as name from pg_inherits i join pg_class c on c.oid = i.inhrelid"
+        " where i.inhparent = 'charging.meter_values'::regclass order by 1"
+    )
+    return [row["name"].removeprefix("meter_values_") for row in rows]
+
+
+async def keep(place: ChargingPlace) -> list[tuple[str, str]]:
+    async with place.db.transaction() as connection:
+        return await keep_meter_values(connection, place.now)
+
+
+async def test_a_week_is_made_ahead_and_again_nothing(place: ChargingPlace) -> None:
+    made = await keep(place)
+    assert [outcome for outcome, _ in made] == ["made"] * 8
+    assert await partitions(place.owner) == [
+        *(f"{NOON + timedelta(days=day):%Y%m%d}" for day in range(8)), "default",
+    ]  # fmt: skip
+    assert await keep(place) == []
+
+
+async def test_values_go_to_their_day(place: ChargingPlace) -> None:
+    await keep(place)
+    await place.values(None, 700)
+    place = await place.owner.fetchval("select tableoid::regclass::text from charging.meter_values")
+    assert place == "charging.meter_values_20260308"
+
+
+async def test_a_day_is_dropped_after_400_days(place: ChargingPlace) -> None:
+    await keep(place)
+    place.now += timedelta(days=400)
+    assert "dropped" not in {outcome for outcome, _ in await keep(place)}
+    place.now += timedelta(days=1)
+    assert ("dropped", "2026-03-08") in await keep(place)
+    assert "20260308" not in await partitions(place.owner)
+
+
+async def test_values_without_a_partition_are_alerted_until_they_have_one(
+    place: ChargingPlace,
+) -> None:
+    await place.values(None, 700)
+    await keep(place)
+    assert await place.alerts() == ["partition_missing"]
+    place.now += timedelta(days=1)
+    await keep(place)
+    assert await place.alerts() == []

@@ -1,0 +1,272 @@
+"""The end of a transaction by its station: bound, billed once, always answered."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.charging.place import NOON, ChargingPlace, read
+
+
+async def test_the_stop_is_the_bill(place: ChargingPlace) -> None:
+    client = await place.driver()
+    session, transaction = await place.charging(client, meter_wh=5_000)
+    place.later(9)
+    await place.values(transaction, 12_000)
+    place.later(1)
+    answer = await place.stop(transaction, 12_500)
+    assert answer.tag == "accepted"
+    assert await place.bill(session) == ("settled", 7_500, 90)
+    assert await place.money.money(client) == (91_000, 0, 0)
+    assert answer.changes.clients == {client}
+    assert answer.changes.sessions == {session}
+
+
+async def test_a_bill_has_its_record(place: ChargingPlace) -> None:
+    session, transaction = await place.charging(await place.driver())
+    place.later(10)
+    await place.stop(transaction, 7_500)
+    record = await place.owner.fetchrow("select * from charging.cdrs")
+    assert record is not None
+    assert record["session_id"] == session
+    assert (record["energy_wh"], record["is_estimated"]) == (7_500, False)
+    assert record["ended_at"] == place.now
+    assert '"price": "12"' in record["parts"]
+    assert '"energy_kwh": "7.5"' in record["periods"]
+
+
+async def test_edge_6_the_same_stop_again_changes_nothing(place: ChargingPlace) -> None:
+    session, transaction = await place.charging(await place.driver())
+    place.later(10)
+    for _ in range(3):
+        answer = await place.stop(transaction, 7_500, time=NOON + timedelta(minutes=10))
+        place.later(1)
+        assert answer.tag == "accepted"
+    assert await place.bills(session) == [(7_500, 90)]
+
+
+async def test_edge_6_another_stop_of_a_settled_session_changes_nothing(
+    place: ChargingPlace,
+) -> None:
+    session, transaction = await place.charging(await place.driver())
+    place.later(10)
+    await place.stop(transaction, 7_500)
+    place.later(1)
+    await place.stop(transaction, 7_900)
+    assert await place.bills(session) == [(7_500, 90)]
+
+
+async def test_edge_7_a_stop_that_nobody_knows_is_answered_and_stored(place: ChargingPlace) -> None:
+    answer = await place.stop(4_711, 900)
+    assert answer.tag == "accepted"
+    assert await place.owner.fetchval("select id_as_sent from charging.stops") == "4711"
+    assert await place.alerts() == ["stop_unmatched"]
+
+
+async def test_stops_that_say_nothing_are_not_taken_for_one(place: ChargingPlace) -> None:
+    bills: list[tuple[int, int]] = []
+    for _ in range(2):
+        session, transaction = await place.charging(await place.driver())
+        place.later(10)
+        await place.values(transaction, 7_500)
+        await place.stop(None, None, has_time=False)
+        bills += await place.bills(session)
+    assert bills == [(7_500, 90)] * 2
+
+
+@pytest.mark.parametrize("unknown", [None, 0, -1])
+async def test_edge_4_a_stop_without_an_id_ends_the_only_open_one(
+    place: ChargingPlace, unknown: int | None
+) -> None:
+    session, _ = await place.charging(await place.driver())
+    place.later(10)
+    await place.stop(unknown, 7_500)
+    assert await place.bill(session) == ("settled", 7_500, 90)
+
+
+async def test_q54_of_several_the_tag_says_which_one(place: ChargingPlace) -> None:
+    one, _ = await place.charging(await place.driver())
+    two = await place.start(await place.driver(), connector=2)
+    await place.begin(two, connector=2)
+    tag = await place.value("id_tag", two)
+    place.later(10)
+    await place.stop(-1, 7_500, tag=f"{tag.lower()}-")
+    assert await place.bill(two) == ("settled", 7_500, 90)
+    assert await place.value("state", one) == "charging"
+
+
+async def test_q54_of_several_the_register_says_which_one(place: ChargingPlace) -> None:
+    one, _ = await place.charging(await place.driver(), meter_wh=400_000)
+    two = await place.start(await place.driver(), connector=2)
+    await place.begin(two, connector=2, meter_wh=900_000)
+    place.later(10)
+    await place.stop(0, 907_500)
+    assert await place.bill(two) == ("settled", 7_500, 90)
+    assert await place.value("state", one) == "charging"
+
+
+async def test_edge_4_an_old_stop_without_an_id_ends_no_later_session(place: ChargingPlace) -> None:
+    session, _ = await place.charging(await place.driver(), meter_wh=5_000)
+    place.later(10)
+    await place.stop(-1, 4_000, time=NOON - timedelta(days=1))
+    assert await place.value("state", session) == "charging"
+    assert await place.alerts() == ["stop_unmatched"]
+
+
+async def test_q26_a_stop_before_its_start_with_no_energy_is_nothing(place: ChargingPlace) -> None:
+    client = await place.driver()
+    session, _ = await place.charging(client, meter_wh=5_000)
+    await place.stop(-1, 5_000, time=NOON - timedelta(minutes=5), reason="EVDisconnected")
+    assert await place.bill(session) == ("settled", 0, 0)
+    assert await place.held(client) == 0
+
+
+async def test_a_used_id_of_a_later_stop_ends_the_only_open_session(place: ChargingPlace) -> None:
+    first, transaction = await place.charging(await place.driver(), meter_wh=0)
+    place.later(10)
+    await place.stop(transaction, 7_500)
+    place.later(10)
+    second, _ = await place.charging(await place.driver(), meter_wh=7_500)
+    place.later(10)
+    await place.stop(transaction, 9_500)
+    assert await place.bills(first) == [(7_500, 90)]
+    assert await place.bill(second) == ("settled", 2_000, 24)
+
+
+async def test_edge_8_a_replayed_stop_is_billed_by_the_stations_time(place: ChargingPlace) -> None:
+    session, transaction = await place.charging(await place.driver())
+    ended_at = place.now + timedelta(minutes=10)
+    place.later(600)
+    await place.stop(transaction, 7_500, time=ended_at)
+    assert await place.bill(session) == ("settled", 7_500, 90)
+    assert await place.value("ended_at", session) == ended_at
+
+
+@pytest.mark.parametrize("hours", [-24 * 365 * 50, -2, 2])
+async def test_edge_13_a_wrong_clock_ends_no_session_before_it_began(
+    place: ChargingPlace, hours: int
+) -> None:
+    session, transaction = await place.charging(await place.driver())
+    place.later(10)
+    await place.stop(transaction, 7_500, time=place.now + timedelta(hours=hours))
+    assert await place.bill(session) == ("settled", 7_500, 90)
+    assert await place.value("ended_at", session) == place.now
+
+
+async def test_q36_a_stop_1_wh_below_the_start_is_nothing(place: ChargingPlace) -> None:
+    session, transaction = await place.charging(await place.driver(), meter_wh=269_456)
+    place.later(1)
+    await place.frames(transaction, [read(269_460, place.now, step=10)])
+    await place.stop(transaction, 269_455)
+    assert await place.bill(session) == ("settled", 0, 0)
+    assert await place.value("quarantined_at", session) is None
+
+
+async def test_edge_10_a_stop_above_the_power_bills_what_is_plausible(place: ChargingPlace) -> None:
+    client = await place.driver()
+    session, transaction = await place.charging(client)
+    place.later(10)
+    await place.values(transaction, 7_500)
+    await place.stop(transaction, 7_783_000)
+    assert await place.bill(session) == ("settled", 7_500, 90)
+    assert await place.value("quarantine_reason", session) == "implausible_energy"
+    assert await place.value("is_estimated", session) is True
+    assert await place.held(client) == 0
+    assert await place.alerts() == ["session_quarantined"]
+
+
+async def test_q46_no_register_at_all_is_a_bill_of_nothing_in_quarantine(
+    place: ChargingPlace,
+) -> None:
+    session, transaction = await place.charging(await place.driver(), meter_wh=None)
+    place.later(10)
+    await place.stop(transaction, None)
+    assert await place.bills(session) == [(0, 0)]
+    assert await place.value("quarantine_reason", session) == "no_register"
+
+
+async def test_the_closing_value_counts_where_the_stop_has_no_register(
+    place: ChargingPlace,
+) -> None:
+    session, transaction = await place.charging(await place.driver())
+    place.later(10)
+    closing = [read(0, place.now, "Transaction.Begin"), read(7_500, place.now, "Transaction.End")]
+    await place.stop(transaction, None, readings=closing)
+    assert await place.bill(session) == ("settled", 7_500, 90)
+    assert await place.value("is_estimated", session) is False
+
+
+async def test_a_money_limit_caps_the_bill(place: ChargingPlace) -> None:
+    client = await place.driver()
+    session, transaction = await place.charging(client, amount_minor=5_000)
+    place.later(10)
+    await place.stop(transaction, 7_500)
+    assert await place.bill(session) == ("settled", 7_500, 50)
+    parts = await place.owner.fetchval("select parts from charging.cdrs")
+    assert '"not_billed", "amount": "-40.00"' in parts
+
+
+async def test_edge_25_other_limits_bill_what_was_delivered(place: ChargingPlace) -> None:
+    client = await place.driver(som=200)
+    session, transaction = await place.charging(client)
+    place.later(20)
+    await place.stop(transaction, 17_501)
+    assert await place.value("cost_minor", session) == 21_001  # 210.012, rounded once
+    assert await place.money.money(client) == (0, 0, 1_001)
+
+
+class TestReasons:
+    @pytest.mark.parametrize(
+        ("sent", "reason"),
+        [
+            ("Remote", "remote"),
+            ("Local", "stopped_at_station"),
+            (None, "stopped_at_station"),
+            ("EVDisconnected", "ev_disconnected"),
+            ("EmergencyStop", "emergency_stop"),
+            ("SomethingElse", "other"),
+        ],
+    )
+    async def test_the_station_says_how_it_ended(
+        self, place: ChargingPlace, sent: str | None, reason: str
+    ) -> None:
+        session, transaction = await place.charging(await place.driver())
+        place.later(10)
+        await place.stop(transaction, 7_500, reason=sent)
+        assert await place.value("end_reason", session) == reason
+
+    async def test_a_stop_that_was_asked_for_is_the_reason(self, place: ChargingPlace) -> None:
+        client = await place.driver()
+        session, transaction = await place.charging(client)
+        place.later(10)
+        await place.ask_to_stop(session, client)
+        await place.stop(transaction, 7_500)
+        assert await place.value("end_reason", session) == "stopped_by_driver"
+
+
+class TestFree:
+    async def test_a_station_fault_before_half_a_kwh_is_free(self, place: ChargingPlace) -> None:
+        client = await place.driver()
+        session, transaction = await place.charging(client)
+        place.later(1)
+        await place.stop(transaction, 499, reason="PowerLoss")
+        assert await place.bills(session) == [(499, 0)]
+        assert await place.value("free_reason", session) == "station_fault"
+        assert await place.held(client) == 0
+
+    @pytest.mark.parametrize(("wh", "reason"), [(500, "PowerLoss"), (499, "Local")])
+    async def test_other_ends_are_billed(self, place: ChargingPlace, wh: int, reason: str) -> None:
+        session, transaction = await place.charging(await place.driver())
+        place.later(1)
+        await place.stop(transaction, wh, reason=reason)
+        assert await place.value("free_reason", session) is None
+        assert await place.value("cost_minor", session) > 0
+
+    async def test_the_fourth_of_a_day_is_billed(self, place: ChargingPlace) -> None:
+        client = await place.driver()
+        free: list[str | None] = []
+        for _ in range(4):
+            session, transaction = await place.charging(client)
+            place.later(1)
+            await place.stop(transaction, 400, reason="PowerLoss")
+            free.append(await place.value("free_reason", session))
+        assert free == ["station_fault"] * 3 + [None]

@@ -1,0 +1,350 @@
+"""Ends without a StopTransaction, stations that are away, and better figures that come later."""
+
+from datetime import timedelta
+
+import pytest
+
+from evpower.charging.operate import OperatorBill, correct_session
+from evpower.foundation.errors import Conflict, EvPowerError, Invalid, NotFound
+from evpower.foundation.ids import new_uuid
+from tests.charging.place import ChargingPlace
+
+
+async def used(
+    place: ChargingPlace, wh: int = 7_500, minutes: float = 10
+) -> tuple[object, object, int]:
+    """Charge for a while; returns client, session and transaction."""
+    client = await place.driver()
+    session, transaction = await place.charging(client)
+    place.later(minutes)
+    await place.values(transaction, wh)
+    await place.frame()
+    return client, session, transaction
+
+
+class TestAvailable:
+    """Edge case 5: the stop is lost."""
+
+    async def test_edge_5_available_for_90_s_ends_it_estimated(self, place: ChargingPlace) -> None:
+        client, session, transaction = await used(place)
+        await place.status("available")
+        place.later(1.49)
+        await place.frame()
+        assert await place.watch() == []
+        place.later(0.01)
+        assert await place.watch() == ["close"]
+        assert await place.bill(session) == ("settled", 7_500, 90)
+        assert await place.value("is_estimated", session) is True
+        assert await place.value("end_reason", session) == "became_available"
+        assert await place.held(client) == 0
+        ended = await place.owner.fetchval(
+            "select end_kind from charging.transactions where id = $1", transaction
+        )
+        assert ended == "estimated"
+
+    async def test_another_status_ends_the_wait(self, place: ChargingPlace) -> None:
+        _, session, _ = await used(place)
+        await place.status("available")
+        place.later(1)
+        await place.status("charging")
+        place.later(1)
+        await place.watch()
+        assert await place.value("state", session) == "charging"
+
+    async def test_history_and_the_station_as_a_whole_begin_no_wait(
+        self, place: ChargingPlace
+    ) -> None:
+        _, _, transaction = await used(place)
+        await place.status("available", is_history=True)
+        await place.status("available", connector=0)
+        assert (await place.progress(transaction))["close_due_at"] is None
+
+    async def test_edge_19_on_a_lost_socket_it_waits(self, place: ChargingPlace) -> None:
+        _, session, _ = await used(place)
+        await place.status("available")
+        place.later(10)
+        await place.watch()
+        assert await place.value("state", session) == "charging"
+        await place.frame()
+        place.later(0.2)
+        await place.watch()
+        assert await place.value("state", session) == "settled"
+
+
+class TestOtherEnds:
+    async def test_edge_5_no_frame_for_12_hours(self, place: ChargingPlace) -> None:
+        _, session, _ = await used(place)
+        place.later(12 * 60 - 0.1)
+        assert await place.watch() == ["stop"]  # the money is used up by now, as far as is known
+        assert await place.value("state", session) == "stopping"
+        place.later(0.1)
+        await place.watch()
+        assert await place.bill(session) == ("settled", 7_500, 90)
+
+    async def test_edge_5_an_untriggered_boot_and_5_min(self, place: ChargingPlace) -> None:
+        _, session, _ = await used(place)
+        await place.boot()
+        place.later(4.9)
+        await place.frame()
+        assert await place.watch() == []
+        place.later(0.1)
+        await place.watch()
+        assert await place.value("end_reason", session) == "station_booted"
+
+    async def test_edge_22_values_after_a_boot_resume_it(self, place: ChargingPlace) -> None:
+        _, session, transaction = await used(place)
+        await place.boot()
+        place.later(1)
+        await place.values(transaction, 7_600)
+        place.later(10)
+        await place.frame()
+        await place.watch()
+        assert await place.value("state", session) == "charging"
+
+    async def test_a_stop_that_is_not_answered_for_5_min(self, place: ChargingPlace) -> None:
+        client, session, _ = await used(place)
+        await place.ask_to_stop(session, client)
+        place.later(5)
+        await place.frame()
+        await place.watch()
+        assert await place.bill(session) == ("settled", 7_500, 90)
+        assert await place.value("end_reason", session) == "stopped_by_driver"
+
+    async def test_edge_5_the_next_start_bills_up_to_its_register(
+        self, place: ChargingPlace
+    ) -> None:
+        _, session, _ = await used(place)
+        place.later(10)
+        await place.begin(None, meter_wh=7_700, tag="STRANGER")
+        assert await place.bill(session) == ("settled", 7_700, 92)
+        assert await place.value("end_reason", session) == "next_start"
+
+    async def test_the_next_start_at_0_bills_the_last_register(self, place: ChargingPlace) -> None:
+        _, session, _ = await used(place)
+        place.later(10)
+        await place.begin(None, meter_wh=0, tag="STRANGER")
+        assert await place.bill(session) == ("settled", 7_500, 90)
+
+    async def test_without_any_value_it_is_quarantined(self, place: ChargingPlace) -> None:
+        session, _ = await place.charging(await place.driver())
+        place.later(1)
+        await place.status("available")
+        place.later(1.5)
+        await place.frame()
+        await place.watch()
+        assert await place.bills(session) == [(0, 0)]
+        assert await place.value("quarantine_reason", session) == "no_register"
+
+
+class TestLost:
+    async def test_edge_19_the_driver_is_told_once_after_30_min(self, place: ChargingPlace) -> None:
+        _, session, transaction = await used(place, wh=100)
+        place.later(29)
+        await place.watch()
+        assert await place.value("station_lost_notified_at", session) is None
+        place.later(1)
+        assert "lost" in await place.watch() + await place.watch()
+        assert await place.value("station_lost_notified_at", session) == place.now
+        assert "lost" not in await place.watch()
+        await place.values(transaction, 200)
+        assert await place.value("station_lost_notified_at", session) is None
+
+
+class TestLateFigures:
+    async def test_edge_5_the_stop_after_an_estimated_end_is_the_next_bill(
+        self, place: ChargingPlace
+    ) -> None:
+        client, session, transaction = await used(place)
+        await place.status("available")
+        place.later(2)
+        await place.frame()
+        await place.watch()
+        place.later(60)
+        await place.stop(transaction, 7_800, time=place.now - timedelta(minutes=61), reason="Local")
+        assert await place.bills(session) == [(7_500, 90), (7_800, 93)]
+        assert await place.value("is_estimated", session) is False
+        assert await place.value("end_reason", session) == "stopped_at_station"
+        assert (await place.money.money(client))[0] == 100_000 - 9_360
+        records = await place.owner.fetch(
+            "select energy_wh, is_estimated from charging.cdrs order by settlement_id"
+        )
+        assert [tuple(row) for row in records] == [(7_500, True), (7_800, False)]
+
+    async def test_a_lower_stop_is_refunded(self, place: ChargingPlace) -> None:
+        client, session, transaction = await used(place)
+        await place.status("available")
+        place.later(2)
+        await place.frame()
+        await place.watch()
+        await place.stop(transaction, 7_490)
+        assert await place.bills(session) == [(7_500, 90), (7_490, 89)]
+        assert (await place.money.money(client))[0] == 100_000 - 8_988
+
+    async def test_a_stop_without_an_id_finds_the_estimated_end(self, place: ChargingPlace) -> None:
+        _, session, _ = await used(place)
+        await place.status("available")
+        place.later(2)
+        await place.frame()
+        await place.watch()
+        await place.stop(-1, 7_600)
+        assert await place.bills(session) == [(7_500, 90), (7_600, 91)]
+
+    async def test_energy_after_an_estimated_end_is_stopped_and_billed_a_day_later(
+        self, place: ChargingPlace
+    ) -> None:
+        _, session, transaction = await used(place)
+        await place.status("available")
+        place.later(2)
+        await place.frame()
+        await place.watch()
+        for wh in (8_000, 8_900):
+            place.later(1)
+            await place.values(transaction, wh)
+        assert await place.bills(session) == [(7_500, 90)]
+        assert await place.alerts() == ["energy_after_close"]
+        assert await place.commands() == ["remote_stop"]
+        place.later(24 * 60 - 0.1)
+        assert await place.watch() == []
+        place.later(0.1)
+        assert await place.watch() == ["rebill"]
+        assert await place.bills(session) == [(7_500, 90), (8_900, 106)]
+        assert await place.value("is_estimated", session) is True
+        assert await place.watch() == []
+
+    async def test_a_stop_before_the_day_is_over_bills_it(self, place: ChargingPlace) -> None:
+        _, session, transaction = await used(place)
+        await place.status("available")
+        place.later(2)
+        await place.frame()
+        await place.watch()
+        place.later(1)
+        await place.values(transaction, 8_000)
+        await place.stop(transaction, 8_000)
+        place.later(48 * 60)
+        assert await place.watch() == []
+        assert await place.bills(session) == [(7_500, 90), (8_000, 96)]
+
+
+class TestPauses:
+    """Time costs while the car charges; 60 som an hour."""
+
+    async def test_edge_24_a_car_that_takes_nothing_does_not_charge(
+        self, place: ChargingPlace
+    ) -> None:
+        await place.price({"energy_per_kwh": {"price": "12"}, "time_per_hour": {"price": "60"}})
+        session, transaction = await place.charging(await place.driver())
+        place.later(10)
+        await place.values(transaction, 5_000)
+        await place.status("suspended_ev")
+        place.later(20)
+        await place.values(transaction, 5_000)
+        assert (await place.progress(transaction))["cost_minor"] == 6_000 + 1_000
+        place.later(10)
+        await place.stop(transaction, 5_000)
+        assert await place.bill(session) == ("settled", 5_000, 70)
+
+    async def test_edge_24_a_pause_that_the_station_makes_is_charging(
+        self, place: ChargingPlace
+    ) -> None:
+        await place.price({"energy_per_kwh": {"price": "12"}, "time_per_hour": {"price": "60"}})
+        session, transaction = await place.charging(await place.driver())
+        place.later(10)
+        await place.values(transaction, 5_000)
+        await place.status("suspended_evse")
+        place.later(30)
+        await place.stop(transaction, 5_000)
+        assert await place.bill(session) == ("settled", 5_000, 100)
+
+    async def test_what_flows_again_ends_the_pause(self, place: ChargingPlace) -> None:
+        await place.price({"energy_per_kwh": {"price": "12"}, "time_per_hour": {"price": "60"}})
+        session, transaction = await place.charging(await place.driver())
+        place.later(10)
+        await place.values(transaction, 5_000)
+        await place.status("suspended_ev")
+        place.later(6)
+        await place.status("charging")
+        place.later(10)
+        await place.stop(transaction, 10_000)
+        assert await place.bill(session) == ("settled", 10_000, 140)
+
+
+class TestOperator:
+    async def correct(self, place: ChargingPlace, session: object, **facts: object) -> None:
+        bill = OperatorBill(session, None, None, "anna", "meter read on place")  # type: ignore[arg-type]
+        async with place.db.transaction() as connection:
+            from dataclasses import replace
+
+            await correct_session(connection, replace(bill, **facts), now=place.now)  # type: ignore[arg-type]
+
+    async def test_a_better_figure_is_the_next_bill(self, place: ChargingPlace) -> None:
+        _, session, transaction = await used(place)
+        place.later(1)
+        await place.stop(transaction, 7_500)
+        await self.correct(place, session, energy_wh=7_000)
+        assert await place.bills(session) == [(7_500, 90), (7_000, 84)]
+
+    async def test_it_decides_a_quarantine(self, place: ChargingPlace) -> None:
+        _, session, transaction = await used(place)
+        await place.stop(transaction, 7_783_000)
+        await self.correct(place, session)
+        assert await place.bills(session) == [(7_500, 90)]
+        assert await place.value("quarantined_at", session) is None
+        assert await place.alerts() == []
+
+    @pytest.mark.parametrize(
+        ("facts", "kind", "code"),
+        [
+            ({"session_id": new_uuid()}, NotFound, "session_not_found"),
+            ({"energy_wh": -1}, Invalid, "invalid_energy"),
+            ({"energy_wh": 1_000_001}, Invalid, "implausible_energy"),
+            ({"reason": " "}, Invalid, "reason_missing"),
+            ({"actor": ""}, Invalid, "reason_missing"),
+        ],
+    )
+    async def test_what_cannot_be_is_refused(
+        self, place: ChargingPlace, facts: dict[str, object], kind: type[EvPowerError], code: str
+    ) -> None:
+        _, session, transaction = await used(place)
+        place.later(1)
+        await place.stop(transaction, 7_500)
+        with pytest.raises(kind) as refused:
+            await self.correct(place, session, **facts)
+        assert refused.value.code == code
+
+    async def test_an_end_before_the_start_is_refused(self, place: ChargingPlace) -> None:
+        _, session, transaction = await used(place)
+        place.later(1)
+        await place.stop(transaction, 7_500)
+        with pytest.raises(Invalid, match="before the start"):
+            await self.correct(place, session, ended_at=place.now - timedelta(days=1))
+
+    async def test_a_session_without_a_bill_is_not_corrected(self, place: ChargingPlace) -> None:
+        _, session, _ = await used(place)
+        with pytest.raises(Conflict, match="no bill"):
+            await self.correct(place, session)
+
+
+class TestIdle:
+    """A car that is plugged in and takes nothing without saying so."""
+
+    async def test_values_without_energy_for_an_hour_stop_it(self, place: ChargingPlace) -> None:
+        _, session, transaction = await used(place)
+        for minutes in (30, 29.9):
+            place.later(minutes)
+            await place.values(transaction, 7_500, power_w=0)
+        await place.frame()
+        assert await place.watch() == []
+        place.later(0.1)
+        await place.values(transaction, 7_500, power_w=0)
+        await place.frame()
+        assert await place.watch() == ["idle"]
+        assert await place.value("stop_reason", session) == "no_energy"
+
+    async def test_a_pause_of_the_car_does_not(self, place: ChargingPlace) -> None:
+        _, session, transaction = await used(place)
+        await place.status("suspended_ev")
+        place.later(90)
+        await place.values(transaction, 7_500, power_w=0)
+        await place.frame()
+        await place.watch()
+        assert await place.value("state", session) == "charging"
