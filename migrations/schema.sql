@@ -1986,6 +1986,7 @@ CREATE TABLE charging.progress (
     interval_s integer,
     parked_since timestamp with time zone,
     last_value_at timestamp with time zone,
+    flowed_at timestamp with time zone,
     stop_due_at timestamp with time zone,
     stop_resent_at timestamp with time zone,
     close_due_at timestamp with time zone,

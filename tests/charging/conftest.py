@@ -6,6 +6,7 @@ import pytest
 
 from evpower.foundation.db import Connection, Database
 from tests.api.scenario import Api, running_api
+from tests.charging.place import ChargingPlace
 from tests.charging.site import Site
 
 
@@ -21,3 +22,11 @@ async def site(db: Database, owner: Connection) -> Site:
     site = Site(db, owner)
     await site.open()
     return site
+
+
+@pytest.fixture
+async def place(db: Database, owner: Connection) -> ChargingPlace:
+    """A station with two connectors of 60 kW; a kWh costs 12 som."""
+    place = ChargingPlace(db, owner)
+    await place.build()
+    return place

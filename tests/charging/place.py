@@ -207,13 +207,13 @@ class ChargingPlace:
     async def watch(self) -> list[str]:
         """Do what is due now; returns what it was."""
         async with self.db.connection() as connection:
-            found = await find_due(connection, self.now, self.rules)
-        for due in found:
+            items = await find_due(connection, self.now, self.rules)
+        for due in items:
             async with self.db.transaction() as connection:
                 self.changes = await watch_transaction(
                     connection, due, now=self.now, rules=self.rules
                 )
-        return [due.what for due in found]
+        return [due.kind for due in items]
 
     async def value(self, column: str, session: UUID | None) -> Any:
         return await self.owner.fetchval(

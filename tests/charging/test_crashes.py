@@ -1,4 +1,4 @@
-"""SIGKILL while a station's frame is taken: nothing of it is left, and the repeat is billed once."""
+"""SIGKILL while a frame of a station is taken: nothing is left of it, its repeat is billed once."""
 
 import asyncio
 import signal

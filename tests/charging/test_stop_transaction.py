@@ -55,7 +55,7 @@ async def test_edge_6_another_stop_of_a_settled_session_changes_nothing(
     assert await place.bills(session) == [(7_500, 90)]
 
 
-async def test_edge_7_a_stop_that_nobody_knows_is_answered_and_stored(place: ChargingPlace) -> None:
+async def test_edge_7_an_unknown_stop_is_answered_and_stored(place: ChargingPlace) -> None:
     answer = await place.stop(4_711, 900)
     assert answer.tag == "accepted"
     assert await place.owner.fetchval("select id_as_sent from charging.stops") == "4711"

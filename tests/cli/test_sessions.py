@@ -70,7 +70,7 @@ async def test_a_running_session_is_listed_shown_and_stopped(
         str(session), "charging", "0.700", "8.40",
     )  # fmt: skip
     shown = run("session", "show", str(session))
-    assert "register wh        700" in shown.stdout
+    assert "register_wh        700" in shown.stdout
     stopped = answer(run("session", "stop", str(session), "--operator", "aida", "--json"))
     assert stopped == {"id": str(session), "state": "stopping"}
     assert await place.value("stop_requested_by", session) == "aida"

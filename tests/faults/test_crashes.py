@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
 
 IN_API = ("webhook.", "confirm.")
 # The way in is in test_pull_crashes, a station's frames are in tests/charging/test_crashes.
-ELSEWHERE = ("notification.", "pull.", "charging.")
+ELSEWHERE = ("notification.", "pull.", "session.")
 OF_MONEY = [step for step in Failpoint if not step.startswith(ELSEWHERE)]
 
 

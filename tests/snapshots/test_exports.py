@@ -25,7 +25,6 @@ EXCEPTIONS: Final = {
         "wallet.credit_many",
         "wallet.refund_many",
     ),
-    "a slice that starts sessions puts money on hold": ("wallet.extend_hold",),
     "a slice reads a client's money without the HTTP API": (
         "wallet.balance",
         "wallet.get_transactions",
@@ -49,7 +48,10 @@ AWAITED: Final = {
     "charging.authorize",
     "charging.command_ended",
     "charging.configured_rules",
+    "charging.meter_values",
     "charging.request_stop",
+    "charging.status_reported",
+    "charging.stop_transaction",
     "charging.start",
     "charging.start_transaction",
     "charging.station_booted",

@@ -15,8 +15,10 @@ from evpower.charging.events import (
     TagStatus,
 )
 from evpower.charging.facts import normalized_plate
+from evpower.charging.meter_values import meter_values
 from evpower.charging.model import SESSION_CHANGED, SessionState
 from evpower.charging.module import module
+from evpower.charging.operate import OperatorBill, correct_session, get_session, list_sessions
 from evpower.charging.request_stop import StopRequest, StopRequested, request_stop
 from evpower.charging.rules import Rules, configured_rules
 from evpower.charging.session_view import SessionView, flat_status
@@ -28,6 +30,9 @@ from evpower.charging.status import (
     session_status,
     session_statuses,
 )
+from evpower.charging.status_reported import status_reported
+from evpower.charging.stop_transaction import stop_transaction
+from evpower.charging.store_operator import BillRow, SessionRow
 from evpower.charging.unstarted import command_ended
 
 # What slices above may read of the tables.
@@ -40,9 +45,12 @@ PUBLIC_VIEWS = (
 __all__ = [
     "PUBLIC_VIEWS",
     "SESSION_CHANGED",
+    "BillRow",
     "Changes",
+    "OperatorBill",
     "Reading",
     "Rules",
+    "SessionRow",
     "SessionState",
     "SessionView",
     "StartAnswer",
@@ -61,7 +69,11 @@ __all__ = [
     "authorize",
     "command_ended",
     "configured_rules",
+    "correct_session",
     "flat_status",
+    "get_session",
+    "list_sessions",
+    "meter_values",
     "module",
     "newest_sessions",
     "normalized_plate",
@@ -71,4 +83,6 @@ __all__ = [
     "start",
     "start_transaction",
     "station_booted",
+    "status_reported",
+    "stop_transaction",
 ]

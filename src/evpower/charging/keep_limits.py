@@ -28,8 +28,8 @@ async def keep_limits(
 ) -> Changes:
     """Stores the progress of a transaction, and what follows of it for its session.
 
-    `is_unwanted`: it is nobody's, at a station that charges for money only. The stop that was asked
-    for at its start came before the station knew the transaction's number, so it is sent again.
+    `is_unwanted`: it is of no client, at a station that charges for money only. The stop that was
+    asked for at its start may have come too early for the station, so it is sent again.
     """
     session, transaction = running.session, running.transaction
     if session is None:

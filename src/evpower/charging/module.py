@@ -2,7 +2,9 @@
 
 from evpower.charging.jobs import start_windows_loop
 from evpower.charging.model import SESSION_CHANGED
+from evpower.charging.partitions import partitions_loop
 from evpower.charging.rules import configured_rules
+from evpower.charging.watch import watch_loop
 from evpower.config import Settings
 from evpower.foundation.module import Job, Module, Shared
 from evpower.identity import Access
@@ -18,6 +20,10 @@ def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
         "charging",
         routers=[router(access, db, bus)],
         fast_paths=fast_paths(access, db),
-        jobs=[Job(lambda: start_windows_loop(db, bus, clock, rules))],
+        jobs=[
+            Job(lambda: start_windows_loop(db, bus, clock, rules)),
+            Job(lambda: watch_loop(db, bus, clock, rules)),
+            Job(lambda: partitions_loop(db, clock)),
+        ],
         topics=[SESSION_CHANGED],
     )

@@ -148,7 +148,7 @@ class Due:
 
     id: int
     station_id: str
-    what: DueKind
+    kind: DueKind
 
 
 async def due(
@@ -171,7 +171,8 @@ async def due(
                       when p.close_due_at <= $1 then 'close'
                       when greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $3
                         then 'silent'
-                      when s.state = 'charging' and (p.stop_due_at <= $1 or p.register is null) then 'stop'
+                      when s.state = 'charging' and (p.stop_due_at <= $1 or p.register is null)
+                        then 'stop'
                       when s.state = 'charging' and p.parked_since is null
                            and p.last_value_at >= coalesce(p.flowed_at, t.received_at) + $6
                         then 'idle'
@@ -179,13 +180,13 @@ async def due(
                            and p.stop_resent_at is null then 'resend'
                       when s.id is not null and s.station_lost_notified_at is null
                            and greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $4
-                        then 'lost' end as what
+                        then 'lost' end as kind
             from charging.progress p
             join charging.transactions t on t.id = p.transaction_id
             left join charging.sessions s on s.id = t.session_id
             left join stations.sockets_public o on o.station_id = t.station_id
            where t.ended_at is null or p.rebill_due_at is not null) open
-         where what is not null order by id limit $5
+         where kind is not null order by id limit $5
         """,
         now,
         resend_before,
@@ -194,4 +195,4 @@ async def due(
         limit,
         idle_for,
     )
-    return [Due(row["id"], row["station_id"], row["what"]) for row in rows]
+    return [Due(row["id"], row["station_id"], row["kind"]) for row in rows]

@@ -15,8 +15,10 @@ OPEN: Final = ("requested", "starting", "charging", "stopping")
 _COLUMNS: Final = """
   s.id, s.client_id, s.station_id, s.connector_id as connector, s.state, s.started_by, s.started_at,
   s.ended_at,
-  case when t.ended_at is null then coalesce(p.energy_wh, s.energy_wh) else s.energy_wh end as energy_wh,
-  case when t.ended_at is null then coalesce(p.cost_minor, s.cost_minor) else s.cost_minor end as cost_minor,
+  case when t.ended_at is null then coalesce(p.energy_wh, s.energy_wh) else s.energy_wh end
+    as energy_wh,
+  case when t.ended_at is null then coalesce(p.cost_minor, s.cost_minor) else s.cost_minor end
+    as cost_minor,
   s.start_failure, s.stop_requested_at, s.stop_requested_by, s.stop_reason, s.end_reason,
   s.is_estimated, s.quarantined_at, s.quarantine_reason, s.free_reason, s.limit_energy_wh,
   s.limit_amount_minor, s.limit_soc_percent, s.created_at, t.id as transaction_id, t.end_kind,

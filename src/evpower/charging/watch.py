@@ -53,7 +53,7 @@ async def watch_transaction(
         return Changes()
     running = await store.load(connection, transaction)
     progress = running.progress
-    if due.what == "rebill":
+    if due.kind == "rebill":
         is_due = progress.rebill_due_at is not None and progress.rebill_due_at <= now
         return await bill_growth(connection, running) if is_due else Changes()
     if running.transaction.ended_at is not None:
@@ -66,7 +66,7 @@ async def watch_transaction(
         "resend": lambda: _resend(connection, running, now=now, rules=rules),
         "lost": lambda: _notify(connection, running, now),
     }
-    return await act[due.what]()
+    return await act[due.kind]()
 
 
 async def _close(connection: Connection, running: RunningTransaction, *, now: datetime) -> Changes:
@@ -129,17 +129,17 @@ async def watch_all(db: Database, bus: Bus, clock: Clock, rules: Rules, current:
     One that fails does not keep the others from it: its error is raised at the end.
     """
     async with db.connection() as connection:
-        found = await find_due(connection, clock(), rules)
+        items = await find_due(connection, clock(), rules)
     failures: list[Exception] = []
     done = 0
-    for due in found:
+    for due in items:
         if current.stopping:
             break
         try:
             async with db.transaction() as connection:
                 changes = await watch_transaction(connection, due, now=clock(), rules=rules)
         except Exception as error:  # noqa: BLE001 - raised below
-            log.warning("transaction_watch_failed", transaction=due.id, due=due.what)
+            log.warning("transaction_watch_failed", transaction=due.id, due=due.kind)
             failures.append(error)
             continue
         changes.publish(bus)

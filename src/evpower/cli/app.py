@@ -12,6 +12,7 @@ from evpower.cli import (
     ledger,
     payments,
     server,
+    sessions,
     simulate,
     station_frames,
     stations_command,
@@ -40,6 +41,8 @@ app.add_typer(payments.payments, name="payments")
 app.add_typer(tariffs.tariff, name="tariff")
 app.add_typer(stations_file.station, name="station")
 app.add_typer(alerts.alert, name="alert")
+app.add_typer(sessions.session, name="session")
+app.add_typer(sessions.quarantine, name="quarantine")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(sync.sync, name="sync")
 app.add_typer(identity.identity, name="identity")

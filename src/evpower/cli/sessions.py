@@ -1,4 +1,4 @@
-"""`evpower session` and `evpower quarantine`: what runs, what it cost, better figures for a bill."""
+"""`evpower session` and `evpower quarantine`: what runs, what it cost, better figures."""
 
 import getpass
 import json
@@ -172,11 +172,11 @@ def _write(work: Callable[[Connection], Awaitable[T]]) -> T:
     return with_database(run)
 
 
-def _uuid(text: str, what: str) -> UUID:
+def _uuid(text: str, noun: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        fail(f"{text!a:.80} is no id of a {what}", "evpower session list")
+        fail(f"{text!a:.80} is no id of a {noun}", "evpower session list")
 
 
 def _energy_wh(text: str) -> int:

@@ -95,7 +95,7 @@ def session_lines(row: "SessionRow") -> Iterator[str]:
     """Yields a session line by line; what is not known is left out."""
     for name, value in session_row(row).items():
         if value is not None and value is not False:
-            yield f"{name.replace('_', ' '):18} {value}"
+            yield f"{name:18} {value}"
 
 
 def bill_lines(bills: "Sequence[BillRow]") -> Iterator[str]:

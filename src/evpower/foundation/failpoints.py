@@ -27,10 +27,10 @@ class Failpoint(StrEnum):
     PULL_READ = "pull.read"  # changes from Supabase are read, nothing is written
     PULL_UNCOMMITTED = "pull.uncommitted"  # clients and the cursor are written, not committed
     PULL_COMMITTED = "pull.committed"  # committed, no listener was notified
-    PROGRESS_UNCOMMITTED = "charging.progress"  # meter values are written, not committed
-    STOP_UNCOMMITTED = "charging.stop"  # a transaction has ended and is billed, not committed
-    SETTLE_UNCOMMITTED = "charging.settle"  # a session is charged, its record is not written
-    CORRECT_UNCOMMITTED = "charging.correct"  # the next bill is written, not committed
+    PROGRESS_UNCOMMITTED = "session.progress"  # meter values are written, not committed
+    STOP_UNCOMMITTED = "session.stop"  # a transaction has ended and is billed, not committed
+    SETTLE_UNCOMMITTED = "session.settle"  # a session is charged, its record is not written
+    CORRECT_UNCOMMITTED = "session.correct"  # the next bill is written, not committed
 
 
 _failpoint_file: Path | None = None
