@@ -61,7 +61,7 @@ async def test_a_page_of_the_app_calls_with_a_token_and_reads_answers_and_errors
     assert page.errors == []
 
     refused = await ask(page, balance, headers={"Authorization": "Bearer nonsense"})
-    assert (refused["status"], refused["body"]["error"]) == (401, "invalid_token")
+    assert (refused["status"], refused["body"]["error_code"]) == (401, "invalid_token")
 
 
 async def test_a_page_of_a_strange_site_reads_and_does_nothing(

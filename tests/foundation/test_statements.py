@@ -29,6 +29,9 @@ from evpower.devstack.bank.server import create_sandbox
 from evpower.foundation.db import Connection
 from evpower.foundation.standard_webhooks import key_bytes, sign
 from evpower.identity import add_operator, create_service_key
+from tests.api.scenario import WallClock
+from tests.api.stations_scenario import Site
+from tests.charging.money import top_up
 from tests.payments.conftest import LoopbackServer
 from tests.pooler import Pooler
 
@@ -47,6 +50,15 @@ STATEMENTS = {
     "GET /api/v1/balance/history/{client_id}": 1,
     "GET /api/v1/charging/history/{client_id}": 1,
     "POST /api/v1/webhooks/supabase": 1,
+    "POST /api/v1/charging/start": 19,
+    "GET /api/v1/charging/active": 1,
+    "GET /api/v1/charging/status/{session_id}": 1,
+    "POST /api/v1/charging/stop": 14,
+    # Read for everyone once in two seconds; in between they cost none.
+    "GET /api/v1/station/status/{station_id}": 10,
+    "GET /api/v1/locations": 10,
+    "GET /api/v1/locations/{location_id}": 10,
+    "POST /api/v1/locations/{location_id}/refresh-status": 10,
     # One of these reads the operator's role anew.
     "GET /api/v1/operator/clients": 3,
     "POST /api/v1/operator/clients/{client_id}/block": 5,
@@ -66,6 +78,7 @@ class Calls:
     service_key: str
     owner: Connection
     numbers: Callable[[], int]
+    session: str = ""
 
     def token(self, user: UUID) -> dict[str, str]:
         now = int(time.time())
@@ -142,6 +155,22 @@ class Calls:
             "webhook-signature": sign(key_bytes(secret), event, now, raw),
         }  # fmt: skip
         return await self.http.post(path, content=raw, headers=headers)
+
+    async def start(self) -> httpx.Response:
+        answer = await self.http.post(
+            "/api/v1/charging/start",
+            json={"station_id": "EVP-1", "connector_id": 1},
+            headers=self.token(self.client),
+        )
+        self.session = answer.json().get("session_id", "")
+        return answer
+
+    async def stop(self) -> httpx.Response:
+        return await self.http.post(
+            "/api/v1/charging/stop",
+            json={"session_id": self.session},
+            headers=self.token(self.client),
+        )
 
     async def find(self) -> httpx.Response:
         return await self.get(f"/api/v1/operator/clients?q={self.client}", self.operator)
@@ -223,6 +252,10 @@ async def calls(
             await add_operator(
                 connection, user_id=operator, name="Aida", role="operator", actor="test"
             )
+        site = Site(parts.shared.db, WallClock())
+        await site.price({"energy_per_kwh": "13.5"})
+        await site.ready("EVP-1")
+        await top_up(owner, client_id, 100_000)
         app = create_app(
             parts.modules,
             parts.shared.db,
@@ -258,6 +291,20 @@ async def test_no_request_costs_more_statements_than_written_here(
         "GET /api/v1/balance/history/{client_id}": calls.history,
         "GET /api/v1/charging/history/{client_id}": calls.sessions,
         "POST /api/v1/webhooks/supabase": calls.notification,
+        "POST /api/v1/charging/start": calls.start,
+        "GET /api/v1/charging/active": lambda: calls.get("/api/v1/charging/active"),
+        "GET /api/v1/charging/status/{session_id}": lambda: calls.get(
+            f"/api/v1/charging/status/{calls.session}"
+        ),
+        "POST /api/v1/charging/stop": calls.stop,
+        "GET /api/v1/station/status/{station_id}": lambda: calls.get(
+            "/api/v1/station/status/EVP-1"
+        ),
+        "GET /api/v1/locations": lambda: calls.get("/api/v1/locations"),
+        "GET /api/v1/locations/{location_id}": lambda: calls.get("/api/v1/locations/mall"),
+        "POST /api/v1/locations/{location_id}/refresh-status": lambda: calls.http.post(
+            "/api/v1/locations/mall/refresh-status"
+        ),
         "GET /api/v1/operator/clients": calls.find,
         "POST /api/v1/operator/clients/{client_id}/block": lambda: calls.act("block"),
         "POST /api/v1/operator/clients/{client_id}/unblock": lambda: calls.act("unblock"),
