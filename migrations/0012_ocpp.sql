@@ -35,3 +35,30 @@ create table ocpp.answers (
 );
 create index answers_by_time on ocpp.answers using brin (received_at);
 grant select, insert, delete on ocpp.answers to evpower_app;
+
+-- Charges of forwarded stations, seen in the frames that passed: what they would have cost here. No money moves by them.
+create table ocpp.forwarded_charges (
+  id bigint generated always as identity primary key,
+  station_id text not null check (length(station_id) between 1 and 50),
+  connector int not null check (connector >= 0),
+  id_tag text not null check (length(id_tag) <= 255),
+  their_id text check (length(their_id) <= 64),      -- the transaction's id, given by the other CSMS
+  meter_start_wh numeric,
+  started_at timestamptz not null,
+  station_start_time text check (length(station_start_time) <= 64), -- raw
+  start_key bytea not null unique check (octet_length(start_key) = 16),
+  meter_stop_wh numeric,
+  ended_at timestamptz,
+  energy_wh bigint check (energy_wh >= 0),           -- null: a register is missing, or went down
+  cost_minor bigint check (cost_minor >= 0),         -- null: no tariff, or no energy known
+  currency text check (length(currency) = 3),
+  plan text,
+  version int,
+  constraint forwarded_charges_end_after_they_start check (ended_at >= started_at),
+  constraint forwarded_charges_are_priced_at_their_end check (ended_at is not null or (energy_wh is null and cost_minor is null)),
+  constraint forwarded_charges_have_a_price_with_a_tariff check (cost_minor is null or (plan is not null and currency is not null))
+);
+create index forwarded_charges_by_station on ocpp.forwarded_charges (station_id, id desc);
+grant select, insert,
+  update (start_key, their_id, meter_stop_wh, ended_at, energy_wh, cost_minor, currency, plan, version)
+  on ocpp.forwarded_charges to evpower_app;

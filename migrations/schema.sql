@@ -2421,6 +2421,46 @@ CREATE TABLE ocpp.answers (
     CONSTRAINT answers_key_check CHECK ((octet_length(key) = 16))
 );
 
+CREATE TABLE ocpp.forwarded_charges (
+    id bigint NOT NULL,
+    station_id text NOT NULL,
+    connector integer NOT NULL,
+    id_tag text NOT NULL,
+    their_id text,
+    meter_start_wh numeric,
+    started_at timestamp with time zone NOT NULL,
+    station_start_time text,
+    start_key bytea NOT NULL,
+    meter_stop_wh numeric,
+    ended_at timestamp with time zone,
+    energy_wh bigint,
+    cost_minor bigint,
+    currency text,
+    plan text,
+    version integer,
+    CONSTRAINT forwarded_charges_are_priced_at_their_end CHECK (((ended_at IS NOT NULL) OR ((energy_wh IS NULL) AND (cost_minor IS NULL)))),
+    CONSTRAINT forwarded_charges_connector_check CHECK ((connector >= 0)),
+    CONSTRAINT forwarded_charges_cost_minor_check CHECK ((cost_minor >= 0)),
+    CONSTRAINT forwarded_charges_currency_check CHECK ((length(currency) = 3)),
+    CONSTRAINT forwarded_charges_end_after_they_start CHECK ((ended_at >= started_at)),
+    CONSTRAINT forwarded_charges_energy_wh_check CHECK ((energy_wh >= 0)),
+    CONSTRAINT forwarded_charges_have_a_price_with_a_tariff CHECK (((cost_minor IS NULL) OR ((plan IS NOT NULL) AND (currency IS NOT NULL)))),
+    CONSTRAINT forwarded_charges_id_tag_check CHECK ((length(id_tag) <= 255)),
+    CONSTRAINT forwarded_charges_start_key_check CHECK ((octet_length(start_key) = 16)),
+    CONSTRAINT forwarded_charges_station_id_check CHECK (((length(station_id) >= 1) AND (length(station_id) <= 50))),
+    CONSTRAINT forwarded_charges_station_start_time_check CHECK ((length(station_start_time) <= 64)),
+    CONSTRAINT forwarded_charges_their_id_check CHECK ((length(their_id) <= 64))
+);
+
+ALTER TABLE ocpp.forwarded_charges ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ocpp.forwarded_charges_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE ocpp.frames (
     station_id text NOT NULL,
     received_at timestamp with time zone NOT NULL,
@@ -3427,6 +3467,12 @@ ALTER TABLE ONLY identity.service_keys
 ALTER TABLE ONLY ocpp.answers
     ADD CONSTRAINT answers_pkey PRIMARY KEY (key);
 
+ALTER TABLE ONLY ocpp.forwarded_charges
+    ADD CONSTRAINT forwarded_charges_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ocpp.forwarded_charges
+    ADD CONSTRAINT forwarded_charges_start_key_key UNIQUE (start_key);
+
 ALTER TABLE ONLY payments.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (provider, event_id, reuse);
 
@@ -3685,6 +3731,8 @@ CREATE INDEX registrations_ended ON identity.registrations USING btree (updated_
 CREATE UNIQUE INDEX registrations_open_email_key ON identity.registrations USING btree (email) WHERE (state = 'intended'::text);
 
 CREATE INDEX answers_by_time ON ocpp.answers USING brin (received_at);
+
+CREATE INDEX forwarded_charges_by_station ON ocpp.forwarded_charges USING btree (station_id, id DESC);
 
 CREATE INDEX frames_by_station ON ONLY ocpp.frames USING btree (station_id, received_at);
 
@@ -4302,6 +4350,26 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE identity.registrations TO evpower_app
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.service_keys TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE ocpp.answers TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE ocpp.forwarded_charges TO evpower_app;
+
+GRANT UPDATE(their_id) ON TABLE ocpp.forwarded_charges TO evpower_app;
+
+GRANT UPDATE(start_key) ON TABLE ocpp.forwarded_charges TO evpower_app;
+
+GRANT UPDATE(meter_stop_wh) ON TABLE ocpp.forwarded_charges TO evpower_app;
+
+GRANT UPDATE(ended_at) ON TABLE ocpp.forwarded_charges TO evpower_app;
+
+GRANT UPDATE(energy_wh) ON TABLE ocpp.forwarded_charges TO evpower_app;
+
+GRANT UPDATE(cost_minor) ON TABLE ocpp.forwarded_charges TO evpower_app;
+
+GRANT UPDATE(currency) ON TABLE ocpp.forwarded_charges TO evpower_app;
+
+GRANT UPDATE(plan) ON TABLE ocpp.forwarded_charges TO evpower_app;
+
+GRANT UPDATE(version) ON TABLE ocpp.forwarded_charges TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE ocpp.frames TO evpower_app;
 

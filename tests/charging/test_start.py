@@ -138,6 +138,13 @@ async def test_what_is_unknown_is_not_found(site: Site) -> None:
     assert await refusal(site, unknown) == "station_unavailable"
 
 
+async def test_a_station_that_another_system_answers_refuses_and_holds_nothing(site: Site) -> None:
+    client = await site.driver()
+    await site.sql.execute("update stations.stations set forward_url = 'wss://csms.example/ocpp'")
+    assert await refusal(site, client) == "station_unavailable"
+    assert await site.scenario.money(client) == (100_000, 0, 0)
+
+
 async def test_a_station_that_is_away_refuses_and_holds_nothing(site: Site) -> None:
     client = await site.driver()
     await site.sql.execute("update stations.sockets set last_frame_at = $1", site.now)

@@ -57,6 +57,11 @@ WAITS = {
     "simulator/link.py websockets.connect": Wait(
         "20 s to connect, 30 s a reply, 1 s to close", "1 MiB a frame", "simulator/test_connect.py"
     ),
+    "ocpp/forward.py websockets.connect": Wait(
+        "10 s to connect, 20 s a pong, 1 s to close",
+        "1 MiB a message, 1,000 of a station that wait",
+        "flows/test_forwarding.py",
+    ),
     "devstack/children.py subprocess.Popen": Wait(
         "a child is ended after its stop time, and waited for 60 s",
         "its output goes to a file",

@@ -75,6 +75,8 @@ async def start(
     station = await stations.lock_station(connection, request.station)
     if station.retired_at is not None:
         raise NotFound("station_not_found", f"station {station.id!a:.80} is retired")
+    if station.forward_url is not None:
+        raise Conflict("station_unavailable", f"station {station.id!a:.80} answers another CSMS")
     repeated = await _repeated(connection, station, request, now)
     if repeated is not None:
         return await _show(connection, repeated, is_repeated=True, now=now)

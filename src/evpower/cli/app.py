@@ -14,6 +14,7 @@ from evpower.cli import (
     server,
     sessions,
     simulate,
+    station_forward,
     station_frames,
     stations_command,
     stations_file,
@@ -33,6 +34,7 @@ server.register(app)
 dev.register(app)
 simulate.register(stations_file.station)
 stations_command.register(stations_file.station)
+station_forward.register(stations_file.station)
 station_frames.register(stations_file.station)
 app.add_typer(clients.clients, name="clients")
 app.add_typer(keys.keys, name="keys")

@@ -4,5 +4,17 @@ from evpower.ocpp.endpoint import MESSAGE_BYTES
 from evpower.ocpp.frames import FramePage, StoredFrame, list_frames
 from evpower.ocpp.model import Direction
 from evpower.ocpp.module import module
+from evpower.ocpp.store_forwards import ForwardedCharge
+from evpower.ocpp.switch_forward import forward_station, list_forwarded_charges
 
-__all__ = ["MESSAGE_BYTES", "Direction", "FramePage", "StoredFrame", "list_frames", "module"]
+__all__ = [
+    "MESSAGE_BYTES",
+    "Direction",
+    "ForwardedCharge",
+    "FramePage",
+    "StoredFrame",
+    "forward_station",
+    "list_forwarded_charges",
+    "list_frames",
+    "module",
+]

@@ -32,6 +32,7 @@ from evpower.foundation.logging import RateLimitedLogger
 from evpower.foundation.module import Shared
 from evpower.foundation.websocket import EXTENSION, SocketProtocol
 from evpower.ocpp import metrics, store
+from evpower.ocpp.forward import ForwardedHandshake, Forwarder
 from evpower.ocpp.handshake import Handshake, choose, may_speak, read_handshake
 from evpower.ocpp.model import STATION_PING, VERSION
 from evpower.ocpp.process import Processor
@@ -67,6 +68,7 @@ class StationSockets:
         shared: Shared,
         sockets: Sockets,
         processor: Processor,
+        forwarder: Forwarder,
         rules: charging.Rules,
         *,
         now_s: Callable[[], float] = time.monotonic,
@@ -78,6 +80,7 @@ class StationSockets:
         self._clock = shared.clock
         self._sockets = sockets
         self._processor = processor
+        self._forwarder = forwarder
         self._rules = rules
         self._now_s = now_s
         self._old_socket_s = old_socket_s
@@ -96,6 +99,9 @@ class StationSockets:
         await receive()
         try:
             identity = await self._admit(handshake)
+            if isinstance(identity, ForwardedHandshake):
+                await self._forwarder.serve(identity, wire, send, node=_NODE)
+                return
         except EvPowerError as error:
             metrics.REFUSED.labels(error.code).inc()
             self._log.info(
@@ -135,8 +141,8 @@ class StationSockets:
 
     # Admission
 
-    async def _admit(self, handshake: Handshake) -> Identity:
-        """Returns whose socket it is, the newest from now on.
+    async def _admit(self, handshake: Handshake) -> Identity | ForwardedHandshake:
+        """Returns whose socket it is, the newest from now on; or that another CSMS answers it.
 
         Raises NotFound, Unauthenticated, Forbidden, Conflict, Invalid, Unavailable.
         """
@@ -153,6 +159,8 @@ class StationSockets:
                 opened = await self._open(connection, candidate, handshake)
         if candidate is None:
             raise NotFound("station_not_found", "no station has this name")
+        if candidate.admission == "forwarded":
+            return _forwarded(candidate.station, handshake)
         if candidate.admission == "open":
             await self._check_old_socket(candidate.station.id)
             async with self._admissions, self._db.transaction() as connection:
@@ -180,6 +188,8 @@ class StationSockets:
         station = await stations.lock_station(connection, ids.pop())
         if station.pinned_version not in (None, VERSION):
             raise Invalid("version_pinned", f"it is pinned to {station.pinned_version}", status=400)
+        if station.forward_url is not None and station.retired_at is None:
+            return _Candidate(station, "forwarded")  # the other CSMS checks its password
         return _Candidate(station, await stations.admit(connection, station, handshake.password))
 
     async def _open(
@@ -276,6 +286,17 @@ class StationSockets:
             changes.publish(self._bus)
         except Unavailable as error:  # its next connection, or the job for lost commands, does it
             log.warning("station_close_failed", station=socket.station_id, code=error.code)
+
+
+def _forwarded(station: stations.Station, handshake: Handshake) -> ForwardedHandshake:
+    return ForwardedHandshake(
+        station_id=station.id,
+        target_url=station.forward_url or "",
+        name=handshake.names[0],
+        authorization=handshake.authorization,
+        offered=handshake.offered,
+        address=handshake.address,
+    )
 
 
 def _refusal(admission: str) -> EvPowerError:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.types import Scope
@@ -28,6 +28,7 @@ class Handshake:
     password: bytes | None
     offered: tuple[str, ...]
     address: str
+    authorization: bytes | None = field(default=None, repr=False)  # the header, for another CSMS
 
 
 def read_handshake(scope: Scope, addresses: ClientAddresses) -> Handshake:
@@ -45,6 +46,7 @@ def read_handshake(scope: Scope, addresses: ClientAddresses) -> Handshake:
         password,
         tuple(scope["subprotocols"]),
         addresses.of(peer[0] if peer else "", forwarded.decode("latin-1")),
+        fields.get(b"authorization"),
     )
 
 

@@ -5,6 +5,9 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 SOCKETS: Final = Gauge("evpower_ocpp_sockets", "Open sockets of stations")
+FORWARDED: Final = Gauge(
+    "evpower_ocpp_forwarded", "Open sockets of stations that another CSMS answers"
+)
 REFUSED: Final = Counter(
     "evpower_ocpp_refused_total", "Handshakes of stations refused, by reason", ("reason",)
 )

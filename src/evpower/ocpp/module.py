@@ -15,6 +15,7 @@ from evpower.ocpp import store
 from evpower.ocpp.deviations import Deviations
 from evpower.ocpp.dispatch import Dispatcher
 from evpower.ocpp.endpoint import MESSAGE_BYTES, OLD_SOCKET_S, StationSockets
+from evpower.ocpp.forward import Forwarder
 from evpower.ocpp.frame_log import FrameLog
 from evpower.ocpp.handshake import matches
 from evpower.ocpp.model import STATION_PING
@@ -35,6 +36,7 @@ class Parts:
     sockets: Sockets
     endpoint: StationSockets
     dispatcher: Dispatcher
+    forwarder: Forwarder
     log: FrameLog
     deviations: Deviations
 
@@ -65,11 +67,12 @@ def build(settings: Settings, shared: Shared, times: Times | None = None) -> Par
         return await charging.command_ended(connection, command, now=now, rules=rules)
 
     processor = Processor(shared.db, shared.bus, Router(), sockets, shared.clock, rules)
+    forwarder = Forwarder(shared, sockets, log, ended)
     endpoint = StationSockets(
-        settings, shared, sockets, processor, rules, old_socket_s=times.old_socket_s
+        settings, shared, sockets, processor, forwarder, rules, old_socket_s=times.old_socket_s
     )
     dispatcher = Dispatcher(shared.db, shared.bus, sockets, ended=ended, clock=shared.clock)
-    return Parts(sockets, endpoint, dispatcher, log, deviations)
+    return Parts(sockets, endpoint, dispatcher, forwarder, log, deviations)
 
 
 def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) -> Module:
@@ -95,6 +98,7 @@ def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) ->
             Job(sockets.timer_loop, STATIONS),
             Job(sockets.touch_loop, STATIONS),
             Job(parts.dispatcher.loop, STATIONS),
+            Job(parts.forwarder.loop, STATIONS),
             Job(log.loop, STATIONS),
             Job(deviations.loop, STATIONS),
             Job(lambda: every(_KEEP_S, "keep_frames", keep_frames)),

@@ -27,7 +27,7 @@ async def session_times(connection: Connection, session_id: UUID) -> SessionTime
         """,
         session_id,
     )
-    return None if row is None else SessionTimes(*row)
+    return None if row is None else SessionTimes(**dict(row))
 
 
 async def frames_between(
