@@ -69,6 +69,88 @@ async def test_a_hold_grows_while_money_lasts(db: Database, scenario: Scenario) 
         assert caught.value.code == "hold_resolved"
 
 
+async def test_a_hold_that_was_released_is_held_anew_as_the_next_attempt(
+    db: Database, scenario: Scenario
+) -> None:
+    client = await scenario.topped_up(1000)
+    session = await scenario.session(client, state="charging")
+    async with db.transaction() as connection:
+        await wallet.hold(connection, session, 400)
+        await wallet.release_hold(connection, session)
+        second = await wallet.hold(connection, session, 300, attempt=2)
+        again = await wallet.hold(connection, session, 900, attempt=2)
+        assert (second.new, again.new, again.held_minor) == (True, False, 300)
+        assert (await wallet.extend_hold(connection, session, 500)).held_minor == 500
+        newest = await wallet.get_hold(connection, session)
+        assert newest is not None
+        assert (newest.attempt, newest.amount_minor, newest.state) == (2, 500, "open")
+        for attempt in (1, 2):
+            assert not (await wallet.hold(connection, session, 400, attempt=attempt)).new
+    await scenario.finish(session, 350)
+    async with db.transaction() as connection:
+        await wallet.charge(connection, session)
+        with pytest.raises(Conflict) as caught:
+            await wallet.hold(connection, session, 1, attempt=3)
+        assert caught.value.code == "hold_resolved"
+    states = await scenario.sql.fetch("select attempt, state from wallet.holds order by attempt")
+    assert [tuple(row) for row in states] == [(1, "released"), (2, "charged")]
+    assert await scenario.money(client) == (650, 0, 0)
+
+
+@pytest.mark.parametrize("attempt", [0, 2, 3])
+async def test_an_attempt_follows_the_one_before(
+    db: Database, scenario: Scenario, attempt: int
+) -> None:
+    session = await scenario.session(await scenario.topped_up(1000))
+    with pytest.raises(asyncpg.CheckViolationError, match="does not follow"):
+        async with db.transaction() as connection:
+            await wallet.hold(connection, session, 1, attempt=attempt)
+
+
+async def test_two_open_holds_of_a_session_are_refused(scenario: Scenario) -> None:
+    client = await scenario.topped_up(1000)
+    session = await scenario.session(client)
+    await scenario.sql.execute("select wallet.hold($1, 400)", session)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await scenario.sql.execute(
+            "insert into wallet.holds (session_id, attempt, client_id, amount_minor)"
+            " values ($1, 2, $2, 1)",
+            session,
+            client,
+        )
+
+
+@pytest.mark.parametrize(
+    ("most", "least", "held"), [(400, 10, 400), (2000, 10, 1000), (2000, 1000, 1000)]
+)
+async def test_what_is_free_is_held_where_that_is_enough(
+    db: Database, scenario: Scenario, most: int, least: int, held: int
+) -> None:
+    session = await scenario.session(await scenario.topped_up(1000))
+    async with db.transaction() as connection:
+        posting = await wallet.hold(connection, session, most, least_minor=least)
+    assert posting.held_minor == held
+
+
+async def test_less_than_the_least_is_not_held(db: Database, scenario: Scenario) -> None:
+    session = await scenario.session(await scenario.topped_up(9))
+    async with db.transaction() as connection:
+        with pytest.raises(Conflict) as caught:
+            await wallet.hold(connection, session, 200, least_minor=10)
+    assert caught.value.code == "insufficient_balance"
+
+
+async def test_a_hold_grows_as_far_as_the_money_goes(db: Database, scenario: Scenario) -> None:
+    session = await scenario.session(await scenario.topped_up(1000))
+    async with db.transaction() as connection:
+        await wallet.hold(connection, session, 400)
+        assert (await wallet.extend_hold(connection, session, 500, partly=True)).held_minor == 500
+        assert (await wallet.extend_hold(connection, session, 2000, partly=True)).held_minor == 1000
+        with pytest.raises(Conflict) as caught:
+            await wallet.extend_hold(connection, session, 2000, partly=True)
+    assert caught.value.code == "insufficient_balance"
+
+
 async def test_what_is_unknown_is_not_found(db: Database) -> None:
     async with db.transaction() as connection:
         for call in (

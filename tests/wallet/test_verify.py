@@ -81,6 +81,8 @@ async def test_an_empty_database_is_sound(db: Database) -> None:
         ("update wallet.wallets set last_topup_at = now() where client_id = $1", {"last_topup_at"}),
         ("update wallet.holds set amount_minor = 1 where client_id = $1 and state = 'open'",
          {"held"}),
+        (("update charging.sessions set source = 'evpower', state = 'cancelled'"
+         " where client_id = $1 and state = 'charging'"), {"session_over_with_a_hold"}),
         ("update wallet.debts set amount_minor = 1000 where client_id = $1",
          {"debt", "debt_amount", "settlement_shortfall"}),
         ("update wallet.debts set collected_minor = 30 where client_id = $1",
