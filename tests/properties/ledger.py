@@ -141,9 +141,11 @@ class Ledger:
         self.debit(self.accounts[payment.client], amount, None)
         return "posted"
 
-    def hold(self, session: Session, amount: int) -> str:
+    def hold(self, session: Session, amount: int, *, anew: bool = False) -> str:
+        """Hold an amount; `anew`: as the next attempt, after one that was released."""
         account = self.accounts[session.client]
-        if session.hold is not None:
+        was_released = session.hold is not None and not (session.hold_open or session.hold_charged)
+        if session.hold is not None and not (anew and was_released):
             return "repeated" if session.hold_open else "resolved"
         if account.status != "active" or session.state not in {"requested", "charging"}:
             return "closed"

@@ -213,6 +213,26 @@ class Hold(Operation):
 
 
 @dataclass(frozen=True)
+class HoldAnew(Operation):
+    """The attempt after the newest one."""
+
+    session: UUID
+    amount: int
+
+    def run(self, sql: Cursor) -> Outcome:
+        attempt = sql.execute(
+            "select coalesce(max(attempt), 0) + 1 from wallet.holds where session_id = %s",
+            [self.session],
+        ).fetchone()
+        assert attempt is not None
+        return post(sql, "hold", self.session, self.amount, self.amount, attempt[0])
+
+    def expect(self, ledger: Ledger) -> Outcome:
+        session = ledger.sessions[self.session]
+        return shown(ledger, session.client, ledger.hold(session, self.amount, anew=True))
+
+
+@dataclass(frozen=True)
 class Extend(Operation):
     session: UUID
     total: int

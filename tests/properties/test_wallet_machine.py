@@ -232,6 +232,11 @@ class WalletMachine(RuleBasedStateMachine):
         """Exactly the free balance, 1 tyiyn less or more: a wrong comparison fails here."""
         return self.start_session(client, max(1, self.ledger.accounts[client].free + off))
 
+    @rule(session=sessions, amount=AMOUNTS)
+    def hold_anew(self, session: UUID, amount: int) -> None:
+        """As for a start that comes late; alone, since the attempt depends on those before."""
+        self.do(op.HoldAnew(session, amount))
+
     @rule(session=sessions, off=st.sampled_from([-1, 0, 1]))
     def charge_what_is_free(self, session: UUID, off: int) -> None:
         """Charge all free money and the own hold; other sessions' holds must stay untouched."""

@@ -7,7 +7,9 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 
 from evpower.charging.model import SESSION_CHANGED
+from evpower.foundation import failpoints
 from evpower.foundation.bus import Bus
+from evpower.foundation.failpoints import Failpoint
 from evpower.identity import CLIENT_CHANGED
 from evpower.stations import STATION_CHANGED, station_key
 
@@ -105,6 +107,7 @@ class Changes:
 
     def publish(self, bus: Bus) -> None:
         """Announces every change; called after the commit."""
+        failpoints.hit(Failpoint.CHARGING_COMMITTED)
         for station_id in self.stations:
             bus.publish(STATION_CHANGED, station_key(station_id))
         for session_id in self.sessions:

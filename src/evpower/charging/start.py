@@ -14,8 +14,10 @@ from evpower.charging.hold_size import HoldSize, hold_size
 from evpower.charging.model import ChargingSession, SessionState
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.tags import new_tag
+from evpower.foundation import failpoints
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, EvPowerError, Forbidden, Invalid, NotFound
+from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.ids import new_uuid
 from evpower.foundation.money import MAX_MINOR, to_text
 from evpower.stations import Station
@@ -117,6 +119,7 @@ async def start(
     if any(other.state == "charging" for other in others):
         raise _already_active()
     await remote.queue_start(connection, session, actor=f"client:{request.client_id}", now=now)
+    failpoints.hit(Failpoint.START_UNCOMMITTED)
     return await _show(connection, session, is_repeated=False, now=now, snapshot=snapshot)
 
 

@@ -17,7 +17,9 @@ from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.start_match import match_start, start_key, started_at
 from evpower.charging.states import WAITING
 from evpower.charging.unstarted import end_unstarted
+from evpower.foundation import failpoints
 from evpower.foundation.db import Connection
+from evpower.foundation.failpoints import Failpoint
 from evpower.stations import Station
 
 
@@ -47,11 +49,18 @@ async def start_transaction(
     known = await store_transactions.transaction_of_key(connection, key)
     number = 1 if known is None else known.start_number + 1
     start = _Start(connection, station, report, key, number, rules, now)
+    answer = await _answer(start, known)
+    failpoints.hit(Failpoint.BEGIN_UNCOMMITTED)
+    return answer
+
+
+async def _answer(start: _Start, known: StationTransaction | None) -> StartAnswer:
+    """Finds what the start is of; `known`: a transaction that began with the same facts."""
     if known is not None and known.end_kind != "stop":
         return await _again(start, known)
-    if known is not None and report.time.at is not None:
+    if known is not None and start.report.time.at is not None:
         return await _after_stop(start)  # the same moment again
-    match = await match_start(connection, station, report)
+    match = await match_start(start.connection, start.station, start.report)
     if match.session is not None:
         return await _of_session(start, match.session)
     if match.same_as is not None:
