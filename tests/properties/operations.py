@@ -182,12 +182,15 @@ class RefundCharge(Operation):
     def run(self, sql: Cursor) -> Outcome:
         row = sql.execute(
             """
+            with locked as materialized ( -- as the wallet's own order does
+              select id from charging.sessions where id = %s for no key update)
             insert into wallet.refunds (client_id, settlement_id, amount_minor, actor, reason)
-            select client_id, id, %s, 'model', 'property' from charging.settlements
-             where session_id = %s order by id limit 1 offset %s
+            select b.client_id, b.id, %s, 'model', 'property'
+              from locked s join charging.settlements b on b.session_id = s.id
+             order by b.id limit 1 offset %s
             returning id
             """,
-            [self.amount, self.session, self.index],
+            [self.session, self.amount, self.index],
         ).fetchone()
         return ("no_such_charge",) if row is None else post(sql, "refund", *row)
 

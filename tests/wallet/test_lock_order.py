@@ -150,3 +150,32 @@ async def test_two_returns_of_one_payment_are_ordered_and_posted_at_once(
     assert (await give_back(100)).outcome == "posted"
     assert [(await task).outcome for task in tasks] == ["posted"]
     assert await scenario.money(client) == (700, 0, 0)
+
+
+async def test_goodwill_waits_for_a_correction_of_its_session(
+    db: Database, scenario: Scenario, concurrent: Connection
+) -> None:
+    """Without the session's lock each would wait for the other: a deadlock."""
+    client = await scenario.topped_up(1000)
+    session = await scenario.settled(client, 300)
+    bill: int = await scenario.sql.fetchval("select id from charging.settlements")
+
+    async def give_back() -> wallet.Posting:
+        async with db.transaction() as connection:
+            order = await wallet.order_settlement_refund(
+                connection, bill, 50, actor="aida", reason="sorry", reference="R-1"
+            )
+            return await wallet.refund(connection, order)
+
+    await concurrent.execute(_WALLET, client)
+    await concurrent.execute(
+        "select from charging.sessions where id = $1 for no key update", session
+    )
+    giving = asyncio.create_task(give_back())
+    await until(scenario.is_lock_awaited)
+    await concurrent.execute(
+        "select wallet.correct($1, 200, 0, now(), 'me', 'a better figure')", session
+    )
+    await concurrent.execute("commit")
+    assert (await giving).outcome == "posted"
+    assert await scenario.money(client) == (850, 0, 0)

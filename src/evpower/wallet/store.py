@@ -160,11 +160,16 @@ async def insert_settlement_refund(
 
     None: there is no such settlement, or this reference was used before.
     """
+    # The session is locked first, as in a correction. The foreign key locks the settlement, whose
+    # trigger lets an update lock it whole: without the session's lock, an order and a correction
+    # would each wait for the other.
     return await connection.fetchval(
         """
         insert into wallet.refunds
           (client_id, settlement_id, amount_minor, actor, reason, provider_ref)
-        select client_id, id, $2, $3, $4, $5 from charging.settlements_public where id = $1
+        select b.client_id, b.id, $2, $3, $4, $5
+          from charging.settlements b join charging.sessions s on s.id = b.session_id
+         where b.id = $1 for no key update of s
         on conflict (settlement_id, provider_ref) do nothing
         returning id
         """,
