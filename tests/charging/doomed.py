@@ -18,29 +18,29 @@ from evpower.foundation.db import Connection
 from tests.conftest import patient_database
 
 
-async def act(connection: Connection, what: dict[str, str], now: datetime) -> charging.Changes:
+async def act(connection: Connection, facts: dict[str, str], now: datetime) -> charging.Changes:
     """Starts a session, stops one, or begins a transaction, and returns the changes."""
-    if what["act"] == "start":
-        request = StartRequest(UUID(what["client"]), what["station"], 1)
+    if facts["act"] == "start":
+        request = StartRequest(UUID(facts["client"]), facts["station"], 1)
         started = await charging.start(connection, request, now=now)
         return charging.Changes({started.client_id}, {started.session_id}, {started.station_id})
-    if what["act"] == "stop":
-        client = UUID(what["client"])
-        stop = StopRequest(UUID(what["session"]), client, f"client:{client}")
+    if facts["act"] == "stop":
+        client = UUID(facts["client"])
+        stop = StopRequest(UUID(facts["session"]), client, f"client:{client}")
         return (await charging.request_stop(connection, stop, now=now)).changes
     time = StationTime(now, now.isoformat())
-    report = StationStart(what["station"], 1, what["tag"], Decimal(1000), None, time, now)
+    report = StationStart(facts["station"], 1, facts["tag"], Decimal(1000), None, time, now)
     return (await charging.start_transaction(connection, report, now=now)).changes
 
 
-async def main(dsn: str, file: Path, step: str, what: dict[str, str]) -> None:
+async def main(dsn: str, file: Path, step: str, facts: dict[str, str]) -> None:
     if step:
         file.write_text(f"{step} {os.getpid()}")
     failpoints.watch(file)
     database = patient_database(dsn)
     await database.start()
     async with database.transaction() as connection:
-        changes = await act(connection, what, datetime.fromisoformat(what["now"]))
+        changes = await act(connection, facts, datetime.fromisoformat(facts["now"]))
     changes.publish(LocalBus())
     await database.close()
 

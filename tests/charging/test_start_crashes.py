@@ -14,9 +14,9 @@ from tests.charging.site import STATION, Site
 from tests.waiting import WAIT_LIMIT_S
 
 
-async def run(site: Site, dsn: str, folder: Path, step: Failpoint | None, **what: str) -> None:
+async def run(site: Site, dsn: str, folder: Path, step: Failpoint | None, **facts: str) -> None:
     """Runs one act in a process of its own, which is killed at the step (None: it lives)."""
-    words = {"station": STATION, "now": site.now.isoformat(), **what}
+    words = {"station": STATION, "now": site.now.isoformat(), **facts}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.charging.doomed", dsn, str(folder / "failpoint")),
         *(step or "", orjson.dumps(words).decode()),
@@ -31,7 +31,7 @@ async def money_is_sound(site: Site) -> bool:
 
 @pytest.mark.parametrize(
     ("step", "rows"),
-    [(Failpoint.START_UNCOMMITTED, 0), (Failpoint.CHARGING_COMMITTED, 1)],
+    [(Failpoint.START_UNCOMMITTED, 0), (Failpoint.CHANGES_COMMITTED, 1)],
 )
 async def test_a_start_is_whole_or_not_there(
     site: Site, dsn: str, tmp_path: Path, step: Failpoint, rows: int
@@ -49,7 +49,7 @@ async def test_a_start_is_whole_or_not_there(
 
 @pytest.mark.parametrize(
     ("step", "rows"),
-    [(Failpoint.BEGIN_UNCOMMITTED, 0), (Failpoint.CHARGING_COMMITTED, 1)],
+    [(Failpoint.BEGIN_UNCOMMITTED, 0), (Failpoint.CHANGES_COMMITTED, 1)],
 )
 async def test_a_stations_start_is_whole_or_not_there(
     site: Site, dsn: str, tmp_path: Path, step: Failpoint, rows: int
@@ -72,7 +72,7 @@ async def test_a_stop_that_was_committed_is_carried_out(
     client = await site.driver()
     answer = await site.started(client)
     session_id = await site.session_of(answer.transaction_id)
-    step = Failpoint.CHARGING_COMMITTED
+    step = Failpoint.CHANGES_COMMITTED
     words = {"client": str(client), "session": str(session_id)}
     await run(site, dsn, tmp_path, step, act="stop", **words)
     assert await site.state(session_id) == "stopping"

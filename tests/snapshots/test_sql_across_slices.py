@@ -45,8 +45,8 @@ EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
         {"identity.clients", "payments.payments", "charging.sessions", "charging.settlements"},
     ),
     "wallet/store.py": (
-        "a payment is locked before its refund points at it: two refunds would wait in a circle",
-        {"payments.payments"},
+        "a payment or session is locked before a refund points at it: two would wait in a circle",
+        {"payments.payments", "charging.sessions"},
     ),
     "client_migration/store_plan.py": (_MOVES, {"identity.aliases", "identity.clients"}),
     "client_migration/store.py": (_MOVES, {"identity.aliases", "identity.clients"}),

@@ -107,7 +107,7 @@ class Changes:
 
     def publish(self, bus: Bus) -> None:
         """Announces every change; called after the commit."""
-        failpoints.hit(Failpoint.CHARGING_COMMITTED)
+        failpoints.hit(Failpoint.CHANGES_COMMITTED)
         for station_id in self.stations:
             bus.publish(STATION_CHANGED, station_key(station_id))
         for session_id in self.sessions:

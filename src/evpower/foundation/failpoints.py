@@ -28,7 +28,7 @@ class Failpoint(StrEnum):
     PULL_UNCOMMITTED = "pull.uncommitted"  # clients and the cursor are written, not committed
     START_UNCOMMITTED = "start.uncommitted"  # session, hold and command are written, not committed
     BEGIN_UNCOMMITTED = "begin.uncommitted"  # a station's start is written, not committed
-    CHARGING_COMMITTED = "charging.committed"  # committed, no listener was notified
+    CHANGES_COMMITTED = "changes.committed"  # committed, no listener was notified
     PULL_COMMITTED = "pull.committed"  # committed, no listener was notified
     PROGRESS_UNCOMMITTED = "session.progress"  # meter values are written, not committed
     STOP_UNCOMMITTED = "session.stop"  # a transaction has ended and is billed, not committed

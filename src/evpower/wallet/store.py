@@ -168,7 +168,7 @@ async def insert_settlement_refund(
         insert into wallet.refunds
           (client_id, settlement_id, amount_minor, actor, reason, provider_ref)
         select b.client_id, b.id, $2, $3, $4, $5
-          from charging.settlements b join charging.sessions s on s.id = b.session_id
+          from charging.settlements_public b join charging.sessions s on s.id = b.session_id
          where b.id = $1 for no key update of s
         on conflict (settlement_id, provider_ref) do nothing
         returning id
