@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import jsonschema_rs
 import orjson
@@ -19,8 +19,10 @@ from evpower.ocpp.v16 import (
     diagnostics_status_notification,
     firmware_status_notification,
     heartbeat,
+    meter_values,
     start_transaction,
     status_notification,
+    stop_transaction,
 )
 
 # Runs inside the frame's transaction.
@@ -52,6 +54,17 @@ class Route:
 
 def _by_id(frame: Frame) -> object:
     return [frame.message_id, frame.payload]
+
+
+def _by_content(frame: Frame) -> object:
+    """A retry, also under a new message id; where a time is missing the id counts too."""
+    values = frame.payload.get("meterValue")
+    listed = cast("list[Any]", values if isinstance(values, list) else [values])
+    is_timed = all(
+        isinstance(value, dict) and cast("dict[str, Any]", value).get("timestamp")
+        for value in listed
+    )
+    return frame.payload if is_timed and listed else _by_id(frame)
 
 
 def _nothing(_frame: Frame, _now: datetime) -> OcppPayload:
@@ -88,6 +101,14 @@ def _routes_16() -> list[Route]:
         Route(
             "StartTransaction", validator("StartTransaction"), handle=start_transaction.handle,
             same=_by_id,
+        ),
+        Route(
+            "MeterValues", validator("MeterValues"), handle=meter_values.handle, same=_by_content,
+            constant={}, fallback=_nothing,
+        ),
+        Route(
+            "StopTransaction", validator("StopTransaction"), handle=stop_transaction.handle,
+            same=_by_id, fallback=_nothing,
         ),
         Route("DataTransfer", validator("DataTransfer"), reply=data_transfer.reply),
         Route(

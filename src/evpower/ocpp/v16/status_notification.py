@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final
 
 from evpower import charging, stations
-from evpower.charging import Changes
+from evpower.charging import Changes, StationStatus
 from evpower.foundation.db import Connection
 from evpower.ocpp.model import Frame, Handled
 from evpower.ocpp.times import read_time
@@ -63,6 +63,13 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
         ),
     )
     changes = Changes(stations={frame.station_id} if is_applied else set())
+    if connector > 0:
+        reported = StationStatus(
+            frame.station_id, connector, status, error, time, frame.received_at, not is_applied
+        )
+        changes.merge(
+            await charging.status_reported(connection, reported, now=now, rules=frame.rules)
+        )
     return Handled({}, changes)
 
 

@@ -1,0 +1,37 @@
+"""MeterValues: registers, power and the like, of a transaction or of an idle connector."""
+
+from datetime import datetime
+
+from evpower import charging
+from evpower.charging import StationReadings
+from evpower.foundation.db import Connection
+from evpower.ocpp.model import Frame, Handled
+from evpower.ocpp.readings import read_meter_values
+from evpower.ocpp.values import integer, transaction_id
+
+
+async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled:
+    """Passes what could be read to charging."""
+    changes = await charging.meter_values(connection, read(frame, now), now=now, rules=frame.rules)
+    return Handled({}, changes)
+
+
+def read(frame: Frame, now: datetime) -> StationReadings:
+    """Returns the request as charging takes it."""
+    payload, notes = frame.payload, frame.notes
+    connector = integer(payload.get("connectorId"), notes, "connector_form")
+    if connector is None:
+        notes.add("connector_missing")
+    transaction = transaction_id(payload.get("transactionId"), notes)
+    readings, signed = read_meter_values(
+        payload.get("meterValue"), since=frame.since, now=now, notes=notes
+    )
+    return StationReadings(
+        station_id=frame.station_id,
+        connector=max(connector or 0, 0),
+        transaction_id=transaction.number,
+        text_id=transaction.text,
+        readings=readings,
+        signed=signed,
+        received_at=frame.received_at,
+    )
