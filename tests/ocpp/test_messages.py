@@ -72,6 +72,7 @@ def test_broken_json_is_repaired(raw: bytes, payload: dict[str, object]) -> None
         pytest.param(b'[2,"","Heartbeat",{}]', "", id="empty"),
         pytest.param(b'[2,"' + b"x" * 40 + b'","Heartbeat",{}]', "x" * 40, id="too-long"),
         pytest.param(b'[2,null,"Heartbeat",{}]', "-1", id="null"),
+        pytest.param(b"[2," + b"9" * 400 + b',"Heartbeat",{}]', "-1", id="huge"),
         pytest.param(b'[2,{"a":1},"Heartbeat",{}]', "-1", id="object"),
         pytest.param(b'["2","5","Heartbeat",{}]', "5", id="type-as-text"),
         pytest.param(b'[2,"5","Heartbeat"]', "5", id="no-payload"),

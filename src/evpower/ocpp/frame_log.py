@@ -63,11 +63,15 @@ class FrameLog:
         self._chars -= sum(len(frame.frame) for frame in batch)
 
 
-def shown(raw: bytes) -> str:
-    """Returns a frame's text for the log: secrets blanked, and nothing PostgreSQL can't store."""
+def storable(raw: bytes) -> str:
+    """Returns a frame's text without what PostgreSQL can't store."""
     text = raw.decode("utf-8", "replace")
-    if "\x00" in text:
-        text = text.replace("\x00", "\ufffd")
+    return text.replace("\x00", "\ufffd") if "\x00" in text else text
+
+
+def shown(raw: bytes) -> str:
+    """Returns a frame's text for the log, secrets blanked."""
+    text = storable(raw)
     if _SUSPICIOUS.search(raw) is None:
         return text
     try:

@@ -15,6 +15,7 @@ from evpower.ocpp.repair import clean, repair
 UNREADABLE_ID: Final = "-1"  # for an answer to a request whose id can't be used
 _MAX_ID: Final = 36
 _LONGEST_ID: Final = 255
+_LARGEST: Final = 2**63
 _ID: Final = re.compile(rb'\s*\[\s*"?2"?\s*,\s*"([^"\\\x00-\x1f]{1,255})"')
 _REPLY: Final = re.compile(rb'\s*\[\s*"?[34]')
 _SHORT: Final = 126
@@ -133,7 +134,7 @@ def _message_id(value: object, notes: set[str]) -> MessageId:
         return value
     notes.add("message_id")
     # A number is repeated as it came, so that the station finds its request.
-    return value if type(value) is int else UNREADABLE_ID
+    return value if type(value) is int and abs(value) < _LARGEST else UNREADABLE_ID
 
 
 def _payload(rest: list[Any], notes: set[str]) -> OcppPayload:

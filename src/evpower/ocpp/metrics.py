@@ -1,5 +1,6 @@
 """Metrics of the stations' sockets."""
 
+from functools import cache
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -40,3 +41,13 @@ FORCED_RECONNECTS: Final = Counter(
 UNLOGGED: Final = Counter(
     "evpower_ocpp_frames_unlogged_total", "Raw frames dropped because too many waited to be stored"
 )
+
+
+@cache
+def _frames(action: str, outcome: str) -> Counter:
+    return FRAMES.labels(action, outcome)  # a look-up costs as much as a heartbeat's answer
+
+
+def count(action: str, outcome: str) -> None:
+    """Counts a request; `action` is one that is served, or "other"."""
+    _frames(action, outcome).inc()
