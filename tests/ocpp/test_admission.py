@@ -53,6 +53,15 @@ async def test_a_station_is_found_in_odd_addresses(central: Central, path: str) 
         assert central.socket() is not None
 
 
+@pytest.mark.parametrize("path", ["/ocpp/KG%2FOSH%2F1", "/ocpp/KG/OSH/1", "/ws/x/KG%2FOSH%2F1"])
+async def test_an_id_may_hold_slashes(central: Central, path: str) -> None:
+    await central.add("KG/OSH/1", no_auth=True)
+    await central.add("1", no_auth=True)
+    async with central.open(path) as station:
+        await station.boot()
+        assert central.socket("KG/OSH/1") is not None
+
+
 async def test_a_wrong_password_is_refused(central: Central) -> None:
     await central.add()
     assert await refused(central, password="a wrong password") == 401

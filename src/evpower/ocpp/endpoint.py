@@ -173,7 +173,8 @@ class StationSockets:
     async def _find(self, connection: Connection, handshake: Handshake) -> _Candidate | None:
         """Returns the one station of the names; an unknown name is recorded."""
         ids: set[str] = set()
-        for name in handshake.names:
+        whole = await stations.resolve_station(connection, handshake.whole)
+        for name in (handshake.whole,) if whole is not None else handshake.names:
             station = await stations.resolve_station(connection, name)
             if station is not None:
                 ids.add(station.id)

@@ -5,6 +5,7 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import unquote
 
 from starlette.types import Scope
 
@@ -24,6 +25,7 @@ def matches(path: str) -> bool:
 class Handshake:
     """What a station said as it connected: names it may have, its password, subprotocols."""
 
+    whole: str  # all of the path behind /ocpp or /ws
     names: tuple[str, ...]
     password: bytes | None
     offered: tuple[str, ...]
@@ -36,12 +38,13 @@ def read_handshake(scope: Scope, addresses: ClientAddresses) -> Handshake:
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     fields: Mapping[bytes, bytes] = dict(headers)
     user, password = read_basic(fields.get(b"authorization", b""))
-    names = names_of(scope["path"])
+    whole, names = names_of(scope["raw_path"].decode("ascii"))
     if user and user.lower() not in {name.lower() for name in names}:
         names.append(user)
     forwarded = b",".join(value for name, value in headers if name == b"x-forwarded-for")
     peer = scope.get("client")
     return Handshake(
+        whole,
         tuple(names),
         password,
         tuple(scope["subprotocols"]),
@@ -50,15 +53,19 @@ def read_handshake(scope: Scope, addresses: ClientAddresses) -> Handshake:
     )
 
 
-def names_of(path: str) -> list[str]:
-    """Returns the names a station may mean by its path, the last segment first."""
-    segments = [segment.strip() for segment in path.split("/") if segment.strip()]
+def names_of(raw_path: str) -> tuple[str, list[str]]:
+    """Returns the whole rest of a path, and the names it may hold, the last segment first.
+
+    An id may hold a slash: percent-encoded it is part of a segment, else of the whole.
+    """
+    segments = [unquote(part).strip() for part in raw_path.split("/") if part.strip()]
     if segments and segments[0].lower() in _PREFIXES:
         del segments[0]
     names: dict[str, str] = {}
     for segment in reversed(segments[-_MOST_SEGMENTS:]):
-        names.setdefault(segment.lower(), segment)
-    return list(names.values())
+        if segment:
+            names.setdefault(segment.lower(), segment)
+    return "/".join(segments), list(names.values())
 
 
 def read_basic(header: bytes) -> tuple[str, bytes | None]:
