@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx
 
 from evpower import charging
-from evpower.charging import Changes, StationStart, StationTime
+from evpower.charging import Changes, StationStart, StationStop, StationTime
 from evpower.foundation.db import Connection
 from tests.api.scenario import Api, Headers, bearer
 from tests.api.stations_scenario import Site
@@ -69,6 +69,17 @@ class Ride:
             answer = await charging.start_transaction(connection, report, now=now)
         self.publish(answer.changes)
         return answer.transaction_id
+
+    async def end(self, transaction: int, meter_wh: int, reason: str | None = "Remote") -> None:
+        """The station reports the end of a transaction."""
+        now = self.api.clock()
+        report = StationStop(
+            STATION, transaction, None, None, Decimal(meter_wh),
+            StationTime(now, now.isoformat()), reason, (), (), now,
+        )  # fmt: skip
+        async with self.api.db.transaction() as connection:
+            answer = await charging.stop_transaction(connection, report, now=now)
+        self.publish(answer.changes)
 
     async def progress(self, session: str, **values: Any) -> None:
         """Writes what meter values would."""

@@ -1,21 +1,30 @@
 """Charging over HTTP as phones of every revision do it: shapes, refusals, who may do what."""
 
 import asyncio
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, get_args
 from uuid import UUID, uuid4
 
 import orjson
 import pytest
 
+from evpower import charging
+from evpower.api import messages
+from evpower.charging.request_stop import StopReason
+from evpower.charging.stop_transaction import _REASONS
+from evpower.charging.unstarted import StartFailure
 from evpower.foundation.db import Connection, Database
 from tests.api.charging_scenario import ACTIVE, START, STOP, Ride
-from tests.api.scenario import Api, bearer
+from tests.api.scenario import Api, bearer, running_api
 from tests.api.stations_scenario import Site
 from tests.contracts.answers import code_of
 from tests.contracts.app_revisions import assert_taken
 from tests.contracts.golden import assert_golden
+from tests.waiting import WAIT_LIMIT_S, until
 
 ENGLISH = {"Accept-Language": "en"}
+CHARGING = Path(charging.__file__).parent
 
 
 @pytest.fixture
@@ -311,6 +320,71 @@ class TestActive:
             ride.client,
         )
         assert (await ride.active()).status_code == 404
+
+
+class TestBill:
+    async def charged(self, ride: Ride, **limits: Any) -> tuple[str, int]:
+        session = await ride.started(**limits)
+        transaction = await ride.begin(session)
+        ride.forward(minutes=31)
+        await ride.stay_online()
+        return session, transaction
+
+    async def test_a_stop_waits_for_it(self, db: Database, owner: Connection) -> None:
+        async with running_api(db, stop_wait_s=WAIT_LIMIT_S) as api:
+            ride = Ride(api, owner, Site(db, api.clock), await api.new_client())
+            await ride.open()
+            session, transaction = await self.charged(ride)
+            stopping = asyncio.create_task(ride.stop(session))
+
+            async def queued() -> bool:
+                action = (
+                    "select exists (select from stations.commands where action = 'remote_stop')"
+                )
+                return await owner.fetchval(action)
+
+            await until(queued)
+            await ride.end(transaction, 11_000)
+            response = await stopping
+        assert_golden("stop", response)
+        assert_taken("stop", response.json())
+
+    async def test_a_stop_of_what_ended_gets_the_bill_again(self, ride: Ride) -> None:
+        session, transaction = await self.charged(ride, energy_kwh=10)
+        await ride.end(transaction, 11_000, "EVDisconnected")
+        first = await ride.stop(session)
+        assert_golden("stop_after_the_end", first)
+        assert_taken("stop", first.json())
+        ride.forward(hours=3)
+        assert (await ride.stop(session)).json() == {**first.json(), "station_online": False}
+
+    async def test_a_bill_beyond_the_hold(self, ride: Ride) -> None:
+        session, transaction = await self.charged(ride)
+        ride.forward(minutes=31)
+        await ride.end(transaction, 16_100)
+        body = (await ride.stop(session)).json()
+        assert (body["final_cost"], body["reserved_amount"]) == (208.85, 200.0)
+        assert (body["additional_charge"], body["refunded_amount"]) == (8.85, 0.0)
+        assert body["new_balance"] == 791.15
+
+    async def test_the_status_afterwards(self, ride: Ride) -> None:
+        session, transaction = await self.charged(ride, energy_kwh=10)
+        await ride.end(transaction, 11_000, "EVDisconnected")
+        response = await ride.status(session)
+        assert_golden("status_settled", response)
+        assert_taken("status", response.json())
+        assert (await ride.active()).status_code == 404
+
+    def test_each_reason_has_its_sentence(self) -> None:
+        source = "".join(path.read_text() for path in CHARGING.glob("*.py"))
+        closed = set(re.findall(r'close_reason="(\w+)"', source))
+        closed |= set(re.findall(r'close_estimated\([^()]*?"(\w+)"', source))
+        ended = {*get_args(StopReason), *_REASONS.values(), *closed} - {"other"}
+        codes = {f"ended_{reason}" for reason in ended}
+        codes |= {f"failed_{failure}" for failure in get_args(StartFailure)}
+        assert len(closed) >= 4
+        for language, texts in messages.LANGUAGES.items():
+            assert codes - texts.keys() == set(), language
 
 
 class TestStop:
