@@ -17,6 +17,7 @@ from bench import docs
 from bench.against import MAX_ROUNDS, ROUNDS, against, checkout_folder
 from bench.attacks import attacks
 from bench.changes import change_alone, change_notified
+from bench.charging_reads import charging_reads
 from bench.credit import credit_grouped, credit_single
 from bench.harness import Row, say, table
 from bench.live import live_idle, live_push, live_reconnect
@@ -38,6 +39,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "topup_http": topup_http,
     "history": history,
     "balance": balance,
+    "charging_reads": charging_reads,
     "credit_grouped": credit_grouped,
     "credit_single": credit_single,
     "relay": relay,
