@@ -329,30 +329,38 @@ create trigger signed_values_stay before update or delete on charging.signed_val
 create trigger signed_values_are_kept before truncate on charging.signed_values
   for each statement execute function charging.refuse_change();
 
--- Makes the partitions of a table by day (UTC), from today on, and drops those older than `keep_days`. Returns each
--- outcome: 'made', 'dropped', or 'blocked' where the default partition has rows of the day. Functions that are granted to
--- the processes call it, each for its own table.
+-- Makes the partitions of a table by day (UTC), from today on, and drops those older than `keep_days`. Rows that went to
+-- the default partition, because their day had none, are moved to a partition of their own. Returns each outcome: 'made',
+-- 'moved' or 'dropped'. Functions that are granted to the processes call it, each for its own table.
 create function foundation.keep_partitions(of_schema text, of_table text, today date, keep_days int, ahead_days int)
 returns table (outcome text, day date) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
+  of_default text := format('%I.%I', of_schema, of_table || '_default');
+  made text;
   begins timestamptz;
-  has_rows boolean;
+  ends timestamptz;
   old record;
 begin
   if num_nulls(today, keep_days, ahead_days) > 0 or keep_days < 1 or ahead_days < 1 then
     raise exception 'partitions are kept for at least a day' using errcode = 'check_violation';
   end if;
-  for day in select (today + n)::date from generate_series(0, ahead_days) n order by n loop
-    continue when to_regclass(format('%I.%I', of_schema, of_table || to_char(day, '"_"YYYYMMDD'))) is not null;
+  execute format('delete from %s where received_at < %L', of_default, (today - keep_days)::timestamp at time zone 'UTC');
+  for day, outcome in execute format(
+    'select d, max(what) from (select %1$L::date + n as d, ''made'' as what from generate_series(0, %2$s) n '
+    'union all select distinct (received_at at time zone ''UTC'')::date, ''moved'' from %3$s) days group by d order by d',
+    today, ahead_days, of_default)
+  loop
+    made := format('%I.%I', of_schema, of_table || to_char(day, '"_"YYYYMMDD'));
+    continue when to_regclass(made) is not null;
     begins := day::timestamp at time zone 'UTC';
-    execute format('select exists (select from %I.%I where received_at >= %L and received_at < %L)',
-                   of_schema, of_table || '_default', begins, begins + interval '1 day') into has_rows;
-    outcome := 'blocked';
-    if not has_rows then
-      execute format('create table %I.%I partition of %I.%I for values from (%L) to (%L)', of_schema,
-                     of_table || to_char(day, '"_"YYYYMMDD'), of_schema, of_table, begins, begins + interval '1 day');
-      outcome := 'made';
+    ends := (day + 1)::timestamp at time zone 'UTC';
+    execute format('create table %s (like %I.%I including defaults including constraints)', made, of_schema, of_table);
+    if outcome = 'moved' then
+      execute format('with moved as (delete from %s where received_at >= %L and received_at < %L returning *) '
+                     'insert into %s select * from moved', of_default, begins, ends, made);
     end if;
+    execute format('alter table %I.%I attach partition %s for values from (%L) to (%L)', of_schema, of_table, made,
+                   begins, ends);
     return next;
   end loop;
   for old in

@@ -45,12 +45,36 @@ async def test_a_day_is_dropped_after_400_days(place: ChargingPlace) -> None:
     assert "20260308" not in await partitions(place.owner)
 
 
-async def test_values_without_a_partition_are_alerted_until_they_have_one(
+async def test_values_without_a_partition_get_one_and_are_alerted_once(
     place: ChargingPlace,
 ) -> None:
     await place.values(None, 700)
-    await keep(place)
-    assert await place.alerts() == ["partition_missing"]
     place.now += timedelta(days=1)
+    await place.values(None, 800)
+    outcomes = await keep(place)
+    assert [day for outcome, day in outcomes if outcome == "moved"] == ["2026-03-08", "2026-03-09"]
+    stored = await place.owner.fetch(
+        "select tableoid::regclass::text as place, energy_wh from charging.meter_values order by 2"
+    )
+    assert [tuple(row) for row in stored] == [
+        ("charging.meter_values_20260308", 700),
+        ("charging.meter_values_20260309", 800),
+    ]
+    assert await place.alerts() == ["partition_missing"]
     await keep(place)
     assert await place.alerts() == []
+
+
+async def test_values_without_a_partition_are_deleted_after_400_days(place: ChargingPlace) -> None:
+    await place.values(None, 700)
+    place.now += timedelta(days=401)
+    await keep(place)
+    assert await place.owner.fetchval("select count(*) from charging.meter_values") == 0
+
+
+async def test_a_partition_has_the_indexes_of_its_table(place: ChargingPlace) -> None:
+    await keep(place)
+    indexes = await place.owner.fetchval(
+        "select count(*) from pg_indexes where tablename = 'meter_values_20260308'"
+    )
+    assert indexes == 1

@@ -18,10 +18,10 @@ _KIND: Final = "partition_missing"
 async def keep_meter_values(connection: Connection, now: datetime) -> list[tuple[str, str]]:
     """Makes and drops partitions; returns each outcome with its day.
 
-    An alert is open while rows stand in the default partition: they are dropped by no day.
+    An alert is open while values come for which no partition was made in time.
     """
     outcomes = await store_partitions.keep_meter_values(connection, now.date(), KEEP_DAYS)
-    stray = [day for outcome, day in outcomes if outcome == "blocked"]
+    stray = [day for outcome, day in outcomes if outcome == "moved"]
     if stray:
         await alerts.open_alert(connection, _KIND, _TABLE, {"days": stray}, now)
     else:

@@ -61,7 +61,7 @@ async def keep_frames(
 ) -> list[tuple[str, date]]:
     """Makes and drops partitions of the frames. Returns the outcomes by day.
 
-    An outcome is made, dropped, or blocked: the default partition has rows of the day.
+    An outcome is made, dropped, or moved: rows of the day were in the default partition.
     """
     rows = await connection.fetch("select * from ocpp.keep_frames($1, $2)", today, keep_days)
     return [(row["outcome"], row["day"]) for row in rows]
