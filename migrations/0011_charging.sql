@@ -285,6 +285,15 @@ select p.session_id, p.energy_wh, p.energy_wh * 0.001 as energy_kwh, p.cost_mino
   from charging.progress p;
 grant select on charging.progress_public to evpower_app;
 
+-- How far a station's clock is off, learned since its last boot from frames that came at the pace of their stamps.
+create table charging.clocks (
+  station_id text primary key references stations.stations,
+  stamp timestamptz not null,                          -- of the newest meter value,
+  received_at timestamptz not null,                    -- and when it came
+  skew_s int                                           -- ours less the station's; null: not known
+);
+grant select, insert, update, delete on charging.clocks to evpower_app;
+
 -- Every meter value as it was read. The raw frame has the rest.
 create table charging.meter_values (
   received_at timestamptz not null,

@@ -192,7 +192,9 @@ class ChargingPlace:
 
     async def price(self, prices: Mapping[str, Any]) -> None:
         """Let everything cost this from now on."""
-        document = {"name": "t", "elements": [{"prices": prices}]}
+        await self.price_document({"name": "t", "elements": [{"prices": prices}]})
+
+    async def price_document(self, document: Mapping[str, Any]) -> None:
         async with self.db.transaction() as connection:
             await tariffs.save(
                 connection, plan="t", document=document, valid_from=self.now, now=self.now,

@@ -283,6 +283,20 @@ class TestOperator:
         await self.correct(place, session, energy_wh=7_000)
         assert await place.bills(session) == [(7_500, 90), (7_000, 84)]
 
+    async def test_it_stays_when_the_stations_stop_comes_later(self, place: ChargingPlace) -> None:
+        _, session, transaction = await used(place)
+        await place.status("available")
+        place.later(2)
+        await place.frame()
+        await place.watch()
+        await self.correct(place, session, energy_wh=7_000)
+        await place.stop(transaction, 7_800)
+        assert await place.bills(session) == [(7_500, 90), (7_000, 84)]
+        assert await place.alerts() == ["figure_after_decision"]
+        await self.correct(place, session, energy_wh=7_800)
+        assert await place.bills(session) == [(7_500, 90), (7_000, 84), (7_800, 93)]
+        assert await place.alerts() == []
+
     async def test_it_decides_a_quarantine(self, place: ChargingPlace) -> None:
         _, session, transaction = await used(place)
         await place.stop(transaction, 7_783_000)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evpower import wallet
+from evpower.charging.operate import OperatorBill, correct_session
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict
 from tests.charging.place import POWER_W, ChargingPlace, read
@@ -35,6 +36,8 @@ VALUES = st.tuples(
 )
 FRAMES = st.one_of(
     st.tuples(st.just("app"), CONNECTORS),
+    st.tuples(st.sampled_from(["ask", "boot", "pay"])),
+    st.tuples(st.just("correct"), st.integers(0, 9_000)),
     st.tuples(st.just("start"), CONNECTORS, REGISTERS, CLOCKS, st.booleans()),
     st.tuples(
         st.just("values"), IDS, CONNECTORS, st.lists(REGISTERS, max_size=3), CLOCKS, CONTEXTS
@@ -106,6 +109,24 @@ class Station:
     async def _status(self, connector: int, status: str) -> None:
         await self.place.status(status, connector)
 
+    async def _ask(self) -> None:
+        if self.session is not None:
+            await self.place.ask_to_stop(self.session, self.driver)
+
+    async def _boot(self) -> None:
+        await self.place.boot()
+
+    async def _pay(self) -> None:
+        payment = await self.place.money.payment(self.driver, 20_000)
+        await self.place.owner.execute("select wallet.credit($1)", payment)
+
+    async def _correct(self, energy_wh: int) -> None:
+        if self.session is None or await self.place.value("state", self.session) != "settled":
+            return
+        bill = OperatorBill(self.session, energy_wh, None, "aida", "meter read on site")
+        async with self.place.db.transaction() as connection:
+            await correct_session(connection, bill, now=self.place.now)
+
     async def _pass(self, minutes: float) -> None:
         self.place.later(minutes)
         await self.place.watch()
@@ -135,8 +156,9 @@ async def _check_bills(owner: Connection, hours: float) -> None:
         """
         select s.state, s.energy_wh, s.is_estimated,
                count(b.id) filter (where b.bill_number is not null) as bills,
-               (select array_agg(c.is_estimated order by c.settlement_id) from charging.cdrs c
-                 where c.session_id = s.id) as estimated
+               (select array_agg(c.is_estimated order by c.settlement_id)
+                  from charging.cdrs c join charging.settlements x on x.id = c.settlement_id
+                 where c.session_id = s.id and coalesce(x.actor, 'evpower') = 'evpower') as estimated
           from charging.sessions s left join charging.settlements b on b.session_id = s.id
          group by s.id
         """
@@ -146,7 +168,7 @@ async def _check_bills(owner: Connection, hours: float) -> None:
     for row in sessions:
         assert (row["state"] == "settled") == (row["bills"] > 0)
         assert row["energy_wh"] <= most_wh
-        # Only an estimated bill is followed by another one.
+        # Only an estimated bill is followed by another one, unless an operator wants it.
         assert all((row["estimated"] or [])[:-1])
 
 

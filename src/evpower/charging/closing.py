@@ -67,7 +67,9 @@ def _with_next_start(
     return replace(running, progress=replace(running.progress, register=observed.register))
 
 
-async def bill_growth(connection: Connection, running: RunningTransaction) -> Changes:
+async def bill_growth(
+    connection: Connection, running: RunningTransaction, *, now: datetime
+) -> Changes:
     """Bills what flowed after an estimated end, estimated again: no stop of the station came."""
     transaction = running.transaction
     progress = replace(running.progress, rebill_due_at=None)
@@ -75,6 +77,6 @@ async def bill_growth(connection: Connection, running: RunningTransaction) -> Ch
     if transaction.end_kind == "estimated":
         ended_at = max(progress.last_value_at or transaction.started_at, transaction.started_at)
         end = End(progress.energy_wh, ended_at, "", is_estimated=True)
-        changes = await bill_again(connection, running, end, why=_GREW)
+        changes = await bill_again(connection, running, end, why=_GREW, now=now)
     await store.update_progress(connection, transaction.id, progress)
     return changes

@@ -7,6 +7,7 @@ from typing import Final
 from evpower import alerts, stations
 from evpower.charging import bind
 from evpower.charging import store_running as store
+from evpower.charging.clocks import learn_clock
 from evpower.charging.events import Changes, Reading, StationReadings
 from evpower.charging.keep_limits import keep_limits, resend_stop
 from evpower.charging.register import MeterPoint, at_begin, observe, point, tolerance_wh
@@ -40,6 +41,7 @@ async def meter_values(
     if transaction.ended_at is not None:
         return await _after_end(connection, running, event, now=now, rules=rules)
     running = await _with_start(connection, running, event.readings)
+    await learn_clock(connection, running, event)
     step = advance(running, event.readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
     if "jump" in step.outcomes:
@@ -98,7 +100,7 @@ async def _after_end(
         running = replace(running, progress=replace(step.progress, rebill_due_at=due_at))
         return await _stop_again(connection, running, "energy_after_close", now=now, rules=rules)
     if has_grown and _is_closing(running, now):
-        return await _bill_closing(connection, running, event)
+        return await _bill_closing(connection, running, event, now)
     values = [StoredValue(reading) for reading in event.readings]
     await store.insert_values(connection, event, transaction.connector, transaction.id, values)
     if highest is None or last is None or not has_grown:
@@ -123,7 +125,7 @@ def _is_closing(running: RunningTransaction, now: datetime) -> bool:
 
 
 async def _bill_closing(
-    connection: Connection, running: RunningTransaction, event: StationReadings
+    connection: Connection, running: RunningTransaction, event: StationReadings, now: datetime
 ) -> Changes:
     """Bills the closing value that came after its stop."""
     transaction = running.transaction
@@ -133,7 +135,7 @@ async def _bill_closing(
     running = replace(running, progress=step.progress)
     assert transaction.ended_at is not None, "it has ended"  # noqa: S101
     end = End(step.progress.energy_wh, transaction.ended_at, "", is_estimated=False)
-    return await bill_again(connection, running, end, why=_CLOSING)
+    return await bill_again(connection, running, end, why=_CLOSING, now=now)
 
 
 def _highest(running: RunningTransaction, event: StationReadings) -> MeterPoint | None:

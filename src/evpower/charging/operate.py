@@ -53,10 +53,11 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
         raise Invalid("end_before_start", "the end is before the start")
     energy_wh = session.energy_wh if bill.energy_wh is None else bill.energy_wh
     end = End(energy_wh, ended_at, "", is_estimated=session.is_estimated and not bill.energy_wh)
-    changes = await bill_again(connection, running, end, actor=bill.actor, why=bill.reason)
+    changes = await bill_again(connection, running, end, actor=bill.actor, why=bill.reason, now=now)
     if session.quarantined_at is not None:
         await store_ends.end_quarantine(connection, session.id)
         await alerts.close_alert(connection, "session_quarantined", str(session.id), now)
+    await alerts.close_alert(connection, "figure_after_decision", str(session.id), now)
     return changes
 
 

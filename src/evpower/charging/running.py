@@ -110,6 +110,7 @@ class RunningTransaction:
     session: RunningSession | None
     progress: Progress
     rated_power_w: int
+    skew_s: int | None = None  # how far the station's clock is off; None: not known
 
     @property
     def pricer(self) -> Pricer | None:
@@ -176,15 +177,27 @@ def begin_progress(
     return Progress(register, tariffs.begin(started_at))
 
 
-def our_time(time: StationTime, received_at: datetime, started_at: datetime) -> datetime:
+def our_time(
+    time: StationTime, received_at: datetime, started_at: datetime, skew_s: int | None = None
+) -> datetime:
     """Returns when a frame's fact was: by the station's clock where it can be right, else by ours.
 
-    Never before the start, never after it was received.
+    `skew_s`: how far that clock is known to be off. Never before the start, never after it was
+    received.
     """
     at = time.at
+    if at is not None and skew_s is not None and abs(skew_s) > SKEW_LIMIT.total_seconds():
+        at = _shifted(at, skew_s)
     if at is None or not started_at - SKEW_LIMIT <= at <= received_at + SKEW_LIMIT:
         at = received_at
     return max(min(at, received_at), started_at)
+
+
+def _shifted(at: datetime, skew_s: int) -> datetime | None:
+    try:
+        return at + timedelta(seconds=skew_s)
+    except OverflowError:
+        return None
 
 
 def advance(
@@ -237,7 +250,7 @@ def _advance_one(
     if reading.power_w is None and span_s:
         grown_wh = register.exact_wh - earlier.exact_wh
         facts = replace(facts, power_w=_int4(int(grown_wh * _HOUR_S / span_s)))
-    at = our_time(reading.time, received_at, running.transaction.started_at)
+    at = our_time(reading.time, received_at, running.transaction.started_at, running.skew_s)
     is_parked = progress.parked_since is not None and register.energy_wh == earlier.energy_wh
     sample = Sample(
         at, register.energy_wh, reading.power_w, reading.current_ma, is_parked,

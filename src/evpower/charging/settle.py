@@ -37,6 +37,7 @@ class End:
     reason: str  # "" in a later bill: as it was
     is_estimated: bool
     flaw: str | None = None  # why an operator should look at it
+    is_timed: bool = True  # False: when it was is unknown, so the lowest price applies
 
 
 class _Priced(NamedTuple):
@@ -81,14 +82,28 @@ async def settle(
 
 
 async def bill_again(
-    connection: Connection, running: RunningTransaction, end: End, *, actor: str = _ACTOR, why: str
+    connection: Connection,
+    running: RunningTransaction,
+    end: End,
+    *,
+    actor: str = _ACTOR,
+    why: str,
+    now: datetime,
 ) -> Changes:
     """Writes the next bill of a settled session by a better figure; an equal one changes nothing.
 
-    A higher cost is charged; of a lower one the difference is forgiven or refunded.
+    A higher cost is charged; of a lower one the difference is forgiven or refunded. What an
+    operator has decided stays: a figure of the station that comes later is an alert.
     """
     session = running.session
     if session is None or session.state != "settled":
+        return Changes()
+    if actor == _ACTOR and await store_ends.last_actor(connection, session.id) not in {
+        None,
+        _ACTOR,
+    }:
+        detail = {"station": running.transaction.station_id, "energy_wh": end.energy_wh}
+        await alerts.open_alert(connection, "figure_after_decision", str(session.id), detail, now)
         return Changes()
     priced = await _price(connection, running, session, end)
     await store_ends.set_flags(
@@ -153,7 +168,7 @@ async def _price(
         if sample.at <= end.ended_at
     ]
     is_parked = running.progress.parked_since is not None
-    samples.append(Sample(end.ended_at, end.energy_wh, is_parked=is_parked))
+    samples.append(Sample(end.ended_at, end.energy_wh, is_parked=is_parked, is_timed=end.is_timed))
     priced = tariffs.price(snapshot.tariff, session.started_at, samples)
     cost_minor = billed_minor(priced.cost.total_minor, session.limit_amount_minor)
     free_reason = None

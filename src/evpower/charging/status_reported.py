@@ -46,7 +46,7 @@ async def status_reported(
         return Changes()
     running = await store.load(connection, opened[0])
     progress = _close_due(running, event.status, now, rules)
-    at = our_time(event.time, event.received_at, running.transaction.started_at)
+    at = our_time(event.time, event.received_at, running.transaction.started_at, running.skew_s)
     begins_parking = event.status == _PARKED and progress.parked_since is None
     if begins_parking or (event.status in _FLOWS and progress.parked_since is not None):
         progress, sample = count_until(replace(running, progress=progress), at)

@@ -73,7 +73,7 @@ async def _end(
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
     running = replace(running, progress=step.progress)
     final = _final(running, event)
-    ended_at = our_time(event.time, event.received_at, transaction.started_at)
+    ended_at = our_time(event.time, event.received_at, transaction.started_at, running.skew_s)
     if running.progress.register.has_values:
         ended_at = max(ended_at, _last_sample_at(running))
     progress = replace(
@@ -81,11 +81,18 @@ async def _end(
         close_reason=None, rebill_due_at=None, parked_since=running.progress.parked_since,
     )  # fmt: skip
     await store.end_transaction(connection, transaction.id, event, ended_at)
-    end = End(final.energy_wh, ended_at, _reason(running, event), final.is_estimated, final.flaw)
+    end = End(
+        final.energy_wh,
+        ended_at,
+        _reason(running, event),
+        final.is_estimated,
+        final.flaw,
+        is_timed=event.time.at is not None,
+    )
     if not is_late:
         changes = await settle(connection, running, end, now=now)
     else:
-        changes = await bill_again(connection, running, end, why=_LATE_STOP)
+        changes = await bill_again(connection, running, end, why=_LATE_STOP, now=now)
         if final.flaw is not None:
             await quarantine(connection, running, final.flaw, now=now)
     await store.update_progress(connection, transaction.id, progress)

@@ -61,6 +61,17 @@ async def set_flags(
     )
 
 
+async def last_actor(connection: Connection, session_id: UUID) -> str | None:
+    """Returns who made the newest bill of a session; None: it is the first one."""
+    return await connection.fetchval(
+        """
+        select actor from charging.settlements
+         where session_id = $1 and bill_number is not null order by bill_number desc limit 1
+        """,
+        session_id,
+    )
+
+
 async def end_quarantine(connection: Connection, session_id: UUID) -> None:
     """An operator has decided on a session."""
     await connection.execute(

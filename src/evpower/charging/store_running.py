@@ -65,7 +65,8 @@ async def load(connection: Connection, transaction: StationTransaction) -> Runni
                coalesce((select c.rated_power_w from stations.connectors_public c
                           where c.station_id = $2 and c.number = $3),
                         (select max(c.rated_power_w) from stations.connectors_public c
-                          where c.station_id = $2), $4) as rated_power_w
+                          where c.station_id = $2), $4) as rated_power_w,
+               (select k.skew_s from charging.clocks k where k.station_id = $2) as skew_s
           from charging.progress p where p.transaction_id = $1
         """,
         locked.id,
@@ -73,7 +74,9 @@ async def load(connection: Connection, transaction: StationTransaction) -> Runni
         locked.connector,
         _UNKNOWN_POWER_W,
     )
-    return RunningTransaction(locked, session, _read_progress(locked, row), row["rated_power_w"])
+    return RunningTransaction(
+        locked, session, _read_progress(locked, row), row["rated_power_w"], row["skew_s"]
+    )
 
 
 async def _lock_session(connection: Connection, session_id: UUID) -> RunningSession:
@@ -344,6 +347,42 @@ async def end_estimated(connection: Connection, transaction_id: int, ended_at: d
 def clip(text: str | None) -> str | None:
     """Returns a station's text as the database can store it."""
     return None if text is None else text.replace("\x00", "")[:_MAX_TEXT]
+
+
+async def learn_clock(
+    connection: Connection,
+    station_id: str,
+    stamp: datetime,
+    received_at: datetime,
+    *,
+    pace_s: float,
+    least_s: float,
+) -> None:
+    """Stores the newest stamp of a station, and how far its clock is off if it came at its pace.
+
+    Two frames came live if as much time passed between them here as there, give or take `pace_s`.
+    """
+    await connection.execute(
+        """
+        insert into charging.clocks as k (station_id, stamp, received_at) values ($1, $2, $3)
+        on conflict (station_id) do update set stamp = $2, received_at = $3,
+          skew_s = case
+            when extract(epoch from $2 - k.stamp) >= $5
+                 and abs(extract(epoch from ($3 - k.received_at) - ($2 - k.stamp))) <= $4
+              then greatest(least(extract(epoch from $3 - $2), 2147483647), -2147483648)::int
+            else k.skew_s end
+        """,
+        station_id,
+        stamp,
+        received_at,
+        pace_s,
+        least_s,
+    )
+
+
+async def forget_clock(connection: Connection, station_id: str) -> None:
+    """Deletes what is known of a station's clock: it may have been set."""
+    await connection.execute("delete from charging.clocks where station_id = $1", station_id)
 
 
 async def set_meter_start(

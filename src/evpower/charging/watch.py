@@ -55,7 +55,7 @@ async def watch_transaction(
     progress = running.progress
     if due.kind == "rebill":
         is_due = progress.rebill_due_at is not None and progress.rebill_due_at <= now
-        return await bill_growth(connection, running) if is_due else Changes()
+        return await bill_growth(connection, running, now=now) if is_due else Changes()
     if running.transaction.ended_at is not None:
         return Changes()
     act: dict[str, Callable[[], Awaitable[Changes]]] = {

@@ -1,0 +1,36 @@
+"""Learns how far a station's clock is off, from meter values that it sends while they are new."""
+
+from typing import Final
+
+from evpower.charging import store_running as store
+from evpower.charging.events import StationReadings
+from evpower.charging.running import SKEW_LIMIT, RunningTransaction
+from evpower.foundation.db import Connection
+
+_PERIODIC: Final = frozenset({"Sample.Periodic", "Sample.Clock", ""})
+_PACE_S: Final = 10.0  # by so much may the ways of two frames differ
+_LEAST_S: Final = 5.0  # between two frames that say something
+
+
+async def learn_clock(
+    connection: Connection, running: RunningTransaction, event: StationReadings
+) -> None:
+    """Compares the newest stamp of a frame with the one before, unless the clock is right.
+
+    Starts and stops teach nothing: a station repeats them for hours. A queue that is replayed comes
+    faster than its stamps.
+    """
+    stamps = [
+        reading.time.at
+        for reading in event.readings
+        if reading.context in _PERIODIC and reading.time.at is not None
+    ]
+    if not stamps:
+        return
+    stamp = max(stamps)
+    is_right = abs(event.received_at - stamp) <= SKEW_LIMIT
+    if is_right and not running.skew_s:
+        return
+    await store.learn_clock(
+        connection, event.station_id, stamp, event.received_at, pace_s=_PACE_S, least_s=_LEAST_S
+    )

@@ -1,0 +1,115 @@
+"""Edge case 13: clocks that are off are learned from live frames, and priced by what is right."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.charging.place import NOON, ChargingPlace
+
+NIGHT = {
+    "name": "t",
+    "elements": [
+        {"prices": {"energy_per_kwh": {"price": "6"}}, "if": {"from": "13:00", "to": "14:00"}},
+        {"prices": {"energy_per_kwh": {"price": "12"}}},
+    ],
+}
+
+
+async def charge_live(place: ChargingPlace, off: timedelta, minutes: int = 3) -> tuple[Any, int]:
+    """Charge 500 Wh a minute at a station whose clock is off."""
+    session, transaction = await place.charging(await place.driver())
+    for minute in range(1, minutes + 1):
+        place.later(1)
+        await place.values(transaction, 500 * minute, time=place.now + off)
+    return session, transaction
+
+
+async def skew_s(place: ChargingPlace) -> int | None:
+    return await place.owner.fetchval("select skew_s from charging.clocks")
+
+
+async def priced_at(place: ChargingPlace) -> list[datetime]:
+    rows = await place.owner.fetch(
+        "select priced_at from charging.meter_values"
+        " where session_wh is not null order by session_wh"
+    )
+    return [row["priced_at"] for row in rows]
+
+
+@pytest.mark.parametrize("hours", [6, -6, -0.5])
+async def test_edge_13_live_values_teach_the_skew(place: ChargingPlace, hours: float) -> None:
+    await charge_live(place, timedelta(hours=hours))
+    assert await skew_s(place) == -hours * 3_600
+
+
+async def test_edge_13_a_clock_that_is_right_is_not_stored(place: ChargingPlace) -> None:
+    await charge_live(place, timedelta(seconds=100))
+    assert await place.owner.fetchval("select count(*) from charging.clocks") == 0
+
+
+async def test_edge_13_a_replayed_queue_teaches_nothing(place: ChargingPlace) -> None:
+    _, transaction = await place.charging(await place.driver())
+    place.later(60)
+    for minute in range(1, 30):
+        place.later(0.01)
+        await place.values(transaction, 500 * minute, time=NOON + timedelta(minutes=minute))
+    assert await skew_s(place) is None
+
+
+async def test_edge_13_a_queue_of_a_wrong_clock_is_priced_by_its_own_time(
+    place: ChargingPlace,
+) -> None:
+    off = timedelta(hours=6)
+    session, transaction = await charge_live(place, off)
+    offline = [place.now + timedelta(minutes=minute) for minute in range(1, 31)]
+    place.later(60)
+    for number, at in enumerate(offline, 4):
+        await place.values(transaction, 500 * number, time=at + off)
+    assert (await priced_at(place))[3:] == offline
+    place.later(1)
+    await place.stop(transaction, 16_500, time=offline[-1] + off)
+    assert await place.value("ended_at", session) == offline[-1]
+
+
+async def test_edge_13_a_clock_that_is_late_is_priced_by_its_own_time(
+    place: ChargingPlace,
+) -> None:
+    """After 30 minutes its stamps are times of the session again, and wrong ones."""
+    off = timedelta(minutes=-30)
+    _, transaction = await charge_live(place, off, minutes=45)
+    place.later(1)
+    await place.values(transaction, 23_000, time=place.now + off)
+    # Two values teach it; all that come after are right.
+    assert (await priced_at(place))[-1] == place.now
+
+
+async def test_a_boot_forgets_the_clock(place: ChargingPlace) -> None:
+    await charge_live(place, timedelta(hours=6))
+    await place.boot()
+    assert await place.owner.fetchval("select count(*) from charging.clocks") == 0
+
+
+async def test_a_clock_that_was_set_is_learned_anew(place: ChargingPlace) -> None:
+    _, transaction = await charge_live(place, timedelta(hours=6))
+    for minute in range(4, 7):
+        place.later(1)
+        await place.values(transaction, 500 * minute)
+    assert await skew_s(place) == 0
+    assert (await priced_at(place))[-1] == place.now
+
+
+async def test_an_unknown_time_has_the_lowest_price(place: ChargingPlace) -> None:
+    await place.price_document(NIGHT)
+    session, transaction = await place.charging(await place.driver())
+    place.later(10)
+    await place.stop(transaction, 7_500, has_time=False)
+    assert await place.bill(session) == ("settled", 7_500, 45)
+
+
+async def test_a_known_time_has_its_price(place: ChargingPlace) -> None:
+    await place.price_document(NIGHT)
+    session, transaction = await place.charging(await place.driver())
+    place.later(10)
+    await place.stop(transaction, 7_500)
+    assert await place.bill(session) == ("settled", 7_500, 90)
