@@ -304,24 +304,32 @@ CREATE FUNCTION foundation.keep_partitions(of_schema text, of_table text, today 
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $_$
 declare
+  of_default text := format('%I.%I', of_schema, of_table || '_default');
+  made text;
   begins timestamptz;
-  has_rows boolean;
+  ends timestamptz;
   old record;
 begin
   if num_nulls(today, keep_days, ahead_days) > 0 or keep_days < 1 or ahead_days < 1 then
     raise exception 'partitions are kept for at least a day' using errcode = 'check_violation';
   end if;
-  for day in select (today + n)::date from generate_series(0, ahead_days) n order by n loop
-    continue when to_regclass(format('%I.%I', of_schema, of_table || to_char(day, '"_"YYYYMMDD'))) is not null;
+  execute format('delete from %s where received_at < %L', of_default, (today - keep_days)::timestamp at time zone 'UTC');
+  for day, outcome in execute format(
+    'select d, max(what) from (select %1$L::date + n as d, ''made'' as what from generate_series(0, %2$s) n '
+    'union all select distinct (received_at at time zone ''UTC'')::date, ''moved'' from %3$s) days group by d order by d',
+    today, ahead_days, of_default)
+  loop
+    made := format('%I.%I', of_schema, of_table || to_char(day, '"_"YYYYMMDD'));
+    continue when to_regclass(made) is not null;
     begins := day::timestamp at time zone 'UTC';
-    execute format('select exists (select from %I.%I where received_at >= %L and received_at < %L)',
-                   of_schema, of_table || '_default', begins, begins + interval '1 day') into has_rows;
-    outcome := 'blocked';
-    if not has_rows then
-      execute format('create table %I.%I partition of %I.%I for values from (%L) to (%L)', of_schema,
-                     of_table || to_char(day, '"_"YYYYMMDD'), of_schema, of_table, begins, begins + interval '1 day');
-      outcome := 'made';
+    ends := (day + 1)::timestamp at time zone 'UTC';
+    execute format('create table %s (like %I.%I including defaults including constraints)', made, of_schema, of_table);
+    if outcome = 'moved' then
+      execute format('with moved as (delete from %s where received_at >= %L and received_at < %L returning *) '
+                     'insert into %s select * from moved', of_default, begins, ends, made);
     end if;
+    execute format('alter table %I.%I attach partition %s for values from (%L) to (%L)', of_schema, of_table, made,
+                   begins, ends);
     return next;
   end loop;
   for old in
@@ -1908,6 +1916,13 @@ CREATE TABLE charging.cdrs (
     CONSTRAINT cdrs_tariff_owner_check CHECK (((length(tariff_owner) >= 1) AND (length(tariff_owner) <= 200)))
 );
 
+CREATE TABLE charging.clocks (
+    station_id text NOT NULL,
+    stamp timestamp with time zone NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    skew_s integer
+);
+
 CREATE TABLE charging.meter_values (
     received_at timestamp with time zone NOT NULL,
     station_id text NOT NULL,
@@ -3374,6 +3389,9 @@ ALTER TABLE ONLY charging.cdrs
 ALTER TABLE ONLY charging.cdrs
     ADD CONSTRAINT cdrs_pkey PRIMARY KEY (settlement_id);
 
+ALTER TABLE ONLY charging.clocks
+    ADD CONSTRAINT clocks_pkey PRIMARY KEY (station_id);
+
 ALTER TABLE ONLY charging.progress
     ADD CONSTRAINT progress_pkey PRIMARY KEY (transaction_id);
 
@@ -3980,6 +3998,9 @@ ALTER TABLE ONLY charging.cdrs
 ALTER TABLE ONLY charging.cdrs
     ADD CONSTRAINT cdrs_settlement_id_fkey FOREIGN KEY (settlement_id) REFERENCES charging.settlements(id);
 
+ALTER TABLE ONLY charging.clocks
+    ADD CONSTRAINT clocks_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
 ALTER TABLE ONLY charging.progress
     ADD CONSTRAINT progress_session_id_fkey FOREIGN KEY (session_id) REFERENCES charging.sessions(id);
 
@@ -4290,6 +4311,8 @@ GRANT UPDATE(last_seen_at) ON TABLE alerts.alerts TO evpower_app;
 GRANT UPDATE(closed_at) ON TABLE alerts.alerts TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE charging.cdrs TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE charging.clocks TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE charging.meter_values TO evpower_app;
 

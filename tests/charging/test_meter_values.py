@@ -93,12 +93,12 @@ async def test_q50_an_odd_value_at_an_interruption_is_one_outlier(place: Chargin
 
 class TestBinding:
     async def test_values_without_an_id_belong_to_the_connector(self, place: ChargingPlace) -> None:
-        _, one = await place.charging(await place.driver())
+        _, first = await place.charging(await place.driver())
         session = await place.start(await place.driver(), connector=2)
         two = await place.begin(session, connector=2)
         place.later(1)
         await place.values(None, 700, connector=2)
-        assert (await place.progress(one))["energy_wh"] == 0
+        assert (await place.progress(first))["energy_wh"] == 0
         assert (await place.progress(two))["energy_wh"] == 700
 
     async def test_edge_14_an_id_beyond_32_bits_belongs_to_the_connector(

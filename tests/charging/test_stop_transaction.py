@@ -84,24 +84,24 @@ async def test_edge_4_a_stop_without_an_id_ends_the_only_open_one(
 
 
 async def test_q54_of_several_the_tag_says_which_one(place: ChargingPlace) -> None:
-    one, _ = await place.charging(await place.driver())
+    first, _ = await place.charging(await place.driver())
     two = await place.start(await place.driver(), connector=2)
     await place.begin(two, connector=2)
     tag = await place.value("id_tag", two)
     place.later(10)
     await place.stop(-1, 7_500, tag=f"{tag.lower()}-")
     assert await place.bill(two) == ("settled", 7_500, 90)
-    assert await place.value("state", one) == "charging"
+    assert await place.value("state", first) == "charging"
 
 
 async def test_q54_of_several_the_register_says_which_one(place: ChargingPlace) -> None:
-    one, _ = await place.charging(await place.driver(), meter_wh=400_000)
+    first, _ = await place.charging(await place.driver(), meter_wh=400_000)
     two = await place.start(await place.driver(), connector=2)
     await place.begin(two, connector=2, meter_wh=900_000)
     place.later(10)
     await place.stop(0, 907_500)
     assert await place.bill(two) == ("settled", 7_500, 90)
-    assert await place.value("state", one) == "charging"
+    assert await place.value("state", first) == "charging"
 
 
 async def test_edge_4_an_old_stop_without_an_id_ends_no_later_session(place: ChargingPlace) -> None:

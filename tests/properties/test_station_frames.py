@@ -158,7 +158,8 @@ async def _check_bills(owner: Connection, hours: float) -> None:
                count(b.id) filter (where b.bill_number is not null) as bills,
                (select array_agg(c.is_estimated order by c.settlement_id)
                   from charging.cdrs c join charging.settlements x on x.id = c.settlement_id
-                 where c.session_id = s.id and coalesce(x.actor, 'evpower') = 'evpower') as estimated
+                 where c.session_id = s.id
+                   and coalesce(x.actor, 'evpower') = 'evpower') as estimated
           from charging.sessions s left join charging.settlements b on b.session_id = s.id
          group by s.id
         """
@@ -175,7 +176,7 @@ async def _check_bills(owner: Connection, hours: float) -> None:
 async def test_any_frames_are_answered_and_nothing_is_billed_twice(server: Server) -> None:
     loop = asyncio.get_running_loop()
 
-    async def one(frames: list[tuple[Any, ...]]) -> None:
+    async def run(frames: list[tuple[Any, ...]]) -> None:
         dsn = await server.new_database()
         try:
             await _run(dsn, frames)
@@ -185,6 +186,6 @@ async def test_any_frames_are_answered_and_nothing_is_billed_twice(server: Serve
     @settings(max_examples=EXAMPLES)
     @given(st.lists(FRAMES, min_size=4, max_size=25))
     def search(frames: list[tuple[Any, ...]]) -> None:
-        asyncio.run_coroutine_threadsafe(one([("app", 1), *frames]), loop).result(300)
+        asyncio.run_coroutine_threadsafe(run([("app", 1), *frames]), loop).result(300)
 
     await asyncio.to_thread(search)

@@ -98,10 +98,8 @@ async def bill_again(
     session = running.session
     if session is None or session.state != "settled":
         return Changes()
-    if actor == _ACTOR and await store_ends.last_actor(connection, session.id) not in {
-        None,
-        _ACTOR,
-    }:
+    decided_by = await store_ends.last_actor(connection, session.id)
+    if actor == _ACTOR and decided_by not in {None, _ACTOR}:
         detail = {"station": running.transaction.station_id, "energy_wh": end.energy_wh}
         await alerts.open_alert(connection, "figure_after_decision", str(session.id), detail, now)
         return Changes()
