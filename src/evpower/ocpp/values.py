@@ -11,6 +11,7 @@ _NUMBER: Final = re.compile(r"[+-]?(?:\d{1,24}(?:[.,]\d{0,12})?|[.,]\d{1,12})")
 _INTEGER: Final = re.compile(r"[+-]?\d{1,24}(?:\.0*)?")
 _NO_ID: Final = frozenset({"", "0", "-1", "null", "none", "undefined"})
 _MAX_INT32: Final = 2**31 - 1
+_MOST_CONNECTORS: Final = 1000
 _MAX_TEXT_ID: Final = 64
 _MAX_INT_CHARS: Final = 24
 
@@ -56,6 +57,15 @@ def integer(value: object, notes: set[str], kind: str) -> int | None:
     if type(value) is str and _INTEGER.fullmatch(value.strip()):
         return int(value.strip().partition(".")[0])
     return None
+
+
+def connector(value: object, notes: set[str]) -> int:
+    """Returns a connector's number; 0: the station as a whole, or none that can be."""
+    number = integer(value, notes, "connector_form")
+    if number is None or not 0 <= number <= _MOST_CONNECTORS:
+        notes.add("connector_missing")
+        return 0
+    return number
 
 
 def register(value: object, notes: set[str]) -> Decimal | None:

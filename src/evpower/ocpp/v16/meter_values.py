@@ -7,7 +7,7 @@ from evpower.charging import StationReadings
 from evpower.foundation.db import Connection
 from evpower.ocpp.model import Frame, Handled
 from evpower.ocpp.readings import read_meter_values
-from evpower.ocpp.values import integer, transaction_id
+from evpower.ocpp.values import connector, transaction_id
 
 
 async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled:
@@ -19,16 +19,13 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
 def read(frame: Frame, now: datetime) -> StationReadings:
     """Returns the request as charging takes it."""
     payload, notes = frame.payload, frame.notes
-    connector = integer(payload.get("connectorId"), notes, "connector_form")
-    if connector is None:
-        notes.add("connector_missing")
     transaction = transaction_id(payload.get("transactionId"), notes)
     readings, signed = read_meter_values(
         payload.get("meterValue"), since=frame.since, now=now, notes=notes
     )
     return StationReadings(
         station_id=frame.station_id,
-        connector=max(connector or 0, 0),
+        connector=connector(payload.get("connectorId"), notes),
         transaction_id=transaction.number,
         text_id=transaction.text,
         readings=readings,

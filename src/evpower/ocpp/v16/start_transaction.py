@@ -8,14 +8,14 @@ from evpower.foundation.db import Connection
 from evpower.ocpp.model import Frame, Handled
 from evpower.ocpp.times import read_time
 from evpower.ocpp.v16.tags import read_tag, tag_info
-from evpower.ocpp.values import integer, register
+from evpower.ocpp.values import connector, register
 
 
 async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled:
     """Returns the transaction's id, the same for a repeated start."""
     payload, notes = frame.payload, frame.notes
-    connector = integer(payload.get("connectorId"), notes, "connector_form")
-    if connector is None or connector <= 0:
+    number = connector(payload.get("connectorId"), notes)
+    if number == 0:
         notes.add("connector_missing")
     tag = read_tag(payload.get("idTag"), notes)
     if tag is None:
@@ -24,7 +24,7 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
         connection,
         StationStart(
             station_id=frame.station_id,
-            connector=max(connector or 0, 0),
+            connector=number,
             id_tag=tag or "",
             meter_wh=register(payload.get("meterStart"), notes),
             text_id=None,

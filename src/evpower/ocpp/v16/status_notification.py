@@ -8,7 +8,7 @@ from evpower.charging import Changes, StationStatus
 from evpower.foundation.db import Connection
 from evpower.ocpp.model import Frame, Handled
 from evpower.ocpp.times import read_time
-from evpower.ocpp.values import integer, text
+from evpower.ocpp.values import connector, text
 
 _STATUSES: Final = {
     "available": "available", "preparing": "preparing", "charging": "charging",
@@ -27,16 +27,12 @@ _ABSENT: Final = frozenset({"", "null", "0x0000", "none"})
 _MOST: Final = 255
 _MOST_INFO: Final = 1000
 _INFO_LIMIT: Final = 50
-_MOST_CONNECTORS: Final = 1000
 
 
 async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled:
     """Logs the status, and passes it to charging unless it is of the whole station."""
     payload, notes = frame.payload, frame.notes
-    connector = integer(payload.get("connectorId"), notes, "connector_form")
-    if connector is None or not 0 <= connector <= _MOST_CONNECTORS:
-        notes.add("connector_missing")
-        connector = 0
+    number = connector(payload.get("connectorId"), notes)
     written = text(payload.get("status"), notes, most=64) or ""
     status = _STATUSES.get(written.replace("_", "").replace(" ", "").lower(), written)
     if status == written or not written:
@@ -53,7 +49,7 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
         connection,
         stations.StatusReport(
             station_id=frame.station_id,
-            connector=connector,
+            connector=number,
             status=status,
             error=error,
             info=_info(frame),
@@ -63,9 +59,9 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
         ),
     )
     changes = Changes(stations={frame.station_id} if is_applied else set())
-    if connector > 0:
+    if number > 0:
         reported = StationStatus(
-            frame.station_id, connector, status, error, time, frame.received_at, not is_applied
+            frame.station_id, number, status, error, time, frame.received_at, not is_applied
         )
         changes.merge(
             await charging.status_reported(connection, reported, now=now, rules=frame.rules)
