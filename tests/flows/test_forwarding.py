@@ -139,3 +139,41 @@ async def test_when_the_other_csms_is_gone_the_station_queues_and_comes_back(sit
             async with running_csms() as later:
                 await forward(site, "FWD-4", later.url)
                 await until(lambda: later.count("StopTransaction"), "the stop was lost")
+
+
+async def test_a_start_by_app_is_refused_until_the_station_is_ours_again(site: Site) -> None:
+    await site.add_station("FWD-5")
+    phone = await site.driver()
+    station = site.station("FWD-5")
+    body = {"station_id": "FWD-5", "connector_id": 1}
+    async with running_csms() as csms:
+        await forward(site, "FWD-5", csms.url)
+        async with station.running():
+            await until(lambda: station.is_online)
+            station.plug_in()
+            refused = await phone.call("POST", "/api/v1/charging/start", body)
+            assert refused.json()["error_code"] == "station_unavailable", refused.text
+            assert (await phone.balance())["held"] == 0
+
+            await forward(site, "FWD-5", "off")
+            await until(lambda: not csms.connections, "the station stayed at the other CSMS")
+            await until(lambda: station.is_online)
+            session_id = (await phone.start("FWD-5"))["session_id"]
+            await phone.charges_wh(session_id)
+            await phone.stop(session_id)
+            await until(lambda: phone.is_billed(session_id))
+        assert csms.count("StartTransaction") == 0
+
+
+async def test_a_station_in_use_is_not_forwarded(site: Site) -> None:
+    await site.add_station("FWD-6")
+    phone = await site.driver()
+    station = site.station("FWD-6")
+    async with station.running():
+        await until(lambda: station.is_online)
+        station.plug_in()
+        session_id = (await phone.start("FWD-6"))["session_id"]
+        done = await site.run("station", "forward", "FWD-6", "wss://csms.example/ocpp")
+        assert done.returncode == 1
+        assert "a session is open" in done.stderr
+        await phone.stop(session_id)
