@@ -47,6 +47,12 @@ class TcpProxy:
         """From now on; what was lost stays lost."""
         self.silent = self.drips = False
 
+    def move(self, url: str) -> None:
+        """Drops every connection; new ones go to another server."""
+        self._to = host_and_port(url)
+        for task in tuple(self._tasks):
+            task.cancel()
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return self

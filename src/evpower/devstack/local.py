@@ -130,8 +130,14 @@ class LocalEvPower:
 
     async def add_api(self, changes: Mapping[str, str] | None = None) -> tuple[ProcessService, str]:
         """Starts one more API process with changed settings. Returns it and its base URL."""
+        return await self.add_process("api", changes)
+
+    async def add_process(
+        self, role: str, changes: Mapping[str, str] | None = None
+    ) -> tuple[ProcessService, str]:
+        """Starts one more process with changed settings. Returns it and its base URL."""
         port = ports.free_port()
-        node = self._evpower("api", port, changes)
+        node = self._evpower(role, port, changes)
         await self.stack.add(node)
         return node, f"http://{ports.LOOPBACK}:{port}"
 
