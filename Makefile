@@ -5,6 +5,8 @@ UV := .tools/bin/uv
 NODE_DIR := src/evpower/devstack/supabase/lite
 BROWSER_DIR := tests/browser
 BROWSER := $(BROWSER_DIR)/node_modules/.chromium/.unpacked
+FOREIGN_DIR := tests/foreign
+FOREIGN := $(FOREIGN_DIR)/node_modules/.installed
 export UV_PYTHON_DOWNLOADS := never
 # Every process of the tests would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -32,10 +34,14 @@ $(NODE_DIR)/node_modules/.installed: .venv/.installed $(NODE_DIR)/package-lock.j
 	@$(BIN)/python -m evpower.devstack.supabase.install
 	@touch $@
 
-browser: setup $(BROWSER) ## the headless Chromium of tests/browser
+browser: setup $(BROWSER) $(FOREIGN) ## the headless Chromium and the foreign charge point of the tests
 
 $(BROWSER): .venv/.installed $(BROWSER_DIR)/package-lock.json $(BROWSER_DIR)/install.py
 	@$(BIN)/python -m tests.browser.install
+	@touch $@
+
+$(FOREIGN): .venv/.installed $(FOREIGN_DIR)/package-lock.json
+	@$(BIN)/python -m tests.foreign.install
 	@touch $@
 
 demo: setup ## the main job, done for real in front of you
@@ -74,4 +80,4 @@ lock: .tools/bin/uv ## pin the dependencies anew
 	$(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11 --group build -c requirements/dev.txt -o requirements/build.txt
 
 clean: ## remove what setup and the stack made here
-	rm -rf .venv .tools .evpower $(NODE_DIR)/node_modules $(BROWSER_DIR)/node_modules
+	rm -rf .venv .tools .evpower $(NODE_DIR)/node_modules $(BROWSER_DIR)/node_modules $(FOREIGN_DIR)/node_modules
