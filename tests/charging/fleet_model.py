@@ -1,0 +1,81 @@
+"""A station as it really is: what it delivers, what it knows, and what it could not send yet."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+Send = Callable[[], Awaitable[None]]
+
+
+@dataclass
+class Charge:
+    """One charge at a connector."""
+
+    tag: str
+    start_wh: int
+    started_at: datetime
+    number: int | None = None  # our number for it, once the station has its answer
+    end_wh: int | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass
+class Socket:
+    """A connector with its register, which counts for life."""
+
+    number: int
+    register_wh: int = 5_000
+    charge: Charge | None = None
+    over: list[Charge] = field(default_factory=list[Charge])
+
+    @property
+    def all_charges(self) -> list[Charge]:
+        return self.over + ([self.charge] if self.charge else [])
+
+    def delivered_wh(self, number: int) -> int:
+        """What was delivered in a transaction, whatever was reported."""
+        return sum(
+            (charge.end_wh or self.register_wh) - charge.start_wh
+            for charge in self.all_charges
+            if charge.number == number
+        )
+
+
+@dataclass
+class Station:
+    """Its connectors, and the frames that wait until it is online."""
+
+    sockets: tuple[Socket, ...] = field(default_factory=lambda: (Socket(1), Socket(2)))
+    is_online: bool = True
+    queue: list[Send] = field(default_factory=list[Send])
+    power_w: int = 15_000
+
+    def deliver(self, seconds: float) -> None:
+        """Lets energy flow for a while."""
+        for socket in self.sockets:
+            if socket.charge is not None:
+                socket.register_wh += int(self.power_w * seconds / 3600)
+
+    def begin(self, connector: int, tag: str, at: datetime) -> Charge | None:
+        """Begins a charge; None: the connector is in use."""
+        socket = self.sockets[connector - 1]
+        if socket.charge is not None:
+            return None
+        socket.charge = Charge(tag, socket.register_wh, at)
+        return socket.charge
+
+    def end(self, connector: int, at: datetime) -> Charge | None:
+        """Ends the charge of a connector; None: there is none."""
+        socket = self.sockets[connector - 1]
+        charge, socket.charge = socket.charge, None
+        if charge is not None:
+            charge.end_wh, charge.ended_at = socket.register_wh, at
+            socket.over.append(charge)
+        return charge
+
+    def find(self, number: int) -> int | None:
+        """The connector of a running charge by our number."""
+        for socket in self.sockets:
+            if socket.charge is not None and socket.charge.number == number:
+                return socket.number
+        return None

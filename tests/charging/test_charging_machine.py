@@ -1,0 +1,366 @@
+"""Drivers, a station, an operator and the clock do anything in any order, on real PostgreSQL.
+
+Each session is settled once, money is conserved, no energy is billed that was not delivered, no
+money stays on hold without an open session, and no session stays without an end. No frame of a
+station raises.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from evpower import charging, stations, wallet
+from evpower.charging.events import StationReadings, StationStatus, StationStop, StationTime
+from evpower.charging.meter_values import meter_values
+from evpower.charging.status_reported import status_reported
+from evpower.charging.stop_transaction import stop_transaction
+from evpower.charging.watch import find_due, watch_transaction
+from evpower.foundation.errors import EvPowerError
+from evpower.stations import Command
+from tests.charging.fleet_model import Charge, Station
+from tests.charging.place import read
+from tests.charging.site import STATION, Site
+from tests.conftest import Server, as_owner, patient_database
+
+T = TypeVar("T")
+CARD = "04A1B2C3D4E5F6"
+CONNECTORS = st.sampled_from([1, 2])
+CLIENTS = st.sampled_from([0, 1])
+LIMITS = st.sampled_from(
+    [{}, {"energy_wh": 4_000}, {"amount_minor": 3_000}, {"energy_wh": 9_000, "amount_minor": 2_000}]
+)
+OVER = "('settled', 'expired', 'refused', 'cancelled', 'failed')"
+
+
+class ChargingMachine(RuleBasedStateMachine):
+    """One station with two connectors and two drivers; the second has a card."""
+
+    server: Server
+    main_loop: asyncio.AbstractEventLoop
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.station = Station()
+        self.tags: list[str] = []
+        self.sessions: list[UUID] = []
+        self.last_stop: StationStop | None = None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    # The scenario
+
+    @initialize()
+    def open(self) -> None:
+        self.dsn = self.elsewhere(self.server.new_database())
+        self.run(self._open())
+
+    async def _open(self) -> None:
+        self.db = patient_database(self.dsn, size=2)
+        await self.db.start()
+        self.owner = await asyncpg.connect(as_owner(self.dsn))
+        self.site = Site(self.db, self.owner)
+        await self.site.open()
+        await self.site.open_to_cards()
+        self.clients = [await self.site.driver(300), await self.site.driver(120)]
+        await self.site.card(self.clients[1], CARD)
+
+    def teardown(self) -> None:
+        if hasattr(self, "owner"):
+            self.run(self._drain())
+            self.run(self._close())
+            name = self.dsn.rsplit("/", 1)[1]
+            self.elsewhere(self.server.command(f"drop database {name} with (force)"))
+
+    def elsewhere(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs work of the server's fixture in its own loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.main_loop).result()
+
+    async def _close(self) -> None:
+        await self.owner.close()
+        await self.db.close()
+
+    async def _drain(self) -> None:
+        """The station is never heard of again: every session ends, and the money adds up."""
+        self.station.is_online = False
+        for _ in range(4):
+            self.site.now += timedelta(hours=13)
+            await self._jobs()
+        left = await self.owner.fetch(
+            f"select id, state from charging.sessions where state not in {OVER}"
+        )
+        assert [tuple(row) for row in left] == [], "a session has no end"
+        assert await self.owner.fetchval("select sum(held_minor) from wallet.wallets") == 0
+        await self._check()
+        report = await wallet.verify(self.db)
+        assert report.ok, report.discrepancies
+
+    # The clock
+
+    @rule(seconds=st.sampled_from([1, 20, 61, 160, 400, 2_000, 50_000]))
+    def wait(self, seconds: int) -> None:
+        self.station.deliver(seconds)
+        self.site.now += timedelta(seconds=seconds)
+        self.run(self._jobs())
+
+    async def _jobs(self) -> None:
+        if self.station.is_online:
+            await self.site.wait(0)
+        await self.site.run_jobs()
+        for _ in range(3):
+            async with self.db.connection() as connection:
+                due = await find_due(connection, self.site.now, self.site.rules)
+            for item in due:
+                async with self.db.transaction() as connection:
+                    await watch_transaction(
+                        connection, item, now=self.site.now, rules=self.site.rules
+                    )
+
+    # Drivers and the operator
+
+    @rule(client=CLIENTS, connector=CONNECTORS, limits=LIMITS)
+    def start(self, client: int, connector: int, limits: dict[str, int]) -> None:
+        try:
+            started = self.run(self.site.start(self.clients[client], connector, **limits))
+        except EvPowerError:
+            return
+        self.sessions.append(started.session_id)
+        self.tags.append(self.run(self.site.tag(started.session_id)))
+
+    @precondition(lambda self: self.sessions)
+    @rule(data=st.data(), by_driver=st.booleans())
+    def ask_to_stop(self, data: st.DataObject, by_driver: bool) -> None:  # noqa: FBT001
+        session = data.draw(st.sampled_from(self.sessions))
+        client = self.run(self.site.session(session))["client_id"] if by_driver else None
+        self.run(self.site.stop(session, client))
+
+    @rule(client=CLIENTS, status=st.sampled_from(["active", "blocked"]))
+    def set_status(self, client: int, status: str) -> None:
+        self.run(
+            self.owner.execute(
+                "update identity.clients set status = $2 where id = $1",
+                self.clients[client],
+                status,
+            )
+        )
+
+    @rule(client=CLIENTS)
+    def top_up(self, client: int) -> None:
+        self.run(self._top_up(self.clients[client]))
+
+    async def _top_up(self, client: UUID) -> None:
+        payment = await self.site.scenario.payment(client, 5_000)
+        await self.owner.execute("select wallet.credit($1)", payment)
+
+    # The station
+
+    @precondition(lambda self: self.station.is_online)
+    @rule(
+        reply=st.sampled_from(["accepted", "accepted", "accepted", "refused", "timed_out"]),
+        acts=st.booleans(),
+        is_stop_lost=st.sampled_from([False, False, True]),
+    )
+    def deliver(self, reply: str, acts: bool, is_stop_lost: bool) -> None:  # noqa: FBT001
+        """The station gets a command; it may do something else than it replies."""
+        command = self.run(self._claim())
+        if command is None:
+            return
+        if acts and command.action == "remote_start":
+            self._begin(int(str(command.payload["connector"])), str(command.payload["id_tag"]))
+        if acts and command.action == "remote_stop":
+            connector = self.station.find(int(str(command.payload["transaction_id"])))
+            if connector is not None:
+                self._end(connector, "Remote", is_lost=is_stop_lost)
+        self.run(self.site.reply(command, reply))
+
+    async def _claim(self) -> Command | None:
+        async with self.db.transaction() as connection:
+            epoch = await connection.fetchval(
+                "select epoch from stations.sockets_public where station_id = $1", STATION
+            )
+            return await stations.claim_command(connection, STATION, epoch, self.site.now)
+
+    @precondition(lambda self: self.tags)
+    @rule(data=st.data(), connector=CONNECTORS)
+    def begin_by_a_tag(self, data: st.DataObject, connector: int) -> None:
+        """Also late, at the other connector, or again after its end."""
+        self._begin(connector, data.draw(st.sampled_from(self.tags)))
+
+    @rule(connector=CONNECTORS, tag=st.sampled_from([CARD, "DEADBEEF", ""]))
+    def begin_by_itself(self, connector: int, tag: str) -> None:
+        self._begin(connector, tag)
+
+    def _begin(self, connector: int, tag: str) -> None:
+        charge = self.station.begin(connector, tag, self.site.now)
+        if charge is not None:
+            self._send(partial(self._report_start, connector, charge))
+
+    async def _report_start(self, connector: int, charge: Charge, again: bool = False) -> None:  # noqa: FBT001, FBT002
+        stamp = self.site.now if again else charge.started_at
+        answer = await self.site.begin(
+            charge.tag, connector, meter_wh=Decimal(charge.start_wh), at=stamp
+        )
+        charge.number = answer.transaction_id
+
+    @rule(connector=CONNECTORS, has_new_stamp=st.booleans())
+    def repeat_a_start(self, connector: int, has_new_stamp: bool) -> None:  # noqa: FBT001
+        charge = self.station.sockets[connector - 1].charge
+        if charge is not None:
+            self._send(partial(self._report_start, connector, charge, has_new_stamp))
+
+    @rule(connector=CONNECTORS, knows_id=st.booleans())
+    def meter(self, connector: int, knows_id: bool) -> None:  # noqa: FBT001
+        socket = self.station.sockets[connector - 1]
+        number = socket.charge.number if socket.charge is not None and knows_id else None
+        readings = (read(socket.register_wh, self.site.now),)
+        self._send(partial(self._report_values, connector, number, readings))
+
+    async def _report_values(self, connector: int, number: int | None, readings: Any) -> None:
+        event = StationReadings(STATION, connector, number, None, readings, (), self.site.now)
+        async with self.db.transaction() as connection:
+            await meter_values(connection, event, now=self.site.now, rules=self.site.rules)
+
+    @rule(
+        connector=CONNECTORS,
+        reason=st.sampled_from(["Local", "EVDisconnected", "PowerLoss"]),
+        is_lost=st.sampled_from([False, False, True]),
+        knows_id=st.sampled_from([True, True, False]),
+    )
+    def end(self, connector: int, reason: str, is_lost: bool, knows_id: bool) -> None:  # noqa: FBT001
+        self._end(connector, reason, is_lost=is_lost, knows_id=knows_id)
+
+    def _end(
+        self, connector: int, reason: str, *, is_lost: bool = False, knows_id: bool = True
+    ) -> None:
+        charge = self.station.end(connector, self.site.now)
+        if charge is not None and not is_lost:
+            self._send(partial(self._report_stop, charge, reason, knows_id=knows_id))
+
+    async def _report_stop(self, charge: Charge, reason: str, *, knows_id: bool) -> None:
+        number = charge.number if knows_id else -1
+        at = charge.ended_at
+        assert at is not None
+        event = StationStop(
+            STATION, number, None, charge.tag, Decimal(charge.end_wh or 0),
+            StationTime(at, at.isoformat()), reason, (), (), self.site.now,
+        )  # fmt: skip
+        self.last_stop = event
+        await self._stop(event)
+
+    @rule()
+    def repeat_the_last_stop(self) -> None:
+        if self.last_stop is not None:
+            self._send(partial(self._stop, self.last_stop))
+
+    async def _stop(self, event: StationStop) -> None:
+        async with self.db.transaction() as connection:
+            await stop_transaction(
+                connection, event._replace(received_at=self.site.now), now=self.site.now
+            )
+
+    @rule(connector=CONNECTORS, status=st.sampled_from(["available", "charging", "finishing"]))
+    def report_status(self, connector: int, status: str) -> None:
+        self._send(partial(self._report_status, connector, status))
+
+    async def _report_status(self, connector: int, status: str) -> None:
+        event = StationStatus(
+            STATION, connector, status, None,
+            StationTime(self.site.now, self.site.now.isoformat()), self.site.now, is_history=False,
+        )  # fmt: skip
+        async with self.db.transaction() as connection:
+            await status_reported(connection, event, now=self.site.now, rules=self.site.rules)
+
+    @rule()
+    def go_offline(self) -> None:
+        self.station.is_online = False
+
+    @rule(boots=st.booleans())
+    def come_back(self, boots: bool) -> None:  # noqa: FBT001
+        if self.station.is_online:
+            return
+        self.station.is_online = True
+        self.run(self._reconnect(boots=boots))
+
+    async def _reconnect(self, *, boots: bool) -> None:
+        await self.site.connect()
+        if boots:
+            async with self.db.transaction() as connection:
+                await charging.station_booted(connection, STATION, False, now=self.site.now)
+        queue, self.station.queue = self.station.queue, []
+        for send in queue:
+            await send()
+
+    def _send(self, send: Any) -> None:
+        """Sends a frame, or keeps it until the station is online."""
+        if self.station.is_online:
+            self.run(self.site.wait(0))
+            self.run(send())
+        else:
+            self.station.queue.append(send)
+
+    # What holds after every step
+
+    @invariant()
+    def holds_and_bills_are_right(self) -> None:
+        if hasattr(self, "owner"):
+            self.run(self._check())
+
+    async def _check(self) -> None:
+        rows = await self.owner.fetch(
+            f"""
+            select s.id, s.state, s.energy_wh, t.id as number, t.end_kind,
+                   (select count(*) from charging.settlements b
+                     where b.session_id = s.id and b.bill_number = 1) as first_bills,
+                   (select count(*) from charging.settlements b
+                     where b.session_id = s.id and b.bill_number is not null) as bills,
+                   (select count(*) from charging.cdrs c where c.session_id = s.id) as records,
+                   exists (select from wallet.holds h where h.session_id = s.id
+                            and h.state = 'open' and s.state in {OVER}) as held_after
+              from charging.sessions s left join charging.transactions t on t.session_id = s.id
+            """
+        )
+        for row in rows:
+            assert row["first_bills"] == (row["state"] == "settled"), dict(row)
+            assert row["bills"] == row["records"], dict(row)
+            assert not row["held_after"], dict(row)
+            if row["state"] == "settled":
+                delivered = sum(
+                    socket.delivered_wh(row["number"]) for socket in self.station.sockets
+                )
+                assert row["energy_wh"] <= delivered, dict(row)
+
+
+async def test_charging_keeps_its_promises(server: Server) -> None:
+    main = asyncio.get_running_loop()
+
+    def work() -> None:
+        loop = asyncio.new_event_loop()
+
+        class Machine(ChargingMachine):
+            pass
+
+        Machine.server, Machine.main_loop, Machine.loop = server, main, loop
+        examples = settings().max_examples // 5  # of the profile: each takes half a second
+        try:
+            run_state_machine_as_test(Machine, settings=settings(max_examples=examples))
+        finally:
+            loop.close()
+
+    await asyncio.to_thread(work)
