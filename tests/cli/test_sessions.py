@@ -116,6 +116,27 @@ async def test_a_quarantine_is_listed_and_decided(
     assert run("quarantine", "list").stdout == "no session is in quarantine\n"
 
 
+async def test_what_was_delivered_to_no_client_is_listed(
+    run: Command, place: ChargingPlace
+) -> None:
+    empty = run("session", "unattributed")
+    assert empty.stdout == "nothing was delivered to no client\n"
+    transaction = await place.begin(None, tag="STRANGER", meter_wh=5_000)
+    place.later(10)
+    await place.stop(transaction, 12_500)
+    open_one = await place.begin(None, tag="", meter_wh=0, connector=2)
+    rows = answer(run("session", "unattributed", "--json"))
+    assert [row["transaction_id"] for row in rows] == [open_one, transaction]
+    assert rows[1] | {"started_at": "", "ended_at": ""} == {
+        "transaction_id": transaction, "station": "S1", "connector": 1, "id_tag": "STRANGER",
+        "started_at": "", "ended_at": "", "meter_start_wh": "5000", "meter_stop_wh": "12500",
+        "energy_kwh": "7.500",
+    }  # fmt: skip
+    assert rows[0]["ended_at"] is None
+    assert len(answer(run("session", "unattributed", "--json", "--limit", "1"))) == 1
+    assert "S1/1  tag STRANGER  7.500 kWh" in run("session", "unattributed").stdout
+
+
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [

@@ -18,7 +18,13 @@ from evpower.charging.facts import normalized_plate
 from evpower.charging.meter_values import meter_values
 from evpower.charging.model import SESSION_CHANGED, SessionState
 from evpower.charging.module import module
-from evpower.charging.operate import OperatorBill, correct_session, get_session, list_sessions
+from evpower.charging.operate import (
+    OperatorBill,
+    correct_session,
+    get_session,
+    list_sessions,
+    list_unattributed,
+)
 from evpower.charging.request_stop import StopRequest, StopRequested, request_stop
 from evpower.charging.rules import Rules, configured_rules
 from evpower.charging.session_view import SessionView, flat_status
@@ -32,7 +38,7 @@ from evpower.charging.status import (
 )
 from evpower.charging.status_reported import status_reported
 from evpower.charging.stop_transaction import stop_transaction
-from evpower.charging.store_operator import BillRow, SessionRow
+from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
 from evpower.charging.unstarted import command_ended
 
 # What slices above may read of the tables.
@@ -65,6 +71,7 @@ __all__ = [
     "StopRequest",
     "StopRequested",
     "TagStatus",
+    "UnattributedRow",
     "active_session",
     "authorize",
     "command_ended",
@@ -73,6 +80,7 @@ __all__ = [
     "flat_status",
     "get_session",
     "list_sessions",
+    "list_unattributed",
     "meter_values",
     "module",
     "newest_sessions",

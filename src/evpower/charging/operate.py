@@ -11,7 +11,7 @@ from evpower.charging import store_running as store
 from evpower.charging.events import Changes
 from evpower.charging.facts import MAX_ENERGY_KWH
 from evpower.charging.settle import End, bill_again
-from evpower.charging.store_operator import BillRow, SessionRow
+from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid, NotFound
 
@@ -104,3 +104,10 @@ async def get_session(connection: Connection, session_id: UUID) -> tuple[Session
     if row is None:
         raise NotFound("session_not_found", "EvPower ran no such session")
     return row, await store_operator.list_bills(connection, session_id)
+
+
+async def list_unattributed(
+    connection: Connection, *, limit: int = LIST_LIMIT
+) -> list[UnattributedRow]:
+    """Returns the transactions of no client, the newest first: delivered and not billed."""
+    return await store_operator.list_unattributed(connection, limit)

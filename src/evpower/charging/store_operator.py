@@ -94,6 +94,35 @@ class BillRow:
     tariff_owner: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class UnattributedRow:
+    """A transaction of no client: it has no session and is not billed."""
+
+    transaction_id: int
+    station_id: str
+    connector: int
+    id_tag: str
+    started_at: datetime
+    ended_at: datetime | None
+    meter_start_wh: Decimal | None
+    meter_stop_wh: Decimal | None
+    energy_wh: int
+
+
+async def list_unattributed(connection: Connection, limit: int) -> list[UnattributedRow]:
+    """Returns the transactions of no client, the newest first."""
+    rows = await connection.fetch(
+        """
+        select t.id as transaction_id, t.station_id, t.connector, t.id_tag, t.started_at,
+               t.ended_at, t.meter_start_wh, t.meter_stop_wh, p.energy_wh
+          from charging.transactions t join charging.progress p on p.transaction_id = t.id
+         where t.purpose = 'unattributed' order by t.id desc limit $1
+        """,
+        limit,
+    )
+    return [read_row(UnattributedRow, row) for row in rows]
+
+
 async def list_sessions(
     connection: Connection,
     *,

@@ -18,6 +18,8 @@ from evpower.cli.sessions_report import (
     session_line,
     session_lines,
     session_row,
+    unattributed_line,
+    unattributed_row,
 )
 from evpower.cli.settings import with_database
 from evpower.foundation.clock import read_time, utc_now
@@ -99,6 +101,19 @@ def correct(
     if not energy and not ended_at:
         fail("nothing to correct", "--energy KWH, --ended-at TIME, or both")
     _correct(session_id, energy, ended_at, reason, operator, as_json=as_json)
+
+
+@session.command()
+def unattributed(limit: int = _LIMIT, as_json: bool = _JSON) -> None:
+    """List what was delivered to no client and billed to none, the newest first."""
+    rows = _read(lambda connection: charging.list_unattributed(connection, limit=limit))
+    if as_json:
+        typer.echo(json.dumps([unattributed_row(row) for row in rows]))
+        return
+    for row in rows:
+        console.print(unattributed_line(row))
+    if not rows:
+        console.print("nothing was delivered to no client")
 
 
 @quarantine.command("list")

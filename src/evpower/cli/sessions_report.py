@@ -10,7 +10,7 @@ from evpower.foundation.clock import to_z
 from evpower.foundation.money import to_text
 
 if TYPE_CHECKING:
-    from evpower.charging import BillRow, SessionRow
+    from evpower.charging import BillRow, SessionRow, UnattributedRow
 
 
 def session_row(row: "SessionRow") -> dict[str, object]:
@@ -52,6 +52,31 @@ def session_row(row: "SessionRow") -> dict[str, object]:
         "close_reason": row.close_reason,
         "unbilled_tail_wh": _wh(row.tail_wh),
     }
+
+
+def unattributed_row(row: "UnattributedRow") -> dict[str, object]:
+    """Returns a transaction of no client as JSON."""
+    return {
+        "transaction_id": row.transaction_id,
+        "station": row.station_id,
+        "connector": row.connector,
+        "id_tag": row.id_tag,
+        "started_at": _at(row.started_at),
+        "ended_at": _at(row.ended_at),
+        "meter_start_wh": _wh(row.meter_start_wh),
+        "meter_stop_wh": _wh(row.meter_stop_wh),
+        "energy_kwh": _kwh(row.energy_wh),
+    }
+
+
+def unattributed_line(row: "UnattributedRow") -> str:
+    """Returns a transaction of no client in one line."""
+    ended = _at(row.ended_at) or "now"
+    return (
+        f"transaction {row.transaction_id}  {row.station_id}/{row.connector}"
+        f"  tag {row.id_tag or '-'}"
+        f"  {_kwh(row.energy_wh)} kWh  {_at(row.started_at)} to {ended}"
+    )
 
 
 def bill_row(bill: "BillRow") -> dict[str, object]:
