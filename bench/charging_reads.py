@@ -49,15 +49,15 @@ async def charging_reads(rig: Rig) -> list[Row]:
     server, reads = await rig.once(_start)
     bars = {"locations": 0.9, "station_status": 0.9, "charging_status": 0.5}
     rows: list[Row] = []
-    for name, asked in reads.items():
-        await _keep_answer(server, asked[0], name)
+    for name, wanted in reads.items():
+        await _keep_answer(server, wanted[0], name)
         same = [
             (status, raw.replace(_path(raw), f"/api/v1/bench/{name}/{number}".encode(), 1))
-            for number, (status, raw) in enumerate(asked)
+            for number, (status, raw) in enumerate(wanted)
         ]
 
-        async def ours(asked: list[Request] = asked) -> float:
-            return (await server.load(asked, seconds=_SECONDS, warmup_s=0.3)).rate
+        async def ours(wanted: list[Request] = wanted) -> float:
+            return (await server.load(wanted, seconds=_SECONDS, warmup_s=0.3)).rate
 
         async def memory(same: list[Request] = same) -> float:
             return (await server.load(same, seconds=_SECONDS, warmup_s=0.3)).rate

@@ -11,11 +11,11 @@ def test_commands_import_no_web_framework() -> None:
         "import sys; import evpower.cli.app;"
         " print(*sorted({'fastapi', 'uvicorn'} & sys.modules.keys()))"
     )
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=COMMAND_S,
         check=True,
     )
-    assert found.stdout.split() == []
+    assert done.stdout.split() == []

@@ -36,7 +36,7 @@ MODELS: Final[tuple[tuple[str, str, tuple[type[BaseModel], ...]], ...]] = (
     ("POST", r"/api/v1/charging/stop", (charging_schemas.Stopped,)),
     ("GET", r"/api/v1/charging/status/[^/]+", (charging_schemas.ChargingStatus,)),
     ("GET", r"/api/v1/charging/active", (charging_schemas.ActiveSession,)),
-    ("GET", r"/api/v1/station/status/[^/]+", (station_schemas.StationStatus,)),
+    ("GET", r"/api/v1/station/status/[^/]+", (station_schemas.StationPage,)),
     ("GET", r"/api/v1/locations", (station_schemas.Locations,)),
     ("GET", r"/api/v1/locations/[^/]+", (station_schemas.ListedLocation,)),
     (

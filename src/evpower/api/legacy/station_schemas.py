@@ -22,7 +22,7 @@ class ShownConnector(BaseModel):
     error: str | None
 
 
-class StationStatus(BaseModel):
+class StationPage(BaseModel):
     """A station and its connectors."""
 
     success: Literal[True]
@@ -146,7 +146,7 @@ class RefreshedLocation(BaseModel):
 PUBLIC: Final[dict[str, Any]] = {"security": []}
 _UNCHANGED: Final[dict[str, Any]] = {"description": "The ETag of If-None-Match is still right"}
 STATION_RESPONSES: Final[Responses] = {
-    200: json_response("The station", StationStatus),
+    200: json_response("The station", StationPage),
     304: _UNCHANGED,
     404: problem("`station_not_found`"),
 }
