@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from evpower.devstack import children
 from evpower.devstack.local import LocalEvPower, running
-from evpower.simulator import SimulatedStation, StationConfig
+from evpower.simulator import SimulatedStation, StationConfig, persona_faults
 from tests.conftest import as_owner
 from tests.faults.driver import Driver
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
@@ -165,20 +165,31 @@ class Site:
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    async def add_station(self, station_id: str, *options: str) -> dict[str, Any]:
+    async def add_station(
+        self, station_id: str, *options: str, power_kw: int = POWER_KW
+    ) -> dict[str, Any]:
         """Adds one without a password, with a price; returns what the command prints."""
         added: dict[str, Any] = await self.command(
-            "station", "add", station_id, "--location", "Mall", f"--power-kw={POWER_KW}",
+            "station", "add", station_id, "--location", "Mall", f"--power-kw={power_kw}",
             f"--price-som={PRICE_SOM}", "--no-auth", "--simulator", *options,
         )  # fmt: skip
         return added
 
-    def station(self, station_id: str, *, url: str = "", **config: Any) -> SimulatedStation:
+    def station(
+        self,
+        station_id: str,
+        *,
+        url: str = "",
+        persona: str = "plain",
+        power_kw: int = POWER_KW,
+        **config: Any,
+    ) -> SimulatedStation:
         """A station in this process, that samples each second."""
         station = SimulatedStation(
             StationConfig(
-                station_id, url or self.socket_url, rated_power_w=POWER_KW * 1000, **config
-            )
+                station_id, url or self.socket_url, rated_power_w=power_kw * 1000, **config
+            ),
+            faults=persona_faults(persona),
         )
         station.configuration.set("MeterValueSampleInterval", "1")
         return station
