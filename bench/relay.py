@@ -10,6 +10,7 @@ from bench.harness import Bar, Row, in_turn, p99
 from bench.rig import Rig
 from bench.webhooks import fresh_webhooks
 from evpower.config import Settings
+from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import HttpClient
 from evpower.sync import SupabaseRpc
@@ -149,7 +150,9 @@ async def _bodies(dsn: str, *, keys: int, most: int) -> list[bytes]:
                     connection, keys=keys, transactions=settings.relay_transactions, lease_s=3600
                 )
             ):
-                sent = await store.read(connection, claims, chunk=settings.relay_transactions)
+                sent = await store.read(
+                    connection, claims, chunk=settings.relay_transactions, now=utc_now()
+                )
                 bodies.append(sent.body())
     finally:
         await database.close()

@@ -876,6 +876,33 @@ begin
 end
 $$;
 
+CREATE FUNCTION sync.enqueue_ids(of_topic text, ids text[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+begin
+  insert into sync.row_keys (key, topic, id)
+  select sync.row_key($1, i.id), $1, i.id from (select distinct unnest($2) as id) i
+   where not exists (select from sync.row_keys k where k.topic = $1 and k.id = i.id)
+   order by 1
+  on conflict do nothing;
+  insert into sync.pending (topic, key)
+  select $1, sync.row_key($1, i.id) from (select distinct unnest($2) as id) i order by 2
+  on conflict (topic, key) do update
+    set generation = excluded.generation, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
+end
+$_$;
+
+CREATE FUNCTION sync.enqueue_named() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  perform sync.enqueue_ids(tg_argv[0], (select array_agg(to_jsonb(c) ->> tg_argv[1]) from changed c));
+  return null;
+end
+$$;
+
 CREATE FUNCTION sync.enqueue_owners() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -885,6 +912,20 @@ begin
   select distinct tg_argv[0], c.client_id from changed c order by c.client_id
   on conflict (topic, key) do update
     set generation = excluded.generation, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
+  return null;
+end
+$$;
+
+CREATE FUNCTION sync.enqueue_progress() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  insert into sync.pending (topic, key, next_at)
+  select 'session', c.session_id, now() + interval '60 s' from changed c where c.session_id is not null
+   order by c.session_id
+  on conflict (topic, key) do update
+    set generation = excluded.generation, next_at = least(sync.pending.next_at, excluded.next_at);
   return null;
 end
 $$;
@@ -900,6 +941,25 @@ begin
     set generation = excluded.generation, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
   return null;
 end
+$$;
+
+CREATE FUNCTION sync.enqueue_tariffs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  perform sync.enqueue_ids('tariff', (
+    select array_agg(p.code) from changed c join tariffs.plans p on p.id = c.plan_id));
+  perform sync.enqueue_ids('station', (select array_agg(s.id) from stations.stations s));
+  return null;
+end
+$$;
+
+CREATE FUNCTION sync.row_key(topic text, id text) RETURNS uuid
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select md5(topic || ':' || id)::uuid
 $$;
 
 CREATE FUNCTION tariffs.guard_version() RETURNS trigger
@@ -3076,7 +3136,7 @@ CREATE TABLE sync.pending (
     parked_at timestamp with time zone,
     force boolean DEFAULT false NOT NULL,
     alone boolean DEFAULT false NOT NULL,
-    CONSTRAINT pending_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text])))
+    CONSTRAINT pending_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text, 'location'::text, 'station'::text, 'tariff'::text])))
 )
 WITH (fillfactor='70', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0.05');
 
@@ -3088,6 +3148,13 @@ CREATE SEQUENCE sync.pending_generation
     CACHE 1;
 
 ALTER SEQUENCE sync.pending_generation OWNED BY sync.pending.generation;
+
+CREATE TABLE sync.row_keys (
+    key uuid NOT NULL,
+    topic text NOT NULL,
+    id text NOT NULL,
+    CONSTRAINT row_keys_topic_check CHECK ((topic = ANY (ARRAY['location'::text, 'station'::text, 'tariff'::text])))
+);
 
 CREATE TABLE sync.run_leases (
     kind text NOT NULL,
@@ -3599,6 +3666,12 @@ ALTER TABLE ONLY sync.inbox
 ALTER TABLE ONLY sync.pending
     ADD CONSTRAINT pending_pkey PRIMARY KEY (topic, key);
 
+ALTER TABLE ONLY sync.row_keys
+    ADD CONSTRAINT row_keys_pkey PRIMARY KEY (key);
+
+ALTER TABLE ONLY sync.row_keys
+    ADD CONSTRAINT row_keys_topic_id_key UNIQUE (topic, id);
+
 ALTER TABLE ONLY sync.run_leases
     ADD CONSTRAINT run_leases_pkey PRIMARY KEY (kind);
 
@@ -3856,6 +3929,8 @@ CREATE TRIGGER cdrs_are_kept BEFORE TRUNCATE ON charging.cdrs FOR EACH STATEMENT
 
 CREATE TRIGGER cdrs_stay BEFORE DELETE OR UPDATE ON charging.cdrs FOR EACH ROW EXECUTE FUNCTION charging.refuse_change();
 
+CREATE TRIGGER progress_pends AFTER UPDATE ON charging.progress REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_progress();
+
 CREATE TRIGGER session_tariffs_are_kept BEFORE TRUNCATE ON charging.session_tariffs FOR EACH STATEMENT EXECUTE FUNCTION charging.refuse_change();
 
 CREATE TRIGGER session_tariffs_stay BEFORE DELETE OR UPDATE ON charging.session_tariffs FOR EACH ROW EXECUTE FUNCTION charging.refuse_change();
@@ -3928,6 +4003,10 @@ CREATE TRIGGER connections_stay BEFORE INSERT OR DELETE OR UPDATE ON stations.co
 
 CREATE TRIGGER connectors_are_kept BEFORE DELETE OR TRUNCATE ON stations.connectors FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
 
+CREATE TRIGGER connectors_pend AFTER UPDATE ON stations.connectors REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('station', 'station_id');
+
+CREATE TRIGGER connectors_pend_new AFTER INSERT ON stations.connectors REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('station', 'station_id');
+
 CREATE TRIGGER credentials_are_kept BEFORE TRUNCATE ON stations.credentials FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
 
 CREATE TRIGGER credentials_stay BEFORE DELETE OR UPDATE ON stations.credentials FOR EACH ROW EXECUTE FUNCTION stations.guard_credential();
@@ -3936,11 +4015,23 @@ CREATE TRIGGER evses_are_kept BEFORE DELETE OR TRUNCATE ON stations.evses FOR EA
 
 CREATE TRIGGER locations_are_kept BEFORE DELETE OR TRUNCATE ON stations.locations FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
 
+CREATE TRIGGER locations_pend AFTER UPDATE ON stations.locations REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('location', 'id');
+
+CREATE TRIGGER locations_pend_new AFTER INSERT ON stations.locations REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('location', 'id');
+
 CREATE TRIGGER names_stay BEFORE DELETE OR UPDATE OR TRUNCATE ON stations.names FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
 
 CREATE TRIGGER sockets_are_newest BEFORE UPDATE ON stations.sockets FOR EACH ROW EXECUTE FUNCTION stations.guard_socket();
 
 CREATE TRIGGER stations_are_kept BEFORE DELETE OR TRUNCATE ON stations.stations FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
+
+CREATE TRIGGER stations_pend AFTER UPDATE ON stations.stations REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('station', 'id');
+
+CREATE TRIGGER stations_pend_location AFTER UPDATE ON stations.stations REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('location', 'location_id');
+
+CREATE TRIGGER stations_pend_location_new AFTER INSERT ON stations.stations REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('location', 'location_id');
+
+CREATE TRIGGER stations_pend_new AFTER INSERT ON stations.stations REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('station', 'id');
 
 CREATE TRIGGER stations_stay BEFORE UPDATE ON stations.stations FOR EACH ROW EXECUTE FUNCTION stations.guard_station();
 
@@ -3948,11 +4039,17 @@ CREATE TRIGGER status_log_stays BEFORE UPDATE ON stations.status_log FOR EACH ST
 
 CREATE TRIGGER assignments_are_kept BEFORE TRUNCATE ON tariffs.assignments FOR EACH STATEMENT EXECUTE FUNCTION tariffs.refuse_change();
 
+CREATE TRIGGER assignments_pend_new AFTER INSERT ON tariffs.assignments REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_tariffs();
+
 CREATE TRIGGER assignments_stay BEFORE DELETE OR UPDATE ON tariffs.assignments FOR EACH ROW EXECUTE FUNCTION tariffs.refuse_change();
 
 CREATE TRIGGER plans_are_kept BEFORE DELETE OR TRUNCATE ON tariffs.plans FOR EACH STATEMENT EXECUTE FUNCTION tariffs.refuse_change();
 
 CREATE TRIGGER versions_are_kept BEFORE TRUNCATE ON tariffs.versions FOR EACH STATEMENT EXECUTE FUNCTION tariffs.refuse_change();
+
+CREATE TRIGGER versions_pend AFTER UPDATE ON tariffs.versions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_tariffs();
+
+CREATE TRIGGER versions_pend_new AFTER INSERT ON tariffs.versions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_tariffs();
 
 CREATE TRIGGER versions_stay BEFORE DELETE OR UPDATE ON tariffs.versions FOR EACH ROW EXECUTE FUNCTION tariffs.guard_version();
 
@@ -4223,6 +4320,9 @@ GRANT ALL ON FUNCTION payments.purge_unknown_events(received_before timestamp wi
 
 REVOKE ALL ON FUNCTION stations.purge_logs(before timestamp with time zone, at_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION stations.purge_logs(before timestamp with time zone, at_most integer) TO evpower_app;
+
+REVOKE ALL ON FUNCTION sync.enqueue_ids(of_topic text, ids text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION sync.enqueue_ids(of_topic text, ids text[]) TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE charging.sessions TO evpower_app;
 
@@ -4553,6 +4653,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.inbox TO evpower_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.pending TO evpower_app;
 
 GRANT USAGE ON SEQUENCE sync.pending_generation TO evpower_app;
+
+GRANT SELECT ON TABLE sync.row_keys TO evpower_app;
 
 GRANT SELECT,UPDATE ON TABLE sync.run_leases TO evpower_app;
 

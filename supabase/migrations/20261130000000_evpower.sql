@@ -1888,7 +1888,7 @@ begin
     execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
       into present using wanted -> 'match', always, wanted -> 'keep', typed;
     if present is not null and not only_compare then
-      execute format('update %1$s t set (%2$s) = (select row (%3$s) from jsonb_populate_record(null::%1$s, $2) r)'
+      execute format('update %1$s t set (%2$s) = (select %3$s from jsonb_populate_record(null::%1$s, $2) r)'
                      ' where %4$s', relation, names, replace(' ' || names, ' ', ' r.'), same_row)
         using wanted -> 'match', always, wanted -> 'keep', typed;
     end if;
@@ -1905,7 +1905,7 @@ begin
     return true;
   end if;
   if present is not null then
-    execute format('update %1$s t set (%2$s) = (select row (%3$s) from jsonb_populate_record(null::%1$s, $2) r)'
+    execute format('update %1$s t set (%2$s) = (select %3$s from jsonb_populate_record(null::%1$s, $2) r)'
                    ' where %4$s', relation, names, replace(' ' || names, ' ', ' r.'), same_row)
       using wanted -> 'match', always;
     return true;
@@ -1946,7 +1946,7 @@ comment on function evpower.write_row(jsonb, boolean) is
 
 -- 0814_apply_rows.sql
 -- Writes stations, locations and tariff plans into the tables of an older backend, each by itself; nothing where there
--- are none. `rows`: [{"topic", "key", "number", "force", "writes": [evpower.write_row's], ...}]
+-- are none. It ends well before money has to wait for it: the rows left then are busy, and are sent again. `rows`: [{"topic", "key", "number", "force", "writes": [evpower.write_row's], ...}]
 create or replace function evpower.apply_rows(rows jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -1954,8 +1954,13 @@ declare
   item jsonb;
   write jsonb;
   is_newer boolean;
+  deadline constant timestamptz := clock_timestamp() + interval '1 s';
 begin
   for item in select r.value from jsonb_array_elements(rows) with ordinality r order by r.ordinality loop
+    if clock_timestamp() > deadline then
+      answers := answers || jsonb_build_array(jsonb_build_array(item ->> 'topic', item ->> 'key', 'busy', null));
+      continue;
+    end if;
     begin
       insert into evpower.applied_rows as a (topic, key, number)
       values (item ->> 'topic', item ->> 'key', (item ->> 'number')::bigint)

@@ -37,7 +37,7 @@ begin
     execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
       into present using wanted -> 'match', always, wanted -> 'keep', typed;
     if present is not null and not only_compare then
-      execute format('update %1$s t set (%2$s) = (select row (%3$s) from jsonb_populate_record(null::%1$s, $2) r)'
+      execute format('update %1$s t set (%2$s) = (select %3$s from jsonb_populate_record(null::%1$s, $2) r)'
                      ' where %4$s', relation, names, replace(' ' || names, ' ', ' r.'), same_row)
         using wanted -> 'match', always, wanted -> 'keep', typed;
     end if;
@@ -54,7 +54,7 @@ begin
     return true;
   end if;
   if present is not null then
-    execute format('update %1$s t set (%2$s) = (select row (%3$s) from jsonb_populate_record(null::%1$s, $2) r)'
+    execute format('update %1$s t set (%2$s) = (select %3$s from jsonb_populate_record(null::%1$s, $2) r)'
                    ' where %4$s', relation, names, replace(' ' || names, ' ', ' r.'), same_row)
       using wanted -> 'match', always;
     return true;

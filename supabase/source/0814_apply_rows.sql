@@ -1,5 +1,5 @@
 -- Writes stations, locations and tariff plans into the tables of an older backend, each by itself; nothing where there
--- are none. `rows`: [{"topic", "key", "number", "force", "writes": [evpower.write_row's], ...}]
+-- are none. It ends well before money has to wait for it: the rows left then are busy, and are sent again. `rows`: [{"topic", "key", "number", "force", "writes": [evpower.write_row's], ...}]
 create or replace function evpower.apply_rows(rows jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -7,8 +7,13 @@ declare
   item jsonb;
   write jsonb;
   is_newer boolean;
+  deadline constant timestamptz := clock_timestamp() + interval '1 s';
 begin
   for item in select r.value from jsonb_array_elements(rows) with ordinality r order by r.ordinality loop
+    if clock_timestamp() > deadline then
+      answers := answers || jsonb_build_array(jsonb_build_array(item ->> 'topic', item ->> 'key', 'busy', null));
+      continue;
+    end if;
     begin
       insert into evpower.applied_rows as a (topic, key, number)
       values (item ->> 'topic', item ->> 'key', (item ->> 'number')::bigint)

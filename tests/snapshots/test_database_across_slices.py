@@ -47,6 +47,7 @@ FOREIGN_KEYS: Final = {
     "wallet.wallets -> identity.clients": A_CLIENT,
 }
 TRIGGERS: Final = {
+    "charging.progress -> sync.enqueue_progress": OUTBOX,
     "charging.sessions -> sync.enqueue_rows": OUTBOX,
     "charging.sessions -> wallet.check_open_hold": MONEY,
     "charging.sessions -> wallet.check_session": MONEY,
@@ -55,6 +56,11 @@ TRIGGERS: Final = {
     "identity.clients -> sync.enqueue_rows": OUTBOX,
     "identity.clients -> wallet.open_wallet": WALLET_OF_A_CLIENT,
     "payments.payments -> wallet.check_payments": MONEY,
+    "stations.connectors -> sync.enqueue_named": OUTBOX,
+    "stations.locations -> sync.enqueue_named": OUTBOX,
+    "stations.stations -> sync.enqueue_named": OUTBOX,
+    "tariffs.assignments -> sync.enqueue_tariffs": OUTBOX,
+    "tariffs.versions -> sync.enqueue_tariffs": OUTBOX,
     "wallet.wallets -> sync.enqueue_owners": OUTBOX,
 }
 BODIES: Final = {
@@ -68,6 +74,8 @@ BODIES: Final = {
     "payments.apply_events -> wallet.refunds": MONEY,
     "payments.confirm_many -> wallet.wallets": MONEY,
     "sync.end_claims -> identity.clients": CLAIMS,
+    "sync.enqueue_tariffs -> stations.stations": OUTBOX,
+    "sync.enqueue_tariffs -> tariffs.plans": OUTBOX,
     "wallet.bill -> charging.settlements": MONEY,
     "wallet.charge -> charging.sessions": MONEY,
     "wallet.charge -> charging.settlements": MONEY,

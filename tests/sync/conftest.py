@@ -16,6 +16,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, SupabaseRpc
 from tests.conftest import Server
 from tests.folders import server_folder
+from tests.stations.scenario import Operator
 from tests.sync.projects import ACT_AS_AUTH, connected
 from tests.sync.scenario import Scenario, Target
 from tests.waiting import WAIT_LIMIT_S, patient_http
@@ -131,3 +132,8 @@ def rpc_to(
     """The client of the project's functions; `url` and `secret_key` may be others."""
     key = secret_key or target.local.secret_key
     return SupabaseRpc(http, url or target.local.url, key, timeout_s=WAIT_LIMIT_S)
+
+
+@pytest.fixture
+def operator(db: Database) -> Operator:
+    return Operator(db)

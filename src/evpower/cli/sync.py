@@ -279,7 +279,7 @@ def replay(
         async with database.transaction() as connection:
             if not topic:
                 return await synced.replay_parked(connection)
-            await synced.replay(connection, cast("synced.OutboxTopic", topic), _uuid(key))
+            await synced.replay(connection, cast("synced.ComparedTopic", topic), _uuid(key))
             return 1
 
     console.print(f"{with_database(work)} to send again")
@@ -295,7 +295,7 @@ def backfill(
     """Mark every client and session to be sent; a run that was stopped carries on."""
     if topic not in {"", "client", "session"}:
         fail(f"there is no topic {topic!r}", "client or session")
-    topics = (cast("synced.OutboxTopic", topic),) if topic else ("client", "session")
+    topics = (cast("synced.ComparedTopic", topic),) if topic else ("client", "session")
 
     async def work(database: Database) -> synced.BackfillResult:
         with progress("marked") as step:

@@ -4,16 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 from uuid import UUID
 
 from evpower.foundation.bus import Topic as BusTopic
 
 # Published when Supabase reports a change, so that pullers read it. The key is always EVERYTHING.
 SUPABASE_CHANGED: Final = BusTopic("supabase", b"b")
-OutboxTopic = Literal["client", "session"]
+# Of a key that stands for a text id, in the tables of an older backend.
+RowTopic = Literal["location", "station", "tariff"]
+OutboxTopic = Literal["client", "session", "location", "station", "tariff"]
+ComparedTopic = Literal["client", "session"]
 Side = Literal["evpower", "supabase"]
-TOPICS: Final[tuple[OutboxTopic, ...]] = ("client", "session")
+TOPICS: Final[tuple[ComparedTopic, ...]] = ("client", "session")
+ROW_TOPICS: Final[frozenset[str]] = frozenset(get_args(RowTopic))
 
 # Which side is right when the two differ.
 AUTHORITY: Final[Mapping[str, Side]] = MappingProxyType(
@@ -36,6 +40,8 @@ AUTHORITY: Final[Mapping[str, Side]] = MappingProxyType(
         "client.unknown": "evpower",  # that a client exists: clients are never deleted
         "client.id": "evpower",
         "session": "evpower",
+        "station": "evpower",  # with its location and connectors, in an older backend's tables
+        "tariff": "evpower",
     }
 )
 
@@ -95,12 +101,13 @@ class Outgoing:
     sessions: str
     parts: Mapping[UUID, ClientPart]
     transaction_count: int
+    rows: str = "[]"
 
     def body(self) -> bytes:
         """Returns the request's bytes, joined without parsing the parts."""
         return (
             f'{{"payload":{{"clients":{self.clients},"transactions":{self.transactions},'
-            f'"sessions":{self.sessions}}}}}'
+            f'"sessions":{self.sessions},"rows":{self.rows}}}}}'
         ).encode()
 
 

@@ -10,6 +10,7 @@ from evpower.foundation.module import Job, Limit, Module, Readiness, Shared
 from evpower.foundation.roles import WORKING
 from evpower.sync.inbound.pull import Puller
 from evpower.sync.model import SUPABASE_CHANGED
+from evpower.sync.outbound.presence import Presence
 from evpower.sync.outbound.relay import Relay
 from evpower.sync.reconciliation.scheduler import ReconciliationScheduler
 from evpower.sync.status import status
@@ -50,6 +51,7 @@ def module(settings: Settings, shared: Shared) -> Module:
             Job(lambda: puller.loop(periodic=False), frozenset({"api"})),
             Job(lambda: every(_PRUNE_S, "prune_changes", puller.prune)),
             Job(lambda: Relay(db, rpc, settings, clock, bus).loop()),
+            Job(lambda: Presence(db, clock).loop()),
             Job(lambda: ReconciliationScheduler(db, rpc, settings, clock).loop()),
             Job(lambda: every(_PURGE_S, "purge_webhook_inbox", webhooks.purge)),
         ],

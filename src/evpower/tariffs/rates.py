@@ -1,5 +1,6 @@
 """Returns the prices that apply at a moment, to be shown; a bill is made by the price function."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -46,13 +47,24 @@ class RateCard:
         match = self._matcher.match(at_s, started_s, energy_wh * 1000, None, None, is_timed=True)
         price = {dimension: self._prices[dimension, index] for dimension, index in match.elements}
         changes = match.until_s < FOREVER
+        return self._rates(price, datetime.fromtimestamp(match.until_s, UTC) if changes else None)
+
+    def of_element(self, index: int) -> Rates:
+        """Returns the prices of one element, whether or not it applies now."""
+        price = {
+            dimension: self._prices[dimension, index]
+            for dimension, _ in self._tariff.elements[index].prices
+        }
+        return self._rates(price, None)
+
+    def _rates(self, price: Mapping[str, float], next_change_at: datetime | None) -> Rates:
         return Rates(
             per_kwh=price.get("energy", 0.0),
             per_minute=round(price.get("time", 0.0) / _MINUTES, _DECIMALS),
             parking_per_minute=round(price.get("parking", 0.0) / _MINUTES, _DECIMALS),
             session_fee=price.get("flat", 0.0),
             currency=self._tariff.currency,
-            next_change_at=datetime.fromtimestamp(match.until_s, UTC) if changes else None,
+            next_change_at=next_change_at,
         )
 
     def _shown(self, index: int, dimension: Dimension) -> float:

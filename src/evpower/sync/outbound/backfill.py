@@ -6,8 +6,8 @@ from uuid import UUID
 
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import NotFound
-from evpower.sync.model import TOPICS, OutboxTopic
-from evpower.sync.outbound import store, store_backfill
+from evpower.sync.model import TOPICS, ComparedTopic
+from evpower.sync.outbound import store, store_backfill, store_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +22,20 @@ class BackfillResult:
 class BackfillProgress:
     """`done` of about `total` keys of one topic."""
 
-    topic: OutboxTopic
+    topic: ComparedTopic
     done: int
     total: int
 
 
 async def backfill(
     db: Database,
-    topics: Sequence[OutboxTopic] = TOPICS,
+    topics: Sequence[ComparedTopic] = TOPICS,
     *,
     from_scratch: bool = False,
     page: int = 1000,
     on_progress: Callable[[BackfillProgress], None] = lambda _: None,
 ) -> BackfillResult:
-    """Enqueues every client and session; a run that was stopped continues where it was.
+    """Enqueues clients, sessions, stations, tariffs; a run that was stopped continues where it was.
 
     `from_scratch` resets what Supabase is known to have, so that all transactions are sent again.
     Without it Supabase reports what it lacks (a gap), which costs one more call for such clients.
@@ -52,11 +52,14 @@ async def backfill(
                     connection, topic, page, from_scratch=from_scratch
                 )
             on_progress(BackfillProgress(topic, enqueued[topic], total))
+    if topics == TOPICS:
+        async with db.transaction() as connection:
+            await store_rows.enqueue_all(connection)
     return BackfillResult(enqueued["client"], enqueued["session"])
 
 
 async def _enqueue_page(
-    connection: Connection, topic: OutboxTopic, page: int, *, from_scratch: bool
+    connection: Connection, topic: ComparedTopic, page: int, *, from_scratch: bool
 ) -> tuple[int, bool]:
     """Enqueues one page. The entries and the position are stored in one transaction."""
     after, enqueued_before = await store_backfill.progress(connection, topic)
@@ -75,7 +78,7 @@ async def replay_parked(connection: Connection) -> int:
     return await store.unpark_all(connection)
 
 
-async def replay(connection: Connection, topic: OutboxTopic, key: UUID) -> None:
+async def replay(connection: Connection, topic: ComparedTopic, key: UUID) -> None:
     """Enqueues a client with all its transactions, or a session, to be sent from the start.
 
     Raises NotFound("client_not_found" | "session_not_found").

@@ -42,7 +42,7 @@ def judge(
     with the same contact is sent first, so that Supabase releases it.
     """
     if result is None:
-        return _unnamed(claim, delay_s, is_sent=claim.topic == "session" or part is not None)
+        return _unnamed(claim, delay_s, is_sent=claim.topic != "client" or part is not None)
     match result.outcome:
         case "gap":
             old_version = part.from_version if part is not None else 0

@@ -191,7 +191,7 @@ class Relay(SupabaseJob):
 
     async def _send_batch(self, claims: Sequence[Claim]) -> DeliveryResult:
         async with self._db.connection() as connection:
-            outgoing = await store.read(connection, claims, chunk=self._budget)
+            outgoing = await store.read(connection, claims, chunk=self._budget, now=self._clock())
         failpoints.hit(Failpoint.RELAY_READ)
         started = time.perf_counter()
         try:

@@ -1,8 +1,11 @@
 """All SQL of the relay: claim, read, finish. It skips locked rows, so it never deadlocks."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import orjson
 
 from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.foundation.rows import read_row
@@ -14,6 +17,8 @@ from evpower.sync.model import (
     OutboxTopic,
     Outgoing,
 )
+from evpower.sync.outbound.old_rows import read_claimed
+from evpower.sync.store_sessions import SHOWN_SESSIONS
 
 # Supabase is right about a client's request for deletion; a row that is created again must state
 # it.
@@ -141,7 +146,7 @@ select (select coalesce(json_agg(h), '[]')::text from client_rows h) as clients,
        (select array_agg(x.number) from state x) as numbers
 """
 
-_READ_SESSIONS: Final = """
+_READ_SESSIONS: Final = f"""
 with requested as (
   select * from unnest($1::uuid[], $2::boolean[]) as a (key, force)
 ), lines as (
@@ -150,13 +155,15 @@ with requested as (
          s.energy_kwh::text as energy, s.energy_kwh::text as energy_consumed,
          s.cost_som::text as amount, s.cost_som::text as total_cost,
          s.status, s.revision, s.created_at, s.updated_at, s.details, a.force
-    from requested a join charging.sessions_public s on s.id = a.key
+    from requested a join {SHOWN_SESSIONS} s on s.id = a.key
 )
 select coalesce(json_agg(l), '[]')::text from lines l
 """
 
 
-async def read(connection: Connection, claims: Sequence[Claim], *, chunk: int) -> Outgoing:
+async def read(
+    connection: Connection, claims: Sequence[Claim], *, chunk: int, now: datetime
+) -> Outgoing:
     """Returns what Supabase lacks of these keys; at most `chunk` transactions of one client."""
     clients = [claim for claim in claims if claim.topic == "client"]
     sessions = [claim for claim in claims if claim.topic == "session"]
@@ -188,7 +195,15 @@ async def read(connection: Connection, claims: Sequence[Claim], *, chunk: int) -
             _READ_SESSIONS, [claim.key for claim in sessions], [claim.force for claim in sessions]
         )
     count = sum(max(0, part.to_version - part.from_version) for part in parts.values())
-    return Outgoing(client_json, transaction_json, session_json, parts, count)
+    rows = await read_claimed(connection, claims, now)
+    return Outgoing(
+        client_json,
+        transaction_json,
+        session_json,
+        parts,
+        count,
+        orjson.dumps(rows).decode(),
+    )
 
 
 # The version moves only from the one the call started at, so that a reset in the meantime (a

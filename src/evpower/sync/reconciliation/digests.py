@@ -15,7 +15,7 @@ import orjson
 
 from evpower.foundation.db import Database, Record
 from evpower.sync.errors import TargetRefuses, TargetUnavailable
-from evpower.sync.model import ClientDigest, OutboxTopic, SessionDigest
+from evpower.sync.model import ClientDigest, ComparedTopic, SessionDigest
 from evpower.sync.reconciliation import store_digests
 from evpower.sync.supabase_rpc import Rpc
 
@@ -78,7 +78,7 @@ class Digests:
             for key in ids[nr * CHUNK : (nr + 1) * CHUNK]
         ]
 
-    async def ours(self, topic: OutboxTopic, keys: Sequence[UUID]) -> dict[str, Digest]:
+    async def ours(self, topic: ComparedTopic, keys: Sequence[UUID]) -> dict[str, Digest]:
         """Returns EvPower's digests of these keys."""
         async with self._db.connection() as connection:
             if topic == "client":
@@ -87,7 +87,7 @@ class Digests:
             rows = await connection.fetch(store_digests.SESSIONS, keys)
             return {row["id"]: _our_session(row) for row in rows}
 
-    async def theirs(self, topic: OutboxTopic, ids: Sequence[str]) -> dict[str, Digest]:
+    async def theirs(self, topic: ComparedTopic, ids: Sequence[str]) -> dict[str, Digest]:
         """Returns Supabase's digests of these keys."""
         response = await self._ask({"topic": _TOPIC[topic], "ids": list(ids)})
         try:

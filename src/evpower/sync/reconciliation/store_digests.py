@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+from evpower.sync.store_sessions import SHOWN_SESSIONS
+
 # What identifies a transaction: its id; its time where Supabase assigns its own ids; nothing.
 _FINGERPRINTS: Final = {
     "id": "t.id::text",
@@ -53,9 +55,7 @@ HASHES: Final[Mapping[str, Mapping[str, str]]] = {
             """,
         )
     ),
-    "session": _of_each(
-        _hashes(_SESSION_LINE, "left join charging.sessions_public s on s.id = k.id")
-    ),
+    "session": _of_each(_hashes(_SESSION_LINE, f"left join {SHOWN_SESSIONS} s on s.id = k.id")),
     "profile": _of_each(
         _hashes(_PROFILE_LINE, "left join identity.clients_public c on c.id = k.id")
     ),
@@ -76,10 +76,10 @@ select c.id::text as id, w.balance_minor, w.held_minor, w.version, c.public_stat
  where c.id = any ($1::uuid[])
 """)
 
-SESSIONS: Final = """
+SESSIONS: Final = f"""
 select s.id::text as id, s.client_id::text as client_id, s.revision, s.status, s.energy_wh,
        s.cost_minor, s.details
-  from charging.sessions_public s where s.id = any ($1::uuid[])
+  from {SHOWN_SESSIONS} s where s.id = any ($1::uuid[])
 """
 
 # Of the transactions Supabase has, the first of each client that is a different one here.

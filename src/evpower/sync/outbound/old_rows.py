@@ -1,0 +1,311 @@
+"""What the tables of an older backend show of locations, stations and tariffs.
+
+Phones read these tables, so their words and units stay: som as decimals, three words for the
+status of a connector. Which columns a project has is found out in Supabase (evpower.write_row).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from evpower import stations, tariffs
+from evpower.foundation.clock import to_z
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import NotFound
+from evpower.stations import Connector, StationView
+from evpower.sync.model import ROW_TOPICS, Claim
+from evpower.sync.outbound import store_rows
+from evpower.sync.outbound.store_rows import RowIds
+from evpower.tariffs import Place, RateCard, Rates, Snapshot
+
+_W_PER_KW: Final = 1000
+_DAY_S: Final = 86_400
+_HIGHEST_PRIORITY: Final = 1000
+_ORDER: Final = {"location": 0, "tariff": 1, "station": 2}
+_OCCUPIED: Final = frozenset(
+    {"preparing", "occupied", "charging", "suspended_ev", "suspended_evse", "finishing", "reserved"}
+)
+# What changes with time alone, and is no difference when both sides are compared.
+_VOLATILE: Final = frozenset({"is_available", "last_heartbeat_at", "updated_at"})
+Write = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OldRow:
+    """One location, station or tariff plan with the writes that make it."""
+
+    topic: str
+    key: UUID
+    id: str
+    writes: Sequence[Write]
+
+    def payload(self, number: int, *, force: bool = False) -> dict[str, object]:
+        """Returns the entry of evpower_apply; `number` orders it among all writes of its key."""
+        return {
+            "topic": self.topic,
+            "key": str(self.key),
+            "number": number,
+            "force": force,
+            "writes": self.writes,
+        }
+
+    def compared(self) -> dict[str, object]:
+        """Returns the entry of evpower_compare_rows."""
+        writes = [
+            write | {"always": {k: v for k, v in write["always"].items() if k not in _VOLATILE}}
+            for write in self.writes
+        ]
+        return {"topic": self.topic, "key": str(self.key), "writes": writes}
+
+
+async def read_rows(connection: Connection, ids: RowIds, now: datetime) -> list[OldRow]:
+    """Returns the rows of these keys: locations and tariffs before the stations that name them."""
+    if not ids:
+        return []
+    views = await stations.list_stations(connection, with_retired=True)
+    wanted = {id_ for topic, id_ in ids.values() if topic == "station"}
+    chosen = [view for view in views if view.station.id in wanted]
+    places = [_place(view) for view in chosen]
+    snapshots = await tariffs.find_tariffs(connection, places, now) if places else []
+    by_station = {
+        view.station.id: _station(view, snapshot, now)
+        for view, snapshot in zip(chosen, snapshots, strict=True)
+    }
+    by_location: dict[str, list[StationView]] = {}
+    for view in views:
+        if view.station.retired_at is None:
+            by_location.setdefault(view.location.id, []).append(view)
+    locations: dict[str, stations.Location] = {}
+    if any(topic == "location" for topic, _ in ids.values()):
+        listed = await stations.list_locations(connection)
+        locations = {view.location.id: view.location for view in listed}
+    rows: list[OldRow] = []
+    for key, (topic, id_) in sorted(ids.items(), key=lambda item: (_ORDER[item[1][0]], item[1][1])):
+        if topic == "location" and id_ in locations:
+            writes = [_location(locations[id_], by_location.get(id_, []))]
+        elif topic == "tariff":
+            writes = await _tariff(connection, key, id_, now)
+        else:
+            writes = by_station.get(id_, [])
+        rows.append(OldRow(topic, key, id_, writes))
+    return rows
+
+
+async def read_claimed(
+    connection: Connection, claims: Sequence[Claim], now: datetime
+) -> list[dict[str, object]]:
+    """Returns the claimed rows as evpower_apply takes them.
+
+    Stations of claimed sessions that wait themselves are among them: they go before the sessions.
+    """
+    named = {claim.key: claim for claim in claims if claim.topic in ROW_TOPICS}
+    ids = await store_rows.ids_of(connection, list(named)) if named else {}
+    sessions = [claim for claim in claims if claim.topic == "session"]
+    if sessions:
+        ids |= await store_rows.stations_of(connection, [claim.key for claim in sessions])
+    newest = max((claim.number for claim in claims), default=0)
+    return [
+        row.payload(
+            named[row.key].number if row.key in named else newest,
+            force=row.key in named and named[row.key].force,
+        )
+        for row in await read_rows(connection, ids, now)
+    ]
+
+
+def plan_key(code: str) -> UUID:
+    """Returns a tariff plan's id in the older table, as sync.row_key makes it."""
+    return UUID(hashlib.md5(f"tariff:{code}".encode(), usedforsecurity=False).hexdigest())
+
+
+def _place(view: StationView) -> Place:
+    """Returns where the shown price is looked up: at the station's first connector."""
+    station_id, connectors = view.station.id, view.connectors
+    connector = f"{station_id}/{connectors[0].number}" if connectors else None
+    return Place(connector, station_id, view.location.id)
+
+
+def _location(location: stations.Location, views: Sequence[StationView]) -> Write:
+    place = {"latitude": location.latitude, "longitude": location.longitude}
+    return {
+        "table": "locations",
+        "match": {"id": location.id},
+        "always": {
+            "name": location.name,
+            "address": location.address,
+            "status": "active",
+            "stations_count": len(views),
+            "connectors_count": sum(len(view.connectors) for view in views),
+            **{name: str(value) for name, value in place.items() if value is not None},
+        },
+        "at_first": {"city": location.city, "country": location.country},
+    }
+
+
+def _station(view: StationView, snapshot: Snapshot | None, now: datetime) -> list[Write]:
+    station, connectors = view.station, view.connectors
+    status = "active"
+    if station.retired_at is not None:
+        status = "inactive"
+    elif station.wanted_availability == "inoperative":
+        status = "maintenance"
+    always: dict[str, Any] = {
+        "location_id": view.location.id,
+        "status": status,
+        "connectors_count": len(connectors),
+        "is_available": status == "active" and view.is_online(now),
+    }
+    if view.last_frame_at is not None:
+        always["last_heartbeat_at"] = to_z(view.last_frame_at)
+    if station.firmware is not None:
+        always["firmware_version"] = station.firmware
+    writes = [_present("locations", _location(view.location, ()))]
+    if snapshot is not None:
+        rates = RateCard(snapshot.tariff).at(now)
+        always |= _prices(snapshot, rates)
+        plan = {"match": {"id": always["tariff_plan_id"]}, "at_first": {"name": _name(snapshot)}}
+        writes.append({"table": "tariff_plans", "always": {}, **plan})
+    row: Write = {
+        "table": "stations",
+        "match": {"id": station.id},
+        "always": always,
+        "at_first": {
+            "serial_number": stations.shown_serial(view),
+            "model": station.model or "",
+            "manufacturer": station.vendor or "",
+            "power_capacity": max((row.rated_power_w for row in connectors), default=0) / _W_PER_KW,
+            "connector_types": sorted(
+                {stations.connector_label(connector.standard) for connector in connectors}
+            ),
+        },
+    }
+    return [*writes, row, *(_connector(view, connector) for connector in connectors)]
+
+
+def _present(table: str, write: Write) -> Write:
+    """Returns a write that only makes a row where there is none."""
+    first = write["at_first"] | write["always"]
+    return {"table": table, "match": write["match"], "always": {}, "at_first": first}
+
+
+def _prices(snapshot: Snapshot, rates: Rates) -> dict[str, object]:
+    return {
+        "tariff_plan_id": str(plan_key(snapshot.plan)),
+        "price_per_kwh": rates.per_kwh,
+        "session_fee": rates.session_fee,
+        "currency": rates.currency,
+    }
+
+
+def _connector(view: StationView, connector: Connector) -> Write:
+    always: dict[str, Any] = {
+        "status": _status(view, connector),
+        "error_code": connector.reported_error,
+    }
+    if connector.reported_at is not None:
+        always["last_status_update"] = to_z(connector.reported_at)
+    return {
+        "table": "connectors",
+        "match": {"station_id": connector.station_id, "connector_number": connector.number},
+        "always": always,
+        "at_first": {
+            "connector_type": stations.connector_label(connector.standard),
+            "power_kw": connector.rated_power_w / _W_PER_KW,
+        },
+    }
+
+
+def _status(view: StationView, connector: Connector) -> str:
+    if connector.reported_status in _OCCUPIED:
+        return "occupied"
+    wanted = {view.station.wanted_availability, connector.wanted_availability}
+    if "inoperative" in {*wanted, view.station.reported_availability}:
+        return "unavailable"
+    return connector.reported_status or "unavailable"
+
+
+async def _tariff(connection: Connection, key: UUID, code: str, now: datetime) -> list[Write]:
+    """Returns the plan and a rule for each element of the version in force."""
+    try:
+        snapshot = await tariffs.get_plan(connection, code, at=now)
+    except NotFound:  # only drafts and later versions: nothing is priced by it yet
+        return []
+    plan = {
+        "table": "tariff_plans",
+        "match": {"id": str(key)},
+        "always": {"name": _name(snapshot), "is_active": True},
+    }
+    rules = [
+        _rule(snapshot, str(key), index)
+        for index, element in enumerate(snapshot.tariff.elements)
+        if dict(element.prices).keys() & {"energy", "time", "flat", "parking"}
+    ]
+    others = {
+        "table": "tariff_rules",
+        "match": {"tariff_plan_id": str(key)},
+        "keep": [rule["match"]["id"] for rule in rules],
+        "always": {"is_active": False},
+    }
+    return [plan, *rules, others]
+
+
+def _rule(snapshot: Snapshot, plan: str, index: int) -> Write:
+    """Returns an element as the older backend's rule: one price, the others beside it."""
+    element = snapshot.tariff.elements[index]
+    card = RateCard(snapshot.tariff)
+    prices = card.of_element(index)
+    kind, price = next(
+        (name, getattr(prices, field))
+        for name, field in _KINDS
+        if getattr(prices, field) or name == "per_kwh"
+    )
+    conditions = element.conditions
+    clock = conditions.clock
+    always: dict[str, Any] = {
+        "tariff_plan_id": plan,
+        "name": f"{_name(snapshot)} {index + 1}",
+        "tariff_type": kind,
+        "connector_type": "ALL",
+        "price": price,
+        "price_per_minute": prices.per_minute,
+        "session_fee": prices.session_fee,
+        "parking_fee_per_minute": prices.parking_per_minute,
+        "currency": prices.currency,
+        "time_start": None if clock is None else _clock(clock.lower),
+        # The last second that belongs to it: the older backend's end is part of the time.
+        "time_end": None if clock is None else _clock((clock.upper - 1) % _DAY_S),
+        "days_of_week": sorted(conditions.days) or None,
+        "valid_from": _day(conditions.dates.lower),
+        "valid_until": _day(conditions.dates.upper, -1),
+        "priority": _HIGHEST_PRIORITY - index,
+        "is_active": True,
+    }
+    if conditions.power_w.lower is not None:
+        always["power_range_min"] = conditions.power_w.lower / _W_PER_KW
+    if conditions.power_w.upper is not None:
+        always["power_range_max"] = conditions.power_w.upper / _W_PER_KW
+    rule = uuid5(UUID(plan), f"{snapshot.version}/{index}")
+    return {"table": "tariff_rules", "match": {"id": str(rule)}, "always": always, "at_first": {}}
+
+
+_KINDS: Final[Sequence[tuple[str, str]]] = (
+    ("per_kwh", "per_kwh"),
+    ("per_minute", "per_minute"),
+    ("session_fee", "session_fee"),
+    ("parking_fee", "parking_per_minute"),
+)
+
+
+def _name(snapshot: Snapshot) -> str:
+    return snapshot.tariff.name or snapshot.plan
+
+
+def _clock(second: int) -> str:
+    return f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+
+
+def _day(ordinal: int | None, add: int = 0) -> str | None:
+    return None if ordinal is None else date.fromordinal(ordinal + add).isoformat()

@@ -1,0 +1,69 @@
+"""SQL of outbox entries for the tables of an older backend: locations, stations, tariff plans."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, cast
+from uuid import UUID
+
+from evpower.foundation.db import Connection, Record
+from evpower.sync.model import RowTopic
+
+RowIds = dict[UUID, tuple[RowTopic, str]]
+
+_STATIONS_OF: Final = """
+select k.key, k.topic, k.id from sync.row_keys k
+  join sync.pending p on p.topic = k.topic and p.key = k.key
+ where k.topic = 'station' and k.id in (
+   select s.station_id from charging.sessions_public s where s.id = any ($1::uuid[]))
+"""
+
+
+async def ids_of(connection: Connection, keys: Sequence[UUID]) -> RowIds:
+    """Returns what the keys of outbox entries stand for: topic and id."""
+    rows: list[Record] = await connection.fetch(
+        "select key, topic, id from sync.row_keys where key = any ($1::uuid[])", keys
+    )
+    return {row["key"]: (cast("RowTopic", row["topic"]), row["id"]) for row in rows}
+
+
+async def stations_of(connection: Connection, sessions: Sequence[UUID]) -> RowIds:
+    """Returns the stations of sessions that Supabase may not have yet: they wait in the outbox."""
+    rows: list[Record] = await connection.fetch(_STATIONS_OF, sessions)
+    return {row["key"]: (cast("RowTopic", row["topic"]), row["id"]) for row in rows}
+
+
+async def all_ids(connection: Connection) -> RowIds:
+    """Returns every location, station and tariff plan, except those with a change under way."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select k.key, k.topic, k.id from sync.row_keys k
+         where not exists (
+           select from sync.pending p where p.topic = k.topic and p.key = k.key)
+         order by k.topic, k.id
+        """
+    )
+    return {row["key"]: (cast("RowTopic", row["topic"]), row["id"]) for row in rows}
+
+
+async def enqueue_all(connection: Connection) -> None:
+    """Enqueues every location, station and tariff plan."""
+    await connection.execute(
+        """
+        select sync.enqueue_ids(k.topic, array_agg(k.id)) from sync.row_keys k
+         group by k.topic order by k.topic
+        """
+    )
+
+
+async def stations_heard(connection: Connection, after: datetime) -> list[str]:
+    """Returns the stations that sent a frame after a time."""
+    rows: list[Record] = await connection.fetch(
+        "select station_id from stations.sockets_public where last_frame_at > $1", after
+    )
+    return [row["station_id"] for row in rows]
+
+
+async def enqueue_ids(connection: Connection, topic: RowTopic, ids: Sequence[str]) -> None:
+    """Enqueues rows by their ids."""
+    if ids:
+        await connection.execute("select sync.enqueue_ids($1, $2)", topic, list(ids))

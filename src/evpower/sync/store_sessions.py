@@ -1,0 +1,17 @@
+"""SQL of a session as Supabase shows it: while it charges, with the figures of its progress."""
+
+from typing import Final
+
+# Reached by key through both views: a subquery without a limit is planned as part of its caller.
+SHOWN_SESSIONS: Final = """
+(select s.id, s.client_id, s.station_id, s.connector_id, s.status, s.start_time, s.ended_at,
+        coalesce(p.energy_wh, s.energy_wh) as energy_wh,
+        coalesce(p.energy_kwh, s.energy_kwh) as energy_kwh,
+        coalesce(p.cost_minor, s.cost_minor) as cost_minor,
+        coalesce(p.cost_som, s.cost_som) as cost_som,
+        s.revision + coalesce(r.revision, 0) as revision, s.created_at, s.updated_at, s.details
+   from charging.sessions_public s
+   left join charging.progress_public r on r.session_id = s.id
+   left join charging.progress_public p
+     on p.session_id = s.id and s.state in ('charging', 'stopping'))
+"""

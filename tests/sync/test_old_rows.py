@@ -1,0 +1,370 @@
+"""Stations and tariffs in the tables of an older backend, which phones read."""
+
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from evpower import stations, tariffs
+from evpower.config import Settings
+from evpower.foundation.db import Connection, Database
+from evpower.stations import StatusReport, Touch
+from evpower.sync import Relay
+from evpower.sync.outbound import store_rows
+from evpower.sync.outbound.old_rows import plan_key, read_rows
+from evpower.sync.outbound.presence import Presence
+from tests.charging.site import Site
+from tests.conftest import Server
+from tests.stations.scenario import MALL, Operator
+from tests.sync.conftest import rpc_to
+from tests.sync.old_backend import old_backend_project, switch
+from tests.sync.scenario import Scenario, Target
+
+NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
+DOCUMENT: dict[str, Any] = {
+    "name": "Day and night",
+    "elements": [
+        {"prices": {"energy_per_kwh": "9.5"}, "if": {"from": "23:00", "to": "07:00"}},
+        {
+            "prices": {"energy_per_kwh": "13.5", "time_per_hour": "60", "flat": "5"},
+            "if": {"days": [1, 2, 3, 4, 5]},
+        },
+        {"prices": {"energy_per_kwh": "12", "time_per_hour": "0", "flat": "0"}},
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+async def project(server: Server) -> AsyncGenerator[Target]:
+    async with old_backend_project(server, "supabase_rows") as target:
+        async with target.psql() as there:
+            await switch(there, enable=True)
+        yield target
+
+
+@pytest.fixture
+async def there(project: Target) -> AsyncGenerator[Connection]:
+    async with project.psql() as connection:
+        await connection.execute("delete from public.charging_sessions")
+        await connection.execute("delete from public.transactions")
+        await connection.execute("delete from public.clients")
+        yield connection
+
+
+@pytest.fixture
+def relay(
+    db: Database, http: httpx.AsyncClient, project: Target, settings: Settings,
+    there: Connection,  # noqa: ARG001 - empties the project first
+) -> Relay:  # fmt: skip
+    return Relay(db, rpc_to(http, project), settings, lambda: NOW)
+
+
+@pytest.fixture
+def station_id() -> str:
+    """One of its own for each test: rows of stations stay in the project."""
+    return f"CHR-{uuid4().hex[:8]}"
+
+
+async def price(db: Database, station_id: str, document: dict[str, Any] = DOCUMENT) -> str:
+    """Saves a plan and assigns it to a station; returns its code."""
+    plan = station_id.lower()
+    async with db.transaction() as connection:
+        begins = NOW - timedelta(days=1)
+        await tariffs.save(
+            connection, plan=plan, document=document, valid_from=begins, now=begins, actor="aida"
+        )
+        await tariffs.assign(
+            connection, scope="station", scope_id=station_id, plan=plan, valid_from=begins,
+            now=begins, actor="aida",
+        )  # fmt: skip
+    return plan
+
+
+async def row(there: Connection, table: str, **match: Any) -> dict[str, Any]:
+    (name, value), *more = match.items()
+    listed = await there.fetch(
+        f"select to_jsonb(t)::text as row from public.{table} t where {name}::text = $1",
+        str(value),
+    )
+    rows = [json.loads(entry["row"]) for entry in listed]
+    [matching] = [entry for entry in rows if all(entry[key] == wanted for key, wanted in more)]
+    return matching
+
+
+async def test_a_new_station_is_shown_with_its_location_connectors_and_price(
+    operator: Operator, db: Database, relay: Relay, there: Connection, station_id: str
+) -> None:
+    location = replace(MALL, id=f"loc-{station_id}", name=f"Mall {station_id}")
+    await operator.add(station_id, location=location)
+    plan = await price(db, station_id)
+    done = await relay.drain()
+    assert done.refused == 0
+    shown = await row(there, "locations", id=location.id)
+    assert (shown["name"], shown["city"], shown["user_id"]) == (location.name, "Bishkek", "u-1")
+    assert (shown["stations_count"], shown["connectors_count"]) == (1, 2)
+    assert (shown["latitude"], shown["longitude"]) == (42.8746, 74.5698)
+    station = await row(there, "stations", id=station_id)
+    assert (station["location_id"], station["user_id"], station["status"]) == (
+        location.id, "u-1", "active",
+    )  # fmt: skip
+    assert (station["serial_number"], station["power_capacity"]) == (station_id, 22)
+    assert station["connector_types"] == ["Type 2"]
+    # Tuesday, 18:00 in Bishkek.
+    assert (station["price_per_kwh"], station["session_fee"], station["currency"]) == (
+        13.5, 5, "KGS",
+    )  # fmt: skip
+    assert station["tariff_plan_id"] == str(plan_key(plan))
+    assert (station["is_available"], station["last_heartbeat_at"]) == (False, None)
+    connector = await row(there, "connectors", station_id=station_id, connector_number=2)
+    assert (connector["status"], connector["power_kw"], connector["connector_type"]) == (
+        "unavailable", 22, "Type 2",
+    )  # fmt: skip
+
+
+async def test_a_tariff_is_a_plan_with_a_rule_for_each_element(
+    db: Database, operator: Operator, relay: Relay, there: Connection, station_id: str
+) -> None:
+    await operator.add(station_id)
+    plan = await price(db, station_id)
+    await relay.drain()
+    shown = await row(there, "tariff_plans", id=plan_key(plan))
+    assert (shown["name"], shown["is_active"]) == ("Day and night", True)
+    rules = await there.fetch(
+        "select * from public.tariff_rules where tariff_plan_id = $1 and is_active"
+        " order by priority desc",
+        str(plan_key(plan)),
+    )
+    assert [
+        (str(rule["tariff_type"]), float(rule["price"]), str(rule["time_start"]),
+         str(rule["time_end"]), rule["days_of_week"])
+        for rule in rules
+    ] == [
+        ("per_kwh", 9.5, "23:00:00", "06:59:59", None),
+        ("per_kwh", 13.5, "None", "None", [1, 2, 3, 4, 5]),
+        ("per_kwh", 12.0, "None", "None", None),
+    ]  # fmt: skip
+    await price(
+        db, station_id, {"name": "Flat", "elements": [{"prices": {"energy_per_kwh": "11"}}]}
+    )
+    await relay.drain()
+    [rule] = await there.fetch(
+        "select price from public.tariff_rules where tariff_plan_id = $1 and is_active",
+        str(plan_key(plan)),
+    )
+    assert float(rule["price"]) == 11
+    assert (await row(there, "stations", id=station_id))["price_per_kwh"] == 11
+
+
+async def test_a_station_that_was_there_keeps_what_describes_it(
+    db: Database, relay: Relay, there: Connection
+) -> None:
+    async with db.transaction() as connection:
+        await stations.add_station(
+            connection,
+            stations.StationDraft(
+                "CHR-BGK-001",
+                stations.Location("loc-1", "Old Mall", "Chui 1"),
+                (stations.usual_connector(1, 22_000),),
+                no_auth=True,
+            ),
+            now=NOW,
+            actor="aida",
+        )
+    document = {"name": "One", "elements": [{"prices": {"energy_per_kwh": "14"}}]}
+    await price(db, "CHR-BGK-001", document)
+    await relay.drain()
+    station = await row(there, "stations", id="CHR-BGK-001")
+    assert (station["model"], station["manufacturer"], station["connector_types"]) == (
+        "AC 22", "Star", ["Type2"],
+    )  # fmt: skip
+    assert (station["user_id"], station["serial_number"]) == ("u-2", "SN-1")
+    assert station["price_per_kwh"] == 14
+    location = await row(there, "locations", id="loc-1")
+    assert (location["country"], location["user_id"]) == ("Кыргызстан", "u-2")
+
+
+async def test_what_a_station_reports_is_shown(
+    operator: Operator, db: Database, relay: Relay, there: Connection, station_id: str
+) -> None:
+    await operator.add(station_id)
+    async with db.transaction() as connection:
+        opened = await stations.open_connection(
+            connection, station_id, address="a", version="ocpp1.6", is_authenticated=True,
+            node="n", now=NOW,
+        )  # fmt: skip
+        await stations.touch(connection, [Touch(station_id, opened.epoch, NOW)])
+        for number, status in ((1, "preparing"), (2, "available")):
+            await stations.report_status(
+                connection,
+                StatusReport(station_id, number, status, None, None, NOW, None, NOW),
+            )
+    await relay.drain()
+    station = await row(there, "stations", id=station_id)
+    assert station["is_available"] is True
+    assert datetime.fromisoformat(station["last_heartbeat_at"]) == NOW
+    for number, status in ((1, "occupied"), (2, "available")):
+        shown = await row(there, "connectors", station_id=station_id, connector_number=number)
+        assert shown["status"] == status
+    await operator.retire(station_id)
+    await relay.drain()
+    station = await row(there, "stations", id=station_id)
+    assert (station["status"], station["is_available"]) == ("inactive", False)
+
+
+async def test_a_station_goes_before_its_session(
+    operator: Operator, relay: Relay, scenario: Scenario, there: Connection, station_id: str,
+    owner: Connection,
+) -> None:  # fmt: skip
+    await operator.add(station_id)
+    client = await scenario.client()
+    await scenario.top_up(client, 100_000)
+    session = await scenario.session(client, station=station_id)
+    await owner.execute(  # the session and its client alone are claimed
+        "update sync.pending set next_at = now() + interval '1 hour'"
+        " where topic not in ('client', 'session')"
+    )
+    done = await relay.drain()
+    assert done.refused == 0
+    shown = await row(there, "charging_sessions", id=session)
+    assert shown["station_id"] == station_id
+
+
+async def test_a_late_write_changes_nothing(
+    operator: Operator, db: Database, relay: Relay, there: Connection, station_id: str
+) -> None:
+    await operator.add(station_id)
+    await relay.drain()
+    async with db.connection() as connection:
+        ids = {
+            key: named
+            for key, named in (await store_rows.all_ids(connection)).items()
+            if named == ("station", station_id)
+        }
+        [station] = await read_rows(connection, ids, NOW)
+    station.writes[-3]["always"]["status"] = "maintenance"
+    answers = []
+    for number, force in ((1, False), (1, True)):
+        payload = json.dumps({"rows": [station.payload(number, force=force)]})
+        answer = await there.fetchval("select public.evpower_apply($1)::text", payload)
+        answers.append(json.loads(answer)["keys"][0][2])
+        shown = await row(there, "stations", id=station_id)
+        assert shown["status"] == ("maintenance" if force else "active")
+    assert answers == ["stale", "applied"]
+
+
+async def test_a_row_that_the_project_refuses_is_parked_and_the_others_go(
+    operator: Operator, relay: Relay, there: Connection, station_id: str, owner: Connection
+) -> None:
+    await there.execute("alter table public.connectors add constraint few check (power_kw < 100)")
+    connectors = (stations.usual_connector(1, 150_000),)
+    await operator.add(station_id, connectors=connectors)
+    await operator.add(f"{station_id}-2")
+    try:
+        assert (await relay.drain()).refused == 1
+    finally:
+        await there.execute("alter table public.connectors drop constraint few")
+    assert await there.fetchval(
+        "select array_agg(id order by id) from public.stations where id like $1", f"{station_id}%"
+    ) == [f"{station_id}-2"]
+    parked = await owner.fetchrow(
+        "select p.topic, k.id, p.last_error from sync.pending p join sync.row_keys k using (key)"
+        " where p.parked_at is not null"
+    )
+    assert parked is not None
+    assert (parked["topic"], parked["id"]) == ("station", station_id)
+    assert parked["last_error"].startswith("23514")
+
+
+async def test_a_project_without_the_tables_takes_it_for_done(
+    operator: Operator, relay_fresh: Relay, scenario: Scenario, station_id: str
+) -> None:
+    await operator.add(station_id)
+    done = await relay_fresh.drain()
+    assert (done.refused, await scenario.pending()) == (0, 0)
+
+
+async def test_progress_is_due_after_a_minute_and_a_state_at_once(
+    db: Database, owner: Connection, relay_fresh: Relay, there_fresh: Connection
+) -> None:
+    site = Site(db, owner)
+    await site.open()
+    answer = await site.started(await site.driver())
+    session = await site.session_of(answer.transaction_id)
+    await relay_fresh.drain()
+
+    async def due_s() -> float | None:
+        due = await owner.fetchval(
+            "select extract(epoch from next_at - now()) from sync.pending where key = $1", session
+        )
+        return due and float(due)
+
+    async def shown() -> tuple[str, float, float]:
+        row = await there_fresh.fetchrow(
+            "select status, energy, amount from public.charging_sessions where id = $1", session
+        )
+        assert row is not None
+        return row["status"], float(row["energy"]), float(row["amount"])
+
+    assert await due_s() is None
+    assert await shown() == ("started", 0, 0)
+    for energy_wh in (100, 200):
+        await owner.execute(
+            "update charging.progress set energy_wh = $1, cost_minor = $1,"
+            " revision = revision + 1 where session_id = $2",
+            energy_wh,
+            session,
+        )
+        due = await due_s()
+        assert due is not None
+        assert 50 < due <= 60
+    assert (await relay_fresh.drain()).keys == 0
+    await owner.execute("update sync.pending set next_at = now() where key = $1", session)
+    await relay_fresh.drain()
+    assert await shown() == ("started", 0.2, 2)
+    await owner.execute(
+        "update charging.progress set energy_wh = 300, revision = revision + 1"
+        " where session_id = $1",
+        session,
+    )
+    await owner.execute(
+        "update charging.sessions set vehicle_plate = '01KG' where id = $1", session
+    )
+    due = await due_s()
+    assert due is not None
+    assert due <= 0
+    await relay_fresh.drain()
+    assert await shown() == ("started", 0.3, 2)
+
+
+async def test_stations_are_refreshed_while_online_and_once_after(
+    operator: Operator, db: Database, owner: Connection, station_id: str
+) -> None:
+    await operator.add(station_id)
+    async with db.transaction() as connection:
+        await stations.open_connection(
+            connection, station_id, address="a", version="ocpp1.6", is_authenticated=True,
+            node="n", now=NOW,
+        )  # fmt: skip
+    now = [NOW]
+    presence = Presence(db, lambda: now[0])
+
+    async def round_at(seconds: int) -> bool:
+        await owner.execute("delete from sync.pending")
+        now[0] = NOW + timedelta(seconds=seconds)
+        await presence.refresh()
+        return await owner.fetchval("select exists (select from sync.pending)")
+
+    assert [await round_at(seconds) for seconds in (1, 120, 240, 360)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    begins = NOW + timedelta(seconds=400)
+    async with db.transaction() as connection:
+        await tariffs.save(
+            connection, plan="later", document=DOCUMENT, valid_from=begins, now=NOW, actor="aida"
+        )
+    assert [await round_at(seconds) for seconds in (399, 400, 520)] == [False, True, False]
