@@ -7,13 +7,14 @@ sockets of stations also receive their messages from it, without a queue and a t
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 from urllib.parse import unquote
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Request
+from websockets.speedups import apply_mask
 
 EXTENSION: Final = "evpower.wire"
 CLOSE: Final = "evpower.close"  # an event beside those of ASGI: close with this code
@@ -24,6 +25,11 @@ _FRAMES_PER_S: Final = 500  # of any kind: above what any route accepts as messa
 _PARTS: Final = 64  # of one message
 _NOT_UTF8: Final = 1007
 _EARLY_BYTES: Final = 64 * 1024  # before the handshake is answered
+_WHOLE_TEXT: Final = 0x81  # a text message of one frame (RFC 6455 5.2)
+_MASK_BYTES: Final = 4
+_SHORTEST_BYTES: Final = 6
+_MASKED: Final = 0x80
+_MEDIUM: Final = 126
 Ended = Literal["peer", "protocol", "lost"]
 
 
@@ -66,6 +72,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     _second_from_s = 0.0
     _frames_received = 0  # in that second
     _early_bytes = 0
+    _unread: bytearray | None = None  # the beginning of a frame, for the receiver
+    _needed_bytes = 0  # of the frame that has not come whole yet
 
     @staticmethod
     def message_bytes(path: str) -> int | None:
@@ -77,12 +85,54 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads in slices: one read full of the smallest frames would block all other sockets."""
+        if self._unread is not None:
+            self._receive(data, self._unread)
+            return
         if not self.handshake_complete and not self._is_early(data):
             return
         for start in range(0, len(data), _SLICE_BYTES):
             if self.transport.is_closing():
                 return
             super().data_received(data[start : start + _SLICE_BYTES])
+
+    def _receive(self, data: bytes, unread: bytearray) -> None:
+        """Gives whole text messages to the receiver; all other frames go through the library.
+
+        The library's parser costs more than what a station's message asks for. It gets whole
+        frames only, so that it is always between two frames.
+        """
+        receiver = self.receiver
+        if receiver is None:
+            return
+        if unread:
+            unread += data
+            if len(unread) < self._needed_bytes:
+                return
+            data = bytes(unread)
+            unread.clear()
+        start, end = 0, len(data)
+        while start < end and not self.transport.is_closing() and not self.close_sent:
+            span = _frame_span(data, start, end)
+            if span is None or span.stop - span.payload > (self.conn.max_size or end):
+                self._pass_on(data[start:])  # a violation: the library says which
+                return
+            if span.stop > end:
+                unread += data[start:]
+                self._needed_bytes = span.stop - start
+                return
+            if data[start] == _WHOLE_TEXT and self.conn.cur_size is None:
+                mask = data[span.payload - _MASK_BYTES : span.payload]
+                receiver.received(apply_mask(data[span.payload : span.stop], mask))
+            else:
+                self._pass_on(data[start : span.stop])
+            start = span.stop
+
+    def _pass_on(self, data: bytes) -> None:
+        self.conn.receive_data(data)
+        if self.conn.parser_exc is not None:
+            self.handle_parser_exception()
+        else:
+            self.handle_events()
 
     def handle_connect(self, event: Request) -> None:
         """Starts the application, with this object in its scope."""
@@ -227,6 +277,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def deliver_to(self, receiver: Receiver) -> None:
         """Gives messages to `receiver` from now on, first those that came before."""
         self.receiver = receiver
+        if not self._early_bytes:  # else the library may be inside a frame
+            self._unread = bytearray()
         while not self.queue.empty():
             event = cast("dict[str, Any]", self.queue.get_nowait())
             if event["type"] == "websocket.receive":
@@ -253,3 +305,28 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.__dict__.pop("response", None)
         self.scope["headers"] = []
         self.scope["subprotocols"] = []
+
+
+class _Span(NamedTuple):
+    """Where a frame's payload begins, and where the frame ends; perhaps behind what has come."""
+
+    payload: int
+    stop: int
+
+
+def _frame_span(data: bytes, start: int, end: int) -> _Span | None:
+    """Returns where the frame at `start` ends, as far as its head has come; None: a violation."""
+    if end - start < 2:  # noqa: PLR2004 - the head of every frame
+        return _Span(end, start + 2)
+    size = data[start + 1]
+    if size < _MASKED:
+        return None
+    size -= _MASKED
+    payload = start + _SHORTEST_BYTES
+    if size >= _MEDIUM:
+        extra = 2 if size == _MEDIUM else 8
+        payload += extra
+        if end < payload:
+            return _Span(payload, payload)
+        size = int.from_bytes(data[start + 2 : start + 2 + extra], "big")
+    return _Span(payload, payload + size)

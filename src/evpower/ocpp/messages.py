@@ -18,6 +18,7 @@ _LONGEST_ID: Final = 255
 _LARGEST: Final = 2**63
 _ID: Final = re.compile(rb'\s*\[\s*"?2"?\s*,\s*"([^"\\\x00-\x1f]{1,255})"')
 _REPLY: Final = re.compile(rb'\s*\[\s*"?[34]')
+_REQUEST: Final = b"[2"
 _SHORT: Final = 126
 _MEDIUM: Final = 65_536
 
@@ -78,7 +79,7 @@ def read(raw: bytes) -> Call | StationReply | Unreadable:
 
 def is_reply(raw: bytes) -> bool:
     """Returns whether the message begins as a reply to a call of ours."""
-    return _REPLY.match(raw) is not None
+    return raw[:2] != _REQUEST and _REPLY.match(raw) is not None
 
 
 def result(message_id: MessageId, payload: OcppPayload) -> bytes:

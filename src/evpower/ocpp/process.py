@@ -129,7 +129,7 @@ class Processor:
     async def _transact(self, frame: Frame, route: Route, message: bytes) -> bytes:
         """Runs the request's transaction and announces its changes. Returns the answer's text."""
         assert route.handle is not None  # noqa: S101 - served here only if it has one
-        key = key_of(route, frame)
+        key = key_of(route, frame, message)
         now = self._clock()
         is_repeated = False
         changes = Changes()

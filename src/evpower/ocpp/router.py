@@ -7,7 +7,6 @@ from hashlib import blake2b
 from typing import Any, Final, cast
 
 import jsonschema_rs
-import orjson
 
 from evpower.foundation.db import Connection
 from evpower.ocpp.model import VERSION, Frame, Handled, OcppPayload
@@ -29,9 +28,8 @@ from evpower.ocpp.v16 import (
 Handle = Callable[[Connection, Frame, datetime], Awaitable[Handled]]
 # Answers without the database.
 Respond = Callable[[Frame, datetime], OcppPayload]
-# Which parts of a request make it the same as an earlier one, beside its station and action;
-# None: it is not looked for.
-Same = Callable[[Frame], object]
+# Which bytes of a request make it the same as an earlier one, beside its station and action.
+Same = Callable[[Frame, bytes], bytes]
 _KEY_BYTES: Final = 16
 
 
@@ -52,35 +50,32 @@ class Route:
     fallback: Respond | None = None
 
 
-def _by_id(frame: Frame) -> object:
-    return [frame.message_id, frame.payload]
+def _by_id(_frame: Frame, message: bytes) -> bytes:
+    return message
 
 
-def _by_content(frame: Frame) -> object:
+def _by_content(frame: Frame, message: bytes) -> bytes:
     """A retry, also under a new message id; where a time is missing the id counts too."""
     values = frame.payload.get("meterValue")
     listed = cast("list[Any]", values if isinstance(values, list) else [values])
-    is_timed = all(
-        isinstance(value, dict) and cast("dict[str, Any]", value).get("timestamp")
-        for value in listed
-    )
-    return frame.payload if is_timed and listed else _by_id(frame)
+    for value in listed:
+        if not isinstance(value, dict) or not cast("dict[str, Any]", value).get("timestamp"):
+            return message
+    return message[message.find(b"{") :] if listed else message
 
 
 def _nothing(_frame: Frame, _now: datetime) -> OcppPayload:
     return {}
 
 
-def key_of(route: Route, frame: Frame) -> bytes | None:
+def key_of(route: Route, frame: Frame, message: bytes) -> bytes | None:
     """Returns the key under which the request's answer is stored."""
     if route.same is None:
         return None
-    parts = [frame.station_id, route.action, route.same(frame)]
-    try:
-        text = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # a number beyond 64 bits
-        text = repr(parts).encode()
-    return blake2b(text, digest_size=_KEY_BYTES).digest()
+    digest = blake2b(frame.station_id.encode(), digest_size=_KEY_BYTES)
+    digest.update(b"\0" + route.action.encode() + b"\0")
+    digest.update(route.same(frame, message))
+    return digest.digest()
 
 
 def _routes_16() -> list[Route]:

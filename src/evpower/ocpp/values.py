@@ -23,8 +23,8 @@ class TransactionId(NamedTuple):
     text: str | None
 
 
-def number(value: object, notes: set[str]) -> Decimal | None:
-    """Returns a number, or None: absent or unusable. A decimal comma is one."""
+def number_text(value: object, notes: set[str]) -> str | None:
+    """Returns a number's text with a decimal point, or None: absent or unusable."""
     if type(value) is int or type(value) is float:
         notes.add("value_number")
         value = repr(value)
@@ -42,7 +42,7 @@ def number(value: object, notes: set[str]) -> Decimal | None:
     if "," in text:
         notes.add("decimal_comma")
         text = text.replace(",", ".")
-    return Decimal(text)
+    return text
 
 
 def integer(value: object, notes: set[str], kind: str) -> int | None:
@@ -76,7 +76,8 @@ def register(value: object, notes: set[str]) -> Decimal | None:
         notes.add("register_missing")
         return None
     notes.add("register_form")
-    return number(value, set())
+    text = number_text(value, set())
+    return None if text is None else Decimal(text)
 
 
 def text(value: object, notes: set[str], *, most: int, limit: int | None = None) -> str | None:
