@@ -102,6 +102,7 @@ class Settings(BaseSettings):
 
     charging_first_frame_wait_s: float = Field(default=20.0, ge=0)  # before a first call
     charging_settle_after_connect_s: float = Field(default=10.0, ge=0)
+    charging_command_reply_s: float = Field(default=30.0, gt=0)  # then its outcome is unknown
     ocpp_keep_frames_days: int = Field(default=90, ge=1, le=3650)  # raw frames of stations
 
     relay_batch: int = Field(default=500, ge=1, le=5000)

@@ -86,7 +86,7 @@ class Node:
         self.bus = LocalBus()
         self.sockets = Sockets()
         self.now = NOW
-        self.fails = False
+        self.failure: Exception | None = None
         self.ended: list[tuple[str, str]] = []
         self.timers: list[asyncio.Event] = []
         self.dispatcher = Dispatcher(
@@ -98,8 +98,8 @@ class Node:
         self, _connection: Connection, command: stations.Command, _: datetime
     ) -> Changes:
         """Stores the outcome as a fact of its own, in the same transaction."""
-        if self.fails:
-            raise Unavailable("database_unavailable")
+        if self.failure is not None:
+            raise self.failure
         self.ended.append((command.action, command.state))
         return Changes()
 
@@ -316,14 +316,28 @@ async def test_an_outcome_is_stored_with_what_it_means_or_not_at_all(node: Node)
     socket = await node.connect()
     number = await node.queue("remote_start", id_tag="A1B2C3D4E5F6", connector=1)
     await node.round()
-    node.fails = True
+    node.failure = Unavailable("database_unavailable")
     await socket.answer(REJECTED)
     await until(lambda: len(node.timers) == 2, "it was not tried again")
     assert (await node.command(number)).state == "sent"
-    node.fails = False
+    node.failure = None
     await node.time_out(2)
     await node.state(number, "refused")
     assert node.ended == [("remote_start", "refused")]
+
+
+async def test_a_fault_of_our_own_does_not_block_the_commands_after_it(node: Node) -> None:
+    socket = await node.connect()
+    number = await node.queue("remote_start", id_tag="A1B2C3D4E5F6", connector=1)
+    later = await node.queue()
+    await node.send(socket)
+    node.failure = ValueError("a fault")
+    await socket.answer(REJECTED)
+    assert (await node.state(number, "refused")).response == {"status": "Rejected"}
+    await node.send(socket, 2)
+    node.failure = None
+    await socket.answer(ACCEPTED)
+    await node.state(later, "accepted")
 
 
 async def test_a_stop_tries_the_other_ids_when_one_is_refused(node: Node) -> None:

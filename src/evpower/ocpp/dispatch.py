@@ -258,12 +258,20 @@ class Dispatcher:
                 if attempt == _RECORD_ATTEMPTS:
                     raise
                 await self._sleep(_RECORD_AGAIN_S)
+            except Exception:
+                # The outcome alone is stored: a command in flight blocks the ones after it. The
+                # session is left to its timers.
+                log.exception("command_outcome_failed", command=command.id, state=outcome.state)
+                await self._end(command, outcome, with_effect=False)
+                return
             else:
                 changes.publish(self._bus)
                 _count(command.action, outcome.state)
                 return
 
-    async def _end(self, command: stations.Command, outcome: CommandResult) -> charging.Changes:
+    async def _end(
+        self, command: stations.Command, outcome: CommandResult, *, with_effect: bool = True
+    ) -> charging.Changes:
         now = self._clock()
         async with self._db.transaction() as connection:
             # First the station, as in every transaction of charging: the order prevents deadlocks.
@@ -275,7 +283,7 @@ class Dispatcher:
                 return charging.Changes()
             if outcome.state != "timed_out":
                 await alerts.close_alert(connection, UNRESPONSIVE, command.station_id, now)
-            return await self._ended(connection, ended, now)
+            return await self._ended(connection, ended, now) if with_effect else charging.Changes()
 
     async def _judge(
         self, socket: CommandSocket, command: stations.Command, outcome: CommandResult

@@ -71,7 +71,10 @@ def build(settings: Settings, shared: Shared, times: Times | None = None) -> Par
     endpoint = StationSockets(
         settings, shared, sockets, processor, forwarder, rules, old_socket_s=times.old_socket_s
     )
-    dispatcher = Dispatcher(shared.db, shared.bus, sockets, ended=ended, clock=shared.clock)
+    dispatcher = Dispatcher(
+        shared.db, shared.bus, sockets,
+        ended=ended, clock=shared.clock, reply_s=settings.charging_command_reply_s,
+    )  # fmt: skip
     return Parts(sockets, endpoint, dispatcher, forwarder, log, deviations)
 
 
