@@ -17,7 +17,7 @@ from bench import docs
 from bench.against import MAX_ROUNDS, ROUNDS, against, checkout_folder
 from bench.attacks import attacks
 from bench.changes import change_alone, change_notified
-from bench.charging_reads import charging_reads
+from bench.charging_reads import charging_reads, phones
 from bench.credit import credit_grouped, credit_single
 from bench.harness import Row, say, table
 from bench.live import live_idle, live_push, live_reconnect
@@ -40,6 +40,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "history": history,
     "balance": balance,
     "charging_reads": charging_reads,
+    "phones": phones,
     "credit_grouped": credit_grouped,
     "credit_single": credit_single,
     "relay": relay,
