@@ -24,7 +24,8 @@ async def find_tariffs(
 ) -> list[Snapshot | None]:
     """Returns for each place, in order, what `find_tariff` would. One round trip for all."""
     versions = await store.versions_for(connection, places, at)
-    read = {version.id: snapshot_of(version) for version in versions if version is not None}
+    distinct = {version.id: version for version in versions if version is not None}
+    read = {number: snapshot_of(version) for number, version in distinct.items()}
     return [None if version is None else read[version.id] for version in versions]
 
 

@@ -113,28 +113,33 @@ async def version_for(connection: Connection, place: Place, at: datetime) -> Tar
 async def versions_for(
     connection: Connection, places: Sequence[Place], at: datetime
 ) -> list[TariffVersion | None]:
-    """Returns for each place, in order, the version that prices it at a time."""
+    """Returns for each place, in order, the version that prices it at a time.
+
+    Places with the same version get the same object: its document is sent once.
+    """
     rows: list[Record] = await connection.fetch(
-        """
-        select p.place, v.*
-          from unnest($1::text[], $2::text[], $3::text[])
-               with ordinality as p (connector, station, location, place)
-         cross join lateral (
-           select v.id, t.code as plan, v.number, v.format, v.document, v.valid_from, v.created_at,
-                  v.actor
-             from (values (1, 'connector', p.connector), (2, 'station', p.station),
-                          (3, 'location', p.location), (4, 'everything', ''))
-                  as s (width, scope, scope_id)
-            cross join lateral (
-              select a.plan_id from tariffs.assignments a
-               where a.scope = s.scope and a.scope_id = s.scope_id and a.valid_from <= $4
-               order by a.valid_from desc, a.id desc limit 1) a
-             join tariffs.plans t on t.id = a.plan_id
-            cross join lateral (
-              select * from tariffs.versions v
-               where v.plan_id = a.plan_id and v.valid_from <= $4
-               order by v.valid_from desc, v.number desc limit 1) v
-            order by s.width limit 1) v
+        f"""
+        with priced as materialized (
+          select p.place, v.id
+            from unnest($1::text[], $2::text[], $3::text[])
+                 with ordinality as p (connector, station, location, place)
+           cross join lateral (
+             select v.id
+               from (values (1, 'connector', p.connector), (2, 'station', p.station),
+                            (3, 'location', p.location), (4, 'everything', ''))
+                    as s (width, scope, scope_id)
+              cross join lateral (
+                select a.plan_id from tariffs.assignments a
+                 where a.scope = s.scope and a.scope_id = s.scope_id and a.valid_from <= $4
+                 order by a.valid_from desc, a.id desc limit 1) a
+              cross join lateral (
+                select v.id from tariffs.versions v
+                 where v.plan_id = a.plan_id and v.valid_from <= $4
+                 order by v.valid_from desc, v.number desc limit 1) v
+              order by s.width limit 1) v)
+        select places.numbers, v.*
+          from (select id, array_agg(place) as numbers from priced group by id) places
+         cross join lateral ({_VERSION} where v.id = places.id offset 0) v
         """,
         [place.connector for place in places],
         [place.station for place in places],
@@ -144,8 +149,10 @@ async def versions_for(
     versions: list[TariffVersion | None] = [None] * len(places)
     for row in rows:
         columns = dict(row)
-        number = columns.pop("place")
-        versions[number - 1] = TariffVersion(**columns)
+        numbers: list[int] = columns.pop("numbers")
+        version = TariffVersion(**columns)
+        for number in numbers:
+            versions[number - 1] = version
     return versions
 
 
