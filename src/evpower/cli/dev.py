@@ -12,7 +12,7 @@ import typer
 from evpower.cli.out import console, errors, fail, styled
 
 if TYPE_CHECKING:
-    from evpower.devstack.local import Urls
+    from evpower.devstack import Urls
 
 DEFAULT_DATA = Path(".evpower")
 

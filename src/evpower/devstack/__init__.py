@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from evpower.devstack.demo.run import Demo, DemoFailed
+    from evpower.devstack.demo.calls import DemoFailed
+    from evpower.devstack.demo.run import Demo
     from evpower.devstack.errors import DevstackError
-    from evpower.devstack.local import LocalEvPower
+    from evpower.devstack.local import LocalEvPower, Urls
     from evpower.devstack.supabase.migrations import EDITION, FILE, UNRELEASED
 
 __all__ = [
@@ -20,16 +21,18 @@ __all__ = [
     "DemoFailed",
     "DevstackError",
     "LocalEvPower",
+    "Urls",
 ]
 
 _MODULES: Final = {
     "Demo": "evpower.devstack.demo.run",
-    "DemoFailed": "evpower.devstack.demo.run",
+    "DemoFailed": "evpower.devstack.demo.calls",
     "DevstackError": "evpower.devstack.errors",
     "EDITION": "evpower.devstack.supabase.migrations",
     "FILE": "evpower.devstack.supabase.migrations",
     "LocalEvPower": "evpower.devstack.local",
     "UNRELEASED": "evpower.devstack.supabase.migrations",
+    "Urls": "evpower.devstack.local",
 }
 
 

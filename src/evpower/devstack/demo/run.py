@@ -3,36 +3,27 @@
 import asyncio
 import random
 import secrets
-import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from evpower.devstack import children
+from evpower.devstack.demo.calls import Calls, require, wait_until
+from evpower.devstack.demo.chargers import WAITS
+from evpower.devstack.demo.charging import Charging
 from evpower.devstack.demo.driver import Driver
 from evpower.devstack.demo.live import LiveBalance
 from evpower.devstack.local import LocalEvPower
 from evpower.foundation.http import HttpClient
-from evpower.foundation.json_reader import read_object
 
 _SOM: Final = 100
-_AT_ONCE: Final = 8
 _OUTAGE_S: Final = 4.0
-_WAIT_LIMIT_S: Final = 60.0  # on a busy machine; what does not arrive by then never will
-_TIMEOUT_S: Final = 30.0
 _UNAUTHORIZED: Final = 401
-
-
-class DemoFailed(Exception):
-    """The demo found something wrong; the text says what."""
 
 
 @dataclass
@@ -51,7 +42,7 @@ class Demo:
     """One run on a fresh stack."""
 
     def __init__(self, data: Path, *, drivers: int, keep: bool, console: Console) -> None:
-        self.evpower = LocalEvPower(data, fresh=True)
+        self.evpower = LocalEvPower(data, fresh=True, environment=WAITS)
         self.drivers = [
             Driver(f"driver{n}@example.kg", f"+99655500{n:04d}", secrets.token_urlsafe(12))
             for n in range(1, drivers + 1)
@@ -64,25 +55,27 @@ class Demo:
     async def run(self) -> None:
         """Runs all of it. Raises DemoFailed on any mismatch."""
         started = time.monotonic()
-        self._say("Starting PostgreSQL, a local Supabase, the sandbox bank and EvPower…")
-        await self.evpower.start()
-        try:
-            self._say(f"Ready in {time.monotonic() - started:.1f} s at {self.evpower.api_url}")
-            async with HttpClient() as http:
-                self._fetch = partial(http.fetch, "devstack", timeout_s=_TIMEOUT_S)
+        async with HttpClient() as http:
+            self.calls = Calls(self.evpower, self.console, http)
+            self.calls.say("Starting PostgreSQL, a local Supabase, the sandbox bank and EvPower…")
+            await self.evpower.start()
+            try:
+                took_s = time.monotonic() - started
+                self.calls.say(f"Ready in {took_s:.1f} s at {self.evpower.api_url}")
                 try:
                     await self._story()
                 finally:
                     await asyncio.gather(*(d.live.close() for d in self.drivers if d.live))
                 if self.keep:
                     await self._stay()
-        finally:
-            await self.evpower.stop()
+            finally:
+                await self.evpower.stop()
 
     async def _story(self) -> None:
         await self._each("Sign up, at EvPower and at Supabase itself, and go live", self._arrive)
         await self._each("Top up: signed webhooks, some repeated, some late", self._top_up)
         await self._forge()
+        await Charging(self.calls, self.drivers).run()
         await self._each("Import finished charging sessions", self._charge)
         await self._outage()
         await self._each("A bill above the balance, and the next top-up pays it", self._owe)
@@ -90,6 +83,9 @@ class Demo:
         await self._settle()
         await self._each("Read both histories, compare with Supabase", self._compare)
         await self._prove()
+
+    async def _each(self, title: str, step: Callable[[Driver], Awaitable[None]]) -> None:
+        await self.calls.each(self.drivers, title, step)
 
     async def _arrive(self, driver: Driver) -> None:
         """Registers a driver; every second one by Supabase, and EvPower's change log."""
@@ -102,7 +98,7 @@ class Demo:
 
     async def _sign_up(self, driver: Driver) -> None:
         urls = self.evpower.urls()
-        answer = await self._fetch(
+        answer = await self.calls.fetch(
             "POST",
             f"{urls.supabase}/auth/v1/signup",
             headers={"apikey": urls.publishable_key},
@@ -112,7 +108,7 @@ class Demo:
                 "data": {"phone": driver.phone},
             },
         )
-        _require(answer.is_success, f"sign-up failed: {answer.text[:200]}")
+        require(answer.is_success, f"sign-up failed: {answer.text[:200]}")
         driver.client_id = answer.json()["user"]["id"]
         driver.token = answer.json()["access_token"]
         path = f"/api/v1/balance/{driver.client_id}"
@@ -121,35 +117,37 @@ class Demo:
         async def known() -> (
             bool
         ):  # with a service key: the driver's own token would create the client
-            response = await self._fetch("GET", url, headers={"Authorization": f"Bearer {key}"})
+            response = await self.calls.fetch(
+                "GET", url, headers={"Authorization": f"Bearer {key}"}
+            )
             return response.is_success
 
-        await _until(known, "a sign-up at Supabase did not reach EvPower")
+        await wait_until(known, "a sign-up at Supabase did not reach EvPower")
 
     async def _rename(self, driver: Driver) -> None:
         urls = self.evpower.urls()
         own = {"apikey": urls.publishable_key, "Authorization": f"Bearer {driver.token}"}
-        named = await self._fetch(
+        named = await self.calls.fetch(
             "PATCH",
             f"{urls.supabase}/rest/v1/clients?id=eq.{driver.client_id}",
             headers=own,
             json={"name": f"Driver {driver.phone[-4:]}"},
         )
-        _require(named.is_success, f"the name was not taken: {named.text[:200]}")
+        require(named.is_success, f"the name was not taken: {named.text[:200]}")
 
     async def _register(self, driver: Driver) -> None:
         body = {"email": driver.email, "phone": driver.phone, "password": driver.password}
-        answer = await self._api("POST", "/api/v1/auth/register", body=body, expect=201)
+        answer = await self.calls.api("POST", "/api/v1/auth/register", body=body, expect=201)
         driver.client_id = answer["client_id"]
         urls = self.evpower.urls()
-        signed_in = await self._fetch(
+        signed_in = await self.calls.fetch(
             "POST",
             f"{urls.supabase}/auth/v1/token?grant_type=password",
             headers={"apikey": urls.publishable_key},
             json={"email": driver.email, "password": driver.password},
         )
-        _require(signed_in.is_success, f"sign-in failed: {signed_in.text[:200]}")
-        _require(
+        require(signed_in.is_success, f"sign-in failed: {signed_in.text[:200]}")
+        require(
             signed_in.json()["user"]["id"] == driver.client_id,
             "the Supabase user has another id than the EvPower client",
         )
@@ -163,22 +161,22 @@ class Demo:
 
     async def _pay(self, driver: Driver, amount_minor: int, way: dict[str, int]) -> None:
         body = {"amount": amount_minor / _SOM}
-        invoice = await self._api("POST", "/api/v1/balance/topup-qr", driver, body=body)
-        _require(invoice["success"], f"no invoice: {invoice}")
-        approved = await self._fetch("POST", f"{invoice['app_link']}/approve", json=way)
-        _require(approved.is_success, f"the bank refused: {approved.text[:200]}")
+        invoice = await self.calls.api("POST", "/api/v1/balance/topup-qr", driver, body=body)
+        require(invoice["success"], f"no invoice: {invoice}")
+        approved = await self.calls.fetch("POST", f"{invoice['app_link']}/approve", json=way)
+        require(approved.is_success, f"the bank refused: {approved.text[:200]}")
         status = f"/api/v1/payment/status/{invoice['invoice_id']}"
 
         async def confirmed() -> bool:
-            return (await self._api("GET", status, driver))["status"] == 1
+            return (await self.calls.api("GET", status, driver))["status"] == 1
 
-        await _until(confirmed, f"payment {invoice['invoice_id']} was not confirmed")
+        await wait_until(confirmed, f"payment {invoice['invoice_id']} was not confirmed")
         driver.paid(amount_minor)
         self.counts.topups += 1
 
     async def _forge(self) -> None:
         """Sends an unsigned webhook, which must change nothing."""
-        forged = await self._fetch(
+        forged = await self.calls.fetch(
             "POST",
             f"{self.evpower.api_url}/api/v1/payment/webhook/sandbox",
             headers={
@@ -188,11 +186,11 @@ class Demo:
             },
             json={"event": "payment.approved", "amount": 100_000_000},
         )
-        _require(
+        require(
             forged.status_code == _UNAUTHORIZED,
             f"a forged webhook was answered {forged.status_code}",
         )
-        self._say("A forged webhook was refused with 401")
+        self.calls.say("A forged webhook was refused with 401")
 
     async def _charge(self, driver: Driver) -> None:
         for _ in range(2):
@@ -212,10 +210,10 @@ class Demo:
             "status": "stopped",
         }
         path = "/api/v1/charging/sync-history"
-        first = await self._api("POST", path, body=session, service=True, expect=201)
-        _require(first["charged"], f"session was not charged: {first}")
-        again = await self._api("POST", path, body=session, service=True)
-        _require(not again["created"], "the same session was created twice")
+        first = await self.calls.api("POST", path, body=session, service=True, expect=201)
+        require(first["charged"], f"session was not charged: {first}")
+        again = await self.calls.api("POST", path, body=session, service=True)
+        require(not again["created"], "the same session was created twice")
         self.counts.repeats_refused += 1
         self.counts.sessions += 1
         driver.charged(cost_minor)
@@ -224,12 +222,12 @@ class Demo:
         """Stops Supabase for some seconds; no driver may notice."""
         supabase = self.evpower.stack.supabase
         await supabase.stop()
-        self._say("Supabase is stopped; drivers go on paying and charging")
+        self.calls.say("Supabase is stopped; drivers go on paying and charging")
         began = time.monotonic()
         await self._each("Top up and charge without Supabase", self._during_outage)
         await asyncio.sleep(max(0.0, _OUTAGE_S - (time.monotonic() - began)))
         await supabase.start()
-        self._say(f"Supabase is back after {time.monotonic() - began:.1f} s")
+        self.calls.say(f"Supabase is back after {time.monotonic() - began:.1f} s")
 
     async def _during_outage(self, driver: Driver) -> None:
         await self._pay(driver, self.random.randrange(100, 500) * _SOM, {})
@@ -246,36 +244,40 @@ class Demo:
         began = time.monotonic()
 
         async def done() -> bool:
-            return (await self._command("sync", "status", "--json"))["pending"] == 0
+            return (await self.calls.command("sync", "status", "--json"))["pending"] == 0
 
-        await _until(done, "changes are still not in Supabase")
-        self._say(f"Supabase has everything {time.monotonic() - began:.1f} s after the last change")
+        await wait_until(done, "changes are still not in Supabase")
+        self.calls.say(
+            f"Supabase has everything {time.monotonic() - began:.1f} s after the last change"
+        )
 
     async def _compare(self, driver: Driver) -> None:
         urls = self.evpower.urls()
         own = {"apikey": urls.publishable_key, "Authorization": f"Bearer {driver.token}"}
-        rows = await self._fetch("GET", f"{urls.supabase}/rest/v1/clients?select=*", headers=own)
-        _require(
+        rows = await self.calls.fetch(
+            "GET", f"{urls.supabase}/rest/v1/clients?select=*", headers=own
+        )
+        require(
             rows.is_success and len(rows.json()) == 1,
             f"a driver must see exactly their own row in Supabase: {rows.text[:200]}",
         )
         theirs = round(float(rows.json()[0]["balance"]) * _SOM)
-        balance = await self._api("GET", f"/api/v1/balance/{driver.client_id}", driver)
+        balance = await self.calls.api("GET", f"/api/v1/balance/{driver.client_id}", driver)
         ours = round(balance["balance"] * _SOM)
-        _require(
+        require(
             ours == theirs == driver.balance_minor,
             f"{driver.email}: expected {driver.balance_minor}, EvPower {ours}, Supabase {theirs}",
         )
         money = f"/api/v1/balance/history/{driver.client_id}?limit=500"
         await self._see(driver)
-        history = await self._api("GET", money, driver)
-        _require(
+        history = await self.calls.api("GET", money, driver)
+        require(
             len(history) == driver.transactions,
             f"{driver.email}: {len(history)} transactions instead of {driver.transactions}",
         )
         charges = f"/api/v1/charging/history/{driver.client_id}?limit=500"
-        sessions = await self._api("GET", charges, driver)
-        _require(
+        sessions = await self.calls.api("GET", charges, driver)
+        require(
             len(sessions) == driver.sessions,
             f"{driver.email}: {len(sessions)} sessions instead of {driver.sessions}",
         )
@@ -287,112 +289,39 @@ class Demo:
         async def shown() -> bool:
             return live.balance_minor == driver.balance_minor
 
-        await _until(shown, f"{driver.email}: the live socket shows {live.balance_minor}")
-        _require(live.in_order and not live.strangers, f"{driver.email}: wrong live frames")
+        await wait_until(shown, f"{driver.email}: the live socket shows {live.balance_minor}")
+        require(live.in_order and not live.strangers, f"{driver.email}: wrong live frames")
 
     async def _prove(self) -> None:
-        check = await self._command("sync", "check", "--json")
-        ledger = await self._command("ledger", "verify", "--json")
-        status = await self._command("sync", "status", "--json")
+        check = await self.calls.command("sync", "check", "--json")
+        ledger = await self.calls.command("ledger", "verify", "--json")
+        status = await self.calls.command("sync", "status", "--json")
         total = sum(driver.balance_minor for driver in self.drivers)
-        self._say(
+        self.calls.say(
             f"{len(self.drivers)} drivers, {self.counts.topups} top-ups "
             f"({self.counts.webhooks_repeated} with repeated, {self.counts.webhooks_late} with "
             f"late webhooks), {self.counts.sessions} sessions, each sent twice and charged once"
         )
-        self._say(f"Balances: {total / _SOM:.2f} som in EvPower, the same in Supabase")
+        self.calls.say(f"Balances: {total / _SOM:.2f} som in EvPower, the same in Supabase")
         frames = sum(driver.live.frames for driver in self.drivers if driver.live)
-        self._say(f"The same on every live socket, after {frames} frames in order")
-        self._say(
+        self.calls.say(f"The same on every live socket, after {frames} frames in order")
+        self.calls.say(
             f"Commit to Supabase: p50 {status['lag_p50_ms']} ms, "
             f"p99 {status['lag_p99_ms']} ms (the outage included)"
         )
-        self._say(f"sync check: {check['clients']} clients, drift {check['drift']}")
-        self._say(
+        self.calls.say(f"sync check: {check['clients']} clients, drift {check['drift']}")
+        self.calls.say(
             f"ledger verify: {ledger['transactions']} transactions, {ledger['discrepancies']} wrong"
         )
-        _require(
-            check["drift"] == 0 and ledger["discrepancies"] == 0, "the two sides are not equal"
-        )
+        require(check["drift"] == 0 and ledger["discrepancies"] == 0, "the two sides are not equal")
         self.console.print("Equal to the last tyiyn.", style="bold green")
 
     async def _stay(self) -> None:
         urls = self.evpower.urls()
-        self._say(
+        self.calls.say(
             f"Still running: EvPower {urls.api}, docs {urls.api}/docs, Supabase {urls.supabase}"
         )
-        self._say(f"The first driver: {self.drivers[0].email} / {self.drivers[0].password}")
-        self._say(urls.to_json())
-        self._say("Ctrl-C ends everything")
+        self.calls.say(f"The first driver: {self.drivers[0].email} / {self.drivers[0].password}")
+        self.calls.say(urls.to_json())
+        self.calls.say("Ctrl-C ends everything")
         await self.evpower.stack.watch()
-
-    async def _api(
-        self,
-        method: str,
-        path: str,
-        driver: Driver | None = None,
-        *,
-        body: dict[str, Any] | None = None,
-        service: bool = False,
-        expect: int = 200,
-    ) -> Any:  # noqa: ANN401 - JSON
-        key = driver.token if driver else self.evpower.urls().service_key if service else ""
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        url = self.evpower.api_url + path
-        answer = await self._fetch(method, url, json=body, headers=headers)
-        _require(
-            answer.status_code == expect,
-            f"{method} {path} answered {answer.status_code}: {answer.text[:300]}",
-        )
-        return answer.json()
-
-    async def _command(self, *words: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "evpower", *words]
-        done = await children.run(command, env=self.evpower.environment(), fold=False)
-        _require(
-            bool(done.stdout.strip()), f"evpower {' '.join(words)} failed: {done.stderr[-400:]}"
-        )
-        return read_object(done.stdout)
-
-    async def _each(self, title: str, step: Callable[[Driver], Awaitable[None]]) -> None:
-        """Does it for every driver, some at once, with a progress bar."""
-        gate = asyncio.Semaphore(_AT_ONCE)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        live = self.console.is_terminal
-        with Progress(*columns, console=self.console, disable=not live) as bar:
-            task = bar.add_task(title, total=len(self.drivers))
-
-            async def run_step(driver: Driver) -> None:
-                async with gate:
-                    await step(driver)
-                bar.advance(task)
-
-            await _all([run_step(driver) for driver in self.drivers])
-        if not live:
-            self._say(f"{title}: {len(self.drivers)} of {len(self.drivers)}")
-
-    def _say(self, text: str) -> None:
-        self.console.print(text)
-
-
-async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Runs them together; the first that fails ends the others and is raised."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _until(done: Callable[[], Awaitable[bool]], otherwise: str) -> None:
-    deadline = time.monotonic() + _WAIT_LIMIT_S
-    while not await done():
-        _require(time.monotonic() < deadline, otherwise)
-        await asyncio.sleep(0.1)
-
-
-def _require(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as an assertion
-    if not holds:
-        raise DemoFailed(otherwise)
