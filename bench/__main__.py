@@ -28,6 +28,10 @@ from bench.reconcile import reconcile
 from bench.relay import relay, relay_lag
 from bench.rig import Rig
 from bench.rows import row_bytes
+from bench.station_frames import station_frames
+from bench.station_idle import station_idle
+from bench.station_reads import station_reads
+from bench.station_rows import meter_value_bytes
 from bench.supabase_webhooks import supabase_webhooks
 from bench.tokens import tokens
 from bench.topup import topup_http
@@ -52,6 +56,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "live_reconnect": live_reconnect,
     "live_idle": live_idle,
     "attacks": attacks,
+    "station_frames": station_frames,
+    "station_reads": station_reads,
+    "station_idle": station_idle,
+    "meter_value_bytes": meter_value_bytes,
     "migrate": migrate_clients,
     "reconcile": reconcile,
     "tokens": tokens,

@@ -14,7 +14,7 @@ from typing import Literal
 Measure = Callable[[], Awaitable[float]]
 Lags = Sequence[float]  # sorted
 # Only sizes and counts may have a bar of their own: times and rates depend on what else runs.
-_SIZES = {"KiB/socket", "B/transaction"}
+_SIZES = {"KiB/socket", "B/transaction", "B/frame"}
 _QUIET = 0.15  # of all cores busy with other work: as little as that does not disturb
 _SAMPLE_S = 0.2
 _WAIT_LIMIT_S = 30.0  # waited for quiet in a whole run

@@ -102,9 +102,9 @@ async def live_idle(rig: Rig) -> list[Row]:
     async with AsyncExitStack() as stack:
         server, tokens, _ = await _server(rig, stack, _IDLE + _WARM)
         async with _phones(server, tokens[:_WARM]):
-            before_kib = await _settled_kib(server)
+            before_kib = await settled_kib(server)
             async with _phones(server, tokens[_WARM:], at_once=200) as phones:
-                after_kib = await _settled_kib(server)
+                after_kib = await settled_kib(server)
                 rate = phones.connected.sockets / phones.connected.seconds
     each = (after_kib - before_kib) / _IDLE
     note = f"{_IDLE:,} sockets, {after_kib / 1024:.0f} MB in all, opened at {rate:,.0f}/s"
@@ -215,7 +215,7 @@ def _cpu_s(server: EvPowerServer) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def _settled_kib(server: EvPowerServer) -> int:
+async def settled_kib(server: EvPowerServer) -> int:
     """Resident memory once it has stopped changing."""
     seen, until = [0], time.monotonic() + 10
     while time.monotonic() < until:

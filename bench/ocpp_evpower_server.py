@@ -1,0 +1,113 @@
+"""`python -m bench.ocpp_evpower_server PORT`: EvPower's stations' sockets in front of stubs.
+
+Frames are repaired, validated, read tolerantly and encoded for the log as ever; what would go to
+PostgreSQL and to charging goes to functions that answer a constant.
+"""
+
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from importlib import import_module
+from typing import Any, cast
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from evpower import charging
+from evpower.charging import Changes, StartAnswer
+from evpower.config import Settings
+from evpower.devstack.ports import LOOPBACK
+from evpower.foundation.bus import LocalBus
+from evpower.foundation.clock import utc_now
+from evpower.foundation.db import Database
+from evpower.foundation.http import HttpClient
+from evpower.foundation.module import Shared
+from evpower.foundation.websocket import SocketProtocol
+from evpower.ocpp import store
+from evpower.ocpp.endpoint import MESSAGE_BYTES, StationSockets
+from evpower.ocpp.handshake import Handshake
+from evpower.ocpp.socket import Identity, StationSocket
+
+_stored: list[object] = []
+
+
+class _NoDatabase:
+    """Transactions without a database."""
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[None]:
+        """Yield at once."""
+        yield
+
+
+async def _claim_answer(_connection: object, key: bytes, answer: str, frames: object) -> bool:
+    _stored[:] = [key, answer, frames]
+    return True
+
+
+async def _nothing(*_arguments: object, **_how: object) -> None:
+    return None
+
+
+async def _start(*_arguments: object, **_how: object) -> StartAnswer:
+    return StartAnswer(7, "accepted", Changes())
+
+
+async def _meter_values(*_arguments: object, **_how: object) -> Changes:
+    return Changes()
+
+
+class _Endpoint(StationSockets):
+    """Admits every station."""
+
+    async def _admit(self, handshake: Handshake) -> Identity:
+        now = utc_now()
+        return Identity(
+            station_id=handshake.names[0], epoch=1, opened_at=now, booted_at=now,
+            is_authenticated=True, first_frame_wait=timedelta(0), settle=timedelta(0),
+        )  # fmt: skip
+
+    async def _close(self, socket: StationSocket) -> None:
+        del socket
+
+
+def _app() -> ASGIApp:
+    stubs: Any = store
+    stubs.claim_answer, stubs.insert_frames, stubs.answer_of = _claim_answer, _nothing, _nothing
+    used: Any = charging
+    used.start_transaction, used.meter_values = _start, _meter_values
+    slice_module: Any = import_module("evpower.ocpp.module")
+    slice_module.StationSockets = _Endpoint
+    shared = Shared(cast("Database", _NoDatabase()), HttpClient(), LocalBus(), utc_now)
+    served = slice_module.build(Settings.model_construct(), shared).endpoint
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await served(scope, receive, send)
+
+    return app
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then print `ready`."""
+        await super().startup(sockets)
+        print("ready", flush=True)
+
+
+async def _serve(port: int) -> None:
+    config = uvicorn.Config(
+        _app(), host=LOOPBACK, port=port, ws=SocketProtocol, ws_max_size=MESSAGE_BYTES,
+        ws_ping_interval=None, ws_per_message_deflate=False, lifespan="off", log_config=None,
+        access_log=False,
+    )  # fmt: skip
+    await _Server(config).serve()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(int(sys.argv[1])))
