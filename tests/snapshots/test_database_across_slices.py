@@ -66,6 +66,7 @@ TRIGGERS: Final = {
 BODIES: Final = {
     "charging.guard_settlement -> wallet.debts": MONEY,
     "charging.keep_meter_values -> foundation.keep_partitions": PARTITIONS,
+    "ocpp.keep_frames -> foundation.keep_partitions": PARTITIONS,
     "client_migration.is_untouched -> charging.sessions": MIGRATION,
     "client_migration.is_untouched -> payments.payments": MIGRATION,
     "client_migration.is_untouched -> wallet.wallets": MIGRATION,
