@@ -136,6 +136,13 @@ class TestUnknown:
         assert second.transaction_id != first.transaction_id
         assert (await site.transaction(first.transaction_id))["end_kind"] == "estimated"
 
+    async def test_connector_0_means_the_one_that_is_waited_for(self, site: Site) -> None:
+        started = await site.start(await site.driver(), 2)
+        await site.deliver()
+        answer = await site.begin("", 0)
+        assert await site.session_of(answer.transaction_id) == started.session_id
+        assert (await site.transaction(answer.transaction_id))["connector"] == 2
+
     async def test_connector_0_is_recorded(self, site: Site) -> None:
         answer = await site.begin("DEADBEEF", 0)
         assert (await site.transaction(answer.transaction_id))["connector"] == 0
@@ -194,6 +201,13 @@ class TestCards:
         answer = await site.begin(CARD)
         assert answer.tag == "invalid"
         assert (await site.transaction(answer.transaction_id))["purpose"] == "unattributed"
+
+    @pytest.mark.parametrize("tag", ["+996700123456", "996700123456", "CLIENT_7"])
+    async def test_a_phone_number_is_no_card(self, site: Site, tag: str) -> None:
+        await site.open_to_cards()
+        await site.card(await site.driver(), tag)
+        assert await site.authorize(tag) == "invalid"
+        assert (await site.begin(tag)).tag == "invalid"
 
     async def test_it_takes_the_connector_from_a_session_that_waits(self, site: Site) -> None:
         await site.open_to_cards()

@@ -1,6 +1,8 @@
 """Which session a station means when it begins a transaction."""
 
+import re
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -9,11 +11,16 @@ from evpower.charging import store_sessions, store_transactions
 from evpower.charging.events import StationStart
 from evpower.charging.model import ChargingSession, StationTransaction
 from evpower.charging.states import WAITING
-from evpower.charging.tags import TAG_LENGTH, fold_tag, is_echo_of
+from evpower.charging.tags import TAG_LENGTH, fold_tag, is_echo_of, is_tag
 from evpower.foundation.db import Connection
 from evpower.stations import Station
 
 _OLDEST: Final = timedelta(days=30)
+_MAX_CONNECTOR: Final = 1_000
+_MAX_REGISTER_WH: Final = Decimal(10) ** 15
+_MAX_TEXT: Final = 255
+# What the old backend sent in place of a tag; it ends sessions of the switch and begins none.
+_PHONE_TAG: Final = re.compile(r"\+[0-9]+|996[0-9]{9}|CLIENT_.*", re.IGNORECASE)
 
 
 class StartMatch(NamedTuple):
@@ -22,6 +29,36 @@ class StartMatch(NamedTuple):
     session: ChargingSession | None = None
     card_client_id: UUID | None = None
     same_as: StationTransaction | None = None  # it is this transaction, reported again
+
+
+async def read_start(connection: Connection, station: Station, start: StationStart) -> StationStart:
+    """Returns a start as it can be stored: whatever the station sent, none is refused.
+
+    Connector 0 is the whole station: it means the only connector, or the one that a session waits
+    for.
+    """
+    connector = start.connector if 0 <= start.connector <= _MAX_CONNECTOR else 0
+    if connector == 0:
+        numbers = await store_sessions.connector_numbers(connection, station.id)
+        if len(numbers) > 1:
+            opened = await store_sessions.lock_open(connection, station.id)
+            numbers = [item.connector_id for item in opened if item.state in WAITING]
+        connector = numbers[0] if len(numbers) == 1 else 0
+    meter_wh = start.meter_wh
+    if meter_wh is not None and not (meter_wh.is_finite() and abs(meter_wh) < _MAX_REGISTER_WH):
+        meter_wh = None
+    return start._replace(
+        station_id=station.id,
+        connector=connector,
+        id_tag=_storable(start.id_tag),
+        meter_wh=meter_wh,
+        text_id=_storable(start.text_id or "") or None,
+        time=start.time._replace(raw=_storable(start.time.raw) if start.time.raw else None),
+    )
+
+
+def _storable(text: str) -> str:
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:_MAX_TEXT]
 
 
 async def match_start(connection: Connection, station: Station, start: StationStart) -> StartMatch:
@@ -50,7 +87,12 @@ async def session_of_tag(
 
 
 async def card_client(connection: Connection, station: Station, id_tag: str) -> UUID | None:
-    """Returns the client of a card; None: unknown, or cards don't count at this station."""
+    """Returns the client of a card; None: unknown, or cards don't count at this station.
+
+    A phone number is no card, though the old backend knew it as a tag.
+    """
+    if _PHONE_TAG.fullmatch(id_tag.strip()):
+        return None
     if station.no_auth and not station.cards_without_auth:
         return None
     return await identity.resolve_id_tag(connection, id_tag)
@@ -75,7 +117,7 @@ def started_at(start: StationStart, not_before: datetime | None) -> datetime:
 
 
 async def _by_tag(connection: Connection, station_id: str, folded: str) -> ChargingSession | None:
-    if len(folded) >= TAG_LENGTH:
+    if is_tag(folded[:TAG_LENGTH]):
         return await store_sessions.lock_by_tag(connection, station_id, folded[:TAG_LENGTH])
     waiting = [
         session

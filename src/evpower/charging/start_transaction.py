@@ -14,7 +14,7 @@ from evpower.charging.card_start import begin_by_card
 from evpower.charging.events import Changes, StartAnswer, StationStart
 from evpower.charging.model import ChargingSession, StationTransaction
 from evpower.charging.rules import DEFAULT_RULES, Rules
-from evpower.charging.start_match import match_start, start_key, started_at
+from evpower.charging.start_match import match_start, read_start, start_key, started_at
 from evpower.charging.states import WAITING
 from evpower.charging.unstarted import end_unstarted
 from evpower.foundation import failpoints
@@ -45,6 +45,7 @@ async def start_transaction(
     Raises NotFound("station_not_found").
     """
     station = await stations.lock_station(connection, report.station_id)
+    report = await read_start(connection, station, report)
     key = start_key(report)
     known = await store_transactions.transaction_of_key(connection, key)
     number = 1 if known is None else known.start_number + 1

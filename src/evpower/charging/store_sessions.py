@@ -37,6 +37,15 @@ async def find_connector(
     return None if row is None else read_row(ConnectorFacts, row)
 
 
+async def connector_numbers(connection: Connection, station_id: str) -> list[int]:
+    """Returns the numbers of a station's connectors."""
+    rows = await connection.fetch(
+        "select number from stations.connectors_public where station_id = $1 order by number",
+        station_id,
+    )
+    return [row["number"] for row in rows]
+
+
 async def insert_session(connection: Connection, session: ChargingSession) -> None:
     """Inserts a session. Raises asyncpg.UniqueViolationError beside another open one."""
     fields = _SESSION.split(", ")

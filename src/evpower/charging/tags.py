@@ -5,12 +5,18 @@ from typing import Final
 
 # No card's UID has this length; some stations read past a tag of 20 characters.
 TAG_LENGTH: Final = 12
+_HEX: Final = frozenset("0123456789ABCDEF")
 _SHORTEST_ECHO: Final = 6  # of a tag that a station cut
 
 
 def new_tag() -> str:
     """Returns a tag of 12 characters of 0-9A-F."""
     return secrets.token_hex(TAG_LENGTH // 2).upper()
+
+
+def is_tag(text: str) -> bool:
+    """Returns whether a text has the form of a one-time tag."""
+    return len(text) == TAG_LENGTH and _HEX.issuperset(text)
 
 
 def fold_tag(tag: str) -> str:
