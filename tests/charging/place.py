@@ -156,6 +156,7 @@ class ChargingPlace:
     async def frames(
         self, transaction: int | None, readings: Sequence[Reading], *, connector: int = 1
     ) -> None:
+        await self.frame()
         event = StationReadings("S1", connector, transaction, None, tuple(readings), (), self.now)
         async with self.db.transaction() as connection:
             self.changes = await meter_values(connection, event, now=self.now, rules=self.rules)

@@ -284,6 +284,17 @@ class TestAfterTheEnd:
         assert await place.alerts() == ["energy_after_stop"]
         assert await place.commands() == ["remote_stop"]
 
+    async def test_values_without_an_id_a_day_later_are_of_no_ended_transaction(
+        self, place: ChargingPlace
+    ) -> None:
+        _, transaction = await place.charging(await place.driver())
+        place.later(2)
+        await place.stop(transaction, 1_000)
+        place.later(24 * 60)
+        await place.values(None, 9_000)
+        assert (await place.progress(transaction))["tail_wh"] == 0
+        assert await place.alerts() == []
+
     async def test_edge_23_values_never_open_a_session_again(self, place: ChargingPlace) -> None:
         session, transaction = await place.charging(await place.driver())
         place.later(2)

@@ -195,6 +195,16 @@ async def test_the_closing_value_counts_where_the_stop_has_no_register(
     assert await place.value("is_estimated", session) is False
 
 
+async def test_a_start_that_was_not_sent_is_read_from_the_stops_values(
+    place: ChargingPlace,
+) -> None:
+    session, transaction = await place.charging(await place.driver(), meter_wh=None)
+    begun = read(5_000, place.now, "Transaction.Begin")
+    place.later(10)
+    await place.stop(transaction, 12_500, readings=[begun])
+    assert await place.bill(session) == ("settled", 7_500, 90)
+
+
 async def test_a_money_limit_caps_the_bill(place: ChargingPlace) -> None:
     client = await place.driver()
     session, transaction = await place.charging(client, amount_minor=5_000)

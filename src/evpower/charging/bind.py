@@ -18,6 +18,7 @@ from evpower.foundation.db import Connection
 
 _UNKNOWN_TEXTS: Final = frozenset({"", "null", "none", "0", "-1"})
 _MAX_ID: Final = 2**31 - 1
+_STILL_COMING: Final = timedelta(hours=1)  # values without an id after the end
 _LATE: Final = timedelta(days=30)  # so long after an estimated end a stop still finds it
 _TAG_PREFIX: Final = 8  # stations add to a tag, cut it, and change its case
 
@@ -56,35 +57,46 @@ def _fold(tag: str) -> str:
 
 
 async def bind_values(connection: Connection, event: StationReadings) -> RunningTransaction | None:
-    """Returns the transaction that meter values belong to, locked; None: none."""
+    """Returns the transaction that meter values belong to; None: none."""
     number, name = known_id(event.transaction_id), known_name(event.text_id)
-    opened = await store.find_open(connection, event.station_id)
+    alias = name if name is not None else None if number is None else str(number)
     named: list[StationTransaction] = []
-    if number is not None or name is not None:
-        lookup = number if number is not None and number <= _MAX_ID else None
-        text = name if name is not None else str(number)
-        named = await store.find_named(connection, event.station_id, lookup, text)
+    if alias is not None:
+        named = await store.find_named(connection, event.station_id, _as_ours(number), alias)
         for transaction in named:
             if transaction.ended_at is None:
-                return await store.load(connection, transaction)
+                return await store.load(connection, transaction.id)
+    opened = await store.find_open(connection, event.station_id)
     here = [transaction for transaction in opened if transaction.connector == event.connector]
     if not here and len(opened) == 1 and event.connector == 0:
         here = opened
     if here:
-        running = await store.load(connection, here[0])
+        running = await store.load(connection, here[0].id)
         if not named or _fits(running.progress.register, running, event):
-            if number is not None or name is not None:
-                alias = name if name is not None else str(number)
+            if alias is not None:
                 await add_alias(connection, event.station_id, alias, here[0].id, event.received_at)
             return running
-    ended = named or [
-        transaction
-        for transaction in await store.find_ended(
-            connection, event.station_id, event.received_at - _LATE
-        )
-        if transaction.connector == event.connector
-    ]
-    return await store.load(connection, ended[0]) if ended and not here else None
+        return None
+    if named:
+        return await store.load(connection, named[0].id)
+    return await _just_ended(connection, event)
+
+
+async def _just_ended(connection: Connection, event: StationReadings) -> RunningTransaction | None:
+    """Returns the last transaction on the connector if its values may still be coming."""
+    since = event.received_at - _LATE
+    for transaction in await store.find_ended(connection, event.station_id, since):
+        if transaction.connector == event.connector:
+            running = await store.load(connection, transaction.id)
+            ended_at, last_at = transaction.ended_at, running.progress.last_value_at
+            newest_at = max(at for at in (ended_at, last_at) if at is not None)
+            return running if event.received_at - newest_at <= _STILL_COMING else None
+    return None
+
+
+def _as_ours(number: int | None) -> int | None:
+    """Returns a number that can be one of ours."""
+    return number if number is not None and number <= _MAX_ID else None
 
 
 def _fits(register: MeterRegister, running: RunningTransaction, event: StationReadings) -> bool:
@@ -101,9 +113,8 @@ async def bind_stop(connection: Connection, event: StationStop) -> StationTransa
     number, name = known_id(event.transaction_id), known_name(event.text_id)
     opened = await store.find_open(connection, event.station_id)
     if number is not None or name is not None:
-        lookup = number if number is not None and number <= _MAX_ID else None
         text = name if name is not None else str(number)
-        named = await store.find_named(connection, event.station_id, lookup, text)
+        named = await store.find_named(connection, event.station_id, _as_ours(number), text)
         for transaction in named:
             if transaction.ended_at is None:
                 return transaction
@@ -160,7 +171,7 @@ async def _by_register(
         return list(candidates)
     distances: list[tuple[Decimal, int, StationTransaction]] = []
     for transaction in candidates:
-        running = await store.load(connection, transaction)
+        running = await store.load(connection, transaction.id)
         last = running.progress.register.last
         if last is None:
             continue

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Final
 
 from evpower.charging import store_running as store
-from evpower.charging import store_transactions
 from evpower.charging.events import Changes, StationTime
 from evpower.charging.register import finish, observe, point
 from evpower.charging.rules import DEFAULT_RULES, Rules
@@ -33,10 +32,7 @@ async def close_estimated(
     `next_start_wh`: the register at which the next transaction on the connector began; on a
     register that runs on it is a plausible last value of this one.
     """
-    transaction = await store_transactions.find_transaction(connection, transaction_id)
-    if transaction is None:
-        return Changes()
-    running = await store.load(connection, transaction)
+    running = await store.load(connection, transaction_id)
     if running.transaction.ended_at is not None:
         return Changes()
     running = _with_next_start(running, next_start_wh, now)

@@ -1,10 +1,10 @@
 """Holds a running session to its limits: grows the hold, predicts the stop, asks for it."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
-from evpower import wallet
+from evpower import alerts, wallet
 from evpower.charging import limits, remote, store_ends
 from evpower.charging import store_running as store
 from evpower.charging.events import Changes
@@ -15,6 +15,7 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict
 
 ACTOR: Final = "evpower"
+OBEY_WITHIN: Final = timedelta(minutes=2)
 
 
 async def keep_limits(
@@ -47,6 +48,11 @@ async def keep_limits(
         if is_flowing and progress.stop_resent_at is None:  # accepted is no proof, the meter is
             progress = replace(progress, stop_resent_at=now)
             changes.merge(await resend_stop(connection, running, now=now, rules=rules))
+        elif (
+            is_flowing and progress.stop_resent_at and progress.stop_resent_at + OBEY_WITHIN <= now
+        ):
+            detail = {"station": transaction.station_id, "connector": transaction.connector}
+            await alerts.open_alert(connection, "stop_not_obeyed", str(session.id), detail, now)
         await store.update_progress(connection, transaction.id, progress)
         return changes
     changes.merge(await keep_session(connection, running, session, now=now, rules=rules))

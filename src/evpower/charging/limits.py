@@ -7,7 +7,7 @@ values go missing, the connector's power bounds what may have flowed since.
 from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from evpower.tariffs import MeteredPeriod, Pricer, Tally
 
@@ -19,6 +19,8 @@ _MWH: Final = 1000
 _HOUR_S: Final = 3600
 
 LimitReason = Literal["energy_limit", "amount_limit", "soc_limit", "balance_limit"]
+# A stop for one of these ends nothing by itself: the car may well go on, and its values count.
+LIMIT_REASONS: Final[frozenset[str]] = frozenset(get_args(LimitReason))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from evpower import alerts, stations
 from evpower.charging import bind
 from evpower.charging import store_running as store
 from evpower.charging.clocks import learn_clock
-from evpower.charging.events import Changes, Reading, StationReadings
+from evpower.charging.events import Changes, StationReadings
 from evpower.charging.keep_limits import keep_limits, resend_stop
-from evpower.charging.register import MeterPoint, at_begin, observe, point, tolerance_wh
+from evpower.charging.meter_start import with_start
+from evpower.charging.register import MeterPoint, observe, point, tolerance_wh
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import RunningTransaction, StoredValue, advance
 from evpower.charging.settle import End, bill_again
@@ -40,7 +41,7 @@ async def meter_values(
     await store.insert_signed(connection, transaction.id, event.signed, event.received_at)
     if transaction.ended_at is not None:
         return await _after_end(connection, running, event, now=now, rules=rules)
-    running = await _with_start(connection, running, event.readings)
+    running = await with_start(connection, running, event.readings)
     await learn_clock(connection, running, event)
     step = advance(running, event.readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
@@ -63,21 +64,6 @@ async def meter_values(
     )
     hit(Failpoint.PROGRESS_UNCOMMITTED)
     return changes
-
-
-async def _with_start(
-    connection: Connection, running: RunningTransaction, readings: tuple[Reading, ...]
-) -> RunningTransaction:
-    """Sets a start that the station did not send from the value at the transaction's begin."""
-    begun = at_begin(readings)
-    register = running.progress.register
-    if register.begun is not None or begun is None or begun.energy_wh is None:
-        return running
-    transaction = running.transaction
-    start = point(begun.energy_wh, begun.time, transaction.received_at, begun.resolution_wh)
-    await store.set_meter_start(connection, transaction.id, begun.energy_wh)
-    register = replace(register, start=start, begun=start, last=start)
-    return replace(running, progress=replace(running.progress, register=register))
 
 
 async def _after_end(

@@ -43,7 +43,7 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
     if transaction is None:
         raise NotFound("session_not_found", "EvPower ran no such session")
     await stations.lock_station(connection, transaction.station_id)
-    running = await store.load(connection, transaction)
+    running = await store.load(connection, transaction.id)
     session = running.session
     assert session is not None, "the transaction was found by its session"  # noqa: S101
     if session.state != "settled" or session.ended_at is None:

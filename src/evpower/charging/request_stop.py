@@ -7,6 +7,7 @@ from uuid import UUID
 from evpower import stations
 from evpower.charging import remote, store_sessions, store_transactions
 from evpower.charging.events import Changes
+from evpower.charging.limits import LIMIT_REASONS
 from evpower.charging.model import ChargingSession, SessionState, StopReason
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.states import WAITING
@@ -70,17 +71,21 @@ async def stop_charging(
     now: datetime,
     rules: Rules,
 ) -> Changes:
-    """Asks the station to stop a session that charges; one whose stop was asked for stays so."""
+    """Asks the station to stop a session that charges; one whose stop was asked for stays so.
+
+    A person's stop ends the session after a while, also without the station. A limit's does not.
+    """
     changes = Changes(clients={session.client_id}, sessions={session.id})
     transaction = await store_transactions.transaction_of_session(connection, session.id)
     assert transaction is not None, "a session that charges has a transaction"  # noqa: S101
+    if reason not in LIMIT_REASONS:
+        await store_transactions.set_close_due(
+            connection, transaction.id, now + rules.close_after_stop, "stop_unanswered"
+        )
     if session.state == "stopping":
         return changes
     await store_sessions.set_stop_requested(connection, session.id, actor, now)
     await store_sessions.set_stopping(connection, session.id, reason)
-    await store_transactions.set_close_due(
-        connection, transaction.id, now + rules.close_after_stop, "stop_unanswered"
-    )
     changes.merge(
         await remote.queue_stop(connection, transaction, actor=actor, rules=rules, now=now)
     )

@@ -12,6 +12,7 @@ from evpower import stations
 from evpower.charging import store_running as store
 from evpower.charging.events import Changes, Reading, StationStatus, StationTime
 from evpower.charging.keep_limits import keep_limits
+from evpower.charging.limits import LIMIT_REASONS
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import (
     Progress,
@@ -44,7 +45,7 @@ async def status_reported(
     ]
     if not opened:
         return Changes()
-    running = await store.load(connection, opened[0])
+    running = await store.load(connection, opened[0].id)
     progress = _close_due(running, event.status, now, rules)
     at = our_time(event.time, event.received_at, running.transaction.started_at, running.skew_s)
     begins_parking = event.status == _PARKED and progress.parked_since is None
@@ -73,7 +74,11 @@ def _close_due(running: RunningTransaction, status: str, now: datetime, rules: R
         return replace(progress, close_due_at=due_at, close_reason="became_available")
     if progress.close_reason != "became_available":
         return progress
-    if session is not None and session.state == "stopping" and session.stop_requested_at:
+    if (
+        session is not None
+        and session.stop_requested_at is not None
+        and session.stop_reason not in LIMIT_REASONS
+    ):
         due_at = session.stop_requested_at + rules.close_after_stop
         return replace(progress, close_due_at=due_at, close_reason="stop_unanswered")
     return replace(progress, close_due_at=None, close_reason=None)

@@ -9,6 +9,7 @@ from evpower import alerts, stations
 from evpower.charging import bind, store_transactions
 from evpower.charging import store_running as store
 from evpower.charging.events import Changes, StationStop, StopAnswer
+from evpower.charging.meter_start import with_start
 from evpower.charging.register import FinalEnergy, MeterPoint, at_end, finish, point
 from evpower.charging.running import RunningTransaction, advance, our_time
 from evpower.charging.settle import End, bill_again, quarantine, settle
@@ -49,7 +50,7 @@ async def stop_transaction(
         )  # fmt: skip
         return StopAnswer("accepted", Changes())
     await store.match_stop(connection, stop_id, transaction.id)
-    running = await store.load(connection, transaction)
+    running = await store.load(connection, transaction.id)
     if running.transaction.end_kind == "stop":
         return StopAnswer("accepted", Changes())
     await store.insert_signed(connection, transaction.id, event.signed, event.received_at)
@@ -68,6 +69,7 @@ async def _end(
 ) -> Changes:
     transaction = running.transaction
     is_late = transaction.end_kind == "estimated"
+    running = await with_start(connection, running, event.readings)
     readings = [reading for reading in event.readings if reading.context != "Transaction.End"]
     step = advance(running, readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)

@@ -170,6 +170,7 @@ async def due(
     silent_before: datetime,
     lost_before: datetime,
     idle_for: timedelta,
+    transaction_id: int | None,
     limit: int,
 ) -> list[Due]:
     """Returns the transactions of which something is due, each with the most final thing."""
@@ -196,7 +197,8 @@ async def due(
             join charging.transactions t on t.id = p.transaction_id
             left join charging.sessions s on s.id = t.session_id
             left join stations.sockets_public o on o.station_id = t.station_id
-           where t.ended_at is null or p.rebill_due_at is not null) open
+           where (t.ended_at is null or p.rebill_due_at is not null)
+             and ($7::int is null or t.id = $7)) open
          where kind is not null order by id limit $5
         """,
         now,
@@ -205,5 +207,6 @@ async def due(
         lost_before,
         limit,
         idle_for,
+        transaction_id,
     )
     return [Due(row["id"], row["station_id"], row["kind"]) for row in rows]

@@ -1,11 +1,10 @@
 """The SQL of running transactions: their progress, meter values and stops."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
-from uuid import UUID
+from typing import Any, Final
 
 from evpower import tariffs
 from evpower.charging.events import StationReadings, StationStatus, StationStop, StationTime
@@ -21,7 +20,7 @@ from evpower.charging.running import (
     write_register,
 )
 from evpower.foundation.clock import read_time
-from evpower.foundation.db import Connection, Record, fetch_one
+from evpower.foundation.db import Connection, fetch_one
 from evpower.foundation.rows import columns, read_row
 
 _MAX_TEXT: Final = 255
@@ -34,6 +33,7 @@ _PROGRESS: Final = (
 _WRITTEN: Final = (
     "register", "register_wh", "energy_wh", "cost_minor", "tally", *_FACTS, *_PROGRESS,
 )  # fmt: skip
+_TRANSACTION: Final = tuple(field.name for field in fields(StationTransaction))
 _SESSION: Final = tuple(
     field.name
     for field in fields(RunningSession)
@@ -41,64 +41,53 @@ _SESSION: Final = tuple(
 )
 
 
-async def load(connection: Connection, transaction: StationTransaction) -> RunningTransaction:
-    """Returns a transaction with its session and progress, locked.
+async def load(connection: Connection, transaction_id: int) -> RunningTransaction:
+    """Returns a transaction with its session, progress and money.
 
-    Lock order: session, then transaction, then wallet.
+    The caller has locked the station, so nothing but the wallet can change meanwhile.
     """
-    session = None
-    if transaction.session_id is not None:
-        session = await _lock_session(connection, transaction.session_id)
     row = await fetch_one(
         connection,
         f"""
-        select {columns(StationTransaction)} from charging.transactions
-         where id = $1 for no key update
-        """,
-        transaction.id,
-    )
-    locked = read_row(StationTransaction, row)
-    row = await fetch_one(
-        connection,
-        f"""
-        select {", ".join(f"p.{name}" for name in _WRITTEN)},
-               coalesce((select c.rated_power_w from stations.connectors_public c
-                          where c.station_id = $2 and c.number = $3),
-                        (select max(c.rated_power_w) from stations.connectors_public c
-                          where c.station_id = $2), $4) as rated_power_w,
-               (select k.skew_s from charging.clocks k where k.station_id = $2) as skew_s
-          from charging.progress p where p.transaction_id = $1
-        """,
-        locked.id,
-        locked.station_id,
-        locked.connector,
-        _UNKNOWN_POWER_W,
-    )
-    return RunningTransaction(
-        locked, session, _read_progress(locked, row), row["rated_power_w"], row["skew_s"]
-    )
-
-
-async def _lock_session(connection: Connection, session_id: UUID) -> RunningSession:
-    row = await fetch_one(
-        connection,
-        f"""
-        select {", ".join(f"s.{name}" for name in _SESSION)},
+        select {_aliased("t", _TRANSACTION)}, {_aliased("s", _SESSION)}, {_aliased("p", _WRITTEN)},
                coalesce(h.amount_minor, 0) as held_minor,
                coalesce(b.balance_minor - b.held_minor, 0) as available_minor,
-               f.snapshot::text as snapshot
-          from charging.sessions s
-          left join wallet.holds_public h on h.session_id = s.id and h.state = 'open'
+               f.snapshot::text as snapshot, k.skew_s,
+               coalesce(c.rated_power_w,
+                        (select max(o.rated_power_w) from stations.connectors_public o
+                          where o.station_id = t.station_id), $2) as rated_power_w
+          from charging.transactions t
+          join charging.progress p on p.transaction_id = t.id
+          left join charging.sessions s on s.id = t.session_id
+          left join charging.session_tariffs f on f.session_id = t.session_id
+          left join charging.clocks k on k.station_id = t.station_id
+          left join stations.connectors_public c
+            on c.station_id = t.station_id and c.number = t.connector
+          left join wallet.holds_public h on h.session_id = t.session_id and h.state = 'open'
           left join wallet.balances b on b.client_id = s.client_id
-          left join charging.session_tariffs f on f.session_id = s.id
-         where s.id = $1 for no key update of s
+         where t.id = $1
         """,
-        session_id,
+        transaction_id,
+        _UNKNOWN_POWER_W,
     )
-    return read_row(RunningSession, row)
+    transaction = StationTransaction(**{name: row[f"t_{name}"] for name in _TRANSACTION})
+    session = None
+    if transaction.session_id is not None:
+        session = RunningSession(
+            **{name: row[f"s_{name}"] for name in _SESSION},
+            held_minor=row["held_minor"],
+            available_minor=row["available_minor"],
+            snapshot=row["snapshot"],
+        )
+    progress = _read_progress(transaction, {name: row[f"p_{name}"] for name in _WRITTEN})
+    return RunningTransaction(transaction, session, progress, row["rated_power_w"], row["skew_s"])
 
 
-def _read_progress(transaction: StationTransaction, row: Record) -> Progress:
+def _aliased(table: str, names: Sequence[str]) -> str:
+    return ", ".join(f"{table}.{name} as {table}_{name}" for name in names)
+
+
+def _read_progress(transaction: StationTransaction, row: Mapping[str, Any]) -> Progress:
     known = {name: row[name] for name in _PROGRESS}
     if row["register"] is None:  # nothing came since the start
         time = StationTime(_read_time(transaction.start_station_time), None)

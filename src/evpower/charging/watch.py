@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from evpower import stations
-from evpower.charging import store_ends, store_transactions
+from evpower.charging import store_ends
 from evpower.charging import store_running as store
 from evpower.charging.closing import bill_growth, close_estimated
 from evpower.charging.events import Changes
@@ -16,7 +16,7 @@ from evpower.charging.keep_limits import ACTOR, keep_limits, resend_stop
 from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import RunningTransaction
-from evpower.charging.store_ends import Due
+from evpower.charging.store_ends import Due, DueKind
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
@@ -24,14 +24,17 @@ from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
 
 BATCH: Final = 100
 WATCH_POLL_S: Final = 1.0
+FIRST_VALUES_WITHIN: Final = timedelta(minutes=2)  # after a station is back
 IDLE_FOR: Final = timedelta(minutes=60)
 RESEND_AFTER: Final = timedelta(seconds=30)
 log: Final = structlog.get_logger()
 _AGAIN_AFTER: Final = timedelta(seconds=10)  # while a station is away, an end is looked at so often
 
 
-async def find_due(connection: Connection, now: datetime, rules: Rules) -> list[Due]:
-    """Returns the transactions of which something is due, at most `BATCH`."""
+async def find_due(
+    connection: Connection, now: datetime, rules: Rules, transaction_id: int | None = None
+) -> list[Due]:
+    """Returns the transactions of which something is due, at most `BATCH`; or only this one."""
     return await store_ends.due(
         connection,
         now,
@@ -39,6 +42,7 @@ async def find_due(connection: Connection, now: datetime, rules: Rules) -> list[
         silent_before=now - rules.close_after_no_frame,
         lost_before=now - rules.notify_lost_after,
         idle_for=IDLE_FOR,
+        transaction_id=transaction_id,
         limit=BATCH,
     )
 
@@ -48,20 +52,14 @@ async def watch_transaction(
 ) -> Changes:
     """Does what is due of a transaction, unless it is due no more."""
     await stations.lock_station(connection, due.station_id)
-    transaction = await store_transactions.find_transaction(connection, due.id)
-    if transaction is None:
+    if due not in await find_due(connection, now, rules, due.id):
         return Changes()
-    running = await store.load(connection, transaction)
-    progress = running.progress
-    if due.kind == "rebill":
-        is_due = progress.rebill_due_at is not None and progress.rebill_due_at <= now
-        return await bill_growth(connection, running, now=now) if is_due else Changes()
-    if running.transaction.ended_at is not None:
-        return Changes()
-    act: dict[str, Callable[[], Awaitable[Changes]]] = {
+    running = await store.load(connection, due.id)
+    act: dict[DueKind, Callable[[], Awaitable[Changes]]] = {
+        "rebill": lambda: bill_growth(connection, running, now=now),
         "close": lambda: _close(connection, running, now=now),
-        "silent": lambda: close_estimated(connection, transaction.id, "no_frames", now=now),
-        "stop": lambda: keep_limits(connection, running, is_flowing=False, now=now, rules=rules),
+        "silent": lambda: close_estimated(connection, due.id, "no_frames", now=now),
+        "stop": lambda: _stop(connection, running, now=now, rules=rules),
         "idle": lambda: _stop_idle(connection, running, now=now, rules=rules),
         "resend": lambda: _resend(connection, running, now=now, rules=rules),
         "lost": lambda: _notify(connection, running, now),
@@ -69,10 +67,23 @@ async def watch_transaction(
     return await act[due.kind]()
 
 
+async def _stop(
+    connection: Connection, running: RunningTransaction, *, now: datetime, rules: Rules
+) -> Changes:
+    """Stops a session at its limit. While the station is away, no stop would reach it.
+
+    What it has delivered is told by its first values when it is back, so it has a while for them.
+    """
+    is_new = running.progress.stop_due_at is None
+    if is_new or await stations.is_online(connection, running.transaction.station_id, now):
+        return await keep_limits(connection, running, is_flowing=False, now=now, rules=rules)
+    later = replace(running.progress, stop_due_at=now + FIRST_VALUES_WITHIN)
+    await store.update_progress(connection, running.transaction.id, later)
+    return Changes()
+
+
 async def _close(connection: Connection, running: RunningTransaction, *, now: datetime) -> Changes:
     progress = running.progress
-    if progress.close_due_at is None or progress.close_due_at > now:
-        return Changes()
     reason = progress.close_reason or "other"
     station_id = running.transaction.station_id
     if reason == "became_available" and not await stations.is_online(connection, station_id, now):
@@ -87,8 +98,7 @@ async def _stop_idle(
 ) -> Changes:
     """Asks for the stop of a session whose values show no energy, though no car pauses it."""
     session = running.session
-    if session is None or session.state != "charging":
-        return Changes()
+    assert session is not None, "only sessions are idle"  # noqa: S101
     request = StopRequest(session.id, None, ACTOR, "no_energy")
     return (await request_stop(connection, request, now=now, rules=rules)).changes
 
@@ -96,9 +106,6 @@ async def _stop_idle(
 async def _resend(
     connection: Connection, running: RunningTransaction, *, now: datetime, rules: Rules
 ) -> Changes:
-    session = running.session
-    if session is None or session.state != "stopping" or running.progress.stop_resent_at:
-        return Changes()
     progress = replace(running.progress, stop_resent_at=now)
     await store.update_progress(connection, running.transaction.id, progress)
     return await resend_stop(connection, running, now=now, rules=rules)
@@ -106,8 +113,7 @@ async def _resend(
 
 async def _notify(connection: Connection, running: RunningTransaction, now: datetime) -> Changes:
     session = running.session
-    if session is None or session.station_lost_notified_at is not None:
-        return Changes()
+    assert session is not None, "only sessions have a driver"  # noqa: S101
     await store_ends.set_station_lost(connection, session.id, now)
     return Changes(sessions={session.id})
 
