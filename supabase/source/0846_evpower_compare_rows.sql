@@ -1,7 +1,8 @@
 -- Which stations, locations and tariff plans differ from what EvPower has: public.evpower_compare_rows(payload).
 --
 -- payload: {"rows": [as of evpower_apply]}
--- returns: {"keys": [[topic, key, "same" | "differs" | "refused", reason], ...]}
+-- returns: {"keys": [[topic, key, "same" | "differs" | "refused", reason], ...]}; none while the guard is disabled: the
+--   tables are the older backend's then.
 create or replace function public.evpower_compare_rows(payload jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -12,7 +13,8 @@ begin
   if jsonb_typeof(payload) = 'string' then
     payload := (payload #>> '{}')::jsonb;
   end if;
-  for item in select r.value from jsonb_array_elements(coalesce(payload -> 'rows', '[]')) r loop
+  for item in select r.value from jsonb_array_elements(coalesce(payload -> 'rows', '[]')) r where evpower.is_guarded()
+  loop
     begin
       select string_agg(w.value ->> 'table', ', ') into differing
         from jsonb_array_elements(item -> 'writes') w where evpower.write_row(w.value, true);

@@ -14,7 +14,7 @@ from evpower import stations, tariffs
 from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
 from evpower.stations import StatusReport, Touch
-from evpower.sync import Relay
+from evpower.sync import Relay, check
 from evpower.sync.outbound import store_rows
 from evpower.sync.outbound.old_rows import plan_key, read_rows
 from evpower.sync.outbound.presence import Presence
@@ -37,6 +37,7 @@ DOCUMENT: dict[str, Any] = {
         {"prices": {"energy_per_kwh": "12", "time_per_hour": "0", "flat": "0"}},
     ],
 }
+CONSTANT = {"prices": {"energy_per_kwh": "13.5"}}
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +75,7 @@ async def price(db: Database, station_id: str, document: dict[str, Any] = DOCUME
     """Saves a plan and assigns it to a station; returns its code."""
     plan = station_id.lower()
     async with db.transaction() as connection:
-        begins = NOW - timedelta(days=1)
+        begins = NOW - timedelta(days=9)  # a reconciliation prices by the real clock
         await tariffs.save(
             connection, plan=plan, document=document, valid_from=begins, now=begins, actor="aida"
         )
@@ -240,11 +241,8 @@ async def test_a_late_write_changes_nothing(
     await operator.add(station_id)
     await relay.drain()
     async with db.connection() as connection:
-        ids = {
-            key: named
-            for key, named in (await store_rows.all_ids(connection)).items()
-            if named == ("station", station_id)
-        }
+        keys = await connection.fetch("select key from sync.row_keys where id = $1", station_id)
+        ids = await store_rows.ids_of(connection, [row["key"] for row in keys])
         [station] = await read_rows(connection, ids, NOW)
     station.writes[-3]["always"]["status"] = "maintenance"
     answers = []
@@ -367,4 +365,54 @@ async def test_stations_are_refreshed_while_online_and_once_after(
         await tariffs.save(
             connection, plan="later", document=DOCUMENT, valid_from=begins, now=NOW, actor="aida"
         )
-    assert [await round_at(seconds) for seconds in (399, 400, 520)] == [False, True, False]
+    assert [await round_at(seconds) for seconds in (399, 400, 520)] == [True, True, False]
+
+
+async def test_a_reconciliation_finds_and_repairs_what_differs(
+    operator: Operator, db: Database, relay: Relay, there: Connection, station_id: str,
+    project: Target, http: httpx.AsyncClient,
+) -> None:  # fmt: skip
+    rpc = rpc_to(http, project)
+    await operator.add(station_id)
+    plan = await price(db, station_id, {"name": "One", "elements": [CONSTANT]})
+    await relay.drain()
+    equal = await check(db, rpc)
+    assert (equal.equal, equal.differ) == (True, 0)
+    await switch(there, enable=False)  # as the older backend, or an owner in psql
+    await there.execute(
+        "update public.stations set price_per_kwh = 1, is_available = true where id = $1",
+        station_id,
+    )
+    await there.execute("delete from public.connectors where station_id = $1", station_id)
+    await there.execute(
+        "update public.tariff_rules set price = 1 where tariff_plan_id = $1", str(plan_key(plan))
+    )
+    assert (await check(db, rpc)).differ == 0  # its tables, as long as the guard is disabled
+    await switch(there, enable=True)
+    differing = await check(db, rpc)
+    assert {(drift.theirs.id, drift.theirs.differs) for drift in differing.drift} == {
+        (station_id, "stations, connectors, connectors"),
+        (plan, "tariff_rules"),
+    }
+    repaired = await check(db, rpc, repair=True, deliver=relay.drain)
+    assert (repaired.differ, repaired.closed, repaired.equal) == (2, 2, True)
+    assert (await row(there, "stations", id=station_id))["price_per_kwh"] == 13.5
+    assert (
+        await there.fetchval(
+            "select count(*) from public.connectors where station_id = $1", station_id
+        )
+        == 2
+    )
+
+
+async def test_a_change_under_way_is_no_difference(
+    operator: Operator, db: Database, relay: Relay, station_id: str, project: Target,
+    http: httpx.AsyncClient,
+) -> None:  # fmt: skip
+    await operator.add(station_id)
+    assert relay  # it does not run
+
+    async def no_pause(_: float) -> None: ...
+
+    result = await check(db, rpc_to(http, project), pause=no_pause)
+    assert (result.differ, result.in_flight) == (0, 1)  # another test has sent the location

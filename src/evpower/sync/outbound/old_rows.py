@@ -55,7 +55,14 @@ class OldRow:
     def compared(self) -> dict[str, object]:
         """Returns the entry of evpower_compare_rows."""
         writes = [
-            write | {"always": {k: v for k, v in write["always"].items() if k not in _VOLATILE}}
+            write
+            | {
+                "always": {
+                    name: value
+                    for name, value in write["always"].items()
+                    if name not in _VOLATILE and name not in write.get("volatile", ())
+                }
+            }
             for write in self.writes
         ]
         return {"topic": self.topic, "key": str(self.key), "writes": writes}
@@ -163,8 +170,11 @@ def _station(view: StationView, snapshot: Snapshot | None, now: datetime) -> lis
     if station.firmware is not None:
         always["firmware_version"] = station.firmware
     writes = [_present("locations", _location(view.location, ()))]
+    volatile: Sequence[str] = ()
     if snapshot is not None:
         rates = RateCard(snapshot.tariff).at(now)
+        if rates.next_change_at is not None:  # by the hour: it follows within minutes
+            volatile = ("price_per_kwh", "session_fee")
         always |= _prices(snapshot, rates)
         plan = {"match": {"id": always["tariff_plan_id"]}, "at_first": {"name": _name(snapshot)}}
         writes.append({"table": "tariff_plans", "always": {}, **plan})
@@ -172,6 +182,7 @@ def _station(view: StationView, snapshot: Snapshot | None, now: datetime) -> lis
         "table": "stations",
         "match": {"id": station.id},
         "always": always,
+        "volatile": volatile,
         "at_first": {
             "serial_number": stations.shown_serial(view),
             "model": station.model or "",

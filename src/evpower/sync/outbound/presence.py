@@ -12,6 +12,7 @@ from evpower.sync.outbound import store_rows
 
 # Phones take a station for offline 5 minutes after its last heartbeat.
 PERIOD_S: Final = 120.0
+_ROUNDS: Final = 5  # a price by the hour of a station that is offline follows within 10 minutes
 
 
 class Presence:
@@ -21,6 +22,7 @@ class Presence:
         self._db = db
         self._clock = clock
         self._previous: datetime | None = None
+        self._rounds = 0
 
     def loop(self) -> Loop:
         """Returns the loop."""
@@ -33,12 +35,13 @@ class Presence:
     async def refresh(self) -> None:
         """Enqueues stations that are online, or went offline since the last round.
 
-        Where a tariff or an assignment began since then, all are enqueued.
+        Where a tariff or an assignment began since then, and each fifth time, all are enqueued.
         """
         now = self._clock()
         previous = self._previous or now - timedelta(seconds=PERIOD_S)
+        self._rounds += 1
         async with self._db.transaction() as connection:
-            if await _has_begun(connection, previous, now):
+            if self._rounds % _ROUNDS == 0 or await _has_begun(connection, previous, now):
                 await store_rows.enqueue_all(connection)
             else:
                 heard_after = previous - ONLINE_FOR

@@ -32,17 +32,17 @@ async def stations_of(connection: Connection, sessions: Sequence[UUID]) -> RowId
     return {row["key"]: (cast("RowTopic", row["topic"]), row["id"]) for row in rows}
 
 
-async def all_ids(connection: Connection) -> RowIds:
-    """Returns every location, station and tariff plan, except those with a change under way."""
+async def pending(connection: Connection, keys: Sequence[UUID]) -> set[str]:
+    """Returns those of the keys that wait in the outbox."""
     rows: list[Record] = await connection.fetch(
         """
-        select k.key, k.topic, k.id from sync.row_keys k
-         where not exists (
-           select from sync.pending p where p.topic = k.topic and p.key = k.key)
-         order by k.topic, k.id
-        """
+        select p.key::text as key from sync.pending p
+         where p.topic in ('location', 'station', 'tariff') and p.key = any ($1::uuid[])
+           and p.parked_at is null
+        """,
+        keys,
     )
-    return {row["key"]: (cast("RowTopic", row["topic"]), row["id"]) for row in rows}
+    return {row["key"] for row in rows}
 
 
 async def enqueue_all(connection: Connection) -> None:

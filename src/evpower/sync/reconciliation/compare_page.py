@@ -13,7 +13,7 @@ from uuid import UUID
 from evpower.foundation.db import Database
 from evpower.sync.inbound.remote_users import parse_id
 from evpower.sync.model import ClientDigest, Side
-from evpower.sync.reconciliation import profiles, store_runs
+from evpower.sync.reconciliation import profiles, rows, store_runs
 from evpower.sync.reconciliation.digests import Digest, Digests, Part
 from evpower.sync.reconciliation.drift import Drift, agree, has_money, judge
 from evpower.sync.reconciliation.store_runs import RunKind
@@ -40,6 +40,7 @@ STAGES: Final = (
     Stage("client", "supabase"),
     Stage("session", "evpower"),
     Stage("session", "supabase"),
+    Stage("row", "evpower"),
 )
 
 
@@ -139,7 +140,9 @@ class Comparison:
             transactions = 0
             if topic == "client" and keys:
                 transactions = await store_runs.transactions(connection, [k.id for k in keys])
-        suspects = await self._digests.differing(topic, keys)
+        suspects = [key.id for key in keys]
+        if topic != "row":
+            suspects = await self._digests.differing(topic, keys)
         settled = (
             await self._settle(topic, [str(key) for key in suspects]) if suspects else _Settled()
         )
@@ -179,6 +182,8 @@ class Comparison:
             return {}
         if topic == "profile":
             return await profiles.differing(self.db, self.rpc, ids)
+        if topic == "row":
+            return await rows.differing(self.db, self.rpc, ids)
         # Theirs first: what the relay sends in between then never makes Supabase look ahead.
         there = await self._digests.theirs(topic, [str(key) for key in ids])
         here = await self._digests.ours(topic, ids)
@@ -194,6 +199,8 @@ class Comparison:
             return keys
         if topic == "profile":
             return keys & await profiles.unapplied(self.db, self.rpc)
+        if topic == "row":
+            return await rows.in_flight(self.db, list(keys))
         async with self.db.connection() as connection:
             return await store_runs.pending(connection, topic, list(keys))
 

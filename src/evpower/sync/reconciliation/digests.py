@@ -20,7 +20,8 @@ from evpower.sync.reconciliation import store_digests
 from evpower.sync.supabase_rpc import Rpc
 
 Digest = ClientDigest | SessionDigest
-Part = Literal["profile", "client", "session"]
+# What is compared; a row: of an older backend's tables.
+Part = Literal["profile", "client", "session", "row"]
 By = Literal["id", "time", "none"]  # what identifies a transaction in this project
 
 CHUNK: Final = 50  # keys in one hash

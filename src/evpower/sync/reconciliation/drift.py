@@ -15,6 +15,7 @@ DriftKind = Literal[
     "transactions",
     "status",
     "session",
+    "row",
     # Supabase is right: it is applied.
     "unseen",
     "profile",
@@ -41,6 +42,7 @@ REPAIRS: Final[Mapping[DriftKind, Repair]] = MappingProxyType(
         "transactions": "send",
         "status": "send",
         "session": "send",
+        "row": "send",
         "unseen": "apply",
         "profile": "apply",
         "deletion": "apply",
@@ -63,6 +65,7 @@ _ACTIONS: Final[Mapping[DriftKind, str]] = MappingProxyType(
         "transactions": "transactions differ",
         "status": "status differs",
         "session": "differs",
+        "row": "differs in an older backend's table",
         "unseen": "in Supabase, unknown here",
         "profile": "profile differs",
         "deletion": "deletion differs",

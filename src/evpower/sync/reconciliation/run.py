@@ -18,7 +18,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.sync import metrics
 from evpower.sync.errors import SyncError, is_too_much
 from evpower.sync.model import ClientDigest, Side
-from evpower.sync.outbound import store
+from evpower.sync.outbound import store, store_rows
 from evpower.sync.reconciliation import profiles, store_runs
 from evpower.sync.reconciliation.compare_page import (
     STAGES,
@@ -55,6 +55,7 @@ class RunCounts:
     profile: int = 0
     client: int = 0
     session: int = 0
+    row: int = 0
     transactions: int = 0
     in_flight: int = 0
     foreign_sessions: int = 0
@@ -235,7 +236,7 @@ class ReconciliationRun:
                 connection, self.row.id, int(self._after or 0), batch
             )
         closed: list[RepairedDrift] = []
-        for topic in ("profile", "client", "session"):
+        for topic in ("profile", "client", "session", "row"):
             of_topic = [drift for drift in repaired if drift.topic == topic]
             differing = await self._comparison.still_differing(
                 topic, [drift.key for drift in of_topic]
@@ -337,6 +338,9 @@ async def _send_again(connection: Connection, drift: Sequence[Drift]) -> None:
         ]
         if keys:
             await store.enqueue(connection, topic, keys, force=True)
+    rows = [UUID(drift.key) for drift in drift if drift.topic == "row" and _is_sent(drift)]
+    for key, (topic, _) in (await store_rows.ids_of(connection, rows) if rows else {}).items():
+        await store.enqueue(connection, topic, [key], force=True)
 
 
 async def _archive(rpc: Rpc, drift: Sequence[Drift]) -> None:

@@ -22,6 +22,7 @@ _TABLES: Final[Mapping[Part, str]] = {
     "profile": "identity.clients_public",
     "client": "identity.clients_public",
     "session": "charging.sessions_public",
+    "row": "sync.row_keys",
 }
 _DELETION_REQUESTED: Final = "c.status = 'active' and c.deletion_requested_at is not null"
 _OPEN: Final = " and c.status <> 'closed'"  # a closed client has no profile to compare
@@ -83,6 +84,11 @@ def page_sql(topic: Part, *, recent: bool) -> str:
         {source_sql}select s.id, false as deletion_requested from {source} s
         where s.id > $1 order by s.id limit $2
         """
+    if topic == "row":  # few: all of them each time
+        return """
+        select r.key as id, false as deletion_requested from sync.row_keys r
+        where r.key > $1 order by r.key limit $2
+        """
     source_sql = _RECENT["client"] if recent else ""
     recent_only = " and c.id = any (array(select l.id from recent l))" if recent else ""
     open_only = _OPEN if topic == "profile" else ""
@@ -97,7 +103,7 @@ async def page_of_ours(
 ) -> list[DigestKey]:
     """Returns the next keys after `after`; with `since` only those that changed after it."""
     sql = page_sql(topic, recent=since is not None)
-    more = () if since is None else (since,)
+    more = () if since is None or topic == "row" else (since,)
     rows: list[Record] = await connection.fetch(sql, after or _NIL, limit, *more)
     return [DigestKey(row["id"], row["deletion_requested"]) for row in rows]
 
