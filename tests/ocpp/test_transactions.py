@@ -2,10 +2,14 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from evpower import charging
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Unavailable
+from evpower.ocpp import process
 from tests.ocpp.driving import Driving, Members, accept, driving
 
 NOW = datetime.now(UTC).isoformat()
@@ -181,3 +185,64 @@ async def test_an_authorize_starts_nothing(drive: Driving) -> None:
         assert answer["idTagInfo"]["status"] in {"Invalid", "Blocked"}
         assert await station.call("Authorize", {}) == {"idTagInfo": {"status": "Invalid"}}
     assert await drive.value("select count(*) from charging.transactions") == 0
+
+
+async def test_while_the_database_is_away_a_request_waits(
+    drive: Driving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with drive.central.open() as station:
+        _, transaction = await drive.charging(station)
+        borrow = drive.central.db.connection
+        failures = 3
+
+        def fail() -> Any:
+            nonlocal failures
+            failures -= 1
+            if failures >= 0:
+                raise Unavailable("database_unavailable", "away")
+            return borrow()
+
+        monkeypatch.setattr(drive.central.db, "connection", fail)
+        assert await station.call("StopTransaction", drive.end(transaction, 5000)) == {}
+    assert await drive.bills() == [(5000, 50_00)]
+
+
+async def test_if_the_database_stays_away_the_station_keeps_what_it_said(
+    drive: Driving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is dropped without a close frame and without an answer, so that it sends it again."""
+    async with drive.central.open() as station:
+        _, transaction = await drive.charging(station)
+
+        def fail() -> Any:
+            raise Unavailable("database_unavailable", "away")
+
+        payload = drive.end(transaction, 5000)
+        with monkeypatch.context() as patched:
+            patched.setattr(drive.central.db, "connection", fail)
+            patched.setattr(process, "_RETRY_FOR_S", 0.1)
+            for number in range(5):
+                await station.send([2, f"s{number}", "StopTransaction", payload])
+            assert await station.ended() is None
+    async with drive.central.open() as station:
+        assert await station.call("StopTransaction", payload, "s0") == {}
+    assert await drive.bills() == [(5000, 50_00)]
+
+
+async def test_a_request_that_fails_here_is_stored_and_answered(
+    drive: Driving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error would be repeated for days, in front of all later messages."""
+
+    async def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    async with drive.central.open() as station:
+        _, transaction = await drive.charging(station)
+        monkeypatch.setattr(charging, "stop_transaction", fail)
+        assert await station.call("StopTransaction", drive.end(transaction, 5000)) == {}
+        await station.call("Heartbeat")
+    alert = await drive.value("select detail from alerts.alerts where kind = 'frame_failed'")
+    assert '"StopTransaction"' in alert
+    frames = await drive.central.frames()
+    assert ("in", "StopTransaction") in [(direction, action) for direction, action, _ in frames]

@@ -1,6 +1,5 @@
 """Metrics of the stations' sockets."""
 
-from functools import cache
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -43,11 +42,17 @@ UNLOGGED: Final = Counter(
 )
 
 
-@cache
-def _frames(action: str, outcome: str) -> Counter:
-    return FRAMES.labels(action, outcome)  # a look-up costs as much as a heartbeat's answer
+_counted: dict[tuple[str, str], int] = {}  # since the last scrape: a counter's lock costs more
 
 
 def count(action: str, outcome: str) -> None:
     """Counts a request; `action` is one that is served, or "other"."""
-    _frames(action, outcome).inc()
+    key = (action, outcome)
+    _counted[key] = _counted.get(key, 0) + 1
+
+
+async def publish() -> None:
+    """Adds what was counted to the metrics; called by each scrape."""
+    for (action, outcome), times in _counted.items():
+        FRAMES.labels(action, outcome).inc(times)
+    _counted.clear()

@@ -11,7 +11,7 @@ from evpower.foundation.loops import Round, every
 from evpower.foundation.module import Job, Module, Shared, SocketPaths
 from evpower.foundation.purge import purging
 from evpower.foundation.roles import STATIONS
-from evpower.ocpp import store
+from evpower.ocpp import metrics, store
 from evpower.ocpp.deviations import Deviations
 from evpower.ocpp.dispatch import Dispatcher
 from evpower.ocpp.endpoint import MESSAGE_BYTES, OLD_SOCKET_S, StationSockets
@@ -107,6 +107,7 @@ def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) ->
             Job(lambda: every(_KEEP_S, "keep_frames", keep_frames)),
             Job(lambda: every(_PURGE_S, "purge_answers", purge)),
         ],
+        collectors=[metrics.publish],
         topics=[STATION_PING],
         close=close,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from math import floor
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +24,7 @@ from evpower.ocpp.times import read_time
 from evpower.ocpp.values import items, number_text
 
 _WH: Final = Decimal(1)
+_NO_STEP: Final = Decimal(0)
 _MAX_INT: Final = 2**31 - 1
 _ABSOLUTE_ZERO: Final = 273.15
 _MAX_PERCENT: Final = 100
@@ -180,14 +182,20 @@ def _energy(samples: _Samples) -> tuple[Decimal | None, Decimal]:
         whole = [sample for sample in samples if not sample[0].phase]
         samples = whole[-1:] or list({sample[0].phase: sample for sample in samples}.values())
     total: Decimal | None = None
-    step = Decimal(0)
+    step = _NO_STEP
     for meaning, text in samples:
-        factor = meaning.exact_factor
-        value = Decimal(text) * factor
+        factor = meaning.factor
+        value = Decimal(text) if factor == 1 else Decimal(text) * factor
         total = value if total is None else total + value
-        decimals = len(text) - text.index(".") - 1 if "." in text else 0
-        step = max(step, factor.scaleb(-decimals))
-    return total, step or _WH
+        point = text.find(".")
+        own = _step(factor, 0 if point < 0 else len(text) - point - 1)
+        step = own if step is _NO_STEP else max(step, own)
+    return total, _WH if step is _NO_STEP else step
+
+
+@cache
+def _step(factor: int, decimals: int) -> Decimal:
+    return Decimal(factor).scaleb(-decimals)
 
 
 def _total(phases: Mapping[str, float]) -> float | None:

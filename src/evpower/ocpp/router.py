@@ -72,10 +72,8 @@ def key_of(route: Route, frame: Frame, message: bytes) -> bytes | None:
     """Returns the key under which the request's answer is stored."""
     if route.same is None:
         return None
-    digest = blake2b(frame.station_id.encode(), digest_size=_KEY_BYTES)
-    digest.update(b"\0" + route.action.encode() + b"\0")
-    digest.update(route.same(frame, message))
-    return digest.digest()
+    parts = (frame.station_id.encode(), route.action.encode(), route.same(frame, message))
+    return blake2b(b"\0".join(parts), digest_size=_KEY_BYTES).digest()
 
 
 def _routes_16() -> list[Route]:

@@ -4,7 +4,6 @@ The same few combinations come in every message, so each is looked up once.
 """
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 ENERGY: Final = "energy"
@@ -68,7 +67,6 @@ class Meaning(NamedTuple):
     context: str
     order: int  # of the context
     factor: int
-    exact_factor: Decimal
     phase: str  # "": a total
     place: int  # of an energy register, the best one least
     sensor: int | None  # of a temperature: body, outlet, inlet
@@ -120,7 +118,6 @@ def _read(
         context,
         _ORDER.get(context, _UNKNOWN_ORDER),
         factor,
-        Decimal(factor),
         phase if phase in _PHASES else "",
         _PLACES.get(place, _UNKNOWN_PLACE),
         _SENSORS.get(place),

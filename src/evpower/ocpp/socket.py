@@ -23,6 +23,8 @@ _PENDING: Final = 64  # calls whose reply never came
 _REASONS: Final[Mapping[Ended, DisconnectReason]] = {
     "peer": "station", "protocol": "protocol", "lost": "lost"
 }  # fmt: skip
+# What waits is not served any more: it was not answered, so the station sends it again.
+_WITHOUT_REST: Final = frozenset[DisconnectReason]({"unresponsive", "shutdown"})
 _PING: Final = WebSocketFrame(Opcode.PING, b"").serialize(mask=False)
 
 
@@ -278,6 +280,8 @@ class StationSocket:
         """Drops the connection without a close frame: some stations never redial after one."""
         if self.close_reason is None:
             self.close_reason = reason
+        if reason in _WITHOUT_REST:
+            self._inbox.clear()
         if not self.wire.transport.is_closing():
             self.wire.abort()
         self.ended("lost")
