@@ -59,7 +59,7 @@ WAITS = {
     ),
     "ocpp/forward.py websockets.connect": Wait(
         "10 s to connect, 20 s a pong, 1 s to close",
-        "1 MiB a message, 1,000 of a station that wait",
+        "1 MiB a message, 32 of a station that wait",
         "flows/test_forwarding.py",
     ),
     "devstack/children.py subprocess.Popen": Wait(

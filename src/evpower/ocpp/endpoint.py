@@ -148,10 +148,6 @@ class StationSockets:
         """
         if self._sockets.is_stopping:
             raise Unavailable("shutting_down", "the server stops", retry_after_s=5)
-        if handshake.offered and not may_speak(handshake.offered):
-            raise Invalid(
-                "version_not_served", "OCPP 1.6 is spoken here: offer ocpp1.6", status=400
-            )
         async with self._admissions, self._db.transaction() as connection:
             candidate = await self._find(connection, handshake)
             opened = None
@@ -187,10 +183,14 @@ class StationSockets:
             )
             return None
         station = await stations.lock_station(connection, ids.pop())
+        if station.forward_url is not None and station.retired_at is None:
+            return _Candidate(station, "forwarded")  # the other CSMS checks version and password
+        if handshake.offered and not may_speak(handshake.offered):
+            raise Invalid(
+                "version_not_served", "OCPP 1.6 is spoken here: offer ocpp1.6", status=400
+            )
         if station.pinned_version not in (None, VERSION):
             raise Invalid("version_pinned", f"it is pinned to {station.pinned_version}", status=400)
-        if station.forward_url is not None and station.retired_at is None:
-            return _Candidate(station, "forwarded")  # the other CSMS checks its password
         return _Candidate(station, await stations.admit(connection, station, handshake.password))
 
     async def _open(

@@ -9,15 +9,17 @@ import contextlib
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import structlog
 import websockets
 from starlette.types import Send
 from websockets.asyncio.client import ClientConnection
+from websockets.frames import Frame as WebSocketFrame
+from websockets.frames import Opcode
 
 from evpower import charging, stations
 from evpower.foundation.bus import EVERYTHING, Topic
@@ -36,9 +38,13 @@ from evpower.ocpp.sockets import Sockets
 MESSAGE_BYTES: Final = 1024 * 1024
 _OPEN_S: Final = 10.0
 _CLOSE_S: Final = 1.0
-_PING_S: Final = 20.0
+_UPSTREAM_PING_S: Final = 20.0
 _CHECK_S: Final = 5.0
-_WAITING: Final = 1_000  # messages of one station that the other CSMS did not take yet
+_SILENT: Final = timedelta(minutes=6)  # without a frame or a pong of the station
+_PING_EVERY: Final = timedelta(seconds=25)
+_WAITING: Final = 32  # messages that the other CSMS did not take yet: then nothing is read
+_FLOOD: Final = 2_000  # what one read may bring beyond that
+_PING: Final = WebSocketFrame(Opcode.PING, b"").serialize(mask=False)
 log: Final = structlog.get_logger()
 
 
@@ -74,13 +80,15 @@ class ForwardedSocket:
         self.target_url = handshake.target_url
         self.epoch = epoch
         self.close_reason: stations.DisconnectReason | None = None
-        self.last_frame_at: datetime | None = None
+        self.last_frame_at = clock()  # a frame or a pong of the station
+        self._pinged_at = self.last_frame_at
+        self._is_reading = True
         self._wire = wire
         self._upstream = upstream
         self._frames = frames
         self._charges = charges
         self._clock = clock
-        self._messages: asyncio.Queue[bytes] = asyncio.Queue(_WAITING)
+        self._messages: asyncio.Queue[bytes] = asyncio.Queue(_FLOOD)
         self._over = asyncio.Event()
 
     # What the station's connection reports
@@ -91,7 +99,10 @@ class ForwardedSocket:
         try:
             self._messages.put_nowait(message)
         except asyncio.QueueFull:
-            self.drop("upstream_lost")
+            self.drop("protocol")
+        if self._messages.qsize() >= _WAITING and self._is_reading:
+            self._is_reading = False
+            self._wire.transport.pause_reading()
 
     def ponged(self) -> None:
         """A pong is a sign of life."""
@@ -126,6 +137,14 @@ class ForwardedSocket:
             await asyncio.gather(*tasks, return_exceptions=True)
             self.drop("upstream_lost")
 
+    def watch(self, now: datetime) -> None:
+        """Pings the station, and drops one without a sign of life."""
+        if now - self.last_frame_at >= _SILENT:
+            self.drop("silent")
+        elif now - self._pinged_at >= _PING_EVERY and not self._wire.slow:
+            self._pinged_at = now
+            self._wire.write(_PING)
+
     def drop(self, reason: stations.DisconnectReason) -> None:
         """Drops the station's connection without a close frame, so that it connects again."""
         if self.close_reason is None:
@@ -137,6 +156,9 @@ class ForwardedSocket:
         with contextlib.suppress(websockets.ConnectionClosed):
             while True:
                 message = await self._messages.get()
+                if not self._is_reading and self._messages.qsize() < _WAITING // 2:
+                    self._is_reading = True
+                    self._wire.transport.resume_reading()
                 await self._upstream.send(message, text=True)
                 self._record("in", message)
 
@@ -199,7 +221,7 @@ class Forwarder:
             if isinstance(upstream, int):
                 await _refuse(send, upstream)
                 return
-            epoch = await self._open(handshake, node)
+            epoch = await self._open(handshake, upstream.subprotocol, node)
             charges = ForwardedCharges(self._db, handshake.station_id, self._clock)
             socket = ForwardedSocket(
                 handshake, wire, upstream, epoch, self._frames, charges, self._clock
@@ -238,8 +260,8 @@ class Forwarder:
         touches = [
             stations.Touch(socket.station_id, socket.epoch, socket.last_frame_at)
             for socket in self._forwarded.values()
-            if socket.last_frame_at is not None
         ]
+        now = self._clock()
         async with self._db.transaction() as connection:
             targets = await stations.forward_targets(connection, station_ids)
             stale = await store.stale_epochs(
@@ -254,6 +276,8 @@ class Forwarder:
                 socket.drop("operator")
             elif (station_id, socket.epoch) in stale:
                 socket.drop("replaced")
+            else:
+                socket.watch(now)
 
     @asynccontextmanager
     async def _listening(self) -> AsyncGenerator[None]:
@@ -286,14 +310,14 @@ class Forwarder:
                 del self._forwarded[socket.station_id], self._keys[socket.station_id]
             metrics.FORWARDED.set(len(self._forwarded))
 
-    async def _open(self, handshake: ForwardedHandshake, node: str) -> int:
+    async def _open(self, handshake: ForwardedHandshake, agreed: str | None, node: str) -> int:
         now = self._clock()
         async with self._db.transaction() as connection:
             opened = await stations.open_connection(
                 connection,
                 handshake.station_id,
                 address=handshake.address,
-                version=VERSION,
+                version="ocpp2.0.1" if agreed == "ocpp2.0.1" else VERSION,
                 is_authenticated=False,  # by the other CSMS, not by EvPower
                 node=node,
                 now=now,
@@ -325,6 +349,7 @@ async def _upstream(handshake: ForwardedHandshake) -> AsyncGenerator[ClientConne
 
     Raises Unavailable.
     """
+    target = urlsplit(handshake.target_url)
     address = f"{handshake.target_url}/{quote(handshake.name, safe='')}"
     headers: dict[str, str] = {}
     if handshake.authorization is not None:
@@ -333,6 +358,9 @@ async def _upstream(handshake: ForwardedHandshake) -> AsyncGenerator[ClientConne
     try:
         upstream = await websockets.connect(
             address,
+            # Named, so that a redirect to another host is refused: it would get the password.
+            host=target.hostname,
+            port=target.port or (443 if target.scheme == "wss" else 80),
             subprotocols=offered or None,
             additional_headers=headers,
             user_agent_header=None,
@@ -340,8 +368,8 @@ async def _upstream(handshake: ForwardedHandshake) -> AsyncGenerator[ClientConne
             proxy=None,
             open_timeout=_OPEN_S,
             close_timeout=_CLOSE_S,
-            ping_interval=_PING_S,
-            ping_timeout=_PING_S,
+            ping_interval=_UPSTREAM_PING_S,
+            ping_timeout=_UPSTREAM_PING_S,
             max_size=MESSAGE_BYTES,
         )
     except websockets.InvalidStatus as error:

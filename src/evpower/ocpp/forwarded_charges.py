@@ -19,7 +19,7 @@ from evpower.ocpp.times import BEFORE_BOOT, read_time
 from evpower.ocpp.v16.tags import read_tag
 from evpower.ocpp.values import integer, register, transaction_id
 
-_WAITING: Final = 1_000
+_WAITING: Final = 100  # frames that were not stored yet
 _PENDING: Final = 100  # starts whose answer did not come yet
 log: Final = structlog.get_logger()
 

@@ -1,0 +1,288 @@
+"""A forwarded station's messages pass as they are, and what happens at the edges."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from evpower import ocpp, stations
+from tests.ocpp.scenario import Central, Station, basic
+from tests.waiting import until
+
+
+@dataclass
+class OtherCsms:
+    """A server that records what comes, and sends what the test says."""
+
+    url: str = ""
+    requests: list[Request] = field(default_factory=list[Request])
+    messages: list[str | bytes] = field(default_factory=list[str | bytes])
+    sockets: list[ServerConnection] = field(default_factory=list[ServerConnection])
+    refusal: Response | None = None
+    status: HTTPStatus | None = None
+    location: str | None = None
+
+    def check(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.requests.append(request)
+        if self.status is None:
+            return None
+        response = connection.respond(self.status, "")
+        if self.location is not None:
+            response.headers["Location"] = self.location
+        return response
+
+    async def handle(self, socket: ServerConnection) -> None:
+        self.sockets.append(socket)
+        with contextlib.suppress(ConnectionClosed):
+            async for message in socket:
+                self.messages.append(message)
+
+    async def send(self, text: str) -> None:
+        await until(lambda: self.sockets, "nothing was forwarded")
+        await self.sockets[-1].send(text)
+
+
+@contextlib.asynccontextmanager
+async def other_csms(**how: Any) -> AsyncIterator[OtherCsms]:
+    csms = OtherCsms()
+    how = {"subprotocols": [Subprotocol("ocpp1.6"), Subprotocol("ocpp2.0.1")]} | how
+    async with serve(
+        csms.handle, "127.0.0.1", 0, process_request=csms.check, close_timeout=0.1,
+        compression=None, ping_interval=None, **how,
+    ) as server:  # fmt: skip
+        csms.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/steve/ocpp"
+        yield csms
+
+
+@pytest.fixture
+async def csms(central: Central) -> AsyncIterator[OtherCsms]:
+    async with other_csms() as csms:
+        await central.add()
+        await switch(central, csms.url)
+        yield csms
+
+
+async def switch(central: Central, url: str | None, station_id: str = "EVP-001") -> None:
+    async with central.db.transaction() as connection:
+        await ocpp.forward_station(connection, station=station_id, url=url, actor="aida")
+
+
+async def check(central: Central) -> None:
+    await central.parts.forwarder.check()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[2,"1","Heartbeat",{}]',
+        ' [ 2 , "1" , "MeterValues" , {"transactionId":,"connectorId":1} ] ',
+        '[2,"1","DataTransfer",{"vendorId":"Ж","data":"\\u0000\\ud83d\\ude00"}]',
+        "no json at all",
+        "",
+        "[2," + '"' + "x" * 70_000 + '"]',
+    ],
+    ids=["usual", "broken", "unicode", "text", "empty", "long"],
+)
+async def test_a_message_passes_both_ways_as_it_came(
+    central: Central, csms: OtherCsms, text: str
+) -> None:
+    async with central.open() as station:
+        await station.send(text)
+        await until(lambda: csms.messages == [text])
+        await csms.send(text)
+        assert await station.wire.recv() == text
+
+
+async def test_the_handshake_passes_with_name_password_and_subprotocol(
+    central: Central, csms: OtherCsms
+) -> None:
+    async with central.open(
+        "/ocpp/x/evp-001/", user="evp-001", password=b"\xff geheim:"
+    ) as station:
+        assert station.wire.subprotocol == "ocpp1.6"
+    [request] = csms.requests
+    assert request.path == "/steve/ocpp/evp-001"
+    assert request.headers["Authorization"] == basic("evp-001", b"\xff geheim:")
+
+
+@pytest.mark.usefixtures("csms")
+async def test_a_version_that_evpower_lacks_passes_too(central: Central) -> None:
+    async with central.open(subprotocols=[Subprotocol("ocpp2.0.1")]) as station:
+        assert station.wire.subprotocol == "ocpp2.0.1"
+    versions = await central.owner.fetch("select version from stations.connections")
+    assert [row["version"] for row in versions] == ["ocpp2.0.1"]
+
+
+async def test_without_a_subprotocol_none_is_offered(central: Central) -> None:
+    await central.add()
+    async with other_csms(subprotocols=None) as csms:
+        await switch(central, csms.url)
+        async with central.open(subprotocols=None) as station:
+            await station.send("[]")
+            await until(lambda: csms.messages)
+            assert station.wire.subprotocol is None
+    assert "Sec-WebSocket-Protocol" not in csms.requests[0].headers
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 503])
+async def test_a_refusal_reaches_the_station_with_its_status(
+    central: Central, csms: OtherCsms, status: int
+) -> None:
+    csms.status = HTTPStatus(status)
+    with pytest.raises(InvalidStatus) as refused:
+        async with central.open():
+            pass
+    assert refused.value.response.status_code == status
+    assert await central.reasons() == []
+
+
+async def test_a_redirect_to_another_host_gets_no_password(
+    central: Central, csms: OtherCsms
+) -> None:
+    async with other_csms() as stranger:
+        csms.status, csms.location = HTTPStatus.FOUND, stranger.url
+        with pytest.raises(InvalidStatus) as refused:
+            async with central.open(password="geheim"):
+                pass
+        assert refused.value.response.status_code == 503
+        assert stranger.requests == []
+
+
+async def test_an_address_where_nothing_listens_is_a_503(central: Central) -> None:
+    await central.add()
+    await switch(central, "ws://127.0.0.1:9/ocpp")
+    with pytest.raises(InvalidStatus) as refused:
+        async with central.open():
+            pass
+    assert refused.value.response.status_code == 503
+
+
+async def test_when_the_other_side_leaves_tcp_is_dropped(central: Central, csms: OtherCsms) -> None:
+    async with central.open() as station:
+        await until(lambda: csms.sockets)
+        await csms.sockets[0].close()
+        assert await station.ended() is None, "a close frame came"
+    await until(central.all_closed)
+    assert await central.reasons() == ["upstream_lost"]
+
+
+async def test_when_the_station_leaves_the_other_side_sees_it(
+    central: Central, csms: OtherCsms
+) -> None:
+    async with central.open():
+        await until(lambda: csms.sockets)
+    await csms.sockets[0].wait_closed()
+    await until(central.all_closed)
+    assert await central.reasons() == ["station"]
+
+
+async def test_a_newer_connection_replaces_the_older(central: Central, csms: OtherCsms) -> None:
+    async with central.open() as old:
+        await until(lambda: len(csms.sockets) == 1)
+        async with central.open() as new:
+            assert await old.ended() is None
+            await new.send("new")
+            await until(lambda: csms.messages == ["new"])
+    await until(central.all_closed)
+    assert await central.reasons() == ["replaced", "station"]
+
+
+async def test_a_switch_moves_the_station_at_its_next_connection(central: Central) -> None:
+    await central.add(no_auth=True)
+    async with other_csms() as csms:
+        async with central.open() as ours:
+            await ours.boot()
+            await switch(central, csms.url)
+            await check(central)
+            assert await ours.ended() is None
+        async with central.open() as theirs:
+            await theirs.send("hello")
+            await until(lambda: csms.messages == ["hello"])
+            await switch(central, None)
+            await check(central)
+            assert await theirs.ended() is None
+        async with central.open() as ours:
+            await ours.boot()
+    assert csms.messages == ["hello"]
+
+
+async def test_a_station_that_vanished_is_dropped(central: Central, csms: OtherCsms) -> None:
+    async with central.open() as station:
+        await until(lambda: csms.sockets)
+        await check(central)
+        central.clock.ahead = timedelta(minutes=5)
+        await check(central)  # it is pinged, and answers
+
+        async def has_ponged() -> bool:
+            [socket] = central.parts.forwarder._forwarded.values()
+            return socket.last_frame_at > central.clock() - timedelta(minutes=1)
+
+        await until(has_ponged)
+        await _stop_reading(station.wire)
+        central.clock.ahead = timedelta(minutes=30)
+        await check(central)
+    await csms.sockets[0].wait_closed()
+    await until(central.all_closed)
+    assert await central.reasons() == ["silent"]
+
+
+async def _stop_reading(wire: ClientConnection) -> None:
+    wire.transport.pause_reading()
+    await asyncio.sleep(0)
+
+
+async def test_a_slow_other_side_stops_the_reading_not_the_memory(
+    central: Central, csms: OtherCsms
+) -> None:
+    message = '[2,"1","DataTransfer",{"vendorId":"v","data":"' + "x" * 100_000 + '"}]'
+    async with central.open() as station:
+        await until(lambda: csms.sockets)
+        csms.sockets[0].transport.pause_reading()
+        sending = asyncio.create_task(_send_many(station, message, 150))
+
+        def is_full() -> bool:
+            [socket] = central.parts.forwarder._forwarded.values()
+            return not socket._is_reading
+
+        await until(is_full)
+        [socket] = central.parts.forwarder._forwarded.values()
+        assert socket._messages.qsize() < 64
+        csms.sockets[0].transport.resume_reading()
+        await sending
+        await until(lambda: len(csms.messages) == 150)
+        assert set(csms.messages) == {message}
+
+
+async def _send_many(station: Station, message: str, count: int) -> None:
+    for _ in range(count):
+        await station.send(message)
+
+
+async def test_evpower_answers_a_forwarded_station_nothing(
+    central: Central, csms: OtherCsms
+) -> None:
+    async with central.db.transaction() as connection:
+        await stations.queue_command(
+            connection, "EVP-001", "clear_cache", {}, actor="aida",
+            expires_in=timedelta(minutes=1), now=central.clock(),
+        )  # fmt: skip
+    async with central.open() as station:
+        await station.send('[2,"1","BootNotification",{}]')
+        await until(lambda: csms.messages)
+        await csms.send('[3,"1",{}]')
+        assert await station.wire.recv() == '[3,"1",{}]'
+        assert central.socket() is None
+    booted = await central.owner.fetchval(
+        "select count(*) from stations.stations where booted_at is not null"
+    )
+    assert booted == 0
