@@ -2136,7 +2136,8 @@ CREATE VIEW charging.sessions_public AS
     stop_requested_at,
     start_window_ends_at,
     quarantined_at,
-    free_reason
+    free_reason,
+    station_lost_notified_at
    FROM charging.sessions s;
 
 ALTER TABLE charging.settlements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (

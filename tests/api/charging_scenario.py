@@ -10,6 +10,8 @@ import httpx
 
 from evpower import charging
 from evpower.charging import Changes, StationStart, StationStop, StationTime
+from evpower.charging.rules import DEFAULT_RULES
+from evpower.charging.watch import find_due, watch_transaction
 from evpower.foundation.db import Connection
 from tests.api.scenario import Api, Headers, bearer
 from tests.api.stations_scenario import Site
@@ -89,6 +91,13 @@ class Ride:
             f"update charging.progress set revision = revision + 1, {names} where session_id = $1",
             UUID(session), *values.values(),
         )  # fmt: skip
+
+    async def watch(self) -> None:
+        """The job that watches what charges, until nothing is due."""
+        now = self.api.clock()
+        async with self.api.db.transaction() as connection:
+            while due := await find_due(connection, now, DEFAULT_RULES):
+                self.publish(await watch_transaction(connection, due[0], now=now))
 
     def publish(self, changes: Changes) -> None:
         changes.publish(self.api.bus)

@@ -246,6 +246,7 @@ class TestStatus:
         ride.forward(minutes=29)
         assert (await ride.status(session)).json()["station_online"] is False
         ride.forward(minutes=2)
+        await ride.watch()
         response = await ride.status(session, {**bearer(ride.client), **ENGLISH})
         assert_golden("status_station_lost", response)
 

@@ -179,6 +179,7 @@ class TestCache:
         await api.get(LIST)
         refresh = "/api/v1/locations/mall/refresh-status"
         await site.report("EVP-1", 1, "charging")
+        api.now_s.at_s += 0.5
         first = await api.post(refresh, {"Accept-Language": "en"})
         assert_golden("location_refreshed", first)
         assert first.json()["location"]["status"] == "occupied"
@@ -186,6 +187,20 @@ class TestCache:
         assert (await api.post(refresh)).json()["location"]["status"] == "occupied"
         api.now_s.at_s += 5.1
         assert (await api.post(refresh)).json()["location"]["status"] == "available"
+
+    async def test_who_refreshes_all_locations_reads_no_more_than_two_boards_a_second(
+        self, api: Api, site: Site
+    ) -> None:
+        await site.ready("EVP-1")
+        await site.ready("EVP-2", location=YARD)
+        await api.get(LIST)
+        api.now_s.at_s += 0.5
+        await api.post("/api/v1/locations/mall/refresh-status")
+        await site.report("EVP-2", 1, "charging")
+        refresh = "/api/v1/locations/yard/refresh-status"
+        assert (await api.post(refresh)).json()["location"]["status"] == "available"
+        api.now_s.at_s += 5.1
+        assert (await api.post(refresh)).json()["location"]["status"] == "occupied"
 
     async def test_a_refresh_stores_no_answer_under_a_key(
         self, api: Api, site: Site, owner: Connection

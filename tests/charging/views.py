@@ -38,6 +38,7 @@ CHARGING = SessionView(
     start_failure=None,
     end_reason=None,
     is_estimated=False,
+    station_lost_notified_at=None,
     held_minor=27_000,
     transaction_id=812,
     transaction_text_id=None,

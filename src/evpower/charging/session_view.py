@@ -12,10 +12,9 @@ from evpower.charging.model import SessionState, SessionStatus
 from evpower.foundation.clock import to_z
 from evpower.foundation.json_reader import as_object, read_stored_json
 from evpower.foundation.money import to_som
+from evpower.stations import ONLINE_FOR
 from evpower.tariffs import RateCard, Rates, read_snapshot
 
-ONLINE_FOR: Final = timedelta(seconds=90)  # a station whose last frame is younger is online
-LOST_AFTER: Final = timedelta(minutes=30)
 _KILO: Final = 1000
 _MINUTE: Final = timedelta(minutes=1)
 _MAX_PERCENT: Final = 100.0
@@ -51,6 +50,7 @@ class SessionView:
     start_failure: str | None
     end_reason: str | None
     is_estimated: bool
+    station_lost_notified_at: datetime | None  # when its driver was told that the station is away
     held_minor: int | None  # the newest hold, open or resolved
     transaction_id: int | None
     transaction_text_id: str | None
@@ -106,7 +106,7 @@ class SessionView:
             return f"ended_{self.end_reason}", "session_finished"
         if self.state in ("requested", "starting"):
             return ("session_starting",)
-        is_lost = self.last_frame_at is not None and now - self.last_frame_at >= LOST_AFTER
+        is_lost = self.station_lost_notified_at is not None and not self.is_online(now)
         if self.state == "charging" and is_lost:
             return ("session_station_lost",)
         return ("session_stopping",) if self.state == "stopping" else ("session_charging",)

@@ -17,7 +17,7 @@ select s.id, s.client_id, s.station_id, s.connector_id, s.state, s.status, s.sta
        case when r.is_running then p.cost_minor else s.cost_minor end as cost_minor,
        case when r.is_running then s.revision + p.revision else s.revision end as revision,
        s.details, s.limit_energy_wh, s.limit_amount_minor, s.limit_soc_percent, s.start_failure,
-       s.end_reason, s.is_estimated, h.amount_minor as held_minor,
+       s.end_reason, s.is_estimated, s.station_lost_notified_at, h.amount_minor as held_minor,
        t.id as transaction_id, t.text_id as transaction_text_id, t.meter_start_wh, t.meter_stop_wh,
        p.power_w, p.soc_percent, p.current_ma, p.voltage_mv, p.ev_current_ma, p.ev_voltage_mv,
        p.body_temperature, p.outlet_temperature, p.inlet_temperature, p.register_wh,

@@ -20,6 +20,7 @@ from evpower.tariffs import Place, RateCard, Rates, Snapshot, find_tariffs
 
 TTL_S: Final = 1.5  # and half a second to read them
 REFRESH_S: Final = 5.0
+_SHORTEST_S: Final = 0.5  # between two boards
 _REFRESHED: Final = 10_000  # locations
 
 
@@ -96,6 +97,7 @@ class StationBoard:
         self._now_s = now_s
         self._board = CachedValue(self._read, ttl_s=TTL_S, now_s=now_s)
         self._refreshed = TtlCache[str, bool](_REFRESHED, now_s)
+        self._read_at_s = -_SHORTEST_S
         self._cards: dict[tuple[str, int], RateCard] = {}  # by plan and version: they never change
 
     async def get(self) -> Board:
@@ -107,17 +109,20 @@ class StationBoard:
         self._board.expire()
 
     async def refresh(self, location_id: str) -> Board:
-        """Returns a new board, once in 5 s for each location; in between as `get`."""
+        """Returns a board of the last half second, once in 5 s for each location; else as `get`."""
         board = await self._board.get()
         is_known = any(view.location.id == location_id for view, _ in board.shown)
         if not is_known or self._refreshed.get(location_id):
             return board
-        self._refreshed.put(location_id, value=True, expires_at=self._now_s() + REFRESH_S)
-        self._board.expire()
+        now_s = self._now_s()
+        self._refreshed.put(location_id, value=True, expires_at=now_s + REFRESH_S)
+        if now_s - self._read_at_s >= _SHORTEST_S:  # whoever refreshes all locations reads no more
+            self._board.expire()
         return await self._board.get()
 
     async def _read(self) -> Board:
         now = self._clock()
+        self._read_at_s = self._now_s()
         async with self._db.connection() as connection:
             views = await list_locations(connection)
             listed = [station for view in views for station in view.stations]
