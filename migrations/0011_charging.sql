@@ -193,6 +193,14 @@ create trigger transactions_stay before update or delete on charging.transaction
 create trigger transactions_are_kept before truncate on charging.transactions
   for each statement execute function charging.refuse_change();
 
+-- Cards of the operator's technicians: a charge by one is of no client and is not stopped.
+create table charging.technician_tags (
+  tag text primary key check (length(tag) between 1 and 200 and tag = btrim(tag)), -- as tags are compared
+  name text not null check (length(name) between 1 and 200), -- whose it is
+  created_at timestamptz not null default now()
+);
+grant select, insert, delete on charging.technician_tags to evpower_app;
+
 -- Ids by which a station also calls a transaction. A station may use an id again for a later one.
 create table charging.transaction_aliases (
   station_id text not null references stations.stations,

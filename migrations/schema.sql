@@ -2201,6 +2201,14 @@ ALTER TABLE charging.stops ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE charging.technician_tags (
+    tag text NOT NULL,
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT technician_tags_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT technician_tags_tag_check CHECK ((((length(tag) >= 1) AND (length(tag) <= 200)) AND (tag = btrim(tag))))
+);
+
 CREATE TABLE charging.transaction_aliases (
     station_id text NOT NULL,
     alias text NOT NULL,
@@ -3493,6 +3501,9 @@ ALTER TABLE ONLY charging.stops
 ALTER TABLE ONLY charging.stops
     ADD CONSTRAINT stops_station_id_id_as_sent_meter_stop_wh_station_time_key UNIQUE NULLS NOT DISTINCT (station_id, id_as_sent, meter_stop_wh, station_time);
 
+ALTER TABLE ONLY charging.technician_tags
+    ADD CONSTRAINT technician_tags_pkey PRIMARY KEY (tag);
+
 ALTER TABLE ONLY charging.transaction_aliases
     ADD CONSTRAINT transaction_aliases_pkey PRIMARY KEY (station_id, alias, transaction_id);
 
@@ -4432,6 +4443,8 @@ GRANT SELECT,INSERT ON TABLE charging.signed_values TO evpower_app;
 GRANT SELECT,INSERT ON TABLE charging.stops TO evpower_app;
 
 GRANT UPDATE(transaction_id) ON TABLE charging.stops TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE charging.technician_tags TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE charging.transaction_aliases TO evpower_app;
 

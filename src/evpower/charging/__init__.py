@@ -16,7 +16,7 @@ from evpower.charging.events import (
 )
 from evpower.charging.facts import normalized_plate
 from evpower.charging.meter_values import meter_values
-from evpower.charging.model import SESSION_CHANGED, SessionState
+from evpower.charging.model import SESSION_CHANGED, SessionState, Technician
 from evpower.charging.module import module
 from evpower.charging.operate import (
     OperatorBill,
@@ -39,6 +39,11 @@ from evpower.charging.status import (
 from evpower.charging.status_reported import status_reported
 from evpower.charging.stop_transaction import stop_transaction
 from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
+from evpower.charging.technicians import (
+    add_technician,
+    list_technicians,
+    remove_technician,
+)
 from evpower.charging.unstarted import command_ended
 
 # What slices above may read of the tables.
@@ -71,8 +76,10 @@ __all__ = [
     "StopRequest",
     "StopRequested",
     "TagStatus",
+    "Technician",
     "UnattributedRow",
     "active_session",
+    "add_technician",
     "authorize",
     "command_ended",
     "configured_rules",
@@ -80,11 +87,13 @@ __all__ = [
     "flat_status",
     "get_session",
     "list_sessions",
+    "list_technicians",
     "list_unattributed",
     "meter_values",
     "module",
     "newest_sessions",
     "normalized_plate",
+    "remove_technician",
     "request_stop",
     "session_status",
     "session_statuses",

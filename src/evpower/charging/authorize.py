@@ -4,11 +4,12 @@ from datetime import datetime
 from uuid import UUID
 
 from evpower import identity, stations, wallet
-from evpower.charging import store_sessions
+from evpower.charging import store_sessions, store_technicians
 from evpower.charging.events import TagStatus
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.start_match import card_client, session_of_tag
 from evpower.charging.states import OPEN
+from evpower.charging.tags import fold_tag
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Forbidden, NotFound
 
@@ -24,7 +25,8 @@ async def authorize(
     """Returns whether a tag may charge at a station.
 
     A one-time tag may while its session is open. A card may if its client may start, or has an open
-    session here. An unknown tag may where not only paid charging is allowed.
+    session here. A technician's card may. An unknown tag may where not only paid charging is
+    allowed.
     """
     station = await stations.lock_station(connection, station_id)
     session = await session_of_tag(connection, station.id, id_tag)
@@ -32,7 +34,8 @@ async def authorize(
         return "accepted" if session.state in OPEN else "expired"
     client_id = await card_client(connection, station, id_tag)
     if client_id is None:
-        return "invalid" if station.paid_only else "accepted"
+        is_technician = await store_technicians.is_technician(connection, fold_tag(id_tag))
+        return "accepted" if is_technician or not station.paid_only else "invalid"
     running = await store_sessions.open_of_client(connection, client_id)
     if any(session.station_id == station.id for session in running):
         return "accepted"

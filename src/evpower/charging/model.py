@@ -178,3 +178,12 @@ class StationTransaction:
     ended_at: datetime | None
     end_kind: EndKind | None
     start_number: int  # of several that began with the same facts
+
+
+@dataclass(frozen=True, slots=True)
+class Technician:
+    """A card of the operator's own; `tag` in the form in which tags are compared."""
+
+    tag: str
+    name: str
+    created_at: datetime

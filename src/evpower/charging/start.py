@@ -147,8 +147,6 @@ async def _repeated(
 ) -> ChargingSession | None:
     """Returns the session that an equal call made a moment ago."""
     for session in await store_sessions.open_of_client(connection, request.client_id):
-        if session.state == "stopping":
-            continue
         wanted = (request.energy_wh, request.amount_minor, request.soc_percent)
         limits = (session.limit_energy_wh, session.limit_amount_minor, session.limit_soc_percent)
         is_same = (session.station_id, session.connector_id, limits) == (
@@ -156,7 +154,8 @@ async def _repeated(
         )  # fmt: skip
         if is_same and session.created_at > now - _REPEATED_WITHIN:
             return session
-        raise _already_active()
+        if session.state != "stopping":  # that one is about to end
+            raise _already_active()
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from evpower import identity, stations
-from evpower.charging import store_sessions, store_transactions
+from evpower.charging import store_sessions, store_technicians, store_transactions
 from evpower.charging.events import StationStart
 from evpower.charging.model import ChargingSession, StationTransaction
 from evpower.charging.states import WAITING
@@ -28,6 +28,7 @@ class StartMatch(NamedTuple):
 
     session: ChargingSession | None = None
     card_client_id: UUID | None = None
+    is_technician: bool = False
     same_as: StationTransaction | None = None  # it is this transaction, reported again
 
 
@@ -71,11 +72,15 @@ async def match_start(connection: Connection, station: Station, start: StationSt
     running = await store_transactions.open_on_connector(connection, station.id, start.connector)
     if running is not None and await _is_repeat(connection, running, start):
         return StartMatch(same_as=running)
+    is_technician = client_id is None and await store_technicians.is_technician(connection, tag)
     waiting = await _waiting(connection, station.id, start.connector)
     if waiting is not None:
         is_own_card = client_id == waiting.client_id
-        if is_own_card or (client_id is None and await _was_sent(connection, waiting)):
+        is_unknown = client_id is None and not is_technician
+        if is_own_card or (is_unknown and await _was_sent(connection, waiting)):
             return StartMatch(waiting)
+    if is_technician:
+        return StartMatch(is_technician=True)
     return StartMatch(card_client_id=client_id)
 
 

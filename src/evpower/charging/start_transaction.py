@@ -12,7 +12,7 @@ from evpower import alerts, stations
 from evpower.charging import closing, late_start, store_sessions, store_transactions
 from evpower.charging.card_start import begin_by_card
 from evpower.charging.events import Changes, StartAnswer, StationStart
-from evpower.charging.model import ChargingSession, StationTransaction
+from evpower.charging.model import ChargingSession, Purpose, StationTransaction
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.start_match import match_start, read_start, start_key, started_at
 from evpower.charging.states import WAITING
@@ -50,15 +50,16 @@ async def start_transaction(
     known = await store_transactions.transaction_of_key(connection, key)
     number = 1 if known is None else known.start_number + 1
     start = _Start(connection, station, report, key, number, rules, now)
-    answer = await _answer(start, known)
+    if known is not None and known.end_kind != "stop":
+        answer = await _again(start, known)
+    else:
+        answer = await _answer(start, known)
     failpoints.hit(Failpoint.BEGIN_UNCOMMITTED)
     return answer
 
 
 async def _answer(start: _Start, known: StationTransaction | None) -> StartAnswer:
-    """Finds what the start is of; `known`: a transaction that began with the same facts."""
-    if known is not None and known.end_kind != "stop":
-        return await _again(start, known)
+    """Finds what the start is of; `known`: one that began with the same facts and was stopped."""
     if known is not None and start.report.time.at is not None:
         return await _after_stop(start)  # the same moment again
     match = await match_start(start.connection, start.station, start.report)
@@ -68,6 +69,8 @@ async def _answer(start: _Start, known: StationTransaction | None) -> StartAnswe
         return await _again(start, match.same_as)
     if match.card_client_id is not None:
         return await _by_card(start, match.card_client_id)
+    if match.is_technician:
+        return await _without_session(start, "technician")
     return await _unattributed(start)
 
 
@@ -140,6 +143,19 @@ async def _after_stop(start: _Start) -> StartAnswer:
 
 
 async def _unattributed(start: _Start) -> StartAnswer:
+    """Records a start that no client pays; where all pay, the station is told to stop."""
+    answer = await _without_session(start, "unattributed")
+    if not start.station.paid_only:
+        return answer
+    answer.changes.merge(
+        await late_start.stop_transaction(
+            start.connection, answer.transaction_id, rules=start.rules, now=start.now
+        )
+    )
+    return answer._replace(tag="invalid")
+
+
+async def _without_session(start: _Start, purpose: Purpose) -> StartAnswer:
     changes = await _clear(start, None)
     transaction_id = await store_transactions.insert_transaction(
         start.connection,
@@ -147,20 +163,13 @@ async def _unattributed(start: _Start) -> StartAnswer:
         start.station.id,
         start.key,
         start.number,
-        purpose="unattributed",
+        purpose=purpose,
         session_id=None,
         started_at=started_at(start.report, None),
     )
     await _store_text_id(start, transaction_id)
     changes.stations.add(start.station.id)
-    if not start.station.paid_only:
-        return StartAnswer(transaction_id, "accepted", changes)
-    changes.merge(
-        await late_start.stop_transaction(
-            start.connection, transaction_id, rules=start.rules, now=start.now
-        )
-    )
-    return StartAnswer(transaction_id, "invalid", changes)
+    return StartAnswer(transaction_id, "accepted", changes)
 
 
 async def _again(start: _Start, known: StationTransaction) -> StartAnswer:

@@ -21,6 +21,7 @@ from evpower.cli import (
     supabase,
     sync,
     tariffs,
+    technicians,
 )
 
 app = typer.Typer(
@@ -45,6 +46,7 @@ app.add_typer(stations_file.station, name="station")
 app.add_typer(alerts.alert, name="alert")
 app.add_typer(sessions.session, name="session")
 app.add_typer(sessions.quarantine, name="quarantine")
+app.add_typer(technicians.technician, name="technician")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(sync.sync, name="sync")
 app.add_typer(identity.identity, name="identity")
