@@ -18,13 +18,11 @@ async def meter_value_bytes(rig: Rig) -> list[Row]:
         await owner.execute("select * from ocpp.keep_frames(current_date, 90)")
         await owner.execute(
             """
-            insert into charging.meter_values (received_at, station_id, connector, transaction_id,
-              station_time, at, context, energy_wh, power_w, current_ma, voltage_mv, soc_percent,
-              body_temperature, outcome, session_wh, priced_at, is_parked, is_timed)
-            select t, 'EVP-' || lpad((n % $2)::text, 5, '0'), 1, 100000 + n % $2,
-                   to_char(t, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), t, 'Sample.Periodic', 1234567.5 + n,
-                   57000 + n % 1000, 142000, 400000, 20 + n % 80, 31, 'trusted', n % 60000, t,
-                   false, true
+            insert into charging.meter_values (received_at, at, transaction_id, session_wh, power_w,
+              current_ma, voltage_mv, connector, soc_percent, body_temperature, is_parked, is_timed,
+              energy_wh)
+            select t, t, 100000 + n % $2, n % 60000, 57000 + n % 1000, 142000, 400000, 1,
+                   20 + n % 80, 31, false, true, 1234567.5 + n
               from generate_series(1, $1::int) n,
                    lateral (select current_date + n * interval '100 ms' as t)
             """,

@@ -305,31 +305,35 @@ grant select, insert, update, delete on charging.clocks to evpower_app;
 
 -- Every meter value as it was read. The raw frame has the rest.
 create table charging.meter_values (
+  -- Wide columns first, so that none is padded; what most rows would have is null.
   received_at timestamptz not null,
-  station_id text not null,
-  connector int not null,
-  transaction_id int,                                  -- ours; null: of none
-  station_time text,
   at timestamptz,                                      -- the station's time as read; null: unusable
-  context text not null default '',
-  energy_wh numeric,
+  priced_at timestamptz,                               -- when it was, by the clock that prices; null: `at`
+  transaction_id int,                                  -- ours; null: of none
+  session_wh int check (session_wh >= 0),              -- the session's energy with it; null: it does not count
   power_w int,
   current_ma int,
   voltage_mv int,
   ev_current_ma int,
   ev_voltage_mv int,
-  soc_percent int,
-  body_temperature int,
-  outlet_temperature int,
-  inlet_temperature int,
-  outcome text check (outcome in ('trusted', 'suspect', 'history', 'segment', 'jump')), -- what its register was taken for
-  session_wh bigint check (session_wh >= 0),           -- the session's energy with it; null: it does not count
-  priced_at timestamptz,                               -- when it was, by the clock that prices
+  connector smallint not null,
+  soc_percent smallint,
+  body_temperature smallint,
+  outlet_temperature smallint,
+  inlet_temperature smallint,
   is_parked boolean,                                   -- the car took nothing since the value before
   is_timed boolean,                                    -- false: when it was is unknown
-  constraint meter_values_count_whole check (num_nulls(session_wh, priced_at, is_parked, is_timed) in (0, 4))
+  energy_wh numeric,                                   -- the register
+  station_id text,                                     -- null: the transaction's
+  station_time text,                                   -- raw; null: `at` in UTC, ending in Z
+  context text,                                        -- null: Sample.Periodic
+  -- What its register was taken for. Null: trusted where it counts, else not judged.
+  outcome text check (outcome in ('suspect', 'history', 'segment', 'jump')),
+  constraint meter_values_have_a_station check (num_nonnulls(transaction_id, station_id) > 0),
+  constraint meter_values_count_whole check (num_nulls(session_wh, is_parked, is_timed) in (0, 3)
+    and (session_wh is not null or priced_at is null) and (session_wh is null or coalesce(priced_at, at) is not null))
 ) partition by range (received_at);
-create index meter_values_by_transaction on charging.meter_values (transaction_id, received_at);
+create index meter_values_by_transaction on charging.meter_values (transaction_id) where transaction_id is not null;
 create table charging.meter_values_default partition of charging.meter_values default;
 grant select, insert on charging.meter_values to evpower_app;
 

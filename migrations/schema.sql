@@ -1985,58 +1985,60 @@ CREATE TABLE charging.clocks (
 
 CREATE TABLE charging.meter_values (
     received_at timestamp with time zone NOT NULL,
-    station_id text NOT NULL,
-    connector integer NOT NULL,
-    transaction_id integer,
-    station_time text,
     at timestamp with time zone,
-    context text DEFAULT ''::text NOT NULL,
-    energy_wh numeric,
+    priced_at timestamp with time zone,
+    transaction_id integer,
+    session_wh integer,
     power_w integer,
     current_ma integer,
     voltage_mv integer,
     ev_current_ma integer,
     ev_voltage_mv integer,
-    soc_percent integer,
-    body_temperature integer,
-    outlet_temperature integer,
-    inlet_temperature integer,
-    outcome text,
-    session_wh bigint,
-    priced_at timestamp with time zone,
+    connector smallint NOT NULL,
+    soc_percent smallint,
+    body_temperature smallint,
+    outlet_temperature smallint,
+    inlet_temperature smallint,
     is_parked boolean,
     is_timed boolean,
-    CONSTRAINT meter_values_count_whole CHECK ((num_nulls(session_wh, priced_at, is_parked, is_timed) = ANY (ARRAY[0, 4]))),
-    CONSTRAINT meter_values_outcome_check CHECK ((outcome = ANY (ARRAY['trusted'::text, 'suspect'::text, 'history'::text, 'segment'::text, 'jump'::text]))),
+    energy_wh numeric,
+    station_id text,
+    station_time text,
+    context text,
+    outcome text,
+    CONSTRAINT meter_values_count_whole CHECK (((num_nulls(session_wh, is_parked, is_timed) = ANY (ARRAY[0, 3])) AND ((session_wh IS NOT NULL) OR (priced_at IS NULL)) AND ((session_wh IS NULL) OR (COALESCE(priced_at, at) IS NOT NULL)))),
+    CONSTRAINT meter_values_have_a_station CHECK ((num_nonnulls(transaction_id, station_id) > 0)),
+    CONSTRAINT meter_values_outcome_check CHECK ((outcome = ANY (ARRAY['suspect'::text, 'history'::text, 'segment'::text, 'jump'::text]))),
     CONSTRAINT meter_values_session_wh_check CHECK ((session_wh >= 0))
 )
 PARTITION BY RANGE (received_at);
 
 CREATE TABLE charging.meter_values_default (
     received_at timestamp with time zone CONSTRAINT meter_values_received_at_not_null NOT NULL,
-    station_id text CONSTRAINT meter_values_station_id_not_null NOT NULL,
-    connector integer CONSTRAINT meter_values_connector_not_null NOT NULL,
-    transaction_id integer,
-    station_time text,
     at timestamp with time zone,
-    context text DEFAULT ''::text CONSTRAINT meter_values_context_not_null NOT NULL,
-    energy_wh numeric,
+    priced_at timestamp with time zone,
+    transaction_id integer,
+    session_wh integer,
     power_w integer,
     current_ma integer,
     voltage_mv integer,
     ev_current_ma integer,
     ev_voltage_mv integer,
-    soc_percent integer,
-    body_temperature integer,
-    outlet_temperature integer,
-    inlet_temperature integer,
-    outcome text,
-    session_wh bigint,
-    priced_at timestamp with time zone,
+    connector smallint CONSTRAINT meter_values_connector_not_null NOT NULL,
+    soc_percent smallint,
+    body_temperature smallint,
+    outlet_temperature smallint,
+    inlet_temperature smallint,
     is_parked boolean,
     is_timed boolean,
-    CONSTRAINT meter_values_count_whole CHECK ((num_nulls(session_wh, priced_at, is_parked, is_timed) = ANY (ARRAY[0, 4]))),
-    CONSTRAINT meter_values_outcome_check CHECK ((outcome = ANY (ARRAY['trusted'::text, 'suspect'::text, 'history'::text, 'segment'::text, 'jump'::text]))),
+    energy_wh numeric,
+    station_id text,
+    station_time text,
+    context text,
+    outcome text,
+    CONSTRAINT meter_values_count_whole CHECK (((num_nulls(session_wh, is_parked, is_timed) = ANY (ARRAY[0, 3])) AND ((session_wh IS NOT NULL) OR (priced_at IS NULL)) AND ((session_wh IS NULL) OR (COALESCE(priced_at, at) IS NOT NULL)))),
+    CONSTRAINT meter_values_have_a_station CHECK ((num_nonnulls(transaction_id, station_id) > 0)),
+    CONSTRAINT meter_values_outcome_check CHECK ((outcome = ANY (ARRAY['suspect'::text, 'history'::text, 'segment'::text, 'jump'::text]))),
     CONSTRAINT meter_values_session_wh_check CHECK ((session_wh >= 0))
 );
 
@@ -3759,9 +3761,9 @@ CREATE UNIQUE INDEX alerts_one_open ON alerts.alerts USING btree (kind, subject)
 
 CREATE INDEX cdrs_by_session ON charging.cdrs USING btree (session_id);
 
-CREATE INDEX meter_values_by_transaction ON ONLY charging.meter_values USING btree (transaction_id, received_at);
+CREATE INDEX meter_values_by_transaction ON ONLY charging.meter_values USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
 
-CREATE INDEX meter_values_default_transaction_id_received_at_idx ON charging.meter_values_default USING btree (transaction_id, received_at);
+CREATE INDEX meter_values_default_transaction_id_idx ON charging.meter_values_default USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
 
 CREATE INDEX progress_rebills ON charging.progress USING btree (transaction_id) WHERE (rebill_due_at IS NOT NULL);
 
@@ -3929,7 +3931,7 @@ CREATE UNIQUE INDEX transactions_refund_key ON wallet.transactions USING btree (
 
 CREATE UNIQUE INDEX transactions_settlement_key ON wallet.transactions USING btree (settlement_id) WHERE (settlement_id IS NOT NULL);
 
-ALTER INDEX charging.meter_values_by_transaction ATTACH PARTITION charging.meter_values_default_transaction_id_received_at_idx;
+ALTER INDEX charging.meter_values_by_transaction ATTACH PARTITION charging.meter_values_default_transaction_id_idx;
 
 ALTER INDEX ocpp.frames_by_station ATTACH PARTITION ocpp.frames_default_station_id_received_at_idx;
 

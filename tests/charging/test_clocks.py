@@ -31,7 +31,7 @@ async def skew_s(place: ChargingPlace) -> int | None:
 
 async def priced_at(place: ChargingPlace) -> list[datetime]:
     rows = await place.owner.fetch(
-        "select priced_at from charging.meter_values"
+        "select coalesce(priced_at, at) as priced_at from charging.meter_values"
         " where session_wh is not null order by session_wh"
     )
     return [row["priced_at"] for row in rows]

@@ -32,7 +32,7 @@ async def test_every_value_is_stored_with_what_it_counts_for(place: ChargingPlac
         "select energy_wh, outcome, session_wh from charging.meter_values order by energy_wh"
     )
     stored = [tuple(row) for row in rows]
-    assert stored == [(500, "trusted", 500), (90_000, "suspect", None)]
+    assert stored == [(500, None, 500), (90_000, "suspect", None)]
 
 
 async def test_edge_9_a_single_zero_lowers_nothing(place: ChargingPlace) -> None:
@@ -89,6 +89,18 @@ async def test_q50_an_odd_value_at_an_interruption_is_one_outlier(place: Chargin
     place.later(1)
     await place.values(transaction, 5_900)
     assert (await place.progress(transaction))["energy_wh"] == 900
+
+
+async def test_numbers_beyond_all_sense_are_stored_as_far_as_they_go(place: ChargingPlace) -> None:
+    _, transaction = await place.charging(await place.driver())
+    place.later(1)
+    odd = read(10**30, place.now, power_w=10**12, soc_percent=-(10**9), voltage_mv=2**31)
+    await place.frames(transaction, [odd._replace(temperatures=(10**6, None, -(10**6)))])
+    row = await place.owner.fetchrow("select * from charging.meter_values")
+    assert row is not None
+    assert (row["power_w"], row["soc_percent"], row["body_temperature"]) == (
+        2**31 - 1, -(2**15), 2**15 - 1,
+    )  # fmt: skip
 
 
 class TestBinding:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast, overload
 from uuid import UUID
 
 from evpower import tariffs
@@ -26,6 +26,7 @@ from evpower.tariffs import Pricer, Sample, Snapshot, Tally
 SKEW_LIMIT: Final = timedelta(seconds=120)  # a clock that is further off is not priced by
 _COUNTED: Final = frozenset({"trusted", "segment", "jump"})
 _LONGEST_INTERVAL_S: Final = 3_600
+_INT2: Final = 2**15
 _INT4: Final = 2**31
 _HOUR_S: Final = 3_600
 
@@ -249,7 +250,7 @@ def _advance_one(
     span_s = _span_s(earlier.last, value)
     if reading.power_w is None and span_s:
         grown_wh = register.exact_wh - earlier.exact_wh
-        facts = replace(facts, power_w=_int4(int(grown_wh * _HOUR_S / span_s)))
+        facts = replace(facts, power_w=as_int4(int(grown_wh * _HOUR_S / span_s)))
     at = our_time(reading.time, received_at, running.transaction.started_at, running.skew_s)
     is_parked = progress.parked_since is not None and register.energy_wh == earlier.energy_wh
     sample = Sample(
@@ -294,12 +295,26 @@ def _measured(known: Facts, reading: Reading) -> Facts:
         "inlet_temperature": inlet,
     }
     return replace(
-        known, **{name: _int4(value) for name, value in newest.items() if value is not None}
+        known, **{name: as_int4(value) for name, value in newest.items() if value is not None}
     )
 
 
-def _int4(value: int) -> int:
-    return max(-_INT4, min(value, _INT4 - 1))
+@overload
+def as_int4(value: int) -> int: ...
+
+
+@overload
+def as_int4(value: None) -> None: ...
+
+
+def as_int4(value: int | None) -> int | None:
+    """Returns a number as a column of 4 bytes can have it."""
+    return None if value is None else max(-_INT4, min(value, _INT4 - 1))
+
+
+def as_int2(value: int | None) -> int | None:
+    """Returns a number as a column of 2 bytes can have it."""
+    return None if value is None else max(-_INT2, min(value, _INT2 - 1))
 
 
 def write_register(register: MeterRegister) -> dict[str, Any]:

@@ -15,11 +15,13 @@ from evpower.charging.running import (
     RunningSession,
     RunningTransaction,
     StoredValue,
+    as_int2,
+    as_int4,
     begin_progress,
     read_register,
     write_register,
 )
-from evpower.foundation.clock import read_time
+from evpower.foundation.clock import read_time, to_z
 from evpower.foundation.db import Connection, fetch_one
 from evpower.foundation.rows import columns, read_row
 
@@ -149,10 +151,10 @@ async def insert_values(
         return
     await connection.executemany(
         """
-        insert into charging.meter_values (received_at, station_id, connector, transaction_id,
-          station_time, at, context, energy_wh, power_w, current_ma, voltage_mv, ev_current_ma,
-          ev_voltage_mv, soc_percent, body_temperature, outlet_temperature, inlet_temperature,
-          outcome, session_wh, priced_at, is_parked, is_timed)
+        insert into charging.meter_values (received_at, at, priced_at, transaction_id, session_wh,
+          power_w, current_ma, voltage_mv, ev_current_ma, ev_voltage_mv, connector, soc_percent,
+          body_temperature, outlet_temperature, inlet_temperature, is_parked, is_timed, energy_wh,
+          station_id, station_time, context, outcome)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
           $19, $20, $21, $22)
         """,
@@ -166,28 +168,30 @@ def _value_row(
     transaction_id: int | None,
     value: StoredValue,
 ) -> tuple[object, ...]:
+    """Returns a row; what it would have as most rows do is null."""
     reading, sample = value.reading, value.sample
+    at = reading.time.at
     return (
         event.received_at,
-        event.station_id,
-        connector,
+        at,
+        None if sample is None or sample.at == at else sample.at,
         transaction_id,
-        clip(reading.time.raw),
-        reading.time.at,
-        clip(reading.context),
-        reading.energy_wh,
-        reading.power_w,
-        reading.current_ma,
-        reading.voltage_mv,
-        reading.ev_current_ma,
-        reading.ev_voltage_mv,
-        reading.soc_percent,
-        *reading.temperatures,
-        value.outcome,
-        None if sample is None else sample.energy_wh,
-        None if sample is None else sample.at,
+        None if sample is None else as_int4(sample.energy_wh),
+        as_int4(reading.power_w),
+        as_int4(reading.current_ma),
+        as_int4(reading.voltage_mv),
+        as_int4(reading.ev_current_ma),
+        as_int4(reading.ev_voltage_mv),
+        as_int2(connector),
+        as_int2(reading.soc_percent),
+        *(as_int2(temperature) for temperature in reading.temperatures),
         None if sample is None else sample.is_parked,
         None if sample is None else sample.is_timed,
+        reading.energy_wh,
+        event.station_id if transaction_id is None else None,
+        None if at is not None and reading.time.raw == to_z(at) else clip(reading.time.raw),
+        None if reading.context == "Sample.Periodic" else clip(reading.context),
+        None if value.outcome == "trusted" else value.outcome,
     )
 
 
@@ -209,7 +213,8 @@ async def samples(connection: Connection, transaction_id: int) -> list[tariffs.S
     """Returns what counts for the price of a transaction, in the order it came."""
     rows = await connection.fetch(
         """
-        select priced_at, session_wh, power_w, current_ma, is_parked, is_timed
+        select coalesce(priced_at, at) as priced_at, session_wh, power_w, current_ma, is_parked,
+               is_timed
           from charging.meter_values
          where transaction_id = $1 and session_wh is not null
          order by received_at, session_wh
