@@ -77,6 +77,7 @@ def test_a_command_is_one_call(
 @pytest.mark.parametrize(("limit", "sent"), [(0, 0.0), (6.3, 6.3), ("16", 16.0), (22000, 22000.0)])
 @pytest.mark.parametrize("unit", ["A", "W"])
 def test_a_limit_ends_with_its_transaction(limit: object, sent: float, unit: str) -> None:
+    """Quirks Q72, Q73, Q80: a TxProfile of one period, stack level 0, relative."""
     payload = {"connector": 1, "transaction_id": 7, "limit": limit, "unit": unit}
     [call] = write_calls("set_charging_profile", payload)
     profile = call.payload["csChargingProfiles"]
@@ -91,6 +92,7 @@ def test_a_limit_ends_with_its_transaction(limit: object, sent: float, unit: str
 
 
 def test_a_stop_tries_the_id_seen_last_and_then_the_others() -> None:
+    """Quirk Q29: two ids of one charge."""
     payload = {"transaction_id": 1758670080, "aliases": ["1758670200", 1758670080, "5"]}
     calls = write_calls("remote_stop", payload)
     assert [call.payload["transactionId"] for call in calls] == [1758670080, 1758670200, 5]
@@ -98,6 +100,7 @@ def test_a_stop_tries_the_id_seen_last_and_then_the_others() -> None:
 
 
 def test_a_stop_sends_the_id_that_alfen_has_for_every_transaction() -> None:
+    """Quirk Q41, edge case 14."""
     calls = write_calls("remote_stop", {"transaction_id": "9223372036854775807", "aliases": [7]})
     assert [call.payload["transactionId"] for call in calls] == [2**63 - 1, 7]
     assert [violation(call) for call in calls] == ["", ""]
@@ -105,6 +108,7 @@ def test_a_stop_sends_the_id_that_alfen_has_for_every_transaction() -> None:
 
 @pytest.mark.parametrize("none", [0, -1, "0", "-1", "", "null", None, True, 2**63, "7a", "\u0667"])
 def test_a_stop_never_sends_an_id_that_means_none(none: object) -> None:
+    """Quirk Q54, edge case 4."""
     [call] = write_calls("remote_stop", {"transaction_id": none, "aliases": ["7"]})
     assert call.payload == {"transactionId": 7}
     with pytest.raises(InvalidCommand, match="no id of the transaction"):
@@ -129,7 +133,10 @@ def test_a_stop_never_sends_an_id_that_means_none(none: object) -> None:
         ("change_configuration", {"key": "K", "value": 30}, "no text"),
         ("get_configuration", {"keys": ["K" * 51]}, "at most 50"),
         ("trigger", {"message": "reboot"}, "none of boot_notification"),
-        ("trigger", {"message": "meter_values", "connector": 0}, "connector is no number from 1"),
+        pytest.param(
+            "trigger", {"message": "meter_values", "connector": 0},
+            "connector is no number from 1", id="Q67-connector-0",
+        ),
         ("data_transfer", {"vendor_id": "v" * 256}, "at most 255"),
         ("set_charging_profile", {"connector": 1, "transaction_id": 7, "limit": 6.25, "unit": "A"},
          "steps of 0.1"),
@@ -181,7 +188,7 @@ def test_what_the_schema_would_refuse_is_never_written(
         ("DataTransfer", "UnknownVendorId", False),
         ("SetChargingProfile", "Accepted", True),
         ("SetChargingProfile", "NotSupported", False),
-        ("SetChargingProfile", "", False),  # Delta: the profile was too long
+        pytest.param("SetChargingProfile", "", False, id="Q80-empty-status"),
         ("ClearChargingProfile", "Accepted", True),
         ("ClearChargingProfile", "Unknown", False),
         ("RemoteStartTransaction", " accepted ", True),

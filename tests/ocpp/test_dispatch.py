@@ -194,6 +194,7 @@ async def test_a_command_is_sent_and_its_reply_is_recorded_as_it_came(node: Node
 
 
 async def test_an_error_reply_is_a_refusal_with_its_code(node: Node) -> None:
+    """Quirk Q86."""
     socket = await node.connect()
     number = await node.queue()
     await node.round()
@@ -203,6 +204,7 @@ async def test_an_error_reply_is_a_refusal_with_its_code(node: Node) -> None:
 
 
 async def test_the_next_command_waits_for_the_outcome_of_the_one_before(node: Node) -> None:
+    """Quirk Q17."""
     socket = await node.connect()
     first, second = await node.queue("reset", kind="soft"), await node.queue()
     await node.round()
@@ -217,6 +219,7 @@ async def test_the_next_command_waits_for_the_outcome_of_the_one_before(node: No
 
 
 async def test_nothing_is_sent_before_the_socket_is_ready(node: Node) -> None:
+    """Quirk Q15."""
     socket = await node.connect()
     socket.ready_at = NOW + timedelta(seconds=0.4)
     number = await node.queue()
@@ -244,6 +247,7 @@ async def test_a_command_is_not_sent_after_its_expiry(node: Node) -> None:
 async def test_two_unanswered_commands_drop_the_socket_once_while_frames_arrive(
     node: Node,
 ) -> None:
+    """Quirk Q13."""
     socket = await node.connect()
     for count in (1, 2, 3):
         number = await node.queue()
@@ -287,6 +291,7 @@ async def test_a_station_that_sends_nothing_is_not_dropped_for_commands(node: No
 
 
 async def test_a_reply_after_the_time_out_still_counts(node: Node) -> None:
+    """Quirk Q66, edge case 17."""
     socket = await node.connect()
     number = await node.queue()
     await node.round()
@@ -298,6 +303,7 @@ async def test_a_reply_after_the_time_out_still_counts(node: Node) -> None:
 
 
 async def test_the_end_of_the_socket_times_its_command_out_at_once(node: Node) -> None:
+    """Edge case 20."""
     old = await node.connect()
     number = await node.queue()
     await node.round()
@@ -341,6 +347,7 @@ async def test_a_fault_of_our_own_does_not_block_the_commands_after_it(node: Nod
 
 
 async def test_a_stop_tries_the_other_ids_when_one_is_refused(node: Node) -> None:
+    """Quirk Q29."""
     socket = await node.connect()
     number = await node.queue("remote_stop", transaction_id=9, aliases=[7, 8])
     await node.round()

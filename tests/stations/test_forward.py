@@ -1,12 +1,14 @@
 """A station is forwarded to another CSMS, or is not, and each switch is in the audit."""
 
+from datetime import timedelta
+
 import asyncpg
 import pytest
 
 from evpower import stations
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.errors import Invalid, NotFound
-from tests.stations.scenario import Operator
+from evpower.foundation.errors import Conflict, Invalid, NotFound
+from tests.stations.scenario import NOW, Operator
 
 URL = "wss://csms.example:8443/ocpp"
 
@@ -60,6 +62,18 @@ async def test_what_is_no_address_of_a_csms_is_refused(
     assert refused.value.code == "forward_url_invalid"
     with pytest.raises(asyncpg.CheckViolationError):
         await owner.execute("update stations.stations set forward_url = $1", url)
+
+
+async def test_a_forwarded_station_gets_no_command_of_an_operator(db: Database) -> None:
+    await Operator(db).add("EVP-001")
+    await forward(db, URL)
+    with pytest.raises(Conflict) as refused:
+        async with db.transaction() as connection:
+            await stations.request_command(
+                connection, station="EVP-001", action="clear_cache", arguments={},
+                expires_in=timedelta(minutes=1), now=NOW, actor="aida",
+            )  # fmt: skip
+    assert refused.value.code == "station_forwarded"
 
 
 async def test_an_unknown_station_is_not_forwarded(db: Database) -> None:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from evpower import identity
 from evpower.foundation.db import Connection
-from evpower.foundation.errors import Invalid
+from evpower.foundation.errors import Conflict, Invalid
 from evpower.foundation.text import flaw
 from evpower.stations import store
 from evpower.stations.commands import queue_command
@@ -74,10 +74,13 @@ async def request_command(
 ) -> Command:
     """Queues an operator's command, its arguments given as texts.
 
-    Raises NotFound("station_not_found"), Conflict("station_retired"), Invalid("command_invalid").
+    Raises NotFound("station_not_found"), Conflict("station_retired" | "station_forwarded"),
+    Invalid("command_invalid").
     """
     payload = read_arguments(action, arguments)
     stored = await lock_station(connection, station)
+    if stored.forward_url is not None:
+        raise Conflict("station_forwarded", f"another CSMS answers station {stored.id!a:.80}")
     connector = payload.get("connector")
     connectors = (await store.connectors_of(connection, [stored.id])).get(stored.id, [])
     if isinstance(connector, int) and connector not in {0, *(row.number for row in connectors)}:
