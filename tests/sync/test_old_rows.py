@@ -14,7 +14,7 @@ from evpower import stations, tariffs
 from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
 from evpower.stations import StatusReport, Touch
-from evpower.sync import Relay, check
+from evpower.sync import Relay, check, status
 from evpower.sync.outbound import store_rows
 from evpower.sync.outbound.old_rows import plan_key, read_rows
 from evpower.sync.outbound.presence import Presence
@@ -22,7 +22,7 @@ from tests.charging.site import Site
 from tests.conftest import Server
 from tests.stations.scenario import MALL, Operator
 from tests.sync.conftest import rpc_to
-from tests.sync.old_backend import old_backend_project, switch
+from tests.sync.old_backend import OldBackend, old_backend_project, switch
 from tests.sync.scenario import Scenario, Target
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -256,7 +256,12 @@ async def test_a_late_write_changes_nothing(
 
 
 async def test_a_row_that_the_project_refuses_is_parked_and_the_others_go(
-    operator: Operator, relay: Relay, there: Connection, station_id: str, owner: Connection
+    operator: Operator,
+    db: Database,
+    relay: Relay,
+    there: Connection,
+    station_id: str,
+    owner: Connection,
 ) -> None:
     await there.execute("alter table public.connectors add constraint few check (power_kw < 100)")
     connectors = (stations.usual_connector(1, 150_000),)
@@ -276,6 +281,9 @@ async def test_a_row_that_the_project_refuses_is_parked_and_the_others_go(
     assert parked is not None
     assert (parked["topic"], parked["id"]) == ("station", station_id)
     assert parked["last_error"].startswith("23514")
+    async with db.connection() as connection:
+        [listed] = (await status(connection)).parked_keys
+    assert (listed.topic, listed.key) == ("station", station_id)
 
 
 async def test_a_project_without_the_tables_takes_it_for_done(
@@ -416,3 +424,68 @@ async def test_a_change_under_way_is_no_difference(
 
     result = await check(db, rpc_to(http, project), pause=no_pause)
     assert (result.differ, result.in_flight) == (0, 1)  # another test has sent the location
+
+
+# What the app's revisions ask Supabase for, as PostgREST takes it.
+LOCATIONS = (
+    "locations?select=id,name,address,city,country,latitude,longitude,status&status=eq.active"
+)
+STATIONS = (
+    "stations?select=id,serial_number,model,manufacturer,location_id,power_capacity,connector_types,"
+    "status,connectors_count,price_per_kwh,session_fee,currency,is_available,last_heartbeat_at"
+)
+CONNECTORS = "connectors?select=connector_number,connector_type,power_kw,status,error_code"
+PRICE = "stations?select=price_per_kwh,session_fee,currency,tariff_plan_id,location_id"
+RULES = "tariff_rules?select=*&is_active=eq.true&order=priority.desc"
+HISTORY = (
+    "charging_sessions?select=*,stations(model,locations(name,address))"
+    "&order=created_at.desc&limit=20"
+)
+
+
+async def test_the_apps_queries_are_answered_before_the_switch_and_after_it(
+    operator: Operator, db: Database, relay: Relay, scenario: Scenario, there: Connection,
+    station_id: str, project: Target, http: httpx.AsyncClient,
+) -> None:  # fmt: skip
+    client = await scenario.client()
+    keys = {"apikey": project.local.publishable_key}
+
+    async def ask(query: str, *, as_service: bool = False) -> list[dict[str, Any]]:
+        headers = {"apikey": project.local.secret_key} if as_service else keys
+        answer = await http.get(f"{project.local.url}/rest/v1/{query}", headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    await switch(there, enable=False)
+    old = OldBackend(there)
+    await old.sign_up(str(client))
+    await there.execute(
+        "insert into public.charging_sessions (user_id, station_id, energy, amount, status)"
+        " values ($1, 'CHR-BGK-001', 10, 135, 'stopped')",
+        str(client),
+    )
+    before = await ask(f"{HISTORY}&user_id=eq.{client}", as_service=True)
+    assert [entry["stations"]["locations"]["name"] for entry in before] == ["Old Mall"]
+    assert await ask(f"{PRICE}&serial_number=eq.SN-1")
+
+    await switch(there, enable=True)
+    location = replace(MALL, id=f"loc-{station_id}", name=f"Mall {station_id}")
+    await operator.add(station_id, location=location)
+    plan = await price(db, station_id)
+    await scenario.top_up(client, 100_000)
+    await scenario.session(client, station=station_id)
+    await relay.drain()
+    [shown] = await ask(f"{LOCATIONS}&id=eq.{location.id}")
+    assert shown["latitude"] == 42.8746
+    [station] = await ask(f"{STATIONS}&location_id=eq.{location.id}")
+    assert (station["id"], station["price_per_kwh"]) == (station_id, 13.5)
+    assert len(await ask(f"{CONNECTORS}&station_id=eq.{station_id}")) == 2
+    [priced] = await ask(f"{PRICE}&serial_number=eq.{station_id}")
+    rules = await ask(f"{RULES}&tariff_plan_id=eq.{priced['tariff_plan_id']}")
+    assert priced["tariff_plan_id"] == str(plan_key(plan))
+    assert [rule["price"] for rule in rules] == [9.5, 13.5, 12]
+    after = await ask(f"{HISTORY}&user_id=eq.{client}", as_service=True)
+    assert {entry["stations"]["locations"]["name"] for entry in after} == {
+        "Old Mall", location.name,
+    }  # fmt: skip
+    assert await ask(f"{HISTORY}&user_id=eq.{client}") == []  # anon never reads sessions

@@ -20,11 +20,13 @@ async def outbound(connection: Connection) -> Record:
 
 
 async def parked(connection: Connection, limit: int) -> list[Record]:
-    """Returns the newest parked entries: topic, key, reason, parked_at."""
+    """Returns the newest parked entries: topic, key (of a station its id), reason, parked_at."""
     return await connection.fetch(
         """
-        select topic, key::text as key, coalesce(last_error, '') as reason, parked_at
-        from sync.pending where parked_at is not null order by parked_at desc, key limit $1
+        select p.topic, coalesce(k.id, p.key::text) as key, coalesce(p.last_error, '') as reason,
+               p.parked_at
+          from sync.pending p left join sync.row_keys k on k.key = p.key and k.topic = p.topic
+         where p.parked_at is not null order by p.parked_at desc, p.key limit $1
         """,
         limit,
     )
