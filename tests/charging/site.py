@@ -22,6 +22,7 @@ from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.stations import Command, Touch
+from evpower.stations.commands import end_overdue
 from tests.stations.scenario import draft
 from tests.wallet.scenario import Scenario
 
@@ -106,7 +107,7 @@ class Site:
     async def run_jobs(self) -> None:
         """A round of the loop that gives up starts and stops sessions of barred clients."""
         async with self.db.transaction() as connection:
-            await stations.expire_commands(connection, self.now)
+            await end_overdue(connection, STATION, self.now)
         bus = LocalBus()
         await jobs.give_up_undelivered_starts(self.db, bus, lambda: self.now)
         await jobs.expire_starts(self.db, bus, lambda: self.now)

@@ -9,7 +9,8 @@ import pytest
 from evpower import stations
 from evpower.cli.doctor_database import look_at_database
 from evpower.foundation.db import Connection, Database
-from evpower.stations import CommandOutcome, StatusReport
+from evpower.stations import StatusReport
+from evpower.stations.model import CommandOutcome
 from tests.cli.test_stations import Command, answer, run
 from tests.waiting import until
 

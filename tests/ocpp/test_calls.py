@@ -209,7 +209,7 @@ def test_a_configuration_is_accepted_as_it_comes() -> None:
 
 
 def test_every_command_that_can_be_queued_can_be_written() -> None:
-    assert set(_WRITERS) == set(stations.ACTIONS)
+    assert set(_WRITERS) == set(stations.PARAMETERS)
     words = PARAMETERS["trigger"]["message"].words
     assert [write_calls("trigger", {"message": word})[0].action for word in words] == [
         "TriggerMessage"

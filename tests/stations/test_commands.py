@@ -11,8 +11,10 @@ from evpower import stations
 from evpower.foundation.bus import Bus, LocalBus, Topic
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid, NotFound
-from evpower.stations import STATION_CHANGED, Command, CommandOutcome, Opened, station_key
+from evpower.stations import STATION_CHANGED, Command, station_key
+from evpower.stations.commands import end_overdue
 from evpower.stations.jobs import end_commands
+from evpower.stations.model import CommandOutcome, Opened
 from tests.stations.scenario import NOW, Operator
 from tests.stations.test_connections import close, connect
 
@@ -101,8 +103,8 @@ async def test_an_expired_command_is_never_sent(operator: Operator, socket: Open
     assert await waiting(operator, NOW + 60 * S) == []
     assert await claim(operator, socket.epoch, NOW + 60 * S) is None
     async with operator.db.transaction() as connection:
-        assert await stations.expire_commands(connection, NOW + 59 * S) == []
-        [expired] = await stations.expire_commands(connection, NOW + 60 * S)
+        assert await end_overdue(connection, "A", NOW + 59 * S) == []
+        [expired] = await end_overdue(connection, "A", NOW + 60 * S)
     assert (expired.id, expired.state, expired.sent_at) == (command.id, "timed_out", None)
     assert await end(operator, command, "accepted", {}) is None
 
@@ -151,8 +153,8 @@ async def test_a_command_of_a_node_that_died_does_not_block_the_next(
     command = await queue(operator)
     await claim(operator, socket.epoch)
     async with operator.db.transaction() as connection:
-        assert await stations.end_lost_commands(connection, NOW + 120 * S) == []
-        [lost] = await stations.end_lost_commands(connection, NOW + 121 * S)
+        assert await end_overdue(connection, "A", NOW + 120 * S) == []
+        [lost] = await end_overdue(connection, "A", NOW + 121 * S)
     assert lost.id == command.id
 
 

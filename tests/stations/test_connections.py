@@ -9,8 +9,9 @@ from evpower import stations
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, NotFound
-from evpower.stations import Opened, Touch
+from evpower.stations import Touch
 from evpower.stations.jobs import end_commands
+from evpower.stations.model import Opened
 from tests.stations.scenario import NOW, Operator
 
 S = timedelta(seconds=1)

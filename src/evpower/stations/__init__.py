@@ -8,8 +8,6 @@ from evpower.stations.commands import (
     claim_command,
     drop_command,
     end_command,
-    end_lost_commands,
-    expire_commands,
     get_command,
     list_commands,
     list_waiting,
@@ -43,7 +41,6 @@ from evpower.stations.import_stations import ImportedStations, import_stations
 from evpower.stations.jobs import CommandsEnded
 from evpower.stations.labels import connector_label, shown_serial
 from evpower.stations.model import (
-    ACTIONS,
     ONLINE_FOR,
     STATION_CHANGED,
     VERSIONS,
@@ -51,15 +48,12 @@ from evpower.stations.model import (
     Availability,
     Command,
     CommandAction,
-    CommandOutcome,
     Connector,
-    ConnectorStatus,
     Deviation,
     DisconnectReason,
     Location,
     LocationView,
     NameKind,
-    Opened,
     ProtocolVersion,
     Station,
     StationConnection,
@@ -96,7 +90,6 @@ PUBLIC_VIEWS = (
 )
 
 __all__ = [
-    "ACTIONS",
     "ONLINE_FOR",
     "PARAMETERS",
     "PUBLIC_VIEWS",
@@ -106,10 +99,8 @@ __all__ = [
     "Availability",
     "Command",
     "CommandAction",
-    "CommandOutcome",
     "CommandsEnded",
     "Connector",
-    "ConnectorStatus",
     "Deviation",
     "DisconnectReason",
     "ImportedStations",
@@ -117,7 +108,6 @@ __all__ = [
     "Location",
     "LocationView",
     "NameKind",
-    "Opened",
     "ProtocolVersion",
     "Station",
     "StationChange",
@@ -139,8 +129,6 @@ __all__ = [
     "count_deviations",
     "drop_command",
     "end_command",
-    "end_lost_commands",
-    "expire_commands",
     "export_stations",
     "forward_station",
     "forward_targets",

@@ -84,28 +84,15 @@ async def drop_command(connection: Connection, command_id: int, now: datetime) -
     return await store_commands.drop(connection, command_id, now)
 
 
-async def expire_commands(connection: Connection, now: datetime) -> list[Command]:
-    """Ends queued commands whose time is over as timed out; returns them."""
-    return await store_commands.expire(connection, now, _BATCH)
-
-
-async def end_lost_commands(connection: Connection, now: datetime) -> list[Command]:
-    """Ends commands whose reply can't come any more as timed out; returns them.
-
-    They were sent on a socket that is no longer their station's, or 120 s ago.
-    """
-    return await store_commands.time_out_lost(connection, now, now - REPLY_WITHIN, _BATCH)
-
-
 async def end_overdue(connection: Connection, station_id: str, now: datetime) -> list[Command]:
     """Ends a station's expired and lost commands as timed out; returns them.
 
     The station is locked first, as by all who end a command together with its session.
     """
     await store_connections.lock_station(connection, station_id)
-    expired = await store_commands.expire(connection, now, _BATCH, station_id=station_id)
+    expired = await store_commands.expire(connection, station_id, now, _BATCH)
     lost = await store_commands.time_out_lost(
-        connection, now, now - REPLY_WITHIN, _BATCH, station_id=station_id
+        connection, station_id, now, now - REPLY_WITHIN, _BATCH
     )
     return expired + lost
 

@@ -113,16 +113,16 @@ async def time_out_in_flight(
 
 
 async def expire(
-    connection: Connection, now: datetime, at_most: int, *, station_id: str | None = None
+    connection: Connection, station_id: str, now: datetime, at_most: int
 ) -> list[Command]:
-    """Ends queued commands that have expired, of one station if it is named."""
+    """Ends a station's queued commands that have expired."""
     rows: list[Record] = await connection.fetch(
         f"""
         update stations.commands c set state = 'timed_out', ended_at = $1
          where c.id in (
            select q.id from stations.commands q
             where q.state = 'queued' and q.expires_at <= $1
-              and ($3::text is null or q.station_id = $3)
+              and q.station_id = $3
             order by q.expires_at limit $2 for update skip locked)
         returning {_COMMAND}
         """,
@@ -134,14 +134,9 @@ async def expire(
 
 
 async def time_out_lost(
-    connection: Connection,
-    now: datetime,
-    sent_before: datetime,
-    at_most: int,
-    *,
-    station_id: str | None = None,
+    connection: Connection, station_id: str, now: datetime, sent_before: datetime, at_most: int
 ) -> list[Command]:
-    """Ends sent commands of closed connections, and old ones; of one station if it is named."""
+    """Ends a station's sent commands of closed connections, and old ones."""
     rows: list[Record] = await connection.fetch(
         f"""
         update stations.commands c set state = 'timed_out', ended_at = $1
@@ -150,7 +145,7 @@ async def time_out_lost(
             where q.state = 'sent' and (q.sent_at < $2
               or exists (select from stations.connections o
                           where o.id = q.epoch and o.closed_at is not null))
-              and ($4::text is null or q.station_id = $4)
+              and q.station_id = $4
             order by q.id limit $3 for update skip locked)
         returning {_COMMAND}
         """,
