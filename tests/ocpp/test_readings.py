@@ -5,9 +5,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evpower.charging import Reading
 from evpower.ocpp.readings import Readings, read_meter_values
+from evpower.ocpp.schemas import violation
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 STAMP = "2026-11-29T11:59:30Z"
@@ -137,7 +140,7 @@ def test_an_object_in_place_of_the_list_is_one_entry() -> None:
     ],
 )
 def test_nothing_inside_is_nothing_read(value: object) -> None:
-    assert read(value)[0] == Readings((), ())
+    assert read(value)[0] == Readings((), (), is_by_the_book=False)
 
 
 def test_one_measurand_an_entry_becomes_one_reading() -> None:
@@ -219,3 +222,38 @@ def test_blank_values_of_a_heidelberg_are_absent() -> None:
 def test_more_samples_than_any_station_sends_are_cut() -> None:
     _, notes = read([entry(*[{"value": "1"}] * 10_001)])
     assert "too_many_samples" in notes
+
+
+_WORDS = {
+    "value": ["1", "", "x", 1, None],
+    "context": ["Sample.Periodic", "Trigger", "CurrentMax", "", None, 1],
+    "measurand": [REGISTER, "SoC", "Current.Offered", "Heat", None],
+    "unit": ["Wh", "kWh", "KWH", "Percent", None, ["Wh"]],
+    "phase": ["L1", "L1-N", "L1-L2", "L9", None],
+    "location": ["Outlet", "EV", "Roof", None],
+    "format": ["Raw", "SignedData", "Text"],
+    "more": ["x"],
+}
+_SAMPLES = st.fixed_dictionaries(
+    {}, optional={name: st.sampled_from(words) for name, words in _WORDS.items()}
+)
+_ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "timestamp": st.sampled_from([STAMP, "", None, 1]),
+        "sampledValue": st.lists(_SAMPLES, max_size=3) | _SAMPLES | st.none(),
+        "more": st.just(1),
+    },
+)
+
+
+@given(st.lists(_ENTRIES, max_size=3) | _ENTRIES | st.none())
+def test_what_is_called_by_the_book_is_valid_by_the_schema(value: Any) -> None:
+    """The schema is asked only about the rest."""
+    if read(value)[0].is_by_the_book:
+        assert violation("MeterValues", {"connectorId": 1, "meterValue": value}) == ""
+
+
+def test_the_usual_values_need_no_look_at_the_schema() -> None:
+    usual = entry({"value": "1", "context": "Sample.Periodic", "unit": "Wh", "measurand": REGISTER})
+    assert read([usual])[0].is_by_the_book

@@ -34,6 +34,7 @@ from evpower.ocpp.times import BEFORE_BOOT
 _RETRY_FOR_S: Final = 20.0  # a station waits about 30 s for an answer
 _TRIES: Final = 3  # of a handler that fails unexpectedly
 _FORMATION: Final = "FormationViolation"
+_EMPTY: Final = "{}"
 _BOOT: Final = "BootNotification"
 _WITHOUT_SECRETS: Final = frozenset({
     _BOOT, "Authorize", "Heartbeat", "MeterValues", "StartTransaction", "StatusNotification",
@@ -122,7 +123,7 @@ class Processor:
             failures += 1
             await asyncio.sleep(self._backoff.pause_s(failures, random.random))
         socket.write(answer)
-        metrics.SECONDS.observe(self._now_s() - began_s)
+        metrics.observe(self._now_s() - began_s)
         if route.action == _BOOT and not frame.is_triggered:
             socket.booted_at = frame.received_at
 
@@ -134,12 +135,10 @@ class Processor:
         is_repeated = False
         changes = Changes()
         async with self._db.transaction() as connection:
-            if key is not None and route.constant is not None:
-                payload = route.constant
-                answer = messages.result(frame.message_id, payload)
+            if key is not None and route.is_empty:
+                answer = messages.result(frame.message_id, {})
                 rows = _rows(frame, route.action, message, answer)
-                text = orjson.dumps(payload).decode()
-                if await store.claim_answer(connection, key, text, rows):
+                if await store.claim_answer(connection, key, _EMPTY, rows):
                     changes = (await route.handle(connection, frame, now)).changes
                 else:
                     is_repeated = True

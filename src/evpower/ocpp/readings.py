@@ -17,7 +17,7 @@ from evpower.ocpp.samples import (
     SOC,
     TEMPERATURE,
     VOLTAGE,
-    Meaning,
+    SampleMeaning,
     meaning_of,
 )
 from evpower.ocpp.times import read_time
@@ -28,6 +28,8 @@ _NO_STEP: Final = Decimal(0)
 _MAX_INT: Final = 2**31 - 1
 _ABSOLUTE_ZERO: Final = 273.15
 _MAX_PERCENT: Final = 100
+_TWO: Final = 2  # members of an element
+_NOT_PLAIN: Final = frozenset({"list_empty", "list_form", "object_for_list", "time_missing"})
 _SIGNED: Final = "SignedData"
 _MOST_SAMPLES: Final = 10_000
 _CONTEXT_CHARS: Final = 64
@@ -38,10 +40,11 @@ class Readings(NamedTuple):
 
     readings: tuple[Reading, ...]
     signed: tuple[str, ...]
+    is_by_the_book: bool  # by the schema; else it is not known
 
 
 # What was sampled in one context: what each sample means, and the text of its number.
-_Samples = list[tuple[Meaning, str]]
+_Samples = list[tuple[SampleMeaning, str]]
 _Entry = tuple[StationTime, dict[str, _Samples]]
 
 
@@ -52,8 +55,13 @@ def read_meter_values(
     entries: dict[str | None, _Entry] = {}
     signed: list[str] = []
     left = _MOST_SAMPLES
-    for element in items(value, notes):
-        time = read_time(element.get("timestamp"), since=since, now=now, notes=notes)
+    elements = items(value, notes)
+    is_plain = bool(elements) and not isinstance(value, dict)
+    for element in elements:
+        stamp, sampled = element.get("timestamp"), element.get("sampledValue")
+        if not (isinstance(stamp, str) and isinstance(sampled, list) and len(element) == _TWO):
+            is_plain = False
+        time = read_time(stamp, since=since, now=now, notes=notes)
         entry = entries.get(time.raw)
         if entry is None:
             entry = entries[time.raw] = time, {}
@@ -62,11 +70,11 @@ def read_meter_values(
             notes.add("too_many_samples")
             samples = samples[:left]
         left -= len(samples)
-        _add(samples, entry[1], signed, notes)
+        is_plain = _add(samples, entry[1], signed, notes) and is_plain
     readings: list[Reading] = []
     for time, contexts in entries.values():
         _read_entry(time, contexts, readings, notes)
-    return Readings(tuple(readings), tuple(signed))
+    return Readings(tuple(readings), tuple(signed), is_plain and notes.isdisjoint(_NOT_PLAIN))
 
 
 def _add(
@@ -74,23 +82,30 @@ def _add(
     contexts: dict[str, _Samples],
     signed: list[str],
     notes: set[str],
-) -> None:
+) -> bool:
+    """Adds samples by context. Returns whether each is by the schema."""
+    is_plain = bool(samples)
     for sample in samples:
         if sample.get("format") == _SIGNED:
+            is_plain = False
             if isinstance(sample.get("value"), str):
                 signed.append(sample["value"])
             continue
         meaning = meaning_of(sample)
+        value = sample.get("value")
+        if len(sample) != meaning.members or type(value) is not str:
+            is_plain = False
         if meaning.notes:
             notes.update(meaning.notes)
         if meaning.kind is None:
             continue
-        text = number_text(sample.get("value"), notes)
+        text = number_text(value, notes)
         if text is not None:
             of_context = contexts.get(meaning.context)
             if of_context is None:
                 of_context = contexts[meaning.context] = []
             of_context.append((meaning, text))
+    return is_plain
 
 
 def _read_entry(

@@ -37,16 +37,16 @@ _KEY_BYTES: Final = 16
 class Route:
     """How one action is served: by `reply` alone, or by `handle` in a transaction.
 
-    `constant`: the answer if it is always the same. `fallback`: the answer if the handler fails
+    `is_empty`: whether its answer always is. `fallback`: the answer if the handler fails
     unexpectedly, None: a CALLERROR.
     """
 
     action: str
-    validator: jsonschema_rs.Validator
+    validator: jsonschema_rs.Validator | None  # None: the handler checks
     reply: Respond | None = None
     handle: Handle | None = None
     same: Same | None = None
-    constant: OcppPayload | None = None
+    is_empty: bool = False
     fallback: Respond | None = None
 
 
@@ -85,7 +85,7 @@ def _routes_16() -> list[Route]:
         ),
         Route(
             "StatusNotification", validator("StatusNotification"),
-            handle=status_notification.handle, same=_by_id, constant={}, fallback=_nothing,
+            handle=status_notification.handle, same=_by_id, is_empty=True, fallback=_nothing,
         ),
         Route(
             "Authorize", validator("Authorize"), handle=authorize.handle,
@@ -96,8 +96,8 @@ def _routes_16() -> list[Route]:
             same=_by_id,
         ),
         Route(
-            "MeterValues", validator("MeterValues"), handle=meter_values.handle, same=_by_content,
-            constant={}, fallback=_nothing,
+            "MeterValues", None, handle=meter_values.handle, same=_by_content,
+            is_empty=True, fallback=_nothing,
         ),
         Route(
             "StopTransaction", validator("StopTransaction"), handle=stop_transaction.handle,
@@ -143,5 +143,5 @@ class Router:
 
 
 def check(route: Route, payload: Mapping[str, Any]) -> bool:
-    """Returns whether the payload is valid by the protocol's schema."""
-    return route.validator.is_valid(payload)
+    """Returns whether the payload is valid by the protocol's schema, as far as it is known yet."""
+    return route.validator is None or route.validator.is_valid(payload)

@@ -52,6 +52,9 @@ _WITHOUT_UNIT: Final = {
     ENERGY: 1, POWER: 1, CURRENT: 1000, VOLTAGE: 1000, SOC: 1, TEMPERATURE: 1
 }  # fmt: skip
 _PHASES: Final = frozenset({"L1", "L2", "L3", "L1-N", "L2-N", "L3-N"})
+_ALL_PHASES: Final = _PHASES | {"N", "L1-L2", "L2-L3", "L3-L1"}
+_CONTEXTS: Final = frozenset(_ORDER) - {""}
+_LOCATIONS: Final = frozenset({"Cable", "EV", "Inlet", "Outlet", "Body"})
 _SENSORS: Final = {"Body": 0, "Outlet": 1, "": 1, "Inlet": 2}
 # An energy register at the outlet is what the car got; at the inlet it has the station's losses.
 _PLACES: Final = {"Outlet": 0, "": 0, "Cable": 1, "Body": 2, "EV": 3, "Inlet": 4}
@@ -60,7 +63,7 @@ _MOST_MEANINGS: Final = 4096
 _MOST_CHARS: Final = 200
 
 
-class Meaning(NamedTuple):
+class SampleMeaning(NamedTuple):
     """What a sampled value measures; `kind` None: nothing that is used."""
 
     kind: str | None
@@ -73,12 +76,13 @@ class Meaning(NamedTuple):
     is_in_car: bool
     unit: str  # in lower case
     notes: frozenset[str]
+    members: int  # how many say so; 0: one of them is not by the book
 
 
-_meanings: dict[tuple[object, ...], Meaning] = {}
+_meanings: dict[tuple[object, ...], SampleMeaning] = {}
 
 
-def meaning_of(sample: Mapping[str, Any]) -> Meaning:
+def meaning_of(sample: Mapping[str, Any]) -> SampleMeaning:
     """Returns what a sampled value measures."""
     key = (
         sample.get("measurand"), sample.get("unit"), sample.get("context"), sample.get("phase"),
@@ -101,9 +105,10 @@ def _read(
     context: str | None,
     phase: str | None,
     location: str | None,
-) -> Meaning:
+) -> SampleMeaning:
     notes: set[str] = set()
     written = (unit or "").strip()
+    members = _members(measurand, unit, context, phase, location)
     context = context or ""
     if context not in _ORDER:
         notes.add("context_unknown")
@@ -113,7 +118,7 @@ def _read(
     place = location or ""
     if phase == "N":
         kind = None
-    return Meaning(
+    return SampleMeaning(
         kind,
         context,
         _ORDER.get(context, _UNKNOWN_ORDER),
@@ -124,7 +129,24 @@ def _read(
         place == "EV",
         written.lower(),
         frozenset(notes),
+        members,
     )
+
+
+def _members(
+    measurand: str | None,
+    unit: str | None,
+    context: str | None,
+    phase: str | None,
+    location: str | None,
+) -> int:
+    """Returns how many members there are, and the value's; 0 if the schema refuses one."""
+    by_the_book = (
+        (measurand, _KNOWN), (unit, _BY_THE_BOOK), (context, _CONTEXTS), (phase, _ALL_PHASES),
+        (location, _LOCATIONS),
+    )  # fmt: skip
+    given = [(member, words) for member, words in by_the_book if member is not None]
+    return len(given) + 1 if all(member in words for member, words in given) else 0
 
 
 def _kind(

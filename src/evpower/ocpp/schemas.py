@@ -29,6 +29,11 @@ def known_actions() -> frozenset[str]:
     return frozenset(stem for stem in stems if not stem.endswith("Response"))
 
 
+def is_valid(action: str, payload: object) -> bool:
+    """Returns whether the schema takes a request."""
+    return validator(action).is_valid(payload)
+
+
 def violation(action: str, payload: object, kind: Kind = "request") -> str:
     """Returns what the schema refuses in a payload, "" when it is valid."""
     error = next(validator(action, kind).iter_errors(payload), None)

@@ -5,8 +5,9 @@ from datetime import datetime
 from evpower import charging
 from evpower.charging import StationReadings
 from evpower.foundation.db import Connection
-from evpower.ocpp.model import Frame, Handled
+from evpower.ocpp.model import Frame, Handled, OcppPayload
 from evpower.ocpp.readings import read_meter_values
+from evpower.ocpp.schemas import is_valid
 from evpower.ocpp.values import connector, transaction_id
 
 
@@ -16,13 +17,24 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
     return Handled({}, changes)
 
 
+def _is_by_the_book(payload: OcppPayload) -> bool:
+    """Returns whether the members beside the values are by the schema; false: perhaps."""
+    return (
+        type(payload.get("connectorId")) is int
+        and len(payload) == (3 if type(payload.get("transactionId")) is int else 2)
+        and "meterValue" in payload
+    )
+
+
 def read(frame: Frame, now: datetime) -> StationReadings:
     """Returns the request as charging takes it."""
     payload, notes = frame.payload, frame.notes
     transaction = transaction_id(payload.get("transactionId"), notes)
-    readings, signed = read_meter_values(
+    readings, signed, is_by_the_book = read_meter_values(
         payload.get("meterValue"), since=frame.since, now=now, notes=notes
     )
+    if not (is_by_the_book and _is_by_the_book(payload)) and not is_valid("MeterValues", payload):
+        notes.add("schema")
     return StationReadings(
         station_id=frame.station_id,
         connector=connector(payload.get("connectorId"), notes),

@@ -29,7 +29,7 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
     reason = text(payload.get("reason"), notes, most=_MOST_REASON)
     if reason and reason not in _REASONS:
         notes.add("reason_unknown")
-    readings, signed = read_meter_values(
+    readings, signed, _ = read_meter_values(
         payload.get("transactionData"), since=frame.since, now=now, notes=notes
     )
     answer = await charging.stop_transaction(
