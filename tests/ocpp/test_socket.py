@@ -75,6 +75,19 @@ async def test_what_cant_be_read_keeps_the_socket(central: Central) -> None:
     assert (await central.deviations())["unreadable"] == 2
 
 
+@pytest.mark.parametrize("levels", [900, 1100, 15_000])
+@pytest.mark.parametrize("parts", [("[", "]"), ('{"a":', "}")], ids=["lists", "objects"])
+async def test_what_is_nested_too_deep_is_answered(
+    central: Central, levels: int, parts: tuple[str, str]
+) -> None:
+    async with connected(central) as station:
+        nested = parts[0] * levels + "1" + parts[1] * levels
+        answer = await station.ask(f'[2,"a","Heartbeat",{{"x":{nested}}}]')
+        assert answer[0] in {3, 4}
+        assert answer[1] == "a"
+        await station.call("Heartbeat")
+
+
 async def test_requests_in_parallel_are_answered_in_order(central: Central) -> None:
     """Q17, Q87."""
     async with connected(central) as station:
