@@ -1,6 +1,7 @@
 """Charging over HTTP as phones of every revision do it: shapes, refusals, who may do what."""
 
 import asyncio
+import json
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -512,3 +513,21 @@ class TestWho:
         body = orjson.dumps({"station_id": "EVP-1", "connector_id": 1, "x": "y" * 20_000})
         response = await ride.api.post(START, bearer(ride.client), content=body)
         assert (response.status_code, code_of(response)) == (413, "too_large")
+
+
+class TestTextsThatNoColumnHolds:
+    """Half characters, controls and texts beyond all bounds, wherever a text may stand."""
+
+    @pytest.mark.parametrize("text", ["\ud800", "a\u0000b", "\u202e", "x" * 5000])
+    async def test_each_is_refused_and_none_is_a_fault(self, ride: Ride, text: str) -> None:
+        body = {"station_id": "EVP-1", "connector_id": 1}
+        for path, wrong in (
+            (START, {**body, "station_id": text}),
+            (START, {**body, "client_id": text}),
+            (START, {**body, "vehicle_plate": text}),
+            (STOP, {"session_id": text}),
+        ):
+            raw = json.dumps(wrong).encode()
+            response = await ride.api.post(path, bearer(ride.client), content=raw)
+            assert 400 <= response.status_code < 500, (path, response.text)
+            assert response.json()["success"] is False

@@ -26,7 +26,7 @@ select s.id, s.client_id, s.station_id, s.connector_id, s.state, s.status, s.sta
   left join lateral (select * from wallet.holds_public h
                       where h.session_id = s.id order by h.attempt desc limit 1) h on true
   left join lateral (select * from charging.transactions t
-                      where t.session_id = s.id order by t.id desc limit 1) t on true
+                      where t.session_id = s.id limit 1) t on true
   left join lateral (select * from charging.progress p
                       where p.session_id = s.id limit 1) p on true
  cross join lateral (

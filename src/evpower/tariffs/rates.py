@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from evpower.tariffs.matching import FOREVER, Matcher
-from evpower.tariffs.model import PPM, Dimension, Tariff
+from evpower.tariffs.model import PPM, Conditions, Dimension, Tariff
 
 _MICRO: Final = 1_000_000
 _MINUTES: Final = 60  # of an hour
@@ -36,14 +36,21 @@ class RateCard:
             for index, element in enumerate(tariff.elements)
             for dimension, _ in element.prices
         }
+        is_constant = all(element.conditions == Conditions() for element in tariff.elements)
+        self._constant = self._at(0, 0, 0) if is_constant else None
 
     def at(self, at: datetime, *, started_at: datetime | None = None, energy_wh: int = 0) -> Rates:
         """Returns the prices at a moment, of a session that began then or at `started_at`.
 
         Where a price depends on the power, which is unknown, the lowest one is shown, as billed.
         """
+        if self._constant is not None:
+            return self._constant
         at_s = int(at.timestamp())
         started_s = at_s if started_at is None else min(int(started_at.timestamp()), at_s)
+        return self._at(at_s, started_s, energy_wh)
+
+    def _at(self, at_s: int, started_s: int, energy_wh: int) -> Rates:
         match = self._matcher.match(at_s, started_s, energy_wh * 1000, None, None, is_timed=True)
         price = {dimension: self._prices[dimension, index] for dimension, index in match.elements}
         changes = match.until_s < FOREVER
