@@ -50,6 +50,24 @@ async def test_ctrl_c_ends_the_charge_and_prints_what_was_delivered() -> None:
         assert "EV-7/1 status Charging" in lines
 
 
+async def test_the_rated_power_is_an_option() -> None:
+    async with running_csms() as csms:
+        words = ("--id", "EV-8", "--url", csms.url, "--power-kw", "22.5", "--speed", "2")
+        async with simulating(*words):
+            await until(lambda: csms.count("StatusNotification") >= 2)
+            await csms.station.call(call.RemoteStartTransaction(id_tag=TAG, connector_id=1))
+            await until(lambda: csms.count("StartTransaction"))
+            await csms.station.call(call.TriggerMessage("MeterValues", connector_id=1))
+            await until(lambda: csms.count("MeterValues"))
+        [value] = csms.payloads("MeterValues")[0]["meterValue"]
+        powers = [
+            sample["value"]
+            for sample in value["sampledValue"]
+            if sample.get("measurand") == "Power.Active.Import"
+        ]
+        assert [float(power) for power in powers] == [45_000]
+
+
 async def test_many_stations_show_how_many_are_online() -> None:
     async with running_csms() as csms:
         async with simulating("--id", "EV", "--url", csms.url, "--count", "12") as process:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from evpower.simulator import ConnectFailed, Fleet, StationEvent
 
 MAX_STATIONS: Final = 10_000
+_W_PER_KW: Final = 1_000
 _LISTED: Final = 10  # stations; the events of more are not read by anyone
 _QUIET: Final = frozenset({"command", "transaction_known"})
 _HINTS: Final = {
@@ -27,13 +28,16 @@ def register(group: typer.Typer) -> None:
     group.command()(simulate)
 
 
-def simulate(
+def simulate(  # noqa: PLR0913, PLR0917 - a command's options
     station_id: str = typer.Option(..., "--id", help="The station's id."),
     url: str = typer.Option(..., "--url", help="Without the id: ws://127.0.0.1:9210/ocpp."),
     count: int | None = typer.Option(
         None, "--count", min=1, max=MAX_STATIONS, help="Run ID-1 to ID-COUNT."
     ),
     connectors: int = typer.Option(1, "--connectors", min=1, max=32, help="Of each station."),
+    power_kw: float = typer.Option(
+        60.0, "--power-kw", min=0.001, max=10_000, help="Rated power of each connector."
+    ),
     speed: float = typer.Option(
         1.0, "--speed", min=0.001, max=100_000, help="Multiplies power, never time."
     ),
@@ -51,6 +55,7 @@ def simulate(
         url=url,
         password=password,
         connectors=connectors,
+        rated_power_w=round(power_kw * _W_PER_KW),
         speed=speed,
         plugs_itself=True,
     )
