@@ -1,0 +1,130 @@
+"""A start on a connector where something runs or ran: the station is right about which one runs."""
+
+from decimal import Decimal
+
+import pytest
+
+from evpower import charging
+from evpower.charging import StartAnswer, StationReadings, StationStop, StationTime
+from tests.charging.place import read
+from tests.charging.site import STATION, Site
+
+
+async def values(site: Site, answer: StartAnswer, register_wh: int) -> None:
+    event = StationReadings(
+        STATION, 1, answer.transaction_id, None, (read(register_wh, site.now),), (), site.now
+    )
+    async with site.db.transaction() as connection:
+        await charging.meter_values(connection, event, now=site.now, rules=site.rules)
+
+
+async def stops(site: Site, transaction_id: int, register_wh: int) -> None:
+    time = StationTime(site.now, site.now.isoformat())
+    event = StationStop(
+        STATION, transaction_id, None, None, Decimal(register_wh), time, "Local", (), (), site.now
+    )
+    async with site.db.transaction() as connection:
+        await charging.stop_transaction(connection, event, now=site.now)
+
+
+async def bill(site: Site, answer: StartAnswer) -> tuple[str, str, int, int]:
+    """State, end reason, energy in Wh and cost in tyiyn."""
+    row = await site.session(await site.session_of(answer.transaction_id))
+    return row["state"], row["end_reason"], row["energy_wh"], row["cost_minor"]
+
+
+@pytest.mark.parametrize("tag", ["DEADBEEF", "driver"], ids=["edge-5-unknown", "edge-5-driver"])
+async def test_it_ends_what_runs_at_the_next_ones_register(site: Site, tag: str) -> None:
+    client = await site.driver()
+    first = await site.started(client)
+    await site.wait(600)
+    await values(site, first, 3_000)
+    await site.wait(60)
+    if tag == "driver":
+        other = await site.start(await site.driver(), 2)
+        await site.deliver()
+        tag = await site.tag(other.session_id)
+    second = await site.begin(tag, meter_wh=Decimal(3_200))
+    assert second.transaction_id != first.transaction_id
+    assert await bill(site, first) == ("settled", "next_start", 2_200, 2_970)
+    assert await site.scenario.money(client) == (97_030, 0, 0)
+    assert await site.alerts() == ["start_while_charging"]
+    assert (await site.transaction(first.transaction_id))["end_kind"] == "estimated"
+
+
+async def test_a_register_that_jumps_to_0_ends_it_by_the_last_value(site: Site) -> None:
+    """Q31: at the end of a charge a start came in place of a stop."""
+    first = await site.started(await site.driver())
+    await site.wait(600)
+    await values(site, first, 3_000)
+    await site.report("finishing")
+    second = await site.begin("DEADBEEF", meter_wh=Decimal(0))
+    assert await bill(site, first) == ("settled", "next_start", 2_000, 2_700)
+    row = await site.transaction(second.transaction_id)
+    assert (row["purpose"], row["meter_start_wh"]) == ("unattributed", 0)
+
+
+class TestTheSameAgain:
+    """The same start key after an end (edge 3)."""
+
+    async def test_after_an_estimated_end_it_is_the_same_and_its_stop_is_the_next_bill(
+        self, site: Site
+    ) -> None:
+        first = await site.started(await site.driver())
+        tag = await site.tag(await site.session_of(first.transaction_id))
+        began_at = site.now
+        await site.wait(600)
+        await values(site, first, 3_000)
+        await site.begin("DEADBEEF", meter_wh=Decimal(3_000))
+        await site.wait(60)
+        again = await site.begin(tag, at=began_at)
+        assert (again.transaction_id, again.tag) == (first.transaction_id, "accepted")
+        await stops(site, first.transaction_id, 3_100)
+        assert (await bill(site, first))[2:] == (2_100, 2_835)
+        assert await site.sql.fetchval("select count(*) from charging.cdrs") == 2
+
+    @pytest.mark.parametrize("has_new_stamp", [False, True])
+    async def test_after_the_stations_stop_it_is_unattributed(
+        self, site: Site, *, has_new_stamp: bool
+    ) -> None:
+        first = await site.started(await site.driver())
+        tag = await site.tag(await site.session_of(first.transaction_id))
+        began_at = site.now
+        await site.wait(600)
+        await stops(site, first.transaction_id, 3_000)
+        again = await site.begin(tag, at=site.now if has_new_stamp else began_at)
+        assert again.tag == "invalid"
+        row = await site.transaction(again.transaction_id)
+        assert (row["purpose"], row["session_id"]) == ("unattributed", None)
+        assert await site.alerts() == ["start_after_stop"]
+        third = await site.begin(tag, at=site.now if has_new_stamp else began_at)
+        assert third.transaction_id == again.transaction_id
+        assert (await bill(site, first))[2:] == (2_000, 2_700)
+
+    async def test_a_card_at_a_station_without_a_clock_charges_again(self, site: Site) -> None:
+        """Its stamps and registers are the same each time, so they say nothing."""
+        await site.open_to_cards()
+        await site.card(await site.driver(), "04A1B2C3D4E5F6")
+        facts = {"at": None, "raw": "1970-01-01T00:00:00Z", "meter_wh": Decimal(0)}
+        first = await site.begin("04A1B2C3D4E5F6", **facts)
+        await site.wait(600)
+        await stops(site, first.transaction_id, 2_000)
+        await site.wait(600)
+        second = await site.begin("04A1B2C3D4E5F6", **facts)
+        assert (second.tag, second.transaction_id != first.transaction_id) == ("accepted", True)
+        assert await site.session_of(second.transaction_id) != await site.session_of(
+            first.transaction_id
+        )
+
+
+async def test_a_card_that_charged_begins_anew_when_its_stop_was_lost(site: Site) -> None:
+    await site.open_to_cards()
+    client = await site.driver()
+    await site.card(client, "04A1B2C3D4E5F6")
+    first = await site.begin("04A1B2C3D4E5F6")
+    await site.wait(600)
+    await values(site, first, 2_000)
+    await site.wait(600)
+    second = await site.begin("04A1B2C3D4E5F6", meter_wh=Decimal(2_100))
+    assert await bill(site, first) == ("settled", "next_start", 1_100, 1_485)
+    assert await site.state(await site.session_of(second.transaction_id)) == "charging"
