@@ -141,9 +141,13 @@ class Site:
             await self.reply(command, reply)
         return command
 
-    async def reply(self, command: Command, reply: Any) -> Changes:
+    async def reply(
+        self, command: Command, reply: Any, response: dict[str, Any] | None = None
+    ) -> Changes:
         async with self.db.transaction() as connection:
-            ended = await stations.end_command(connection, command.id, reply, {}, self.now)
+            ended = await stations.end_command(
+                connection, command.id, reply, response or {}, self.now
+            )
             assert ended is not None
             return await charging.command_ended(connection, ended, now=self.now, rules=self.rules)
 

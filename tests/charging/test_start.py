@@ -1,10 +1,12 @@
 """A start by app: checks, hold, command; repeats and refusals."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from evpower import stations
 from evpower.charging import StartedSession
 from evpower.foundation.errors import EvPowerError
 from tests.charging.site import STATION, Site
@@ -264,6 +266,27 @@ class TestCommands:
         session = await site.session(started.session_id)
         assert (session["state"], session["start_failure"]) == ("expired", failure)
         assert await site.scenario.money(client) == (100_000, 0, 0)
+
+    @pytest.mark.parametrize(
+        ("read", "seconds"), [("30", 60), (" 300 ", 330), ("0", 150), ("soon", 150), (None, 150)]
+    )
+    async def test_the_window_is_what_the_station_says(
+        self, site: Site, read: str | None, seconds: int
+    ) -> None:
+        async with site.db.transaction() as connection:
+            await stations.queue_command(
+                connection, STATION, "get_configuration", {}, actor="aida",
+                expires_in=timedelta(seconds=60), now=site.now,
+            )  # fmt: skip
+        keys = [{"key": "HeartbeatInterval"}, {"key": "connectionTimeOut", "value": read}]
+        await site.reply(await site.deliver(None), "accepted", {"configurationKey": keys})
+        started = await site.start(await site.driver())
+        ends_at = (await site.session(started.session_id))["start_window_ends_at"]
+        assert ends_at == site.now + timedelta(seconds=seconds)
+        await site.wait(20)
+        await site.deliver()
+        ends_at = (await site.session(started.session_id))["start_window_ends_at"]
+        assert ends_at == site.now + timedelta(seconds=seconds)
 
 
 class TestStop:

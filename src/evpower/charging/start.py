@@ -13,6 +13,7 @@ from evpower.charging.facts import MAX_ENERGY_KWH
 from evpower.charging.hold_size import HoldSize, hold_size
 from evpower.charging.model import ChargingSession, SessionState
 from evpower.charging.rules import DEFAULT_RULES, Rules
+from evpower.charging.start_window import start_window
 from evpower.charging.tags import new_tag
 from evpower.foundation import failpoints
 from evpower.foundation.db import Connection
@@ -97,7 +98,7 @@ async def start(
         limit_soc_percent=request.soc_percent,
         vehicle_plate=request.vehicle_plate,
         start_command_id=None,
-        start_window_ends_at=now + rules.start_window + rules.start_window_extra,
+        start_window_ends_at=now + await start_window(connection, station.id, rules),
         start_failure=None,
         started_at=None,
         stop_requested_at=None,

@@ -9,6 +9,7 @@ from evpower.charging import store_sessions
 from evpower.charging.events import Changes
 from evpower.charging.model import ChargingSession
 from evpower.charging.rules import DEFAULT_RULES, Rules
+from evpower.charging.start_window import start_window
 from evpower.charging.states import WAITING
 from evpower.foundation.db import Connection
 from evpower.stations import Command
@@ -65,8 +66,8 @@ async def command_ended(
         return await end_unstarted(connection, session, "refused", "station_refused", now=now)
     if command.state == "timed_out" and command.sent_at is None:
         return await end_unstarted(connection, session, "failed", "not_delivered", now=now)
-    window_ends_at = now + rules.start_window + rules.start_window_extra
     if command.state == "accepted" and session.state == "requested":
+        window_ends_at = now + await start_window(connection, command.station_id, rules)
         await store_sessions.set_starting(connection, session.id, window_ends_at)
         return Changes(sessions={session.id})
     return Changes()

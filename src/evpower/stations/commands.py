@@ -118,3 +118,8 @@ async def get_command(connection: Connection, command_id: int) -> Command:
 async def list_commands(connection: Connection, station_id: str, limit: int) -> list[Command]:
     """Returns the latest commands of a station, the newest first."""
     return await store_commands.latest(connection, station_id, limit)
+
+
+async def find_setting(connection: Connection, station_id: str, key: str) -> str | None:
+    """Returns a value of a station's configuration as it was last read; None: it was not."""
+    return await store_commands.newest_setting(connection, station_id, key)

@@ -210,3 +210,20 @@ async def latest(connection: Connection, station_id: str, limit: int) -> list[Co
         limit,
     )
     return [read_row(Command, row) for row in rows]
+
+
+async def newest_setting(connection: Connection, station_id: str, key: str) -> str | None:
+    """Returns a key's value of the newest configuration that a station answered with."""
+    return await connection.fetchval(
+        """
+        select k.item ->> 'value' from stations.commands c
+         cross join lateral jsonb_array_elements(
+           case jsonb_typeof(c.response -> 'configurationKey')
+             when 'array' then c.response -> 'configurationKey' else '[]' end) k (item)
+         where c.station_id = $1 and c.action = 'get_configuration' and c.state = 'accepted'
+           and lower(k.item ->> 'key') = lower($2)
+         order by c.id desc limit 1
+        """,
+        station_id,
+        key,
+    )
