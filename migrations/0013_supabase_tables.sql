@@ -68,8 +68,21 @@ create trigger stations_pend after update on stations.stations
   referencing new table as changed for each statement execute function sync.enqueue_named('station', 'id');
 create trigger connectors_pend_new after insert on stations.connectors
   referencing new table as changed for each statement execute function sync.enqueue_named('station', 'station_id');
+-- A repeated status shows nothing new.
+create function sync.enqueue_connectors() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform sync.enqueue_ids('station', (
+    select array_agg(c.station_id)
+      from changed c join before b on b.station_id = c.station_id and b.number = c.number
+     where (c.reported_status, c.reported_error, c.reported_at, c.wanted_availability)
+           is distinct from (b.reported_status, b.reported_error, b.reported_at, b.wanted_availability)));
+  return null;
+end
+$$;
 create trigger connectors_pend after update on stations.connectors
-  referencing new table as changed for each statement execute function sync.enqueue_named('station', 'station_id');
+  referencing old table as before new table as changed
+  for each statement execute function sync.enqueue_connectors();
 
 -- A price is shown beside each station: it changes with a tariff, and with where one applies.
 create function sync.enqueue_tariffs() returns trigger
@@ -88,11 +101,24 @@ create trigger versions_pend after update on tariffs.versions
 create trigger assignments_pend_new after insert on tariffs.assignments
   referencing new table as changed for each statement execute function sync.enqueue_tariffs();
 
--- A location counts its stations, and shows their connectors: it changes with them.
+-- A location counts its stations and their connectors. A boot changes no count: else the boots of a whole site, after a
+-- power cut, would wait for each other's row in the outbox.
+create function sync.enqueue_locations() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform sync.enqueue_ids('location', (
+    select array_agg(l.id)
+      from changed c join before b on b.id = c.id
+     cross join lateral (values (b.location_id), (c.location_id)) as l (id)
+     where (c.location_id, c.retired_at is null) is distinct from (b.location_id, b.retired_at is null)));
+  return null;
+end
+$$;
 create trigger stations_pend_location_new after insert on stations.stations
   referencing new table as changed for each statement execute function sync.enqueue_named('location', 'location_id');
 create trigger stations_pend_location after update on stations.stations
-  referencing new table as changed for each statement execute function sync.enqueue_named('location', 'location_id');
+  referencing old table as before new table as changed
+  for each statement execute function sync.enqueue_locations();
 
 do $$
 begin

@@ -876,6 +876,20 @@ begin
 end
 $$;
 
+CREATE FUNCTION sync.enqueue_connectors() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  perform sync.enqueue_ids('station', (
+    select array_agg(c.station_id)
+      from changed c join before b on b.station_id = c.station_id and b.number = c.number
+     where (c.reported_status, c.reported_error, c.reported_at, c.wanted_availability)
+           is distinct from (b.reported_status, b.reported_error, b.reported_at, b.wanted_availability)));
+  return null;
+end
+$$;
+
 CREATE FUNCTION sync.enqueue_ids(of_topic text, ids text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -892,6 +906,20 @@ begin
     set generation = excluded.generation, next_at = least(sync.pending.next_at, excluded.next_at), parked_at = null;
 end
 $_$;
+
+CREATE FUNCTION sync.enqueue_locations() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  perform sync.enqueue_ids('location', (
+    select array_agg(l.id)
+      from changed c join before b on b.id = c.id
+     cross join lateral (values (b.location_id), (c.location_id)) as l (id)
+     where (c.location_id, c.retired_at is null) is distinct from (b.location_id, b.retired_at is null)));
+  return null;
+end
+$$;
 
 CREATE FUNCTION sync.enqueue_named() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4019,7 +4047,7 @@ CREATE TRIGGER connections_stay BEFORE INSERT OR DELETE OR UPDATE ON stations.co
 
 CREATE TRIGGER connectors_are_kept BEFORE DELETE OR TRUNCATE ON stations.connectors FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
 
-CREATE TRIGGER connectors_pend AFTER UPDATE ON stations.connectors REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('station', 'station_id');
+CREATE TRIGGER connectors_pend AFTER UPDATE ON stations.connectors REFERENCING OLD TABLE AS before NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_connectors();
 
 CREATE TRIGGER connectors_pend_new AFTER INSERT ON stations.connectors REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('station', 'station_id');
 
@@ -4043,7 +4071,7 @@ CREATE TRIGGER stations_are_kept BEFORE DELETE OR TRUNCATE ON stations.stations 
 
 CREATE TRIGGER stations_pend AFTER UPDATE ON stations.stations REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('station', 'id');
 
-CREATE TRIGGER stations_pend_location AFTER UPDATE ON stations.stations REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('location', 'location_id');
+CREATE TRIGGER stations_pend_location AFTER UPDATE ON stations.stations REFERENCING OLD TABLE AS before NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_locations();
 
 CREATE TRIGGER stations_pend_location_new AFTER INSERT ON stations.stations REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('location', 'location_id');
 

@@ -489,3 +489,34 @@ async def test_the_apps_queries_are_answered_before_the_switch_and_after_it(
         "Old Mall", location.name,
     }  # fmt: skip
     assert await ask(f"{HISTORY}&user_id=eq.{client}") == []  # anon never reads sessions
+
+
+async def test_only_what_is_shown_makes_an_entry(
+    operator: Operator, db: Database, owner: Connection, station_id: str
+) -> None:
+    await operator.add(station_id)
+
+    async def entries() -> list[str]:
+        rows = await owner.fetch("select topic from sync.pending order by topic")
+        await owner.execute("delete from sync.pending")
+        return [row["topic"] for row in rows]
+
+    async def report(status: str, second: int) -> None:
+        at = NOW + timedelta(seconds=second)
+        async with db.transaction() as connection:
+            await stations.report_status(
+                connection, StatusReport(station_id, 1, status, None, None, at, None, at)
+            )
+
+    assert await entries() == ["location", "station"]
+    await report("available", 0)
+    assert await entries() == ["station"]
+    await report("available", 1)
+    assert await entries() == []
+    async with db.transaction() as connection:
+        await stations.report_boot(
+            connection, station_id, vendor="v", model="m", firmware="f", now=NOW
+        )
+    assert await entries() == ["station"]
+    await operator.retire(station_id)
+    assert await entries() == ["location", "station"]

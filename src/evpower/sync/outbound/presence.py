@@ -40,13 +40,14 @@ class Presence:
         now = self._clock()
         previous = self._previous or now - timedelta(seconds=PERIOD_S)
         self._rounds += 1
-        async with self._db.transaction() as connection:
+        # Each entry in a transaction of its own: a station's frame locks one, and then its session.
+        async with self._db.connection() as connection:
             if self._rounds % _ROUNDS == 0 or await _has_begun(connection, previous, now):
-                await store_rows.enqueue_all(connection)
+                for topic, row_id in await store_rows.all_ids(connection):
+                    await store_rows.enqueue_ids(connection, topic, [row_id])
             else:
-                heard_after = previous - ONLINE_FOR
-                ids = await store_rows.stations_heard(connection, heard_after)
-                await store_rows.enqueue_ids(connection, "station", ids)
+                for row_id in await store_rows.stations_heard(connection, previous - ONLINE_FOR):
+                    await store_rows.enqueue_ids(connection, "station", [row_id])
         self._previous = now
 
 

@@ -45,6 +45,12 @@ async def pending(connection: Connection, keys: Sequence[UUID]) -> set[str]:
     return {row["key"] for row in rows}
 
 
+async def all_ids(connection: Connection) -> list[tuple[RowTopic, str]]:
+    """Returns topic and id of every location, station and tariff plan."""
+    rows: list[Record] = await connection.fetch("select topic, id from sync.row_keys")
+    return [(cast("RowTopic", row["topic"]), row["id"]) for row in rows]
+
+
 async def enqueue_all(connection: Connection) -> None:
     """Enqueues every location, station and tariff plan."""
     await connection.execute(

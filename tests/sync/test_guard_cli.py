@@ -1,0 +1,62 @@
+"""`evpower supabase guard`: at a terminal, against a real project."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from evpower.cli.app import app
+from evpower.foundation.db import Connection
+from tests.conftest import Server
+from tests.sync.old_backend import old_backend_project
+from tests.sync.scenario import Target
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+async def project(server: Server) -> AsyncGenerator[Target]:
+    async with old_backend_project(server, "supabase_guard_cli") as target:
+        yield target
+
+
+@pytest.fixture
+def run(dsn: str, project: Target) -> Command:
+    env = {
+        "EVPOWER_ENV": "development",
+        "EVPOWER_DATABASE_URL": dsn,
+        "EVPOWER_SUPABASE_URL": project.local.url,
+        "EVPOWER_SUPABASE_SECRET_KEY": project.local.secret_key,
+        "EVPOWER_SUPABASE_PUBLISHABLE_KEY": project.local.publishable_key,
+    }
+    return lambda *words: CliRunner().invoke(app, ["supabase", "guard", *words], env=env)
+
+
+async def test_the_guard_is_switched_at_a_terminal(run: Command, owner: Connection) -> None:
+    async def guard(*words: str) -> Result:
+        return await asyncio.to_thread(run, *words)
+
+    shown = await guard("status")
+    assert shown.exit_code == 0, shown.stderr
+    assert "disabled since" in shown.stdout
+    assert "tables  locations, tariff_plans" in shown.stdout
+    done = await guard("enable", "--reason", "the switch", "--operator", "aida", "--json")
+    assert done.exit_code == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert (row["is_enabled"], row["has_changed"], row["tables"][0]) == (True, True, "locations")
+    assert "only EvPower writes" in (await guard("status")).stdout
+    back = await guard("disable", "--reason", "going back", "--operator", "aida")
+    assert "EvPower writes nothing" in back.stdout
+    acts = await owner.fetch("select actor, action, reason from identity.audit order by id")
+    assert [tuple(act) for act in acts] == [
+        ("aida", "supabase.guard_enable", "the switch"),
+        ("aida", "supabase.guard_disable", "going back"),
+    ]
+
+
+async def test_a_switch_needs_a_reason(run: Command) -> None:
+    done = await asyncio.to_thread(run, "enable")
+    assert done.exit_code == 2
+    assert "--reason" in done.stderr
