@@ -174,6 +174,32 @@ async def test_edge_10_a_stop_above_the_power_bills_what_is_plausible(place: Cha
     assert await place.alerts() == ["session_quarantined"]
 
 
+@pytest.mark.parametrize(("start_hours", "stop_hours"), [(-6, 0), (0, 20), (-480, 0)])
+async def test_edge_13_a_clock_that_jumps_bills_no_energy_that_cannot_have_flowed(
+    place: ChargingPlace, start_hours: int, stop_hours: int
+) -> None:
+    session = await place.start(await place.driver())
+    begun_at = place.now + timedelta(hours=start_hours)
+    transaction = await place.begin(session, meter_wh=0, time=begun_at)
+    place.later(0.1)
+    await place.stop(transaction, 380_000, time=place.now + timedelta(hours=stop_hours))
+    assert await place.bills(session) == [(0, 0)]
+    assert await place.value("quarantine_reason", session) == "implausible_energy"
+
+
+async def test_edge_13_a_glitch_while_the_clock_is_set_bills_nothing(place: ChargingPlace) -> None:
+    behind = timedelta(hours=-6)
+    session = await place.start(await place.driver())
+    transaction = await place.begin(session, meter_wh=100_000, time=place.now + behind)
+    place.later(0.1)
+    await place.values(transaction, 100_020, time=place.now + behind)
+    await place.values(transaction, 460_000)
+    place.later(0.1)
+    await place.values(transaction, 100_040)
+    await place.stop(transaction, 100_040)
+    assert await place.bills(session) == [(40, 0)]
+
+
 async def test_q46_no_register_at_all_is_a_bill_of_nothing_in_quarantine(
     place: ChargingPlace,
 ) -> None:

@@ -114,6 +114,24 @@ async def test_a_quarantine_is_listed_and_decided(
     assert decided["quarantined_at"] is None
     assert await place.bills(session) == [(7_500, 90)]
     assert run("quarantine", "list").stdout == "no session is in quarantine\n"
+    again = run("quarantine", "decide", str(session), "--reason", "again", "--energy", "3")
+    assert again.exit_code == 1
+    assert "not in quarantine" in again.stderr
+    assert await place.bills(session) == [(7_500, 90)]
+
+
+async def test_more_than_the_connector_can_deliver_needs_force(
+    run: Command, place: ChargingPlace, charged: Callable[..., Awaitable[UUID]]
+) -> None:
+    session = await charged()
+    words = ("session", "correct", str(session), "--reason", "x", "--energy", "100")
+    refused = run(*words)
+    assert refused.exit_code == 1
+    assert "the connector can deliver 12.1 kWh at most" in refused.stderr
+    assert await place.bills(session) == [(7_500, 90)]
+    forced = run(*words, "--force")
+    assert "charged: 1110.00 som, 90.00 before" in forced.stdout
+    assert await place.bills(session) == [(7_500, 90), (100_000, 1_200)]
 
 
 async def test_what_was_delivered_to_no_client_is_listed(

@@ -123,7 +123,9 @@ class Station:
     async def _correct(self, energy_wh: int) -> None:
         if self.session is None or await self.place.value("state", self.session) != "settled":
             return
-        bill = OperatorBill(self.session, energy_wh, None, "aida", "meter read on site")
+        bill = OperatorBill(
+            self.session, energy_wh, None, "aida", "meter read on site", is_forced=True
+        )
         async with self.place.db.transaction() as connection:
             await correct_session(connection, bill, now=self.place.now)
 

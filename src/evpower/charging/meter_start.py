@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from evpower.charging import store_running as store
 from evpower.charging.events import Reading
-from evpower.charging.register import at_begin, point
+from evpower.charging.register import MeterPoint, at_begin
 from evpower.charging.running import RunningTransaction
 from evpower.foundation.db import Connection
 
@@ -18,7 +18,7 @@ async def with_start(
     if register.begun is not None or begun is None or begun.energy_wh is None:
         return running
     transaction = running.transaction
-    start = point(begun.energy_wh, begun.time, transaction.received_at, begun.resolution_wh)
+    start = MeterPoint(begun.energy_wh, transaction.started_at, None, begun.resolution_wh)
     await store.set_meter_start(connection, transaction.id, begun.energy_wh)
-    register = replace(register, start=start, begun=start, last=start)
+    register = replace(register, begun=start, last=start)
     return replace(running, progress=replace(running.progress, register=register))

@@ -45,6 +45,8 @@ async def meter_values(
     await learn_clock(connection, running, event)
     step = advance(running, event.readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
+    if step.is_above_power and running.progress.register.suspects:
+        await _alert(connection, running, "register_above_power", now)
     if "jump" in step.outcomes:
         await _alert(connection, running, "register_jumped", now)
     progress = step.progress

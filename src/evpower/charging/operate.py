@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
@@ -10,6 +11,8 @@ from evpower.charging import store_ends, store_operator, store_transactions
 from evpower.charging import store_running as store
 from evpower.charging.events import Changes
 from evpower.charging.facts import MAX_ENERGY_KWH
+from evpower.charging.register import MeterPoint, most_wh
+from evpower.charging.running import RunningTransaction
 from evpower.charging.settle import End, bill_again
 from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
 from evpower.foundation.db import Connection
@@ -29,14 +32,16 @@ class OperatorBill:
     ended_at: datetime | None  # None: as it was billed
     actor: str
     reason: str
+    is_decision: bool = False  # of a quarantine; a session that is in none is refused
+    is_forced: bool = False  # more than the connector can deliver in that time
 
 
 async def correct_session(connection: Connection, bill: OperatorBill, *, now: datetime) -> Changes:
     """Writes the next bill of a settled session; equal figures change nothing.
 
     A quarantined session is decided by it. Raises NotFound("session_not_found"),
-    Conflict("session_not_settled"), Invalid("invalid_energy" | "implausible_energy" |
-    "end_before_start" | "reason_missing").
+    Conflict("session_not_settled" | "session_not_quarantined"), Invalid("invalid_energy" |
+    "implausible_energy" | "end_before_start" | "reason_missing").
     """
     _check(bill)
     transaction = await store_transactions.transaction_of_session(connection, bill.session_id)
@@ -51,7 +56,10 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
     ended_at = bill.ended_at or session.ended_at
     if ended_at < session.started_at:
         raise Invalid("end_before_start", "the end is before the start")
+    if bill.is_decision and session.quarantined_at is None:
+        raise Conflict("session_not_quarantined", "the session is not in quarantine")
     energy_wh = session.energy_wh if bill.energy_wh is None else bill.energy_wh
+    _check_plausible(bill, running, session.started_at, ended_at)
     end = End(energy_wh, ended_at, "", is_estimated=session.is_estimated and not bill.energy_wh)
     changes = await bill_again(connection, running, end, actor=bill.actor, why=bill.reason, now=now)
     if session.quarantined_at is not None:
@@ -59,6 +67,20 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
         await alerts.close_alert(connection, "session_quarantined", str(session.id), now)
     await alerts.close_alert(connection, "figure_after_decision", str(session.id), now)
     return changes
+
+
+def _check_plausible(
+    bill: OperatorBill, running: RunningTransaction, started_at: datetime, ended_at: datetime
+) -> None:
+    """Refuses more energy than the connector can deliver, which mostly is a slip of the hand."""
+    if bill.energy_wh is None or bill.is_forced:
+        return
+    zero = MeterPoint(Decimal(0), started_at, None)
+    most = int(most_wh(zero, zero._replace(at=ended_at), running.rated_power_w))
+    if bill.energy_wh > most:
+        limit_kwh = f"{Decimal(most) / 1000:.1f}"
+        detail = f"the connector can deliver {limit_kwh} kWh at most in that time"
+        raise Invalid("implausible_energy", detail, params={"limit_kwh": limit_kwh})
 
 
 def _check(bill: OperatorBill) -> None:

@@ -21,7 +21,6 @@ HIGHER_AGREE: Final = 3  # so many values above what the connector can deliver
 _MARGIN: Final = Decimal("1.1")
 _HOUR: Final = timedelta(hours=1)
 _EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)
-_FUTURE: Final = timedelta(days=1)
 _NONE: Final = timedelta(0)
 # Which value of one entry counts for progress; an unknown context comes last.
 _RANKS: Final = {
@@ -49,7 +48,7 @@ class MeterPoint(NamedTuple):
 class MeterRegister:
     """What is known of a transaction's register."""
 
-    start: MeterPoint | None = None  # where the transaction began
+    since: datetime | None = None  # when the transaction began, by our clock
     begun: MeterPoint | None = None  # where the present segment began
     last: MeterPoint | None = None  # the last trusted value; its register never falls in a segment
     closed_wh: Decimal = Decimal(0)  # the sum of the earlier segments
@@ -85,24 +84,23 @@ class FinalEnergy(NamedTuple):
     flaw: EnergyFlaw | None  # why an operator should look at it; what is plausible is in energy_wh
 
 
-def begin(start: MeterPoint | None) -> MeterRegister:
+def begin(start: MeterPoint | None, since: datetime) -> MeterRegister:
     """Returns the register of a transaction; None: the station did not say where it began."""
-    return MeterRegister(start, start, start)
+    return MeterRegister(since, start, start)
 
 
 def point(wh: Decimal, time: StationTime, at: datetime, resolution_wh: Decimal) -> MeterPoint:
     """Returns a value with both times; the station's only where it can be one."""
-    is_usable = time.at is not None and _EARLIEST <= time.at <= at + _FUTURE
-    return MeterPoint(wh, at, time.at if is_usable else None, resolution_wh)
+    is_usable = time.at is not None and time.at >= _EARLIEST
+    # A stamp ahead of its receipt is a wrong one, and would allow any energy.
+    return MeterPoint(wh, at, min(time.at, at) if is_usable and time.at else None, resolution_wh)
 
 
 def observe(register: MeterRegister, value: MeterPoint, power_w: int) -> Observed:
     """Returns the register after one more value; `power_w` is what the connector can deliver."""
     last, begun = register.last, register.begun
     if last is None or begun is None:
-        return Observed(
-            replace(register, start=value, begun=value, last=value, has_values=True), "trusted"
-        )
+        return Observed(replace(register, begun=value, last=value, has_values=True), "trusted")
     if _follows(last, value, power_w) and _fits_session(register, value, power_w):
         if value.wh < last.wh:  # within the tolerance
             value = value._replace(wh=last.wh)
@@ -215,12 +213,14 @@ def _follows(earlier: MeterPoint, later: MeterPoint, power_w: int) -> bool:
 def _fits_session(register: MeterRegister, value: MeterPoint, power_w: int) -> bool:
     """Returns whether the connector can have delivered the whole energy since the start.
 
-    Between two values either clock may be the right one, over the session only one of them is.
+    Between two values either clock may be the right one. Over the session only ours is: a station
+    whose clock is set right may seem to have charged for hours.
     """
-    if register.start is None or register.begun is None:
+    if register.since is None or register.begun is None:
         return True
     energy_wh = register.closed_wh + value.wh - register.begun.wh
-    return energy_wh <= most_wh(register.start, value, power_w)
+    since = MeterPoint(value.wh, register.since, None, value.resolution_wh)
+    return energy_wh <= most_wh(since, value, power_w)
 
 
 def _is_history(begun: MeterPoint, last: MeterPoint, value: MeterPoint) -> bool:

@@ -152,6 +152,12 @@ class MeteredProgress(NamedTuple):
     values: list[StoredValue]
 
     @property
+    def is_above_power(self) -> bool:
+        """Whether the newest value is more than the connector can deliver."""
+        suspects, last = self.progress.register.suspects, self.progress.register.last
+        return bool(suspects) and last is not None and suspects[-1].wh > last.wh
+
+    @property
     def outcomes(self) -> set[Outcome]:
         """What the values were taken for."""
         return {value.outcome for value in self.values if value.outcome is not None}
@@ -174,7 +180,9 @@ def begin_progress(
 ) -> Progress:
     """Returns the progress of a transaction that has used nothing."""
     start = None if meter_wh is None else point(meter_wh, time, received_at, Decimal(1))
-    register = MeterRegister(start, start, start)
+    if start is not None:  # its own stamp may be one of a clock that is set right next
+        start = start._replace(at=started_at, station_at=None)
+    register = MeterRegister(started_at, start, start)
     return Progress(register, tariffs.begin(started_at))
 
 
@@ -186,19 +194,20 @@ def our_time(
     `skew_s`: how far that clock is known to be off. Never before the start, never after it was
     received.
     """
-    at = time.at
-    if at is not None and skew_s is not None and abs(skew_s) > SKEW_LIMIT.total_seconds():
-        at = _shifted(at, skew_s)
+    at = right_time(time, skew_s).at
     if at is None or not started_at - SKEW_LIMIT <= at <= received_at + SKEW_LIMIT:
         at = received_at
     return max(min(at, received_at), started_at)
 
 
-def _shifted(at: datetime, skew_s: int) -> datetime | None:
+def right_time(time: StationTime, skew_s: int | None) -> StationTime:
+    """Returns a stamp as it would be if the station's clock were right."""
+    if time.at is None or skew_s is None or abs(skew_s) <= SKEW_LIMIT.total_seconds():
+        return time
     try:
-        return at + timedelta(seconds=skew_s)
+        return time._replace(at=time.at + timedelta(seconds=skew_s))
     except OverflowError:
-        return None
+        return time._replace(at=None)
 
 
 def advance(
@@ -241,7 +250,10 @@ def _advance_one(
     facts = _measured(progress.facts, reading)
     if reading.energy_wh is None:
         return replace(progress, facts=facts), StoredValue(reading)
-    value = point(reading.energy_wh, reading.time, received_at, reading.resolution_wh)
+    value = point(
+        reading.energy_wh, right_time(reading.time, running.skew_s), received_at,
+        reading.resolution_wh,
+    )  # fmt: skip
     earlier = progress.register
     register, outcome = observe(earlier, value, running.rated_power_w)
     if outcome not in _COUNTED:
@@ -321,7 +333,7 @@ def write_register(register: MeterRegister) -> dict[str, Any]:
     """Returns a register as JSON."""
     return {
         "format": 1,
-        "start": _write_point(register.start),
+        "since": None if register.since is None else register.since.isoformat(),
         "begun": _write_point(register.begun),
         "last": _write_point(register.last),
         "closed_wh": str(register.closed_wh),
@@ -333,7 +345,7 @@ def write_register(register: MeterRegister) -> dict[str, Any]:
 def read_register(stored: Mapping[str, Any]) -> MeterRegister:
     """Returns a stored register."""
     return MeterRegister(
-        start=_read_point(stored["start"]),
+        since=datetime.fromisoformat(stored["since"]).astimezone(UTC),
         begun=_read_point(stored["begun"]),
         last=_read_point(stored["last"]),
         closed_wh=Decimal(stored["closed_wh"]),

@@ -11,7 +11,7 @@ from evpower.charging import store_running as store
 from evpower.charging.events import Changes, StationStop, StopAnswer
 from evpower.charging.meter_start import with_start
 from evpower.charging.register import FinalEnergy, MeterPoint, at_end, finish, point
-from evpower.charging.running import RunningTransaction, advance, our_time
+from evpower.charging.running import RunningTransaction, advance, our_time, right_time
 from evpower.charging.settle import End, bill_again, quarantine, settle
 from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint, hit
@@ -105,9 +105,11 @@ def _final(running: RunningTransaction, event: StationStop) -> FinalEnergy:
     closing = at_end(event.readings)
     stop = end = None
     if event.meter_wh is not None:
-        stop = point(event.meter_wh, event.time, event.received_at, Decimal(1))
+        time = right_time(event.time, running.skew_s)
+        stop = point(event.meter_wh, time, event.received_at, Decimal(1))
     if closing is not None and closing.energy_wh is not None:
-        end = point(closing.energy_wh, closing.time, event.received_at, closing.resolution_wh)
+        time = right_time(closing.time, running.skew_s)
+        end = point(closing.energy_wh, time, event.received_at, closing.resolution_wh)
     return finish(running.progress.register, stop, end, running.rated_power_w)
 
 

@@ -3,6 +3,7 @@
 import getpass
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +16,7 @@ from evpower.cli.out import console, fail
 from evpower.cli.sessions_report import (
     bill_lines,
     bill_row,
+    moved_line,
     session_line,
     session_lines,
     session_row,
@@ -28,7 +30,7 @@ from evpower.foundation.errors import Invalid
 from evpower.foundation.money import read_som
 
 if TYPE_CHECKING:
-    from evpower.charging import SessionRow
+    from evpower.charging import OperatorBill, SessionRow
 
 session = typer.Typer(help="Charging sessions.", no_args_is_help=True)
 quarantine = typer.Typer(help="Sessions whose figures can't be right.", no_args_is_help=True)
@@ -38,6 +40,7 @@ _ID = typer.Argument(help="The session's id.")
 _ENERGY = typer.Option("", "--energy", help="kWh that it took; as it was billed by default.")
 _ENDED = typer.Option("", "--ended-at", help="When it ended, ISO 8601; as billed by default.")
 _REASON = typer.Option(..., "--reason", help="Why; it stands on the bill.")
+_FORCE = typer.Option(False, "--force", help="Even more than the connector can deliver.")
 _LIMIT = typer.Option(100, "--limit", min=1, max=10_000, help="How many at most.")
 T = TypeVar("T")
 
@@ -94,13 +97,15 @@ def correct(
     energy: str = _ENERGY,
     ended_at: str = _ENDED,
     reason: str = _REASON,
+    force: bool = _FORCE,
     operator: str = _OPERATOR,
     as_json: bool = _JSON,
 ) -> None:
     """Bill a session by a better figure: more is charged, less is forgiven or refunded."""
     if not energy and not ended_at:
         fail("nothing to correct", "--energy KWH, --ended-at TIME, or both")
-    _correct(session_id, energy, ended_at, reason, operator, as_json=as_json)
+    bill = _bill(session_id, energy, ended_at, reason, operator, is_forced=force)
+    _correct(bill, as_json=as_json)
 
 
 @session.command()
@@ -131,25 +136,34 @@ def decide(
     energy: str = _ENERGY,
     ended_at: str = _ENDED,
     reason: str = _REASON,
+    force: bool = _FORCE,
     operator: str = _OPERATOR,
     as_json: bool = _JSON,
 ) -> None:
     """End a quarantine: by a better figure, or without one by what was billed."""
-    _correct(session_id, energy, ended_at, reason, operator, as_json=as_json)
+    bill = _bill(session_id, energy, ended_at, reason, operator, is_forced=force)
+    _correct(replace(bill, is_decision=True), as_json=as_json)
 
 
-def _correct(
-    session_id: str, energy: str, ended_at: str, reason: str, operator: str, *, as_json: bool
-) -> None:
-    bill = charging.OperatorBill(
+def _bill(
+    session_id: str, energy: str, ended_at: str, reason: str, operator: str, *, is_forced: bool
+) -> "OperatorBill":
+    return charging.OperatorBill(
         session_id=_uuid(session_id, "session"),
         energy_wh=_energy_wh(energy) if energy else None,
         ended_at=_time(ended_at) if ended_at else None,
         actor=operator or getpass.getuser(),
         reason=reason,
+        is_forced=is_forced,
     )
+
+
+def _correct(bill: "OperatorBill", *, as_json: bool) -> None:
     _write(lambda connection: charging.correct_session(connection, bill, now=utc_now()))
     _show(bill.session_id, as_json=as_json)
+    if not as_json:
+        _, bills = _read(lambda connection: charging.get_session(connection, bill.session_id))
+        console.print(moved_line(bills))
 
 
 def _show(session_id: UUID, *, as_json: bool) -> None:

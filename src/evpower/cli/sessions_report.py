@@ -123,6 +123,16 @@ def session_lines(row: "SessionRow") -> Iterator[str]:
             yield f"{name:18} {value}"
 
 
+def moved_line(bills: "Sequence[BillRow]") -> str:
+    """Returns what the newest bill changed."""
+    newest, before = bills[-1], bills[-2] if len(bills) > 1 else None
+    if before is None or newest.total_minor == before.total_minor:
+        return "no money moved"
+    verb = "charged" if newest.total_minor > before.total_minor else "forgiven or refunded"
+    amount = to_text(abs(newest.total_minor - before.total_minor))
+    return f"{verb}: {amount} som, {to_text(before.total_minor)} before"
+
+
 def bill_lines(bills: "Sequence[BillRow]") -> Iterator[str]:
     """Yields a line for each bill."""
     for bill in bills:
