@@ -10,6 +10,8 @@ import pytest
 from prometheus_client import REGISTRY, Gauge
 
 from evpower.api import health
+from evpower.api.errors import PlainPaths
+from evpower.api.legacy import PLAIN_ERRORS
 from evpower.foundation.db import Connection, Database
 from tests.api.scenario import Api, bearer, running_api
 from tests.waiting import WAIT_LIMIT_S
@@ -171,13 +173,15 @@ class TestDocumentation:
         document = (await api.get("/openapi.json")).json()
         assert "/api/v1/charging/sync-history" in document["paths"]
 
-    async def test_every_answer_of_an_error_is_a_problem(self, api: Api) -> None:
+    async def test_every_answer_of_an_error_has_the_form_of_its_path(self, api: Api) -> None:
+        plain = PlainPaths(PLAIN_ERRORS)
         document = (await api.get("/openapi.json")).json()
         for path, methods in document["paths"].items():
             for operation in methods.values():
                 for status, response in operation["responses"].items():
                     if path.startswith("/api/") and status >= "400":
-                        assert list(response["content"]) == ["application/problem+json"], path
+                        form = "json" if plain.has(path) else "problem+json"
+                        assert list(response["content"]) == [f"application/{form}"], path
 
     async def test_a_small_page_says_what_this_is(self, api: Api) -> None:
         assert (await api.get("/")).json()["service"] == "evpower"
