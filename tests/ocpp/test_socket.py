@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
+from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.ocpp.model import Reply, SocketClosed
 from evpower.ocpp.module import Times
@@ -335,3 +337,35 @@ async def test_the_log_of_connections_has_every_end(central: Central) -> None:
         station.wire.transport.abort()
         await until(central.all_closed)
         assert await central.reasons() == ["lost"]
+
+
+async def test_an_open_station_keeps_its_living_socket_on_another_node(
+    db: Database, owner: Connection
+) -> None:
+    """The other node is asked for a sign of life over the bus, and the database has it."""
+    bus = LocalBus()
+    async with running(db, owner, bus=bus) as first, running(db, owner, bus=bus) as second:
+        second.parts.endpoint._node = "another"
+        listening = asyncio.create_task(first.parts.sockets.touch_loop().run(asyncio.Event()))
+        async with connected(first) as station:
+            await station.call("Heartbeat")
+            await first.parts.sockets.touch()
+            with pytest.raises(InvalidStatus, match="409"):
+                async with second.open():
+                    pass
+            await station.call("Heartbeat")
+        listening.cancel()
+
+
+async def test_an_open_station_moves_from_a_dead_node(db: Database, owner: Connection) -> None:
+    times = Times(silent_s=3600, ping_s=3600, old_socket_s=0.3)
+    async with (
+        running(db, owner) as first,
+        running(db, owner, times=times) as second,
+        connected(first) as station,
+    ):
+        second.parts.endpoint._node = "another"
+        await station.call("Heartbeat")
+        await first.parts.sockets.touch()
+        async with second.open() as moved:
+            await moved.boot()

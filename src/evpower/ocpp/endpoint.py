@@ -83,6 +83,7 @@ class StationSockets:
         self._forwarder = forwarder
         self._rules = rules
         self._now_s = now_s
+        self._node = _NODE
         self._old_socket_s = old_socket_s
         self._first_frame_wait = timedelta(seconds=settings.charging_first_frame_wait_s)
         self._settle = timedelta(seconds=settings.charging_settle_after_connect_s)
@@ -203,7 +204,7 @@ class StationSockets:
             address=handshake.address,
             version=VERSION,
             is_authenticated=candidate.admission == "authenticated",
-            node=_NODE,
+            node=self._node,
             now=now,
         )
         changes = charging.Changes(stations={candidate.station.id})
@@ -250,7 +251,7 @@ class StationSockets:
             before = await store.socket_of(connection, station_id)
         if before is None or not latest or latest[0].closed_at is not None:
             return False
-        if before.node == _NODE or before.last_frame_at < self._clock() - _OLD_SOCKET_FRESH:
+        if before.node == self._node or before.last_frame_at < self._clock() - _OLD_SOCKET_FRESH:
             return False
         self._bus.publish(STATION_PING, stations.station_key(station_id))
         until_s = self._now_s() + self._old_socket_s
