@@ -150,7 +150,7 @@ async def test_a_redirect_to_another_host_gets_no_password(
     central: Central, csms: OtherCsms
 ) -> None:
     async with other_csms() as stranger:
-        csms.status, csms.location = HTTPStatus.FOUND, stranger.url
+        csms.status, csms.location = HTTPStatus.TEMPORARY_REDIRECT, stranger.url
         with pytest.raises(InvalidStatus) as refused:
             async with central.open(password="geheim"):
                 pass
