@@ -70,6 +70,21 @@ class TestAvailable:
         await place.watch()
         assert await place.value("state", session) == "settled"
 
+    async def test_a_stop_that_is_not_answered_waits_for_no_connection(
+        self, place: ChargingPlace
+    ) -> None:
+        client, session, _ = await used(place)
+        await place.ask_to_stop(session, client)
+        place.later(1)
+        await place.status("available")
+        place.later(3.9)
+        await place.watch()
+        assert await place.value("state", session) == "stopping"
+        place.later(0.3)
+        await place.watch()
+        assert await place.bill(session) == ("settled", 7_500, 90)
+        assert await place.held(client) == 0
+
 
 class TestOtherEnds:
     async def test_edge_5_no_frame_for_12_hours(self, place: ChargingPlace) -> None:

@@ -13,6 +13,7 @@ from evpower.charging import store_running as store
 from evpower.charging.closing import bill_growth, close_estimated
 from evpower.charging.events import Changes
 from evpower.charging.keep_limits import ACTOR, keep_limits, resend_stop
+from evpower.charging.limits import LIMIT_REASONS
 from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import RunningTransaction
@@ -21,6 +22,7 @@ from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
+from evpower.stations import Station
 
 BATCH: Final = 100
 WATCH_POLL_S: Final = 1.0
@@ -51,13 +53,13 @@ async def watch_transaction(
     connection: Connection, due: Due, *, now: datetime, rules: Rules = DEFAULT_RULES
 ) -> Changes:
     """Does what is due of a transaction, unless it is due no more."""
-    await stations.lock_station(connection, due.station_id)
+    station = await stations.lock_station(connection, due.station_id)
     if due not in await find_due(connection, now, rules, due.id):
         return Changes()
     running = await store.load(connection, due.id)
     act: dict[DueKind, Callable[[], Awaitable[Changes]]] = {
         "rebill": lambda: bill_growth(connection, running, now=now),
-        "close": lambda: _close(connection, running, now=now),
+        "close": lambda: _close(connection, running, station, now=now, rules=rules),
         "silent": lambda: close_estimated(connection, due.id, "no_frames", now=now),
         "stop": lambda: _stop(connection, running, now=now, rules=rules),
         "idle": lambda: _stop_idle(connection, running, now=now, rules=rules),
@@ -82,15 +84,41 @@ async def _stop(
     return Changes()
 
 
-async def _close(connection: Connection, running: RunningTransaction, *, now: datetime) -> Changes:
+async def _close(
+    connection: Connection,
+    running: RunningTransaction,
+    station: Station,
+    *,
+    now: datetime,
+    rules: Rules,
+) -> Changes:
+    """Ends a transaction that seems to be over; `Available` counts on a live connection only.
+
+    A stop that was not answered in time, and a station that was retired, wait for none.
+    """
     progress = running.progress
     reason = progress.close_reason or "other"
-    station_id = running.transaction.station_id
-    if reason == "became_available" and not await stations.is_online(connection, station_id, now):
+    if (
+        reason == "became_available"
+        and station.retired_at is None
+        and not _is_unanswered(running, now, rules)
+        and not await stations.is_online(connection, station.id, now)
+    ):
         later = replace(progress, close_due_at=now + _AGAIN_AFTER)
         await store.update_progress(connection, running.transaction.id, later)
         return Changes()
     return await close_estimated(connection, running.transaction.id, reason, now=now)
+
+
+def _is_unanswered(running: RunningTransaction, now: datetime, rules: Rules) -> bool:
+    """Returns whether a person's stop was not carried out in time."""
+    session = running.session
+    return (
+        session is not None
+        and session.stop_requested_at is not None
+        and session.stop_reason not in LIMIT_REASONS
+        and session.stop_requested_at + rules.close_after_stop <= now
+    )
 
 
 async def _stop_idle(

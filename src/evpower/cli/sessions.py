@@ -81,14 +81,16 @@ def stop(
         _uuid(session_id, "session"), None, operator or getpass.getuser(), "stopped_by_operator"
     )
 
-    async def work(connection: Connection) -> str:
-        return (await charging.request_stop(connection, request, now=utc_now())).state
+    async def work(connection: Connection) -> tuple[str, bool]:
+        requested = await charging.request_stop(connection, request, now=utc_now())
+        return requested.state, requested.is_repeated
 
-    state = _write(work)
+    state, is_repeated = _write(work)
     if as_json:
         typer.echo(json.dumps({"id": str(request.session_id), "state": state}))
     else:
-        console.print(f"session {request.session_id} is {state}")
+        was = " already: nothing was sent" if is_repeated else ""
+        console.print(f"session {request.session_id} is {state}{was}")
 
 
 @session.command()
