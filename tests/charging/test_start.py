@@ -49,7 +49,7 @@ async def test_a_start_holds_money_and_asks_the_station(site: Site) -> None:
         (1000, {"soc_percent": 80}, 20_000),
         (150, {}, 15_000),
         (10, {}, 1_000),
-        (5, {"amount_minor": 500}, 500),
+        (10, {"amount_minor": 1_000}, 1_000),
     ],
     ids=str,
 )
@@ -70,6 +70,10 @@ async def test_the_hold_is_of_the_limit_or_the_estimate_or_what_is_free(
         (100, {"energy_wh": 0}, "invalid_energy"),
         (100, {"energy_wh": 1_000_001}, "invalid_energy"),
         (100, {"amount_minor": -1}, "invalid_amount"),
+        (100, {"amount_minor": 1}, "invalid_amount"),
+        (100, {"amount_minor": 999}, "invalid_amount"),
+        (100, {"energy_wh": 740}, "invalid_energy"),
+        (100, {"energy_wh": 9_000, "amount_minor": 999}, "invalid_amount"),
         (100, {"soc_percent": 101}, "invalid_soc"),
     ],
     ids=str,
@@ -333,6 +337,25 @@ class TestStop:
             "aliases": [answer.transaction_id],
         }
         assert (await site.session(session_id))["stop_reason"] == "stopped_by_operator"
+
+    async def test_an_id_that_two_running_transactions_share_is_not_sent(self, site: Site) -> None:
+        """Alfen's 2^63-1 on both connectors: a stop by it could end the other one."""
+        client = await site.driver()
+        first = await site.started(client)
+        second = await site.started(await site.driver(), 2)
+        for number in (first.transaction_id, second.transaction_id):
+            await site.sql.execute(
+                "insert into charging.transaction_aliases"
+                " values ($1, '9223372036854775807', $2, $3, $3)",
+                STATION,
+                number,
+                site.now,
+            )
+        await site.stop(await site.session_of(first.transaction_id), client)
+        assert dict((await site.deliver()).payload) == {
+            "transaction_id": first.transaction_id,
+            "aliases": [],
+        }
 
     async def test_of_another_client_it_is_not_found(self, site: Site) -> None:
         started = await site.start(await site.driver())

@@ -85,6 +85,15 @@ async def start(
         return await _show(connection, repeated, is_repeated=True, now=now)
     facts = await _require_connector(connection, station, request.connector, now)
     snapshot = await _require_tariff(connection, station, request.connector, now)
+    size = hold_size(
+        rules,
+        snapshot.tariff,
+        energy_wh=request.energy_wh,
+        amount_minor=request.amount_minor,
+        rated_power_w=facts.rated_power_w,
+        now=now,
+    )
+    _check_worth(request, size, rules)
     session = ChargingSession(
         id=new_uuid(),
         client_id=request.client_id,
@@ -106,14 +115,6 @@ async def start(
         created_at=now,
     )
     await _insert(connection, session, snapshot)
-    size = hold_size(
-        rules,
-        snapshot.tariff,
-        energy_wh=request.energy_wh,
-        amount_minor=request.amount_minor,
-        rated_power_w=facts.rated_power_w,
-        now=now,
-    )
     await _hold(connection, session, size)
     # The wallet is locked now, so every other start of this client has ended or waits.
     others = await store_sessions.open_of_client(connection, request.client_id)
@@ -132,6 +133,22 @@ def _check_limits(request: StartRequest) -> None:
         raise Invalid("invalid_amount", "the amount is above 0")
     if soc is not None and not 1 <= soc <= _MAX_SOC:
         raise Invalid("invalid_soc", "the state of charge is 1 to 100 percent")
+
+
+def _check_worth(request: StartRequest, size: HoldSize, rules: Rules) -> None:
+    """Refuses a limit that is worth less than the least amount a session may cost.
+
+    A station that stops late would deliver more than that in any case.
+    """
+    if size.least_minor is not None or size.amount_minor >= rules.minimum_minor:
+        return
+    least = to_text(rules.minimum_minor)
+    is_amount = request.amount_minor == size.amount_minor
+    raise Invalid(
+        "invalid_amount" if is_amount else "invalid_energy",
+        f"the limit is worth {to_text(size.amount_minor)} som, and {least} is the least",
+        params={"minimum": least, "maximum": to_text(MAX_MINOR)},
+    )
 
 
 async def _require_client(connection: Connection, client_id: UUID, now: datetime) -> None:

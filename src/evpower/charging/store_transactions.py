@@ -156,11 +156,20 @@ async def add_alias(
 
 
 async def aliases_of(connection: Connection, transaction_id: int) -> list[str]:
-    """Returns the station's own ids of a transaction, the one seen last first."""
+    """Returns the station's own ids of a transaction, the one seen last first.
+
+    Without those that another running transaction of the station has, too: a stop by one of them
+    could end the other.
+    """
     rows = await connection.fetch(
         """
-        select alias from charging.transaction_aliases where transaction_id = $1
-         order by last_seen_at desc, alias
+        select a.alias from charging.transaction_aliases a
+         where a.transaction_id = $1 and not exists (
+           select from charging.transaction_aliases o
+             join charging.transactions t on t.id = o.transaction_id
+            where o.station_id = a.station_id and o.alias = a.alias and o.transaction_id <> $1
+              and t.ended_at is null)
+         order by a.last_seen_at desc, a.alias
         """,
         transaction_id,
     )

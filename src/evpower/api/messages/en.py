@@ -78,7 +78,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "invalid_amount": "The amount is not valid: a number with at most two decimals is needed.",
     "invalid_cursor": "There is no such page. Open the list again.",
     "invalid_email": "Please check the email address.",
-    "invalid_energy": "The energy is not valid: kWh from 0 with at most three decimals.",
+    "invalid_energy": "The energy is not valid: a number of kWh above 0 is needed, and not too small.",
     "invalid_idempotency_key": "The Idempotency-Key is not valid.",
     "invalid_name": "Please check the name.",
     "invalid_password": "The password has a character that can't be used. Choose another one.",
