@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from evpower import stations
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.ocpp.model import Reply, SocketClosed
@@ -263,7 +264,7 @@ async def test_a_socket_replaced_on_another_node_is_dropped(
         await old.boot()
         async with other.open(password=password) as new:
             await new.boot()
-            await central.parts.sockets.touch()
+            await central.parts.sockets.drop_ended()
             assert await old.ended() is None
             await new.call("Heartbeat")
         await until(central.all_closed)
@@ -369,3 +370,18 @@ async def test_an_open_station_moves_from_a_dead_node(db: Database, owner: Conne
         await first.parts.sockets.touch()
         async with second.open() as moved:
             await moved.boot()
+
+
+async def test_a_retired_station_is_dropped(central: Central) -> None:
+    async with connected(central) as station:
+        await station.call("Heartbeat")
+        async with central.db.transaction() as connection:
+            await stations.retire_station(
+                connection, station="EVP-001", now=central.clock(), actor="aida"
+            )
+        await central.parts.sockets.drop_ended()
+        assert await station.ended() is None
+        with pytest.raises(InvalidStatus, match="403"):
+            async with central.open():
+                pass
+    assert await central.reasons() == ["operator"]

@@ -28,7 +28,7 @@ from evpower.foundation.errors import Unavailable
 from evpower.foundation.loops import Loop, Round, Wakeup
 from evpower.foundation.module import Shared
 from evpower.foundation.websocket import Ended, SocketProtocol
-from evpower.ocpp import messages, metrics, store
+from evpower.ocpp import messages, metrics
 from evpower.ocpp.dispatch import CommandEnded
 from evpower.ocpp.forwarded_charges import ForwardedCharges
 from evpower.ocpp.frame_log import FrameLog, shown
@@ -264,9 +264,12 @@ class Forwarder:
         now = self._clock()
         async with self._db.transaction() as connection:
             targets = await stations.forward_targets(connection, station_ids)
-            stale = await store.stale_epochs(
-                connection, [(each.station_id, each.epoch) for each in self._forwarded.values()]
-            )
+            ended: dict[tuple[str, int], stations.DisconnectReason] = {
+                (station_id, epoch): reason
+                for station_id, epoch, reason in await stations.list_ended(
+                    connection, [(each.station_id, each.epoch) for each in self._forwarded.values()]
+                )
+            }
             if touches:
                 await stations.touch(connection, touches)
         for station_id in targets.keys() & own.keys():
@@ -274,8 +277,8 @@ class Forwarder:
         for station_id, socket in tuple(self._forwarded.items()):
             if targets.get(station_id) != socket.target_url:
                 socket.drop("operator")
-            elif (station_id, socket.epoch) in stale:
-                socket.drop("replaced")
+            elif reason := ended.get((station_id, socket.epoch)):
+                socket.drop(reason)
             else:
                 socket.watch(now)
 

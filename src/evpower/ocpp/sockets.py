@@ -14,7 +14,7 @@ from evpower.foundation.bus import Topic
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.loops import Loop, Round
 from evpower.foundation.module import Shared
-from evpower.ocpp import metrics, store
+from evpower.ocpp import metrics
 from evpower.ocpp.deviations import Deviations
 from evpower.ocpp.frame_log import FrameLog
 from evpower.ocpp.model import STATION_PING, FrameRow
@@ -22,6 +22,7 @@ from evpower.ocpp.socket import StationSocket
 
 PING_S: Final = 25.0
 TICK_S: Final = 1.0
+_ENDED_S: Final = 1.0
 _TOUCH_S: Final = 10.0
 _SHOW_LIFE_S: Final = 5.0
 _SPREAD_S: Final = 0.002  # between two dropped sockets when the process stops
@@ -140,7 +141,7 @@ class Sockets:
                 socket.ping()
 
     def touch_loop(self) -> Loop:
-        """Returns the loop that stores last signs of life, and drops replaced sockets."""
+        """Returns the loop that stores last signs of life."""
 
         async def touch(_: Round) -> None:
             await self.touch()
@@ -171,7 +172,7 @@ class Sockets:
                     await stations.touch(connection, [touch])
 
     async def touch(self) -> None:
-        """Stores when stations were last heard; drops sockets replaced on another node."""
+        """Stores when stations were last heard."""
         listed = [socket for socket in self if socket.last_frame_at is not None]
         signs = [(socket, socket.last_frame_at) for socket in listed]
         touches = [
@@ -184,16 +185,23 @@ class Sockets:
                 await stations.touch(connection, touches)
         for socket, at in signs:
             socket.touched_at = at
-        await self.drop_replaced()
 
-    async def drop_replaced(self) -> None:
-        """Drops the sockets that a newer one, perhaps of another node, has replaced."""
-        epochs = [(socket.station_id, socket.epoch) for socket in self]
-        if not epochs:
+    def ended_loop(self) -> Loop:
+        """Returns the loop that drops sockets whose connection was closed elsewhere."""
+
+        async def drop(_: Round) -> None:
+            await self.drop_ended()
+
+        return Loop("ocpp_ended", drop, period_s=_ENDED_S)
+
+    async def drop_ended(self) -> None:
+        """Drops what a newer socket, perhaps of another node, replaced, or an operator ended."""
+        sockets = [(socket.station_id, socket.epoch) for socket in self]
+        if not sockets:
             return
         async with self._db.connection() as connection:
-            stale = await store.stale_epochs(connection, epochs)
-        for station_id, epoch in stale:
+            ended = await stations.list_ended(connection, sockets)
+        for station_id, epoch, reason in ended:
             socket = self._newest.get(station_id)
             if socket is not None and socket.epoch == epoch:
-                socket.drop("replaced")
+                socket.drop(reason)

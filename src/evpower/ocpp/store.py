@@ -83,22 +83,6 @@ async def delete_answers(
     )
 
 
-async def stale_epochs(
-    connection: Connection, epochs: Sequence[tuple[str, int]]
-) -> list[tuple[str, int]]:
-    """Returns those of these sockets that a newer one of their station has replaced."""
-    rows = await connection.fetch(
-        """
-        select mine.station_id, mine.epoch
-          from unnest($1::text[], $2::bigint[]) as mine (station_id, epoch)
-          join stations.sockets_public s on s.station_id = mine.station_id and s.epoch > mine.epoch
-        """,
-        [station for station, _ in epochs],
-        [epoch for _, epoch in epochs],
-    )
-    return [(row["station_id"], row["epoch"]) for row in rows]
-
-
 class OtherSocket(NamedTuple):
     """A station's newest socket, wherever it is."""
 

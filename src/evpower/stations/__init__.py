@@ -18,6 +18,7 @@ from evpower.stations.connections import (
     close_connection,
     is_online,
     list_connections,
+    list_ended,
     open_connection,
     touch,
 )
@@ -141,6 +142,7 @@ __all__ = [
     "key_of",
     "list_commands",
     "list_connections",
+    "list_ended",
     "list_locations",
     "list_stations",
     "list_statuses",

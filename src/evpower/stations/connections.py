@@ -68,6 +68,16 @@ async def close_connection(
     return tuple(await store_commands.time_out_in_flight(connection, station_id, now, epoch=epoch))
 
 
+async def list_ended(
+    connection: Connection, sockets: Sequence[tuple[str, int]]
+) -> list[tuple[str, int, DisconnectReason]]:
+    """Returns those of these sockets (station, epoch) whose connection was closed, and why.
+
+    A newer one replaced it, or an operator ended it: its node drops it.
+    """
+    return await store_connections.ended_of(connection, sockets)
+
+
 async def touch(connection: Connection, touches: Sequence[Touch]) -> None:
     """Stores when stations last sent a frame or a pong; an older socket's is ignored."""
     await store_connections.touch(connection, sorted(touches))

@@ -6,7 +6,7 @@ from typing import Final
 
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.rows import columns, read_row
-from evpower.stations.model import ONLINE_FOR, StationConnection, Touch
+from evpower.stations.model import ONLINE_FOR, DisconnectReason, StationConnection, Touch
 
 _CONNECTION: Final = columns(StationConnection, "c")
 
@@ -108,6 +108,23 @@ async def close_one(
         now,
     )
     return closed is True
+
+
+async def ended_of(
+    connection: Connection, sockets: Sequence[tuple[str, int]]
+) -> list[tuple[str, int, DisconnectReason]]:
+    """Returns those of these sockets (station, epoch) whose connection was closed, and why."""
+    rows = await connection.fetch(
+        """
+        select c.station_id, c.id, c.close_reason
+          from unnest($1::text[], $2::bigint[]) as mine (station_id, epoch)
+          join stations.connections c on c.id = mine.epoch and c.station_id = mine.station_id
+         where c.closed_at is not null
+        """,
+        [station for station, _ in sockets],
+        [epoch for _, epoch in sockets],
+    )
+    return [(row["station_id"], row["id"], row["close_reason"]) for row in rows]
 
 
 async def touch(connection: Connection, touches: Sequence[Touch]) -> None:
