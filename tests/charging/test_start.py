@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evpower import stations
+from evpower import charging, stations
 from evpower.charging import StartedSession
 from evpower.foundation.errors import EvPowerError
 from tests.charging.site import STATION, Site
@@ -157,6 +157,23 @@ async def test_a_station_that_is_away_refuses_and_holds_nothing(site: Site) -> N
     site.now = site.now.replace(minute=2)
     assert await refusal(site, client) == "station_offline"
     assert await site.scenario.money(client) == (100_000, 0, 0)
+
+
+async def test_a_station_is_retired_only_when_nothing_runs_there(site: Site) -> None:
+    async def retire() -> None:
+        async with site.db.transaction() as connection:
+            await charging.retire_station(
+                connection, station=STATION, now=site.now, actor="test", reason=None
+            )
+
+    client = await site.driver(1000)
+    started = await site.start(client)
+    with pytest.raises(EvPowerError) as caught:
+        await retire()
+    assert caught.value.code == "station_in_use"
+    await site.stop(started.session_id, client)
+    await retire()
+    assert await refusal(site, await site.driver(1000)) == "station_not_found"
 
 
 async def test_without_a_tariff_nothing_starts(site: Site) -> None:

@@ -64,6 +64,7 @@ def test_a_plan_is_saved_assigned_quoted_listed_and_shown(
 
     assigned = answer(run("assign", "day", "--connector", "EVP-001/1", "--json"))
     assert (assigned["scope"], assigned["scope_id"]) == ("connector", "EVP-001/1")
+    assert "there is no station EVP-001 yet" in run("assign", "day", "--station", "EVP-001").stderr
     ended = run("assign", "--none", "--connector", "EVP-001/1", "--from", "2036-01-01T00:00")
     assert "connector EVP-001/1: no plan of its own from 2035-12-31T18:00:00Z" in ended.stdout
     assert run("assign", "day", "--everywhere").exit_code == 0
@@ -90,7 +91,7 @@ def test_a_plan_is_saved_assigned_quoted_listed_and_shown(
         (1, "valid"), (2, "draft"),
     ]  # fmt: skip
     assert [(row["scope"], row["plan"]) for row in listed["assignments"]] == [
-        ("everything", "day"), ("connector", "day"), ("connector", None),
+        ("everything", "day"), ("station", "day"), ("connector", "day"), ("connector", None),
     ]  # fmt: skip
     lines = run("list").stdout
     assert "day  version 1  valid from" in lines

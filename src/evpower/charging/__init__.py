@@ -26,6 +26,7 @@ from evpower.charging.operate import (
     list_unattributed,
 )
 from evpower.charging.request_stop import StopRequest, StopRequested, request_stop
+from evpower.charging.retire_station import retire_station
 from evpower.charging.rules import Rules, configured_rules
 from evpower.charging.session_view import SessionView, flat_status
 from evpower.charging.start import StartedSession, StartRequest, start
@@ -95,6 +96,7 @@ __all__ = [
     "normalized_plate",
     "remove_technician",
     "request_stop",
+    "retire_station",
     "session_status",
     "session_statuses",
     "start",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from evpower import stations
+from evpower import charging, stations
 from evpower.cli.out import console, errors, fail
 from evpower.cli.settings import with_database
 from evpower.cli.stations_report import (
@@ -237,7 +237,7 @@ def retire(
     """Retire a station: it connects no more; its sessions, bills and names stay."""
 
     async def act(connection: Connection) -> None:
-        await stations.retire_station(
+        await charging.retire_station(
             connection,
             station=name,
             undo=undo,

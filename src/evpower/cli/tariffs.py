@@ -130,6 +130,8 @@ def assign(  # noqa: PLR0913, PLR0917 - a command's options
     async def work(database: Database) -> datetime:
         now = utc_now()
         async with database.transaction() as connection:
+            if not await _is_known(connection, scope, scope_id):
+                errors.print(f"there is no {scope} {scope_id} yet: the plan waits for it")
             begins = await _assignment_begins(connection, plan, valid_from, now)
             await tariffs.assign(
                 connection,
@@ -288,6 +290,26 @@ def _quoted_tariff(
 
     snapshot = with_database(work)
     return {"plan": snapshot.plan, "version": snapshot.version}, snapshot.tariff
+
+
+async def _is_known(connection: Connection, scope: "Scope", scope_id: str) -> bool:
+    """Returns whether there is such a place, by the id under which sessions look it up."""
+    from evpower import stations
+
+    if scope == "everything":
+        return True
+    if scope == "location":
+        return any(
+            view.location.id == scope_id for view in await stations.list_locations(connection)
+        )
+    station_id, _, number = scope_id.rpartition("/") if scope == "connector" else (scope_id, "", "")
+    station = await stations.resolve_station(connection, station_id)
+    if station is None or station.id != station_id:
+        return False
+    if scope == "station":
+        return True
+    view = await stations.get_station(connection, station_id)
+    return number in {str(connector.number) for connector in view.connectors}
 
 
 async def _assignment_begins(
