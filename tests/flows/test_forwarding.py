@@ -151,6 +151,8 @@ async def test_a_start_by_app_is_refused_until_the_station_is_ours_again(site: S
         async with station.running():
             await until(lambda: station.is_online)
             station.plug_in()
+            shown = (await phone.call("GET", "/api/v1/station/status/FWD-5")).json()
+            assert (shown["available_for_charging"], shown["available_connectors"]) == (False, 0)
             refused = await phone.call("POST", "/api/v1/charging/start", body)
             assert refused.json()["error_code"] == "station_unavailable", refused.text
             assert (await phone.balance())["held"] == 0

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from evpower import ocpp, stations
+from evpower import alerts, ocpp, stations
 from tests.ocpp.scenario import Central, Station, basic
 from tests.waiting import until
 
@@ -74,7 +74,9 @@ async def csms(central: Central) -> AsyncIterator[OtherCsms]:
 
 async def switch(central: Central, url: str | None, station_id: str = "EVP-001") -> None:
     async with central.db.transaction() as connection:
-        await ocpp.forward_station(connection, station=station_id, url=url, actor="aida")
+        await ocpp.forward_station(
+            connection, station=station_id, url=url, now=central.clock(), actor="aida"
+        )
 
 
 async def check(central: Central) -> None:
@@ -134,6 +136,12 @@ async def test_without_a_subprotocol_none_is_offered(central: Central) -> None:
     assert "Sec-WebSocket-Protocol" not in csms.requests[0].headers
 
 
+async def open_alerts(central: Central) -> list[str]:
+    async with central.db.connection() as connection:
+        listed = await alerts.list_alerts(connection)
+    return [each.detail["reason"] for each in listed if each.kind == "forward_target_unreachable"]
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 503])
 async def test_a_refusal_reaches_the_station_with_its_status(
     central: Central, csms: OtherCsms, status: int
@@ -144,6 +152,11 @@ async def test_a_refusal_reaches_the_station_with_its_status(
             pass
     assert refused.value.response.status_code == status
     assert await central.reasons() == []
+    assert await open_alerts(central) == [f"refused with HTTP {status}"]
+    csms.status = None
+    async with central.open():
+        await until(lambda: csms.sockets)
+    assert await open_alerts(central) == []
 
 
 async def test_a_redirect_to_another_host_gets_no_password(
@@ -165,6 +178,9 @@ async def test_an_address_where_nothing_listens_is_a_503(central: Central) -> No
         async with central.open():
             pass
     assert refused.value.response.status_code == 503
+    assert await open_alerts(central) == ["it does not answer"]
+    await switch(central, None)
+    assert await open_alerts(central) == []
 
 
 async def test_when_the_other_side_leaves_tcp_is_dropped(central: Central, csms: OtherCsms) -> None:

@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from evpower import stations
+from evpower.cli.stations_report import station_lines
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Invalid, NotFound
 from tests.stations.scenario import NOW, Operator
@@ -33,6 +34,33 @@ async def test_only_a_station_that_was_switched_is_forwarded(db: Database) -> No
     assert (await operator.show("EVP-001")).station.forward_url == URL
     await forward(db, None)
     assert await targets(db) == {}
+
+
+async def test_apps_see_a_forwarded_station_as_unavailable_at_once(db: Database) -> None:
+    operator = Operator(db)
+    await operator.add("EVP-001")
+    async with db.transaction() as connection:
+        await stations.open_connection(
+            connection, "EVP-001", address="10.0.0.1", version="ocpp1.6", is_authenticated=True,
+            node="node", now=NOW,
+        )  # fmt: skip
+        for connector in (1, 2):
+            await stations.report_status(
+                connection,
+                stations.StatusReport(
+                    "EVP-001", connector, "available", None, None, None, None, NOW
+                ),
+            )
+
+    async def words() -> list[str]:
+        view = await operator.show("EVP-001")
+        return [view.status_of(connector, NOW) for connector in view.connectors]
+
+    assert await words() == ["available", "available"]
+    await forward(db, URL)
+    assert await words() == ["unavailable", "unavailable"]
+    assert not (await operator.show("EVP-001")).in_service
+    assert "online, forwarded" in station_lines(await operator.show("EVP-001"), NOW)[0]
 
 
 async def test_each_switch_is_in_the_audit_once(db: Database, owner: Connection) -> None:

@@ -9,7 +9,7 @@ import typer
 from evpower.cli.notify import notify_station
 from evpower.cli.out import console
 from evpower.cli.settings import with_database
-from evpower.foundation.clock import to_z
+from evpower.foundation.clock import to_z, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.money import to_text
 
@@ -45,6 +45,7 @@ def forward(
                     connection,
                     station=name,
                     url=None if url == _OFF else url,
+                    now=utc_now(),
                     actor=operator or getpass.getuser(),
                     reason=reason or None,
                 )

@@ -80,6 +80,8 @@ def station_lines(view: StationView, now: datetime) -> list[str]:
     """Returns a station as lines; the first alone is its line in a list."""
     station = view.station
     state = "online" if view.is_online(now) else "retired" if station.retired_at else "offline"
+    if station.forward_url:
+        state += ", forwarded"
     head = (
         f"{station.id}  {station.post_code}  {state}  {view.location.name}"
         f"  {len(view.connectors)} connectors  {_auth(view)}"

@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 
-from evpower import charging, stations
+from evpower import alerts, charging, stations
 from evpower.foundation.bus import EVERYTHING, Topic
 from evpower.foundation.clock import Clock
 from evpower.foundation.errors import Unavailable
@@ -35,6 +35,7 @@ from evpower.ocpp.frame_log import FrameLog, shown
 from evpower.ocpp.model import CALL, CALL_ERROR, CALL_RESULT, VERSION, Direction, FrameRow
 from evpower.ocpp.sockets import Sockets
 
+UNREACHABLE: Final = "forward_target_unreachable"  # an error, and an alert
 MESSAGE_BYTES: Final = 1024 * 1024
 _OPEN_S: Final = 10.0
 _CLOSE_S: Final = 1.0
@@ -217,7 +218,7 @@ class Forwarder:
 
         A refusal of the other CSMS is passed on with its status. Raises Unavailable.
         """
-        async with _upstream(handshake) as upstream:
+        async with self._connected(handshake) as upstream:
             if isinstance(upstream, int):
                 await _refuse(send, upstream)
                 return
@@ -313,6 +314,28 @@ class Forwarder:
                 del self._forwarded[socket.station_id], self._keys[socket.station_id]
             metrics.FORWARDED.set(len(self._forwarded))
 
+    @asynccontextmanager
+    async def _connected(
+        self, handshake: ForwardedHandshake
+    ) -> AsyncGenerator[ClientConnection | int]:
+        """Yields as `_upstream`; an alert is open while the other CSMS does not let it in."""
+        try:
+            async with _upstream(handshake) as upstream:
+                if isinstance(upstream, int):
+                    await self._alert(handshake, f"refused with HTTP {upstream}")
+                yield upstream
+        except Unavailable as error:
+            if error.code == UNREACHABLE:
+                await self._alert(handshake, "it does not answer")
+            raise
+
+    async def _alert(self, handshake: ForwardedHandshake, reason: str) -> None:
+        async with self._db.transaction() as connection:
+            await alerts.open_alert(
+                connection, UNREACHABLE, handshake.station_id,
+                {"url": handshake.target_url, "reason": reason}, self._clock(),
+            )  # fmt: skip
+
     async def _open(self, handshake: ForwardedHandshake, agreed: str | None, node: str) -> int:
         now = self._clock()
         async with self._db.transaction() as connection:
@@ -325,6 +348,7 @@ class Forwarder:
                 node=node,
                 now=now,
             )
+            await alerts.close_alert(connection, UNREACHABLE, handshake.station_id, now)
             changes = charging.Changes(stations={handshake.station_id})
             for command in opened.timed_out:
                 changes.merge(await self._ended(connection, command, now))
@@ -383,7 +407,7 @@ async def _upstream(handshake: ForwardedHandshake) -> AsyncGenerator[ClientConne
             "forward_target_unreachable", station=handshake.station_id, error=str(error)[:200]
         )
         raise Unavailable(
-            "forward_target_unreachable", "the CSMS behind does not answer", retry_after_s=10
+            UNREACHABLE, "the CSMS behind does not answer", retry_after_s=10
         ) from error
     try:
         yield upstream

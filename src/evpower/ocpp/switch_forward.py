@@ -1,9 +1,12 @@
 """Switches a station between EvPower and another CSMS, and shows what was charged under that."""
 
-from evpower import stations
+from datetime import datetime
+
+from evpower import alerts, stations
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, NotFound
 from evpower.ocpp import store_forwards
+from evpower.ocpp.forward import UNREACHABLE
 from evpower.ocpp.store_forwards import ForwardedCharge
 
 
@@ -12,6 +15,7 @@ async def forward_station(
     *,
     station: str,
     url: str | None,
+    now: datetime,
     actor: str,
     reason: str | None = None,
 ) -> str:
@@ -26,6 +30,8 @@ async def forward_station(
             "station_in_use", "a session is open at this station: its end would not be heard here"
         )
     await stations.forward_station(connection, station=station, url=url, actor=actor, reason=reason)
+    if url is None:
+        await alerts.close_alert(connection, UNREACHABLE, stored.id, now)
     return stored.id
 
 

@@ -177,6 +177,11 @@ class StationView:
     last_frame_at: datetime | None  # None: it never connected
     deviations: Mapping[str, int] = field(default_factory=dict[str, int])
 
+    @property
+    def in_service(self) -> bool:
+        """Whether EvPower serves it: the operator wants it, and no other CSMS answers it."""
+        return self.station.wanted_availability == "operative" and self.station.forward_url is None
+
     def is_online(self, now: datetime) -> bool:
         """Returns whether it sent a frame or a pong in the last 90 s, and is not retired."""
         is_fresh = self.last_frame_at is not None and self.last_frame_at > now - ONLINE_FOR
@@ -189,6 +194,8 @@ class StationView:
         """
         if not self.is_online(now):
             return "offline"
+        if self.station.forward_url is not None:
+            return "unavailable"  # what it reports, it reports to the other CSMS
         if connector.reported_status in _IN_USE:
             return connector.reported_status or "unknown"
         wanted = self.station.wanted_availability, connector.wanted_availability

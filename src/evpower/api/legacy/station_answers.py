@@ -63,7 +63,7 @@ def show(view: StationView, rates: Rates | None, now: datetime) -> ShownStation:
             (connector, view.status_of(connector, now)) for connector in view.connectors
         ),
         is_online=view.is_online(now),
-        in_maintenance=view.station.wanted_availability == "inoperative",
+        in_maintenance=not view.in_service,
     )
 
 

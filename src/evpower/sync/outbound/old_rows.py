@@ -157,7 +157,7 @@ def _station(view: StationView, snapshot: Snapshot | None, now: datetime) -> lis
     status = "active"
     if station.retired_at is not None:
         status = "inactive"
-    elif station.wanted_availability == "inoperative":
+    elif not view.in_service:
         status = "maintenance"
     always: dict[str, Any] = {
         "location_id": view.location.id,
@@ -230,6 +230,8 @@ def _connector(view: StationView, connector: Connector) -> Write:
 
 
 def _status(view: StationView, connector: Connector) -> str:
+    if view.station.forward_url is not None:
+        return "unavailable"
     if connector.reported_status in _OCCUPIED:
         return "occupied"
     wanted = {view.station.wanted_availability, connector.wanted_availability}
