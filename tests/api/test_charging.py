@@ -367,7 +367,26 @@ class TestBill:
         body = (await ride.stop(session)).json()
         assert (body["final_cost"], body["reserved_amount"]) == (208.85, 200.0)
         assert (body["additional_charge"], body["refunded_amount"]) == (8.85, 0.0)
+        assert (await ride.status(session)).json()["amount_charged_som"] == 208.85
         assert body["new_balance"] == 791.15
+
+    async def test_a_debt_is_named_to_who_can_not_start_again(self, bare: Ride) -> None:
+        await bare.open(som=200)
+        session, transaction = await self.charged(bare)
+        bare.forward(minutes=31)
+        await bare.end(transaction, 16_100)
+        assert (await bare.status(session)).json()["amount_charged_som"] == 200.0
+        await bare.site.report("EVP-1", 1, "available")
+        await bare.stay_online()
+        refused = await bare.start({**bearer(bare.client), **ENGLISH})
+        assert_golden("start_refused_debt", refused)
+
+    async def test_a_bill_in_quarantine_is_not_final(self, ride: Ride) -> None:
+        session, transaction = await self.charged(ride)
+        await ride.end(transaction, 900_000)
+        response = await ride.stop(session)
+        assert_golden("stop_under_review", response)
+        assert_taken("stop", response.json())
 
     async def test_the_status_afterwards(self, ride: Ride) -> None:
         session, transaction = await self.charged(ride, energy_kwh=10)

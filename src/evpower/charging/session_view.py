@@ -51,6 +51,8 @@ class SessionView:
     end_reason: str | None
     is_estimated: bool
     station_lost_notified_at: datetime | None  # when its driver was told that the station is away
+    quarantined_at: datetime | None  # an operator checks its figures
+    charged_minor: int | None  # of its bills, less what was given back; None: it has no bill
     held_minor: int | None  # the newest hold, open or resolved
     transaction_id: int | None
     transaction_text_id: str | None
@@ -102,6 +104,8 @@ class SessionView:
         """Returns the codes of sentences that tell how it stands; the first with a text counts."""
         if self.status == "error":
             return f"failed_{self.start_failure}", f"session_{self.state}"
+        if not self.is_open and self.quarantined_at is not None:
+            return ("session_under_review",)
         if not self.is_open:
             return f"ended_{self.end_reason}", "session_finished"
         if self.state in ("requested", "starting"):
@@ -139,7 +143,9 @@ def flat_status(view: SessionView, now: datetime, message: str) -> dict[str, Any
         "current_cost": cost_som,
         "current_amount": cost_som,
         "final_amount_som": cost_som,
-        "amount_charged_som": cost_som,
+        "amount_charged_som": (
+            cost_som if view.charged_minor is None else to_som(view.charged_minor)
+        ),
         **_limit(view),
         **_meter(view, now),
         "rate_per_kwh": 0.0 if rates is None else rates.per_kwh,
@@ -182,7 +188,7 @@ def _limit(view: SessionView) -> dict[str, Any]:
         "progress_percent": percent,
     }
     if view.limit_soc_percent is not None:
-        limit["soc_percent"] = view.limit_soc_percent
+        limit["limit_soc_percent"] = view.limit_soc_percent
     return limit
 
 
@@ -199,9 +205,6 @@ def _meter(view: SessionView, now: datetime) -> dict[str, Any]:
         "charging_power": round((power_w or 0) / _KILO, 1),
         "station_current": round((view.current_ma or 0) / _KILO, 1),
         "station_voltage": round((view.voltage_mv or 0) / _KILO, 1),
-        "ev_battery_soc": view.soc_percent or 0,
-        "ev_current": round((view.ev_current_ma or 0) / _KILO, 1),
-        "ev_voltage": round((view.ev_voltage_mv or 0) / _KILO, 1),
         "temperatures": {name: at for name, at in temperatures.items() if at is not None},
         "meter_start": meter_start,
         "meter_current": meter_start + view.energy_wh if meter is None else int(meter),
@@ -217,6 +220,12 @@ def _known(view: SessionView) -> dict[str, Any]:
         known["stop_time"] = to_z(view.ended_at)
     elif not view.is_open:
         known["stop_time"] = to_z(view.updated_at)
+    if view.soc_percent is not None:
+        known["ev_battery_soc"] = view.soc_percent
+    if view.ev_current_ma is not None:
+        known["ev_current"] = round(view.ev_current_ma / _KILO, 1)
+    if view.ev_voltage_mv is not None:
+        known["ev_voltage"] = round(view.ev_voltage_mv / _KILO, 1)
     if view.last_value_at is not None:
         known["last_update"] = to_z(view.last_value_at)
     if view.transaction_id is not None:

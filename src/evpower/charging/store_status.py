@@ -17,7 +17,8 @@ select s.id, s.client_id, s.station_id, s.connector_id, s.state, s.status, s.sta
        case when r.is_running then p.cost_minor else s.cost_minor end as cost_minor,
        case when r.is_running then s.revision + p.revision else s.revision end as revision,
        s.details, s.limit_energy_wh, s.limit_amount_minor, s.limit_soc_percent, s.start_failure,
-       s.end_reason, s.is_estimated, s.station_lost_notified_at, h.amount_minor as held_minor,
+       s.end_reason, s.is_estimated, s.station_lost_notified_at, s.quarantined_at,
+       b.charged_minor, h.amount_minor as held_minor,
        t.id as transaction_id, t.text_id as transaction_text_id, t.meter_start_wh, t.meter_stop_wh,
        p.power_w, p.soc_percent, p.current_ma, p.voltage_mv, p.ev_current_ma, p.ev_voltage_mv,
        p.body_temperature, p.outlet_temperature, p.inlet_temperature, p.register_wh,
@@ -29,6 +30,8 @@ select s.id, s.client_id, s.station_id, s.connector_id, s.state, s.status, s.sta
                       where t.session_id = s.id limit 1) t on true
   left join lateral (select * from charging.progress p
                       where p.session_id = s.id limit 1) p on true
+  left join lateral (select sum(b.debited_minor - b.refunded_minor)::bigint as charged_minor
+                       from charging.settlements b where b.session_id = s.id) b on true
  cross join lateral (
    select p.session_id is not null and s.state in ('charging', 'stopping') as is_running) r
   left join lateral (select c.last_frame_at from stations.sockets_public c

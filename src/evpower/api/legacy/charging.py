@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -23,7 +23,7 @@ from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, EvPowerError, Forbidden, NotFound
 from evpower.foundation.fast_path import FastPath, plain_uuid
-from evpower.foundation.money import to_som, to_text
+from evpower.foundation.money import to_minor, to_som, to_text
 from evpower.identity import Access, Principal, may_read
 from evpower.wallet import get_wallet
 
@@ -116,10 +116,17 @@ async def _refused_for_money(
         wallet = await get_wallet(connection, client_id)
     available_minor = 0 if wallet is None else wallet.available_minor
     error.params = {**error.params, "available": to_text(available_minor)}
-    members = {"current_balance": to_som(available_minor)}
+    debt_minor = 0 if wallet is None else wallet.debt_minor
+    members: dict[str, Any] = {"current_balance": to_som(available_minor)}
     required = error.params.get("required")
     if required is not None:
-        members["required_amount"] = float(required)
+        members["required_amount"] = to_som(to_minor(str(required)) + debt_minor)
+    if debt_minor:
+        members["debt"] = to_som(debt_minor)
+        language = language_of(request)
+        params = {"debt": to_text(debt_minor)}
+        sentence = messages.text("insufficient_balance_debt", _PAYMENT_REQUIRED, language, params)
+        members |= {"error": sentence, "message": sentence}
     return refused(error, request, members)
 
 

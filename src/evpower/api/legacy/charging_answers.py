@@ -27,7 +27,7 @@ def _nested(view: SessionView, flat: dict[str, Any]) -> dict[str, Any]:
             "session_id", "status", "station_id", "client_id", "connector_id", "start_time",
             "energy_consumed", "current_cost", "current_amount", "reserved_amount", "rate_per_kwh",
             "session_fee", "limit_type", "limit_value", "limit_reached", "limit_percentage",
-            "progress_percent", "meter_start", "meter_current", "ev_battery_soc", "station_online",
+            "progress_percent", "meter_start", "meter_current", "station_online",
         )
     }  # fmt: skip
     session |= {
@@ -37,8 +37,9 @@ def _nested(view: SessionView, flat: dict[str, Any]) -> dict[str, Any]:
         "charging_duration_minutes": minutes,
         "duration_seconds": minutes * 60,
     }
-    if "stop_time" in flat:
-        session["stop_time"] = flat["stop_time"]
+    for name in ("stop_time", "ev_battery_soc"):
+        if name in flat:
+            session[name] = flat[name]
     if view.transaction_id is not None:
         session["ocpp_transaction_id"] = view.transaction_id
     return session
@@ -75,7 +76,7 @@ def started(
     if request.amount_minor is not None:
         answer["amount_som"] = to_som(request.amount_minor)
     if request.soc_percent is not None:
-        answer["soc_percent"] = request.soc_percent
+        answer["soc_percent"] = answer["limit_soc_percent"] = request.soc_percent
     return answer
 
 
@@ -114,7 +115,9 @@ def stopped(
     flat = flat_status(view, now, message)
     cost_minor = 0 if view.status == "error" else view.cost_minor
     reserved_minor = view.held_minor or 0
-    refund = to_som(max(reserved_minor - cost_minor, 0))
+    # Until the bill is made all of the hold stays on hold.
+    beyond_minor = cost_minor - reserved_minor if view.is_final else 0
+    refund = to_som(max(-beyond_minor, 0))
     cost = to_som(cost_minor)
     return {
         **{
@@ -131,7 +134,7 @@ def stopped(
         "final_cost": cost,
         "refund_amount": refund,
         "refunded_amount": refund,
-        "additional_charge": to_som(max(cost_minor - reserved_minor, 0)),
+        "additional_charge": to_som(max(beyond_minor, 0)),
         "new_balance": to_som(balance_minor - held_minor),
-        "final": view.is_final,
+        "final": view.is_final and view.quarantined_at is None,
     }  # fmt: skip

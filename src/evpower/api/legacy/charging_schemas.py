@@ -95,6 +95,7 @@ class Started(BaseModel):
     energy_kwh: _Energy = 0
     amount_som: _Money = 0
     soc_percent: int = 0
+    limit_soc_percent: int = 0
 
 
 class StopBody(BaseModel):
@@ -128,7 +129,10 @@ class Stopped(BaseModel):
     new_balance: _Money
     station_online: bool
     is_estimated: bool
-    final: Annotated[bool, Field(description="False: the station's last reading is not there yet")]
+    final: Annotated[
+        bool,
+        Field(description="False: the station's reading is not there yet, or is being checked"),
+    ]
     message: str
 
 
@@ -166,9 +170,9 @@ class _Flat(BaseModel):
     charging_power: Annotated[float, Field(description="kW")]
     station_current: Annotated[float, Field(description="A")]
     station_voltage: Annotated[float, Field(description="V")]
-    ev_battery_soc: Annotated[int, Field(description="Percent; 0 while unknown")]
-    ev_current: Annotated[float, Field(description="A")]
-    ev_voltage: Annotated[float, Field(description="V")]
+    ev_battery_soc: Annotated[int, Field(description="Percent; absent while unknown")] = 0
+    ev_current: Annotated[float, Field(description="A")] = 0
+    ev_voltage: Annotated[float, Field(description="V")] = 0
     temperatures: Temperatures
     meter_start: Annotated[int, Field(description="Wh")]
     meter_current: Annotated[int, Field(description="Wh")]
@@ -179,7 +183,7 @@ class _Flat(BaseModel):
     reserved_amount: _Money
     is_estimated: bool
     message: str
-    soc_percent: Annotated[int, Field(description="The requested charge of the car")] = 0
+    limit_soc_percent: Annotated[int, Field(description="The requested charge of the car")] = 0
     stop_time: Annotated[_Time, Field(default_factory=datetime.now)]
     last_update: Annotated[_Time, Field(default_factory=datetime.now)]
     transaction_id: str = ""
@@ -225,7 +229,7 @@ class NestedSession(BaseModel):
     ocpp_transaction_id: int = 0
     meter_start: int
     meter_current: int
-    ev_battery_soc: int
+    ev_battery_soc: int = 0
     station_online: bool
 
 
