@@ -4,10 +4,8 @@ Frames are repaired, validated, read tolerantly and encoded for the log as ever;
 PostgreSQL and to charging goes to functions that answer a constant.
 """
 
-import contextlib
 import socket
 import sys
-from collections.abc import AsyncGenerator
 from datetime import timedelta
 from importlib import import_module
 from typing import Any, cast
@@ -34,13 +32,22 @@ from evpower.ocpp.socket import Identity, StationSocket
 _stored: list[object] = []
 
 
+class _NoTransaction:
+    """A transaction that begins and commits nothing."""
+
+    async def __aenter__(self) -> None:
+        """Begin."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Commit."""
+
+
 class _NoDatabase:
     """Transactions without a database."""
 
-    @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[None]:
-        """Yield at once."""
-        yield
+    def transaction(self) -> _NoTransaction:
+        """Return one."""
+        return _NoTransaction()
 
 
 async def _claim_answer(_connection: object, key: bytes, answer: str, frames: object) -> bool:
