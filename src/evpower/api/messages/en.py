@@ -129,6 +129,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "session_finished": "Charging is finished.",
     "session_not_finished": "The session has not ended yet.",
     "session_not_ours": "Another system runs this session. Stop it there.",
+    "session_not_quarantined": "This session waits for no check.",
     "session_not_settled": "The session has no bill to correct.",
     "session_not_found": "The session was not found.",
     "session_refused": "The station refused to start. Nothing was charged.",

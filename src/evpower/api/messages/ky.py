@@ -129,6 +129,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "session_finished": "Заряддоо бүттү.",
     "session_not_finished": "Кубаттоо али бүтө элек.",
     "session_not_ours": "Бул заряддоо башка системада жүрүп жатат. Аны ошол жерден токтотуңуз.",
+    "session_not_quarantined": "Бул заряддоо текшерүүнү күтпөйт.",
     "session_not_settled": "Бул кубаттоо боюнча эсеп али жок.",
     "session_not_found": "Кубаттоо табылган жок.",
     "session_refused": "Станция заряддоону баштоодон баш тартты. Акча алынган жок.",

@@ -129,6 +129,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "session_finished": "Зарядка завершена.",
     "session_not_finished": "Зарядка ещё не закончилась.",
     "session_not_ours": "Эта зарядка идёт в другой системе. Остановите её там.",
+    "session_not_quarantined": "Эта зарядка не ждёт проверки.",
     "session_not_settled": "По этой зарядке ещё нет счёта.",
     "session_not_found": "Зарядка не найдена.",
     "session_refused": "Станция отказалась начать зарядку. Деньги не списаны.",
