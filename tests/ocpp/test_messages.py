@@ -109,6 +109,15 @@ def test_what_cant_be_read_names_its_request_if_it_can(raw: bytes, message_id: s
     assert message.id == message_id
 
 
+def test_only_a_message_of_usual_size_is_repaired() -> None:
+    head, item = b'[2,"a","MeterValues",{"connectorId":1,"meterValue":[', b'{"value":"1"},'
+    small, large = head + item * 1_000, head + item * 10_000
+    assert isinstance(messages.read(small), messages.Call)
+    refused = messages.read(large)
+    assert isinstance(refused, messages.Unreadable)
+    assert (refused.id, refused.reason) == ("a", "is not JSON, and too long to be repaired")
+
+
 def test_replies_are_read_apart_from_requests() -> None:
     assert messages.is_reply(b' [ 3,"a",{}]')
     assert messages.is_reply(b'[4,"a","X","",{}]')

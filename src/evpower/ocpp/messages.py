@@ -13,6 +13,7 @@ from evpower.ocpp.model import CALL, CALL_ERROR, CALL_RESULT, MessageId, OcppPay
 from evpower.ocpp.repair import clean, repair
 
 UNREADABLE_ID: Final = "-1"  # for an answer to a request whose id can't be used
+_MOST_REPAIRED: Final = 64 * 1024  # bytes: a repair takes a second of CPU for a megabyte
 _MAX_ID: Final = 36
 _LONGEST_ID: Final = 255
 _LARGEST: Final = 2**63
@@ -56,11 +57,12 @@ def read(raw: bytes) -> Call | StationReply | Unreadable:
         if b"\\u0000" in raw:
             value = clean(value)
     except NotJson:
+        if len(raw) > _MOST_REPAIRED:
+            return _unreadable(raw, "is not JSON, and too long to be repaired")
         try:
             value = repair(raw, notes)
         except ValueError as error:
-            match = _ID.match(raw)
-            return Unreadable(match and match[1].decode("latin-1"), str(error))
+            return _unreadable(raw, str(error))
     if isinstance(value, list):
         parts = cast("list[Any]", value)
         # The usual form first: most messages are it.
@@ -75,6 +77,11 @@ def read(raw: bytes) -> Call | StationReply | Unreadable:
                 return Call(message_id, action, cast("OcppPayload", payload), notes)
         return _read_odd(parts, notes)
     return Unreadable(None, "is no list")
+
+
+def _unreadable(raw: bytes, reason: str) -> Unreadable:
+    match = _ID.match(raw)
+    return Unreadable(match and match[1].decode("latin-1"), reason)
 
 
 def is_reply(raw: bytes) -> bool:
