@@ -198,6 +198,15 @@ class TestBadStart:
         assert (response.status_code, code_of(response)) == (422, code)
         assert await ride.owner.fetchval("select count(*) from charging.sessions") == 0
 
+    @pytest.mark.parametrize(
+        ("limit", "golden"), [({"amount_som": 5}, "amount"), ({"energy_kwh": 500}, "energy")]
+    )
+    async def test_a_limit_out_of_range_names_the_range(
+        self, ride: Ride, limit: dict[str, Any], golden: str
+    ) -> None:
+        response = await ride.start({**bearer(ride.client), **ENGLISH}, **limit)
+        assert_golden(f"start_refused_{golden}_range", response)
+
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999999", "9" * 500])
     async def test_numbers_that_are_none(self, ride: Ride, number: str) -> None:
         for member in ("connector_id", "energy_kwh", "amount_som", "soc_percent"):

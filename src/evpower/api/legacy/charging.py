@@ -12,7 +12,13 @@ from fastapi.responses import Response
 from evpower import charging
 from evpower.api import messages
 from evpower.api.legacy import charging_answers, charging_schemas
-from evpower.api.legacy.charging_request import MAX_BYTES, parse_start, parse_stop
+from evpower.api.legacy.charging_request import (
+    MAX_AMOUNT_SOM,
+    MAX_BYTES,
+    MAX_ENERGY_KWH,
+    parse_start,
+    parse_stop,
+)
 from evpower.api.legacy.respond import language_of, refused, spoken
 from evpower.api.legacy.session_changes import SessionChanges
 from evpower.charging import Changes, Rules, SessionView, StopRequest
@@ -35,6 +41,8 @@ _STATUS_PREFIX: Final = "/api/v1/charging/status/"
 _PAYMENT_REQUIRED: Final = 402
 # Refusals that more money on the balance would change.
 _FOR_MONEY: Final = frozenset({"insufficient_balance", "zero_balance", "amount_exceeds_balance"})
+# The sentences that name the range of a limit.
+_RANGES: Final = {"invalid_amount": "start_amount_range", "invalid_energy": "start_energy_range"}
 _WAIT_S: Final = 7.0  # phones give up after 10
 _LOOK_S: Final = 1.0  # a change that another node made may not be announced
 _MOST_LOOKS: Final = 50
@@ -89,16 +97,19 @@ def _add_start(routes: APIRouter, calls: ChargingCalls) -> None:
     ) -> Response:
         """Put money on hold and ask the station to start; it answers before the station does."""
         client_id = _client_of(principal)
-        parsed = parse_start(await read_body(request, MAX_BYTES), client_id)
-        if parsed.speaks_for is not None:
-            may_read(principal, await calls.access.resolve(principal, parsed.speaks_for))
+        raw = await read_body(request, MAX_BYTES)
         now = calls.clock()
         try:
+            parsed = parse_start(raw, client_id)
+            if parsed.speaks_for is not None:
+                may_read(principal, await calls.access.resolve(principal, parsed.speaks_for))
             async with calls.db.transaction() as connection:
                 session = await charging.start(
                     connection, parsed.request, now=now, rules=calls.rules
                 )
         except EvPowerError as error:
+            if error.code in _RANGES:
+                return _refused_range(calls, request, error)
             if error.code not in _FOR_MONEY:
                 raise
             return await _refused_for_money(calls, request, error, client_id)
@@ -106,6 +117,18 @@ def _add_start(routes: APIRouter, calls: ChargingCalls) -> None:
         language = language_of(request)
         message = messages.sentence(["session_starting"], language)
         return spoken(charging_answers.started(session, parsed.request, now, message), language)
+
+
+def _refused_range(calls: ChargingCalls, request: Request, error: EvPowerError) -> Response:
+    """Returns the refusal of a limit with the range that a limit may have."""
+    params = {
+        "minimum": to_text(calls.rules.minimum_minor),
+        "maximum": str(MAX_AMOUNT_SOM),
+        "most_kwh": str(MAX_ENERGY_KWH),
+    }
+    language = language_of(request)
+    sentence = messages.text(_RANGES[error.code], error.http_status, language, params)
+    return refused(error, request, {"error": sentence, "message": sentence})
 
 
 async def _refused_for_money(

@@ -141,6 +141,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "several_amounts": "Several amounts were paid. Say which one is right.",
     "shutting_down": "The service is restarting. Try again in a few seconds.",
     "stale_webhook": "The webhook is too old.",
+    "start_amount_range": "The amount of a session: {minimum} to {maximum} som, at most two decimals.",
+    "start_energy_range": "The energy of a session: above 0, at most {most_kwh} kWh, and worth at least {minimum} som.",
     "station_ambiguous": "This address names two stations.",
     "station_connected": "This station is connected already.",
     "station_forwarded": "Another system answers this station.",
