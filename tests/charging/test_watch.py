@@ -195,6 +195,21 @@ class TestLateFigures:
         assert await place.bills(session) == [(7_500, 90), (7_490, 89)]
         assert (await place.money.money(client))[0] == 100_000 - 8_988
 
+    async def test_what_was_billed_first_is_not_free_by_a_later_figure(
+        self, place: ChargingPlace
+    ) -> None:
+        session, transaction = await place.charging(await place.driver())
+        place.later(1)
+        await place.values(transaction, 400)
+        await place.status("available")
+        place.later(2)
+        await place.frame()
+        await place.watch()
+        await place.stop(transaction, 450, reason="PowerLoss")
+        assert [energy_wh for energy_wh, _ in await place.bills(session)] == [400, 450]
+        assert await place.value("free_reason", session) is None
+        assert await place.value("cost_minor", session) == 540
+
     async def test_a_stop_without_an_id_finds_the_estimated_end(self, place: ChargingPlace) -> None:
         _, session, _ = await used(place)
         await place.status("available")
