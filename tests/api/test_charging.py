@@ -24,7 +24,7 @@ from tests.contracts.app_revisions import assert_taken
 from tests.contracts.golden import assert_golden
 from tests.waiting import WAIT_LIMIT_S, until
 
-_NOBODY = "5e0c2f0a-6e3a-4d0b-9a41-7a1d6f0f5c11"  # a fixed one: workers must agree on the tests
+_UNKNOWN_ID = "5e0c2f0a-6e3a-4d0b-9a41-7a1d6f0f5c11"  # a fixed one: workers must agree on the tests
 ENGLISH = {"Accept-Language": "en"}
 CHARGING = Path(charging.__file__).parent
 
@@ -215,7 +215,7 @@ class TestBadStart:
             response = await ride.api.post(START, bearer(ride.client), content=body.encode())
             assert response.status_code == 422
 
-    @pytest.mark.parametrize("stranger", [_NOBODY, 7, "", {}])
+    @pytest.mark.parametrize("stranger", [_UNKNOWN_ID, 7, "", {}])
     async def test_another_clients_id_is_forbidden(self, ride: Ride, stranger: object) -> None:
         response = await ride.start(client_id=stranger)
         assert (response.status_code, code_of(response)) == (403, "forbidden")
@@ -302,7 +302,7 @@ class TestStatus:
         for headers in (ride.api.operator, ride.api.service):
             assert (await ride.status(session, headers)).status_code == 200
 
-    @pytest.mark.parametrize("session", [_NOBODY, "nothing", "%D1%8B", "1' or '1'='1"])
+    @pytest.mark.parametrize("session", [_UNKNOWN_ID, "nothing", "%D1%8B", "1' or '1'='1"])
     async def test_an_unknown_session(self, ride: Ride, session: str) -> None:
         response = await ride.status(session, {**bearer(ride.client), **ENGLISH})
         assert_golden("session_unknown", response)
@@ -475,7 +475,7 @@ class TestStop:
         response = await ride.stop(value)
         assert (response.status_code, code_of(response)) == (422, "invalid_request")
 
-    @pytest.mark.parametrize("session", [_NOBODY, "nothing", "ы"])
+    @pytest.mark.parametrize("session", [_UNKNOWN_ID, "nothing", "ы"])
     async def test_an_unknown_session(self, ride: Ride, session: str) -> None:
         response = await ride.stop(session, {**bearer(ride.client), **ENGLISH})
         assert_golden("session_unknown", response)
