@@ -327,6 +327,17 @@ class TestOperator:
         assert await place.bills(session) == [(7_500, 90), (7_000, 84), (7_800, 93)]
         assert await place.alerts() == []
 
+    async def test_an_earlier_end_is_priced_until_then(self, place: ChargingPlace) -> None:
+        await place.price({"energy_per_kwh": {"price": "12"}, "time_per_hour": {"price": "60"}})
+        _, session, transaction = await used(place)  # 7.5 kWh in ten minutes
+        earlier = place.now
+        place.later(10)
+        await place.values(transaction, 7_500)
+        await place.stop(transaction, 7_500)
+        assert await place.bills(session) == [(7_500, 90 + 20)]
+        await self.correct(place, session, ended_at=earlier)
+        assert await place.bills(session) == [(7_500, 90 + 20), (7_500, 90 + 10)]
+
     async def test_it_decides_a_quarantine(self, place: ChargingPlace) -> None:
         _, session, transaction = await used(place)
         await place.stop(transaction, 7_783_000)
