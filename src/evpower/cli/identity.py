@@ -5,7 +5,6 @@ import getpass
 import json
 import logging
 import signal
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
-import structlog
 import typer
 
 from evpower import client_migration as moving
@@ -25,6 +23,7 @@ from evpower.cli.out import console, counted, errors, fail, progress, styled
 from evpower.cli.settings import (
     MAX_NUMBER,
     load_checked,
+    logs_to_stderr,
     outgoing_http,
     with_database,
 )
@@ -353,10 +352,6 @@ def _with_parts(
     again: str = "The same command carries on.",
 ) -> T:
     settings = load_checked()
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
     async def run() -> T:
         # As the login itself: the role of the processes has no right to it (decision 0007).
@@ -382,7 +377,8 @@ def _with_parts(
             await database.close()
 
     try:
-        return asyncio.run(run())
+        with logs_to_stderr(logging.ERROR):
+            return asyncio.run(run())
     except moving.RunStopped as error:
         fail(str(error), again)
     except moving.SourceError as error:

@@ -1,16 +1,12 @@
 """Commands that need the database and Supabase at once."""
 
 import asyncio
-import logging
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import structlog
-
 from evpower import sync
 from evpower.cli.out import fail
-from evpower.cli.settings import load_checked, outgoing_http
+from evpower.cli.settings import load_checked, logs_to_stderr, outgoing_http
 from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
 
@@ -20,11 +16,6 @@ T = TypeVar("T")
 def with_supabase(work: Callable[[Database, sync.SupabaseRpc], Awaitable[T]]) -> T:
     """Runs `work` on both; an expected error becomes one line and exit 1."""
     settings = load_checked()
-    # Stdout is for an operator or a program; warnings go to stderr, like progress.
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
     async def run() -> T:
         database = await Database.open(settings.database_url.get_secret_value(), size=4)
@@ -37,7 +28,8 @@ def with_supabase(work: Callable[[Database, sync.SupabaseRpc], Awaitable[T]]) ->
             await database.close()
 
     try:
-        return asyncio.run(run())
+        with logs_to_stderr():
+            return asyncio.run(run())
     except EvPowerError as error:
         fail(error.for_operators)
     except sync.SyncError as error:

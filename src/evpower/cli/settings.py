@@ -97,18 +97,18 @@ def with_database(work: Callable[[Database], Awaitable[T]], *, role: str | None 
             await database.close()
 
     try:
-        with _logs_to_stderr():
+        with logs_to_stderr():
             return asyncio.run(run())
     except EvPowerError as error:
         fail(error.for_operators)
 
 
 @contextmanager
-def _logs_to_stderr() -> Generator[None]:
+def logs_to_stderr(level: int = logging.WARNING) -> Generator[None]:
     """Sends warnings to stderr for a block: stdout is for an operator or a program."""
     before = structlog.get_config()
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     try:
