@@ -86,11 +86,12 @@ class ChargingPlace:
 
     async def frame(self, station: str = "S1") -> None:
         """Let the station send something that says nothing."""
-        await self.owner.execute(
-            "update stations.sockets set last_frame_at = $2 where station_id = $1",
-            station,
-            self.now,
-        )
+        async with self.db.connection() as connection:  # others may do so at the same time
+            await connection.execute(
+                "update stations.sockets set last_frame_at = $2 where station_id = $1",
+                station,
+                self.now,
+            )
 
     def later(self, minutes: float) -> None:
         self.now += timedelta(minutes=minutes)

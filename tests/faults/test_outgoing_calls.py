@@ -213,7 +213,7 @@ CALLS: dict[str, Call] = {
         b"{}",
         None,
     ),
-    "devstack/demo/run.py run": Call(
+    "devstack/demo/calls.py __init__": Call(
         lambda http, url: http.fetch("devstack", "GET", url, timeout_s=30.0), b"{}", HttpError
     ),
 }

@@ -112,7 +112,8 @@ async def test_the_trick_works_where_a_function_looks_in_pg_temp_first(
     member: Connection, owner: Connection
 ) -> None:
     """What the other tests refuse is real: without it they could not fail."""
-    await owner.execute("alter function wallet.hold(uuid, bigint) set search_path = ''")
+    signature = "wallet.hold(uuid, bigint, bigint, int)"
+    await owner.execute(f"alter function {signature} set search_path = ''")
     notices = await _shadow_types(member)
     await _call_everything(member)
     assert f"ran as {await owner.fetchval('select current_user')}" in notices

@@ -25,8 +25,17 @@ insert into charging.transactions (station_id, connector, id_tag, purpose, sessi
 values ('S1', 1, '', $1, $2, now(), now(), now(), 'stop', $1)
 """
 _PROGRESS: Final = """
-insert into charging.progress (transaction_id, session_id, close_due_at, close_reason)
-values (1, $1, now(), 'next_start')
+insert into charging.progress
+  (transaction_id, session_id, close_due_at, close_reason, register, tally)
+values (1, $1, now(), 'next_start', '{}', '{}')
+"""
+# One that counts in its session, and one of no transaction.
+_VALUES: Final = """
+insert into charging.meter_values
+  (received_at, at, priced_at, connector, transaction_id, station_id, session_wh, is_parked,
+   is_timed)
+values (now(), now(), now(), 1, 1, 'S1', 5, false, true),
+       (now(), now(), null, 1, null, 'S1', null, null, null)
 """
 
 
@@ -39,4 +48,5 @@ async def fill_charging(owner: Connection, client: UUID) -> None:
     await owner.execute(_TRANSACTION, "driver", uuid4())
     await owner.execute(_TRANSACTION, "unattributed", None)
     await owner.execute(_PROGRESS, uuid4())
+    await owner.execute(_VALUES)
     await owner.execute("reset session_replication_role")

@@ -26,6 +26,7 @@ select distinct k.conrelid::regclass::text as table_name, a.attname::text as col
   join pg_attribute a on a.attrelid = k.conrelid and a.attnum = any (k.conkey) and not a.attnotnull
  where k.contype = 'c' and a.attgenerated = '' and cardinality(k.conkey) > 1
    and k.connamespace::regnamespace::text in ('payments', 'charging', 'wallet')
+   and not (select c.relispartition from pg_class c where c.oid = k.conrelid) -- it has its parent's
 """
 # The state of a row, as the table below names it.
 STATE: Final = {
@@ -37,6 +38,7 @@ STATE: Final = {
     "charging.sessions": "case when started_by is null then '' else 'app, ' end || state",
     "charging.transactions": "purpose",
     "charging.progress": "'progress'",
+    "charging.meter_values": "case when session_wh is null then 'of none' else 'counts' end",
     "charging.settlements": (
         "case when bill_number is null then 'collection'"
         " when bill_number = 1 then 'first bill' else 'later bill' end"
@@ -89,6 +91,15 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     ("charging.transactions", "end_kind"): set(),
     ("charging.progress", "close_due_at"): set(),
     ("charging.progress", "close_reason"): set(),
+    ("charging.progress", "register"): set(),
+    ("charging.progress", "tally"): set(),
+    ("charging.meter_values", "transaction_id"): {"counts"},  # the station is named, too
+    ("charging.meter_values", "station_id"): {"counts"},  # the transaction's
+    ("charging.meter_values", "session_wh"): set(),
+    ("charging.meter_values", "priced_at"): {"counts"},  # as `at`
+    ("charging.meter_values", "at"): {"counts", "of none"},  # unusable; it was priced by another
+    ("charging.meter_values", "is_parked"): set(),
+    ("charging.meter_values", "is_timed"): set(),
     ("charging.settlements", "bill_number"): set(),
     ("charging.settlements", "total_minor"): set(),
     ("charging.settlements", "energy_wh"): set(),

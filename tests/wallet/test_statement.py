@@ -89,7 +89,7 @@ async def test_the_balance_has_the_old_shape_and_more(db: Database, scenario: Sc
         full = await wallet.balance(connection, client)
     nothing = {
         "success": True, "client_id": str(client), "balance": 0, "currency": "KGS",
-        "last_topup_at": None, "total_spent": 0, "held": 0, "available": 0, "version": 0, "debt": 0,
+        "total_spent": 0, "held": 0, "available": 0, "version": 0, "debt": 0,
     }  # fmt: skip
     assert empty is not None
     assert json.loads(empty) == nothing
