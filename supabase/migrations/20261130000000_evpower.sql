@@ -430,7 +430,7 @@ comment on trigger evpower_id_stays on public.clients is
   'evpower 0.2.0: an app never changes the id of its row';
 
 -- 0250_refuse_others.sql
--- Stations and tariffs are EvPower's: another writer is told so, before any row is changed.
+-- Stations and tariffs are EvPower's: another writer is refused with a hint, before any row is changed.
 create or replace function evpower.refuse_others() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

@@ -1,4 +1,4 @@
--- Stations and tariffs are EvPower's: another writer is told so, before any row is changed.
+-- Stations and tariffs are EvPower's: another writer is refused with a hint, before any row is changed.
 create or replace function evpower.refuse_others() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

@@ -79,7 +79,7 @@ async def _bill_is_everywhere(
 
 
 def _is_heard(phone: Phone, session_id: str, balance_minor: int) -> bool:
-    """Whether the live socket told the course of the session and the money after it."""
+    """Whether the live socket sent the course of the session and the money after it."""
     updates = [
         message["status"]
         for message in phone.of_type("charging_update")

@@ -49,7 +49,7 @@ async def test_the_answer_is_never_an_error_nor_missing(drive: Driving) -> None:
         async def ask(action: str, payload: dict[str, Any]) -> None:
             message_id = str(next(station.ids))
             answer = await station.ask([2, message_id, action, payload])
-            while answer[0] == 2:  # it is told to stop, and does not
+            while answer[0] == 2:  # a stop was sent, and it goes on
                 answer = await station.receive()
             assert answer[:2] == [3, message_id]
             assert violation(action, answer[2], "response") == ""

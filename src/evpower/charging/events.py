@@ -13,7 +13,7 @@ from evpower.foundation.failpoints import Failpoint
 from evpower.identity import CLIENT_CHANGED
 from evpower.stations import STATION_CHANGED, station_key
 
-# What a station is told about an id tag.
+# The status of an id tag in an answer to a station.
 TagStatus = Literal["accepted", "blocked", "expired", "invalid", "concurrent_tx"]
 
 

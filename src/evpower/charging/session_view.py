@@ -50,7 +50,7 @@ class SessionView:
     start_failure: str | None
     end_reason: str | None
     is_estimated: bool
-    station_lost_notified_at: datetime | None  # when its driver was told that the station is away
+    station_lost_notified_at: datetime | None  # when its driver was notified
     quarantined_at: datetime | None  # an operator checks its figures
     charged_minor: int | None  # of its bills, less what was given back; None: it has no bill
     held_minor: int | None  # the newest hold, open or resolved

@@ -38,10 +38,10 @@ class _Start(NamedTuple):
 async def start_transaction(
     connection: Connection, report: StationStart, *, now: datetime, rules: Rules = DEFAULT_RULES
 ) -> StartAnswer:
-    """Returns our number for the transaction and what the station is told about its tag.
+    """Returns our number for the transaction and the status of its tag.
 
     A repeated start gets the number and the answer of the first one. A start by an unknown tag is
-    recorded and not billed; where only paid charging is allowed the station is told to stop.
+    recorded and not billed; where only paid charging is allowed the station is sent a stop.
     Raises NotFound("station_not_found").
     """
     station = await stations.lock_station(connection, report.station_id)
@@ -143,7 +143,7 @@ async def _after_stop(start: _Start) -> StartAnswer:
 
 
 async def _unattributed(start: _Start) -> StartAnswer:
-    """Records a start that no client pays; where all pay, the station is told to stop."""
+    """Records a start that no client pays; where all pay, the station is sent a stop."""
     answer = await _without_session(start, "unattributed")
     if not start.station.paid_only:
         return answer

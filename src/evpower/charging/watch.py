@@ -74,7 +74,7 @@ async def _stop(
 ) -> Changes:
     """Stops a session at its limit. While the station is away, no stop would reach it.
 
-    What it has delivered is told by its first values when it is back, so it has a while for them.
+    What it has delivered comes with its first values when it is back, so it has a while for them.
     """
     is_new = running.progress.stop_due_at is None
     if is_new or await stations.is_online(connection, running.transaction.station_id, now):

@@ -85,7 +85,7 @@ def change(  # noqa: PLR0913, PLR0917 - a command's options
         help="Whether cards count although the station has no password.",
     ),
     availability: str | None = typer.Option(
-        None, "--availability", help="operative or inoperative; the station is told."
+        None, "--availability", help="operative or inoperative; the station is sent it."
     ),
     connector: int | None = typer.Option(
         None, "--connector", min=1, help="Whose availability; without it the station's."

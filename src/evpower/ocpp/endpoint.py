@@ -32,7 +32,8 @@ from evpower.foundation.logging import RateLimitedLogger
 from evpower.foundation.module import Shared
 from evpower.foundation.websocket import EXTENSION, SocketProtocol
 from evpower.ocpp import metrics, store
-from evpower.ocpp.forward import ForwardedHandshake, Forwarder
+from evpower.ocpp.forward import Forwarder
+from evpower.ocpp.forwarded_socket import ForwardedHandshake
 from evpower.ocpp.handshake import Handshake, choose, may_speak, read_handshake
 from evpower.ocpp.model import STATION_PING, VERSION
 from evpower.ocpp.process import Processor

@@ -1,4 +1,4 @@
-"""What stations are told about id tags."""
+"""The status of id tags in answers to stations."""
 
 from typing import Final
 
