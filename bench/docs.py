@@ -51,7 +51,8 @@ _BASELINES = """
 - **a bare poller**: the same changes, looked for as often, nothing done with them.
 - **the balances by HTTP**: as many connections, each reading its balance once.
 - **the bank's answer**: what the bank waits for the answer to the same top-ups, at the same time.
-- **bare admin API**: the users there are listed, and new ones created, in the local Supabase Auth; nothing else done.
+- **bare admin API**: the users there are listed, and new ones created, in the local Supabase Auth;
+  nothing else done.
 - **quiet**: the same drivers asking without an attack, before and after it. Each attack is 2,000
   unfinished sockets or 200 requests a second from one address, alone; half of the drivers share
   that address. `BENCH_ATTACKS_S=60` measures a minute each.
