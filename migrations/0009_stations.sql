@@ -116,6 +116,15 @@ grant select, insert,
           status_stamp_at)
   on stations.connectors to evpower_app;
 
+-- What an operator set of a station's vendor profile (src/evpower/stations/vendors/).
+create table stations.profiles (
+  station_id text primary key references stations.stations,
+  profile text check (length(profile) between 1 and 64), -- null: by what the station says of itself
+  overrides jsonb not null default '{}' check (jsonb_typeof(overrides) = 'object'), -- members that are its own
+  updated_at timestamptz not null default now()
+);
+grant select, insert, update (profile, overrides, updated_at) on stations.profiles to evpower_app;
+
 -- A station's password, as a hash of its bytes. A new one waits beside the present one until the station uses it.
 create table stations.credentials (
   id bigint generated always as identity primary key,
@@ -338,6 +347,27 @@ end
 $$;
 create trigger commands_go_forward before insert or update or delete on stations.commands
   for each row execute function stations.guard_command();
+
+-- The set-up of a station: which configuration keys it has, and which were written. Once for each firmware.
+create table stations.setups (
+  id bigint generated always as identity primary key,
+  station_id text not null references stations.stations,
+  vendor text not null check (length(vendor) <= 255), -- as it booted; '' where it said nothing
+  model text not null check (length(model) <= 255),
+  firmware text not null check (length(firmware) <= 255),
+  actor text not null check (length(actor) between 1 and 200),
+  command_id bigint not null,                        -- of stations.commands: the one that it waits for
+  keys jsonb not null default '[]' check (jsonb_typeof(keys) = 'array'),
+  failure text check (failure in ('refused', 'no_answer', 'not_delivered')),
+  started_at timestamptz not null,
+  ended_at timestamptz,
+  constraint setups_fail_at_their_end check (failure is null or ended_at is not null),
+  constraint setups_end_after_they_start check (ended_at >= started_at)
+);
+create unique index setups_one_runs on stations.setups (station_id) where ended_at is null;
+create index setups_by_station on stations.setups (station_id, id desc);
+create index setups_by_command on stations.setups (command_id);
+grant select, insert, update (command_id, keys, failure, ended_at) on stations.setups to evpower_app;
 
 -- Names that tried to connect and that no station has. The list is bounded: see `record_attempt`.
 create table stations.unknown_stations (

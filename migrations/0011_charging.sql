@@ -303,6 +303,18 @@ create table charging.clocks (
 );
 grant select, insert, update, delete on charging.clocks to evpower_app;
 
+-- What is learned of a connector's meter from its transactions.
+create table charging.meters (
+  station_id text not null references stations.stations,
+  connector int not null check (connector > 0),
+  register_kind text check (register_kind in ('lifetime', 'per_boot', 'per_transaction')), -- null: not known
+  last_wh numeric,                                     -- at the end of the newest transaction,
+  ended_at timestamptz not null,                       -- and when its last value came
+  interval_s int check (interval_s > 0),               -- between two values; null: not known
+  primary key (station_id, connector)
+);
+grant select, insert, update (register_kind, last_wh, ended_at, interval_s) on charging.meters to evpower_app;
+
 -- Every meter value as it was read. The raw frame has the rest.
 create table charging.meter_values (
   -- Wide columns first, so that none is padded; what most rows would have is null.

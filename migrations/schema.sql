@@ -2070,6 +2070,18 @@ CREATE TABLE charging.meter_values_default (
     CONSTRAINT meter_values_session_wh_check CHECK ((session_wh >= 0))
 );
 
+CREATE TABLE charging.meters (
+    station_id text NOT NULL,
+    connector integer NOT NULL,
+    register_kind text,
+    last_wh numeric,
+    ended_at timestamp with time zone NOT NULL,
+    interval_s integer,
+    CONSTRAINT meters_connector_check CHECK ((connector > 0)),
+    CONSTRAINT meters_interval_s_check CHECK ((interval_s > 0)),
+    CONSTRAINT meters_register_kind_check CHECK ((register_kind = ANY (ARRAY['lifetime'::text, 'per_boot'::text, 'per_transaction'::text])))
+);
+
 CREATE TABLE charging.progress (
     transaction_id integer NOT NULL,
     session_id uuid,
@@ -2919,6 +2931,46 @@ CREATE TABLE stations.names (
     CONSTRAINT names_of_sockets_are_short CHECK (((kind <> 'ocpp'::text) OR (length(name) <= 50)))
 );
 
+CREATE TABLE stations.profiles (
+    station_id text NOT NULL,
+    profile text,
+    overrides jsonb DEFAULT '{}'::jsonb NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT profiles_overrides_check CHECK ((jsonb_typeof(overrides) = 'object'::text)),
+    CONSTRAINT profiles_profile_check CHECK (((length(profile) >= 1) AND (length(profile) <= 64)))
+);
+
+CREATE TABLE stations.setups (
+    id bigint NOT NULL,
+    station_id text NOT NULL,
+    vendor text NOT NULL,
+    model text NOT NULL,
+    firmware text NOT NULL,
+    actor text NOT NULL,
+    command_id bigint NOT NULL,
+    keys jsonb DEFAULT '[]'::jsonb NOT NULL,
+    failure text,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT setups_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT setups_end_after_they_start CHECK ((ended_at >= started_at)),
+    CONSTRAINT setups_fail_at_their_end CHECK (((failure IS NULL) OR (ended_at IS NOT NULL))),
+    CONSTRAINT setups_failure_check CHECK ((failure = ANY (ARRAY['refused'::text, 'no_answer'::text, 'not_delivered'::text]))),
+    CONSTRAINT setups_firmware_check CHECK ((length(firmware) <= 255)),
+    CONSTRAINT setups_keys_check CHECK ((jsonb_typeof(keys) = 'array'::text)),
+    CONSTRAINT setups_model_check CHECK ((length(model) <= 255)),
+    CONSTRAINT setups_vendor_check CHECK ((length(vendor) <= 255))
+);
+
+ALTER TABLE stations.setups ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME stations.setups_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE stations.sockets (
     station_id text NOT NULL,
     epoch bigint NOT NULL,
@@ -3498,6 +3550,9 @@ ALTER TABLE ONLY charging.cdrs
 ALTER TABLE ONLY charging.clocks
     ADD CONSTRAINT clocks_pkey PRIMARY KEY (station_id);
 
+ALTER TABLE ONLY charging.meters
+    ADD CONSTRAINT meters_pkey PRIMARY KEY (station_id, connector);
+
 ALTER TABLE ONLY charging.progress
     ADD CONSTRAINT progress_pkey PRIMARY KEY (transaction_id);
 
@@ -3656,6 +3711,12 @@ ALTER TABLE ONLY stations.names
 
 ALTER TABLE ONLY stations.names
     ADD CONSTRAINT names_pkey PRIMARY KEY (key);
+
+ALTER TABLE ONLY stations.profiles
+    ADD CONSTRAINT profiles_pkey PRIMARY KEY (station_id);
+
+ALTER TABLE ONLY stations.setups
+    ADD CONSTRAINT setups_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY stations.sockets
     ADD CONSTRAINT sockets_pkey PRIMARY KEY (station_id);
@@ -3915,6 +3976,12 @@ CREATE INDEX names_by_station ON stations.names USING btree (station_id);
 
 CREATE UNIQUE INDEX names_one_post_code ON stations.names USING btree (station_id) WHERE (kind = 'post_code'::text);
 
+CREATE INDEX setups_by_command ON stations.setups USING btree (command_id);
+
+CREATE INDEX setups_by_station ON stations.setups USING btree (station_id, id DESC);
+
+CREATE UNIQUE INDEX setups_one_runs ON stations.setups USING btree (station_id) WHERE (ended_at IS NULL);
+
 CREATE INDEX stations_by_location ON stations.stations USING btree (location_id, id);
 
 CREATE INDEX status_log_by_station ON stations.status_log USING btree (station_id, received_at DESC, id DESC);
@@ -4142,6 +4209,9 @@ ALTER TABLE ONLY charging.cdrs
 ALTER TABLE ONLY charging.clocks
     ADD CONSTRAINT clocks_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
 
+ALTER TABLE ONLY charging.meters
+    ADD CONSTRAINT meters_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
 ALTER TABLE ONLY charging.progress
     ADD CONSTRAINT progress_session_id_fkey FOREIGN KEY (session_id) REFERENCES charging.sessions(id);
 
@@ -4231,6 +4301,12 @@ ALTER TABLE ONLY stations.evses
 
 ALTER TABLE ONLY stations.names
     ADD CONSTRAINT names_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
+ALTER TABLE ONLY stations.profiles
+    ADD CONSTRAINT profiles_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
+ALTER TABLE ONLY stations.setups
+    ADD CONSTRAINT setups_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
 
 ALTER TABLE ONLY stations.sockets
     ADD CONSTRAINT sockets_epoch_station_id_fkey FOREIGN KEY (epoch, station_id) REFERENCES stations.connections(id, station_id);
@@ -4460,6 +4536,16 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE charging.clocks TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE charging.meter_values TO evpower_app;
 
+GRANT SELECT,INSERT ON TABLE charging.meters TO evpower_app;
+
+GRANT UPDATE(register_kind) ON TABLE charging.meters TO evpower_app;
+
+GRANT UPDATE(last_wh) ON TABLE charging.meters TO evpower_app;
+
+GRANT UPDATE(ended_at) ON TABLE charging.meters TO evpower_app;
+
+GRANT UPDATE(interval_s) ON TABLE charging.meters TO evpower_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE charging.progress TO evpower_app;
 
 GRANT SELECT ON TABLE charging.progress_public TO evpower_app;
@@ -4617,6 +4703,24 @@ GRANT SELECT,INSERT,UPDATE ON TABLE stations.locations TO evpower_app;
 GRANT SELECT ON TABLE stations.locations_public TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE stations.names TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.profiles TO evpower_app;
+
+GRANT UPDATE(profile) ON TABLE stations.profiles TO evpower_app;
+
+GRANT UPDATE(overrides) ON TABLE stations.profiles TO evpower_app;
+
+GRANT UPDATE(updated_at) ON TABLE stations.profiles TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.setups TO evpower_app;
+
+GRANT UPDATE(command_id) ON TABLE stations.setups TO evpower_app;
+
+GRANT UPDATE(keys) ON TABLE stations.setups TO evpower_app;
+
+GRANT UPDATE(failure) ON TABLE stations.setups TO evpower_app;
+
+GRANT UPDATE(ended_at) ON TABLE stations.setups TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE stations.sockets TO evpower_app;
 

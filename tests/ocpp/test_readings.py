@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from evpower.charging import Reading
 from evpower.ocpp.readings import Readings, read_meter_values
+from evpower.ocpp.samples import BEGIN
 from evpower.ocpp.schemas import violation
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
@@ -112,12 +113,13 @@ def test_energy_is_believed_in_context(
     samples: list[dict[str, Any]], energy: str | None, step: str, kinds: Notes
 ) -> None:
     readings, notes = read([entry(*samples)])
-    energies = [reading.energy_wh for reading in readings.readings]
+    counting = [reading for reading in readings.readings if reading.context != BEGIN]
+    energies = [reading.energy_wh for reading in counting]
     if energy is None:
         assert all(value is None for value in energies)
     else:
         assert energies == [Decimal(energy)]
-        assert readings.readings[0].resolution_wh == Decimal(step)
+        assert counting[0].resolution_wh == Decimal(step)
     assert notes == kinds
 
 

@@ -15,6 +15,7 @@ from evpower.charging.events import (
     TagStatus,
 )
 from evpower.charging.facts import normalized_plate
+from evpower.charging.learn_meter import list_meters
 from evpower.charging.meter_values import meter_values
 from evpower.charging.model import SESSION_CHANGED, SessionState, Technician
 from evpower.charging.module import module
@@ -39,6 +40,7 @@ from evpower.charging.status import (
 )
 from evpower.charging.status_reported import status_reported
 from evpower.charging.stop_transaction import stop_transaction
+from evpower.charging.store_meters import LearnedMeter, StationFacts
 from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
 from evpower.charging.technicians import (
     add_technician,
@@ -59,6 +61,7 @@ __all__ = [
     "SESSION_CHANGED",
     "BillRow",
     "Changes",
+    "LearnedMeter",
     "OperatorBill",
     "Reading",
     "Rules",
@@ -68,6 +71,7 @@ __all__ = [
     "StartAnswer",
     "StartRequest",
     "StartedSession",
+    "StationFacts",
     "StationReadings",
     "StationStart",
     "StationStatus",
@@ -87,6 +91,7 @@ __all__ = [
     "correct_session",
     "flat_status",
     "get_session",
+    "list_meters",
     "list_sessions",
     "list_technicians",
     "list_unattributed",

@@ -25,14 +25,17 @@ async def authorize(
     """Returns whether a tag may charge at a station.
 
     A one-time tag may while its session is open. A card may if its client may start, or has an open
-    session here. A technician's card may. An unknown tag may where not only paid charging is
-    allowed.
+    session here. A technician's card may. The one tag that a make always sends may while a session
+    is open here. An unknown tag may where not only paid charging is allowed.
     """
     station = await stations.lock_station(connection, station_id)
     session = await session_of_tag(connection, station.id, id_tag)
     if session is not None:
         return "accepted" if session.state in OPEN else "expired"
     client_id = await card_client(connection, station, id_tag)
+    if client_id is None and await _is_fixed_tag(connection, station.id, id_tag):
+        opened = await store_sessions.lock_open(connection, station.id)
+        return "accepted" if opened or not station.paid_only else "invalid"
     if client_id is None:
         is_technician = await store_technicians.is_technician(connection, fold_tag(id_tag))
         return "accepted" if is_technician or not station.paid_only else "invalid"
@@ -40,6 +43,12 @@ async def authorize(
     if any(session.station_id == station.id for session in running):
         return "accepted"
     return "accepted" if await may_start(connection, client_id, rules, now) else "blocked"
+
+
+async def _is_fixed_tag(connection: Connection, station_id: str, id_tag: str) -> bool:
+    """Returns whether a station of this make sends this tag whatever it was asked to start with."""
+    fixed = (await stations.vendor_profile(connection, station_id)).fixed_tag
+    return fixed is not None and fold_tag(fixed) == fold_tag(id_tag)
 
 
 async def may_start(connection: Connection, client_id: UUID, rules: Rules, now: datetime) -> bool:

@@ -7,6 +7,8 @@ from typing import Final
 
 from evpower.charging import store_running as store
 from evpower.charging.events import Changes, StationTime
+from evpower.charging.learn_meter import learn_end, register_kind
+from evpower.charging.model import StationTransaction
 from evpower.charging.register import finish, observe, point
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import RunningTransaction
@@ -35,7 +37,10 @@ async def close_estimated(
     running = await store.load(connection, transaction_id)
     if running.transaction.ended_at is not None:
         return Changes()
-    running = _with_next_start(running, next_start_wh, now)
+    transaction = running.transaction
+    if next_start_wh is not None and not await _restarts(connection, transaction):
+        running = _with_next_start(running, next_start_wh, now)
+    await learn_end(connection, running)
     final = finish(running.progress.register, None, None, running.rated_power_w)
     started_at = running.transaction.started_at
     ended_at = max(running.progress.last_value_at or started_at, started_at)
@@ -50,11 +55,17 @@ async def close_estimated(
     return changes
 
 
+async def _restarts(connection: Connection, transaction: StationTransaction) -> bool:
+    """Returns whether the register begins anew with each transaction."""
+    kind = await register_kind(connection, transaction.station_id, transaction.connector)
+    return kind == "per_transaction"
+
+
 def _with_next_start(
-    running: RunningTransaction, next_start_wh: Decimal | None, now: datetime
+    running: RunningTransaction, next_start_wh: Decimal, now: datetime
 ) -> RunningTransaction:
     register = running.progress.register
-    if next_start_wh is None or register.last is None:
+    if register.last is None:
         return running
     value = point(next_start_wh, StationTime(None, None), now, register.last.resolution_wh)
     observed = observe(register, value, running.rated_power_w)

@@ -70,8 +70,9 @@ async def start(
     60 s with the same limits returns the same session. Raises NotFound("client_not_found" |
     "station_not_found" | "connector_not_found"), Forbidden("client_blocked" | "client_deleted"),
     Invalid("invalid_energy" | "invalid_amount" | "invalid_soc"), Conflict("session_already_active"
-    | "station_offline" | "station_unavailable" | "unplug_first" | "connector_occupied" |
-    "tariff_missing" | "zero_balance" | "insufficient_balance" | "amount_exceeds_balance").
+    | "station_offline" | "station_unavailable" | "unplug_first" | "plug_in_first" |
+    "connector_occupied" | "tariff_missing" | "zero_balance" | "insufficient_balance" |
+    "amount_exceeds_balance").
     """
     _check_limits(request)
     await _require_client(connection, request.client_id, now)
@@ -199,6 +200,10 @@ async def _require_connector(
         raise Conflict("unplug_first", "the cable has to be unplugged and plugged in again")
     if facts.reported_status not in _FREE:
         raise Conflict("connector_occupied", "the connector is in use")
+    if facts.reported_status == "available":
+        profile = await stations.vendor_profile(connection, station.id)
+        if profile.plug_first:
+            raise Conflict("plug_in_first", "this station starts only when the cable is plugged in")
     return facts
 
 

@@ -12,6 +12,7 @@ from evpower import alerts, stations
 from evpower.charging import closing, late_start, store_sessions, store_transactions
 from evpower.charging.card_start import begin_by_card
 from evpower.charging.events import Changes, StartAnswer, StationStart
+from evpower.charging.learn_meter import learn_start
 from evpower.charging.model import ChargingSession, Purpose, StationTransaction
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.start_match import match_start, read_start, start_key, started_at
@@ -115,6 +116,7 @@ async def _begin(start: _Start, session: ChargingSession) -> StartAnswer:
 
 
 async def _insert(start: _Start, session: ChargingSession) -> StartAnswer:
+    await learn_start(start.connection, start.station, start.report)
     transaction_id = await store_transactions.insert_transaction(
         start.connection,
         start.report,
@@ -157,6 +159,7 @@ async def _unattributed(start: _Start) -> StartAnswer:
 
 async def _without_session(start: _Start, purpose: Purpose) -> StartAnswer:
     changes = await _clear(start, None)
+    await learn_start(start.connection, start.station, start.report)
     transaction_id = await store_transactions.insert_transaction(
         start.connection,
         start.report,

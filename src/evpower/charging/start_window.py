@@ -15,7 +15,7 @@ _DIGITS: Final = 6
 async def start_window(connection: Connection, station_id: str, rules: Rules) -> timedelta:
     """Returns the station's ConnectionTimeOut as it was read, else the usual one, and some more."""
     raw = await stations.find_setting(connection, station_id, "ConnectionTimeOut")
-    text = (raw or "").strip()
+    text = (raw or "").partition(".")[0]
     if text.isascii() and text.isdigit() and len(text) <= _DIGITS:
         seconds = int(text)
         if _MIN_S <= seconds <= _MAX_S:

@@ -9,6 +9,7 @@ from evpower import alerts, stations
 from evpower.charging import bind, store_transactions
 from evpower.charging import store_running as store
 from evpower.charging.events import Changes, StationStop, StopAnswer
+from evpower.charging.learn_meter import learn_end
 from evpower.charging.meter_start import with_start
 from evpower.charging.register import FinalEnergy, MeterPoint, at_end, finish, point
 from evpower.charging.running import RunningTransaction, advance, our_time, right_time
@@ -82,6 +83,7 @@ async def _end(
         running.progress, register=final.register, stop_due_at=None, close_due_at=None,
         close_reason=None, rebill_due_at=None, parked_since=running.progress.parked_since,
     )  # fmt: skip
+    await learn_end(connection, replace(running, progress=progress))
     await store.end_transaction(connection, transaction.id, event, ended_at)
     end = End(
         final.energy_wh,

@@ -32,8 +32,10 @@ async def insert_transaction(
             start_number)
           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) returning *
         ), counted as (
-          insert into charging.progress (transaction_id, session_id, register_wh)
-          select id, session_id, meter_start_wh from began
+          insert into charging.progress (transaction_id, session_id, register_wh, interval_s)
+          select b.id, b.session_id, b.meter_start_wh, m.interval_s
+            from began b left join charging.meters m
+              on m.station_id = b.station_id and m.connector = b.connector
         ) select id from began
         """,
         station_id,

@@ -16,6 +16,7 @@ from evpower.cli import (
     simulate,
     station_forward,
     station_frames,
+    station_setup,
     stations_command,
     stations_file,
     supabase,
@@ -37,6 +38,7 @@ simulate.register(stations_file.station)
 stations_command.register(stations_file.station)
 station_forward.register(stations_file.station)
 station_frames.register(stations_file.station)
+station_setup.register(stations_file.station)
 app.add_typer(clients.clients, name="clients")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.operators, name="operators")

@@ -123,7 +123,7 @@ def list_stations(
 
 @station.command()
 def show(name: str = _STATION, as_json: bool = JSON) -> None:
-    """Show a station: names, connectors, what it reports, how it connects, its latest commands."""
+    """Show a station: names, profile, connectors, what it reports and does, its latest commands."""
 
     async def work(database: Database) -> tuple[stations.StationView, StationLog]:
         async with database.connection() as connection:
@@ -133,6 +133,7 @@ def show(name: str = _STATION, as_json: bool = JSON) -> None:
                 await stations.list_connections(connection, station_id, SHOWN),
                 await stations.list_statuses(connection, station_id, SHOWN),
                 await stations.list_commands(connection, station_id, SHOWN),
+                *await charging.list_meters(connection, station_id),
             )
 
     view, log = with_database(work)

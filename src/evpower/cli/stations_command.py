@@ -90,18 +90,26 @@ def change(  # noqa: PLR0913, PLR0917 - a command's options
     connector: int | None = typer.Option(
         None, "--connector", min=1, help="Whose availability; without it the station's."
     ),
+    profile: str | None = typer.Option(
+        None, "--profile", help='Its vendor profile; "" for the one that fits what it says.'
+    ),
+    members: list[str] = typer.Option(
+        [], "--set", help="A member of its profile, as NAME=VALUE; NAME= for the profile's."
+    ),
     reason: str = REASON,
     operator: str = OPERATOR,
     as_json: bool = JSON,
 ) -> None:
-    """Change whose a station is, which cards count there, whether it may be used."""
+    """Change whose a station is, which cards count there, whether it may be used, its profile."""
     if availability is not None and availability not in {"operative", "inoperative"}:
         fail(f"there is no availability {availability!r}", "operative or inoperative")
     wanted = StationChange(
-        owner, paid_only, cards, cast("stations.Availability | None", availability), connector
-    )
+        owner, paid_only, cards, cast("stations.Availability | None", availability), connector,
+        profile, _pairs(members) or None,
+    )  # fmt: skip
     if wanted == StationChange(connector=connector):
-        fail("nothing to change", "--owner, --paid-only, --cards-without-auth or --availability")
+        options = "--owner, --paid-only, --cards-without-auth, --availability, --profile or --set"
+        fail("nothing to change", options)
 
     async def work(database: Database) -> StationView:
         async with database.transaction() as connection:

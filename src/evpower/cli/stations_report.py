@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
 from evpower import stations
 from evpower.cli.settings import load
 from evpower.foundation.clock import to_z
 from evpower.stations import (
+    USUAL_PROFILE,
     Command,
     Connector,
     StationConnection,
@@ -17,8 +18,16 @@ from evpower.stations import (
     UnknownStation,
 )
 
+if TYPE_CHECKING:
+    from evpower.charging import LearnedMeter, StationFacts
+
 SHOWN: Final = 10  # the latest entries of each log
 _W_PER_KW = 1000
+_REGISTERS: Final = {
+    "lifetime": "register goes on for ever",
+    "per_boot": "register begins anew at a boot",
+    "per_transaction": "register begins anew in each transaction",
+}
 
 
 class StationLog(NamedTuple):
@@ -27,6 +36,8 @@ class StationLog(NamedTuple):
     connections: Sequence[StationConnection]
     statuses: Sequence[StatusEntry]
     commands: Sequence[Command]
+    meters: "Sequence[LearnedMeter]"
+    facts: "StationFacts"
 
 
 def address_of(station_id: str) -> str:
@@ -59,6 +70,7 @@ def station_row(view: StationView, now: datetime) -> dict[str, object]:
         "model": station.model,
         "firmware": station.firmware,
         "booted_at": _z(station.booted_at),
+        "profile": profile_row(view),
         "is_connected": view.is_connected,
         "is_online": view.is_online(now),
         "last_frame_at": _z(view.last_frame_at),
@@ -93,9 +105,10 @@ def station_lines(view: StationView, now: datetime) -> list[str]:
         lines.append(f"  socket    {socket}, last frame {to_z(view.last_frame_at)}")
     reported = station.reported_availability or "nothing reported"
     lines.append(f"  available {station.wanted_availability} wanted, {reported}")
-    profile = [part for part in (station.vendor, station.model, station.firmware) if part]
-    if profile:
-        lines.append(f"  device    {', '.join(profile)}")
+    device = [part for part in (station.vendor, station.model, station.firmware) if part]
+    if device:
+        lines.append(f"  device    {', '.join(device)}")
+    lines += profile_lines(view)
     if station.owner:
         lines.append(f"  owner     {station.owner}")
     if station.forward_url:
@@ -109,6 +122,33 @@ def station_lines(view: StationView, now: datetime) -> list[str]:
         for connector in view.connectors
     ]
     lines += [f"  deviation {kind}: {count} times" for kind, count in view.deviations.items()]
+    return lines
+
+
+def profile_row(view: StationView) -> dict[str, object]:
+    """Returns a station's vendor profile for `--json`."""
+    known = view.profile
+    members = {member: getattr(known.profile, member) for member in stations.MEMBERS}
+    return {
+        "name": known.profile.name,
+        "is_chosen": known.is_chosen,
+        "overrides": dict(known.overrides),
+        **members,
+        "notes": known.profile.notes,
+    }
+
+
+def profile_lines(view: StationView) -> list[str]:
+    """Returns a station's vendor profile as lines: what differs from the usual, and its notes."""
+    known, usual = view.profile, USUAL_PROFILE
+    chosen = " (chosen)" if known.is_chosen else ""
+    lines = [f"  profile   {known.profile.name}{chosen}"]
+    for member in stations.MEMBERS:
+        value = getattr(known.profile, member)
+        if value != getattr(usual, member) or member in known.overrides:
+            own = ", the station's own" if member in known.overrides else ""
+            lines.append(f"    {member} = {_shown(value)}{own}")
+    lines += [f"    note: {note}" for note in known.profile.notes]
     return lines
 
 
@@ -139,12 +179,27 @@ def log_rows(log: StationLog) -> dict[str, object]:
             for entry in log.statuses
         ],
         "commands": [command_row(command) for command in log.commands],
+        "learned": {
+            "clock_skew_s": log.facts.skew_s,
+            "unbilled_tail_wh": float(log.facts.tail_wh),
+            "outside_charges": log.facts.outside_charges,
+            "outside_wh": log.facts.outside_wh,
+            "meters": [
+                {
+                    "connector": meter.connector,
+                    "register_kind": meter.register_kind,
+                    "sample_interval_s": meter.interval_s,
+                }
+                for meter in log.meters
+            ],
+        },
     }
 
 
 def log_lines(log: StationLog) -> list[str]:
-    """Returns the logs as lines."""
-    lines = [
+    """Returns what was learned, and the logs, as lines."""
+    lines = learned_lines(log)
+    lines += [
         f"  connected {to_z(entry.opened_at)} from {entry.address}, {entry.version},"
         f" {'password' if entry.is_authenticated else 'no password'},"
         f" {f'closed {to_z(entry.closed_at)}: {entry.close_reason}' if entry.closed_at else 'open'}"
@@ -160,6 +215,24 @@ def log_lines(log: StationLog) -> list[str]:
         f" {command.state}"
         for command in log.commands
     ]
+    return lines
+
+
+def learned_lines(log: StationLog) -> list[str]:
+    """Returns what was learned of a station's clock and meters as lines."""
+    lines = [
+        f"  meter     connector {meter.connector}:"
+        f" {_REGISTERS[meter.register_kind] if meter.register_kind else 'register not known yet'}"
+        + (f", a value each {meter.interval_s} s" if meter.interval_s else "")
+        for meter in log.meters
+    ]
+    if log.facts.skew_s:
+        lines.append(f"  clock     {-log.facts.skew_s:+} s off")
+    if log.facts.tail_wh:
+        lines.append(f"  tail      {log.facts.tail_wh:f} Wh after its stops, not billed")
+    if log.facts.outside_charges:
+        kwh = log.facts.outside_wh / _W_PER_KW
+        lines.append(f"  outside   {log.facts.outside_charges} charges of no client, {kwh:g} kWh")
     return lines
 
 
@@ -206,6 +279,12 @@ def _connector_row(connector: Connector) -> dict[str, object]:
         "reported_error": connector.reported_error,
         "reported_at": _z(connector.reported_at),
     }
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else str(value)
 
 
 def _auth(view: StationView) -> str:

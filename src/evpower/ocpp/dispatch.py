@@ -17,6 +17,8 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.loops import Loop, Pause, Round, Wakeup
 from evpower.ocpp.calls import InvalidCommand, OutgoingCall, is_accepted, write_calls
+from evpower.ocpp.fit_profile import fit
+from evpower.ocpp.frame_log import without_secrets
 from evpower.ocpp.metrics import COMMANDS, FORCED_RECONNECTS
 from evpower.ocpp.model import Reply, SocketClosed
 
@@ -194,8 +196,13 @@ class Dispatcher:
 
     async def _send(self, socket: CommandSocket, command: stations.Command) -> CommandResult:
         """Sends a command's calls until a station accepts one, or does not answer."""
+        async with self._db.connection() as connection:
+            profile = await stations.vendor_profile(connection, command.station_id)
+        payload, refusal = fit(command, profile)
+        if refusal is not None:
+            return CommandResult("refused", dict(refusal))
         try:
-            calls = write_calls(command.action, command.payload)
+            calls = write_calls(command.action, payload)
         except InvalidCommand as error:
             log.error("command_invalid", command=command.id, error=str(error))  # noqa: TRY400
             return CommandResult("refused", {"error": "invalid_command", "description": str(error)})
@@ -318,7 +325,7 @@ def _read(call: OutgoingCall, reply: Reply) -> CommandResult:
     if reply.payload is None:
         return CommandResult("refused", dict(reply.error or {}))
     accepted = is_accepted(call.action, reply.payload)
-    return CommandResult("accepted" if accepted else "refused", reply.payload)
+    return CommandResult("accepted" if accepted else "refused", without_secrets(reply.payload))
 
 
 def _count(action: str, state: str) -> None:

@@ -8,7 +8,7 @@ import os
 import socket as sockets_of_system
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -53,6 +53,7 @@ log: Final = structlog.get_logger()
 class _Candidate:
     station: stations.Station
     admission: str
+    profile: stations.StationProfile = field(default_factory=stations.StationProfile)
 
 
 class _Opened(NamedTuple):
@@ -191,9 +192,12 @@ class StationSockets:
             raise Invalid(
                 "version_not_served", "OCPP 1.6 is spoken here: offer ocpp1.6", status=400
             )
-        if station.pinned_version not in (None, VERSION):
-            raise Invalid("version_pinned", f"it is pinned to {station.pinned_version}", status=400)
-        return _Candidate(station, await stations.admit(connection, station, handshake.password))
+        known = await stations.station_profile(connection, station.id)
+        pinned = station.pinned_version or known.profile.version_pin
+        if pinned not in (None, VERSION):
+            raise Invalid("version_pinned", f"it is pinned to {pinned}", status=400)
+        admission = await stations.admit(connection, station, handshake.password)
+        return _Candidate(station, admission, known)
 
     async def _open(
         self, connection: Connection, candidate: _Candidate, handshake: Handshake
@@ -213,6 +217,7 @@ class StationSockets:
             changes.merge(
                 await charging.command_ended(connection, command, now=now, rules=self._rules)
             )
+        profile, settle_s = candidate.profile.profile, candidate.profile.profile.settle_s
         return _Opened(
             Identity(
                 station_id=candidate.station.id,
@@ -221,7 +226,9 @@ class StationSockets:
                 booted_at=candidate.station.booted_at,
                 is_authenticated=candidate.admission == "authenticated",
                 first_frame_wait=self._first_frame_wait,
-                settle=self._settle,
+                settle=self._settle if settle_s is None else timedelta(seconds=settle_s),
+                profile=profile,
+                zone=candidate.profile.zone,
             ),
             changes,
         )

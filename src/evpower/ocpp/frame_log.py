@@ -1,7 +1,8 @@
 """Raw frames that no transaction stores (replies, heartbeats, unreadable ones), in batches."""
 
 import re
-from typing import Final, cast
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 import orjson
 
@@ -80,6 +81,11 @@ def shown(raw: bytes) -> str:
         return re.sub(r'(?i)("value"\s*:\s*)"[^"]*"?', rf'\1"{BLANK}"', text)
     blanked, is_changed = _blank(value)
     return orjson.dumps(blanked).decode() if is_changed else text
+
+
+def without_secrets(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a payload as `shown` shows it."""
+    return cast("dict[str, Any]", _blank(dict(payload))[0])
 
 
 def _blank(value: object) -> tuple[object, bool]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final, Literal, NamedTuple
 
 from evpower.charging import Changes, Rules
 from evpower.foundation.bus import Topic
+from evpower.stations import USUAL_PROFILE, VendorProfile
 
 CALL: Final = 2
 CALL_RESULT: Final = 3
@@ -43,6 +44,8 @@ class Frame:
     rules: Rules
     notes: set[str] = field(default_factory=set[str])
     is_triggered: bool = False  # a BootNotification that we asked for
+    profile: VendorProfile = USUAL_PROFILE
+    zone: tzinfo = UTC  # of its times without a zone
 
 
 class Handled(NamedTuple):

@@ -101,6 +101,7 @@ def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) ->
             Job(sockets.timer_loop, STATIONS),
             Job(sockets.touch_loop, STATIONS),
             Job(sockets.ended_loop, STATIONS),
+            Job(sockets.profile_loop, STATIONS),
             Job(parts.dispatcher.loop, STATIONS),
             Job(parts.forwarder.loop, STATIONS),
             Job(log.loop, STATIONS),

@@ -75,6 +75,7 @@ class Processor:
         frame = Frame(
             socket.station_id, call.id, call.action, call.payload, at,
             (socket.booted_at or socket.opened_at) - BEFORE_BOOT, self._rules, call.notes,
+            profile=socket.profile, zone=socket.zone,
         )  # fmt: skip
         route = self._router.find(socket.version, frame)
         if isinstance(route, str):

@@ -1,7 +1,7 @@
 """Reads meter values: which number is energy, in which unit, in which context."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from functools import cache
 from math import floor
@@ -49,9 +49,12 @@ _Entry = tuple[StationTime, dict[str, _Samples]]
 
 
 def read_meter_values(
-    value: object, *, since: datetime, now: datetime, notes: set[str]
+    value: object, *, since: datetime, now: datetime, notes: set[str], zone: tzinfo = UTC
 ) -> Readings:
-    """Returns the meter values of a request; elements with the same time are one."""
+    """Returns the meter values of a request; elements with the same time are one.
+
+    `zone`: of a time that names none.
+    """
     entries: dict[str | None, _Entry] = {}
     signed: list[str] = []
     left = _MOST_SAMPLES
@@ -61,7 +64,7 @@ def read_meter_values(
         stamp, sampled = element.get("timestamp"), element.get("sampledValue")
         if not (isinstance(stamp, str) and isinstance(sampled, list) and len(element) == _TWO):
             is_plain = False
-        time = read_time(stamp, since=since, now=now, notes=notes)
+        time = read_time(stamp, since=since, now=now, notes=notes, zone=zone)
         entry = entries.get(time.raw)
         if entry is None:
             entry = entries[time.raw] = time, {}
@@ -114,7 +117,7 @@ def _read_entry(
     readings: list[Reading],
     notes: set[str],
 ) -> None:
-    """Adds one reading of the context that counts, and one of the end beside it."""
+    """Adds one reading of the context that counts, and those of begin and end beside it."""
     if len(contexts) == 1:
         for context, samples in contexts.items():
             readings.append(_reading(time, context, samples))
@@ -139,6 +142,8 @@ def _read_entry(
         more = [sample for sample in contexts[context] if sample[0].kind not in measured]
         samples += more
         measured.update(meaning.kind for meaning, _ in more)
+    if BEGIN in registers and chosen != BEGIN:
+        readings.append(_reading(time, BEGIN, contexts[BEGIN]))
     readings.append(_reading(time, chosen, samples))
     if END in registers and chosen != END:
         readings.append(_reading(time, END, contexts[END]))

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, Protocol
 
 from websockets.frames import Frame as WebSocketFrame
@@ -15,7 +15,7 @@ from evpower.foundation.websocket import Ended, SocketProtocol
 from evpower.ocpp import messages, metrics
 from evpower.ocpp.frame_log import shown
 from evpower.ocpp.model import CALL, CALL_ERROR, CALL_RESULT, VERSION, FrameRow, Reply, SocketClosed
-from evpower.stations import DisconnectReason
+from evpower.stations import USUAL_PROFILE, DisconnectReason, VendorProfile
 
 _WAITING: Final = 32  # unanswered requests: from then on nothing is read
 _FLOOD: Final = 2_000  # what one read may bring beyond that
@@ -39,6 +39,8 @@ class Identity:
     is_authenticated: bool
     first_frame_wait: timedelta
     settle: timedelta
+    profile: VendorProfile = USUAL_PROFILE
+    zone: tzinfo = UTC  # of its times without a zone
 
 
 class Registry(Protocol):
@@ -85,6 +87,7 @@ class StationSocket:
         "last_frame_at",
         "last_sign_s",
         "opened_at",
+        "profile",
         "ready_at",
         "settle",
         "slot",
@@ -92,6 +95,7 @@ class StationSocket:
         "touched_at",
         "version",
         "wire",
+        "zone",
     )
 
     def __init__(
@@ -111,6 +115,8 @@ class StationSocket:
         self.opened_at = identity.opened_at
         self.booted_at = identity.booted_at
         self.settle = identity.settle
+        self.profile = identity.profile  # `Sockets.refresh_profiles` keeps it true
+        self.zone = identity.zone
         # Stations ignore, or take badly, a call that comes too early (`settled` brings it forward).
         self.ready_at = identity.opened_at + identity.first_frame_wait + identity.settle
         self.had_first_frame = False
@@ -262,12 +268,15 @@ class StationSocket:
     # Its end
 
     def ping(self) -> None:
-        """Sends a ping, unless the station does not read."""
-        if not self.wire.slow:
+        """Sends a ping, unless the station does not read, or takes none."""
+        if self.profile.ping and not self.wire.slow:
             self.wire.write(_PING)
 
     async def answers_ping(self, within_s: float) -> bool:
-        """Pings. Returns whether the station gives any sign of life in time."""
+        """Pings. Returns whether the station gives any sign of life in time.
+
+        One that takes no ping is asked for none: a sign must come by itself.
+        """
         if self._is_over:
             return False
         sign: asyncio.Future[None] = asyncio.get_running_loop().create_future()

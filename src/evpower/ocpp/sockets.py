@@ -24,6 +24,7 @@ PING_S: Final = 25.0
 TICK_S: Final = 1.0
 _ENDED_S: Final = 1.0
 _TOUCH_S: Final = 10.0
+_PROFILE_S: Final = 15.0
 _SHOW_LIFE_S: Final = 5.0
 _SPREAD_S: Final = 0.002  # between two dropped sockets when the process stops
 _LONGEST_SPREAD_S: Final = 5.0
@@ -185,6 +186,26 @@ class Sockets:
                 await stations.touch(connection, touches)
         for socket, at in signs:
             socket.touched_at = at
+
+    def profile_loop(self) -> Loop:
+        """Returns the loop that keeps the vendor profiles of the sockets true."""
+
+        async def refresh(_: Round) -> None:
+            await self.refresh_profiles()
+
+        return Loop("ocpp_profiles", refresh, period_s=_PROFILE_S)
+
+    async def refresh_profiles(self) -> None:
+        """Reads the profiles anew: a boot said another make, or an operator changed one."""
+        ids = [socket.station_id for socket in self]
+        if not ids:
+            return
+        async with self._db.connection() as connection:
+            profiles = await stations.profiles_of(connection, ids)
+        for socket in self:
+            known = profiles.get(socket.station_id)
+            if known is not None:
+                socket.profile, socket.zone = known.profile, known.zone
 
     def ended_loop(self) -> Loop:
         """Returns the loop that drops sockets whose connection was closed elsewhere."""

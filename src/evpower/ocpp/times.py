@@ -1,7 +1,7 @@
 """Reads the times of stations, whose clocks and formats are many."""
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Final
 
 from evpower.charging import StationTime
@@ -20,10 +20,13 @@ _MILLISECONDS: Final = re.compile(r"\d{13}")
 _NO_TIME: Final = StationTime(None, None)
 
 
-def read_time(value: object, *, since: datetime, now: datetime, notes: set[str]) -> StationTime:
+def read_time(
+    value: object, *, since: datetime, now: datetime, notes: set[str], zone: tzinfo = UTC
+) -> StationTime:
     """Returns a station's time, with its text as it came; `at` is None if it can't be used.
 
-    Earlier than `since`, or more than a day after `now`, it says nothing. Without a zone it is UTC.
+    Earlier than `since`, or more than a day after `now`, it says nothing. `zone`: of a time that
+    names none.
     """
     if value is None or value == "":
         notes.add("time_missing")
@@ -35,7 +38,7 @@ def read_time(value: object, *, since: datetime, now: datetime, notes: set[str])
         except ValueError:
             at = None
     else:
-        at = _read_odd(raw.strip(), notes)
+        at = _read_odd(raw.strip(), notes, zone)
     raw = raw[:_MAX_RAW]
     if at is None:
         notes.add("time_unreadable")
@@ -46,7 +49,7 @@ def read_time(value: object, *, since: datetime, now: datetime, notes: set[str])
     return StationTime(None, raw)
 
 
-def _read_odd(text: str, notes: set[str]) -> datetime | None:
+def _read_odd(text: str, notes: set[str], usual: tzinfo) -> datetime | None:
     if _SECONDS.fullmatch(text) or _MILLISECONDS.fullmatch(text):
         notes.add("time_form")
         seconds = float(text) if "." in text or len(text) == 10 else int(text) / 1000  # noqa: PLR2004
@@ -61,7 +64,9 @@ def _read_odd(text: str, notes: set[str]) -> datetime | None:
         notes.add("time_form")
     try:
         offset = timedelta(hours=int(ahead_h or 0), minutes=int(ahead_m or 0))
-        zone = timezone(-offset if sign == "-" else offset) if sign else UTC
+        zone = usual if zulu is None else UTC
+        if sign:
+            zone = timezone(-offset if sign == "-" else offset)
         return datetime(
             int(year), int(month), int(day), int(hour), int(minute), int(second or 0),
             int((fraction or "0")[:6].ljust(6, "0")), zone,

@@ -2,7 +2,7 @@
 
 from evpower.stations.accept import accept_station, record_attempt
 from evpower.stations.add import add_station
-from evpower.stations.change import StationChange, change_station
+from evpower.stations.change import StationChange, change_station, restore_availability
 from evpower.stations.check import usual_connector
 from evpower.stations.commands import (
     claim_command,
@@ -45,6 +45,7 @@ from evpower.stations.labels import connector_label, shown_serial
 from evpower.stations.model import (
     ONLINE_FOR,
     STATION_CHANGED,
+    USUAL_PROFILE,
     VERSIONS,
     AddedStation,
     Availability,
@@ -57,19 +58,26 @@ from evpower.stations.model import (
     LocationView,
     NameKind,
     ProtocolVersion,
+    RegisterKind,
+    SetupKey,
     Station,
     StationConnection,
     StationDraft,
+    StationProfile,
+    StationSetup,
     StationView,
     StatusEntry,
     StatusReport,
     Touch,
     UnknownStation,
+    VendorProfile,
     station_key,
 )
 from evpower.stations.module import module
 from evpower.stations.names import key_of
 from evpower.stations.pin import pin_station
+from evpower.stations.profile_files import MEMBERS
+from evpower.stations.profiles import profiles_of, station_profile, vendor_profile
 from evpower.stations.rename import rename_station
 from evpower.stations.report import (
     count_deviations,
@@ -81,6 +89,7 @@ from evpower.stations.request import PARAMETERS, request_command
 from evpower.stations.retire import retire_station
 from evpower.stations.rows import read_power_w
 from evpower.stations.secure import secure_station
+from evpower.stations.setup import latest_setup, request_setup
 from evpower.stations.store_changes import without_password as list_without_password
 
 # What other slices may read of this one in SQL.
@@ -92,10 +101,12 @@ PUBLIC_VIEWS = (
 )
 
 __all__ = [
+    "MEMBERS",
     "ONLINE_FOR",
     "PARAMETERS",
     "PUBLIC_VIEWS",
     "STATION_CHANGED",
+    "USUAL_PROFILE",
     "VERSIONS",
     "AddedStation",
     "Availability",
@@ -111,15 +122,20 @@ __all__ = [
     "LocationView",
     "NameKind",
     "ProtocolVersion",
+    "RegisterKind",
+    "SetupKey",
     "Station",
     "StationChange",
     "StationConnection",
     "StationDraft",
+    "StationProfile",
+    "StationSetup",
     "StationView",
     "StatusEntry",
     "StatusReport",
     "Touch",
     "UnknownStation",
+    "VendorProfile",
     "accept_station",
     "add_station",
     "admit",
@@ -140,6 +156,7 @@ __all__ = [
     "import_stations",
     "is_online",
     "key_of",
+    "latest_setup",
     "list_commands",
     "list_connections",
     "list_ended",
@@ -153,6 +170,7 @@ __all__ = [
     "module",
     "open_connection",
     "pin_station",
+    "profiles_of",
     "queue_command",
     "read_power_w",
     "read_stations",
@@ -161,13 +179,17 @@ __all__ = [
     "report_boot",
     "report_status",
     "request_command",
+    "request_setup",
     "resolve_station",
+    "restore_availability",
     "retire_station",
     "secure_station",
     "shown_serial",
     "station_key",
+    "station_profile",
     "touch",
     "usual_connector",
+    "vendor_profile",
     "write_csv",
     "write_json",
 ]

@@ -1,5 +1,6 @@
-"""Changes what an operator decides about a station: owner, availability, which cards count."""
+"""Changes what an operator decides about a station: owner, availability, cards, its profile."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -8,12 +9,14 @@ from evpower import identity
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Invalid
 from evpower.foundation.text import flaw
-from evpower.stations import store_changes
+from evpower.stations import store, store_changes
 from evpower.stations.commands import queue_command
 from evpower.stations.find import lock_station
 from evpower.stations.model import Availability, Command, Station
+from evpower.stations.profiles import set_profile
 
 _OWNER_MAX: Final = 200
+_ACTOR: Final = "availability"
 _AVAILABILITY_EXPIRES: Final = timedelta(minutes=5)  # it is sent again after the next boot
 
 
@@ -26,6 +29,8 @@ class StationChange:
     cards_without_auth: bool | None = None
     availability: Availability | None = None
     connector: int | None = None  # whose availability; None: the station's
+    profile: str | None = None  # the vendor profile; "": by what the station says of itself
+    members: Mapping[str, str] | None = None  # of the profile, its own; "": as in the profile
 
 
 async def change_station(
@@ -40,11 +45,13 @@ async def change_station(
     """Changes a station, and queues the command that tells it of a new availability.
 
     The caller publishes STATION_CHANGED after the commit. Raises NotFound("station_not_found"),
-    Invalid("station_invalid"), Conflict("station_retired").
+    Invalid("station_invalid" | "profile_invalid"), Conflict("station_retired").
     """
     stored = await lock_station(connection, station)
     wanted = _changed(stored, change)
     await store_changes.set_decisions(connection, wanted)
+    if change.profile is not None or change.members:
+        await set_profile(connection, stored.id, name=change.profile, members=change.members)
     command = None
     if change.availability is not None:
         if change.connector is not None and not await store_changes.set_connector_availability(
@@ -72,6 +79,38 @@ async def change_station(
         details=details,
     )
     return command
+
+
+async def restore_availability(
+    connection: Connection, station_id: str, now: datetime
+) -> list[Command]:
+    """Tells a station that booted what the operator wants of it, where it may not know.
+
+    A station may lose it, or have accepted it and done nothing. Operative, the state after a boot,
+    is told only to one that says it is not. The caller publishes STATION_CHANGED after the commit.
+    """
+    stored = await lock_station(connection, station_id)
+    wanted = [(0, stored.wanted_availability, stored.reported_availability == "inoperative")]
+    rows = (await store.connectors_of(connection, [stored.id])).get(stored.id, [])
+    wanted += [
+        (row.number, row.wanted_availability, row.reported_status == "unavailable") for row in rows
+    ]
+    if stored.wanted_availability == "inoperative":
+        wanted = wanted[:1]
+    return [
+        await queue_command(
+            connection,
+            stored.id,
+            "change_availability",
+            {"connector": number, "availability": availability},
+            actor=_ACTOR,
+            connector=number or None,
+            expires_in=_AVAILABILITY_EXPIRES,
+            now=now,
+        )
+        for number, availability, is_out in wanted
+        if availability == "inoperative" or is_out
+    ]
 
 
 def _changed(stored: Station, change: StationChange) -> Station:

@@ -8,6 +8,7 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid, NotFound
 from evpower.stations import store_commands, store_connections
 from evpower.stations.model import ACTIONS, Command, CommandAction, CommandOutcome
+from evpower.stations.setup_keys import read_value
 from evpower.stations.texts import storable
 
 # A reply later than this does not come: the node that waited for it is gone.
@@ -122,4 +123,4 @@ async def list_commands(connection: Connection, station_id: str, limit: int) -> 
 
 async def find_setting(connection: Connection, station_id: str, key: str) -> str | None:
     """Returns a value of a station's configuration as it was last read; None: it was not."""
-    return await store_commands.newest_setting(connection, station_id, key)
+    return read_value(await store_commands.newest_setting(connection, station_id, key))

@@ -14,6 +14,7 @@ from evpower.stations.model import (
     UnknownStation,
 )
 from evpower.stations.names import key_of
+from evpower.stations.profiles import profiles_of
 
 
 async def resolve_station(connection: Connection, name: str) -> Station | None:
@@ -88,6 +89,7 @@ async def _views(connection: Connection, stations: Sequence[Station]) -> list[St
     connected = await store.connected_of(connection, ids)
     last_frames = await store_connections.last_frames_of(connection, ids)
     deviations = await store.deviations_of(connection, ids)
+    profiles = await profiles_of(connection, ids)
     return [
         StationView(
             station=station,
@@ -99,6 +101,7 @@ async def _views(connection: Connection, stations: Sequence[Station]) -> list[St
             is_connected=station.id in connected,
             last_frame_at=last_frames.get(station.id),
             deviations=deviations.get(station.id, {}),
+            profile=profiles[station.id],
         )
         for station in stations
     ]

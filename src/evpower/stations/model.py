@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 from uuid import UUID, uuid5
 
 from evpower.foundation.bus import Topic
@@ -36,6 +36,10 @@ CommandAction = Literal[
     "change_configuration", "clear_cache", "trigger", "data_transfer", "set_charging_profile",
     "clear_charging_profile",
 ]  # fmt: skip
+# Whether a register of energy goes on for ever, or counts from 0 after a boot, in a transaction.
+RegisterKind = Literal["lifetime", "per_boot", "per_transaction"]
+RateUnit = Literal["A", "W"]
+DEFAULT_PROFILE: Final = "default"
 CommandOutcome = Literal["accepted", "refused", "timed_out"]
 CommandState = Literal["queued", "sent", "accepted", "refused", "timed_out"]
 
@@ -43,6 +47,8 @@ STATUSES: Final[tuple[str, ...]] = get_args(ConnectorStatus)
 ACTIONS: Final[tuple[str, ...]] = get_args(CommandAction)
 AVAILABILITIES: Final[tuple[str, ...]] = get_args(Availability)
 VERSIONS: Final[tuple[str, ...]] = get_args(ProtocolVersion)
+RATE_UNITS: Final[tuple[str, ...]] = get_args(RateUnit)
+REGISTER_KINDS: Final[tuple[str, ...]] = get_args(RegisterKind)
 FORMATS: Final[tuple[str, ...]] = get_args(ConnectorFormat)
 POWER_TYPES: Final[tuple[str, ...]] = get_args(PowerType)
 STANDARDS: Final = frozenset({
@@ -62,6 +68,44 @@ _IN_USE: Final = frozenset({"charging", "suspended_ev", "suspended_evse", "finis
 def station_key(station_id: str) -> UUID:
     """Returns a station's key on the bus."""
     return uuid5(_KEYS, station_id)
+
+
+@dataclass(frozen=True, slots=True)
+class VendorProfile:
+    """A make of station. The defaults are what most stations do."""
+
+    name: str = DEFAULT_PROFILE
+    ping: bool = True  # WebSocket pings; without them only frames show that it is there
+    settle_s: float | None = None  # between its first frame and a call; None: the setting's
+    fixed_tag: str | None = None  # it sends this id tag for every remote start
+    rate_unit: RateUnit = "A"  # in which it takes a limit of power
+    stack_level: int = 0  # of a charging profile
+    zero_limit_stops: bool = False  # a limit of 0 ends the transaction, it does not pause it
+    measurands: tuple[str, ...] = ("Energy.Active.Import.Register", "Power.Active.Import", "SoC")
+    sample_interval_s: int = 30  # between two meter values, as it is set up
+    trigger_allowed: bool = True  # it may be asked to send a message (TriggerMessage)
+    register_kind: RegisterKind | None = None  # None: it is learned
+    local_clock: bool = False  # a time without a zone is the time of its location
+    version_pin: ProtocolVersion | None = None  # the only version it may speak
+    plug_first: bool = False  # it refuses a remote start before the cable is in
+    change_availability_allowed: bool = True
+    release_detection: bool = True  # it sees that the cable was taken out
+    accept_data_transfer: bool = False  # a vendor's own message is answered Accepted
+    autostart_keys: tuple[str, ...] = ()  # configuration keys by which it starts by itself
+    notes: tuple[str, ...] = ()  # what an operator should know of it
+
+
+USUAL_PROFILE: Final = VendorProfile()
+
+
+@dataclass(frozen=True, slots=True)
+class StationProfile:
+    """The vendor profile of a station, and what of it an operator set."""
+
+    profile: VendorProfile = USUAL_PROFILE
+    is_chosen: bool = False  # by an operator, not by what the station says
+    overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    zone: tzinfo = UTC  # of the station's times that name none
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +220,7 @@ class StationView:
     is_connected: bool
     last_frame_at: datetime | None  # None: it never connected
     deviations: Mapping[str, int] = field(default_factory=dict[str, int])
+    profile: StationProfile = field(default_factory=StationProfile)
 
     @property
     def in_service(self) -> bool:
@@ -250,6 +295,42 @@ class Command:
     epoch: int | None  # of the socket it was sent on
     ended_at: datetime | None
     response: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetupKey:
+    """One configuration key of a station, as its set-up found and left it."""
+
+    key: str
+    wanted: str | None  # None: it is only shown
+    actual: str | None  # as it was read; None: it has none
+    is_readonly: bool
+    outcome: str  # as_wanted, to_write, written, written_after_reboot, read_only, refused, absent,
+    # shown, autostart: by it the station may start without any authorisation
+
+
+@dataclass(frozen=True, slots=True)
+class StationSetup:
+    """The set-up of a station for one firmware."""
+
+    id: int
+    station_id: str
+    vendor: str
+    model: str
+    firmware: str
+    actor: str
+    command_id: int  # the one that it waits for, or waited for last
+    keys: tuple[SetupKey, ...]
+    failure: str | None  # refused, no_answer, not_delivered
+    started_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def state(self) -> str:
+        """Running, done or failed."""
+        if self.ended_at is None:
+            return "running"
+        return "done" if self.failure is None else "failed"
 
 
 class Opened(NamedTuple):

@@ -7,22 +7,33 @@ from evpower.foundation.module import Job, Module, Shared
 from evpower.foundation.purge import purging
 from evpower.stations.jobs import CommandsEnded, end_commands, purge_logs
 from evpower.stations.model import STATION_CHANGED
+from evpower.stations.profile_files import vendor_profiles
+from evpower.stations.setup import set_up_stations
 
 _END_S: Final = 5.0
+_SETUP_S: Final = 2.0
 _PURGE_S: Final = 3600.0
 
 
 def module(shared: Shared, *, commands_ended: CommandsEnded | None = None) -> Module:
-    """Returns the slice. `commands_ended` is called with commands that ended without a reply."""
+    """Returns the slice. `commands_ended` is called with commands that ended without a reply.
+
+    Raises InvalidProfile.
+    """
     db, bus, clock = shared.db, shared.bus, shared.clock
+    vendor_profiles()  # a wrong one fails the start
 
     async def end(_: Round) -> None:
         await end_commands(db, bus, clock(), commands_ended)
+
+    async def set_up(_: Round) -> None:
+        await set_up_stations(db, bus, clock())
 
     return Module(
         "stations",
         jobs=[
             Job(lambda: every(_END_S, "end_station_commands", end)),
+            Job(lambda: every(_SETUP_S, "set_up_stations", set_up)),
             Job(lambda: every(_PURGE_S, "purge_station_logs", purging(db, clock, purge_logs))),
         ],
         topics=[STATION_CHANGED],

@@ -262,7 +262,7 @@ START_RESPONSES: Final[Responses] = {
     404: problem("`station_not_found`, `connector_not_found`, `client_not_found`"),
     409: problem(
         "`station_offline`, `station_unavailable`, `connector_occupied`, `unplug_first`, "
-        "`session_already_active`, `tariff_missing`"
+        "`plug_in_first`, `session_already_active`, `tariff_missing`"
     ),
     422: problem("`invalid_request`, `invalid_energy`, `invalid_amount`"),
 }  # fmt: skip

@@ -10,6 +10,7 @@ from evpower.ocpp.v16.heartbeat import clock_text
 from evpower.ocpp.values import text
 
 HEARTBEAT_S: Final = 120
+_HEARTBEAT_WITHOUT_PING_S: Final = 60  # a station is online for 90 s after its last sign of life
 _MOST: Final = 255
 _LIMITS: Final = {
     "chargePointVendor": 20, "chargePointModel": 20, "chargePointSerialNumber": 25,
@@ -32,12 +33,18 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
         firmware=texts["firmwareVersion"],
         now=now,
     )
+    if not frame.is_triggered:
+        await stations.restore_availability(connection, frame.station_id, now)
     changes = await charging.station_booted(
         connection, frame.station_id, frame.is_triggered, now=now, rules=frame.rules
     )
     return Handled(accepted(frame, now), changes)
 
 
-def accepted(_frame: Frame, now: datetime) -> OcppPayload:
-    """Returns the answer: go on, and send a heartbeat each two minutes."""
-    return {"currentTime": clock_text(now), "interval": HEARTBEAT_S, "status": "Accepted"}
+def accepted(frame: Frame, now: datetime) -> OcppPayload:
+    """Returns the answer: go on, and send a heartbeat each two minutes.
+
+    Only heartbeats show that a station is there which takes no pings: it sends them more often.
+    """
+    interval_s = HEARTBEAT_S if frame.profile.ping else _HEARTBEAT_WITHOUT_PING_S
+    return {"currentTime": clock_text(now), "interval": interval_s, "status": "Accepted"}

@@ -1,8 +1,8 @@
 """SetChargingProfile and ClearChargingProfile, in the one form that stations in the field obey.
 
 A profile is a TxProfile bound to its transaction, so that none outlives the session: a limit of 0
-that stays would end every later session. It has one period (some stations fail with more), stack
-level 0 (several accept no other) and the kind Relative.
+that stays would end every later session. It has one period (some stations fail with more), the
+stack level of the vendor profile, 0 in nearly all (several accept no other), and the kind Relative.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def write_set(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
             "csChargingProfiles": {
                 "chargingProfileId": _PROFILE_ID,
                 "transactionId": _number(payload, "transaction_id"),
-                "stackLevel": 0,
+                "stackLevel": payload.get("stack_level", 0),
                 "chargingProfilePurpose": "TxProfile",
                 "chargingProfileKind": "Relative",
                 "chargingSchedule": {

@@ -5,6 +5,6 @@ from datetime import datetime
 from evpower.ocpp.model import Frame, OcppPayload
 
 
-def reply(_frame: Frame, _now: datetime) -> OcppPayload:
-    """Returns that the vendor is not known here, which every station takes."""
-    return {"status": "UnknownVendorId"}
+def reply(frame: Frame, _now: datetime) -> OcppPayload:
+    """Returns that the vendor is not known here; Accepted where its make needs to hear that."""
+    return {"status": "Accepted" if frame.profile.accept_data_transfer else "UnknownVendorId"}

@@ -31,7 +31,7 @@ def read(frame: Frame, now: datetime) -> StationReadings:
     payload, notes = frame.payload, frame.notes
     transaction = transaction_id(payload.get("transactionId"), notes)
     readings, signed, is_by_the_book = read_meter_values(
-        payload.get("meterValue"), since=frame.since, now=now, notes=notes
+        payload.get("meterValue"), since=frame.since, now=now, notes=notes, zone=frame.zone
     )
     if not (is_by_the_book and _is_by_the_book(payload)) and not is_valid("MeterValues", payload):
         notes.add("schema")

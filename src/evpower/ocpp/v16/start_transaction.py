@@ -28,7 +28,9 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
             id_tag=tag or "",
             meter_wh=register(payload.get("meterStart"), notes),
             text_id=None,
-            time=read_time(payload.get("timestamp"), since=frame.since, now=now, notes=notes),
+            time=read_time(
+                payload.get("timestamp"), since=frame.since, now=now, notes=notes, zone=frame.zone
+            ),
             received_at=frame.received_at,
         ),
         now=now,

@@ -41,7 +41,7 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
     time = (
         charging.StationTime(None, None)
         if time_raw is None  # optional here
-        else read_time(time_raw, since=frame.since, now=now, notes=notes)
+        else read_time(time_raw, since=frame.since, now=now, notes=notes, zone=frame.zone)
     )
     error = _error(frame)
     await stations.lock_station(connection, frame.station_id)  # first, as everywhere

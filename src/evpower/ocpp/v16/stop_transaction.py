@@ -30,7 +30,7 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
     if reason and reason not in _REASONS:
         notes.add("reason_unknown")
     readings, signed, _ = read_meter_values(
-        payload.get("transactionData"), since=frame.since, now=now, notes=notes
+        payload.get("transactionData"), since=frame.since, now=now, notes=notes, zone=frame.zone
     )
     answer = await charging.stop_transaction(
         connection,
@@ -40,7 +40,9 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
             text_id=transaction.text,
             id_tag=tag,
             meter_wh=register(payload.get("meterStop"), notes),
-            time=read_time(payload.get("timestamp"), since=frame.since, now=now, notes=notes),
+            time=read_time(
+                payload.get("timestamp"), since=frame.since, now=now, notes=notes, zone=frame.zone
+            ),
             reason=reason or None,
             readings=readings,
             signed=signed,

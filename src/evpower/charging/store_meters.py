@@ -1,0 +1,108 @@
+"""The SQL of what is learned of stations: how their registers count, how often they sample."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from evpower.foundation.db import Connection, Record
+from evpower.foundation.rows import read_row
+from evpower.stations import RegisterKind
+
+
+class LearnedMeter(NamedTuple):
+    """What is known of a connector's meter."""
+
+    connector: int
+    register_kind: RegisterKind | None  # None: not known yet
+    last_wh: Decimal | None  # the register at the end of the newest transaction,
+    ended_at: datetime | None  # and when that was
+    interval_s: int | None  # between two values
+
+
+class StationFacts(NamedTuple):
+    """What a station did beside its sessions."""
+
+    skew_s: int | None  # our clock less the station's; None: right, or not known
+    tail_wh: Decimal  # what flowed after its stops, never billed
+    outside_charges: int  # of no client: a free mode, an unknown card
+    outside_wh: int
+
+
+_METER = "connector, register_kind, last_wh, ended_at, interval_s"
+
+
+async def meter_of(connection: Connection, station_id: str, connector: int) -> LearnedMeter | None:
+    """Returns what is known of a connector's meter."""
+    row = await connection.fetchrow(
+        f"select {_METER} from charging.meters where station_id = $1 and connector = $2",
+        station_id,
+        connector,
+    )
+    return None if row is None else read_row(LearnedMeter, row)
+
+
+async def meters_of(connection: Connection, station_id: str) -> list[LearnedMeter]:
+    """Returns what is known of a station's meters, by connector."""
+    rows: list[Record] = await connection.fetch(
+        f"select {_METER} from charging.meters where station_id = $1 order by connector",
+        station_id,
+    )
+    return [read_row(LearnedMeter, row) for row in rows]
+
+
+async def set_register_kind(
+    connection: Connection, station_id: str, connector: int, kind: RegisterKind | None
+) -> None:
+    """Stores how a register counts."""
+    await connection.execute(
+        """
+        update charging.meters set register_kind = $3 where station_id = $1 and connector = $2
+        """,
+        station_id,
+        connector,
+        kind,
+    )
+
+
+async def set_end(
+    connection: Connection,
+    station_id: str,
+    connector: int,
+    last_wh: Decimal | None,
+    ended_at: datetime,
+    interval_s: int | None,
+) -> None:
+    """Stores the register at the end of a transaction, and how often values came in it."""
+    await connection.execute(
+        """
+        insert into charging.meters as m (station_id, connector, last_wh, ended_at, interval_s)
+        values ($1, $2, $3, $4, $5)
+        on conflict (station_id, connector) do update
+           set last_wh = excluded.last_wh, ended_at = excluded.ended_at,
+               interval_s = coalesce(excluded.interval_s, m.interval_s)
+        """,
+        station_id,
+        connector,
+        last_wh,
+        ended_at,
+        interval_s,
+    )
+
+
+async def facts_of(connection: Connection, station_id: str) -> StationFacts:
+    """Returns what a station did beside its sessions."""
+    row = await connection.fetchrow(
+        """
+        select (select k.skew_s from charging.clocks k where k.station_id = $1) as skew_s,
+               coalesce(sum(p.tail_wh), 0) as tail_wh,
+               count(*) filter (where t.purpose = 'unattributed')::int as outside_charges,
+               coalesce(sum(p.energy_wh) filter (where t.purpose = 'unattributed'), 0)::bigint
+                 as outside_wh
+          from charging.transactions t
+          join charging.progress p on p.transaction_id = t.id
+         where t.station_id = $1
+        """,
+        station_id,
+    )
+    assert row is not None, "an aggregate has a row"  # noqa: S101
+    return read_row(StationFacts, row)

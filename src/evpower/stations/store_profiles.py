@@ -1,0 +1,59 @@
+"""SQL of what an operator sets of a station's vendor profile."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from evpower.foundation.db import Connection, Record
+
+
+class ProfileFacts(NamedTuple):
+    """What a station says of itself, and what an operator set of its profile."""
+
+    vendor: str | None
+    model: str | None
+    firmware: str | None
+    chosen: str | None  # a profile's name; None: as the station says
+    overrides: Mapping[str, Any]
+    time_zone: str  # of its location
+
+
+async def facts_of(connection: Connection, ids: Sequence[str]) -> dict[str, ProfileFacts]:
+    """Returns the facts of stations, by id."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select s.id, s.vendor, s.model, s.firmware, p.profile,
+               coalesce(p.overrides, '{}'::jsonb) as overrides, l.time_zone
+          from stations.stations s
+          join stations.locations l on l.id = s.location_id
+          left join stations.profiles p on p.station_id = s.id
+         where s.id = any ($1)
+        """,
+        list(ids),
+    )
+    return {
+        row["id"]: ProfileFacts(
+            row["vendor"],
+            row["model"],
+            row["firmware"],
+            row["profile"],
+            row["overrides"],
+            row["time_zone"],
+        )
+        for row in rows
+    }
+
+
+async def set_profile(
+    connection: Connection, station_id: str, chosen: str | None, overrides: Mapping[str, object]
+) -> None:
+    """Stores the profile that an operator chose, and the members that are the station's own."""
+    await connection.execute(
+        """
+        insert into stations.profiles (station_id, profile, overrides) values ($1, $2, $3)
+        on conflict (station_id) do update
+           set profile = excluded.profile, overrides = excluded.overrides, updated_at = now()
+        """,
+        station_id,
+        chosen,
+        dict(overrides),
+    )
