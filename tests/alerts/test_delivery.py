@@ -343,7 +343,7 @@ class TestMail:
         [mail] = mailbox.mails
         assert mail["To"] == "aida@example.kg, bek@example.kg"
         assert mail["From"] == "EvPower <alerts@example.kg>"
-        assert mail["Subject"] == "[EvPower] 3 оповещений"
+        assert mail["Subject"] == "[EvPower] Оповещений: 3"
         text = mail.get_content()
         assert text.count("ВНИМАНИЕ, открыто: Показания сессии неправдоподобны") == 2
         assert text.count("ВНИМАНИЕ, закрыто") == 1

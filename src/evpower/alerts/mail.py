@@ -39,9 +39,9 @@ _SEVERITIES: Final[Mapping[Language, Mapping[Severity, str]]] = {
 }
 # Several alerts, what to do, since, seen.
 _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
-    "en": {"several": "alerts", "act": "To do", "since": "since", "count": "seen"},
-    "ru": {"several": "оповещений", "act": "Что делать", "since": "с", "count": "замечено раз"},
-    "ky": {"several": "билдирүү", "act": "Эмне кылуу керек", "since": "башталышы", "count": "саны"},
+    "en": {"several": "Alerts", "act": "To do", "since": "since", "count": "seen"},
+    "ru": {"several": "Оповещений", "act": "Что делать", "since": "с", "count": "замечено раз"},
+    "ky": {"several": "Билдирүү", "act": "Эмне кылуу керек", "since": "башталышы", "count": "саны"},
 }
 
 
@@ -110,7 +110,7 @@ def _subject(messages: Sequence[AlertMessage], language: Language) -> str:
             f"{facts.title[language]} ({message.subject})"
         )
     else:
-        text = f"{len(messages)} {_WORDS[language]['several']}"
+        text = f"{_WORDS[language]['several']}: {len(messages)}"
         if graves:
             text += f", {_SEVERITIES[language]['grave']}: {graves}"
     return f"[EvPower] {_line(text)}"[:_MOST_SUBJECT]

@@ -6,7 +6,7 @@ from datetime import date
 import typer
 
 from evpower import reports
-from evpower.cli.out import console, fail
+from evpower.cli.out import console, counted, fail
 from evpower.cli.settings import with_database
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import APP_ROLE, Database
@@ -62,7 +62,7 @@ def _print(made: DailyReport) -> None:
 def _line(title: str, figures: Figures) -> str:
     uptime = "-" if figures.uptime is None else f"{100 * figures.uptime:.2f} %"
     return (
-        f"{title}: {figures.energy_wh / 1000:.3f} kWh, {figures.sessions} sessions "
+        f"{title}: {figures.energy_wh / 1000:.3f} kWh, {counted(figures.sessions, 'session')} "
         f"({figures.free_sessions} free, {figures.quarantined_sessions} quarantined), "
         f"charged {to_text(figures.charged_minor)}, "
         f"of these debts {to_text(figures.debts_collected_minor)}, "

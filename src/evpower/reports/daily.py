@@ -13,8 +13,8 @@ from evpower.reports.model import (
     DailyReport,
     Figures,
     OnlineRow,
+    ReportedStation,
     ReportRow,
-    StationFacts,
     StatusRow,
 )
 from evpower.reports.uptime import Window, available_s
@@ -73,7 +73,7 @@ async def daily_report(db: Database, day: date, now: datetime) -> DailyReport:
 
 def _add_uptime(
     figures: Mapping[_Key, Figures],
-    facts: Sequence[StationFacts],
+    facts: Sequence[ReportedStation],
     online: Iterable[OnlineRow],
     statuses: Iterable[StatusRow],
     day: Window,
@@ -104,7 +104,7 @@ def _report(
     day: date,
     window: Window,
     figures: Mapping[_Key, Figures],
-    facts: Sequence[StationFacts],
+    facts: Sequence[ReportedStation],
     *,
     is_complete: bool,
 ) -> DailyReport:

@@ -69,7 +69,7 @@ class DailyReport:
 
 
 @dataclass(frozen=True, slots=True)
-class StationFacts:
+class ReportedStation:
     """A station as it is now."""
 
     id: str

@@ -5,7 +5,7 @@ from typing import Final
 
 from evpower.foundation.db import Connection
 from evpower.foundation.rows import columns, read_row
-from evpower.reports.model import BillsRow, MoneyRow, OnlineRow, StationFacts, StatusRow
+from evpower.reports.model import BillsRow, MoneyRow, OnlineRow, ReportedStation, StatusRow
 
 # The owner that a bill records; for a session of another system, that of the station now.
 _OWNER: Final = """
@@ -96,11 +96,11 @@ async def quarantined(
 
 async def stations(
     connection: Connection, begins_at: datetime, ends_at: datetime
-) -> list[StationFacts]:
+) -> list[ReportedStation]:
     """Returns the stations that there were in this time, with their connectors."""
     rows = await connection.fetch(
         f"""
-        select {columns(StationFacts)} from (
+        select {columns(ReportedStation)} from (
           select s.id, s.location_id, l.name as location_name, coalesce(s.owner, '') as owner,
                  array (select c.number from stations.connectors_public c
                          where c.station_id = s.id order by c.number) as connectors,
@@ -113,7 +113,7 @@ async def stations(
         begins_at,
         ends_at,
     )
-    return [read_row(StationFacts, row) for row in rows]
+    return [read_row(ReportedStation, row) for row in rows]
 
 
 async def online(
