@@ -37,6 +37,7 @@ class ScriptedSocket:
     sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
     replies: list["asyncio.Future[Reply]"] = field(default_factory=list["asyncio.Future[Reply]"])
     drops: list[str] = field(default_factory=list[str])
+    notes: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     async def call(self, action: str, payload: Mapping[str, object]) -> "asyncio.Future[Reply]":
         self.sent.append((action, dict(payload)))
@@ -45,6 +46,9 @@ class ScriptedSocket:
 
     def drop(self, reason: stations.DisconnectReason) -> None:
         self.drops.append(reason)
+
+    def note(self, kind: str, sample: str) -> None:
+        self.notes.append((kind, sample))
 
     async def was_sent(self, count: int) -> None:
         await until(lambda: len(self.sent) >= count, f"{count} calls were never sent")

@@ -1,6 +1,7 @@
 """Sends the commands of the stations whose sockets this node holds, and records the outcomes."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from evpower.ocpp.fit_profile import fit
 from evpower.ocpp.frame_log import without_secrets
 from evpower.ocpp.metrics import COMMANDS, FORCED_RECONNECTS
 from evpower.ocpp.model import Reply, SocketClosed
+from evpower.ocpp.schemas import is_valid
 
 UNRESPONSIVE: Final = "station_unresponsive"  # an alert
 log: Final = structlog.get_logger()
@@ -64,6 +66,10 @@ class CommandSocket(Protocol):
 
     def drop(self, reason: stations.DisconnectReason) -> None:
         """Ends the connection without a close frame."""
+        ...
+
+    def note(self, kind: str, sample: str) -> None:
+        """Counts a deviation of the station."""
         ...
 
 
@@ -229,9 +235,13 @@ class Dispatcher:
             self._await_late(command, call, reply)
             return _TIMED_OUT
         try:
-            return _read(call, reply.result())
+            result = reply.result()
         except SocketClosed:
             return _TIMED_OUT
+        if result.payload is not None and not is_valid(call.action, result.payload, "response"):
+            sample = {"action": call.action, "reply": without_secrets(result.payload)}
+            socket.note("reply_schema", json.dumps(sample, ensure_ascii=False))
+        return _read(call, result)
 
     def _await_late(
         self, command: stations.Command, call: OutgoingCall, reply: "asyncio.Future[Reply]"

@@ -29,9 +29,9 @@ def known_actions() -> frozenset[str]:
     return frozenset(stem for stem in stems if not stem.endswith("Response"))
 
 
-def is_valid(action: str, payload: object) -> bool:
-    """Returns whether the schema takes a request."""
-    return validator(action).is_valid(payload)
+def is_valid(action: str, payload: object, kind: Kind = "request") -> bool:
+    """Returns whether the schema takes a payload."""
+    return validator(action, kind).is_valid(payload)
 
 
 def violation(action: str, payload: object, kind: Kind = "request") -> str:

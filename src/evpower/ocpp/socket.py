@@ -265,6 +265,10 @@ class StationSocket:
         if answer.notes:
             self._owner.note(self.station_id, answer.notes, text, now)
 
+    def note(self, kind: str, sample: str) -> None:
+        """Counts a deviation of the station in a reply."""
+        self._owner.note(self.station_id, {kind}, sample, self.clock())
+
     # Its end
 
     def ping(self) -> None:

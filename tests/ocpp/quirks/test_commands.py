@@ -176,6 +176,7 @@ async def test_q63_a_time_out_in_any_form_serves_the_start_window(
         await drive.request()
         row = await drive.session()
         assert row["start_window_ends_at"] - row["created_at"] == timedelta(seconds=90)
+    assert set(await drive.central.deviations()) == {"reply_schema"}
 
 
 async def test_q63_values_are_compared_as_they_are_meant(drive: Driving) -> None:
@@ -445,6 +446,7 @@ async def test_q80_an_empty_status_is_no_acceptance(drive: Driving) -> None:
         assert len(periods) == 1
         await station.send([3, call[1], {"status": ""}])
         assert (await outcome(drive, queued)).state == "refused"
+    assert set(await drive.central.deviations()) == {"reply_schema"}
 
 
 async def test_q80_the_cable_comes_first(drive: Driving) -> None:
