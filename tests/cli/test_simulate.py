@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ocpp.v16 import call
 
+from evpower.simulator import PERSONAS
 from tests.cli.test_commands import evpower
 from tests.simulator.csms import running_csms
 from tests.simulator.rig import TAG
@@ -105,3 +106,11 @@ def test_an_unknown_persona_lists_the_personas(tmp_path: Path) -> None:
     done = evpower(tmp_path, "station", "simulate", *words)
     assert done.returncode == 1
     assert "jigu-no-redial" in done.stderr
+
+
+def test_the_personas_are_listed_with_what_they_do(tmp_path: Path) -> None:
+    done = evpower(tmp_path, "station", "simulate", "--persona", "list")
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(done.stdout.split())
+    for name, persona in PERSONAS.items():
+        assert f"{name}: {persona.summary}" in shown

@@ -5,7 +5,8 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping
+import tempfile
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -18,7 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from evpower.devstack import children
 from evpower.devstack.local import LocalEvPower, running
-from evpower.simulator import SimulatedStation, StationConfig, persona_faults
+from evpower.simulator import SimulatedStation, StationConfig, make_station
 from tests.conftest import as_owner
 from tests.faults.driver import Driver
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
@@ -175,6 +176,22 @@ class Site:
         )  # fmt: skip
         return added
 
+    async def add_stations(self, station_ids: Sequence[str], *, power_kw: int = POWER_KW) -> None:
+        """Adds many without a password, with one connector and one price."""
+        lines = ["station,location_name,connector,standard,power_kw,no_auth,simulated"]
+        lines += [f"{name},Mall,1,IEC_62196_T2_COMBO,{power_kw},true,true" for name in station_ids]
+        tariff = {
+            "plan": "site", "name": "Site",
+            "elements": [{"prices": {"energy_per_kwh": str(PRICE_SOM)}}],
+        }  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            stations, plan = Path(folder) / "stations.csv", Path(folder) / "plan.json"
+            stations.write_text("\n".join(lines) + "\n")
+            plan.write_text(json.dumps(tariff))
+            await self.command("station", "import", str(stations))
+            await self.command("tariff", "save", str(plan))
+        await self.command("tariff", "assign", "site", "--everywhere")
+
     def station(
         self,
         station_id: str,
@@ -185,11 +202,11 @@ class Site:
         **config: Any,
     ) -> SimulatedStation:
         """A station in this process, that samples each second."""
-        station = SimulatedStation(
+        station = make_station(
             StationConfig(
                 station_id, url or self.socket_url, rated_power_w=power_kw * 1000, **config
             ),
-            faults=persona_faults(persona),
+            persona,
         )
         station.configuration.set("MeterValueSampleInterval", "1")
         return station

@@ -10,7 +10,14 @@ from typing import Any
 from ocpp.v16 import call
 from ocpp.v16.enums import ChargePointStatus
 
-from evpower.simulator import Car, Faults, SimulatedStation, StationConfig, StationEvent
+from evpower.simulator import (
+    PERSONAS,
+    Car,
+    Faults,
+    SimulatedStation,
+    StationConfig,
+    StationEvent,
+)
 from tests.simulator.csms import CentralSystem, Csms, running_csms
 from tests.simulator.turned_clock import TurnedClock
 from tests.waiting import until
@@ -84,6 +91,7 @@ async def running_rig(
     faults: Faults | None = None,
     *,
     csms: dict[str, Any] | None = None,
+    persona: str = "plain",
     **config: Any,
 ) -> AsyncGenerator[Rig]:
     """`csms` are the options of the CSMS, `config` those of the station."""
@@ -92,8 +100,8 @@ async def running_rig(
     async with running_csms(**(csms or {})) as central:
         fields: dict[str, Any] = {"id": "EV-1", "url": central.url, "reply_timeout_s": NEVER_S}
         station = SimulatedStation(
-            StationConfig(**(fields | config)),
-            faults=faults,
+            PERSONAS[persona].dress(StationConfig(**(fields | config))),
+            faults=faults or PERSONAS[persona].faults(),
             clock=clock,
             sleep=clock.sleep,
             random=Random(1),

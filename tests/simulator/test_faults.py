@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from ocpp.v16 import call
 
-from evpower.simulator import PERSONAS, Faults, persona_faults
+from evpower.simulator import Faults
 from tests.simulator.rig import TAG, Rig, running_rig
 from tests.waiting import until
 
@@ -370,20 +370,3 @@ async def test_values_may_be_an_object_of_numbers() -> None:
         await charge(rig, minutes=1)
         [values] = rig.csms.payloads("MeterValues")
         assert values["meterValue"]["sampledValue"][0]["value"] == 1000
-
-
-@pytest.mark.parametrize("persona", PERSONAS)
-async def test_every_persona_delivers_and_counts_a_charge(persona: str) -> None:
-    async with running_rig(persona_faults(persona), csms=LENIENT, reply_timeout_s=20) as rig:
-        rig.station.plug_in()
-        await rig.command(call.RemoteStartTransaction(id_tag=TAG, connector_id=1))
-        await until(lambda: rig.station.transactions)
-        await rig.clock.advance(60)
-        rig.station.stop_by_card()
-
-        async def is_stopped() -> bool:
-            await rig.clock.advance(1)
-            return rig.csms.count("StopTransaction") > 0
-
-        await until(is_stopped)
-        assert rig.transaction.delivered_wh == rig.station.delivered_wh == 1_000

@@ -28,6 +28,17 @@ def register(group: typer.Typer) -> None:
     group.command()(simulate)
 
 
+def _list_personas(persona: str) -> str:
+    """Returns a persona's name; for `list` it prints them all and ends."""
+    from evpower.simulator import PERSONAS
+
+    if persona != "list":
+        return persona
+    for name, value in PERSONAS.items():
+        console.print(f"{name}: {value.summary}")
+    raise typer.Exit
+
+
 def simulate(  # noqa: PLR0913, PLR0917 - a command's options
     station_id: str = typer.Option(..., "--id", help="The station's id."),
     url: str = typer.Option(..., "--url", help="Without the id: ws://127.0.0.1:9210/ocpp."),
@@ -42,7 +53,13 @@ def simulate(  # noqa: PLR0913, PLR0917 - a command's options
         1.0, "--speed", min=0.001, max=100_000, help="Multiplies power, never time."
     ),
     password: str | None = typer.Option(None, "--password", help="The stations' Basic password."),
-    persona: str = typer.Option("plain", "--persona", help="Faults of a station in the field."),
+    persona: str = typer.Option(
+        "plain",
+        "--persona",
+        callback=_list_personas,
+        is_eager=True,
+        help="A station in the field, with its faults; `list` names them.",
+    ),
     seed: int = typer.Option(0, "--seed", help="Of all random choices."),
 ) -> None:
     """Run stations of OCPP 1.6J; a car comes with each remote start. Ctrl-C ends."""

@@ -3,8 +3,8 @@
 A leaf: it shares nothing with the server's side but the `ocpp` package. See docs/simulator.md.
 """
 
-from evpower.simulator.faults import PERSONAS, Faults, persona_faults
-from evpower.simulator.fleet import Fleet, make_fleet
+from evpower.simulator.faults import Faults
+from evpower.simulator.fleet import Fleet, make_fleet, make_station
 from evpower.simulator.link import (
     CallRefused,
     ConnectFailed,
@@ -20,6 +20,7 @@ from evpower.simulator.model import (
     StationConfig,
     StationEvent,
 )
+from evpower.simulator.personas import PERSONAS, Persona
 from evpower.simulator.station import SimulatedStation
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Fleet",
     "NoReply",
     "NotPossible",
+    "Persona",
     "SimulatedConnector",
     "SimulatedStation",
     "SimulatedTransaction",
@@ -39,5 +41,5 @@ __all__ = [
     "StationEvent",
     "StationOffline",
     "make_fleet",
-    "persona_faults",
+    "make_station",
 ]

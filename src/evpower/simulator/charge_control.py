@@ -1,7 +1,7 @@
 """The station's connectors: cars, transactions, power and readings."""
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from ocpp.v16.enums import (
@@ -32,6 +32,7 @@ from evpower.simulator.uplink import Uplink
 from evpower.simulator.values import MeterReading, write_meter_value, write_stamp
 
 _FULL: Final = 100.0
+_BEFORE: Final = timedelta(seconds=2)  # its start, by the stamp of a stop
 
 
 class ChargeControl:
@@ -63,6 +64,7 @@ class ChargeControl:
         self._sleep = sleep
         self._on_event = on_event
         self._samplers: dict[int, asyncio.Task[None]] = {}
+        self._waits: dict[int, asyncio.Task[None]] = {}
 
     def plug_in(self, number: int, car: Car) -> None:
         """Plugs a car in; a remote start that waits for it begins."""
@@ -74,6 +76,11 @@ class ChargeControl:
         self.set_status(connector, ChargePointStatus.preparing)
         if connector.remote_tag is not None:
             self.start(connector, connector.remote_tag)
+        elif self.faults.preparing_limit_s is not None:
+            self._end_wait(number)
+            self._waits[number] = asyncio.create_task(
+                self._wait_for_start(connector, self.faults.preparing_limit_s)
+            )
 
     def unplug(self, number: int) -> None:
         """Takes the car away; a running transaction ends."""
@@ -82,6 +89,7 @@ class ChargeControl:
             self.stop(connector, Reason.ev_disconnected)
         connector.car = None
         self._end_sampler(number)
+        self._end_wait(number)
         self.set_status(connector, idle_status(connector))
 
     def start(self, connector: SimulatedConnector, id_tag: str) -> None:
@@ -103,15 +111,21 @@ class ChargeControl:
             "meterStart": self._register_wh(connector),
             "timestamp": self.stamp(),
         }
-        self.uplink.post(
-            "StartTransaction",
-            lambda: payload,
-            is_stored=True,
-            on_reply=lambda reply: self._started(connector, transaction, reply),
-        )
+        transaction.start = payload
+        self._post_start(connector, transaction, payload)
         self.report("transaction_started", id_tag, connector.number)
         self.update_power(connector)
-        self.begin_sampler(connector.number)
+        if self.faults.stops_full_car and connector.status is ChargePointStatus.suspended_ev:
+            self.stop(connector, Reason.other, begun - _BEFORE)
+        else:
+            self.begin_sampler(connector.number)
+
+    def start_again(self) -> None:
+        """Queues the start of what runs once more, with its first stamp and a register of 0."""
+        for connector in self.connectors.values():
+            transaction = connector.transaction
+            if transaction is not None:
+                self._post_start(connector, transaction, transaction.start | {"meterStart": 0})
 
     def stop(
         self, connector: SimulatedConnector, reason: Reason, at: datetime | None = None
@@ -142,6 +156,8 @@ class ChargeControl:
             lambda: payload | {"transactionId": self._sent_id(transaction)},
             is_stored=True,
         )
+        if self.faults.values_after_stop:
+            self.send_values(connector.number, ReadingContext.sample_periodic, transaction)
         if not self.faults.stale_transaction:
             self._end_sampler(connector.number)
         self.report("transaction_stopped", f"{transaction.delivered_wh} Wh", connector.number)
@@ -219,8 +235,16 @@ class ChargeControl:
         }
         self.uplink.post("StatusNotification", lambda: payload)
 
-    def send_values(self, number: int, context: ReadingContext) -> None:
-        """Queues MeterValues of a connector; those of a transaction are stored while offline."""
+    def send_values(
+        self,
+        number: int,
+        context: ReadingContext,
+        transaction: SimulatedTransaction | None = None,
+    ) -> None:
+        """Queues MeterValues of a connector; those of a transaction are stored while offline.
+
+        They are of the one that runs, or of `transaction`, which has ended.
+        """
         connector = self.connectors[number]
         self.update_power(connector)
         measurands = self.configuration.measurands("MeterValuesSampledData")
@@ -232,7 +256,7 @@ class ChargeControl:
             "connectorId": number,
             "meterValue": value if self.faults.values_as_object else [value],
         }
-        transaction = connector.transaction
+        transaction = transaction or connector.transaction
         if transaction is None and self.faults.stale_transaction:
             transaction = connector.last_transaction
         if transaction is None:
@@ -264,6 +288,7 @@ class ChargeControl:
             if connector.car is None:
                 connector.status = idle_status(connector)
             self._end_sampler(connector.number)
+            self._end_wait(connector.number)
 
     def power_on(self, cut_at: datetime) -> None:
         """Stops or resumes the transactions that a power cut interrupted."""
@@ -285,10 +310,30 @@ class ChargeControl:
             await self._sleep(interval_s)
             self.send_values(number, ReadingContext.sample_periodic)
 
+    async def _wait_for_start(self, connector: SimulatedConnector, limit_s: float) -> None:
+        await self._sleep(limit_s)
+        if connector.status is ChargePointStatus.preparing and connector.transaction is None:
+            self.set_status(connector, ChargePointStatus.finishing)
+
+    def _end_wait(self, number: int) -> None:
+        wait = self._waits.pop(number, None)
+        if wait is not None:
+            wait.cancel()
+
     def _end_sampler(self, number: int) -> None:
         sampler = self._samplers.pop(number, None)
         if sampler is not None:
             sampler.cancel()
+
+    def _post_start(
+        self, connector: SimulatedConnector, transaction: SimulatedTransaction, payload: Payload
+    ) -> None:
+        self.uplink.post(
+            "StartTransaction",
+            lambda: payload,
+            is_stored=True,
+            on_reply=lambda reply: self._started(connector, transaction, reply),
+        )
 
     def _started(
         self, connector: SimulatedConnector, transaction: SimulatedTransaction, reply: Payload

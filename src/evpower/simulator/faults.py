@@ -1,12 +1,14 @@
 """The faults a station can make: each is one switch, off by default, and may be changed any time.
 
-Personas are named sets of switches, after stations in the field.
+Personas (`evpower.simulator.personas`) are stations in the field, made of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+Payload = dict[str, Any]
+Bend = Callable[[Payload], Payload]
 Register = Literal["lifetime", "boot", "transaction"]
 Malformed = Literal["empty_member", "unclosed", "backslash"]
 
@@ -21,6 +23,14 @@ def _words() -> set[str]:
 
 def _malformed() -> dict[str, Malformed]:
     return {}
+
+
+def _bends() -> dict[str, Bend]:
+    return {}
+
+
+def _messages() -> list[tuple[str, Payload]]:
+    return []
 
 
 @dataclass(slots=True)
@@ -40,6 +50,10 @@ class Faults:
     """Messages of these actions are never sent."""
     malformed: dict[str, Malformed] = field(default_factory=_malformed)
     """Frames of this action are no JSON: a member without value, unclosed, or a bad escape."""
+    bend: dict[str, Bend] = field(default_factory=_bends)
+    """What is done to the payload of each message of this action before it is sent."""
+    greetings: list[tuple[str, Payload]] = field(default_factory=_messages)
+    """Messages, with their actions, that come before the boot on each new connection."""
     shuffle_queue: bool = False
     """The messages stored while offline are sent in random order."""
     status_before_stop: bool = False
@@ -54,6 +68,8 @@ class Faults:
     """
     probe_socket: bool = False
     """A short-lived socket without any message precedes each connection."""
+    reconnects_every_s: float | None = None
+    """After so long a connection is dropped, and another one opened."""
     boot_loop: bool = False
     """A command that comes before BootNotification was answered makes the station reboot."""
     # Clock
@@ -75,6 +91,14 @@ class Faults:
     # Transactions
     transaction_id: int | None = None
     """Sent in place of the CSMS's transaction id."""
+    start_on_reconnect: bool = False
+    """On each new connection what runs is started again: the same stamp, and a register of 0."""
+    stops_full_car: bool = False
+    """At a full car the stop follows the start at once: an equal register, and an earlier stamp."""
+    preparing_limit_s: float | None = None
+    """A car that is not started within this time has to be plugged in anew."""
+    values_after_stop: bool = False
+    """The closing meter values come after StopTransaction, without a context that says so."""
     stale_transaction: bool = False
     """MeterValues with the old transaction id go on after StopTransaction, until the car leaves."""
     id_tag_tail: str = ""
@@ -107,34 +131,3 @@ class Faults:
 
 
 ENERGY: Final = "Energy.Active.Import.Register"
-_ALL: Final = (ENERGY, "Power.Active.Import", "SoC", "Current.Import", "Voltage")
-
-_PERSONAS: Final[Mapping[str, Callable[[], Faults]]] = {
-    "plain": Faults,
-    "growatt-two-registers": lambda: Faults(two_registers=True),
-    "huawei-object": lambda: Faults(values_as_object=True, kwh_samples=True),
-    "huawei-minus-1": lambda: Faults(kwh_samples=True, kwh_decimals=2, stop_offset_wh=-1),
-    "aefa-bad-json": lambda: Faults(
-        malformed={"MeterValues": "empty_member"}, clock_without_zone=True
-    ),
-    "alfen-currentmax": lambda: Faults(current_max=True),
-    "alfen-2e63": lambda: Faults(transaction_id=2**63 - 1),
-    "en-plus-stale-tx": lambda: Faults(stale_transaction=True),
-    "ocular-21-char-tag": lambda: Faults(id_tag_tail="-"),
-    "sigen-repeat-stop": lambda: Faults(id_tag_tail="-", endless_attempts=True),
-    "go-e-minus-1": lambda: Faults(transaction_id=-1),
-    "grizzle-no-register": lambda: Faults(missing={ENERGY}),
-    "abb-boot-loop": lambda: Faults(configuration_boot_loop=True),
-    "jigu-no-redial": lambda: Faults(never_redials=True),
-    "wallbox-boot-loop": lambda: Faults(boot_loop=True),
-    "foxess-probe": lambda: Faults(probe_socket=True),
-    "teison-10wh": lambda: Faults(kwh_samples=True, kwh_decimals=2, status_before_stop=True),
-    "webasto-replay": lambda: Faults(replay_on_reconnect=True),
-    "heidelberg-blank": lambda: Faults(blank=set(_ALL), transaction_id=0),
-}
-PERSONAS: Final = tuple(_PERSONAS)
-
-
-def persona_faults(name: str) -> Faults:
-    """Returns new switches of a persona. Raises KeyError for an unknown name."""
-    return _PERSONAS[name]()

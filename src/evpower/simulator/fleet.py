@@ -6,8 +6,8 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from evpower.simulator.faults import persona_faults
 from evpower.simulator.model import OnEvent, StationConfig, ignore_event
+from evpower.simulator.personas import PERSONAS
 from evpower.simulator.station import SimulatedStation
 
 STOP_LIMIT_S: Final = 10.0
@@ -57,6 +57,23 @@ class Fleet:
         return sum(station.queued for station in self.stations)
 
 
+def make_station(
+    config: StationConfig,
+    persona: str = "plain",
+    *,
+    random: Random | None = None,
+    on_event: OnEvent = ignore_event,
+) -> SimulatedStation:
+    """Returns a station that is as the persona. Raises KeyError."""
+    value = PERSONAS[persona]
+    station = SimulatedStation(
+        value.dress(config), faults=value.faults(), random=random, on_event=on_event
+    )
+    for key, text in value.configuration.items():
+        station.configuration.set(key, text)
+    return station
+
+
 def make_fleet(
     config: StationConfig,
     *,
@@ -69,9 +86,9 @@ def make_fleet(
     ids = [config.id] if count is None else [f"{config.id}-{n}" for n in range(1, count + 1)]
     return Fleet(
         [
-            SimulatedStation(
+            make_station(
                 replace(config, id=station_id),
-                faults=persona_faults(persona),
+                persona,
                 random=Random(f"{seed}/{station_id}"),  # noqa: S311 - reproducible, guards nothing
                 on_event=on_event,
             )

@@ -2,18 +2,17 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import orjson
 from ocpp.messages import get_validator  # pyright: ignore[reportUnknownVariableType]
 
 from evpower.foundation.json_reader import NotJson, read_exact_object, read_json
-from evpower.simulator.faults import Malformed
+from evpower.simulator.faults import Malformed, Payload
 
 CALL: Final = 2
 CALL_RESULT: Final = 3
 CALL_ERROR: Final = 4
-Payload = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

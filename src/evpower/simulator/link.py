@@ -17,7 +17,6 @@ from evpower.simulator.faults import Faults, Malformed
 from evpower.simulator.frames import CallFrame, ErrorFrame, Payload, ResultFrame
 from evpower.simulator.model import StationConfig
 
-SUBPROTOCOL: Final = "ocpp1.6"
 _CLOSE_TIMEOUT_S: Final = 1.0
 _MAX_FRAME_BYTES: Final = 1024 * 1024
 _MAX_VIOLATIONS: Final = 100
@@ -67,7 +66,9 @@ class NotPossible(SimulatorError):
     """The state of the connector does not allow it."""
 
 
-async def open_socket(config: StationConfig, password: str | None) -> ClientConnection:
+async def open_socket(
+    config: StationConfig, password: str | None, subprotocols: tuple[str, ...]
+) -> ClientConnection:
     """Connects to `url`/`id`. Raises ConnectFailed."""
     url, station = config.url, config.id
     headers: dict[str, str] = {}
@@ -78,7 +79,7 @@ async def open_socket(config: StationConfig, password: str | None) -> ClientConn
     try:
         return await websockets.connect(
             address,
-            subprotocols=[websockets.Subprotocol(SUBPROTOCOL)],
+            subprotocols=[websockets.Subprotocol(name) for name in subprotocols] or None,
             additional_headers=headers,
             compression=None,
             proxy=None,

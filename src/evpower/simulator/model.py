@@ -1,6 +1,6 @@
 """Types of a simulated station: its configuration, connectors, cars and transactions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -9,9 +9,14 @@ from ocpp.v16.enums import ChargePointStatus, Reason
 
 from evpower.simulator.meter import Meter
 
+SUBPROTOCOL: Final = "ocpp1.6"
 UNKNOWN_TRANSACTION: Final = -1  # what stations send when no StartTransaction was answered
 MAX_CONNECTORS: Final = 32
 VOLTAGE_V: Final = 400
+
+
+def _no_texts() -> Mapping[str, str]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class StationConfig:
     vendor: str = "EvPower"
     model: str = "Simulator"
     firmware: str = "1"
+    boot: Mapping[str, str] = field(default_factory=_no_texts)  # members of BootNotification
+    subprotocols: tuple[str, ...] = (SUBPROTOCOL,)
     plugs_itself: bool = False  # a car comes with each remote start, and leaves at its stop
     resumes_after_power_cut: bool = False  # continues transactions; otherwise it stops them
     open_timeout_s: float = 20.0  # until the CSMS has accepted the connection, in real time
@@ -64,6 +71,7 @@ class SimulatedTransaction:
     started_at: datetime
     meter_start_wh: int
     id: int | None = None  # None until StartTransaction is answered
+    start: dict[str, Any] = field(default_factory=dict[str, Any])  # as StartTransaction said it
     meter_stop_wh: int | None = None  # None while it runs
     reason: Reason | None = None
     samples: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])

@@ -74,6 +74,7 @@ class SimulatedStation:
         self._power.set()
         self._cut_at: datetime | None = None
         self._is_booted = False
+        self._was_online = False
         self._life: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._heartbeat: asyncio.Task[None] | None = None
@@ -256,8 +257,11 @@ class SimulatedStation:
 
     async def _prepare(self, link: Link) -> None:
         """Boots where power came since the last boot; queues the present statuses."""
+        for action, payload in self.faults.greetings:
+            await link.call(action, payload, self._uplink.new_id())
         while not self._is_booted and "BootNotification" not in self.faults.skip:
-            reply = await link.call("BootNotification", self._boot_payload(), self._uplink.new_id())
+            payload = self._uplink.bent("BootNotification", self._boot_payload())
+            reply = await link.call("BootNotification", payload, self._uplink.new_id())
             interval_s = reply.get("interval") or _BOOT_RETRY_S
             if reply.get("status") == RegistrationStatus.accepted:
                 self._is_booted = True
@@ -270,6 +274,9 @@ class SimulatedStation:
         self._uplink.online.set()
         for number in (0, *self.connectors):
             self.control.send_status(number)
+        if self.faults.start_on_reconnect and self._was_online:
+            self.control.start_again()
+        self._was_online = True
 
     def _boot_payload(self) -> Payload:
         return {
@@ -277,6 +284,7 @@ class SimulatedStation:
             "chargePointModel": self.config.model,
             "chargePointSerialNumber": self.config.id[:25],
             "firmwareVersion": self.config.firmware,
+            **self.config.boot,
         }
 
     def _begin_heartbeat(self) -> None:

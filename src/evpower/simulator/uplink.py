@@ -26,7 +26,7 @@ from evpower.simulator.link import (
     StationOffline,
     open_socket,
 )
-from evpower.simulator.model import StationConfig
+from evpower.simulator.model import SUBPROTOCOL, StationConfig
 
 RECONNECT: Final = Backoff(first_s=1.0, longest_s=60.0)
 Build = Callable[[], Payload]
@@ -104,6 +104,11 @@ class Uplink:
     def new_id(self) -> str:
         """Returns a random message id."""
         return str(UUID(int=self._random.getrandbits(128), version=4))
+
+    def bent(self, action: str, payload: Payload) -> Payload:
+        """Returns a payload as this station sends it."""
+        bend = self._faults.bend.get(action)
+        return payload if bend is None else bend(payload)
 
     def post(
         self,
@@ -204,9 +209,9 @@ class Uplink:
 
     async def _open(self) -> Link:
         if self._faults.probe_socket:
-            probe = await open_socket(self._config, self.password)
+            probe = await open_socket(self._config, self.password, (SUBPROTOCOL,))
             await probe.close()
-        socket = await open_socket(self._config, self.password)
+        socket = await open_socket(self._config, self.password, self._config.subprotocols)
         return Link(
             socket,
             faults=self._faults,
@@ -220,17 +225,24 @@ class Uplink:
         self.link = link
         if not self._network.is_set():  # lost while connecting
             link.drop()
-        preparing = asyncio.create_task(self._prepare(link))
+        tasks = [asyncio.create_task(self._prepare(link))]
+        if self._faults.reconnects_every_s is not None:
+            tasks.append(asyncio.create_task(self._drop_after(link)))
         try:
             await link.read()
         finally:
             self.online.clear()
             self.link = None
-            preparing.cancel()
-            await asyncio.gather(preparing, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             for message in [message for message in self._queue if not message.is_stored]:
                 self._remove(message)
                 message.fail(StationOffline("the connection ended before the reply"))
+
+    async def _drop_after(self, link: Link) -> None:
+        await self._sleep(self._faults.reconnects_every_s or 0)
+        link.drop()
 
     async def _prepare(self, link: Link) -> None:
         try:
@@ -279,7 +291,7 @@ class Uplink:
 
     async def _deliver(self, link: Link, message: Message) -> Payload:
         if message.payload is None:
-            message.payload = message.build()
+            message.payload = self.bent(message.action, message.build())
             message.id = self.new_id()
         malformed = self._faults.malformed.get(message.action)
         return await link.call(message.action, message.payload, message.id, malformed)

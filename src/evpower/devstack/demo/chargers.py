@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from evpower.simulator import Car, Faults, SimulatedStation, StationConfig, persona_faults
+from evpower.simulator import PERSONAS, Car, Faults, SimulatedStation, StationConfig
 
 # How a session ends, or what goes wrong in it. Stations take them in turn.
 Plan = Literal[
@@ -115,7 +115,7 @@ def _faults(plan: Plan, number: int) -> Faults:
             new_id_on_repeat=True,
         )
     if plan == "broken_frames":
-        return persona_faults(_PERSONAS[number // len(PLANS) % len(_PERSONAS)])
+        return PERSONAS[_PERSONAS[number // len(PLANS) % len(_PERSONAS)]].faults()
     if plan == "impossible_register":
         return Faults(stop_offset_wh=_IMPOSSIBLE_WH)
     return Faults()
