@@ -1,14 +1,15 @@
-"""Stations with the faults of real ones: each charges by app, and ends with one right bill."""
+"""Stations in the field: each charges by app, and ends with one right bill."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 import pytest
 
-from evpower.simulator import PERSONAS
-from tests.flows.charging_site import Site, cost_minor, minor, running_site
+from evpower.simulator import PERSONAS, Car, SimulatedStation
+from tests.flows.charging_site import Phone, Site, cost_minor, minor, running_site
 from tests.folders import server_folder
 from tests.waiting import until
 
@@ -17,6 +18,11 @@ POWER_KW = 600
 LEAST_WH = 500
 # What the station itself says of its charge, where that is not what it delivered.
 STOP_OFFSET_WH = {"huawei-minus-1": -1}
+# What an operator has asked before the station connects: it must not be sent too early.
+EARLY_COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "abb-boot-loop": ("get_configuration", "keys=MeterValuesSampledData"),
+    "wallbox-boot-loop": ("get_configuration",),
+}
 
 
 @dataclass
@@ -28,53 +34,98 @@ class Charged:
     energy_wh: int
     bills: int
     paid_minor: int
+    held: float
     end_reason: str | None
     quarantine: str | None
+    message: str
+    connections: int
+    violations: list[str]
 
 
-async def charge(site: Site, persona: str) -> Charged:
+async def charge(site: Site, persona: str, sign_up: asyncio.Lock) -> Charged:
+    """A charge with a lost connection in its middle."""
     station_id = f"P-{persona}"
-    await site.add_station(station_id, power_kw=POWER_KW)
+    if persona in EARLY_COMMANDS:
+        await site.run(
+            "station",
+            "command",
+            station_id,
+            *EARLY_COMMANDS[persona],
+            "--expires",
+            "600",
+            "--no-wait",
+        )
     station = site.station(station_id, persona=persona, power_kw=POWER_KW)
-    phone = await site.driver(som=500)
+    async with sign_up:
+        phone = await site.driver(som=500)
     async with station.running():
         await until(lambda: station.is_online, f"{persona} was never let in")
+        if persona in EARLY_COMMANDS:
+            await until(lambda: _is_answered(site, station_id), f"{persona} was asked nothing")
+            await until(lambda: station.is_online, f"{persona} is not back")
+        await station.wait_sent()
         station.plug_in()
         session_id = (await phone.start(station_id))["session_id"]
-        await until(lambda: station.delivered_wh >= LEAST_WH, f"{persona} never charged")
+        await until(lambda: station.delivered_wh >= LEAST_WH // 2, f"{persona} never charged")
+        station.lose_network()
+        station.restore_network()
+        await until(lambda: station.is_online, f"{persona} is not back")
+        await until(lambda: station.delivered_wh >= LEAST_WH, f"{persona} charges no more")
         await phone.stop(session_id)
         await until(lambda: phone.is_billed(session_id), f"{persona} was never billed")
-        if persona != "sigen-repeat-stop":
-            await station.wait_sent()
+        await station.wait_sent()
         station.unplug()
+    return await charged(site, station, phone, session_id)
+
+
+async def charged(site: Site, station: SimulatedStation, phone: Phone, session_id: str) -> Charged:
     [row] = await site.rows(
         "select energy_wh, end_reason, quarantine_reason,"
-        " (select count(*) from charging.settlements b where b.session_id = s.id) as bills"
-        " from charging.sessions s where id = $1",
+        " (select count(*) from charging.settlements b where b.session_id = s.id) as bills,"
+        " (select count(*) from stations.connections c where c.station_id = s.station_id)"
+        " as connections from charging.sessions s where id = $1",
         UUID(session_id),
     )
     balance = await phone.balance()
-    assert balance["held"] == 0
     return Charged(
         delivered_wh=station.transactions[0].delivered_wh or 0,
         transactions=len(station.transactions),
         energy_wh=row["energy_wh"],
         bills=row["bills"],
         paid_minor=500_00 - minor(balance["balance"]),
+        held=balance["held"],
         end_reason=row["end_reason"],
         quarantine=row["quarantine_reason"],
+        message=(await phone.status(session_id))["message"],
+        connections=row["connections"],
+        violations=station.violations,
     )
 
 
+async def _is_answered(site: Site, station_id: str) -> bool:
+    [row] = await site.rows(
+        "select state from stations.commands where station_id = $1 order by id limit 1", station_id
+    )
+    return row["state"] in {"accepted", "refused", "timed_out"}
+
+
 @pytest.fixture(scope="module")
-async def charges() -> AsyncIterator[Mapping[str, Charged | BaseException]]:
-    """All of them beside each other, on one stack."""
+async def site() -> AsyncIterator[Site]:
     with server_folder("personas") as folder:
         async with running_site(folder) as site:
-            results = await asyncio.gather(
-                *(charge(site, persona) for persona in PERSONAS), return_exceptions=True
-            )
-            yield dict(zip(PERSONAS, results, strict=True))
+            names = [*(f"P-{persona}" for persona in PERSONAS), "Q14", "Q26"]
+            await site.add_stations(names, power_kw=POWER_KW)
+            yield site
+
+
+@pytest.fixture(scope="module")
+async def charges(site: Site) -> Mapping[str, Charged | BaseException]:
+    """All of them beside each other, on one stack."""
+    sign_up = asyncio.Lock()
+    results = await asyncio.gather(
+        *(charge(site, persona, sign_up) for persona in PERSONAS), return_exceptions=True
+    )
+    return dict(zip(PERSONAS, results, strict=True))
 
 
 @pytest.mark.parametrize("persona", PERSONAS)
@@ -89,4 +140,49 @@ async def test_a_persona_ends_with_one_right_bill(
     assert charged.bills == 1
     assert charged.energy_wh == energy_wh
     assert charged.paid_minor == cost_minor(energy_wh)
+    assert charged.held == 0
     assert charged.quarantine is None
+    assert charged.end_reason == "stopped_by_driver"
+    assert charged.violations == []
+
+
+async def test_q15_a_station_that_reboots_at_an_early_command_comes_to_rest(
+    charges: Mapping[str, Charged | BaseException],
+) -> None:
+    wallbox = charges["wallbox-boot-loop"]
+    assert isinstance(wallbox, Charged)
+    assert wallbox.connections <= 3, "one at first, one after the lost connection, one each 30 s"
+
+
+async def test_q14_a_station_that_never_redials_charges_on_through_a_restart(site: Site) -> None:
+    """The server ends without close frames, after which such a station would stay away."""
+    station = site.station("Q14", persona="jigu-no-redial", power_kw=POWER_KW)
+    phone = await site.driver(som=500)
+    async with station.running():
+        await until(lambda: station.is_online)
+        station.plug_in()
+        session_id = (await phone.start("Q14"))["session_id"]
+        await until(lambda: station.delivered_wh >= LEAST_WH)
+        await site.evpower.api.stop()
+        await site.evpower.api.start()
+        await until(lambda: station.is_online, "it stays away")
+        await phone.stop(session_id)
+        await until(lambda: phone.is_billed(session_id))
+    bill = await charged(site, station, phone, session_id)
+    assert (bill.bills, bill.energy_wh) == (1, bill.delivered_wh)
+    assert bill.paid_minor == cost_minor(bill.delivered_wh)
+
+
+async def test_q26_a_full_car_costs_nothing_and_its_driver_learns_why(site: Site) -> None:
+    station = site.station("Q26", persona="go-e-minus-1", power_kw=POWER_KW)
+    phone = await site.driver(som=500)
+    async with station.running():
+        await until(lambda: station.is_online)
+        station.plug_in(car=Car(soc_percent=100))
+        session_id = (await phone.start("Q26"))["session_id"]
+        await until(lambda: phone.is_billed(session_id), "it was never billed")
+    bill = await charged(site, station, phone, session_id)
+    assert (bill.energy_wh, bill.paid_minor, bill.held, bill.bills) == (0, 0, 0, 1)
+    assert bill.end_reason == "car_took_nothing"
+    assert bill.message
+    assert bill.quarantine is None

@@ -33,8 +33,7 @@ async def alerts(site: Site) -> list[dict[str, Any]]:
     return [each for each in listed if each["kind"] == "station_unresponsive"]
 
 
-async def test_it_hears_again_on_a_new_connection(site: Site) -> None:
-    """Quirk Q13."""
+async def test_q13_it_hears_again_on_a_new_connection(site: Site) -> None:
     await site.add_station("DEAD-1")
     station = site.station("DEAD-1")
     station.configuration.set("HeartbeatInterval", "1")

@@ -9,9 +9,12 @@ from typing import Any
 from uuid import UUID
 
 from evpower import charging, stations, tariffs
-from evpower.charging import StartRequest
+from evpower.charging import StartRequest, StopRequest, configured_rules, jobs
+from evpower.charging.watch import watch_all
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.loops import Round
 from tests.ocpp.scenario import Central, Station, running
+from tests.waiting import until
 from tests.wallet.scenario import Scenario
 
 Members = dict[str, Any]
@@ -91,6 +94,66 @@ class Driving:
             " where bill_number is not null order by bill_number"
         )
         return [(row["energy_wh"], row["total_minor"]) for row in rows]
+
+    async def online(self, station: Station) -> None:
+        """The station is heard at the present time, so that a driver may start."""
+        await station.call("Heartbeat")
+        await self.central.parts.sockets.touch()
+
+    async def watch(self) -> None:
+        """Does what is due of running transactions."""
+        central, rules = self.central, configured_rules(self.central.settings)
+        while await watch_all(central.db, central.bus, central.clock, rules, Round()):
+            pass
+
+    async def expire_starts(self) -> None:
+        """Gives up the starts whose window is over."""
+        await jobs.expire_starts(self.central.db, self.central.bus, self.central.clock)
+
+    async def stop(self, session_id: UUID) -> None:
+        """Stops by app."""
+        async with self.central.db.transaction() as connection:
+            await charging.request_stop(
+                connection, StopRequest(session_id, self.client, f"client:{self.client}"),
+                now=self.central.clock(),
+            )  # fmt: skip
+        self.central.bus.publish(stations.STATION_CHANGED, stations.station_key("EVP-001"))
+
+    async def command(self, action: stations.CommandAction, **arguments: str) -> None:
+        """An operator's command."""
+        async with self.central.db.transaction() as connection:
+            await stations.request_command(
+                connection, station="EVP-001", action=action, arguments=arguments,
+                expires_in=timedelta(minutes=5), now=self.central.clock(), actor="aida",
+            )  # fmt: skip
+        self.central.bus.publish(stations.STATION_CHANGED, stations.station_key("EVP-001"))
+
+    async def until_state(self, state: str) -> None:
+        """Waits until the session has this state."""
+
+        async def has_state() -> bool:
+            return (await self.session())["state"] == state
+
+        await until(has_state, f"the session never was {state}")
+
+    async def until_command(self, state: str) -> None:
+        """Waits until the newest command has this state."""
+
+        async def has_state() -> bool:
+            query = "select state from stations.commands order by id desc limit 1"
+            return await self.value(query) == state
+
+        await until(has_state, f"the command never was {state}")
+
+    async def alerts(self) -> set[str]:
+        """The kinds that were opened."""
+        rows = await self.central.owner.fetch("select kind from alerts.alerts")
+        return {row["kind"] for row in rows}
+
+    async def held(self) -> int:
+        return await self.value(
+            "select held_minor from wallet.wallets where client_id = $1", self.client
+        )
 
     async def balance(self) -> int:
         return await self.value(

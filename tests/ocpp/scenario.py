@@ -94,6 +94,7 @@ class Central:
     owner: Connection
     clock: Clock
     server: uvicorn.Server
+    settings: Settings
 
     async def add(self, station_id: str = "EVP-001", **values: Any) -> str | None:
         """Adds a station. Returns its password."""
@@ -174,7 +175,7 @@ async def running(
     module = ocpp.module(config, shared, parts=parts)
     app = create_app([module], db, _NEVER, config, version="0")
     async with _serving(app) as (server, port):
-        yield Central(f"ws://127.0.0.1:{port}", port, parts, bus, db, owner, clock, server)
+        yield Central(f"ws://127.0.0.1:{port}", port, parts, bus, db, owner, clock, server, config)
     await shared.http.aclose()
 
 

@@ -197,8 +197,7 @@ async def test_a_command_is_sent_and_its_reply_is_recorded_as_it_came(node: Node
     ]
 
 
-async def test_an_error_reply_is_a_refusal_with_its_code(node: Node) -> None:
-    """Quirk Q86."""
+async def test_q86_an_error_reply_is_a_refusal_with_its_code(node: Node) -> None:
     socket = await node.connect()
     number = await node.queue()
     await node.round()
@@ -207,8 +206,7 @@ async def test_an_error_reply_is_a_refusal_with_its_code(node: Node) -> None:
     assert (await node.state(number, "refused")).response == error
 
 
-async def test_the_next_command_waits_for_the_outcome_of_the_one_before(node: Node) -> None:
-    """Quirk Q17."""
+async def test_q17_the_next_command_waits_for_the_outcome_of_the_one_before(node: Node) -> None:
     socket = await node.connect()
     first, second = await node.queue("reset", kind="soft"), await node.queue()
     await node.round()
@@ -222,8 +220,7 @@ async def test_the_next_command_waits_for_the_outcome_of_the_one_before(node: No
     assert [action for action, _ in socket.sent] == ["Reset", "ClearCache"]
 
 
-async def test_nothing_is_sent_before_the_socket_is_ready(node: Node) -> None:
-    """Quirk Q15."""
+async def test_q15_nothing_is_sent_before_the_socket_is_ready(node: Node) -> None:
     socket = await node.connect()
     socket.ready_at = NOW + timedelta(seconds=0.4)
     number = await node.queue()
@@ -248,10 +245,9 @@ async def test_a_command_is_not_sent_after_its_expiry(node: Node) -> None:
     assert (await node.command(number)).sent_at is None
 
 
-async def test_two_unanswered_commands_drop_the_socket_once_while_frames_arrive(
+async def test_q13_two_unanswered_commands_drop_the_socket_once_while_frames_arrive(
     node: Node,
 ) -> None:
-    """Quirk Q13."""
     socket = await node.connect()
     for count in (1, 2, 3):
         number = await node.queue()
@@ -350,8 +346,7 @@ async def test_a_fault_of_our_own_does_not_block_the_commands_after_it(node: Nod
     await node.state(later, "accepted")
 
 
-async def test_a_stop_tries_the_other_ids_when_one_is_refused(node: Node) -> None:
-    """Quirk Q29."""
+async def test_q29_a_stop_tries_the_other_ids_when_one_is_refused(node: Node) -> None:
     socket = await node.connect()
     number = await node.queue("remote_stop", transaction_id=9, aliases=[7, 8])
     await node.round()

@@ -91,8 +91,7 @@ async def test_what_is_nested_too_deep_is_answered(
         await station.call("Heartbeat")
 
 
-async def test_requests_in_parallel_are_answered_in_order(central: Central) -> None:
-    """Q17, Q87."""
+async def test_q17_requests_in_parallel_are_answered_in_order(central: Central) -> None:
     async with connected(central) as station:
         ids = [f"r{number}" for number in range(50)]
         status = {"connectorId": 1, "errorCode": "NoError", "status": "Available"}
@@ -101,8 +100,8 @@ async def test_requests_in_parallel_are_answered_in_order(central: Central) -> N
         assert [(await station.receive())[1] for _ in ids] == ids
 
 
-async def test_a_reply_is_not_blocked_by_requests(central: Central) -> None:
-    """Q17: our own calls never wait for a handler."""
+async def test_q17_a_reply_is_not_blocked_by_requests(central: Central) -> None:
+    """Our own calls never wait for a handler."""
     async with connected(central) as station:
         async with central.db.transaction() as connection:
             await connection.execute("select from stations.stations for update")
@@ -123,8 +122,7 @@ async def test_an_error_is_a_reply(central: Central) -> None:
         assert (await reply).error == {"error": "NotSupported", "description": "no", "details": {}}
 
 
-async def test_a_reply_to_no_call_is_only_logged(central: Central) -> None:
-    """Q86."""
+async def test_q86_a_reply_to_no_call_is_only_logged(central: Central) -> None:
     async with connected(central) as station:
         await station.send([3, "unasked", {}])
         await station.send([4, "unasked", "InternalError", "", {}])
@@ -143,8 +141,8 @@ async def test_a_call_ends_with_its_socket(central: Central) -> None:
         await socket.call("ClearCache", {})
 
 
-async def test_nothing_is_sent_before_the_station_has_settled(central: Central) -> None:
-    """Q15: a call before the boot is answered makes some boot without end."""
+async def test_q15_nothing_is_sent_before_the_station_has_settled(central: Central) -> None:
+    """A call before the boot is answered makes some boot without end."""
     async with connected(central) as station:
         socket = central.socket()
         assert socket.ready_at == socket.opened_at + timedelta(seconds=30)
@@ -210,8 +208,7 @@ async def test_the_smallest_frames_without_end_drop_the_socket(central: Central)
     assert await central.reasons() == ["protocol"]
 
 
-async def test_reserved_bits_end_the_socket_and_the_next_one_is_taken(central: Central) -> None:
-    """Q7."""
+async def test_q7_reserved_bits_end_the_socket_and_the_next_one_is_taken(central: Central) -> None:
     async with connected(central) as station:
         station.wire.transport.write(b"\xc1\x80\0\0\0\0")
         assert await station.ended() == 1002
@@ -235,8 +232,8 @@ async def test_a_silent_station_is_dropped_without_a_close_frame(
         loop.cancel()
 
 
-async def test_pongs_alone_keep_a_socket(db: Database, owner: Connection) -> None:
-    """Q12: any sign of life counts."""
+async def test_q12_pongs_alone_keep_a_socket(db: Database, owner: Connection) -> None:
+    """Any sign of life counts."""
     times = Times(silent_s=0.5, ping_s=0.1, tick_s=0.02)
     async with running(db, owner, times=times) as central:
         loop = asyncio.create_task(central.parts.sockets.timer_loop().run(asyncio.Event()))
@@ -295,10 +292,10 @@ async def test_a_second_socket_of_an_open_station_replaces_a_dead_one(
         old.wire.transport.abort()
 
 
-async def test_when_the_server_stops_no_close_frame_is_sent(
+async def test_q14_when_the_server_stops_no_close_frame_is_sent(
     db: Database, owner: Connection
 ) -> None:
-    """Q14: some stations never redial after one."""
+    """Some stations never redial after one."""
     async with contextlib.AsyncExitStack() as stack:
         async with running(db, owner) as central:
             await central.add(no_auth=True)
@@ -322,15 +319,6 @@ async def test_frames_are_logged_both_ways(central: Central) -> None:
         ("out", "ChangeConfiguration"),
     ]  # fmt: skip
     assert '"value":"***"' in frames[-1][2]
-
-
-async def test_a_plain_http_request_is_no_handshake(central: Central) -> None:
-    """Q6: refused cleanly."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", central.port)
-    writer.write(b"GET /ocpp/EVP-001 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n")
-    status = await reader.readline()
-    assert status.split()[1] in {b"400", b"404"}
-    writer.close()
 
 
 async def test_the_log_of_connections_has_every_end(central: Central) -> None:

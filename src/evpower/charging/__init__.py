@@ -26,6 +26,7 @@ from evpower.charging.operate import (
     list_sessions,
     list_unattributed,
 )
+from evpower.charging.request_command import request_command
 from evpower.charging.request_stop import StopRequest, StopRequested, request_stop
 from evpower.charging.retire_station import retire_station
 from evpower.charging.rules import Rules, configured_rules
@@ -101,6 +102,7 @@ __all__ = [
     "newest_sessions",
     "normalized_plate",
     "remove_technician",
+    "request_command",
     "request_stop",
     "retire_station",
     "session_status",

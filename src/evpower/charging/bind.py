@@ -14,6 +14,7 @@ from evpower.charging.model import StationTransaction
 from evpower.charging.register import MeterRegister, for_progress, observe, point, tolerance_wh
 from evpower.charging.running import SKEW_LIMIT, RunningTransaction
 from evpower.charging.store_transactions import add_alias
+from evpower.charging.tags import fold_tag
 from evpower.foundation.db import Connection
 
 _UNKNOWN_TEXTS: Final = frozenset({"", "null", "none", "0", "-1"})
@@ -42,18 +43,11 @@ def sent_id(event: StationStop) -> str:
 
 def same_tag(sent: str | None, known: str) -> bool:
     """Returns whether a tag may be the known one; a missing tag is no contradiction."""
-    tag, expected = _fold(sent or ""), _fold(known)
+    tag, expected = fold_tag(sent or ""), fold_tag(known)
     if not tag or not expected:
         return True
     shorter = min(len(tag), len(expected))
     return tag[:shorter] == expected[:shorter] and (shorter >= _TAG_PREFIX or tag == expected)
-
-
-def _fold(tag: str) -> str:
-    folded = tag.strip().lower()
-    while folded and not folded[-1].isalnum():
-        folded = folded[:-1]
-    return folded
 
 
 async def bind_values(connection: Connection, event: StationReadings) -> RunningTransaction | None:

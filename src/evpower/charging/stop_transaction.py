@@ -1,7 +1,7 @@
 """Takes a station's end of a transaction: binds it, ends the session, bills it; always answers."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -24,6 +24,9 @@ _REASONS: Final = {
     "other": "other", "powerloss": "power_loss", "reboot": "reboot", "remote": "remote",
     "softreset": "soft_reset", "unlockcommand": "unlocked",
 }  # fmt: skip
+# Of a stop that was not asked for: they don't say why. A car that took nothing says more.
+_UNEXPLAINED: Final = frozenset({"other", "stopped_at_station", "remote"})
+_AT_ONCE: Final = timedelta(minutes=2)
 _LATE_STOP: Final = "the station's own stop came after an estimated end"
 
 
@@ -88,7 +91,7 @@ async def _end(
     end = End(
         final.energy_wh,
         ended_at,
-        _reason(running, event),
+        _reason(running, event, final.energy_wh),
         final.is_estimated,
         final.flaw,
         is_timed=event.time.at is not None,
@@ -124,17 +127,17 @@ def _last_sample_at(running: RunningTransaction) -> datetime:
     return max(datetime.fromtimestamp(at_s, started_at.tzinfo), started_at)
 
 
-def _reason(running: RunningTransaction, event: StationStop) -> str:
+def _reason(running: RunningTransaction, event: StationStop, energy_wh: int) -> str:
     """Returns how the session ended: why its stop was asked for, or what the station says."""
     session = running.session
     word = (event.reason or "local").replace("_", "").replace(" ", "").lower()
     reason = _REASONS.get(word, "other")
-    if (
-        session is not None
-        and session.stop_reason is not None
-        and reason in {"remote", "other", "stopped_at_station"}
-    ):
+    if reason not in _UNEXPLAINED:
+        return reason
+    if session is not None and session.stop_reason is not None:
         return session.stop_reason
+    if energy_wh == 0 and event.received_at - running.transaction.started_at <= _AT_ONCE:
+        return "car_took_nothing"
     return reason
 
 

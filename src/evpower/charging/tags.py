@@ -1,11 +1,13 @@
 """One-time tags of starts by app, and how a station's echo of one is compared."""
 
+import re
 import secrets
 from typing import Final
 
 # No card's UID has this length; some stations read past a tag of 20 characters.
 TAG_LENGTH: Final = 12
 _HEX: Final = frozenset("0123456789ABCDEF")
+_SEPARATORS: Final = re.compile(r"[\s:-]")
 _SHORTEST_ECHO: Final = 6  # of a tag that a station cut
 
 
@@ -20,8 +22,11 @@ def is_tag(text: str) -> bool:
 
 
 def fold_tag(tag: str) -> str:
-    """Returns the tag as tags are compared: without case, and without signs at its end."""
-    folded = tag.strip().upper()
+    """Returns the tag as tags are compared: without case, separators, and signs at its end.
+
+    Some stations write a card as 20:69:C0:21.
+    """
+    folded = _SEPARATORS.sub("", tag).upper()
     while folded and not folded[-1].isalnum():
         folded = folded[:-1]
     return folded

@@ -9,7 +9,7 @@ from typing import Final, cast
 
 import typer
 
-from evpower import stations
+from evpower import charging, stations
 from evpower.cli.notify import notify_station
 from evpower.cli.out import console, errors, fail
 from evpower.cli.settings import with_database
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command()(change)
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - a command's options
     name: str = _STATION,
     action: str = typer.Argument(help=f"One of {', '.join(stations.PARAMETERS)}."),
     arguments: list[str] = typer.Argument(None, help="Its arguments, as NAME=VALUE."),
@@ -39,6 +39,9 @@ def command(
         60, "--expires", min=1, max=86_400, help="Seconds after which it is not sent any more."
     ),
     wait: bool = typer.Option(True, "--wait/--no-wait", help="Wait for the station's answer."),
+    while_in_use: bool = typer.Option(
+        False, "--while-in-use", help="Reset it hard although a session runs there."
+    ),
     reason: str = REASON,
     operator: str = OPERATOR,
     as_json: bool = JSON,
@@ -51,7 +54,7 @@ def command(
 
     async def queue(database: Database) -> Command:
         async with database.transaction() as connection:
-            return await stations.request_command(
+            return await charging.request_command(
                 connection,
                 station=name,
                 action=cast("CommandAction", action.replace("-", "_")),
@@ -60,6 +63,7 @@ def command(
                 now=utc_now(),
                 actor=operator or getpass.getuser(),
                 reason=reason or None,
+                while_in_use=while_in_use,
             )
 
     queued = with_database(queue)

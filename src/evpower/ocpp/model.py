@@ -46,6 +46,7 @@ class Frame:
     is_triggered: bool = False  # a BootNotification that we asked for
     profile: VendorProfile = USUAL_PROFILE
     zone: tzinfo = UTC  # of its times without a zone
+    must_close: bool = False  # the socket ends after the answer
 
 
 class Handled(NamedTuple):

@@ -124,6 +124,8 @@ class Processor:
             failures += 1
             await asyncio.sleep(self._backoff.pause_s(failures, random.random))
         socket.write(answer)
+        if frame.must_close:
+            socket.drop("protocol")
         metrics.observe(self._now_s() - began_s)
         if route.action == _BOOT and not frame.is_triggered:
             socket.booted_at = frame.received_at

@@ -12,6 +12,7 @@ from evpower.stations.model import AddedStation, StationDraft
 from evpower.stations.names import key_of
 
 MOST_UNKNOWN: Final = 1000  # a stranger can make up any number of names
+NAMELESS: Final = "(no id)"
 _NAME_MAX: Final = 255
 _ADDRESS_MAX: Final = 64
 
@@ -19,11 +20,14 @@ _ADDRESS_MAX: Final = 64
 async def record_attempt(
     connection: Connection, *, name: str, address: str, now: datetime, most: int = MOST_UNKNOWN
 ) -> None:
-    """Counts an attempt to connect of a name that no station has. The list stays bounded."""
+    """Counts an attempt to connect of a name that no station has. The list stays bounded.
+
+    Stations that say no name at all are told apart by their addresses.
+    """
     shown = "".join(char if char.isprintable() else "?" for char in name.strip())[:_NAME_MAX]
     key = key_of(shown)
     if not key:
-        return
+        key, shown = f" {address}"[:_ADDRESS_MAX], NAMELESS  # no name begins with a blank
     await store_credentials.upsert_unknown(connection, key, shown, address[:_ADDRESS_MAX], now)
     await store_credentials.trim_unknown(connection, most)
 

@@ -64,19 +64,27 @@ async def set_connector_status(
 ) -> bool:
     """Stores the present status of a connector; false: it is history, or there is no connector.
 
-    `reported_at` stays while status and error do.
+    `reported_at` stays while status and error do. One that works later than the station said to be
+    out of order as a whole says that this is over.
     """
     stored = await connection.fetchval(
         """
-        update stations.connectors
-           set reported_status = $3, reported_error = $4,
-               reported_at = case
-                 when (reported_status, reported_error) is distinct from ($3, $4) then $5
-                 else reported_at end,
-               status_stamp_at = coalesce($6, status_stamp_at)
-         where station_id = $1 and number = $2
-           and ($6::timestamptz is null or status_stamp_at is null or status_stamp_at <= $6)
-        returning true
+        with stored as (
+          update stations.connectors
+             set reported_status = $3, reported_error = $4,
+                 reported_at = case
+                   when (reported_status, reported_error) is distinct from ($3, $4) then $5
+                   else reported_at end,
+                 status_stamp_at = coalesce($6, status_stamp_at)
+           where station_id = $1 and number = $2
+             and ($6::timestamptz is null or status_stamp_at is null or status_stamp_at <= $6)
+          returning true),
+        works as (
+          update stations.stations set reported_availability = 'operative'
+           where id = $1 and reported_availability = 'inoperative'
+             and $3 not in ('unavailable', 'faulted') and exists (select from stored)
+             and status_stamp_at < $6::timestamptz - interval '2 minutes')
+        select true from stored
         """,
         report.station_id,
         report.connector,
@@ -91,13 +99,20 @@ async def set_connector_status(
 async def set_station_status(
     connection: Connection, station_id: str, availability: str, stamp: datetime | None
 ) -> bool:
-    """Stores what a station reports of itself as a whole; false: it is history."""
+    """Stores what a station reports of itself as a whole; false: it is history.
+
+    So is that it is out of order where one of its connectors works later.
+    """
     stored = await connection.fetchval(
         """
         update stations.stations
            set reported_availability = $2, status_stamp_at = coalesce($3, status_stamp_at)
          where id = $1
            and ($3::timestamptz is null or status_stamp_at is null or status_stamp_at <= $3)
+           and not ($2 = 'inoperative' and exists (
+             select from stations.connectors c
+              where c.station_id = $1 and c.reported_status not in ('unavailable', 'faulted')
+                and c.status_stamp_at > $3::timestamptz + interval '2 minutes'))
         returning true
         """,
         station_id,

@@ -18,6 +18,11 @@ _VALUE: Final = re.compile(rb"[\x09\x20-\x7e\x80-\xff]*")
 _REQUEST_LINE_EXTRA: Final = len(b"GET  HTTP/1.1\r\n")
 _HEADER_EXTRA: Final = len(b": \r\n")
 _OF_UPGRADE: Final = frozenset({b"connection", b"upgrade", b"http2-settings"})
+# Not logged: secrets, and what differs in each attempt.
+_HIDDEN: Final = frozenset({
+    b"authorization", b"cookie", b"proxy-authorization", b"sec-websocket-key",
+})  # fmt: skip
+_SHOWN_MAX: Final = 2_000
 _SINGLE: Final = frozenset({b"sec-websocket-key", b"sec-websocket-version", b"origin", b"upgrade"})
 
 
@@ -44,6 +49,28 @@ def check(method: bytes, version: str, target: bytes, headers: list[tuple[bytes,
             raise bad_request(f"{name.decode()} stands twice")
         fields[name] = value
     _check_values(fields)
+
+
+def is_incomplete(target: bytes, headers: list[tuple[bytes, bytes]]) -> bool:
+    """Returns whether a request without `Connection: Upgrade` means the handshake of a station.
+
+    Paths of the API answer for themselves.
+    """
+    if target.lstrip(b"/").lower().startswith(b"api/"):
+        return False
+    return any(
+        name == b"upgrade" and value.strip().lower() == b"websocket" for name, value in headers
+    )
+
+
+def shown(target: bytes, headers: list[tuple[bytes, bytes]]) -> str:
+    """Returns the head of a handshake for the log, without its secrets and not more than 2 KB."""
+    lines = [f"GET {target.decode('latin-1')}"]
+    lines += [
+        f"{name.decode('latin-1')}: {'***' if name in _HIDDEN else value.decode('latin-1')}"
+        for name, value in headers
+    ]
+    return "\n".join(lines)[:_SHOWN_MAX]
 
 
 def without_upgrade(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -147,6 +147,9 @@ class HttpProtocol(HttpToolsProtocol):
             if parser.get_method() == b"CONNECT":
                 raise bad_request("this is no proxy")
             return  # to an unknown protocol: `_upgrade` parses it again without that request
+        elif handshake.is_incomplete(self.url, self.headers):
+            _log.info("handshake_incomplete", head=handshake.shown(self.url, self.headers))
+            raise bad_request("a WebSocket handshake has the header Connection: Upgrade")
         elif len(self.pipeline) >= _PIPELINED:
             raise bad_request("too many requests wait on one connection")
         self._part, self._framing_bytes = _Part.BODY, 0

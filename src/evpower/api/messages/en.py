@@ -32,6 +32,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "ended_amount_limit": "Charging is finished: the amount was reached.",
     "ended_balance_limit": "Charging is finished: the balance was used up.",
     "ended_became_available": "Charging is finished: the cable was unplugged. The bill follows the station's last reading.",
+    "ended_car_took_nothing": "Charging ended at once: the car took no energy. It may be full, or set to charge later.",
     "ended_client_blocked": "Charging was stopped: the account is blocked.",
     "ended_client_deleted": "Charging was stopped: the account is being closed.",
     "ended_deauthorized": "The station stopped charging.",

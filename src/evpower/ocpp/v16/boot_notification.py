@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Final
 
-from evpower import charging, stations
+from evpower import alerts, charging, stations
+from evpower.charging import Changes
 from evpower.foundation.db import Connection
 from evpower.ocpp.model import Frame, Handled, OcppPayload
 from evpower.ocpp.v16.heartbeat import clock_text
@@ -21,6 +22,8 @@ _LIMITS: Final = {
 
 async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled:
     """Stores what the station is. A boot that we asked for ends nothing."""
+    if isinstance(frame.payload.get("chargingStation"), dict):
+        return await _refuse_other_version(connection, frame, now)
     texts = {
         name: text(frame.payload.get(name), frame.notes, most=_MOST, limit=limit)
         for name, limit in _LIMITS.items()
@@ -39,6 +42,18 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
         connection, frame.station_id, frame.is_triggered, now=now, rules=frame.rules
     )
     return Handled(accepted(frame, now), changes)
+
+
+async def _refuse_other_version(connection: Connection, frame: Frame, now: datetime) -> Handled:
+    """Ends the socket of a station that offered 1.6 and speaks a later version on it.
+
+    None of its transactions could be read.
+    """
+    frame.notes.add("version_mixed")
+    frame.must_close = True
+    detail = {"hint": "set the station to OCPP 1.6"}
+    await alerts.open_alert(connection, "version_mixed", frame.station_id, detail, now)
+    return Handled(accepted(frame, now) | {"status": "Rejected"}, Changes())
 
 
 def accepted(frame: Frame, now: datetime) -> OcppPayload:

@@ -1,0 +1,45 @@
+"""Every known quirk of real stations has a test with its number in its id."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+TESTS: Final = Path(__file__).parents[1]
+_IDS: Final = re.compile(r'def test_(?:\w*?_)?q(\d+)_|\bid="Q(\d+)["-]')
+
+# The numbers of the list of quirks; it has gaps.
+DUE: Final = {
+    "sockets": {1, *range(3, 11), *range(12, 18)},
+    "boots, statuses, clocks": {18, 19, 21, 22, 23},
+    "starts": {*range(24, 30), 31, 32},
+    "stops": {53, 54, 56, 58, 59, 61},
+    "libraries": set(range(82, 88)),
+}
+EXCEPTIONS: Final = {
+    2: "how an address is entered: docs/ocpp.md",
+    11: "certificates of a vendor: documentation",
+    70: "firmware updates are not served yet",
+    74: "OCPP 2.0.1 is not served yet",
+    76: "OCPP 2.0.1 is not served yet",
+    77: "OCPP 2.0.1 is not served yet",
+    79: "OCPP 2.0.1 is not served yet",
+}
+# Of 5 and 21 the half that is of OCPP 2.0.1 is not served yet either.
+
+
+def numbers() -> Iterator[int]:
+    for file in TESTS.rglob("test_*.py"):
+        for name, param in _IDS.findall(file.read_text()):
+            yield int(name or param)
+
+
+@pytest.mark.parametrize("section", DUE)
+def test_every_quirk_has_a_test(section: str) -> None:
+    assert DUE[section] - set(numbers()) == set()
+
+
+def test_an_exception_is_not_due() -> None:
+    assert set.union(*DUE.values()) & EXCEPTIONS.keys() == set()
