@@ -69,6 +69,22 @@ async def test_a_set_up_that_was_not_delivered_begins_again(
     assert answer(run("setup", "S1", "--json"))["state"] == "running"
 
 
+async def test_a_station_that_is_retired_ends_its_set_up_and_no_other(
+    run: Command, db: Database, owner: Connection
+) -> None:
+    answer(run("setup", "S1", "--run", "--json"))
+    read = {"key": "LocalPreAuthorize", "value": "true", "readonly": False}
+    await reply(db, "accepted", {"configurationKey": [read]})
+    await owner.execute(
+        "update stations.connections set closed_at = now(), close_reason = 'lost'"
+        " where closed_at is null"
+    )
+    answer(run("retire", "S1", "--json"))
+    await go_on(db)
+    assert answer(run("setup", "S1", "--json"))["failure"] == "not_delivered"
+    await go_on(db)
+
+
 def test_a_profile_is_chosen_and_shown(run: Command) -> None:
     shown = answer(run("change", "S1", "--profile", "huawei", "--set", "ping=false", "--json"))
     assert shown["profile"]["name"] == "huawei"

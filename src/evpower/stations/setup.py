@@ -62,24 +62,35 @@ async def latest_setup(connection: Connection, station_id: str) -> StationSetup 
 
 
 async def set_up_stations(db: Database, bus: Bus, now: datetime) -> int:
-    """Begins the set-ups that are due and goes on with those that run; returns how many."""
+    """Begins the set-ups that are due and goes on with those that run; returns how many.
+
+    One that fails does not keep the others from it: its error is raised at the end.
+    """
     async with db.connection() as connection:
         new = await store_setups.stations_without(connection, _AT_ONCE)
         answered = await store_setups.stations_answered(connection, _AT_ONCE)
-    for station_id in new:
-        async with db.transaction() as connection:
-            await lock_station(connection, station_id)
-            if station_id in await store_setups.stations_without(connection, 1, station_id):
-                await _begin(connection, station_id, now, ACTOR)
+    failures: list[Exception] = []
+    for station_id in dict.fromkeys([*answered, *new]):
+        try:
+            async with db.transaction() as connection:
+                await _advance(connection, station_id, now)
+        except Exception as error:  # noqa: BLE001 - raised below
+            failures.append(error)
+            continue
         bus.publish(STATION_CHANGED, station_key(station_id))
-    for station_id in answered:
-        async with db.transaction() as connection:
-            await lock_station(connection, station_id)
-            running = await store_setups.running(connection, station_id)
-            if running is not None:
-                await _go_on(connection, running, now)
-        bus.publish(STATION_CHANGED, station_key(station_id))
+    if failures:
+        raise failures[0]
     return len(new) + len(answered)
+
+
+async def _advance(connection: Connection, station_id: str, now: datetime) -> None:
+    """Begins a station's set-up, or goes on with it, unless that was done meanwhile."""
+    await lock_station(connection, station_id)
+    running = await store_setups.running(connection, station_id)
+    if running is not None:
+        await _go_on(connection, running, now)
+    elif station_id in await store_setups.stations_without(connection, 1, station_id):
+        await _begin(connection, station_id, now, ACTOR)
 
 
 async def _begin(
@@ -119,7 +130,11 @@ async def _go_on(connection: Connection, setup: StationSetup, now: datetime) -> 
         await _end(connection, setup, keys, None, now)
         return
     payload = {"key": following.key, "value": following.wanted or ""}
-    queued = await _queue(connection, setup.station_id, "change_configuration", payload, now)
+    try:
+        queued = await _queue(connection, setup.station_id, "change_configuration", payload, now)
+    except Conflict:  # the station was retired meanwhile
+        await _end(connection, setup, keys, "not_delivered", now)
+        return
     await store_setups.update(connection, setup.id, queued.id, keys)
 
 
