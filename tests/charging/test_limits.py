@@ -11,13 +11,12 @@ from evpower.charging.limits import (
     Flow,
     Limits,
     billed_minor,
-    cost_after,
     grown_hold,
     reached,
     reached_by_time,
     stop_due_at,
 )
-from evpower.tariffs import Pricer, Sample, begin, next_period, read_tariff
+from evpower.tariffs import MeteredPeriod, Pricer, Sample, Tally, begin, next_period, read_tariff
 
 NOON = datetime(2026, 3, 8, 6, tzinfo=UTC)  # noon in Bishkek
 ENERGY_ONLY = {"energy_per_kwh": {"price": "12"}}
@@ -216,6 +215,13 @@ def test_at_the_predicted_second_a_limit_is_reached_and_not_before(
     assert is_reached(pricer, limit, running, max(power_w or 0, RATED_W), seconds)
     if power_w is not None and interval is not None:
         assert not is_reached(pricer, limit, running, power_w, seconds - 1)
+
+
+def cost_after(pricer: Pricer, tally: Tally, power_w: int, seconds: int) -> int:
+    """By the price function itself."""
+    at_s = tally.started_s if tally.at_s is None else tally.at_s
+    period = MeteredPeriod(at_s, seconds, power_w * seconds * 1_000 // 3_600, "charging", power_w)
+    return pricer.cost(pricer.advance(tally, [period])[0]).total_minor
 
 
 def is_reached(pricer: Pricer, limit: Limits, running: Flow, power_w: int, seconds: int) -> bool:

@@ -4,18 +4,17 @@ A limit is predicted from what flows now, because the next meter value may come 
 values go missing, the connector's power bounds what may have flowed since.
 """
 
-from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple, get_args
 
-from evpower.tariffs import MeteredPeriod, Pricer, Tally
+from evpower import tariffs
+from evpower.tariffs import Pricer, Tally
 
 MAX_PERCENT: Final = 100
 _GROW_FROM_PERCENT: Final = 80  # of a hold
 _MISSED_INTERVALS: Final = 2  # so late may a meter value be
 _FAR_S: Final = 7 * 24 * 3600  # beyond this nothing is predicted
-_MWH: Final = 1000
 _HOUR_S: Final = 3600
 
 LimitReason = Literal["energy_limit", "amount_limit", "soc_limit", "balance_limit"]
@@ -147,28 +146,17 @@ def _money_s(
 ) -> int | None:
     """Returns after how many seconds of this power the money is used up.
 
-    A price may depend on time, power and energy, so the seconds are searched with the price
-    function itself: a cost never falls while a session goes on.
+    A price may depend on time, power and energy: the price function itself has the last word.
     """
     money_minor = limits.money_minor
     if money_minor is None:
         return None
     if flow.cost_minor >= money_minor:
         return 0
-
-    def is_used_up(seconds: int) -> bool:
-        return cost_after(pricer, flow.tally, power_w, seconds, is_parked=is_parked) >= money_minor
-
-    seconds = bisect_left(range(_FAR_S + 1), True, key=is_used_up)
-    return seconds if seconds <= _FAR_S else None
-
-
-def cost_after(
-    pricer: Pricer, tally: Tally, power_w: int, seconds: int, *, is_parked: bool = False
-) -> int:
-    """Returns what a session costs after some more seconds of a power."""
-    at_s = tally.started_s if tally.at_s is None else tally.at_s
-    used_mwh = max(power_w, 0) * seconds * _MWH // _HOUR_S
-    kind = "parked" if is_parked else "charging"
-    period = MeteredPeriod(at_s, seconds, used_mwh, kind, power_w)
-    return pricer.cost(pricer.advance(tally, [period])[0]).total_minor
+    return tariffs.forecast(pricer).seconds_until(
+        flow.tally,
+        money_minor,
+        power_w=power_w,
+        kind="parked" if is_parked else "charging",
+        most_s=_FAR_S,
+    )

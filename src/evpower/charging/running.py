@@ -225,7 +225,8 @@ def advance(
             if value.sample is not None:
                 period = tariffs.next_period(tally, value.sample)
                 tally = pricer.advance(tally, [period])[0]
-        progress = replace(progress, tally=tally, cost_minor=pricer.cost(tally).total_minor)
+        cost_minor = tariffs.forecast(pricer).total_minor(tally)
+        progress = replace(progress, tally=tally, cost_minor=cost_minor)
     return MeteredProgress(progress, values)
 
 

@@ -13,6 +13,7 @@ from evpower.tariffs.find import (
     list_versions,
     snapshot_of,
 )
+from evpower.tariffs.forecast import forecast
 from evpower.tariffs.model import (
     Assignment,
     Cost,
@@ -68,6 +69,7 @@ __all__ = [
     "cost_document",
     "find_tariff",
     "find_tariffs",
+    "forecast",
     "get_plan",
     "list_assignments",
     "list_plans",

@@ -44,10 +44,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_S: Final = 3_600
 # Before it is rounded, money is counted in 1 / (3600 * 10**12) of the currency's unit: that is a
 # millionth's millionth (price times energy) as well as a millionth's 3600th (price times time).
-_UNIT: Final = _HOUR_S * 10**12
-_PER_MWH: Final = _HOUR_S  # times price_micro
-_PER_S: Final = 10**6
-_ONCE: Final = _HOUR_S * 10**6
+UNIT: Final = _HOUR_S * 10**12
+PER_MWH: Final = _HOUR_S  # times price_micro
+PER_S: Final = 10**6
+ONCE: Final = _HOUR_S * 10**6
 _TIME_OF: Final[dict[UseKind, Dimension]] = {
     "charging": "time", "parked": "parking", "reserved": "reservation", "expired": "expiry",
 }  # fmt: skip
@@ -123,8 +123,8 @@ class Pricer:
 
     def __init__(self, tariff: Tariff) -> None:
         self.tariff: Final = tariff
-        self._matcher = Matcher(tariff)
-        self._components = {
+        self.matcher: Final = Matcher(tariff)
+        self.components: Final[dict[VolumeKey, PriceComponent]] = {
             (dimension, index): component
             for index, element in enumerate(tariff.elements)
             for dimension, component in element.prices
@@ -138,14 +138,14 @@ class Pricer:
         Periods come in their order, gaps cost nothing. Raises ValueError for one that begins
         before the tally's end, or is negative.
         """
-        fold = _Fold(self._matcher, tally)
+        fold = _Fold(self.matcher, tally)
         fold.use(periods)
         return fold.finish(), fold.priced
 
     def cost(self, tally: Tally) -> Cost:
         """Returns what a tally costs: its parts, the discount, then the limits of the session."""
         tariff = self.tariff
-        minor = _UNIT * PPM * PPM // scale(EXPONENTS[tariff.currency])
+        minor = UNIT * PPM * PPM // scale(EXPONENTS[tariff.currency])
         exact, rounded_minor = 0, 0
         discounted = 0
         by_tax: dict[int, int] = {}  # what is billed, by tax rate
@@ -157,10 +157,10 @@ class Pricer:
             discounted += line.amount * off_ppm * with_tax
             by_tax[line.tax_ppm] = by_tax.get(line.tax_ppm, 0) + line.amount * (PPM - off_ppm)
             # The total so far is rounded, not the line: the lines add up to the total.
-            amount_minor = _half_up(exact, minor) - rounded_minor
+            amount_minor = half_up(exact, minor) - rounded_minor
             rounded_minor += amount_minor
             parts.append(line.part(amount_minor))
-        total_minor = _half_up(exact - discounted, minor)
+        total_minor = half_up(exact - discounted, minor)
         if discounted:
             parts.append(CostPart("discount", total_minor - rounded_minor))
         before_tax_minor = self._before_tax(by_tax, minor)
@@ -168,11 +168,11 @@ class Pricer:
 
     def _before_tax(self, by_tax: dict[int, int], minor: int) -> int:
         if not self.tariff.prices_include_tax:
-            return _half_up(sum(by_tax.values()) * PPM, minor)
+            return half_up(sum(by_tax.values()) * PPM, minor)
         # A sum of fractions with the denominators 1 + rate, on their product.
         common = prod(PPM + rate for rate in by_tax)
         amount = sum(billed * PPM * (common // (PPM + rate)) for rate, billed in by_tax.items())
-        return _half_up(amount * PPM, minor * common)
+        return half_up(amount * PPM, minor * common)
 
     def _discount_ppm(self, dimension: Dimension) -> int:
         discount = self.tariff.discount
@@ -182,14 +182,14 @@ class Pricer:
         rounded_up = {key: self._surplus(group, tally) for group, key in tally.last.items()}
         ordered = sorted(tally.volumes, key=lambda key: (DIMENSIONS.index(key[0]), key[1]))
         for key in ordered:
-            component = self._components[key]
+            component = self.components[key]
             quantity = tally.volumes[key] + rounded_up.get(key, 0)
             yield _Line(key, component, quantity, self.tariff.tax_ppm(component))
 
     def _surplus(self, group: RoundedGroup, tally: Tally) -> int:
         """Returns what is billed beyond the use, at the last price, to reach a whole step."""
         last = tally.last[group]
-        step = self._components[last].step * (MWH_PER_WH if group == "energy" else 1)
+        step = self.components[last].step * (MWH_PER_WH if group == "energy" else 1)
         used = sum(volume for key, volume in tally.volumes.items() if key[0] == last[0])
         return -used % step
 
@@ -203,10 +203,10 @@ class _Line:
 
     @property
     def amount(self) -> int:
-        """The exact amount in `_UNIT`, as priced."""
+        """The exact amount in `UNIT`, as priced."""
         if self.key[0] in FLAT:
-            return self.component.price_micro * _ONCE
-        per = _PER_MWH if self.key[0] == "energy" else _PER_S
+            return self.component.price_micro * ONCE
+        per = PER_MWH if self.key[0] == "energy" else PER_S
         return self.component.price_micro * self.quantity * per
 
     def part(self, amount_minor: int) -> CostPart:
@@ -390,7 +390,7 @@ class _Fold:
         )
 
 
-def _half_up(amount: int, unit: int) -> int:
+def half_up(amount: int, unit: int) -> int:
     """Rounds an amount that is not negative to whole units, halves up."""
     return (2 * amount + unit) // (2 * unit)
 

@@ -1,0 +1,198 @@
+"""When a running session has cost so much, and what it costs at each moment until then.
+
+The limits of every running session are searched with each of its meter values. Where no price
+changes on the way, which is nearly always, the cost is a sum of a few products; else the price
+function itself is asked. Both give the same figures.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from typing import Final, NamedTuple
+
+from evpower.foundation.money import EXPONENTS
+from evpower.tariffs.document import scale
+from evpower.tariffs.model import (
+    FLAT,
+    MWH_PER_WH,
+    PPM,
+    Dimension,
+    MeteredPeriod,
+    RoundedGroup,
+    Tally,
+    UseKind,
+    VolumeKey,
+)
+from evpower.tariffs.pricing import ONCE, PER_MWH, PER_S, UNIT, Pricer, half_up
+
+_HOUR_S: Final = 3_600
+_GUESSES: Final = 8
+_TIME_OF: Final[dict[UseKind, Dimension]] = {"charging": "time", "parked": "parking"}
+
+
+class _Group(NamedTuple):
+    """Volumes that are rounded up together, by the step of the price that was used last."""
+
+    amount: int  # what was used so far, priced, without rounding up
+    surplus: int  # what is rounded up so far, priced
+    used: int  # of the dimension that grows
+    step: int  # of the price at which it grows; 0: it has none
+    weight: int  # that price, of one more
+
+    def after(self, more: int) -> int:
+        """Returns its amount after some more of it."""
+        if more == 0 or self.step == 0:
+            return self.amount + self.surplus
+        return self.amount + self.weight * (more + -(self.used + more) % self.step)
+
+
+class Forecast:
+    """Costs of one tariff. It keeps nothing of a session."""
+
+    def __init__(self, pricer: Pricer) -> None:
+        self._pricer = pricer
+
+    def total_minor(self, tally: Tally) -> int:
+        """Returns what a tally costs, as `Pricer.cost` does."""
+        amount = 0
+        for key, volume in tally.volumes.items():
+            amount += self._weights[key] * (1 if key[0] in FLAT else volume)
+        for group in tally.last:
+            amount += self._surplus(tally, group)
+        return self._billed(tally, amount)
+
+    def seconds_until(
+        self, tally: Tally, total_minor: int, *, power_w: int, kind: UseKind, most_s: int
+    ) -> int | None:
+        """Returns after how many seconds of a power a session has cost so much.
+
+        None: not within `most_s`. A cost never falls while a session goes on.
+        """
+        power_w = max(power_w, 0)
+        straight_s, cost_at = self._straight(tally, power_w, kind)
+        straight_s = min(straight_s, most_s)
+        if straight_s >= 0 and cost_at(straight_s) >= total_minor:
+            return _first(cost_at, total_minor, straight_s)
+        at_s = tally.started_s if tally.at_s is None else tally.at_s
+
+        def is_reached(seconds: int) -> bool:
+            used_mwh = power_w * seconds * MWH_PER_WH // _HOUR_S
+            period = MeteredPeriod(at_s, seconds, used_mwh, kind, power_w)
+            return self.total_minor(self._pricer.advance(tally, [period])[0]) >= total_minor
+
+        later = range(straight_s + 1, most_s + 1)
+        place = bisect_left(later, True, key=is_reached)
+        return later[place] if place < len(later) else None
+
+    def _straight(
+        self, tally: Tally, power_w: int, kind: UseKind
+    ) -> tuple[int, Callable[[int], int]]:
+        """Returns for how long no price changes (-1: it is not known), and the cost until then."""
+        if not tally.is_started or tally.at_s is None or kind not in _TIME_OF:
+            return -1, lambda _: 0
+        match = self._pricer.matcher.match(
+            tally.at_s, tally.started_s, tally.energy_mwh, power_w, None, is_timed=True
+        )
+        until_s = match.until_s - tally.at_s
+        if power_w:
+            left_mwh = match.until_mwh - tally.energy_mwh
+            until_s = min(until_s, left_mwh * _HOUR_S // (power_w * MWH_PER_WH))
+        chosen = dict(match.elements)
+        energy = self._group(tally, "energy", "energy", chosen)
+        time = self._group(tally, "time", _TIME_OF[kind], chosen)
+        fixed = sum(
+            self._weights[key] * (1 if key[0] in FLAT else volume)
+            for key, volume in tally.volumes.items()
+            if key[0] not in {"energy", "time", "parking"}
+        )
+        fixed += self._surplus(tally, "reservation") if "reservation" in tally.last else 0
+
+        def cost_at(seconds: int) -> int:
+            used_mwh = power_w * seconds * MWH_PER_WH // _HOUR_S
+            return self._billed(tally, fixed + energy.after(used_mwh) + time.after(seconds))
+
+        return until_s, cost_at
+
+    def _group(
+        self, tally: Tally, group: RoundedGroup, growing: Dimension, chosen: dict[Dimension, int]
+    ) -> _Group:
+        dimensions = {"energy"} if group == "energy" else {"time", "parking"}
+        amount = used = 0
+        for key, volume in tally.volumes.items():
+            if key[0] in dimensions:
+                amount += self._weights[key] * volume
+                used += volume if key[0] == growing else 0
+        surplus = self._surplus(tally, group) if group in tally.last else 0
+        index = chosen.get(growing)
+        if index is None:
+            return _Group(amount, surplus, used, 0, 0)
+        key = (growing, index)
+        return _Group(amount, surplus, used, self._steps[key], self._weights[key])
+
+    def _surplus(self, tally: Tally, group: RoundedGroup) -> int:
+        last = tally.last[group]
+        used = sum(volume for key, volume in tally.volumes.items() if key[0] == last[0])
+        return self._weights[last] * (-used % self._steps[last])
+
+    def _billed(self, tally: Tally, amount: int) -> int:
+        """Rounds an amount, and holds it to the session's limits."""
+        tariff = self._pricer.tariff
+        total_minor = half_up(amount, self._minor)
+        if tariff.minimum is not None and tally.is_started:
+            total_minor = max(total_minor, tariff.minimum.total_minor)
+        if tariff.maximum is not None:
+            total_minor = min(total_minor, tariff.maximum.total_minor)
+        return total_minor
+
+    @cached_property
+    def _minor(self) -> int:
+        return UNIT * PPM * PPM // scale(EXPONENTS[self._pricer.tariff.currency])
+
+    @cached_property
+    def _weights(self) -> dict[VolumeKey, int]:
+        """What one unit of a volume costs, with tax and discount."""
+        tariff, discount = self._pricer.tariff, self._pricer.tariff.discount
+        weights: dict[VolumeKey, int] = {}
+        for key, component in self._pricer.components.items():
+            with_tax = PPM if tariff.prices_include_tax else PPM + tariff.tax_ppm(component)
+            off_ppm = discount.rate_ppm if discount and key[0] in discount.dimensions else 0
+            per = ONCE if key[0] in FLAT else PER_MWH if key[0] == "energy" else PER_S
+            weights[key] = component.price_micro * per * (PPM - off_ppm) * with_tax
+        return weights
+
+    @cached_property
+    def _steps(self) -> dict[VolumeKey, int]:
+        return {
+            key: component.step * (MWH_PER_WH if key[0] == "energy" else 1)
+            for key, component in self._pricer.components.items()
+        }
+
+
+@lru_cache(maxsize=256)
+def forecast(pricer: Pricer) -> Forecast:
+    """Returns the forecast of a price function; one for all sessions that have the same."""
+    return Forecast(pricer)
+
+
+def _first(cost_at: Callable[[int], int], total_minor: int, reached_s: int) -> int:
+    """Returns the first second that costs so much, which is not after `reached_s`.
+
+    A cost is close to a line: a few guesses on it find the second, halving ends a search on a bad
+    one.
+    """
+    low, low_minor = 0, cost_at(0)
+    if low_minor >= total_minor:
+        return 0
+    high, high_minor = reached_s, cost_at(reached_s)
+    for _ in range(_GUESSES):
+        if high - low == 1:
+            return high
+        ahead = (total_minor - low_minor) * (high - low) // max(high_minor - low_minor, 1)
+        guess = min(max(low + ahead, low + 1), high - 1)
+        minor = cost_at(guess)
+        if minor >= total_minor:
+            high, high_minor = guess, minor
+        else:
+            low, low_minor = guess, minor
+    seconds = range(low + 1, high + 1)
+    return seconds[bisect_left(seconds, True, key=lambda s: cost_at(s) >= total_minor)]
